@@ -1,0 +1,205 @@
+"""The configuration as frozen structs: the frame, which belongs to us.
+
+Each account's own keys belong to its channel plugin, each agent's to its core plugin: they are decoded in a second step
+(``gatewayd.config``). The docstring under a field is its entry in docs/reference/configuration.md.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from gatewayd.model.secret import Secret
+
+DmScope = Literal["main", "per-peer", "per-channel-peer", "per-account-channel-peer"]
+QueueMode = Literal["queue", "collect", "interrupt"]
+DmPolicy = Literal["pairing", "allowlist", "open", "disabled"]
+GroupPolicy = Literal["allowlist", "open", "disabled"]
+Role = Literal["operator", "connector", "node"]
+Scope = Literal["read", "write", "approvals", "pairing", "admin"]
+
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[gateway]: the daemon itself."""
+
+    state_dir: str | None = None
+    """Where the store and the token live. Default: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/gatewayd."""
+    bind: str = "127.0.0.1:18790"
+    """host:port of the HTTP server; port 0 takes a free one. IPv6 as [::1]:18790."""
+    public_url: str | None = None
+    """The https URL under which the platforms reach this daemon, for webhooks. Without a path."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further Host names a browser may use, beside the bind address, localhost and public_url's host."""
+    drain_seconds: Seconds = 20.0
+    """How long a stop waits for running turns and unsent replies."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged."""
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=67_108_864)] = 1_048_576
+    """The largest HTTP request body; more is answered 413."""
+    max_connections: Count = 1000
+    """How many HTTP connections at once; more wait in the listen queue."""
+
+
+class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[sessions]: how messages map to sessions, and how turns run."""
+
+    dm_scope: DmScope = "per-account-channel-peer"
+    """Who shares a session in direct messages: main (everybody), per-peer (a person over all channels, by
+    identity_links), per-channel-peer, per-account-channel-peer."""
+    identity_links: dict[str, tuple[str, ...]] = {}
+    """One person's identities: alice = ["telegram:1234", "slack:U99"]. Used by the scopes main, per-peer and per-channel-peer."""
+    queue_mode: QueueMode = "queue"
+    """What happens to messages that arrive while a turn runs: queue (each its own turn), collect (one turn for all that
+    waited), interrupt (abort and start anew)."""
+    turn_timeout_seconds: Seconds = 900.0
+    """A turn that takes longer is aborted, and its lane goes on. Waiting for an approval does not count."""
+    max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 5
+    """How often one message may start a turn (over restarts and outages of its agent) before it is dead-lettered."""
+    lane_idle_seconds: Seconds = 300.0
+    """A lane without work for this long is dropped from memory."""
+
+
+class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[outbox]: replies on their way out."""
+
+    stale_after_seconds: Seconds = 86_400.0
+    """Unsent replies older than this at start are parked for the operator instead of being sent late."""
+    max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    """Attempts before a reply is a dead letter. Rate limits count as attempts, too."""
+    send_timeout_seconds: Seconds = 60.0
+    """A send that takes longer is cut; its outcome is unknown."""
+    concurrency: Annotated[int, Meta(ge=1, le=256)] = 16
+    """How many conversations of one account are sent to at the same time."""
+
+
+class LimitsSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[limits]: the bounds of what can fill."""
+
+    inbox_waiting: Count = 10_000
+    """Messages journaled and not yet in a turn, in all accounts. When full, polls stop and webhooks answer 503."""
+    mailbox: Count = 256
+    """Replies in memory per account; more stay in the store."""
+    event_rows: Count = 100_000
+    """Events kept for resuming readers."""
+
+
+class ApprovalsSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[approvals]: tool requests that wait for an operator."""
+
+    timeout_seconds: Seconds = 900.0
+    """A request nobody answered by then is expired; the agent is told so."""
+    max_pending: Count = 1000
+    """More pending requests than this are refused."""
+
+
+class TokenConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[auth.tokens.NAME]: one bearer token. Without any, an operator token is made at first start."""
+
+    token: Secret
+    """The token: { file = "…" }, { env = "…" } or { credential = "…" }; at least 16 characters."""
+    role: Role = "operator"
+    """operator, connector or node."""
+    scopes: tuple[Scope, ...] = ("read",)
+    """read, write, approvals, pairing, admin (admin includes the others)."""
+
+
+class AuthSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[auth]: who may use the HTTP interface."""
+
+    tokens: dict[Name, TokenConfig] = {}
+    """Bearer tokens by name."""
+
+
+class MatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """match = { … }: every key that is given must hold."""
+
+    channel: str | None = None
+    """A channel, e.g. "telegram"."""
+    account: str | None = None
+    """An account's name; "*" is any."""
+    peer: str | None = None
+    """KIND:ID, e.g. "group:-100123" or "dm:4711"."""
+    parent_peer: str | None = None
+    """KIND:ID of the peer whose thread the message is in."""
+    guild: str | None = None
+    """A Discord server's id."""
+    team: str | None = None
+    """A Slack team's id."""
+
+
+class BindingConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """[[bindings]]: which agent answers where. The strongest match wins, then the first in the file."""
+
+    match: MatchConfig
+    """What the message must match."""
+    agent: str
+    """The agent's name in [agents]."""
+
+
+class AccountFrame(Struct, frozen=True, forbid_unknown_fields=True):
+    """[channels.CHANNEL.accounts.NAME]: the keys every account has, beside its channel's own."""
+
+    enabled: bool = True
+    """false: the account is known but not started."""
+    dm_policy: DmPolicy | None = None
+    """Who may write directly: pairing (the default: strangers get a code), allowlist, open, disabled."""
+    allow_from: tuple[str, ...] = ()
+    """Sender ids that may talk, "*" is anybody. An empty list means nobody."""
+    group_policy: GroupPolicy = "allowlist"
+    """Which groups may talk: allowlist (the ids in groups), open, disabled."""
+    groups: tuple[str, ...] = ()
+    """Group and channel ids in which the account answers, "*" is any."""
+    require_mention: bool = True
+    """In groups, only messages that mention or answer the bot are run."""
+    queue_mode: QueueMode | None = None
+    """Overrides sessions.queue_mode for this account."""
+
+
+class AgentFrame(Struct, frozen=True, forbid_unknown_fields=True):
+    """[agents.NAME]: the keys every agent has, beside its core's own."""
+
+    core: str = "echo"
+    """The kind of agent core: echo, callable, …"""
+    default: bool = False
+    """This agent answers where no binding matches. Without one, the first in the file does."""
+
+
+class AccountSettings(Struct, frozen=True):
+    """One account, decoded: our frame and the plugin's settings."""
+
+    channel: str
+    account: str
+    frame: AccountFrame
+    settings: Struct
+
+
+class AgentSettings(Struct, frozen=True):
+    """One agent, decoded: our frame and the core's settings."""
+
+    agent_id: str
+    frame: AgentFrame
+    settings: Struct
+
+
+class GatewayConfig(Struct, frozen=True):
+    """The whole configuration after both steps. ``source`` is the file it came from, None for the embedded default."""
+
+    gateway: GatewaySection = field(default_factory=GatewaySection)
+    sessions: SessionsSection = field(default_factory=SessionsSection)
+    outbox: OutboxSection = field(default_factory=OutboxSection)
+    limits: LimitsSection = field(default_factory=LimitsSection)
+    approvals: ApprovalsSection = field(default_factory=ApprovalsSection)
+    auth: AuthSection = field(default_factory=AuthSection)
+    agents: tuple[AgentSettings, ...] = ()
+    accounts: tuple[AccountSettings, ...] = ()
+    bindings: tuple[BindingConfig, ...] = ()
+    source: str | None = None
+
+    @property
+    def default_agent(self) -> str:
+        """The agent for messages that no binding matches."""
+        marked = [agent.agent_id for agent in self.agents if agent.frame.default]
+        return (marked or [agent.agent_id for agent in self.agents])[0]

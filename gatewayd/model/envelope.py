@@ -1,0 +1,61 @@
+"""What comes in: one normalised inbound message, and who and where it came from."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+PeerKind = Literal["dm", "group", "channel"]
+InboundKind = Literal["message", "edit", "button", "membership"]
+AttachmentKind = Literal["photo", "document", "voice", "audio", "video", "sticker", "other"]
+
+
+class Peer(Struct, frozen=True, omit_defaults=True):
+    """Who or where on the other side. ``id`` and ``thread`` are the platform's own ids, as text, unchanged."""
+
+    kind: PeerKind
+    id: str
+    thread: str | None = None
+
+
+class Sender(Struct, frozen=True, omit_defaults=True):
+    """The person (or bot) who wrote. ``id`` is what allow lists and pairing compare; ``name`` is never trusted."""
+
+    id: str
+    name: str | None = None
+    username: str | None = None
+    is_bot: bool = False
+
+
+class Attachment(Struct, frozen=True, omit_defaults=True):
+    """A reference to a file on the platform; bytes are fetched on demand, never with the message."""
+
+    kind: AttachmentKind
+    ref: str
+    name: str | None = None
+    mime: str | None = None
+    size_bytes: int | None = None
+
+
+class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
+    """One inbound event, normalised.
+
+    ``event_key`` is the platform's own id of the event, unique within (channel, account): the key of the dedup.
+    ``addressed`` is True when the agent is spoken to: a direct message, a mention, a reply to it, a command for it.
+    ``sent_at`` is the platform's time and ``received_at`` ours, in Unix seconds.
+    """
+
+    channel: str
+    account: str
+    event_key: str
+    kind: InboundKind
+    peer: Peer
+    sender: Sender
+    text: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    message_id: str | None = None
+    reply_to: str | None = None
+    addressed: bool = False
+    guild: str | None = None
+    team: str | None = None
+    sent_at: float | None = None
+    received_at: float = 0.0

@@ -1,0 +1,63 @@
+"""Errors that name their cure.
+
+A driver (channel, agent core, store) raises one of these; anything else that leaves a driver is a bug in it and spends
+its restart budget. What each error does is decided in one place: ``actor/supervisor.py`` for an account's life,
+``hub/account.py`` for one send.
+"""
+
+from typing import Literal
+
+Scope = Literal["conversation", "account"]
+
+
+class GatewayError(Exception):
+    """Base of every error that gatewayd raises on purpose. ``str(error)`` is safe to show an operator: no secret is in it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TryAgain(GatewayError):
+    """An outage: network, 5xx, rate limit. Waited out for ever with full-jitter back-off; spends no budget.
+
+    Raised from ``send`` it promises that nothing was sent. ``after_seconds`` is the platform's own wish (``Retry-After``,
+    ``retry_after``) and is honoured as a minimum. ``scope`` says what has to wait: one conversation, or the account.
+    """
+
+    def __init__(self, reason: str, *, after_seconds: float | None = None, scope: Scope = "account") -> None:
+        super().__init__(reason)
+        self.after_seconds = after_seconds
+        self.scope: Scope = scope
+
+
+class NeedsOperator(GatewayError):
+    """Only a person can mend it (revoked token, bad setting): the account is parked at once, with the reason."""
+
+
+class SendRejected(GatewayError):
+    """The platform refused this one payload for good (blocked by the user, chat gone): the row is dead, the account is fine."""
+
+
+class OutcomeUnknown(GatewayError):
+    """The request may or may not have taken effect (cut after it was written): never resent blindly."""
+
+
+class AgentFailed(GatewayError):
+    """A turn failed for good. ``reason`` is for the operator; the user gets one short sentence without it."""
+
+
+class StoreRefused(GatewayError):
+    """The state directory cannot be used: held by another process, damaged, or written by a newer release."""
+
+
+class NotFound(GatewayError):
+    """What was named (account, approval, pairing code) does not exist."""
+
+
+class Conflict(GatewayError):
+    """What was asked does not fit the present state (already decided, already stopped)."""
+
+
+class Overloaded(GatewayError):
+    """A bound is reached; the caller has to wait or come back. Nothing was stored."""

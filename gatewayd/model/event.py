@@ -1,0 +1,12 @@
+"""One numbered event of the durable log."""
+
+from msgspec import Raw, Struct
+
+
+class Event(Struct, frozen=True):
+    """``seq`` grows by one and is never reused; ``at`` is Unix seconds; ``data`` is a JSON object without secrets."""
+
+    seq: int
+    at: float
+    kind: str
+    data: Raw

@@ -1,0 +1,78 @@
+"""Truth about the running daemon, as structs: the same numbers feed status, readiness and gatewayctl.
+
+Every ``*_at`` and ``since`` is Unix seconds, every ``*_s`` a duration in seconds.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+AccountState = Literal["starting", "connected", "waiting", "parked", "stopped", "disabled"]
+DaemonState = Literal["starting", "ready", "draining"]
+
+
+class AccountStatus(Struct, frozen=True):
+    """One account. ``connected`` is said by the transport, never assumed; ``last_transport_at`` counts inbound bytes only."""
+
+    channel: str
+    account: str
+    state: AccountState
+    since: float
+    reason: str | None = None
+    identity: str | None = None
+    attempt: int = 0
+    next_attempt_at: float | None = None
+    restarts: int = 0
+    last_inbound_at: float | None = None
+    last_outbound_at: float | None = None
+    last_transport_at: float | None = None
+    mailbox_depth: int = 0
+    outbox_depth: int = 0
+    oldest_pending_at: float | None = None
+
+
+class LaneStatus(Struct, frozen=True):
+    """``live`` lanes exist in memory, ``running`` have a turn under way; ``waiting`` counts messages not yet in a turn."""
+
+    live: int = 0
+    running: int = 0
+    waiting: int = 0
+
+
+class OutboxStatus(Struct, frozen=True):
+    """Rows by state. ``unknown`` may or may not have been seen by the user and wait for a person."""
+
+    ready: int = 0
+    sending: int = 0
+    unknown: int = 0
+    parked: int = 0
+    dead: int = 0
+
+
+class AgentStatus(Struct, frozen=True):
+    agent: str
+    core: str
+    running: int = 0
+    turns: int = 0
+    failures: int = 0
+    last_error: str | None = None
+    last_error_at: float | None = None
+
+
+class Snapshot(Struct, frozen=True):
+    """The whole daemon. ``problems`` is empty exactly when it is healthy; each entry is one sentence for a person."""
+
+    version: str
+    pid: int
+    state: DaemonState
+    started_at: float
+    uptime_s: float
+    ready: bool
+    problems: tuple[str, ...]
+    accounts: tuple[AccountStatus, ...]
+    lanes: LaneStatus
+    outbox: OutboxStatus
+    approvals_pending: int
+    pairings_pending: int
+    agents: tuple[AgentStatus, ...]
+    counters: dict[str, int]

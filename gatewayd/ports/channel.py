@@ -1,0 +1,180 @@
+"""The socket for channels: an import-free manifest, ``open``, and a Channel with two methods.
+
+A driver is one folder: ``__init__.py`` (the manifest ``PLUGIN``), ``wire.py`` (pure: platform bytes to our structs and
+back) and ``channel.py`` (I/O). What a driver raises names the cure, see ``gatewayd.model.errors``.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from random import Random
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from gatewayd.model.envelope import Attachment, InboundEnvelope
+from gatewayd.model.payload import OutboundPayload, Receipt, Signal
+
+if TYPE_CHECKING:
+    import httpx2
+    from structlog.typing import FilteringBoundLogger
+
+TextUnit = Literal["utf16", "bytes", "chars"]
+TextFormat = Literal["markdown", "rich", "plain"]
+
+
+class TextLimit(Struct, frozen=True):
+    """The longest text of one message, in UTF-16 code units, UTF-8 bytes or code points."""
+
+    size: int
+    unit: TextUnit
+
+
+class ChannelPlugin(Struct, frozen=True):
+    """The manifest. Loading it imports no driver code: ``settings`` and ``open`` are named as ``module:attribute``.
+
+    ``settings`` names a frozen msgspec Struct (``forbid_unknown_fields``) for the account's own keys; ``open`` names a
+    ``ChannelOpener``. ``text_format`` says what ``RichText.text`` of a SendText is; ``text_limit`` None means no limit.
+    ``webhook``: the channel may implement ReceivesWebhooks. ``authenticates_peers``: whoever reaches the agent here has
+    already been admitted (webchat's login), so ``dm_policy`` defaults to open. ``resend_is_safe``: the platform drops a
+    repeated send by itself, so rows in ``sending`` may be sent again after a crash.
+    """
+
+    id: str
+    label: str
+    settings: str
+    open: str
+    text_format: TextFormat = "markdown"
+    text_limit: TextLimit | None = None
+    webhook: bool = False
+    authenticates_peers: bool = False
+    resend_is_safe: bool = False
+    one_account: bool = False
+
+
+class AccountConfig(Struct, frozen=True):
+    """What a driver learns of its account: its name, its decoded settings, and its public webhook URL if there is one."""
+
+    channel: str
+    account: str
+    settings: Struct
+    webhook_url: str | None = None
+
+
+class Deliver(Protocol):
+    """Journal envelopes. Returns after the commit: only now may the platform be told. Waits while the inbox is full.
+
+    ``memo`` (key, value) is stored in the same transaction, e.g. a poll offset. Envelopes seen before are skipped.
+    """
+
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None: ...
+
+
+class Link(Protocol):
+    """What a driver tells of its transport. All three are synchronous and cheap."""
+
+    def connected(self, identity: str | None = None) -> None:
+        """The platform has answered us as this identity: the account is ``connected``."""
+
+    def heard(self) -> None:
+        """Inbound transport was alive just now (a poll returned, a frame arrived), even if it carried nothing."""
+
+    def expect_silence(self, at_most_seconds: float | None) -> None:
+        """From now on, hearing nothing for longer than this means hung. None (the default): silence means nothing."""
+
+
+class Memos(Protocol):
+    """A small durable key-value store of the account's own (poll offset, webhook secret)."""
+
+    async def load(self, key: str) -> str | None: ...
+
+    async def save(self, key: str, value: str) -> None: ...
+
+
+class ChannelKit(Protocol):
+    """What the hub hands to a driver."""
+
+    @property
+    def http(self) -> "httpx2.AsyncClient":
+        """The shared HTTP client. Never closed by the driver; every call sets its own timeout."""
+
+    @property
+    def link(self) -> Link: ...
+
+    @property
+    def memos(self) -> Memos: ...
+
+    @property
+    def log(self) -> "FilteringBoundLogger":
+        """Bound to channel and account."""
+
+    @property
+    def rng(self) -> Random: ...
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+
+class Channel(Protocol):
+    """One open account."""
+
+    async def listen(self, deliver: Deliver) -> None:
+        """Receive until cancelled. Raises TryAgain, NeedsOperator; returning is a bug. A webhook-mode driver waits here
+        (and may check its registration from time to time)."""
+
+    async def send(self, payload: OutboundPayload) -> Receipt:
+        """Send one payload. Called one at a time per conversation, concurrently across conversations.
+
+        :raises TryAgain: surely not sent; ``scope`` says who waits.
+        :raises SendRejected: refused for good.
+        :raises OutcomeUnknown: perhaps sent.
+        :raises NeedsOperator: the account cannot go on.
+        """
+
+
+class ChannelOpener(Protocol):
+    """``open(account, kit)``: connects nothing that ``listen`` can connect; closes everything it opened, within seconds."""
+
+    def __call__(self, account: AccountConfig, kit: ChannelKit, /) -> AbstractAsyncContextManager[Channel]: ...
+
+
+@runtime_checkable
+class ShowsSignals(Protocol):
+    """A channel that can show typing or a draft. Best effort: raises nothing that matters, is cancelled freely."""
+
+    async def signal(self, signal: Signal) -> None: ...
+
+
+class WebhookRequest(Struct, frozen=True):
+    """One HTTP request at ``/v1/webhooks/{channel}/{account}``. Header names are lower case; the body is size-checked already."""
+
+    method: str
+    headers: Mapping[str, str]
+    query: str
+    body: bytes
+
+
+class WebhookReply(Struct, frozen=True):
+    """What to journal, and what to answer after the commit. A status of 400 and up journals nothing."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain"
+    envelopes: tuple[InboundEnvelope, ...] = ()
+
+
+@runtime_checkable
+class ReceivesWebhooks(Protocol):
+    """A channel with a webhook. ``receive`` is pure and quick: check the signature or secret in constant time, parse."""
+
+    def receive(self, request: WebhookRequest) -> WebhookReply: ...
+
+    async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
+        """Called in the background after the commit and the answer, e.g. to answer a callback. Best effort."""
+
+
+@runtime_checkable
+class FetchesMedia(Protocol):
+    """A channel whose attachments can be fetched on demand."""
+
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
+        """:raises SendRejected: too large, or gone. :raises TryAgain: an outage."""

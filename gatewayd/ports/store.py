@@ -1,0 +1,264 @@
+"""The socket for stores: small protocols per concern, one class per database.
+
+Every write method returns after the commit (durable: a power cut after the return loses nothing the disk did not lie
+about). Every method may raise StoreRefused when the disk is full or the file is damaged: the caller must then not
+acknowledge. Times are Unix seconds.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from gatewayd.model.approval import Approval, ApprovalState
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.event import Event
+from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.status import OutboxStatus
+
+InboundState = Literal["received", "running", "done", "dropped", "dead"]
+OutboundState = Literal["ready", "sending", "sent", "unknown", "parked", "dead"]
+
+
+class InboundRow(Struct, frozen=True):
+    """One journaled envelope. ``reason`` is machine-readable, set on every end state; ``attempts`` counts turn starts."""
+
+    id: int
+    envelope: InboundEnvelope
+    state: InboundState
+    attempts: int
+    reason: str | None = None
+    turn_id: str | None = None
+    session_key: str | None = None
+    ended_at: float | None = None
+
+
+class OutboundDraft(Struct, frozen=True):
+    """A payload to be written to the outbox. Rows of one ``conversation`` are sent in the order of their ids."""
+
+    channel: str
+    account: str
+    conversation: str
+    payload: OutboundPayload
+    turn_id: str | None = None
+
+
+class OutboundRow(Struct, frozen=True):
+    id: int
+    channel: str
+    account: str
+    conversation: str
+    payload: OutboundPayload
+    state: OutboundState
+    attempts: int
+    created_at: float
+    next_attempt_at: float | None = None
+    turn_id: str | None = None
+    reason: str | None = None
+    receipt: Receipt | None = None
+    settled_at: float | None = None
+
+
+class EventDraft(Struct, frozen=True):
+    """``data`` is the encoded JSON object."""
+
+    at: float
+    kind: str
+    data: bytes
+
+
+class SessionRow(Struct, frozen=True):
+    """``session_id`` is the agent core's own id; ``generation`` grows with every /new."""
+
+    session_key: str
+    agent_id: str
+    session_id: str
+    generation: int
+    created_at: float
+    last_used_at: float
+
+
+class PairingRow(Struct, frozen=True):
+    """A stranger who asked. ``state`` is pending until an operator decides; it is void after ``expires_at``."""
+
+    code: str
+    channel: str
+    account: str
+    sender_id: str
+    sender_name: str | None
+    peer: Peer
+    state: Literal["pending", "approved", "denied"]
+    created_at: float
+    expires_at: float
+    decided_at: float | None = None
+    decided_by: str | None = None
+
+
+class TokenRow(Struct, frozen=True):
+    """A bearer token or a webchat login. Only ``digest`` (SHA-256 hex) is stored. ``kind``: token, login_code, web_session."""
+
+    digest: str
+    kind: Literal["token", "login_code", "web_session"]
+    name: str
+    role: str
+    scopes: tuple[str, ...]
+    created_at: float
+    expires_at: float | None = None
+
+
+class ChatLine(Struct, frozen=True):
+    """One line of a conversation's transcript: from the inbox (``direction`` in) or the outbox (out)."""
+
+    direction: Literal["in", "out"]
+    id: int
+    at: float
+    text: str
+    state: str
+
+
+class Inbox(Protocol):
+    async def add_inbound(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]:
+        """Journal envelopes in order, in one transaction with ``memo`` (channel, account, key, value).
+
+        Returns the rows that are new, in order; an envelope whose (channel, account, event_key) is known is skipped.
+        """
+
+    async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None: ...
+
+    async def get_inbound(self, inbound_id: int) -> InboundRow | None: ...
+
+    async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
+        """Mark rows running, add one to their attempts."""
+
+    async def end_inbound(
+        self,
+        inbound_ids: Sequence[int],
+        *,
+        state: Literal["done", "dropped", "dead"],
+        reason: str,
+        now: float,
+        replies: Sequence[OutboundDraft] = (),
+    ) -> list[OutboundRow]:
+        """End inbound rows and write their replies in one transaction. If every row has ended already, nothing is
+        written and the result is empty; else the new outbox rows, in order."""
+
+    async def pending_inbound(self, *, after_id: int, limit: int) -> list[InboundRow]:
+        """Rows received or running, by id."""
+
+
+class OutboxRows(Protocol):
+    async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]: ...
+
+    async def mark_sending(self, outbound_id: int) -> bool:
+        """ready -> sending, committed before the call to the platform; adds one to attempts. False if it is not ready."""
+
+    async def settle_outbound(
+        self,
+        outbound_id: int,
+        state: OutboundState,
+        *,
+        now: float,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+    ) -> None: ...
+
+    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+        """Rows ready (also those with a next_attempt_at in the future), by id."""
+
+    async def recover_outbound(self, *, stale_before: float, now: float) -> OutboxStatus:
+        """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), every ``ready`` row created before
+        ``stale_before`` becomes ``parked`` (reason stale). Returns the counts by state."""
+
+    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]: ...
+
+    async def get_outbound(self, outbound_id: int) -> OutboundRow | None: ...
+
+    async def replies_of(self, turn_id: str) -> list[OutboundRow]: ...
+
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
+        """The newest ``limit`` lines of one conversation, oldest first."""
+
+
+class Sessions(Protocol):
+    async def get_session(self, session_key: str) -> SessionRow | None: ...
+
+    async def put_session(self, row: SessionRow) -> None: ...
+
+    async def list_sessions(self, *, limit: int) -> list[SessionRow]: ...
+
+
+class Approvals(Protocol):
+    async def add_approval(self, approval: Approval) -> Approval:
+        """Insert, or return the row with the same (turn_id, ordinal) if there is one."""
+
+    async def get_approval(self, approval_id: str) -> Approval | None: ...
+
+    async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]: ...
+
+    async def decide_approval(
+        self,
+        approval_id: str,
+        state: Literal["allowed", "denied", "expired", "withdrawn"],
+        *,
+        by: str,
+        note: str | None,
+        now: float,
+    ) -> Approval | None:
+        """pending -> state. None if it is not pending (any more): the caller looks and says why."""
+
+    async def consume_approval(self, approval_id: str, *, now: float) -> bool:
+        """Use an allowed row, once. False if it is not allowed or was used."""
+
+
+class EventRows(Protocol):
+    async def add_events(self, drafts: Sequence[EventDraft]) -> list[Event]:
+        """Number and store. Numbers grow by one, in the order of the drafts."""
+
+    async def events_after(self, seq: int, *, limit: int) -> list[Event]: ...
+
+    async def event_bounds(self) -> tuple[int, int]:
+        """The oldest number still stored and the newest (0, 0 when none)."""
+
+    async def prune_events(self, *, keep: int) -> int: ...
+
+
+class MemoRows(Protocol):
+    async def load_memo(self, channel: str, account: str, key: str) -> str | None: ...
+
+    async def save_memo(self, channel: str, account: str, key: str, value: str) -> None: ...
+
+
+class Pairings(Protocol):
+    async def add_pairing(self, row: PairingRow) -> PairingRow:
+        """Insert, or return the sender's pending row that is not expired at ``row.created_at``."""
+
+    async def decide_pairing(self, code: str, state: Literal["approved", "denied"], *, by: str, now: float) -> PairingRow | None:
+        """None when there is no such pending, unexpired code (codes compare without case)."""
+
+    async def list_pairings(self, state: Literal["pending", "approved", "denied"], *, limit: int) -> list[PairingRow]: ...
+
+    async def is_paired(self, channel: str, account: str, sender_id: str) -> bool: ...
+
+    async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool: ...
+
+
+class Tokens(Protocol):
+    async def put_token(self, row: TokenRow) -> None: ...
+
+    async def get_token(self, digest: str) -> TokenRow | None: ...
+
+    async def take_token(self, digest: str) -> TokenRow | None:
+        """Return and delete, atomically: a one-time code."""
+
+    async def list_tokens(self, kind: str) -> list[TokenRow]: ...
+
+    async def delete_token(self, digest: str) -> None: ...
+
+    async def delete_expired_tokens(self, now: float) -> int: ...
+
+
+class Store(Inbox, OutboxRows, Sessions, Approvals, EventRows, MemoRows, Pairings, Tokens, Protocol):
+    """All of it, one object."""
