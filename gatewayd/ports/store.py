@@ -130,7 +130,7 @@ class Inbox(Protocol):
     async def get_inbound(self, inbound_id: int) -> InboundRow | None: ...
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
-        """Mark rows running, add one to their attempts."""
+        """Mark rows running, add one to their attempts. A row that has ended stays ended."""
 
     async def end_inbound(
         self,
@@ -163,7 +163,9 @@ class OutboxRows(Protocol):
         reason: str | None = None,
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row that is ``sent``
+        stays as it is: whatever comes later, it is not sent again."""
 
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         """Rows ready (also those with a next_attempt_at in the future), by id."""
@@ -172,11 +174,13 @@ class OutboxRows(Protocol):
         """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), every ``ready`` row created before
         ``stale_before`` becomes ``parked`` (reason stale). Returns the counts by state."""
 
-    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]: ...
+    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
+        """The newest rows in these states, newest first."""
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None: ...
 
-    async def replies_of(self, turn_id: str) -> list[OutboundRow]: ...
+    async def replies_of(self, turn_id: str) -> list[OutboundRow]:
+        """By id."""
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
         """The newest ``limit`` lines of one conversation, oldest first."""
@@ -187,7 +191,8 @@ class Sessions(Protocol):
 
     async def put_session(self, row: SessionRow) -> None: ...
 
-    async def list_sessions(self, *, limit: int) -> list[SessionRow]: ...
+    async def list_sessions(self, *, limit: int) -> list[SessionRow]:
+        """The last used first."""
 
 
 class Approvals(Protocol):
@@ -196,7 +201,8 @@ class Approvals(Protocol):
 
     async def get_approval(self, approval_id: str) -> Approval | None: ...
 
-    async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]: ...
+    async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]:
+        """Pending ones oldest first (they are a queue), all others, and None for every state, newest first."""
 
     async def decide_approval(
         self,
@@ -222,7 +228,8 @@ class EventRows(Protocol):
     async def event_bounds(self) -> tuple[int, int]:
         """The oldest number still stored and the newest (0, 0 when none)."""
 
-    async def prune_events(self, *, keep: int) -> int: ...
+    async def prune_events(self, *, keep: int) -> int:
+        """Delete all but the newest ``keep`` events; how many were deleted. Numbers are not used again."""
 
 
 class MemoRows(Protocol):
@@ -233,32 +240,65 @@ class MemoRows(Protocol):
 
 class Pairings(Protocol):
     async def add_pairing(self, row: PairingRow) -> PairingRow:
-        """Insert, or return the sender's pending row that is not expired at ``row.created_at``."""
+        """Insert, or return the sender's pending row that is not expired at ``row.created_at``. Expired rows are deleted.
+
+        :raises Conflict: another sender holds this code: draw another one.
+        """
 
     async def decide_pairing(self, code: str, state: Literal["approved", "denied"], *, by: str, now: float) -> PairingRow | None:
-        """None when there is no such pending, unexpired code (codes compare without case)."""
+        """None when there is no such pending, unexpired code (codes compare without case).
 
-    async def list_pairings(self, state: Literal["pending", "approved", "denied"], *, limit: int) -> list[PairingRow]: ...
+        The decision replaces an earlier one about the same sender.
+        """
+
+    async def list_pairings(self, state: Literal["pending", "approved", "denied"], *, limit: int) -> list[PairingRow]:
+        """The oldest first; of the pending ones only those that are not expired."""
 
     async def is_paired(self, channel: str, account: str, sender_id: str) -> bool: ...
 
-    async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool: ...
+    async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool:
+        """Delete the sender's approval. False if there is none."""
 
 
 class Tokens(Protocol):
-    async def put_token(self, row: TokenRow) -> None: ...
+    async def put_token(self, row: TokenRow) -> None:
+        """Insert, or replace the row with this digest."""
 
     async def get_token(self, digest: str) -> TokenRow | None: ...
 
     async def take_token(self, digest: str) -> TokenRow | None:
-        """Return and delete, atomically: a one-time code."""
+        """Return and delete, atomically: a one-time code. The caller looks at ``expires_at``."""
 
     async def list_tokens(self, kind: str) -> list[TokenRow]: ...
 
     async def delete_token(self, digest: str) -> None: ...
 
-    async def delete_expired_tokens(self, now: float) -> int: ...
+    async def delete_expired_tokens(self, now: float) -> int:
+        """How many were deleted: those whose ``expires_at`` is ``now`` or before."""
+
+
+class StoreStatistics(Struct, frozen=True):
+    """The store's writer since the start.
+
+    ``queue_depth`` counts writes not yet committed, ``operations`` the write calls that were committed, ``rows`` the rows
+    they changed. ``healthy`` is False from a commit that failed (disk full, I/O error) to the next one that succeeds;
+    ``last_error`` keeps the reason in words, ``last_error_at`` is Unix seconds. ``checked_whole``: the check at start read
+    the whole file, not only its head.
+    """
+
+    queue_depth: int
+    commits: int
+    operations: int
+    rows: int
+    last_commit_seconds: float
+    healthy: bool
+    last_error: str | None
+    last_error_at: float | None
+    checked_whole: bool
 
 
 class Store(Inbox, OutboxRows, Sessions, Approvals, EventRows, MemoRows, Pairings, Tokens, Protocol):
     """All of it, one object."""
+
+    def statistics(self) -> StoreStatistics:
+        """No I/O."""
