@@ -19,7 +19,13 @@ Scope = Literal["read", "write", "approvals", "pairing", "admin"]
 
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z",
+        description="a name of a-z, 0-9, _ and -, at most 64, beginning with a letter or digit",
+    ),
+]
 
 
 class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,8 +64,6 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """A turn that takes longer is aborted, and its lane goes on. Waiting for an approval does not count."""
     max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 5
     """How often one message may start a turn (over restarts and outages of its agent) before it is dead-lettered."""
-    lane_idle_seconds: Seconds = 300.0
-    """A lane without work for this long is dropped from memory."""
 
 
 class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +84,8 @@ class LimitsSection(Struct, frozen=True, forbid_unknown_fields=True):
 
     inbox_waiting: Count = 10_000
     """Messages journaled and not yet in a turn, in all accounts. When full, polls stop and webhooks answer 503."""
+    turns: Count = 256
+    """Turns that run at the same time, over all agents; further lanes wait."""
     mailbox: Count = 256
     """Replies in memory per account; more stay in the store."""
     event_rows: Count = 100_000
@@ -185,7 +191,11 @@ class AgentSettings(Struct, frozen=True):
 
 
 class GatewayConfig(Struct, frozen=True):
-    """The whole configuration after both steps. ``source`` is the file it came from, None for the embedded default."""
+    """The whole configuration after both steps.
+
+    ``source`` is the file it came from, None for the embedded default. ``warnings`` are sentences for the log: what is
+    allowed but probably not meant.
+    """
 
     gateway: GatewaySection = field(default_factory=GatewaySection)
     sessions: SessionsSection = field(default_factory=SessionsSection)
@@ -197,6 +207,7 @@ class GatewayConfig(Struct, frozen=True):
     accounts: tuple[AccountSettings, ...] = ()
     bindings: tuple[BindingConfig, ...] = ()
     source: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def default_agent(self) -> str:

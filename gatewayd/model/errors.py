@@ -5,7 +5,10 @@ its restart budget. What each error does is decided in one place: ``actor/superv
 ``hub/account.py`` for one send.
 """
 
+from collections.abc import Sequence
 from typing import Literal
+
+from msgspec import Struct
 
 Scope = Literal["conversation", "account"]
 
@@ -61,3 +64,42 @@ class Conflict(GatewayError):
 
 class Overloaded(GatewayError):
     """A bound is reached; the caller has to wait or come back. Nothing was stored."""
+
+
+class PluginError(NeedsOperator):
+    """A plugin cannot be used: it is missing, broken, or offered twice. ``reason`` names its distribution."""
+
+
+class ConfigProblem(Struct, frozen=True):
+    """One thing that is wrong in the configuration. No field holds a secret's value.
+
+    ``key`` is the key path as the file writes it, ``[channels.telegram.accounts.main].token``; ``line`` counts from 1;
+    ``nearest`` is the known word that looks most like what was found.
+    """
+
+    key: str
+    what: str
+    file: str | None = None
+    line: int | None = None
+    found: str | None = None
+    allowed: str | None = None
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        parts = [": ".join(part for part in (place, self.key, self.what) if part)]
+        if self.found is not None:
+            parts.append(f"found {self.found}")
+        if self.allowed is not None:
+            parts.append(f"allowed: {self.allowed}")
+        if self.nearest is not None:
+            parts.append(f'did you mean "{self.nearest}"?')
+        return "; ".join(parts)
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used. ``problems`` are all that were found, in the order of the file."""
+
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)

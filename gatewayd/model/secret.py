@@ -1,6 +1,13 @@
-"""A secret that cannot be printed by accident."""
+"""A secret that cannot be printed by accident, and what takes secrets out of texts."""
 
-from typing import NoReturn
+import json
+from collections.abc import Iterable
+from typing import Final, NoReturn
+from urllib.parse import quote
+
+SHORTEST_SECRET: Final = 4
+"""Characters. A shorter secret could not be kept out of texts: too much ordinary text would look like it."""
+REDACTED: Final = "***"
 
 
 class Secret:
@@ -30,3 +37,43 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not serialised")
+
+
+class Redactor:
+    """Replaces every known secret in a text by ``***``, also where it is written as in a URL, in JSON or by ``repr``.
+
+    The cost is that of one look at each position of the text, however many secrets there are: a thousand accounts have
+    a thousand tokens, and each log line is checked for all of them.
+    """
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._by_head: dict[str, set[str]] = {}
+        self._longest = 0
+        for secret in secrets:
+            self.add(secret)
+
+    @property
+    def longest(self) -> int:
+        """Characters of the longest written form of any secret."""
+        return self._longest
+
+    def add(self, secret: Secret) -> None:
+        """Know this secret from now on. One shorter than ``SHORTEST_SECRET`` is not taken."""
+        value = secret.reveal()
+        if len(value) < SHORTEST_SECRET:
+            return
+        for form in (value, quote(value), quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1]):
+            self._by_head.setdefault(form[:SHORTEST_SECRET], set()).add(form)
+            self._longest = max(self._longest, len(form))
+
+    def __call__(self, text: str) -> str:
+        by_head = self._by_head
+        if not by_head:
+            return text
+        heads = {text[at : at + SHORTEST_SECRET] for at in range(len(text) - SHORTEST_SECRET + 1)}
+        if heads.isdisjoint(by_head):
+            return text
+        suspects = [form for head in heads & by_head.keys() for form in by_head[head]]
+        for form in sorted(suspects, key=len, reverse=True):
+            text = text.replace(form, REDACTED)
+        return text

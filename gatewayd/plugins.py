@@ -1,0 +1,195 @@
+"""The registry of plugins: what the installed distributions offer under ``gatewayd.channels`` and ``gatewayd.agents``.
+
+Built-ins come the same way as third parties. Nothing is imported before it is asked for: an entry point's module when its
+manifest is wanted, the driver when its settings or its opener are. A plugin that is broken is an error for whoever uses it,
+and for nobody else.
+
+Entry points file format: https://packaging.python.org/en/latest/specifications/entry-points/
+"""
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Final, Generic, TypeVar, cast
+
+from msgspec import Struct
+
+from gatewayd.model.errors import PluginError
+from gatewayd.ports.agent import AgentOpener, AgentPlugin
+from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
+
+CHANNELS: Final = "gatewayd.channels"
+AGENTS: Final = "gatewayd.agents"
+
+Manifest = TypeVar("Manifest", bound=ChannelPlugin | AgentPlugin)
+
+
+class Offer(Struct, frozen=True):
+    """One entry point: the id it gives, the distribution it comes from, and the manifest, or where that is."""
+
+    id: str
+    distribution: str
+    target: EntryPoint | ChannelPlugin | AgentPlugin
+
+
+class Registry:
+    """Which kinds of channels and agent cores there are. Make it with :meth:`installed`, or :meth:`of` in a test."""
+
+    def __init__(self, channels: Iterable[Offer], agents: Iterable[Offer], problems: Iterable[str] = ()) -> None:
+        self._channels = _Shelf("channel", ChannelPlugin, channels)
+        self._agents = _Shelf("agent core", AgentPlugin, agents)
+        self.problems = tuple(problems)
+        """Distributions whose entry points could not be read, one sentence each."""
+
+    @classmethod
+    def installed(cls) -> "Registry":
+        """Read the entry points of every distribution on ``sys.path``. Imports no plugin; never raises for a broken one."""
+        offers: dict[str, list[Offer]] = {CHANNELS: [], AGENTS: []}
+        problems: list[str] = []
+        seen: set[str] = set()
+        for distribution in distributions():
+            try:
+                _read(distribution, offers, seen)
+            except Exception as error:
+                problems.append(f"the entry points of {_name(distribution)} cannot be read: {_say(error)}")
+        return cls(offers[CHANNELS], offers[AGENTS], problems)
+
+    @classmethod
+    def of(cls, channels: Iterable[ChannelPlugin] = (), agents: Iterable[AgentPlugin] = ()) -> "Registry":
+        """Exactly these manifests."""
+        return cls(
+            [Offer(plugin.id, "given directly", plugin) for plugin in channels],
+            [Offer(plugin.id, "given directly", plugin) for plugin in agents],
+        )
+
+    @property
+    def channel_ids(self) -> tuple[str, ...]:
+        """Every offered channel, sorted, whether or not it can be loaded."""
+        return self._channels.ids
+
+    @property
+    def agent_ids(self) -> tuple[str, ...]:
+        """Every offered kind of agent core, sorted, whether or not it can be loaded."""
+        return self._agents.ids
+
+    def channel(self, channel: str) -> ChannelPlugin:
+        """:raises PluginError: unknown, broken, or offered by two distributions."""
+        return self._channels.get(channel)
+
+    def agent(self, core: str) -> AgentPlugin:
+        """:raises PluginError: unknown, broken, or offered by two distributions."""
+        return self._agents.get(core)
+
+    def settings(self, plugin: ChannelPlugin | AgentPlugin) -> type[Struct]:
+        """The struct of the plugin's own keys. Imports its module.
+
+        :raises PluginError: it cannot be imported, or is no Struct.
+        """
+        found = self._resolve(plugin, plugin.settings)
+        if not (isinstance(found, type) and issubclass(found, Struct)):
+            raise PluginError(f"{self._owner(plugin)}: settings {plugin.settings!r} is not a msgspec Struct")
+        return found
+
+    def channel_opener(self, plugin: ChannelPlugin) -> ChannelOpener:
+        """Imports the driver. :raises PluginError: it cannot be imported, or cannot be called."""
+        return cast(ChannelOpener, self._callable(plugin))
+
+    def agent_opener(self, plugin: AgentPlugin) -> AgentOpener:
+        """Imports the driver. :raises PluginError: it cannot be imported, or cannot be called."""
+        return cast(AgentOpener, self._callable(plugin))
+
+    def _callable(self, plugin: ChannelPlugin | AgentPlugin) -> object:
+        found = self._resolve(plugin, plugin.open)
+        if not callable(found):
+            raise PluginError(f"{self._owner(plugin)}: open {plugin.open!r} is not callable")
+        return found
+
+    def _resolve(self, plugin: ChannelPlugin | AgentPlugin, reference: str) -> object:
+        module, colon, attribute = reference.partition(":")
+        if not (module and colon and attribute):
+            raise PluginError(f"{self._owner(plugin)}: {reference!r} is not of the form module:attribute")
+        try:
+            found: object = import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except Exception as error:
+            raise PluginError(f"{self._owner(plugin)}: {reference!r} cannot be imported: {_say(error)}") from error
+        return found
+
+    def _owner(self, plugin: ChannelPlugin | AgentPlugin) -> str:
+        return (self._channels if isinstance(plugin, ChannelPlugin) else self._agents).owner(plugin.id)
+
+
+class _Shelf(Generic[Manifest]):
+    """The offers of one kind. Manifests are loaded on first use and kept."""
+
+    def __init__(self, kind: str, manifest: type[Manifest], offers: Iterable[Offer]) -> None:
+        self._kind = kind
+        self._manifest = manifest
+        self._offers: dict[str, list[Offer]] = {}
+        for offer in offers:
+            self._offers.setdefault(offer.id, []).append(offer)
+        self._loaded: dict[str, Manifest] = {}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(sorted(self._offers))
+
+    def owner(self, plugin_id: str) -> str:
+        names = " and ".join(offer.distribution for offer in self._offers.get(plugin_id, ()))
+        return f'{self._kind} "{plugin_id}" ({names or "not registered"})'
+
+    def get(self, plugin_id: str) -> Manifest:
+        if plugin_id not in self._loaded:
+            self._loaded[plugin_id] = self._load(plugin_id)
+        return self._loaded[plugin_id]
+
+    def _load(self, plugin_id: str) -> Manifest:
+        offers = self._offers.get(plugin_id, [])
+        if not offers:
+            raise PluginError(f'no {self._kind} "{plugin_id}" is installed; there are: {", ".join(self.ids) or "none"}')
+        if len(offers) > 1:
+            raise PluginError(f"{self.owner(plugin_id)} is offered more than once; uninstall all but one")
+        target: object = offers[0].target
+        if isinstance(target, EntryPoint):
+            target = self._import(target, plugin_id)
+        if not isinstance(target, self._manifest):
+            wanted = self._manifest.__name__
+            raise PluginError(f"{self.owner(plugin_id)}: the manifest is a {type(target).__name__}, not a {wanted}")
+        if target.id != plugin_id:
+            raise PluginError(f'{self.owner(plugin_id)}: the manifest calls itself "{target.id}"')
+        return target
+
+    def _import(self, entry_point: EntryPoint, plugin_id: str) -> object:
+        try:
+            return cast(object, entry_point.load())
+        except Exception as error:
+            raise PluginError(f"{self.owner(plugin_id)}: {entry_point.value!r} cannot be imported: {_say(error)}") from error
+
+
+def _read(distribution: Distribution, offers: Mapping[str, list[Offer]], seen: set[str]) -> None:
+    """Add a distribution's offers. Of two copies of one distribution the first on ``sys.path`` counts, as in an import."""
+    text = distribution.read_text("entry_points.txt")
+    # Most distributions offer nothing of ours; parsing all of them is most of the cost of importlib.metadata.entry_points().
+    if not text or not any(group in text for group in offers):
+        return
+    name = _name(distribution)
+    if (key := name.partition(" ")[0].lower().replace("_", "-").replace(".", "-")) in seen:
+        return
+    seen.add(key)
+    for entry_point in distribution.entry_points:
+        if entry_point.group in offers:
+            offers[entry_point.group].append(Offer(entry_point.name, name, entry_point))
+
+
+def _name(distribution: Distribution) -> str:
+    try:
+        name, version = distribution.metadata["Name"], distribution.version
+    except Exception:
+        name = version = None
+    # Without readable METADATA the folder still tells a person which one it is.
+    return f"{name} {version}" if name else str(getattr(distribution, "_path", "a distribution without a name"))
+
+
+def _say(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

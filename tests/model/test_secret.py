@@ -1,0 +1,96 @@
+import copy
+import json
+import pickle
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.model.config import TokenConfig
+from gatewayd.model.secret import REDACTED, Redactor, Secret
+
+VALUE = "123456:AAE-canary"
+
+
+def test_no_way_of_printing_shows_it() -> None:
+    secret = Secret(VALUE)
+    shown = [
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret!s:>30}",
+        f"{secret:x}",
+        repr([secret]),
+        repr(TokenConfig(token=secret)),
+    ]
+    assert [text for text in shown if VALUE in text] == []
+    assert secret.reveal() == VALUE
+
+
+@pytest.mark.parametrize("encode", [pickle.dumps, json.dumps, msgspec.json.encode, copy.deepcopy])
+def test_it_is_not_serialised(encode: object) -> None:
+    assert callable(encode)
+    with pytest.raises(TypeError) as caught:
+        encode(Secret(VALUE))
+    assert VALUE not in str(caught.value)
+
+
+def test_equality_is_by_value_and_only_with_secrets() -> None:
+    assert Secret(VALUE) == Secret(VALUE)
+    assert len({Secret(VALUE), Secret(VALUE)}) == 1
+    assert Secret(VALUE) != Secret("other")
+    assert Secret(VALUE) != VALUE
+
+
+@pytest.mark.parametrize("form", [VALUE, quote(VALUE, safe=""), repr(VALUE), json.dumps(VALUE)])
+def test_the_redactor_knows_the_forms_a_secret_is_written_in(form: str) -> None:
+    text = Redactor([Secret(VALUE)])(f"GET /bot{form}/getMe failed")
+    assert "canary" not in text
+    assert text.startswith("GET /bot")
+    assert text.endswith("/getMe failed")
+
+
+def test_escaped_forms_are_found_too() -> None:
+    value = 'pass"wörd\\with\nall'
+    redact = Redactor([Secret(value)])
+    for form in (value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value)):
+        assert redact(f"<{form}>") == f"<{REDACTED}>"
+
+
+def test_the_longer_of_two_secrets_is_taken_out_whole() -> None:
+    redact = Redactor([Secret("canary"), Secret("canary-long-tail")])
+    assert redact("x canary-long-tail y canary") == "x *** y ***"
+
+
+def test_what_is_too_short_to_be_a_secret_is_not_taken_out() -> None:
+    redact = Redactor([Secret("abc"), Secret("")])
+    assert redact("abc") == "abc"
+    assert redact.longest == 0
+
+
+def test_a_text_without_a_secret_is_returned_as_it_is() -> None:
+    text = "nothing to see, but cana is near"
+    assert Redactor([Secret("canary")])(text) is text
+    assert Redactor()(text) is text
+
+
+@given(
+    secrets=st.lists(st.text(alphabet="abcdef0123", min_size=4, max_size=12), min_size=1, max_size=8),
+    noise=st.lists(st.text(max_size=20), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_whatever_the_text_no_secret_is_left(secrets: list[str], noise: list[str], data: st.DataObject) -> None:
+    redact = Redactor(Secret(secret) for secret in secrets)
+    text = data.draw(st.sampled_from(noise))
+    for piece in noise:
+        text += data.draw(st.sampled_from(secrets)) + piece
+    cleaned = redact(text)
+    assert [secret for secret in secrets if secret in cleaned] == []
+
+
+def test_many_secrets_cost_no_more_than_one() -> None:
+    redact = Redactor(Secret(f"{number:08d}:token") for number in range(5000))
+    assert redact("a 00004999:token b") == f"a {REDACTED} b"
+    assert redact.longest == len("00004999%3Atoken")
