@@ -1,0 +1,14 @@
+"""The web chat: the page that the daemon serves itself, behind a login link."""
+
+from gatewayd.ports.channel import ChannelPlugin
+
+PLUGIN = ChannelPlugin(
+    id="webchat",
+    label="Web chat",
+    settings="gatewayd.channels.webchat.settings:WebchatSettings",
+    open="gatewayd.channels.webchat.channel:open_webchat",
+    text_format="markdown",
+    authenticates_peers=True,
+    resend_is_safe=True,
+    one_account=True,
+)

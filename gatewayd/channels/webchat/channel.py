@@ -1,0 +1,169 @@
+"""The web chat's driver. Its transport is our own HTTP server: ``web/webchat.py`` calls ``receive`` and ``subscribe``.
+
+What a page shows is the journal: the inbox rows and the outbox rows of its conversation. So ``send`` only tells the open
+pages that there is something new, and a page that was closed meanwhile finds it there when it comes back.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+import anyio.lowlevel
+from msgspec import Struct
+
+from gatewayd.channels.webchat.settings import WebchatSettings
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.errors import Overloaded
+from gatewayd.model.payload import Draft, OutboundPayload, Receipt, Signal
+from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver
+
+PAGES_PER_NAME = 20
+
+
+class News(Struct, frozen=True):
+    """What happened since a page last looked, to be shown in this order: new lines, then what the agent is at."""
+
+    lines: bool = False
+    typing: bool = False
+    draft: Draft | None = None
+
+
+class Page:
+    """One open page. Holds at most one of each kind of news, so a page that reads slowly costs no memory and is never behind."""
+
+    def __init__(self) -> None:
+        self._news = News()
+        self._closed = False
+        self._something = anyio.Event()
+
+    async def wait_news(self) -> News | None:
+        """What happened since the last call; waits for the first of it. None: the channel is closed, come back later."""
+        await self._something.wait()
+        if self._closed:
+            return None
+        self._something = anyio.Event()
+        news, self._news = self._news, News()
+        return news
+
+    def tell_line(self, *, ends_draft: bool) -> None:
+        """The conversation has a new line. A line from the agent stands for the draft that led to it."""
+        if ends_draft:
+            self._tell(News(lines=True))
+        else:
+            self._tell(News(lines=True, typing=self._news.typing, draft=self._news.draft))
+
+    def tell_signal(self, signal: Signal) -> None:
+        draft = signal if isinstance(signal, Draft) else self._news.draft
+        self._tell(News(lines=self._news.lines, typing=True, draft=draft))
+
+    def close(self) -> None:
+        self._closed = True
+        self._something.set()
+
+    def _tell(self, news: News) -> None:
+        self._news = news
+        self._something.set()
+
+
+class WebchatChannel:
+    """The one account of the web chat. A peer is a login's name: the same name on two devices is one conversation."""
+
+    def __init__(self, account: AccountConfig, settings: WebchatSettings, kit: ChannelKit) -> None:
+        self._settings = settings
+        self._account = account
+        self._kit = kit
+        self._deliver: Deliver | None = None
+        self._pages: dict[str, list[Page]] = {}
+        self._closed = False
+
+    async def listen(self, deliver: Deliver) -> None:
+        """Connected at once, and until cancelled: pages come to us."""
+        self._deliver = deliver
+        self._kit.link.connected()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._deliver = None
+
+    async def send(self, payload: OutboundPayload) -> Receipt:
+        """Tell the open pages; the outbox row is the message itself."""
+        self._tell_line(payload.peer.id, ends_draft=True)
+        await anyio.lowlevel.checkpoint()
+        return Receipt()
+
+    async def signal(self, signal: Signal) -> None:
+        for page in self._pages.get(signal.peer.id, ()):
+            page.tell_signal(signal)
+        await anyio.lowlevel.checkpoint()
+
+    async def receive(self, name: str, text: str, client_message_id: str) -> str:
+        """Journal one message of ``name`` and return its event key. Returns after the commit; waits while the inbox is full.
+
+        ``client_message_id`` is random and made by the page: the same message posted twice has one event key, so it is one turn.
+
+        :raises Overloaded: the account is stopping, nothing was stored.
+        """
+        if self._deliver is None:
+            raise Overloaded("the web chat is not taking messages just now")
+        event_key = f"{name}:{client_message_id}"
+        envelope = InboundEnvelope(
+            channel=self._account.channel,
+            account=self._account.account,
+            event_key=event_key,
+            kind="message",
+            peer=Peer(kind="dm", id=name),
+            sender=Sender(id=name, name=name),
+            text=text,
+            addressed=True,
+            received_at=self._kit.now(),
+        )
+        self._kit.link.heard()
+        await self._deliver([envelope])
+        self._tell_line(name, ends_draft=False)
+        return event_key
+
+    @contextmanager
+    def subscribe(self, name: str) -> Iterator[Page]:
+        """An open page of ``name``, for as long as the block lasts.
+
+        :raises Overloaded: too many pages are open, or the account is stopping.
+        """
+        if self._closed:
+            raise Overloaded("the web chat is stopping")
+        if len(self._pages.get(name, ())) >= PAGES_PER_NAME or self.open_pages >= self._settings.max_pages:
+            raise Overloaded("too many pages of this chat are open; close one and reload")
+        page = Page()
+        mine = self._pages.setdefault(name, [])
+        mine.append(page)
+        try:
+            yield page
+        finally:
+            mine.remove(page)
+            if not mine:
+                self._pages.pop(name, None)
+
+    @property
+    def open_pages(self) -> int:
+        return sum(map(len, self._pages.values()))
+
+    def close(self) -> None:
+        """End every page's stream, and open no more; each comes back by itself."""
+        self._closed = True
+        for pages in self._pages.values():
+            for page in pages:
+                page.close()
+
+    def _tell_line(self, name: str, *, ends_draft: bool) -> None:
+        for page in self._pages.get(name, ()):
+            page.tell_line(ends_draft=ends_draft)
+
+
+@asynccontextmanager
+async def open_webchat(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[WebchatChannel]:
+    """The ChannelOpener of the manifest. Opens nothing; leaving it closes every page's stream."""
+    assert isinstance(account.settings, WebchatSettings)
+    channel = WebchatChannel(account, account.settings, kit)
+    try:
+        yield channel
+    finally:
+        channel.close()

@@ -1,0 +1,109 @@
+"""Who may open the web chat: one-time codes in links, and the sessions they are exchanged for.
+
+The store holds SHA-256 digests only; codes and session tokens have enough entropy (80 and 256 bits) to need no salt.
+"""
+
+import secrets
+from base64 import b32encode
+from hashlib import sha256
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.ports.store import TokenRow, Tokens
+
+CODE_SECONDS: Final = 15 * 60.0
+DAY_SECONDS: Final = 86_400.0
+_CODE_BYTES: Final = 10
+_CODE_GROUP: Final = 4
+
+
+class LoginLink(Struct, frozen=True):
+    """A link that logs in once. ``expires_at`` is Unix seconds."""
+
+    url: str
+    code: str
+    expires_at: float
+
+
+class Login(Struct, frozen=True):
+    """A session. ``token`` is the cookie's value, only known to the browser; ``name`` is the peer's id in the chat."""
+
+    token: str
+    name: str
+    expires_at: float
+
+
+async def new_login_link(store: Tokens, base_url: str, name: str, now: float) -> LoginLink:
+    """Make a link that logs in as ``name``, once, within 15 minutes. ``base_url`` is scheme://host[:port], no path.
+
+    The code is in the fragment, which browsers send to nobody: it is in no access log and no Referer.
+    """
+    code = _new_code()
+    expires_at = now + CODE_SECONDS
+    await store.put_token(_row("login_code", _code_digest(code), name, now, expires_at))
+    return LoginLink(url=f"{base_url.rstrip('/')}/#code={code}", code=code, expires_at=expires_at)
+
+
+async def log_in(store: Tokens, code: str, now: float, *, session_days: int) -> Login | None:
+    """Use up a code. None: there is no such code (any more). Case, spaces and dashes do not matter: people type codes."""
+    digest = _code_digest(code)
+    known = await store.get_token(digest)
+    if known is None or known.kind != "login_code":
+        return None
+    row = await store.take_token(digest)
+    if row is None or _expired(row, now):
+        return None
+    token = secrets.token_urlsafe(32)
+    expires_at = now + session_days * DAY_SECONDS
+    await store.put_token(_row("web_session", _digest(token), row.name, now, expires_at))
+    return Login(token=token, name=row.name, expires_at=expires_at)
+
+
+async def find_login(store: Tokens, token: str, now: float) -> Login | None:
+    """The login of a session cookie, or None if it has ended."""
+    row = await store.get_token(_digest(token))
+    if row is None or row.kind != "web_session" or row.expires_at is None or _expired(row, now):
+        return None
+    return Login(token=token, name=row.name, expires_at=row.expires_at)
+
+
+async def prolong(store: Tokens, login: Login, now: float, *, session_days: int) -> Login:
+    """Let a session that is in use end later. Writes at most once a day; returns ``login`` unchanged otherwise."""
+    expires_at = now + session_days * DAY_SECONDS
+    if expires_at - login.expires_at < DAY_SECONDS:
+        return login
+    row = await store.get_token(_digest(login.token))
+    if row is None:
+        return login
+    await store.put_token(msgspec.structs.replace(row, expires_at=expires_at))
+    return msgspec.structs.replace(login, expires_at=expires_at)
+
+
+async def log_out(store: Tokens, token: str) -> None:
+    """End a session; one that has ended already is no error."""
+    row = await store.get_token(_digest(token))
+    if row is not None and row.kind == "web_session":
+        await store.delete_token(row.digest)
+
+
+def _new_code() -> str:
+    letters = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower()
+    return "-".join(letters[at : at + _CODE_GROUP] for at in range(0, len(letters), _CODE_GROUP))
+
+
+def _code_digest(code: str) -> str:
+    return _digest("".join(letter for letter in code.lower() if letter.isalnum()))
+
+
+def _digest(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _expired(row: TokenRow, now: float) -> bool:
+    return row.expires_at is not None and row.expires_at <= now
+
+
+def _row(kind: Literal["login_code", "web_session"], digest: str, name: str, now: float, expires_at: float) -> TokenRow:
+    return TokenRow(digest=digest, kind=kind, name=name, role="webchat", scopes=(), created_at=now, expires_at=expires_at)
