@@ -1,0 +1,39 @@
+"""How long to wait before the next attempt: full jitter under an exponential ceiling."""
+
+import math
+from random import Random
+
+import tenacity
+
+# tenacity's wait_exponential is exact here: base * 2**62 is far above any ceiling. Past it only the same ceiling follows,
+# and 2.0**1024 (nine hours of an outage) would be the float that does not exist.
+_LAST_ATTEMPT = 62
+
+
+class Backoff:
+    """Delays in seconds, drawn evenly between 0 and a ceiling that doubles with each attempt until ``longest_seconds``.
+
+    Full jitter spreads a thousand accounts that lost one network at the same moment better than any other choice
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). It holds no count: the caller does.
+    """
+
+    def __init__(self, rng: Random, *, first_seconds: float = 1.0, longest_seconds: float = 45.0) -> None:
+        self._rng = rng
+        self._ceiling = tenacity.wait_exponential(multiplier=first_seconds, max=longest_seconds)
+
+    def ceiling(self, attempt: int) -> float:
+        """The longest delay after the ``attempt``-th failure in a row, counted from 1."""
+        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        state.attempt_number = min(max(attempt, 1), _LAST_ATTEMPT)
+        return self._ceiling(state)
+
+    def delay(self, attempt: int, *, at_least: float | None = None) -> float:
+        """Seconds to wait after the ``attempt``-th failure in a row.
+
+        ``at_least`` is what the other side asked for (``Retry-After``): a minimum. What is no finite number is ignored,
+        because nobody could wait for it.
+        """
+        drawn = self._rng.uniform(0.0, self.ceiling(attempt))
+        if at_least is None or not math.isfinite(at_least):
+            return drawn
+        return max(drawn, at_least)

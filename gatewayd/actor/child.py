@@ -1,0 +1,146 @@
+"""A supervised child as data: how to run it, what it is doing, and what it has used up."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import trio
+from msgspec import Struct
+
+from gatewayd.actor.life import Life
+
+ChildState = Literal["starting", "running", "waiting", "parked", "stopped"]
+
+
+class ChildSpec(Struct, frozen=True):
+    """How to run one child. ``run`` is called for each life and works until it fails or is cancelled.
+
+    It calls ``Life.started`` and then, within ``connect_seconds``, ``Life.connected``; cancelled, it has ``close_seconds``
+    to go. ``redact`` takes the secrets out of the text of errors that did not promise to hold none.
+    """
+
+    name: str
+    run: Callable[[Life], Awaitable[None]]
+    connect_seconds: float = 60.0
+    close_seconds: float = 10.0
+    redact: Callable[[str], str] = str
+
+
+class ChildStatus(Struct, frozen=True):
+    """``since`` and ``next_attempt_at`` are Unix seconds. ``since`` is when ``state`` was entered: an outage is one state,
+    however many attempts are made in it. ``attempt`` counts failures in a row, ``restarts`` all lives but the first."""
+
+    name: str
+    state: ChildState
+    since: float
+    reason: str | None = None
+    attempt: int = 0
+    next_attempt_at: float | None = None
+    restarts: int = 0
+
+
+class Policy(Struct, frozen=True):
+    """More than ``bugs`` bugs within ``bug_window_seconds`` of running park a child. The window counts the time the child
+    ran, not the back-off between: else a growing back-off would hide a loop of crashes. A child that was connected for
+    ``healthy_seconds`` begins its back-off anew."""
+
+    bugs: int = 5
+    bug_window_seconds: float = 60.0
+    healthy_seconds: float = 60.0
+
+
+class SupervisorStatistics(Struct, frozen=True):
+    """Children by state. ``left_behind`` lives ignored their cancellation: only the end of the process can end them."""
+
+    children: int
+    running: int
+    waiting: int
+    parked: int
+    left_behind: int
+
+
+class Child:
+    """The supervisor's own notes about one child. They outlive its lives, its parking and its stops."""
+
+    def __init__(self, spec: ChildSpec, *, now: Callable[[], float], on_change: Callable[[ChildStatus], None]) -> None:
+        self.spec = spec
+        self.lock = trio.Lock()
+        self.life: Life | None = None
+        self.stop_asked = trio.Event()
+        self.kept: trio.Event | None = None
+        self._now = now
+        self._on_change = on_change
+        self._ran_seconds = 0.0
+        self._bugs: deque[float] = deque()
+        self._lives = 0
+        self._attempt = 0
+        self._next_attempt_at: float | None = None
+        self._reason: str | None = None
+        self._state: ChildState = "stopped"
+        self._since = now()
+
+    @property
+    def status(self) -> ChildStatus:
+        return ChildStatus(
+            name=self.spec.name,
+            state=self._state,
+            since=self._since,
+            reason=self._reason,
+            attempt=0 if self._state == "running" else self._attempt,
+            next_attempt_at=self._next_attempt_at,
+            restarts=max(0, self._lives - 1),
+        )
+
+    @property
+    def state(self) -> ChildState:
+        return self._state
+
+    def enter(self, state: ChildState, reason: str | None = None) -> None:
+        """Note the state and why. Only a change of the state is told and moves ``since``."""
+        self._enter(state, reason, None)
+
+    def wait_until_attempt(self, delay: float, reason: str) -> None:
+        """Note that the next attempt is ``delay`` seconds away."""
+        self._enter("waiting", reason, self._now() + delay)
+
+    def begin(self, on_started: Callable[[], None]) -> Life:
+        """A new life. While an outage lasts, the attempts in it do not end the ``waiting``."""
+        self._lives += 1
+        self._next_attempt_at = None
+        self.life = Life(
+            connect_seconds=self.spec.connect_seconds,
+            close_seconds=self.spec.close_seconds,
+            on_started=on_started,
+            on_connected=lambda: self.enter("running"),
+        )
+        return self.life
+
+    def end(self, life: Life, policy: Policy) -> int:
+        """The life is over. Returns how many have failed in a row now."""
+        ended_at = trio.current_time()
+        self._ran_seconds += ended_at - life.began_at
+        if life.connected_at is not None and ended_at - life.connected_at >= policy.healthy_seconds:
+            self._attempt = 0
+        self._attempt += 1
+        self.life = None
+        return self._attempt
+
+    def forgive(self) -> None:
+        """An operator has started it: what it did before is no longer held against it."""
+        self._attempt = 0
+        self._bugs.clear()
+
+    def over_budget(self, policy: Policy) -> bool:
+        """Note one more bug. True when that was one too many."""
+        self._bugs.append(self._ran_seconds)
+        while self._bugs[0] < self._ran_seconds - policy.bug_window_seconds:
+            self._bugs.popleft()
+        return len(self._bugs) > policy.bugs
+
+    def _enter(self, state: ChildState, reason: str | None, next_attempt_at: float | None) -> None:
+        self._reason = reason
+        self._next_attempt_at = next_attempt_at
+        if state != self._state:
+            self._state = state
+            self._since = self._now()
+            self._on_change(self.status)

@@ -1,0 +1,270 @@
+"""One-for-one supervision of named children. Knows nothing of chat.
+
+What ends a child decides what becomes of it (``gatewayd.model.errors``):
+
+- ``TryAgain``: an outage. Waited out for ever, with back-off; spends nothing.
+- ``NeedsOperator``: parked at once, with the reason.
+- anything else, and returning without being asked to: a bug. Restarted with back-off until the budget is spent, then parked.
+
+Errors of a child never reach the supervisor's caller, except one before ``Life.started``: that belongs to who started it.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import trio
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.child import Child, ChildSpec, ChildStatus, Policy, SupervisorStatistics
+from gatewayd.actor.life import Life, ReturnedQuietly
+from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
+
+_REASON_LENGTH = 200
+
+
+class Verdict(Struct, frozen=True):
+    """What an error means. ``reason`` is one line for an operator, without secrets."""
+
+    cure: Literal["wait", "park", "restart"]
+    reason: str
+    after_seconds: float | None = None
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors that a group holds, however deep; a single error is its own leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]
+
+
+def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
+    """What to do about the error a child ended with.
+
+    Where a group mixes kinds the strictest cure wins: parking, then the bounded restarts of a bug, then waiting without
+    end. So nothing is retried that one part says only a person can mend (a revoked token is often followed by a crash in
+    the cleaning up), and no bug hides for ever behind an outage that happened at the same time.
+    """
+    found = leaves(error)
+    if operator := [leaf.reason for leaf in found if isinstance(leaf, NeedsOperator)]:
+        return Verdict("park", _join(redact(reason) for reason in operator))
+    if bugs := [describe(leaf, redact) for leaf in found if not isinstance(leaf, TryAgain)]:
+        return Verdict("restart", f"bug: {_join(bugs)}")
+    outages = [leaf for leaf in found if isinstance(leaf, TryAgain)]
+    wishes = [leaf.after_seconds for leaf in outages if leaf.after_seconds is not None]
+    return Verdict("wait", _join(redact(leaf.reason) for leaf in outages), max(wishes, default=None))
+
+
+def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
+    """Type and short text of an error, in one line without secrets."""
+    try:
+        text = " ".join(redact(str(error)).split())
+    except Exception:
+        # A third party's __str__ may be as broken as the rest of it.
+        text = ""
+    return f"{type(error).__name__}: {text}"[:_REASON_LENGTH].rstrip(": ")
+
+
+def sole(error: BaseException) -> BaseException:
+    """The one error inside a group; a group of several stays as it is."""
+    found = leaves(error)
+    return found[0] if len(found) == 1 else error
+
+
+def _error_of(life: Life) -> BaseException:
+    return life.cut_for or life.error or ReturnedQuietly("it returned though nobody had asked it to")
+
+
+def _nobody_waits() -> None:
+    """The caller of start has long gone on when the second life starts."""
+
+
+def _join(reasons: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(reasons))[:_REASON_LENGTH]
+
+
+class Supervisor:
+    """Runs children, each in a cancel scope of its own, inside ``async with supervisor.run():``.
+
+    ``on_change`` is told every change of a child's state, ``on_failure`` every error a life ended with; both are called
+    synchronously and must not raise. ``now`` gives Unix seconds, for status only: all waiting is on Trio's clock.
+    """
+
+    def __init__(
+        self,
+        backoff: Backoff,
+        *,
+        now: Callable[[], float],
+        policy: Policy | None = None,
+        on_change: Callable[[ChildStatus], None] = lambda status: None,
+        on_failure: Callable[[str, Verdict, BaseException], None] = lambda name, verdict, error: None,
+    ) -> None:
+        self._backoff = backoff
+        self._now = now
+        self._policy = policy or Policy()
+        self._on_change = on_change
+        self._on_failure = on_failure
+        self._children: dict[str, Child] = {}
+        self._left_behind: set[Life] = set()
+        self._lives: trio.Nursery | None = None
+        self._keepers: trio.Nursery | None = None
+
+    def add(self, spec: ChildSpec) -> None:
+        """Make a child known, stopped."""
+        self._children[spec.name] = Child(spec, now=self._now, on_change=self._on_change)
+
+    @asynccontextmanager
+    async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
+        """Children run inside; leaving cancels them.
+
+        A life that ignores its cancellation stays behind in the nursery that hosts the lives, and holds up the leaving
+        of that nursery: pass ``host``, one that is left last, where other things must be closed in any case.
+        """
+        async with trio.open_nursery() as own, trio.open_nursery() as keepers:
+            self._lives = host or own
+            self._keepers = keepers
+            try:
+                yield
+            finally:
+                self._lives = self._keepers = None
+                keepers.cancel_scope.cancel()
+
+    async def start(self, name: str) -> None:
+        """Start a child that is stopped or parked; one that lives is left alone. Returns once it has said ``started``.
+
+        :raises NotFound: no such child.
+        :raises Exception: what its first life ended with before it had started; it is stopped then.
+        """
+        child = self._child(name)
+        async with child.lock:
+            if child.kept is not None or self._keepers is None:
+                return
+            child.forgive()
+            child.stop_asked = trio.Event()
+            await self._keepers.start(self._keep, child, name=name)
+
+    async def stop(self, name: str) -> None:
+        """Stop a child, whether it runs or waits out its back-off. Returns once it is gone, or left behind.
+
+        :raises NotFound: no such child.
+        """
+        child = self._child(name)
+        async with child.lock:
+            child.stop_asked.set()
+            if child.kept is None:
+                child.enter("stopped")
+                return
+            if child.life is not None:
+                child.life.cut(None)
+            await child.kept.wait()
+
+    async def restart(self, name: str) -> None:
+        """Stop and start. A child that would not close stays parked: a second one beside it would only fight it.
+
+        :raises NotFound: no such child.
+        :raises Exception: as ``start`` does.
+        """
+        await self.stop(name)
+        if self.status(name).state == "stopped":
+            await self.start(name)
+
+    def status(self, name: str) -> ChildStatus:
+        """:raises NotFound: no such child."""
+        return self._child(name).status
+
+    def statistics(self) -> SupervisorStatistics:
+        states = [child.state for child in self._children.values()]
+        return SupervisorStatistics(
+            children=len(states),
+            running=states.count("running"),
+            waiting=states.count("waiting"),
+            parked=states.count("parked"),
+            left_behind=len(self._left_behind),
+        )
+
+    def _child(self, name: str) -> Child:
+        try:
+            return self._children[name]
+        except KeyError:
+            raise NotFound(f"there is no {name}") from None
+
+    async def _keep(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
+        """Run life after life until the child is stopped or parked."""
+        kept = child.kept = trio.Event()
+        child.enter("starting")
+        on_started: Callable[[], None] = task_status.started
+        try:
+            while True:
+                life = child.begin(on_started)
+                gone = await self._live(child, life)
+                if on_started is not _nobody_waits and not life.is_started:
+                    child.enter("stopped", child.status.reason)
+                    raise sole(_error_of(life))
+                delay = self._after(child, life) if gone else None
+                if delay is None:
+                    return
+                with trio.move_on_after(delay):
+                    await child.stop_asked.wait()
+                if child.stop_asked.is_set():
+                    child.enter("stopped")
+                    return
+                on_started = _nobody_waits
+        finally:
+            child.kept = None
+            kept.set()
+
+    async def _live(self, child: Child, life: Life) -> bool:
+        """One life, watched from here. False when it would not go, and the child is parked."""
+        assert self._lives is not None
+        self._lives.start_soon(self._run_life, child.spec, life, name=f"{child.spec.name} (life)")
+        try:
+            while await life.wait_overdue():
+                if life.scope.cancel_called:
+                    self._leave_behind(child, life)
+                    return False
+                life.cut(life.overdue())
+            return True
+        finally:
+            if not life.done.is_set() and life not in self._left_behind:
+                # The supervisor itself is being cancelled: the child gets its time to close all the same, and no more.
+                life.cut(None)
+                with trio.CancelScope(shield=True):
+                    if await life.wait_overdue():
+                        self._leave_behind(child, life)
+
+    async def _run_life(self, spec: ChildSpec, life: Life) -> None:
+        try:
+            with life.scope:
+                await spec.run(life)
+        except* Exception as group:
+            life.error = group
+        finally:
+            self._left_behind.discard(life)
+            life.done.set()
+
+    def _leave_behind(self, child: Child, life: Life) -> None:
+        self._left_behind.add(life)
+        child.end(life, self._policy)
+        after = "" if life.cut_for is None else f", after: {judge(life.cut_for, child.spec.redact).reason}"
+        child.enter("parked", f"would not close within {child.spec.close_seconds:g} s of its cancellation{after}")
+
+    def _after(self, child: Child, life: Life) -> float | None:
+        """What follows a life that is over: the seconds to the next attempt, or None when there is none."""
+        attempt = child.end(life, self._policy)
+        error = _error_of(life)
+        verdict = judge(error, child.spec.redact)
+        if not child.stop_asked.is_set() or life.error is not None:
+            self._on_failure(child.spec.name, verdict, error)
+        if child.stop_asked.is_set():
+            child.enter("stopped")
+            return None
+        if verdict.cure == "restart" and child.over_budget(self._policy):
+            window = self._policy.bug_window_seconds
+            verdict = Verdict("park", f"{verdict.reason} (more than {self._policy.bugs} times in {window:g} s)")
+        if verdict.cure == "park":
+            child.enter("parked", verdict.reason)
+            return None
+        delay = self._backoff.delay(attempt, at_least=verdict.after_seconds)
+        child.wait_until_attempt(delay, verdict.reason)
+        return delay

@@ -1,0 +1,570 @@
+"""The supervisor against children that fail in every way there is, on a fake clock."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
+from random import Random
+
+import pytest
+import trio
+import trio.testing
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.child import ChildSpec, ChildStatus
+from gatewayd.actor.life import Life
+from gatewayd.actor.supervisor import Supervisor, judge
+from gatewayd.model.errors import NeedsOperator, NotFound, SendRejected, TryAgain
+
+EPOCH = 1_700_000_000.0
+
+Run = Callable[[Life], Awaitable[None]]
+
+
+def wall() -> float:
+    return EPOCH + trio.current_time()
+
+
+class Watched:
+    """A supervisor and what it told."""
+
+    def __init__(self) -> None:
+        self.changes: list[ChildStatus] = []
+        self.failures: list[str] = []
+        self.supervisor = Supervisor(
+            Backoff(Random(11)),
+            now=wall,
+            on_change=self.changes.append,
+            on_failure=lambda name, verdict, error: self.failures.append(verdict.reason),
+        )
+
+    @asynccontextmanager
+    async def running(self, **children: Run) -> AsyncIterator[Supervisor]:
+        for name, run in children.items():
+            self.supervisor.add(ChildSpec(name=name, run=run))
+        async with self.supervisor.run():
+            for name in children:
+                await self.supervisor.start(name)
+            yield self.supervisor
+
+    def states(self, name: str) -> list[str]:
+        return [status.state for status in self.changes if status.name == name]
+
+
+async def healthy(life: Life) -> None:
+    life.started()
+    life.connected()
+    await trio.sleep_forever()
+
+
+def failing(error: Exception, *, after: float = 0.0, connected: bool = False) -> Run:
+    async def run(life: Life) -> None:
+        life.started()
+        if connected:
+            life.connected()
+        await trio.sleep(after)
+        raise error
+
+    return run
+
+
+def scripted(*lives: Run) -> Run:
+    remaining: Iterator[Run] = iter(lives)
+
+    async def run(life: Life) -> None:
+        await next(remaining, healthy)(life)
+
+    return run
+
+
+def shielded(release: trio.Event) -> Run:
+    """Cannot be cancelled; ``release`` lets the test end."""
+
+    async def run(life: Life) -> None:
+        life.started()
+        life.connected()
+        with trio.CancelScope(shield=True):
+            await release.wait()
+
+    return run
+
+
+# What an error means.
+
+
+def test_the_strictest_cure_in_a_group_wins() -> None:
+    operator, bug, outage = NeedsOperator("token revoked"), KeyError("x"), TryAgain("no route")
+    assert judge(ExceptionGroup("", [outage, ExceptionGroup("", [bug, operator])])).cure == "park"
+    assert judge(ExceptionGroup("", [outage, bug])).cure == "restart"
+    assert judge(ExceptionGroup("", [outage, TryAgain("also", after_seconds=9)])).after_seconds == 9
+    assert judge(ExceptionGroup("", [outage, outage])).reason == "no route"
+
+
+def test_any_other_error_is_a_bug_also_one_of_ours() -> None:
+    assert judge(SendRejected("blocked")).cure == "restart"
+    assert judge(ValueError("bad")).reason == "bug: ValueError: bad"
+
+
+def test_a_reason_is_one_short_line_without_secrets() -> None:
+    def redact(text: str) -> str:
+        return text.replace("hunter2", "…")
+
+    reason = judge(ValueError("GET https://x/bothunter2/me\n" + "y" * 1000), redact).reason
+    assert reason.startswith("bug: ValueError: GET https://x/bot…/me yyy")
+    assert len(reason) <= 250
+    assert "hunter2" not in judge(TryAgain("cannot reach /bothunter2"), redact).reason
+    assert "hunter2" not in judge(NeedsOperator("401 for hunter2"), redact).reason
+
+
+def test_an_error_that_cannot_be_printed_is_still_named() -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    assert judge(Unprintable()).reason == "bug: Unprintable"
+
+
+# Starting and stopping.
+
+
+async def test_a_healthy_child_is_running_until_it_is_stopped(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=healthy) as supervisor:
+        await trio.sleep(1000)
+        assert supervisor.status("a").state == "running"
+        await supervisor.stop("a")
+        status = supervisor.status("a")
+        assert (status.state, status.since, status.restarts) == ("stopped", EPOCH + 1000, 0)
+        await supervisor.stop("a")
+        await supervisor.start("a")
+        await trio.testing.wait_all_tasks_blocked()
+        assert supervisor.status("a").restarts == 1
+    assert watched.states("a")[:5] == ["starting", "running", "stopped", "starting", "running"]
+
+
+async def test_starting_twice_runs_it_once(autojump_clock: trio.testing.MockClock) -> None:
+    lives = count()
+    began: list[int] = []
+
+    async def run(life: Life) -> None:
+        began.append(next(lives))
+        await healthy(life)
+
+    async with Watched().running(a=run) as supervisor, trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(supervisor.start, "a")
+    assert began == [0]
+
+
+async def test_an_error_before_started_goes_to_the_caller(autojump_clock: trio.testing.MockClock) -> None:
+    async def broken(life: Life) -> None:
+        raise ValueError("no such file")
+
+    async def broken_in_a_task(life: Life) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broken, life)
+
+    watched = Watched()
+    async with watched.running() as supervisor:
+        for name, run in (("a", broken), ("b", broken_in_a_task)):
+            supervisor.add(ChildSpec(name=name, run=run))
+            with pytest.raises(ValueError, match="no such file"):
+                await supervisor.start(name)
+            assert supervisor.status(name).state == "stopped"
+    assert watched.failures == []
+
+
+async def test_hanging_before_started_also_goes_to_the_caller(autojump_clock: trio.testing.MockClock) -> None:
+    async def hang(life: Life) -> None:
+        await trio.sleep_forever()
+
+    async with Watched().running() as supervisor:
+        supervisor.add(ChildSpec(name="a", run=hang, connect_seconds=5))
+        with pytest.raises(TryAgain, match="did not connect within 5 s"):
+            await supervisor.start("a")
+        assert trio.current_time() == 5
+
+
+async def test_an_unknown_name_is_not_found() -> None:
+    async with Watched().running() as supervisor:
+        for act in (supervisor.start, supervisor.stop):
+            with pytest.raises(NotFound):
+                await act("nobody")
+        with pytest.raises(NotFound):
+            supervisor.status("nobody")
+
+
+async def test_stopping_ends_the_back_off(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=failing(TryAgain("slow down", after_seconds=5000))) as supervisor:
+        await trio.sleep(10)
+        status = supervisor.status("a")
+        assert status.state == "waiting"
+        assert status.next_attempt_at == EPOCH + 5000
+        await supervisor.stop("a")
+        assert trio.current_time() == 10
+        assert supervisor.status("a").state == "stopped"
+        await trio.sleep(10_000)
+        assert supervisor.status("a").state == "stopped"
+
+
+async def test_a_cancelled_supervisor_passes_the_cancellation_on(autojump_clock: trio.testing.MockClock) -> None:
+    closed: list[str] = []
+
+    async def closing(life: Life) -> None:
+        try:
+            await healthy(life)
+        finally:
+            closed.append("closed")
+
+    watched = Watched()
+    with trio.move_on_after(10) as scope:
+        async with watched.running(a=closing, b=failing(TryAgain("down")), c=failing(NeedsOperator("no"))):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert closed == ["closed"]
+
+
+async def test_a_crash_while_the_supervisor_is_cancelled_does_not_get_out(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        life.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("in the cleaning up")
+
+    with trio.move_on_after(1) as scope:
+        async with Watched().running(a=run):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+# Outages.
+
+
+async def test_an_outage_is_waited_out_for_a_day(autojump_clock: trio.testing.MockClock) -> None:
+    attempts: list[float] = []
+
+    async def run(life: Life) -> None:
+        life.started()
+        attempts.append(trio.current_time())
+        if trio.current_time() < 86_400:
+            await trio.sleep(0.5)
+            raise TryAgain("no route to host")
+        await healthy(life)
+
+    watched = Watched()
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(80_000)
+        status = supervisor.status("a")
+        assert (status.state, status.reason) == ("waiting", "no route to host")
+        assert status.since == EPOCH + 0.5
+        assert status.attempt == len(attempts) - (status.next_attempt_at is None)
+        await trio.sleep(6_400 + 60)
+        status = supervisor.status("a")
+        assert (status.state, status.reason, status.attempt, status.next_attempt_at) == ("running", None, 0, None)
+    # On average half of 45 s apart: about 3,800 in a day, and 1,024 is passed on the way.
+    assert 1024 < len(attempts) < 5000
+    assert watched.states("a")[:3] == ["starting", "waiting", "running"]
+
+
+async def test_the_wish_of_the_platform_is_a_minimum(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    run = scripted(failing(TryAgain("429", after_seconds=149)))
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(148.9)
+        assert supervisor.status("a").state == "waiting"
+        await trio.sleep(0.2)
+        assert supervisor.status("a").state == "running"
+
+
+async def test_back_off_begins_anew_after_good_health_only(autojump_clock: trio.testing.MockClock) -> None:
+    ills = [failing(TryAgain("flap"), after=1, connected=True)] * 8
+    well = failing(TryAgain("flap"), after=61, connected=True)
+    watched = Watched()
+    async with watched.running(a=scripted(*ills, well)) as supervisor:
+        attempts: list[int] = []
+        while len(watched.failures) < 9:
+            await trio.sleep(0.1)
+            if supervisor.status("a").state == "waiting":
+                attempts.append(supervisor.status("a").attempt)
+    assert max(attempts) == 8
+    assert attempts[-1] == 1
+
+
+# Bugs.
+
+
+@pytest.mark.parametrize("how", ["raise", "return", "child task", "two groups deep"])
+async def test_a_bug_spends_the_budget_and_is_parked(how: str, autojump_clock: trio.testing.MockClock) -> None:
+    lives: list[float] = []
+
+    async def crash() -> None:
+        raise KeyError("chat")
+
+    async def run(life: Life) -> None:
+        life.started()
+        life.connected()
+        lives.append(trio.current_time())
+        if how == "raise":
+            await crash()
+        if how in ("child task", "two groups deep"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(crash)
+                if how == "two groups deep":
+                    async with trio.open_nursery() as inner:
+                        inner.start_soon(crash)
+
+    watched = Watched()
+    async with watched.running(a=run, well=healthy) as supervisor:
+        await trio.sleep(3600)
+        status = supervisor.status("a")
+        assert status.state == "parked"
+        assert status.reason is not None
+        expected = "bug: ReturnedQuietly: it returned" if how == "return" else "bug: KeyError: 'chat'"
+        assert status.reason.startswith(expected)
+        assert len(lives) == 6
+        assert status.restarts == 5
+        assert lives[-1] > lives[0], "bugs are backed off, too"
+        assert supervisor.status("well").since == EPOCH
+        await supervisor.start("a")
+        await trio.sleep(3600)
+        assert len(lives) == 12, "an operator's start gives the whole budget again"
+
+
+async def test_slow_crashes_cannot_hide_behind_their_own_back_off(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=failing(ValueError("x"), after=9, connected=True)) as supervisor:
+        await trio.sleep(3600)
+        assert supervisor.status("a").state == "parked"
+
+
+async def test_a_bug_now_and_then_is_never_parked(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=failing(ValueError("x"), after=600, connected=True)) as supervisor:
+        await trio.sleep(100 * 600)
+        assert supervisor.status("a").state in ("running", "waiting")
+        assert supervisor.status("a").restarts > 90
+
+
+async def test_needs_operator_parks_at_once_and_the_reason_stays(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=failing(NeedsOperator("the token was revoked"))) as supervisor:
+        await trio.sleep(86_400)
+        status = supervisor.status("a")
+        assert (status.state, status.reason, status.restarts) == ("parked", "the token was revoked", 0)
+        assert status.since == EPOCH
+        await supervisor.stop("a")
+        assert supervisor.status("a").state == "stopped"
+
+
+# Hangs, found from outside.
+
+
+async def test_a_hang_before_connected_is_cut(autojump_clock: trio.testing.MockClock) -> None:
+    async def hang(life: Life) -> None:
+        life.started()
+        await trio.sleep_forever()
+
+    watched = Watched()
+    async with watched.running(a=hang) as supervisor:
+        await trio.sleep(59)
+        assert supervisor.status("a").state == "starting"
+        await trio.sleep(1.001)
+        status = supervisor.status("a")
+        assert (status.state, status.reason) == ("waiting", "did not connect within 60 s")
+        await trio.sleep(86_400)
+        assert supervisor.status("a").state == "waiting", "a black hole in the network is an outage"
+
+
+async def test_silence_longer_than_announced_is_cut(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        life.started()
+        life.connected()
+        life.expect_silence(45)
+        for _ in range(10):
+            await trio.sleep(30)
+            life.heard()
+        await trio.sleep_forever()
+
+    watched = Watched()
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(300 + 44.9)
+        assert supervisor.status("a").state == "running"
+        await trio.sleep(0.2)
+        status = supervisor.status("a")
+        assert (status.state, status.reason) == ("waiting", "nothing heard for 45 s")
+
+
+async def test_an_announced_silence_can_be_shortened_and_taken_back(autojump_clock: trio.testing.MockClock) -> None:
+    async def shortened(life: Life) -> None:
+        life.started()
+        life.connected()
+        life.expect_silence(10_000)
+        await trio.sleep(1)
+        life.expect_silence(5)
+        await trio.sleep_forever()
+
+    async def taken_back(life: Life) -> None:
+        life.started()
+        life.connected()
+        life.expect_silence(5)
+        await trio.sleep(1)
+        life.expect_silence(None)
+        await trio.sleep_forever()
+
+    async with Watched().running(a=shortened, b=taken_back) as supervisor:
+        await trio.sleep(6.1)
+        assert supervisor.status("a").state == "waiting"
+        await trio.sleep(86_400)
+        assert supervisor.status("b").state == "running"
+
+
+async def test_a_quiet_child_is_never_restarted(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=healthy) as supervisor:
+        await trio.sleep(17 * 86_400)
+        assert supervisor.status("a").restarts == 0
+    assert watched.states("a")[:2] == ["starting", "running"]
+
+
+async def test_silence_that_is_our_own_fault_is_not_held_against_it(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        life.started()
+        with life.hold():
+            await trio.sleep(500)
+        life.connected()
+        life.expect_silence(45)
+        with life.hold():
+            await trio.sleep(3600)
+        await trio.sleep(44)
+        life.heard()
+        await trio.sleep_forever()
+
+    watched = Watched()
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(500 + 3600 + 44 + 44)
+        assert supervisor.status("a").state == "running"
+        await trio.sleep(2)
+        assert supervisor.status("a").state == "waiting"
+
+
+async def test_a_hang_while_leaving_is_cut_and_the_first_error_decides(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        life.started()
+        life.connected()
+        try:
+            with life.closes_after():
+                raise TryAgain("the line went dead")
+        finally:
+            await trio.sleep_forever()
+
+    watched = Watched()
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(9.9)
+        assert supervisor.status("a").state == "running"
+        await trio.sleep(0.2)
+        status = supervisor.status("a")
+        assert (status.state, status.reason) == ("waiting", "the line went dead")
+        assert supervisor.statistics().left_behind == 0
+
+
+async def test_a_hang_while_being_stopped_is_cut(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        try:
+            await healthy(life)
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(8):
+                await trio.sleep_forever()
+
+    async with Watched().running(a=run) as supervisor:
+        await trio.sleep(1)
+        await supervisor.stop("a")
+        assert trio.current_time() == 9
+        assert supervisor.status("a").state == "stopped"
+
+
+async def test_what_cannot_be_cancelled_is_left_behind_and_said(autojump_clock: trio.testing.MockClock) -> None:
+    release = trio.Event()
+
+    async def stubborn(life: Life) -> None:
+        life.started()
+        life.connected()
+        life.expect_silence(30)
+        with trio.CancelScope(shield=True):
+            await release.wait()
+        life.connected()
+        life.heard()
+        raise ValueError("a ghost speaks")
+
+    watched = Watched()
+    async with watched.running(a=stubborn, well=healthy) as supervisor:
+        await trio.sleep(30 + 10.1)
+        status = supervisor.status("a")
+        assert status.state == "parked"
+        assert status.reason == "would not close within 10 s of its cancellation, after: nothing heard for 30 s"
+        assert supervisor.statistics().left_behind == 1
+        assert supervisor.status("well").restarts == 0
+        release.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert supervisor.statistics().left_behind == 0
+        assert supervisor.status("a").state == "parked"
+    assert watched.failures == []
+
+
+async def test_stopping_what_cannot_be_cancelled_returns_and_parks(autojump_clock: trio.testing.MockClock) -> None:
+    release = trio.Event()
+    async with trio.open_nursery() as host:
+        supervisor = Supervisor(Backoff(Random(1)), now=wall)
+        supervisor.add(ChildSpec(name="a", run=shielded(release)))
+        async with supervisor.run(host=host):
+            await supervisor.start("a")
+            await supervisor.stop("a")
+            assert trio.current_time() == 10
+            assert supervisor.status("a").state == "parked"
+        assert trio.current_time() == 10, "the supervisor can be left all the same"
+        assert supervisor.statistics().left_behind == 1
+        release.set()
+
+
+async def test_restarting_what_would_not_close_starts_nothing_beside_it(autojump_clock: trio.testing.MockClock) -> None:
+    release = trio.Event()
+    async with Watched().running(a=shielded(release), b=healthy) as supervisor:
+        await supervisor.restart("b")
+        assert supervisor.status("b").restarts == 1
+        await supervisor.restart("a")
+        assert supervisor.status("a").state == "parked"
+        assert supervisor.status("a").restarts == 0
+        release.set()
+
+
+async def test_leaving_with_something_that_cannot_be_cancelled_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
+    release = trio.Event()
+    async with trio.open_nursery() as host:
+        supervisor = Supervisor(Backoff(Random(1)), now=wall)
+        supervisor.add(ChildSpec(name="a", run=shielded(release)))
+        with trio.move_on_after(3):
+            async with supervisor.run(host=host):
+                await supervisor.start("a")
+                await trio.sleep_forever()
+        assert trio.current_time() == 13
+        assert supervisor.statistics().left_behind == 1
+        release.set()
+
+
+async def test_many_crash_one_stays_well(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    crashing = {f"crash{n}": failing(ValueError("x")) for n in range(30)}
+    beats: list[float] = []
+
+    async def beating(life: Life) -> None:
+        life.started()
+        life.connected()
+        while True:
+            await trio.sleep(1)
+            beats.append(trio.current_time())
+
+    async with watched.running(**crashing, well=beating) as supervisor:
+        await trio.sleep(600.5)
+        statistics = supervisor.statistics()
+        assert (statistics.parked, statistics.running) == (30, 1)
+    assert beats == list(range(1, 601))
