@@ -184,11 +184,12 @@ def _read(distribution: Distribution, offers: Mapping[str, list[Offer]], seen: s
 
 def _name(distribution: Distribution) -> str:
     try:
-        name, version = distribution.metadata["Name"], distribution.version
+        if distribution.name:
+            return f"{distribution.name} {distribution.version}"
     except Exception:
-        name = version = None
-    # Without readable METADATA the folder still tells a person which one it is.
-    return f"{name} {version}" if name else str(getattr(distribution, "_path", "a distribution without a name"))
+        return str(getattr(distribution, "_path", "a distribution without readable metadata"))
+    # Without METADATA the folder still tells a person which one it is.
+    return str(getattr(distribution, "_path", "a distribution without metadata"))
 
 
 def _say(error: Exception) -> str:
