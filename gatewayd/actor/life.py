@@ -13,8 +13,8 @@ import trio
 from gatewayd.model.errors import TryAgain
 
 
-class ClosedLate(Exception):
-    """The child was leaving by itself and took too long over it."""
+class Overdue(Exception):
+    """The child, or a piece of its work, ignored for too long that it was over."""
 
 
 class ReturnedQuietly(Exception):
@@ -39,7 +39,9 @@ class Life:
         self.done = trio.Event()
         self.error: BaseException | None = None
         self.cut_for: Exception | None = None
+        self.cut_at = math.inf
         self.connected_at: float | None = None
+        self._connected = trio.Event()
         self.began_at = trio.current_time()
         self.is_started = False
         self._on_started = on_started
@@ -49,7 +51,9 @@ class Life:
         self._silence: float | None = None
         self._heard_at = self._connect_from = self.began_at
         self._held = 0
+        self._tasks: dict[object, float] = {}
         self._close_by: float | None = None
+        self._gone_by = math.inf
         self._cause: Exception | None = None
         self._watch: trio.CancelScope | None = None
 
@@ -67,7 +71,11 @@ class Life:
             return
         self.connected_at = self._heard_at = trio.current_time()
         self._rearm()
+        self._connected.set()
         self._on_connected()
+
+    async def wait_connected(self) -> None:
+        await self._connected.wait()
 
     def heard(self) -> None:
         """The other side was alive just now."""
@@ -92,6 +100,17 @@ class Life:
             self._rearm()
 
     @contextmanager
+    def must_end_within(self, seconds: float) -> Iterator[None]:
+        """A piece of work that ends by itself, or ignores its cancellation when it does not: then it is a bug."""
+        token = object()
+        self._tasks[token] = trio.current_time() + seconds
+        self._rearm()
+        try:
+            yield
+        finally:
+            del self._tasks[token]
+
+    @contextmanager
     def closes_after(self) -> Iterator[None]:
         """Leaving this block, by whatever way, starts the close deadline; the error it is left by is the one judged."""
         try:
@@ -114,11 +133,17 @@ class Life:
 
     # What the supervisor asks.
 
-    def cut(self, error: Exception | None) -> None:
-        """Cancel the child, for ``error`` (None: it was asked to stop), and give it the close deadline."""
+    def cut(self, error: Exception | None, *, within_seconds: float = math.inf) -> None:
+        """Cancel the child, for ``error`` (None: it was asked to stop), and give it the close deadline.
+
+        It may move that deadline on its way out, but never past ``within_seconds`` from now.
+        """
+        self._gone_by = min(self._gone_by, trio.current_time() + within_seconds)
         if self.scope.cancel_called:
+            self._rearm()
             return
         self.cut_for = error
+        self.cut_at = trio.current_time()
         self.scope.cancel()
         if self._close_by is None or error is not None:
             self.close_within(self._close_seconds)
@@ -137,17 +162,22 @@ class Life:
         """Why the deadline that has passed was there."""
         if self._close_by is not None:
             return self._blame_close()
+        if min(self._tasks.values(), default=math.inf) <= trio.current_time():
+            return Overdue("work that was cancelled did not end")
         if self.connected_at is None:
             return TryAgain(f"did not connect within {self._connect_seconds:g} s")
         return TryAgain(f"nothing heard for {self._silence:g} s")
 
     def _blame_close(self) -> Exception:
         # An outage that also makes the good-bye hang is still an outage, so the error it began with decides.
-        return self._cause or ClosedLate("was cut because it did not close in time")
+        return self._cause or Overdue("was cut because it did not close in time")
 
     def _deadline(self) -> float:
         if self._close_by is not None:
-            return self._close_by
+            return min(self._close_by, self._gone_by)
+        return min(self._quiet_until(), min(self._tasks.values(), default=math.inf))
+
+    def _quiet_until(self) -> float:
         if self._held:
             return math.inf
         if self.connected_at is None:

@@ -9,6 +9,7 @@ What ends a child decides what becomes of it (``gatewayd.model.errors``):
 Errors of a child never reach the supervisor's caller, except one before ``Life.started``: that belongs to who started it.
 """
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -144,8 +145,9 @@ class Supervisor:
             child.stop_asked = trio.Event()
             await self._keepers.start(self._keep, child, name=name)
 
-    async def stop(self, name: str) -> None:
-        """Stop a child, whether it runs or waits out its back-off. Returns once it is gone, or left behind.
+    async def stop(self, name: str, *, within_seconds: float = math.inf) -> None:
+        """Stop a child, whether it runs or waits out its back-off. Returns once it is gone, or left behind: at the latest
+        after ``within_seconds``, or when the time is over that it gives itself to close.
 
         :raises NotFound: no such child.
         """
@@ -156,7 +158,7 @@ class Supervisor:
                 child.enter("stopped")
                 return
             if child.life is not None:
-                child.life.cut(None)
+                child.life.cut(None, within_seconds=within_seconds)
             await child.kept.wait()
 
     async def restart(self, name: str) -> None:
@@ -247,7 +249,8 @@ class Supervisor:
         self._left_behind.add(life)
         child.end(life, self._policy)
         after = "" if life.cut_for is None else f", after: {judge(life.cut_for, child.spec.redact).reason}"
-        child.enter("parked", f"would not close within {child.spec.close_seconds:g} s of its cancellation{after}")
+        seconds = trio.current_time() - life.cut_at
+        child.enter("parked", f"would not close within {seconds:.3g} s of its cancellation{after}")
 
     def _after(self, child: Child, life: Life) -> float | None:
         """What follows a life that is over: the seconds to the next attempt, or None when there is none."""

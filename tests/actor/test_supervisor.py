@@ -483,6 +483,40 @@ async def test_a_hang_while_being_stopped_is_cut(autojump_clock: trio.testing.Mo
         assert supervisor.status("a").state == "stopped"
 
 
+async def test_a_child_may_ask_for_more_time_to_close_within_what_the_stop_allows(autojump_clock: trio.testing.MockClock) -> None:
+    async def slow(life: Life) -> None:
+        life.started()
+        life.connected()
+        try:
+            await trio.sleep_forever()
+        finally:
+            life.close_within(100)
+            with trio.CancelScope(shield=True):
+                await trio.sleep(50)
+
+    async with Watched().running(a=slow, b=slow) as supervisor:
+        await supervisor.stop("a")
+        assert (trio.current_time(), supervisor.status("a").state) == (50, "stopped")
+        await supervisor.stop("b", within_seconds=20)
+        assert (trio.current_time(), supervisor.status("b").state) == (70, "parked")
+        assert supervisor.status("b").reason == "would not close within 20 s of its cancellation"
+
+
+async def test_work_that_ignores_its_end_is_a_bug(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        life.started()
+        life.connected()
+        with life.must_end_within(70):
+            await trio.sleep(69)
+        with life.must_end_within(70):
+            await trio.sleep_forever()
+
+    watched = Watched()
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(139.1)
+        assert supervisor.status("a").reason == "bug: Overdue: work that was cancelled did not end"
+
+
 async def test_what_cannot_be_cancelled_is_left_behind_and_said(autojump_clock: trio.testing.MockClock) -> None:
     release = trio.Event()
 
