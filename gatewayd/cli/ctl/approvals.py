@@ -1,0 +1,184 @@
+"""``gatewayctl approvals``: tool requests that wait for a yes or no."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import Struct
+
+from gatewayd.cli.ctl.options import Json, Options, connect, options_of
+from gatewayd.cli.ctl.outcome import CtlError, Unreachable
+from gatewayd.cli.ctl.wording import clean, clock_time, duration, pretty_json, visible
+from gatewayd.model.approval import Approval
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from gatewayd.cli.ctl.client import Client
+
+approvals = typer.Typer(
+    help="See and answer tool requests that wait for an operator.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The approval's id, as `approvals list` shows it.")]
+Note = Annotated[str | None, typer.Option("--note", help="A word to the agent, kept with the decision.")]
+
+_EVERY_SECONDS = 1.0
+
+
+class Approvals(Struct, frozen=True):
+    approvals: tuple[Approval, ...]
+
+
+class _Answer(Struct, frozen=True, omit_defaults=True):
+    decision: str
+    note: str | None = None
+
+
+@approvals.command("list")
+def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the requests that wait, the oldest first."""
+    from gatewayd.cli.ctl.screen import console, say, show
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", "/v1/approvals", params={"state": "pending"}, scope="read")
+        if as_json:
+            say(pretty_json(body))
+            return
+        waiting = client.decode(body, Approvals).approvals
+        now = client.now()
+    if not waiting:
+        say("no approvals are waiting")
+        return
+    target = console()
+    show(_table(waiting, now, target.width), on=target)
+    say("\nsee one in full: gatewayctl approvals show ID   answer it: gatewayctl approvals allow|deny ID")
+
+
+@approvals.command("show")
+def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) -> None:
+    """Show one request in full: exactly what would be run."""
+    from gatewayd.cli.ctl.screen import say
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", _path(approval_id), scope="read")
+        if as_json:
+            say(pretty_json(body))
+            return
+        say("\n".join(_full(client.decode(body, Approval), client.now())))
+
+
+@approvals.command()
+def allow(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
+    """Let the agent run the tool with the input that is shown, once."""
+    _decide(ctx, approval_id, _Answer("allow", note))
+
+
+@approvals.command()
+def deny(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
+    """Refuse the request; the agent is told so."""
+    _decide(ctx, approval_id, _Answer("deny", note))
+
+
+@approvals.command()
+def watch(ctx: typer.Context) -> None:
+    """Print each request as it comes and how it ended, until Ctrl-C."""
+    follow_approvals(options_of(ctx))
+
+
+def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.sleep) -> None:
+    """Look every second and print what is new. A restart of the daemon is said, and waited out."""
+    from gatewayd.cli.ctl.screen import remark
+
+    known: dict[str, Approval] = {}
+    connected = False
+    try:
+        while True:
+            try:
+                with options.connect() as client:
+                    known = _print_changes(client, known)
+                connected = True
+            except Unreachable as error:
+                if not connected and not known:
+                    raise
+                if connected:
+                    remark(f"{error} Waiting for it to come back.")
+                connected = False
+            pause(_EVERY_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _print_changes(client: "Client", known: dict[str, Approval]) -> dict[str, Approval]:
+    from gatewayd.cli.ctl.screen import say
+
+    answer = client.get("/v1/approvals", Approvals, params={"state": "pending"}, scope="read")
+    waiting = {approval.id: approval for approval in answer.approvals}
+    for gone in known.keys() - waiting.keys():
+        try:
+            say(_ending(client.get(_path(gone), Approval, scope="read")))
+        except Unreachable:
+            raise
+        except CtlError:
+            say(f"{clean(gone)} is gone")
+    for new in [approval for approval in answer.approvals if approval.id not in known]:
+        say("\n".join(_full(new, client.now())) + "\n")
+    return waiting
+
+
+def _decide(ctx: typer.Context, approval_id: str, answer: _Answer) -> None:
+    from gatewayd.cli.ctl.screen import say
+
+    with connect(ctx) as client:
+        say(_ending(client.post(_path(approval_id), answer, Approval, scope="approvals")))
+
+
+def _path(approval_id: str) -> str:
+    from gatewayd.cli.ctl.client import segment
+
+    return f"/v1/approvals/{segment(approval_id)}"
+
+
+def _ending(approval: Approval) -> str:
+    by = f" by {clean(approval.decided_by)}" if approval.decided_by else ""
+    return f"{clean(approval.id)} {approval.state}{by}: {clean(approval.tool)} {clean(visible(approval.input), at_most=200)}"
+
+
+def _full(approval: Approval, now: float) -> list[str]:
+    """What is shown is what is bound: the input is never shortened, and nothing in it is invisible."""
+    lines = [
+        f"id       {clean(approval.id)}",
+        f"agent    {clean(approval.agent)}",
+        f"session  {clean(approval.session_key)}",
+        f"tool     {visible(approval.tool)}",
+        f"input    {visible(approval.input).replace(chr(10), chr(10) + ' ' * 9)}",
+        f"asked    {clock_time(approval.created_at)} ({duration(now - approval.created_at)} ago), from {clean(approval.origin)}",
+    ]
+    if approval.state == "pending":
+        lines.append(f"state    pending, expires in {duration(approval.expires_at - now)}")
+        lines.append(f"answer   gatewayctl approvals allow {clean(approval.id)}")
+        lines.append(f"         gatewayctl approvals deny {clean(approval.id)}")
+        return lines
+    by = f" by {clean(approval.decided_by)}" if approval.decided_by else ""
+    at = f", {clock_time(approval.decided_at)}" if approval.decided_at is not None else ""
+    lines.append(f"state    {approval.state}{by}{at}" + (", used" if approval.consumed_at is not None else ""))
+    if approval.note:
+        lines.append(f"note     {clean(approval.note, at_most=2000)}")
+    return lines
+
+
+def _table(waiting: tuple[Approval, ...], now: float, width: int) -> list["Text"]:
+    from rich.text import Text
+
+    from gatewayd.cli.ctl.screen import Column, table
+
+    columns = [
+        Column("ID", [Text(clean(one.id)) for one in waiting]),
+        Column("AGE", [Text(duration(now - one.created_at)) for one in waiting]),
+        Column("EXPIRES", [Text(f"in {duration(one.expires_at - now)}") for one in waiting], drop=1),
+        Column("AGENT", [Text(clean(one.agent)) for one in waiting], drop=2, least=12),
+        Column("TOOL", [Text(clean(visible(one.tool)), style="yellow") for one in waiting], least=10),
+        Column("INPUT", [Text(clean(visible(one.input))) for one in waiting], least=16),
+    ]
+    return table(columns, width)

@@ -1,0 +1,33 @@
+"""How a command ends: the exit codes, and the errors that carry one.
+
+64 for a wrong command line (EX_USAGE of sysexits.h) and not click's 2, so that a monitoring script with a misspelt option does
+not report a daemon that is down.
+"""
+
+DONE = 0
+BAD_ANSWER = 1
+UNREACHABLE = 2
+USAGE = 64
+INTERRUPTED = 130
+
+
+class CtlError(Exception):
+    """Ends the command. ``str(error)`` is one or two sentences for stderr, the last one saying what to do next."""
+
+    code = BAD_ANSWER
+
+
+class Refused(CtlError):
+    """gatewayd answered, and the answer is no."""
+
+
+class Unreachable(CtlError):
+    """No answer of gatewayd: it does not run, cannot be found, asked or understood, or something else listens there."""
+
+    code = UNREACHABLE
+
+
+class Misused(CtlError):
+    """The command line makes no sense."""
+
+    code = USAGE

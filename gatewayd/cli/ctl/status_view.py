@@ -1,0 +1,104 @@
+"""The snapshot as a person reads it at a glance: the verdict first, what to do beside what is wrong."""
+
+from rich.text import Text
+
+from gatewayd.cli.ctl.accounts_view import DOWN, accounts_table
+from gatewayd.cli.ctl.screen import wrapped
+from gatewayd.cli.ctl.wording import clean, count, duration, uptime
+from gatewayd.model.status import AgentStatus, OutboxStatus, Snapshot
+
+_INDENT = 11
+_PROBLEMS_SHOWN = 10
+
+
+def is_healthy(snapshot: Snapshot) -> bool:
+    """What the exit code says."""
+    return snapshot.ready and not snapshot.problems
+
+
+def verdict(snapshot: Snapshot) -> str:
+    """The first line: healthy, or degraded and why in one phrase."""
+    wanted = [one for one in snapshot.accounts if one.state not in ("disabled", "stopped")]
+    down = sum(one.state in DOWN for one in wanted)
+    if is_healthy(snapshot):
+        return f"healthy: {count(len(wanted), 'account')} connected"
+    if snapshot.state != "ready":
+        return f"degraded: gatewayd is {snapshot.state}"
+    if down:
+        return f"degraded: {down} of {count(len(wanted), 'account')} {'is' if down == 1 else 'are'} not connected"
+    first, *others = [clean(problem) for problem in snapshot.problems] or ["gatewayd is not ready"]
+    return f"degraded: {first}" + (f" (and {len(others)} more)" if others else "")
+
+
+def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
+    """The whole answer of ``gatewayctl status``, no line wider than ``width`` cells."""
+    # The daemon's own clock, so that a wrong one here spoils no age.
+    now = snapshot.started_at + snapshot.uptime_s
+    style = "bold green" if is_healthy(snapshot) else "bold red"
+    lines = wrapped(Text(verdict(snapshot), style=style), width, indent=0)
+    lines += _problem_lines(snapshot, width)
+    lines += [Text(), *accounts_table(snapshot.accounts, now=now, width=width), Text()]
+    lines += _labelled("lanes", [_lanes(snapshot)], width)
+    lines += _labelled("outbox", _outbox(snapshot.outbox), width)
+    for label, waiting, command in (
+        ("approvals", snapshot.approvals_pending, "gatewayctl approvals list"),
+        ("pairings", snapshot.pairings_pending, "gatewayctl pairing list"),
+    ):
+        if waiting:
+            lines += _labelled(label, [f"{waiting} waiting: {command}"], width, style="yellow")
+    lines += _labelled("agents", [_agent(agent, now) for agent in snapshot.agents] or ["none"], width)
+    about = f"{clean(snapshot.version, at_most=40)}, {snapshot.state}, up {uptime(snapshot.uptime_s)}, pid {snapshot.pid}"
+    return lines + _labelled("gatewayd", [about], width)
+
+
+def _problem_lines(snapshot: Snapshot, width: int) -> list[Text]:
+    """Every problem in its own words, unless the verdict has said the only one."""
+    said = verdict(snapshot)
+    problems = [clean(problem) for problem in snapshot.problems]
+    if not problems or said == f"degraded: {problems[0]}":
+        return []
+    lines = []
+    for problem in problems[:_PROBLEMS_SHOWN]:
+        lines += wrapped(Text(problem), width, indent=4, first=Text("  -"))
+    if len(problems) > _PROBLEMS_SHOWN:
+        lines.append(Text(f"  - and {len(problems) - _PROBLEMS_SHOWN} more (--json has all)"))
+    return lines
+
+
+def _labelled(label: str, entries: list[str], width: int, *, style: str = "") -> list[Text]:
+    lines = []
+    for index, entry in enumerate(entries):
+        head = Text(label if index == 0 else "", style="bold")
+        lines += wrapped(Text(entry, style=style), width, indent=_INDENT, first=head)
+    return lines
+
+
+def _lanes(snapshot: Snapshot) -> str:
+    lanes = snapshot.lanes
+    return f"{lanes.live} live, {lanes.running} running, {count(lanes.waiting, 'message')} waiting"
+
+
+def _outbox(outbox: OutboxStatus) -> list[str]:
+    entries = [f"{outbox.ready} ready, {outbox.sending} sending"]
+    if outbox.unknown:
+        entries.append(f"{outbox.unknown} unknown: cut off while sending, perhaps delivered. Look into the chat first")
+    if outbox.parked:
+        entries.append(f"{outbox.parked} parked: too old to be sent late (outbox.stale_after_seconds). Write to the user by hand")
+    if outbox.dead:
+        entries.append(f"{outbox.dead} dead: given up. Why: gatewayctl events --kind 'outbound.*'")
+    return entries
+
+
+def _agent(agent: AgentStatus, now: float) -> str:
+    text = f"{clean(agent.agent, at_most=64)} ({clean(agent.core, at_most=64)}) {agent.state}"
+    if agent.reason:
+        text += f" ({clean(agent.reason, at_most=200)})"
+    text += f": {count(agent.turns, 'turn')}"
+    if agent.running:
+        text += f", {agent.running} running"
+    if agent.failures:
+        text += f", {count(agent.failures, 'failure')}"
+    if agent.last_error is not None:
+        when = "" if agent.last_error_at is None else f" {duration(now - agent.last_error_at)} ago"
+        text += f"; last failure{when}: {clean(agent.last_error, at_most=200)}"
+    return text

@@ -1,0 +1,109 @@
+"""The operator's command. The commands themselves are in ``gatewayd.cli.ctl``, one module each."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatewayd import __version__
+from gatewayd.cli.ctl.approvals import approvals
+from gatewayd.cli.ctl.channels import channels
+from gatewayd.cli.ctl.events import events
+from gatewayd.cli.ctl.options import Options
+from gatewayd.cli.ctl.outcome import DONE, INTERRUPTED, USAGE, CtlError
+from gatewayd.cli.ctl.pairing import pairing
+from gatewayd.cli.ctl.route import route
+from gatewayd.cli.ctl.status import status
+from gatewayd.cli.ctl.webchat import webchat
+
+_GLOBAL = ("--url", "--token-file", "--state-dir", "--timeout", "--version")
+
+app = typer.Typer(
+    name="gatewayctl",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gatewayctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gatewayctl(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The daemon's URL. [default: $GATEWAYD_URL, else the local daemon]")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The file with the token. [default: $GATEWAYD_TOKEN, else the local daemon's]"),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the local daemon keeps its state. [default: $GATEWAYD_STATE_DIR, else searched]"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How long the daemon may be silent before it is given up.")
+    ] = 10.0,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """See and steer a running gatewayd. These options stand before the command: gatewayctl --url URL status."""
+    ctx.obj = Options(url=url, token_file=token_file, state_dir=state_dir, timeout=timeout)
+
+
+app.command()(status)
+app.add_typer(channels, name="channels")
+app.add_typer(approvals, name="approvals")
+app.add_typer(pairing, name="pairing")
+app.command()(events)
+app.command()(route)
+app.add_typer(webchat, name="webchat")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the exit code (docs/reference/gatewayctl.md). Errors are sentences on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A terminal that cannot show a character gets an escape instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(args=args, prog_name="gatewayctl", standalone_mode=False)
+        sys.stdout.flush()
+    except CtlError as error:
+        return _fail(str(error), error.code)
+    except typer.TyperException as error:
+        return _misused(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has enough. What is still buffered goes nowhere, or the interpreter would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code if isinstance(code, int) else DONE
+
+
+def _misused(error: typer.TyperException) -> int:
+    message = error.format_message()
+    if message.startswith("Usage:"):
+        # A group without a command: the message is its whole help page.
+        sys.stderr.write(message + "\n")
+        return USAGE
+    if getattr(error, "option_name", None) in _GLOBAL:
+        return _fail(f"{message}. It stands before the command: gatewayctl {getattr(error, 'option_name', '')} … COMMAND.", USAGE)
+    return _fail(f"{message.rstrip('.')}. `gatewayctl --help` or `gatewayctl COMMAND --help` shows what there is.", USAGE)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"gatewayctl: {message}\n")
+    return code

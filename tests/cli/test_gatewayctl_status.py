@@ -1,0 +1,267 @@
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from gatewayd.cli.ctl.options import Options
+from gatewayd.cli.ctl.status import follow_status
+from gatewayd.cli.ctl.status_view import status_lines, verdict
+from gatewayd.model.status import AccountStatus, AgentStatus, LaneStatus, OutboxStatus, Snapshot
+from tests.cli.conftest import Ctl
+from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
+
+PATH = "/v1/gateway/status"
+
+HEALTHY = Snapshot(
+    version="0.1.0",
+    pid=4711,
+    state="ready",
+    started_at=NOW - 3_700,
+    uptime_s=3_700.0,
+    ready=True,
+    problems=(),
+    accounts=(
+        AccountStatus("telegram", "main", "connected", NOW - 3_690, last_inbound_at=NOW - 130, last_outbound_at=NOW - 125),
+        AccountStatus("webchat", "default", "connected", NOW - 3_699),
+    ),
+    lanes=LaneStatus(live=3, running=1, waiting=2),
+    outbox=OutboxStatus(ready=1, sending=1),
+    approvals_pending=0,
+    pairings_pending=0,
+    agents=(AgentStatus("assistant", "echo", state="open", turns=12),),
+    counters={},
+)
+
+DEGRADED = msgspec.structs.replace(
+    HEALTHY,
+    problems=("slack/ops is parked: the token was revoked", "2 replies may or may not have been delivered"),
+    accounts=(
+        *HEALTHY.accounts,
+        AccountStatus(
+            "slack",
+            "ops",
+            "parked",
+            NOW - 720,
+            reason="the token was [bold red]revoked[/] \x1b[31m(401 invalid_auth): put a new one\ninto the configuration",
+            restarts=5,
+            outbox_depth=3,
+            oldest_pending_at=NOW - 700,
+        ),
+        AccountStatus(
+            "discord",
+            "the-one-with-the-long-name",
+            "waiting",
+            NOW - 72,
+            reason="connection refused",
+            attempt=4,
+            next_attempt_at=NOW + 30,
+        ),
+        AccountStatus("matrix", "old", "disabled", NOW - 3_699),
+    ),
+    outbox=OutboxStatus(ready=3, unknown=2, parked=1, dead=1),
+    approvals_pending=2,
+    pairings_pending=1,
+    agents=(
+        AgentStatus(
+            "assistant", "echo", state="open", turns=12, running=1, failures=2, last_error="boom", last_error_at=NOW - 200
+        ),
+        AgentStatus("coder", "callable", state="parked", reason="no module named 'mine'"),
+    ),
+)
+
+HEALTHY_TEXT = """\
+healthy: 2 accounts connected
+
+ACCOUNT          STATE      SINCE  LAST IN  LAST OUT  PENDING  RESTARTS
+telegram/main    connected  1 h    2 min    2 min     0        0
+webchat/default  connected  1 h    -        -         0        0
+
+lanes      3 live, 1 running, 2 messages waiting
+outbox     1 ready, 1 sending
+agents     assistant (echo) open: 12 turns
+gatewayd   0.1.0, ready, up 1 h 1 min, pid 4711
+"""
+
+DEGRADED_TEXT = """\
+degraded: 2 of 4 accounts are not connected
+  - slack/ops is parked: the token was revoked
+  - 2 replies may or may not have been delivered
+
+ACCOUNT               STATE      SINCE   LAST IN  LAST OUT  PENDING     RESTARTS
+telegram/main         connected  1 h     2 min    2 min     0           0
+webchat/default       connected  1 h     -        -         0           0
+slack/ops             parked     12 min  -        -         3 (11 min)  5
+  the token was [bold red]revoked[/] (401 invalid_auth): put a new one into the
+  configuration
+discord/the-one-wit…  waiting    1 min   -        -         0           0
+  connection refused; next attempt in 30 s, after 4 failures
+matrix/old            disabled   1 h     -        -         0           0
+
+lanes      3 live, 1 running, 2 messages waiting
+outbox     3 ready, 0 sending
+           2 unknown: cut off while sending, perhaps delivered. Look into the
+           chat first
+           1 parked: too old to be sent late (outbox.stale_after_seconds). Write
+           to the user by hand
+           1 dead: given up. Why: gatewayctl events --kind 'outbound.*'
+approvals  2 waiting: gatewayctl approvals list
+pairings   1 waiting: gatewayctl pairing list
+agents     assistant (echo) open: 12 turns, 1 running, 2 failures; last failure
+           3 min ago: boom
+           coder (callable) parked (no module named 'mine'): 0 turns
+gatewayd   0.1.0, ready, up 1 h 1 min, pid 4711
+"""
+
+
+def test_healthy(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", PATH, of(HEALTHY))
+    assert ctl("status") == (0, HEALTHY_TEXT, "")
+
+
+def test_degraded_says_what_why_and_what_to_do(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", PATH, of(DEGRADED))
+    code, out, err = ctl("status")
+    assert (code, err) == (1, "")
+    assert out == DEGRADED_TEXT
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 79, 200])
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
+    lines = [line.plain for line in status_lines(DEGRADED, columns)]
+    assert max(cell_len(line) for line in lines) <= columns
+    assert any(line.startswith("slack/ops") for line in lines)
+
+
+def test_at_60_columns_the_least_important_columns_go() -> None:
+    rows = [line.plain.split() for line in status_lines(DEGRADED, 60)]
+    assert ["ACCOUNT", "STATE", "SINCE", "LAST", "IN", "PENDING"] in rows
+
+
+@given(st.text(), st.text(), st.integers(10, 120))
+def test_foreign_text_neither_breaks_lines_nor_styles(reason: str, name: str, width: int) -> None:
+    account = AccountStatus("telegram", name, "parked", NOW, reason=reason)
+    agent = AgentStatus(name, "echo", last_error=reason)
+    snapshot = msgspec.structs.replace(HEALTHY, problems=(reason,), accounts=(account,), agents=(agent,))
+    for line in status_lines(snapshot, width):
+        assert cell_len(line.plain) <= max(width, 19)
+        assert line.plain.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"problems": ("the disk is full",)}, "degraded: the disk is full"),
+        ({"problems": ("the disk is full", "b", "c")}, "degraded: the disk is full (and 2 more)"),
+        ({"state": "draining", "ready": False, "problems": ("draining",)}, "degraded: gatewayd is draining"),
+        ({"ready": False}, "degraded: gatewayd is not ready"),
+        ({"accounts": ()}, "healthy: 0 accounts connected"),
+        (
+            {"problems": ("x",), "accounts": (AccountStatus("a", "b", "starting", NOW),)},
+            "degraded: 1 of 1 account is not connected",
+        ),
+    ],
+)
+def test_verdict(change: dict[str, object], words: str) -> None:
+    snapshot = msgspec.convert({**msgspec.structs.asdict(HEALTHY), **change}, Snapshot, from_attributes=True)
+    assert verdict(snapshot) == words
+
+
+def test_json_is_the_snapshot_as_it_is_with_keys_of_a_newer_daemon(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    newer = json.loads(msgspec.json.encode(DEGRADED)) | {"moods": ["\u202e", "\x9b"]}
+    newer["accounts"][0]["mood"] = "new"
+    daemon.on("GET", PATH, of(newer))
+    code, out, err = ctl("status", "--json")
+    assert (code, json.loads(out), err) == (1, newer, "")
+    assert "\u202e" not in out
+    assert "\x9b" not in out
+    assert ctl("status").out == DEGRADED_TEXT
+
+
+def test_a_snapshot_that_is_not_understood_is_said(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", PATH, of({"version": "9.9", "state": "levitating"}))
+    code, out, err = ctl("status")
+    assert (code, out) == (2, "")
+    assert err.startswith("unreachable: gatewayd 9.9 gives an answer that is not understood here (")
+    assert "Use the gatewayctl of the daemon's release" in err
+
+
+def test_unreachable_is_one_sentence_and_2(ctl: Ctl) -> None:
+    code, out, err = ctl("status")
+    assert (code, out) == (2, "")
+    assert err.startswith("unreachable: No running gatewayd found")
+    assert err.count("\n") == 1
+
+
+def test_a_refused_token_is_1(daemon: FakeGatewayd, ctl: Ctl, state_dir: Path) -> None:
+    (state_dir / "token").write_text("another-token-0123456789")
+    code, _, err = ctl("status")
+    assert code == 1
+    assert "refused the token from" in err
+
+
+def test_seconds_without_watch_and_watch_with_json_are_misuse(ctl: Ctl) -> None:
+    assert ctl("status", "5").code == 64
+    assert ctl("status", "--watch", "--json").code == 64
+
+
+def test_watch_survives_a_restart(daemon: FakeGatewayd, state_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.on("GET", PATH, of(HEALTHY), error(503, "draining", "stopping"), of(DEGRADED))
+    endpoint = (state_dir / "endpoint.json").read_text()
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        match len(pauses):
+            case 2:
+                (state_dir / "endpoint.json").unlink()
+            case 3:
+                (state_dir / "endpoint.json").write_text(endpoint)
+            case 4:
+                raise KeyboardInterrupt
+
+    follow_status(Options(), 3.0, pause=pause)
+    seen = capsys.readouterr().out
+    expected = ["healthy: 2", "gatewayd is stopping (503)", "unreachable: No running gatewayd", "degraded: 2"]
+    assert sorted(expected, key=seen.index) == expected
+    assert pauses == [3.0] * 4
+
+
+def read_until(terminal: int, mark: bytes) -> bytes:
+    """What a terminal gets until ``mark`` is in it; at most 20 s."""
+    seen = b""
+    while mark not in seen:
+        assert select.select([terminal], [], [], 20)[0], seen
+        seen += os.read(terminal, 65536)
+    return seen
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_on_a_terminal_watch_draws_in_colour_until_ctrl_c(daemon: FakeGatewayd, no_color: str) -> None:
+    daemon.on("GET", PATH, of(HEALTHY), of(DEGRADED))
+    terminal, end = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": no_color, "COLUMNS": "80", "LINES": "50"}
+    watching = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from gatewayd.cli.gatewayctl import main; sys.exit(main())", "status", "-w", "0.1"],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env=env,
+    )
+    os.close(end)
+    seen = read_until(terminal, b"pid 4711") + read_until(terminal, b"degraded")
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(20) == 0
+    os.close(terminal)
+    assert b"connected" in seen
+    assert (b"\x1b[32mconnected" in seen) is not bool(no_color)
+    assert b"Traceback" not in seen
