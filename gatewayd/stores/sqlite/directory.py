@@ -1,0 +1,77 @@
+"""The state directory: private to one user, and to one process at a time."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from gatewayd.model.errors import StoreRefused
+
+LOCK_NAME = "gatewayd.lock"
+_STORE_MADE = "gatewayd.db was made here; without it gatewayd does not start over by itself"
+
+
+class StateDirectory:
+    """A state directory that this process holds. Made by ``hold_directory``; ``release`` lets it go.
+
+    The lock is flock(2) on ``gatewayd.lock``: the kernel drops it when the process ends, however it ends, and the file may
+    stay. Its first line is the holder's pid; its second, once there is one, says that a store was made here, so that a lost
+    file is told from a first start.
+    """
+
+    def __init__(self, path: Path, lock_file: int, *, store_was_made: bool) -> None:
+        self.path = path
+        self.store_was_made = store_was_made
+        self._lock_file = lock_file
+
+    def note_store(self) -> None:
+        """Write down that the store was made. Durable on return."""
+        if not self.store_was_made:
+            self.store_was_made = True
+            self.write_note()
+
+    def write_note(self) -> None:
+        note = f"{os.getpid()}\n" + (f"{_STORE_MADE}\n" if self.store_was_made else "")
+        os.pwrite(self._lock_file, note.encode(), 0)
+        os.ftruncate(self._lock_file, len(note.encode()))
+        os.fsync(self._lock_file)
+
+    def release(self) -> None:
+        os.close(self._lock_file)
+
+
+def hold_directory(path: Path) -> StateDirectory:
+    """Make the directory (mode 0700) if need be, and lock it. An existing one keeps its mode: it may hold other things.
+
+    :raises StoreRefused: it cannot be made or written, or another process holds it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_file = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreRefused(f"the state directory {path} cannot be written: {error.strerror}") from error
+    try:
+        return _lock(path, lock_file)
+    except BaseException:
+        os.close(lock_file)
+        raise
+
+
+def _lock(path: Path, lock_file: int) -> StateDirectory:
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        note = _note(lock_file)
+        directory = StateDirectory(path, lock_file, store_was_made=len(note) > 1)
+        directory.write_note()
+    except BlockingIOError as error:
+        holder = next(iter(_note(lock_file)), "")
+        process = f"process {holder}" if holder.isdecimal() else "another process"
+        raise StoreRefused(
+            f"the state directory {path} is in use by {process}: stop that one first, or give this one another state_dir"
+        ) from error
+    except OSError as error:
+        raise StoreRefused(f"the state directory {path} cannot be locked: {error.strerror}") from error
+    return directory
+
+
+def _note(lock_file: int) -> list[str]:
+    return os.pread(lock_file, 4096, 0).decode("utf-8", "replace").splitlines()

@@ -1,0 +1,111 @@
+"""The inbox: every envelope once, from its receipt to its end."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
+from gatewayd.stores.sqlite.columns import decode_column, peer_column
+from gatewayd.stores.sqlite.memos import save_memo
+from gatewayd.stores.sqlite.outbox import insert_outbound
+from gatewayd.stores.sqlite.tables import Tables
+
+_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at"
+_encode = msgspec.json.Encoder().encode
+_DECODER = msgspec.json.Decoder(InboundEnvelope)
+
+
+class InboxTable(Tables):
+    async def add_inbound(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]:
+        now = self._now()
+
+        def add(connection: sqlite3.Connection) -> list[InboundRow]:
+            rows = [_insert(connection, envelope, now) for envelope in envelopes]
+            if memo is not None:
+                save_memo(connection, *memo)
+            return [row for row in rows if row is not None]
+
+        return await self._write(add)
+
+    async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:
+        sql = f"SELECT {_COLUMNS} FROM inbound WHERE channel = ? AND account = ? AND event_key = ?"
+        return await self._read(lambda connection: _row_or_none(connection.execute(sql, (channel, account, event_key))))
+
+    async def get_inbound(self, inbound_id: int) -> InboundRow | None:
+        sql = f"SELECT {_COLUMNS} FROM inbound WHERE id = ?"
+        return await self._read(lambda connection: _row_or_none(connection.execute(sql, (inbound_id,))))
+
+    async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
+        sql = """
+            UPDATE inbound SET state = 'running', attempts = attempts + 1, turn_id = ?, session_key = ?
+            WHERE id = ? AND state IN ('received', 'running')
+        """
+        values = [(turn_id, session_key, inbound_id) for inbound_id in inbound_ids]
+
+        def start(connection: sqlite3.Connection) -> None:
+            connection.executemany(sql, values)
+
+        await self._write(start)
+
+    async def end_inbound(
+        self,
+        inbound_ids: Sequence[int],
+        *,
+        state: Literal["done", "dropped", "dead"],
+        reason: str,
+        now: float,
+        replies: Sequence[OutboundDraft] = (),
+    ) -> list[OutboundRow]:
+        sql = """
+            UPDATE inbound SET state = ?, reason = ?, ended_at = ?
+            WHERE id = ? AND state IN ('received', 'running')
+        """
+        values = [(state, reason, now, inbound_id) for inbound_id in inbound_ids]
+
+        def end(connection: sqlite3.Connection) -> list[OutboundRow]:
+            if connection.executemany(sql, values).rowcount < 1:
+                return []
+            return [insert_outbound(connection, draft, now) for draft in replies]
+
+        return await self._write(end)
+
+    async def pending_inbound(self, *, after_id: int, limit: int) -> list[InboundRow]:
+        sql = f"SELECT {_COLUMNS} FROM inbound WHERE state IN ('received', 'running') AND id > ? ORDER BY id LIMIT ?"
+        return await self._read(lambda connection: [_row(record) for record in connection.execute(sql, (after_id, limit))])
+
+
+def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: float) -> InboundRow | None:
+    cursor = connection.execute(
+        """
+        INSERT INTO inbound (channel, account, event_key, peer, state, received_at, envelope)
+        VALUES (?, ?, ?, ?, 'received', ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
+        """,
+        (
+            envelope.channel,
+            envelope.account,
+            envelope.event_key,
+            peer_column(envelope.peer),
+            envelope.received_at or now,
+            _encode(envelope),
+        ),
+    )
+    if cursor.rowcount == 0 or cursor.lastrowid is None:
+        return None
+    return InboundRow(id=cursor.lastrowid, envelope=envelope, state="received", attempts=0)
+
+
+def _row(record: tuple[Any, ...]) -> InboundRow:
+    inbound_id, envelope, *rest = record
+    return InboundRow(inbound_id, decode_column(_DECODER, envelope, f"inbound row {inbound_id}"), *rest)
+
+
+def _row_or_none(cursor: sqlite3.Cursor) -> InboundRow | None:
+    record = cursor.fetchone()
+    return None if record is None else _row(record)

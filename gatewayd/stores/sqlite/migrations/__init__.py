@@ -1,0 +1,66 @@
+"""Forward-only migrations: ``NNNN_name.sql`` brings the schema from version NNNN - 1 to NNNN.
+
+``PRAGMA user_version`` holds the number of the last one. Each runs in one transaction together with its new number, so a
+crash leaves either version whole. A released file is never edited; there is no way back but a backup.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+
+APPLICATION_ID = 0x67747764
+"""In the header of every file of ours (SQLite file format, section 1.3.9): "gtwd"."""
+
+
+@cache
+def scripts() -> tuple[str, ...]:
+    """The migrations' SQL, in order: the first brings an empty file to version 1."""
+    found = sorted((entry for entry in files(__name__).iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    numbers = [int(entry.name.partition("_")[0]) for entry in found]
+    assert numbers == list(range(1, len(found) + 1)), f"migrations are not numbered without gaps: {numbers}"
+    return tuple(entry.read_text("utf-8") for entry in found)
+
+
+def newest_version() -> int:
+    return len(scripts())
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an open file (autocommit mode) to the newest version. Raises sqlite3.Error; then the version is as before.
+
+    Any number of processes may do so at once: the version is read again under the write lock.
+    """
+    while schema_version(connection) < newest_version():
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _migrate_one(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def _migrate_one(connection: sqlite3.Connection) -> None:
+    version = schema_version(connection)
+    if version >= newest_version():
+        return  # another process was faster
+    for statement in statements(scripts()[version]):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def statements(script: str) -> Iterator[str]:
+    """Cut a script into its statements. ``Connection.executescript`` would do it, but it commits first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    assert not statement.strip(), f"an unfinished statement at the end of a migration: {statement!r}"

@@ -1,0 +1,168 @@
+"""The outbox: every payload from its draft to its receipt, or to the reason why there is none."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.status import OutboxStatus
+from gatewayd.ports.store import ChatLine, OutboundDraft, OutboundRow, OutboundState
+from gatewayd.stores.sqlite.columns import decode_column, peer_column
+from gatewayd.stores.sqlite.tables import Tables
+
+_COLUMNS = (
+    "id, channel, account, conversation, payload, state, attempts, created_at, "
+    "next_attempt_at, turn_id, reason, receipt, settled_at"
+)
+_UNSETTLED: tuple[OutboundState, ...] = ("ready", "sending")
+_encode = msgspec.json.Encoder().encode
+_PAYLOAD = msgspec.json.Decoder(OutboundPayload)
+_RECEIPT = msgspec.json.Decoder(Receipt)
+_ENVELOPE = msgspec.json.Decoder(InboundEnvelope)
+
+
+class OutboxTable(Tables):
+    async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]:
+        return await self._write(lambda connection: [insert_outbound(connection, draft, now) for draft in drafts])
+
+    async def mark_sending(self, outbound_id: int) -> bool:
+        sql = "UPDATE outbound SET state = 'sending', attempts = attempts + 1 WHERE id = ? AND state = 'ready'"
+        return await self._write(lambda connection: connection.execute(sql, (outbound_id,)).rowcount == 1)
+
+    async def settle_outbound(
+        self,
+        outbound_id: int,
+        state: OutboundState,
+        *,
+        now: float,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+    ) -> None:
+        sql = """
+            UPDATE outbound SET state = ?, reason = ?, receipt = ?, next_attempt_at = ?, settled_at = ?
+            WHERE id = ? AND state <> 'sent'
+        """
+        encoded = None if receipt is None else _encode(receipt)
+        settled_at = None if state in _UNSETTLED else now
+        values = (state, reason, encoded, next_attempt_at, settled_at, outbound_id)
+
+        def settle(connection: sqlite3.Connection) -> None:
+            connection.execute(sql, values)
+
+        await self._write(settle)
+
+    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+        sql = f"""
+            SELECT {_COLUMNS} FROM outbound
+            WHERE channel = ? AND account = ? AND state = 'ready' AND id > ? ORDER BY id LIMIT ?
+        """
+        return await self._read(lambda connection: _rows(connection.execute(sql, (channel, account, after_id, limit))))
+
+    async def recover_outbound(self, *, stale_before: float, now: float) -> OutboxStatus:
+        def recover(connection: sqlite3.Connection) -> OutboxStatus:
+            connection.execute(
+                "UPDATE outbound SET state = 'unknown', reason = 'interrupted', settled_at = ? WHERE state = 'sending'", (now,)
+            )
+            connection.execute(
+                "UPDATE outbound SET state = 'parked', reason = 'stale', settled_at = ? WHERE state = 'ready' AND created_at < ?",
+                (now, stale_before),
+            )
+            return _count(connection)
+
+        return await self._write(recover)
+
+    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
+        wanted = sorted(set(states))
+        # A limit per state, each read from the end of its part of the index: dead letters may be many.
+        newest = " UNION ALL ".join(
+            ["SELECT id FROM (SELECT id FROM outbound WHERE state = ? ORDER BY id DESC LIMIT ?)"] * len(wanted)
+        )
+        sql = f"SELECT {_COLUMNS} FROM outbound WHERE id IN ({newest}) ORDER BY id DESC LIMIT ?"
+        values: list[str | int] = [value for state in wanted for value in (state, limit)]
+        if not wanted:
+            return []
+        return await self._read(lambda connection: _rows(connection.execute(sql, (*values, limit))))
+
+    async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
+        sql = f"SELECT {_COLUMNS} FROM outbound WHERE id = ?"
+        return await self._read(lambda connection: next(iter(_rows(connection.execute(sql, (outbound_id,)))), None))
+
+    async def replies_of(self, turn_id: str) -> list[OutboundRow]:
+        sql = f"SELECT {_COLUMNS} FROM outbound WHERE turn_id = ? ORDER BY id"
+        return await self._read(lambda connection: _rows(connection.execute(sql, (turn_id,))))
+
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
+        # "in" sorts before "out": of the same instant, the question comes before its answer.
+        sql = """
+            SELECT * FROM (
+                SELECT 'in' AS direction, id, received_at AS at, envelope, state FROM inbound
+                WHERE channel = :channel AND account = :account AND peer = :peer ORDER BY id DESC LIMIT :limit
+            ) UNION ALL SELECT * FROM (
+                SELECT 'out' AS direction, id, created_at AS at, payload, state FROM outbound
+                WHERE channel = :channel AND account = :account AND peer = :peer ORDER BY id DESC LIMIT :limit
+            ) ORDER BY at DESC, direction DESC, id DESC LIMIT :limit
+        """
+        values = {"channel": channel, "account": account, "peer": peer_column(peer), "limit": limit}
+        return await self._read(lambda connection: [_line(record) for record in connection.execute(sql, values)][::-1])
+
+
+def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:
+    """Inside somebody's transaction."""
+    cursor = connection.execute(
+        """
+        INSERT INTO outbound (channel, account, conversation, peer, state, created_at, turn_id, payload)
+        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?)
+        """,
+        (
+            draft.channel,
+            draft.account,
+            draft.conversation,
+            peer_column(draft.payload.peer),
+            now,
+            draft.turn_id,
+            _encode(draft.payload),
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return OutboundRow(
+        id=cursor.lastrowid,
+        channel=draft.channel,
+        account=draft.account,
+        conversation=draft.conversation,
+        payload=draft.payload,
+        state="ready",
+        attempts=0,
+        created_at=now,
+        turn_id=draft.turn_id,
+    )
+
+
+def _count(connection: sqlite3.Connection) -> OutboxStatus:
+    sql = "SELECT state, count(*) FROM outbound WHERE state IN ('ready', 'sending', 'unknown', 'parked', 'dead') GROUP BY state"
+    return OutboxStatus(**dict(connection.execute(sql)))
+
+
+def _rows(cursor: sqlite3.Cursor) -> list[OutboundRow]:
+    return [_row(record) for record in cursor]
+
+
+def _row(record: tuple[Any, ...]) -> OutboundRow:
+    where = f"outbound row {record[0]}"
+    row = OutboundRow(*record)
+    receipt = None if record[11] is None else decode_column(_RECEIPT, record[11], where)
+    return msgspec.structs.replace(row, payload=decode_column(_PAYLOAD, record[4], where), receipt=receipt)
+
+
+def _line(record: tuple[Any, ...]) -> ChatLine:
+    direction, row_id, at, data, state = record
+    if direction == "in":
+        text = decode_column(_ENVELOPE, data, f"inbound row {row_id}").text
+    else:
+        text = decode_column(_PAYLOAD, data, f"outbound row {row_id}").body.text
+    return ChatLine(direction=direction, id=row_id, at=at, text=text, state=state)

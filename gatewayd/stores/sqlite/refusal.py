@@ -1,0 +1,42 @@
+"""SQLite's errors in words, for the operator."""
+
+import sqlite3
+from pathlib import Path
+
+from gatewayd.model.errors import StoreRefused
+
+_WORDS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk reported an I/O error",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged",
+    sqlite3.SQLITE_NOTADB: "the file is damaged",
+    sqlite3.SQLITE_READONLY: "the file cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_PERM: "the file cannot be opened",
+    sqlite3.SQLITE_AUTH: "the file cannot be opened",
+    sqlite3.SQLITE_BUSY: "another program holds the file locked",
+    sqlite3.SQLITE_LOCKED: "another program holds the file locked",
+    sqlite3.SQLITE_PROTOCOL: "another program holds the file locked",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+    sqlite3.SQLITE_INTERRUPT: "interrupted",
+}
+
+
+def is_about_the_file(error: BaseException) -> bool:
+    """True if the file or the machine is at fault, and so every statement of the transaction; False for one statement's own
+    fault (a constraint, a wrong parameter)."""
+    return _primary_code(error) in _WORDS
+
+
+def refusal(error: sqlite3.Error, path: Path) -> StoreRefused:
+    """The error as a StoreRefused that names the file."""
+    words = _WORDS.get(_primary_code(error), "SQLite refused")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return StoreRefused(f"{path}: {words} ({name}: {error})")
+
+
+def _primary_code(error: BaseException) -> int:
+    # The low byte of an extended result code is the primary one (sqlite.org/rescode.html). Errors that the sqlite3 module
+    # raises by itself carry none.
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF

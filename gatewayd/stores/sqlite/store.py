@@ -1,0 +1,63 @@
+"""The store in one SQLite file: ``open_store`` and the object it gives."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from gatewayd.ports.store import StoreStatistics
+from gatewayd.stores.sqlite.approvals import ApprovalTable
+from gatewayd.stores.sqlite.blocking import RunBlocking, threads
+from gatewayd.stores.sqlite.events import EventTable
+from gatewayd.stores.sqlite.files import open_files
+from gatewayd.stores.sqlite.inbox import InboxTable
+from gatewayd.stores.sqlite.memos import MemoTable
+from gatewayd.stores.sqlite.outbox import OutboxTable
+from gatewayd.stores.sqlite.pairings import PairingTable
+from gatewayd.stores.sqlite.reader import Reader
+from gatewayd.stores.sqlite.sessions import SessionTable
+from gatewayd.stores.sqlite.tokens import TokenTable
+from gatewayd.stores.sqlite.writer import Writer
+
+
+class SqliteStore(InboxTable, OutboxTable, SessionTable, ApprovalTable, EventTable, MemoTable, PairingTable, TokenTable):
+    """``gatewayd.ports.store.Store`` on SQLite. Made by ``open_store``; any number of tasks may use it at once."""
+
+    def __init__(self, writer: Writer, reader: Reader, now: Callable[[], float], *, checked_whole: bool) -> None:
+        super().__init__(writer, reader, now)
+        self._checked_whole = checked_whole
+
+    def statistics(self) -> StoreStatistics:
+        return self._writer.statistics(checked_whole=self._checked_whole)
+
+
+@asynccontextmanager
+async def open_store(
+    state_dir: Path, *, now: Callable[[], float], run_blocking: RunBlocking | None = None
+) -> AsyncIterator[SqliteStore]:
+    """Open ``gatewayd.db`` in ``state_dir``, or make both; hold the directory until the end.
+
+    ``now`` gives Unix seconds. ``run_blocking`` None takes worker threads; tests under a fake clock give ``run_inline``.
+    On leaving, what was submitted is committed, and the file is closed whole, also when the body is cancelled. As with any
+    task group, an error of the body arrives in an ExceptionGroup.
+
+    :raises StoreRefused: held by another process, damaged, of a newer release, or not writable (not in a group).
+    """
+    run = run_blocking or threads()
+    with anyio.CancelScope(shield=True):  # what is opened must not be lost to a cancellation
+        files = await run(partial(open_files, state_dir))
+    try:
+        writer = Writer(files.writer, files.path, run, now)
+        reader = Reader(files.reader, files.path, run)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.run, name="store writer")
+            try:
+                yield SqliteStore(writer, reader, now, checked_whole=files.checked_whole)
+            finally:
+                writer.close()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await reader.close()
+            await run(files.close)

@@ -1,0 +1,56 @@
+"""Bearer tokens, login codes and web sessions, by digest."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from gatewayd.ports.store import TokenRow
+from gatewayd.stores.sqlite.columns import decode_column
+from gatewayd.stores.sqlite.tables import Tables
+
+_COLUMNS = "digest, kind, name, role, scopes, created_at, expires_at"
+_SELECT = f"SELECT {_COLUMNS} FROM token WHERE digest = ?"
+_SCOPES = msgspec.json.Decoder(tuple[str, ...])
+
+
+class TokenTable(Tables):
+    async def put_token(self, row: TokenRow) -> None:
+        sql = f"INSERT OR REPLACE INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        scopes = msgspec.json.encode(row.scopes)
+        values = (row.digest, row.kind, row.name, row.role, scopes, row.created_at, row.expires_at)
+        await self._write(lambda connection: connection.execute(sql, values).rowcount)
+
+    async def get_token(self, digest: str) -> TokenRow | None:
+        return await self._read(lambda connection: _row_or_none(connection, digest))
+
+    async def take_token(self, digest: str) -> TokenRow | None:
+        def take(connection: sqlite3.Connection) -> TokenRow | None:
+            row = _row_or_none(connection, digest)
+            connection.execute("DELETE FROM token WHERE digest = ?", (digest,))
+            return row
+
+        return await self._write(take)
+
+    async def list_tokens(self, kind: str) -> list[TokenRow]:
+        sql = f"SELECT {_COLUMNS} FROM token WHERE kind = ? ORDER BY created_at, digest"
+        return await self._read(lambda connection: [_row(record) for record in connection.execute(sql, (kind,))])
+
+    async def delete_token(self, digest: str) -> None:
+        await self._write(lambda connection: connection.execute("DELETE FROM token WHERE digest = ?", (digest,)).rowcount)
+
+    async def delete_expired_tokens(self, now: float) -> int:
+        sql = "DELETE FROM token WHERE expires_at <= ?"
+        return await self._write(lambda connection: connection.execute(sql, (now,)).rowcount)
+
+
+def _row_or_none(connection: sqlite3.Connection, digest: str) -> TokenRow | None:
+    record = connection.execute(_SELECT, (digest,)).fetchone()
+    return None if record is None else _row(record)
+
+
+def _row(record: tuple[Any, ...]) -> TokenRow:
+    row = TokenRow(*record)
+    return msgspec.structs.replace(row, scopes=decode_column(_SCOPES, record[4], f"token {row.name}"))

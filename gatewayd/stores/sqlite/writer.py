@@ -1,0 +1,201 @@
+"""Group commit: one task that runs all waiting writes in one transaction, with one thread hop and one fsync."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Generic, TypeVar
+
+import anyio
+from msgspec import Struct
+
+from gatewayd.model.errors import StoreRefused
+from gatewayd.ports.store import StoreStatistics
+from gatewayd.stores.sqlite.blocking import RunBlocking
+from gatewayd.stores.sqlite.refusal import is_about_the_file, refusal
+
+T = TypeVar("T")
+
+QUEUE_LENGTH = 1024
+"""Writes that wait in memory; further callers wait outside."""
+BATCH_LENGTH = 512
+"""Writes in one transaction: bounds how long the first of them waits for the last."""
+
+
+class _Job(Generic[T]):
+    """One write: what to run, and what became of it. ``abandoned``: nobody waits for it any more."""
+
+    __slots__ = ("abandoned", "done", "error", "operation", "value")
+    value: T
+
+    def __init__(self, operation: Callable[[sqlite3.Connection], T]) -> None:
+        self.operation = operation
+        self.done = anyio.Event()
+        self.error: Exception | None = StoreRefused("the store's writer has ended; nothing was stored")
+        self.abandoned = False
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Run inside the batch's transaction; undone alone if it fails by its own fault.
+
+        :raises sqlite3.Error: the file is at fault: the whole batch is lost.
+        """
+        connection.execute("SAVEPOINT job")
+        try:
+            self.value = self.operation(connection)
+            self.error = None
+        except Exception as error:
+            if is_about_the_file(error):
+                raise
+            connection.execute("ROLLBACK TO job")
+            self.error = error
+        connection.execute("RELEASE job")
+
+    def result(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class _Commit(Struct, frozen=True):
+    """What one transaction came to. ``error`` in words: nothing of it was stored."""
+
+    seconds: float
+    rows: int
+    error: str | None = None
+
+
+class Writer:
+    """Owns the writing connection. ``run`` must be running while ``submit`` is called.
+
+    The connection is used in whatever thread ``run_blocking`` takes, but only from within ``run``, one call at a time, each
+    after the end of the one before: that is what sqlite3 asks for when ``check_same_thread`` is off.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking, now: Callable[[], float]) -> None:
+        self._connection = connection
+        self._path = path
+        self._run_blocking = run_blocking
+        self._now = now
+        self._send, self._receive = anyio.create_memory_object_stream[_Job[Any]](QUEUE_LENGTH)
+        self._in_transaction = 0
+        self._commits = 0
+        self._operations = 0
+        self._rows = 0
+        self._last_commit_seconds = 0.0
+        self._healthy = True
+        self._last_error: str | None = None
+        self._last_error_at: float | None = None
+
+    async def submit(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``operation`` in a transaction; returns its result after the commit, or raises what it raised.
+
+        Waits while the queue is full. A caller that is cancelled does not learn whether its operation was run: it was
+        either run whole or not at all. ``operation`` runs in a worker thread: it touches nothing but the connection, and
+        neither begins nor ends a transaction.
+
+        :raises StoreRefused: the commit failed, or the store is closed. Nothing was stored.
+        """
+        job = _Job(operation)
+        try:
+            await self._enqueue(job)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            raise StoreRefused(f"{self._path}: the store is closed") from None
+        try:
+            await job.done.wait()
+        finally:
+            job.abandoned = not job.done.is_set()
+        return job.result()
+
+    async def _enqueue(self, job: _Job[Any]) -> None:
+        try:
+            self._send.send_nowait(job)  # without a turn of the event loop: the caller waits for the commit anyway
+        except anyio.WouldBlock:
+            await self._send.send(job)
+
+    async def run(self) -> None:
+        """Serve until ``close``, then what was submitted before it.
+
+        Cancellation does not end it: those who settle their last rows while the daemon is cancelled still need it.
+        """
+        batch: list[_Job[Any]] = []
+        with anyio.CancelScope(shield=True):
+            try:
+                async for first in self._receive:
+                    batch = self._gather(first)
+                    await self._commit(batch)
+            finally:
+                # Reached with work left only by a bug or when no thread can be started: nobody may wait for ever.
+                self._receive.close()
+                for job in batch:
+                    job.done.set()
+
+    def close(self) -> None:
+        """Take no further operations; ``run`` ends after those that wait."""
+        self._send.close()
+
+    def statistics(self, *, checked_whole: bool) -> StoreStatistics:
+        waiting = self._receive.statistics()
+        return StoreStatistics(
+            queue_depth=waiting.current_buffer_used + waiting.tasks_waiting_send + self._in_transaction,
+            commits=self._commits,
+            operations=self._operations,
+            rows=self._rows,
+            last_commit_seconds=self._last_commit_seconds,
+            healthy=self._healthy,
+            last_error=self._last_error,
+            last_error_at=self._last_error_at,
+            checked_whole=checked_whole,
+        )
+
+    def _gather(self, first: _Job[Any]) -> list[_Job[Any]]:
+        jobs = [first]
+        while len(jobs) < BATCH_LENGTH:
+            try:
+                jobs.append(self._receive.receive_nowait())
+            except (anyio.WouldBlock, anyio.EndOfStream):
+                break
+        return [job for job in jobs if not job.abandoned]
+
+    async def _commit(self, batch: Sequence[_Job[Any]]) -> None:
+        if not batch:
+            return
+        self._in_transaction = len(batch)
+        commit = await self._run_blocking(partial(self._transact, batch))
+        self._in_transaction = 0
+        self._note(commit, len(batch))
+        for job in batch:
+            job.done.set()
+
+    def _transact(self, batch: Sequence[_Job[Any]]) -> _Commit:
+        """In the worker thread."""
+        started = perf_counter()
+        rows_before = self._connection.total_changes
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                job.run(self._connection)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            return self._roll_back(batch, error, started)
+        return _Commit(perf_counter() - started, self._connection.total_changes - rows_before)
+
+    def _roll_back(self, batch: Sequence[_Job[Any]], error: sqlite3.Error, started: float) -> _Commit:
+        # On most of these errors SQLite has rolled back by itself already (sqlite.org/lang_transaction.html, section 3).
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        words = refusal(error, self._path).reason
+        for job in batch:
+            job.error = StoreRefused(f"{words}; nothing was stored")
+        return _Commit(perf_counter() - started, 0, words)
+
+    def _note(self, commit: _Commit, operations: int) -> None:
+        self._last_commit_seconds = commit.seconds
+        self._healthy = commit.error is None
+        if commit.error is None:
+            self._commits += 1
+            self._operations += operations
+            self._rows += commit.rows
+        else:
+            self._last_error = commit.error
+            self._last_error_at = self._now()

@@ -1,0 +1,66 @@
+"""Rows to store."""
+
+from gatewayd.model.approval import Approval
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.payload import RichText, SendText, Span
+from gatewayd.ports.store import OutboundDraft, PairingRow
+
+ALICE = Peer(kind="dm", id="42")
+
+
+def envelope(
+    event_key: str, *, account: str = "main", peer: Peer = ALICE, text: str = "hello", at: float = 10.0
+) -> InboundEnvelope:
+    return InboundEnvelope(
+        channel="telegram",
+        account=account,
+        event_key=event_key,
+        kind="message",
+        peer=peer,
+        sender=Sender(id="42", name="Alice"),
+        text=text,
+        attachments=(Attachment(kind="photo", ref="file-1", size_bytes=3),),
+        received_at=at,
+    )
+
+
+def draft(text: str, *, account: str = "main", peer: Peer = ALICE, turn_id: str | None = None) -> OutboundDraft:
+    body = RichText(text=text, spans=(Span(kind="link", start=0, end=1, arg="https://example.org"),))
+    return OutboundDraft(
+        channel="telegram",
+        account=account,
+        conversation=f"{peer.kind}:{peer.id}",
+        payload=SendText(peer=peer, body=body, reply_to="7"),
+        turn_id=turn_id,
+    )
+
+
+def approval(number: int, *, turn_id: str = "turn-1", ordinal: int | None = None) -> Approval:
+    return Approval(
+        id=f"approval-{number}",
+        agent="assistant",
+        session_key="assistant:telegram:main:dm:42",
+        turn_id=turn_id,
+        ordinal=number if ordinal is None else ordinal,
+        tool="shell",
+        input='{"command":"ls"}',
+        input_hash="abc",
+        state="pending",
+        created_at=float(number),
+        expires_at=float(number) + 900,
+        origin="telegram/main dm:42",
+    )
+
+
+def pairing(code: str, sender_id: str, *, at: float = 0.0, expires_at: float = 100.0) -> PairingRow:
+    return PairingRow(
+        code=code,
+        channel="telegram",
+        account="main",
+        sender_id=sender_id,
+        sender_name="Alice",
+        peer=Peer(kind="dm", id=sender_id),
+        state="pending",
+        created_at=at,
+        expires_at=expires_at,
+    )
