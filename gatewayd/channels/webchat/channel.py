@@ -128,10 +128,7 @@ class WebchatChannel:
 
         :raises Overloaded: too many pages are open, or the account is stopping.
         """
-        if self._closed:
-            raise Overloaded("the web chat is stopping")
-        if len(self._pages.get(name, ())) >= PAGES_PER_NAME or self.open_pages >= self._settings.max_pages:
-            raise Overloaded("too many pages of this chat are open; close one and reload")
+        self.check_room(name)
         page = Page()
         mine = self._pages.setdefault(name, [])
         mine.append(page)
@@ -141,6 +138,13 @@ class WebchatChannel:
             mine.remove(page)
             if not mine:
                 self._pages.pop(name, None)
+
+    def check_room(self, name: str) -> None:
+        """:raises Overloaded: ``subscribe`` would refuse."""
+        if self._closed:
+            raise Overloaded("the web chat is stopping")
+        if len(self._pages.get(name, ())) >= PAGES_PER_NAME or self.open_pages >= self._settings.max_pages:
+            raise Overloaded("too many pages of this chat are open; close one and reload")
 
     @property
     def open_pages(self) -> int:

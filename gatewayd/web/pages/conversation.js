@@ -1,0 +1,208 @@
+// The conversation as it is on the page. A line's id ("in-12", "out-7") is its number in gatewayd's journal; it is shown once.
+
+const MOST_LINES = 500;
+const TYPING_MS = 12_000; // longer than gatewayd's pause between two signs of life
+const NEAR_END_PX = 80;
+
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
+const NOTES = { dropped: "This was not passed on to the agent." }; // what failed otherwise has an answer that says so
+
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+export class Conversation {
+  #log = document.getElementById("log");
+  #waiting = document.getElementById("unsent");
+  #draft = document.getElementById("draft");
+  #draftBody = this.#draft.querySelector(".body");
+  #activity = document.getElementById("activity");
+  #scroller = document.getElementById("scroller");
+  #newer = document.getElementById("newer");
+  #empty = document.getElementById("empty");
+  #lines = new Map();
+  #lastDay = "";
+  #quietTimer = 0;
+  #following = true; // the reader is at the end, and stays there
+
+  constructor() {
+    this.#scroller.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+      this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+      if (this.#following) this.#newer.hidden = true;
+    });
+    this.#newer.addEventListener("click", () => this.toEnd());
+    new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#scroller.firstElementChild);
+    new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#scroller);
+  }
+
+  // All lines at once, not announced; afterwards new lines are.
+  showHistory({ lines, more }) {
+    this.#log.ariaBusy = "true";
+    lines.forEach((line) => this.#show(line));
+    document.getElementById("earlier").hidden = !more;
+    this.#settle();
+    requestAnimationFrame(() => {
+      this.#log.ariaBusy = "false";
+      this.#log.ariaLive = "polite";
+    });
+  }
+
+  showLine(line) {
+    if (line.from === "agent") this.quiet();
+    this.#show(line);
+    this.#settle();
+  }
+
+  showDraft({ html }) {
+    this.#work();
+    this.#draftBody.innerHTML = html; // made by gatewayd's kit/html.py: safe tags only, and the CSP forbids scripts besides
+    dressCode(this.#draftBody);
+    this.#settle();
+  }
+
+  showTyping() {
+    this.#work();
+    this.#settle();
+  }
+
+  // The agent is not at work (any more).
+  quiet() {
+    clearTimeout(this.#quietTimer);
+    this.#draft.hidden = true;
+    this.#draftBody.replaceChildren();
+    this.#activity.textContent = "";
+  }
+
+  // A message on its way; it stands below the journaled lines until gatewayd has it.
+  addOutgoing(message) {
+    const bubble = lineElement("you", message.text, null);
+    bubble.dataset.text = message.text;
+    this.#waiting.append(bubble);
+    this.#settle();
+    this.toEnd();
+    return bubble;
+  }
+
+  // gatewayd has it, as the line ``id``, which is here already or comes by the stream or the history.
+  confirmOutgoing(bubble, id) {
+    if (this.#lines.has(id)) bubble.remove();
+    else bubble.dataset.line = id;
+  }
+
+  removeAll() {
+    this.quiet();
+    this.#lines.clear();
+    this.#lastDay = "";
+    this.#log.replaceChildren();
+    this.#waiting.replaceChildren();
+    this.#log.ariaLive = "off";
+  }
+
+  toEnd() {
+    this.#following = true;
+    this.#newer.hidden = true;
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+  }
+
+  #work() {
+    clearTimeout(this.#quietTimer);
+    this.#quietTimer = setTimeout(() => this.quiet(), TYPING_MS);
+    if (this.#draft.hidden) this.#activity.textContent = "The agent is writing";
+    this.#draft.hidden = false;
+  }
+
+  #show(line) {
+    const known = this.#lines.get(line.id);
+    if (known) {
+      note(known, NOTES[line.state]);
+      return;
+    }
+    if (line.from === "you") this.#dropOutgoing(line);
+    const at = new Date(line.at * 1000);
+    this.#markDay(at);
+    const element = lineElement(line.from, line.text, line.html, at);
+    note(element, line.from === "you" ? NOTES[line.state] : undefined);
+    this.#lines.set(line.id, element);
+    this.#log.append(element);
+    this.#bound();
+  }
+
+  // The journaled line takes the place of the bubble on its way. The stream may be quicker than the answer to our own post,
+  // which names the line: then the text tells.
+  #dropOutgoing({ id, text }) {
+    const bubbles = [...this.#waiting.children];
+    const named = bubbles.find((bubble) => bubble.dataset.line === id);
+    (named ?? bubbles.find((bubble) => !bubble.dataset.line && bubble.dataset.text === text))?.remove();
+  }
+
+  #markDay(at) {
+    const day = calendar.format(at);
+    if (day === this.#lastDay) return;
+    this.#lastDay = day;
+    this.#log.append(make("p", { className: "day", textContent: day === calendar.format(new Date()) ? "Today" : day }));
+  }
+
+  #bound() {
+    while (this.#lines.size > MOST_LINES) {
+      const [id, element] = this.#lines.entries().next().value;
+      this.#lines.delete(id);
+      element.remove();
+    }
+  }
+
+  #settle() {
+    this.#empty.hidden = this.#lines.size > 0 || this.#waiting.childElementCount > 0 || !this.#draft.hidden;
+    if (this.#following) this.toEnd();
+    else this.#newer.hidden = false;
+  }
+}
+
+function lineElement(from, text, html, at) {
+  const body = make("div", { className: "body", dir: "auto" });
+  if (from === "agent") {
+    body.innerHTML = html; // see showDraft
+    dressCode(body);
+  } else {
+    body.textContent = text;
+  }
+  const who = make("span", { className: "visually-hidden", textContent: from === "agent" ? "Agent:" : "You:" });
+  const element = make("article", { className: `line ${from}` }, who, body);
+  if (at) element.append(make("time", { dateTime: at.toISOString(), textContent: clock.format(at), title: at.toLocaleString() }));
+  return element;
+}
+
+export function note(element, text, ...more) {
+  element.querySelector(".note")?.remove();
+  const words = make("p", { className: "note" }, text ?? "", ...more);
+  if (text) element.append(words);
+  return words;
+}
+
+// Code blocks get their language and a copy button, and can be scrolled by keyboard.
+function dressCode(body) {
+  for (const pre of body.querySelectorAll("pre")) {
+    const language = /language-(\S+)/.exec(pre.firstElementChild?.className ?? "")?.[1] ?? "code";
+    const button = make("button", { type: "button", textContent: "Copy", ariaLabel: `Copy ${language === "code" ? "the code" : `the ${language} code`}` });
+    button.addEventListener("click", () => copy(pre, button));
+    const frame = make("div", { className: "code" }, make("div", { className: "head" }, make("span", { textContent: language }), button));
+    pre.replaceWith(frame);
+    pre.tabIndex = 0;
+    frame.append(pre);
+  }
+}
+
+async function copy(pre, button) {
+  let copied = true;
+  try {
+    await navigator.clipboard.writeText(pre.textContent); // not there without https, except on localhost
+  } catch {
+    getSelection().selectAllChildren(pre);
+    copied = document.execCommand("copy");
+  }
+  button.textContent = copied ? "Copied" : "Press Ctrl+C";
+  setTimeout(() => (button.textContent = "Copy"), 2000);
+}
