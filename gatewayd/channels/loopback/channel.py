@@ -1,0 +1,55 @@
+"""The driver. Its other side is in the same process: ``platform.platform_of(account)``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from gatewayd.channels.loopback.platform import EndQuietly, LoopbackPlatform, platform_of
+from gatewayd.channels.loopback.settings import LoopbackSettings
+from gatewayd.model.payload import OutboundPayload, Receipt, Signal
+from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver
+
+
+class LoopbackChannel:
+    """One open account."""
+
+    def __init__(self, platform: LoopbackPlatform, settings: LoopbackSettings, kit: ChannelKit) -> None:
+        self._platform = platform
+        self._settings = settings
+        self._kit = kit
+
+    async def listen(self, deliver: Deliver) -> None:
+        try:
+            await self._platform.on_listen.play()
+            self._kit.link.connected(self._settings.identity)
+            await self._platform.on_connected.play()
+            await self._platform.deliver_waiting(deliver)
+        except EndQuietly:
+            return
+
+    async def send(self, payload: OutboundPayload) -> Receipt:
+        await trio.lowlevel.checkpoint()
+        await self._platform.before_send.play()
+        receipt = self._platform.accept(payload)
+        await self._platform.after_send.play()
+        return receipt
+
+    async def signal(self, signal: Signal) -> None:
+        await trio.lowlevel.checkpoint()
+        self._platform.signals.append(signal)
+
+
+@asynccontextmanager
+async def open_loopback(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[LoopbackChannel]:
+    """The ``ChannelOpener`` of the manifest. Opens nothing outside this process."""
+    assert isinstance(account.settings, LoopbackSettings)
+    platform = platform_of(account.account)
+    platform.opened += 1
+    await platform.on_open.play()
+    platform.open_now += 1
+    try:
+        yield LoopbackChannel(platform, account.settings, kit)
+    finally:
+        platform.open_now -= 1
+        await platform.on_close.play()
