@@ -31,7 +31,7 @@ export async function request(method, path, body) {
   throw new Refused(response.status, message, Number(response.headers.get("Retry-After")) || 0);
 }
 
-// Calls back: history(answer), message(line), draft(draft), typing(), state(name), loggedOut().
+// Calls back: history(answer), message(line), draft(draft), typing(), state(name, why), loggedOut().
 // States: "connecting" (first time), "connected", "reconnecting", "offline" (the device says that it has no network).
 export class Connection {
   #on;
@@ -53,7 +53,7 @@ export class Connection {
     this.stop();
     this.#stopped = false;
     this.#attempt = 0;
-    this.#on.state("connecting");
+    this.#on.state("connecting", "");
     this.#connect();
   }
 
@@ -74,7 +74,7 @@ export class Connection {
         this.stop();
         this.#on.loggedOut();
       } else {
-        this.#lost(error.retryAfterSeconds * 1000);
+        this.#lost(error.message, error.retryAfterSeconds * 1000);
       }
       return;
     }
@@ -95,7 +95,7 @@ export class Connection {
     source.onerror = () => source === this.#source && this.#lost();
     listen("hello", () => {
       this.#attempt = 0;
-      this.#on.state("connected");
+      this.#on.state("connected", "");
     });
     listen("ping", () => {});
     listen("message", (line) => this.#on.message(line));
@@ -109,9 +109,9 @@ export class Connection {
     this.#watchdog = setTimeout(() => this.#lost(), SILENCE_MS);
   }
 
-  #lost(atLeastMs = 0) {
+  #lost(why = "the connection is gone", atLeastMs = 0) {
     this.#close();
-    this.#on.state(navigator.onLine === false ? "offline" : "reconnecting");
+    this.#on.state(navigator.onLine === false ? "offline" : "reconnecting", why);
     const most = Math.min(LONGEST_WAIT_MS, 1000 * 2 ** Math.min(this.#attempt++, 5));
     this.#timer = setTimeout(() => this.#connect(), Math.max(atLeastMs, 200 + Math.random() * most));
   }

@@ -41,13 +41,14 @@ export class Conversation {
 
   // All lines at once, not announced; afterwards new lines are.
   showHistory({ lines, more }) {
-    this.#log.ariaBusy = "true";
+    this.quiet(); // what was being written may be finished among these lines; if not, gatewayd tells again
+    this.#log.setAttribute("aria-busy", "true");
     lines.forEach((line) => this.#show(line));
     document.getElementById("earlier").hidden = !more;
     this.#settle();
     requestAnimationFrame(() => {
-      this.#log.ariaBusy = "false";
-      this.#log.ariaLive = "polite";
+      this.#log.setAttribute("aria-busy", "false");
+      this.#log.setAttribute("aria-live", "polite");
     });
   }
 
@@ -90,7 +91,7 @@ export class Conversation {
   // gatewayd has it, as the line ``id``, which is here already or comes by the stream or the history.
   confirmOutgoing(bubble, id) {
     if (this.#lines.has(id)) bubble.remove();
-    else bubble.dataset.line = id;
+    bubble.dataset.line = id;
   }
 
   removeAll() {
@@ -99,7 +100,7 @@ export class Conversation {
     this.#lastDay = "";
     this.#log.replaceChildren();
     this.#waiting.replaceChildren();
-    this.#log.ariaLive = "off";
+    this.#log.setAttribute("aria-live", "off");
   }
 
   toEnd() {
@@ -136,7 +137,7 @@ export class Conversation {
   #dropOutgoing({ id, text }) {
     const bubbles = [...this.#waiting.children];
     const named = bubbles.find((bubble) => bubble.dataset.line === id);
-    (named ?? bubbles.find((bubble) => !bubble.dataset.line && bubble.dataset.text === text))?.remove();
+    (named ?? bubbles.find((bubble) => bubble.classList.contains("sending") && bubble.dataset.text === text))?.remove();
   }
 
   #markDay(at) {
@@ -186,7 +187,8 @@ export function note(element, text, ...more) {
 function dressCode(body) {
   for (const pre of body.querySelectorAll("pre")) {
     const language = /language-(\S+)/.exec(pre.firstElementChild?.className ?? "")?.[1] ?? "code";
-    const button = make("button", { type: "button", textContent: "Copy", ariaLabel: `Copy ${language === "code" ? "the code" : `the ${language} code`}` });
+    const button = make("button", { type: "button", textContent: "Copy" });
+    button.setAttribute("aria-label", `Copy the ${language === "code" ? "" : `${language} `}code`);
     button.addEventListener("click", () => copy(pre, button));
     const frame = make("div", { className: "code" }, make("div", { className: "head" }, make("span", { textContent: language }), button));
     pre.replaceWith(frame);

@@ -11,27 +11,32 @@ const STATES = {
   offline: "Offline",
 };
 const GROWS_BY_ITSELF = CSS.supports("field-sizing", "content");
-const UNSENT_KEY = "gatewayd.unsent";
+const UNSENT_KEY = "gatewayd.unsent.";
 const LOGGED_OUT = "You are logged out. What you have not sent yet is kept on this page.";
 
-const [login, chat, reason, stateLine, composer, text, send, trouble] = [
-  "login", "chat", "login-reason", "state", "composer", "text", "send", "trouble",
+const [waiting, login, chat, reason, stateLine, composer, text, send, trouble] = [
+  "waiting", "login", "chat", "login-reason", "state", "composer", "text", "send", "trouble",
 ].map((id) => document.getElementById(id));
 const touch = matchMedia("(pointer: coarse)");
 const conversation = new Conversation();
-const outgoing = new Map(); // message id -> { id, text, bubble }
+const outgoing = new Map(); // message id -> { id, text, bubble, failed }
 let lastPost = Promise.resolve(); // posts go one after the other, so that messages keep their order
 let loggedInAs = null;
 let missed = 0;
 
 const connection = new Connection({
-  state(name) {
+  state(name, why) {
     stateLine.dataset.state = name;
     stateLine.textContent = STATES[name];
+    stateLine.title = why;
+    waiting.textContent = why ? `Not connected: ${why}. Trying again…` : STATES[name];
   },
   history(answer) {
-    enter(answer.name);
+    const first = enter(answer.name);
     conversation.showHistory(answer);
+    if (!first) return;
+    restoreUnsent();
+    conversation.toEnd();
   },
   message(line) {
     conversation.showLine(line);
@@ -66,30 +71,29 @@ async function connectOr(explanation) {
 }
 
 function enter(name) {
-  if (loggedInAs !== null && loggedInAs !== name) forgetEverything();
+  if (loggedInAs !== null && loggedInAs !== name) showNothing();
   const first = chat.hidden;
   loggedInAs = name;
   document.getElementById("name").textContent = name;
+  waiting.hidden = true;
   login.hidden = true;
   chat.hidden = false;
-  if (!first) return;
   fit(); // what is hidden has no height
-  restoreUnsent();
-  conversation.toEnd();
-  if (!touch.matches) text.focus(); // on a phone this would raise the keyboard over the conversation
+  if (first && !touch.matches) text.focus(); // on a phone this would raise the keyboard over the conversation
+  return first;
 }
 
 function leave(explanation) {
   connection.stop();
+  waiting.hidden = true;
   chat.hidden = true;
   login.hidden = false;
   reason.textContent = explanation;
   document.getElementById("code").focus();
 }
 
-function forgetEverything() {
+function showNothing() {
   outgoing.clear();
-  saveUnsent();
   conversation.removeAll();
 }
 
@@ -113,7 +117,8 @@ document.getElementById("logout").addEventListener("click", async () => {
   } catch (error) {
     if (error.status !== 401) return complain(`You are still logged in: ${error.message}.`);
   }
-  forgetEverything();
+  showNothing();
+  saveUnsent();
   loggedInAs = null;
   leave("You are logged out.");
 });
@@ -135,7 +140,7 @@ function submit() {
   text.value = "";
   fit();
   text.focus();
-  const message = { id: newId(), text: value, bubble: null };
+  const message = { id: newId(), text: value, bubble: null, failed: false };
   keep(message);
   post(message);
 }
@@ -147,6 +152,7 @@ function keep(message) {
 }
 
 function post(message) {
+  message.failed = false;
   message.bubble.classList.remove("unsent");
   message.bubble.classList.add("sending");
   note(message.bubble, "");
@@ -172,28 +178,35 @@ function failed(message, error) {
     post(message);
     text.focus();
   });
-  note(message.bubble, `Not sent: ${error.message}.`, retry).role = "alert";
+  note(message.bubble, `Not sent: ${error.message}.`, retry).setAttribute("role", "alert");
+  message.failed = true;
+  saveUnsent();
 }
 
-// Only this tab's: what was typed but never reached gatewayd survives a reload. Posting it again under its id is harmless.
+// Only this tab's and this login's: what was typed but perhaps never reached gatewayd survives a reload.
 function saveUnsent() {
+  const stored = [...outgoing.values()].map(({ id, text, failed }) => ({ id, text, failed }));
   try {
-    sessionStorage.setItem(UNSENT_KEY, JSON.stringify([...outgoing.values()].map(({ id, text }) => ({ id, text }))));
+    sessionStorage.setItem(UNSENT_KEY + loggedInAs, JSON.stringify(stored));
   } catch {
     // storage is full or forbidden: the page works without
   }
 }
 
+// What was under way is posted again, which is harmless under its id; what had failed waits for the person.
 function restoreUnsent() {
   let stored = [];
   try {
-    stored = JSON.parse(sessionStorage.getItem(UNSENT_KEY) ?? "[]");
+    stored = JSON.parse(sessionStorage.getItem(UNSENT_KEY + loggedInAs) ?? "[]");
   } catch {
     return;
   }
-  for (const message of stored.filter(({ id }) => !outgoing.has(id))) {
-    keep({ ...message, bubble: null });
-    failed(outgoing.get(message.id), new Error("the page was closed before gatewayd had it"));
+  for (const { id, text, failed: hadFailed } of stored) {
+    if (outgoing.has(id)) continue;
+    const message = { id, text, bubble: null, failed: hadFailed };
+    keep(message);
+    if (hadFailed) failed(message, new Error("gatewayd did not answer"));
+    else post(message);
   }
 }
 
