@@ -57,7 +57,8 @@ async def open_store(
                 yield SqliteStore(writer, reader, now, checked_whole=files.checked_whole)
             finally:
                 writer.close()
+                with anyio.CancelScope(shield=True):
+                    await reader.close()
     finally:
         with anyio.CancelScope(shield=True):
-            await reader.close()
             await run(files.close)

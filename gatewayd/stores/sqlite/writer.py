@@ -1,8 +1,9 @@
 """Group commit: one task that runs all waiting writes in one transaction, with one thread hop and one fsync."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Generic, TypeVar
@@ -122,13 +123,13 @@ class Writer:
         with anyio.CancelScope(shield=True):
             try:
                 async for first in self._receive:
-                    batch = self._gather(first)
-                    await self._commit(batch)
+                    batch = [first, *islice(self._waiting(), BATCH_LENGTH - 1)]
+                    await self._commit([job for job in batch if not job.abandoned])
             finally:
-                # Reached with work left only by a bug or when no thread can be started: nobody may wait for ever.
-                self._receive.close()
-                for job in batch:
+                # There is work left only after a bug or when no thread can be started: even then nobody waits for ever.
+                for job in chain(batch, self._waiting()):
                     job.done.set()
+                self._receive.close()
 
     def close(self) -> None:
         """Take no further operations; ``run`` ends after those that wait."""
@@ -148,14 +149,12 @@ class Writer:
             checked_whole=checked_whole,
         )
 
-    def _gather(self, first: _Job[Any]) -> list[_Job[Any]]:
-        jobs = [first]
-        while len(jobs) < BATCH_LENGTH:
+    def _waiting(self) -> Iterator[_Job[Any]]:
+        while True:
             try:
-                jobs.append(self._receive.receive_nowait())
+                yield self._receive.receive_nowait()
             except (anyio.WouldBlock, anyio.EndOfStream):
-                break
-        return [job for job in jobs if not job.abandoned]
+                return
 
     async def _commit(self, batch: Sequence[_Job[Any]]) -> None:
         if not batch:

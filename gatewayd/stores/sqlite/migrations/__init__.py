@@ -5,7 +5,7 @@ crash leaves either version whole. A released file is never edited; there is no 
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -31,26 +31,27 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, migrations: Sequence[str] | None = None) -> None:
     """Bring an open file (autocommit mode) to the newest version. Raises sqlite3.Error; then the version is as before.
 
     Any number of processes may do so at once: the version is read again under the write lock.
     """
-    while schema_version(connection) < newest_version():
+    migrations = scripts() if migrations is None else migrations
+    while schema_version(connection) < len(migrations):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            _migrate_one(connection)
+            _migrate_one(connection, migrations)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
 
-def _migrate_one(connection: sqlite3.Connection) -> None:
+def _migrate_one(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
     version = schema_version(connection)
-    if version >= newest_version():
+    if version >= len(migrations):
         return  # another process was faster
-    for statement in statements(scripts()[version]):
+    for statement in statements(migrations[version]):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {version + 1}")
 

@@ -1,0 +1,77 @@
+import os
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gatewayd.model.errors import StoreRefused
+from gatewayd.stores.sqlite.directory import hold_directory
+from gatewayd.stores.sqlite.files import open_files
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_all_that_is_made_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with closing(open_files(tmp_path / "a" / "state")) as files:
+            files.writer.execute("INSERT INTO memo VALUES ('a', 'b', 'c', 'd')")
+            assert mode(tmp_path / "a" / "state") == 0o700
+            found = {path.name: mode(path) for path in files.path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert found == dict.fromkeys(["gatewayd.db", "gatewayd.db-wal", "gatewayd.db-shm", "gatewayd.lock"], 0o600)
+
+
+def test_a_copy_that_others_may_read_is_made_private(tmp_path: Path) -> None:
+    open_files(tmp_path).close()
+    (tmp_path / "gatewayd.db").chmod(0o644)
+    open_files(tmp_path).close()
+    assert mode(tmp_path / "gatewayd.db") == 0o600
+
+
+def test_an_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    open_files(tmp_path).close()
+    assert mode(tmp_path) == 0o750
+
+
+def test_a_directory_is_held_by_one(tmp_path: Path) -> None:
+    first = hold_directory(tmp_path)
+    with pytest.raises(StoreRefused, match=f"in use by process {os.getpid()}: stop that one first"):
+        hold_directory(tmp_path)
+    first.release()
+    hold_directory(tmp_path).release()
+
+
+def test_a_lock_file_without_a_pid_is_still_a_lock(tmp_path: Path) -> None:
+    held = hold_directory(tmp_path)
+    (tmp_path / "gatewayd.lock").write_text("")
+    with pytest.raises(StoreRefused, match="in use by another process"):
+        hold_directory(tmp_path)
+    held.release()
+
+
+def test_the_note_of_a_store_outlives_its_process(tmp_path: Path) -> None:
+    first = hold_directory(tmp_path)
+    assert not first.store_was_made
+    first.note_store()
+    first.release()
+    second = hold_directory(tmp_path)
+    second.release()
+    assert second.store_was_made
+    assert (tmp_path / "gatewayd.lock").read_text().splitlines()[0] == str(os.getpid())
+
+
+def test_what_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreRefused, match=r"state directory .*/file/state cannot be written: Not a directory"):
+        hold_directory(tmp_path / "file" / "state")
+    with pytest.raises(StoreRefused, match=r"state directory .*/file cannot be written: File exists"):
+        hold_directory(tmp_path / "file")
+    (tmp_path / "state" / "gatewayd.lock").mkdir(parents=True)
+    with pytest.raises(StoreRefused, match="cannot be written: Is a directory"):
+        hold_directory(tmp_path / "state")
