@@ -1,82 +1,170 @@
 """The web chat's driver: pages are told, messages are journaled once, and a page that reads slowly costs nothing."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from random import Random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import cast
 
 import httpx2
 import msgspec
 import pytest
-import structlog
 import trio
 import trio.testing
-from structlog.typing import FilteringBoundLogger
 
 from gatewayd.channels.webchat import PLUGIN
-from gatewayd.channels.webchat.channel import PAGES_PER_NAME, News, WebchatChannel, open_webchat
+from gatewayd.channels.webchat.channel import PAGES_PER_NAME, News, Page, WebchatChannel, open_webchat
 from gatewayd.channels.webchat.settings import WebchatSettings
-from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Overloaded
 from gatewayd.model.payload import Draft, RichText, SendText, Typing
-from gatewayd.ports.channel import AccountConfig, ChannelKit, Link, Memos, ShowsSignals
+from gatewayd.ports.channel import AccountConfig, Channel, Deliver, ShowsSignals
+from tests.channels.contract import PATIENCE, ChannelContract, Harness, Journal, Kit, SendFailure
 
 ALICE = Peer("dm", "alice")
 
 
-class Recorder:
-    """The hub's side of the kit: what the driver said of its transport."""
+class PageHarness:
+    """A page of Alice's, as the platform: it posts again until it is answered, and shows the journal when it is told to look."""
+
+    account = AccountConfig("webchat", "main", WebchatSettings())
+    peer = ALICE
+    failures: Mapping[SendFailure, Callable[[], Awaitable[None]]] = {}  # telling a page cannot fail
 
     def __init__(self) -> None:
-        self.said: list[str] = []
-        self.http = httpx2.AsyncClient()
-        self.rng = Random(1)
+        self.outbox: list[str] = []
+        self.refusals: list[Exception] = []
+        self._shown: list[str] = []
+        self._page: Page | None = None
+        self._channel: WebchatChannel | None = None
+        self._acknowledged = 0
+        self._changed = trio.Event()
+        self._typed, self._to_post = trio.open_memory_channel[str](100)
 
-    @property
-    def link(self) -> Link:
-        return self
+    def reach(self, channel: WebchatChannel | None) -> None:
+        """The server is there again, or (None) it is not."""
+        self._channel = channel
+        self._tell()
 
-    @property
-    def memos(self) -> Memos:
-        raise AssertionError("the web chat keeps no memos")
+    def look_through(self, page: Page) -> None:
+        self._page = page
 
-    @property
-    def log(self) -> FilteringBoundLogger:
-        log: FilteringBoundLogger = structlog.get_logger()
-        return log
+    async def run(self) -> None:
+        number = 0
+        async for text in self._to_post:
+            number += 1
+            while not await self._post(text, f"message-{number}"):
+                await self._changed.wait()
 
-    def now(self) -> float:
-        return 1000.0 + trio.current_time()
+    async def _post(self, text: str, message_id: str) -> bool:
+        if self._channel is None:
+            return False
+        try:
+            await self._channel.receive(self.peer.id, text, message_id)
+        except Exception as error:
+            self.refusals.append(error)
+            self._tell()
+            return False
+        self._acknowledged += 1
+        self._tell()
+        return True
 
-    def connected(self, identity: str | None = None) -> None:
-        self.said.append("connected")
+    async def produce(self, text: str) -> None:
+        await self._typed.send(text)
 
-    def heard(self) -> None:
-        self.said.append("heard")
+    async def acknowledged(self) -> int:
+        return self._acknowledged
 
-    def expect_silence(self, at_most_seconds: float | None) -> None:
-        self.said.append(f"silence {at_most_seconds}")
+    async def wait_acknowledged(self, count: int) -> None:
+        while self._acknowledged < count:
+            await self._changed.wait()
+
+    async def wait_refused(self) -> None:
+        while not self.refusals:
+            await self._changed.wait()
+
+    async def received(self) -> Sequence[str]:
+        assert self._page is not None
+        if self._shown != self.outbox:
+            assert await self._page.wait_news() == News(lines=True)
+            self._shown = list(self.outbox)
+        return self._shown
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
 
-class Journal:
-    """A Deliver that keeps what it got; ``gate`` holds it back."""
+class TestWebchatContract(ChannelContract):
+    plugin = PLUGIN
+    manifest_module = "gatewayd.channels.webchat"
 
-    def __init__(self) -> None:
-        self.envelopes: list[InboundEnvelope] = []
-        self.gate = trio.Event()
-        self.gate.set()
+    def harness(self) -> AbstractAsyncContextManager[Harness]:
+        return self._harness()
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
-        await self.gate.wait()
-        self.envelopes += envelopes
+    @asynccontextmanager
+    async def _harness(self) -> AsyncIterator[PageHarness]:
+        harness = PageHarness()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(harness.run)
+            yield harness
+            nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def opened(self, harness: Harness) -> AsyncIterator[tuple[Channel, Kit]]:
+        async with super().opened(harness) as (channel, kit):
+            assert isinstance(channel, WebchatChannel)
+            assert isinstance(harness, PageHarness)
+            self.current = harness
+            with channel.subscribe(harness.peer.id) as page:
+                harness.look_through(page)
+                yield channel, kit
+
+    @asynccontextmanager
+    async def listening(self, channel: Channel, kit: Kit, deliver: Deliver) -> AsyncIterator[None]:
+        async with super().listening(channel, kit, deliver):
+            assert isinstance(channel, WebchatChannel)
+            self.current.reach(channel)
+            yield
+            self.current.reach(None)
+
+    def text(self, harness: Harness, text: str) -> SendText:
+        """The hub has written the row before it calls ``send``."""
+        cast(PageHarness, harness).outbox.append(text)
+        return super().text(harness, text)
+
+    async def test_what_could_not_be_journaled_is_not_acknowledged_and_comes_again(self) -> None:
+        """The page gets the error, not ``listen``: nobody else is waiting for the commit."""
+        refused = RuntimeError("the disk is full")
+        with trio.fail_after(PATIENCE):
+            async with self._harness() as harness:
+                async with self.opened(harness) as (channel, kit), self.listening(channel, kit, Journal(kit, refused)):
+                    await harness.produce("hello")
+                    await harness.wait_refused()
+                assert harness.refusals == [refused]
+                assert await harness.acknowledged() == 0
+                async with self.opened(harness) as (channel, kit):
+                    journal = Journal(kit)
+                    async with self.listening(channel, kit, journal):
+                        await journal.wait_texts("hello")
+
+
+@pytest.fixture
+async def kit() -> AsyncIterator[Kit]:
+    async with httpx2.AsyncClient() as http:
+        yield Kit(http)
+
+
+@pytest.fixture
+def journal(kit: Kit) -> Journal:
+    return Journal(kit)
 
 
 @asynccontextmanager
-async def listening(journal: Journal, kit: ChannelKit | None = None, max_pages: int = 200) -> AsyncIterator[WebchatChannel]:
+async def listening(journal: Journal, kit: Kit, max_pages: int = 200) -> AsyncIterator[WebchatChannel]:
     account = AccountConfig("webchat", "main", WebchatSettings(max_pages=max_pages))
-    with trio.fail_after(5):
-        async with open_webchat(account, kit or Recorder()) as channel, trio.open_nursery() as nursery:
+    with trio.fail_after(PATIENCE):
+        async with open_webchat(account, kit) as channel, trio.open_nursery() as nursery:
             nursery.start_soon(channel.listen, journal)
-            await trio.testing.wait_all_tasks_blocked()
+            await kit.is_connected.wait()
             yield channel
             nursery.cancel_scope.cancel()
 
@@ -97,40 +185,38 @@ def test_settings_are_strict() -> None:
         msgspec.convert({"max_page": 1}, WebchatSettings)
 
 
-async def test_it_is_connected_at_once_and_silence_means_nothing() -> None:
-    kit = Recorder()
-    async with listening(Journal(), kit) as channel:
-        assert kit.said == ["connected"]
+async def test_it_is_connected_at_once_and_silence_means_nothing(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
+        assert kit.connected_as == [None]
+        assert kit.silence is None
         assert isinstance(channel, ShowsSignals)
 
 
-async def test_a_message_is_journaled_with_its_authors_name() -> None:
-    journal, kit = Journal(), Recorder()
+async def test_a_message_is_journaled_with_its_authors_name(journal: Journal, kit: Kit) -> None:
     async with listening(journal, kit) as channel:
         key = await channel.receive("alice", "hello", "c0ffee")
     (envelope,) = journal.envelopes
     assert (envelope.channel, envelope.account, envelope.event_key) == ("webchat", "main", key)
     assert (envelope.peer, envelope.sender.id, envelope.text, envelope.addressed) == (ALICE, "alice", "hello", True)
-    assert "heard" in kit.said
 
 
-async def test_the_same_message_id_is_the_same_event_for_one_person_only() -> None:
-    async with listening(Journal()) as channel:
+async def test_the_same_message_id_is_the_same_event_for_one_person_only(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
         first = await channel.receive("alice", "hello", "c0ffee")
         again = await channel.receive("alice", "hello", "c0ffee")
         other = await channel.receive("bob", "hello", "c0ffee")
     assert first == again != other
 
 
-async def test_receive_returns_after_the_commit() -> None:
-    journal, done = Journal(), trio.Event()
+async def test_receive_returns_after_the_commit(journal: Journal, kit: Kit) -> None:
+    done = trio.Event()
     journal.gate = trio.Event()
 
     async def post() -> None:
         await channel.receive("alice", "hello", "c0ffee")
         done.set()
 
-    async with listening(journal) as channel, trio.open_nursery() as nursery:
+    async with listening(journal, kit) as channel, trio.open_nursery() as nursery:
         nursery.start_soon(post)
         await trio.testing.wait_all_tasks_blocked()
         assert not done.is_set()
@@ -139,34 +225,33 @@ async def test_receive_returns_after_the_commit() -> None:
     assert len(journal.envelopes) == 1
 
 
-async def test_a_stopping_account_refuses_messages() -> None:
+async def test_a_stopping_account_refuses_messages(journal: Journal, kit: Kit) -> None:
     account = AccountConfig("webchat", "main", WebchatSettings())
-    async with open_webchat(account, Recorder()) as channel:
+    async with open_webchat(account, kit) as channel:
         with pytest.raises(Overloaded, match="not taking messages"):
             await channel.receive("alice", "hello", "c0ffee")
 
 
-async def test_every_page_of_the_peer_is_told_and_nobody_else() -> None:
-    async with listening(Journal()) as channel:
+async def test_every_page_of_the_peer_is_told_and_nobody_else(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
         with channel.subscribe("alice") as phone, channel.subscribe("alice") as laptop, channel.subscribe("bob") as bob:
             receipt = await channel.send(reply())
             assert receipt.message_id is None
             assert await phone.wait_news() == News(lines=True)
             assert await laptop.wait_news() == News(lines=True)
-            with trio.move_on_after(0) as nothing:
-                await bob.wait_news()
-            assert nothing.cancelled_caught
+            await channel.signal(Typing(Peer("dm", "bob")))
+            assert await bob.wait_news() == News(typing=True)
 
 
-async def test_an_own_message_shows_on_the_other_device() -> None:
-    async with listening(Journal()) as channel:
+async def test_an_own_message_shows_on_the_other_device(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
         with channel.subscribe("alice") as phone:
             await channel.receive("alice", "from the laptop", "c0ffee")
             assert await phone.wait_news() == News(lines=True)
 
 
-async def test_a_slow_page_finds_the_newest_draft_only() -> None:
-    async with listening(Journal()) as channel:
+async def test_a_slow_page_finds_the_newest_draft_only(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
         with channel.subscribe("alice") as page:
             await channel.signal(Typing(ALICE))
             for length in range(1, 1000):
@@ -174,16 +259,16 @@ async def test_a_slow_page_finds_the_newest_draft_only() -> None:
             assert await page.wait_news() == News(typing=True, draft=Draft(ALICE, "turn-1", "x" * 999))
 
 
-async def test_a_reply_stands_for_its_draft() -> None:
-    async with listening(Journal()) as channel:
+async def test_a_reply_stands_for_its_draft(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
         with channel.subscribe("alice") as page:
             await channel.signal(Draft(ALICE, "turn-1", "Hell"))
             await channel.send(reply("Hello"))
             assert await page.wait_news() == News(lines=True)
 
 
-async def test_an_own_message_leaves_the_draft_of_the_running_turn() -> None:
-    async with listening(Journal()) as channel:
+async def test_an_own_message_leaves_the_draft_of_the_running_turn(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
         with channel.subscribe("alice") as page:
             draft = Draft(ALICE, "turn-1", "Hell")
             await channel.signal(draft)
@@ -191,9 +276,9 @@ async def test_an_own_message_leaves_the_draft_of_the_running_turn() -> None:
             assert await page.wait_news() == News(lines=True, typing=True, draft=draft)
 
 
-async def test_closing_ends_the_pages() -> None:
+async def test_closing_ends_the_pages(journal: Journal, kit: Kit) -> None:
     async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(listening(Journal()))
+        channel = await stack.enter_async_context(listening(journal, kit))
         page = stack.enter_context(channel.subscribe("alice"))
         channel.close()
         assert await page.wait_news() is None
@@ -201,8 +286,8 @@ async def test_closing_ends_the_pages() -> None:
             pass
 
 
-async def test_pages_are_bounded_per_person_and_in_all() -> None:
-    async with listening(Journal(), max_pages=PAGES_PER_NAME + 1) as channel, AsyncExitStack() as pages:
+async def test_pages_are_bounded_per_person_and_in_all(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit, max_pages=PAGES_PER_NAME + 1) as channel, AsyncExitStack() as pages:
         for _ in range(PAGES_PER_NAME):
             pages.enter_context(channel.subscribe("alice"))
         with pytest.raises(Overloaded, match="too many pages"), channel.subscribe("alice"):
