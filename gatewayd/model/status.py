@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 AccountState = Literal["starting", "connected", "waiting", "parked", "stopped", "disabled"]
+AgentState = Literal["opening", "open", "waiting", "parked"]
 DaemonState = Literal["starting", "ready", "draining"]
 
 
@@ -50,8 +51,12 @@ class OutboxStatus(Struct, frozen=True):
 
 
 class AgentStatus(Struct, frozen=True):
+    """One agent. ``state`` is that of its core; ``reason`` says why it is not open."""
+
     agent: str
     core: str
+    state: AgentState = "opening"
+    reason: str | None = None
     running: int = 0
     turns: int = 0
     failures: int = 0

@@ -1,0 +1,118 @@
+"""The callable core: an async generator in the user's own package is the agent.
+
+    async def agent(turn):                       # turn.text, turn.prompt, turn.session_id, turn.sender, turn.peer …
+        yield "Let me look. "                    # a str is a piece of the reply
+        if (await turn.ask("shell", {"command": "ls"})).allowed:
+            yield "Done."
+
+The pieces together are the reply. The generator is always run to its end or closed in the task that started it.
+"""
+
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from inspect import isasyncgen
+from uuid import uuid4
+
+import msgspec
+
+from gatewayd.model.approval import Decision, ToolRequest
+from gatewayd.model.envelope import Attachment, Peer, Sender
+from gatewayd.model.errors import AgentFailed, NeedsOperator
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, TextDelta, Turn, TurnState
+
+PLUGIN = AgentPlugin(
+    id="callable",
+    label="Python callable",
+    settings="gatewayd.agents.callable:CallableSettings",
+    open="gatewayd.agents.callable:open_callable",
+)
+
+_REPLY_MAX = 1_000_000
+
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+
+class CallableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """core = "callable": an async generator of yours is the agent."""
+
+    object: str
+    """module:attribute of an async generator function that takes one argument, the turn."""
+
+
+class CallableTurn:
+    """What the user's function gets."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        request = turn.request
+        self.text: str = request.text
+        self.prompt: str = request.prompt
+        self.turn_id: str = request.turn_id
+        self.attempt: int = request.attempt
+        self.session_id: str = request.session_id
+        self.session_key: str = request.session_key
+        self.channel: str = request.channel
+        self.account: str = request.account
+        self.peer: Peer = request.peer
+        self.sender: Sender = request.sender
+        self.attachments: tuple[Attachment, ...] = request.attachments
+
+    async def ask(self, tool: str, input: JsonValue = None) -> Decision:
+        """Ask the operator for permission, and wait. ``input`` is shown to them exactly; the answer counts once."""
+        text = msgspec.json.encode(input, order="sorted").decode()
+        return await self._turn.permission(ToolRequest(tool=tool, input=text))
+
+
+Agent = Callable[[CallableTurn], AsyncGenerator[str, None]]
+
+
+class CallableCore:
+    def __init__(self, function: Agent) -> None:
+        self._function = function
+
+    async def new_session(self, session_key: str) -> str:
+        return uuid4().hex
+
+    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+        return "unknown"
+
+    async def resume(self, turn: Turn) -> Final:
+        return await self.run(turn)
+
+    async def run(self, turn: Turn) -> Final:
+        generator = self._function(CallableTurn(turn))
+        if not isasyncgen(generator):
+            raise NeedsOperator("the callable is not an async generator function: it has to `yield` its reply in pieces")
+        pieces: list[str] = []
+        size = 0
+        async with aclosing(generator):
+            async for piece in generator:
+                if not isinstance(piece, str):
+                    raise AgentFailed(f"the callable yielded a {type(piece).__name__}; pieces of the reply are str")
+                size += len(piece)
+                if size > _REPLY_MAX:
+                    raise AgentFailed(f"the callable's reply is longer than {_REPLY_MAX} characters")
+                pieces.append(piece)
+                await turn.emit(TextDelta(piece))
+        return Final("".join(pieces))
+
+
+@asynccontextmanager
+async def open_callable(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+    """:raises NeedsOperator: the object cannot be imported, or is no function."""
+    assert isinstance(agent.settings, CallableSettings)
+    yield CallableCore(_find(agent.settings.object))
+
+
+def _find(name: str) -> Agent:
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise NeedsOperator(f"object = {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise NeedsOperator(f"object = {name!r} is not callable")
+    return found

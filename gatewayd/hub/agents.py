@@ -1,0 +1,168 @@
+"""The agent cores, each open under supervision: an outage of one is waited out, a wrong key parks it, the others go on."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.child import ChildSpec, ChildStatus
+from gatewayd.actor.life import Life
+from gatewayd.actor.supervisor import Supervisor
+from gatewayd.hub.events import EventLog
+from gatewayd.model.config import AgentSettings
+from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.model.status import AgentState, AgentStatus
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener
+
+if TYPE_CHECKING:
+    import httpx2
+    from structlog.typing import FilteringBoundLogger
+
+# How long a turn waits for a core that is opening, before it counts as an attempt.
+_OPENING_SECONDS = 10.0
+
+
+class _Kit:
+    """What a core gets from us (ports/agent.py AgentKit)."""
+
+    def __init__(self, http: "httpx2.AsyncClient", log: "FilteringBoundLogger", now: Callable[[], float]) -> None:
+        self.http = http
+        self.log = log
+        self._now = now
+
+    def now(self) -> float:
+        return self._now()
+
+
+class _Agent:
+    """One agent: its open core, if it is open, and what its turns came to."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.settings = settings
+        self.core: AgentCore | None = None
+        self.changed = anyio.Event()
+        self.running = 0
+        self.turns = 0
+        self.failures = 0
+        self.last_error: str | None = None
+        self.last_error_at: float | None = None
+
+    def tell_change(self) -> None:
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
+_STATES: dict[str, AgentState] = {
+    "starting": "opening",
+    "running": "open",
+    "waiting": "waiting",
+    "parked": "parked",
+    "stopped": "parked",
+}
+
+
+class AgentPool:
+    """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core."""
+
+    def __init__(
+        self,
+        agents: Sequence[AgentSettings],
+        opener: Callable[[str], AgentOpener],
+        events: EventLog,
+        *,
+        http: "httpx2.AsyncClient",
+        rng: Random,
+        now: Callable[[], float],
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._agents = {settings.agent_id: _Agent(settings) for settings in agents}
+        self._opener = opener
+        self._events = events
+        self._http = http
+        self._now = now
+        self._log = structlog.get_logger("gatewayd.agents")
+        self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change)
+        for agent_id in self._agents:
+            self._supervisor.add(ChildSpec(name=agent_id, run=self._opener_of(agent_id), redact=redact))
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Cores are open inside; a core that cannot be opened does not hold up the others."""
+        async with self._supervisor.run(), anyio.create_task_group() as starting:
+            for agent_id in self._agents:
+                starting.start_soon(self._supervisor.start, agent_id, name=f"start agent {agent_id}")
+            yield
+            starting.cancel_scope.cancel()
+
+    async def core(self, agent_id: str) -> AgentCore:
+        """The open core of an agent.
+
+        :raises TryAgain: it is not open now. :raises NeedsOperator: it is parked, or there is no such agent.
+        """
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            raise NeedsOperator(f"there is no agent {agent_id!r}")
+        with anyio.move_on_after(_OPENING_SECONDS):
+            while agent.core is None and self._supervisor.status(agent_id).state == "starting":
+                await agent.changed.wait()
+        if agent.core is not None:
+            return agent.core
+        status = self._supervisor.status(agent_id)
+        if status.state == "parked":
+            raise NeedsOperator(f"agent {agent_id} is parked: {status.reason}")
+        raise TryAgain(f"agent {agent_id} is {status.state}: {status.reason or 'it is being opened'}")
+
+    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None:
+        """Count a turn that begins (+1) or ends (-1, with its error if it failed)."""
+        agent = self._agents[agent_id]
+        agent.running += delta
+        agent.turns += delta > 0
+        if error is not None:
+            agent.failures += 1
+            agent.last_error = error
+            agent.last_error_at = self._now()
+
+    def snapshot(self) -> tuple[AgentStatus, ...]:
+        return tuple(self._status(agent_id, agent) for agent_id, agent in self._agents.items())
+
+    def _status(self, agent_id: str, agent: _Agent) -> AgentStatus:
+        child = self._supervisor.status(agent_id)
+        return AgentStatus(
+            agent=agent_id,
+            core=agent.settings.frame.core,
+            state=_STATES[child.state],
+            reason=child.reason,
+            running=agent.running,
+            turns=agent.turns,
+            failures=agent.failures,
+            last_error=agent.last_error,
+            last_error_at=agent.last_error_at,
+        )
+
+    def _opener_of(self, agent_id: str) -> Callable[[Life], Awaitable[None]]:
+        agent = self._agents[agent_id]
+
+        async def open_core(life: Life) -> None:
+            life.started()
+            opener = self._opener(agent.settings.frame.core)
+            config = AgentConfig(agent_id, agent.settings.settings)
+            kit = _Kit(self._http, self._log.bind(agent=agent_id), self._now)
+            with life.closes_after():
+                async with opener(config, kit) as core:
+                    agent.core = core
+                    life.connected()
+                    agent.tell_change()
+                    try:
+                        await anyio.sleep_forever()
+                    finally:
+                        agent.core = None
+
+        return open_core
+
+    def _on_change(self, status: ChildStatus) -> None:
+        self._agents[status.name].tell_change()
+        self._events.emit("agent.state", agent=status.name, state=_STATES[status.state], reason=status.reason)

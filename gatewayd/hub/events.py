@@ -1,0 +1,124 @@
+"""The event log: numbered, durable, resumable.
+
+``emit`` never waits: what happens is told by the rows themselves, an event only says that it happened. Events are numbered
+by the store when they are committed and shown to readers after that, so nobody has ever seen a number that a crash took back.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from gatewayd.model.errors import StoreRefused
+from gatewayd.model.event import Event
+from gatewayd.ports.store import EventDraft, EventRows
+
+EventValue = str | int | float | bool | None
+
+_BATCH = 500
+_BUFFER = 10_000
+_READER_BUFFER = 256
+_RETRY_SECONDS = 1.0
+
+
+class EventLog:
+    """Events of the daemon. ``run`` writes and publishes; without it running, emitted events wait in a bounded buffer."""
+
+    def __init__(self, store: EventRows, *, now: Callable[[], float], keep: int) -> None:
+        self._store = store
+        self._now = now
+        self._keep = keep
+        self._buffer: deque[EventDraft] = deque()
+        self._readers: set[MemoryObjectSendStream[Event]] = set()
+        self._wake = anyio.Event()
+        self._flushed = anyio.Event()
+        self._flushed.set()
+        self._encode = msgspec.json.Encoder().encode
+        self._since_prune = 0
+        self.dropped = 0
+        self.first_seq = 0
+        self.last_seq = 0
+
+    def emit(self, kind: str, **data: EventValue) -> None:
+        """Tell that something happened. ``data`` holds ids, states and reasons: never a secret, never a message's text.
+
+        When the store refuses to write for so long that the buffer is full, the oldest unwritten event gives way and
+        ``dropped`` counts it.
+        """
+        if len(self._buffer) >= _BUFFER:
+            self._buffer.popleft()
+            self.dropped += 1
+        self._buffer.append(EventDraft(at=self._now(), kind=kind, data=self._encode(data)))
+        if self._flushed.is_set():
+            self._flushed = anyio.Event()
+        self._wake.set()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Write and publish until cancelled."""
+        self.first_seq, self.last_seq = await self._store.event_bounds()
+        task_status.started()
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._buffer:
+                await self._write_batch()
+            self._flushed.set()
+
+    async def wait_flushed(self) -> None:
+        """Returns when everything emitted so far is committed and published."""
+        await self._flushed.wait()
+
+    async def after(self, seq: int, *, limit: int) -> list[Event]:
+        """Stored events with a greater number, in order."""
+        return await self._store.events_after(seq, limit=limit)
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[MemoryObjectReceiveStream[Event]]:
+        """Events from now on. A reader that lags by more than a few hundred is closed and has to resume with ``after``."""
+        send, receive = anyio.create_memory_object_stream[Event](_READER_BUFFER)
+        self._readers.add(send)
+        try:
+            yield receive
+        finally:
+            self._readers.discard(send)
+            send.close()
+            receive.close()
+
+    async def _write_batch(self) -> None:
+        batch = [self._buffer[i] for i in range(min(_BATCH, len(self._buffer)))]
+        dropped = self.dropped
+        try:
+            events = await self._store.add_events(batch)
+        except StoreRefused:
+            await anyio.sleep(_RETRY_SECONDS)
+            return
+        # What overflowed during the write was taken from the left, so from this batch.
+        for _ in range(len(batch) - (self.dropped - dropped)):
+            self._buffer.popleft()
+        self.first_seq = self.first_seq or events[0].seq
+        self.last_seq = events[-1].seq
+        self._publish(events)
+        await self._prune(len(events))
+
+    def _publish(self, events: list[Event]) -> None:
+        for reader in list(self._readers):
+            try:
+                for event in events:
+                    reader.send_nowait(event)
+            except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self._readers.discard(reader)
+                reader.close()
+
+    async def _prune(self, added: int) -> None:
+        self._since_prune += added
+        if self._since_prune < max(1, self._keep // 10):
+            return
+        self._since_prune = 0
+        try:
+            await self._store.prune_events(keep=self._keep)
+        except StoreRefused:
+            return
+        self.first_seq, _ = await self._store.event_bounds()

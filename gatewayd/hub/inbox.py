@@ -1,0 +1,173 @@
+"""The inbox: journal first, then decide, then hand on. What is acknowledged is in the store."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import anyio
+import msgspec
+
+from gatewayd.hub.access import AccessControl
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox import Outbox, draft_replies
+from gatewayd.hub.routing import resolve_route
+from gatewayd.model.config import AccountSettings, GatewayConfig
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.errors import NotFound, StoreRefused
+from gatewayd.model.route import Route
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import InboundRow, Store
+
+_RECOVERY_PAGE = 1000
+_RETRY_SECONDS = 1.0
+
+
+class Lanes(Protocol):
+    """Where admitted messages go: hub/turns.py."""
+
+    def add(self, row: InboundRow, route: Route) -> None: ...
+
+
+class InboxDesk:
+    """Takes envelopes from accounts and connectors. ``run`` settles what is not admitted."""
+
+    def __init__(
+        self,
+        store: Store,
+        events: EventLog,
+        access: AccessControl,
+        outbox: Outbox,
+        lanes: Lanes,
+        config: GatewayConfig,
+        plugins: dict[str, ChannelPlugin],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._access = access
+        self._outbox = outbox
+        self._lanes = lanes
+        self._config = config
+        self._accounts: dict[tuple[str, str], AccountSettings] = {(a.channel, a.account): a for a in config.accounts}
+        self._plugins = plugins
+        self._now = now
+        self._limit = config.limits.inbox_waiting
+        self._waiting = 0
+        self._room = anyio.Event()
+        self._refused: list[tuple[int, InboundRow, str, bool]] = []
+        self._wake = anyio.Event()
+        self._ended: dict[int, anyio.Event] = {}
+        self.received = 0
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are journaled and not yet in a turn or ended."""
+        return self._waiting
+
+    def full(self) -> bool:
+        return self._waiting >= self._limit
+
+    async def deliver(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]:
+        """Journal and hand on. Returns after the commit, with the rows that are new. Waits while the inbox is full.
+
+        :raises StoreRefused: nothing was stored; the platform must not be told.
+        :raises NotFound: an envelope names an account that is not configured.
+        """
+        for envelope in envelopes:
+            if (envelope.channel, envelope.account) not in self._accounts:
+                raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
+        while self.full():
+            await self._room.wait()
+        now = self._now()
+        stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in envelopes]
+        rows = await self._store.add_inbound(stamped, memo=memo)
+        self.received += len(rows)
+        for row in rows:
+            envelope = row.envelope
+            self._events.emit(
+                "inbound.received", id=row.id, channel=envelope.channel, account=envelope.account, event_kind=envelope.kind
+            )
+            self._hand_on(row)
+        return rows
+
+    async def pending(self) -> list[InboundRow]:
+        """At start: what was journaled and has not ended, in order. The bound of the inbox bounds this, too."""
+        rows: list[InboundRow] = []
+        while page := await self._store.pending_inbound(after_id=rows[-1].id if rows else 0, limit=_RECOVERY_PAGE):
+            rows += page
+        return rows
+
+    def resume(self, rows: Sequence[InboundRow]) -> None:
+        """Put back what :meth:`pending` found, before any account listens: nothing newer may overtake it."""
+        for row in rows:
+            self._hand_on(row)
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Record what was not admitted, and answer strangers, until cancelled."""
+        task_status.started()
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._refused:
+                _, row, reason, pair = self._refused[0]
+                try:
+                    await self._refuse(row, reason, pair)
+                except StoreRefused:
+                    await anyio.sleep(_RETRY_SECONDS)
+                    continue
+                heapq.heappop(self._refused)
+
+    def taken(self, count: int) -> None:
+        """Rows have left the waiting room (into a turn, or ended)."""
+        self._waiting -= count
+        if not self.full():
+            self._room.set()
+            self._room = anyio.Event()
+
+    def ended(self, rows: Sequence[InboundRow]) -> None:
+        """Rows have ended: wake who waits for them."""
+        for row in rows:
+            event = self._ended.pop(row.id, None)
+            if event is not None:
+                event.set()
+
+    async def wait_ended(self, inbound_id: int) -> InboundRow:
+        """The row, once it has ended. :raises NotFound:"""
+        event = self._ended.setdefault(inbound_id, anyio.Event())
+        row = await self._store.get_inbound(inbound_id)
+        if row is not None and row.ended_at is None:
+            await event.wait()
+            row = await self._store.get_inbound(inbound_id)
+        self._ended.pop(inbound_id, event).set()
+        if row is None:
+            raise NotFound(f"there is no message in-{inbound_id}")
+        return row
+
+    def _hand_on(self, row: InboundRow) -> None:
+        envelope = row.envelope
+        settings = self._accounts.get((envelope.channel, envelope.account))
+        self._waiting += 1
+        if settings is None:
+            self._later(row, "account_removed", pair=False)
+            return
+        verdict = self._access.judge(envelope, settings.frame, self._plugins[envelope.channel])
+        if verdict.kind == "admit" or row.state == "running":
+            self._lanes.add(row, resolve_route(envelope, self._config))
+        else:
+            self._later(row, verdict.reason, pair=verdict.kind == "pair")
+
+    def _later(self, row: InboundRow, reason: str, *, pair: bool) -> None:
+        heapq.heappush(self._refused, (row.id, row, reason, pair))
+        self._wake.set()
+
+    async def _refuse(self, row: InboundRow, reason: str, pair: bool) -> None:
+        text = await self._access.request_pairing(row.envelope) if pair else None
+        plugin = self._plugins.get(row.envelope.channel)
+        replies = draft_replies(row.envelope, text, plugin) if text and plugin else []
+        await self._outbox.end_inbound([row], state="dropped", reason=reason, replies=replies)
+        self._events.emit("inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason)
+        self.taken(1)
+        self.ended([row])

@@ -1,0 +1,162 @@
+"""The outbox: replies are rows before they are sent, and every row ends in one state with a reason."""
+
+from collections.abc import Callable, Sequence
+
+from gatewayd.hub.events import EventLog
+from gatewayd.kit.text import compose
+from gatewayd.model.config import OutboxSection
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.payload import Receipt, SendText
+from gatewayd.model.status import OutboxStatus
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import EndState, InboundRow, OutboundDraft, OutboundRow, OutboundState, Store
+
+_OPEN: tuple[OutboundState, ...] = ("ready", "sending")
+_PAGE = 1000
+
+
+def conversation_of(channel: str, account: str, peer: Peer) -> str:
+    """The key under which rows keep one order: everything sent to one peer (and thread)."""
+    thread = "" if peer.thread is None else f":{peer.thread}"
+    return f"{channel}:{account}:{peer.kind}:{peer.id}{thread}"
+
+
+def draft_replies(
+    envelope: InboundEnvelope, text: str, plugin: ChannelPlugin, *, turn_id: str | None = None
+) -> list[OutboundDraft]:
+    """``text`` (markdown) as rows to the peer of ``envelope``, in its channel's format and split to its limit.
+
+    In groups the first row answers the message it belongs to; blank text gives no row.
+    """
+    bodies = compose(text, text_format=plugin.text_format, text_limit=plugin.text_limit)
+    conversation = conversation_of(envelope.channel, envelope.account, envelope.peer)
+    reply_to = envelope.message_id if envelope.peer.kind != "dm" else None
+    return [
+        OutboundDraft(
+            channel=envelope.channel,
+            account=envelope.account,
+            conversation=conversation,
+            payload=SendText(envelope.peer, body, reply_to=reply_to if part == 1 else None, part=part, parts=len(bodies)),
+            turn_id=turn_id,
+        )
+        for part, body in enumerate(bodies, 1)
+    ]
+
+
+class Outbox:
+    """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block."""
+
+    def __init__(self, store: Store, events: EventLog, config: OutboxSection, *, now: Callable[[], float]) -> None:
+        self._store = store
+        self._events = events
+        self._config = config
+        self._now = now
+        self._counts: dict[OutboundState, int] = {}
+        self._open: dict[tuple[str, str], dict[int, float]] = {}
+        self._sending: set[int] = set()
+        self.post: Callable[[OutboundRow], None] = lambda row: None
+
+    async def recover(self, accounts: Sequence[tuple[str, str]]) -> None:
+        """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves."""
+        now = self._now()
+        status = await self._store.recover_outbound(stale_before=now - self._config.stale_after_seconds, now=now)
+        self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
+        for channel, account in accounts:
+            after = 0
+            while rows := await self._store.ready_outbound(channel, account, after_id=after, limit=_PAGE):
+                for row in rows:
+                    self._note(row)
+                after = rows[-1].id
+
+    async def write(self, drafts: Sequence[OutboundDraft]) -> list[OutboundRow]:
+        """Commit rows that answer no inbound row (notices), then hand them over."""
+        rows = await self._store.add_outbound(drafts, now=self._now())
+        self._hand_over(rows)
+        return rows
+
+    async def end_inbound(
+        self,
+        rows: Sequence[InboundRow],
+        *,
+        state: EndState,
+        reason: str,
+        replies: Sequence[OutboundDraft] = (),
+    ) -> list[OutboundRow]:
+        """End inbound rows and commit their replies in one transaction, then hand the replies over."""
+        written = await self._store.end_inbound(
+            [row.id for row in rows], state=state, reason=reason, now=self._now(), replies=replies
+        )
+        self._hand_over(written)
+        return written
+
+    async def ready(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+        """Rows that are ready, by id: what an account reads when its mailbox has run over, or after a start."""
+        return await self._store.ready_outbound(channel, account, after_id=after_id, limit=limit)
+
+    async def mark_sending(self, row: OutboundRow) -> bool:
+        """Commit ``sending`` before the call to the platform. False: do not send (settled elsewhere, or parked as stale)."""
+        if self._now() - row.created_at > self._config.stale_after_seconds:
+            await self.settle(row, "parked", reason="stale")
+            return False
+        if not await self._store.mark_sending(row.id):
+            return False
+        self._sending.add(row.id)
+        return True
+
+    async def settle(
+        self,
+        row: OutboundRow,
+        state: OutboundState,
+        *,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+    ) -> None:
+        """Record the outcome of a send."""
+        await self._store.settle_outbound(
+            row.id, state, now=self._now(), reason=reason, receipt=receipt, next_attempt_at=next_attempt_at
+        )
+        self._sending.discard(row.id)
+        if state not in _OPEN:
+            self._open.get((row.channel, row.account), {}).pop(row.id, None)
+            self._counts[state] = self._counts.get(state, 0) + 1
+        self._events.emit(
+            f"outbound.{state}",
+            id=row.id,
+            channel=row.channel,
+            account=row.account,
+            turn_id=row.turn_id,
+            reason=reason,
+            message_id=receipt.message_id if receipt else None,
+        )
+
+    def status(self) -> OutboxStatus:
+        """Counts by state."""
+        return OutboxStatus(
+            ready=sum(len(rows) for rows in self._open.values()) - len(self._sending),
+            sending=len(self._sending),
+            unknown=self._counts.get("unknown", 0),
+            parked=self._counts.get("parked", 0),
+            dead=self._counts.get("dead", 0),
+        )
+
+    def sent(self) -> int:
+        """Rows sent since the start."""
+        return self._counts.get("sent", 0)
+
+    def depth(self, channel: str, account: str) -> int:
+        """Unsettled rows of one account."""
+        return len(self._open.get((channel, account), ()))
+
+    def oldest_at(self, channel: str, account: str) -> float | None:
+        """When the oldest unsettled row of one account was written."""
+        return next(iter(self._open.get((channel, account), {}).values()), None)
+
+    def _hand_over(self, rows: Sequence[OutboundRow]) -> None:
+        for row in rows:
+            self._note(row)
+            self._events.emit("outbound.ready", id=row.id, channel=row.channel, account=row.account, turn_id=row.turn_id)
+            self.post(row)
+
+    def _note(self, row: OutboundRow) -> None:
+        self._open.setdefault((row.channel, row.account), {})[row.id] = row.created_at

@@ -1,0 +1,54 @@
+"""From envelopes to the text an agent reads: a short header (who, where), the text, attachments as references. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from gatewayd.model.envelope import Attachment, InboundEnvelope
+
+_NAME_MAX = 64
+
+
+def render_prompt(envelopes: Sequence[InboundEnvelope]) -> str:
+    """One block per message, apart by a blank line."""
+    return "\n\n".join(_block(envelope) for envelope in envelopes)
+
+
+def _block(envelope: InboundEnvelope) -> str:
+    lines = [_header(envelope)]
+    if envelope.text:
+        lines.append(envelope.text)
+    lines += [_reference(attachment) for attachment in envelope.attachments]
+    return "\n".join(lines)
+
+
+def _header(envelope: InboundEnvelope) -> str:
+    peer = envelope.peer
+    where = f"{envelope.channel}/{envelope.account} {peer.kind}"
+    if peer.kind != "dm":
+        where += f" {_plain(peer.id)}"
+    if peer.thread is not None:
+        where += f" thread {_plain(peer.thread)}"
+    sender = envelope.sender
+    who = _plain(sender.name or sender.username or sender.id)
+    if sender.username and sender.name:
+        who += f" (@{_plain(sender.username)})"
+    at = datetime.fromtimestamp(envelope.sent_at or envelope.received_at, UTC)
+    what = {"message": "", "edit": ", edited", "button": ", pressed a button", "membership": ""}[envelope.kind]
+    return f"[{where}, from {who}, {at:%Y-%m-%d %H:%M} UTC{what}]"
+
+
+def _reference(attachment: Attachment) -> str:
+    about: list[str] = [attachment.kind]
+    if attachment.name:
+        about.append(_plain(attachment.name))
+    if attachment.mime:
+        about.append(_plain(attachment.mime))
+    if attachment.size_bytes is not None:
+        about.append(f"{attachment.size_bytes} bytes")
+    return f"[attachment: {', '.join(about)}; ref {_plain(attachment.ref, 256)}]"
+
+
+def _plain(text: str, at_most: int = _NAME_MAX) -> str:
+    """A name as one harmless word in a header: people choose their names, and a name must not look like a header."""
+    cleaned = "".join(" " if char in "[]\r\n" or not char.isprintable() else char for char in text)
+    return " ".join(cleaned.split())[:at_most]

@@ -1,0 +1,320 @@
+"""The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with what came of it."""
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Literal, Protocol, TypeVar
+
+import anyio
+import structlog
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.supervisor import describe, leaves
+from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox import Outbox, draft_replies
+from gatewayd.hub.prompt import render_prompt
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.model.approval import Approval, Decision, ToolRequest
+from gatewayd.model.config import GatewayConfig
+from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
+from gatewayd.model.payload import Draft, Signal, Typing
+from gatewayd.model.route import Route
+from gatewayd.ports.agent import AgentCore, TextDelta, TurnEvent, TurnRequest
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import InboundRow, Store
+
+_TYPING_AFTER_SECONDS = 0.5
+_TYPING_EVERY_SECONDS = 4.0
+_DRAFT_EVERY_SECONDS = 0.1
+_STORE_RETRY_SECONDS = 1.0
+
+SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator can see why."
+SORRY_SLOW = "Sorry, that took too long and was stopped."
+SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
+
+T = TypeVar("T")
+SignalSink = Callable[[str, str, Signal], Awaitable[None]]
+
+
+class Agents(Protocol):
+    """Where open agent cores come from: hub/agents.py."""
+
+    async def core(self, agent_id: str) -> AgentCore:
+        """:raises TryAgain: it is not open (yet). :raises NeedsOperator: it cannot be opened."""
+
+    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None: ...
+
+
+class Outcome(Struct, frozen=True):
+    """How an attempt ended. ``text`` is the reply; ``detail`` is for the operator only."""
+
+    kind: Literal["answered", "failed", "again", "timed_out", "stopped"]
+    text: str = ""
+    detail: str = ""
+    after_seconds: float | None = None
+
+
+class TurnControl:
+    """The handle by which a lane stops its running turn."""
+
+    def __init__(self) -> None:
+        self._scope: anyio.CancelScope | None = None
+        self.stopped: str | None = None
+
+    def stop(self, why: str) -> None:
+        """End the turn now. ``why`` becomes the reason of its rows."""
+        self.stopped = self.stopped or why
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def attach(self, scope: anyio.CancelScope) -> None:
+        self._scope = scope
+        if self.stopped is not None:
+            scope.cancel()
+
+
+class RunningTurn:
+    """The turn as an agent core sees it (ports/agent.py Turn)."""
+
+    def __init__(
+        self, request: TurnRequest, desk: ApprovalDesk, scope: anyio.CancelScope, shown: Callable[[Approval], None]
+    ) -> None:
+        self._request = request
+        self._desk = desk
+        self._scope = scope
+        self._shown = shown
+        self._ordinal = 0
+        self._asking = 0
+        self._ask_lock = anyio.Lock()
+        self._text: list[str] = []
+        self.changed = anyio.Event()
+
+    @property
+    def request(self) -> TurnRequest:
+        return self._request
+
+    @property
+    def text_so_far(self) -> str:
+        return "".join(self._text)
+
+    async def emit(self, event: TurnEvent) -> None:
+        if isinstance(event, TextDelta):
+            self._text.append(event.text)
+            self.changed.set()
+        # A core that emits without ever waiting must not starve the others.
+        await anyio.lowlevel.checkpoint()
+
+    async def permission(self, request: ToolRequest) -> Decision:
+        """Waits for an operator. The turn's own time limit stands still meanwhile.
+
+        One request at a time: the ordinals must come out the same when the turn is run again.
+        """
+        left = self._scope.deadline - anyio.current_time()
+        self._asking += 1
+        self._scope.deadline = math.inf
+        try:
+            async with self._ask_lock:
+                decision, ordinal = await self._desk.ask(self._request, request, self._ordinal, shown=self._shown)
+                self._ordinal = ordinal + 1
+                return decision
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._scope.deadline = anyio.current_time() + left
+
+
+class ReplyEngine:
+    """Envelopes in, rows of replies out. Everything an agent core may do wrong ends here, in one sentence to the user."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        events: EventLog,
+        sessions: SessionMap,
+        desk: ApprovalDesk,
+        agents: Agents,
+        config: GatewayConfig,
+        plugins: dict[str, ChannelPlugin],
+        *,
+        signal: SignalSink,
+        rng: Random,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._events = events
+        self._sessions = sessions
+        self._desk = desk
+        self._agents = agents
+        self._config = config.sessions
+        self._plugins = plugins
+        self._signal = signal
+        self._redact = redact
+        self._backoff = Backoff(rng, first_seconds=1.0, longest_seconds=60.0)
+        self._log = structlog.get_logger("gatewayd.turns")
+
+    async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> None:
+        """Run the turn of these rows to an end state. Returns when the rows have ended; only cancellation leaves them open."""
+        turn_id = rows[0].turn_id or f"turn-{rows[0].id}"
+        ids = [row.id for row in rows]
+        attempt = max(row.attempts for row in rows)
+        was_running = any(row.state == "running" for row in rows)
+        outcome = Outcome("again", detail="its earlier attempts ended with the process")
+        with structlog.contextvars.bound_contextvars(turn_id=turn_id, session_key=route.session_key, agent=route.agent_id):
+            while attempt < self._config.max_turn_attempts:
+                attempt += 1
+                await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
+                outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
+                if outcome.kind != "again":
+                    break
+                self._log.warning("turn waits for its agent", attempt=attempt, reason=outcome.detail)
+                with anyio.CancelScope() as scope:
+                    control.attach(scope)
+                    await anyio.sleep(self._backoff.delay(attempt, at_least=outcome.after_seconds))
+                if control.stopped:
+                    outcome = Outcome("stopped")
+                    break
+            await self._end(rows, route, turn_id, outcome, control)
+
+    async def _attempt(
+        self, rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, was_running: bool, control: TurnControl
+    ) -> Outcome:
+        try:
+            core = await self._agents.core(route.agent_id)
+            session = await self._sessions.resolve(route, core)
+        except Exception as error:
+            return self._classify(error)
+        request = _request(rows, route, turn_id, attempt, session.session_id)
+        return await self._converse(core, request, rows[-1], was_running, control)
+
+    async def _converse(
+        self, core: AgentCore, request: TurnRequest, row: InboundRow, was_running: bool, control: TurnControl
+    ) -> Outcome:
+        """One call of the core, with typing and drafts beside it."""
+        outcome = Outcome("stopped")
+        self._agents.note_turn(request.agent_id, +1)
+        async with anyio.create_task_group() as beside:
+            with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
+                control.attach(scope)
+                turn = RunningTurn(request, self._desk, scope, lambda approval: self._announce(beside, row, approval))
+                beside.start_soon(self._show_typing, request, name=f"typing {request.turn_id}")
+                beside.start_soon(self._show_drafts, turn, name=f"drafts {request.turn_id}")
+                outcome = await self._call(core, turn, was_running)
+            beside.cancel_scope.cancel()
+        if scope.cancelled_caught:
+            outcome = Outcome("stopped") if control.stopped else Outcome("timed_out", detail="the turn's time is over")
+        await insist(lambda: self._desk.withdraw(request.turn_id, why=f"the turn has ended: {outcome.kind}"))
+        failed = outcome.kind not in ("answered", "stopped")
+        self._agents.note_turn(request.agent_id, -1, error=outcome.detail if failed else None)
+        return outcome
+
+    async def _call(self, core: AgentCore, turn: RunningTurn, was_running: bool) -> Outcome:
+        request = turn.request
+        try:
+            resumes = was_running and await core.turn_state(request.session_id, request.turn_id) != "unknown"
+            final = await (core.resume(turn) if resumes else core.run(turn))
+        except Exception as error:
+            return self._classify(error)
+        return Outcome("answered", text=final.text)
+
+    def _classify(self, error: Exception) -> Outcome:
+        """What an error of the core means for the turn. The strictest of a group counts, as for accounts."""
+        found = leaves(error)
+        if strict := [leaf.reason for leaf in found if isinstance(leaf, AgentFailed | NeedsOperator)]:
+            return Outcome("failed", detail=strict[0])
+        outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
+        if len(outages) < len(found):
+            self._log.error("agent core raised what it must not raise", exc_info=error)
+            return Outcome("failed", detail=f"bug in the agent core: {describe(found[0], self._redact)}")
+        wishes = [leaf.after_seconds for leaf in outages if isinstance(leaf, TryAgain) and leaf.after_seconds is not None]
+        return Outcome("again", detail=outages[0].reason, after_seconds=max(wishes, default=None))
+
+    async def _end(self, rows: Sequence[InboundRow], route: Route, turn_id: str, outcome: Outcome, control: TurnControl) -> None:
+        state, reason, text = _verdict(outcome, control)
+        plugin = self._plugins[rows[-1].envelope.channel]
+        replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
+        await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
+        if state == "dead" or outcome.kind == "timed_out":
+            self._log.error("turn failed", reason=reason, detail=outcome.detail)
+        for row in rows:
+            self._events.emit(
+                f"inbound.{state}",
+                id=row.id,
+                turn_id=turn_id,
+                session_key=route.session_key,
+                reason=reason,
+                detail=outcome.detail or None,
+            )
+
+    async def _show_typing(self, request: TurnRequest) -> None:
+        # An answer that comes at once needs no sign of life, and each one costs a request.
+        await anyio.sleep(_TYPING_AFTER_SECONDS)
+        while True:
+            await self._signal(request.channel, request.account, Typing(request.peer))
+            await anyio.sleep(_TYPING_EVERY_SECONDS)
+
+    async def _show_drafts(self, turn: RunningTurn) -> None:
+        request = turn.request
+        while True:
+            await turn.changed.wait()
+            turn.changed = anyio.Event()
+            await self._signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
+            await anyio.sleep(_DRAFT_EVERY_SECONDS)
+
+    def _announce(self, beside: anyio.abc.TaskGroup, row: InboundRow, approval: Approval) -> None:
+        """Tell the chat that an operator is asked. The request is durable already; this is only for people."""
+        beside.start_soon(self._say_waiting, row, approval)
+
+    async def _say_waiting(self, row: InboundRow, approval: Approval) -> None:
+        text = (
+            f"Waiting for the operator's permission to use `{approval.tool}`. "
+            f"Answer with `gatewayctl approvals allow {approval.id}` or `gatewayctl approvals deny {approval.id}`."
+        )
+        plugin = self._plugins[row.envelope.channel]
+        await insist(lambda: self._outbox.write(draft_replies(row.envelope, text, plugin, turn_id=approval.turn_id)))
+
+
+def _verdict(outcome: Outcome, control: TurnControl) -> tuple[Literal["done", "dead"], str, str]:
+    """State, reason and the words for the user."""
+    match outcome.kind:
+        case "answered":
+            return "done", "answered" if outcome.text.strip() else "answered_nothing", outcome.text
+        case "stopped":
+            return "done", control.stopped or "stopped", ""
+        case "timed_out":
+            return "dead", "turn_timed_out", SORRY_SLOW
+        case "again":
+            return "dead", "attempts_exhausted", SORRY_GONE
+        case "failed":
+            return "dead", "agent_failed", SORRY_FAILED
+
+
+def _request(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
+    envelopes = [row.envelope for row in rows]
+    last = envelopes[-1]
+    return TurnRequest(
+        turn_id=turn_id,
+        attempt=attempt,
+        agent_id=route.agent_id,
+        session_key=route.session_key,
+        session_id=session_id,
+        channel=last.channel,
+        account=last.account,
+        peer=last.peer,
+        sender=last.sender,
+        prompt=render_prompt(envelopes),
+        text="\n\n".join(envelope.text for envelope in envelopes if envelope.text),
+        attachments=tuple(attachment for envelope in envelopes for attachment in envelope.attachments),
+    )
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """A store that refuses (disk full) is waited for: the turn has happened, its result must not be lost."""
+    while True:
+        try:
+            return await call()
+        except StoreRefused:
+            await anyio.sleep(_STORE_RETRY_SECONDS)

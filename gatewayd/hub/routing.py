@@ -1,0 +1,111 @@
+"""Which agent, which session: pure and deterministic."""
+
+from gatewayd.model.config import BindingConfig, GatewayConfig, MatchConfig
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.route import Route, Rule
+
+# The strongest first. A binding is as strong as the strongest key of its match.
+_STRENGTH: tuple[Rule, ...] = ("peer", "parent_peer", "guild", "team", "account", "channel", "default")
+
+
+def resolve_route(envelope: InboundEnvelope, config: GatewayConfig) -> Route:
+    """The route of one message. Of the bindings that match, the strongest rule wins, then the first in the file."""
+    best: tuple[int, int] | None = None
+    for index, binding in enumerate(config.bindings):
+        if _matches(binding.match, envelope):
+            rank = (_STRENGTH.index(_rule(binding.match)), index)
+            best = rank if best is None else min(best, rank)
+    if best is None:
+        agent_id, rule, index_or_none = config.default_agent, _STRENGTH[-1], None
+    else:
+        chosen: BindingConfig = config.bindings[best[1]]
+        agent_id, rule, index_or_none = chosen.agent, _STRENGTH[best[0]], best[1]
+    key = session_key(agent_id, envelope, config)
+    return Route(agent_id=agent_id, session_key=key, rule=rule, binding=index_or_none)
+
+
+def _matches(match: MatchConfig, envelope: InboundEnvelope) -> bool:
+    peer = envelope.peer
+    own = f"{peer.kind}:{peer.id}"
+    in_thread = peer.thread is not None
+    return (
+        match.channel in (None, "*", envelope.channel)
+        and match.account in (None, "*", envelope.account)
+        and (match.peer is None or match.peer in (own, f"{own}:{peer.thread}" if in_thread else own))
+        and (match.parent_peer is None or (in_thread and match.parent_peer == own))
+        and match.guild in (None, envelope.guild)
+        and match.team in (None, envelope.team)
+    )
+
+
+def _rule(match: MatchConfig) -> Rule:
+    if match.peer is not None:
+        return "peer"
+    if match.parent_peer is not None:
+        return "parent_peer"
+    if match.guild is not None:
+        return "guild"
+    if match.team is not None:
+        return "team"
+    if match.account not in (None, "*"):
+        return "account"
+    if match.channel not in (None, "*"):
+        return "channel"
+    return "default"
+
+
+def session_key(agent_id: str, envelope: InboundEnvelope, config: GatewayConfig) -> str:
+    """``agent:channel:account:peer_kind:peer_id[:thread:id]``, lower case and URL-safe; shorter for shared direct messages.
+
+    Distinct peers never get one key: what is not ``[a-z0-9_.-]`` is escaped reversibly, capitals included (some platforms'
+    ids differ only by case). ``dm_scope`` and ``identity_links`` are the only ways to share a session on purpose.
+    """
+    peer = envelope.peer
+    if peer.kind == "dm":
+        return _dm_key(agent_id, envelope, config)
+    parts = [agent_id, envelope.channel, envelope.account, peer.kind, escape(peer.id)]
+    return ":".join(parts + _thread(peer))
+
+
+def _dm_key(agent_id: str, envelope: InboundEnvelope, config: GatewayConfig) -> str:
+    scope = config.sessions.dm_scope
+    person = _linked_name(envelope, config.sessions.identity_links)
+    peer_id = escape(envelope.peer.id)
+    if scope == "main":
+        return f"{agent_id}:main"
+    if scope == "per-peer":
+        # Without a link nobody can say that two ids on two channels are one person, so the channel stays in the key.
+        parts = [agent_id, "person", escape(person)] if person else [agent_id, "dm", envelope.channel, peer_id]
+    elif scope == "per-channel-peer":
+        parts = [agent_id, envelope.channel, *(["person", escape(person)] if person else ["dm", peer_id])]
+    else:
+        parts = [agent_id, envelope.channel, envelope.account, "dm", peer_id]
+    return ":".join(parts + _thread(envelope.peer))
+
+
+def _linked_name(envelope: InboundEnvelope, links: dict[str, tuple[str, ...]]) -> str | None:
+    identity = f"{envelope.channel}:{envelope.sender.id}"
+    return next((name for name, identities in links.items() if identity in identities), None)
+
+
+def _thread(peer: Peer) -> list[str]:
+    return [] if peer.thread is None else ["thread", escape(peer.thread)]
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
+
+
+def escape(text: str) -> str:
+    """``~x`` for the capital X, ``~0hh`` for any other byte that is not plain: reversible, so different texts stay different."""
+    if _PLAIN.issuperset(text):
+        return text or "~"
+    return "".join(_escape_byte(byte) for byte in text.encode("utf-8", "surrogatepass"))
+
+
+def _escape_byte(byte: int) -> str:
+    char = chr(byte)
+    if char in _PLAIN:
+        return char
+    if "A" <= char <= "Z":
+        return "~" + char.lower()
+    return f"~0{byte:02x}"

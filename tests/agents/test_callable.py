@@ -1,0 +1,113 @@
+"""The callable core: the user's async generator, its mistakes, and its door to approvals."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gatewayd.agents.callable import CallableCore, CallableSettings, CallableTurn, open_callable
+from gatewayd.hub.reply import SORRY_FAILED
+from gatewayd.model.errors import NeedsOperator
+from gatewayd.ports.agent import AgentConfig, Turn
+from tests.hub.house import House, open_house
+
+closed: list[str] = []
+
+
+async def asking(turn: CallableTurn) -> AsyncGenerator[str, None]:
+    try:
+        yield f"Hello {turn.sender.id}. "
+        decision = await turn.ask("shell", {"command": "ls", "args": ["-l"]})
+        yield "Did it." if decision.allowed else f"Not done: {decision.outcome}."
+    finally:
+        closed.append(turn.turn_id)
+
+
+async def yields_numbers(turn: CallableTurn) -> AsyncGenerator[str, None]:
+    yield 42  # type: ignore[misc]
+
+
+async def too_long(turn: CallableTurn) -> AsyncGenerator[str, None]:
+    while True:
+        yield "x" * 100_000
+
+
+async def broken(turn: CallableTurn) -> AsyncGenerator[str, None]:
+    yield "so far "
+    raise KeyError("token=secret")
+
+
+async def not_a_generator(turn: CallableTurn) -> str:
+    return "hello"
+
+
+not_callable = 42
+
+
+def script(core: CallableCore):  # type: ignore[no-untyped-def]
+    async def run(turn: Turn) -> str:
+        return (await core.run(turn)).text
+
+    return run
+
+
+async def _open(name: str) -> CallableCore:
+    agent = AgentConfig("mine", CallableSettings(object=f"tests.agents.test_callable:{name}"))
+    async with open_callable(agent, None) as core:  # type: ignore[arg-type]
+        assert isinstance(core, CallableCore)
+        return core
+
+
+async def _ask(house: House) -> None:
+    await house.say("hi")
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_it_replies_and_asks(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, script(await _open("asking"))) as house:
+        await _ask(house)
+        [approval] = await house.desk.list()
+        assert (approval.tool, approval.input) == ("shell", '{"args":["-l"],"command":"ls"}')
+        await house.desk.decide(approval.id, allow=True, by="operator:me")
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.texts[-1] == "Hello 7. Did it."
+
+
+async def test_a_stopped_turn_closes_the_generator(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, script(await _open("asking"))) as house:
+        await _ask(house)
+        closed.clear()
+        await house.ended(await house.say("/stop"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert closed == [house.agents.turns[0].request.turn_id]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("yields_numbers", "yielded a int"),
+        ("too_long", "longer than"),
+        ("broken", "bug in the agent core: KeyError"),
+        ("not_a_generator", "not an async generator"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine 'not_a_generator' was never awaited")
+async def test_mistakes_are_one_sentence_and_a_reason(tmp_path: Path, autojump_clock: MockClock, name: str, reason: str) -> None:
+    async with open_house(tmp_path, script(await _open(name))) as house:
+        await house.ended(await house.say("hi"))
+        assert house.texts == [SORRY_FAILED]
+        assert reason in house.agents.errors[0]
+
+
+@pytest.mark.parametrize("name", ["nothing", "not_callable"])
+async def test_what_cannot_be_loaded_needs_the_operator(name: str) -> None:
+    with pytest.raises(NeedsOperator, match=name):
+        await _open(name)
+
+
+async def test_a_module_that_is_not_there_needs_the_operator() -> None:
+    with pytest.raises(NeedsOperator, match="ModuleNotFoundError"):
+        async with open_callable(AgentConfig("mine", CallableSettings(object="no.such:thing")), None):  # type: ignore[arg-type]
+            pass

@@ -1,0 +1,198 @@
+"""A hub in memory for the tests of its parts: the real parts on the real store, a scripted agent, and a list as the channel."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import anyio
+import trio
+
+from gatewayd.hub.access import AccessControl
+from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.turns import TurnRunner
+from gatewayd.model.config import (
+    AccountFrame,
+    AccountSettings,
+    AgentFrame,
+    AgentSettings,
+    ApprovalsSection,
+    GatewayConfig,
+    LimitsSection,
+    OutboxSection,
+    SessionsSection,
+)
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.payload import SendText, Signal
+from gatewayd.ports.agent import Final, Turn, TurnState
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+
+EPOCH = 1_800_000_000.0
+PLUGIN = ChannelPlugin(id="chat", label="Chat", settings="-", open="-")
+OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
+
+Script = Callable[[Turn], Awaitable[str]]
+
+
+def now() -> float:
+    """Wall time that follows the fake clock."""
+    return EPOCH + trio.current_time()
+
+
+async def echo(turn: Turn) -> str:
+    return f"re: {turn.request.text}"
+
+
+class Gate:
+    """A script that waits at a gate, and notes who runs at the same time."""
+
+    def __init__(self) -> None:
+        self.gate = anyio.Event()
+        self.running: list[str] = []
+        self.most = 0
+
+    async def __call__(self, turn: Turn) -> str:
+        self.running.append(turn.request.text)
+        self.most = max(self.most, len(self.running))
+        try:
+            await self.gate.wait()
+            return f"re: {turn.request.text}"
+        finally:
+            self.running.remove(turn.request.text)
+
+
+class ScriptedAgents:
+    """An agent pool with one core, whose turns are a function of the test's."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.turns: list[Turn] = []
+        self.resumed: list[Turn] = []
+        self.known: TurnState = "unknown"
+        self.errors: list[str] = []
+        self.sessions = 0
+
+    async def core(self, agent_id: str) -> "ScriptedAgents":
+        return self
+
+    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None:
+        if error is not None:
+            self.errors.append(error)
+
+    async def new_session(self, session_key: str) -> str:
+        self.sessions += 1
+        return f"session-{self.sessions}"
+
+    async def run(self, turn: Turn) -> Final:
+        self.turns.append(turn)
+        return Final(await self.script(turn))
+
+    async def resume(self, turn: Turn) -> Final:
+        self.resumed.append(turn)
+        return Final(await self.script(turn))
+
+    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+        return self.known
+
+
+class House:
+    """The parts, joined as the daemon joins them. ``sent`` are the rows handed to accounts; nothing sends them."""
+
+    def __init__(self, store: SqliteStore, config: GatewayConfig, agents: ScriptedAgents) -> None:
+        plugins = {PLUGIN.id: PLUGIN}
+        self.config = config
+        self.store = store
+        self.agents = agents
+        self.signals: list[Signal] = []
+        self.handed: list[OutboundRow] = []
+        self.events = EventLog(store, now=now, keep=config.limits.event_rows)
+        self.outbox = Outbox(store, self.events, config.outbox, now=now)
+        self.outbox.post = self.handed.append
+        self.access = AccessControl(store, self.events, now=now)
+        self.sessions = SessionMap(store, now=now)
+        self.desk = ApprovalDesk(store, self.events, config.approvals, now=now)
+        engine = ReplyEngine(
+            store, self.outbox, self.events, self.sessions, self.desk, agents, config, plugins, signal=self._signal, rng=Random(1)
+        )
+        self.turns = TurnRunner(engine, self.outbox, self.events, self.sessions, agents, config, plugins, now=now)
+        self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, config, plugins, now=now)
+        self.turns.taken = self.inbox.taken
+        self.turns.ended = self.inbox.ended
+
+    async def _signal(self, channel: str, account: str, signal: Signal) -> None:
+        self.signals.append(signal)
+
+    @property
+    def texts(self) -> list[str]:
+        """What would be sent, in order."""
+        return [row.payload.body.text for row in self.handed if isinstance(row.payload, SendText)]
+
+    async def say(self, text: str, *, peer: Peer | None = None, sender: Sender | None = None, **changes: object) -> InboundRow:
+        """Deliver one message and return its row."""
+        [row] = await self.inbox.deliver([message(text, peer=peer, sender=sender, **changes)])
+        return row
+
+    async def reason_of(self, row: InboundRow) -> tuple[str, str | None]:
+        """State and reason of a row now."""
+        found = await self.store.get_inbound(row.id)
+        assert found is not None
+        return found.state, found.reason
+
+    async def ended(self, row: InboundRow) -> InboundRow:
+        return await self.inbox.wait_ended(row.id)
+
+
+_numbers = iter(range(1, 1_000_000_000))
+
+
+def message(text: str = "hello", *, peer: Peer | None = None, sender: Sender | None = None, **changes: object) -> InboundEnvelope:
+    """A direct message from peer 7, unless changed."""
+    peer = peer or Peer("dm", "7")
+    number = str(next(_numbers))
+    fields: dict[str, object] = {"event_key": number, "kind": "message", "message_id": number, "text": text, "addressed": True}
+    fields |= {"channel": "chat", "account": "main", "peer": peer, "sender": sender or Sender(peer.id)}
+    return InboundEnvelope(**(fields | changes))  # type: ignore[arg-type]
+
+
+def configuration(
+    *,
+    frame: AccountFrame = OPEN,
+    sessions: SessionsSection | None = None,
+    limits: LimitsSection | None = None,
+    approvals: ApprovalsSection | None = None,
+    outbox: OutboxSection | None = None,
+) -> GatewayConfig:
+    return GatewayConfig(
+        agents=(AgentSettings("assistant", AgentFrame(), AgentFrame()),),
+        accounts=(AccountSettings("chat", "main", frame, AccountFrame()),),
+        sessions=sessions or SessionsSection(),
+        limits=limits or LimitsSection(),
+        approvals=approvals or ApprovalsSection(),
+        outbox=outbox or OutboxSection(),
+    )
+
+
+@asynccontextmanager
+async def open_house(
+    state_dir: Path, script: Script = echo, *, config: GatewayConfig | None = None, agents: ScriptedAgents | None = None
+) -> AsyncIterator[House]:
+    """A running hub. Leaving it is a crash for whatever still runs: only what was committed is in ``state_dir``."""
+    async with open_store(state_dir, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
+        house = House(store, config or configuration(), agents or ScriptedAgents(script))
+        await house.access.load()
+        await tasks.start(house.events.run)
+        await tasks.start(house.inbox.run)
+        await tasks.start(house.turns.run)
+        await house.outbox.recover([("chat", "main")])
+        pending = await house.inbox.pending()
+        await house.desk.load({row.turn_id for row in pending})
+        house.inbox.resume(pending)
+        yield house
+        tasks.cancel_scope.cancel()

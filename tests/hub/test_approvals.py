@@ -1,0 +1,247 @@
+"""The approval desk: waits, decides once, is used once, and is the same request after a crash."""
+
+import tempfile
+from pathlib import Path
+
+import anyio
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from gatewayd.model.approval import Approval, Decision, ToolRequest
+from gatewayd.model.config import ApprovalsSection, SessionsSection
+from gatewayd.model.envelope import Peer
+from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.ports.agent import Turn
+from tests.hub.house import House, configuration, open_house
+
+RM = ToolRequest("shell", '{"command":"rm -rf ./x"}')
+LS = ToolRequest("shell", '{"command":"ls"}')
+
+
+class Tool:
+    """A script that asks for ``requests`` in order and notes what really ran."""
+
+    def __init__(self, *requests: ToolRequest) -> None:
+        self.requests = requests
+        self.ran: list[ToolRequest] = []
+        self.decisions: list[Decision] = []
+
+    async def __call__(self, turn: Turn) -> str:
+        for request in self.requests:
+            decision = await turn.permission(request)
+            self.decisions.append(decision)
+            if decision.allowed:
+                self.ran.append(request)
+        return "over"
+
+
+async def pending(house: House) -> Approval:
+    """The one request that waits."""
+    await trio.testing.wait_all_tasks_blocked()
+    [approval] = await house.desk.list()
+    return approval
+
+
+async def test_allowed_runs_once_and_says_by_whom(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        assert (approval.tool, approval.input, approval.origin) == (RM.tool, RM.input, "chat:main:dm:7")
+        assert f"gatewayctl approvals allow {approval.id}" in house.texts[0]
+        await house.desk.decide(approval.id, allow=True, by="operator:me", note="fine")
+        await house.ended(row)
+        assert tool.decisions == [Decision("allowed", by="operator:me", note="fine")]
+        assert (await house.desk.get(approval.id)).consumed_at is not None
+        assert house.desk.pending_count() == 0
+
+
+async def test_denied_and_expired_are_different_things(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM, LS)
+    config = configuration(approvals=ApprovalsSection(timeout_seconds=100))
+    async with open_house(tmp_path, tool, config=config) as house:
+        row = await house.say("go")
+        await house.desk.decide((await pending(house)).id, allow=False, by="operator:me")
+        await house.ended(row)
+        assert [decision.outcome for decision in tool.decisions] == ["denied", "expired"]
+        assert tool.ran == []
+
+
+async def test_a_request_that_nobody_can_take_fails_at_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=configuration(approvals=ApprovalsSection(max_pending=1))) as house:
+        await house.say("go")
+        await pending(house)
+        await house.ended(await house.say("go", peer=Peer("dm", "8")))
+        assert [decision.outcome for decision in tool.decisions] == ["undeliverable"]
+        assert tool.ran == []
+
+
+async def test_waiting_for_an_operator_does_not_count_as_the_turns_time(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM)
+    config = configuration(sessions=SessionsSection(turn_timeout_seconds=10))
+    async with open_house(tmp_path, tool, config=config) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        await anyio.sleep(500)
+        await house.desk.decide(approval.id, allow=True, by="operator:me")
+        assert (await house.ended(row)).reason == "answered"
+        assert tool.ran == [RM]
+
+
+async def test_a_decision_counts_once_and_the_second_is_told_what_it_was(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house:
+        await house.say("go")
+        approval = await pending(house)
+        await house.desk.decide(approval.id, allow=False, by="operator:one")
+        with pytest.raises(Conflict, match="was denied by operator:one"):
+            await house.desk.decide(approval.id, allow=True, by="operator:two")
+        with pytest.raises(NotFound):
+            await house.desk.decide("ap_nothing", allow=True, by="operator:two")
+
+
+async def test_a_stopped_turn_withdraws_its_request(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool) as house:
+        await house.say("go")
+        approval = await pending(house)
+        await house.ended(await house.say("/stop"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await house.desk.get(approval.id)).state == "withdrawn"
+        with pytest.raises(Conflict):
+            await house.desk.decide(approval.id, allow=True, by="operator:late")
+        assert tool.ran == []
+
+
+@pytest.mark.parametrize("press", ["before the crash", "while down", "after the restart"])
+async def test_a_request_pending_at_a_crash_is_the_same_request_after_it(
+    tmp_path: Path, autojump_clock: MockClock, press: str
+) -> None:
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+    async with open_house(tmp_path, tool) as house:
+        assert (await pending(house)).id == approval.id
+        await house.desk.decide(approval.id, allow=True, by="operator:me")
+        await house.ended(row)
+        assert tool.ran == [RM]
+        assert len(await house.desk.list(None)) == 1
+
+
+async def test_a_permission_used_before_the_crash_is_not_used_again(tmp_path: Path, autojump_clock: MockClock) -> None:
+    class Hangs(Tool):
+        async def __call__(self, turn: Turn) -> str:
+            await super().__call__(turn)
+            await anyio.sleep_forever()
+            return ""
+
+    tool = Hangs(RM)
+    async with open_house(tmp_path, tool) as house:
+        await house.say("go")
+        first = await pending(house)
+        await house.desk.decide(first.id, allow=True, by="operator:me")
+        await trio.testing.wait_all_tasks_blocked()
+        assert tool.ran == [RM]
+    async with open_house(tmp_path, tool) as house:
+        again = await pending(house)
+        assert again.id != first.id
+        assert tool.ran == [RM]
+
+
+async def test_what_is_asked_after_the_crash_is_not_allowed_by_what_was_shown_before(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path, Tool(LS)) as house:
+        await house.say("go")
+        shown = await pending(house)
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool) as house:
+        asked = await pending(house)
+        assert (asked.input, asked.id != shown.id) == (RM.input, True)
+        with pytest.raises(Conflict, match="withdrawn"):
+            await house.desk.decide(shown.id, allow=True, by="operator:me")
+        assert tool.ran == []
+
+
+async def test_an_overdue_request_expires_at_the_start_and_a_late_press_is_told_so(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    config = configuration(approvals=ApprovalsSection(timeout_seconds=60))
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=config) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+    await anyio.sleep(61)
+    async with open_house(tmp_path, tool, config=config) as house:
+        await house.ended(row)
+        with pytest.raises(Conflict, match="expired"):
+            await house.desk.decide(approval.id, allow=True, by="operator:late")
+        assert [decision.outcome for decision in tool.decisions] == ["expired"]
+
+
+async def test_wait_decided(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house, anyio.create_task_group() as tasks:
+        await house.say("go")
+        approval = await pending(house)
+        found: list[Approval] = []
+
+        async def wait() -> None:
+            found.append(await house.desk.wait_decided(approval.id))
+
+        tasks.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        assert found == []
+        await house.desk.decide(approval.id, allow=True, by="operator:me")
+        await trio.testing.wait_all_tasks_blocked()
+        assert found[0].state == "allowed"
+
+
+STEPS = st.lists(st.sampled_from(["allow", "deny", "crash", "wait", "stop"]), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=STEPS)
+def test_a_gated_action_runs_at_most_once_per_allow(steps: list[str]) -> None:
+    """Whatever the order of presses, crashes, time-outs and stops: no more runs than allowed decisions, and never one before."""
+
+    async def play() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            tool = Tool(RM)
+            allows = 0
+            waiting = list(steps)
+            started = False
+            while True:
+                async with open_house(
+                    Path(folder), tool, config=configuration(approvals=ApprovalsSection(timeout_seconds=60))
+                ) as house:
+                    if not started:
+                        await house.say("go")
+                        started = True
+                    while waiting and (step := waiting.pop(0)) != "crash":
+                        await trio.testing.wait_all_tasks_blocked()
+                        allows += await _play_step(house, step)
+                        assert len(tool.ran) <= allows
+                    else:
+                        await trio.testing.wait_all_tasks_blocked()
+                        assert len(tool.ran) <= allows
+                        if not waiting:
+                            return
+
+    trio.run(play, clock=MockClock(autojump_threshold=0))
+
+
+async def _play_step(house: House, step: str) -> int:
+    """Returns 1 when a request was allowed."""
+    if step == "wait":
+        await anyio.sleep(30)
+    elif step == "stop":
+        await house.ended(await house.say("/stop"))
+    else:
+        for approval in await house.desk.list():
+            await house.desk.decide(approval.id, allow=step == "allow", by="operator:me")
+            return int(step == "allow")
+    return 0

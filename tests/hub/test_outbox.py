@@ -1,0 +1,63 @@
+"""The outbox: what is written with the end of its turn, what the last process left, and what is too old to send."""
+
+from pathlib import Path
+
+import anyio
+from trio.testing import MockClock
+
+from gatewayd.hub.outbox import conversation_of, draft_replies
+from gatewayd.model.config import OutboxSection
+from gatewayd.model.envelope import Peer
+from gatewayd.model.payload import Receipt
+from gatewayd.ports.channel import ChannelPlugin, TextLimit
+from tests.hub.house import configuration, message, open_house
+
+
+async def test_rows_are_counted_until_they_are_settled(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        await house.ended(await house.say("hello"))
+        [row] = house.handed
+        assert (house.outbox.depth("chat", "main"), house.outbox.oldest_at("chat", "main")) == (1, row.created_at)
+        assert await house.outbox.mark_sending(row)
+        assert (house.outbox.status().ready, house.outbox.status().sending) == (0, 1)
+        await house.outbox.settle(row, "sent", receipt=Receipt("99"))
+        assert (house.outbox.depth("chat", "main"), house.outbox.sent()) == (0, 1)
+        assert not await house.outbox.mark_sending(row)
+
+
+async def test_a_send_cut_by_a_crash_is_unknown_and_is_not_handed_out_again(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        await house.ended(await house.say("cut"))
+        await house.ended(await house.say("waiting"))
+        await house.outbox.mark_sending(house.handed[0])
+    async with open_house(tmp_path) as house:
+        assert (house.outbox.status().unknown, house.outbox.status().ready) == (1, 1)
+        ready = await house.outbox.ready("chat", "main", after_id=0, limit=10)
+        assert [row.payload.body.text for row in ready] == ["re: waiting"]
+
+
+async def test_old_replies_are_parked_at_the_start_and_during_a_long_outage(tmp_path: Path, autojump_clock: MockClock) -> None:
+    config = configuration(outbox=OutboxSection(stale_after_seconds=3600))
+    async with open_house(tmp_path, config=config) as house:
+        await house.ended(await house.say("one"))
+        await house.ended(await house.say("two"))
+        await anyio.sleep(3601)
+        assert not await house.outbox.mark_sending(house.handed[0])
+        assert house.outbox.status().parked == 1
+    async with open_house(tmp_path, config=config) as house:
+        assert (house.outbox.status().parked, house.outbox.depth("chat", "main")) == (2, 0)
+
+
+def test_a_long_reply_is_rows_in_order_and_only_the_first_answers_the_message() -> None:
+    plugin = ChannelPlugin(id="chat", label="", settings="", open="", text_format="plain", text_limit=TextLimit(100, "chars"))
+    drafts = draft_replies(message(peer=Peer("group", "9"), message_id="m1"), "word " * 50, plugin, turn_id="turn-1")
+    assert len(drafts) > 2
+    assert [draft.payload.part for draft in drafts] == list(range(1, len(drafts) + 1))
+    assert {draft.payload.parts for draft in drafts} == {len(drafts)}
+    assert [draft.payload.reply_to for draft in drafts] == ["m1"] + [None] * (len(drafts) - 1)
+    assert all(len(draft.payload.body.text) <= 100 for draft in drafts)
+
+
+def test_threads_are_conversations_of_their_own() -> None:
+    keys = {conversation_of("chat", "main", peer) for peer in (Peer("group", "9"), Peer("group", "9", "1"), Peer("dm", "9"))}
+    assert len(keys) == 3

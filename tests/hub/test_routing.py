@@ -1,0 +1,140 @@
+"""Routing is pure: which rule matched, and that no two peers ever get one session key by accident."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.hub.routing import escape, resolve_route, session_key
+from gatewayd.model.config import (
+    AgentFrame,
+    AgentSettings,
+    BindingConfig,
+    DmScope,
+    GatewayConfig,
+    MatchConfig,
+    SessionsSection,
+)
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.route import Rule
+
+AGENTS = tuple(AgentSettings(name, AgentFrame(), AgentFrame()) for name in ("first", "second"))
+
+
+def envelope(
+    *,
+    channel: str = "telegram",
+    account: str = "main",
+    peer: Peer | None = None,
+    guild: str | None = None,
+    team: str | None = None,
+) -> InboundEnvelope:
+    peer = peer or Peer("dm", "42")
+    return InboundEnvelope(channel, account, "1", "message", peer, Sender(peer.id), guild=guild, team=team)
+
+
+def config(*matches: MatchConfig, scope: DmScope = "per-account-channel-peer", **links: tuple[str, ...]) -> GatewayConfig:
+    bindings = tuple(BindingConfig(match, "second") for match in matches)
+    return GatewayConfig(agents=AGENTS, bindings=bindings, sessions=SessionsSection(dm_scope=scope, identity_links=dict(links)))
+
+
+TOPIC = Peer("group", "-100", thread="7")
+STRENGTHS: list[tuple[Rule, MatchConfig]] = [
+    ("default", MatchConfig()),
+    ("channel", MatchConfig(channel="telegram")),
+    ("account", MatchConfig(account="main")),
+    ("team", MatchConfig(team="T1")),
+    ("guild", MatchConfig(guild="G1")),
+    ("parent_peer", MatchConfig(parent_peer="group:-100")),
+    ("peer", MatchConfig(peer="group:-100:7")),
+]
+
+
+@pytest.mark.parametrize("count", range(1, len(STRENGTHS) + 1))
+def test_the_strongest_binding_wins_wherever_it_stands_in_the_file(count: int) -> None:
+    rules = STRENGTHS[:count]
+    message = envelope(peer=TOPIC, guild="G1", team="T1")
+    for matches in (rules, rules[::-1]):
+        route = resolve_route(message, config(*(match for _, match in matches)))
+        assert route.rule == rules[-1][0]
+        assert route.binding == matches.index(rules[-1])
+        assert route.agent_id == "second"
+
+
+def test_of_equal_bindings_the_first_in_the_file_wins() -> None:
+    bindings = (BindingConfig(MatchConfig(account="main"), "second"), BindingConfig(MatchConfig(account="main"), "first"))
+    assert resolve_route(envelope(), GatewayConfig(agents=AGENTS, bindings=bindings)).agent_id == "second"
+
+
+def test_without_a_match_the_default_agent_answers_and_the_route_says_so() -> None:
+    route = resolve_route(envelope(), config(MatchConfig(channel="slack")))
+    assert (route.agent_id, route.rule, route.binding) == ("first", "default", None)
+
+
+def test_every_key_of_a_match_must_hold() -> None:
+    strict = config(MatchConfig(channel="telegram", account="other", peer="dm:42"))
+    assert resolve_route(envelope(), strict).rule == "default"
+
+
+def test_a_parent_peer_matches_only_inside_a_thread() -> None:
+    parent = config(MatchConfig(parent_peer="group:-100"))
+    assert resolve_route(envelope(peer=Peer("group", "-100")), parent).rule == "default"
+    assert resolve_route(envelope(peer=TOPIC), parent).rule == "parent_peer"
+
+
+def test_session_keys_have_the_documented_shape() -> None:
+    assert resolve_route(envelope(), config()).session_key == "first:telegram:main:dm:42"
+    assert resolve_route(envelope(peer=TOPIC), config()).session_key == "first:telegram:main:group:-100:thread:7"
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ("main", "first:main"),
+        ("per-peer", "first:dm:telegram:42"),
+        ("per-channel-peer", "first:telegram:dm:42"),
+        ("per-account-channel-peer", "first:telegram:main:dm:42"),
+    ],
+)
+def test_the_scope_of_direct_messages(scope: DmScope, expected: str) -> None:
+    assert session_key("first", envelope(), config(scope=scope)) == expected
+
+
+def test_identity_links_join_one_person_over_channels() -> None:
+    linked = config(scope="per-peer", alice=("telegram:42", "slack:U9"))
+    on_slack = envelope(channel="slack", peer=Peer("dm", "U9"))
+    assert session_key("first", envelope(), linked) == session_key("first", on_slack, linked) == "first:person:alice"
+
+
+def test_the_same_number_on_two_channels_is_not_one_person() -> None:
+    per_peer = config(scope="per-peer")
+    assert session_key("first", envelope(), per_peer) != session_key("first", envelope(channel="slack"), per_peer)
+
+
+NAMES = st.sampled_from(["telegram", "slack", "dm", "person", "group", "thread", "main"])
+PEERS = st.builds(Peer, st.sampled_from(["dm", "group", "channel"]), st.text(max_size=8), st.none() | st.text(max_size=4))
+MESSAGES = st.builds(lambda channel, account, peer: envelope(channel=channel, account=account, peer=peer), NAMES, NAMES, PEERS)
+
+
+@given(MESSAGES, MESSAGES)
+def test_two_peers_never_share_a_session_key(one: InboundEnvelope, other: InboundEnvelope) -> None:
+    same = (one.channel, one.account, one.peer) == (other.channel, other.account, other.peer)
+    assert (session_key("a", one, config()) == session_key("a", other, config())) is same
+
+
+@given(MESSAGES, st.sampled_from(["per-peer", "per-channel-peer"]), MESSAGES)
+def test_wider_scopes_share_only_what_they_say(one: InboundEnvelope, scope: DmScope, other: InboundEnvelope) -> None:
+    shared = config(scope=scope)
+    if session_key("a", one, shared) == session_key("a", other, shared):
+        assert (one.channel, one.peer) == (other.channel, other.peer)
+
+
+@given(MESSAGES)
+def test_keys_are_lower_case_and_url_safe(message: InboundEnvelope) -> None:
+    assert re.fullmatch(r"[a-z0-9_.:~-]+", session_key("agent", message, config()))
+
+
+@given(st.text(), st.text())
+def test_escaping_keeps_different_texts_different(one: str, other: str) -> None:
+    assert (escape(one) == escape(other)) is (one == other)

@@ -1,0 +1,326 @@
+"""Lanes and turns: one at a time per session, in order, in parallel across sessions, and an end with a reason for every row."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gatewayd.hub.reply import SORRY_FAILED, SORRY_GONE, SORRY_SLOW
+from gatewayd.model.config import AccountFrame, LimitsSection, QueueMode, SessionsSection
+from gatewayd.model.envelope import Peer
+from gatewayd.model.errors import AgentFailed, NeedsOperator, TryAgain
+from gatewayd.model.payload import Draft, Typing
+from gatewayd.ports.agent import TextDelta, Turn
+from tests.hub.house import OPEN, Gate, House, ScriptedAgents, configuration, echo, message, open_house
+
+
+async def test_a_message_is_answered_and_its_row_ends(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        row = await house.ended(await house.say("hello"))
+        assert (row.state, row.reason) == ("done", "answered")
+        assert house.texts == ["re: hello"]
+        assert house.turns.status().live == 0
+
+
+async def test_one_session_runs_one_turn_at_a_time_and_in_order(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate) as house:
+        rows = [await house.say(f"m{n}") for n in range(5)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert gate.running == ["m0"]
+        assert house.turns.status().waiting == 4
+        gate.gate.set()
+        await house.ended(rows[-1])
+        assert house.texts == [f"re: m{n}" for n in range(5)]
+        assert gate.most == 1
+
+
+async def test_different_sessions_run_in_parallel_up_to_the_bound(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(turns=3))) as house:
+        rows = [await house.say("x", peer=Peer("dm", str(n))) for n in range(5)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert gate.most == 3
+        gate.gate.set()
+        for row in rows:
+            await house.ended(row)
+        assert len(house.texts) == 5
+
+
+async def test_replies_go_to_the_peer_they_answer(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        peers = [Peer("dm", "1"), Peer("group", "9"), Peer("group", "9", "topic")]
+        for row in [await house.say(peer.id, peer=peer) for peer in peers]:
+            await house.ended(row)
+        by_peer = {row.payload.peer: row.payload.body.text for row in house.handed}
+        assert by_peer == {peers[0]: "re: 1", peers[1]: "re: 9", peers[2]: "re: 9"}
+        assert len({turn.request.session_id for turn in house.agents.turns}) == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "prompts"),
+    [("queue", ["one", "two", "three"]), ("collect", ["one", "two\n\nthree"]), ("interrupt", ["one", "two\n\nthree"])],
+)
+async def test_queue_modes(tmp_path: Path, autojump_clock: MockClock, mode: QueueMode, prompts: list[str]) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(sessions=SessionsSection(queue_mode=mode))) as house:
+        first = await house.say("one")
+        await trio.testing.wait_all_tasks_blocked()
+        # Both arrive in one delivery, while the first turn runs.
+        rest = await house.inbox.deliver([message("two"), message("three")])
+        gate.gate.set()
+        ends = [await house.ended(row) for row in [first, *rest]]
+        assert [turn.request.text for turn in house.agents.turns] == prompts
+        assert [end.reason for end in ends] == ["interrupted" if mode == "interrupt" else "answered", "answered", "answered"]
+
+
+async def test_the_account_overrides_the_queue_mode(tmp_path: Path, autojump_clock: MockClock) -> None:
+    frame = AccountFrame(dm_policy="open", queue_mode="collect")
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(frame=frame)) as house:
+        rows = [await house.say(text) for text in ("one", "two", "three")]
+        await trio.testing.wait_all_tasks_blocked()
+        gate.gate.set()
+        await house.ended(rows[-1])
+        assert len(house.agents.turns) == 2
+
+
+async def test_stop_ends_the_running_turn_and_drops_what_waits(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Gate()) as house:
+        running, waiting = await house.say("one"), await house.say("two")
+        await trio.testing.wait_all_tasks_blocked()
+        await house.ended(await house.say("/stop@some_bot"))
+        assert await house.reason_of(await house.ended(running)) == ("done", "stopped")
+        assert await house.reason_of(waiting) == ("dropped", "stopped")
+        assert house.texts == ["Stopped."]
+        await house.ended(await house.say("/STOP now"))
+        assert house.texts[-1] == "Nothing is running."
+
+
+async def test_new_begins_a_new_session_after_what_came_before_it(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        rows = [await house.say(text) for text in ("one", "/new", "two")]
+        for row in rows:
+            await house.ended(row)
+        first, second = house.agents.turns
+        assert (first.request.session_id, second.request.session_id) == ("session-1", "session-2")
+        assert house.texts == ["re: one", "A new session has begun.", "re: two"]
+
+
+async def test_status_answers_while_a_turn_runs(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Gate()) as house:
+        await house.say("one")
+        await house.say("two")
+        await anyio.sleep(12)
+        await house.ended(await house.say("/status"))
+        assert "running for 12 s; 1 waiting" in house.texts[0]
+
+
+async def test_other_slash_words_belong_to_the_agent(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        await house.ended(await house.say("/start"))
+        assert house.texts == ["re: /start"]
+
+
+async def test_a_failed_agent_is_one_honest_sentence_and_a_reason_for_the_operator(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async def fail(turn: Turn) -> str:
+        if turn.request.text == "refused":
+            raise AgentFailed("the model refused: quota")
+        if turn.request.text == "parked":
+            raise NeedsOperator("the key is revoked")
+        raise ZeroDivisionError
+
+    async with open_house(tmp_path, fail) as house:
+        for text in ("refused", "parked", "bug"):
+            row = await house.ended(await house.say(text))
+            assert (row.state, row.reason) == ("dead", "agent_failed")
+        assert house.texts == [SORRY_FAILED] * 3
+        assert [error.split(":")[0] for error in house.agents.errors] == [
+            "the model refused",
+            "the key is revoked",
+            "bug in the agent core",
+        ]
+
+
+async def test_an_agent_that_cannot_be_reached_is_tried_spaced_and_bounded(tmp_path: Path, autojump_clock: MockClock) -> None:
+    at: list[float] = []
+
+    async def down(turn: Turn) -> str:
+        at.append(trio.current_time())
+        raise TryAgain("connection refused", after_seconds=10)
+
+    config = configuration(sessions=SessionsSection(max_turn_attempts=4))
+    async with open_house(tmp_path, down, config=config) as house:
+        row = await house.ended(await house.say("hello"))
+        assert (row.state, row.reason, row.attempts) == ("dead", "attempts_exhausted", 4)
+        assert house.texts == [SORRY_GONE]
+        assert all(later - earlier >= 10 for earlier, later in pairwise(at))
+
+
+async def test_a_turn_that_recovers_from_an_outage_answers_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def flaky(turn: Turn) -> str:
+        if turn.request.attempt < 3:
+            raise TryAgain("not yet")
+        return "here I am"
+
+    async with open_house(tmp_path, flaky) as house:
+        assert (await house.ended(await house.say("hello"))).reason == "answered"
+        assert house.texts == ["here I am"]
+
+
+async def test_a_hung_turn_is_cancelled_and_frees_its_lane(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def hang_once(turn: Turn) -> str:
+        if turn.request.text == "hang":
+            await anyio.sleep_forever()
+        return "fine"
+
+    async with open_house(tmp_path, hang_once, config=configuration(sessions=SessionsSection(turn_timeout_seconds=30))) as house:
+        hung, after = await house.say("hang"), await house.say("next")
+        assert (await house.ended(hung)).reason == "turn_timed_out"
+        assert (await house.ended(after)).reason == "answered"
+        assert house.texts == [SORRY_SLOW, "fine"]
+
+
+async def test_typing_is_shown_only_while_a_turn_takes_time(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def slow(turn: Turn) -> str:
+        await anyio.sleep(9 if turn.request.text == "slow" else 0.1)
+        return "ok"
+
+    async with open_house(tmp_path, slow) as house:
+        await house.ended(await house.say("quick"))
+        assert house.signals == []
+        await house.ended(await house.say("slow"))
+        assert house.signals == [Typing(Peer("dm", "7"))] * 3
+
+
+async def test_drafts_carry_the_text_so_far(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def stream(turn: Turn) -> str:
+        for word in ("one ", "two ", "three"):
+            await turn.emit(TextDelta(word))
+            await anyio.sleep(0.2)
+        return "one two three"
+
+    async with open_house(tmp_path, stream) as house:
+        await house.ended(await house.say("go"))
+        drafts = [signal.text for signal in house.signals if isinstance(signal, Draft)]
+        assert drafts == ["one ", "one two ", "one two three"]
+
+
+async def test_an_empty_reply_sends_nothing_and_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def silent(turn: Turn) -> str:
+        return " \n"
+
+    async with open_house(tmp_path, silent) as house:
+        assert (await house.ended(await house.say("hello"))).reason == "answered_nothing"
+        assert house.texts == []
+
+
+async def test_an_edit_of_a_waiting_message_replaces_it_and_a_later_one_is_dropped(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate) as house:
+        await house.say("busy")
+        waiting = await house.say("helo", message_id="m1")
+        edit = await house.say("hello", message_id="m1", kind="edit")
+        assert await house.reason_of(await house.ended(edit)) == ("dropped", "merged_edit")
+        gate.gate.set()
+        await house.ended(waiting)
+        assert house.texts == ["re: busy", "re: hello"]
+        late = await house.ended(await house.say("hullo", message_id="m1", kind="edit"))
+        assert (late.state, late.reason) == ("dropped", "edited_after_answer")
+        assert len(house.texts) == 2
+
+
+async def test_what_was_running_at_a_crash_runs_again_under_the_same_turn_and_what_waited_follows(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path, Gate()) as house:
+        rows = [await house.say(text) for text in ("one", "two", "three")]
+        await trio.testing.wait_all_tasks_blocked()
+        [before] = house.agents.turns
+    async with open_house(tmp_path) as house:
+        for row in rows:
+            await house.ended(row)
+        assert house.texts == ["re: one", "re: two", "re: three"]
+        assert house.agents.turns[0].request.turn_id == before.request.turn_id
+        assert house.agents.turns[0].request.attempt == 2
+        assert house.agents.turns[0].request.session_id == before.request.session_id
+
+
+async def test_a_turn_that_the_core_still_knows_is_taken_up_and_not_run_again(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Gate()) as house:
+        row = await house.say("one")
+        await trio.testing.wait_all_tasks_blocked()
+    agents = ScriptedAgents(echo)
+    agents.known = "ended"
+    async with open_house(tmp_path, agents=agents) as house:
+        await house.ended(row)
+        assert (len(agents.turns), len(agents.resumed), house.texts) == (0, 1, ["re: one"])
+
+
+async def test_a_message_whose_turn_kills_the_process_is_dead_after_its_attempts(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    config = configuration(sessions=SessionsSection(max_turn_attempts=3))
+    async with open_house(tmp_path, Gate(), config=config) as house:
+        row = await house.say("poison")
+        await trio.testing.wait_all_tasks_blocked()
+    for _ in range(2):
+        async with open_house(tmp_path, Gate(), config=config):
+            await trio.testing.wait_all_tasks_blocked()
+    async with open_house(tmp_path, config=config) as house:
+        ended = await house.ended(row)
+        assert (ended.state, ended.reason, ended.attempts) == ("dead", "attempts_exhausted", 3)
+        assert house.agents.turns == []
+        assert (await house.ended(await house.say("next"))).reason == "answered"
+
+
+async def test_drain_lets_running_turns_finish_and_starts_no_other(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate) as house:
+        await house.say("one")
+        second = await house.say("two")
+        await trio.testing.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(house.turns.drain)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.gate.set()
+        assert house.texts == ["re: one"]
+        assert await house.reason_of(second) == ("received", None)
+
+
+async def test_sessions_survive_a_restart(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def tell_session(turn: Turn) -> str:
+        return turn.request.session_id
+
+    for _ in range(2):
+        async with open_house(tmp_path, tell_session) as house:
+            await house.ended(await house.say("who"))
+            assert house.texts == ["session-1"]
+
+
+async def test_the_inbox_makes_deliverers_wait_when_it_is_full(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(frame=OPEN, limits=LimitsSection(inbox_waiting=2))) as house:
+        await _fill(house)
+        with anyio.move_on_after(60) as scope:
+            await house.say("too much")
+        assert scope.cancelled_caught
+        gate.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not house.inbox.full()
+        assert (await house.ended(await house.say("now"))).reason == "answered"
+        assert "re: too much" not in house.texts
+
+
+async def _fill(house: House) -> None:
+    for n in range(3):
+        await house.say(f"m{n}")
+    await trio.testing.wait_all_tasks_blocked()
+    assert house.inbox.full()
