@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.options import Json, Options, connect, options_of
-from gatewayd.cli.ctl.outcome import CtlError, Unreachable
+from gatewayd.cli.ctl.outcome import NotNow, Unreachable
 from gatewayd.cli.ctl.wording import clean, clock_time, duration, pretty_json, visible
 from gatewayd.model.approval import Approval
 
@@ -25,6 +25,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The approval's id, as `ap
 Note = Annotated[str | None, typer.Option("--note", help="A word to the agent, kept with the decision.")]
 
 _EVERY_SECONDS = 1.0
+_PENDING = {"state": "pending", "limit": "1000"}
 
 
 class Approvals(Struct, frozen=True):
@@ -42,7 +43,7 @@ def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
     from gatewayd.cli.ctl.screen import console, say, show
 
     with connect(ctx) as client:
-        body = client.fetch("GET", "/v1/approvals", params={"state": "pending"}, scope="read")
+        body = client.fetch("GET", "/v1/approvals", params=_PENDING, scope="approvals")
         if as_json:
             say(pretty_json(body))
             return
@@ -62,7 +63,7 @@ def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) ->
     from gatewayd.cli.ctl.screen import say
 
     with connect(ctx) as client:
-        body = client.fetch("GET", _path(approval_id), scope="read")
+        body = client.fetch("GET", _path(approval_id), scope="approvals")
         if as_json:
             say(pretty_json(body))
             return
@@ -88,43 +89,43 @@ def watch(ctx: typer.Context) -> None:
 
 
 def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Look every second and print what is new. A restart of the daemon is said, and waited out."""
+    """Look every second and print what is new. A restart of the daemon is said, and waited out.
+
+    :raises CtlError: the first look fails, or the daemon refuses the token.
+    """
     from gatewayd.cli.ctl.screen import remark
 
     known: dict[str, Approval] = {}
-    connected = False
+    state: Literal["new", "connected", "cut"] = "new"
     try:
         while True:
             try:
                 with options.connect() as client:
-                    known = _print_changes(client, known)
-                connected = True
-            except Unreachable as error:
-                if not connected and not known:
+                    _print_changes(client, known)
+                state = "connected"
+            except (Unreachable, NotNow) as error:
+                if state == "new":
                     raise
-                if connected:
+                if state == "connected":
                     remark(f"{error} Waiting for it to come back.")
-                connected = False
+                state = "cut"
             pause(_EVERY_SECONDS)
     except KeyboardInterrupt:
         return
 
 
-def _print_changes(client: "Client", known: dict[str, Approval]) -> dict[str, Approval]:
+def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
+    """Print what is not ``known`` and what has ended, and bring ``known`` up to date with each line."""
     from gatewayd.cli.ctl.screen import say
 
-    answer = client.get("/v1/approvals", Approvals, params={"state": "pending"}, scope="read")
-    waiting = {approval.id: approval for approval in answer.approvals}
-    for gone in known.keys() - waiting.keys():
-        try:
-            say(_ending(client.get(_path(gone), Approval, scope="read")))
-        except Unreachable:
-            raise
-        except CtlError:
-            say(f"{clean(gone)} is gone")
-    for new in [approval for approval in answer.approvals if approval.id not in known]:
-        say("\n".join(_full(new, client.now())) + "\n")
-    return waiting
+    waiting = client.get("/v1/approvals", Approvals, params=_PENDING, scope="approvals").approvals
+    for gone in known.keys() - {approval.id for approval in waiting}:
+        say(_ending(client.get(_path(gone), Approval, scope="approvals")))
+        del known[gone]
+    for approval in waiting:
+        if approval.id not in known:
+            say("\n".join(_full(approval, client.now())) + "\n")
+            known[approval.id] = approval
 
 
 def _decide(ctx: typer.Context, approval_id: str, answer: _Answer) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gatewayd import __version__
 from gatewayd.cli.ctl.locate import Target
-from gatewayd.cli.ctl.outcome import CtlError, Refused, Unreachable
+from gatewayd.cli.ctl.outcome import CtlError, NotNow, Refused, Unreachable
 from gatewayd.cli.ctl.sync_http import httpx2
 from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.config import Scope
@@ -74,11 +74,11 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
             host = urlsplit(target.url).hostname
             return Refused(f"gatewayd does not answer as {host} (421). Add it to gateway.allowed_hosts, or use another --url.")
         case 429, _:
-            return Refused(f"gatewayd asks to slow down (429: {said}). Try again in a minute.")
+            return NotNow(f"gatewayd asks to slow down (429: {said}). Try again in a minute.")
         case 503, "draining":
-            return Refused("gatewayd is stopping (503). Try again when it has started.")
+            return NotNow("gatewayd is stopping (503). Try again when it has started.")
         case ((500 | 502 | 503 | 504), _):
-            return Refused(f"gatewayd could not do it ({status}: {said}). Its log says why: `journalctl -u gatewayd`.")
+            return NotNow(f"gatewayd could not do it ({status}: {said}). Its log says why: `journalctl -u gatewayd`.")
     return Refused(f"{said} ({status}).")
 
 

@@ -8,7 +8,7 @@ import ipaddress
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,7 +19,6 @@ from gatewayd.cli.ctl.outcome import Misused, Unreachable
 from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.secret import Secret
 
-SYSTEM_STATE_DIR = Path("/var/lib/gatewayd")
 _START = "Start it with `gatewayd`, or `systemctl start gatewayd` where it is a service"
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 _PORTS = {"http": 80, "https": 443}
@@ -43,21 +42,20 @@ class Endpoint(Struct, frozen=True):
 
 
 def locate(
+    directories: Sequence[Path],
     *,
     url: str | None = None,
     token_file: Path | None = None,
-    state_dir: Path | None = None,
     environ: Mapping[str, str] = os.environ,
-    system_dir: Path = SYSTEM_STATE_DIR,
 ) -> Target:
     """The daemon by ``url`` or ``$GATEWAYD_URL``, else by the endpoint.json of the first state directory that has a live one.
+    ``directories`` are those that may be (``config.state_dirs``), the likeliest first.
 
     :raises Unreachable: nothing runs there, a file may not be read, or the URL has no token.
     :raises Misused: the URL is none.
     """
     named_url = url or environ.get("GATEWAYD_URL") or None
     named_token = _named_token(url, token_file, environ)
-    directories = list(_state_dirs(state_dir, environ, system_dir))
     if named_url is None:
         endpoint = _find_endpoint(directories)
         return _with_token(endpoint, named_token)
@@ -79,23 +77,7 @@ def _named_token(url: str | None, token_file: Path | None, environ: Mapping[str,
     return _check_token(token, "$GATEWAYD_TOKEN"), "$GATEWAYD_TOKEN"
 
 
-def _state_dirs(state_dir: Path | None, environ: Mapping[str, str], system_dir: Path) -> Iterator[Path]:
-    """The directory that is named, alone; else every place where a daemon would put it by default."""
-    named = state_dir or environ.get("GATEWAYD_STATE_DIR")
-    if named:
-        yield Path(named)
-        return
-    # systemd: several StateDirectory= entries are joined by colons (systemd.exec, $STATE_DIRECTORY).
-    if under_systemd := environ.get("STATE_DIRECTORY", "").partition(":")[0]:
-        yield Path(under_systemd)
-    if base := environ.get("XDG_STATE_HOME"):
-        yield Path(base) / "gatewayd"
-    elif (home := os.path.expanduser("~")) != "~":
-        yield Path(home) / ".local/state/gatewayd"
-    yield system_dir
-
-
-def _find_endpoint(directories: list[Path]) -> Endpoint:
+def _find_endpoint(directories: Sequence[Path]) -> Endpoint:
     stale: Endpoint | None = None
     denied: Path | None = None
     for directory in directories:
@@ -118,7 +100,7 @@ def _find_endpoint(directories: list[Path]) -> Endpoint:
     raise Unreachable(f"No running gatewayd found (no endpoint.json in {places}). {_START}, or name another with --url.")
 
 
-def _endpoint_of(base: SplitResult, directories: list[Path]) -> Endpoint:
+def _endpoint_of(base: SplitResult, directories: Sequence[Path]) -> Endpoint:
     """The local daemon that ``base`` means. Its own spelling of the URL is used: `localhost` could be somebody else's [::1]."""
     for directory in directories:
         try:
@@ -152,7 +134,12 @@ def _read_endpoint(directory: Path) -> Endpoint | None:
         return None
     except msgspec.DecodeError as error:
         raise Unreachable(f"{path} is damaged ({error}). Restart gatewayd: it writes the file anew.") from None
-    return Endpoint(found.url, found.pid, directory)
+    return Endpoint(_own_url(found.url), found.pid, directory)
+
+
+def _own_url(url: str) -> str:
+    """A daemon that is bound to every address is reached over loopback here."""
+    return url.replace("://0.0.0.0", "://127.0.0.1", 1).replace("://[::]", "://[::1]", 1)
 
 
 def _read_token(path: Path, *, of_daemon: bool = False) -> Secret:

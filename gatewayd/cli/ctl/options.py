@@ -1,5 +1,6 @@
 """The options that every command shares, and the way from them to a connection."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,9 @@ class Options(Struct, frozen=True):
         :raises CtlError: there is nothing to connect to.
         """
         from gatewayd.cli.ctl.client import Client
+        from gatewayd.config.paths import state_dirs
 
-        target = locate(url=self.url, token_file=self.token_file, state_dir=self.state_dir)
+        target = locate(state_dirs(self.state_dir, os.environ), url=self.url, token_file=self.token_file)
         return Client(target, timeout=self.timeout)
 
 

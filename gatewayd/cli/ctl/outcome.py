@@ -21,6 +21,10 @@ class Refused(CtlError):
     """gatewayd answered, and the answer is no."""
 
 
+class NotNow(Refused):
+    """The daemon is too busy or stopping: those who follow it wait, others are told to come back."""
+
+
 class Unreachable(CtlError):
     """No answer of gatewayd: it does not run, cannot be found, asked or understood, or something else listens there."""
 

@@ -33,8 +33,9 @@ def show(lines: Iterable[Text], *, on: Console | None = None) -> None:
 
 
 def say(text: str) -> None:
-    """One plain line on stdout."""
+    """Plain text on stdout, at once, also into a pipe."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def remark(text: str) -> None:

@@ -16,8 +16,8 @@ class Link(Struct, frozen=True):
     expires_at: float
 
 
-class _Who(Struct, frozen=True):
-    name: str
+class _Who(Struct, frozen=True, omit_defaults=True):
+    name: str | None = None
 
 
 @webchat.callback()
@@ -28,7 +28,7 @@ def group() -> None:
 @webchat.command()
 def link(
     ctx: typer.Context,
-    name: Annotated[str, typer.Option(help="Who will be talking; the agent is told this name.")] = "operator",
+    name: Annotated[str | None, typer.Option(help="Who will be talking: a-z, 0-9, _ and -. [default: owner]")] = None,
     as_json: Json = False,
 ) -> None:
     """Print a login link for the chat page. It works once: treat it as a password."""
@@ -42,4 +42,4 @@ def link(
         made = client.decode(body, Link)
         left = made.expires_at - client.now()
     say(clean(made.url, at_most=2000))
-    remark(f"for {clean(name)}, works once, within {duration(left)}")
+    remark(f"for {clean(name or 'owner')}, works once, within {duration(left)}")

@@ -23,11 +23,9 @@ def settle(directory: Path, *, url: str = LOCAL, pid: int | None = None, token: 
     return directory
 
 
-def find(
-    home: Path, /, *, url: str | None = None, token_file: Path | None = None, state_dir: Path | None = None, **env: str
-) -> Target:
-    environ = {"XDG_STATE_HOME": str(home / "xdg"), **env}
-    return locate(url=url, token_file=token_file, state_dir=state_dir, environ=environ, system_dir=home / "system")
+def find(home: Path, /, *, url: str | None = None, token_file: Path | None = None, **env: str) -> Target:
+    """Looks into two directories of ``home``: mine, and the system's."""
+    return locate((home / "mine", home / "system"), url=url, token_file=token_file, environ=env)
 
 
 def dead_pid() -> int:
@@ -55,32 +53,30 @@ def unreadable(path: Path) -> Iterator[None]:
 
 
 def test_the_local_daemon_and_its_token_are_found(tmp_path: Path) -> None:
-    settle(tmp_path / "xdg/gatewayd")
+    settle(tmp_path / "mine")
     target = find(tmp_path)
     assert (target.url, target.token.reveal(), target.pid) == (LOCAL, TOKEN, os.getpid())
-    assert target.token_from == str(tmp_path / "xdg/gatewayd/token")
+    assert target.token_from == str(tmp_path / "mine/token")
     assert TOKEN not in repr(target)
 
 
-def test_a_named_directory_is_the_only_one(tmp_path: Path) -> None:
-    settle(tmp_path / "xdg/gatewayd")
-    with pytest.raises(Unreachable, match=r"no endpoint\.json in .*/other\)"):
-        find(tmp_path, state_dir=tmp_path / "other")
-    with pytest.raises(Unreachable, match=r"no endpoint\.json in .*/other\)"):
-        find(tmp_path, GATEWAYD_STATE_DIR=str(tmp_path / "other"))
-
-
-def test_systemd_s_directory_comes_before_the_home_and_the_system_s_last(tmp_path: Path) -> None:
+def test_the_likelier_directory_wins(tmp_path: Path) -> None:
     settle(tmp_path / "system", url="http://127.0.0.1:3")
     assert find(tmp_path).url == "http://127.0.0.1:3"
-    settle(tmp_path / "xdg/gatewayd", url="http://127.0.0.1:2")
+    settle(tmp_path / "mine", url="http://127.0.0.1:2")
     assert find(tmp_path).url == "http://127.0.0.1:2"
-    settle(tmp_path / "unit", url="http://127.0.0.1:1")
-    assert find(tmp_path, STATE_DIRECTORY=f"{tmp_path / 'unit'}:/elsewhere").url == "http://127.0.0.1:1"
+
+
+def test_a_daemon_on_every_address_is_reached_over_loopback(tmp_path: Path) -> None:
+    settle(tmp_path / "mine", url="http://0.0.0.0:18790")
+    assert find(tmp_path).url == LOCAL
+    assert find(tmp_path, url="http://localhost:18790").url == LOCAL
+    settle(tmp_path / "mine", url="http://[::]:18790")
+    assert find(tmp_path).url == "http://[::1]:18790"
 
 
 def test_a_stale_endpoint_is_passed_over_for_a_live_one(tmp_path: Path) -> None:
-    settle(tmp_path / "xdg/gatewayd", pid=dead_pid())
+    settle(tmp_path / "mine", pid=dead_pid())
     with pytest.raises(Unreachable, match=r"names process \d+, which has ended\. Start it with `gatewayd`"):
         find(tmp_path)
     settle(tmp_path / "system", url="http://127.0.0.1:3")
@@ -89,14 +85,14 @@ def test_a_stale_endpoint_is_passed_over_for_a_live_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pid", [-1, 0, 2**70])
 def test_an_impossible_pid_is_not_alive(tmp_path: Path, pid: int) -> None:
-    path = settle(tmp_path / "xdg/gatewayd") / "endpoint.json"
+    path = settle(tmp_path / "mine") / "endpoint.json"
     path.write_text(json.dumps({"url": LOCAL, "pid": pid}))
     with pytest.raises(Unreachable):
         find(tmp_path)
 
 
 def test_a_damaged_endpoint_is_said(tmp_path: Path) -> None:
-    (settle(tmp_path / "xdg/gatewayd") / "endpoint.json").write_text('{"url":')
+    (settle(tmp_path / "mine") / "endpoint.json").write_text('{"url":')
     with pytest.raises(Unreachable, match=r"endpoint\.json is damaged"):
         find(tmp_path)
 
@@ -108,15 +104,15 @@ def test_nothing_anywhere_says_how_to_start(tmp_path: Path) -> None:
 
 
 def test_the_token_of_the_environment_goes_to_the_local_daemon(tmp_path: Path) -> None:
-    settle(tmp_path / "xdg/gatewayd", token=None)
+    settle(tmp_path / "mine", token=None)
     assert find(tmp_path, GATEWAYD_TOKEN="from-env").token.reveal() == "from-env"
     with pytest.raises(Unreachable, match="has the tokens of its configuration"):
         find(tmp_path)
 
 
 def test_an_empty_variable_is_no_variable(tmp_path: Path) -> None:
-    settle(tmp_path / "xdg/gatewayd")
-    found = find(tmp_path, GATEWAYD_URL="", GATEWAYD_TOKEN="", GATEWAYD_STATE_DIR="", STATE_DIRECTORY="")
+    settle(tmp_path / "mine")
+    found = find(tmp_path, GATEWAYD_URL="", GATEWAYD_TOKEN="")
     assert found.token.reveal() == TOKEN
 
 
@@ -131,7 +127,7 @@ def test_an_empty_variable_is_no_variable(tmp_path: Path) -> None:
     ],
 )
 def test_a_local_token_is_not_sent_to_another_server(tmp_path: Path, elsewhere: str) -> None:
-    settle(tmp_path / "xdg/gatewayd")
+    settle(tmp_path / "mine")
     with pytest.raises(Unreachable, match="a local daemon's token is only sent to that daemon"):
         find(tmp_path, url=elsewhere)
     with pytest.raises(Unreachable, match="a local daemon's token is only sent to that daemon"):
@@ -139,13 +135,13 @@ def test_a_local_token_is_not_sent_to_another_server(tmp_path: Path, elsewhere: 
 
 
 def test_another_name_of_the_local_daemon_gets_its_token_at_its_own_address(tmp_path: Path) -> None:
-    settle(tmp_path / "xdg/gatewayd")
+    settle(tmp_path / "mine")
     assert find(tmp_path, url="http://localhost:18790/").url == LOCAL
     assert find(tmp_path, url="http://[::1]:18790").url == LOCAL
 
 
 def test_a_stale_endpoint_gives_no_token_away(tmp_path: Path) -> None:
-    settle(tmp_path / "xdg/gatewayd", pid=dead_pid())
+    settle(tmp_path / "mine", pid=dead_pid())
     with pytest.raises(Unreachable, match="There is no token for"):
         find(tmp_path, url=LOCAL)
 
@@ -182,7 +178,7 @@ def test_a_token_file_that_is_missing_or_a_folder(tmp_path: Path) -> None:
 
 
 def test_no_permission_names_the_owner_and_the_way_out(tmp_path: Path) -> None:
-    directory = settle(tmp_path / "xdg/gatewayd")
+    directory = settle(tmp_path / "mine")
     with unreadable(directory), pytest.raises(CtlError, match=r"You may not read .*Try `sudo -u \w+ gatewayctl …`") as caught:
         find(tmp_path)
     assert "$GATEWAYD_URL and $GATEWAYD_TOKEN" in str(caught.value)
