@@ -1,0 +1,171 @@
+"""What gatewayd costs while it has nothing to do: start to ready, memory, CPU.
+
+    python -m contrib.bench.footprint [--starts 7] [--accounts 1000] [--seconds 30] [--directory PATH]
+
+Measured with one polling Telegram account, and with many idle accounts, polling and by webhook, against the tests' fake Bot
+API in this process. The baseline is a Python that imports the very modules that a ready gatewayd has imported (its own
+aside) and then waits.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from contrib.bench.figures import describe_machine, median, verdict
+from contrib.bench.processes import (
+    Daemon,
+    allow_many_files,
+    cpu_percent,
+    rss_mib,
+    run_gatewayd,
+    run_process,
+    telegram_account,
+    wait_seen,
+    write_token,
+)
+from tests.fakes.bot_api import FakeBotApi
+
+SETTLE_SECONDS = 5.0
+CONNECT_SECONDS = 120.0
+PUBLIC_URL = "https://bench.example"
+IDLE = "import sys, time; print('ready', flush=True); time.sleep(600)"
+
+Mode = Literal["poll", "webhook"]
+
+
+@asynccontextmanager
+async def gatewayd_with(accounts: int, mode: Mode, directory: Path) -> AsyncIterator[Daemon]:
+    """A gatewayd with this many idle accounts, all of them connected."""
+    await trio.Path(directory).mkdir()
+    async with FakeBotApi.serve() as api:
+        tables: list[str] = []
+        for number in range(accounts):
+            token = f"{600_000 + number}:AAbench_token_{number:06}_0123456789abcdef"
+            api.add_bot(token, f"bench_{number}_bot")
+            name = f"bench{number}"
+            tables.append(telegram_account(name, write_token(directory, name, token), api.url, f'mode = "{mode}"'))
+        config = (
+            f'[gateway]\nbind = "127.0.0.1:0"\npublic_url = "{PUBLIC_URL}"\nlog_level = "warning"\n'
+            f'[agents.echo]\ncore = "echo"\n{"".join(tables)}'
+        )
+        async with run_gatewayd(config, directory, ready_within=CONNECT_SECONDS) as daemon:
+            await wait_connected(daemon)
+            yield daemon
+
+
+async def wait_connected(daemon: Daemon) -> None:
+    """:raises RuntimeError: an account did not connect in time."""
+    until = time.perf_counter() + CONNECT_SECONDS
+    while missing := (await daemon.status()).not_connected():
+        if time.perf_counter() > until:
+            raise RuntimeError(f"{len(missing)} accounts are not connected, the first: {missing[0]}")
+        await trio.sleep(0.5)
+
+
+async def measure_idle(accounts: int, mode: Mode, directory: Path, seconds: float) -> tuple[float, float]:
+    """MiB and percent of one core, once it has settled."""
+    async with gatewayd_with(accounts, mode, directory) as daemon:
+        await trio.sleep(SETTLE_SECONDS)
+        percent = await cpu_percent(daemon.pid, seconds)
+        return rss_mib(daemon.pid), percent
+
+
+async def measure_starts(starts: int, directory: Path) -> list[float]:
+    """Seconds from the start of the process to the first 200 of /readyz."""
+    taken: list[float] = []
+    for number in range(starts):
+        async with gatewayd_with(1, "poll", directory / f"start{number}") as daemon:
+            taken.append(daemon.ready_after)
+    return taken
+
+
+def imported_modules(directory: Path) -> list[str]:
+    """What a gatewayd imports until it is ready, its own modules aside, by Python's own account (-X importtime)."""
+
+    async def start_once() -> str:
+        state = directory / "imports"
+        log = directory / "imports.log"
+        command = [sys.executable, "-X", "importtime", "-m", "gatewayd", "--config", str(directory / "empty.toml")]
+        (directory / "empty.toml").write_text('[gateway]\nbind = "127.0.0.1:0"\n')
+        async with run_process([*command, "--state-dir", str(state)], log) as process:
+            endpoint = state / "endpoint.json"
+            await wait_seen(lambda: endpoint.exists() or process.poll() is not None, at_most_seconds=60)
+            await trio.sleep(1.0)
+        return log.read_text(errors="replace")
+
+    lines = [line for line in trio.run(start_once).splitlines() if line.startswith("import time:")]
+    names = [line.rpartition("|")[2].strip() for line in lines[1:]]
+    return [name for name in names if name.partition(".")[0] not in {"gatewayd", "__main__"}]
+
+
+def baseline_program(modules: list[str]) -> str:
+    return (
+        "import importlib\n"
+        f"for name in {modules!r}:\n"
+        "    try:\n        importlib.import_module(name)\n    except ImportError:\n        pass\n"
+        f"{IDLE}\n"
+    )
+
+
+async def measure_baseline(program: Path, directory: Path, seconds: float) -> tuple[float, float, float]:
+    """Seconds to start, MiB and percent of one core of a Python that imports the same and does nothing."""
+    log = directory / "baseline.log"
+    started = time.perf_counter()
+    async with run_process([sys.executable, str(program)], log) as process:
+        await wait_seen(lambda: "ready" in log.read_text(), at_most_seconds=60)
+        ready_after = time.perf_counter() - started
+        percent = await cpu_percent(process.pid, seconds)
+        return ready_after, rss_mib(process.pid), percent
+
+
+def measure_python() -> float:
+    """Seconds of an interpreter that starts and ends."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    return time.perf_counter() - started
+
+
+async def measure_all(program: Path, directory: Path, options: argparse.Namespace) -> None:
+    starts = await measure_starts(options.starts, directory)
+    baselines = [await measure_baseline(program, directory, 0.1) for _ in range(options.starts)]
+    ready = median(starts)
+    print(f"start to ready: {ready:.3f} s, {verdict(ready, at_most=0.7)}; importing the same and waiting: ", end="")
+    print(f"{median([taken for taken, _, _ in baselines]):.3f} s; a bare interpreter: {measure_python():.3f} s", flush=True)
+    _, base_rss, base_cpu = await measure_baseline(program, directory, options.seconds)
+    print(f"baseline, importing the same and waiting: {base_rss:.1f} MiB, {base_cpu:.2f} % CPU", flush=True)
+    rss, cpu = await measure_idle(1, "poll", directory / "idle", options.seconds)
+    print(f"idle, 1 account: {rss:.1f} MiB, {verdict(rss, at_most=60)}; {cpu:.2f} % CPU, {verdict(cpu, at_most=0.3)}", flush=True)
+    modes: tuple[Mode, ...] = ("poll", "webhook")
+    for mode in modes:
+        rss, cpu = await measure_idle(options.accounts, mode, directory / mode, options.seconds)
+        print(
+            f"idle, {options.accounts} accounts, {mode}: {rss:.1f} MiB, {verdict(rss, at_most=150)}; {cpu:.2f} % CPU", flush=True
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--starts", type=int, default=7, help="how often it is started")
+    parser.add_argument("--accounts", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long CPU is counted")
+    parser.add_argument("--directory", type=Path, default=None, help="where the state is written")
+    options = parser.parse_args()
+    allow_many_files()
+    with tempfile.TemporaryDirectory(dir=options.directory) as name:
+        directory = Path(name)
+        print(describe_machine(directory), flush=True)
+        program = directory / "baseline.py"
+        program.write_text(baseline_program(imported_modules(directory)))
+        trio.run(measure_all, program, directory, options)
+
+
+if __name__ == "__main__":
+    main()
