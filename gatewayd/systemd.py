@@ -8,7 +8,7 @@ MAX_STATUS: Final = 500
 """Characters. Status is one line for ``systemctl status``; a datagram has a size limit of its own."""
 
 
-class ServiceManager:
+class Notifier:
     """The manager named by $NOTIFY_SOCKET. Without one, or with one that does not take a message, every call does nothing.
 
     Each method returns whether the message was handed over, never waits, and never raises: how we run does not depend on

@@ -17,7 +17,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.logs import MAX_DEPTH, MAX_ENTRIES, MAX_LOOKED_AT, MAX_TEXT, MAX_TRACE, Level, LineWriter, configure
+from gatewayd.logs import MAX_DEPTH, MAX_ENTRIES, MAX_LOOKED_AT, MAX_TEXT, MAX_TRACE, Level, LineWriter, configure, redact
 from gatewayd.model.secret import REDACTED, Redactor, Secret
 
 TOKEN = "123456:AAE-canary_x"
@@ -32,7 +32,7 @@ class Wire:
         self.redactor = Redactor([Secret(TOKEN)])
 
     def configure(self, level: Level = "info", *, readable: bool = False) -> LineWriter:
-        return configure(level, self.redactor, fd=self.fd, readable=readable, now=lambda: 1_795_341_600.5)
+        return configure(level, redactor=self.redactor, fd=self.fd, readable=readable, now=lambda: 1_795_341_600.5)
 
     def text(self) -> str:
         found = b""
@@ -232,6 +232,13 @@ def test_a_secret_learnt_later_counts_from_then_on(wire: Wire) -> None:
     assert wire.event()["event"] == f"token {REDACTED}"
 
 
+def test_secrets_can_be_made_known_to_the_whole_process(wire: Wire) -> None:
+    configure("info", fd=wire.fd)
+    redact(Secret("canary-one"), Secret("canary-two"))
+    structlog.get_logger().info("canary-one canary-two canary-three")
+    assert wire.event()["event"] == f"{REDACTED} {REDACTED} canary-three"
+
+
 def test_values_of_any_kind_are_told(wire: Wire) -> None:
     wire.configure()
     structlog.get_logger().info("x", broken=Broken(), huge=10**400, small=-(2**63), nan=float("nan"), half="a\udc80b", kind=int)
@@ -293,7 +300,7 @@ def test_readable_lines_for_a_person(wire: Wire) -> None:
 
 
 def test_a_pipe_gets_json_without_being_asked(wire: Wire) -> None:
-    configure("info", wire.redactor, fd=wire.fd)
+    configure("info", redactor=wire.redactor, fd=wire.fd)
     structlog.get_logger().info("x")
     assert wire.event()["event"] == "x"
 
@@ -301,7 +308,7 @@ def test_a_pipe_gets_json_without_being_asked(wire: Wire) -> None:
 def test_a_terminal_gets_readable_lines_without_being_asked(wire: Wire) -> None:
     leader, terminal = os.openpty()
     try:
-        configure("info", wire.redactor, fd=terminal)
+        configure("info", redactor=wire.redactor, fd=terminal)
         structlog.get_logger().info("hello")
         assert os.read(leader, 1000).decode().strip().endswith("info     gatewayd: hello")
     finally:
@@ -369,8 +376,7 @@ def test_a_process_lives_on_when_its_stderr_is_closed() -> None:
     code = (
         "import structlog, sys\n"
         "from gatewayd.logs import configure\n"
-        "from gatewayd.model.secret import Redactor\n"
-        "configure('info', Redactor())\n"
+        "configure('info')\n"
         "sys.stdin.readline()\n"
         "for _ in range(100): structlog.get_logger().error('x' * 1000)\n"
         "print('alive')\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.systemd import MAX_STATUS, ServiceManager
+from gatewayd.systemd import MAX_STATUS, Notifier
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def manager_socket() -> Iterator[socket.socket]:
 def test_messages_reach_a_socket_in_the_file_system(manager_socket: socket.socket, tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     manager_socket.bind(path)
-    manager = ServiceManager({"NOTIFY_SOCKET": path})
+    manager = Notifier({"NOTIFY_SOCKET": path})
     assert manager.ready()
     assert manager_socket.recv(4096) == b"READY=1"
     assert manager.ready("2 of 2 accounts connected")
@@ -34,14 +34,14 @@ def test_messages_reach_a_socket_in_the_file_system(manager_socket: socket.socke
 def test_messages_reach_an_abstract_socket(manager_socket: socket.socket) -> None:
     name = f"gatewayd-test-{os.getpid()}"
     manager_socket.bind(f"\0{name}")
-    assert ServiceManager({"NOTIFY_SOCKET": f"@{name}"}).ready()
+    assert Notifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
     assert manager_socket.recv(4096) == b"READY=1"
 
 
 def test_a_status_is_one_bounded_line_and_cannot_smuggle_in_an_assignment(manager_socket: socket.socket, tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     manager_socket.bind(path)
-    manager = ServiceManager({"NOTIFY_SOCKET": path})
+    manager = Notifier({"NOTIFY_SOCKET": path})
     assert manager.status("one\nMAINPID=1\n\n" + "x" * 10_000)
     message = manager_socket.recv(65_536).decode()
     assert message.startswith("STATUS=one MAINPID=1 xxx")
@@ -55,20 +55,20 @@ def test_a_status_is_one_bounded_line_and_cannot_smuggle_in_an_assignment(manage
     "address", ["", "relative/path", "vsock:2:1234", "/nowhere/at/all", "@nobody-listens-here", "/" + "x" * 300]
 )
 def test_without_a_manager_nothing_happens(address: str) -> None:
-    manager = ServiceManager({"NOTIFY_SOCKET": address} if address else {})
+    manager = Notifier({"NOTIFY_SOCKET": address} if address else {})
     assert [manager.ready(), manager.status("x"), manager.stopping()] == [False, False, False]
 
 
 def test_an_empty_status_is_not_sent(manager_socket: socket.socket, tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     manager_socket.bind(path)
-    assert not ServiceManager({"NOTIFY_SOCKET": path}).status(" \n ")
+    assert not Notifier({"NOTIFY_SOCKET": path}).status(" \n ")
 
 
 def test_a_manager_that_does_not_read_never_makes_us_wait(manager_socket: socket.socket, tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     manager_socket.bind(path)
-    manager = ServiceManager({"NOTIFY_SOCKET": path})
+    manager = Notifier({"NOTIFY_SOCKET": path})
     sent = [manager.status("x" * MAX_STATUS) for _ in range(5000)]
     assert sent[0]
     assert not sent[-1]

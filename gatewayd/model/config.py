@@ -4,7 +4,8 @@ Each account's own keys belong to its channel plugin, each agent's to its core p
 (``gatewayd.config``). The docstring under a field is its entry in docs/reference/configuration.md.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct, field
 
@@ -47,6 +48,28 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     """The largest HTTP request body; more is answered 413."""
     max_connections: Count = 1000
     """How many HTTP connections at once; more wait in the listen queue."""
+
+
+def parse_bind(bind: str) -> tuple[str, int]:
+    """``host:port`` or ``[ipv6]:port`` as host and port. :raises ValueError: it is neither."""
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port[:6]) > 65_535:
+        raise ValueError("is not HOST:PORT with a port from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address stands in brackets, as in [::1]:18790")
+    if not host or any(character.isspace() or character in "[]/@" for character in host):
+        raise ValueError("has no usable host")
+    return host, int(port)
+
+
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A plugin's settings struct that checks more than types can, e.g. that webhook mode has a ``public_url``."""
+
+    def problems(self, gateway: GatewaySection, /) -> Iterable[str]:
+        """One sentence per problem, without secrets. Called after the struct and [gateway] were decoded without any."""
 
 
 class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,181 @@
+"""What must hold between keys, and what a type cannot say. Every function notes problems; none raises."""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final, get_args
+from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
+
+from gatewayd.config.problems import Problems, listed, nearest, show
+from gatewayd.config.source import KeyPath
+from gatewayd.model.config import (
+    AccountFrame,
+    AgentSettings,
+    AuthSection,
+    BindingConfig,
+    ChecksItself,
+    GatewaySection,
+    SessionsSection,
+    parse_bind,
+)
+from gatewayd.model.envelope import PeerKind
+from gatewayd.model.secret import Secret
+
+SHORTEST_TOKEN: Final = 16
+
+
+class Known(Struct, frozen=True):
+    """The names that other keys may refer to. ``accounts`` are (channel, account); ``channels`` are all that are installed."""
+
+    agents: tuple[str, ...]
+    accounts: tuple[tuple[str, str], ...]
+    channels: tuple[str, ...]
+
+
+def check_gateway(problems: Problems, gateway: GatewaySection) -> None:
+    try:
+        parse_bind(gateway.bind)
+    except ValueError as error:
+        problems.add(("gateway", "bind"), str(error), found=show(gateway.bind), allowed="HOST:PORT, [IPV6]:PORT")
+    if gateway.public_url is not None and (what := _wrong_url(gateway.public_url)):
+        problems.add(("gateway", "public_url"), what, found=show(gateway.public_url), allowed="https://HOST or https://HOST:PORT")
+    if gateway.state_dir is not None and not gateway.state_dir.startswith("/"):
+        problems.add(("gateway", "state_dir"), "must be an absolute path", found=show(gateway.state_dir))
+    for index, host in enumerate(gateway.allowed_hosts):
+        if not _is_host(host):
+            problems.add(
+                ("gateway", "allowed_hosts", index), "is not a host name", found=show(host), allowed="HOST, without a port"
+            )
+
+
+def check_identities(problems: Problems, sessions: SessionsSection, known: Known) -> None:
+    owners: dict[str, str] = {}
+    for person, identities in sessions.identity_links.items():
+        key = ("sessions", "identity_links", person)
+        for index, identity in enumerate(identities):
+            channel, _, sender = identity.partition(":")
+            if not channel or not sender or sender != sender.strip():
+                problems.add((*key, index), "is not CHANNEL:ID", found=show(identity), allowed='e.g. "telegram:1234"')
+            elif channel not in known.channels:
+                problems.warn((*key, index), f'no channel "{channel}" is installed')
+            if owners.setdefault(identity, person) != person:
+                problems.add((*key, index), f"already belongs to {show(owners[identity])}", found=show(identity))
+
+
+def check_tokens(problems: Problems, auth: AuthSection) -> None:
+    owners: dict[Secret, str] = {}
+    for name, token in auth.tokens.items():
+        key = ("auth", "tokens", name, "token")
+        if len(token.token.reveal()) < SHORTEST_TOKEN:
+            problems.add(key, f"is shorter than {SHORTEST_TOKEN} characters")
+        elif owners.setdefault(token.token, name) != name:
+            problems.add(key, f'is the same as that of "{owners[token.token]}": each token needs its own')
+
+
+def check_defaults(problems: Problems, agents: Sequence[AgentSettings]) -> None:
+    first, *others = [agent.agent_id for agent in agents if agent.frame.default] or [""]
+    for other in others:
+        problems.add(("agents", other, "default"), f'only one agent can be the default, and "{first}" is already')
+
+
+def check_account(problems: Problems, frame: AccountFrame, key: KeyPath) -> None:
+    for field, ids in (("allow_from", frame.allow_from), ("groups", frame.groups)):
+        for index, one in enumerate(ids):
+            if not one or one != one.strip():
+                problems.add((*key, field, index), "is not an id: empty, or with spaces around it", found=show(one))
+    if frame.dm_policy == "allowlist" and not frame.allow_from:
+        problems.warn((*key, "dm_policy"), "allowlist with an empty allow_from: nobody can write directly")
+    if frame.dm_policy == "open" and "*" not in frame.allow_from and frame.allow_from:
+        problems.warn((*key, "allow_from"), "has no effect on direct messages while dm_policy is open")
+
+
+def check_settings(problems: Problems, settings: Struct, key: KeyPath, gateway: GatewaySection | None) -> None:
+    """What the plugin itself says. ``gateway`` is None when that section has problems of its own: then nothing is asked."""
+    if gateway is None or not isinstance(settings, ChecksItself):
+        return
+    try:
+        found = list(settings.problems(gateway))
+    except Exception as error:  # third-party code
+        found = [f"the plugin's own check failed: {error!r}"]
+    for what in found:
+        problems.add(key, what)
+
+
+def check_binding(problems: Problems, binding: BindingConfig, key: KeyPath, known: Known) -> None:
+    match = binding.match
+    if binding.agent not in known.agents:
+        close = nearest(binding.agent, known.agents)
+        problems.add((*key, "agent"), "no such agent", found=show(binding.agent), allowed=listed(known.agents), nearest=close)
+    given = [name for name in match.__struct_fields__ if getattr(match, name) is not None]
+    if not given or (given == ["account"] and match.account == "*"):
+        what = "matches everything: an agent answers everywhere else with default = true in its own table"
+        problems.add((*key, "match"), what, allowed="at least one key that narrows it")
+    for field, peer in (("peer", match.peer), ("parent_peer", match.parent_peer)):
+        if peer is not None:
+            _check_peer(problems, peer, (*key, "match", field))
+    _check_place(problems, match.channel, match.account, (*key, "match"), known)
+
+
+def _check_place(problems: Problems, channel: str | None, account: str | None, key: KeyPath, known: Known) -> None:
+    configured = {name for name, _ in known.accounts}
+    if channel is not None and channel not in configured:
+        if channel not in known.channels:
+            ids, close = known.channels, nearest(channel, known.channels)
+            problems.add((*key, "channel"), "no such channel", found=show(channel), allowed=listed(ids), nearest=close)
+            return
+        problems.warn((*key, "channel"), f'no account of the channel "{channel}" is configured')
+    if account is None or account == "*":
+        return
+    names = sorted({name for kind, name in known.accounts if channel in (None, kind)})
+    if account not in names:
+        close = nearest(account, names)
+        allowed = listed([*names, '"*" for any'])
+        problems.add((*key, "account"), "no such account", found=show(account), allowed=allowed, nearest=close)
+
+
+def _check_peer(problems: Problems, peer: str, key: KeyPath) -> None:
+    kinds = get_args(PeerKind)
+    kind, colon, identity = peer.partition(":")
+    if kind not in kinds or not colon or not identity or identity != identity.strip():
+        allowed = f"KIND:ID, where KIND is {listed(kinds)}"
+        problems.add(key, "is not a peer", found=show(peer), allowed=allowed, nearest=nearest(kind, kinds))
+
+
+def _wrong_url(text: str) -> str | None:
+    """What is wrong with a public URL. Platforms send to it, so it is https; http only reaches ourselves."""
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError as error:
+        return f"is not a URL: {error}"
+    if url.scheme not in ("https", "http") or not host or not _is_host(host):
+        return "is not an https URL"
+    if url.username is not None or url.password is not None:
+        return "must not hold a user name or password"
+    if url.path not in ("", "/") or url.query or url.fragment or text.endswith(("?", "#")):
+        return "must be without a path, query and fragment"
+    if url.scheme == "http" and not _is_loopback(url):
+        return "must be https (http only for this machine itself)"
+    return None
+
+
+def _is_loopback(url: SplitResult) -> bool:
+    host = url.hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return len(text) <= 253 and all(_is_label(label) for label in text.removesuffix(".").split("."))
+    return True
+
+
+def _is_label(label: str) -> bool:
+    """A label of a host name, RFC 1123 section 2.1 (and the underscore, which container networks use)."""
+    return 0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "").isalnum() and label[0] != "-"

@@ -1,0 +1,238 @@
+"""From a file to a GatewayConfig, in two steps: the frame by us, then each account's and agent's table by its plugin."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+import msgspec.inspect
+from msgspec import Struct
+
+from gatewayd.config import checks
+from gatewayd.config.decode import INVALID, Decoder, known_keys, show_kind
+from gatewayd.config.problems import Problems, listed, nearest, show
+from gatewayd.config.secret_sources import SecretReader
+from gatewayd.config.source import KeyPath, Source, Table
+from gatewayd.model.config import (
+    AccountFrame,
+    AccountSettings,
+    AgentFrame,
+    AgentSettings,
+    ApprovalsSection,
+    AuthSection,
+    BindingConfig,
+    GatewayConfig,
+    GatewaySection,
+    LimitsSection,
+    Name,
+    OutboxSection,
+    SessionsSection,
+)
+from gatewayd.model.errors import PluginError
+from gatewayd.plugins import Registry
+from gatewayd.ports.agent import AgentPlugin
+from gatewayd.ports.channel import ChannelPlugin
+
+EMBEDDED_AGENT: Final = b'[agents.assistant]\ncore = "echo"\n'
+"""Applies when a file has no [agents]."""
+EMBEDDED: Final = EMBEDDED_AGENT + b"[channels.webchat.accounts.main]\n"
+"""Applies when there is no file at all."""
+
+SECTIONS: Final[Mapping[str, type[Struct]]] = {
+    "gateway": GatewaySection,
+    "sessions": SessionsSection,
+    "outbox": OutboxSection,
+    "limits": LimitsSection,
+    "approvals": ApprovalsSection,
+    "auth": AuthSection,
+}
+"""The tables that are wholly ours. Every key in them has a default."""
+KEYS: Final = (*SECTIONS, "agents", "channels", "bindings")
+"""What may stand at the top of the file."""
+
+S = TypeVar("S", bound=Struct)
+
+
+def load_config(path: Path | None, registry: Registry, env: Mapping[str, str]) -> GatewayConfig:
+    """Read and check the configuration; ``path`` None is the embedded default (see ``find_config``).
+
+    Reads the files of secrets, and imports the settings struct of every plugin that is used.
+
+    :raises ConfigError: with every problem that was found.
+    """
+    source = Source(EMBEDDED) if path is None else Source.read(path)
+    return _Loader(source, registry, env).load()
+
+
+class _Loader:
+    """One loading of one source."""
+
+    def __init__(self, source: Source, registry: Registry, env: Mapping[str, str]) -> None:
+        self._source = source
+        self._table = source.table
+        self._registry = registry
+        self._problems = Problems(source)
+        folder = Path() if source.path is None else source.path.parent
+        self._decoder = Decoder(self._problems, SecretReader(self._problems, env, folder.absolute()))
+
+    def load(self) -> GatewayConfig:
+        problems = self._problems
+        for key in self._table:
+            if key not in KEYS:
+                problems.add((key,), "unknown key", allowed=listed(KEYS), nearest=nearest(key, KEYS))
+        before = len(problems)
+        gateway = self._section("gateway", GatewaySection)
+        checks.check_gateway(problems, gateway)
+        sound_gateway = gateway if len(problems) == before else None
+        config = GatewayConfig(
+            gateway=msgspec.structs.replace(gateway, public_url=gateway.public_url and gateway.public_url.rstrip("/")),
+            sessions=self._section("sessions", SessionsSection),
+            outbox=self._section("outbox", OutboxSection),
+            limits=self._section("limits", LimitsSection),
+            approvals=self._section("approvals", ApprovalsSection),
+            auth=self._section("auth", AuthSection),
+            source=None if self._source.path is None else str(self._source.path),
+        )
+        agents = dict(self._agents(sound_gateway))
+        accounts = dict(self._accounts(sound_gateway))
+        bindings = dict(self._bindings())
+        known = checks.Known(tuple(agents), tuple(accounts), self._registry.channel_ids)
+        checks.check_identities(problems, config.sessions, known)
+        checks.check_tokens(problems, config.auth)
+        checks.check_defaults(problems, [agent for agent in agents.values() if agent])
+        for index, binding in bindings.items():
+            checks.check_binding(problems, binding, ("bindings", index), known)
+        if not accounts:
+            problems.warn((), "no account is configured: nobody can write to an agent")
+        problems.raise_any()
+        return msgspec.structs.replace(
+            config,
+            agents=tuple(agent for agent in agents.values() if agent),
+            accounts=tuple(account for account in accounts.values() if account),
+            bindings=tuple(bindings.values()),
+            warnings=(*problems.warnings, *self._registry.problems),
+        )
+
+    def _section(self, name: str, kind: type[S]) -> S:
+        """The section with what is right in it; problems are noted for the rest."""
+        values = self._decoder.values(self._table.get(name, {}), (kind,), (name,)) or {}
+        return kind(**{key: value for key, value in values.items() if value is not INVALID})
+
+    def _bindings(self) -> Iterator[tuple[int, BindingConfig]]:
+        found = self._table.get("bindings", [])
+        if not isinstance(found, list):
+            self._problems.add(("bindings",), "must be an array of tables", found=show_kind(found), allowed="[[bindings]]")
+            return
+        for index, table in enumerate(found):
+            if binding := self._decoder.struct(table, BindingConfig, ("bindings", index)):
+                yield index, binding
+
+    def _agents(self, gateway: GatewaySection | None) -> Iterator[tuple[str, AgentSettings | None]]:
+        found = self._table.get("agents", Source(EMBEDDED_AGENT).table["agents"])
+        if found == {}:
+            self._problems.add(
+                ("agents",), "has no agent", allowed="[agents.NAME], or no [agents] at all for an agent that echoes"
+            )
+        for name, table in self._tables(found, ("agents",)):
+            yield name, self._agent(name, table, ("agents", name), gateway)
+
+    def _agent(self, name: str, table: Table, key: KeyPath, gateway: GatewaySection | None) -> AgentSettings | None:
+        plugin = self._agent_plugin(table.get("core", AgentFrame().core), (*key, "core"))
+        built = self._two_structs(table, AgentFrame, plugin, key)
+        if built is None:
+            return None
+        frame, settings = built
+        checks.check_settings(self._problems, settings, key, gateway)
+        return AgentSettings(name, frame, settings)
+
+    def _accounts(self, gateway: GatewaySection | None) -> Iterator[tuple[tuple[str, str], AccountSettings | None]]:
+        for channel, table in self._tables(self._table.get("channels", {}), ("channels",)):
+            key = ("channels", channel)
+            for word in table.keys() - {"accounts"}:
+                here = f"accounts (an account's own keys stand in [channels.{channel}.accounts.NAME])"
+                self._problems.add((*key, word), "unknown key", allowed=here)
+            plugin = self._channel_plugin(channel, key)
+            accounts = table.get("accounts", {})
+            if accounts == {}:
+                self._problems.add(key, "has no account", allowed=f"[channels.{channel}.accounts.NAME]")
+            if plugin is not None and plugin.one_account and isinstance(accounts, dict) and len(accounts) > 1:
+                self._problems.add((*key, "accounts"), f"{channel} can have one account only", found=str(len(accounts)))
+            for account, own in self._tables(accounts, (*key, "accounts")):
+                yield (channel, account), self._account(plugin, channel, account, own, gateway)
+
+    def _account(
+        self, plugin: ChannelPlugin | None, channel: str, account: str, table: Table, gateway: GatewaySection | None
+    ) -> AccountSettings | None:
+        key = ("channels", channel, "accounts", account)
+        built = self._two_structs(table, AccountFrame, plugin, key)
+        if built is None:
+            return None
+        frame, settings = built
+        checks.check_account(self._problems, frame, key)
+        checks.check_settings(self._problems, settings, key, gateway)
+        return AccountSettings(channel, account, frame, settings)
+
+    def _two_structs(
+        self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin | None, key: KeyPath
+    ) -> tuple[S, Struct] | None:
+        """Our frame and the plugin's settings out of one table."""
+        settings = None if plugin is None else self._settings_struct(plugin, frame, key)
+        if settings is None:
+            # The plugin's keys cannot be judged; ours still can.
+            self._decoder.struct({word: table[word] for word in known_keys(frame) if word in table}, frame, key)
+            return None
+        built = self._decoder.structs(table, (frame, settings), key)
+        return None if built is None else (cast(S, built[0]), built[1])
+
+    def _settings_struct(self, plugin: ChannelPlugin | AgentPlugin, frame: type[Struct], key: KeyPath) -> type[Struct] | None:
+        try:
+            settings = self._registry.settings(plugin)
+            msgspec.inspect.type_info(settings)  # raises for what msgspec cannot decode
+        except PluginError as error:
+            self._problems.add(key, error.reason)
+            return None
+        except Exception as error:
+            self._problems.add(key, f"the settings {plugin.settings!r} of this plugin cannot be used: {error}")
+            return None
+        if clash := sorted(set(known_keys(settings)) & set(known_keys(frame))):
+            self._problems.add(key, f"the settings {plugin.settings!r} of this plugin use keys that are ours: {listed(clash)}")
+            return None
+        return settings
+
+    def _agent_plugin(self, core: object, key: KeyPath) -> AgentPlugin | None:
+        ids = self._registry.agent_ids
+        if not isinstance(core, str):  # noted when the frame is decoded
+            return None
+        if core not in ids:
+            what = "no agent core of this kind is installed"
+            self._problems.add(key, what, found=show(core), allowed=listed(ids), nearest=nearest(core, ids))
+            return None
+        try:
+            return self._registry.agent(core)
+        except PluginError as error:
+            self._problems.add(key, error.reason)
+            return None
+
+    def _channel_plugin(self, channel: str, key: KeyPath) -> ChannelPlugin | None:
+        ids = self._registry.channel_ids
+        if channel not in ids:
+            what = "no channel of this kind is installed"
+            self._problems.add(key, what, allowed=listed(ids), nearest=nearest(channel, ids))
+            return None
+        try:
+            return self._registry.channel(channel)
+        except PluginError as error:
+            self._problems.add(key, error.reason)
+            return None
+
+    def _tables(self, found: object, key: KeyPath) -> Iterator[tuple[str, Table]]:
+        """Tables by name, those with a name that can stand; problems are noted for the others."""
+        if not isinstance(found, dict):
+            self._problems.add(key, "must be a table", found=show_kind(found))
+            return
+        for name, table in found.items():
+            if not self._decoder.fits_name(name, Name, (*key, name)):
+                continue
+            if isinstance(table, dict):
+                yield name, table
+            else:
+                self._problems.add((*key, name), "must be a table", found=show_kind(table))

@@ -1,0 +1,185 @@
+"""The file: read with bounds, decoded from TOML, and the lines of its keys."""
+
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from gatewayd.model.errors import ConfigError, ConfigProblem
+
+Table = dict[str, object]
+KeyPath = tuple[str | int, ...]
+
+MAX_BYTES: Final = 1_048_576
+MAX_DEPTH: Final = 32
+MAX_ATTEMPTS: Final = 200
+
+# tomllib needs quadratic time for a dotted key of many parts (minutes within MAX_BYTES), so these are refused before it.
+_KEY_PART: Final = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_DEEP_KEY: Final = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY_PART}(?:[ \t]*+\.[ \t]*+{_KEY_PART}){{{MAX_DEPTH},}}")
+
+
+class Source:
+    """A configuration text and its table. ``path`` is None for the embedded default.
+
+    :raises ConfigError: unreadable, too large, not UTF-8, not TOML, or nested too deeply.
+    """
+
+    def __init__(self, data: bytes, path: Path | None = None) -> None:
+        self.path = path
+        self._text = _decode(data, path).replace("\r\n", "\n")
+        self.table: Table = _parse(self._text, path)
+        self._lines: dict[KeyPath, int] | None = None
+        self._headers: set[KeyPath] = set()
+
+    @classmethod
+    def read(cls, path: Path) -> "Source":
+        return cls(_read(path), path)
+
+    def line(self, key: KeyPath) -> int | None:
+        """The line, from 1, where the key stands, or else the nearest table around it."""
+        lines = self._index()
+        while key and key not in lines:
+            key = key[:-1]
+        return lines.get(key)
+
+    def header(self, key: KeyPath) -> KeyPath:
+        """The longest beginning of the key that is a table with a header of its own, ``[a.b]``; perhaps empty."""
+        self._index()
+        while key and key not in self._headers:
+            key = key[:-1]
+        return key
+
+    def _index(self) -> dict[KeyPath, int]:
+        # Only needed once something is wrong.
+        if self._lines is None:
+            self._lines = {}
+            for path, line, is_header in _statements(self._text):
+                self._lines.setdefault(path, line)
+                if is_header:
+                    self._headers.add(path)
+        return self._lines
+
+
+def _refuse(path: Path | None, what: str, line: int | None = None) -> ConfigError:
+    return ConfigError([ConfigProblem(key="", what=what, file=None if path is None else str(path), line=line)])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # A FIFO or a device could keep us waiting, or never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _refuse(path, "is not a regular file")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _refuse(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _decode(data: bytes, path: Path | None) -> str:
+    if len(data) > MAX_BYTES:
+        raise _refuse(path, f"is larger than {MAX_BYTES:,} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _refuse(path, "is not UTF-8 text", data.count(b"\n", 0, error.start) + 1) from None
+
+
+def _parse(text: str, path: Path | None) -> Table:
+    if deep := _DEEP_KEY.search(text):
+        line = text.count("\n", 0, deep.start()) + 1
+        raise _refuse(path, f"is nested more than {MAX_DEPTH} levels deep", line)
+    try:
+        table: Table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        what, at = _explain(str(error), text)
+        raise _refuse(path, f"is not TOML: {what}", at) from None
+    except RecursionError:
+        raise _refuse(path, "is nested too deeply") from None
+    if _deeper_than(table, MAX_DEPTH):
+        raise _refuse(path, f"is nested more than {MAX_DEPTH} levels deep")
+    return table
+
+
+def _explain(message: str, text: str) -> tuple[str, int | None]:
+    """tomllib ends its messages with ``(at line 3, column 7)`` or ``(at end of document)``."""
+    what, _, place = message.rpartition(" (at ")
+    if not what:
+        return message, None
+    words = place.rstrip(")").replace(",", "").split()
+    if words[0] == "line" and words[1].isdigit():
+        return f"{what} (column {words[-1]})", int(words[1])
+    return f"{what} (at the end of the file)", text.count("\n") + 1
+
+
+def _deeper_than(table: Table, depth: int) -> bool:
+    level: list[object] = [table]
+    for _ in range(depth + 1):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def _statements(text: str) -> Iterator[tuple[KeyPath, int, bool]]:
+    """Each key path, its line, and whether a header says it.
+
+    The file is cut into the shortest pieces of lines that are TOML by themselves. Such a piece is one statement, since an
+    open quote or bracket is never TOML. The real parser does the work, so a quoted key or a text that looks like a table
+    cannot mislead us.
+    """
+    header: KeyPath = ()
+    counts: dict[KeyPath, int] = {}
+    piece: list[str] = []
+    attempts = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if not piece and line.lstrip()[:1] in ("", "#"):
+            continue
+        piece.append(line)
+        # What goes over several lines ends with one of these: most lines of a long array need no look.
+        if len(piece) > 1 and not any(end in line for end in ("]", "}", '"""', "'''")):
+            continue
+        attempts += 1
+        if attempts > MAX_ATTEMPTS:
+            return
+        try:
+            table = tomllib.loads("\n".join(piece))
+        except tomllib.TOMLDecodeError:
+            continue
+        start = number - len(piece) + 1
+        if piece[0].lstrip().startswith("["):
+            header = _header(table, counts)
+            yield from ((header[:length], start, True) for length in range(1, len(header) + 1))
+        else:
+            yield from ((header + path, start, False) for path in _paths(table))
+        piece, attempts = [], 0
+
+
+def _header(table: Table, counts: dict[KeyPath, int]) -> KeyPath:
+    """The path a header opens. ``counts`` are the arrays of tables so far: a path through one means its last element."""
+    path: KeyPath = ()
+    value: object = table
+    while isinstance(value, dict) and value:
+        (key, value), *_ = value.items()
+        path += (key,)
+        if isinstance(value, list):
+            counts[path] = counts.get(path, -1) + 1
+            value = None
+        if path in counts:
+            path += (counts[path],)
+    return path
+
+
+def _paths(table: Table) -> Iterator[KeyPath]:
+    for key, value in table.items():
+        yield (key,)
+        if isinstance(value, dict):
+            yield from ((key, *path) for path in _paths(value))

@@ -1,0 +1,420 @@
+"""Whole files in, a configuration or every one of their problems out."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gatewayd.config import load_config, secrets_of
+from gatewayd.config.problems import MAX_PROBLEMS
+from gatewayd.model.config import GatewayConfig, TokenConfig
+from gatewayd.model.errors import ConfigError, ConfigProblem
+from gatewayd.model.secret import Secret
+from tests.config.plugins import Fussy, Nothing, OddSettings, Part, TelegramSettings, registry
+
+TOKEN = "123456:AAE-canary"
+ENV = {"TELEGRAM_TOKEN": TOKEN, "OPS_TOKEN": "ops-token-of-24-letters"}
+ACCOUNT = '[channels.telegram.accounts.main]\ntoken = { env = "TELEGRAM_TOKEN" }\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "gatewayd.toml"
+
+
+def load(file: Path, text: str, env: Mapping[str, str] = ENV) -> GatewayConfig:
+    file.write_text(text)
+    return load_config(file, registry(), env)
+
+
+def problems(file: Path, text: str, env: Mapping[str, str] = ENV) -> tuple[ConfigProblem, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, text, env)
+    assert [problem.file for problem in caught.value.problems] == [str(file)] * len(caught.value.problems)
+    return caught.value.problems
+
+
+def problem(file: Path, text: str, env: Mapping[str, str] = ENV) -> ConfigProblem:
+    (only,) = problems(file, text, env)
+    return only
+
+
+def test_without_a_file_there_is_the_embedded_default() -> None:
+    config = load_config(None, registry(), {})
+    assert config.source is None
+    assert [(agent.agent_id, agent.frame.core) for agent in config.agents] == [("assistant", "echo")]
+    assert [(account.channel, account.account) for account in config.accounts] == [("webchat", "main")]
+    assert config.default_agent == "assistant"
+    assert config.warnings == ()
+
+
+def test_a_whole_file(file: Path) -> None:
+    config = load(
+        file,
+        f"""
+        [gateway]
+        bind = "[::1]:0"
+        public_url = "https://bots.example.org/"
+        drain_seconds = 5
+        [sessions]
+        identity_links = {{ alice = ["telegram:1234", "webchat:alice"] }}
+        [auth.tokens.ops]
+        token = {{ env = "OPS_TOKEN" }}
+        scopes = ["read", "admin"]
+        [agents.assistant]
+        [agents.other]
+        core = "fussy"
+        number = 7
+        default = true
+        {ACCOUNT}
+        mode = "webhook"
+        dm_policy = "open"
+        groups = ["-100123", "*"]
+        [channels.telegram.accounts.ops]
+        enabled = false
+        token = {{ env = "OPS_TOKEN" }}
+        [[bindings]]
+        match = {{ channel = "telegram", account = "*", peer = "group:-100123" }}
+        agent = "other"
+        """,
+    )
+    assert config.gateway.public_url == "https://bots.example.org"
+    assert config.gateway.drain_seconds == 5.0
+    assert config.sessions.identity_links == {"alice": ("telegram:1234", "webchat:alice")}
+    assert config.auth.tokens == {"ops": TokenConfig(token=Secret(ENV["OPS_TOKEN"]), scopes=("read", "admin"))}
+    assert [agent.settings for agent in config.agents] == [Nothing(), Fussy(number=7)]
+    assert config.default_agent == "other"
+    main, ops = config.accounts
+    assert main.settings == TelegramSettings(token=Secret(TOKEN), mode="webhook")
+    assert (main.frame.dm_policy, main.frame.groups, main.frame.enabled) == ("open", ("-100123", "*"), True)
+    assert (ops.account, ops.frame.enabled) == ("ops", False)
+    assert config.bindings[0].match.peer == "group:-100123"
+    assert config.source == str(file)
+    assert config.warnings == ()
+    assert set(secrets_of(config)) == {Secret(TOKEN), Secret(ENV["OPS_TOKEN"])}
+    assert TOKEN not in repr(config)
+
+
+def test_a_file_without_agents_gets_the_echo_agent(file: Path) -> None:
+    assert [agent.agent_id for agent in load(file, ACCOUNT).agents] == ["assistant"]
+
+
+def test_an_empty_agents_table_is_not_the_same_as_none(file: Path) -> None:
+    found = problem(file, f"[agents]\n{ACCOUNT}")
+    assert (found.key, found.what, found.line) == ("[agents]", "has no agent", 1)
+
+
+def test_a_file_without_accounts_is_valid_and_warned_of(file: Path) -> None:
+    assert load(file, "").warnings == (f"{file}: no account is configured: nobody can write to an agent",)
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file(file: Path) -> None:
+    found = problems(
+        file,
+        """
+[gatewy]
+[gateway]
+bind = "127.0.0.1"
+log_level = "inof"
+max_body_bytes = 1
+[auth.tokens.ops]
+role = "operater"
+[agents.assistant]
+cor = "echo"
+[agents.two]
+core = "fusy"
+default = "yes"
+[channels.telegram.accounts.main]
+tokn = { env = "TELEGRAM_TOKEN" }
+[channels.telegarm.accounts.main]
+dm_policy = "everybody"
+[[bindings]]
+agent = "asistant"
+match = { channel = "telegram", peer = "grop:1" }
+[[bindings]]
+match = {}
+""",
+    )
+    assert [(one.line, one.key, one.nearest) for one in found] == [
+        (2, "[gatewy]", "gateway"),
+        (4, "[gateway].bind", None),
+        (5, "[gateway].log_level", "info"),
+        (6, "[gateway].max_body_bytes", None),
+        (7, "[auth.tokens.ops]", None),
+        (8, "[auth.tokens.ops].role", "operator"),
+        (10, "[agents.assistant].cor", "core"),
+        (12, "[agents.two].core", "fussy"),
+        (13, "[agents.two].default", None),
+        (14, "[channels.telegram.accounts.main]", None),
+        (15, "[channels.telegram.accounts.main].tokn", "token"),
+        (16, "[channels.telegarm]", "telegram"),
+        (17, "[channels.telegarm.accounts.main].dm_policy", None),
+        (19, "bindings[0].agent", "assistant"),
+        (20, "bindings[0].match.peer", "group"),
+        (21, "bindings[1]", None),
+    ]
+    by_key = {one.key: one for one in found}
+    assert by_key["[gateway].log_level"].found == "the text 'inof'"
+    assert by_key["[gateway].log_level"].allowed == '"debug", "info", "warning" or "error"'
+    assert by_key["[gateway].max_body_bytes"].allowed == "a whole number from 1024 to 67108864"
+    assert by_key["[agents.two].default"].allowed == "true or false"
+    assert "token, mode, timeout_seconds, spare_token" in str(by_key["[channels.telegram.accounts.main].tokn"].allowed)
+    assert by_key["[channels.telegram.accounts.main]"].what == 'the key "token" is missing'
+    assert str(by_key["[gatewy]"]).startswith(f"{file}:2: [gatewy]: unknown key; allowed: gateway, sessions, ")
+    assert str(by_key["[gatewy]"]).endswith('did you mean "gateway"?')
+
+
+def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
+    found = problems(file, "".join(f"key{number} = 1\n" for number in range(1000)))
+    assert len(found) == MAX_PROBLEMS + 1
+    assert found[-1].what == f"and {1000 - MAX_PROBLEMS} more problems"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "what"),
+    [
+        ("gateway = 3", "gateway", "must be a table"),
+        ("agents = []", "agents", "must be a table"),
+        ("agents = { a = 3 }", "agents.a", "must be a table"),
+        ("channels = 3", "channels", "must be a table"),
+        ("channels = { telegram = 3 }", "channels.telegram", "must be a table"),
+        ("[channels.telegram]", "[channels.telegram]", "has no account"),
+        ("[channels.telegram]\naccounts = 3", "[channels.telegram].accounts", "must be a table"),
+        ("[channels.telegram.accounts]\nmain = 3", "[channels.telegram.accounts].main", "must be a table"),
+        ("bindings = 3", "bindings", "must be an array of tables"),
+        ("bindings = [3]", "bindings[0]", "must be a table"),
+        ("[agents.Main]", "[agents.Main]", "is not a name that can stand here"),
+        ('[agents."a\\n"]', "[agents.'a\\n']", "is not a name that can stand here"),
+        ("[agents.a]\ncore = 3", "[agents.a].core", "wrong value"),
+        ("[gateway]\ndrain_seconds = nan", "[gateway].drain_seconds", "wrong value"),
+        ("[gateway]\ndrain_seconds = 2026-01-01", "[gateway].drain_seconds", "wrong value"),
+        ("[limits]\nmailbox = true", "[limits].mailbox", "wrong value"),
+        ("[limits]\nmailbox = 10_000_001", "[limits].mailbox", "wrong value"),
+        ('[gateway]\nallowed_hosts = "x"', "[gateway].allowed_hosts", "wrong value"),
+        ('[gateway]\nallowed_hosts = ["x", "http://y"]', "[gateway].allowed_hosts[1]", "is not a host name"),
+        ('[gateway]\nstate_dir = "state"', "[gateway].state_dir", "must be an absolute path"),
+        ('[sessions]\nidentity_links = { a = ["1234"] }', "[sessions].identity_links.a[0]", "is not CHANNEL:ID"),
+        (
+            '[sessions.identity_links]\na = ["telegram:1"]\nb = ["telegram:1"]',
+            "[sessions.identity_links].b[0]",
+            "already belongs to the text 'a'",
+        ),
+        ("[agents.a]\ndefault = true\n[agents.b]\ndefault = true", "[agents.b].default", "only one agent can be the default"),
+        ("[channels.webchat.accounts.a]\n[channels.webchat.accounts.b]", "[channels.webchat.accounts]", "one account only"),
+        (ACCOUNT + 'allow_from = [""]', "[channels.telegram.accounts.main].allow_from[0]", "is not an id"),
+        (ACCOUNT + 'groups = ["1", " 2"]', "[channels.telegram.accounts.main].groups[1]", "is not an id"),
+        (ACCOUNT + 'mode = "webhook"', "[channels.telegram.accounts.main]", 'mode "webhook" needs gateway.public_url'),
+        ("[channels.greedy.accounts.a]", "[channels.greedy.accounts.a]", "use keys that are ours: enabled"),
+        ("[channels.unusable.accounts.a]", "[channels.unusable.accounts.a]", "cannot be used: name 'NoSuchType' is not defined"),
+        ("[channels.missing.accounts.a]", "[channels.missing.accounts.a]", "'tests.config.plugins:NotThere' cannot be imported"),
+        ("[channels.fussy.accounts.a]\nnumber = 13", "[channels.fussy.accounts.a]", "thirteen is refused here"),
+        ("[channels.fussy.accounts.a]\nnumber = 14", "[channels.fussy.accounts.a]", "KeyError('a bug')"),
+        ("[channels.fussy.accounts.a]\nnumber = 15", "[channels.fussy.accounts.a]", "the plugin's own check failed"),
+        ('[[bindings]]\nagent = "assistant"\nmatch = {}', "bindings[0].match", "matches everything"),
+        ('[[bindings]]\nagent = "assistant"\nmatch = { account = "*" }', "bindings[0].match", "matches everything"),
+        ('[[bindings]]\nagent = "assistant"\nmatch = { channel = "irc" }', "bindings[0].match.channel", "no such channel"),
+        ('[[bindings]]\nagent = "assistant"\nmatch = { account = "x" }', "bindings[0].match.account", "no such account"),
+        ('[[bindings]]\nagent = "assistant"\nmatch = { peer = "dm:" }', "bindings[0].match.peer", "is not a peer"),
+        ('[[bindings]]\nagent = "assistant"\nmatch = { parent_peer = "7" }', "bindings[0].match.parent_peer", "is not a peer"),
+    ],
+)
+def test_one_problem(file: Path, text: str, key: str, what: str) -> None:
+    found = problem(file, text)
+    assert what in found.what
+    assert found.key == key
+    assert found.line is not None
+
+
+def test_keys_of_an_account_one_level_too_high_are_told_where_they_belong(file: Path) -> None:
+    found = problems(file, '[channels.telegram]\nmode = "poll"\n')
+    assert found[1].key == "[channels.telegram].mode"
+    assert "[channels.telegram.accounts.NAME]" in str(found[1].allowed)
+
+
+def test_an_account_named_in_a_binding_must_be_of_that_channel(file: Path) -> None:
+    text = (
+        ACCOUNT
+        + '[channels.fussy.accounts.ops]\n[[bindings]]\nagent = "assistant"\nmatch = { channel = "telegram", account = "ops" }'
+    )
+    assert problem(file, text).allowed == 'main, "*" for any'
+
+
+def test_a_broken_account_is_not_called_unknown_by_a_binding(file: Path) -> None:
+    text = "[channels.telegram.accounts.main]\nmode = 3\n[agents.one]\ncor = 1\n"
+    text += '[[bindings]]\nagent = "one"\nmatch = { account = "main" }\n'
+    assert [one.key for one in problems(file, text)] == [
+        "[channels.telegram.accounts.main]",
+        "[channels.telegram.accounts.main].mode",
+        "[agents.one].cor",
+    ]
+
+
+def test_what_depends_on_a_broken_section_is_not_reported_beside_it(file: Path) -> None:
+    found = problem(file, f'[gateway]\npublic_url = "http://bots.example.org"\n{ACCOUNT}mode = "webhook"\n')
+    assert found.key == "[gateway].public_url"
+
+
+def test_warnings_for_what_is_probably_not_meant(file: Path) -> None:
+    text = (
+        '[sessions]\nidentity_links = { a = ["slack:U1"] }\n'
+        + ACCOUNT
+        + 'dm_policy = "allowlist"\n[[bindings]]\nagent = "assistant"\nmatch = { channel = "webchat" }\n'
+    )
+    warnings = load(file, text).warnings
+    assert [re.sub(r"^.*?:(\d+): ", r"\1 ", warning) for warning in warnings] == [
+        "5 [channels.telegram.accounts.main].dm_policy: allowlist with an empty allow_from: nobody can write directly",
+        '2 [sessions].identity_links.a[0]: no channel "slack" is installed',
+        '8 bindings[0].match.channel: no account of the channel "webchat" is configured',
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example",
+        "https://a.example:8443/",
+        "https://192.0.2.1",
+        "http://localhost:80",
+        "http://127.3.2.1",
+        "http://[::1]:8",
+    ],
+)
+def test_public_urls_that_can_be_used(file: Path, url: str) -> None:
+    assert load(file, f'[gateway]\npublic_url = "{url}"').gateway.public_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a.example",
+        "a.example",
+        "https://",
+        "https:///path",
+        "ftp://a.example",
+        "https://a.example/path",
+        "https://a.example?x",
+        "https://a.example?",
+        "https://a.example#x",
+        "https://user@a.example",
+        "https://user:pass@a.example",
+        "https://a.example:99999",
+        "https://a b",
+        "https://[::1",
+        "https://-a.example",
+        "",
+    ],
+)
+def test_public_urls_that_cannot(file: Path, url: str) -> None:
+    assert problem(file, f'[gateway]\npublic_url = "{url}"').key == "[gateway].public_url"
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "0.0.0.0:65535", "[::]:1", "localhost:18790", "my-host.example:80"])
+def test_addresses_that_can_be_bound(file: Path, bind: str) -> None:
+    assert load(file, f'[gateway]\nbind = "{bind}"').gateway.bind == bind
+
+
+@pytest.mark.parametrize(
+    "bind", ["127.0.0.1", ":80", "::1:80", "[::1]", "h:65536", "h:-1", "h:99999999999", "h:٣", "h:", "http://h:80", "", "a b:80"]
+)
+def test_addresses_that_cannot(file: Path, bind: str) -> None:
+    assert problem(file, f'[gateway]\nbind = "{bind}"').key == "[gateway].bind"
+
+
+def test_tokens_are_long_enough_and_different(file: Path) -> None:
+    text = "".join(
+        f'[auth.tokens.{name}]\ntoken = {{ env = "{variable}" }}\n' for name, variable in (("a", "A"), ("b", "B"), ("c", "B"))
+    )
+    short, same = problems(file, text, {"A": "fifteen-letters", "B": "sixteen-letters!"})
+    assert (short.key, short.what) == ("[auth.tokens.a].token", "is shorter than 16 characters")
+    assert (same.key, same.what) == ("[auth.tokens.c].token", 'is the same as that of "b": each token needs its own')
+
+
+ODD = "[channels.odd.accounts.a]\n"
+
+
+def test_every_shape_of_settings_is_decoded(file: Path) -> None:
+    text = ODD + (
+        'part = { size = 1, secret = { env = "OPS_TOKEN" } }\nparts = [{ size = 2 }]\nby-name = { x = { size = 3 } }\n'
+        'either-way = "text"\npair = [4, "five"]\nsecrets = { one = { env = "TELEGRAM_TOKEN" } }\nratio = 2\n'
+    )
+    (account,) = load(file, text).accounts
+    assert account.settings == OddSettings(
+        part=Part(size=1, secret=Secret(ENV["OPS_TOKEN"])),
+        parts=(Part(size=2),),
+        by_name={"x": Part(size=3)},
+        either_way="text",
+        pair=(4, "five"),
+        secrets={"one": Secret(TOKEN)},
+        ratio=2.0,
+    )
+    assert set(secrets_of(load(file, text))) == {Secret(TOKEN), Secret(ENV["OPS_TOKEN"])}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "allowed"),
+    [
+        ("part = { size = 11 }", "[channels.odd.accounts.a].part.size", "a whole number from 1 to 10"),
+        ("part = 3", "[channels.odd.accounts.a].part", "the keys size, secret"),
+        ("parts = [{ size = 1 }, { size = 0 }]", "[channels.odd.accounts.a].parts[1].size", "a whole number from 1 to 10"),
+        ("parts = [{ size = 1 }, { size = 1 }, { size = 1 }]", "[channels.odd.accounts.a].parts", "at most 2"),
+        ("parts = 3", "[channels.odd.accounts.a].parts", "an array; each entry: a table with the keys size, secret"),
+        ("by-name = { x = { siz = 3, size = 3 } }", "[channels.odd.accounts.a].by-name.x.siz", "size, secret"),
+        ("by-name = 3", "[channels.odd.accounts.a].by-name", "a table; each value: a table with the keys size, secret"),
+        ("either-way = 1.5", "[channels.odd.accounts.a].either-way", "a whole number or a text"),
+        ("pair = [1]", "[channels.odd.accounts.a].pair", None),
+        ("ratio = inf", "[channels.odd.accounts.a].ratio", "a number"),
+        ("by_name = {}", "[channels.odd.accounts.a].by_name", None),
+    ],
+)
+def test_every_shape_of_settings_is_strict(file: Path, text: str, key: str, allowed: str | None) -> None:
+    found = problem(file, ODD + text)
+    assert found.key == key
+    assert found.line == 2
+    assert allowed in (None, found.allowed)
+
+
+def test_a_thousand_accounts(file: Path) -> None:
+    text = "".join(
+        f'[channels.telegram.accounts.bot{number}]\ntoken = {{ env = "TELEGRAM_TOKEN" }}\nallow_from = ["1", "2"]\n'
+        for number in range(1000)
+    )
+    assert len(load(file, text).accounts) == 1000
+    assert problem(file, text + "oops = 1").line == 3001
+
+
+SECRETS = st.text(
+    alphabet="abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_-+/=", min_size=8, max_size=40
+).filter(lambda text: any(character.isdigit() for character in text) and any(character.isupper() for character in text))
+SOURCES = ["env", "file", "credential"]
+HOW_WRONG = [
+    'token = "{secret}"',
+    'token = ["{secret}"]',
+    'token = {{ env = "{secret}" }}',
+    'token = {{ file = "{secret}" }}',
+    'token = {{ credential = "{secret}" }}',
+    'token = {{ value = "{secret}" }}',
+    'tokn = "{secret}"',
+    'token = {{ env = "GOOD" }}\nmode = "{secret}"',
+    'token = {{ env = "GOOD" }}\nallow_from = ["ok", " {secret}"]',
+    'token = {{ env = "GOOD" }}\ntimeout_seconds = "x{secret}y"',
+    'token = {{ env = "SHORT" }}',
+]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(secret=SECRETS, wrong=st.lists(st.sampled_from(HOW_WRONG), min_size=1, max_size=6), noise=st.text(max_size=30))
+def test_whatever_is_wrong_no_error_tells_a_secret(file: Path, secret: str, wrong: list[str], noise: str) -> None:
+    """The secret is at the same time a good one somewhere, pasted into wrong places, and part of wrong values."""
+    lines = [
+        f'[channels.telegram.accounts.a{number}]\n{template.format(secret=secret)}\nspare_token = {{ env = "GOOD" }}\n'
+        for number, template in enumerate(wrong)
+    ]
+    noisy = "".join(character for character in noise if character.isalnum())
+    file.write_text("\n".join(lines) + f'\n["{noisy}"]\nx = 1\n', encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, registry(), {"GOOD": secret + "\n", "SHORT": "ab", "CREDENTIALS_DIRECTORY": str(file.parent)})
+    assert secret not in str(caught.value)
+    assert [one for one in caught.value.problems if secret in repr(one)] == []
