@@ -1,0 +1,193 @@
+"""The shared HTTP client, and the one way to use it: every failure names its cure, and no URL is ever told.
+
+URLs can hold secrets (the Bot API's hold the token), so no text that leaves this module contains one, or anything that the
+other side sent: errors are described in our own words.
+"""
+
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import anyio
+import httpx2
+from msgspec import Struct
+
+from gatewayd import __version__
+from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, TryAgain
+
+CONNECT_SECONDS = 10.0
+"""For a connection from the pool, and again for connecting (TCP and TLS)."""
+
+MAX_CONNECTIONS = 4096
+"""A long poll holds one connection for its whole life, a send holds one for a moment: room for 1,000 accounts."""
+
+_KEEP_IDLE = 512
+_IDLE_SECONDS = 30.0  # shorter than the usual server's keep-alive: it should be us who close
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (TimeoutError, "no answer in time"),
+    (httpx2.PoolTimeout, "no free connection in time"),
+    (httpx2.ConnectTimeout, "no connection in time"),
+    (httpx2.ConnectError, "cannot connect"),
+    (httpx2.ReadTimeout, "no answer in time"),
+    (httpx2.WriteTimeout, "the request could not be written in time"),
+    (httpx2.RemoteProtocolError, "closed without a proper answer"),
+    (httpx2.NetworkError, "the connection broke"),
+)
+
+
+class HttpReply(Struct, frozen=True):
+    """A whole response. ``retry_after_seconds`` is the header of that name, when it is a number (RFC 9110, section 10.2.3)."""
+
+    status: int
+    body: bytes
+    retry_after_seconds: float | None = None
+
+
+class AnswerTooLarge(GatewayError):
+    """The response is longer than the caller takes. The request itself was carried out."""
+
+
+def create_client() -> httpx2.AsyncClient:
+    """The client that all drivers share; the caller closes it (``async with``).
+
+    One SSL context for all (it takes megabytes), made from the system's store or $SSL_CERT_FILE. Otherwise the environment is
+    not read: a proxy variable in somebody's shell must not decide where tokens go, nor break calls to loopback. No
+    redirects, because a token must not follow one. No cookies, because accounts would share them. HTTP/1.1 only: over one
+    shared HTTP/2 connection a stall of one account would be a stall of all.
+    """
+    _keep_quiet()
+    return httpx2.AsyncClient(
+        verify=httpx2.create_ssl_context(),
+        trust_env=False,
+        follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        headers={"user-agent": f"gatewayd/{__version__}"},
+        limits=httpx2.Limits(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=_KEEP_IDLE, keepalive_expiry=_IDLE_SECONDS
+        ),
+    )
+
+
+async def exchange(
+    client: httpx2.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    what: str,
+    timeout_seconds: float,
+    at_most_bytes: int,
+    repeatable: bool,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpReply:
+    """One request and its whole response, whatever its status.
+
+    ``what`` stands for the URL in errors, e.g. "Telegram sendMessage". ``timeout_seconds`` bounds everything together,
+    also a server that answers drop by drop. ``repeatable``: doing it twice is as good as once.
+
+    :raises TryAgain: surely not sent (not one byte was written), or ``repeatable``.
+    :raises OutcomeUnknown: it failed after the first byte was written.
+    :raises NeedsOperator: the URL cannot be used.
+    :raises AnswerTooLarge: more than ``at_most_bytes`` of body.
+    """
+    progress = _Progress()
+    failure: Exception
+    try:
+        with anyio.fail_after(timeout_seconds):
+            request = client.build_request(
+                method,
+                url,
+                content=content,
+                # No encoding, and the body is read raw: a compressed bomb is never unpacked.
+                headers={"accept-encoding": "identity", **(headers or {})},
+                timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+                extensions={"trace": progress},
+            )
+            return await _read(client, request, what, at_most_bytes)
+    except (TimeoutError, httpx2.RequestError, httpx2.InvalidURL) as error:
+        failure = error
+    # Raised out here, so that the error has no context: the library's exceptions carry the request, and that the URL.
+    raise describe(failure, what, written=progress.written, repeatable=repeatable)
+
+
+def describe(failure: Exception, what: str, *, written: bool, repeatable: bool) -> GatewayError:
+    """The error that names the cure for ``failure``, in words without a secret."""
+    if isinstance(failure, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
+        return NeedsOperator(f"{what}: the address in the configuration is not a usable http or https URL")
+    words = next((words for kind, words in _WORDS if isinstance(failure, kind)), type(failure).__name__)
+    if isinstance(failure, httpx2.ConnectError) and (why := _why_not_connected(failure)):
+        words = f"{words}: {why}"
+    if written and not repeatable:
+        return OutcomeUnknown(f"{what}: {words}; it may or may not have been carried out")
+    return TryAgain(f"{what}: {words}")
+
+
+def _why_not_connected(failure: BaseException | None) -> str | None:
+    """What the system said, found in the causes. In words of the system, the resolver or OpenSSL: no URL is in them."""
+    found: OSError | None = None
+    for _ in range(10):
+        if isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]  # one attempt for each address
+        if failure is None:
+            break
+        if isinstance(failure, OSError):
+            found = failure
+        failure = failure.__cause__ or failure.__context__
+    match found:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not valid: {found.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed: {found.reason}"
+        case socket.gaierror():
+            return "its name cannot be resolved"
+        case OSError(errno=int(number)):
+            return os.strerror(number)
+    return None
+
+
+async def _read(client: httpx2.AsyncClient, request: httpx2.Request, what: str, at_most_bytes: int) -> HttpReply:
+    response = await client.send(request, stream=True)
+    body = bytearray()
+    try:
+        # Leaving the loop early would abandon the library's nested generators: cancelling ends them where they stand.
+        with anyio.CancelScope() as enough:
+            async for chunk in response.aiter_raw():
+                if len(body) + len(chunk) > at_most_bytes:
+                    enough.cancel()
+                elif not enough.cancel_called:
+                    body += chunk
+    finally:
+        await response.aclose()
+    if enough.cancel_called:
+        raise AnswerTooLarge(f"{what}: the answer is longer than {at_most_bytes} bytes")
+    return HttpReply(response.status_code, bytes(body), _retry_after(response.headers.get("retry-after")))
+
+
+def _retry_after(value: str | None) -> float | None:
+    return float(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 8 else None
+
+
+class _Progress:
+    """Notes that the request began to be written: before that it was surely not sent."""
+
+    def __init__(self) -> None:
+        self.written = False
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("send_request_headers.started"):
+            self.written = True
+
+
+def _keep_quiet() -> None:
+    """httpx2 logs every URL at level INFO: drop that at the source, whatever level somebody sets."""
+    logging.getLogger("httpx2").addFilter(_drop)
+    logging.getLogger("httpcore2").setLevel(logging.WARNING)
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    return False
