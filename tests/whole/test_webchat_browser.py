@@ -88,6 +88,16 @@ async def converse(tab: Tab, link: str) -> None:
     assert await tab.evaluate("document.getElementById('unsent').childElementCount") == 0
 
 
+async def copies_code(tab: Tab) -> None:
+    """A code block is shown as one, and its button copies it."""
+    await say(tab, "```python\nprint('<hello>')\n```")
+    await tab.wait_for(f"{LINES} === 4")
+    assert await tab.evaluate("document.querySelector('#log pre').innerText") == "print('<hello>')\n"
+    assert ("button", "Copy the python code") in await tab.accessible()
+    await tab.click("#log .code button")
+    await tab.wait_for("document.querySelector('#log .code button').textContent === 'Copied'")
+
+
 async def is_accessible(tab: Tab) -> None:
     """Names and roles as assistive technology gets them."""
     seen = await tab.accessible()
@@ -125,6 +135,7 @@ async def test_a_newcomer_talks_to_the_agent(tmp_path: Path) -> None:
             await is_accessible(tab)
             await tab.call("Page.reload")
             await tab.wait_for(f"{CONNECTED} && {LINES} === 2")
+            await copies_code(tab)
             for width, height, phone, dark in [(1280, 800, False, True), (390, 844, True, False), (320, 300, True, True)]:
                 await tab.show_as(width, height, phone=phone, dark=dark)
                 await fits(tab)
