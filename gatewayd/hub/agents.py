@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import structlog
+import trio
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.child import ChildSpec, ChildStatus
@@ -90,9 +91,9 @@ class AgentPool:
             self._supervisor.add(ChildSpec(name=agent_id, run=self._opener_of(agent_id), redact=redact))
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
-        """Cores are open inside; a core that cannot be opened does not hold up the others."""
-        async with self._supervisor.run(), anyio.create_task_group() as starting:
+    async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
+        """Cores are open inside; a core that cannot be opened does not hold up the others. ``host``: see Supervisor.run."""
+        async with self._supervisor.run(host=host), anyio.create_task_group() as starting:
             for agent_id in self._agents:
                 starting.start_soon(self._supervisor.start, agent_id, name=f"start agent {agent_id}")
             yield
@@ -125,6 +126,11 @@ class AgentPool:
             agent.failures += 1
             agent.last_error = error
             agent.last_error_at = self._now()
+
+    @property
+    def left_behind(self) -> int:
+        """Cores that ignored their cancellation: only the end of the process can end them."""
+        return self._supervisor.statistics().left_behind
 
     def snapshot(self) -> tuple[AgentStatus, ...]:
         return tuple(self._status(agent_id, agent) for agent_id, agent in self._agents.items())

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import anyio
+
 from gatewayd.hub.events import EventLog
 from gatewayd.kit.text import compose
 from gatewayd.model.config import OutboxSection
@@ -54,6 +56,8 @@ class Outbox:
         self._counts: dict[OutboundState, int] = {}
         self._open: dict[tuple[str, str], dict[int, float]] = {}
         self._sending: set[int] = set()
+        self._deferred: set[int] = set()
+        self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
 
     async def recover(self, accounts: Sequence[tuple[str, str]]) -> None:
@@ -117,6 +121,9 @@ class Outbox:
             row.id, state, now=self._now(), reason=reason, receipt=receipt, next_attempt_at=next_attempt_at
         )
         self._sending.discard(row.id)
+        self._deferred.discard(row.id)
+        if next_attempt_at is not None:
+            self._deferred.add(row.id)
         if state not in _OPEN:
             self._open.get((row.channel, row.account), {}).pop(row.id, None)
             self._counts[state] = self._counts.get(state, 0) + 1
@@ -129,6 +136,16 @@ class Outbox:
             reason=reason,
             message_id=receipt.message_id if receipt else None,
         )
+        self._settled.set()
+        self._settled = anyio.Event()
+
+    def due(self, channel: str, account: str) -> int:
+        """Rows of one account that can be sent now: not those that wait for their next attempt."""
+        return len(self._open.get((channel, account), {}).keys() - self._deferred)
+
+    async def wait_settled(self) -> None:
+        """Returns when the next outcome is recorded."""
+        await self._settled.wait()
 
     def status(self) -> OutboxStatus:
         """Counts by state."""

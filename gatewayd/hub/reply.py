@@ -269,6 +269,10 @@ class ReplyEngine:
         beside.start_soon(self._say_waiting, row, approval)
 
     async def _say_waiting(self, row: InboundRow, approval: Approval) -> None:
+        said = await self._store.replies_of(approval.turn_id)
+        if any(approval.id in reply.payload.body.text for reply in said):
+            # The turn was run again after a crash and asks the same again: the chat knows already.
+            return
         text = (
             f"Waiting for the operator's permission to use `{approval.tool}`. "
             f"Answer with `gatewayctl approvals allow {approval.id}` or `gatewayctl approvals deny {approval.id}`."

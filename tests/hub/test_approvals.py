@@ -130,6 +130,8 @@ async def test_a_request_pending_at_a_crash_is_the_same_request_after_it(
         await house.ended(row)
         assert tool.ran == [RM]
         assert len(await house.desk.list(None)) == 1
+        told = [row for row in await house.store.replies_of(f"turn-{row.id}") if approval.id in row.payload.body.text]
+        assert len(told) == 1, "the chat is told once, not once per restart"
 
 
 async def test_a_permission_used_before_the_crash_is_not_used_again(tmp_path: Path, autojump_clock: MockClock) -> None:

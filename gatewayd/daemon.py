@@ -1,0 +1,282 @@
+"""The daemon: the only place where the parts are joined, opened in one order and closed in the reverse one.
+
+Opening: store, sockets, event log, agents, turns, inbox, what the last process left, accounts, HTTP. Stopping: no new
+messages, accounts stop listening, running turns finish or meet the deadline, the outbox is flushed, accounts close, HTTP
+closes, the store closes. Whatever does not finish in time is in the store and goes on at the next start.
+"""
+
+import gc
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import httpx2
+import structlog
+import trio
+
+from gatewayd import __version__, logs
+from gatewayd.actor.supervisor import leaves
+from gatewayd.channels.webchat.login import new_login_link
+from gatewayd.config import secrets_of
+from gatewayd.hub.access import AccessControl
+from gatewayd.hub.agents import AgentPool
+from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.manager import ChannelManager
+from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.turns import TurnRunner
+from gatewayd.kit.http import create_client
+from gatewayd.model.config import GatewayConfig
+from gatewayd.model.errors import GatewayError
+from gatewayd.model.payload import Signal
+from gatewayd.model.secret import Redactor, Secret
+from gatewayd.plugins import Registry
+from gatewayd.stores.sqlite import SqliteStore, open_store
+from gatewayd.systemd import Notifier
+from gatewayd.web.app import create_app
+from gatewayd.web.listen import open_listeners
+from gatewayd.web.server import GatewayServer
+from gatewayd.web.tokens import ensure_token
+
+EXIT_OK = 0
+EXIT_CRASHED = 1
+EXIT_REFUSED = 78
+"""EX_CONFIG of sysexits.h: a person has to do something first, so systemd need not try again."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_OWNER = "owner"
+
+log = structlog.get_logger("gatewayd")
+
+
+def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
+    """Run until a signal asks for the end. Returns the exit code."""
+    redactor = Redactor(secrets_of(config))
+    logs.configure(config.gateway.log_level, redactor=redactor)
+    _allow_many_files()
+    try:
+        trio.run(_run, config, registry, state_dir, redactor)
+    except BaseException as error:
+        return _exit_code(error)
+    return EXIT_OK
+
+
+def _allow_many_files() -> None:
+    """Every polling account holds a connection: take as many descriptors as we may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _exit_code(error: BaseException) -> int:
+    found = leaves(error)
+    if all(isinstance(leaf, GatewayError) for leaf in found):
+        for leaf in found:
+            log.error("gatewayd cannot start", reason=str(leaf))
+        return EXIT_REFUSED
+    log.critical("gatewayd crashed: what was committed is safe, the next start goes on from there", exc_info=error)
+    return EXIT_CRASHED
+
+
+async def _run(config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor) -> None:
+    async with trio.open_nursery() as left_behind:
+        gateway = await _serve(config, registry, state_dir, redactor, left_behind)
+        count = gateway.manager.statistics().supervisor.left_behind + gateway.agents.left_behind
+        if count:
+            # Trio cannot end a task that ignores its cancellation, and leaving the nursery would wait for it for ever.
+            # The store is closed by now, so the process may simply go.
+            log.error("drivers would not close and are ended with the process", count=count)
+            os._exit(EXIT_OK)
+
+
+async def _serve(
+    config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, left_behind: trio.Nursery
+) -> Gateway:
+    notifier = Notifier(os.environ)
+    stop = trio.Event()
+    async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
+        own.start_soon(_watch_signals, stop, own.cancel_scope)
+        listeners = await open_listeners(config.gateway.bind)
+        await _prepare_token(store, config, state_dir, redactor)
+        gateway = _join(config, registry, store, http, redactor)
+        await own.start(gateway.events.run)
+        async with gateway.agents.run(host=left_behind):
+            await own.start(gateway.turns.run)
+            await own.start(gateway.inbox.run)
+            await _recover(gateway)
+            async with gateway.manager.run(host=left_behind):
+                server = _server(gateway)
+                urls = await own.start(server.serve, listeners)
+                with _endpoint(state_dir, urls[0]):
+                    await _announce(gateway, urls[0], notifier)
+                    own.start_soon(_tell_status, gateway, notifier)
+                    await stop.wait()
+                    await _drain(gateway, notifier)
+                    server.stop()
+        gateway.events.emit("gateway.stopped")
+        with trio.move_on_after(5):
+            await gateway.events.wait_flushed()
+        own.cancel_scope.cancel()
+    log.info("stopped")
+    return gateway
+
+
+def _join(config: GatewayConfig, registry: Registry, store: SqliteStore, http: httpx2.AsyncClient, redactor: Redactor) -> Gateway:
+    """Make every part and tell each what it needs of the others."""
+    now, rng = time.time, Random()
+    plugins = {account.channel: registry.channel(account.channel) for account in config.accounts}
+    events = EventLog(store, now=now, keep=config.limits.event_rows)
+    outbox = Outbox(store, events, config.outbox, now=now)
+    access = AccessControl(store, events, now=now)
+    sessions = SessionMap(store, now=now)
+    desk = ApprovalDesk(store, events, config.approvals, now=now)
+    agents = AgentPool(
+        config.agents,
+        lambda core: registry.agent_opener(registry.agent(core)),
+        events,
+        http=http,
+        rng=rng,
+        now=now,
+        redact=redactor,
+    )
+
+    async def show(channel: str, account: str, signal: Signal) -> None:
+        await manager.signal(channel, account, signal)
+
+    engine = ReplyEngine(store, outbox, events, sessions, desk, agents, config, plugins, signal=show, rng=rng, redact=redactor)
+    turns = TurnRunner(engine, outbox, events, sessions, agents, config, plugins, now=now)
+    inbox = InboxDesk(store, events, access, outbox, turns, config, plugins, now=now)
+    manager = ChannelManager(
+        config,
+        plugins,
+        registry.channel_opener,
+        journal=inbox,
+        outbox=outbox,
+        memos=store,
+        events=events,
+        http=http,
+        log=structlog.get_logger("gatewayd.channels"),
+        rng=rng,
+        now=now,
+        redact=redactor,
+    )
+    turns.taken, turns.ended = inbox.taken, inbox.ended
+    outbox.post = manager.post
+
+    def problem_of_store() -> str | None:
+        statistics = store.statistics()
+        return None if statistics.healthy else statistics.last_error
+
+    return Gateway(
+        config=config,
+        store=store,
+        events=events,
+        manager=manager,
+        inbox=inbox,
+        outbox=outbox,
+        access=access,
+        approvals=desk,
+        sessions=sessions,
+        turns=turns,
+        agents=agents,
+        problem_of_store=problem_of_store,
+        now=now,
+    )
+
+
+async def _recover(gateway: Gateway) -> None:
+    """Take up what the last process left: outcomes nobody knows, requests that wait, messages that were not answered."""
+    await gateway.access.load()
+    await gateway.outbox.recover([(account.channel, account.account) for account in gateway.config.accounts])
+    pending = await gateway.inbox.pending()
+    await gateway.approvals.load({row.turn_id for row in pending})
+    await gateway.store.delete_expired_tokens(gateway.now())
+    gateway.inbox.resume(pending)
+    if pending:
+        log.info("messages of the last run go on", count=len(pending))
+
+
+async def _prepare_token(store: SqliteStore, config: GatewayConfig, state_dir: Path, redactor: Redactor) -> None:
+    path = await ensure_token(store, config.auth, state_dir)
+    if path is not None:
+        redactor.add(Secret(path.read_text().strip()))
+
+
+def _server(gateway: Gateway) -> GatewayServer:
+    section = gateway.config.gateway
+    return GatewayServer(create_app(gateway), max_connections=section.max_connections, max_body_bytes=section.max_body_bytes)
+
+
+@contextmanager
+def _endpoint(state_dir: Path, url: str) -> Iterator[None]:
+    """``endpoint.json`` tells gatewayctl where we are, for as long as we are there."""
+    path = state_dir / "endpoint.json"
+    part = state_dir / ".endpoint.json"
+    part.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+    part.chmod(0o600)
+    part.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
+    """Say that everything is up: only now, when it is."""
+    # What start-up made stays for good; the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gateway.state = "ready"
+    gateway.events.emit("gateway.ready", version=__version__)
+    notifier.ready(_status_line(gateway))
+    log.info("ready", url=url, version=__version__, accounts=len(gateway.config.accounts))
+    webchat = any(account.channel == "webchat" and account.frame.enabled for account in gateway.config.accounts)
+    # Under a service manager this would put a way in into the journal; there one asks `gatewayctl webchat link`.
+    if webchat and "NOTIFY_SOCKET" not in os.environ:
+        base = gateway.config.gateway.public_url or url
+        link = await new_login_link(gateway.store, base, _OWNER, gateway.now())
+        sys.stdout.write(f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n")
+        sys.stdout.flush()
+
+
+async def _tell_status(gateway: Gateway, notifier: Notifier) -> None:
+    """Keep the service manager's status line true."""
+    while True:
+        async with gateway.events.subscribe() as events:
+            async for event in events:
+                if event.kind == "channels.state":
+                    notifier.status(_status_line(gateway))
+
+
+def _status_line(gateway: Gateway) -> str:
+    accounts = [account for account in gateway.manager.snapshot() if account.state not in ("disabled", "stopped")]
+    connected = sum(account.state == "connected" for account in accounts)
+    return f"{connected} of {len(accounts)} accounts connected"
+
+
+async def _drain(gateway: Gateway, notifier: Notifier) -> None:
+    notifier.stopping("finishing what runs")
+    gateway.state = "draining"
+    gateway.events.emit("gateway.draining")
+    log.info("stopping", within_seconds=gateway.config.gateway.drain_seconds)
+    await gateway.manager.drain(gateway.flush, within_seconds=gateway.config.gateway.drain_seconds)
+
+
+async def _watch_signals(stop: trio.Event, everything: trio.CancelScope) -> None:
+    """The first signal asks for a drain, the second ends at once."""
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
+        async for number in signals:
+            if stop.is_set():
+                log.warning("stopping at once", signal=signal.Signals(number).name)
+                everything.cancel()
+            stop.set()
