@@ -64,6 +64,8 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     """Run until a signal asks for the end. Returns the exit code."""
     redactor = Redactor(secrets_of(config))
     logs.configure(config.gateway.log_level, redactor=redactor)
+    for warning in config.warnings:
+        log.warning("configuration", warning=warning)
     _allow_many_files()
     try:
         trio.run(_run, config, registry, state_dir, redactor)

@@ -1,0 +1,177 @@
+"""The daemon's own life: starting with nothing, refusing what it must refuse, stopping, and telling the service manager."""
+
+import json
+import os
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+
+from gatewayd.daemon import EXIT_REFUSED
+from tests.whole.process import Daemon, daemon, run_to_end
+
+SLOW = '[agents.assistant]\ncore = "echo"\nword_delay_seconds = 0.2\n[channels.webchat.accounts.main]\n'
+
+
+async def post(gateway: Daemon, text: str, key: str, *, wait: int = 0) -> dict[str, object]:
+    """A message from a connector."""
+    body = {
+        "channel": "webchat",
+        "account": "main",
+        "event_key": key,
+        "peer": {"kind": "dm", "id": "bob"},
+        "sender": {"id": "bob"},
+        "text": text,
+    }
+    async with gateway.client() as client:
+        response = await client.post("/v1/chat/inbound", params={"wait": wait} if wait else None, json=body)
+    assert response.status_code in (200, 202), response.text
+    answer: dict[str, object] = response.json()
+    return answer
+
+
+async def test_with_nothing_configured_it_answers(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state") as gateway:
+        health = await gateway.get("/health")
+        assert health["ok"] is True
+        assert health["channels_running"] == 1
+        assert health["agentcore_mode"] == "echo"
+        answer = await post(gateway, "hello", "k1", wait=20)
+        assert answer["payloads"] == [{"text": "hello"}]
+        assert "/#code=" in gateway.log.read_text()
+        assert await gateway.stop() == 0
+        assert not (gateway.state_dir / "endpoint.json").exists()
+
+
+async def test_what_it_writes_is_for_its_owner_only(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state") as gateway:
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in gateway.state_dir.iterdir() if path.name != "log"}
+        assert {name for name, mode in modes.items() if mode & 0o077} == set()
+        assert {"gatewayd.db", "token", "endpoint.json"} <= modes.keys()
+
+
+async def test_a_second_daemon_on_the_same_state_is_refused_in_words(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state") as gateway:
+        code, said = await run_to_end(tmp_path / "state")
+        assert code == EXIT_REFUSED
+        assert str(gateway.process.pid) in said
+        assert (await gateway.get("/health"))["ok"] is True
+
+
+async def test_a_taken_port_is_refused_in_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, said = await run_to_end(tmp_path / "state", "--bind", address)
+    assert code == EXIT_REFUSED
+    assert address in said
+    assert "in use" in said
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage" * 1000])
+async def test_a_damaged_store_is_refused_and_left_as_it_is(tmp_path: Path, garbage: bytes) -> None:
+    state = tmp_path / "state"
+    async with daemon(state) as gateway:
+        await post(gateway, "hello", "k1", wait=20)
+        await gateway.stop()
+    (state / "gatewayd.db").write_bytes(garbage)
+    code, said = await run_to_end(state)
+    assert code == EXIT_REFUSED
+    assert "gatewayd.db" in said
+    assert (state / "gatewayd.db").read_bytes() == garbage
+
+
+async def test_a_stop_lets_the_running_turn_finish(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state", SLOW) as gateway:
+        await post(gateway, "one two three four", "k1")
+        await gateway.wait_status(lambda snapshot: snapshot.lanes.running == 1)
+        assert await gateway.stop() == 0
+    async with daemon(tmp_path / "state", SLOW) as gateway:
+        repeated = await post(gateway, "one two three four", "k1", wait=20)
+        assert (repeated["duplicate"], repeated["state"]) == (True, "done")
+        assert (await gateway.status()).agents[0].turns == 0, "it was answered before the stop"
+
+
+async def test_a_stop_that_cannot_wait_for_the_turn_leaves_it_for_the_next_start(tmp_path: Path) -> None:
+    impatient = "[gateway]\ndrain_seconds = 0.5\n" + SLOW.replace("0.2", "30.0")
+    async with daemon(tmp_path / "state", impatient) as gateway:
+        await post(gateway, "one two", "k1")
+        await gateway.wait_status(lambda snapshot: snapshot.lanes.running == 1)
+        assert await gateway.stop() == 0
+    async with daemon(tmp_path / "state", SLOW) as gateway:
+        answer = await post(gateway, "one two", "k1", wait=20)
+        assert (answer["duplicate"], answer["payloads"]) == (True, [{"text": "one two"}])
+
+
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state", SLOW.replace("0.2", "60.0")) as gateway:
+        await post(gateway, "one two", "k1")
+        await gateway.wait_status(lambda snapshot: snapshot.lanes.running == 1)
+        gateway.process.send_signal(signal.SIGTERM)
+        await gateway.wait_logged("stopping")
+        gateway.process.send_signal(signal.SIGINT)
+        with trio.fail_after(10):
+            await gateway.wait()
+
+
+async def test_an_approval_survives_kill_and_counts_once(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state") as gateway:
+        await post(gateway, "/demo-tool tidy up", "k1")
+        await gateway.wait_status(lambda snapshot: snapshot.approvals_pending == 1)
+        gateway.kill()
+        await gateway.wait()
+    async with daemon(tmp_path / "state") as gateway:
+        listed = await gateway.get("/v1/approvals")
+        assert isinstance(listed["approvals"], list)
+        [approval] = listed["approvals"]
+        async with gateway.client() as client:
+            path = f"/v1/approvals/{approval['id']}"
+            assert (await client.post(path, json={"decision": "allow"})).status_code == 200
+            assert (await client.post(path, json={"decision": "allow"})).status_code == 409
+        answer = await post(gateway, "/demo-tool tidy up", "k1", wait=20)
+        payloads = answer["payloads"]
+        assert isinstance(payloads, list)
+        assert payloads[-1]["text"] == "Done, with the permission of operator:local: tidy up"
+
+
+async def test_it_tells_the_service_manager_and_keeps_the_way_in_out_of_the_journal(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        async with daemon(tmp_path / "state", env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as gateway:
+            await gateway.wait_status(lambda snapshot: snapshot.ready)
+            assert await gateway.stop() == 0
+            assert "#code=" not in gateway.log.read_text()
+        said = b"\n".join(_datagrams(manager)).decode().splitlines()
+    assert said.index("READY=1") < said.index("STOPPING=1")
+    assert "STATUS=1 of 1 accounts connected" in said
+
+
+def _datagrams(manager: socket.socket) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            found.append(manager.recv(4096))
+        except BlockingIOError:
+            return found
+
+
+async def test_log_lines_are_json_with_the_ids(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state") as gateway:
+        await gateway.stop()
+        lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
+    ready = next(line for line in lines if line["event"] == "ready")
+    assert ready["url"] == gateway.url
+    assert {"time", "level", "logger"} <= ready.keys()
+    assert any(line.get("channel") == "webchat" and line.get("account") == "main" for line in lines)
+
+
+async def test_a_hundred_idle_accounts_start_and_stop(tmp_path: Path) -> None:
+    accounts = "".join(f"[channels.loopback.accounts.a{number}]\n" for number in range(100))
+    async with daemon(tmp_path / "state", accounts) as gateway:
+        snapshot = await gateway.wait_status(lambda s: all(account.state == "connected" for account in s.accounts))
+        assert [account.account for account in snapshot.accounts] == [f"a{number}" for number in range(100)]
+        assert await gateway.stop() == 0
+        assert not os.path.exists(f"/proc/{gateway.process.pid}")
