@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import msgspec
 import structlog
 
-from gatewayd.model.secret import Redactor, Secret
+from gatewayd.model.secret import Redactor
 
 Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, Any]
@@ -35,28 +35,17 @@ PIPE_BUF: Final = 4096
 _CHATTY: Final = ("httpx", "httpx2", "httpcore", "httpcore2", "markdown_it")
 
 
-_redactor: Final = Redactor()
-"""The process's own: logging is one per process in Python, and so is what must not be in it."""
-
-
-def redact(*secrets: Secret) -> None:
-    """No line shows these secrets from now on."""
-    for secret in secrets:
-        _redactor.add(secret)
-
-
 def configure(
     level: Level,
+    redactor: Redactor,
     *,
-    redactor: Redactor = _redactor,
     fd: int = 2,
     readable: bool | None = None,
     now: Callable[[], float] = time.time,
 ) -> "LineWriter":
     """Send every log line of this process to ``fd``. Call it once at start; again replaces the first.
 
-    ``redactor`` is the one that :func:`redact` teaches, if none is given. ``readable`` None: readable lines when ``fd`` is a
-    terminal, else JSON.
+    ``redactor`` may learn further secrets later. ``readable`` None: readable lines when ``fd`` is a terminal, else JSON.
     Returns the writer, for its :meth:`LineWriter.statistics`.
     """
     writer = LineWriter(fd)

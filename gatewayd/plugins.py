@@ -13,6 +13,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Final, Generic, TypeVar, cast
 
 from msgspec import Struct
+from msgspec.inspect import type_info
 
 from gatewayd.model.errors import PluginError
 from gatewayd.ports.agent import AgentOpener, AgentPlugin
@@ -83,11 +84,15 @@ class Registry:
     def settings(self, plugin: ChannelPlugin | AgentPlugin) -> type[Struct]:
         """The struct of the plugin's own keys. Imports its module.
 
-        :raises PluginError: it cannot be imported, or is no Struct.
+        :raises PluginError: it cannot be imported, is no Struct, or has a field that msgspec cannot decode.
         """
         found = self._resolve(plugin, plugin.settings)
         if not (isinstance(found, type) and issubclass(found, Struct)):
             raise PluginError(f"{self._owner(plugin)}: settings {plugin.settings!r} is not a msgspec Struct")
+        try:
+            type_info(found)
+        except Exception as error:
+            raise PluginError(f"{self._owner(plugin)}: settings {plugin.settings!r} cannot be decoded: {_say(error)}") from error
         return found
 
     def channel_opener(self, plugin: ChannelPlugin) -> ChannelOpener:

@@ -200,6 +200,7 @@ def one(settings: str, opener: str = "msgspec:Struct") -> tuple[Registry, Channe
         ("msgspec:NoSuchThing", "AttributeError"),
         ("msgspec:convert", "is not a msgspec Struct"),
         ("builtins:int", "is not a msgspec Struct"),
+        ("tests.config.plugins:Unusable", "cannot be decoded: NameError"),
         ("msgspec", "not of the form module:attribute"),
         (":x", "not of the form module:attribute"),
     ],

@@ -147,7 +147,7 @@ def show_kind(value: object) -> str:
 
 
 def known_keys(*kinds: type[Struct]) -> tuple[str, ...]:
-    """The keys that may stand in the table of these structs. Raises what msgspec does for annotations it cannot use."""
+    """The keys that may stand in the table of these structs."""
     return tuple(_fields(kinds))
 
 

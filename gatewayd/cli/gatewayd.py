@@ -1,0 +1,147 @@
+"""The daemon's command: run it, check its configuration, write a first one.
+
+argparse and not the operator command's typer: a daemon should not hold a terminal library in memory for its whole life.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gatewayd import __version__
+from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, state_dir, user_config
+from gatewayd.model.config import GatewayConfig, parse_bind
+from gatewayd.model.errors import ConfigError
+from gatewayd.plugins import Registry
+
+OK: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 78
+"""EX_CONFIG of sysexits(3): starting again cures nothing, so the unit file tells systemd not to try."""
+
+DESCRIPTION: Final = "A resident gateway between chat channels and AI agents. Without a command it runs the daemon."
+EPILOG: Final = """\
+The configuration is the file given with --config, else $GATEWAYD_CONFIG, else /etc/gatewayd/gatewayd.toml, else
+$XDG_CONFIG_HOME/gatewayd/gatewayd.toml, else an embedded default: the web chat and an agent that echoes.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    0; 1: check-config found problems, or init could not write; 2: wrong usage; 78: the daemon cannot run with this
+    configuration; else what the daemon returns.
+    """
+    options = _parser().parse_args(arguments)
+    match options.command:
+        case "check-config":
+            return _check(options.file or options.config, os.environ)
+        case "init":
+            return _init(options.file or options.config, os.environ)
+        case _:
+            return _run(options, os.environ)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser("gatewayd", description=DESCRIPTION, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"gatewayd {__version__}")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file")
+    parser.add_argument("--state-dir", metavar="DIR", type=Path, help="where the store and the token live")
+    parser.add_argument("--bind", metavar="HOST:PORT", type=_bind, help="the address of the HTTP server")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    check = commands.add_parser("check-config", help="tell everything that is wrong in a configuration file")
+    check.add_argument("file", metavar="FILE", nargs="?", type=Path, help="default: the file that gatewayd would run with")
+    init = commands.add_parser("init", help="write a commented configuration file to start from")
+    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="default: where gatewayd looks for it")
+    return parser
+
+
+def _bind(text: str) -> str:
+    try:
+        parse_bind(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} {error}") from None
+    return text
+
+
+def _run(options: Namespace, env: Mapping[str, str]) -> int:
+    registry = Registry.installed()
+    try:
+        config = load_config(find_config(options.config, env), registry, env)
+    except ConfigError as error:
+        _complain(str(error))
+        return MISCONFIGURED
+    if options.bind is not None:
+        config = msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, bind=options.bind))
+    from gatewayd import daemon  # only here: it imports the whole gateway, which the other commands do without
+
+    return daemon.run(config, registry=registry, state_dir=state_dir(options.state_dir or config.gateway.state_dir, env))
+
+
+def _check(file: Path | None, env: Mapping[str, str]) -> int:
+    path = find_config(file, env)
+    try:
+        config = load_config(path, Registry.installed(), env)
+    except ConfigError as error:
+        _complain(str(error))
+        return FAILED
+    for warning in config.warnings:
+        _complain(f"warning: {warning}")
+    sys.stdout.write(f"{path or 'no file, the embedded default'}: ok\n{_summary(config)}")
+    return OK
+
+
+def _summary(config: GatewayConfig) -> str:
+    agents = [f"{agent.agent_id} ({agent.frame.core})" for agent in config.agents]
+    accounts = [
+        f"{account.channel}/{account.account}{'' if account.frame.enabled else ' (disabled)'}" for account in config.accounts
+    ]
+    return (
+        f"  listens on {config.gateway.bind}\n"
+        f"  agents: {_some(agents)}; {config.default_agent} is the default\n"
+        f"  accounts: {_some(accounts)}\n"
+        f"  bindings: {len(config.bindings)}\n"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - 10} more"] if len(names) > 10 else []
+    return ", ".join([*names[:10], *more]) or "none"
+
+
+def _init(file: Path | None, env: Mapping[str, str]) -> int:
+    from gatewayd.config.starter import starter_text
+
+    path = file or _new_file(env)
+    if path is None:
+        _complain("there is neither $XDG_CONFIG_HOME nor $HOME: say where, gatewayd init FILE")
+        return FAILED
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # "x" refuses to overwrite, also when the file appears between a look and the write.
+        with path.open("x", encoding="utf-8") as target:
+            target.write(starter_text(Registry.installed()))
+    except OSError as error:
+        there = isinstance(error, FileExistsError) and os.path.lexists(path)
+        what = "is there already; it was not touched" if there else f"cannot be written: {error.strerror or error}"
+        _complain(f"{path}: {what}")
+        return FAILED
+    found = find_config(None, env)
+    how = "gatewayd" if found is not None and found.absolute() == path.absolute() else f"gatewayd --config {path}"
+    sys.stdout.write(f"{path}: written\n  change it, then: gatewayd check-config {path}\n  and run: {how}\n")
+    return OK
+
+
+def _new_file(env: Mapping[str, str]) -> Path | None:
+    """Where a first file belongs: where it will be found."""
+    if named := env.get("GATEWAYD_CONFIG"):
+        return Path(named)
+    return SYSTEM_CONFIG if os.geteuid() == 0 else user_config(env)
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

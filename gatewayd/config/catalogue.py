@@ -1,0 +1,98 @@
+"""Every table and key there is, from the structs: what the starter file and docs/reference/configuration.md are made of."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.config.describe import allowed, bare, default_text, field_texts, toml
+from gatewayd.config.load import SECTIONS
+from gatewayd.model.config import AccountFrame, AgentFrame, BindingConfig, MatchConfig, TokenConfig
+from gatewayd.model.errors import PluginError
+from gatewayd.model.secret import Secret
+from gatewayd.plugins import Registry
+
+
+class Key(Struct, frozen=True):
+    """One key. ``default`` is TOML, "" when it is unset by default, None when the key must be given; ``example`` is TOML."""
+
+    name: str
+    text: str
+    allowed: str
+    default: str | None
+    example: str
+
+
+class TableOfKeys(Struct, frozen=True):
+    """One table. ``plugin`` is the kind of channel or agent core whose keys these are, None for our own."""
+
+    name: str
+    intro: str
+    keys: tuple[Key, ...]
+    plugin: str | None = None
+
+
+def our_tables() -> Iterator[TableOfKeys]:
+    """The tables of the frame, in the order of the file. Accounts' and agents' common keys come without their plugins' own."""
+    for name, section in SECTIONS.items():
+        yield _table(f"[{name}]", section)
+    yield _table("[auth.tokens.NAME]", TokenConfig)
+    yield _table("[agents.NAME]", AgentFrame)
+    yield _table("[channels.CHANNEL.accounts.NAME]", AccountFrame)
+    yield _table("[[bindings]]", BindingConfig)
+    yield _table("match = { … }", MatchConfig)
+
+
+def agent_tables(registry: Registry) -> Iterator[TableOfKeys]:
+    """The own keys of every installed kind of agent core that can be loaded."""
+    for core in registry.agent_ids:
+        try:
+            agent = registry.agent(core)
+            yield _table(f'[agents.NAME] with core = "{core}"', registry.settings(agent), core)
+        except PluginError:
+            continue
+
+
+def channel_tables(registry: Registry) -> Iterator[TableOfKeys]:
+    """The own keys of the accounts of every installed channel that can be loaded."""
+    for channel in registry.channel_ids:
+        try:
+            plugin = registry.channel(channel)
+            yield _table(f"[channels.{channel}.accounts.NAME]", registry.settings(plugin), channel)
+        except PluginError:
+            continue
+
+
+def _table(name: str, struct: type[Struct], plugin: str | None = None) -> TableOfKeys:
+    texts = field_texts(struct)
+    keys = []
+    for field in msgspec.structs.fields(struct):
+        if _is_tables(field.type) and plugin is None:  # listed as a table of its own
+            continue
+        default = default_text(field)
+        example = default or _example(field.type, f"{plugin or name.strip('[]').partition('.')[0]}.{field.encode_name}")
+        keys.append(Key(field.encode_name, texts.get(field.name, ""), allowed(field.type), default, example))
+    return TableOfKeys(name, _intro(struct).removeprefix(f"{name}: "), tuple(keys), plugin)
+
+
+def _is_tables(annotation: object) -> bool:
+    """Whether the key holds tables by name."""
+    inner = get_args(annotation)[-1:]
+    return get_origin(annotation) is dict and isinstance(inner[0], type) and issubclass(inner[0], Struct)
+
+
+def _example(annotation: object, name: str) -> str:
+    kind = bare(annotation)
+    if kind is Secret:
+        return f"{{ file = {toml(name)} }}"
+    if get_origin(kind) is Literal:
+        return toml(get_args(kind)[0])
+    return "1" if kind in (int, float) else '"…"'
+
+
+def _intro(struct: type[Struct]) -> str:
+    """The first paragraph of the struct's own docstring, as one line."""
+    text = "" if struct.__doc__ == Struct.__doc__ else inspect.cleandoc(struct.__doc__ or "")
+    return " ".join(text.partition("\n\n")[0].split())

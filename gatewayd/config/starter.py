@@ -1,0 +1,77 @@
+"""The file that ``gatewayd init`` writes: what runs without it, and every other key as a comment."""
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+from typing import Final
+
+from gatewayd.config.catalogue import Key, TableOfKeys, agent_tables, channel_tables, our_tables
+from gatewayd.config.describe import SOURCES_OF_SECRETS
+from gatewayd.plugins import Registry
+
+WIDTH: Final = 110
+SELF_EVIDENT: Final = ("a text", "true or false", SOURCES_OF_SECRETS)
+HEAD: Final = """\
+# The configuration of gatewayd, with every key there is. A key behind a # shows what holds without it, or an example.
+# Check your changes with: gatewayd check-config
+# A secret never stands in this file: { file = "NAME" } is relative to this file's directory, { env = "VARIABLE" },
+# { credential = "NAME" } comes from systemd.
+"""
+
+
+def starter_text(registry: Registry) -> str:
+    """A whole configuration file that is valid as it is, made from the structs of the frame and of every installed plugin."""
+    ours = {table.name: table for table in our_tables()}
+    account, agent = ours.pop("[channels.CHANNEL.accounts.NAME]"), ours.pop("[agents.NAME]")
+    binding, match, token = ours.pop("[[bindings]]"), ours.pop("match = { … }"), ours.pop("[auth.tokens.NAME]")
+    blocks = [_block(table.name, table.intro, table.keys) for table in ours.values() if table.keys]
+    blocks.append(_block("[auth.tokens.ops]", token.intro, token.keys, off=True))
+    blocks.extend(_agents(agent, list(agent_tables(registry))))
+    blocks.extend(_channels(account, list(channel_tables(registry))))
+    blocks.append(_bindings(binding, match))
+    return "\n\n".join([HEAD.rstrip("\n"), *blocks]) + "\n"
+
+
+def _agents(common: TableOfKeys, cores: Sequence[TableOfKeys]) -> Iterator[str]:
+    """The echo agent runs; the other kinds are commented out."""
+    for table in cores:
+        runs = table.plugin == "echo"
+        header = "[agents.assistant]" if runs else f"[agents.{table.plugin}]"
+        keys = [key for key in common.keys if key.name != "core"] if runs else []
+        yield _block(header, table.intro, [*keys, *table.keys], off=not runs, given=[f'core = "{table.plugin}"'])
+
+
+def _channels(common: TableOfKeys, channels: Sequence[TableOfKeys]) -> Iterator[str]:
+    """The webchat account runs and shows the keys that every account has; the other channels are commented out."""
+    for table in sorted(channels, key=lambda table: table.plugin != "webchat"):
+        runs = table.plugin == "webchat"
+        header = f"[channels.{table.plugin}.accounts.main]"
+        keys = [*common.keys, *table.keys] if runs else table.keys
+        yield _block(header, table.intro, keys, off=not runs)
+
+
+def _bindings(binding: TableOfKeys, match: TableOfKeys) -> str:
+    keys = [key for key in binding.keys if key.name != "match"]
+    lines = [_block("[[bindings]]", binding.intro, keys, off=True), *_comment(f"match: {match.intro}")]
+    for key in match.keys:
+        lines.extend(_comment(f"  {key.name}: {key.text}"))
+    return "\n".join([*lines, '#match = { channel = "telegram", account = "*", peer = "group:-100123" }'])
+
+
+def _block(header: str, intro: str, keys: Sequence[Key], *, off: bool = False, given: Sequence[str] = ()) -> str:
+    """One table. ``off``: commented out as a whole; ``given``: lines that stand in it uncommented (unless it is off)."""
+    mark = "#" if off else ""
+    head = [f"{mark}{line}" for line in (header, *given)]
+    return "\n".join([*_comment(intro[:1].upper() + intro[1:]), *head, *_keys(keys)])
+
+
+def _keys(keys: Sequence[Key]) -> list[str]:
+    lines: list[str] = []
+    for key in keys:
+        lines.extend(_comment(key.text))
+        allowed = "" if key.allowed in SELF_EVIDENT or key.default is None else f"  # {key.allowed}"
+        lines.append(f"#{key.name} = {key.example}{allowed}")
+    return lines
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)]
