@@ -166,6 +166,10 @@ def test_foreign_text_neither_breaks_lines_nor_styles(reason: str, name: str, wi
         ({"ready": False}, "degraded: gatewayd is not ready"),
         ({"accounts": ()}, "healthy: 0 accounts connected"),
         (
+            {"accounts": (AccountStatus("a", "b", "stopped", NOW), AccountStatus("a", "c", "connected", NOW))},
+            "healthy: 1 account connected, 1 stopped by an operator",
+        ),
+        (
             {"problems": ("x",), "accounts": (AccountStatus("a", "b", "starting", NOW),)},
             "degraded: 1 of 1 account is not connected",
         ),

@@ -20,8 +20,9 @@ def verdict(snapshot: Snapshot) -> str:
     """The first line: healthy, or degraded and why in one phrase."""
     wanted = [one for one in snapshot.accounts if one.state not in ("disabled", "stopped")]
     down = sum(one.state in DOWN for one in wanted)
+    stopped = sum(one.state == "stopped" for one in snapshot.accounts)
     if is_healthy(snapshot):
-        return f"healthy: {count(len(wanted), 'account')} connected"
+        return f"healthy: {count(len(wanted), 'account')} connected" + (f", {stopped} stopped by an operator" if stopped else "")
     if snapshot.state != "ready":
         return f"degraded: gatewayd is {snapshot.state}"
     if down:
