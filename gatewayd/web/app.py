@@ -1,0 +1,133 @@
+"""The Quart app: every route but the fast path of webhooks, and what holds for all of them.
+
+Checks come in this order: Host (421), Origin (403), route (404, 405), token (401, 403, 429), body (408, 413, 415, 400).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.errors import GatewayError
+from gatewayd.ports.channel import WebhookRequest
+from gatewayd.web import approvals, channels, chat, events, health, pairing, status, webchat
+from gatewayd.web.auth import Auth
+from gatewayd.web.connection import BODY_SECONDS
+from gatewayd.web.listen import split_bind
+from gatewayd.web.origin import HostPolicy
+from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
+from gatewayd.web.response import SECURITY_HEADERS
+from gatewayd.web.waits import Waits
+from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
+
+_MESSAGES: Final = {
+    404: "there is nothing at this path",
+    405: "this path does not take this method",
+    408: f"the body took longer than {BODY_SECONDS:g} s",
+    413: "the body is larger than gateway.max_body_bytes",
+}
+
+log = structlog.get_logger("gatewayd.web")
+
+
+class GatewayApp(QuartTrio):
+    """The app and what the server has to run, end and call beside it."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__("gatewayd.web", static_folder=None, template_folder=None)
+        self.gateway = gateway
+        self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now)
+        self.waits = Waits()
+        self.webhooks = WebhookDesk(gateway)
+
+
+def create_app(gateway: Gateway) -> GatewayApp:
+    """The app over a joined hub."""
+    app = GatewayApp(gateway)
+    app.config["MAX_CONTENT_LENGTH"] = gateway.config.gateway.max_body_bytes
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.config["RESPONSE_TIMEOUT"] = None  # each write has its own bound, see web/stream.py
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    _check_every_request(app)
+    _answer_errors(app)
+    app.after_request(_add_security_headers)
+    app.add_url_rule(f"{PREFIX}<channel>/<account>", "webhook", _webhook_view(app), methods=["POST"])
+    for blueprint in (
+        health.blueprint(gateway, app.auth),
+        status.blueprint(gateway, app.auth),
+        channels.blueprint(gateway, app.auth),
+        chat.blueprint(gateway, app.auth, app.waits),
+        events.blueprint(gateway, app.auth, app.waits),
+        approvals.blueprint(gateway, app.auth, app.waits),
+        pairing.blueprint(gateway, app.auth),
+        webchat.blueprint(gateway, app.auth, app.waits),
+    ):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _check_every_request(app: GatewayApp) -> None:
+    section = app.gateway.config.gateway
+    bind_host, _ = split_bind(section.bind)
+    policy = HostPolicy(bind_host=bind_host, public_url=section.public_url, allowed_hosts=section.allowed_hosts)
+
+    @app.before_request
+    async def check_host_and_origin() -> None:
+        if request.path.startswith(PREFIX):
+            return  # a platform or its proxy, not a browser: the signature decides, see web/webhooks.py
+        host = request.headers.get("Host")
+        server = request.scope.get("server")
+        if not policy.allows_host(host, reached=server[0] if server else None):
+            raise Refusal("misdirected", "this Host is not served here; see gateway.allowed_hosts")
+        origin = request.headers.get("Origin")
+        if origin is not None and not policy.allows_origin(origin, host):
+            raise Refusal("bad_origin", "requests from this Origin are not served; see gateway.allowed_hosts")
+
+
+def _answer_errors(app: GatewayApp) -> None:
+    @app.errorhandler(Refusal)
+    async def refused(error: Refusal) -> Response:
+        return _error_response(error)
+
+    @app.errorhandler(GatewayError)
+    async def failed(error: GatewayError) -> Response:
+        return _error_response(refusal_of(error))
+
+    @app.errorhandler(HTTPException)
+    async def refused_by_framework(error: HTTPException) -> Response:
+        status = error.code or 500
+        headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+        return _error_response(refusal_of_status(status, _MESSAGES.get(status), headers=headers))
+
+    @app.errorhandler(Exception)
+    async def broken(error: Exception) -> Response:
+        log.exception("request_failed", method=request.method, path=request.path)
+        return _error_response(refusal_of_status(500))
+
+
+def _error_response(refusal: Refusal) -> Response:
+    return Response(refusal.body, status=refusal.status, headers=refusal.headers, content_type="application/json")
+
+
+async def _add_security_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:
+    async def webhook(channel: str, account: str) -> Response:
+        """The slow path: chunked bodies, and webhooks on a connection that began with another request."""
+        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+        query = request.query_string.decode("latin-1")
+        asked = WebhookRequest(method="POST", headers=headers_of(list(request.headers.items())), query=query, body=body)
+        receipt = await app.webhooks.answer(channel, account, asked)
+        app.webhooks.afterwards(receipt)
+        reply = receipt.reply
+        return Response(reply.body, status=reply.status, content_type=reply.content_type)
+
+    return webhook

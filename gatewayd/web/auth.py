@@ -1,0 +1,186 @@
+"""Who is asking: bearer tokens with a role and scopes, and the limit on wrong ones.
+
+A token travels in the ``Authorization`` header only (RFC 6750 section 2.1), never in the query, where it would end up in
+logs and histories. Of every token only the SHA-256 digest is kept; look-up is by digest, so timing tells nothing about it.
+"""
+
+import hmac
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from quart import request
+
+from gatewayd.model.config import AuthSection, Role, Scope
+from gatewayd.ports.store import TokenRow, Tokens
+from gatewayd.web.refusal import Refusal
+from gatewayd.web.tokens import digest_of, ensure_token
+
+__all__ = ["Auth", "FailureLimiter", "Identity", "client_address", "ensure_token"]
+
+FAILURES_PER_WINDOW: Final = 10
+WINDOW_SECONDS: Final = 60.0
+_ADDRESSES: Final = 4096
+_PROVED: Final = 1024
+
+
+class Identity(Struct, frozen=True):
+    """Who a token belongs to."""
+
+    name: str
+    role: Role
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """``admin`` includes the other scopes."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    @property
+    def label(self) -> str:
+        """How decisions are signed in the store and in events."""
+        return f"{self.role}:{self.name}"
+
+
+class FailureLimiter:
+    """Counts wrong credentials per client address, in windows of a minute. IPv6 clients count by their /64.
+
+    The table is bounded: when it is full, the oldest window gives way.
+    """
+
+    def __init__(self, now: Callable[[], float], *, allowed: int = FAILURES_PER_WINDOW, addresses: int = _ADDRESSES) -> None:
+        self._now = now
+        self._allowed = allowed
+        self._addresses = addresses
+        self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def retry_after(self, address: str) -> int | None:
+        """Seconds until this address may try again, or None when it may now."""
+        began, count = self._windows.get(_network(address), (0.0, 0))
+        left = began + WINDOW_SECONDS - self._now()
+        if count < self._allowed or left <= 0:
+            return None
+        # A clock that was set back must not lock anybody out for longer than the window.
+        return math.ceil(min(left, WINDOW_SECONDS))
+
+    def failed(self, address: str) -> None:
+        """Note one wrong credential."""
+        network, now = _network(address), self._now()
+        began, count = self._windows.pop(network, (now, 0))
+        if not 0 <= now - began < WINDOW_SECONDS:
+            began, count = now, 0
+        self._windows[network] = (began, count + 1)
+        if len(self._windows) > self._addresses:
+            self._windows.popitem(last=False)
+
+
+class Auth:
+    """Checks bearer tokens: those of the configuration, and those in the store (kind ``token``).
+
+    ``failures`` is shared with every other place where something secret can be guessed (the web chat's login codes).
+
+    An address that has sent too many wrong tokens is answered 429 without a look at what it sends next, right or wrong:
+    otherwise the limit would not slow a guesser down. The exception is a token that was right before, from any address,
+    since the start: so neither a neighbour behind the same proxy nor a broken script on the same host locks out an
+    operator who is at work.
+    """
+
+    def __init__(self, store: Tokens, config: AuthSection, *, now: Callable[[], float]) -> None:
+        self._store = store
+        self._now = now
+        self.failures = FailureLimiter(now)
+        self._proved: OrderedDict[str, None] = OrderedDict()
+        self._configured = {
+            digest_of(token.token.reveal()): Identity(name=name, role=token.role, scopes=frozenset(token.scopes))
+            for name, token in config.tokens.items()
+        }
+
+    async def require(self, scope: Scope) -> Identity:
+        """The identity behind the present request, if it has ``scope``.
+
+        :raises Refusal: unauthorized, too_many_requests, or forbidden when the token lacks the scope.
+        """
+        identity = await self.identify(request.headers.get("Authorization"), client_address())
+        if not identity.may(scope):
+            raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
+        return identity
+
+    async def optional(self, scope: Scope) -> Identity | None:
+        """As :meth:`require` when a token was sent; None when none was sent or it lacks the scope.
+
+        :raises Refusal: unauthorized or too_many_requests for a wrong token.
+        """
+        authorization = request.headers.get("Authorization")
+        if authorization is None:
+            return None
+        identity = await self.identify(authorization, client_address())
+        return identity if identity.may(scope) else None
+
+    async def identify(self, authorization: str | None, address: str) -> Identity:
+        """The identity behind an ``Authorization`` header.
+
+        :raises Refusal: unauthorized, or too_many_requests after too many failures from ``address``.
+        """
+        scheme, _, token = (authorization or "").strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise _unauthorized("a bearer token is needed: Authorization: Bearer …")
+        digest = digest_of(token)
+        retry_after = self.failures.retry_after(address)
+        if retry_after is not None and digest not in self._proved:
+            raise Refusal("too_many_requests", "too many wrong tokens from this address", retry_after=retry_after)
+        identity = await self._look_up(digest)
+        if identity is None:
+            self._proved.pop(digest, None)
+            self.failures.failed(address)
+            raise _unauthorized("this token is not known, or it has expired", error="invalid_token")
+        self._remember(digest)
+        return identity
+
+    async def _look_up(self, digest: str) -> Identity | None:
+        for known, identity in self._configured.items():
+            if hmac.compare_digest(known, digest):
+                return identity
+        row = await self._store.get_token(digest)
+        if row is None or row.kind != "token" or not hmac.compare_digest(row.digest, digest):
+            return None
+        if row.expires_at is not None and row.expires_at <= self._now():
+            return None
+        return _identity_of(row)
+
+    def _remember(self, digest: str) -> None:
+        self._proved[digest] = None
+        self._proved.move_to_end(digest)
+        if len(self._proved) > _PROVED:
+            self._proved.popitem(last=False)
+
+
+def client_address() -> str:
+    """The address the present request's connection comes from. Headers that a client can write are not believed."""
+    client = request.scope.get("client")
+    return client[0] if client else "local"
+
+
+def _identity_of(row: TokenRow) -> Identity | None:
+    try:
+        return msgspec.convert({"name": row.name, "role": row.role, "scopes": row.scopes}, Identity)
+    except msgspec.ValidationError:
+        # A role or scope of another release: it grants nothing here.
+        return None
+
+
+def _network(address: str) -> str:
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
+
+
+def _unauthorized(message: str, *, error: str | None = None) -> Refusal:
+    challenge = 'Bearer realm="gatewayd"' + (f', error="{error}"' if error else "")
+    return Refusal("unauthorized", message, headers={"WWW-Authenticate": challenge})

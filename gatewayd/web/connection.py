@@ -1,0 +1,192 @@
+"""One client's connection: read the request head, then answer the webhook here or hand the connection to hypercorn.
+
+A webhook (``POST /v1/webhooks/…`` with a Content-Length) is parsed by llhttp and answered right here, at a fraction of the
+cost; the connection may go on with more of them. The first request that is anything else is handed over with all that follows
+on that connection: hypercorn's side answers webhooks, too, through the app's own route.
+"""
+
+from contextlib import suppress
+from math import inf
+from typing import Final
+
+import structlog
+import trio
+
+from gatewayd.ports.channel import WebhookRequest
+from gatewayd.web.head import HeadReader, RequestHead
+from gatewayd.web.http1 import KEEP_ALIVE_SECONDS, Http1Connection, Http1Site
+from gatewayd.web.refusal import Refusal
+from gatewayd.web.response import CONTINUE, render, render_refusal
+from gatewayd.web.stream import WRITE_SECONDS, ClientStream
+from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of, parse_target
+
+HEAD_SECONDS: Final = 10.0
+"""From the accept (later: from the first byte) to the end of the request head."""
+BODY_SECONDS: Final = 30.0
+"""From the head to the end of the body."""
+
+_RAW_PREFIX: Final = PREFIX.encode()
+
+log = structlog.get_logger("gatewayd.web")
+
+
+class Connection:
+    """Serves one accepted stream until either side ends it."""
+
+    def __init__(self, stream: ClientStream, site: Http1Site, webhooks: WebhookDesk, *, max_body_bytes: int) -> None:
+        self._stream = stream
+        self._site = site
+        self._webhooks = webhooks
+        self._max_body = max_body_bytes
+        self._unread = b""
+        self._http1: Http1Connection | None = None
+        # One scope for all waits on the client: its deadline moves from phase to phase, which costs less than a scope each.
+        self._waits = trio.CancelScope()
+        self._if_late: Refusal | None = None
+        self._awaits_head = False
+        self._stopping = False
+
+    async def serve(self) -> None:
+        """Returns when the connection is over and closed. Never raises an Exception: what one connection does wrong is
+        logged and ends here."""
+        try:
+            await self._serve()
+        except* Exception:
+            log.exception("connection_failed", client=self._stream.client)
+        finally:
+            self._stream.close()
+
+    def stop(self) -> None:
+        """End it now if no request is under way, else after the request."""
+        self._stopping = True
+        if self._awaits_head:
+            self._if_late = None
+            self._waits.cancel()
+        if self._http1 is not None:
+            self._http1.stop()
+
+    def abort(self) -> None:
+        """End it now."""
+        self._stream.abort()
+
+    async def _serve(self) -> None:
+        refusal: Refusal | None = None
+        handed_over: RequestHead | None = None
+        with self._waits:
+            try:
+                handed_over = await self._answer_webhooks()
+            except Refusal as raised:
+                refusal = raised
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+        if handed_over is not None:
+            return await self._hand_over(handed_over)
+        if self._waits.cancelled_caught:
+            refusal = self._if_late
+        if refusal is not None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send(render_refusal(refusal))
+            await self._stream.finish()
+        return None
+
+    def _allow(self, seconds: float, if_late: Refusal | None = None) -> None:
+        """The client's next move may take ``seconds``; if it takes longer, that is the last answer (None: no answer)."""
+        self._waits.deadline = trio.current_time() + seconds
+        self._if_late = if_late
+
+    async def _answer_webhooks(self) -> RequestHead | None:
+        """Returns a head that is no webhook's, or None when the connection is over. :raises Refusal:"""
+        self._allow(HEAD_SECONDS)
+        while head := await self._next_head():
+            if not _is_fast(head):
+                return head
+            if not await self._answer_webhook(head):
+                return None
+            self._allow(KEEP_ALIVE_SECONDS)
+        return None
+
+    async def _next_head(self) -> RequestHead | None:
+        """The next request's head; None when there will be none. :raises Refusal:"""
+        reader = HeadReader()
+        self._awaits_head = True
+        head = self._feed(reader)
+        while head is None and not self._stopping:
+            if reader.begun and self._if_late is None:
+                self._if_late = _late("head", HEAD_SECONDS)
+                self._waits.deadline = min(self._waits.deadline, trio.current_time() + HEAD_SECONDS)
+            self._unread = await self._stream.receive()
+            if not self._unread:
+                if reader.begun:
+                    raise Refusal("bad_request", "the connection was closed in the middle of a request head")
+                return None
+            head = self._feed(reader)
+        self._awaits_head = False
+        return head
+
+    def _feed(self, reader: HeadReader) -> RequestHead | None:
+        data, self._unread = self._unread, b""
+        head = reader.feed(data)
+        self._unread = reader.rest
+        return head
+
+    async def _hand_over(self, head: RequestHead) -> None:
+        self._http1 = Http1Connection(self._site, self._stream)
+        data, self._unread = head.raw + self._unread, b""
+        await self._http1.run(data)
+        if self._http1.unread:
+            await self._stream.finish()
+
+    async def _answer_webhook(self, head: RequestHead) -> bool:
+        """Answer one webhook. Returns whether the connection goes on. :raises Refusal: the connection must not go on."""
+        body = await self._read_body(head)
+        target = parse_target(head.target.decode("ascii"))
+        assert target is not None, "only webhooks get here"
+        channel, account, query = target
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+        request = WebhookRequest(method="POST", headers=headers_of(pairs), query=query, body=body)
+        self._waits.deadline = inf  # what follows has bounds of its own
+        close = self._stopping or not head.keep_alive
+        try:
+            receipt = await self._webhooks.answer(channel, account, request)
+        except Refusal as refusal:
+            await self._send(render_refusal(refusal, close=close))
+            return not close
+        reply = receipt.reply
+        await self._send(render(reply.status, reply.body, content_type=reply.content_type, close=close))
+        self._webhooks.afterwards(receipt)
+        return not close
+
+    async def _read_body(self, head: RequestHead) -> bytes:
+        """The whole body; what follows it stays unread. :raises Refusal: body_too_large, request_timeout, bad_request."""
+        length = head.content_length
+        if length > self._max_body:
+            raise Refusal("body_too_large", f"the body is larger than {self._max_body} bytes")
+        if len(self._unread) < length:
+            await self._read_more(length, awaits_continue=(head.header(b"expect") or b"").lower() == b"100-continue")
+        body, self._unread = self._unread[:length], self._unread[length:]
+        return body
+
+    async def _read_more(self, length: int, *, awaits_continue: bool) -> None:
+        if awaits_continue:
+            await self._send(CONTINUE)
+        self._allow(BODY_SECONDS, _late("body", BODY_SECONDS))
+        parts = bytearray(self._unread)
+        while len(parts) < length:
+            data = await self._stream.receive()
+            if not data:
+                raise Refusal("bad_request", "the connection was closed in the middle of the body")
+            parts += data
+        self._unread = bytes(parts)
+
+    async def _send(self, data: bytes) -> None:
+        self._allow(WRITE_SECONDS)
+        await self._stream.send_within(data)
+
+
+def _is_fast(head: RequestHead) -> bool:
+    # Chunked bodies are left to hypercorn: no platform sends its webhooks so, and one decoder is enough.
+    return head.method == b"POST" and head.target.startswith(_RAW_PREFIX) and not head.chunked
+
+
+def _late(what: str, seconds: float) -> Refusal:
+    return Refusal("request_timeout", f"the request {what} took longer than {seconds:g} s")

@@ -1,0 +1,140 @@
+"""Request heads, read before anybody decides who answers. Pure: bytes in, :class:`RequestHead` out.
+
+Every first request of a connection is parsed here by llhttp in its strict mode, so what it refuses (bare LF, folded or
+malformed header lines, two framings at once) never reaches a second parser that might read it differently.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from msgspec import Struct
+
+from gatewayd.web.refusal import Refusal
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+"""Request line and header lines together, with their line ends."""
+
+_END: Final = b"\r\n\r\n"
+_VERSIONS: Final = ("1.0", "1.1")
+
+
+class RequestHead(Struct, frozen=True):
+    """One request head. Header names are lower case, values as they were sent; ``raw`` ends with the empty line."""
+
+    method: bytes
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    keep_alive: bool
+    raw: bytes
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header; ``name`` in lower case."""
+        return next((value for known, value in self.headers if known == name), None)
+
+    @property
+    def chunked(self) -> bool:
+        return self.header(b"transfer-encoding") is not None
+
+    @property
+    def content_length(self) -> int:
+        """The body's length in bytes; 0 without the header. llhttp has refused everything but digits."""
+        return int(self.header(b"content-length") or b"0")
+
+
+def refuse_other_protocols(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """HTTP/1.1 is all that is spoken here; TLS and HTTP/2 end at a reverse proxy.
+
+    A server may ignore ``Upgrade`` (RFC 9110 section 7.8), but a client that asks for WebSocket and goes on talking must not
+    be mistaken for one that sends a second request. The absolute form of a target would be a second answer to the question
+    which host is meant, so it is refused as well.
+
+    :raises Refusal: with a 4xx code.
+    """
+    if method == b"CONNECT":
+        raise Refusal("method_not_allowed", "CONNECT is not served here")
+    if any(name == b"upgrade" for name, _ in headers):
+        raise Refusal("bad_request", "upgrades (WebSocket, h2c) are not served here")
+    if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
+        raise Refusal("bad_request", "the request target must be a path")
+    if not target.isascii():
+        raise Refusal("bad_request", "the request target must be percent-encoded ASCII")
+
+
+class HeadReader:
+    """Collects one request head from bytes that arrive in any pieces; afterwards ``rest`` is what follows it."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self._seen = bytearray()
+        self._fed = 0
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._parsed = False
+        self._parser = HttpRequestParser(self)
+
+    @property
+    def begun(self) -> bool:
+        """Some of a head has arrived."""
+        return bool(self._seen)
+
+    def feed(self, data: bytes) -> RequestHead | None:
+        """Take bytes; the head once it is complete, else None. Call no more after that.
+
+        :raises Refusal: bad_request, head_too_large, http_version_not_supported, method_not_allowed.
+        """
+        if not self._seen:
+            # RFC 9112 section 2.2: empty lines before a request line are skipped.
+            data = data.lstrip(b"\r\n")
+        self._seen += data
+        end = self._seen.find(_END, max(0, self._fed - len(_END) + 1))
+        end = len(self._seen) if end < 0 else end + len(_END)
+        self._parse(bytes(self._seen[self._fed : min(end, MAX_HEAD_BYTES)]))
+        self._fed = min(end, MAX_HEAD_BYTES)
+        if not self._seen.endswith(_END, 0, self._fed):
+            if len(self._seen) >= MAX_HEAD_BYTES:
+                raise Refusal("head_too_large", f"the request head is larger than {MAX_HEAD_BYTES} bytes")
+            return None
+        self.rest = bytes(self._seen[self._fed :])
+        return self._complete(bytes(self._seen[: self._fed]))
+
+    def on_url(self, part: bytes) -> None:
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._parsed = True
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            pass  # CONNECT, or an upgrade: the head is complete, and refused by name below
+        except HttpParserError:
+            raise self._bad_head() from None
+
+    def _complete(self, raw: bytes) -> RequestHead:
+        if not self._parsed:
+            raise self._bad_head()
+        if self._parser.get_http_version() not in _VERSIONS:
+            raise _bad_version()
+        method = self._parser.get_method()
+        refuse_other_protocols(method, self._target, self._headers)
+        return RequestHead(
+            method=method,
+            target=self._target,
+            headers=tuple(self._headers),
+            keep_alive=self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1",
+            raw=raw,
+        )
+
+    def _bad_head(self) -> Refusal:
+        if self._seen.startswith(b"PRI * "):
+            return _bad_version()  # the connection preface of HTTP/2 (RFC 9113 section 3.4)
+        return Refusal("bad_request", "this is not a valid HTTP/1.1 request")
+
+
+def _bad_version() -> Refusal:
+    return Refusal("http_version_not_supported", "only HTTP/1.1 is served here")

@@ -1,0 +1,151 @@
+"""hypercorn on one connection: its HTTP/1.1 protocol between our bounded stream and the Quart app.
+
+This stands where ``hypercorn.trio.TCPServer`` (0.18) stands in its own ``serve``. That class writes under a shield without a
+deadline, so that a client which never reads makes a stop impossible, and its protocol wrapper turns a connection into HTTP/2
+or WebSocket when the client says so; neither can be configured away. What is used here is its ``H11Protocol``, with the
+stream, the time-outs and the refusals being ours.
+"""
+
+from math import inf
+from typing import Final
+
+import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState
+
+from gatewayd.web.head import MAX_HEAD_BYTES, refuse_other_protocols
+from gatewayd.web.refusal import Refusal, refusal_of_status
+from gatewayd.web.response import render_refusal
+from gatewayd.web.stream import ClientStream
+
+KEEP_ALIVE_SECONDS: Final = 30.0
+"""How long a connection may be without a request."""
+GOODBYE_SECONDS: Final = 5.0
+"""How long a handler may go on when its client has gone."""
+
+
+class Http1Site:
+    """What all connections share: the app, hypercorn's configuration, and whether the server stops."""
+
+    def __init__(self, app: ASGIFramework) -> None:
+        self.app = ASGIWrapper(app)
+        self.config = Config()
+        self.config.accesslog = None
+        self.config.errorlog = None  # errors are logged by the app's own handlers and by the barrier of each connection
+        self.config.include_server_header = False
+        self.config.h11_max_incomplete_size = MAX_HEAD_BYTES
+        self.context = WorkerContext(None)
+
+    async def stop(self) -> None:
+        """From now on a connection ends with the request that is under way."""
+        await self.context.terminated.set()
+
+
+class _Http11(H11Protocol):
+    """Refuses what would make the connection something else; a refusal leaves as an exception."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise Refusal("http_version_not_supported", "only HTTP/1.1 is served here")
+        refuse_other_protocols(event.method, event.target, event.headers)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        raise refusal_of_status(status_code)
+
+
+class Http1Connection:
+    """Serves requests with the app until the client or the keep-alive time ends it. Does not close ``stream``."""
+
+    def __init__(self, site: Http1Site, stream: ClientStream) -> None:
+        self._site = site
+        self._stream = stream
+        self._sending = trio.Lock()
+        self._reader = trio.CancelScope()
+        self._receiving = trio.CancelScope()
+        self._idle_deadline = inf
+        self._ended = False
+        self._protocol: _Http11
+
+    @property
+    def unread(self) -> bool:
+        """The client may still be sending a request that has been answered already."""
+        return self._protocol.connection.their_state in (h11.SEND_BODY, h11.ERROR)
+
+    async def run(self, first: bytes) -> None:
+        """``first`` is what has been read already: at least one whole request head.
+
+        :raises ExceptionGroup: anything, as hypercorn has no barrier of its own.
+        """
+        with trio.CancelScope() as scope:
+            async with TaskGroup() as tasks:
+                self._protocol = _Http11(
+                    self._site.app,
+                    self._site.config,
+                    self._site.context,
+                    tasks,
+                    ConnectionState({}),
+                    False,
+                    self._stream.client,
+                    self._stream.server,
+                    self._on_event,
+                )
+                await self._read(first)
+                scope.deadline = trio.current_time() + GOODBYE_SECONDS
+
+    def stop(self) -> None:
+        """End now if no request is under way; otherwise hypercorn ends the connection after it."""
+        if self._idle_deadline < inf:
+            self._end()
+
+    async def _read(self, first: bytes) -> None:
+        try:
+            with self._reader:
+                data = first
+                while data:
+                    await self._protocol.handle(RawData(data))
+                    data = await self._receive()
+                # If half a request is there, h11 says what is wrong with it.
+                await self._protocol.handle(RawData(b""))
+        except Refusal as refusal:
+            self._ended = True
+            await self._write(render_refusal(refusal))
+        self._ended = True
+        # Not from inside the scope above: a cancelled hand-over would leave the app without its disconnect.
+        await self._protocol.handle(Closed())
+
+    async def _receive(self) -> bytes:
+        with trio.CancelScope(deadline=self._idle_deadline) as self._receiving:
+            return await self._stream.receive()
+        return b""
+
+    async def _on_event(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            if self._ended:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._write(event.data)
+        elif isinstance(event, Closed):
+            self._end()
+        elif isinstance(event, Updated):
+            self._idle_deadline = trio.current_time() + KEEP_ALIVE_SECONDS if event.idle else inf
+            self._receiving.deadline = self._idle_deadline
+
+    async def _write(self, data: bytes) -> None:
+        async with self._sending:
+            try:
+                # Shielded, because half a write cannot be taken back; bounded, because the stream is.
+                with trio.CancelScope(shield=True):
+                    await self._stream.send(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._end()
+
+    def _end(self) -> None:
+        """Nothing more is read or written. The reader tells the app."""
+        self._ended = True
+        self._reader.cancel()

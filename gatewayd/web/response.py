@@ -1,0 +1,57 @@
+"""HTTP/1.1 responses as bytes, for what is answered without the framework, and the headers that every answer carries."""
+
+from collections.abc import Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+from gatewayd.web.refusal import Refusal
+
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer, unless a page says otherwise for itself."""
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def render(
+    status: int,
+    body: bytes,
+    *,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+    close: bool = False,
+) -> bytes:
+    """One whole response. ``close`` announces that the connection ends after it."""
+    lines = [
+        f"HTTP/1.1 {status} {_phrase(status)}",
+        f"Date: {formatdate(usegmt=True)}",
+        f"Content-Type: {_one_line(content_type)}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {_one_line(value)}" for name, value in {**SECURITY_HEADERS, **(headers or {})}.items()),
+    ]
+    if close:
+        lines.append("Connection: close")
+    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
+
+
+def render_refusal(refusal: Refusal, *, close: bool = True) -> bytes:
+    """The error answer as bytes."""
+    return render(refusal.status, refusal.body, headers=refusal.headers, close=close)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def _one_line(value: str) -> str:
+    """Whatever a driver passes on from outside, it cannot add a header."""
+    return " ".join(value.split())

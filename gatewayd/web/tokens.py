@@ -1,0 +1,97 @@
+"""Bearer tokens at rest: digests, and the operator token that is made when nobody has configured one."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from gatewayd.model.config import AuthSection
+from gatewayd.model.errors import NeedsOperator
+from gatewayd.ports.store import TokenRow, Tokens
+
+NAME: Final = "local"
+FILE_NAME: Final = "token"
+_MIN_CHARS: Final = 16
+_MAX_BYTES: Final = 4096
+
+
+def digest_of(token: str) -> str:
+    """The form in which a token is kept: SHA-256, hex."""
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def ensure_token(
+    store: Tokens, config: AuthSection, state_dir: Path, *, now: Callable[[], float] = time.time
+) -> Path | None:
+    """Make ``<state_dir>/token`` (mode 0600, one line) when no token is configured and there is none yet.
+
+    The file is the truth: the token in it is valid, with all scopes; delete it and restart to get a new one. Returns its
+    path, or None when there is no such file because tokens are configured.
+
+    :raises NeedsOperator: the file cannot be read or written, or holds no token.
+    :raises StoreRefused: the store cannot be written.
+    """
+    path = state_dir / FILE_NAME
+    try:
+        token = _read(path)
+        if token is None and not config.tokens:
+            token = secrets.token_urlsafe(32)
+            _write(path, token)
+    except OSError as error:
+        raise NeedsOperator(f"the token file {path} cannot be used: {error.strerror}") from error
+    digest = None if token is None else digest_of(token)
+    for row in await store.list_tokens("token"):
+        if row.name == NAME and row.digest != digest:
+            await store.delete_token(row.digest)
+    if digest is None:
+        return None
+    if await store.get_token(digest) is None:
+        await store.put_token(_row(digest, now()))
+    return path
+
+
+def _row(digest: str, now: float) -> TokenRow:
+    return TokenRow(digest=digest, kind="token", name=NAME, role="operator", scopes=("admin",), created_at=now, expires_at=None)
+
+
+def _read(path: Path) -> str | None:
+    """The token in the file, None without a file. Group and others lose access to it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if os.fstat(fd).st_mode & 0o077:
+            os.fchmod(fd, 0o600)
+        token = os.read(fd, _MAX_BYTES).decode("utf-8", "replace").strip()
+    finally:
+        os.close(fd)
+    if len(token) < _MIN_CHARS or not token.isprintable() or " " in token:
+        raise NeedsOperator(f"{path} holds no token; delete it, and the next start makes a new one")
+    return token
+
+
+def _write(path: Path, token: str) -> None:
+    """Atomic and durable: after a power cut there is the whole file or none."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(fd, 0o600)
+        os.write(fd, f"{token}\n".encode())
+        os.fsync(fd)
+        os.rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+    finally:
+        os.close(fd)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

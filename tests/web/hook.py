@@ -1,0 +1,93 @@
+"""A channel whose platform is a webhook with a shared secret: the smallest driver with everything the HTTP front meets."""
+
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.ports.channel import AccountConfig, ChannelKit, ChannelPlugin, Deliver, WebhookReply, WebhookRequest
+
+PLUGIN = ChannelPlugin(
+    id="hook", label="Hook", settings="tests.web.hook:HookSettings", open="tests.web.hook:open_hook", webhook=True
+)
+SECRET = "the-secret-of-the-hook"
+
+
+class HookSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Without a secret there is no webhook. ``down``: the platform cannot be reached."""
+
+    secret: str | None = SECRET
+    down: bool = False
+
+
+class Update(Struct, frozen=True):
+    """What the platform posts. ``crash`` and ``status`` are for tests of what drivers do wrong or refuse."""
+
+    key: str = ""
+    text: str = ""
+    crash: bool = False
+    status: int = 200
+
+
+class HookChannel:
+    """``seen`` are the requests that ``receive`` was shown, ``followed_up`` the keys that ``received`` was."""
+
+    def __init__(self, account: AccountConfig, kit: ChannelKit) -> None:
+        assert isinstance(account.settings, HookSettings)
+        self._settings = account.settings
+        self._account = account.account
+        self._kit = kit
+        self.seen: list[WebhookRequest] = []
+        self.followed_up: list[str] = []
+        self.on_follow_up: trio.Event | None = None
+
+    async def listen(self, deliver: Deliver) -> None:
+        if not self._settings.down:
+            self._kit.link.connected("hook")
+        await trio.sleep_forever()
+
+    async def send(self, payload: OutboundPayload) -> Receipt:
+        await trio.lowlevel.checkpoint()
+        return Receipt(message_id="1")
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        if self._settings.secret is None:
+            return WebhookReply(status=404, body=b"no secret")
+        if not hmac.compare_digest(request.headers.get("x-hook-secret", ""), self._settings.secret):
+            return WebhookReply(status=401, body=b"wrong secret")
+        self.seen.append(request)
+        update = msgspec.json.decode(request.body, type=Update)
+        if update.crash:
+            raise RuntimeError("a bug in the driver")
+        if update.status != 200:
+            return WebhookReply(status=update.status, body=b"no thanks", envelopes=(self._envelope(update),))
+        return WebhookReply(body=b"ok " + update.key.encode(), envelopes=(self._envelope(update),) if update.key else ())
+
+    async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
+        if self.on_follow_up is not None:
+            await self.on_follow_up.wait()
+        self.followed_up.extend(envelope.event_key for envelope in reply.envelopes)
+        if b"explode" in request.body:
+            raise RuntimeError("a bug after the answer")
+
+    def _envelope(self, update: Update) -> InboundEnvelope:
+        return InboundEnvelope(
+            channel="hook",
+            account=self._account,
+            event_key=update.key,
+            kind="message",
+            peer=Peer("dm", "alice"),
+            sender=Sender("alice"),
+            text=update.text,
+            addressed=True,
+        )
+
+
+@asynccontextmanager
+async def open_hook(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[HookChannel]:
+    yield HookChannel(account, kit)

@@ -1,0 +1,218 @@
+"""The HTTP front over a real hub: the sqlite store, the echo agent, the loopback channel, and a channel with a webhook."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import httpx2
+import structlog
+import trio
+import trio.testing
+
+from gatewayd.agents import echo
+from gatewayd.channels import loopback
+from gatewayd.channels.loopback.settings import LoopbackSettings
+from gatewayd.hub.access import AccessControl
+from gatewayd.hub.agents import AgentPool
+from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.manager import ChannelManager
+from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.turns import TurnRunner
+from gatewayd.model.config import (
+    AccountFrame,
+    AccountSettings,
+    AgentFrame,
+    AgentSettings,
+    AuthSection,
+    GatewayConfig,
+    GatewaySection,
+    LimitsSection,
+    Scope,
+    TokenConfig,
+)
+from gatewayd.model.payload import Signal
+from gatewayd.model.secret import Secret
+from gatewayd.plugins import Registry
+from gatewayd.ports.store import InboundRow
+from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.web.app import create_app
+from gatewayd.web.listen import open_listeners
+from gatewayd.web.server import GatewayServer
+from tests.web import hook
+from tests.web.client import RawClient, dial, now, request
+
+SCOPES: tuple[Scope, ...] = ("read", "write", "approvals", "pairing", "admin")
+# Reading the system's certificates takes longer than most of these tests.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+MAX_BODY = 100_000
+OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
+ACCOUNTS = (
+    AccountSettings("loopback", "main", OPEN, LoopbackSettings()),
+    AccountSettings("loopback", "off", AccountFrame(enabled=False), LoopbackSettings()),
+    AccountSettings("loopback", "strict", AccountFrame(), LoopbackSettings()),
+    AccountSettings("hook", "main", OPEN, hook.HookSettings()),
+    AccountSettings("hook", "plain", OPEN, hook.HookSettings(secret=None)),
+)
+
+
+def token_of(scope: Scope) -> str:
+    """The configured token that has just this scope."""
+    return f"a-token-for-{scope}-0123456789"
+
+
+class Site:
+    """A running front. ``url`` is where it listens; the hub's parts are real and may be looked at."""
+
+    def __init__(self, gateway: Gateway, store: SqliteStore, server: GatewayServer) -> None:
+        self.gateway = gateway
+        self.store = store
+        self.server = server
+
+    @property
+    def url(self) -> str:
+        return self.server.urls[0]
+
+    def dial(self, *, receive_buffer: int | None = None) -> AbstractAsyncContextManager[RawClient]:
+        """A raw connection."""
+        return dial(self.url, receive_buffer=receive_buffer)
+
+    @asynccontextmanager
+    async def client(self, scope: Scope | None = "admin") -> AsyncIterator[httpx2.AsyncClient]:
+        """A well-behaved client, with the token of ``scope`` or none."""
+        headers = {} if scope is None else {"Authorization": f"Bearer {token_of(scope)}"}
+        async with httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=None, verify=NO_TLS) as client:
+            yield client
+
+    async def rows(self) -> list[InboundRow]:
+        """Everything that was ever journaled."""
+        found: list[InboundRow] = []
+        while row := await self.store.get_inbound(len(found) + 1):
+            found.append(row)
+        return found
+
+    async def is_well(self) -> bool:
+        """A stranger is still answered."""
+        async with self.dial() as other:
+            health = await other.ask(request("GET", "/health"))
+            missing = await other.ask(request("GET", "/nowhere"))
+        return health.status == 200 and health.json["ok"] and missing.code == "not_found"
+
+    def hook(self, account: str = "main") -> hook.HookChannel:
+        """The open driver of a webhook account."""
+        channel = self.gateway.manager.account("hook", account).channel
+        assert isinstance(channel, hook.HookChannel)
+        return channel
+
+    def fill_disk(self) -> None:
+        """From now on the store cannot grow."""
+        connection = self.store._writer._connection
+        [pages] = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def configuration(
+    *,
+    accounts: tuple[AccountSettings, ...] = ACCOUNTS,
+    gateway: GatewaySection | None = None,
+    limits: LimitsSection | None = None,
+) -> GatewayConfig:
+    tokens: dict[str, TokenConfig] = {scope: TokenConfig(token=Secret(token_of(scope)), scopes=(scope,)) for scope in SCOPES}
+    return GatewayConfig(
+        gateway=gateway or GatewaySection(bind="127.0.0.1:0", max_body_bytes=MAX_BODY),
+        limits=limits or LimitsSection(),
+        auth=AuthSection(tokens=tokens),
+        agents=(AgentSettings("assistant", AgentFrame(), echo.EchoSettings()),),
+        accounts=accounts,
+    )
+
+
+@asynccontextmanager
+async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, connected: bool = True) -> AsyncIterator[Site]:
+    """A ready daemon without the daemon. Leaving stops the server and cancels the rest; it fails if the server does not stop."""
+    config = config or configuration()
+    async with (
+        open_store(state_dir, now=now, run_blocking=run_inline) as store,
+        httpx2.AsyncClient(verify=NO_TLS) as http,
+        trio.open_nursery() as nursery,
+    ):
+        gateway = _join(config, store, http)
+        await gateway.access.load()
+        for run in (gateway.events.run, gateway.inbox.run, gateway.turns.run):
+            await nursery.start(run)
+        async with gateway.agents.run(), gateway.manager.run():
+            await gateway.outbox.recover([(account.channel, account.account) for account in config.accounts])
+            server = _serve(gateway, config)
+            await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
+            gateway.state = "ready"
+            if connected:
+                await _all_connected(gateway)
+            yield Site(gateway, store, server)
+            server.stop()
+        nursery.cancel_scope.cancel()
+
+
+def _serve(gateway: Gateway, config: GatewayConfig) -> GatewayServer:
+    section = config.gateway
+    return GatewayServer(create_app(gateway), max_connections=section.max_connections, max_body_bytes=section.max_body_bytes)
+
+
+def _join(config: GatewayConfig, store: SqliteStore, http: httpx2.AsyncClient) -> Gateway:
+    plugins = {plugin.id: plugin for plugin in (loopback.PLUGIN, hook.PLUGIN)}
+    registry = Registry.of(plugins.values(), [echo.PLUGIN])
+    events = EventLog(store, now=now, keep=config.limits.event_rows)
+    outbox = Outbox(store, events, config.outbox, now=now)
+    access = AccessControl(store, events, now=now)
+    sessions = SessionMap(store, now=now)
+    desk = ApprovalDesk(store, events, config.approvals, now=now)
+    agents = AgentPool(
+        config.agents, lambda core: registry.agent_opener(registry.agent(core)), events, http=http, rng=Random(1), now=now
+    )
+
+    async def signal(channel: str, account: str, what: Signal) -> None:
+        await manager.signal(channel, account, what)
+
+    engine = ReplyEngine(store, outbox, events, sessions, desk, agents, config, plugins, signal=signal, rng=Random(1))
+    turns = TurnRunner(engine, outbox, events, sessions, agents, config, plugins, now=now)
+    inbox = InboxDesk(store, events, access, outbox, turns, config, plugins, now=now)
+    turns.taken, turns.ended = inbox.taken, inbox.ended
+    manager = ChannelManager(
+        config,
+        plugins,
+        registry.channel_opener,
+        journal=inbox,
+        outbox=outbox,
+        memos=store,
+        events=events,
+        http=http,
+        log=structlog.get_logger(),
+        rng=Random(1),
+        now=now,
+    )
+    outbox.post = manager.post
+    return Gateway(
+        config=config,
+        store=store,
+        events=events,
+        manager=manager,
+        inbox=inbox,
+        outbox=outbox,
+        access=access,
+        approvals=desk,
+        sessions=sessions,
+        turns=turns,
+        agents=agents,
+        problem_of_store=lambda: None if store.statistics().healthy else "the disk is full",
+        now=now,
+    )
+
+
+async def _all_connected(gateway: Gateway) -> None:
+    while any(account.state == "starting" for account in gateway.manager.snapshot()):
+        await trio.testing.wait_all_tasks_blocked(0.001)

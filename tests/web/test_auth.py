@@ -1,0 +1,128 @@
+"""Tokens: who they are, what they may, and what happens to who guesses."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from gatewayd.model.config import AuthSection, TokenConfig
+from gatewayd.model.secret import Secret
+from gatewayd.ports.store import TokenRow
+from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.web.auth import FAILURES_PER_WINDOW, WINDOW_SECONDS, Auth, FailureLimiter, Identity
+from gatewayd.web.refusal import Refusal
+from gatewayd.web.tokens import digest_of
+from tests.web.client import now
+
+CONNECTOR = "configured-token-0123456789"
+STORED = "stored-token-0123456789"
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+
+def row(token: str, *, kind: str = "token", expires_at: float | None = None, scopes: tuple[str, ...] = ("admin",)) -> TokenRow:
+    return TokenRow(
+        digest=digest_of(token),
+        kind=kind,  # type: ignore[arg-type]
+        name="ops",
+        role="operator",
+        scopes=scopes,
+        created_at=0.0,
+        expires_at=expires_at,
+    )
+
+
+@asynccontextmanager
+async def open_auth(path: Path) -> AsyncIterator[tuple[Auth, SqliteStore]]:
+    config = AuthSection(tokens={"bridge": TokenConfig(token=Secret(CONNECTOR), role="connector", scopes=("read", "write"))})
+    async with open_store(path, now=now, run_blocking=run_inline) as store:
+        await store.put_token(row(STORED))
+        yield Auth(store, config, now=now), store
+
+
+async def refusal_of(auth: Auth, authorization: str | None, address: str = HERE) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        await auth.identify(authorization, address)
+    return caught.value
+
+
+async def test_configured_and_stored_tokens_are_known(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_auth(tmp_path) as (auth, _):
+        bridge = await auth.identify(f"Bearer {CONNECTOR}", HERE)
+        assert bridge == Identity("bridge", "connector", frozenset({"read", "write"}))
+        assert (await auth.identify(f"bearer   {STORED} ", HERE)).label == "operator:ops"
+
+
+async def test_admin_includes_every_scope(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_auth(tmp_path) as (auth, _):
+        operator = await auth.identify(f"Bearer {STORED}", HERE)
+        bridge = await auth.identify(f"Bearer {CONNECTOR}", HERE)
+    assert all(operator.may(scope) for scope in ("read", "write", "approvals", "pairing", "admin"))
+    assert [scope for scope in ("read", "write", "approvals", "pairing", "admin") if bridge.may(scope)] == ["read", "write"]
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", f"Basic {STORED}", STORED, "Bearer wrong-token-0123456789"])
+async def test_anything_else_is_unauthorized(tmp_path: Path, autojump_clock: trio.testing.MockClock, header: str | None) -> None:
+    async with open_auth(tmp_path) as (auth, _):
+        refusal = await refusal_of(auth, header)
+    assert refusal.code == "unauthorized"
+    assert refusal.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+async def test_other_kinds_and_expired_tokens_are_not_tokens(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_auth(tmp_path) as (auth, store):
+        await store.put_token(row("a-web-session-0123456789", kind="web_session"))
+        await store.put_token(row("a-login-code-0123456789", kind="login_code"))
+        await store.put_token(row("an-expiring-token-0123", expires_at=now() + 5))
+        await store.put_token(row("a-token-of-tomorrow-01", scopes=("read", "time_travel")))
+        assert (await refusal_of(auth, "Bearer a-web-session-0123456789")).code == "unauthorized"
+        assert (await refusal_of(auth, "Bearer a-login-code-0123456789")).code == "unauthorized"
+        assert (await refusal_of(auth, "Bearer a-token-of-tomorrow-01")).code == "unauthorized"
+        assert (await auth.identify("Bearer an-expiring-token-0123", HERE)).name == "ops"
+        await trio.sleep(5)
+        assert (await refusal_of(auth, "Bearer an-expiring-token-0123")).code == "unauthorized"
+
+
+async def test_a_guesser_is_stopped_and_others_are_not(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_auth(tmp_path) as (auth, _):
+        for attempt in range(FAILURES_PER_WINDOW):
+            assert (await refusal_of(auth, f"Bearer guess-{attempt}")).code == "unauthorized"
+        stopped = await refusal_of(auth, "Bearer guess-again")
+        assert (stopped.code, stopped.status) == ("too_many_requests", 429)
+        assert 0 < int(stopped.headers["Retry-After"]) <= WINDOW_SECONDS
+        # Not even a right token is looked at, or the limit would be none.
+        assert (await refusal_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
+        assert (await auth.identify(f"Bearer {STORED}", THERE)).name == "ops"
+        await trio.sleep(WINDOW_SECONDS)
+        assert (await refusal_of(auth, "Bearer guess-again")).code == "unauthorized"
+
+
+async def test_a_token_that_was_right_before_is_not_locked_out(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_auth(tmp_path) as (auth, store):
+        await auth.identify(f"Bearer {STORED}", THERE)
+        for attempt in range(FAILURES_PER_WINDOW + 1):
+            await refusal_of(auth, f"Bearer guess-{attempt}")
+        assert (await auth.identify(f"Bearer {STORED}", HERE)).name == "ops"
+        await store.delete_token(digest_of(STORED))
+        assert (await refusal_of(auth, f"Bearer {STORED}")).code == "unauthorized"
+        assert (await refusal_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
+
+
+def test_the_table_of_addresses_is_bounded_and_ipv6_counts_by_network() -> None:
+    limiter = FailureLimiter(lambda: 0.0, allowed=1, addresses=2)
+    limiter.failed("2001:db8::1")
+    assert limiter.retry_after("2001:db8::ffff") == WINDOW_SECONDS
+    assert limiter.retry_after("2001:db8:0:1::1") is None
+    limiter.failed("192.0.2.1")
+    limiter.failed("192.0.2.2")
+    assert limiter.retry_after("2001:db8::1") is None
+    assert limiter.retry_after("192.0.2.2") == WINDOW_SECONDS
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    time = [1000.0]
+    limiter = FailureLimiter(lambda: time[0], allowed=1)
+    limiter.failed(HERE)
+    time[0] = 0.0
+    assert (limiter.retry_after(HERE) or 0) <= WINDOW_SECONDS
