@@ -56,8 +56,9 @@ async def test_an_approval_is_seen_and_answered(ctl: Ctl, state_dir: Path) -> No
         posted = await client.post("/v1/chat/inbound", json=body | {"text": "/demo-tool delete everything"})
         assert posted.status_code == 202
         with trio.fail_after(30):
-            while not (await client.get("/v1/approvals")).json()["approvals"]:
-                await trio.sleep(0.01)  # another process: there is nothing of ours to wait on
+            # Another process: there is nothing of ours to wait on.
+            while not (await client.get("/v1/approvals")).json()["approvals"]:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         assert "approvals  1 waiting: gatewayctl approvals list\n" in (await run(ctl, "status")).out
         (waiting,) = json.loads((await run(ctl, "approvals", "list", "--json")).out)["approvals"]
         assert 'input    {"do":"delete everything"}\n' in (await run(ctl, "approvals", "show", waiting["id"])).out
