@@ -1,7 +1,9 @@
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
@@ -11,6 +13,8 @@ from gatewayd.ports.store import Store
 from gatewayd.stores.sqlite import files as store_files
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
+
+T = TypeVar("T")
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -106,6 +110,20 @@ async def test_a_cancelled_start_gives_everything_back(tmp_path: Path) -> None:
     async with open_store(tmp_path, now=lambda: 0.0) as store:
         await store.save_memo("telegram", "main", "offset", "1")
         assert await store.load_memo("telegram", "main", "offset") == "1"
+
+
+async def test_a_start_cancelled_while_it_opens_gives_everything_back(tmp_path: Path) -> None:
+    async def run_blocking(work: Callable[[], T], /) -> T:
+        result = work()
+        await trio.lowlevel.checkpoint()
+        return result
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with open_store(tmp_path, now=lambda: 0.0, run_blocking=run_blocking):
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    open_files(tmp_path).close()
 
 
 async def test_a_refused_start_is_not_in_a_group(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from gatewayd.stores.sqlite.migrations import APPLICATION_ID, migrate, newest_ve
 
 FIRST = "CREATE TABLE a (x);\nINSERT INTO a VALUES (1);"
 SECOND = "ALTER TABLE a ADD COLUMN y;\nUPDATE a SET y = x + 1;"
+SLOW = """CREATE TABLE c (x);
+INSERT INTO c WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) SELECT i FROM n;"""
 BROKEN = "CREATE TABLE b (x);\nINSERT INTO nowhere VALUES (1);"
 
 
@@ -59,11 +61,11 @@ def test_racing_starters_migrate_once(tmp_path: Path, attempt: int) -> None:
     def start(_: int) -> int:
         with closing(sqlite3.connect(tmp_path / f"db-{attempt}", isolation_level=None, timeout=30)) as own:
             barrier.wait(30)
-            migrate(own, [FIRST, SECOND])
+            migrate(own, [SLOW, FIRST, SECOND])
             return schema_version(own)
 
     with ThreadPoolExecutor(starters) as pool:
-        assert list(pool.map(start, range(starters))) == [2] * starters
+        assert list(pool.map(start, range(starters))) == [3] * starters
     with closing(sqlite3.connect(tmp_path / f"db-{attempt}")) as own:
         assert own.execute("SELECT x, y FROM a").fetchall() == [(1, 2)]
 

@@ -34,6 +34,25 @@ async def test_a_read_does_not_wait_for_a_commit_under_way(tmp_path: Path) -> No
             writer.close()
 
 
+async def test_one_connection_serves_one_query_at_a_time(tmp_path: Path) -> None:
+    disk = GatedDisk()
+    disk.shut()
+    answers: list[object] = []
+    with closing(open_files(tmp_path)) as files:
+        reader = Reader(files.reader, files.path, disk)
+
+        async def ask() -> None:
+            answers.append(await reader.fetch(lambda connection: connection.execute("SELECT count(*) FROM memo").fetchone()))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            assert disk.waiting == 1
+            disk.open()
+    assert answers == [(0,)] * 3
+
+
 async def test_the_reading_connection_cannot_write(tmp_path: Path) -> None:
     with closing(open_files(tmp_path)) as files, pytest.raises(sqlite3.OperationalError, match="readonly"):
         files.reader.execute("DELETE FROM inbound")

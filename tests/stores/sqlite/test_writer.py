@@ -68,8 +68,10 @@ async def machine(directory: Path, run_blocking: RunBlocking = run_inline) -> As
         writer = Writer(files.writer, files.path, run_blocking, now=lambda: 77.0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
-            yield Machine(writer, files.writer, files.path)
-            writer.close()
+            try:
+                yield Machine(writer, files.writer, files.path)
+            finally:
+                writer.close()
 
 
 async def test_those_who_wait_share_one_commit(store: SqliteStore) -> None:
@@ -235,12 +237,12 @@ async def test_a_closed_store_refuses(tmp_path: Path) -> None:
 
 async def test_no_caller_waits_for_ever_when_no_thread_can_be_started(tmp_path: Path) -> None:
     refused: list[str] = []
-    broken = False
+    starting = trio.Event()
 
     async def run_blocking(work: Callable[[], T], /) -> T:
-        nonlocal broken
-        if broken:
-            broken = False  # the store is still to be closed
+        if saving:
+            saving.clear()  # the store is still to be closed
+            await starting.wait()
             raise RuntimeError("can't start new thread")
         return await run_inline(work)
 
@@ -251,12 +253,15 @@ async def test_no_caller_waits_for_ever_when_no_thread_can_be_started(tmp_path: 
             except StoreRefused as error:
                 refused.append(error.reason)
 
+    saving: list[str] = []
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="new thread"), flatten_subgroups=True):
         async with open_store(tmp_path, now=lambda: 0.0, run_blocking=run_blocking) as store, trio.open_nursery() as nursery:
-            broken = True
-            for key in ("a", "b", "c"):
+            saving += ["a", "b", "c", "d"]
+            for key in ("a", "b", "c", "d"):  # the first is under way, the others wait for their turn
                 nursery.start_soon(save, store, key)
-    assert len(refused) == 3
+                await trio.testing.wait_all_tasks_blocked()
+            starting.set()
+    assert len(refused) == 4
     assert all("nothing was stored" in reason for reason in refused)
 
 
