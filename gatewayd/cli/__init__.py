@@ -1,1 +1,1 @@
-
+"""The two commands: `gatewayd` runs the daemon, `gatewayctl` is for its operator."""
