@@ -119,11 +119,12 @@ class Life:
             self._cause = error
             raise
         finally:
-            self.close_within(self._close_seconds)
+            self.closing()
 
-    def close_within(self, seconds: float) -> None:
-        """The child is on its way out and will be gone in this time. Said again, it counts anew."""
-        self._close_by = trio.current_time() + seconds
+    def closing(self, *, after: float = 0.0) -> None:
+        """The child is on its way out: the close deadline begins, ``after`` what it still finishes. Said again, it counts
+        anew."""
+        self._close_by = trio.current_time() + after + self._close_seconds
         self._rearm()
 
     @property
@@ -146,7 +147,7 @@ class Life:
         self.cut_at = trio.current_time()
         self.scope.cancel()
         if self._close_by is None or error is not None:
-            self.close_within(self._close_seconds)
+            self.closing()
 
     async def wait_overdue(self) -> bool:
         """True as soon as a deadline has passed, False when the life has ended before."""

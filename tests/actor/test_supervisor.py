@@ -490,7 +490,7 @@ async def test_a_child_may_ask_for_more_time_to_close_within_what_the_stop_allow
         try:
             await trio.sleep_forever()
         finally:
-            life.close_within(100)
+            life.closing(after=100)
             with trio.CancelScope(shield=True):
                 await trio.sleep(50)
 

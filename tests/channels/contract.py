@@ -310,7 +310,7 @@ class ChannelContract:
             async with self.harness() as harness:
                 async with self.opened(harness) as (channel, kit):
                     await harness.produce("hello")
-                    with pytest.raises(Exception) as caught:  # noqa: B017 - bare or in a group, looked at below
+                    with pytest.raises(Exception) as caught:
                         await channel.listen(Journal(kit, refused))
                     assert leaves(caught.value) == [refused]
                 assert await harness.acknowledged() == 0

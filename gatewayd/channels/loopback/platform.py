@@ -73,6 +73,16 @@ def taking(seconds: float) -> Act:
     return act
 
 
+def lingering(seconds: float) -> Act:
+    """Be slow, also when cancelled: an orderly good-bye."""
+
+    async def act() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+
+    return act
+
+
 def ignoring_cancellation(release: trio.Event) -> Act:
     """Hang, and not even be cancelled, until ``release``."""
 
@@ -190,4 +200,6 @@ def platform_of(account: str = "main") -> LoopbackPlatform:
     except LookupError:
         platforms = {}
         _platforms.set(platforms)
-    return platforms.setdefault(account, LoopbackPlatform())
+    if account not in platforms:
+        platforms[account] = LoopbackPlatform()
+    return platforms[account]

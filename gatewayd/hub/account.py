@@ -1,0 +1,320 @@
+"""One account: an open channel that listens, and a mailbox that is sent from. What ends either ends both.
+
+The actor outlives its lives. What a driver sees of the hub belongs to one life: a driver that was left behind can neither say
+that the account is connected nor journal anything.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.child import ChildStatus
+from gatewayd.actor.life import Life, ReturnedQuietly
+from gatewayd.actor.mailbox import MailboxStatistics
+from gatewayd.actor.supervisor import describe
+from gatewayd.hub.sender import Rows, Sender
+from gatewayd.model.config import AccountSettings, GatewayConfig
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, StoreRefused, TryAgain
+from gatewayd.model.payload import Signal
+from gatewayd.model.status import AccountState, AccountStatus
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, ShowsSignals
+from gatewayd.ports.store import InboundRow, MemoRows, OutboundRow
+
+if TYPE_CHECKING:
+    import httpx2
+    from structlog.typing import FilteringBoundLogger
+
+DELIVERIES = 64
+"""How many deliver calls of one account are at the journal at the same time; further ones wait."""
+DELIVERIES_WAITING = 1024
+"""How many may wait. A driver that calls deliver over and over without waiting for it runs into this, before memory does."""
+_SIGNAL_SECONDS = 10.0
+_LONGEST_ROW_BACKOFF = 300.0
+
+
+class Journal(Protocol):
+    """What is needed of the inbox desk."""
+
+    async def deliver(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]: ...
+
+
+class Outgoing(Rows, Protocol):
+    """What is needed of the outbox."""
+
+    def depth(self, channel: str, account: str) -> int: ...
+
+    def oldest_at(self, channel: str, account: str) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all accounts share. ``redact`` takes secrets out of texts."""
+
+    config: GatewayConfig
+    journal: Journal
+    outbox: Outgoing
+    memos: MemoRows
+    http: "httpx2.AsyncClient"
+    log: "FilteringBoundLogger"
+    rng: Random
+    now: Callable[[], float]
+    redact: Callable[[str], str]
+
+
+class AccountStatistics(Struct, frozen=True):
+    """The account's bounds and how far each is used."""
+
+    mailbox: MailboxStatistics
+    deliveries: int
+    deliveries_waiting: int
+
+
+class AccountActor:
+    """The account for the rest of the hub. ``run`` is one life of it, called by the supervisor."""
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        plugin: ChannelPlugin,
+        opener: Callable[[ChannelPlugin], ChannelOpener],
+        around: Surroundings,
+        child: Callable[[], ChildStatus],
+    ) -> None:
+        self.settings = settings
+        self.plugin = plugin
+        self.channel: Channel | None = None
+        self._opener = opener
+        self._around = around
+        self._child = child
+        self._log = around.log.bind(channel=settings.channel, account=settings.account)
+        self._identity: str | None = None
+        self._last_inbound_at: float | None = None
+        self._last_transport_at: float | None = None
+        self._deliveries = trio.CapacityLimiter(DELIVERIES)
+        self._listening: trio.CancelScope | None = None
+        self._draining = False
+        self._sender = Sender(
+            settings.channel,
+            settings.account,
+            around.outbox,
+            Backoff(around.rng, longest_seconds=_LONGEST_ROW_BACKOFF),
+            around.config.outbox,
+            mailbox_size=around.config.limits.mailbox,
+            now=around.now,
+            redact=around.redact,
+        )
+
+    @property
+    def status(self) -> AccountStatus:
+        """The truth about the account at this moment. No I/O."""
+        child = self._child()
+        channel, account, outbox = self.settings.channel, self.settings.account, self._around.outbox
+        return AccountStatus(
+            channel=channel,
+            account=account,
+            state=self.state_of(child),
+            since=child.since,
+            reason=child.reason,
+            identity=self._identity,
+            attempt=child.attempt,
+            next_attempt_at=child.next_attempt_at,
+            restarts=child.restarts,
+            last_inbound_at=self._last_inbound_at,
+            last_outbound_at=self._sender.last_sent_at,
+            last_transport_at=self._last_transport_at,
+            mailbox_depth=self._sender.statistics().used,
+            outbox_depth=outbox.depth(channel, account),
+            oldest_pending_at=outbox.oldest_at(channel, account),
+        )
+
+    def state_of(self, child: ChildStatus) -> AccountState:
+        """The supervisor's word for the state, in the operator's."""
+        if not self.settings.frame.enabled:
+            return "disabled"
+        return "connected" if child.state == "running" else child.state
+
+    def statistics(self) -> AccountStatistics:
+        return AccountStatistics(
+            mailbox=self._sender.statistics(),
+            deliveries=self._deliveries.borrowed_tokens,
+            deliveries_waiting=self._deliveries.statistics().tasks_waiting,
+        )
+
+    def post(self, row: OutboundRow) -> None:
+        """Hand over a committed row. Never waits. Kept while the account waits, is parked or stopped."""
+        self._sender.post(row)
+
+    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+        """Journal what the platform told us. Returns after the commit; waits while the inbox is full.
+
+        :raises Overloaded: too many calls wait already; nothing was stored.
+        :raises StoreRefused: nothing was stored.
+        """
+        if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
+            raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
+        self.note_transport()
+        async with self._deliveries:
+            key = None if memo is None else (self.settings.channel, self.settings.account, *memo)
+            await self._around.journal.deliver(envelopes, memo=key)
+        if envelopes:
+            self._last_inbound_at = self._around.now()
+
+    async def signal(self, signal: Signal) -> None:
+        """Show that a turn runs, where the channel can. Best effort: nothing comes of a failure, or of no connection."""
+        channel = self.channel
+        if channel is None or self._child().state != "running":
+            return
+        if not isinstance(channel, ShowsSignals):
+            return
+        try:
+            with trio.move_on_after(_SIGNAL_SECONDS):
+                await channel.signal(signal)
+        except Exception as error:
+            self._log.debug("signal_failed", reason=describe(error, self._around.redact))
+
+    def stop_listening(self) -> None:
+        """Receive nothing any more, and go on sending. A life that begins after this waits to be stopped. For the drain."""
+        self._draining = True
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def cut_sends_after(self, seconds: float) -> None:
+        """Sends under way that have not ended by then are cut, and their outcome is unknown."""
+        self._sender.cut_after(seconds)
+
+    def note_transport(self) -> None:
+        self._last_transport_at = self._around.now()
+
+    def note_identity(self, identity: str | None) -> None:
+        self._identity = identity or self._identity
+
+    async def run(self, life: Life) -> None:
+        """Open, listen and send, until it fails or is cancelled. The supervisor judges what it raises."""
+        life.started()
+        if self._draining:
+            await trio.sleep_forever()
+        config = AccountConfig(
+            channel=self.settings.channel,
+            account=self.settings.account,
+            settings=self.settings.settings,
+            webhook_url=self._webhook_url(),
+        )
+        async with self._load()(config, _Kit(self, life, self._around, self._log)) as channel:
+            with life.closes_after():
+                self.channel = channel
+                try:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._send, channel, life)
+                        await self._listen(channel, life)
+                finally:
+                    if self.channel is channel:
+                        self.channel = None
+
+    def _load(self) -> ChannelOpener:
+        try:
+            return self._opener(self.plugin)
+        except NeedsOperator:
+            raise
+        except Exception as error:
+            # Whatever a third party's module does while it is imported, only its own accounts suffer from it.
+            raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._around.redact)}") from error
+
+    def _webhook_url(self) -> str | None:
+        base = self._around.config.gateway.public_url
+        if base is None or not self.plugin.webhook:
+            return None
+        return f"{base.rstrip('/')}/v1/webhooks/{self.settings.channel}/{self.settings.account}"
+
+    async def _listen(self, channel: Channel, life: Life) -> None:
+        with trio.CancelScope() as self._listening:
+            if not self._draining:
+                await channel.listen(_Delivery(self, life))
+            if not self._draining:
+                raise ReturnedQuietly("listen returned")
+        # Only the drain gets here: nothing is heard any more, and what is left is sent.
+        life.expect_silence(None)
+        await trio.sleep_forever()
+
+    async def _send(self, channel: Channel, life: Life) -> None:
+        # Not before: in an outage each attempt of the account would be an attempt of every row, and kill it in the end.
+        await life.wait_connected()
+        await self._sender.run(channel, life)
+
+
+class _Delivery:
+    """``deliver`` as one life's driver has it."""
+
+    def __init__(self, actor: AccountActor, life: Life) -> None:
+        self._actor = actor
+        self._life = life
+
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+        """:raises TryAgain: the store refuses. :raises Overloaded: the driver floods. :raises Conflict: its life is over."""
+        if self._life.over:
+            raise Conflict("this connection of the account is over")
+        try:
+            with self._life.hold():
+                await self._actor.deliver(envelopes, memo=memo)
+        except StoreRefused as error:
+            raise TryAgain(f"the store does not take messages: {error.reason}") from error
+
+
+class _Link:
+    """``Link`` for one life."""
+
+    def __init__(self, actor: AccountActor, life: Life) -> None:
+        self._actor = actor
+        self._life = life
+
+    def connected(self, identity: str | None = None) -> None:
+        if not self._life.over:
+            self._actor.note_identity(identity)
+            self._actor.note_transport()
+            self._life.connected()
+
+    def heard(self) -> None:
+        if not self._life.over:
+            self._actor.note_transport()
+            self._life.heard()
+
+    def expect_silence(self, at_most_seconds: float | None) -> None:
+        if not self._life.over:
+            self._life.expect_silence(at_most_seconds)
+
+
+class _Memos:
+    """``Memos`` of one account."""
+
+    def __init__(self, rows: MemoRows, channel: str, account: str) -> None:
+        self._rows = rows
+        self._channel = channel
+        self._account = account
+
+    async def load(self, key: str) -> str | None:
+        return await self._rows.load_memo(self._channel, self._account, key)
+
+    async def save(self, key: str, value: str) -> None:
+        await self._rows.save_memo(self._channel, self._account, key, value)
+
+
+class _Kit:
+    """``ChannelKit`` for one life."""
+
+    def __init__(self, actor: AccountActor, life: Life, around: Surroundings, log: "FilteringBoundLogger") -> None:
+        self.http = around.http
+        self.link = _Link(actor, life)
+        self.memos = _Memos(around.memos, actor.settings.channel, actor.settings.account)
+        self.log = log
+        self.rng = around.rng
+        self._now = around.now
+
+    def now(self) -> float:
+        return self._now()

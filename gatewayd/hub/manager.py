@@ -1,0 +1,212 @@
+"""The accounts of all channels, each a child of one supervisor: started, stopped, looked at and drained from here."""
+
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
+from gatewayd.actor.supervisor import Supervisor, Verdict
+from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings
+from gatewayd.model.config import AccountSettings, GatewayConfig
+from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.payload import Signal
+from gatewayd.model.status import AccountStatus
+from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
+from gatewayd.ports.store import MemoRows, OutboundRow
+
+if TYPE_CHECKING:
+    import httpx2
+    from structlog.typing import FilteringBoundLogger
+
+_LONGEST_TRACEBACK = 8_000
+
+
+class Emitter(Protocol):
+    """What is needed of the event log."""
+
+    def emit(self, kind: str, **data: str | int | float | bool | None) -> None: ...
+
+
+class ManagerStatistics(Struct, frozen=True):
+    """``supervisor`` counts accounts by state, and those left behind; ``accounts`` are in the order of the configuration."""
+
+    supervisor: SupervisorStatistics
+    accounts: tuple[AccountStatistics, ...]
+
+
+class ChannelManager:
+    """Runs the accounts of a configuration inside ``async with manager.run():``.
+
+    ``opener`` imports a plugin's driver; what it raises parks the accounts of that plugin and no other. ``redact`` takes
+    secrets out of what is shown. Every change of an account's state is the event ``channels.state``.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        plugins: Mapping[str, ChannelPlugin],
+        opener: Callable[[ChannelPlugin], ChannelOpener],
+        *,
+        journal: Journal,
+        outbox: Outgoing,
+        memos: MemoRows,
+        events: Emitter,
+        http: "httpx2.AsyncClient",
+        log: "FilteringBoundLogger",
+        rng: Random,
+        now: Callable[[], float],
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._events = events
+        self._log = log
+        self._redact = redact
+        self._draining = False
+        self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change, on_failure=self._on_failure)
+        around = Surroundings(config, journal, outbox, memos, http, log, rng, now, redact)
+        self._actors: dict[tuple[str, str], AccountActor] = {}
+        for settings in config.accounts:
+            self._add(settings, plugins[settings.channel], opener, around)
+
+    @asynccontextmanager
+    async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
+        """Every enabled account is started inside. Leaving stops what still runs, each within its close deadline.
+
+        ``host`` is where drivers run, and where one that cannot be ended stays: see ``Supervisor.run``.
+        """
+        async with self._supervisor.run(host=host):
+            for actor in self._actors.values():
+                if actor.settings.frame.enabled:
+                    await self._supervisor.start(_name(actor))
+            yield
+
+    def account(self, channel: str, account: str) -> AccountActor:
+        """:raises NotFound: not in the configuration."""
+        try:
+            return self._actors[channel, account]
+        except KeyError:
+            raise NotFound(f"there is no account {channel}/{account} in the configuration") from None
+
+    def snapshot(self) -> tuple[AccountStatus, ...]:
+        """Every account, in the order of the configuration. No I/O."""
+        return tuple(actor.status for actor in self._actors.values())
+
+    def statistics(self) -> ManagerStatistics:
+        return ManagerStatistics(
+            supervisor=self._supervisor.statistics(),
+            accounts=tuple(actor.statistics() for actor in self._actors.values()),
+        )
+
+    def post(self, row: OutboundRow) -> None:
+        """Hand a committed row to its account. Never waits. A row of an account that is gone stays in the store."""
+        actor = self._actors.get((row.channel, row.account))
+        if actor is not None:
+            actor.post(row)
+
+    async def signal(self, channel: str, account: str, signal: Signal) -> None:
+        """Best effort, also when there is no such account."""
+        actor = self._actors.get((channel, account))
+        if actor is not None:
+            await actor.signal(signal)
+
+    async def start(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
+        """Start what is stopped or parked; what lives is left alone. Returns at once, before it is connected.
+
+        :raises NotFound: no such account, or no account of this channel.
+        :raises Conflict: disabled in the configuration, or the daemon is stopping.
+        """
+        return await self._each(self._startable(channel, account), self._supervisor.start)
+
+    async def stop(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
+        """Stop, after the sends under way. Returns when it is closed, or parked because it would not close.
+
+        :raises NotFound: no such account, or no account of this channel.
+        """
+        return await self._each(self._named(channel, account), self._supervisor.stop)
+
+    async def restart(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
+        """Stop and start, or start. Raises as ``start`` does."""
+        return await self._each(self._startable(channel, account), self._supervisor.restart)
+
+    async def drain(self, until: Callable[[], Awaitable[None]], *, within_seconds: float) -> None:
+        """Stop listening, go on sending while ``until`` runs, then close every account: all of it ``within_seconds``.
+
+        A quarter of the time is kept for the closing, whatever ``until`` takes. Sends that do not end in half of what is
+        left then are cut, and their outcome is unknown.
+        """
+        self._draining = True
+        deadline = trio.current_time() + within_seconds
+        for actor in self._actors.values():
+            actor.stop_listening()
+        with trio.move_on_at(deadline - within_seconds / 4):
+            await until()
+        left = max(0.0, deadline - trio.current_time())
+        async with trio.open_nursery() as nursery:
+            for actor in self._actors.values():
+                actor.cut_sends_after(left / 2)
+                nursery.start_soon(self._close, actor, left)
+
+    def _add(
+        self,
+        settings: AccountSettings,
+        plugin: ChannelPlugin,
+        opener: Callable[[ChannelPlugin], ChannelOpener],
+        around: Surroundings,
+    ) -> None:
+        name = f"{settings.channel}/{settings.account}"
+        actor = AccountActor(settings, plugin, opener, around, lambda: self._supervisor.status(name))
+        self._actors[settings.channel, settings.account] = actor
+        self._supervisor.add(ChildSpec(name=name, run=actor.run, redact=self._redact))
+
+    def _named(self, channel: str, account: str | None) -> list[AccountActor]:
+        if account is not None:
+            return [self.account(channel, account)]
+        actors = [actor for actor in self._actors.values() if actor.settings.channel == channel]
+        if not actors:
+            raise NotFound(f"there is no account of {channel} in the configuration")
+        return actors
+
+    def _startable(self, channel: str, account: str | None) -> list[AccountActor]:
+        if self._draining:
+            raise Conflict("the daemon is stopping")
+        named = self._named(channel, account)
+        enabled = [actor for actor in named if actor.settings.frame.enabled]
+        if not enabled:
+            raise Conflict(f"{' and '.join(map(_name, named))} is disabled in the configuration")
+        return enabled
+
+    async def _each(self, actors: list[AccountActor], act: Callable[[str], Awaitable[None]]) -> tuple[AccountStatus, ...]:
+        # Shielded: who asked may go away in the middle, and a restart must not become a stop by that. The stop in it is
+        # bounded by the account's own deadlines.
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for actor in actors:
+                    nursery.start_soon(act, _name(actor))
+        return tuple(actor.status for actor in actors)
+
+    async def _close(self, actor: AccountActor, within_seconds: float) -> None:
+        await self._supervisor.stop(_name(actor), within_seconds=within_seconds)
+
+    def _on_change(self, child: ChildStatus) -> None:
+        actor = self.account(*child.name.split("/"))
+        channel, account, state = actor.settings.channel, actor.settings.account, actor.state_of(child)
+        self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
+        self._log.info("account_state", channel=channel, account=account, state=state, reason=child.reason)
+
+    def _on_failure(self, name: str, verdict: Verdict, error: BaseException) -> None:
+        channel, account = name.split("/")
+        log = self._log.bind(channel=channel, account=account, cure=verdict.cure, reason=verdict.reason)
+        if verdict.cure == "restart":
+            trace = self._redact("".join(traceback.format_exception(error)))
+            log.error("account_crashed", traceback=trace[-_LONGEST_TRACEBACK:])
+        else:
+            log.warning("account_failed")
+
+
+def _name(actor: AccountActor) -> str:
+    return f"{actor.settings.channel}/{actor.settings.account}"

@@ -1,0 +1,229 @@
+"""One account's way out: rows from its mailbox to ``Channel.send``, and every outcome into the outbox.
+
+A row is marked ``sending`` before the call and settled after it. What has been called may have had its effect, so a call that
+is cut is settled ``unknown``; what has not been called goes back. Stopping takes no new rows and lets calls under way end.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.life import Life
+from gatewayd.actor.mailbox import Mailbox, MailboxStatistics
+from gatewayd.actor.supervisor import describe, sole
+from gatewayd.model.config import OutboxSection
+from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.payload import Receipt
+from gatewayd.ports.channel import Channel
+from gatewayd.ports.store import OutboundRow, OutboundState
+
+_SETTLE_SECONDS = 10.0
+"""How long the store may take over one outcome, also while the account is being stopped."""
+
+
+class Rows(Protocol):
+    """What is needed of the outbox."""
+
+    async def ready(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]: ...
+
+    async def mark_sending(self, row: OutboundRow) -> bool: ...
+
+    async def settle(
+        self,
+        row: OutboundRow,
+        state: OutboundState,
+        *,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+    ) -> None: ...
+
+
+class Outcome(Struct, frozen=True):
+    """What became of one call: how the row is settled, and the error that the account fails with, if it does."""
+
+    state: OutboundState
+    reason: str | None = None
+    receipt: Receipt | None = None
+    next_attempt_at: float | None = None
+    failure: BaseException | None = None
+
+
+class Sender:
+    """Belongs to the account and survives its lives: the mailbox, what is under way, and what could not be settled yet."""
+
+    def __init__(
+        self,
+        channel: str,
+        account: str,
+        rows: Rows,
+        backoff: Backoff,
+        config: OutboxSection,
+        *,
+        mailbox_size: int,
+        now: Callable[[], float],
+        redact: Callable[[str], str],
+    ) -> None:
+        self._rows = rows
+        self._backoff = backoff
+        self._config = config
+        self._now = now
+        self._redact = redact
+        self._under_way: dict[int, trio.CancelScope] = {}
+        self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
+        self._mailbox: Mailbox[OutboundRow] = Mailbox(
+            mailbox_size,
+            lambda after, limit: rows.ready(channel, account, after_id=after, limit=limit),
+            line_of=lambda row: row.conversation,
+            number_of=lambda row: row.id,
+            due_of=self._due,
+        )
+        self.last_sent_at: float | None = None
+
+    def post(self, row: OutboundRow) -> None:
+        """Hand over a committed row. Never waits: what finds no room is read from the outbox later."""
+        self._mailbox.post(row)
+
+    def statistics(self) -> MailboxStatistics:
+        return self._mailbox.statistics()
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the calls under way may still take, with the settling of their rows. 0 when there are none."""
+        latest = max((scope.deadline for scope in self._under_way.values()), default=-math.inf)
+        return max(0.0, latest - trio.current_time() + _SETTLE_SECONDS) if self._under_way else 0.0
+
+    def cut_after(self, seconds: float) -> None:
+        """Calls under way end by then, or their outcome is unknown."""
+        by = trio.current_time() + seconds
+        for scope in self._under_way.values():
+            scope.deadline = min(scope.deadline, by)
+
+    async def run(self, channel: Channel, life: Life) -> None:
+        """Send until cancelled, which takes no more rows and returns when the calls under way have ended.
+
+        :raises TryAgain: a send failed that the whole account has to wait for, or the store refuses to write.
+        :raises NeedsOperator: a send said so.
+        :raises Exception: the driver's bug. Its row is a dead letter, so it cannot happen again for ever.
+        """
+        for row, outcome in list(self._unsettled.values()):
+            await self._settle(row, outcome)
+        async with trio.open_nursery() as calls:
+            try:
+                await self._dispatch(channel, life, calls)
+            finally:
+                life.closing(after=self.seconds_left)
+
+    async def _dispatch(self, channel: Channel, life: Life, calls: trio.Nursery) -> None:
+        places = trio.Semaphore(self._config.concurrency)
+        while True:
+            await places.acquire()
+            try:
+                row = await self._mailbox.take()
+            except StoreRefused as error:
+                raise TryAgain(f"the store cannot be read: {error.reason}") from error
+            calls.start_soon(self._send, channel, life, row, places)
+
+    async def _send(self, channel: Channel, life: Life, row: OutboundRow, places: trio.Semaphore) -> None:
+        if trio.current_effective_deadline() == -math.inf:
+            # Stopped between the taking and now.
+            self._mailbox.put_back(row)
+            return
+        outcome = await self._call(channel, life, row)
+        if outcome is None:
+            self._mailbox.done(row)
+        else:
+            await self._settle(row, outcome)
+            if outcome.failure is not None:
+                raise outcome.failure
+        places.release()
+
+    async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> Outcome | None:
+        """The one call. None: the row is not ready any more. Shielded, because only its own deadline may end it."""
+        seconds = self._config.send_timeout_seconds
+        began_at = trio.current_time()
+        called, receipt, error = False, None, None
+        scope = self._under_way[row.id] = trio.CancelScope(shield=True, deadline=began_at + seconds)
+        try:
+            with life.must_end_within(seconds + _SETTLE_SECONDS), scope:
+                if not await self._rows.mark_sending(row):
+                    return None
+                called = True
+                receipt = await channel.send(row.payload)
+        except Exception as caught:
+            error = sole(caught)
+        finally:
+            del self._under_way[row.id]
+        if receipt is not None:
+            return Outcome("sent", receipt=receipt)
+        if not called:
+            return _not_called(error)
+        if error is None:
+            return Outcome("unknown", f"cut after {trio.current_time() - began_at:.3g} s without an answer")
+        return self._judge_error(row, error)
+
+    def _judge_error(self, row: OutboundRow, error: BaseException) -> Outcome:
+        match error:
+            case TryAgain():
+                return self._judge_outage(row, error)
+            case NeedsOperator():
+                return Outcome("ready", self._redact(error.reason), failure=error)
+            case SendRejected():
+                return Outcome("dead", self._redact(error.reason))
+            case OutcomeUnknown():
+                return Outcome("unknown", self._redact(error.reason))
+            case _:
+                return Outcome("dead", f"bug: {describe(error, self._redact)}", failure=error)
+
+    def _judge_outage(self, row: OutboundRow, error: TryAgain) -> Outcome:
+        attempts = row.attempts + 1
+        reason = self._redact(error.reason)
+        failure = error if error.scope == "account" else None
+        if attempts >= self._config.max_attempts:
+            return Outcome("dead", f"given up after {attempts} attempts: {reason}", failure=failure)
+        delay = self._backoff.delay(attempts, at_least=error.after_seconds)
+        return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
+
+    async def _settle(self, row: OutboundRow, outcome: Outcome) -> None:
+        """Record the outcome and free the conversation. An outcome that cannot be recorded is kept for the next life.
+
+        :raises TryAgain: the store refuses, or does not answer.
+        """
+        self._unsettled[row.id] = row, outcome
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _SETTLE_SECONDS) as scope:
+            try:
+                await self._rows.settle(
+                    row,
+                    outcome.state,
+                    reason=outcome.reason,
+                    receipt=outcome.receipt,
+                    next_attempt_at=outcome.next_attempt_at,
+                )
+            except StoreRefused as error:
+                raise TryAgain(f"the store cannot record what was sent: {error.reason}") from error
+        if scope.cancelled_caught:
+            raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
+        del self._unsettled[row.id]
+        if outcome.state == "ready":
+            self._mailbox.put_back(replace(row, attempts=row.attempts + 1, next_attempt_at=outcome.next_attempt_at))
+            return
+        self._mailbox.done(row)
+        if outcome.state == "sent":
+            self.last_sent_at = self._now()
+
+    def _due(self, row: OutboundRow) -> float:
+        if row.next_attempt_at is None:
+            return -math.inf
+        return trio.current_time() + row.next_attempt_at - self._now()
+
+
+def _not_called(error: BaseException | None) -> Outcome:
+    """The row could not be marked: it was surely not sent, whatever the store has of it now."""
+    if isinstance(error, StoreRefused):
+        return Outcome("ready", failure=TryAgain(f"the store cannot record what is sent: {error.reason}"))
+    return Outcome("ready", failure=error or TryAgain("the store did not answer in time"))

@@ -1,0 +1,158 @@
+"""Accounts in a row, for the tests of actors: the real manager, outbox and store, loopback platforms, and a plain journal."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import anyio
+import httpx2
+import msgspec
+import structlog
+import trio
+
+from gatewayd.channels.loopback import PLUGIN
+from gatewayd.channels.loopback.channel import open_loopback
+from gatewayd.channels.loopback.platform import LoopbackPlatform, platform_of
+from gatewayd.channels.loopback.settings import LoopbackSettings
+from gatewayd.hub.account import AccountActor
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.manager import ChannelManager
+from gatewayd.hub.outbox import Outbox, conversation_of
+from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, LimitsSection, OutboxSection
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.payload import RichText, SendText
+from gatewayd.model.status import AccountStatus
+from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
+from gatewayd.stores.sqlite import open_store, run_inline
+
+EPOCH = 1_800_000_000.0
+ALICE = Peer("dm", "alice")
+BOB = Peer("dm", "bob")
+
+
+def now() -> float:
+    """Wall time that follows the fake clock."""
+    return EPOCH + trio.current_time()
+
+
+class StoreJournal:
+    """The inbox desk's first half: the commit. ``gate`` keeps it full, ``refusal`` is what the disk says."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.gate = trio.Event()
+        self.gate.set()
+        self.refusal: Exception | None = None
+        self.texts: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+
+    async def deliver(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.gate.wait()
+            if self.refusal is not None:
+                raise self.refusal
+            rows = await self._store.add_inbound(envelopes, memo=memo)
+        finally:
+            self.at_once -= 1
+        self.texts += [row.envelope.text for row in rows]
+        return rows
+
+
+class Street:
+    """Everything that an account touches, and the other side of each account."""
+
+    def __init__(
+        self, store: Store, config: GatewayConfig, opener: Callable[[ChannelPlugin], ChannelOpener], http: httpx2.AsyncClient
+    ) -> None:
+        self.store = store
+        self.events = EventLog(store, now=now, keep=config.limits.event_rows)
+        self.outbox = Outbox(store, self.events, config.outbox, now=now)
+        self.journal = StoreJournal(store)
+        self.manager = ChannelManager(
+            config,
+            {PLUGIN.id: PLUGIN},
+            opener,
+            journal=self.journal,
+            outbox=self.outbox,
+            memos=store,
+            events=self.events,
+            http=http,
+            log=structlog.get_logger(),
+            rng=Random(5),
+            now=now,
+            redact=lambda text: text.replace("hunter2", "***"),
+        )
+        self.outbox.post = self.manager.post
+
+    def platform(self, account: str = "main") -> LoopbackPlatform:
+        return platform_of(account)
+
+    def actor(self, account: str = "main") -> AccountActor:
+        return self.manager.account("loopback", account)
+
+    def status(self, account: str = "main") -> AccountStatus:
+        return self.actor(account).status
+
+    async def reply(self, *texts: str, account: str = "main", peer: Peer = ALICE) -> list[OutboundRow]:
+        """Write rows to the outbox, as the end of a turn does."""
+        conversation = conversation_of("loopback", account, peer)
+        return await self.outbox.write(
+            [OutboundDraft("loopback", account, conversation, SendText(peer, RichText(text))) for text in texts]
+        )
+
+    async def state_of(self, row: OutboundRow) -> str:
+        found = await self.store.get_outbound(row.id)
+        assert found is not None
+        return found.state
+
+    async def told(self, account: str = "main") -> list[str]:
+        """The states of an account, as the event log tells them."""
+        await self.events.wait_flushed()
+        events = [event for event in await self.events.after(0, limit=10_000) if event.kind == "channels.state"]
+        return [data["state"] for event in events if (data := msgspec.json.decode(event.data))["account"] == account]
+
+
+def configuration(
+    *accounts: str, disabled: Sequence[str] = (), outbox: OutboxSection | None = None, limits: LimitsSection | None = None
+) -> GatewayConfig:
+    return GatewayConfig(
+        accounts=tuple(
+            AccountSettings("loopback", name, AccountFrame(enabled=name not in disabled), LoopbackSettings(identity=f"@{name}"))
+            for name in accounts or ("main",)
+        ),
+        outbox=outbox or OutboxSection(),
+        limits=limits or LimitsSection(),
+    )
+
+
+@asynccontextmanager
+async def open_street(
+    state_dir: Path,
+    config: GatewayConfig | None = None,
+    *,
+    opener: Callable[[ChannelPlugin], ChannelOpener] = lambda plugin: open_loopback,
+    started: bool = True,
+) -> AsyncIterator[Street]:
+    """Running accounts. Leaving it cancels them; what was committed is in ``state_dir``."""
+    config = config or configuration()
+    async with (
+        open_store(state_dir, now=now, run_blocking=run_inline) as store,
+        httpx2.AsyncClient() as http,
+        anyio.create_task_group() as tasks,
+    ):
+        street = Street(store, config, opener, http)
+        await tasks.start(street.events.run)
+        await street.outbox.recover([(settings.channel, settings.account) for settings in config.accounts])
+        if started:
+            async with street.manager.run():
+                yield street
+        else:
+            yield street
+        tasks.cancel_scope.cancel()
