@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from ssl import SSLContext
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -58,14 +59,15 @@ def sse(*events: tuple[int, str, dict[str, object]]) -> Answer:
 class FakeGatewayd:
     """``answers`` maps (method, path) to what is answered in turn; the last one is repeated."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: str = "http") -> None:
+        self.scheme = scheme
         self.answers: dict[tuple[str, str], deque[Answer]] = {}
         self.asked: list[Asked] = []
         self.port = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
         self.answers[method, path] = deque(answers)
@@ -87,9 +89,9 @@ class FakeGatewayd:
 
 
 @contextmanager
-def serve() -> Iterator[FakeGatewayd]:
+def serve(tls: SSLContext | None = None) -> Iterator[FakeGatewayd]:
     """Listens on a free port of 127.0.0.1 until the block ends."""
-    fake = FakeGatewayd()
+    fake = FakeGatewayd("https" if tls else "http")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -122,6 +124,8 @@ def serve() -> Iterator[FakeGatewayd]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         fake.port = server.server_address[1]
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

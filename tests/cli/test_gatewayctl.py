@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ from typer.core import TyperArgument, TyperOption
 from gatewayd import __version__
 from gatewayd.cli.gatewayctl import app
 from tests.cli.conftest import Ctl
-from tests.cli.fake_gatewayd import TOKEN, Answer, FakeGatewayd, error, of
+from tests.cli.fake_gatewayd import TOKEN, Answer, FakeGatewayd, error, of, serve
 
 Parameter = TyperArgument | TyperOption
 STATUS = "/v1/gateway/status"
@@ -206,6 +208,27 @@ def test_tls_where_there_is_none(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> N
         code, _, err = ctl("--url", f"https://{address}", "status")
     assert code == 2
     assert "does not speak TLS. gatewayd itself speaks plain HTTP: is it http:// instead of https://?" in err
+
+
+def test_a_certificate_is_checked_and_one_s_own_ca_can_be_named(
+    ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openssl = shutil.which("openssl") or pytest.skip("makes its certificate with openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*make.split(), *names], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    monkeypatch.setenv("GATEWAYD_TOKEN", TOKEN)
+    with serve(tls) as fake:
+        fake.on("GET", "/v1/channels", of({"accounts": []}))
+        code, _, err = ctl("--url", fake.url, "channels", "list")
+        assert code == 2
+        assert f"The certificate of {fake.url} is not trusted: self-signed certificate." in err
+        assert fake.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert ctl("--url", fake.url, "channels", "list").code == 0
 
 
 def test_nothing_listens(ctl: Ctl, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
