@@ -1,12 +1,18 @@
 """sd_notify over real datagram sockets, and the unit file under systemd's own tools."""
 
+import json
 import os
+import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gatewayd.cli.gatewayd import MISCONFIGURED
+from gatewayd.model.config import GatewaySection
 from gatewayd.systemd import MAX_STATUS, Notifier
 
 
@@ -72,3 +78,72 @@ def test_a_manager_that_does_not_read_never_makes_us_wait(manager_socket: socket
     sent = [manager.status("x" * MAX_STATUS) for _ in range(5000)]
     assert sent[0]
     assert not sent[-1]
+
+
+UNIT = Path(__file__).parent.parent / "systemd" / "gatewayd.service"
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def analyze(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = ["systemd-analyze", "--no-pager", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def settings() -> dict[str, str]:
+    """The last value of each setting; there are no continuation lines."""
+    lines = [line for line in UNIT.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """The root of a machine on which the unit and its drop-ins are installed, with a program to start and systemd's own units."""
+    folder = tmp_path / "etc" / "systemd" / "system"
+    folder.mkdir(parents=True)
+    shutil.copy(UNIT, folder)
+    shutil.copytree(UNIT.with_name("gatewayd.service.d"), folder / "gatewayd.service.d")
+    units = next(path for path in (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system")) if path.is_dir())
+    shutil.copytree(units, tmp_path / "usr" / "lib" / "systemd" / "system", symlinks=True)
+    program = tmp_path / settings()["ExecStart"].lstrip("/")
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return tmp_path
+
+
+@needs_systemd
+def test_systemd_has_nothing_to_say_about_the_unit(machine: Path) -> None:
+    result = analyze("verify", f"--root={machine}", "gatewayd.service")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@needs_systemd
+def test_the_check_would_find_a_wrong_line(machine: Path) -> None:
+    drop_in = machine / "etc/systemd/system/gatewayd.service.d/wrong.conf"
+    drop_in.write_text("[Service]\nProtectHom=yes\n")
+    assert "ProtectHom" in analyze("verify", f"--root={machine}", "gatewayd.service").stderr
+
+
+@needs_systemd
+def test_the_unit_exposes_little() -> None:
+    result = analyze("security", "--offline=true", "--threshold=15", UNIT)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = json.loads(analyze("security", "--offline=true", "--json=short", UNIT).stdout)
+    loose = {row["json_field"] for row in rows if row["set"] is False and float(row["exposure"] or 0) >= 0.2}
+    # It talks to the Internet, wherever the platforms are; nothing else of weight is open.
+    assert loose == {"PrivateNetwork", "RestrictAddressFamilies_AF_INET_INET6", "IPAddressDeny"}
+
+
+def test_a_stop_has_time_to_drain() -> None:
+    assert float(settings()["TimeoutStopSec"]) >= GatewaySection().drain_seconds + 20
+
+
+def test_a_configuration_that_cannot_be_used_is_not_tried_again() -> None:
+    assert int(settings()["RestartPreventExitStatus"]) == MISCONFIGURED
+
+
+def test_the_example_gives_the_credential_that_the_configuration_names() -> None:
+    text = UNIT.with_name("gatewayd.service.d").joinpath("telegram-token.conf").read_text()
+    (given,) = re.findall(r"^LoadCredential=([^:]+):", text, re.MULTILINE)
+    (named,) = re.findall(r'credential = "([^"]+)"', text)
+    assert given == named

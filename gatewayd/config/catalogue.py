@@ -1,8 +1,9 @@
 """Every table and key there is, from the structs: what the starter file and docs/reference/configuration.md are made of."""
 
 import inspect
+import re
 from collections.abc import Iterator
-from typing import Literal, get_args, get_origin
+from typing import Final, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +14,8 @@ from gatewayd.model.config import AccountFrame, AgentFrame, BindingConfig, Match
 from gatewayd.model.errors import PluginError
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
+
+_OWN_NAME: Final = re.compile(r'(\[+\S+\]+|core = "\w+"|match = \{.*?\}): ')
 
 
 class Key(Struct, frozen=True):
@@ -74,7 +77,7 @@ def _table(name: str, struct: type[Struct], plugin: str | None = None) -> TableO
         default = default_text(field)
         example = default or _example(field.type, f"{plugin or name.strip('[]').partition('.')[0]}.{field.encode_name}")
         keys.append(Key(field.encode_name, texts.get(field.name, ""), allowed(field.type), default, example))
-    return TableOfKeys(name, _intro(struct).removeprefix(f"{name}: "), tuple(keys), plugin)
+    return TableOfKeys(name, _intro(struct), tuple(keys), plugin)
 
 
 def _is_tables(annotation: object) -> bool:
@@ -93,6 +96,8 @@ def _example(annotation: object, name: str) -> str:
 
 
 def _intro(struct: type[Struct]) -> str:
-    """The first paragraph of the struct's own docstring, as one line."""
+    """The first paragraph of the struct's own docstring, as one line, without the table's name if that stands before it."""
     text = "" if struct.__doc__ == Struct.__doc__ else inspect.cleandoc(struct.__doc__ or "")
-    return " ".join(text.partition("\n\n")[0].split())
+    line = " ".join(text.partition("\n\n")[0].split())
+    line = _OWN_NAME.sub("", line, count=1) if _OWN_NAME.match(line) else line
+    return line[:1].upper() + line[1:]

@@ -61,7 +61,7 @@ def _block(header: str, intro: str, keys: Sequence[Key], *, off: bool = False, g
     """One table. ``off``: commented out as a whole; ``given``: lines that stand in it uncommented (unless it is off)."""
     mark = "#" if off else ""
     head = [f"{mark}{line}" for line in (header, *given)]
-    return "\n".join([*_comment(intro[:1].upper() + intro[1:]), *head, *_keys(keys)])
+    return "\n".join([*_comment(intro), *head, *_keys(keys)])
 
 
 def _keys(keys: Sequence[Key]) -> list[str]:

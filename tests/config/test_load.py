@@ -208,7 +208,7 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         (ACCOUNT + 'groups = ["1", " 2"]', "[channels.telegram.accounts.main].groups[1]", "is not an id"),
         (ACCOUNT + 'mode = "webhook"', "[channels.telegram.accounts.main]", 'mode "webhook" needs gateway.public_url'),
         ("[channels.greedy.accounts.a]", "[channels.greedy.accounts.a]", "use keys that are ours: enabled"),
-        ("[channels.unusable.accounts.a]", "[channels.unusable.accounts.a]", "cannot be decoded: NameError: name 'NoSuchType' is not defined"),
+        ("[channels.unusable.accounts.a]", "[channels.unusable.accounts.a]", "cannot be decoded: NameError: name 'NoSuchType'"),
         ("[channels.missing.accounts.a]", "[channels.missing.accounts.a]", "'tests.config.plugins:NotThere' cannot be imported"),
         ("[channels.fussy.accounts.a]\nnumber = 13", "[channels.fussy.accounts.a]", "thirteen is refused here"),
         ("[channels.fussy.accounts.a]\nnumber = 14", "[channels.fussy.accounts.a]", "KeyError('a bug')"),
