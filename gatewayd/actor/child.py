@@ -125,6 +125,12 @@ class Child:
         self.life = None
         return self._attempt
 
+    def ask_to_stop(self, within_seconds: float) -> None:
+        """End the life, or the back-off between two. Asked again, the shorter time counts."""
+        self.stop_asked.set()
+        if self.life is not None:
+            self.life.cut(None, within_seconds=within_seconds)
+
     def forgive(self) -> None:
         """An operator has started it: what it did before is no longer held against it."""
         self._attempt = 0

@@ -20,7 +20,7 @@ from msgspec import Struct
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.child import Child, ChildSpec, ChildStatus, Policy, SupervisorStatistics
 from gatewayd.actor.life import Life, ReturnedQuietly
-from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
+from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, TryAgain
 
 _REASON_LENGTH = 200
 
@@ -135,11 +135,14 @@ class Supervisor:
         """Start a child that is stopped or parked; one that lives is left alone. Returns once it has said ``started``.
 
         :raises NotFound: no such child.
+        :raises Conflict: outside ``run``.
         :raises Exception: what its first life ended with before it had started; it is stopped then.
         """
         child = self._child(name)
         async with child.lock:
-            if child.kept is not None or self._keepers is None:
+            if self._keepers is None:
+                raise Conflict("nothing can be started: the supervisor is not running")
+            if child.kept is not None:
                 return
             child.forgive()
             child.stop_asked = trio.Event()
@@ -152,14 +155,14 @@ class Supervisor:
         :raises NotFound: no such child.
         """
         child = self._child(name)
+        # Before the lock, too: a stop that is under way already must not hold up one that has less time.
+        child.ask_to_stop(within_seconds)
         async with child.lock:
-            child.stop_asked.set()
+            child.ask_to_stop(within_seconds)
             if child.kept is None:
                 child.enter("stopped")
-                return
-            if child.life is not None:
-                child.life.cut(None, within_seconds=within_seconds)
-            await child.kept.wait()
+            else:
+                await child.kept.wait()
 
     async def restart(self, name: str) -> None:
         """Stop and start. A child that would not close stays parked: a second one beside it would only fight it.

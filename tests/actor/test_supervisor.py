@@ -2,18 +2,20 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.child import ChildSpec, ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor, judge
-from gatewayd.model.errors import NeedsOperator, NotFound, SendRejected, TryAgain
+from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, SendRejected, TryAgain
 
 EPOCH = 1_700_000_000.0
 
@@ -502,6 +504,23 @@ async def test_a_child_may_ask_for_more_time_to_close_within_what_the_stop_allow
         assert supervisor.status("b").reason == "would not close within 20 s of its cancellation"
 
 
+async def test_a_second_stop_with_less_time_is_not_held_up_by_the_first(autojump_clock: trio.testing.MockClock) -> None:
+    release = trio.Event()
+    async with Watched().running(a=shielded(release)) as supervisor, trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.stop, "a")
+        await trio.sleep(1)
+        await supervisor.stop("a", within_seconds=2)
+        assert trio.current_time() == 3
+        release.set()
+
+
+async def test_outside_of_run_nothing_can_be_started() -> None:
+    supervisor = Watched().supervisor
+    supervisor.add(ChildSpec(name="a", run=healthy))
+    with pytest.raises(Conflict):
+        await supervisor.start("a")
+
+
 async def test_work_that_ignores_its_end_is_a_bug(autojump_clock: trio.testing.MockClock) -> None:
     async def run(life: Life) -> None:
         life.started()
@@ -602,3 +621,72 @@ async def test_many_crash_one_stays_well(autojump_clock: trio.testing.MockClock)
         statistics = supervisor.statistics()
         assert (statistics.parked, statistics.running) == (30, 1)
     assert beats == list(range(1, 601))
+
+
+# Any order of lives and commands.
+
+Commands = st.lists(st.tuples(st.sampled_from(["start", "stop", "restart", "wait"]), st.floats(0, 90)), max_size=25)
+Lives = st.lists(
+    st.sampled_from(["healthy", "outage", "bug", "operator", "quiet", "hang", "silent", "slow close", "crash in close"]),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(Commands, Lives)
+def test_there_is_one_life_at_most_and_the_state_is_true(commands: list[tuple[str, float]], lives: list[str]) -> None:
+    kinds = iter(lives)
+    alive = 0
+
+    async def run(life: Life) -> None:
+        nonlocal alive
+        alive += 1
+        assert alive == 1, "two lives at once"
+        life.started()
+        try:
+            await live(life, next(kinds, "healthy"))
+        finally:
+            alive -= 1
+
+    async def live(life: Life, kind: str) -> None:
+        if kind != "hang":
+            life.connected()
+        match kind:
+            case "outage":
+                raise TryAgain("no route", after_seconds=20)
+            case "bug":
+                raise KeyError("x")
+            case "operator":
+                raise NeedsOperator("revoked")
+            case "quiet":
+                return
+            case "silent":
+                life.expect_silence(15)
+        try:
+            await trio.sleep_forever()
+        finally:
+            if kind == "slow close":
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(4)
+            elif kind == "crash in close":
+                raise ValueError("in the cleaning up")
+
+    async def go() -> None:
+        watched = Watched()
+        async with watched.running(a=run) as supervisor:
+            for command, seconds in commands:
+                if command == "wait":
+                    await trio.sleep(seconds)
+                else:
+                    await getattr(supervisor, command)("a")
+                await trio.testing.wait_all_tasks_blocked()
+                state = supervisor.status("a").state
+                assert (state == "stopped") == (command == "stop" or (command == "wait" and state == "stopped"))
+                if state in ("stopped", "parked"):
+                    assert alive == 0
+                if state == "running":
+                    assert alive == 1
+        assert alive == 0
+        assert all(now.state != before.state for before, now in pairwise(watched.changes))
+
+    trio.run(go, clock=trio.testing.MockClock(autojump_threshold=0))
