@@ -45,17 +45,14 @@ class Daemon:
         return answer
 
     async def wait_status(self, condition: Condition) -> Snapshot:
-        """The first snapshot that fulfils ``condition``, looked at whenever the daemon tells an event."""
-        async with self.client() as client, client.stream("GET", "/v1/events", timeout=None) as events:
-            assert events.status_code == 200
-            lines = events.aiter_lines()
+        """The first snapshot that fulfils ``condition``."""
+        async with self.client() as client:
             while True:
-                snapshot = msgspec.json.decode((await client.get("/v1/gateway/status")).content, type=Snapshot)
+                answer = await client.get("/v1/gateway/status")
+                snapshot = msgspec.json.decode(answer.content, type=Snapshot)
                 if condition(snapshot):
                     return snapshot
-                async for line in lines:
-                    if line.startswith("id:"):
-                        break
+                await trio.sleep(0.02)
 
     async def status(self) -> Snapshot:
         """The snapshot now."""
