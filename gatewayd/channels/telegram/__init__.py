@@ -1,0 +1,13 @@
+"""Telegram, by the Bot API (core.telegram.org/bots/api): long poll or webhook."""
+
+from gatewayd.ports.channel import ChannelPlugin, TextLimit
+
+PLUGIN = ChannelPlugin(
+    id="telegram",
+    label="Telegram",
+    settings="gatewayd.channels.telegram.settings:TelegramSettings",
+    open="gatewayd.channels.telegram.channel:open_telegram",
+    text_format="rich",
+    text_limit=TextLimit(size=4096, unit="utf16"),  # sendMessage, parameter text: after entities parsing
+    webhook=True,
+)

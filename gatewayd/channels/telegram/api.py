@@ -1,0 +1,133 @@
+"""Calls to one bot's Bot API (core.telegram.org/bots/api#making-requests). The token is in every URL and in no text."""
+
+from contextlib import suppress
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.channels.telegram.refusals import Purpose, Refusal, cure
+from gatewayd.channels.telegram.wire import Answer, AnswerCallbackQuery, Malformed, ResponseParameters, decode
+from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
+from gatewayd.kit.text import sanitise
+from gatewayd.model.errors import GatewayError, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.secret import Secret
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""A hundred updates of the largest kind take a tenth of it."""
+
+ANSWER_SECONDS = 3.0
+"""For answerCallbackQuery, on which nothing depends."""
+
+T = TypeVar("T")
+
+_JSON = {"content-type": "application/json"}
+
+
+class Refused(Exception):
+    """An unsuccessful answer; ``refusals.cure`` says what it means. Never leaves the driver."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.method}: {refusal.code} {refusal.description}")
+        self.refusal = refusal
+
+
+class BotApi:
+    """Holds nothing open; the client belongs to the kit."""
+
+    def __init__(self, http: httpx2.AsyncClient, *, base: str, token: Secret) -> None:
+        self._http = http
+        self._base = base.rstrip("/")
+        self._token = token
+
+    async def call(self, method: str, params: Struct | None = None, *, timeout_seconds: float, repeatable: bool = True) -> Raw:
+        """The result of ``method``, undecoded. ``repeatable``: calling twice is as good as once.
+
+        :raises Refused: the server, or something before it, did not do it.
+        :raises TryAgain: surely not sent, or an outage of something repeatable.
+        :raises OutcomeUnknown: perhaps carried out.
+        """
+        what = f"Telegram {method}"
+        try:
+            reply = await exchange(
+                self._http,
+                "POST",
+                f"{self._base}/bot{self._token.reveal()}/{method}",
+                what=what,
+                timeout_seconds=timeout_seconds,
+                at_most_bytes=MAX_ANSWER_BYTES,
+                repeatable=repeatable,
+                content=b"{}" if params is None else msgspec.json.encode(params),
+                headers=_JSON,
+            )
+        except AnswerTooLarge as error:
+            raise (TryAgain if repeatable else OutcomeUnknown)(error.reason) from None
+        answer = _answer_of(reply)
+        if answer is not None and answer.ok and reply.status == 200:
+            return answer.result
+        raise Refused(self._refusal(method, reply, answer))
+
+    async def ask(self, method: str, params: Struct | None, kind: type[T], *, purpose: Purpose, timeout_seconds: float) -> T:
+        """The result of a repeatable ``method`` as ``kind``.
+
+        :raises TryAgain: an outage. :raises NeedsOperator: the account cannot go on. :raises SendRejected: not to be had;
+            only for the purpose fetch.
+        """
+        try:
+            return decode(await self.call(method, params, timeout_seconds=timeout_seconds), kind)
+        except Refused as refused:
+            error = cure(refused.refusal, purpose)
+        except Malformed as malformed:
+            error = TryAgain(f"Telegram {method}: the answer is not what the Bot API promises: {malformed}")
+        raise error
+
+    async def answer_press(self, callback_query_id: str) -> None:
+        """answerCallbackQuery: the button stops to spin. Best effort: an old query is refused, and that is all right."""
+        with suppress(GatewayError, Refused):
+            await self.call("answerCallbackQuery", AnswerCallbackQuery(callback_query_id), timeout_seconds=ANSWER_SECONDS)
+
+    async def download(self, file_path: str, *, at_most_bytes: int, timeout_seconds: float) -> bytes:
+        """A file that getFile has named.
+
+        :raises Refused: it is not there (any more).
+        :raises SendRejected: longer than ``at_most_bytes``.
+        :raises TryAgain: an outage.
+        """
+        try:
+            reply = await exchange(
+                self._http,
+                "GET",
+                f"{self._base}/file/bot{self._token.reveal()}/{quote(file_path)}",
+                what="Telegram file download",
+                timeout_seconds=timeout_seconds,
+                at_most_bytes=at_most_bytes,
+                repeatable=True,
+            )
+        except AnswerTooLarge as error:
+            raise SendRejected(f"too large: {error.reason}") from None
+        if reply.status != 200:
+            raise Refused(self._refusal("file download", reply, _answer_of(reply)))
+        return reply.body
+
+    def _refusal(self, method: str, reply: HttpReply, answer: Answer | None) -> Refusal:
+        if answer is None or answer.ok:
+            return Refusal(method, reply.status, retry_after_seconds=reply.retry_after_seconds, by_telegram=False)
+        parameters = answer.parameters or ResponseParameters()
+        code = answer.error_code if answer.error_code is not None and 0 <= answer.error_code < 1000 else reply.status
+        return Refusal(
+            method,
+            code,
+            # A server that tells us our own URL must not put the token into a reason.
+            sanitise(answer.description or "").replace(self._token.reveal(), "…")[:300],
+            parameters.retry_after if parameters.retry_after is not None else reply.retry_after_seconds,
+            parameters.migrate_to_chat_id,
+        )
+
+
+def _answer_of(reply: HttpReply) -> Answer | None:
+    try:
+        return decode(reply.body, Answer)
+    except Malformed:
+        return None

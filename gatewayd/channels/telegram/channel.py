@@ -1,0 +1,157 @@
+"""One Telegram account. What comes and goes is made in ``inbound`` and ``outbound``, what a refusal means in ``refusals``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from msgspec import Raw
+
+from gatewayd.channels.telegram.api import ANSWER_SECONDS, BotApi, Refused
+from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
+from gatewayd.channels.telegram.memory import Memory
+from gatewayd.channels.telegram.outbound import chat_id_of, from_outbound, typing_in
+from gatewayd.channels.telegram.poll import Poller
+from gatewayd.channels.telegram.refusals import Refusal, cure
+from gatewayd.channels.telegram.settings import TelegramSettings
+from gatewayd.channels.telegram.webhook import WebhookReceiver
+from gatewayd.channels.telegram.wire import File, GetFile, Malformed, SentMessage, Update, User, decode
+from gatewayd.model.envelope import Attachment, InboundEnvelope
+from gatewayd.model.errors import GatewayError, NeedsOperator, SendRejected
+from gatewayd.model.payload import OutboundPayload, Receipt, Signal, Typing
+from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver, WebhookReply, WebhookRequest
+
+
+class TelegramChannel:
+    """One open account. Made by :func:`open_telegram`."""
+
+    def __init__(
+        self,
+        account: AccountConfig,
+        settings: TelegramSettings,
+        kit: ChannelKit,
+        memory: Memory,
+        username: str | None,
+        secret: str,
+    ) -> None:
+        self._settings = settings
+        self._kit = kit
+        self._memory = memory
+        self._api = BotApi(kit.http, base=settings.api_base, token=settings.token)
+        self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
+        self._account = account
+        self._origin = Origin(account.channel, account.account, Bot(self._bot_id, username))
+        self._poller = Poller(
+            self._api,
+            kit,
+            memory,
+            timeout_seconds=settings.poll_timeout_seconds,
+            request_timeout_seconds=settings.request_timeout_seconds,
+            read=self._read,
+        )
+        self._webhook = WebhookReceiver(
+            self._api,
+            kit,
+            url=account.webhook_url or "",
+            secret=secret,
+            max_connections=settings.webhook_max_connections,
+            timeout_seconds=settings.request_timeout_seconds,
+            read=self._read,
+        )
+
+    async def listen(self, deliver: Deliver) -> None:
+        """See ``ports.channel.Channel``. Connected means that getMe, and by webhook setWebhook, has been answered."""
+        username = await self._learn_name()
+        if self._settings.mode == "poll":
+            self._kit.link.connected(username)
+            await self._poller.run(deliver)
+        if not self._account.webhook_url:
+            raise NeedsOperator('mode = "webhook" needs gateway.public_url')
+        await self._webhook.register()
+        self._kit.link.connected(username)
+        await self._webhook.watch()
+
+    async def send(self, payload: OutboundPayload) -> Receipt:
+        """sendMessage. Markup that the server cannot parse is given up once, and a group's new id is taken once."""
+        chat_id = await self._memory.current_id(chat_id_of(payload.peer))
+        result = await self._send(payload, chat_id, plain=False)
+        if isinstance(result, Refusal) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
+            await self._memory.remember_move(chat_id, moved)
+            chat_id = moved
+            result = await self._send(payload, chat_id, plain=False)
+        if isinstance(result, Refusal) and "can't parse entities" in result.description.lower():
+            self._kit.log.warning("telegram.markup_refused", reason=result.description)
+            result = await self._send(payload, chat_id, plain=True)
+        if isinstance(result, Refusal):
+            raise cure(result, "send")
+        try:
+            return Receipt(str(decode(result, SentMessage).message_id))
+        except Malformed:
+            return Receipt()  # it said ok: the message is out
+
+    async def _send(self, payload: OutboundPayload, chat_id: int | str, *, plain: bool) -> Raw | Refusal:
+        params = from_outbound(payload, chat_id=chat_id, link_previews=self._settings.link_previews, plain=plain)
+        try:
+            return await self._api.call(
+                "sendMessage", params, timeout_seconds=self._settings.request_timeout_seconds, repeatable=False
+            )
+        except Refused as refused:
+            return refused.refusal
+
+    async def signal(self, signal: Signal) -> None:
+        """sendChatAction typing, which Telegram shows for five seconds. Drafts are not shown."""
+        if not isinstance(signal, Typing):
+            return
+        params = typing_in(signal.peer, chat_id=await self._memory.current_id(chat_id_of(signal.peer)))
+        if params is not None:
+            with suppress(GatewayError, Refused):
+                await self._api.call("sendChatAction", params, timeout_seconds=ANSWER_SECONDS)
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        if self._settings.mode != "webhook":
+            return WebhookReply(status=404, body=b"this account polls")
+        return self._webhook.receive(request)
+
+    async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
+        if reply.status < 400:
+            await self._webhook.received(request)
+
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
+        """getFile, then the download. At most ``max_attachment_bytes``, whatever is asked for."""
+        limit = min(at_most_bytes, self._settings.max_attachment_bytes)
+        if attachment.size_bytes is not None and attachment.size_bytes > limit:
+            raise SendRejected(f"too large: {attachment.size_bytes} bytes, at most {limit}")
+        timeout = self._settings.request_timeout_seconds
+        file = await self._api.ask("getFile", GetFile(attachment.ref), File, purpose="fetch", timeout_seconds=timeout)
+        if file.file_size is not None and file.file_size > limit:
+            raise SendRejected(f"too large: {file.file_size} bytes, at most {limit}")
+        if not file.file_path or file.file_path.startswith("/"):
+            # A server with --local names a path on its own disk instead of giving the file out.
+            raise SendRejected("gone: the Bot API server gives no file out (does it run with --local?)")
+        try:
+            return await self._api.download(file.file_path, at_most_bytes=limit, timeout_seconds=timeout)
+        except Refused as refused:
+            refusal = refused.refusal
+        raise cure(refusal, "fetch")
+
+    async def _learn_name(self) -> str:
+        """getMe: whether the token is good, and the name by which groups mention us."""
+        timeout = self._settings.request_timeout_seconds
+        me = await self._api.ask("getMe", None, User, purpose="own", timeout_seconds=timeout)
+        if me.username is None:
+            return me.first_name
+        await self._memory.remember_username(me.username)
+        self._origin = Origin(self._account.channel, self._account.account, Bot(self._bot_id, me.username))
+        return f"@{me.username}"
+
+    def _read(self, update: Update) -> InboundEnvelope | None:
+        return to_inbound(update, self._origin, received_at=self._kit.now())
+
+
+@asynccontextmanager
+async def open_telegram(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[TelegramChannel]:
+    """The ``ChannelOpener`` of the manifest. Reads the account's memos, so that a webhook call right after a start can be
+    answered; connects nothing."""
+    settings = account.settings
+    assert isinstance(settings, TelegramSettings)
+    memory = Memory(kit.memos, settings.token)
+    secret = await memory.webhook_secret() if settings.mode == "webhook" else ""
+    yield TelegramChannel(account, settings, kit, memory, await memory.username(), secret)

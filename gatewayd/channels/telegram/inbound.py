@@ -1,0 +1,254 @@
+"""Updates to envelopes. Pure: the bot's own id and name, and the time, are arguments.
+
+Update and Message types: core.telegram.org/bots/api#update, #message, #messageentity.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from gatewayd.channels.telegram.wire import CallbackQuery, Chat, Entity, Media, MembershipChange, Message, Update, User
+from gatewayd.kit.text import sanitise
+from gatewayd.model.envelope import Attachment, AttachmentKind, InboundEnvelope, InboundKind, Peer, PeerKind, Sender
+
+_PEER_KINDS: dict[str, PeerKind] = {"private": "dm", "group": "group", "supergroup": "group", "channel": "channel"}
+
+
+class Bot(Struct, frozen=True):
+    """Who we are. ``username`` is None until getMe has said it: then mentions by name are not seen."""
+
+    id: int
+    username: str | None = None
+
+
+class Origin(Struct, frozen=True):
+    """What every envelope of an account carries."""
+
+    channel: str
+    account: str
+    bot: Bot
+
+
+def to_inbound(update: Update, origin: Origin, *, received_at: float) -> InboundEnvelope | None:
+    """The envelope, or None when there is nothing for an agent: a service message, another bot's or our own, an update type
+    that is not used."""
+    if update.callback_query is not None:
+        return _button(update.update_id, update.callback_query, origin, received_at)
+    if update.my_chat_member is not None:
+        return _membership(update.update_id, update.my_chat_member, origin, received_at)
+    if (message := update.message or update.channel_post) is not None:
+        return _message(update.update_id, "message", message, origin, received_at)
+    if (message := update.edited_message or update.edited_channel_post) is not None:
+        return _message(update.update_id, "edit", message, origin, received_at)
+    return None
+
+
+def _message(number: int, kind: InboundKind, message: Message, origin: Origin, received_at: float) -> InboundEnvelope | None:
+    peer, sender = peer_of(message), _sender(message)
+    if peer is None or sender is None or sender.is_bot:
+        return None
+    raw, entities = (
+        (message.text, message.entities) if message.text is not None else (message.caption or "", message.caption_entities)
+    )
+    text = sanitise(_readable(raw, entities, origin.bot))
+    if not text and kind == "message":
+        text = sanitise(_described(message))
+    attachments = tuple(_attachments(message))
+    if not text and not attachments:
+        return None
+    return InboundEnvelope(
+        channel=origin.channel,
+        account=origin.account,
+        event_key=_event_key(number, origin),
+        kind=kind,
+        peer=peer,
+        sender=sender,
+        text=text,
+        attachments=attachments,
+        message_id=str(message.message_id),
+        reply_to=str(message.reply_to_message.message_id) if _is_reply(message) and message.reply_to_message else None,
+        addressed=peer.kind == "dm" or _is_addressed(message, raw, entities, origin.bot),
+        sent_at=float(message.edit_date or message.date),
+        received_at=received_at,
+    )
+
+
+def _button(number: int, query: CallbackQuery, origin: Origin, received_at: float) -> InboundEnvelope | None:
+    """A press of a button under one of our messages. Without the message (inline mode) there is no place to answer in."""
+    peer = None if query.message is None else peer_of(query.message)
+    if query.message is None or peer is None or query.data is None:
+        return None
+    return InboundEnvelope(
+        channel=origin.channel,
+        account=origin.account,
+        event_key=_event_key(number, origin),
+        kind="button",
+        peer=peer,
+        sender=_person(query.from_),
+        text=sanitise(query.data),
+        message_id=str(query.message.message_id),
+        addressed=True,
+        received_at=received_at,
+    )
+
+
+def _membership(number: int, change: MembershipChange, origin: Origin, received_at: float) -> InboundEnvelope | None:
+    """The bot was added, removed, promoted, blocked …: ``text`` is the new ChatMember status."""
+    kind = _PEER_KINDS.get(change.chat.type)
+    if kind is None:
+        return None
+    return InboundEnvelope(
+        channel=origin.channel,
+        account=origin.account,
+        event_key=_event_key(number, origin),
+        kind="membership",
+        peer=Peer(kind, str(change.chat.id)),
+        sender=_person(change.from_),
+        text=sanitise(change.new_chat_member.status),
+        sent_at=float(change.date),
+        received_at=received_at,
+    )
+
+
+def _event_key(number: int, origin: Origin) -> str:
+    """With the bot's id: after a change of the token another bot's numbers must not look like this one's."""
+    return f"{origin.bot.id}:{number}"
+
+
+def peer_of(message: Message) -> Peer | None:
+    """Where a message is. Only a topic is a thread: message_thread_id alone is also set on plain replies, and the General
+    topic has none that could be sent to."""
+    kind = _PEER_KINDS.get(message.chat.type)
+    if kind is None:
+        return None
+    return Peer(kind, str(message.chat.id), str(message.message_thread_id) if _in_topic(message) else None)
+
+
+def _in_topic(message: Message) -> bool:
+    return message.is_topic_message and message.message_thread_id is not None
+
+
+def _sender(message: Message) -> Sender | None:
+    """On behalf of a chat (an anonymous administrator, a channel) the chat is the sender: ``from`` is a placeholder then."""
+    if message.sender_chat is not None:
+        return _chat_as_sender(message.sender_chat)
+    if message.from_ is not None:
+        return _person(message.from_)
+    return _chat_as_sender(message.chat) if message.chat.type == "channel" else None
+
+
+def _chat_as_sender(chat: Chat) -> Sender:
+    return Sender(str(chat.id), sanitise(chat.title) if chat.title else None, chat.username)
+
+
+def _person(user: User) -> Sender:
+    name = sanitise(f"{user.first_name} {user.last_name or ''}".strip())
+    return Sender(str(user.id), name or None, user.username, user.is_bot)
+
+
+def _is_reply(message: Message) -> bool:
+    """In a topic, a message that answers nothing "replies" to the one that made the topic, whose id is the topic's."""
+    replied = message.reply_to_message
+    return replied is not None and not (_in_topic(message) and replied.message_id == message.message_thread_id)
+
+
+def _is_addressed(message: Message, text: str, entities: tuple[Entity, ...], bot: Bot) -> bool:
+    replied = message.reply_to_message
+    if _is_reply(message) and replied is not None and replied.from_ is not None and replied.from_.id == bot.id:
+        return True
+    units = _Utf16(text)
+    return any(_addresses(entity, units, bot) for entity in entities)
+
+
+def _addresses(entity: Entity, text: "_Utf16", bot: Bot) -> bool:
+    match entity.type:
+        case "mention":
+            return bot.username is not None and text.of(entity).lower() == f"@{bot.username.lower()}"
+        case "text_mention":
+            return entity.user is not None and entity.user.id == bot.id
+        case "bot_command":
+            _, at, name = text.of(entity).partition("@")
+            if at:
+                return bot.username is not None and name.lower() == bot.username.lower()
+            return entity.offset == 0
+    return False
+
+
+def _readable(text: str, entities: tuple[Entity, ...], bot: Bot) -> str:
+    """The text with what only entities say: the target of a link behind it; "/command@us" at the start is "/command"."""
+    units = _Utf16(text)
+    for entity in sorted(entities, key=lambda entity: entity.offset, reverse=True):
+        shown = units.of(entity)
+        if entity.type == "text_link" and entity.url and shown and entity.url.rstrip("/") != shown.rstrip("/"):
+            units.replace(entity.offset + entity.length, 0, f" ({entity.url})")
+        elif entity.type == "bot_command" and entity.offset == 0 and "@" in shown and _addresses(entity, units, bot):
+            command = shown.partition("@")[0]
+            units.replace(len(command), entity.length - len(command), "")
+    return units.text()
+
+
+class _Utf16:
+    """A text by UTF-16 code units, as entities count."""
+
+    def __init__(self, text: str) -> None:
+        self._units = text.encode("utf-16-le", "surrogatepass")
+
+    def of(self, entity: Entity) -> str:
+        """What the entity covers; empty when it lies outside."""
+        if entity.offset < 0 or entity.length <= 0:
+            return ""
+        return self._units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode("utf-16-le", "replace")
+
+    def replace(self, offset: int, length: int, by: str) -> None:
+        units = self._units
+        self._units = units[: 2 * offset] + by.encode("utf-16-le", "surrogatepass") + units[2 * (offset + length) :]
+
+    def text(self) -> str:
+        return self._units.decode("utf-16-le", "replace")
+
+
+def _attachments(message: Message) -> Iterator[Attachment]:
+    if message.photo:
+        yield _attachment("photo", max(message.photo, key=lambda size: size.width * size.height), "image/jpeg")
+    if message.animation:  # the API sets document, too, for old clients
+        yield _attachment("video", message.animation, "video/mp4")
+    elif message.document:
+        yield _attachment("document", message.document, None)
+    if message.voice:
+        yield _attachment("voice", message.voice, "audio/ogg")
+    if message.audio:
+        yield _attachment("audio", message.audio, None)
+    if message.video:
+        yield _attachment("video", message.video, "video/mp4")
+    if message.video_note:
+        yield _attachment("video", message.video_note, "video/mp4")
+    if message.sticker:
+        yield _attachment("sticker", message.sticker, _sticker_mime(message.sticker))
+
+
+def _attachment(kind: AttachmentKind, media: Media, mime: str | None) -> Attachment:
+    name = media.file_name or (media.emoji if kind == "sticker" else None)
+    return Attachment(kind, media.file_id, sanitise(name) if name else None, media.mime_type or mime, media.file_size)
+
+
+def _sticker_mime(sticker: Media) -> str:
+    if sticker.is_animated:
+        return "application/x-tgsticker"
+    return "video/webm" if sticker.is_video else "image/webp"
+
+
+def _described(message: Message) -> str:
+    """What has neither text nor file, in words for an agent."""
+    if message.venue is not None:
+        place = message.venue.location
+        return f"[venue: {message.venue.title}, {message.venue.address} ({place.latitude}, {place.longitude})]"
+    if message.location is not None:
+        return f"[location: {message.location.latitude}, {message.location.longitude}]"
+    if message.contact is not None:
+        name = f"{message.contact.first_name} {message.contact.last_name or ''}".strip()
+        return f"[contact: {name}, {message.contact.phone_number}]"
+    if message.poll is not None:
+        return f"[poll: {message.poll.question} ({' / '.join(option.text for option in message.poll.options)})]"
+    if message.dice is not None:
+        return f"[{message.dice.emoji}: {message.dice.value}]"
+    return ""

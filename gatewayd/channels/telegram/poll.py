@@ -1,0 +1,97 @@
+"""Receiving by long poll (core.telegram.org/bots/api#getupdates)."""
+
+from collections.abc import Callable
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import anyio
+from msgspec import Raw
+
+from gatewayd.channels.telegram.api import ANSWER_SECONDS, BotApi, Refused
+from gatewayd.channels.telegram.memory import Memory
+from gatewayd.channels.telegram.refusals import cure
+from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, Malformed, Update, WebhookInfo, decode_batch
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.errors import TryAgain
+from gatewayd.ports.channel import ChannelKit, Deliver
+
+_GRACE_SECONDS = 10.0  # what the answer to a poll may take beyond the poll itself
+
+
+class Poller:
+    """Asks for updates, delivers them, and only then asks for the next: asking with a higher offset confirms them."""
+
+    def __init__(
+        self,
+        api: BotApi,
+        kit: ChannelKit,
+        memory: Memory,
+        *,
+        timeout_seconds: int,
+        request_timeout_seconds: float,
+        read: Callable[[Update], InboundEnvelope | None],
+    ) -> None:
+        self._api = api
+        self._kit = kit
+        self._memory = memory
+        self._timeout_seconds = timeout_seconds
+        self._request_timeout_seconds = request_timeout_seconds
+        self._read = read
+        self._may_delete_webhook = True
+
+    async def run(self, deliver: Deliver) -> NoReturn:
+        """:raises TryAgain: an outage, or somebody else receives for this bot. :raises NeedsOperator: the token is void."""
+        offset = await self._memory.offset()
+        self._listen_for_silence()
+        while True:
+            batch = await self._ask(offset)
+            self._kit.link.heard()
+            for reason in batch.skipped:
+                self._kit.log.warning("telegram.update_skipped", reason=reason)
+            if batch.next_offset is not None:
+                await self._deliver(batch, batch.next_offset, deliver)
+                offset = batch.next_offset
+
+    async def _deliver(self, batch: Batch, next_offset: int, deliver: Deliver) -> None:
+        envelopes = [envelope for update in batch.updates if (envelope := self._read(update)) is not None]
+        self._kit.link.expect_silence(None)  # deliver waits while the inbox is full: we do not listen meanwhile
+        await deliver(envelopes, memo=(self._memory.offset_key, str(next_offset)))
+        self._listen_for_silence()
+        presses = [update.callback_query.id for update in batch.updates if update.callback_query is not None]
+        if presses:
+            with anyio.move_on_after(ANSWER_SECONDS):
+                async with anyio.create_task_group() as group:
+                    for press in presses:
+                        group.start_soon(self._api.answer_press, press)
+
+    async def _ask(self, offset: int | None) -> Batch:
+        params = GetUpdates(self._timeout_seconds, ALLOWED_UPDATES, offset)
+        try:
+            return decode_batch(await self._get_updates(params))
+        except Malformed as malformed:
+            raise TryAgain(f"Telegram getUpdates: {malformed}") from None
+
+    async def _get_updates(self, params: GetUpdates) -> Raw:
+        timeout = self._timeout_seconds + _GRACE_SECONDS
+        try:
+            return await self._api.call("getUpdates", params, timeout_seconds=timeout)
+        except Refused as refused:
+            refusal = refused.refusal
+        # 409 with these words: a webhook is set, left by another mode or another program (Client.cpp,
+        # process_get_updates_query). Deleted once: if it comes back, somebody else wants it.
+        if refusal.code == 409 and "webhook is active" in refusal.description and self._may_delete_webhook:
+            self._may_delete_webhook = False
+            await self._delete_webhook()
+            return await self._get_updates(params)
+        raise cure(refusal, "own")
+
+    async def _delete_webhook(self) -> None:
+        """deleteWebhook, without drop_pending_updates: what waits there comes by the next poll."""
+        timeout = self._request_timeout_seconds
+        info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=timeout)
+        await self._api.ask("deleteWebhook", None, bool, purpose="own", timeout_seconds=timeout)
+        self._kit.log.warning("telegram.webhook_deleted", host=urlsplit(info.url).hostname, waiting=info.pending_update_count)
+
+    def _listen_for_silence(self) -> None:
+        # A poll returns after its time-out at the latest; a hung one must be found within twice that.
+        self._kit.link.expect_silence(2.0 * self._timeout_seconds)

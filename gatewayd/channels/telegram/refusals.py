@@ -1,0 +1,126 @@
+"""What each refusal of the Bot API means for us: one table, read from top to bottom. Pure.
+
+An unsuccessful answer has an error_code, a description for people and perhaps ResponseParameters
+(core.telegram.org/bots/api#making-requests, #responseparameters). The codes and words are those of the platform's own
+server (tdlib/telegram-bot-api, Client.cpp: fail_query_with_error, check_chat_access, get_closing_error); its documentation
+warns that descriptions may change, so every code has a last row that takes any.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+
+Purpose = Literal["send", "own", "fetch"]
+"""Sending to a chat; the account's own life (getMe, getUpdates, webhooks); fetching a file."""
+
+Cure = Literal["try again", "needs operator", "rejected", "unknown"]
+
+
+class Refusal(Struct, frozen=True):
+    """One unsuccessful answer. ``by_telegram`` is False when it was not the Bot API's JSON: a proxy's page, say."""
+
+    method: str
+    code: int
+    description: str = ""
+    retry_after_seconds: float | None = None
+    migrate_to_chat_id: int | None = None
+    by_telegram: bool = True
+
+
+class Row(Struct, frozen=True):
+    """``codes`` is a range of error codes, ``phrase`` must be in the description (in any case), "" is in every one."""
+
+    codes: range
+    phrase: str
+    purposes: tuple[Purpose, ...]
+    cure: Cure
+    name: str
+
+
+def _row(code: int | range, phrase: str, purposes: str, cure: Cure, name: str) -> Row:
+    kinds: tuple[Purpose, ...] = ("send", "own", "fetch")
+    codes = code if isinstance(code, range) else range(code, code + 1)
+    return Row(codes, phrase, tuple(kind for kind in kinds if kind in purposes), cure, name)
+
+
+_ANY = "send own fetch"
+
+TABLE: tuple[Row, ...] = (
+    _row(429, "", _ANY, "try again", "rate limit"),
+    _row(401, "", _ANY, "needs operator", "Telegram does not accept the token (revoked or mistyped?)"),
+    _row(404, "", "send own", "needs operator", "Telegram knows no such bot (check token and api_base)"),
+    _row(404, "", "fetch", "rejected", "gone"),
+    _row(421, "", _ANY, "needs operator", "this Bot API server does not serve this token"),
+    _row(range(300, 400), "", _ANY, "needs operator", "api_base redirects elsewhere: set it to the final address"),
+    _row(409, "webhook", "own", "try again", "another program has set a webhook for this bot"),
+    _row(409, "getupdates", "own", "try again", "another program polls with this token"),
+    _row(409, "", _ANY, "try again", "conflict"),
+    _row(403, "blocked by the user", "send", "rejected", "blocked"),
+    _row(403, "user is deactivated", "send", "rejected", "deactivated"),
+    _row(403, "was kicked", "send", "rejected", "kicked"),
+    _row(403, "not a member", "send", "rejected", "not a member"),
+    _row(403, "was deleted", "send", "rejected", "chat deleted"),
+    _row(403, "initiate conversation", "send", "rejected", "not started"),
+    _row(403, "to bots", "send", "rejected", "peer is a bot"),
+    _row(403, "", "send fetch", "rejected", "forbidden"),
+    _row(403, "", "own", "needs operator", "forbidden"),
+    _row(400, "can't parse entities", "send", "rejected", "markup"),
+    _row(400, "too long", "send", "rejected", "too long"),
+    _row(400, "text is empty", "send", "rejected", "empty"),
+    _row(400, "must be non-empty", "send", "rejected", "empty"),
+    _row(400, "upgraded to a supergroup", "send", "rejected", "migrated"),
+    _row(400, "chat not found", "send", "rejected", "chat not found"),
+    _row(400, "thread not found", "send", "rejected", "topic gone"),
+    _row(400, "topic_", "send", "rejected", "topic gone"),
+    _row(400, "rights", "send", "rejected", "no right to write"),
+    _row(400, "chat_write_forbidden", "send", "rejected", "no right to write"),
+    _row(400, "", "send", "rejected", "bad request"),
+    _row(400, "resolve host", "own", "try again", "Telegram cannot resolve the name in gateway.public_url"),
+    _row(400, "", "own", "needs operator", "bad request"),
+    _row(400, "too big", "fetch", "rejected", "too large"),
+    _row(400, "", "fetch", "rejected", "gone"),
+    _row(413, "", "send fetch", "rejected", "too long"),
+    # The server says that it failed, or that it did not begin. "restart" is said of what was under way when it stopped.
+    _row(500, "restart", "send", "unknown", "the Bot API server stopped"),
+    _row(500, "", _ANY, "try again", "Telegram failed"),
+    _row(503, "", _ANY, "try again", "Telegram is not available"),
+    # Said by a proxy in front of a server that may have carried it out.
+    _row(range(501, 600), "", "send", "unknown", "a proxy got no answer from Telegram"),
+    _row(range(501, 600), "", "own fetch", "try again", "a proxy got no answer from Telegram"),
+    _row(range(400, 500), "", "send fetch", "rejected", "refused"),
+    _row(range(400, 500), "", "own", "needs operator", "refused"),
+    _row(range(1000), "", "send", "unknown", "not an answer of the Bot API"),
+    _row(range(1000), "", "own fetch", "try again", "not an answer of the Bot API"),
+)
+
+
+def cure(refusal: Refusal, purpose: Purpose) -> GatewayError:
+    """The error to raise for ``refusal``. Its reason begins with the name from the table."""
+    row = find_row(refusal, purpose)
+    reason = f"{row.name}: {refusal.method} answered {refusal.code} {refusal.description}".rstrip()
+    match row.cure:
+        case "try again":
+            scope: Literal["conversation", "account"] = (
+                "conversation" if purpose == "send" and row.codes == range(429, 430) else "account"
+            )
+            return TryAgain(reason, after_seconds=refusal.retry_after_seconds, scope=scope)
+        case "needs operator":
+            return NeedsOperator(reason)
+        case "rejected":
+            return SendRejected(reason)
+        case "unknown":
+            return OutcomeUnknown(reason)
+
+
+def find_row(refusal: Refusal, purpose: Purpose) -> Row:
+    """The row for ``refusal``: the first that fits."""
+    if not refusal.by_telegram and 400 <= refusal.code < 500 and refusal.code != 429:
+        return _NOT_REACHED
+    description = refusal.description.lower()
+    return next(row for row in TABLE if refusal.code in row.codes and row.phrase in description and purpose in row.purposes)
+
+
+# A page of somebody in between says nothing of the token or of the chat, but it says that Telegram was not reached.
+_NOT_REACHED = _row(range(400, 500), "", _ANY, "try again", "something between us and the Bot API refused")

@@ -1,0 +1,96 @@
+"""Receiving by webhook (core.telegram.org/bots/api#setwebhook).
+
+The registration stays when the daemon stops: Telegram keeps updates for a day and repeats its calls meanwhile, so nothing is
+lost over a restart. It is removed by an account in poll mode, when it finds one.
+"""
+
+import hmac
+from collections.abc import Callable
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import anyio
+
+from gatewayd.channels.telegram.api import BotApi
+from gatewayd.channels.telegram.wire import Malformed, Numbered, SetWebhook, Update, WebhookInfo, decode
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.ports.channel import ChannelKit, WebhookReply, WebhookRequest
+
+CHECK_SECONDS = 300.0
+"""How often the registration is looked at, give or take a tenth."""
+
+_HEADER = "x-telegram-bot-api-secret-token"
+
+
+class WebhookReceiver:
+    def __init__(
+        self,
+        api: BotApi,
+        kit: ChannelKit,
+        *,
+        url: str,
+        secret: str,
+        max_connections: int,
+        timeout_seconds: float,
+        read: Callable[[Update], InboundEnvelope | None],
+    ) -> None:
+        self._api = api
+        self._kit = kit
+        self._url = url
+        self._secret = secret
+        self._max_connections = max_connections
+        self._timeout_seconds = timeout_seconds
+        self._read = read
+        self._seen_error_at = int(kit.now())
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        """401 without the secret, 400 for what is no Update. Whoever knows the secret is Telegram: an update that cannot be
+        read further is taken and skipped, because refusing it would bring it back for a day."""
+        given = request.headers.get(_HEADER, "")
+        if not hmac.compare_digest(given.encode("utf-8", "replace"), self._secret.encode()):
+            return WebhookReply(status=401, body=b"wrong secret token")
+        try:
+            update = decode(request.body, Update)
+        except Malformed as malformed:
+            return self._unreadable(request.body, str(malformed))
+        envelope = self._read(update)
+        return WebhookReply(envelopes=() if envelope is None else (envelope,))
+
+    def _unreadable(self, body: bytes, reason: str) -> WebhookReply:
+        try:
+            number = decode(body, Numbered).update_id
+        except Malformed:
+            return WebhookReply(status=400, body=b"not an Update")
+        self._kit.log.warning("telegram.update_skipped", reason=f"update {number}: {reason}")
+        return WebhookReply()
+
+    async def received(self, request: WebhookRequest) -> None:
+        """After the answer: the transport is alive, and a pressed button may stop to spin."""
+        self._kit.link.heard()
+        if b'"callback_query"' not in request.body:
+            return
+        update = decode(request.body, Update)
+        if update.callback_query is not None:
+            await self._api.answer_press(update.callback_query.id)
+
+    async def register(self) -> None:
+        """setWebhook, always: the server takes the same values again without effect.
+
+        :raises TryAgain: an outage. :raises NeedsOperator: Telegram does not take the URL.
+        """
+        params = SetWebhook(self._url, self._secret, self._max_connections)
+        await self._api.ask("setWebhook", params, bool, purpose="own", timeout_seconds=self._timeout_seconds)
+
+    async def watch(self) -> NoReturn:
+        """Look at the registration now and then: say what Telegram could not deliver, take it back if it is gone."""
+        while True:
+            await anyio.sleep(CHECK_SECONDS * self._kit.rng.uniform(0.9, 1.1))
+            info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=self._timeout_seconds)
+            if info.last_error_date is not None and info.last_error_date > self._seen_error_at:
+                self._seen_error_at = info.last_error_date
+                self._kit.log.warning(
+                    "telegram.webhook_failing", error=info.last_error_message, waiting=info.pending_update_count
+                )
+            if info.url != self._url:
+                self._kit.log.warning("telegram.webhook_taken_back", found_host=urlsplit(info.url).hostname)
+                await self.register()

@@ -1,0 +1,306 @@
+"""The Bot API's JSON: what of it we read and write, and how. Pure.
+
+Only the fields that are used are named; unknown fields and unknown update types are skipped, as the API demands of its
+clients. Types: core.telegram.org/bots/api#available-types, #update, #making-requests.
+"""
+
+import json
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+ALLOWED_UPDATES = ("message", "edited_message", "channel_post", "edited_channel_post", "callback_query", "my_chat_member")
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """Not the JSON that was expected. The text says where, and quotes none of it."""
+
+
+class User(Struct, frozen=True):
+    id: int
+    is_bot: bool = False
+    first_name: str = ""
+    last_name: str | None = None
+    username: str | None = None
+
+
+class Chat(Struct, frozen=True):
+    """``type`` is private, group, supergroup or channel."""
+
+    id: int
+    type: str
+    title: str | None = None
+    username: str | None = None
+
+
+class Entity(Struct, frozen=True):
+    """MessageEntity. ``offset`` and ``length`` count UTF-16 code units."""
+
+    type: str
+    offset: int
+    length: int
+    url: str | None = None
+    user: User | None = None
+
+
+class Media(Struct, frozen=True):
+    """What PhotoSize, Document, Voice, Audio, Video, VideoNote, Animation and Sticker have in common, and what one has."""
+
+    file_id: str
+    file_size: int | None = None
+    file_name: str | None = None
+    mime_type: str | None = None
+    width: int = 0
+    height: int = 0
+    emoji: str | None = None
+    is_animated: bool = False
+    is_video: bool = False
+
+
+class Location(Struct, frozen=True):
+    latitude: float
+    longitude: float
+
+
+class Venue(Struct, frozen=True):
+    location: Location
+    title: str = ""
+    address: str = ""
+
+
+class Contact(Struct, frozen=True):
+    phone_number: str
+    first_name: str = ""
+    last_name: str | None = None
+
+
+class PollOption(Struct, frozen=True):
+    text: str
+
+
+class Poll(Struct, frozen=True):
+    question: str
+    options: tuple[PollOption, ...] = ()
+
+
+class Dice(Struct, frozen=True):
+    emoji: str
+    value: int
+
+
+class RepliedMessage(Struct, frozen=True):
+    """Of reply_to_message, what says whose it is."""
+
+    message_id: int
+    from_: User | None = field(default=None, name="from")
+
+
+class Message(Struct, frozen=True):
+    """A message, or the InaccessibleMessage of an old button (``date`` is 0 then)."""
+
+    message_id: int
+    chat: Chat
+    date: int = 0
+    edit_date: int | None = None
+    from_: User | None = field(default=None, name="from")
+    sender_chat: Chat | None = None
+    message_thread_id: int | None = None
+    is_topic_message: bool = False
+    reply_to_message: RepliedMessage | None = None
+    text: str | None = None
+    entities: tuple[Entity, ...] = ()
+    caption: str | None = None
+    caption_entities: tuple[Entity, ...] = ()
+    photo: tuple[Media, ...] = ()
+    document: Media | None = None
+    voice: Media | None = None
+    audio: Media | None = None
+    video: Media | None = None
+    video_note: Media | None = None
+    animation: Media | None = None
+    sticker: Media | None = None
+    location: Location | None = None
+    venue: Venue | None = None
+    contact: Contact | None = None
+    poll: Poll | None = None
+    dice: Dice | None = None
+
+
+class CallbackQuery(Struct, frozen=True):
+    id: str
+    from_: User = field(name="from")
+    message: Message | None = None
+    data: str | None = None
+
+
+class ChatMember(Struct, frozen=True):
+    status: str
+
+
+class MembershipChange(Struct, frozen=True):
+    """ChatMemberUpdated, of the bot itself."""
+
+    chat: Chat
+    from_: User = field(name="from")
+    new_chat_member: ChatMember
+    date: int = 0
+
+
+class Update(Struct, frozen=True):
+    """At most one of the optional fields is present; all are None in an update of a type that is not used."""
+
+    update_id: int
+    message: Message | None = None
+    edited_message: Message | None = None
+    channel_post: Message | None = None
+    edited_channel_post: Message | None = None
+    callback_query: CallbackQuery | None = None
+    my_chat_member: MembershipChange | None = None
+
+
+class ResponseParameters(Struct, frozen=True):
+    migrate_to_chat_id: int | None = None
+    retry_after: float | None = None
+
+
+class Answer(Struct, frozen=True):
+    """The envelope of every answer (#making-requests)."""
+
+    ok: bool
+    result: Raw = Raw(b"null")
+    error_code: int | None = None
+    description: str | None = None
+    parameters: ResponseParameters | None = None
+
+
+class WebhookInfo(Struct, frozen=True):
+    url: str = ""
+    pending_update_count: int = 0
+    last_error_date: int | None = None
+    last_error_message: str | None = None
+
+
+class File(Struct, frozen=True):
+    file_path: str | None = None
+    file_size: int | None = None
+
+
+class SentMessage(Struct, frozen=True):
+    message_id: int
+
+
+class GetUpdates(Struct, frozen=True, omit_defaults=True):
+    timeout: int
+    allowed_updates: tuple[str, ...]
+    offset: int | None = None
+
+
+class SetWebhook(Struct, frozen=True):
+    url: str
+    secret_token: str
+    max_connections: int
+    allowed_updates: tuple[str, ...] = ALLOWED_UPDATES
+
+
+class ReplyParameters(Struct, frozen=True):
+    message_id: int
+    allow_sending_without_reply: bool = True
+
+
+class LinkPreviewOptions(Struct, frozen=True):
+    is_disabled: bool
+
+
+class SendMessage(Struct, frozen=True, omit_defaults=True):
+    chat_id: int | str
+    text: str
+    parse_mode: str | None = None
+    message_thread_id: int | None = None
+    reply_parameters: ReplyParameters | None = None
+    link_preview_options: LinkPreviewOptions | None = None
+
+
+class SendChatAction(Struct, frozen=True, omit_defaults=True):
+    chat_id: int | str
+    action: str
+    message_thread_id: int | None = None
+
+
+class AnswerCallbackQuery(Struct, frozen=True):
+    callback_query_id: str
+
+
+class GetFile(Struct, frozen=True):
+    file_id: str
+
+
+class Batch(Struct, frozen=True):
+    """What one getUpdates gave. ``next_offset`` is None when nothing came; ``skipped`` says why some were left out."""
+
+    updates: tuple[Update, ...] = ()
+    next_offset: int | None = None
+    skipped: tuple[str, ...] = ()
+
+
+class Numbered(Struct, frozen=True):
+    """Of an update that cannot be read, its number."""
+
+    update_id: int
+
+
+def decode(data: bytes | Raw, kind: type[T]) -> T:
+    """Decode JSON.
+
+    :raises Malformed: for whatever is wrong with it, also when it is nested beyond reason.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise Malformed(str(error)) from None
+    except (ValueError, RecursionError):  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
+        return _decode_leniently(bytes(data), kind)
+
+
+def _decode_leniently(data: bytes, kind: type[T]) -> T:
+    """JSON may carry half a surrogate pair, which msgspec refuses: one such character must not cost the whole batch."""
+    try:
+        repaired = json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace")
+        return msgspec.json.decode(repaired, type=kind)
+    except msgspec.ValidationError as error:
+        raise Malformed(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"not usable JSON ({type(error).__name__})") from None
+
+
+def decode_batch(result: bytes | Raw) -> Batch:
+    """The updates of one getUpdates. One that cannot be read is skipped, but counts for the offset: it would come for ever.
+
+    :raises Malformed: not a list, or a list in which no update has a number.
+    """
+    items = decode(result, list[Raw])
+    updates: list[Update] = []
+    skipped: list[str] = []
+    numbers: list[int] = []
+    for item in items:
+        try:
+            update = decode(item, Update)
+            updates.append(update)
+            numbers.append(update.update_id)
+        except Malformed as error:
+            number = _number_of(item)
+            numbers += [] if number is None else [number]
+            skipped.append(f"update {number}: {error}")
+    if items and not numbers:
+        raise Malformed("updates without a number")
+    # The highest of this batch, not of all time: after a quiet week Telegram starts anew at a random number (#update).
+    return Batch(tuple(updates), max(numbers) + 1 if numbers else None, tuple(skipped))
+
+
+def _number_of(item: Raw) -> int | None:
+    try:
+        return decode(item, Numbered).update_id
+    except Malformed:
+        return None

@@ -1,0 +1,296 @@
+"""Updates in the platform's shape to envelopes."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
+from gatewayd.channels.telegram.wire import Update
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
+
+ORIGIN = Origin("telegram", "main", Bot(424242, "Echo_Bot"))
+ALICE = {"id": 4711, "is_bot": False, "first_name": "Alice", "last_name": "Liddell", "username": "alice", "language_code": "en"}
+ECHO = {"id": 424242, "is_bot": True, "first_name": "Echo", "username": "Echo_Bot"}
+PRIVATE = {"id": 4711, "type": "private", "first_name": "Alice", "username": "alice"}
+GROUP = {"id": -100500, "type": "supergroup", "title": "Team", "is_forum": True}
+CHANNEL = {"id": -100600, "type": "channel", "title": "News", "username": "news"}
+
+
+def read(update: dict[str, Any], origin: Origin = ORIGIN) -> InboundEnvelope | None:
+    data = json.dumps({"update_id": 1000, **update}).encode()
+    return to_inbound(msgspec.json.decode(data, type=Update), origin, received_at=99.0)
+
+
+def message(**fields: Any) -> InboundEnvelope | None:
+    return read({"message": {"message_id": 5, "date": 1700, "from": ALICE, "chat": PRIVATE, **fields}})
+
+
+def in_group(**fields: Any) -> InboundEnvelope:
+    envelope = message(chat=GROUP, **fields)
+    assert envelope is not None
+    return envelope
+
+
+def entity(kind: str, text: str, part: str, **fields: Any) -> dict[str, Any]:
+    """An entity over ``part`` of ``text``, in UTF-16 units."""
+    offset = len(text[: text.index(part)].encode("utf-16-le")) // 2
+    return {"type": kind, "offset": offset, "length": len(part.encode("utf-16-le")) // 2, **fields}
+
+
+def test_a_private_message() -> None:
+    assert message(text="Hello\x00 world") == InboundEnvelope(
+        channel="telegram",
+        account="main",
+        event_key="424242:1000",
+        kind="message",
+        peer=Peer("dm", "4711"),
+        sender=Sender("4711", "Alice Liddell", "alice"),
+        text="Hello  world",
+        message_id="5",
+        addressed=True,
+        sent_at=1700.0,
+        received_at=99.0,
+    )
+
+
+def test_a_topic_is_a_thread() -> None:
+    envelope = in_group(text="hi", message_thread_id=77, is_topic_message=True, reply_to_message={"message_id": 77, "from": ECHO})
+    assert envelope.peer == Peer("group", "-100500", "77")
+    assert envelope.reply_to is None, "the message that made the topic is not one that is answered"
+    assert not envelope.addressed
+
+
+def test_a_thread_of_replies_is_no_topic() -> None:
+    envelope = in_group(text="hi", message_thread_id=3, reply_to_message={"message_id": 3, "from": ALICE})
+    assert envelope.peer == Peer("group", "-100500")
+    assert envelope.reply_to == "3"
+    assert not envelope.addressed
+
+
+def test_a_topic_in_a_private_chat_is_a_thread() -> None:
+    envelope = message(text="hi", message_thread_id=7, is_topic_message=True)
+    assert envelope is not None
+    assert envelope.peer == Peer("dm", "4711", "7")
+
+
+def test_a_plain_group_message_is_not_addressed() -> None:
+    envelope = in_group(text="hello everybody, also echo_bot")
+    assert (envelope.peer.kind, envelope.addressed) == ("group", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "part", "addressed"),
+    [
+        ("😀👨‍👩‍👧 @echo_bot please", "mention", "@echo_bot", True),
+        ("ask @ECHO_BOT", "mention", "@ECHO_BOT", True),
+        ("ask @other_bot", "mention", "@other_bot", False),
+        ("/stop", "bot_command", "/stop", True),
+        ("/stop@echo_bot", "bot_command", "/stop@echo_bot", True),
+        ("please /stop@echo_bot", "bot_command", "/stop@echo_bot", True),
+        ("/stop@other_bot", "bot_command", "/stop@other_bot", False),
+        ("see /etc", "bot_command", "/etc", False),
+    ],
+)
+@pytest.mark.parametrize("field", ["text", "caption"])
+def test_who_is_addressed_by_an_entity(text: str, kind: str, part: str, addressed: bool, field: str) -> None:
+    entities = {"text": "entities", "caption": "caption_entities"}[field]
+    envelope = in_group(**{field: text, entities: [entity(kind, text, part)]})
+    assert envelope.addressed is addressed
+
+
+def test_a_mention_of_the_bots_id_and_a_reply_to_it_address_it() -> None:
+    text = "Echo, hi"
+    assert in_group(text=text, entities=[entity("text_mention", text, "Echo", user=ECHO)]).addressed
+    assert not in_group(text=text, entities=[entity("text_mention", text, "Echo", user=ALICE)]).addressed
+    reply = in_group(text="yes", reply_to_message={"message_id": 4, "from": ECHO, "date": 1, "chat": GROUP})
+    assert (reply.addressed, reply.reply_to) == (True, "4")
+
+
+def test_before_the_name_is_known_only_the_id_addresses() -> None:
+    origin = Origin("telegram", "main", Bot(424242))
+    text = "@echo_bot hi"
+    fields = {"message_id": 5, "date": 1, "from": ALICE, "chat": GROUP, "text": text}
+    by_name = read({"message": {**fields, "entities": [entity("mention", text, "@echo_bot")]}}, origin)
+    by_reply = read({"message": {**fields, "reply_to_message": {"message_id": 1, "from": ECHO}}}, origin)
+    assert by_name is not None
+    assert by_reply is not None
+    assert (by_name.addressed, by_reply.addressed) == (False, True)
+
+
+def test_a_command_for_us_loses_our_name() -> None:
+    text = "/new@echo_bot some words"
+    assert in_group(text=text, entities=[entity("bot_command", text, "/new@echo_bot")]).text == "/new some words"
+    text = "/new@other_bot some words"
+    assert in_group(text=text, entities=[entity("bot_command", text, "/new@other_bot")]).text == text
+
+
+def test_a_hidden_link_is_written_out() -> None:
+    text = "😀 see here and https://e.org"
+    entities = [
+        entity("text_link", text, "here", url="https://example.org/x"),
+        entity("text_link", text, "https://e.org", url="https://e.org/"),
+        entity("bold", text, "see"),
+    ]
+    envelope = message(text=text, entities=entities)
+    assert envelope is not None
+    assert envelope.text == "😀 see here (https://example.org/x) and https://e.org"
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-3, 2), (0, -1), (99, 5), (3, 99), (0, 0)])
+def test_an_entity_outside_the_text_is_harmless(offset: int, length: int) -> None:
+    bad = [{"type": kind, "offset": offset, "length": length, "url": "https://e.org"} for kind in ("mention", "bot_command")]
+    assert in_group(text="hello", entities=bad).text == "hello"
+
+
+def test_an_edit() -> None:
+    edited = {"message_id": 5, "date": 1700, "edit_date": 1800, "from": ALICE, "chat": PRIVATE, "text": "better"}
+    envelope = read({"edited_message": edited})
+    assert envelope is not None
+    assert (envelope.kind, envelope.text, envelope.sent_at, envelope.message_id) == ("edit", "better", 1800.0, "5")
+    assert read({"edited_message": {**edited, "text": None, "location": {"latitude": 1, "longitude": 2}}}) is None, (
+        "live location"
+    )
+
+
+def test_channel_posts() -> None:
+    post = {"message_id": 9, "date": 1, "chat": CHANNEL, "sender_chat": CHANNEL, "text": "news"}
+    for kind, field in (("message", "channel_post"), ("edit", "edited_channel_post")):
+        envelope = read({field: post})
+        assert envelope is not None
+        assert (envelope.kind, envelope.peer) == (kind, Peer("channel", "-100600"))
+        assert envelope.sender == Sender("-100600", "News", "news")
+        assert not envelope.addressed
+    del post["sender_chat"]
+    anonymous = read({"channel_post": post})
+    assert anonymous is not None
+    assert anonymous.sender.id == "-100600"
+
+
+def test_an_anonymous_administrator_is_the_group() -> None:
+    placeholder = {"id": 1087968824, "is_bot": True, "first_name": "Group", "username": "GroupAnonymousBot"}
+    envelope = in_group(text="hi", sender_chat=GROUP, **{"from": placeholder})
+    assert envelope.sender == Sender("-100500", "Team")
+
+
+@pytest.mark.parametrize("sender", [ECHO, {"id": 9, "is_bot": True, "first_name": "Other"}])
+def test_bots_are_not_answered(sender: dict[str, Any]) -> None:
+    assert message(chat=GROUP, text="hi", **{"from": sender}) is None
+
+
+def test_photo_with_caption() -> None:
+    sizes = [
+        {"file_id": f"p{side}", "file_unique_id": "u", "width": side, "height": side, "file_size": side * 10}
+        for side in (90, 800, 320)
+    ]
+    envelope = message(photo=sizes, caption="look")
+    assert envelope is not None
+    assert envelope.text == "look"
+    assert envelope.attachments == (Attachment("photo", "p800", None, "image/jpeg", 8000),)
+
+
+FILE = {"file_id": "f", "file_unique_id": "u", "file_size": 12}
+
+
+@pytest.mark.parametrize(
+    ("fields", "attachment"),
+    [
+        (
+            {"document": {**FILE, "file_name": "a.pdf", "mime_type": "application/pdf"}},
+            Attachment("document", "f", "a.pdf", "application/pdf", 12),
+        ),
+        ({"voice": {**FILE, "duration": 3, "mime_type": "audio/ogg"}}, Attachment("voice", "f", None, "audio/ogg", 12)),
+        ({"audio": {**FILE, "duration": 3, "file_name": "x.mp3"}}, Attachment("audio", "f", "x.mp3", None, 12)),
+        ({"video": {**FILE, "width": 1, "height": 1, "duration": 3}}, Attachment("video", "f", None, "video/mp4", 12)),
+        ({"video_note": {**FILE, "length": 1, "duration": 3}}, Attachment("video", "f", None, "video/mp4", 12)),
+        ({"animation": {**FILE, "width": 1}, "document": FILE}, Attachment("video", "f", None, "video/mp4", 12)),
+        ({"sticker": {**FILE, "emoji": "😀", "is_video": False}}, Attachment("sticker", "f", "😀", "image/webp", 12)),
+        ({"sticker": {**FILE, "is_animated": True}}, Attachment("sticker", "f", None, "application/x-tgsticker", 12)),
+        ({"sticker": {**FILE, "is_video": True}}, Attachment("sticker", "f", None, "video/webm", 12)),
+        ({"document": {"file_id": "f"}}, Attachment("document", "f")),
+    ],
+)
+def test_attachments(fields: dict[str, Any], attachment: Attachment) -> None:
+    envelope = message(**fields)
+    assert envelope is not None
+    assert envelope.attachments == (attachment,)
+    assert envelope.text == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"location": {"latitude": 52.5, "longitude": 13.4}}, "[location: 52.5, 13.4]"),
+        (
+            {
+                "location": {"latitude": 1, "longitude": 2},
+                "venue": {"location": {"latitude": 1, "longitude": 2}, "title": "Zoo", "address": "A 1"},
+            },
+            "[venue: Zoo, A 1 (1.0, 2.0)]",
+        ),
+        ({"contact": {"phone_number": "+49", "first_name": "Bob"}}, "[contact: Bob, +49]"),
+        ({"poll": {"id": "1", "question": "Tea?", "options": [{"text": "yes"}, {"text": "no"}]}}, "[poll: Tea? (yes / no)]"),
+        ({"dice": {"emoji": "🎲", "value": 6}}, "[🎲: 6]"),
+    ],
+)
+def test_what_is_no_text_is_described(fields: dict[str, Any], text: str) -> None:
+    envelope = message(**fields)
+    assert envelope is not None
+    assert envelope.text == text
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "new_chat_members": [ALICE]}},
+        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "forum_topic_created": {"name": "x"}}},
+        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "pinned_message": {"message_id": 2, "text": "x"}}},
+        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "migrate_to_chat_id": -1}},
+        {"message": {"message_id": 1, "date": 1, "chat": {"id": 1, "type": "hologram"}, "from": ALICE, "text": "x"}},
+        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "text": "from nobody"}},
+        {"hologram_call": {"id": "1", "shape": ["round"]}},
+        {"poll": {"id": "1", "question": "?"}},
+        {"callback_query": {"id": "1", "from": ALICE, "inline_message_id": "x", "data": "d"}},
+        {"callback_query": {"id": "1", "from": ALICE, "message": {"message_id": 1, "date": 0, "chat": PRIVATE}}},
+        {"my_chat_member": {"chat": {"id": 1, "type": "x"}, "from": ALICE, "date": 1, "new_chat_member": {"status": "left"}}},
+        {},
+    ],
+)
+def test_what_is_nothing_for_an_agent(update: dict[str, Any]) -> None:
+    assert read(update) is None
+
+
+def test_a_press_of_a_button() -> None:
+    shown = {
+        "message_id": 8,
+        "date": 1,
+        "chat": GROUP,
+        "from": ECHO,
+        "text": "?",
+        "message_thread_id": 77,
+        "is_topic_message": True,
+    }
+    envelope = read({"callback_query": {"id": "c1", "from": ALICE, "chat_instance": "i", "data": "allow:1", "message": shown}})
+    assert envelope is not None
+    assert (envelope.kind, envelope.text, envelope.message_id, envelope.addressed) == ("button", "allow:1", "8", True)
+    assert envelope.peer == Peer("group", "-100500", "77")
+    assert envelope.sender.id == "4711"
+
+
+def test_membership() -> None:
+    change = {
+        "chat": PRIVATE,
+        "from": ALICE,
+        "date": 7,
+        "old_chat_member": {"status": "member"},
+        "new_chat_member": {"status": "kicked"},
+    }
+    envelope = read({"my_chat_member": change})
+    assert envelope is not None
+    assert (envelope.kind, envelope.text, envelope.peer, envelope.addressed) == (
+        "membership",
+        "kicked",
+        Peer("dm", "4711"),
+        False,
+    )
