@@ -43,7 +43,7 @@ def configure(
     readable: bool | None = None,
     now: Callable[[], float] = time.time,
 ) -> "LineWriter":
-    """Send every log line of this process to ``fd``. Call it once at start; again replaces the first.
+    """Send every log line of this process to ``fd``. Call it once at start; calling it again replaces the first.
 
     ``redactor`` may learn further secrets later. ``readable`` None: readable lines when ``fd`` is a terminal, else JSON.
     Returns the writer, for its :meth:`LineWriter.statistics`.
@@ -64,11 +64,15 @@ def configure(
         logger_factory=lambda *names: _Output(writer, *names),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(handlers=[_StandardLibrary()], level=number, force=True)
+    _adopt_standard_library(number)
+    return writer
+
+
+def _adopt_standard_library(level: int) -> None:
+    logging.basicConfig(handlers=[_StandardLibrary()], level=level, force=True)
     logging.captureWarnings(True)
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(max(number, logging.WARNING))
-    return writer
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 class LogStatistics(msgspec.Struct, frozen=True):

@@ -77,9 +77,22 @@ def _run(options: Namespace, env: Mapping[str, str]) -> int:
         return MISCONFIGURED
     if options.bind is not None:
         config = msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, bind=options.bind))
+    _import_structlog_without_rich()
     from gatewayd import daemon  # only here: it imports the whole gateway, which the other commands do without
 
     return daemon.run(config, registry=registry, state_dir=state_dir(options.state_dir or config.gateway.state_dir, env))
+
+
+def _import_structlog_without_rich() -> None:
+    """structlog imports rich wherever it is installed, for a traceback that we do not draw: 50 ms and 3 MiB.
+
+    A None in ``sys.modules`` makes an import fail as if the package were missing (Python reference, 5.3.1, the module cache).
+    """
+    if "structlog" not in sys.modules and "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        import structlog  # noqa: F401
+
+        del sys.modules["rich"]
 
 
 def _check(file: Path | None, env: Mapping[str, str]) -> int:

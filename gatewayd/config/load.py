@@ -1,6 +1,6 @@
 """From a file to a GatewayConfig, in two steps: the frame by us, then each account's and agent's table by its plugin."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -50,6 +50,7 @@ KEYS: Final = (*SECTIONS, "agents", "channels", "bindings")
 """What may stand at the top of the file."""
 
 S = TypeVar("S", bound=Struct)
+P = TypeVar("P", ChannelPlugin, AgentPlugin)
 
 
 def load_config(path: Path | None, registry: Registry, env: Mapping[str, str]) -> GatewayConfig:
@@ -75,14 +76,30 @@ class _Loader:
         self._decoder = Decoder(self._problems, SecretReader(self._problems, env, folder.absolute()))
 
     def load(self) -> GatewayConfig:
+        config, sound_gateway = self._frame()
+        agents = dict(self._agents(sound_gateway))
+        accounts = dict(self._accounts(sound_gateway))
+        bindings = dict(self._bindings())
+        self._cross_check(config, agents, accounts, bindings)
+        self._problems.raise_any()
+        return msgspec.structs.replace(
+            config,
+            agents=tuple(agent for agent in agents.values() if agent),
+            accounts=tuple(account for account in accounts.values() if account),
+            bindings=tuple(bindings.values()),
+            warnings=(*self._problems.warnings, *self._registry.problems),
+        )
+
+    def _frame(self) -> tuple[GatewayConfig, GatewaySection | None]:
+        """The sections that are wholly ours; beside them [gateway] again, or None if anything in it is wrong."""
         problems = self._problems
-        for key in self._table:
-            if key not in KEYS:
-                problems.add((key,), "unknown key", allowed=listed(KEYS), nearest=nearest(key, KEYS))
         before = len(problems)
         gateway = self._section("gateway", GatewaySection)
         checks.check_gateway(problems, gateway)
         sound_gateway = gateway if len(problems) == before else None
+        for key in self._table:
+            if key not in KEYS:
+                problems.add((key,), "unknown key", allowed=listed(KEYS), nearest=nearest(key, KEYS))
         config = GatewayConfig(
             gateway=msgspec.structs.replace(gateway, public_url=gateway.public_url and gateway.public_url.rstrip("/")),
             sessions=self._section("sessions", SessionsSection),
@@ -92,25 +109,24 @@ class _Loader:
             auth=self._section("auth", AuthSection),
             source=None if self._source.path is None else str(self._source.path),
         )
-        agents = dict(self._agents(sound_gateway))
-        accounts = dict(self._accounts(sound_gateway))
-        bindings = dict(self._bindings())
+        return config, sound_gateway
+
+    def _cross_check(
+        self,
+        config: GatewayConfig,
+        agents: Mapping[str, AgentSettings | None],
+        accounts: Mapping[tuple[str, str], AccountSettings | None],
+        bindings: Mapping[int, BindingConfig],
+    ) -> None:
+        """What must hold between tables. A broken agent or account (None) is known by its name all the same."""
         known = checks.Known(tuple(agents), tuple(accounts), self._registry.channel_ids)
-        checks.check_identities(problems, config.sessions, known)
-        checks.check_tokens(problems, config.auth)
-        checks.check_defaults(problems, [agent for agent in agents.values() if agent])
+        checks.check_identities(self._problems, config.sessions, known)
+        checks.check_tokens(self._problems, config.auth)
+        checks.check_defaults(self._problems, [agent for agent in agents.values() if agent])
         for index, binding in bindings.items():
-            checks.check_binding(problems, binding, ("bindings", index), known)
+            checks.check_binding(self._problems, binding, ("bindings", index), known)
         if not accounts:
-            problems.warn((), "no account is configured: nobody can write to an agent")
-        problems.raise_any()
-        return msgspec.structs.replace(
-            config,
-            agents=tuple(agent for agent in agents.values() if agent),
-            accounts=tuple(account for account in accounts.values() if account),
-            bindings=tuple(bindings.values()),
-            warnings=(*problems.warnings, *self._registry.problems),
-        )
+            self._problems.warn((), "no account is configured: nobody can write to an agent")
 
     def _section(self, name: str, kind: type[S]) -> S:
         """The section with what is right in it; problems are noted for the rest."""
@@ -136,7 +152,9 @@ class _Loader:
             yield name, self._agent(name, table, ("agents", name), gateway)
 
     def _agent(self, name: str, table: Table, key: KeyPath, gateway: GatewaySection | None) -> AgentSettings | None:
-        plugin = self._agent_plugin(table.get("core", AgentFrame().core), (*key, "core"))
+        core, plugin = table.get("core", AgentFrame().core), None
+        if isinstance(core, str):  # else it is noted when the frame is decoded
+            plugin = self._plugin("agent core", core, self._registry.agent_ids, self._registry.agent, (*key, "core"))
         built = self._two_structs(table, AgentFrame, plugin, key)
         if built is None:
             return None
@@ -150,7 +168,7 @@ class _Loader:
             for word in table.keys() - {"accounts"}:
                 here = f"accounts (an account's own keys stand in [channels.{channel}.accounts.NAME])"
                 self._problems.add((*key, word), "unknown key", allowed=here)
-            plugin = self._channel_plugin(channel, key)
+            plugin = self._plugin("channel", channel, self._registry.channel_ids, self._registry.channel, key)
             accounts = table.get("accounts", {})
             if accounts == {}:
                 self._problems.add(key, "has no account", allowed=f"[channels.{channel}.accounts.NAME]")
@@ -194,28 +212,14 @@ class _Loader:
             return None
         return settings
 
-    def _agent_plugin(self, core: object, key: KeyPath) -> AgentPlugin | None:
-        ids = self._registry.agent_ids
-        if not isinstance(core, str):  # noted when the frame is decoded
-            return None
-        if core not in ids:
-            what = "no agent core of this kind is installed"
-            self._problems.add(key, what, found=show(core), allowed=listed(ids), nearest=nearest(core, ids))
+    def _plugin(self, what: str, name: str, ids: tuple[str, ...], get: Callable[[str], P], key: KeyPath) -> P | None:
+        """The plugin ``name`` out of ``ids``; a problem is noted when there is none that works."""
+        if name not in ids:
+            found, close = show(name), nearest(name, ids)
+            self._problems.add(key, f"no {what} of this kind is installed", found=found, allowed=listed(ids), nearest=close)
             return None
         try:
-            return self._registry.agent(core)
-        except PluginError as error:
-            self._problems.add(key, error.reason)
-            return None
-
-    def _channel_plugin(self, channel: str, key: KeyPath) -> ChannelPlugin | None:
-        ids = self._registry.channel_ids
-        if channel not in ids:
-            what = "no channel of this kind is installed"
-            self._problems.add(key, what, allowed=listed(ids), nearest=nearest(channel, ids))
-            return None
-        try:
-            return self._registry.channel(channel)
+            return get(name)
         except PluginError as error:
             self._problems.add(key, error.reason)
             return None

@@ -1,7 +1,9 @@
 """The command as a process: what a person or a unit file sees."""
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +191,33 @@ def test_the_light_commands_import_no_part_of_the_running_gateway(tmp_path: Path
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env, check=True)
     assert done.stderr == ""
+
+
+def test_without_a_command_the_daemon_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        command = [sys.executable, "-m", "gatewayd", "--state-dir", str(tmp_path / "state"), "--bind", "127.0.0.1:0"]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert manager.recv(4096).startswith(b"READY=1")
+                assert (tmp_path / "state" / "gatewayd.db").exists()
+            finally:
+                process.terminate()
+                _, log = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert all(json.loads(line)["level"] in ("debug", "info") for line in log.splitlines() if line.startswith("{"))
+
+
+def test_the_daemon_does_not_hold_rich_in_memory(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from gatewayd.cli.gatewayd import _import_structlog_without_rich\n"
+        "_import_structlog_without_rich()\n"
+        "import structlog\n"
+        "assert 'structlog.dev' in sys.modules\n"
+        "assert not [name for name in sys.modules if name.partition('.')[0] == 'rich']\n"
+        "import rich\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
