@@ -1,6 +1,7 @@
 """A gatewayd of canned answers: a real HTTP server on loopback, in a thread, that writes down what it was asked."""
 
 import json
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -57,12 +58,13 @@ def sse(*events: tuple[int, str, dict[str, object]]) -> Answer:
 
 
 class FakeGatewayd:
-    """``answers`` maps (method, path) to what is answered in turn; the last one is repeated."""
+    """``answers`` maps (method, path) to what is answered in turn; the last one is repeated. ``otherwise`` answers the rest."""
 
     def __init__(self, scheme: str = "http") -> None:
         self.scheme = scheme
         self.answers: dict[tuple[str, str], deque[Answer]] = {}
         self.asked: list[Asked] = []
+        self.otherwise: Answer | None = None
         self.port = 0
 
     @property
@@ -84,8 +86,16 @@ class FakeGatewayd:
             return error(401, "unauthorized", "the token is not known")
         answers = self.answers.get((asked.method, asked.path))
         if not answers:
-            return error(404, "not_found", f"there is no {asked.path}")
+            return self.otherwise or error(404, "not_found", f"there is no {asked.path}")
         return answers.popleft() if len(answers) > 1 else answers[0]
+
+
+class Server(ThreadingHTTPServer):
+    """A client that has read enough is no error."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -122,7 +132,7 @@ def serve(tls: SSLContext | None = None) -> Iterator[FakeGatewayd]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Handler) as server:
         fake.port = server.server_address[1]
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)

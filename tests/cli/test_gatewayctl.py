@@ -202,6 +202,44 @@ def test_a_bad_line_is_2(ctl: Ctl, monkeypatch: pytest.MonkeyPatch, bytes_back: 
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b"{}", b"[" * 100_000, b'{"x":' * 100_000, b'{"accounts":[1]}', b"null"]
+)
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["status"],
+        ["channels", "list"],
+        ["channels", "stop", "x"],
+        ["approvals", "list"],
+        ["approvals", "show", "x"],
+        ["approvals", "deny", "x"],
+        ["approvals", "watch"],
+        ["pairing", "list"],
+        ["pairing", "deny", "x"],
+        ["route", "--channel", "a", "--account", "b", "--peer", "dm:1"],
+        ["webchat", "link"],
+        ["events"],
+        ["events", "--follow"],
+    ],
+    ids=" ".join,
+)
+def test_whatever_answers_there_is_no_traceback(daemon: FakeGatewayd, ctl: Ctl, args: list[str], body: bytes) -> None:
+    daemon.otherwise = Answer(200, body)
+    for also in ([], ["--json"]):
+        ran = ctl(*args, *also)
+        assert (ran.code, ran.out) in ((2, ""), (64, ""))
+        assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 99999 99:99:99 +9999", "Fri, 31 Dec 9999 23:59:59 -2359"])
+def test_a_date_that_is_none_is_passed_over(ctl: Ctl, monkeypatch: pytest.MonkeyPatch, date: str) -> None:
+    monkeypatch.setenv("GATEWAYD_TOKEN", TOKEN)
+    body = b'{"accounts":[]}'
+    with listener(f"HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body) as address:
+        assert ctl("--url", f"http://{address}", "channels", "list") == (0, "no accounts are configured\n", "")
+
+
 def test_tls_where_there_is_none(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAYD_TOKEN", TOKEN)
     with listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:

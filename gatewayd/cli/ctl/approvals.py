@@ -44,11 +44,11 @@ def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/approvals", params=_PENDING, scope="approvals")
-        if as_json:
-            say(pretty_json(body))
-            return
         waiting = client.decode(body, Approvals).approvals
         now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
     if not waiting:
         say("no approvals are waiting")
         return
@@ -64,10 +64,8 @@ def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) ->
 
     with connect(ctx) as client:
         body = client.fetch("GET", _path(approval_id), scope="approvals")
-        if as_json:
-            say(pretty_json(body))
-            return
-        say("\n".join(_full(client.decode(body, Approval), client.now())))
+        approval = client.decode(body, Approval)
+        say(pretty_json(body) if as_json else "\n".join(_full(approval, client.now())))
 
 
 @approvals.command()

@@ -35,10 +35,11 @@ def list_accounts(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/channels", scope="read")
+        answer = client.decode(body, Accounts)
         if as_json:
             say(pretty_json(body))
             return
-        _show(client, client.decode(body, Accounts))
+        _show(client, answer)
 
 
 @channels.command()

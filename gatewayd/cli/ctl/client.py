@@ -6,7 +6,7 @@ Redirects are never followed: the token goes to the URL it belongs to. On loopba
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import mktime_tz, parsedate_tz
+from email.utils import parsedate_to_datetime
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gatewayd import __version__
+from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.faults import answer_fault, decode_fault, transport_fault, wrong_type_fault
 from gatewayd.cli.ctl.locate import Target, is_loopback
 from gatewayd.cli.ctl.outcome import Unreachable
@@ -112,8 +113,8 @@ class Client:
     def decode(self, body: bytes, answer: type[T]) -> T:
         """:raises Unreachable: another release speaks there, or not gatewayd at all."""
         try:
-            return msgspec.json.decode(body, type=answer)
-        except msgspec.MsgspecError as error:
+            return decode(body, answer)
+        except Unreadable as error:
             raise decode_fault(self.target, error, body) from None
 
     def _read(self, response: httpx2.Response) -> bytes:
@@ -125,6 +126,8 @@ class Client:
         return bytes(body)
 
     def _note_clock(self, response: httpx2.Response) -> None:
-        date = parsedate_tz(response.headers.get("date", ""))
-        if date is not None:
-            self._clock_ahead = mktime_tz(date) - time.time()
+        try:
+            said = parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+        except (ValueError, OverflowError):
+            return
+        self._clock_ahead = said - time.time()

@@ -9,6 +9,7 @@ import msgspec
 import typer
 from msgspec import Struct
 
+from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.options import Options, options_of
 from gatewayd.cli.ctl.outcome import NotNow, Unreachable
 from gatewayd.cli.ctl.wording import clean, clock_time, safe_json
@@ -143,8 +144,8 @@ def _write_sent(sent: "httpx2.ServerSentEvent", write: Callable[[Event], None]) 
 
 def _decode(data: str, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+        return decode(data, kind)
+    except Unreadable as error:
         raise Unreachable(f"An event is not understood here ({clean(str(error))}): gatewayd is of another release.") from None
 
 
@@ -153,9 +154,9 @@ def _write_line(event: Event) -> None:
     from gatewayd.cli.ctl.screen import say
 
     try:
-        data = msgspec.json.decode(event.data, type=dict[str, Value])
+        data = decode(bytes(event.data), dict[str, Value])
         said = " ".join(f"{clean(key)}={_value(value)}" for key, value in data.items())
-    except msgspec.MsgspecError:
+    except Unreadable:
         said = clean(bytes(event.data).decode("utf-8", "replace"), at_most=2000)
     say(f"{event.seq:>6}  {clock_time(event.at)}  {clean(event.kind):<22}  {said}".rstrip())
 

@@ -4,10 +4,10 @@ import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Struct
 
 from gatewayd import __version__
+from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.locate import Target
 from gatewayd.cli.ctl.outcome import CtlError, NotNow, Refused, Unreachable
 from gatewayd.cli.ctl.sync_http import httpx2
@@ -51,8 +51,8 @@ def transport_fault(target: Target, error: httpx2.RequestError | httpx2.InvalidU
 def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path: str, headers: Mapping[str, str]) -> CtlError:
     """An answer that is not 2xx."""
     try:
-        problem = msgspec.json.decode(body, type=_ErrorBody).error
-    except msgspec.MsgspecError:
+        problem = decode(body, _ErrorBody).error
+    except Unreadable:
         return _foreign_answer(target, status, headers)
     said = clean(problem.message).rstrip(".")
     match status, problem.code:
@@ -82,13 +82,13 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
     return Refused(f"{said} ({status}).")
 
 
-def decode_fault(target: Target, error: msgspec.MsgspecError, body: bytes) -> Unreachable:
+def decode_fault(target: Target, error: Unreadable, body: bytes) -> Unreachable:
     """A 2xx answer that is not ours to understand."""
-    if not isinstance(error, msgspec.ValidationError):
+    if not error.is_json:
         return wrong_type_fault(target)
     try:
-        who = f"gatewayd {clean(msgspec.json.decode(body, type=_Versioned).version, at_most=40)}"
-    except msgspec.MsgspecError:
+        who = f"gatewayd {clean(decode(body, _Versioned).version, at_most=40)}"
+    except Unreadable:
         who = f"What listens at {target.url}"
     return Unreachable(f"{who} gives an answer that is not understood here ({clean(str(error))}). {_OTHER_RELEASE}.")
 

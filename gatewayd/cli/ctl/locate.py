@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-import msgspec
 from msgspec import Struct
 
+from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.outcome import Misused, Unreachable
 from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.secret import Secret
@@ -127,12 +127,12 @@ def _read_endpoint(directory: Path) -> Endpoint | None:
     """:raises PermissionError: not for us. :raises Unreachable: there is one, and it is damaged."""
     path = directory / "endpoint.json"
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Endpoint)
+        found = decode(path.read_bytes(), Endpoint)
     except PermissionError:
         raise
     except OSError:
         return None
-    except msgspec.DecodeError as error:
+    except Unreadable as error:
         raise Unreachable(f"{path} is damaged ({error}). Restart gatewayd: it writes the file anew.") from None
     return Endpoint(_own_url(found.url), found.pid, directory)
 

@@ -43,11 +43,11 @@ def list_pairings(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/pairing", scope="pairing")
-        if as_json:
-            say(pretty_json(body))
-            return
         answer = client.decode(body, Pairings)
         now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
 
     def common(rows: Sequence[PairingRow]) -> list[Column]:
         return [

@@ -33,10 +33,10 @@ def route(
     params = {key: value for key, value in given.items() if value is not None}
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/gateway/route", params=params, scope="read")
-        if as_json:
-            say(pretty_json(body))
-            return
         found = client.decode(body, Route)
+    if as_json:
+        say(pretty_json(body))
+        return
     rule = (
         "default: no binding matches" if found.binding is None else f"{found.rule} (number {found.binding + 1} of [[bindings]])"
     )

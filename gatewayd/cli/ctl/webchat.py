@@ -36,10 +36,10 @@ def link(
 
     with connect(ctx) as client:
         body = client.fetch("POST", "/v1/webchat/links", body=_Who(name), scope="admin")
-        if as_json:
-            say(pretty_json(body))
-            return
         made = client.decode(body, Link)
         left = made.expires_at - client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
     say(clean(made.url, at_most=2000))
     remark(f"for {clean(name or 'owner')}, works once, within {duration(left)}")

@@ -36,7 +36,7 @@ def safe_json(text: str) -> str:
 
 
 def pretty_json(body: bytes) -> str:
-    """A JSON document, indented, made safe. The value is unchanged."""
+    """A JSON document that could be decoded, indented, made safe. The value is unchanged."""
     return safe_json(msgspec.json.format(body, indent=2).decode("utf-8", "replace"))
 
 
