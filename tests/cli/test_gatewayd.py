@@ -210,7 +210,7 @@ def test_without_a_command_the_daemon_runs_until_it_is_told_to_stop(tmp_path: Pa
         assert all(json.loads(line)["level"] in ("debug", "info") for line in log.splitlines() if line.startswith("{"))
 
 
-def test_the_daemon_does_not_hold_rich_in_memory(tmp_path: Path) -> None:
+def test_the_daemon_does_not_hold_rich_in_memory() -> None:
     code = (
         "import sys\n"
         "from gatewayd.cli.gatewayd import _import_structlog_without_rich\n"
