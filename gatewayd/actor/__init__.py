@@ -1,1 +1,1 @@
-
+"""Supervised actors: supervisor, mailbox, back-off. Knows nothing of chat."""

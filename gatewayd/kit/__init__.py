@@ -1,1 +1,1 @@
-
+"""Tools for drivers: the HTTP client, and texts."""

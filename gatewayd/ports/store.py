@@ -16,6 +16,7 @@ from gatewayd.model.event import Event
 from gatewayd.model.payload import OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 
+EndState = Literal["done", "dropped", "dead"]
 InboundState = Literal["received", "running", "done", "dropped", "dead"]
 OutboundState = Literal["ready", "sending", "sent", "unknown", "parked", "dead"]
 
@@ -136,7 +137,7 @@ class Inbox(Protocol):
         self,
         inbound_ids: Sequence[int],
         *,
-        state: Literal["done", "dropped", "dead"],
+        state: EndState,
         reason: str,
         now: float,
         replies: Sequence[OutboundDraft] = (),

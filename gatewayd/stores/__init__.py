@@ -1,1 +1,1 @@
-
+"""Stores, one folder or module per database."""
