@@ -41,7 +41,7 @@ class WebhookReceiver:
         self._max_connections = max_connections
         self._timeout_seconds = timeout_seconds
         self._read = read
-        self._seen_error_at = int(kit.now())
+        self._seen_error_at: int | None = None
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
         """401 without the secret, 400 for what is no Update. Whoever knows the secret is Telegram: an update that cannot be
@@ -78,6 +78,10 @@ class WebhookReceiver:
 
         :raises TryAgain: an outage. :raises NeedsOperator: Telegram does not take the URL.
         """
+        info = await self._info()
+        self._seen_error_at = info.last_error_date  # of the time when we were away, or of another URL
+        if info.url not in ("", self._url):
+            self._kit.log.warning("telegram.webhook_replaced", found_host=urlsplit(info.url).hostname)
         params = SetWebhook(self._url, self._secret, self._max_connections)
         await self._api.ask("setWebhook", params, bool, purpose="own", timeout_seconds=self._timeout_seconds)
 
@@ -85,12 +89,15 @@ class WebhookReceiver:
         """Look at the registration now and then: say what Telegram could not deliver, take it back if it is gone."""
         while True:
             await anyio.sleep(CHECK_SECONDS * self._kit.rng.uniform(0.9, 1.1))
-            info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=self._timeout_seconds)
-            if info.last_error_date is not None and info.last_error_date > self._seen_error_at:
+            info = await self._info()
+            if info.last_error_date not in (None, self._seen_error_at):
                 self._seen_error_at = info.last_error_date
                 self._kit.log.warning(
                     "telegram.webhook_failing", error=info.last_error_message, waiting=info.pending_update_count
                 )
             if info.url != self._url:
-                self._kit.log.warning("telegram.webhook_taken_back", found_host=urlsplit(info.url).hostname)
+                self._kit.log.warning("telegram.webhook_lost")
                 await self.register()
+
+    async def _info(self) -> WebhookInfo:
+        return await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=self._timeout_seconds)

@@ -1,0 +1,58 @@
+"""A Telegram account against the fake Bot API, opened by its manifest as the hub does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from gatewayd.channels.telegram.channel import TelegramChannel, open_telegram
+from gatewayd.channels.telegram.settings import TelegramSettings
+from gatewayd.kit.http import create_client
+from gatewayd.model.secret import Secret
+from gatewayd.ports.channel import AccountConfig
+from tests.channels.contract import Journal, Kit
+from tests.fakes.bot_api import FakeBotApi
+
+WEBHOOK_URL = "https://bot.example.org/v1/webhooks/telegram/main"
+
+
+def account_of(api: FakeBotApi, *, token: str | None = None, **settings: object) -> AccountConfig:
+    fields = {"token": Secret(token or api.token), "api_base": api.url, "poll_timeout_seconds": 5, **settings}
+    return AccountConfig(
+        channel="telegram",
+        account="main",
+        settings=TelegramSettings(**fields),  # type: ignore[arg-type]
+        webhook_url=WEBHOOK_URL if settings.get("mode") == "webhook" else None,
+    )
+
+
+class Rig:
+    """One open account. ``kit`` is the hub's side, ``journal`` what was delivered, ``api`` the platform."""
+
+    def __init__(self, api: FakeBotApi, account: AccountConfig, kit: Kit, channel: TelegramChannel) -> None:
+        self.api = api
+        self.account = account
+        self.kit = kit
+        self.channel = channel
+        self.journal = Journal(kit)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.channel.listen, self.journal)
+            await self.kit.is_connected.wait()
+            yield
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def rig_for(
+    api: FakeBotApi, *, kept: dict[str, str] | None = None, token: str | None = None, **settings: object
+) -> AsyncIterator[Rig]:
+    """``kept`` are the memos of an earlier rig: a restart."""
+    account = account_of(api, token=token, **settings)
+    async with create_client() as http:
+        kit = Kit(http)
+        kit.kept = {} if kept is None else kept
+        async with open_telegram(account, kit) as channel:
+            yield Rig(api, account, kit, channel)

@@ -1,0 +1,72 @@
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from gatewayd.channels.telegram import PLUGIN
+from gatewayd.model.envelope import Peer
+from gatewayd.ports.channel import AccountConfig
+from tests.channels.contract import ChannelContract, Harness, SendFailure
+from tests.channels.telegram.rig import account_of
+from tests.fakes.bot_api import FakeBotApi
+
+ALICE = 4711
+
+
+class TelegramHarness:
+    def __init__(self, api: FakeBotApi) -> None:
+        self._api = api
+        self._produced = 0
+        self.account: AccountConfig = account_of(api)
+        self.peer = Peer("dm", str(ALICE))
+        api.add_chat(ALICE)
+
+    @property
+    def failures(self) -> Mapping[SendFailure, Callable[[], Awaitable[None]]]:
+        return {
+            "outage": self._outage,
+            "rate limit": self._rate_limit,
+            "rejected": self._rejected,
+            "cut": self._cut,
+            "revoked": self._revoked,
+        }
+
+    async def _outage(self) -> None:
+        self._api.fail_next("sendMessage", 500, "Internal Server Error")
+
+    async def _rate_limit(self) -> None:
+        self._api.fail_next("sendMessage", 429, "Too Many Requests: retry after 7", parameters={"retry_after": 7})
+
+    async def _rejected(self) -> None:
+        self._api.fail_next("sendMessage", 403, "Forbidden: bot was blocked by the user")
+
+    async def _cut(self) -> None:
+        self._api.drop_next("sendMessage", processed=True)
+
+    async def _revoked(self) -> None:
+        self._api.fail_next("sendMessage", 401, "Unauthorized")
+
+    async def produce(self, text: str) -> None:
+        self._produced += 1
+        self._api.user_sends(ALICE, text)
+
+    async def acknowledged(self) -> int:
+        return self._produced - self._api.pending_update_count
+
+    async def wait_acknowledged(self, count: int) -> None:
+        await self._api.wait_delivered()
+        assert await self.acknowledged() >= count
+
+    async def received(self) -> Sequence[str]:
+        return self._api.texts(ALICE)
+
+
+class TestTelegramContract(ChannelContract):
+    plugin = PLUGIN
+    manifest_module = "gatewayd.channels.telegram"
+
+    def harness(self) -> AbstractAsyncContextManager[Harness]:
+        return self._serve()
+
+    @asynccontextmanager
+    async def _serve(self) -> AsyncIterator[Harness]:
+        async with FakeBotApi.serve() as api:
+            yield TelegramHarness(api)
