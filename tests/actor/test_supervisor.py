@@ -421,6 +421,55 @@ async def test_an_announced_silence_can_be_shortened_and_taken_back(autojump_clo
         assert supervisor.status("b").state == "running"
 
 
+async def test_a_silence_announced_before_connecting_counts_from_connecting(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        life.started()
+        life.expect_silence(5)
+        await trio.sleep(20)
+        life.connected()
+        await trio.sleep_forever()
+
+    async with Watched().running(a=run) as supervisor:
+        await trio.sleep(24.9)
+        assert supervisor.status("a").state == "running"
+        await trio.sleep(0.2)
+        assert supervisor.status("a").reason == "nothing heard for 5 s"
+
+
+async def test_why_it_was_cut_counts_and_not_how_it_went_down(autojump_clock: trio.testing.MockClock) -> None:
+    async def run(life: Life) -> None:
+        life.started()
+        life.connected()
+        life.expect_silence(5)
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("the socket is closed already")
+
+    async with Watched().running(a=run) as supervisor:
+        await trio.sleep(86_400)
+        assert (supervisor.status("a").state, supervisor.status("a").reason) in [
+            ("waiting", "nothing heard for 5 s"),
+            ("running", None),
+        ]
+
+
+async def test_a_life_that_was_cut_cannot_connect_any_more(autojump_clock: trio.testing.MockClock) -> None:
+    release = trio.Event()
+
+    async def run(life: Life) -> None:
+        life.started()
+        with trio.CancelScope(shield=True):
+            await release.wait()
+        life.connected()
+
+    async with Watched().running(a=run) as supervisor:
+        await trio.sleep(100)
+        release.set()
+        await trio.sleep(1)
+        assert supervisor.status("a").state == "parked"
+
+
 async def test_a_quiet_child_is_never_restarted(autojump_clock: trio.testing.MockClock) -> None:
     watched = Watched()
     async with watched.running(a=healthy) as supervisor:
