@@ -42,7 +42,8 @@ class Poller:
     async def run(self, deliver: Deliver) -> NoReturn:
         """:raises TryAgain: an outage, or somebody else receives for this bot. :raises NeedsOperator: the token is void."""
         offset = await self._memory.offset()
-        self._listen_for_silence()
+        # A poll returns after its time-out at the latest; a hung one is to be found within twice that.
+        self._kit.link.expect_silence(2.0 * self._timeout_seconds)
         while True:
             batch = await self._ask(offset)
             self._kit.link.heard()
@@ -54,9 +55,7 @@ class Poller:
 
     async def _deliver(self, batch: Batch, next_offset: int, deliver: Deliver) -> None:
         envelopes = [envelope for update in batch.updates if (envelope := self._read(update)) is not None]
-        self._kit.link.expect_silence(None)  # deliver waits while the inbox is full: we do not listen meanwhile
         await deliver(envelopes, memo=(self._memory.offset_key, str(next_offset)))
-        self._listen_for_silence()
         presses = [update.callback_query.id for update in batch.updates if update.callback_query is not None]
         if presses:
             with anyio.move_on_after(ANSWER_SECONDS):
@@ -91,7 +90,3 @@ class Poller:
         info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=timeout)
         await self._api.ask("deleteWebhook", None, bool, purpose="own", timeout_seconds=timeout)
         self._kit.log.warning("telegram.webhook_deleted", host=urlsplit(info.url).hostname, waiting=info.pending_update_count)
-
-    def _listen_for_silence(self) -> None:
-        # A poll returns after its time-out at the latest; a hung one must be found within twice that.
-        self._kit.link.expect_silence(2.0 * self._timeout_seconds)

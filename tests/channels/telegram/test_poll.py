@@ -116,17 +116,6 @@ async def test_a_press_that_cannot_be_answered_holds_nothing_up(autojump_clock: 
         assert [e.text for e in rig.journal.envelopes] == ["choose", "one", "two", "after"]
 
 
-async def test_waiting_for_the_inbox_is_no_silence(autojump_clock: MockClock) -> None:
-    async with FakeBotApi.serve() as api, rig_for(api) as rig, rig.listening():
-        rig.journal.gate = trio.Event()
-        api.user_sends(ALICE, "one")
-        await rig.journal.wait_called()
-        assert rig.kit.silence is None
-        rig.journal.gate.set()
-        await api.wait_delivered()
-        assert rig.kit.silence == 10.0
-
-
 async def listen(rig: Rig) -> None:
     await rig.channel.listen(rig.journal)
 
