@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, Scope, SendRejected, TryAgain
 
 Purpose = Literal["send", "own", "fetch"]
 """Sending to a chat; the account's own life (getMe, getUpdates, webhooks); fetching a file."""
@@ -102,9 +102,8 @@ def cure(refusal: Refusal, purpose: Purpose) -> GatewayError:
     reason = f"{row.name}: {refusal.method} answered {refusal.code} {refusal.description}".rstrip()
     match row.cure:
         case "try again":
-            scope: Literal["conversation", "account"] = (
-                "conversation" if purpose == "send" and row.codes == range(429, 430) else "account"
-            )
+            # What is said of one message holds up its conversation; whether the account is well, its own calls tell.
+            scope: Scope = "conversation" if purpose == "send" else "account"
             return TryAgain(reason, after_seconds=refusal.retry_after_seconds, scope=scope)
         case "needs operator":
             return NeedsOperator(reason)

@@ -112,10 +112,18 @@ def test_a_page_of_somebody_in_between_parks_and_kills_nothing(code: int) -> Non
         assert error.reason.startswith("something between us and the Bot API refused")
 
 
-def test_a_rate_limit_holds_up_one_conversation_and_is_honoured() -> None:
+def test_a_rate_limit_is_honoured() -> None:
     refusal = Refusal("sendMessage", 429, "Too Many Requests: retry after 149", retry_after_seconds=149.0)
     send, own = cure(refusal, "send"), cure(refusal, "own")
     assert isinstance(send, TryAgain)
     assert isinstance(own, TryAgain)
     assert (send.after_seconds, send.scope) == (149.0, "conversation")
     assert (own.after_seconds, own.scope) == (149.0, "account")
+
+
+@pytest.mark.parametrize("code", [409, 429, 500, 503])
+def test_what_is_said_of_one_message_holds_up_one_conversation(code: int) -> None:
+    for purpose, scope in (("send", "conversation"), ("own", "account"), ("fetch", "account")):
+        error = cure(Refusal("m", code), purpose)  # type: ignore[arg-type]
+        assert isinstance(error, TryAgain)
+        assert error.scope == scope
