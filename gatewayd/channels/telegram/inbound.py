@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from gatewayd.channels.telegram.rich_message import text_of
 from gatewayd.channels.telegram.wire import CallbackQuery, Chat, Entity, Media, MembershipChange, Message, Update, User
 from gatewayd.kit.text import sanitise
 from gatewayd.model.envelope import Attachment, AttachmentKind, InboundEnvelope, InboundKind, Peer, PeerKind, Sender
@@ -251,4 +252,6 @@ def _described(message: Message) -> str:
         return f"[poll: {message.poll.question} ({' / '.join(option.text for option in message.poll.options)})]"
     if message.dice is not None:
         return f"[{message.dice.emoji}: {message.dice.value}]"
+    if message.rich_message is not None:
+        return text_of(message.rich_message)
     return ""

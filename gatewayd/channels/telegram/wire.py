@@ -127,6 +127,7 @@ class Message(Struct, frozen=True):
     contact: Contact | None = None
     poll: Poll | None = None
     dice: Dice | None = None
+    rich_message: Raw | None = None
 
 
 class CallbackQuery(Struct, frozen=True):

@@ -55,6 +55,7 @@ messages = st.fixed_dictionaries(
         "sticker": media,
         "location": st.just({"latitude": 1.5, "longitude": 2}),
         "new_chat_title": st.text(),
+        "rich_message": json_values,
         "unknown": json_values,
     },
 )
