@@ -49,9 +49,11 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
     @routes.get("/v1/approvals/<approval_id>")
     async def show(approval_id: str) -> Response:
         await auth.require("approvals")
+        seconds = read_query(WaitQuery).wait
         approval = await desk.get(approval_id)
-        with waits.until(read_query(WaitQuery).wait):
-            approval = await desk.wait_decided(approval_id)
+        if seconds and approval.state == "pending":
+            with waits.until(seconds):
+                approval = await desk.wait_decided(approval_id)
         return answer(approval)
 
     @routes.post("/v1/approvals/<approval_id>")

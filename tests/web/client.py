@@ -127,10 +127,9 @@ async def dial(url: str, *, receive_buffer: int | None = None) -> AsyncIterator[
     sock = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    await sock.connect((parts.hostname, parts.port))
-    stream = trio.SocketStream(sock)
     try:
-        yield RawClient(stream)
+        await sock.connect((parts.hostname, parts.port))
+        yield RawClient(trio.SocketStream(sock))
     finally:
         sock.close()
 

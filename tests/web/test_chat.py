@@ -1,0 +1,179 @@
+"""Messages of connectors: journaled once, answered when asked to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from gatewayd.model.config import LimitsSection
+from gatewayd.web.chat import MAX_TEXT_CHARS
+from tests.web.client import request
+from tests.web.site import configuration, open_site, token_of
+
+PATH = "/v1/chat/inbound"
+
+
+def message(text: str = "hello", **changes: object) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "channel": "loopback",
+        "account": "main",
+        "peer": {"kind": "dm", "id": "alice"},
+        "sender": {"id": "alice", "name": "Alice"},
+        "text": text,
+    }
+    return {key: value for key, value in (body | changes).items() if value is not None}
+
+
+async def test_a_message_is_journaled_and_run(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        response = await client.post(PATH, json=message(event_key="k", message_id="m1", reply_to="m0"))
+        assert response.status_code == 202
+        assert response.json() == {"id": "in-1", "state": "received", "duplicate": False}
+        await trio.sleep(1)
+        [row] = await site.rows()
+        assert row.state == "done"
+        envelope = row.envelope
+        assert (envelope.peer.id, envelope.sender.name, envelope.text, envelope.addressed) == ("alice", "Alice", "hello", True)
+        assert (envelope.message_id, envelope.reply_to, envelope.event_key) == ("m1", "m0", "chat:k")
+
+
+async def test_waiting_gives_the_payloads_of_its_turn(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        response = await client.post(f"{PATH}?wait=30", json=message("hello there"))
+        assert response.status_code == 200
+        over = response.json()
+        assert (over["id"], over["state"], over["duplicate"]) == ("in-1", "done", False)
+        assert over["reason"]
+        [payload] = over["payloads"]
+        assert "hello there" in payload["text"]
+
+
+async def test_a_repeat_is_the_same_message(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        first = (await client.post(f"{PATH}?wait=30", json=message("once", event_key="same"))).json()
+        again = (await client.post(f"{PATH}?wait=30", json=message("once", event_key="same"))).json()
+        assert again == first | {"duplicate": True}
+        later = await client.post(PATH, json=message("once", event_key="same"))
+        assert (later.status_code, later.json()) == (202, {"id": "in-1", "state": "done", "duplicate": True})
+        assert len(await site.rows()) == 1
+
+
+async def test_repeats_at_the_same_time_are_one_message(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    answers: list[dict[str, Any]] = []
+    async with open_site(tmp_path) as site, site.client("write") as client:
+
+        async def post() -> None:
+            answers.append((await client.post(f"{PATH}?wait=30", json=message("race", event_key="race"))).json())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(post)
+        assert {answer["id"] for answer in answers} == {"in-1"}
+        assert sum(not answer["duplicate"] for answer in answers) == 1
+        assert len({str(answer["payloads"]) for answer in answers}) == 1
+
+
+async def test_without_a_key_every_post_is_a_message(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        ids = [(await client.post(PATH, json=message())).json()["id"] for _ in range(3)]
+        assert ids == ["in-1", "in-2", "in-3"]
+
+
+async def test_a_wait_that_is_too_short_says_where_it_is(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        began = trio.current_time()
+        response = await client.post(f"{PATH}?wait=7.5", json=message("/demo-tool x"))
+        assert (response.status_code, response.json()["state"]) == (202, "received")
+        assert 7.5 <= trio.current_time() - began < 8.5
+
+
+async def test_a_message_nobody_lets_in_ends_with_the_reason(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        over = (await client.post(f"{PATH}?wait=30", json=message(account="strict"))).json()
+        assert (over["state"], over["reason"], over["payloads"]) == ("dropped", "pairing_required", [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "word"),
+    [
+        ({"account": "nobody"}, 404, "loopback/nobody"),
+        ({"channel": "smoke"}, 404, "smoke/main"),
+        ({"account": "off"}, 409, "disabled"),
+        ({"text": None}, 400, "text"),
+        ({"peer": None}, 400, "peer"),
+        ({"peer": {"kind": "room", "id": "1"}}, 400, "room"),
+        ({"peer": {"kind": "dm", "id": ""}}, 400, "peer.id"),
+        ({"peer": {"kind": "dm", "id": "x" * 257}}, 400, "256"),
+        ({"sender": {"id": "a", "is_bot": True}}, 400, "is_bot"),
+        ({"text": 7}, 400, "text"),
+        ({"text": "x" * (MAX_TEXT_CHARS + 1)}, 400, str(MAX_TEXT_CHARS)),
+        ({"txt": "typo"}, 400, "txt"),
+        ({"event_key": ""}, 400, "event_key"),
+    ],
+)
+async def test_what_is_wrong_is_said_and_leaves_no_row(
+    tmp_path: Path, clock: trio.testing.MockClock, changes: dict[str, Any], status: int, word: str
+) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        response = await client.post(PATH, json=message(**changes))
+        assert response.status_code == status
+        assert word in response.json()["error"]["message"]
+        assert await site.rows() == []
+
+
+@pytest.mark.parametrize("wait", ["-1", "121", "nan", "inf", "soon", ""])
+async def test_a_wrong_wait_is_said_and_leaves_no_row(tmp_path: Path, clock: trio.testing.MockClock, wait: str) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        response = await client.post(f"{PATH}?wait={wait}", json=message())
+        assert response.status_code == 400
+        assert "wait" in response.json()["error"]["message"]
+        assert await site.rows() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe", b"null", b"[" * 40_000, b'{"peer":' * 10_000, b'{"text": "\\ud800"}', b"{} {}", b"NaN"],
+    ids=["nothing", "cut", "binary", "null", "deep-list", "deep-object", "surrogate", "two", "nan"],
+)
+async def test_garbage_is_400_and_leaves_no_row(tmp_path: Path, clock: trio.testing.MockClock, body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {token_of('write')}", "Content-Type": "application/json"}
+    async with open_site(tmp_path) as site, site.dial() as client:
+        answer = await client.ask(request("POST", PATH, headers=headers, body=body))
+        assert (answer.status, answer.code) == (400, "bad_request")
+        assert await site.rows() == []
+
+
+async def test_a_full_inbox_is_429(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    config = configuration(limits=LimitsSection(inbox_waiting=1))
+    async with open_site(tmp_path, config) as site, site.client("write") as client:
+        await client.post(PATH, json=message("/demo-tool x"))
+        await trio.sleep(1)
+        await client.post(PATH, json=message("waits", event_key="waits"))
+        response = await client.post(PATH, json=message("too many"))
+        assert (response.status_code, response.json()["error"]["code"]) == (429, "overloaded")
+        assert response.headers["Retry-After"] == "5"
+        assert (await client.post(PATH, json=message("waits", event_key="waits"))).json()["duplicate"]
+        assert len(await site.rows()) == 2
+
+
+async def test_nothing_is_taken_while_draining(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        site.gateway.state = "draining"
+        response = await client.post(PATH, json=message())
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "draining")
+        assert response.headers["Retry-After"] == "5"
+        assert await site.rows() == []
+
+
+async def test_a_store_that_refuses_is_503(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        site.fill_disk()
+        responses = [await client.post(PATH, json=message("x" * 50_000)) for _ in range(5)]
+        refused = [response for response in responses if response.status_code != 202]
+        assert refused
+        assert {(r.status_code, r.json()["error"]["code"], r.headers["Retry-After"]) for r in refused} == {
+            (503, "unavailable", "5")
+        }
+        assert len(await site.rows()) == len(responses) - len(refused)
