@@ -235,9 +235,9 @@ def _endpoint(state_dir: Path, url: str) -> Iterator[None]:
 
 async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
     """Say that everything is up: only now, when it is."""
-    # What start-up made stays for good; the collector need not look at it again and again.
-    gc.collect()
+    # What start-up made stays for good: the collector, off until now, need never look at it.
     gc.freeze()
+    gc.enable()
     gateway.state = "ready"
     gateway.events.emit("gateway.ready", version=__version__)
     notifier.ready(_status_line(gateway))

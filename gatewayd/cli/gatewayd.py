@@ -3,6 +3,7 @@
 argparse and not the operator command's typer: a daemon should not hold a terminal library in memory for its whole life.
 """
 
+import gc
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -77,6 +78,8 @@ def _run(options: Namespace, env: Mapping[str, str]) -> int:
         return MISCONFIGURED
     if options.bind is not None:
         config = msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, bind=options.bind))
+    # What is made until the daemon is ready stays; it turns the collector on again then (daemon.py).
+    gc.disable()
     _import_structlog_without_rich()
     from gatewayd import daemon  # only here: it imports the whole gateway, which the other commands do without
 
