@@ -67,7 +67,7 @@ def _patterns() -> _Patterns:
     import regex
 
     joins = r"(?![\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}])"
-    space = rf"(?:(?<!\p{{GCB=Prepend}})[{_SPACE}]{joins})"
+    space = rf"(?:(?<![\p{{GCB=Prepend}}\r])[{_SPACE}]{joins})"
     alone = r"[\p{GCB=Other}\p{GCB=Control}\p{GCB=LF}]"
     return _Patterns(
         run=regex.compile(rf"{space}++|(?<=[。！？]){joins}(?!{space})"),

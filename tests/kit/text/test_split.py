@@ -100,6 +100,7 @@ def test_any_string_at_all_is_split(text: str, limit: TextLimit) -> None:
         ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
         ("def f():\n    return 1", 16, ["def f():", "    return 1"]),
         ("a \u0301bc", 4, ["a \u0301b", "c"]),
+        ("a\r\nb", 2, ["a", "\r\n", "b"]),
     ],
 )
 def test_where_it_cuts(text: str, size: int, pieces: list[str]) -> None:
