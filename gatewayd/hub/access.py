@@ -9,7 +9,7 @@ from msgspec import Struct
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import InboundEnvelope
-from gatewayd.model.errors import NotFound
+from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import PairingRow, Pairings
 
@@ -83,12 +83,12 @@ class AccessControl:
         now = self._now()
         self._forget_expired(now)
         who = (envelope.channel, envelope.account, envelope.sender.id)
-        if now - self._announced.get(who, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+        if who in self._announced:
             return None
         known = next((row for row in self._pending.values() if _who(row) == who), None)
         if known is None and self._waiting(envelope.channel, envelope.account) >= _MAX_PENDING_PER_ACCOUNT:
             return None
-        row = known or await self._store.add_pairing(self._new_row(envelope, now))
+        row = known or await self._ask(envelope, now)
         self._pending[row.code] = row
         self._announced[who] = now
         if known is None:
@@ -146,13 +146,21 @@ class AccessControl:
         self._events.emit(f"pairing.{state}", channel=row.channel, account=row.account, sender_id=row.sender_id, by=by)
         return row
 
+    async def _ask(self, envelope: InboundEnvelope, now: float) -> PairingRow:
+        while True:
+            try:
+                return await self._store.add_pairing(self._new_row(envelope, now))
+            except Conflict:
+                continue  # another stranger holds the code that was drawn
+
     def _waiting(self, channel: str, account: str) -> int:
         return sum(row.channel == channel and row.account == account for row in self._pending.values())
 
     def _forget_expired(self, now: float) -> None:
         for row in [row for row in self._pending.values() if row.expires_at <= now]:
             del self._pending[row.code]
-        for who in [who for who, at in self._announced.items() if now - at >= _REPEAT_SECONDS]:
+        # A clock that was set back must not silence anybody for longer.
+        for who in [who for who, at in self._announced.items() if not 0 <= now - at < _REPEAT_SECONDS]:
             del self._announced[who]
 
     def _new_row(self, envelope: InboundEnvelope, now: float) -> PairingRow:

@@ -6,7 +6,7 @@ after a crash, so a press before, during or after the restart counts, and counts
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import anyio
@@ -20,6 +20,9 @@ from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
 
 _LIST_MAX = 1000
+_EVERYTHING = 10_000_000
+_INPUT_MAX = 100_000
+_SHOWN_MAX = 200
 
 
 class ApprovalDesk:
@@ -36,7 +39,7 @@ class ApprovalDesk:
     async def load(self, live_turns: Collection[str | None]) -> None:
         """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire."""
         now = self._now()
-        for row in await self._store.list_approvals("pending", limit=_LIST_MAX):
+        for row in await self._store.list_approvals("pending", limit=_EVERYTHING):
             self._pending[row.id] = row
             if row.expires_at <= now:
                 await self._settle(row.id, "expired", by="gatewayd", note=None)
@@ -51,7 +54,9 @@ class ApprovalDesk:
         ``ordinal`` numbers the requests of one turn from 0. ``shown`` is called once the request is pending and durable.
         A wait that is cancelled withdraws nothing: see :meth:`withdraw`.
         """
-        if len(self._pending) >= self._config.max_pending:
+        if len(request.input) + len(request.tool) > _INPUT_MAX:
+            return Decision("undeliverable", note="the request is too long to be shown to an operator"), ordinal
+        if len(self._pending) >= self._config.max_pending and not self._requests_of(turn.turn_id):
             return Decision("undeliverable", note="too many requests are waiting for an operator"), ordinal
         approval, ordinal = await self._find_or_add(turn, request, ordinal)
         if approval.state == "pending":
@@ -60,7 +65,7 @@ class ApprovalDesk:
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn ended without waiting for its answer (stopped, timed out)."""
-        for row in [row for row in self._pending.values() if row.turn_id == turn_id]:
+        for row in self._requests_of(turn_id):
             await self._settle(row.id, "withdrawn", by="gatewayd", note=why)
 
     async def list(self, state: ApprovalState | None = "pending", *, limit: int = 100) -> list[Approval]:
@@ -96,6 +101,9 @@ class ApprovalDesk:
             await event.wait()
         return await self.get(approval_id)
 
+    def _requests_of(self, turn_id: str) -> Sequence[Approval]:
+        return [row for row in self._pending.values() if row.turn_id == turn_id]
+
     def pending_count(self) -> int:
         return len(self._pending)
 
@@ -103,35 +111,42 @@ class ApprovalDesk:
         """The row of this request: a new one, or the one that the same turn made before a crash and has not used up."""
         wanted = hash_of(request)
         while True:
-            row = await self._store.add_approval(self._new_row(turn, request, ordinal))
+            row = await self._add(self._new_row(turn, request, ordinal))
             if row.input_hash == wanted and row.consumed_at is None and row.state != "withdrawn":
                 return row, ordinal
             # Used up before the crash, or the turn asks for something else this time: what was answered does not count.
-            if row.id in self._pending and row.input_hash != wanted:
+            if row.state == "pending":
                 await self._settle(row.id, "withdrawn", by="gatewayd", note="the turn was run again and asks for something else")
             ordinal += 1
 
-    async def _wait(self, approval: Approval, shown: Callable[[Approval], None]) -> Approval:
-        event = self._decided.setdefault(approval.id, anyio.Event())
-        known = approval.id in self._pending
-        self._pending[approval.id] = approval
-        if (current := await self.get(approval.id)).state != "pending":
-            # Decided while the row was on its way back to us: nobody will set the event any more.
-            self._pending.pop(approval.id, None)
-            self._decided.pop(approval.id, None)
-            return current
-        if not known:
+    async def _add(self, fresh: Approval) -> Approval:
+        # Shielded: a row that is committed is known here, so that a turn that is stopped meanwhile withdraws it.
+        with anyio.CancelScope(shield=True):
+            row = await self._store.add_approval(fresh)
+        if row.state == "pending":
+            self._pending[row.id] = row
+        if row.id == fresh.id:
             self._events.emit(
                 "approval.pending",
-                id=approval.id,
-                agent=approval.agent,
-                session_key=approval.session_key,
-                turn_id=approval.turn_id,
-                tool=approval.tool,
-                expires_at=approval.expires_at,
+                id=row.id,
+                agent=row.agent,
+                session_key=row.session_key,
+                turn_id=row.turn_id,
+                tool=row.tool[:_SHOWN_MAX],
+                expires_at=row.expires_at,
             )
+        return row
+
+    async def _wait(self, approval: Approval, shown: Callable[[Approval], None]) -> Approval:
+        event = self._decided.setdefault(approval.id, anyio.Event())
+        if (current := await self.get(approval.id)).state != "pending":
+            # Decided while the row was on its way back to us: nobody will set the event any more.
+            self._forget(approval.id)
+            return current
         shown(approval)
-        with anyio.move_on_after(max(0.0, approval.expires_at - self._now())):
+        # A clock that was set back must not make a request wait for longer than any may.
+        left = min(approval.expires_at - self._now(), self._config.timeout_seconds)
+        with anyio.move_on_after(max(0.0, left)):
             await event.wait()
         await self._settle(approval.id, "expired", by="gatewayd", note=None)
         return await self.get(approval.id)
@@ -146,14 +161,19 @@ class ApprovalDesk:
     async def _settle(
         self, approval_id: str, state: Literal["allowed", "denied", "expired", "withdrawn"], *, by: str, note: str | None
     ) -> Approval | None:
-        row = await self._store.decide_approval(approval_id, state, by=by, note=note, now=self._now())
+        # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
+        with anyio.CancelScope(shield=True):
+            row = await self._store.decide_approval(approval_id, state, by=by, note=note, now=self._now())
+        self._forget(approval_id)
+        if row is not None:
+            self._events.emit(f"approval.{state}", id=row.id, tool=row.tool[:_SHOWN_MAX], turn_id=row.turn_id, by=by)
+        return row
+
+    def _forget(self, approval_id: str) -> None:
         self._pending.pop(approval_id, None)
         event = self._decided.pop(approval_id, None)
         if event is not None:
             event.set()
-        if row is not None:
-            self._events.emit(f"approval.{state}", id=row.id, tool=row.tool, turn_id=row.turn_id, by=by)
-        return row
 
     def _new_row(self, turn: TurnRequest, request: ToolRequest, ordinal: int) -> Approval:
         now = self._now()

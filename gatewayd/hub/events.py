@@ -7,11 +7,13 @@ by the store when they are committed and shown to readers after that, so nobody 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import islice
 
 import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.event import Event
 from gatewayd.ports.store import EventDraft, EventRows
@@ -51,7 +53,7 @@ class EventLog:
         if len(self._buffer) >= _BUFFER:
             self._buffer.popleft()
             self.dropped += 1
-        self._buffer.append(EventDraft(at=self._now(), kind=kind, data=self._encode(data)))
+        self._buffer.append(EventDraft(at=self._now(), kind=kind, data=self._encoded(data)))
         if self._flushed.is_set():
             self._flushed = anyio.Event()
         self._wake.set()
@@ -87,8 +89,15 @@ class EventLog:
             send.close()
             receive.close()
 
+    def _encoded(self, data: dict[str, EventValue]) -> bytes:
+        try:
+            return self._encode(data)
+        except UnicodeEncodeError:
+            # Names and reasons come from elsewhere and may hold half a character.
+            return self._encode({key: sanitise(value) if isinstance(value, str) else value for key, value in data.items()})
+
     async def _write_batch(self) -> None:
-        batch = [self._buffer[i] for i in range(min(_BATCH, len(self._buffer)))]
+        batch = list(islice(self._buffer, _BATCH))
         dropped = self.dropped
         try:
             events = await self._store.add_events(batch)

@@ -76,7 +76,7 @@ class Gateway:
             pid=os.getpid(),
             state=self.state,
             started_at=self.started_at,
-            uptime_s=self.now() - self.started_at,
+            uptime_s=max(0.0, self.now() - self.started_at),
             ready=self.state == "ready" and self._problem_of_store() is None and not any(map(is_down, accounts)),
             problems=tuple(problems),
             accounts=accounts,

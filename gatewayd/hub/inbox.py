@@ -1,6 +1,6 @@
 """The inbox: journal first, then decide, then hand on. What is acknowledged is in the store."""
 
-import heapq
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -9,17 +9,16 @@ import msgspec
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox import Outbox, draft_replies
+from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.routing import resolve_route
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
-from gatewayd.model.errors import NotFound, StoreRefused
+from gatewayd.model.errors import NotFound
 from gatewayd.model.route import Route
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
 _RECOVERY_PAGE = 1000
-_RETRY_SECONDS = 1.0
 
 
 class Lanes(Protocol):
@@ -54,19 +53,21 @@ class InboxDesk:
         self._now = now
         self._limit = config.limits.inbox_waiting
         self._waiting = 0
+        self._door = anyio.Lock(fast_acquire=True)
         self._room = anyio.Event()
-        self._refused: list[tuple[int, InboundRow, str, bool]] = []
+        self._refused: deque[tuple[InboundRow, str, bool]] = deque()
         self._wake = anyio.Event()
-        self._ended: dict[int, anyio.Event] = {}
+        self._ended: dict[int, set[anyio.Event]] = {}
         self.received = 0
 
     @property
     def waiting(self) -> int:
-        """Rows that are journaled and not yet in a turn or ended."""
+        """Rows that are journaled, or about to be, and not yet in a turn or ended."""
         return self._waiting
 
     def full(self) -> bool:
-        return self._waiting >= self._limit
+        """Whether a delivery would have to wait."""
+        return self._waiting >= self._limit or self._door.locked()
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
@@ -79,11 +80,16 @@ class InboxDesk:
         for envelope in envelopes:
             if (envelope.channel, envelope.account) not in self._accounts:
                 raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
-        while self.full():
-            await self._room.wait()
         now = self._now()
         stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in envelopes]
-        rows = await self._store.add_inbound(stamped, memo=memo)
+        await self._take_room(len(stamped))
+        rows: list[InboundRow] = []
+        try:
+            # A caller that goes away during the commit must not leave rows that nobody runs before the next start.
+            with anyio.CancelScope(shield=True):
+                rows = await self._store.add_inbound(stamped, memo=memo)
+        finally:
+            self.taken(len(stamped) - len(rows))
         self.received += len(rows)
         for row in rows:
             envelope = row.envelope
@@ -102,6 +108,7 @@ class InboxDesk:
 
     def resume(self, rows: Sequence[InboundRow]) -> None:
         """Put back what :meth:`pending` found, before any account listens: nothing newer may overtake it."""
+        self._waiting += len(rows)
         for row in rows:
             self._hand_on(row)
 
@@ -112,44 +119,51 @@ class InboxDesk:
             await self._wake.wait()
             self._wake = anyio.Event()
             while self._refused:
-                _, row, reason, pair = self._refused[0]
-                try:
-                    await self._refuse(row, reason, pair)
-                except StoreRefused:
-                    await anyio.sleep(_RETRY_SECONDS)
-                    continue
-                heapq.heappop(self._refused)
+                await self._refuse(*self._refused.popleft())
 
     def taken(self, count: int) -> None:
         """Rows have left the waiting room (into a turn, or ended)."""
         self._waiting -= count
-        if not self.full():
-            self._room.set()
-            self._room = anyio.Event()
+        self._room.set()
+        self._room = anyio.Event()
 
     def ended(self, rows: Sequence[InboundRow]) -> None:
         """Rows have ended: wake who waits for them."""
         for row in rows:
-            event = self._ended.pop(row.id, None)
-            if event is not None:
+            for event in self._ended.pop(row.id, ()):
                 event.set()
 
     async def wait_ended(self, inbound_id: int) -> InboundRow:
         """The row, once it has ended. :raises NotFound:"""
-        event = self._ended.setdefault(inbound_id, anyio.Event())
-        row = await self._store.get_inbound(inbound_id)
-        if row is not None and row.ended_at is None:
-            await event.wait()
+        event = anyio.Event()
+        self._ended.setdefault(inbound_id, set()).add(event)
+        try:
             row = await self._store.get_inbound(inbound_id)
-        self._ended.pop(inbound_id, event).set()
+            if row is not None and row.ended_at is None:
+                await event.wait()
+                row = await self._store.get_inbound(inbound_id)
+        finally:
+            self._forget_waiter(inbound_id, event)
         if row is None:
             raise NotFound(f"there is no message in-{inbound_id}")
         return row
 
+    def _forget_waiter(self, inbound_id: int, event: anyio.Event) -> None:
+        events = self._ended.get(inbound_id, set())
+        events.discard(event)
+        if not events:
+            self._ended.pop(inbound_id, None)
+
+    async def _take_room(self, count: int) -> None:
+        """Wait for room for that many rows, first come, first served. A delivery larger than the whole room gets all of it."""
+        async with self._door:
+            while self._waiting and self._waiting + count > self._limit:
+                await self._room.wait()
+            self._waiting += count
+
     def _hand_on(self, row: InboundRow) -> None:
         envelope = row.envelope
         settings = self._accounts.get((envelope.channel, envelope.account))
-        self._waiting += 1
         if settings is None:
             self._later(row, "account_removed", pair=False)
             return
@@ -160,14 +174,14 @@ class InboxDesk:
             self._later(row, verdict.reason, pair=verdict.kind == "pair")
 
     def _later(self, row: InboundRow, reason: str, *, pair: bool) -> None:
-        heapq.heappush(self._refused, (row.id, row, reason, pair))
+        self._refused.append((row, reason, pair))
         self._wake.set()
 
     async def _refuse(self, row: InboundRow, reason: str, pair: bool) -> None:
-        text = await self._access.request_pairing(row.envelope) if pair else None
+        text = await insist(lambda: self._access.request_pairing(row.envelope)) if pair else None
         plugin = self._plugins.get(row.envelope.channel)
         replies = draft_replies(row.envelope, text, plugin) if text and plugin else []
-        await self._outbox.end_inbound([row], state="dropped", reason=reason, replies=replies)
+        await insist(lambda: self._outbox.end_inbound([row], state="dropped", reason=reason, replies=replies))
         self._events.emit("inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason)
         self.taken(1)
         self.ended([row])

@@ -1,6 +1,7 @@
 """The outbox: replies are rows before they are sent, and every row ends in one state with a reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import anyio
 
@@ -8,6 +9,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.kit.text import compose
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.errors import StoreRefused
 from gatewayd.model.payload import Receipt, SendText
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.channel import ChannelPlugin
@@ -15,6 +17,9 @@ from gatewayd.ports.store import EndState, InboundRow, OutboundDraft, OutboundRo
 
 _OPEN: tuple[OutboundState, ...] = ("ready", "sending")
 _PAGE = 1000
+_STORE_RETRY_SECONDS = 1.0
+
+T = TypeVar("T")
 
 
 def conversation_of(channel: str, account: str, peer: Peer) -> str:
@@ -45,8 +50,21 @@ def draft_replies(
     ]
 
 
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """A store that refuses (disk full) is waited for: what has happened must not be lost."""
+    while True:
+        try:
+            return await call()
+        except StoreRefused:
+            await anyio.sleep(_STORE_RETRY_SECONDS)
+
+
 class Outbox:
-    """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block."""
+    """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block.
+
+    Of each unsettled row of a configured account the number and the time are in memory, some 200 bytes; its text is not.
+    What bounds them is the store: there are no more than turns were run for messages that were let in.
+    """
 
     def __init__(self, store: Store, events: EventLog, config: OutboxSection, *, now: Callable[[], float]) -> None:
         self._store = store
@@ -74,7 +92,9 @@ class Outbox:
 
     async def write(self, drafts: Sequence[OutboundDraft]) -> list[OutboundRow]:
         """Commit rows that answer no inbound row (notices), then hand them over."""
-        rows = await self._store.add_outbound(drafts, now=self._now())
+        # Shielded, here and below: a row that is committed and not handed over would lie there until the next start.
+        with anyio.CancelScope(shield=True):
+            rows = await self._store.add_outbound(drafts, now=self._now())
         self._hand_over(rows)
         return rows
 
@@ -87,9 +107,10 @@ class Outbox:
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:
         """End inbound rows and commit their replies in one transaction, then hand the replies over."""
-        written = await self._store.end_inbound(
-            [row.id for row in rows], state=state, reason=reason, now=self._now(), replies=replies
-        )
+        with anyio.CancelScope(shield=True):
+            written = await self._store.end_inbound(
+                [row.id for row in rows], state=state, reason=reason, now=self._now(), replies=replies
+            )
         self._hand_over(written)
         return written
 
@@ -177,3 +198,5 @@ class Outbox:
 
     def _note(self, row: OutboundRow) -> None:
         self._open.setdefault((row.channel, row.account), {})[row.id] = row.created_at
+        if row.next_attempt_at is not None:
+            self._deferred.add(row.id)

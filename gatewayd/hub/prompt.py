@@ -1,5 +1,6 @@
 """From envelopes to the text an agent reads: a short header (who, where), the text, attachments as references. Pure."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -32,9 +33,17 @@ def _header(envelope: InboundEnvelope) -> str:
     who = _plain(sender.name or sender.username or sender.id)
     if sender.username and sender.name:
         who += f" (@{_plain(sender.username)})"
-    at = datetime.fromtimestamp(envelope.sent_at or envelope.received_at, UTC)
     what = {"message": "", "edit": ", edited", "button": ", pressed a button", "membership": ""}[envelope.kind]
-    return f"[{where}, from {who}, {at:%Y-%m-%d %H:%M} UTC{what}]"
+    return f"[{where}, from {who}, {_time(envelope)}{what}]"
+
+
+def _time(envelope: InboundEnvelope) -> str:
+    for seconds in (envelope.sent_at, envelope.received_at):
+        try:
+            return f"{datetime.fromtimestamp(seconds or math.nan, UTC):%Y-%m-%d %H:%M} UTC"
+        except (ValueError, OverflowError, OSError):
+            continue  # what a platform says of the time may be no time
+    return "at an unknown time"
 
 
 def _reference(attachment: Attachment) -> str:

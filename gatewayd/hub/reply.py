@@ -1,9 +1,8 @@
 """The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with what came of it."""
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import anyio
 import structlog
@@ -12,29 +11,32 @@ from msgspec import Struct
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.supervisor import describe, leaves
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.calls import CoreCalls
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox import Outbox, draft_replies
+from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.prompt import render_prompt
+from gatewayd.hub.running import RunningTurn, TurnControl
 from gatewayd.hub.sessions import SessionMap
-from gatewayd.model.approval import Approval, Decision, ToolRequest
+from gatewayd.model.approval import Approval
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
-from gatewayd.ports.agent import AgentCore, TextDelta, TurnEvent, TurnRequest
+from gatewayd.ports.agent import AgentCore, Final, Turn, TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
 _TYPING_AFTER_SECONDS = 0.5
 _TYPING_EVERY_SECONDS = 4.0
 _DRAFT_EVERY_SECONDS = 0.1
-_STORE_RETRY_SECONDS = 1.0
+_NEW_SESSION_SECONDS = 30.0
+_REPLY_MAX = 1_000_000
+_REASON_MAX = 200
 
 SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator can see why."
 SORRY_SLOW = "Sorry, that took too long and was stopped."
 SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
 
-T = TypeVar("T")
 SignalSink = Callable[[str, str, Signal], Awaitable[None]]
 
 
@@ -54,75 +56,6 @@ class Outcome(Struct, frozen=True):
     text: str = ""
     detail: str = ""
     after_seconds: float | None = None
-
-
-class TurnControl:
-    """The handle by which a lane stops its running turn."""
-
-    def __init__(self) -> None:
-        self._scope: anyio.CancelScope | None = None
-        self.stopped: str | None = None
-
-    def stop(self, why: str) -> None:
-        """End the turn now. ``why`` becomes the reason of its rows."""
-        self.stopped = self.stopped or why
-        if self._scope is not None:
-            self._scope.cancel()
-
-    def attach(self, scope: anyio.CancelScope) -> None:
-        self._scope = scope
-        if self.stopped is not None:
-            scope.cancel()
-
-
-class RunningTurn:
-    """The turn as an agent core sees it (ports/agent.py Turn)."""
-
-    def __init__(
-        self, request: TurnRequest, desk: ApprovalDesk, scope: anyio.CancelScope, shown: Callable[[Approval], None]
-    ) -> None:
-        self._request = request
-        self._desk = desk
-        self._scope = scope
-        self._shown = shown
-        self._ordinal = 0
-        self._asking = 0
-        self._ask_lock = anyio.Lock()
-        self._text: list[str] = []
-        self.changed = anyio.Event()
-
-    @property
-    def request(self) -> TurnRequest:
-        return self._request
-
-    @property
-    def text_so_far(self) -> str:
-        return "".join(self._text)
-
-    async def emit(self, event: TurnEvent) -> None:
-        if isinstance(event, TextDelta):
-            self._text.append(event.text)
-            self.changed.set()
-        # A core that emits without ever waiting must not starve the others.
-        await anyio.lowlevel.checkpoint()
-
-    async def permission(self, request: ToolRequest) -> Decision:
-        """Waits for an operator. The turn's own time limit stands still meanwhile.
-
-        One request at a time: the ordinals must come out the same when the turn is run again.
-        """
-        left = self._scope.deadline - anyio.current_time()
-        self._asking += 1
-        self._scope.deadline = math.inf
-        try:
-            async with self._ask_lock:
-                decision, ordinal = await self._desk.ask(self._request, request, self._ordinal, shown=self._shown)
-                self._ordinal = ordinal + 1
-                return decision
-        finally:
-            self._asking -= 1
-            if not self._asking:
-                self._scope.deadline = anyio.current_time() + left
 
 
 class ReplyEngine:
@@ -154,6 +87,7 @@ class ReplyEngine:
         self._signal = signal
         self._redact = redact
         self._backoff = Backoff(rng, first_seconds=1.0, longest_seconds=60.0)
+        self.calls = CoreCalls()
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> None:
@@ -171,71 +105,103 @@ class ReplyEngine:
                 if outcome.kind != "again":
                     break
                 self._log.warning("turn waits for its agent", attempt=attempt, reason=outcome.detail)
-                with anyio.CancelScope() as scope:
-                    control.attach(scope)
-                    await anyio.sleep(self._backoff.delay(attempt, at_least=outcome.after_seconds))
+                await control.pause(self._backoff.delay(attempt, at_least=outcome.after_seconds))
                 if control.stopped:
                     outcome = Outcome("stopped")
                     break
             await self._end(rows, route, turn_id, outcome, control)
 
+    async def new_session(self, route: Route) -> str | None:
+        """Give the route's key a new session. Returns why not, for the operator, or None when it has one."""
+        outcome = Outcome("timed_out", detail=f"no new session within {_NEW_SESSION_SECONDS:g} s")
+        with anyio.move_on_after(_NEW_SESSION_SECONDS):
+            outcome = await self.calls.call(lambda: self._make_session(route))
+        return None if outcome.kind == "answered" else outcome.detail
+
+    async def withdraw(self, turn_id: str, *, why: str) -> None:
+        """The turn is over: what it still asks for is void."""
+        await insist(lambda: self._desk.withdraw(turn_id, why=why))
+
     async def _attempt(
         self, rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, was_running: bool, control: TurnControl
     ) -> Outcome:
-        try:
-            core = await self._agents.core(route.agent_id)
-            session = await self._sessions.resolve(route, core)
-        except Exception as error:
-            return self._classify(error)
-        request = _request(rows, route, turn_id, attempt, session.session_id)
-        return await self._converse(core, request, rows[-1], was_running, control)
-
-    async def _converse(
-        self, core: AgentCore, request: TurnRequest, row: InboundRow, was_running: bool, control: TurnControl
-    ) -> Outcome:
-        """One call of the core, with typing and drafts beside it."""
-        outcome = Outcome("stopped")
-        self._agents.note_turn(request.agent_id, +1)
+        """One attempt, with typing and drafts beside it. Its time limit holds for all that the core does."""
+        outcome: Outcome | None = None
         async with anyio.create_task_group() as beside:
             with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
                 control.attach(scope)
-                turn = RunningTurn(request, self._desk, scope, lambda approval: self._announce(beside, row, approval))
-                beside.start_soon(self._show_typing, request, name=f"typing {request.turn_id}")
-                beside.start_soon(self._show_drafts, turn, name=f"drafts {request.turn_id}")
-                outcome = await self._call(core, turn, was_running)
+                beside.start_soon(self._show_typing, rows[-1], name=f"typing {turn_id}")
+
+                def begin(request: TurnRequest) -> RunningTurn:
+                    turn = RunningTurn(request, self._desk, scope, lambda approval: self._announce(beside, rows[-1], approval))
+                    beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
+                    return turn
+
+                outcome = await self.calls.call(lambda: self._call(rows, route, turn_id, attempt, was_running, begin))
             beside.cancel_scope.cancel()
-        if scope.cancelled_caught:
+        if outcome is None:
             outcome = Outcome("stopped") if control.stopped else Outcome("timed_out", detail="the turn's time is over")
-        await insist(lambda: self._desk.withdraw(request.turn_id, why=f"the turn has ended: {outcome.kind}"))
-        failed = outcome.kind not in ("answered", "stopped")
-        self._agents.note_turn(request.agent_id, -1, error=outcome.detail if failed else None)
+        if outcome.kind not in ("answered", "stopped"):
+            self._agents.note_turn(route.agent_id, 0, error=outcome.detail)
         return outcome
 
-    async def _call(self, core: AgentCore, turn: RunningTurn, was_running: bool) -> Outcome:
+    async def _call(
+        self,
+        rows: Sequence[InboundRow],
+        route: Route,
+        turn_id: str,
+        attempt: int,
+        was_running: bool,
+        begin: Callable[[TurnRequest], RunningTurn],
+    ) -> Outcome:
+        outcome = Outcome("stopped")
+        try:
+            core = await self._agents.core(route.agent_id)
+            session = await self._sessions.resolve(route, core)
+            turn = begin(_request(rows, route, turn_id, attempt, session.session_id))
+            outcome = _answer(await self._run(core, turn, was_running))
+        except* (Exception, SystemExit) as group:
+            outcome = self._classify(group)
+        return outcome
+
+    async def _run(self, core: AgentCore, turn: Turn, was_running: bool) -> Final:
         request = turn.request
+        self._agents.note_turn(request.agent_id, +1)
         try:
             resumes = was_running and await core.turn_state(request.session_id, request.turn_id) != "unknown"
-            final = await (core.resume(turn) if resumes else core.run(turn))
-        except Exception as error:
-            return self._classify(error)
-        return Outcome("answered", text=final.text)
+            return await (core.resume(turn) if resumes else core.run(turn))
+        finally:
+            self._agents.note_turn(request.agent_id, -1)
 
-    def _classify(self, error: Exception) -> Outcome:
+    async def _make_session(self, route: Route) -> Outcome:
+        outcome = Outcome("answered")
+        try:
+            await self._sessions.reset(route, await self._agents.core(route.agent_id))
+        except* (Exception, SystemExit) as group:
+            outcome = self._classify(group)
+        return outcome
+
+    def _classify(self, error: BaseException) -> Outcome:
         """What an error of the core means for the turn. The strictest of a group counts, as for accounts."""
         found = leaves(error)
         if strict := [leaf.reason for leaf in found if isinstance(leaf, AgentFailed | NeedsOperator)]:
-            return Outcome("failed", detail=strict[0])
+            return Outcome("failed", detail=self._clean(strict[0]))
         outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
         if len(outages) < len(found):
+            bug = next(leaf for leaf in found if not isinstance(leaf, TryAgain | StoreRefused))
             self._log.error("agent core raised what it must not raise", exc_info=error)
-            return Outcome("failed", detail=f"bug in the agent core: {describe(found[0], self._redact)}")
+            return Outcome("failed", detail=f"bug in the agent core: {describe(bug, self._redact)}")
         wishes = [leaf.after_seconds for leaf in outages if isinstance(leaf, TryAgain) and leaf.after_seconds is not None]
-        return Outcome("again", detail=outages[0].reason, after_seconds=max(wishes, default=None))
+        return Outcome("again", detail=self._clean(outages[0].reason), after_seconds=max(wishes, default=None))
+
+    def _clean(self, reason: str) -> str:
+        return " ".join(self._redact(reason).split())[:_REASON_MAX]
 
     async def _end(self, rows: Sequence[InboundRow], route: Route, turn_id: str, outcome: Outcome, control: TurnControl) -> None:
         state, reason, text = _verdict(outcome, control)
         plugin = self._plugins[rows[-1].envelope.channel]
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
+        await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
         if state == "dead" or outcome.kind == "timed_out":
             self._log.error("turn failed", reason=reason, detail=outcome.detail)
@@ -249,11 +215,12 @@ class ReplyEngine:
                 detail=outcome.detail or None,
             )
 
-    async def _show_typing(self, request: TurnRequest) -> None:
+    async def _show_typing(self, row: InboundRow) -> None:
         # An answer that comes at once needs no sign of life, and each one costs a request.
         await anyio.sleep(_TYPING_AFTER_SECONDS)
+        envelope = row.envelope
         while True:
-            await self._signal(request.channel, request.account, Typing(request.peer))
+            await self._signal(envelope.channel, envelope.account, Typing(envelope.peer))
             await anyio.sleep(_TYPING_EVERY_SECONDS)
 
     async def _show_drafts(self, turn: RunningTurn) -> None:
@@ -269,7 +236,7 @@ class ReplyEngine:
         beside.start_soon(self._say_waiting, row, approval)
 
     async def _say_waiting(self, row: InboundRow, approval: Approval) -> None:
-        said = await self._store.replies_of(approval.turn_id)
+        said = await insist(lambda: self._store.replies_of(approval.turn_id))
         if any(approval.id in reply.payload.body.text for reply in said):
             # The turn was run again after a crash and asks the same again: the chat knows already.
             return
@@ -279,6 +246,15 @@ class ReplyEngine:
         )
         plugin = self._plugins[row.envelope.channel]
         await insist(lambda: self._outbox.write(draft_replies(row.envelope, text, plugin, turn_id=approval.turn_id)))
+
+
+def _answer(final: object) -> Outcome:
+    """Whatever a core returns, in a third party's code too, becomes a text of a bounded length or the reason why not."""
+    if not isinstance(final, Final) or not isinstance(final.text, str):
+        return Outcome("failed", detail=f"bug in the agent core: it returned a {type(final).__name__}, not a Final with a text")
+    if len(final.text) > _REPLY_MAX:
+        return Outcome("failed", detail=f"the reply is longer than {_REPLY_MAX} characters")
+    return Outcome("answered", text=final.text)
 
 
 def _verdict(outcome: Outcome, control: TurnControl) -> tuple[Literal["done", "dead"], str, str]:
@@ -313,12 +289,3 @@ def _request(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: in
         text="\n\n".join(envelope.text for envelope in envelopes if envelope.text),
         attachments=tuple(attachment for envelope in envelopes for attachment in envelope.attachments),
     )
-
-
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
-    """A store that refuses (disk full) is waited for: the turn has happened, its result must not be lost."""
-    while True:
-        try:
-            return await call()
-        except StoreRefused:
-            await anyio.sleep(_STORE_RETRY_SECONDS)

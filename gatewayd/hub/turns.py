@@ -1,18 +1,22 @@
 """Lanes: one turn at a time per session key, lanes in parallel, nothing kept in memory for a lane without work."""
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import islice, takewhile
 
 import anyio
 import msgspec
 import structlog
+import trio
 
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox import Outbox, draft_replies
-from gatewayd.hub.reply import Agents, ReplyEngine, TurnControl, insist
+from gatewayd.hub.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.reply import Agents, ReplyEngine
+from gatewayd.hub.running import TurnControl
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig, QueueMode
-from gatewayd.model.errors import GatewayError
+from gatewayd.model.envelope import Peer
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus
 from gatewayd.ports.channel import ChannelPlugin
@@ -21,6 +25,7 @@ from gatewayd.ports.store import EndState, InboundRow
 # Acted on at once, also while a turn runs; /new keeps its place in the lane, so that what came before it stays before it.
 _AT_ONCE = frozenset({"/stop", "/status"})
 _COMMANDS = _AT_ONCE | {"/new"}
+_COLLECTED_MAX = 100
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -41,30 +46,29 @@ class Lane:
         self.key = key
         self.waiting: list[_Waiting] = []
         self.control: TurnControl | None = None
+        self.place: tuple[str, str, Peer] | None = None
         self.started_at: float | None = None
 
     def take(self, mode: QueueMode) -> list[_Waiting]:
         """The next turn's rows. A turn that was under way before a restart gets the same rows again, whatever the mode."""
         first = heapq.heappop(self.waiting)
-        if command_of(first.row) is not None:
-            return [first]
-        if first.row.turn_id is not None:
-            same = [w for w in self.waiting if w.row.turn_id == first.row.turn_id]
-        elif mode == "queue":
-            return [first]
-        else:
-            same = self._until_command()
-        self.waiting = [w for w in self.waiting if w not in same]
-        heapq.heapify(self.waiting)
-        return [first, *sorted(same)]
-
-    def _until_command(self) -> list[_Waiting]:
         same: list[_Waiting] = []
-        for waiting in sorted(self.waiting):
-            if command_of(waiting.row) is not None:
-                break
-            same.append(waiting)
-        return same
+        if first.row.turn_id is not None:
+            same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
+        elif mode != "queue" and command_of(first.row) is None:
+            # Several chats may share a session: each gets its own answer.
+            together = takewhile(lambda w: command_of(w.row) is None and _place(w.row) == _place(first.row), sorted(self.waiting))
+            same = list(islice(together, _COLLECTED_MAX - 1))
+        taken = {waiting.id for waiting in same}
+        self.waiting = [waiting for waiting in self.waiting if waiting.id not in taken]
+        heapq.heapify(self.waiting)
+        return [first, *same]
+
+    def empty(self) -> list[InboundRow]:
+        """Everything that waits, which waits no longer."""
+        rows = [waiting.row for waiting in sorted(self.waiting)]
+        self.waiting = []
+        return rows
 
 
 class TurnRunner:
@@ -91,7 +95,7 @@ class TurnRunner:
         self._now = now
         self._mode = config.sessions.queue_mode
         self._modes = {(a.channel, a.account): a.frame.queue_mode or self._mode for a in config.accounts}
-        self._slots = anyio.CapacityLimiter(config.limits.turns)
+        self._slots = trio.Semaphore(config.limits.turns)
         self._lanes: dict[str, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
@@ -101,32 +105,46 @@ class TurnRunner:
         self.taken: Callable[[int], None] = lambda count: None
         self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
-    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart."""
-        async with anyio.create_task_group() as tasks:
+    async def run(
+        self, *, host: trio.Nursery | None = None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart.
+
+        ``host`` is where calls of agent cores run, and where one that cannot be ended stays.
+        """
+        async with self._engine.calls.open(host=host), anyio.create_task_group() as tasks:
             self._tasks = tasks
-            for lane in self._lanes.values():
-                self._start(lane)
             task_status.started()
-            await anyio.sleep_forever()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
+
+    @property
+    def left_behind(self) -> int:
+        """Calls of agent cores that ignored their cancellation."""
+        return self._engine.calls.left_behind
 
     def add(self, row: InboundRow, route: Route) -> None:
-        """Put an admitted row in its lane. Never waits."""
-        if command_of(row) in _AT_ONCE and self._tasks is not None and not self._draining:
-            self._commands += 1
-            self._tasks.start_soon(self._run_command, row, route, name=f"command in {route.session_key}")
+        """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""
+        if self._draining or self._tasks is None:
             return
         lane = self._lanes.get(route.session_key)
+        command = command_of(row)
+        if command in _AT_ONCE:
+            answer = self._stop(lane) if command == "/stop" else partial(self._describe, lane, route)
+            self._commands += 1
+            self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
+            return
+        if row.envelope.kind == "edit" and row.turn_id is None:
+            merged = lane is not None and _replace_waiting(lane, row)
+            self._tasks.start_soon(self._end_waiting, [row], "merged_edit" if merged else "edited_after_answer")
+            return
         if lane is None:
             lane = self._lanes[route.session_key] = Lane(route.session_key)
-            heapq.heappush(lane.waiting, _Waiting(row.id, row, route))
-            if self._tasks is not None:
-                self._start(lane)
-            return
-        if row.envelope.kind == "edit" and self._replace_waiting(lane, row):
-            return
+            self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
         heapq.heappush(lane.waiting, _Waiting(row.id, row, route))
-        if self._mode_of(row) == "interrupt" and lane.control is not None:
+        if lane.control is not None and lane.place == _place(row) and self._mode_of(row) == "interrupt":
             lane.control.stop("interrupted")
 
     async def drain(self) -> None:
@@ -147,77 +165,63 @@ class TurnRunner:
     def _mode_of(self, row: InboundRow) -> QueueMode:
         return self._modes.get((row.envelope.channel, row.envelope.account), self._mode)
 
-    def _start(self, lane: Lane) -> None:
-        assert self._tasks is not None
-        self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
-
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
-            async with self._slots:
-                if self._draining or not lane.waiting:
-                    break
-                await self._run_turn(lane)
+            await self._slots.acquire()
+            control = TurnControl(self._slots)
+            try:
+                if lane.waiting and not self._draining:
+                    await self._run_turn(lane, control)
+            finally:
+                control.give_place()
             self._idle.set()
         # No await since the look at ``waiting``: nothing can have been added in between.
         del self._lanes[lane.key]
 
-    async def _run_turn(self, lane: Lane) -> None:
+    async def _run_turn(self, lane: Lane, control: TurnControl) -> None:
         batch = lane.take(self._mode_of(lane.waiting[0].row))
         rows = [waiting.row for waiting in batch]
         route = batch[-1].route
         self.taken(len(rows))
-        lane.control, lane.started_at = TurnControl(), self._now()
+        lane.control, lane.place, lane.started_at = control, _place(rows[-1]), self._now()
         try:
             if command_of(rows[0]) is not None:
                 await self._new_session(rows[0], route)
-            elif rows[0].envelope.kind == "edit" and rows[0].turn_id is None:
-                await self._end(rows, "dropped", "edited_after_answer")
             else:
-                await self._engine.run(rows, route, lane.control)
+                await self._engine.run(rows, route, control)
         finally:
-            lane.control = lane.started_at = None
+            lane.control = lane.place = lane.started_at = None
+            control.ended.set()
         self.ended(rows)
 
-    def _replace_waiting(self, lane: Lane, edit: InboundRow) -> bool:
-        """An edit of a message that still waits takes its place: the agent sees the text as it is now."""
-        for index, waiting in enumerate(lane.waiting):
-            old = waiting.row.envelope
-            same = old.message_id == edit.envelope.message_id and old.peer == edit.envelope.peer
-            if same and waiting.row.turn_id is None and command_of(waiting.row) is None and self._tasks is not None:
-                merged = _Waiting(waiting.id, _with_text_of(waiting.row, edit), waiting.route)
-                lane.waiting[index] = merged
-                self._tasks.start_soon(self._end_waiting, [edit], "merged_edit")
-                return True
-        return False
+    def _stop(self, lane: Lane | None) -> Callable[[], Awaitable[str]]:
+        """Stop at once, before anything that came after it is added. Returns what is to be waited for before that is said."""
+        dropped = lane.empty() if lane is not None else []
+        control = lane.control if lane is not None else None
+        if control is not None:
+            control.stop("stopped")
 
-    async def _run_command(self, row: InboundRow, route: Route) -> None:
+        async def finish() -> str:
+            if dropped:
+                await self._end_waiting(dropped, "stopped")
+            if control is not None:
+                await control.ended.wait()
+            return "Stopped." if dropped or control is not None else "Nothing is running."
+
+        return finish
+
+    async def _run_command(self, row: InboundRow, answer: Callable[[], Awaitable[str]]) -> None:
+        self.taken(1)
         try:
-            lane = self._lanes.get(route.session_key)
-            if command_of(row) == "/stop":
-                text = await self._stop(lane)
-            else:
-                text = await self._describe(lane, route)
-            self.taken(1)
+            text = await answer()
             await self._end([row], "done", "command", text=text)
             self.ended([row])
         finally:
             self._commands -= 1
             self._idle.set()
 
-    async def _stop(self, lane: Lane | None) -> str:
-        if lane is None:
-            return "Nothing is running."
-        dropped = [waiting.row for waiting in lane.waiting]
-        lane.waiting.clear()
-        running = lane.control is not None
-        if lane.control is not None:
-            lane.control.stop("stopped")
-        if dropped:
-            await self._end_waiting(dropped, "stopped")
-        return "Stopped." if running or dropped else "Nothing is running."
-
     async def _describe(self, lane: Lane | None, route: Route) -> str:
-        session = await self._sessions.find(route.session_key)
+        session = await insist(lambda: self._sessions.find(route.session_key))
         lines = [f"Agent **{route.agent_id}**."]
         lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
         if lane is not None and lane.started_at is not None:
@@ -227,17 +231,17 @@ class TurnRunner:
         return " ".join(lines)
 
     async def _new_session(self, row: InboundRow, route: Route) -> None:
-        try:
-            core = await self._agents.core(route.agent_id)
-            await self._sessions.reset(route, core)
-        except GatewayError as error:
-            self._log.warning("no new session", session_key=route.session_key, reason=error.reason)
+        why_not = await self._engine.new_session(route)
+        if why_not is not None:
+            self._log.warning("no new session", session_key=route.session_key, reason=why_not)
             await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
             return
         await self._end([row], "done", "command", text="A new session has begun.")
 
     async def _end_waiting(self, rows: Sequence[InboundRow], reason: str) -> None:
         self.taken(len(rows))
+        for turn_id in {row.turn_id for row in rows if row.turn_id is not None}:
+            await self._engine.withdraw(turn_id, why=f"the turn was {reason} before it went on")
         await self._end(rows, "dropped", reason)
         self.ended(rows)
 
@@ -254,8 +258,24 @@ def command_of(row: InboundRow) -> str | None:
     if row.envelope.kind != "message":
         return None
     words = row.envelope.text.split(maxsplit=1)
-    word = words[0].split("@", 1)[0].lower() if words else ""
-    return word if word in _COMMANDS else None
+    word, at, _ = words[0].partition("@") if words else ("", "", "")
+    if at and not row.envelope.addressed:
+        return None  # for another bot in the same group
+    return word.lower() if word.lower() in _COMMANDS else None
+
+
+def _place(row: InboundRow) -> tuple[str, str, Peer]:
+    return row.envelope.channel, row.envelope.account, row.envelope.peer
+
+
+def _replace_waiting(lane: Lane, edit: InboundRow) -> bool:
+    """An edit of a message that still waits takes its place: the agent sees the text as it is now."""
+    for index, waiting in enumerate(lane.waiting):
+        same = waiting.row.envelope.message_id == edit.envelope.message_id and _place(waiting.row) == _place(edit)
+        if same and waiting.row.turn_id is None and command_of(waiting.row) is None:
+            lane.waiting[index] = _Waiting(waiting.id, _with_text_of(waiting.row, edit), waiting.route)
+            return True
+    return False
 
 
 def _with_text_of(row: InboundRow, edit: InboundRow) -> InboundRow:

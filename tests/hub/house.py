@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import anyio
 import trio
@@ -28,6 +30,7 @@ from gatewayd.model.config import (
     SessionsSection,
 )
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.errors import StoreRefused
 from gatewayd.model.payload import SendText, Signal
 from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin
@@ -35,6 +38,7 @@ from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 
 EPOCH = 1_800_000_000.0
+CANARY = "canary-5c1f"
 PLUGIN = ChannelPlugin(id="chat", label="Chat", settings="-", open="-")
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
 
@@ -44,6 +48,10 @@ Script = Callable[[Turn], Awaitable[str]]
 def now() -> float:
     """Wall time that follows the fake clock."""
     return EPOCH + trio.current_time()
+
+
+def redact(text: str) -> str:
+    return text.replace(CANARY, "***")
 
 
 async def echo(turn: Turn) -> str:
@@ -66,6 +74,29 @@ class Gate:
             return f"re: {turn.request.text}"
         finally:
             self.running.remove(turn.request.text)
+
+
+class FlakyStore:
+    """The real store with a disk that can be full, and with commits whose news can be held back."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.refuses: set[str] = set()
+        self.refused: list[str] = []
+        self.holds: dict[str, anyio.Event] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        return found if name == "statistics" else partial(self._call, name, found)
+
+    async def _call(self, name: str, method: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        if name in self.refuses:
+            self.refused.append(name)
+            raise StoreRefused("the disk is full; nothing was stored")
+        result = await method(*args, **kwargs)
+        if name in self.holds:
+            await self.holds[name].wait()
+        return result
 
 
 class ScriptedAgents:
@@ -105,8 +136,10 @@ class ScriptedAgents:
 class House:
     """The parts, joined as the daemon joins them. ``sent`` are the rows handed to accounts; nothing sends them."""
 
-    def __init__(self, store: SqliteStore, config: GatewayConfig, agents: ScriptedAgents) -> None:
+    def __init__(self, real: SqliteStore, config: GatewayConfig, agents: ScriptedAgents) -> None:
         plugins = {PLUGIN.id: PLUGIN}
+        self.flaky = FlakyStore(real)
+        store = cast(SqliteStore, self.flaky)
         self.config = config
         self.store = store
         self.agents = agents
@@ -119,7 +152,17 @@ class House:
         self.sessions = SessionMap(store, now=now)
         self.desk = ApprovalDesk(store, self.events, config.approvals, now=now)
         engine = ReplyEngine(
-            store, self.outbox, self.events, self.sessions, self.desk, agents, config, plugins, signal=self._signal, rng=Random(1)
+            store,
+            self.outbox,
+            self.events,
+            self.sessions,
+            self.desk,
+            agents,
+            config,
+            plugins,
+            signal=self._signal,
+            rng=Random(1),
+            redact=redact,
         )
         self.turns = TurnRunner(engine, self.outbox, self.events, self.sessions, agents, config, plugins, now=now)
         self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, config, plugins, now=now)
@@ -146,7 +189,10 @@ class House:
         return found.state, found.reason
 
     async def ended(self, row: InboundRow) -> InboundRow:
-        return await self.inbox.wait_ended(row.id)
+        """The row, once it has ended and its replies are handed over."""
+        found = await self.inbox.wait_ended(row.id)
+        await anyio.lowlevel.checkpoint()  # the store may tell of the commit before the committing task goes on
+        return found
 
 
 _numbers = iter(range(1, 1_000_000_000))

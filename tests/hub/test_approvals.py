@@ -1,6 +1,7 @@
 """The approval desk: waits, decides once, is used once, and is the same request after a crash."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -11,11 +12,11 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from gatewayd.model.approval import Approval, Decision, ToolRequest
-from gatewayd.model.config import ApprovalsSection, SessionsSection
+from gatewayd.model.config import ApprovalsSection, LimitsSection, SessionsSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.ports.agent import Turn
-from tests.hub.house import House, configuration, open_house
+from tests.hub.house import Gate, House, configuration, open_house
 
 RM = ToolRequest("shell", '{"command":"rm -rf ./x"}')
 LS = ToolRequest("shell", '{"command":"ls"}')
@@ -247,3 +248,109 @@ async def _play_step(house: House, step: str) -> int:
             await house.desk.decide(approval.id, allow=step == "allow", by="operator:me")
             return int(step == "allow")
     return 0
+
+
+async def ask_twice_at_once(turn: Turn) -> str:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(turn.permission, RM)
+        tasks.start_soon(turn.permission, LS)
+    await anyio.sleep_forever()
+    return ""
+
+
+async def test_the_time_limit_goes_on_after_several_requests_at_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+    config = configuration(sessions=SessionsSection(turn_timeout_seconds=10))
+    async with open_house(tmp_path, ask_twice_at_once, config=config) as house:
+        row = await house.say("go")
+        for _ in range(2):
+            await house.desk.decide((await pending(house)).id, allow=True, by="operator:me")
+            await anyio.sleep(1)
+        with anyio.fail_after(60):
+            assert (await house.ended(row)).reason == "turn_timed_out"
+
+
+async def test_who_presses_and_goes_away_during_the_commit_is_heard(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        house.flaky.holds["decide_approval"] = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(house.desk.decide, approval.id, allow=True, by="operator:me"))
+            await trio.testing.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            house.flaky.holds.pop("decide_approval").set()
+        with anyio.fail_after(10):
+            await house.ended(row)
+        assert tool.ran == [RM]
+        assert house.desk.pending_count() == 0
+
+
+async def test_a_turn_stopped_while_its_request_is_committed_withdraws_it(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house:
+        gate = house.flaky.holds["add_approval"] = anyio.Event()
+        row = await house.say("go")
+        await trio.testing.wait_all_tasks_blocked()
+        stop = await house.say("/stop")
+        gate.set()
+        await house.ended(stop)
+        assert (await house.ended(row)).reason == "stopped"
+        assert [approval.state for approval in await house.desk.list(None)] == ["withdrawn"]
+        assert house.desk.pending_count() == 0
+
+
+async def test_a_full_desk_still_takes_up_the_request_that_fills_it(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM)
+    config = configuration(approvals=ApprovalsSection(max_pending=1))
+    async with open_house(tmp_path, tool, config=config) as house:
+        row = await house.say("go")
+        before = await pending(house)
+    async with open_house(tmp_path, tool, config=config) as house:
+        assert (await pending(house)).id == before.id
+        await house.desk.decide(before.id, allow=True, by="operator:me")
+        await house.ended(row)
+        assert tool.ran == [RM]
+
+
+async def test_a_request_of_a_turn_that_never_runs_again_is_withdrawn(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house:
+        row = await house.say("go")
+        await pending(house)
+    async with open_house(tmp_path, Tool(RM), config=configuration(sessions=SessionsSection(max_turn_attempts=1))) as house:
+        assert (await house.ended(row)).reason == "attempts_exhausted"
+        assert [approval.state for approval in await house.desk.list(None)] == ["withdrawn"]
+        assert house.desk.pending_count() == 0
+
+
+async def test_a_request_of_a_turn_stopped_before_it_went_on_is_withdrawn(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house:
+        await house.say("go", peer=Peer("dm", "8"))
+        await pending(house)
+        await house.say("go")
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.desk.pending_count() == 2
+    one = configuration(limits=LimitsSection(turns=1))
+    async with open_house(tmp_path, Gate(), config=one) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        [running] = house.agents.turns
+        waits = Peer("dm", "7" if running.request.peer.id == "8" else "8")
+        await house.ended(await house.say("/stop", peer=waits))
+        assert house.desk.pending_count() == 1
+
+
+async def test_a_request_nobody_could_read_is_refused(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(ToolRequest("shell", "x" * 200_000))
+    async with open_house(tmp_path, tool) as house:
+        await house.ended(await house.say("go"))
+        assert [decision.outcome for decision in tool.decisions] == ["undeliverable"]
+        assert await house.desk.list(None) == []
+
+
+async def test_a_notice_that_cannot_be_looked_up_waits_for_the_store(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house:
+        house.flaky.refuses.add("replies_of")
+        await house.say("go")
+        await anyio.sleep(3)
+        house.flaky.refuses.clear()
+        await anyio.sleep(2)
+        assert (await pending(house)).id in house.texts[0]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -90,4 +91,15 @@ async def test_a_full_disk_keeps_the_newest_events_and_counts_the_others(autojum
             log.emit("gateway.test", n=n)
         await anyio.sleep(10)
         assert log.dropped == max(0, count - 10_000)
+        tasks.cancel_scope.cancel()
+
+
+async def test_half_a_character_in_a_reason_does_not_end_the_daemon(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_store(tmp_path, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
+        log = EventLog(store, now=now, keep=100)
+        await tasks.start(log.run)
+        log.emit("gateway.test", reason="broken \ud83d", n=1)
+        await log.wait_flushed()
+        [event] = await log.after(0, limit=10)
+        assert msgspec.json.decode(event.data) == {"reason": "broken \ufffd", "n": 1}
         tasks.cancel_scope.cancel()

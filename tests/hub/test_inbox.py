@@ -7,9 +7,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.model.config import AccountFrame, LimitsSection
 from gatewayd.model.envelope import Peer, Sender
-from gatewayd.model.errors import NotFound
-from tests.hub.house import Gate, message, open_house
+from gatewayd.model.errors import NotFound, StoreRefused
+from tests.hub.house import Gate, configuration, message, open_house
 
 
 async def test_an_event_delivered_four_times_is_one_turn(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -75,3 +76,98 @@ async def test_waiting_for_an_unknown_row_says_so(tmp_path: Path, autojump_clock
     async with open_house(tmp_path) as house:
         with pytest.raises(NotFound):
             await house.inbox.wait_ended(4711)
+
+
+async def test_the_bound_holds_however_many_deliver_at_once_and_the_first_come_is_first_served(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(inbox_waiting=4))) as house:
+        most = 0
+        order: list[int] = []
+
+        async def deliver(number: int) -> None:
+            nonlocal most
+            await house.inbox.deliver([message(f"{number}a"), message(f"{number}b")])
+            order.append(number)
+            most = max(most, house.turns.status().waiting)
+
+        await house.say("runs")
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(deliver, number)
+                await trio.testing.wait_all_tasks_blocked()
+            assert order == [0, 1]
+            assert house.inbox.full()
+            gate.gate.set()
+        assert order == list(range(20))
+        assert most <= 4
+        await trio.testing.wait_all_tasks_blocked()
+        assert (house.inbox.waiting, house.inbox.full()) == (0, False)
+
+
+async def test_a_delivery_larger_than_the_inbox_is_taken_when_it_is_empty(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_waiting=2))) as house:
+        rows = await house.inbox.deliver([message(str(number)) for number in range(5)])
+        assert (await house.ended(rows[-1])).reason == "answered"
+        assert house.inbox.waiting == 0
+
+
+async def test_who_delivers_and_goes_away_during_the_commit_leaves_nothing_unrun(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path) as house:
+        house.flaky.holds["add_inbound"] = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(house.inbox.deliver, [message("hello")])
+            await trio.testing.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            house.flaky.holds["add_inbound"].set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.texts == ["re: hello"]
+        assert house.inbox.waiting == 0
+
+
+async def test_room_is_given_back_when_nothing_was_stored(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        house.flaky.refuses.add("add_inbound")
+        with pytest.raises(StoreRefused):
+            await house.say("hello")
+        house.flaky.refuses.clear()
+        event = message("again")
+        for _ in range(2):
+            await house.inbox.deliver([event])
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.inbox.waiting == 0
+        assert house.texts == ["re: again"]
+
+
+async def test_a_stranger_is_answered_although_the_disk_was_full_for_a_while(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, config=configuration(frame=AccountFrame())) as house:
+        house.flaky.refuses.add("end_inbound")
+        row = await house.say("let me in")
+        await anyio.sleep(5)
+        house.flaky.refuses.clear()
+        await house.ended(row)
+        [waiting] = await house.access.pending()
+        assert [waiting.code in text for text in house.texts] == [True]
+
+
+async def test_who_stops_waiting_for_an_end_leaves_nothing_behind(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate) as house:
+        row = await house.say("hello")
+        ends: list[str | None] = []
+
+        async def wait() -> None:
+            ends.append((await house.inbox.wait_ended(row.id)).reason)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            with anyio.move_on_after(1):
+                await house.inbox.wait_ended(row.id)
+            gate.gate.set()
+        assert ends == ["answered"]
+        with pytest.raises(NotFound):
+            await house.inbox.wait_ended(4711)
+        assert house.inbox._ended == {}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anyio
+import trio
 from trio.testing import MockClock
 
 from gatewayd.hub.outbox import conversation_of, draft_replies
@@ -10,7 +11,7 @@ from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.payload import Receipt
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
-from tests.hub.house import configuration, message, open_house
+from tests.hub.house import configuration, message, now, open_house
 
 
 async def test_rows_are_counted_until_they_are_settled(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -61,3 +62,29 @@ def test_a_long_reply_is_rows_in_order_and_only_the_first_answers_the_message() 
 def test_threads_are_conversations_of_their_own() -> None:
     keys = {conversation_of("chat", "main", peer) for peer in (Peer("group", "9"), Peer("group", "9", "1"), Peer("dm", "9"))}
     assert len(keys) == 3
+
+
+async def test_rows_are_handed_over_although_their_writer_goes_away_during_the_commit(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path) as house:
+        drafts = draft_replies(message(), "notice", ChannelPlugin(id="chat", label="", settings="", open=""))
+        house.flaky.holds["add_outbound"] = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(house.outbox.write, drafts)
+            await trio.testing.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            house.flaky.holds["add_outbound"].set()
+        assert house.texts == ["notice"]
+        assert house.outbox.depth("chat", "main") == 1
+
+
+async def test_a_row_that_has_to_wait_is_not_due_after_a_restart_either(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        await house.ended(await house.say("hello"))
+        [row] = house.handed
+        await house.outbox.mark_sending(row)
+        await house.outbox.settle(row, "ready", reason="slow down", next_attempt_at=now() + 149)
+        assert house.outbox.due("chat", "main") == 0
+    async with open_house(tmp_path) as house:
+        assert (house.outbox.depth("chat", "main"), house.outbox.due("chat", "main")) == (1, 0)

@@ -1,5 +1,8 @@
 """The prompt says who and where, and nobody can forge that by choosing a name."""
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +45,9 @@ def test_a_name_stays_inside_its_header(name: str) -> None:
     assert lines[1:] == ["text"]
     assert lines[0].count("[") == lines[0].count("]") == 1
     assert len(lines[0]) < 200
+
+
+@pytest.mark.parametrize("sent_at", [1e30, -1e30, math.nan, math.inf])
+def test_a_time_that_is_none_is_not_told(sent_at: float) -> None:
+    assert "2023-11-14 22:13 UTC" in render_prompt([envelope(sent_at=sent_at, received_at=1_700_000_000.0)])
+    assert "at an unknown time" in render_prompt([envelope(sent_at=sent_at)])

@@ -324,3 +324,111 @@ async def _fill(house: House) -> None:
         await house.say(f"m{n}")
     await trio.testing.wait_all_tasks_blocked()
     assert house.inbox.full()
+
+
+async def test_what_comes_after_a_stop_in_the_same_delivery_is_run(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        before, stop, after = await house.inbox.deliver([message("before"), message("/stop"), message("after")])
+        assert (await house.ended(after)).reason == "answered"
+        assert (await house.ended(before)).reason == "stopped"
+        assert (await house.ended(stop)).reason == "command"
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(house.texts) == ["Stopped.", "re: after"]
+
+
+@pytest.mark.parametrize("mode", ["queue", "collect", "interrupt"])
+async def test_an_edit_costs_no_other_message_its_answer(tmp_path: Path, autojump_clock: MockClock, mode: QueueMode) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(sessions=SessionsSection(queue_mode=mode))) as house:
+        running = await house.say("one", message_id="m1")
+        await trio.testing.wait_all_tasks_blocked()
+        edit, other = await house.inbox.deliver(
+            [message("uno", message_id="m1", kind="edit"), message("two", peer=Peer("dm", "7"))]
+        )
+        gate.gate.set()
+        assert (await house.ended(edit)).reason == "edited_after_answer"
+        assert (await house.ended(other)).reason == "answered"
+        assert (await house.ended(running)).reason == ("interrupted" if mode == "interrupt" else "answered")
+        assert house.texts[-1] == "re: two"
+
+
+async def test_an_edit_alone_interrupts_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(sessions=SessionsSection(queue_mode="interrupt"))) as house:
+        running = await house.say("one", message_id="m1")
+        await trio.testing.wait_all_tasks_blocked()
+        await house.ended(await house.say("uno", message_id="m1", kind="edit"))
+        gate.gate.set()
+        assert (await house.ended(running)).reason == "answered"
+
+
+@pytest.mark.parametrize("mode", ["collect", "interrupt"])
+async def test_chats_that_share_a_session_each_get_their_answer(
+    tmp_path: Path, autojump_clock: MockClock, mode: QueueMode
+) -> None:
+    gate = Gate()
+    config = configuration(sessions=SessionsSection(queue_mode=mode, dm_scope="main"))
+    async with open_house(tmp_path, gate, config=config) as house:
+        alice, bob = Peer("dm", "alice"), Peer("dm", "bob")
+        rows = [await house.say("first", peer=alice)]
+        await trio.testing.wait_all_tasks_blocked()
+        rows += [await house.say(text, peer=peer) for text, peer in (("b1", bob), ("b2", bob), ("a1", alice), ("b3", bob))]
+        gate.gate.set()
+        for row in rows:
+            await house.ended(row)
+        answered = [(row.payload.peer.id, row.payload.body.text) for row in house.handed]
+        expected = [("bob", "re: b1\n\nb2"), ("alice", "re: a1"), ("bob", "re: b3")]
+        # Bob's message does not interrupt Alice's turn; her own does.
+        assert answered == ([] if mode == "interrupt" else [("alice", "re: first")]) + expected
+
+
+async def test_a_collected_turn_is_bounded(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(sessions=SessionsSection(queue_mode="collect"))) as house:
+        await house.say("first")
+        await trio.testing.wait_all_tasks_blocked()
+        rows = await house.inbox.deliver([message(str(number)) for number in range(150)])
+        gate.gate.set()
+        await house.ended(rows[-1])
+        assert [turn.request.text.count("\n\n") + 1 for turn in house.agents.turns] == [1, 100, 50]
+
+
+async def test_a_command_for_another_bot_in_the_group_is_none(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        group = Peer("group", "-100")
+        await house.ended(await house.say("/stop@other_bot", peer=group, addressed=False))
+        await house.ended(await house.say("/stop@this_bot", peer=group))
+        assert house.texts == ["re: /stop@other_bot", "Nothing is running."]
+
+
+async def test_status_waits_for_a_store_that_cannot_be_read(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        house.flaky.refuses.add("get_session")
+        row = await house.say("/status")
+        await anyio.sleep(3)
+        house.flaky.refuses.clear()
+        assert (await house.ended(row)).reason == "command"
+
+
+async def test_what_comes_during_a_stop_waits_for_the_next_start(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        await house.turns.drain()
+        rows = [await house.say(text) for text in ("/status", "hello")]
+        await anyio.sleep(1)
+        assert house.texts == []
+    async with open_house(tmp_path) as house:
+        for row in rows:
+            await house.ended(row)
+        assert len(house.texts) == 2
+
+
+async def test_a_full_disk_delays_the_end_of_a_turn_and_loses_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        house.flaky.refuses |= {"start_turn", "end_inbound", "put_session"}
+        row = await house.say("hello")
+        await anyio.sleep(5)
+        house.flaky.refuses -= {"start_turn"}
+        await anyio.sleep(5)
+        house.flaky.refuses.clear()
+        assert (await house.ended(row)).reason == "answered"
+        assert house.texts == ["re: hello"]
