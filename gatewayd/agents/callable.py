@@ -11,7 +11,7 @@ The pieces together are the reply. The generator is always run to its end or clo
 import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from inspect import isasyncgen
+from inspect import isasyncgen, iscoroutine
 from uuid import uuid4
 
 import msgspec
@@ -81,8 +81,10 @@ class CallableCore:
         return await self.run(turn)
 
     async def run(self, turn: Turn) -> Final:
-        generator = self._function(CallableTurn(turn))
+        generator: object = self._function(CallableTurn(turn))
         if not isasyncgen(generator):
+            if iscoroutine(generator):
+                generator.close()
             raise NeedsOperator("the callable is not an async generator function: it has to `yield` its reply in pieces")
         pieces: list[str] = []
         size = 0
@@ -111,7 +113,7 @@ def _find(name: str) -> Agent:
         found = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NeedsOperator(f"object = {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise NeedsOperator(f"object = {name!r} is not callable")

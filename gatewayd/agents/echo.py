@@ -5,6 +5,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 from uuid import uuid4
 
 import anyio
@@ -43,7 +44,7 @@ _WHY_NOT = {
 class EchoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """core = "echo": says back what it is told."""
 
-    word_delay_seconds: float = 0.0
+    word_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
     """A pause before each word, to see streaming work."""
 
 

@@ -93,7 +93,6 @@ async def test_a_stopped_turn_closes_the_generator(tmp_path: Path, autojump_cloc
         ("not_a_generator", "not an async generator"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:coroutine 'not_a_generator' was never awaited")
 async def test_mistakes_are_one_sentence_and_a_reason(tmp_path: Path, autojump_clock: MockClock, name: str, reason: str) -> None:
     async with open_house(tmp_path, script(await _open(name))) as house:
         await house.ended(await house.say("hi"))
