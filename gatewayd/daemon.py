@@ -12,8 +12,9 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -38,7 +39,7 @@ from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.kit.http import create_client
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.errors import GatewayError
+from gatewayd.model.errors import GatewayError, NeedsOperator
 from gatewayd.model.payload import Signal
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
@@ -56,6 +57,7 @@ EXIT_REFUSED = 78
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _OWNER = "owner"
+_LAST_SECONDS = 1.0
 
 log = structlog.get_logger("gatewayd")
 
@@ -67,22 +69,25 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     for warning in config.warnings:
         log.warning("configuration", warning=warning)
     _allow_many_files()
+    ready = trio.Event()
     try:
-        trio.run(_run, config, registry, state_dir, redactor)
+        trio.run(_run, config, registry, state_dir, redactor, ready)
     except BaseException as error:
-        return _exit_code(error)
+        return _exit_code(error, was_ready=ready.is_set())
     return EXIT_OK
 
 
 def _allow_many_files() -> None:
     """Every polling account holds a connection: take as many descriptors as we may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _exit_code(error: BaseException) -> int:
+def _exit_code(error: BaseException, *, was_ready: bool) -> int:
     found = leaves(error)
-    if all(isinstance(leaf, GatewayError) for leaf in found):
+    # Only before it is ready: what ended a daemon that worked (a disk that was full) may be gone when it is started again.
+    if not was_ready and all(isinstance(leaf, GatewayError) for leaf in found):
         for leaf in found:
             log.error("gatewayd cannot start", reason=str(leaf))
         return EXIT_REFUSED
@@ -90,20 +95,31 @@ def _exit_code(error: BaseException) -> int:
     return EXIT_CRASHED
 
 
-async def _run(config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor) -> None:
+async def _run(config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, ready: trio.Event) -> None:
     async with trio.open_nursery() as left_behind:
-        gateway = await _serve(config, registry, state_dir, redactor, left_behind)
-        count = gateway.manager.statistics().supervisor.left_behind + gateway.agents.left_behind
-        if count:
-            # Trio cannot end a task that ignores its cancellation, and leaving the nursery would wait for it for ever.
-            # The store is closed by now, so the process may simply go.
-            log.error("drivers would not close and are ended with the process", count=count)
-            os._exit(EXIT_OK)
+        try:
+            await _serve(config, registry, state_dir, redactor, left_behind, ready)
+        except BaseException as error:
+            await _end_with_process(left_behind, partial(_exit_code, error, was_ready=ready.is_set()))
+            raise
+        await _end_with_process(left_behind, lambda: EXIT_OK)
+
+
+async def _end_with_process(left_behind: trio.Nursery, code: Callable[[], int]) -> None:
+    """Trio cannot end a task that ignores its cancellation, and leaving the nursery would wait for it for ever. The store is
+    closed by now, so the process may simply go."""
+    left_behind.cancel_scope.cancel()
+    with trio.move_on_after(_LAST_SECONDS, shield=True):
+        while left_behind.child_tasks:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        return
+    log.error("drivers or agents would not close and are ended with the process", count=len(left_behind.child_tasks))
+    os._exit(code())
 
 
 async def _serve(
-    config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, left_behind: trio.Nursery
-) -> Gateway:
+    config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, left_behind: trio.Nursery, ready: trio.Event
+) -> None:
     notifier = Notifier(os.environ)
     stop = trio.Event()
     async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
@@ -112,25 +128,27 @@ async def _serve(
         await _prepare_token(store, config, state_dir, redactor)
         gateway = _join(config, registry, store, http, redactor)
         await own.start(gateway.events.run)
-        async with gateway.agents.run(host=left_behind):
-            await own.start(gateway.turns.run)
-            await own.start(gateway.inbox.run)
+        async with gateway.agents.run(host=left_behind), trio.open_nursery() as turning:
+            await turning.start(partial(gateway.turns.run, host=left_behind))
+            await turning.start(gateway.inbox.run)
             await _recover(gateway)
             async with gateway.manager.run(host=left_behind):
                 server = _server(gateway)
                 urls = await own.start(server.serve, listeners)
                 with _endpoint(state_dir, urls[0]):
                     await _announce(gateway, urls[0], notifier)
+                    ready.set()
                     own.start_soon(_tell_status, gateway, notifier)
                     await stop.wait()
                     await _drain(gateway, notifier)
                     server.stop()
+            # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
+            turning.cancel_scope.cancel()
         gateway.events.emit("gateway.stopped")
         with trio.move_on_after(5):
             await gateway.events.wait_flushed()
         own.cancel_scope.cancel()
     log.info("stopped")
-    return gateway
 
 
 def _join(config: GatewayConfig, registry: Registry, store: SqliteStore, http: httpx2.AsyncClient, redactor: Redactor) -> Gateway:
@@ -201,7 +219,8 @@ async def _recover(gateway: Gateway) -> None:
     await gateway.access.load()
     await gateway.outbox.recover([(account.channel, account.account) for account in gateway.config.accounts])
     pending = await gateway.inbox.pending()
-    await gateway.approvals.load({row.turn_id for row in pending})
+    here = {(account.channel, account.account) for account in gateway.config.accounts}
+    await gateway.approvals.load({row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in here})
     await gateway.store.delete_expired_tokens(gateway.now())
     gateway.inbox.resume(pending)
     if pending:
@@ -224,13 +243,17 @@ def _endpoint(state_dir: Path, url: str) -> Iterator[None]:
     """``endpoint.json`` tells gatewayctl where we are, for as long as we are there."""
     path = state_dir / "endpoint.json"
     part = state_dir / ".endpoint.json"
-    part.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
-    part.chmod(0o600)
-    part.replace(path)
+    try:
+        part.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+        part.chmod(0o600)
+        part.replace(path)
+    except OSError as error:
+        raise NeedsOperator(f"{path} cannot be written: {error.strerror}") from error
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
@@ -247,8 +270,9 @@ async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
     if webchat and "NOTIFY_SOCKET" not in os.environ:
         base = gateway.config.gateway.public_url or url
         link = await new_login_link(gateway.store, base, _OWNER, gateway.now())
-        sys.stdout.write(f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n")
-        sys.stdout.flush()
+        with suppress(OSError):  # nobody reads it
+            sys.stdout.write(f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n")
+            sys.stdout.flush()
 
 
 async def _tell_status(gateway: Gateway, notifier: Notifier) -> None:
@@ -276,7 +300,9 @@ async def _drain(gateway: Gateway, notifier: Notifier) -> None:
 
 async def _watch_signals(stop: trio.Event, everything: trio.CancelScope) -> None:
     """The first signal asks for a drain, the second ends at once."""
-    with trio.open_signal_receiver(*_SIGNALS) as signals:
+    # nohup(1) has us ignore SIGHUP, and means it.
+    wanted = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
+    with trio.open_signal_receiver(*wanted) as signals:
         async for number in signals:
             if stop.is_set():
                 log.warning("stopping at once", signal=signal.Signals(number).name)
