@@ -9,7 +9,6 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
-from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from zlib import crc32
@@ -121,7 +120,7 @@ async def exchange(
         with anyio.fail_after(timeout_seconds):
             request = client.build_request(
                 method,
-                _parse(url),
+                url,
                 content=content,
                 # No encoding, and the body is read raw: a compressed bomb is never unpacked.
                 headers={"accept-encoding": "identity", **(headers or {})},
@@ -186,15 +185,6 @@ async def _read(client: httpx2.AsyncClient, request: httpx2.Request, what: str, 
     if enough.cancel_called:
         raise AnswerTooLarge(f"{what}: the answer is longer than {at_most_bytes} bytes")
     return HttpReply(response.status_code, bytes(body), _retry_after(response.headers.get("retry-after")))
-
-
-@lru_cache(256)
-def _parse(url: str) -> httpx2.URL:
-    """Each bot calls the same few methods over and over, and parsing their URLs was a fifth of a call's CPU.
-
-    :raises httpx2.InvalidURL:
-    """
-    return httpx2.URL(url)
 
 
 def _retry_after(value: str | None) -> float | None:
