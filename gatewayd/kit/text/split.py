@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import regex
 
 _SMALLEST = {"utf16": 2, "bytes": 4, "chars": 1}  # the most that one code point takes
+_RANKS = ("paragraph", "line", "sentence", "space")  # strongest first
 _SENTENCE_END = frozenset(".!?…:;。！？")
 _CLOSING = frozenset("\"')]}»”’")
 _SPACE = " \t\n\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2008\u2009\u200a\u3000"  # not the no-break ones
@@ -109,20 +110,25 @@ class _Splitter:
     def _cut(self, start: int, hard: int) -> tuple[int, int]:
         """(end of this piece, start of the next): the best place at most ``hard`` and behind ``start``."""
         half = start + (hard - start) // 2
-        early: dict[int, tuple[int, int]] = {}
-        late: dict[int, tuple[int, int]] = {}
-        # Two further characters of look-ahead: a break at ``hard`` is recognised by what follows it.
-        for run in _patterns().run.finditer(self._text, start, hard + 2):
+        begin = self._best_break(half, hard)
+        if begin is None:
+            begin = self._best_break(start, half)
+        if begin is None:
+            return (anywhere := self._cut_anywhere(start, hard)), anywhere
+        whole = _patterns().run.match(self._text, begin)  # it may go on behind ``hard``
+        assert whole is not None, "found by the same pattern"
+        return begin, self._resume(begin, whole.end())
+
+    def _best_break(self, low: int, high: int) -> int | None:
+        """Where the last white space of the strongest kind begins that cuts no kept span, behind ``low``, at most at ``high``."""
+        best: int | None = None
+        best_rank = len(_RANKS)
+        # Two further characters of look-ahead: a break at ``high`` is recognised by what follows it.
+        for run in _patterns().run.finditer(self._text, low, high + 2):
             begin, after = run.start(), self._resume(run.start(), run.end())
-            if start < begin <= hard and not self._is_kept(begin, after):
-                (late if begin > half else early)[self._rank(begin, after)] = (begin, after)
-        best = late or early
-        if best:
-            begin, _ = best[min(best)]
-            whole = _patterns().run.match(self._text, begin)  # it may go on behind ``hard``
-            assert whole is not None, "found above"
-            return begin, self._resume(begin, whole.end())
-        return (anywhere := self._cut_anywhere(start, hard)), anywhere
+            if low < begin <= high and (rank := self._rank(begin, after)) <= best_rank and not self._is_kept(begin, after):
+                best, best_rank = begin, rank
+        return best
 
     def _resume(self, begin: int, end: int) -> int:
         """Where the text goes on behind a run of white space: an indented line keeps its indentation."""
@@ -130,6 +136,7 @@ class _Splitter:
         return end if newline < 0 else newline + 1
 
     def _rank(self, begin: int, after: int) -> int:
+        """The index into ``_RANKS`` of the break in front of ``after``."""
         newlines = self._text.count("\n", begin, after)
         if newlines:
             return 0 if newlines > 1 else 1
