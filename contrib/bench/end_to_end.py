@@ -1,6 +1,6 @@
 """End to end: from an update at the Bot API to the reply that arrives there, through an instant agent.
 
-    python -m contrib.bench.end_to_end [--chats 200] [--messages 20] [--alone 300] [--directory PATH]
+    python -m contrib.bench.end_to_end [--chats 200] [--messages 20] [--alone 300] [--warm-up 50] [--directory PATH]
 
 This process is the Bot API (the tests' fake) and its users; gatewayd and the baseline (``poll_and_send``, which stores
 nothing) run one after the other as processes of their own, against the same server. Each user sends a message, waits for the
@@ -11,19 +11,17 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
 from msgspec import Struct
 
-from contrib.bench.figures import Latencies, describe_machine, verdict
-from contrib.bench.processes import run_gatewayd, run_process, telegram_account, write_token
+from contrib.bench.figures import Latencies, describe_machine, load, verdict
+from contrib.bench.processes import cpu_seconds, run_gatewayd, run_process, telegram_account, write_token
 from tests.fakes.bot_api import FakeBotApi
 from tests.fakes.bot_api.bot import Call
 
 FIRST_CHAT = 10_000
-WARM_UP_MESSAGES = 50
 
 
 class Run(Struct):
@@ -78,20 +76,21 @@ class Users:
 
 
 class Figures(Struct):
+    """``cpu_ms`` is what the contender's process spent per reply when all talk at once."""
+
     alone: Run
     together: Run
+    cpu_ms: float
 
 
-Measure = Callable[[FakeBotApi], Awaitable[Figures]]
-
-
-async def measure(api: FakeBotApi, options: argparse.Namespace) -> Figures:
-    """The users' side of one contender, warmed up first."""
+async def measure(api: FakeBotApi, pid: int, options: argparse.Namespace) -> Figures:
+    """The users' side of one contender, the process ``pid``, warmed up first."""
     users = Users(api)
-    await users.talk(1, WARM_UP_MESSAGES, at_most_seconds=60)
+    await users.talk(1, options.warm_up, at_most_seconds=60)
     alone = await users.talk(1, options.alone, at_most_seconds=120)
+    spent = cpu_seconds(pid)
     together = await users.talk(options.chats, options.messages, at_most_seconds=300)
-    return Figures(alone, together)
+    return Figures(alone, together, 1000 * (cpu_seconds(pid) - spent) / together.latencies.count)
 
 
 async def measure_gatewayd(directory: Path, options: argparse.Namespace) -> Figures:
@@ -100,15 +99,15 @@ async def measure_gatewayd(directory: Path, options: argparse.Namespace) -> Figu
             "bench", write_token(directory, "bench", api.token), api.url, 'dm_policy = "open"', 'allow_from = ["*"]'
         )
         config = f'[gateway]\nbind = "127.0.0.1:0"\nlog_level = "warning"\n[agents.echo]\ncore = "echo"\n{account}'
-        async with run_gatewayd(config, directory):
-            return await measure(api, options)
+        async with run_gatewayd(config, directory) as daemon:
+            return await measure(api, daemon.pid, options)
 
 
 async def measure_baseline(directory: Path, options: argparse.Namespace) -> Figures:
     async with FakeBotApi.serve() as api:
         command = [sys.executable, "-m", "contrib.bench.poll_and_send", api.url, api.token]
-        async with run_process(command, directory / "poll_and_send.log"):
-            return await measure(api, options)
+        async with run_process(command, directory / "poll_and_send.log") as process:
+            return await measure(api, process.pid, options)
 
 
 async def compare(directory: Path, options: argparse.Namespace) -> None:
@@ -118,12 +117,12 @@ async def compare(directory: Path, options: argparse.Namespace) -> None:
     for name, figures in (("gatewayd, durable", ours), ("poll and send", base)):
         print(f"{name:18} one message at a time   {figures.alone.latencies}   {figures.alone.per_second:7.1f} replies/s")
         print(f"{name:18} {options.chats:>4} chats at once     {figures.together.latencies}   ", end="")
-        print(f"{figures.together.per_second:7.1f} replies/s")
+        print(f"{figures.together.per_second:7.1f} replies/s   {figures.cpu_ms:.2f} ms of CPU each")
     added = ours.alone.latencies.p50 - base.alone.latencies.p50
     rate = ours.together.per_second
     print(f"added by gatewayd at p50, one at a time: {added:.2f} ms: {verdict(added, at_most=10)}")
     print(f"durable replies per second: {rate:.0f}: {verdict(rate, at_least=300)}")
-    print(f"ratio of replies per second to poll and send: {rate / base.together.per_second:.2f}")
+    print(f"ratio of replies per second to poll and send: {rate / base.together.per_second:.2f}; {load()}")
 
 
 def main() -> None:
@@ -131,6 +130,7 @@ def main() -> None:
     parser.add_argument("--chats", type=int, default=200, help="users at once in the throughput run")
     parser.add_argument("--messages", type=int, default=20, help="messages of each of them")
     parser.add_argument("--alone", type=int, default=300, help="messages of the single user in the latency run")
+    parser.add_argument("--warm-up", type=int, default=50, help="messages before that, not counted")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written, on the disk to be measured")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.directory) as name:

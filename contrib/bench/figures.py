@@ -1,10 +1,14 @@
 """What the benchmarks share to say what they measured, and on what."""
 
+import os
 import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from msgspec import Struct
+
+_VERSIONS = ("gatewayd", "trio", "anyio", "httpx2", "quart", "hypercorn", "msgspec")
 
 
 class Latencies(Struct):
@@ -45,13 +49,19 @@ def verdict(value: float, *, at_most: float | None = None, at_least: float | Non
     return f"{'met' if at_least is None or value >= at_least else 'MISSED'} (aim: at least {at_least:g})"
 
 
+def load() -> str:
+    """How busy the machine was in the last minute, with whatever else runs on it: belongs beside every figure."""
+    return f"load {os.getloadavg()[0]:.1f}"
+
+
 def describe_machine(directory: Path) -> str:
-    """Processor, cores, interpreter, and the file system that is written to (commits wait for it)."""
+    """Processor, cores, versions, load, and the file system that is written to (commits wait for it)."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in facts if line.startswith("model name")]
     return (
         f"{models[0] if models else platform.machine()}, {len(models)} cores, Python {platform.python_version()}, "
-        f"Linux {platform.release()}, {file_system(directory)}"
+        f"Linux {platform.release()}, {file_system(directory)}, {load()}\n"
+        f"{', '.join(f'{name} {version(name)}' for name in _VERSIONS)}"
     )
 
 

@@ -1,6 +1,6 @@
 """What gatewayd costs while it has nothing to do: start to ready, memory, CPU.
 
-    python -m contrib.bench.footprint [--starts 7] [--accounts 1000] [--seconds 30] [--directory PATH]
+    python -m contrib.bench.footprint [--starts 7] [--accounts 1000] [--seconds 30] [--settle 5] [--directory PATH]
 
 Measured with one polling Telegram account, and with many idle accounts, polling and by webhook, against the tests' fake Bot
 API in this process. The baseline is a Python that imports the very modules that a ready gatewayd has imported (its own
@@ -19,7 +19,7 @@ from typing import Literal
 
 import trio
 
-from contrib.bench.figures import describe_machine, median, verdict
+from contrib.bench.figures import describe_machine, load, median, verdict
 from contrib.bench.processes import (
     Daemon,
     allow_many_files,
@@ -33,7 +33,6 @@ from contrib.bench.processes import (
 )
 from tests.fakes.bot_api import FakeBotApi
 
-SETTLE_SECONDS = 5.0
 CONNECT_SECONDS = 120.0
 PUBLIC_URL = "https://bench.example"
 IDLE = "import sys, time; print('ready', flush=True); time.sleep(600)"
@@ -70,11 +69,11 @@ async def wait_connected(daemon: Daemon) -> None:
         await trio.sleep(0.5)
 
 
-async def measure_idle(accounts: int, mode: Mode, directory: Path, seconds: float) -> tuple[float, float]:
+async def measure_idle(accounts: int, mode: Mode, directory: Path, options: argparse.Namespace) -> tuple[float, float]:
     """MiB and percent of one core, once it has settled."""
     async with gatewayd_with(accounts, mode, directory) as daemon:
-        await trio.sleep(SETTLE_SECONDS)
-        percent = await cpu_percent(daemon.pid, seconds)
+        await trio.sleep(options.settle)
+        percent = await cpu_percent(daemon.pid, options.seconds)
         return rss_mib(daemon.pid), percent
 
 
@@ -138,16 +137,23 @@ async def measure_all(program: Path, directory: Path, options: argparse.Namespac
     baselines = [await measure_baseline(program, directory, 0.1) for _ in range(options.starts)]
     ready = median(starts)
     print(f"start to ready: {ready:.3f} s, {verdict(ready, at_most=0.7)}; importing the same and waiting: ", end="")
-    print(f"{median([taken for taken, _, _ in baselines]):.3f} s; a bare interpreter: {measure_python():.3f} s", flush=True)
+    print(
+        f"{median([taken for taken, _, _ in baselines]):.3f} s; a bare interpreter: {measure_python():.3f} s; {load()}",
+        flush=True,
+    )
     _, base_rss, base_cpu = await measure_baseline(program, directory, options.seconds)
     print(f"baseline, importing the same and waiting: {base_rss:.1f} MiB, {base_cpu:.2f} % CPU", flush=True)
-    rss, cpu = await measure_idle(1, "poll", directory / "idle", options.seconds)
-    print(f"idle, 1 account: {rss:.1f} MiB, {verdict(rss, at_most=60)}; {cpu:.2f} % CPU, {verdict(cpu, at_most=0.3)}", flush=True)
+    rss, cpu = await measure_idle(1, "poll", directory / "idle", options)
+    print(
+        f"idle, 1 account: {rss:.1f} MiB, {verdict(rss, at_most=60)}; {cpu:.2f} % CPU, {verdict(cpu, at_most=0.3)}; {load()}",
+        flush=True,
+    )
     modes: tuple[Mode, ...] = ("poll", "webhook")
     for mode in modes:
-        rss, cpu = await measure_idle(options.accounts, mode, directory / mode, options.seconds)
+        rss, cpu = await measure_idle(options.accounts, mode, directory / mode, options)
         print(
-            f"idle, {options.accounts} accounts, {mode}: {rss:.1f} MiB, {verdict(rss, at_most=150)}; {cpu:.2f} % CPU", flush=True
+            f"idle, {options.accounts} accounts, {mode}: {rss:.1f} MiB, {verdict(rss, at_most=150)}; {cpu:.2f} % CPU; {load()}",
+            flush=True,
         )
 
 
@@ -155,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=7, help="how often it is started")
     parser.add_argument("--accounts", type=int, default=1000)
+    parser.add_argument("--settle", type=float, default=5.0, help="seconds to wait before that")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long CPU is counted")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written")
     options = parser.parse_args()

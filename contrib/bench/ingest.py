@@ -18,7 +18,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from contrib.bench.figures import describe_machine, median
+from contrib.bench.figures import describe_machine, load, median
 from contrib.bench.processes import run_gatewayd, run_process, telegram_account, wait_seen, write_token
 from tests.fakes.bot_api import FakeBotApi
 
@@ -88,7 +88,7 @@ async def measure_baseline(directory: Path, options: argparse.Namespace) -> list
 
 
 async def rounds(name: str, target: Target, options: argparse.Namespace) -> list[float]:
-    await post(target, options.connections, 1.0)
+    await post(target, options.connections, min(1.0, options.seconds))
     rates: list[float] = []
     for _ in range(options.rounds):
         rate, statuses = await post(target, options.connections, options.seconds)
@@ -101,7 +101,7 @@ async def compare(directory: Path, options: argparse.Namespace) -> None:
     print(describe_machine(directory))
     base = median(await measure_baseline(directory, options))
     ours = median(await measure_gatewayd(directory, options))
-    print(f"median: gatewayd {ours:,.0f} updates/s, answering only {base:,.0f} updates/s, ratio {ours / base:.2f}")
+    print(f"median: gatewayd {ours:,.0f} updates/s, answering only {base:,.0f} updates/s, ratio {ours / base:.2f}; {load()}")
 
 
 def main() -> None:

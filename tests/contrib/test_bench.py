@@ -1,0 +1,70 @@
+"""The benchmarks run, and say what they are read for. How fast anything is, is not asked here."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from contrib.bench.figures import Latencies, median, quantile, verdict
+
+ROOT = Path(__file__).parents[2]
+LONGEST_SECONDS = 120.0
+
+
+def run(name: str, directory: Path, *options: str) -> str:
+    """What a benchmark says; it must succeed and leave nothing in its directory."""
+    command = [sys.executable, "-m", f"contrib.bench.{name}", "--directory", str(directory), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(directory.iterdir()) == []
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    """The number at the pattern's group."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return float(found[1].replace(",", ""))
+
+
+def test_end_to_end(tmp_path: Path) -> None:
+    said = run("end_to_end", tmp_path, "--chats", "3", "--messages", "2", "--alone", "3", "--warm-up", "1")
+    assert said.count("(3 messages)") == 2
+    assert said.count("(6 messages)") == 2
+    assert number(r"durable replies per second: (\d+): (?:met|MISSED)", said) > 0
+    assert number(r"ratio of replies per second to poll and send: ([\d.]+)", said) > 0
+
+
+def test_ingest(tmp_path: Path) -> None:
+    said = run("ingest", tmp_path, "--connections", "2", "--seconds", "0.2", "--rounds", "1")
+    assert said.count("answers {200:") == 2
+    assert number(r"median: gatewayd ([\d,]+) updates/s", said) > 0
+
+
+def test_footprint(tmp_path: Path) -> None:
+    said = run("footprint", tmp_path, "--starts", "1", "--accounts", "2", "--seconds", "0.1", "--settle", "0")
+    assert number(r"start to ready: ([\d.]+) s", said) > 0
+    for what in ("idle, 1 account", "idle, 2 accounts, poll", "idle, 2 accounts, webhook"):
+        assert number(rf"{what}: ([\d.]+) MiB", said) > 10
+
+
+def test_store(tmp_path: Path) -> None:
+    said = run("store", tmp_path, "--seconds", "0.05")
+    assert number(r"store, 256 producers +([\d,]+) inserts/s", said) > 0
+
+
+def test_quantiles_are_values_of_the_sample() -> None:
+    assert quantile([3.0, 1.0, 2.0], 0.95) == 3.0
+    assert median([4.0, 1.0, 3.0]) == 3.0
+    assert Latencies.of([0.001, 0.002, 0.003]) == Latencies(2.0, 3.0, 3)
+    with pytest.raises(ValueError, match="nothing was measured"):
+        median([])
+
+
+def test_an_aim_is_met_or_missed() -> None:
+    assert verdict(9.9, at_most=10).startswith("met")
+    assert verdict(10, at_most=10).startswith("MISSED")
+    assert verdict(300, at_least=300).startswith("met")
+    assert verdict(299, at_least=300).startswith("MISSED")
