@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -22,7 +23,7 @@ from gatewayd.web.origin import HostPolicy
 from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
 from gatewayd.web.response import SECURITY_HEADERS
 from gatewayd.web.waits import Waits
-from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
+from gatewayd.web.webhooks import DELIVER_SECONDS, PREFIX, WebhookDesk, headers_of, too_late
 
 _MESSAGES: Final = {
     404: "there is nothing at this path",
@@ -39,6 +40,7 @@ class GatewayApp(QuartTrio):
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__("gatewayd.web", static_folder=None, template_folder=None)
+        self.url_map.merge_slashes = False  # one path, one way to write it
         self.gateway = gateway
         self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now)
         self.waits = Waits()
@@ -124,8 +126,11 @@ def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:
         """The slow path: chunked bodies, and webhooks on a connection that began with another request."""
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         query = request.query_string.decode("latin-1")
-        asked = WebhookRequest(method="POST", headers=headers_of(list(request.headers.items())), query=query, body=body)
-        receipt = await app.webhooks.answer(channel, account, asked)
+        asked = WebhookRequest(method="POST", headers=headers_of(request.scope["headers"]), query=query, body=body)
+        with trio.move_on_after(DELIVER_SECONDS) as scope:
+            receipt = await app.webhooks.answer(channel, account, asked)
+        if scope.cancelled_caught:
+            raise too_late()
         app.webhooks.afterwards(receipt)
         reply = receipt.reply
         return Response(reply.body, status=reply.status, content_type=reply.content_type)

@@ -49,7 +49,7 @@ class ChatBody(Struct, frozen=True, forbid_unknown_fields=True):
     event_key: _Id | None = None
     message_id: _Id | None = None
     reply_to: _Id | None = None
-    addressed: bool = True
+    addressed: bool = False
 
 
 class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,6 @@ on that connection: hypercorn's side answers webhooks, too, through the app's ow
 """
 
 from contextlib import suppress
-from math import inf
 from typing import Final
 
 import structlog
@@ -18,7 +17,7 @@ from gatewayd.web.http1 import KEEP_ALIVE_SECONDS, Http1Connection, Http1Site
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.response import CONTINUE, render, render_refusal
 from gatewayd.web.stream import WRITE_SECONDS, ClientStream
-from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of, parse_target
+from gatewayd.web.webhooks import DELIVER_SECONDS, PREFIX, WebhookDesk, headers_of, parse_target, too_late
 
 HEAD_SECONDS: Final = 10.0
 """From the accept (later: from the first byte) to the end of the request head."""
@@ -26,6 +25,8 @@ BODY_SECONDS: Final = 30.0
 """From the head to the end of the body."""
 
 _RAW_PREFIX: Final = PREFIX.encode()
+
+_TOO_LATE: Final = too_late()
 
 log = structlog.get_logger("gatewayd.web")
 
@@ -142,9 +143,8 @@ class Connection:
         target = parse_target(head.target.decode("ascii"))
         assert target is not None, "only webhooks get here"
         channel, account, query = target
-        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
-        request = WebhookRequest(method="POST", headers=headers_of(pairs), query=query, body=body)
-        self._waits.deadline = inf  # what follows has bounds of its own
+        request = WebhookRequest(method="POST", headers=headers_of(head.headers), query=query, body=body)
+        self._allow(DELIVER_SECONDS, _TOO_LATE)
         close = self._stopping or not head.keep_alive
         try:
             receipt = await self._webhooks.answer(channel, account, request)

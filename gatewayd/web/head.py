@@ -20,26 +20,22 @@ _VERSIONS: Final = ("1.0", "1.1")
 
 
 class RequestHead(Struct, frozen=True):
-    """One request head. Header names are lower case, values as they were sent; ``raw`` ends with the empty line."""
+    """One request head. Header names are lower case, values as they were sent; ``raw`` ends with the empty line.
+
+    ``content_length`` is 0 without that header, and means nothing when the body is ``chunked``.
+    """
 
     method: bytes
     target: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: list[tuple[bytes, bytes]]
     keep_alive: bool
+    chunked: bool
+    content_length: int
     raw: bytes
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header; ``name`` in lower case."""
         return next((value for known, value in self.headers if known == name), None)
-
-    @property
-    def chunked(self) -> bool:
-        return self.header(b"transfer-encoding") is not None
-
-    @property
-    def content_length(self) -> int:
-        """The body's length in bytes; 0 without the header. llhttp has refused everything but digits."""
-        return int(self.header(b"content-length") or b"0")
 
 
 def refuse_other_protocols(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -53,8 +49,9 @@ def refuse_other_protocols(method: bytes, target: bytes, headers: Iterable[tuple
     """
     if method == b"CONNECT":
         raise Refusal("method_not_allowed", "CONNECT is not served here")
-    if any(name == b"upgrade" for name, _ in headers):
-        raise Refusal("bad_request", "upgrades (WebSocket, h2c) are not served here")
+    for name, _ in headers:
+        if name == b"upgrade":
+            raise Refusal("bad_request", "upgrades (WebSocket, h2c) are not served here")
     if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
         raise Refusal("bad_request", "the request target must be a path")
     if not target.isascii():
@@ -70,6 +67,8 @@ class HeadReader:
         self._fed = 0
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._content_length = 0
+        self._chunked = False
         self._parsed = False
         self._parser = HttpRequestParser(self)
 
@@ -102,7 +101,12 @@ class HeadReader:
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"content-length":
+            self._content_length = int(value)  # llhttp has refused everything but digits, and a second one
+        elif name == b"transfer-encoding":
+            self._chunked = True
 
     def on_headers_complete(self) -> None:
         self._parsed = True
@@ -118,15 +122,18 @@ class HeadReader:
     def _complete(self, raw: bytes) -> RequestHead:
         if not self._parsed:
             raise self._bad_head()
-        if self._parser.get_http_version() not in _VERSIONS:
+        version = self._parser.get_http_version()
+        if version not in _VERSIONS:
             raise _bad_version()
         method = self._parser.get_method()
         refuse_other_protocols(method, self._target, self._headers)
         return RequestHead(
             method=method,
             target=self._target,
-            headers=tuple(self._headers),
-            keep_alive=self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1",
+            headers=self._headers,
+            keep_alive=self._parser.should_keep_alive() and version == "1.1",
+            chunked=self._chunked,
+            content_length=self._content_length,
             raw=raw,
         )
 

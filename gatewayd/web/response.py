@@ -1,7 +1,9 @@
 """HTTP/1.1 responses as bytes, for what is answered without the framework, and the headers that every answer carries."""
 
+import time
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +18,8 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 }
 """On every answer, unless a page says otherwise for itself."""
 
+_SECURITY: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -28,16 +32,15 @@ def render(
     close: bool = False,
 ) -> bytes:
     """One whole response. ``close`` announces that the connection ends after it."""
-    lines = [
-        f"HTTP/1.1 {status} {_phrase(status)}",
-        f"Date: {formatdate(usegmt=True)}",
-        f"Content-Type: {_one_line(content_type)}",
-        f"Content-Length: {len(body)}",
-        *(f"{name}: {_one_line(value)}" for name, value in {**SECURITY_HEADERS, **(headers or {})}.items()),
-    ]
+    head = (
+        f"HTTP/1.1 {status} {_phrase(status)}\r\nDate: {_date(int(time.time()))}\r\n"
+        f"Content-Type: {_one_line(content_type)}\r\nContent-Length: {len(body)}\r\n{_SECURITY}"
+    )
+    for name, value in (headers or {}).items():
+        head += f"{name}: {_one_line(value)}\r\n"
     if close:
-        lines.append("Connection: close")
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
+        head += "Connection: close\r\n"
+    return head.encode("latin-1", "replace") + b"\r\n" + body
 
 
 def render_refusal(refusal: Refusal, *, close: bool = True) -> bytes:
@@ -45,6 +48,12 @@ def render_refusal(refusal: Refusal, *, close: bool = True) -> bytes:
     return render(refusal.status, refusal.body, headers=refusal.headers, close=close)
 
 
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+@cache
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase

@@ -52,6 +52,7 @@ class GatewayServer:
         self._slots = trio.Semaphore(max_connections)
         self._connections: set[Connection] = set()
         self._stopping = trio.Event()
+        self._stopped = trio.Event()
         self._accepted = 0
         self._full_logged_at = -inf
         self.urls: tuple[str, ...] = ()
@@ -65,22 +66,29 @@ class GatewayServer:
         """Accept and serve; closes the listeners. Starts with the URLs. Returns after :meth:`stop`, when every connection is
         closed: within the grace time, and a moment for what is cut off then. Cancelling cuts at once."""
         self.urls = tuple(map(url_of, listeners))
-        async with trio.open_nursery() as background:
-            await background.start(self._app.webhooks.run)
-            async with trio.open_nursery() as connections:
-                background.start_soon(self._cut_off_in_time, connections)
-                async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(self._accept, listener, connections)
-                    task_status.started(self.urls)
-                    await self._stopping.wait()
-                    accepting.cancel_scope.cancel()
-                await self._wind_up()
-            background.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as background:
+                await background.start(self._app.webhooks.run)
+                async with trio.open_nursery() as connections:
+                    background.start_soon(self._cut_off_in_time, connections)
+                    async with trio.open_nursery() as accepting:
+                        for listener in listeners:
+                            accepting.start_soon(self._accept, listener, connections)
+                        task_status.started(self.urls)
+                        await self._stopping.wait()
+                        accepting.cancel_scope.cancel()
+                    await self._wind_up()
+                background.cancel_scope.cancel()
+        finally:
+            self._stopped.set()
 
     def stop(self) -> None:
         """Close the listeners and idle connections, end streams and long waits, let requests under way finish."""
         self._stopping.set()
+
+    async def wait_stopped(self) -> None:
+        """Returns when :meth:`serve` is over: every connection is closed."""
+        await self._stopped.wait()
 
     def statistics(self) -> ServerStatistics:
         return ServerStatistics(open=len(self._connections), limit=self._limit, accepted=self._accepted)
@@ -121,6 +129,8 @@ class GatewayServer:
             return
         connection = Connection(client, self._site, self._app.webhooks, max_body_bytes=self._max_body)
         self._connections.add(connection)
+        if self._stopping.is_set():
+            connection.stop()
         try:
             await connection.serve()
         finally:

@@ -6,8 +6,10 @@ same from outside. The ``Host`` header is not looked at here, because a reverse 
 the channel's own check of signature or secret decides, and without it nothing is journaled.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable
+from functools import cache
+from math import inf
+from typing import Final, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -25,7 +27,10 @@ PREFIX: Final = "/v1/webhooks/"
 DELIVER_SECONDS: Final = 10.0
 """How long to wait for a place in the inbox and for the commit. Platforms give up after 5 to 60 s and try again."""
 AFTERWARDS_SECONDS: Final = 30.0
-_AFTERWARDS_AT_ONCE: Final = 64
+"""How long a channel may take for what it does after an answer."""
+WORKERS: Final = 16
+"""How many channels may do so at the same time."""
+_AFTERWARDS_WAITING: Final = 256
 
 log = structlog.get_logger("gatewayd.web.webhooks")
 
@@ -52,20 +57,23 @@ class WebhookDesk:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._nursery: trio.Nursery | None = None
-        self._running = 0
+        self._skipping = False
+        self._to_do, self._done = trio.open_memory_channel[Receipt](_AFTERWARDS_WAITING)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Holds what runs after the answers, until cancelled."""
-        async with trio.open_nursery() as self._nursery:
+        """Does what is to be done after the answers, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(WORKERS):
+                nursery.start_soon(self._work)
             task_status.started()
-            await trio.sleep_forever()
 
     async def answer(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
         """Check, parse, journal. Returns after the commit; hand the receipt to :meth:`afterwards` when it is answered.
 
-        :raises Refusal: not_found, draining, unavailable, overloaded, bad_request or internal; then nothing was journaled,
-            except after a time-out, when the platform's next attempt finds its events known.
+        Waits for a place in the inbox without an end of its own: the caller bounds it by ``DELIVER_SECONDS``. After a time-out
+        events may have been journaled; the platform's next attempt then finds them known.
+
+        :raises Refusal: not_found, draining, unavailable, overloaded, bad_request or internal; nothing was journaled.
         """
         if self._gateway.state != "ready":
             raise Refusal("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
@@ -80,14 +88,17 @@ class WebhookDesk:
         return Receipt(reply=reply, request=request, receiver=receiver)
 
     def afterwards(self, receipt: Receipt) -> None:
-        """Let the channel do what it does after an answer (best effort: skipped when too much of it is under way)."""
-        if receipt.reply.status >= 400 or self._nursery is None:
+        """Let the channel do what it does after an answer (best effort: skipped when too much of it waits already)."""
+        if receipt.reply.status >= 400:
             return
-        if self._running >= _AFTERWARDS_AT_ONCE:
-            log.warning("webhook_afterwards_skipped", running=self._running)
-            return
-        self._running += 1
-        self._nursery.start_soon(self._run_afterwards, receipt)
+        try:
+            self._to_do.send_nowait(receipt)
+        except trio.WouldBlock:
+            if not self._skipping:
+                log.warning("webhook_afterwards_skipped", waiting=_AFTERWARDS_WAITING)
+            self._skipping = True
+        else:
+            self._skipping = False
 
     def _receiver(self, channel: str, account: str) -> tuple[AccountActor, ReceivesWebhooks]:
         try:
@@ -99,9 +110,9 @@ class WebhookDesk:
         driver = actor.channel
         if driver is None:
             raise Refusal("unavailable", "this account is not running", retry_after=RETRY_SECONDS)
-        if not isinstance(driver, ReceivesWebhooks):
+        if not _receives_webhooks(type(driver)):
             raise _not_found()
-        return actor, driver
+        return actor, cast(ReceivesWebhooks, driver)
 
     def _receive(self, receiver: ReceivesWebhooks, request: WebhookRequest, channel: str, account: str) -> WebhookReply:
         try:
@@ -114,8 +125,7 @@ class WebhookDesk:
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
         try:
-            with trio.move_on_after(DELIVER_SECONDS) as scope:
-                await actor.deliver(reply.envelopes)
+            await actor.deliver(reply.envelopes)
         except GatewayError as error:
             log.warning("webhook_not_journaled", channel=channel, account=account, reason=error.reason)
             refusal = refusal_of(error)
@@ -125,25 +135,52 @@ class WebhookDesk:
         except Exception:
             log.exception("webhook_not_journaled", channel=channel, account=account)
             raise refusal_of_status(500) from None
-        if scope.cancelled_caught:
-            raise Refusal("overloaded", "the inbox is full", retry_after=RETRY_SECONDS)
 
-    async def _run_afterwards(self, receipt: Receipt) -> None:
+    async def _work(self) -> None:
+        while True:
+            # One scope for many receipts; only a time-out ends it.
+            with trio.CancelScope() as scope:
+                while True:
+                    receipt = self._next_nowait()
+                    if receipt is None:
+                        scope.deadline = inf
+                        receipt = await self._done.receive()
+                    scope.deadline = trio.current_time() + AFTERWARDS_SECONDS
+                    await _do_afterwards(receipt)
+            log.warning("webhook_afterwards_timed_out", seconds=AFTERWARDS_SECONDS)
+
+    def _next_nowait(self) -> Receipt | None:
+        """Without a turn of the event loop for each: many connections may answer in one turn."""
         try:
-            with trio.move_on_after(AFTERWARDS_SECONDS):
-                await receipt.receiver.received(receipt.request, receipt.reply)
-        except* Exception:
-            log.exception("webhook_afterwards_failed")
-        finally:
-            self._running -= 1
+            return self._done.receive_nowait()
+        except trio.WouldBlock:
+            return None
 
 
-def headers_of(pairs: Mapping[str, str] | list[tuple[str, str]]) -> dict[str, str]:
+async def _do_afterwards(receipt: Receipt) -> None:
+    try:
+        await receipt.receiver.received(receipt.request, receipt.reply)
+    except* Exception:
+        log.exception("webhook_afterwards_failed")
+
+
+@cache
+def _receives_webhooks(driver: type) -> bool:
+    # Cached: the look through a runtime protocol costs as much as the rest of a webhook's routing.
+    return issubclass(driver, ReceivesWebhooks)
+
+
+def too_late() -> Refusal:
+    """What is answered when ``answer`` took longer than ``DELIVER_SECONDS``."""
+    return Refusal("overloaded", "the message was not journaled in time", retry_after=RETRY_SECONDS)
+
+
+def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Header names in lower case, repeated headers joined (RFC 9110 section 5.3)."""
     joined: dict[str, str] = {}
-    for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
-        key = name.lower()
-        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
 
 

@@ -157,6 +157,7 @@ async def test_errors_are_json_with_stable_codes(tmp_path: Path, clock: trio.tes
         for raw, status, code in [
             (request("GET", "/nowhere"), 404, "not_found"),
             (request("GET", "/v1"), 404, "not_found"),
+            (request("POST", "/v1/webhooks//hook/main", host="attacker.example"), 404, "not_found"),
             (request("GET", "/%2e%2e/%2e%2e/etc/passwd"), 404, "not_found"),
             (request("DELETE", "/health"), 405, "method_not_allowed"),
             (request("OPTIONS", "/health"), 405, "method_not_allowed"),

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from structlog.typing import EventDict
 
 from gatewayd.model.config import LimitsSection
 from gatewayd.web.connection import BODY_SECONDS, HEAD_SECONDS
 from gatewayd.web.http1 import KEEP_ALIVE_SECONDS
-from gatewayd.web.webhooks import parse_target
+from gatewayd.web.webhooks import _AFTERWARDS_WAITING, AFTERWARDS_SECONDS, DELIVER_SECONDS, WORKERS, parse_target
 from tests.web import hook
 from tests.web.client import RawClient, chunked, request
 from tests.web.site import MAX_BODY, Site, configuration, open_site
@@ -62,6 +63,7 @@ async def test_the_driver_sees_the_request_as_it_was(tmp_path: Path, clock: trio
         await client.ask(post(body, target=f"{MAIN}?a=1&b=%20x", headers={**SIGNED, "X-Odd": "Caf\xe9", "X-CAPS": "Yes"}))
         [seen] = site.hook().seen
         assert (seen.method, seen.query, seen.body) == ("POST", "a=1&b=%20x", body)
+        assert set(seen.headers) == {"host", "x-hook-secret", "content-type", "x-odd", "x-caps", "content-length"}
         assert seen.headers["x-caps"] == "Yes"
         assert seen.headers["content-length"] == str(len(body))
         assert all(name == name.lower() for name in seen.headers)
@@ -168,16 +170,49 @@ async def test_a_store_that_refuses_means_unavailable(tmp_path: Path, clock: tri
         assert len(await site.rows()) == len(answers) - len(refused)
 
 
-async def test_what_follows_an_answer_cannot_hurt_and_is_bounded(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+async def test_what_follows_an_answer_cannot_hurt_and_is_bounded(
+    tmp_path: Path, clock: trio.testing.MockClock, logged: list[EventDict]
+) -> None:
+    room = WORKERS + _AFTERWARDS_WAITING
     async with open_site(tmp_path) as site, site.dial() as client:
         driver = site.hook()
         driver.on_follow_up = trio.Event()
-        for n in range(100):
+        for n in range(room + 10):
             assert (await client.ask(post(update(f"k{n}", text="explode")))).status == 200
         driver.on_follow_up.set()
         await trio.sleep(1)
-        assert sorted(driver.followed_up) == sorted(f"k{n}" for n in range(64))
-        assert await site.is_well()
+        assert sorted(driver.followed_up) == sorted(f"k{n}" for n in range(room))
+        assert [entry["event"] for entry in logged].count("webhook_afterwards_skipped") == 1
+        assert [entry["event"] for entry in logged].count("webhook_afterwards_failed") == room
+        await client.ask(post(update("after")))
+        await trio.sleep(1)
+        assert driver.followed_up[-1] == "after"
+
+
+async def test_what_follows_an_answer_may_not_take_for_ever(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        driver = site.hook()
+        driver.on_follow_up = trio.Event()
+        for n in range(WORKERS):
+            await client.ask(post(update(f"k{n}")))
+        await trio.sleep(AFTERWARDS_SECONDS + 1)
+        driver.on_follow_up = None
+        async with site.dial() as other:
+            await other.ask(post(update("after")))
+        await trio.sleep(1)
+        assert driver.followed_up == ["after"]
+
+
+@both_paths
+async def test_a_journal_that_takes_too_long_is_overloaded(tmp_path: Path, clock: trio.testing.MockClock, slow: bool) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        await go_slow(client, slow)
+        site.gateway.manager.account("hook", "main")._deliveries.total_tokens = 0
+        began = trio.current_time()
+        answer = await client.ask(post(update()))
+        assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "overloaded", "5")
+        assert DELIVER_SECONDS <= trio.current_time() - began < DELIVER_SECONDS + 1
+        assert await site.rows() == []
 
 
 # Framing.
