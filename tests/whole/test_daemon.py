@@ -5,12 +5,13 @@ import os
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 import trio
 
-from gatewayd.daemon import EXIT_REFUSED
+from gatewayd.daemon import EXIT_CRASHED, EXIT_REFUSED
 from tests.whole.process import Daemon, daemon, run_to_end
 
 SLOW = '[agents.assistant]\ncore = "echo"\nword_delay_seconds = 0.2\n[channels.webchat.accounts.main]\n'
@@ -175,3 +176,121 @@ async def test_a_hundred_idle_accounts_start_and_stop(tmp_path: Path) -> None:
         assert [account.account for account in snapshot.accounts] == [f"a{number}" for number in range(100)]
         assert await gateway.stop() == 0
         assert not os.path.exists(f"/proc/{gateway.process.pid}")
+
+
+OWN_CORE = """
+from contextlib import asynccontextmanager
+import trio
+from msgspec import Struct
+from gatewayd.model.errors import AgentFailed
+from gatewayd.ports.agent import AgentPlugin, Final
+
+PLUGIN = AgentPlugin(id="own", label="Own", settings="own_core:Settings", open="own_core:open_core")
+
+class Settings(Struct, frozen=True):
+    pass
+
+class Core:
+    def __init__(self):
+        self.closed = trio.Event()
+
+    async def new_session(self, session_key):
+        return session_key
+
+    async def turn_state(self, session_id, turn_id):
+        return "unknown"
+
+    async def run(self, turn):
+        if turn.request.attempt > 1:
+            return Final("the second time")
+        if turn.request.text == "stubborn":
+            with trio.CancelScope(shield=True):
+                await trio.sleep_forever()
+        if turn.request.text == "crash":
+            raise KeyboardInterrupt
+        await self.closed.wait()
+        raise AgentFailed("closed under its turn")
+
+@asynccontextmanager
+async def open_core(agent, kit):
+    core = Core()
+    try:
+        yield core
+    finally:
+        core.closed.set()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.2)
+"""
+IMPATIENT = '[gateway]\ndrain_seconds = 0.5\n[agents.assistant]\ncore = "own"\n[channels.webchat.accounts.main]\n'
+
+
+@pytest.fixture
+def own_core(tmp_path: Path) -> dict[str, str]:
+    """The environment in which an installed distribution offers the core ``own``."""
+    folder = tmp_path / "site"
+    info = folder / "own_core-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-core\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gatewayd.agents]\nown = own_core:PLUGIN\n")
+    (folder / "own_core.py").write_text(OWN_CORE)
+    return {"PYTHONPATH": str(folder)}
+
+
+async def test_a_turn_that_meets_the_deadline_is_cut_before_its_agent_closes(tmp_path: Path, own_core: dict[str, str]) -> None:
+    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
+        await post(gateway, "slow", "k1")
+        await gateway.wait_status(lambda snapshot: snapshot.agents[0].running == 1)
+        assert await gateway.stop() == 0
+    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
+        answer = await post(gateway, "slow", "k1", wait=20)
+        assert (answer["state"], answer["payloads"]) == ("done", [{"text": "the second time"}])
+
+
+async def test_an_agent_that_ignores_its_cancellation_does_not_hold_up_the_stop(tmp_path: Path, own_core: dict[str, str]) -> None:
+    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
+        await post(gateway, "stubborn", "k1")
+        await gateway.wait_status(lambda snapshot: snapshot.agents[0].running == 1)
+        assert await gateway.stop() == 0
+        assert "would not close" in gateway.log.read_text()
+    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
+        assert (await post(gateway, "stubborn", "k1", wait=20))["payloads"] == [{"text": "the second time"}]
+
+
+async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, own_core: dict[str, str]) -> None:
+    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
+        await post(gateway, "stubborn", "k1")
+        await gateway.wait_status(lambda snapshot: snapshot.agents[0].running == 1)
+        body = {"channel": "webchat", "account": "main", "event_key": "k2", "peer": {"kind": "dm", "id": "eve"}}
+        async with gateway.client() as client:
+            await client.post("/v1/chat/inbound", json=body | {"sender": {"id": "eve"}, "text": "crash"})
+        assert await gateway.wait() == EXIT_CRASHED
+        assert "gatewayd crashed" in gateway.log.read_text()
+    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
+        assert (await post(gateway, "crash", "k2", wait=20))["state"] == "done"
+
+
+async def test_a_hang_up_is_a_stop_unless_it_was_to_be_ignored(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "state") as gateway:
+        gateway.process.send_signal(signal.SIGHUP)
+        assert await gateway.wait() == 0
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with daemon(tmp_path / "state") as gateway:
+            gateway.process.send_signal(signal.SIGHUP)
+            assert (await post(gateway, "hello", "k1", wait=20))["payloads"] == [{"text": "hello"}]
+            assert await gateway.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("what", ["a file", "no directory can be made"])
+async def test_a_state_directory_that_is_none_is_refused_in_words(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    state = file if what == "a file" else file / "below"
+    command = [sys.executable, "-m", "gatewayd", "--state-dir", str(state), "--bind", "127.0.0.1:0"]
+    with trio.fail_after(30):
+        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert done.returncode == EXIT_REFUSED
+    assert str(file).encode() in done.stderr
+    assert b"Traceback" not in done.stderr
