@@ -93,11 +93,10 @@ class AgentPool:
     @asynccontextmanager
     async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
         """Cores are open inside; a core that cannot be opened does not hold up the others. ``host``: see Supervisor.run."""
-        async with self._supervisor.run(host=host), anyio.create_task_group() as starting:
+        async with self._supervisor.run(host=host):
             for agent_id in self._agents:
-                starting.start_soon(self._supervisor.start, agent_id, name=f"start agent {agent_id}")
+                await self._supervisor.start(agent_id)  # returns when the opening has begun
             yield
-            starting.cancel_scope.cancel()
 
     async def core(self, agent_id: str) -> AgentCore:
         """The open core of an agent.

@@ -7,11 +7,12 @@ import msgspec
 import pytest
 from trio.testing import MockClock
 
-from gatewayd.hub.access import CODE_SECONDS
+from gatewayd.hub.access import CODE_SECONDS, AccessControl
 from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import Peer, Sender
-from gatewayd.model.errors import NotFound
-from tests.hub.house import configuration, message, open_house
+from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.ports.store import PairingRow, Pairings
+from tests.hub.house import EPOCH, configuration, message, now, open_house
 
 GROUP = Peer("group", "-100")
 
@@ -105,3 +106,33 @@ async def test_a_denied_stranger_may_ask_again(tmp_path: Path, autojump_clock: M
         assert house.access.pending_count() == 0
         assert (await house.ended(await house.say("please"))).reason == "pairing_required"
         assert house.access.pending_count() == 1
+
+
+async def test_a_code_that_somebody_holds_is_drawn_again(tmp_path: Path, autojump_clock: MockClock) -> None:
+    class Taken:
+        def __init__(self, store: Pairings) -> None:
+            self.codes: list[str] = []
+            self.store = store
+
+        async def add_pairing(self, row: PairingRow) -> PairingRow:
+            self.codes.append(row.code)
+            if len(self.codes) < 3:
+                raise Conflict("another sender holds this pairing code")
+            return await self.store.add_pairing(row)
+
+    async with open_house(tmp_path, config=configuration(frame=AccountFrame())) as house:
+        taken = Taken(house.store)
+        access = AccessControl(taken, house.events, now=now)  # type: ignore[arg-type]
+        text = await access.request_pairing(message("hello"))
+        assert text is not None
+        assert taken.codes[-1] in text
+        assert len(set(taken.codes)) == 3
+
+
+async def test_a_clock_that_is_set_back_silences_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, config=configuration(frame=AccountFrame())) as house:
+        times = [EPOCH, EPOCH - 86_400, EPOCH - 86_400]
+        access = AccessControl(house.store, house.events, now=lambda: times.pop(0))
+        assert await access.request_pairing(message("hello")) is not None
+        assert await access.request_pairing(message("hello")) is not None
+        assert await access.request_pairing(message("hello")) is None

@@ -1,0 +1,95 @@
+"""The agent pool: cores open under supervision, and a turn is told the truth about the one it wants."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gatewayd.hub.agents import AgentPool
+from gatewayd.model.config import AgentFrame, AgentSettings
+from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
+from tests.hub.house import CANARY, ScriptedAgents, echo, now, redact
+
+
+class Told:
+    """What the event log would be told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, object]] = []
+
+    def emit(self, kind: str, **data: object) -> None:
+        self.events.append((kind, data.get("reason")))
+
+
+@asynccontextmanager
+async def open_pool(before_open: Callable[[], None], told: Told | None = None, *, slow: float = 0.0) -> AsyncIterator[AgentPool]:
+    @asynccontextmanager
+    async def opener(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+        await anyio.sleep(slow)
+        before_open()
+        yield ScriptedAgents(echo)
+
+    settings = AgentSettings("assistant", AgentFrame(), AgentFrame())
+    events = told or Told()
+    pool = AgentPool([settings], lambda core: opener, events, http=None, rng=Random(1), now=now, redact=redact)  # type: ignore[arg-type]
+    async with pool.run():
+        yield pool
+
+
+def fine() -> None:
+    """Nothing is in the way of opening."""
+
+
+async def test_a_turn_waits_for_a_core_that_is_opening(autojump_clock: MockClock) -> None:
+    async with open_pool(fine, slow=5) as pool:
+        assert isinstance(await pool.core("assistant"), ScriptedAgents)
+        assert trio.current_time() >= 5
+        assert pool.snapshot()[0].state == "open"
+
+
+async def test_a_core_that_takes_long_to_open_is_an_outage(autojump_clock: MockClock) -> None:
+    async with open_pool(fine, slow=50) as pool:
+        with pytest.raises(TryAgain, match="is starting"):
+            await pool.core("assistant")
+        await anyio.sleep(50)
+        assert isinstance(await pool.core("assistant"), ScriptedAgents)
+
+
+async def test_an_outage_is_waited_out_and_a_wrong_key_is_parked(autojump_clock: MockClock) -> None:
+    errors: list[Exception] = [TryAgain("refused"), NeedsOperator(f"wrong key {CANARY}")]
+
+    def fail() -> None:
+        raise errors[0]
+
+    told = Told()
+    async with open_pool(fail, told) as pool:
+        await anyio.sleep(0.001)
+        with pytest.raises(TryAgain, match="waiting: refused"):
+            await pool.core("assistant")
+        errors.pop(0)
+        await anyio.sleep(100)
+        with pytest.raises(NeedsOperator, match=r"wrong key \*\*\*"):
+            await pool.core("assistant")
+        assert pool.snapshot()[0].state == "parked"
+        assert ("agent.state", "wrong key ***") in told.events
+
+
+async def test_an_agent_nobody_configured_needs_the_operator(autojump_clock: MockClock) -> None:
+    async with open_pool(fine) as pool:
+        with pytest.raises(NeedsOperator, match="no agent 'other'"):
+            await pool.core("other")
+
+
+async def test_turns_are_counted(autojump_clock: MockClock) -> None:
+    async with open_pool(fine) as pool:
+        pool.note_turn("assistant", +1)
+        pool.note_turn("assistant", +1)
+        pool.note_turn("assistant", -1)
+        pool.note_turn("assistant", 0, error="failed")
+        status = pool.snapshot()[0]
+        assert (status.running, status.turns, status.failures, status.last_error) == (1, 2, 1, "failed")

@@ -1,0 +1,65 @@
+"""The session map: one session per key, kept, and changed by /new alone."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+from trio.testing import MockClock
+
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.model.errors import StoreRefused, TryAgain
+from gatewayd.model.route import Route
+from gatewayd.stores.sqlite import open_store, run_inline
+from tests.hub.house import ScriptedAgents, echo, now, open_house
+
+ROUTE = Route("assistant", "assistant:chat:main:dm:7", "default")
+
+
+class Down(ScriptedAgents):
+    async def new_session(self, session_key: str) -> str:
+        raise TryAgain("down")
+
+
+async def test_a_key_keeps_its_session_until_it_is_reset(tmp_path: Path, autojump_clock: MockClock) -> None:
+    core = ScriptedAgents(echo)
+    for expected in (("session-1", 1), ("session-2", 2)):
+        async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
+            sessions = SessionMap(store, now=now)
+            for _ in range(2):
+                row = await sessions.resolve(ROUTE, core)
+                assert (row.session_id, row.generation) == expected
+            await sessions.reset(ROUTE, core)
+            assert (await sessions.resolve(ROUTE, core)).generation == expected[1] + 1
+
+
+async def test_a_core_that_is_down_costs_nobody_a_session(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
+        sessions = SessionMap(store, now=now)
+        with pytest.raises(TryAgain):
+            await sessions.resolve(ROUTE, Down(echo))
+        assert await sessions.find(ROUTE.session_key) is None
+        kept = await sessions.resolve(ROUTE, ScriptedAgents(echo))
+        with pytest.raises(TryAgain):
+            await sessions.reset(ROUTE, Down(echo))
+        assert await sessions.find(ROUTE.session_key) == kept
+
+
+async def test_a_session_that_could_not_be_stored_is_not_used(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        house.flaky.refuses.add("put_session")
+        with pytest.raises(StoreRefused):
+            await house.sessions.resolve(ROUTE, house.agents)
+        assert await house.sessions.find(ROUTE.session_key) is None
+
+
+async def test_the_last_use_is_noted_now_and_then(tmp_path: Path, autojump_clock: MockClock) -> None:
+    core = ScriptedAgents(echo)
+    async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
+        sessions = SessionMap(store, now=now)
+        first = await sessions.resolve(ROUTE, core)
+        await anyio.sleep(30)
+        assert await sessions.resolve(ROUTE, core) == first
+        await anyio.sleep(31)
+        used = await sessions.resolve(ROUTE, core)
+        assert (used.session_id, used.last_used_at - first.last_used_at) == (first.session_id, 61)
+        assert await store.get_session(ROUTE.session_key) == used
