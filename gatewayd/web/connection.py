@@ -122,7 +122,8 @@ class Connection:
                 return None
             head = self._feed(reader)
         self._awaits_head = False
-        return head
+        # Stopped at the very moment when it arrived: not answered, as if it had come after the close.
+        return None if self._waits.cancel_called else head
 
     def _feed(self, reader: HeadReader) -> RequestHead | None:
         data, self._unread = self._unread, b""
@@ -145,16 +146,19 @@ class Connection:
         channel, account, query = target
         request = WebhookRequest(method="POST", headers=headers_of(head.headers), query=query, body=body)
         self._allow(DELIVER_SECONDS, _TOO_LATE)
-        close = self._stopping or not head.keep_alive
         try:
             receipt = await self._webhooks.answer(channel, account, request)
         except Refusal as refusal:
-            await self._send(render_refusal(refusal, close=close))
-            return not close
-        reply = receipt.reply
-        await self._send(render(reply.status, reply.body, content_type=reply.content_type, close=close))
+            goes_on = self._goes_on(head)
+            await self._send(render_refusal(refusal, close=not goes_on))
+            return goes_on
+        reply, goes_on = receipt.reply, self._goes_on(head)
+        await self._send(render(reply.status, reply.body, content_type=reply.content_type, close=not goes_on))
         self._webhooks.afterwards(receipt)
-        return not close
+        return goes_on
+
+    def _goes_on(self, head: RequestHead) -> bool:
+        return head.keep_alive and not self._stopping
 
     async def _read_body(self, head: RequestHead) -> bytes:
         """The whole body; what follows it stays unread. :raises Refusal: body_too_large, request_timeout, bad_request."""

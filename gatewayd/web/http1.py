@@ -6,18 +6,19 @@ or WebSocket when the client says so; neither can be configured away. What is us
 stream, the time-outs and the refusals being ours.
 """
 
+from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 import h11
+import structlog
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
 
 from gatewayd.web.head import MAX_HEAD_BYTES, refuse_other_protocols
 from gatewayd.web.refusal import Refusal, refusal_of_status
@@ -29,18 +30,35 @@ KEEP_ALIVE_SECONDS: Final = 30.0
 GOODBYE_SECONDS: Final = 5.0
 """How long a handler may go on when its client has gone."""
 
+log = structlog.get_logger("gatewayd.web")
+
 
 class Http1Site:
     """What all connections share: the app, hypercorn's configuration, and whether the server stops."""
 
     def __init__(self, app: ASGIFramework) -> None:
-        self.app = ASGIWrapper(app)
+        self._app = app
         self.config = Config()
         self.config.accesslog = None
-        self.config.errorlog = None  # errors are logged by the app's own handlers and by the barrier of each connection
+        self.config.errorlog = None  # what fails is logged below, or by the barrier of the connection
         self.config.include_server_header = False
         self.config.h11_max_incomplete_size = MAX_HEAD_BYTES
         self.context = WorkerContext(None)
+
+    async def run_app(
+        self,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        sync_spawn: Callable[..., Any],
+        call_soon: Callable[..., Any],
+    ) -> None:
+        """hypercorn's ``AppWrapper``. What a handler raises is answered by the app; here ends what fails in the middle of a
+        response, and hypercorn closes the connection."""
+        try:
+            await self._app(scope, receive, send)
+        except* Exception:
+            log.exception("response_failed")
 
     async def stop(self) -> None:
         """From now on a connection ends with the request that is under way."""
@@ -85,7 +103,7 @@ class Http1Connection:
         with trio.CancelScope() as scope:
             async with TaskGroup() as tasks:
                 self._protocol = _Http11(
-                    self._site.app,
+                    self._site.run_app,
                     self._site.config,
                     self._site.context,
                     tasks,

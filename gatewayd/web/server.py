@@ -23,7 +23,7 @@ from gatewayd.web.stream import ClientStream
 GRACE_SECONDS: Final = 3.0
 """How long requests under way may go on when the server stops."""
 _ACCEPT_PAUSE_SECONDS: Final = 0.1
-_FULL_LOG_SECONDS: Final = 60.0
+_LOG_PAUSE_SECONDS: Final = 60.0
 # No descriptors or memory left: the same errors as in trio.serve_listeners.
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
@@ -54,7 +54,7 @@ class GatewayServer:
         self._stopping = trio.Event()
         self._stopped = trio.Event()
         self._accepted = 0
-        self._full_logged_at = -inf
+        self._warned_at: dict[str, float] = {}
         self.urls: tuple[str, ...] = ()
 
     async def serve(
@@ -114,9 +114,9 @@ class GatewayServer:
         async with listener:
             while True:
                 if self._slots.value == 0:
-                    self._log_full()
+                    self._warn("connection_limit_reached", limit=self._limit)
                 await self._slots.acquire()
-                stream = await _accept_one(listener)
+                stream = await self._accept_one(listener)
                 self._accepted += 1
                 connections.start_soon(self._serve_one, stream)
 
@@ -137,18 +137,19 @@ class GatewayServer:
             self._connections.discard(connection)
             self._slots.release()
 
-    def _log_full(self) -> None:
-        if trio.current_time() - self._full_logged_at >= _FULL_LOG_SECONDS:
-            self._full_logged_at = trio.current_time()
-            log.warning("connection_limit_reached", limit=self._limit)
+    async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
+        while True:
+            try:
+                return await listener.accept()
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                self._warn("accept_failed", reason=error.strerror)
+                await trio.sleep(_ACCEPT_PAUSE_SECONDS)
 
-
-async def _accept_one(listener: trio.SocketListener) -> trio.SocketStream:
-    while True:
-        try:
-            return await listener.accept()
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            log.error("accept_failed", reason=error.strerror)
-            await trio.sleep(_ACCEPT_PAUSE_SECONDS)
+    def _warn(self, event: str, **fields: object) -> None:
+        """Log, but not the same again within a minute."""
+        now = trio.current_time()
+        if now - self._warned_at.get(event, -inf) >= _LOG_PAUSE_SECONDS:
+            self._warned_at[event] = now
+            log.warning(event, **fields)

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 from msgspec import Struct
+from structlog.typing import EventDict
 
 from gatewayd.model.config import LimitsSection, Scope
 from gatewayd.web.events import HEARTBEAT_SECONDS, MAX_READERS, KindFilter
@@ -256,6 +257,21 @@ async def test_a_reader_that_never_reads_is_cut_off(tmp_path: Path, clock: trio.
         assert len(site.gateway.events._readers) == 0
         assert site.server.statistics().open == 0
         assert await site.is_well()
+
+
+async def test_a_bug_in_the_middle_ends_the_stream_and_is_logged(
+    tmp_path: Path, clock: trio.testing.MockClock, logged: list[EventDict]
+) -> None:
+    async with open_site(tmp_path) as site:
+        async with site.dial() as client:
+            store, site.gateway.events._store = site.gateway.events._store, None  # type: ignore[assignment]
+            await client.say(ask("?after=0"))
+            await client.rest()
+            site.gateway.events._store = store
+        assert [entry["log_level"] for entry in logged if entry["event"] == "response_failed"] == ["error"]
+        assert await site.is_well()
+        async with follow(site, "?after=0") as reader:
+            assert (await reader.event()).id == "1"
 
 
 async def test_the_stream_ends_when_the_server_stops(tmp_path: Path, clock: trio.testing.MockClock) -> None:

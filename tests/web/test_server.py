@@ -1,5 +1,6 @@
 """Hostile HTTP: no connection ends the server, holds it up, or leaves a row; and others are answered meanwhile."""
 
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -258,6 +259,25 @@ async def test_above_the_limit_clients_wait_and_are_served_later(
             await two.stream.aclose()
             assert (await three.answer()).status == 200
         assert [entry["limit"] for entry in logged if entry["event"] == "connection_limit_reached"] == [2]
+
+
+async def test_a_process_without_free_descriptors_goes_on_accepting_later(
+    tmp_path: Path, clock: trio.testing.MockClock, logged: list[EventDict]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with open_site(tmp_path) as site, site.dial() as known:
+        await known.ask(HEALTH)
+        address = known.stream.socket.getpeername()
+        with trio.socket.socket() as sock:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            try:
+                await sock.connect(address)
+                await trio.sleep(1)
+                assert (await known.ask(HEALTH)).status == 200
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert (await RawClient(trio.SocketStream(sock)).ask(HEALTH)).status == 200
+        assert [entry["reason"] for entry in logged if entry["event"] == "accept_failed"] == ["Too many open files"]
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
