@@ -17,7 +17,7 @@ from msgspec import Struct
 
 Item = TypeVar("Item")
 
-_PAGE = 256
+_SMALLEST_PAGE = 16
 
 Source = Callable[[int, int], Awaitable[list[Item]]]
 """``source(after, limit)``: the oldest ``limit`` items that wait with a greater number than ``after``, in order."""
@@ -62,6 +62,7 @@ class Mailbox(Generic[Item]):
     ) -> None:
         self._size = size
         self._longest_line = max(1, size // 4)
+        self._page = max(size, _SMALLEST_PAGE)
         self._source = source
         self._line_of = line_of
         self._number_of = number_of
@@ -74,6 +75,8 @@ class Mailbox(Generic[Item]):
         self._wake = trio.Event()
         # What was there before the actor came is in the source, too.
         self._behind = True
+        # Lines of which a read under way must take nothing more, and lines that got something it may have missed.
+        self._left_out: set[str] = set()
         self._refused: set[str] = set()
 
     def post(self, item: Item) -> None:
@@ -131,9 +134,10 @@ class Mailbox(Generic[Item]):
     def put_back(self, item: Item) -> None:
         """The item has to wait until ``due_of`` it, and its line with it. The rest of the line is left to the source."""
         line = self._lines[self._line_of(item)]
-        line.cut_short = line.cut_short or len(line.items) > 1
-        for number, _, _ in line.items[1:]:
-            self._held.discard(number)
+        if len(line.items) > 1:
+            line.cut_short = True
+            self._left_out.add(line.name)
+            self._held.difference_update(number for number, _, _ in line.items[1:])
         line.items = [(self._number_of(item), self._due_of(item), item)]
         line.taken = False
         self._queue(line)
@@ -189,26 +193,26 @@ class Mailbox(Generic[Item]):
 
         Once an item of a line is left out, every later one of that line is, too: a line is a beginning of what is kept.
         """
-        left_out: set[str] = set()
+        self._left_out.clear()
         self._refused.clear()
         after = -1
         while len(self._held) < self._size:
-            page = await self._source(after, _PAGE)
+            page = await self._source(after, self._page)
             for item in page:
-                self._consider(item, left_out)
-            if len(page) < _PAGE:
+                self._consider(item)
+            if len(page) < self._page:
                 break
             after = self._number_of(page[-1])
         else:
             return
-        left_out |= self._refused
+        left_out = self._left_out | self._refused
         for line in self._lines.values():
             line.cut_short = line.name in left_out
         self._behind = not left_out <= self._lines.keys()
 
-    def _consider(self, item: Item, left_out: set[str]) -> None:
+    def _consider(self, item: Item) -> None:
         name = self._line_of(item)
-        if name in left_out or self._number_of(item) in self._held:
+        if name in self._left_out or self._number_of(item) in self._held:
             return
         line = self._lines.get(name)
         if line is None and len(self._held) < self._size:
@@ -216,7 +220,7 @@ class Mailbox(Generic[Item]):
             # Until the whole source is read: what is posted meanwhile may come after something not yet read.
             line.cut_short = True
         if line is None or not self._has_room(line) or self._waits(line):
-            left_out.add(name)
+            self._left_out.add(name)
             if line is not None:
                 line.cut_short = True
         else:
