@@ -19,6 +19,7 @@ from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
 _RECOVERY_PAGE = 1000
+_REFUSED_AT_ONCE = 256
 
 
 class Lanes(Protocol):
@@ -119,7 +120,7 @@ class InboxDesk:
             await self._wake.wait()
             self._wake = anyio.Event()
             while self._refused:
-                await self._refuse(*self._refused.popleft())
+                await self._refuse_some()
 
     def taken(self, count: int) -> None:
         """Rows have left the waiting room (into a turn, or ended)."""
@@ -177,11 +178,20 @@ class InboxDesk:
         self._refused.append((row, reason, pair))
         self._wake.set()
 
-    async def _refuse(self, row: InboundRow, reason: str, pair: bool) -> None:
+    async def _refuse_some(self) -> None:
+        """The oldest refused row, and those right behind it that are dropped for the same reason, in one commit: in a busy
+        group most messages are not for the bot, and one at a time they would fill the inbox."""
+        row, reason, pair = self._refused.popleft()
+        rows = [row]
+        while not pair and len(rows) < _REFUSED_AT_ONCE and self._refused and self._refused[0][1:] == (reason, False):
+            rows.append(self._refused.popleft()[0])
         text = await insist(lambda: self._access.request_pairing(row.envelope)) if pair else None
         plugin = self._plugins.get(row.envelope.channel)
         replies = draft_replies(row.envelope, text, plugin) if text and plugin else []
-        await insist(lambda: self._outbox.end_inbound([row], state="dropped", reason=reason, replies=replies))
-        self._events.emit("inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason)
-        self.taken(1)
-        self.ended([row])
+        await insist(lambda: self._outbox.end_inbound(rows, state="dropped", reason=reason, replies=replies))
+        for row in rows:
+            self._events.emit(
+                "inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason
+            )
+        self.taken(len(rows))
+        self.ended(rows)

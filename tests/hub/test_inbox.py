@@ -171,3 +171,15 @@ async def test_who_stops_waiting_for_an_end_leaves_nothing_behind(tmp_path: Path
         with pytest.raises(NotFound):
             await house.inbox.wait_ended(4711)
         assert house.inbox._ended == {}
+
+
+async def test_rows_dropped_for_one_reason_share_commits(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, config=configuration(frame=AccountFrame(dm_policy="disabled"))) as house:
+        before = house.store.statistics().operations
+        rows = await house.inbox.deliver([message(str(number)) for number in range(300)])
+        for row in rows:
+            await house.inbox.wait_ended(row.id)
+        assert {await house.reason_of(row) for row in rows} == {("dropped", "dm_disabled")}
+        # Not 300: one for the delivery, two for the ends, and events in between.
+        assert house.store.statistics().operations - before < 20
+        assert house.inbox.waiting == 0
