@@ -13,12 +13,12 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from gatewayd.hub.gateway import Gateway
+from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.web import approvals, channels, chat, events, health, pairing, status, webchat
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
-from gatewayd.web.listen import split_bind
 from gatewayd.web.origin import HostPolicy
 from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
 from gatewayd.web.response import SECURITY_HEADERS
@@ -74,7 +74,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
 
 def _check_every_request(app: GatewayApp) -> None:
     section = app.gateway.config.gateway
-    bind_host, _ = split_bind(section.bind)
+    bind_host, _ = parse_bind(section.bind)
     policy = HostPolicy(bind_host=bind_host, public_url=section.public_url, allowed_hosts=section.allowed_hosts)
 
     @app.before_request

@@ -2,6 +2,7 @@
 
 import trio
 
+from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import NeedsOperator
 
 
@@ -11,19 +12,14 @@ async def open_listeners(bind: str) -> list[trio.SocketListener]:
 
     :raises NeedsOperator: the address is wrong, taken or not ours; the message says which.
     """
-    host, port = split_bind(bind)
     try:
-        return list(await trio.open_tcp_listeners(port, host=host or None))
+        host, port = parse_bind(bind)
+    except ValueError as error:
+        raise NeedsOperator(f"cannot listen: {bind!r} {error}") from None
+    try:
+        return list(await trio.open_tcp_listeners(port, host=host))
     except OSError as error:
         raise NeedsOperator(f"cannot listen on {bind}: {error.strerror or error}") from error
-
-
-def split_bind(bind: str) -> tuple[str, int]:
-    """Host and port of ``host:port`` or ``[v6]:port``. :raises NeedsOperator:"""
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise NeedsOperator(f"cannot listen on {bind!r}: host:port is needed, for example 127.0.0.1:18790")
-    return host.strip("[]"), int(port)
 
 
 def url_of(listener: trio.SocketListener) -> str:
