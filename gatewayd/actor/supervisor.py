@@ -242,7 +242,8 @@ class Supervisor:
         try:
             with life.scope:
                 await spec.run(life)
-        except* Exception as group:
+        # A library that calls sys.exit() has a bug, too: it ends the child, not the process.
+        except* (Exception, SystemExit) as group:
             life.error = group
         finally:
             self._left_behind.discard(life)

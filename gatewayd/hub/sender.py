@@ -113,6 +113,8 @@ class Sender:
         """
         for row, outcome in list(self._unsettled.values()):
             await self._settle(row, outcome)
+        # A writer that was cancelled between its commit and the post has left a row that only the store knows of.
+        self._mailbox.look_again()
         async with trio.open_nursery() as calls:
             try:
                 await self._dispatch(channel, life, calls)
@@ -155,7 +157,7 @@ class Sender:
                     return None
                 called = True
                 receipt = await channel.send(row.payload)
-        except Exception as caught:
+        except (Exception, SystemExit) as caught:
             error = sole(caught)
         finally:
             del self._under_way[row.id]
@@ -217,9 +219,13 @@ class Sender:
             self.last_sent_at = self._now()
 
     def _due(self, row: OutboundRow) -> float:
+        """When a row may be sent, on Trio's clock: ``next_attempt_at`` is of the wall clock, for restarts.
+
+        A wall clock that was set back meanwhile (to 1970, on a board without a battery) must not hold a reply up for years.
+        """
         if row.next_attempt_at is None:
             return -math.inf
-        return trio.current_time() + row.next_attempt_at - self._now()
+        return trio.current_time() + min(row.next_attempt_at - self._now(), self._config.stale_after_seconds)
 
 
 def _not_called(error: BaseException | None) -> Outcome:

@@ -1,5 +1,6 @@
 """The supervisor against children that fail in every way there is, on a fake clock."""
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import count, pairwise
@@ -296,20 +297,22 @@ async def test_back_off_begins_anew_after_good_health_only(autojump_clock: trio.
 # Bugs.
 
 
-@pytest.mark.parametrize("how", ["raise", "return", "child task", "two groups deep"])
+@pytest.mark.parametrize("how", ["raise", "return", "exit", "exit in a child task", "child task", "two groups deep"])
 async def test_a_bug_spends_the_budget_and_is_parked(how: str, autojump_clock: trio.testing.MockClock) -> None:
     lives: list[float] = []
 
     async def crash() -> None:
+        if how.startswith("exit"):
+            sys.exit("no such option")
         raise KeyError("chat")
 
     async def run(life: Life) -> None:
         life.started()
         life.connected()
         lives.append(trio.current_time())
-        if how == "raise":
+        if how in ("raise", "exit"):
             await crash()
-        if how in ("child task", "two groups deep"):
+        if how in ("exit in a child task", "child task", "two groups deep"):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(crash)
                 if how == "two groups deep":
@@ -322,8 +325,8 @@ async def test_a_bug_spends_the_budget_and_is_parked(how: str, autojump_clock: t
         status = supervisor.status("a")
         assert status.state == "parked"
         assert status.reason is not None
-        expected = "bug: ReturnedQuietly: it returned" if how == "return" else "bug: KeyError: 'chat'"
-        assert status.reason.startswith(expected)
+        expected = {"return": "bug: ReturnedQuietly: it returned", "exit": "bug: SystemExit: no such option"}
+        assert status.reason.startswith(expected.get(how.partition(" ")[0], "bug: KeyError: 'chat'"))
         assert len(lives) == 6
         assert status.restarts == 5
         assert lives[-1] > lives[0], "bugs are backed off, too"

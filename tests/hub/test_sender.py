@@ -71,6 +71,33 @@ async def test_a_wait_outlives_a_restart_of_the_daemon(tmp_path: Path, autojump_
         assert street.platform().texts == ["1/3", "2/3", "3/3"]
 
 
+async def test_a_time_that_is_years_off_is_not_waited_for(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """As it is found by a machine that starts with its clock at 1970."""
+    async with open_street(tmp_path) as street:
+        year = 365 * 86_400.0
+        street.platform().before_send.next(failing(TryAgain("429", after_seconds=year, scope="conversation")))
+        [row] = await street.reply("of another time")
+        await trio.sleep(1)
+    async with open_street(tmp_path, configuration(outbox=OutboxSection(stale_after_seconds=1000.0))) as street:
+        await trio.sleep(990)
+        assert (await row_now(street, row)).state == "ready"
+        await trio.sleep(20)
+        assert (await row_now(street, row)).state == "parked", "it was looked at, and was stale"
+
+
+async def test_a_driver_that_exits_has_a_bug(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def exiting() -> None:
+        raise SystemExit(3)
+
+    async with open_street(tmp_path) as street:
+        street.platform().before_send.next(exiting)
+        row, _ = await street.reply("into the void", "after it")
+        await trio.sleep(100)
+        row = await row_now(street, row)
+        assert (row.state, row.reason) == ("dead", "bug: SystemExit: 3")
+        assert street.platform().texts == ["after it"]
+
+
 async def test_an_outage_of_the_account_makes_the_account_wait(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path) as street:
         await trio.sleep(1)
@@ -96,6 +123,42 @@ async def test_nothing_is_attempted_while_there_is_no_connection(tmp_path: Path,
         street.platform().on_listen.always(None)
         await trio.sleep(60)
         assert street.platform().texts == ["kept"]
+
+
+async def test_sending_waits_for_the_connection(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path, started=False) as street:
+        street.platform().on_listen.next(taking(50))
+        await street.reply("hello")
+        async with street.manager.run():
+            await trio.sleep(49)
+            assert street.platform().texts == []
+            await trio.sleep(2)
+            assert street.platform().texts == ["hello"]
+
+
+async def test_a_row_that_was_dealt_with_is_not_sent_however_often_it_is_posted(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_street(tmp_path) as street:
+        [row] = await street.reply("once")
+        await trio.sleep(1)
+        street.manager.post(row)
+        street.manager.post(row)
+        await trio.sleep(1)
+        assert street.platform().texts == ["once"]
+        assert street.status().mailbox_depth == 0
+
+
+async def test_a_row_that_only_the_store_knows_is_sent_after_a_restart(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path) as street:
+        await trio.sleep(1)
+        street.outbox.post = lambda row: None
+        await street.reply("committed, and its writer was cancelled")
+        await trio.sleep(1)
+        assert street.platform().texts == []
+        await street.manager.restart("loopback", "main")
+        await trio.sleep(1)
+        assert street.platform().texts == ["committed, and its writer was cancelled"]
 
 
 @pytest.mark.parametrize(
