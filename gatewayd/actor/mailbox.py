@@ -118,6 +118,11 @@ class Mailbox(Generic[Item]):
             with trio.CancelScope(deadline=self._timed[0][0] if self._timed else math.inf):
                 await self._wake.wait()
 
+    def look_again(self) -> None:
+        """The source may hold what was never posted: read it with the next ``take``."""
+        self._behind = True
+        self._wake.set()
+
     def done(self, item: Item) -> None:
         """The item is dealt with; the next of its line may go."""
         line = self._lines[self._line_of(item)]
@@ -221,8 +226,6 @@ class Mailbox(Generic[Item]):
             line.cut_short = True
         if line is None or not self._has_room(line) or self._waits(line):
             self._left_out.add(name)
-            if line is not None:
-                line.cut_short = True
         else:
             self._insert(line, item)
 

@@ -19,11 +19,11 @@ from gatewayd.actor.mailbox import MailboxStatistics
 from gatewayd.actor.supervisor import describe
 from gatewayd.hub.sender import Rows, Sender
 from gatewayd.model.config import AccountSettings, GatewayConfig
-from gatewayd.model.envelope import InboundEnvelope
-from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, StoreRefused, TryAgain
+from gatewayd.model.envelope import Attachment, InboundEnvelope
+from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import Signal
 from gatewayd.model.status import AccountState, AccountStatus
-from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, ShowsSignals
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, FetchesMedia, ShowsSignals
 from gatewayd.ports.store import InboundRow, MemoRows, OutboundRow
 
 if TYPE_CHECKING:
@@ -179,6 +179,18 @@ class AccountActor:
                 await channel.signal(signal)
         except Exception as error:
             self._log.debug("signal_failed", reason=describe(error, self._around.redact))
+
+    async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
+        """An attachment's bytes, from the platform.
+
+        :raises TryAgain: not connected, or an outage. :raises SendRejected: no files here, too large, or gone.
+        """
+        channel = self.channel
+        if channel is None or self._child().state != "running":
+            raise TryAgain("the account is not connected")
+        if not isinstance(channel, FetchesMedia):
+            raise SendRejected("this channel has no files to fetch")
+        return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
 
     def stop_listening(self) -> None:
         """Receive nothing any more, and go on sending. A life that begins after this waits to be stopped. For the drain."""

@@ -14,6 +14,7 @@ from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
 from gatewayd.actor.supervisor import Supervisor, Verdict
 from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings
 from gatewayd.model.config import AccountSettings, GatewayConfig
+from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.payload import Signal
 from gatewayd.model.status import AccountStatus
@@ -102,6 +103,10 @@ class ChannelManager:
             accounts=tuple(actor.statistics() for actor in self._actors.values()),
         )
 
+    def channels_where_resend_is_safe(self) -> set[str]:
+        """Channels whose platform drops a repeated send by itself."""
+        return {actor.settings.channel for actor in self._actors.values() if actor.plugin.resend_is_safe}
+
     def post(self, row: OutboundRow) -> None:
         """Hand a committed row to its account. Never waits. A row of an account that is gone stays in the store."""
         actor = self._actors.get((row.channel, row.account))
@@ -113,6 +118,10 @@ class ChannelManager:
         actor = self._actors.get((channel, account))
         if actor is not None:
             await actor.signal(signal)
+
+    async def fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
+        """An attachment's bytes. Raises as ``AccountActor.fetch``, and NotFound."""
+        return await self.account(channel, account).fetch(attachment, at_most_bytes)
 
     async def start(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
         """Start what is stopped or parked; what lives is left alone. Returns at once, before it is connected.

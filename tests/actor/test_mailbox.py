@@ -94,6 +94,15 @@ async def test_what_was_there_before_is_read_first(autojump_clock: trio.testing.
     assert shelf.mailbox.statistics().behind is False
 
 
+async def test_what_was_never_posted_is_found_by_looking_again(autojump_clock: trio.testing.MockClock) -> None:
+    shelf = Shelf()
+    shelf.done(await take_after(shelf, shelf.write("a")))
+    letter = shelf.write("a", post=False)
+    assert await nothing_more(shelf)
+    shelf.mailbox.look_again()
+    assert await shelf.mailbox.take() == letter
+
+
 async def test_an_item_with_a_time_waits_alone(autojump_clock: trio.testing.MockClock) -> None:
     shelf = Shelf()
     shelf.write("a", due=149)

@@ -14,7 +14,9 @@ from gatewayd.channels.loopback.platform import (
     failing,
     hanging,
     ignoring_cancellation,
+    lingering,
     platform_of,
+    taking,
 )
 from gatewayd.hub.account import DELIVERIES, DELIVERIES_WAITING
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, StoreRefused, TryAgain
@@ -199,6 +201,31 @@ async def test_a_hang_in_close_is_cut_and_the_outage_stays_one(tmp_path: Path, a
         assert street.status().state == "connected"
 
 
+async def test_a_hang_in_close_before_it_ever_connected_is_cut_as_soon(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path, started=False) as street:
+        street.platform().on_listen.always(failing(TryAgain("no route", after_seconds=1000)))
+        street.platform().on_close.next(hanging)
+        async with street.manager.run():
+            await trio.sleep(9.9)
+            assert street.status().state == "starting"
+            await trio.sleep(0.2)
+            assert (street.status().state, street.status().reason) == ("waiting", "no route")
+
+
+async def test_the_driver_can_be_reached_while_it_is_open_only(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path, started=False) as street:
+        street.platform().on_listen.next(taking(5))
+        assert street.actor().channel is None
+        async with street.manager.run():
+            await trio.sleep(1)
+            assert street.actor().channel is not None
+            street.platform().on_close.next(lingering(5))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(street.manager.stop, "loopback", "main")
+                await trio.sleep(1)
+                assert street.actor().channel is None
+
+
 async def test_what_would_not_close_is_left_behind_parked_and_counted(tmp_path: Path, autojump_clock: MockClock) -> None:
     release = trio.Event()
     async with open_street(tmp_path, configuration("stuck", "good")) as street:
@@ -304,6 +331,20 @@ async def test_a_hung_poll_is_found_within_twice_its_time_out_while_sends_succee
         assert len(street.platform().texts) >= 45
         assert street.status().restarts >= 1 or street.status().state == "waiting"
         assert street.status().since <= EPOCH + 660
+
+
+async def test_a_poll_that_the_drain_has_ended_is_not_missed(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path, opener=lambda plugin: custom(polling(seconds=30, hangs_after=86_400))) as street:
+        await trio.sleep(100)
+
+        async def turns_end() -> None:
+            await trio.sleep(200)
+            assert (street.status().state, street.status().restarts) == ("connected", 0)
+            await street.reply("the last words")
+            await trio.sleep(1)
+
+        await street.manager.drain(turns_end, within_seconds=400)
+        assert street.platform().texts == ["the last words"]
 
 
 async def test_a_quiet_account_is_never_restarted_in_seventeen_days(tmp_path: Path, autojump_clock: MockClock) -> None:

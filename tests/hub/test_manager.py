@@ -219,6 +219,7 @@ async def test_an_account_that_comes_back_during_a_drain_does_not_listen(tmp_pat
         acknowledged = platform_of().inject(platform_of().message("too late"))
         await street.manager.drain(partial(trio.sleep, 10), within_seconds=20)
         assert not acknowledged.is_set()
+        assert platform_of().opened == 2, "it is not even opened"
         assert street.status().state == "stopped"
 
 
