@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperArgument, TyperOption
 
 from gatewayd import __version__
+from gatewayd.cli.ctl.faults import NO_SUCH_PATH
 from gatewayd.cli.gatewayctl import app
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import TOKEN, Answer, FakeGatewayd, error, of, serve
@@ -146,7 +147,12 @@ def test_a_wrong_command_line_is_64(ctl: Ctl, args: list[str], said: str) -> Non
             "The token from $GATEWAYD_TOKEN lacks the scope 'read' (403: no). Use a token that has it",
         ),
         (error(403, "bad_origin", "go away"), 1, "go away (403)."),
-        (error(404, "not_found", "no such path"), 1, "This gatewayd does not know /v1/gateway/status: it is of another release."),
+        (
+            error(404, "not_found", NO_SUCH_PATH),
+            1,
+            "This gatewayd does not know /v1/gateway/status: it is of another release.",
+        ),
+        (error(404, "not_found", "there is no such thing"), 1, "there is no such thing (404)."),
         (error(405, "method_not_allowed", "no"), 1, "This gatewayd does not know /v1/gateway/status"),
         (error(421, "misdirected", "no"), 1, "gatewayd does not answer as 127.0.0.1 (421). Add it to gateway.allowed_hosts"),
         (error(429, "too_many_requests", "wait"), 1, "gatewayd asks to slow down (429: wait). Try again in a minute."),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import trio
 
+from gatewayd.cli.ctl.faults import NO_SUCH_PATH
 from tests.cli.conftest import Ctl, Ran
 from tests.whole.process import daemon
 
@@ -31,6 +32,12 @@ async def test_an_operator_s_day(ctl: Ctl, state_dir: Path) -> None:
 
         where = ("--channel", account["channel"], "--account", account["account"], "--peer", "dm:Alice")
         assert "rule         default: no binding matches" in (await run(ctl, "route", *where)).out
+
+        where = ("--channel", "webchat", "--account", "nobody", "--peer", "dm:Alice")
+        assert (await run(ctl, "route", *where)).err.startswith("gatewayctl: there is no account webchat/nobody")
+        async with running.client() as client:
+            of_another_release = await client.get("/v1/gateway/horoscope")
+        assert of_another_release.json()["error"] == {"code": "not_found", "message": NO_SUCH_PATH}
 
         link = await run(ctl, "webchat", "link", "--name", "alice")
         assert link.out.startswith(running.url)

@@ -17,6 +17,10 @@ from gatewayd.model.config import Scope
 _OTHER_RELEASE = f"Use the gatewayctl of the daemon's release (this one is {__version__})"
 
 
+NO_SUCH_PATH = "there is nothing at this path"
+"""What gatewayd says where it is the path that it does not know, and not what the path names."""
+
+
 class _Problem(Struct, frozen=True):
     code: str
     message: str
@@ -66,7 +70,7 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
                 f"The token from {target.token_from} lacks the scope {scope!r} (403: {said}). "
                 "Use a token that has it: see [auth.tokens] in the configuration."
             )
-        case 404, _ if said and problem.code == "not_found" and _names_resource(path):
+        case 404, "not_found" if said not in ("", NO_SUCH_PATH):
             return Refused(f"{said} (404).")
         case ((404 | 405), _):
             return Refused(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
@@ -96,11 +100,6 @@ def decode_fault(target: Target, error: Unreadable, body: bytes) -> Unreachable:
 def wrong_type_fault(target: Target) -> Unreachable:
     """A 2xx answer in another format altogether."""
     return Unreachable(f"What listens at {target.url} is not gatewayd: its answer is of another kind. Check the URL.")
-
-
-def _names_resource(path: str) -> bool:
-    """Whether a 404 can mean that what the path names does not exist, rather than that the path is unknown."""
-    return path.startswith(("/v1/channels/", "/v1/approvals/", "/v1/pairing/"))
 
 
 def _foreign_answer(target: Target, status: int, headers: Mapping[str, str]) -> CtlError:
