@@ -5,7 +5,8 @@ The rules, strongest first:
 1. Every piece fits the limit.
 2. No grapheme (UAX #29 extended grapheme cluster) is cut; one that alone is longer than the limit is cut between code points.
 3. No span is cut, unless it alone is longer than the limit: then it is closed in one piece and reopened in the next, so a
-   code block stays a code block in both.
+   code block stays a code block in both. (A span that begins or ends inside a grapheme cannot always be kept whole, nor can
+   what is nested in it.)
 4. A cut falls at a paragraph's end, else a line's, else a sentence's, else at a space, else anywhere. A weaker place in the
    second half of the room wins over a stronger one in the first half, so that pieces are not needlessly short.
 

@@ -52,16 +52,14 @@ def test_no_grapheme_is_cut_but_one_longer_than_the_limit(rich: RichText, limit:
         assert edge not in inside or size_of(inside[edge], limit.unit) > limit.size
 
 
-def is_grapheme_boundary(text: str, at: int) -> bool:
-    return any(match.start() == at for match in regex.finditer(r"\X", text)) or at == len(text)
-
-
 @given(rich_texts(), limits)
 def test_no_span_is_cut_but_one_longer_than_the_limit(rich: RichText, limit: TextLimit) -> None:
     pieces = split(rich, limit)
     ranges = placed(rich.text, pieces)
+    boundaries = {match.start() for match in regex.finditer(r"\X", rich.text)} | {len(rich.text)}
     for span in rich.spans:
-        aligned = is_grapheme_boundary(rich.text, span.start) and is_grapheme_boundary(rich.text, span.end)
+        around = [outer for outer in rich.spans if outer.start <= span.start and span.end <= outer.end]  # and itself
+        aligned = all({outer.start, outer.end} <= boundaries for outer in around)
         if not aligned or size_of(rich.text[span.start : span.end], limit.unit) > limit.size:
             continue
         hit = [1 for start, end in ranges if max(start, span.start) < min(end, span.end)]
