@@ -39,6 +39,7 @@ from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.kit.http import create_client
 from gatewayd.model.config import GatewayConfig
+from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import GatewayError, NeedsOperator
 from gatewayd.model.payload import Signal
 from gatewayd.model.secret import Redactor, Secret
@@ -68,7 +69,7 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     redactor = Redactor(secrets_of(config))
     logs.configure(config.gateway.log_level, redactor=redactor)
     for warning in config.warnings:
-        log.warning("configuration", warning=warning)
+        log.warning("configuration_warning", warning=warning)
     _allow_many_files()
     ready = trio.Event()
     try:
@@ -90,9 +91,9 @@ def _exit_code(error: BaseException, *, was_ready: bool) -> int:
     # Only before it is ready: what ended a daemon that worked (a disk that was full) may be gone when it is started again.
     if not was_ready and all(isinstance(leaf, GatewayError) for leaf in found):
         for leaf in found:
-            log.error("gatewayd cannot start", reason=str(leaf))
+            log.error("start_refused", reason=str(leaf))
         return EXIT_REFUSED
-    log.critical("gatewayd crashed: what was committed is safe, the next start goes on from there", exc_info=error)
+    log.critical("crashed", note="what was committed is safe, and the next start goes on from there", exc_info=error)
     return EXIT_CRASHED
 
 
@@ -114,7 +115,7 @@ async def _end_with_process(left_behind: trio.Nursery, code: Callable[[], int]) 
         while left_behind.child_tasks:  # noqa: ASYNC110
             await trio.sleep(0.01)
         return
-    log.error("drivers or agents would not close and are ended with the process", count=len(left_behind.child_tasks))
+    log.error("left_behind_at_the_end", count=len(left_behind.child_tasks))
     os._exit(code())
 
 
@@ -127,7 +128,7 @@ async def _serve(
         own.start_soon(_watch_signals, stop, own.cancel_scope)
         listeners = await open_listeners(config.gateway.bind)
         await _prepare_token(store, config, state_dir, redactor)
-        gateway = _join(config, registry, store, http, redactor)
+        gateway = join(config, registry, store, http, redact=redactor)
         await own.start(gateway.events.run)
         async with gateway.agents.run(host=left_behind), trio.open_nursery() as turning:
             await turning.start(partial(gateway.turns.run, host=left_behind))
@@ -143,6 +144,7 @@ async def _serve(
                     await stop.wait()
                     await _drain(gateway, notifier)
                     server.stop()
+                    await server.wait_stopped()
             # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
             turning.cancel_scope.cancel()
         gateway.events.emit("gateway.stopped")
@@ -152,9 +154,17 @@ async def _serve(
     log.info("stopped")
 
 
-def _join(config: GatewayConfig, registry: Registry, store: SqliteStore, http: httpx2.AsyncClient, redactor: Redactor) -> Gateway:
-    """Make every part and tell each what it needs of the others."""
-    now, rng = time.time, Random()
+def join(
+    config: GatewayConfig,
+    registry: Registry,
+    store: SqliteStore,
+    http: httpx2.AsyncClient,
+    *,
+    redact: Callable[[str], str] = str,
+    now: Callable[[], float] = time.time,
+) -> Gateway:
+    """Make every part of the hub and tell each what it needs of the others. Nothing runs yet."""
+    rng = Random()
     plugins = {account.channel: registry.channel(account.channel) for account in config.accounts}
     events = EventLog(store, now=now, keep=config.limits.event_rows)
     outbox = Outbox(store, events, config.outbox, now=now)
@@ -168,13 +178,18 @@ def _join(config: GatewayConfig, registry: Registry, store: SqliteStore, http: h
         http=http,
         rng=rng,
         now=now,
-        redact=redactor,
+        redact=redact,
     )
 
     async def show(channel: str, account: str, signal: Signal) -> None:
         await manager.signal(channel, account, signal)
 
-    engine = ReplyEngine(store, outbox, events, sessions, desk, agents, config, plugins, signal=show, rng=rng, redact=redactor)
+    async def fetch(channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
+        return await manager.fetch(channel, account, attachment, at_most_bytes)
+
+    engine = ReplyEngine(
+        store, outbox, events, sessions, desk, agents, config, plugins, signal=show, fetch=fetch, rng=rng, redact=redact
+    )
     turns = TurnRunner(engine, outbox, events, sessions, agents, config, plugins, now=now)
     inbox = InboxDesk(store, events, access, outbox, turns, config, plugins, now=now)
     manager = ChannelManager(
@@ -189,7 +204,7 @@ def _join(config: GatewayConfig, registry: Registry, store: SqliteStore, http: h
         log=structlog.get_logger("gatewayd.channels"),
         rng=rng,
         now=now,
-        redact=redactor,
+        redact=redact,
     )
     turns.taken, turns.ended = inbox.taken, inbox.ended
     outbox.post = manager.post
@@ -218,14 +233,15 @@ def _join(config: GatewayConfig, registry: Registry, store: SqliteStore, http: h
 async def _recover(gateway: Gateway) -> None:
     """Take up what the last process left: outcomes nobody knows, requests that wait, messages that were not answered."""
     await gateway.access.load()
-    await gateway.outbox.recover([(account.channel, account.account) for account in gateway.config.accounts])
+    accounts = [(account.channel, account.account) for account in gateway.config.accounts]
+    await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
     pending = await gateway.inbox.pending()
     here = {(account.channel, account.account) for account in gateway.config.accounts}
     await gateway.approvals.load({row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in here})
     await gateway.store.delete_expired_tokens(gateway.now())
     gateway.inbox.resume(pending)
     if pending:
-        log.info("messages of the last run go on", count=len(pending))
+        log.info("messages_recovered", count=len(pending))
 
 
 async def _prepare_token(store: SqliteStore, config: GatewayConfig, state_dir: Path, redactor: Redactor) -> None:
@@ -309,6 +325,6 @@ async def _watch_signals(stop: trio.Event, everything: trio.CancelScope) -> None
     with trio.open_signal_receiver(*wanted) as signals:
         async for number in signals:
             if stop.is_set():
-                log.warning("stopping at once", signal=signal.Signals(number).name)
+                log.warning("stopping_at_once", signal=signal.Signals(number).name)
                 everything.cancel()
             stop.set()

@@ -63,6 +63,10 @@ class CallableTurn:
         text = msgspec.json.encode(input, order="sorted").decode()
         return await self._turn.permission(ToolRequest(tool=tool, input=text))
 
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int = 10_000_000) -> bytes:
+        """The bytes of one of ``attachments``. Larger, gone or unreachable ends the turn, unless you catch the error."""
+        return await self._turn.fetch(attachment, at_most_bytes=at_most_bytes)
+
 
 Agent = Callable[[CallableTurn], AsyncGenerator[str, None]]
 

@@ -156,8 +156,8 @@ class AgentPool:
             opener = self._opener(agent.settings.frame.core)
             config = AgentConfig(agent_id, agent.settings.settings)
             kit = _Kit(self._http, self._log.bind(agent=agent_id), self._now)
-            with life.closes_after():
-                async with opener(config, kit) as core:
+            async with opener(config, kit) as core:
+                with life.closes_after():
                     agent.core = core
                     life.connected()
                     agent.tell_change()

@@ -12,14 +12,15 @@ from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.outbox import Outbox, draft_texts
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.status import AccountStatus, AgentStatus, DaemonState, OutboxStatus, Snapshot
-from gatewayd.ports.store import Store
+from gatewayd.model.status import AccountStatus, AgentStatus, DaemonState, Snapshot
+from gatewayd.ports.store import PairingRow, Store
 
 _LOOK_AGAIN_SECONDS = 0.2
+_WELCOME = "You are let in. Please write your message again."
 
 
 class Gateway:
@@ -59,6 +60,16 @@ class Gateway:
         self.state: DaemonState = "starting"
         self._problem_of_store = problem_of_store
 
+    async def let_in(self, code: str, *, by: str) -> PairingRow:
+        """Approve a pairing, and tell the person.
+
+        :raises NotFound: no such pending code, or it has expired.
+        """
+        row = await self.access.approve(code, by=by)
+        plugin = self.manager.account(row.channel, row.account).plugin
+        await self.outbox.write(draft_texts(row.channel, row.account, row.peer, _WELCOME, plugin))
+        return row
+
     async def flush(self) -> None:
         """Returns when no turn runs and every connected account has sent what it can send now. No new turn is started."""
         await self.turns.drain()
@@ -69,19 +80,19 @@ class Gateway:
 
     def snapshot(self) -> Snapshot:
         """Everything at this moment, from memory: no I/O, the same order every time."""
-        accounts, agents, outbox = self.manager.snapshot(), self.agents.snapshot(), self.outbox.status()
-        problems = self._problems(accounts, agents, outbox)
+        accounts, agents = self.manager.snapshot(), self.agents.snapshot()
+        problems = self._problems(accounts, agents)
         return Snapshot(
             version=self.version,
             pid=os.getpid(),
             state=self.state,
             started_at=self.started_at,
             uptime_s=max(0.0, self.now() - self.started_at),
-            ready=self.state == "ready" and self._problem_of_store() is None and not any(map(is_down, accounts)),
+            ready=not problems,
             problems=tuple(problems),
             accounts=accounts,
             lanes=self.turns.status(),
-            outbox=outbox,
+            outbox=self.outbox.status(),
             approvals_pending=self.approvals.pending_count(),
             pairings_pending=self.access.pending_count(),
             agents=agents,
@@ -97,7 +108,8 @@ class Gateway:
             "events_dropped": self.events.dropped,
         }
 
-    def _problems(self, accounts: tuple[AccountStatus, ...], agents: tuple[AgentStatus, ...], outbox: OutboxStatus) -> list[str]:
+    def _problems(self, accounts: tuple[AccountStatus, ...], agents: tuple[AgentStatus, ...]) -> list[str]:
+        """What is wrong now. A reply that a platform refused is no ill health of ours: it is counted in ``outbox``."""
         problems = []
         if self.state != "ready":
             problems.append(f"the daemon is {self.state}")
@@ -109,12 +121,6 @@ class Gateway:
         problems += [f"agent {agent.agent} is {agent.state}: {agent.reason}" for agent in agents if agent.state != "open"]
         if self.inbox.full():
             problems.append(f"the inbox is full: {self.inbox.waiting} messages wait for a turn")
-        if outbox.unknown:
-            problems.append(f"{outbox.unknown} replies were perhaps sent: a crash or time-out hid the outcome")
-        if outbox.parked:
-            problems.append(f"{outbox.parked} replies are parked: they were too old to be sent")
-        if outbox.dead:
-            problems.append(f"{outbox.dead} replies are dead letters: the platform refused them")
         return problems
 
 

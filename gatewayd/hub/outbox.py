@@ -1,9 +1,10 @@
 """The outbox: replies are rows before they are sent, and every row ends in one state with a reason."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 import anyio
+import structlog
 
 from gatewayd.hub.events import EventLog
 from gatewayd.kit.text import compose
@@ -16,6 +17,8 @@ from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import EndState, InboundRow, OutboundDraft, OutboundRow, OutboundState, Store
 
 _OPEN: tuple[OutboundState, ...] = ("ready", "sending")
+_UNDELIVERED: tuple[OutboundState, ...] = ("unknown", "parked", "dead")
+_log = structlog.get_logger("gatewayd.outbox")
 _PAGE = 1000
 _STORE_RETRY_SECONDS = 1.0
 
@@ -35,15 +38,29 @@ def draft_replies(
 
     In groups the first row answers the message it belongs to; blank text gives no row.
     """
-    bodies = compose(text, text_format=plugin.text_format, text_limit=plugin.text_limit)
-    conversation = conversation_of(envelope.channel, envelope.account, envelope.peer)
     reply_to = envelope.message_id if envelope.peer.kind != "dm" else None
+    return draft_texts(envelope.channel, envelope.account, envelope.peer, text, plugin, reply_to=reply_to, turn_id=turn_id)
+
+
+def draft_texts(
+    channel: str,
+    account: str,
+    peer: Peer,
+    text: str,
+    plugin: ChannelPlugin,
+    *,
+    reply_to: str | None = None,
+    turn_id: str | None = None,
+) -> list[OutboundDraft]:
+    """``text`` (markdown) as rows to any peer, in its channel's format and split to its limit."""
+    bodies = compose(text, text_format=plugin.text_format, text_limit=plugin.text_limit)
+    conversation = conversation_of(channel, account, peer)
     return [
         OutboundDraft(
-            channel=envelope.channel,
-            account=envelope.account,
+            channel=channel,
+            account=account,
             conversation=conversation,
-            payload=SendText(envelope.peer, body, reply_to=reply_to if part == 1 else None, part=part, parts=len(bodies)),
+            payload=SendText(peer, body, reply_to=reply_to if part == 1 else None, part=part, parts=len(bodies)),
             turn_id=turn_id,
         )
         for part, body in enumerate(bodies, 1)
@@ -78,10 +95,15 @@ class Outbox:
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
 
-    async def recover(self, accounts: Sequence[tuple[str, str]]) -> None:
-        """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves."""
+    async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str] = ()) -> None:
+        """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
+
+        ``resend_is_safe`` names the channels where a send that was cut may be repeated.
+        """
         now = self._now()
-        status = await self._store.recover_outbound(stale_before=now - self._config.stale_after_seconds, now=now)
+        status = await self._store.recover_outbound(
+            stale_before=now - self._config.stale_after_seconds, now=now, resend=resend_is_safe
+        )
         self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
         for channel, account in accounts:
             after = 0
@@ -141,6 +163,17 @@ class Outbox:
         await self._store.settle_outbound(
             row.id, state, now=self._now(), reason=reason, receipt=receipt, next_attempt_at=next_attempt_at
         )
+        if state in _UNDELIVERED:
+            _log.warning(
+                "reply_not_delivered",
+                outcome=state,
+                reason=reason,
+                channel=row.channel,
+                account=row.account,
+                conversation=row.conversation,
+                turn_id=row.turn_id,
+                outbound_id=row.id,
+            )
         self._sending.discard(row.id)
         self._deferred.discard(row.id)
         if next_attempt_at is not None:

@@ -4,9 +4,27 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from gatewayd.model.envelope import Attachment, InboundEnvelope
 
 _NAME_MAX = 64
+
+
+def merge_edits(envelopes: Sequence[InboundEnvelope]) -> list[InboundEnvelope]:
+    """Messages as they read now: an edit takes the place of the text it changes, and is no message of its own."""
+    merged: list[InboundEnvelope] = []
+    for envelope in envelopes:
+        at = next((i for i, old in enumerate(merged) if _changes(envelope, old)), None)
+        if at is None:
+            merged.append(envelope)
+        else:
+            merged[at] = replace(merged[at], text=envelope.text, attachments=envelope.attachments)
+    return merged
+
+
+def _changes(edit: InboundEnvelope, old: InboundEnvelope) -> bool:
+    return edit.kind == "edit" and edit.message_id is not None and (edit.message_id, edit.peer) == (old.message_id, old.peer)
 
 
 def render_prompt(envelopes: Sequence[InboundEnvelope]) -> str:

@@ -1,6 +1,7 @@
 """The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with what came of it."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Literal, Protocol
 
@@ -14,8 +15,8 @@ from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.calls import CoreCalls
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
-from gatewayd.hub.prompt import render_prompt
-from gatewayd.hub.running import RunningTurn, TurnControl
+from gatewayd.hub.prompt import merge_edits, render_prompt
+from gatewayd.hub.running import MediaSource, RunningTurn, TurnControl
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.approval import Approval
 from gatewayd.model.config import GatewayConfig
@@ -73,6 +74,7 @@ class ReplyEngine:
         plugins: dict[str, ChannelPlugin],
         *,
         signal: SignalSink,
+        fetch: MediaSource,
         rng: Random,
         redact: Callable[[str], str] = str,
     ) -> None:
@@ -85,6 +87,7 @@ class ReplyEngine:
         self._config = config.sessions
         self._plugins = plugins
         self._signal = signal
+        self._fetch = fetch
         self._redact = redact
         self._backoff = Backoff(rng, first_seconds=1.0, longest_seconds=60.0)
         self.calls = CoreCalls()
@@ -97,14 +100,22 @@ class ReplyEngine:
         attempt = max(row.attempts for row in rows)
         was_running = any(row.state == "running" for row in rows)
         outcome = Outcome("again", detail="its earlier attempts ended with the process")
-        with structlog.contextvars.bound_contextvars(turn_id=turn_id, session_key=route.session_key, agent=route.agent_id):
+        envelope = rows[-1].envelope
+        with structlog.contextvars.bound_contextvars(
+            channel=envelope.channel,
+            account=envelope.account,
+            session_key=route.session_key,
+            turn_id=turn_id,
+            event_key=envelope.event_key,
+            agent=route.agent_id,
+        ):
             while attempt < self._config.max_turn_attempts:
                 attempt += 1
                 await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
                 outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
                 if outcome.kind != "again":
                     break
-                self._log.warning("turn waits for its agent", attempt=attempt, reason=outcome.detail)
+                self._log.warning("turn_waits_for_agent", attempt=attempt, reason=outcome.detail)
                 await control.pause(self._backoff.delay(attempt, at_least=outcome.after_seconds))
                 if control.stopped:
                     outcome = Outcome("stopped")
@@ -133,7 +144,8 @@ class ReplyEngine:
                 beside.start_soon(self._show_typing, rows[-1], name=f"typing {turn_id}")
 
                 def begin(request: TurnRequest) -> RunningTurn:
-                    turn = RunningTurn(request, self._desk, scope, lambda approval: self._announce(beside, rows[-1], approval))
+                    shown = partial(self._announce, beside, rows[-1])
+                    turn = RunningTurn(request, self._desk, scope, shown, self._fetch)
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn
 
@@ -189,7 +201,7 @@ class ReplyEngine:
         outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
         if len(outages) < len(found):
             bug = next(leaf for leaf in found if not isinstance(leaf, TryAgain | StoreRefused))
-            self._log.error("agent core raised what it must not raise", exc_info=error)
+            self._log.error("agent_core_crashed", exc_info=error)
             return Outcome("failed", detail=f"bug in the agent core: {describe(bug, self._redact)}")
         wishes = [leaf.after_seconds for leaf in outages if isinstance(leaf, TryAgain) and leaf.after_seconds is not None]
         return Outcome("again", detail=self._clean(outages[0].reason), after_seconds=max(wishes, default=None))
@@ -203,8 +215,8 @@ class ReplyEngine:
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
-        if state == "dead" or outcome.kind == "timed_out":
-            self._log.error("turn failed", reason=reason, detail=outcome.detail)
+        tell = self._log.error if state == "dead" else self._log.info
+        tell("turn_ended", state=state, reason=reason, detail=outcome.detail or None, inbound=[row.id for row in rows])
         for row in rows:
             self._events.emit(
                 f"inbound.{state}",
@@ -273,7 +285,7 @@ def _verdict(outcome: Outcome, control: TurnControl) -> tuple[Literal["done", "d
 
 
 def _request(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
-    envelopes = [row.envelope for row in rows]
+    envelopes = merge_edits([row.envelope for row in rows])
     last = envelopes[-1]
     return TurnRequest(
         turn_id=turn_id,

@@ -13,7 +13,7 @@ def resolve_route(envelope: InboundEnvelope, config: GatewayConfig) -> Route:
     best: tuple[int, int] | None = None
     for index, binding in enumerate(config.bindings):
         if _matches(binding.match, envelope):
-            rank = (_STRENGTH.index(_rule(binding.match)), index)
+            rank = (_STRENGTH.index(_rule(binding.match, envelope.peer)), index)
             best = rank if best is None else min(best, rank)
     if best is None:
         agent_id, rule, index_or_none = config.default_agent, _STRENGTH[-1], None
@@ -25,23 +25,28 @@ def resolve_route(envelope: InboundEnvelope, config: GatewayConfig) -> Route:
 
 
 def _matches(match: MatchConfig, envelope: InboundEnvelope) -> bool:
-    peer = envelope.peer
-    own = f"{peer.kind}:{peer.id}"
-    in_thread = peer.thread is not None
+    own, exact = _names(envelope.peer)
     return (
         match.channel in (None, "*", envelope.channel)
         and match.account in (None, "*", envelope.account)
-        and (match.peer is None or match.peer in (own, f"{own}:{peer.thread}" if in_thread else own))
-        and (match.parent_peer is None or (in_thread and match.parent_peer == own))
+        and match.peer in (None, own, exact)
+        and (match.parent_peer is None or (match.parent_peer == own and exact != own))
         and match.guild in (None, envelope.guild)
         and match.team in (None, envelope.team)
     )
 
 
-def _rule(match: MatchConfig) -> Rule:
-    if match.peer is not None:
+def _names(peer: Peer) -> tuple[str, str]:
+    """What a peer is called without its thread, and with it."""
+    own = f"{peer.kind}:{peer.id}"
+    return own, own if peer.thread is None else f"{own}:{peer.thread}"
+
+
+def _rule(match: MatchConfig, peer: Peer) -> Rule:
+    if match.peer == _names(peer)[1]:
         return "peer"
-    if match.parent_peer is not None:
+    if match.peer is not None or match.parent_peer is not None:
+        # A binding of the whole group holds in its threads, too, but weaker than one of the thread itself.
         return "parent_peer"
     if match.guild is not None:
         return "guild"
@@ -71,7 +76,7 @@ def _dm_key(agent_id: str, envelope: InboundEnvelope, config: GatewayConfig) -> 
     scope = config.sessions.dm_scope
     person = _linked_name(envelope, config.sessions.identity_links)
     peer_id = escape(envelope.peer.id)
-    if scope == "main":
+    if scope == "main" or agent_id in config.agents_with_one_session:
         return f"{agent_id}:main"
     if scope == "per-peer":
         # Without a link nobody can say that two ids on two channels are one person, so the channel stays in the key.

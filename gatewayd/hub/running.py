@@ -1,7 +1,7 @@
 """One running turn from both its sides: the handle of its lane, and what the agent core sees."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from io import StringIO
 
 import anyio
@@ -10,9 +10,14 @@ import trio
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Approval, Decision, ToolRequest
+from gatewayd.model.envelope import Attachment
+from gatewayd.model.errors import AgentFailed, NotFound, SendRejected
 from gatewayd.ports.agent import TextDelta, TurnEvent, TurnRequest
 
 _DRAFT_MAX = 100_000
+
+MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
+"""Channel, account, attachment and the most bytes to take, to the bytes."""
 
 
 class TurnControl:
@@ -56,9 +61,15 @@ class RunningTurn:
     """The turn as an agent core sees it (ports/agent.py Turn)."""
 
     def __init__(
-        self, request: TurnRequest, desk: ApprovalDesk, scope: anyio.CancelScope, shown: Callable[[Approval], None]
+        self,
+        request: TurnRequest,
+        desk: ApprovalDesk,
+        scope: anyio.CancelScope,
+        shown: Callable[[Approval], None],
+        fetch: MediaSource,
     ) -> None:
         self._request = request
+        self._fetch = fetch
         self._desk = desk
         self._scope = scope
         self._shown = shown
@@ -84,6 +95,14 @@ class RunningTurn:
             self.changed.set()
         # A core that emits without ever waiting must not starve the others.
         await anyio.lowlevel.checkpoint()
+
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
+        if attachment not in self._request.attachments:
+            raise AgentFailed("the attachment is not one of this turn's")
+        try:
+            return await self._fetch(self._request.channel, self._request.account, attachment, at_most_bytes)
+        except (SendRejected, NotFound) as error:
+            raise AgentFailed(f"the attachment cannot be fetched: {error.reason}") from error
 
     async def permission(self, request: ToolRequest) -> Decision:
         """Waits for an operator. The turn's own time limit stands still meanwhile.

@@ -59,10 +59,21 @@ class Lane:
             # Several chats may share a session: each gets its own answer.
             together = takewhile(lambda w: command_of(w.row) is None and _place(w.row) == _place(first.row), sorted(self.waiting))
             same = list(islice(together, _COLLECTED_MAX - 1))
+        same += self._edits_of([first, *same])
         taken = {waiting.id for waiting in same}
         self.waiting = [waiting for waiting in self.waiting if waiting.id not in taken]
         heapq.heapify(self.waiting)
         return [first, *same]
+
+    def waits_for(self, edit: InboundRow) -> bool:
+        """Whether the message that ``edit`` changes is still waiting here."""
+        return any(_is_edit_of(edit, waiting.row) for waiting in self.waiting)
+
+    def _edits_of(self, taken: list[_Waiting]) -> list[_Waiting]:
+        """The edits, so far, of messages that are taken: they go with them, and end with them."""
+        ids = {waiting.id for waiting in taken}
+        edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
+        return [edit for edit in edits if any(_is_edit_of(edit.row, waiting.row) for waiting in taken)]
 
     def empty(self) -> list[InboundRow]:
         """Everything that waits, which waits no longer."""
@@ -136,15 +147,15 @@ class TurnRunner:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
             return
-        if row.envelope.kind == "edit" and row.turn_id is None:
-            merged = lane is not None and _replace_waiting(lane, row)
-            self._tasks.start_soon(self._end_waiting, [row], "merged_edit" if merged else "edited_after_answer")
+        is_edit = row.envelope.kind == "edit" and row.turn_id is None
+        if is_edit and (lane is None or not lane.waits_for(row)):
+            self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
             return
         if lane is None:
             lane = self._lanes[route.session_key] = Lane(route.session_key)
             self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
         heapq.heappush(lane.waiting, _Waiting(row.id, row, route))
-        if lane.control is not None and lane.place == _place(row) and self._mode_of(row) == "interrupt":
+        if lane.control is not None and lane.place == _place(row) and self._mode_of(row) == "interrupt" and not is_edit:
             lane.control.stop("interrupted")
 
     async def drain(self) -> None:
@@ -233,7 +244,7 @@ class TurnRunner:
     async def _new_session(self, row: InboundRow, route: Route) -> None:
         why_not = await self._engine.new_session(route)
         if why_not is not None:
-            self._log.warning("no new session", session_key=route.session_key, reason=why_not)
+            self._log.warning("session_not_made", session_key=route.session_key, reason=why_not)
             await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
             return
         await self._end([row], "done", "command", text="A new session has begun.")
@@ -268,16 +279,7 @@ def _place(row: InboundRow) -> tuple[str, str, Peer]:
     return row.envelope.channel, row.envelope.account, row.envelope.peer
 
 
-def _replace_waiting(lane: Lane, edit: InboundRow) -> bool:
-    """An edit of a message that still waits takes its place: the agent sees the text as it is now."""
-    for index, waiting in enumerate(lane.waiting):
-        same = waiting.row.envelope.message_id == edit.envelope.message_id and _place(waiting.row) == _place(edit)
-        if same and waiting.row.turn_id is None and command_of(waiting.row) is None:
-            lane.waiting[index] = _Waiting(waiting.id, _with_text_of(waiting.row, edit), waiting.route)
-            return True
-    return False
-
-
-def _with_text_of(row: InboundRow, edit: InboundRow) -> InboundRow:
-    envelope = msgspec.structs.replace(row.envelope, text=edit.envelope.text, attachments=edit.envelope.attachments)
-    return msgspec.structs.replace(row, envelope=envelope)
+def _is_edit_of(edit: InboundRow, row: InboundRow) -> bool:
+    """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
+    same = row.envelope.message_id == edit.envelope.message_id and _place(row) == _place(edit)
+    return same and row.id < edit.id and row.turn_id is None and command_of(row) is None

@@ -4,8 +4,8 @@ Each account's own keys belong to its channel plugin, each agent's to its core p
 (``gatewayd.config``). The docstring under a field is its entry in docs/reference/configuration.md.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final, Literal, Protocol, get_args, runtime_checkable
 
 from msgspec import Meta, Struct, field
 
@@ -17,6 +17,13 @@ DmPolicy = Literal["pairing", "allowlist", "open", "disabled"]
 GroupPolicy = Literal["allowlist", "open", "disabled"]
 Role = Literal["operator", "connector", "node"]
 Scope = Literal["read", "write", "approvals", "pairing", "admin"]
+
+SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
+    "operator": frozenset(get_args(Scope)),
+    "connector": frozenset(("read", "write")),
+    "node": frozenset(("read",)),
+}
+"""What a token of each role can be given at most. A program that carries messages never decides what an agent may do."""
 
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -79,7 +86,7 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """Who shares a session in direct messages: main (everybody), per-peer (a person over all channels, by
     identity_links), per-channel-peer, per-account-channel-peer."""
     identity_links: dict[str, tuple[str, ...]] = {}
-    """One person's identities: alice = ["telegram:1234", "slack:U99"]. Used by the scopes main, per-peer and per-channel-peer."""
+    """One person's identities: alice = ["telegram:1234", "slack:U99"]. Used by the scopes per-peer and per-channel-peer."""
     queue_mode: QueueMode = "queue"
     """What happens to messages that arrive while a turn runs: queue (each its own turn), collect (one turn for all that
     waited), interrupt (abort and start anew)."""
@@ -130,9 +137,9 @@ class TokenConfig(Struct, frozen=True, forbid_unknown_fields=True):
     token: Secret
     """The token: { file = "…" }, { env = "…" } or { credential = "…" }; at least 16 characters."""
     role: Role = "operator"
-    """operator, connector or node."""
+    """operator (a person), connector (a program that brings messages) or node (one that only looks)."""
     scopes: tuple[Scope, ...] = ("read",)
-    """read, write, approvals, pairing, admin (admin includes the others)."""
+    """read, write, approvals, pairing, admin (admin includes the others). A connector can have read and write, a node read."""
 
 
 class AuthSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -194,6 +201,8 @@ class AgentFrame(Struct, frozen=True, forbid_unknown_fields=True):
     """The kind of agent core: echo, callable, …"""
     default: bool = False
     """This agent answers where no binding matches. Without one, the first in the file does."""
+    main_session: bool = False
+    """All direct messages to this agent share one session, as with sessions.dm_scope = "main": for an agent of one person."""
 
 
 class AccountSettings(Struct, frozen=True):
@@ -231,6 +240,11 @@ class GatewayConfig(Struct, frozen=True):
     bindings: tuple[BindingConfig, ...] = ()
     source: str | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def agents_with_one_session(self) -> frozenset[str]:
+        """The agents whose direct messages share one session."""
+        return frozenset(agent.agent_id for agent in self.agents if agent.frame.main_session)
 
     @property
     def default_agent(self) -> str:

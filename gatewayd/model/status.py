@@ -65,7 +65,7 @@ class AgentStatus(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """The whole daemon. ``problems`` is empty exactly when it is healthy; each entry is one sentence for a person."""
+    """The whole daemon. ``problems`` is what is wrong now, each one sentence for a person; ``ready`` is that there is none."""
 
     version: str
     pid: int

@@ -76,6 +76,12 @@ class Turn(Protocol):
     async def permission(self, request: ToolRequest) -> Decision:
         """The only door to the approval desk. Waits for the operator; the answer can be used once."""
 
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
+        """The bytes of an attachment of this turn, from its platform.
+
+        :raises AgentFailed: it is too large or gone, or the channel has no files. :raises TryAgain: an outage.
+        """
+
 
 TurnState = Literal["unknown", "running", "ended"]
 

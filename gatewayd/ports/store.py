@@ -5,7 +5,7 @@ about). Every method may raise StoreRefused when the disk is full or the file is
 acknowledge. Times are Unix seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -171,9 +171,10 @@ class OutboxRows(Protocol):
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         """Rows ready (also those with a next_attempt_at in the future), by id."""
 
-    async def recover_outbound(self, *, stale_before: float, now: float) -> OutboxStatus:
-        """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), every ``ready`` row created before
-        ``stale_before`` becomes ``parked`` (reason stale). Returns the counts by state."""
+    async def recover_outbound(self, *, stale_before: float, now: float, resend: Collection[str] = ()) -> OutboxStatus:
+        """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` again if its channel is in
+        ``resend``; every ``ready`` row created before ``stale_before`` becomes ``parked`` (reason stale). Returns the counts
+        by state."""
 
     async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
         """The newest rows in these states, newest first."""

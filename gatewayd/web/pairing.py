@@ -45,7 +45,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def decide(code: str) -> Response:
         identity = await auth.require("pairing")
         body = await read_body(DecisionBody)
-        decided = access.approve if body.decision == "approve" else access.deny
+        decided = gateway.let_in if body.decision == "approve" else access.deny
         return answer(await decided(code, by=identity.label))
 
     # A fixed path wins over <code> in the router, and no code has this form.

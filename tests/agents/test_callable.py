@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from gatewayd.agents.callable import CallableCore, CallableSettings, CallableTurn, open_callable
 from gatewayd.hub.reply import SORRY_FAILED
+from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import NeedsOperator
 from gatewayd.ports.agent import AgentConfig, Turn
 from tests.hub.house import House, open_house
@@ -73,6 +74,21 @@ async def test_it_replies_and_asks(tmp_path: Path, autojump_clock: MockClock) ->
         await house.desk.decide(approval.id, allow=True, by="operator:me")
         await trio.testing.wait_all_tasks_blocked()
         assert house.texts[-1] == "Hello 7. Did it."
+
+
+async def reading(turn: CallableTurn) -> AsyncGenerator[str, None]:
+    for attachment in turn.attachments:
+        yield (await turn.fetch(attachment, at_most_bytes=4)).decode()
+
+
+async def test_it_fetches_the_attachments_of_its_turn(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, script(await _open("reading"))) as house:
+        house.files["here"] = b"text of the file"
+        await house.ended(await house.say("", attachments=(Attachment("document", "here"),)))
+        assert house.texts == ["text"]
+        await house.ended(await house.say("", attachments=(Attachment("document", "gone"),)))
+        assert house.texts[-1] == SORRY_FAILED
+        assert "cannot be fetched: gone" in house.agents.errors[0]
 
 
 async def test_a_stopped_turn_closes_the_generator(tmp_path: Path, autojump_clock: MockClock) -> None:

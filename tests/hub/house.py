@@ -29,8 +29,8 @@ from gatewayd.model.config import (
     OutboxSection,
     SessionsSection,
 )
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.errors import StoreRefused
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.errors import SendRejected, StoreRefused
 from gatewayd.model.payload import SendText, Signal
 from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin
@@ -144,6 +144,7 @@ class House:
         self.store = store
         self.agents = agents
         self.signals: list[Signal] = []
+        self.files: dict[str, bytes] = {}
         self.handed: list[OutboundRow] = []
         self.events = EventLog(store, now=now, keep=config.limits.event_rows)
         self.outbox = Outbox(store, self.events, config.outbox, now=now)
@@ -161,6 +162,7 @@ class House:
             config,
             plugins,
             signal=self._signal,
+            fetch=self._fetch,
             rng=Random(1),
             redact=redact,
         )
@@ -168,6 +170,11 @@ class House:
         self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, config, plugins, now=now)
         self.turns.taken = self.inbox.taken
         self.turns.ended = self.inbox.ended
+
+    async def _fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
+        if attachment.ref not in self.files:
+            raise SendRejected("gone")
+        return self.files[attachment.ref][:at_most_bytes]
 
     async def _signal(self, channel: str, account: str, signal: Signal) -> None:
         self.signals.append(signal)

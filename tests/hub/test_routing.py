@@ -83,6 +83,23 @@ def test_a_parent_peer_matches_only_inside_a_thread() -> None:
     assert resolve_route(envelope(peer=TOPIC), parent).rule == "parent_peer"
 
 
+def test_a_binding_of_a_group_holds_in_its_topics_but_weaker_than_one_of_the_topic() -> None:
+    group, topic = MatchConfig(peer="group:-100"), MatchConfig(peer="group:-100:7")
+    for matches in ((group, topic), (topic, group)):
+        route = resolve_route(envelope(peer=TOPIC), config(*matches))
+        assert (route.rule, route.binding) == ("peer", matches.index(topic))
+    elsewhere = resolve_route(envelope(peer=Peer("group", "-100", "8")), config(group, topic))
+    assert (elsewhere.rule, elsewhere.binding) == ("parent_peer", 0)
+    assert resolve_route(envelope(peer=Peer("group", "-100")), config(topic, group)).rule == "peer"
+
+
+def test_an_agent_may_have_one_session_for_all_direct_messages() -> None:
+    settings = AgentSettings("first", AgentFrame(main_session=True), AgentFrame())
+    one = GatewayConfig(agents=(settings,))
+    assert session_key("first", envelope(), one) == "first:main"
+    assert session_key("first", envelope(peer=TOPIC), one) == "first:telegram:main:group:-100:thread:7"
+
+
 def test_session_keys_have_the_documented_shape() -> None:
     assert resolve_route(envelope(), config()).session_key == "first:telegram:main:dm:42"
     assert resolve_route(envelope(peer=TOPIC), config()).session_key == "first:telegram:main:group:-100:thread:7"

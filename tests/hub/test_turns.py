@@ -227,14 +227,33 @@ async def test_an_edit_of_a_waiting_message_replaces_it_and_a_later_one_is_dropp
     async with open_house(tmp_path, gate) as house:
         await house.say("busy")
         waiting = await house.say("helo", message_id="m1")
-        edit = await house.say("hello", message_id="m1", kind="edit")
-        assert await house.reason_of(await house.ended(edit)) == ("dropped", "merged_edit")
+        edits = [await house.say(text, message_id="m1", kind="edit") for text in ("hell", "hello")]
+        await trio.testing.wait_all_tasks_blocked()
         gate.gate.set()
-        await house.ended(waiting)
+        for row in [waiting, *edits]:
+            assert (await house.ended(row)).reason == "answered"
         assert house.texts == ["re: busy", "re: hello"]
         late = await house.ended(await house.say("hullo", message_id="m1", kind="edit"))
         assert (late.state, late.reason) == ("dropped", "edited_after_answer")
         assert len(house.texts) == 2
+
+
+@pytest.mark.parametrize("mode", ["queue", "collect", "interrupt"])
+async def test_an_edit_survives_a_crash_with_the_message_it_changes(
+    tmp_path: Path, autojump_clock: MockClock, mode: QueueMode
+) -> None:
+    config = configuration(sessions=SessionsSection(queue_mode=mode))
+    async with open_house(tmp_path, Gate(), config=configuration()) as house:
+        rows = [await house.say("busy"), await house.say("helo", message_id="m1"), await house.say("last")]
+        rows.append(await house.say("hello", message_id="m1", kind="edit"))
+        await trio.testing.wait_all_tasks_blocked()
+    async with open_house(tmp_path, config=config) as house:
+        for row in rows:
+            assert (await house.ended(row)).state == "done"
+        said = " ".join(house.texts)
+        assert "hello" in said
+        assert "helo" not in said
+        assert "last" in said
 
 
 async def test_what_was_running_at_a_crash_runs_again_under_the_same_turn_and_what_waited_follows(

@@ -4,27 +4,16 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from random import Random
 
 import httpx2
-import structlog
 import trio
 import trio.testing
 
 from gatewayd.agents import echo
 from gatewayd.channels import loopback
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.hub.access import AccessControl
-from gatewayd.hub.agents import AgentPool
-from gatewayd.hub.approvals import ApprovalDesk
-from gatewayd.hub.events import EventLog
+from gatewayd.daemon import join
 from gatewayd.hub.gateway import Gateway
-from gatewayd.hub.inbox import InboxDesk
-from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox
-from gatewayd.hub.reply import ReplyEngine
-from gatewayd.hub.sessions import SessionMap
-from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -37,7 +26,6 @@ from gatewayd.model.config import (
     Scope,
     TokenConfig,
 )
-from gatewayd.model.payload import Signal
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
@@ -142,7 +130,7 @@ async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, con
         httpx2.AsyncClient(verify=NO_TLS) as http,
         trio.open_nursery() as nursery,
     ):
-        gateway = _join(config, store, http)
+        gateway = join(config, Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN]), store, http, now=now)
         await gateway.access.load()
         for run in (gateway.events.run, gateway.inbox.run, gateway.turns.run):
             await nursery.start(run)
@@ -161,56 +149,6 @@ async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, con
 def _serve(gateway: Gateway, config: GatewayConfig) -> GatewayServer:
     section = config.gateway
     return GatewayServer(create_app(gateway), max_connections=section.max_connections, max_body_bytes=section.max_body_bytes)
-
-
-def _join(config: GatewayConfig, store: SqliteStore, http: httpx2.AsyncClient) -> Gateway:
-    plugins = {plugin.id: plugin for plugin in (loopback.PLUGIN, hook.PLUGIN)}
-    registry = Registry.of(plugins.values(), [echo.PLUGIN])
-    events = EventLog(store, now=now, keep=config.limits.event_rows)
-    outbox = Outbox(store, events, config.outbox, now=now)
-    access = AccessControl(store, events, now=now)
-    sessions = SessionMap(store, now=now)
-    desk = ApprovalDesk(store, events, config.approvals, now=now)
-    agents = AgentPool(
-        config.agents, lambda core: registry.agent_opener(registry.agent(core)), events, http=http, rng=Random(1), now=now
-    )
-
-    async def signal(channel: str, account: str, what: Signal) -> None:
-        await manager.signal(channel, account, what)
-
-    engine = ReplyEngine(store, outbox, events, sessions, desk, agents, config, plugins, signal=signal, rng=Random(1))
-    turns = TurnRunner(engine, outbox, events, sessions, agents, config, plugins, now=now)
-    inbox = InboxDesk(store, events, access, outbox, turns, config, plugins, now=now)
-    turns.taken, turns.ended = inbox.taken, inbox.ended
-    manager = ChannelManager(
-        config,
-        plugins,
-        registry.channel_opener,
-        journal=inbox,
-        outbox=outbox,
-        memos=store,
-        events=events,
-        http=http,
-        log=structlog.get_logger(),
-        rng=Random(1),
-        now=now,
-    )
-    outbox.post = manager.post
-    return Gateway(
-        config=config,
-        store=store,
-        events=events,
-        manager=manager,
-        inbox=inbox,
-        outbox=outbox,
-        access=access,
-        approvals=desk,
-        sessions=sessions,
-        turns=turns,
-        agents=agents,
-        problem_of_store=lambda: None if store.statistics().healthy else "the disk is full",
-        now=now,
-    )
 
 
 async def _all_connected(gateway: Gateway) -> None:

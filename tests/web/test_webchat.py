@@ -5,31 +5,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import httpx2
 import pytest
-import structlog
 import trio
 from msgspec.structs import replace
 
-from gatewayd.agents.echo import EchoSettings, open_echo
+from gatewayd.agents import echo
+from gatewayd.agents.echo import EchoSettings
 from gatewayd.channels.webchat import PLUGIN
-from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel, open_webchat
+from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
-from gatewayd.hub.access import AccessControl
-from gatewayd.hub.agents import AgentPool
-from gatewayd.hub.approvals import ApprovalDesk
-from gatewayd.hub.events import EventLog
+from gatewayd.daemon import join
 from gatewayd.hub.gateway import Gateway
-from gatewayd.hub.inbox import InboxDesk
-from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox
-from gatewayd.hub.reply import ReplyEngine
-from gatewayd.hub.sessions import SessionMap
-from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -42,6 +32,7 @@ from gatewayd.model.config import (
     TokenConfig,
 )
 from gatewayd.model.secret import Secret
+from gatewayd.plugins import Registry
 from gatewayd.stores.sqlite import open_store
 from gatewayd.web.app import create_app
 from gatewayd.web.assets import load_pages
@@ -95,64 +86,14 @@ class Site:
 @asynccontextmanager
 async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator[Site]:
     """Joined as the daemon joins them, with the echo agent."""
-    log, rng, plugins = structlog.get_logger(), Random(1), {PLUGIN.id: PLUGIN}
     with trio.fail_after(PATIENCE):
         async with open_store(state_dir, now=time.time) as store, httpx2.AsyncClient() as http, trio.open_nursery() as nursery:
-            events = EventLog(store, now=time.time, keep=1000)
-            outbox = Outbox(store, events, config.outbox, now=time.time)
-            access = AccessControl(store, events, now=time.time)
-            sessions = SessionMap(store, now=time.time)
-            desk = ApprovalDesk(store, events, config.approvals, now=time.time)
-            agents = AgentPool(config.agents, lambda core: open_echo, events, http=http, rng=rng, now=time.time)
-            engine = ReplyEngine(
-                store,
-                outbox,
-                events,
-                sessions,
-                desk,
-                agents,
-                config,
-                plugins,
-                signal=lambda channel, account, signal: manager.signal(channel, account, signal),
-                rng=rng,
-            )
-            turns = TurnRunner(engine, outbox, events, sessions, agents, config, plugins, now=time.time)
-            inbox = InboxDesk(store, events, access, outbox, turns, config, plugins, now=time.time)
-            turns.taken, turns.ended = inbox.taken, inbox.ended
-            manager = ChannelManager(
-                config,
-                plugins,
-                lambda plugin: open_webchat,
-                journal=inbox,
-                outbox=outbox,
-                memos=store,
-                events=events,
-                http=http,
-                log=log,
-                rng=rng,
-                now=time.time,
-            )
-            outbox.post = manager.post
-            gateway = Gateway(
-                config=config,
-                store=store,
-                events=events,
-                manager=manager,
-                inbox=inbox,
-                outbox=outbox,
-                access=access,
-                approvals=desk,
-                sessions=sessions,
-                turns=turns,
-                agents=agents,
-                problem_of_store=lambda: None,
-                now=time.time,
-            )
-            await access.load()
-            for part in (events, inbox, turns):
+            gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http)
+            await gateway.access.load()
+            for part in (gateway.events, gateway.inbox, gateway.turns):
                 await nursery.start(part.run)
             server = GatewayServer(create_app(gateway), max_connections=100, max_body_bytes=1_048_576, grace_seconds=0.2)
-            async with agents.run(), manager.run():
+            async with gateway.agents.run(), gateway.manager.run():
                 [url] = await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
                 gateway.state = "ready"
                 yield Site(gateway, url)

@@ -161,12 +161,15 @@ def _datagrams(manager: socket.socket) -> list[bytes]:
 
 async def test_log_lines_are_json_with_the_ids(tmp_path: Path) -> None:
     async with daemon(tmp_path / "state") as gateway:
+        await post(gateway, "hello", "k1", wait=20)
         await gateway.stop()
         lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
     ready = next(line for line in lines if line["event"] == "ready")
     assert ready["url"] == gateway.url
     assert {"time", "level", "logger"} <= ready.keys()
-    assert any(line.get("channel") == "webchat" and line.get("account") == "main" for line in lines)
+    turn = next(line for line in lines if line["event"] == "turn_ended")
+    assert (turn["channel"], turn["account"], turn["turn_id"], turn["event_key"]) == ("webchat", "main", "turn-1", "chat:k1")
+    assert (turn["session_key"], turn["reason"]) == ("assistant:webchat:main:dm:bob", "answered")
 
 
 async def test_a_hundred_idle_accounts_start_and_stop(tmp_path: Path) -> None:
@@ -251,7 +254,7 @@ async def test_an_agent_that_ignores_its_cancellation_does_not_hold_up_the_stop(
         await post(gateway, "stubborn", "k1")
         await gateway.wait_status(lambda snapshot: snapshot.agents[0].running == 1)
         assert await gateway.stop() == 0
-        assert "would not close" in gateway.log.read_text()
+        assert "left_behind_at_the_end" in gateway.log.read_text()
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         assert (await post(gateway, "stubborn", "k1", wait=20))["payloads"] == [{"text": "the second time"}]
 
@@ -264,7 +267,7 @@ async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, 
         async with gateway.client() as client:
             await client.post("/v1/chat/inbound", json=body | {"sender": {"id": "eve"}, "text": "crash"})
         assert await gateway.wait() == EXIT_CRASHED
-        assert "gatewayd crashed" in gateway.log.read_text()
+        assert '"event":"crashed"' in gateway.log.read_text()
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         assert (await post(gateway, "crash", "k2", wait=20))["state"] == "done"
 

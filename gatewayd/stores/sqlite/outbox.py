@@ -3,7 +3,7 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -64,8 +64,10 @@ class OutboxTable(Tables):
         """
         return await self._read(lambda connection: _rows(connection.execute(sql, (channel, account, after_id, limit))))
 
-    async def recover_outbound(self, *, stale_before: float, now: float) -> OutboxStatus:
+    async def recover_outbound(self, *, stale_before: float, now: float, resend: Collection[str] = ()) -> OutboxStatus:
         def recover(connection: sqlite3.Connection) -> OutboxStatus:
+            for channel in resend:
+                connection.execute("UPDATE outbound SET state = 'ready' WHERE state = 'sending' AND channel = ?", (channel,))
             connection.execute(
                 "UPDATE outbound SET state = 'unknown', reason = 'interrupted', settled_at = ? WHERE state = 'sending'", (now,)
             )

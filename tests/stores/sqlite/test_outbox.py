@@ -85,6 +85,15 @@ async def test_recovery_leaves_no_row_sending_and_no_stale_row_ready(store: Sqli
     assert await store.recover_outbound(stale_before=50.0, now=300.0) == status
 
 
+async def test_a_send_that_was_cut_is_ready_again_where_a_repeat_is_harmless(store: SqliteStore) -> None:
+    cut = await put(store, "sending", now=100.0)
+    status = await store.recover_outbound(stale_before=50.0, now=200.0, resend={cut.channel})
+    assert (status.ready, status.unknown) == (1, 0)
+    assert await store.mark_sending(cut.id)
+    other = await store.recover_outbound(stale_before=50.0, now=200.0, resend={"another"})
+    assert (other.ready, other.unknown) == (0, 1)
+
+
 async def test_an_empty_outbox_counts_nothing(store: SqliteStore) -> None:
     assert await store.recover_outbound(stale_before=0.0, now=1.0) == OutboxStatus()
 
