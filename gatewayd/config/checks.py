@@ -1,26 +1,33 @@
 """What must hold between keys, and what a type cannot say. Every function notes problems; none raises."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.source import KeyPath
 from gatewayd.model.config import (
+    SCOPES_OF_ROLE,
     AccountFrame,
+    AccountSettings,
     AgentSettings,
     AuthSection,
     BindingConfig,
     ChecksItself,
     GatewaySection,
+    MatchConfig,
+    Scope,
     SessionsSection,
     parse_bind,
 )
 from gatewayd.model.envelope import PeerKind
 from gatewayd.model.secret import Secret
+from gatewayd.ports.channel import ChannelPlugin
 
 SHORTEST_TOKEN: Final = 16
 
@@ -68,9 +75,14 @@ def check_tokens(problems: Problems, auth: AuthSection) -> None:
     for name, token in auth.tokens.items():
         key = ("auth", "tokens", name, "token")
         if len(token.token.reveal()) < SHORTEST_TOKEN:
-            problems.add(key, f"is shorter than {SHORTEST_TOKEN} characters")
+            problems.add(key, f"is shorter than {SHORTEST_TOKEN} characters", plain=True)
         elif owners.setdefault(token.token, name) != name:
             problems.add(key, f'is the same as that of "{owners[token.token]}": each token needs its own')
+        possible = [scope for scope in get_args(Scope) if scope in SCOPES_OF_ROLE[token.role]]
+        for index, scope in enumerate(token.scopes):
+            if scope not in possible:
+                what = f'the role "{token.role}" cannot have this scope'
+                problems.add((*key[:-1], "scopes", index), what, found=show(scope), allowed=listed(possible))
 
 
 def check_defaults(problems: Problems, agents: Sequence[AgentSettings]) -> None:
@@ -79,15 +91,32 @@ def check_defaults(problems: Problems, agents: Sequence[AgentSettings]) -> None:
         problems.add(("agents", other, "default"), f'only one agent can be the default, and "{first}" is already')
 
 
-def check_account(problems: Problems, frame: AccountFrame, key: KeyPath) -> None:
+def check_account(problems: Problems, frame: AccountFrame, key: KeyPath, plugin: ChannelPlugin) -> None:
     for field, ids in (("allow_from", frame.allow_from), ("groups", frame.groups)):
         for index, one in enumerate(ids):
             if not one or one != one.strip():
                 problems.add((*key, field, index), "is not an id: empty, or with spaces around it", found=show(one))
+            elif one != "*" and not _is_id(one, plugin):
+                allowed = f'{plugin.id_form}, or "*" for any'
+                problems.add((*key, field, index), f"is not an id of {plugin.label}", found=show(one), allowed=allowed)
     if frame.dm_policy == "allowlist" and not frame.allow_from:
         problems.warn((*key, "dm_policy"), "allowlist with an empty allow_from: nobody can write directly")
     if frame.dm_policy == "open" and "*" not in frame.allow_from and frame.allow_from:
         problems.warn((*key, "allow_from"), "has no effect on direct messages while dm_policy is open")
+
+
+def check_credentials(problems: Problems, accounts: Iterable[AccountSettings]) -> None:
+    """Two accounts of a channel with the same credentials are one identity twice: they would take each other's messages."""
+    owners: dict[tuple[str, tuple[Secret, ...]], str] = {}
+    for account in accounts:
+        names = [name for name in account.settings.__struct_fields__ if isinstance(getattr(account.settings, name), Secret)]
+        if not names or not account.frame.enabled:
+            continue
+        secrets = tuple(getattr(account.settings, name) for name in names)
+        owner = owners.setdefault((account.channel, secrets), account.account)
+        if owner != account.account:
+            key = ("channels", account.channel, "accounts", account.account, names[0])
+            problems.add(key, f"is the same as that of {account.channel}/{owner}: each account needs its own")
 
 
 def check_settings(problems: Problems, settings: Struct, key: KeyPath, gateway: GatewaySection | None) -> None:
@@ -115,6 +144,19 @@ def check_binding(problems: Problems, binding: BindingConfig, key: KeyPath, know
         if peer is not None:
             _check_peer(problems, peer, (*key, "match", field))
     _check_place(problems, match.channel, match.account, (*key, "match"), known)
+
+
+def check_matches(problems: Problems, bindings: Mapping[int, BindingConfig]) -> None:
+    """Of two bindings that match the same, the second is never used."""
+    first: dict[MatchConfig, int] = {}
+    for index, binding in bindings.items():
+        match = replace(binding.match, account=None) if binding.match.account == "*" else binding.match
+        if (earlier := first.setdefault(match, index)) != index:
+            problems.add(("bindings", index, "match"), f"is the same as that of bindings[{earlier}], which wins always")
+
+
+def _is_id(text: str, plugin: ChannelPlugin) -> bool:
+    return plugin.id_pattern is None or re.fullmatch(plugin.id_pattern, text) is not None
 
 
 def _check_place(problems: Problems, channel: str | None, account: str | None, key: KeyPath, known: Known) -> None:

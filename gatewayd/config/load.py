@@ -125,6 +125,8 @@ class _Loader:
         checks.check_defaults(self._problems, [agent for agent in agents.values() if agent])
         for index, binding in bindings.items():
             checks.check_binding(self._problems, binding, ("bindings", index), known)
+        checks.check_matches(self._problems, bindings)
+        checks.check_credentials(self._problems, filter(None, accounts.values()))
         if not accounts:
             self._problems.warn((), "no account is configured: nobody can write to an agent")
 
@@ -182,10 +184,10 @@ class _Loader:
     ) -> AccountSettings | None:
         key = ("channels", channel, "accounts", account)
         built = self._two_structs(table, AccountFrame, plugin, key)
-        if built is None:
+        if built is None or plugin is None:
             return None
         frame, settings = built
-        checks.check_account(self._problems, frame, key)
+        checks.check_account(self._problems, frame, key, plugin)
         checks.check_settings(self._problems, settings, key, gateway)
         return AccountSettings(channel, account, frame, settings)
 

@@ -21,6 +21,7 @@ class Problems:
         self._source = source
         self._file = None if source.path is None else str(source.path)
         self._problems: list[ConfigProblem] = []
+        self._plain: set[int] = set()
         self._warnings: list[str] = []
         self.redactor = Redactor()
 
@@ -28,9 +29,22 @@ class Problems:
         return len(self._problems)
 
     def add(
-        self, key: KeyPath, what: str, *, found: str | None = None, allowed: str | None = None, nearest: str | None = None
+        self,
+        key: KeyPath,
+        what: str,
+        *,
+        found: str | None = None,
+        allowed: str | None = None,
+        nearest: str | None = None,
+        plain: bool = False,
     ) -> None:
-        """Note a problem. ``found`` must not come from a key that holds a secret. Past ``MAX_PROBLEMS`` it is only counted."""
+        """Note a problem. ``found`` must not come from a key that holds a secret. Past ``MAX_PROBLEMS`` it is only counted.
+
+        ``plain``: no word of ``what`` comes from the file, so nothing is taken out of it. A secret that is a word of it would
+        be told by the gap.
+        """
+        if plain:
+            self._plain.add(len(self._problems))
         line = self._source.line(key) if len(self._problems) < MAX_PROBLEMS else None
         self._problems.append(ConfigProblem(self._name(key), what, self._file, line, found, allowed, nearest))
 
@@ -46,18 +60,19 @@ class Problems:
         """:raises ConfigError: when there is any problem: all of them, in the order of the file."""
         if not self._problems:
             return
-        shown = sorted(self._problems[:MAX_PROBLEMS], key=lambda problem: problem.line or 0)
+        shown = [self._clean(problem, plain=index in self._plain) for index, problem in enumerate(self._problems[:MAX_PROBLEMS])]
+        shown.sort(key=lambda problem: problem.line or 0)
         if more := len(self._problems) - len(shown):
             shown.append(ConfigProblem(key="", what=f"and {more} more problems", file=self._file))
-        raise ConfigError([self._clean(problem) for problem in shown])
+        raise ConfigError(shown)
 
-    def _clean(self, problem: ConfigProblem) -> ConfigProblem:
+    def _clean(self, problem: ConfigProblem, *, plain: bool) -> ConfigProblem:
         def clean(text: str | None) -> str | None:
             return None if text is None else self.redactor(text)
 
         return ConfigProblem(
             key=self.redactor(problem.key),
-            what=self.redactor(problem.what),
+            what=problem.what if plain else self.redactor(problem.what),
             file=problem.file,
             line=problem.line,
             found=clean(problem.found),

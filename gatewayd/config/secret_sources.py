@@ -60,10 +60,10 @@ class SecretReader:
         secret = Secret(text.rstrip("\r\n"))
         self._problems.redactor.add(secret)
         if not text.strip():
-            self._problems.add(key, "the secret is empty")
+            self._problems.add(key, "the secret is empty", plain=True)
             return None
         if len(secret.reveal()) < SHORTEST_SECRET:
-            self._problems.add(key, f"the secret is shorter than {SHORTEST_SECRET} characters")
+            self._problems.add(key, f"the secret is shorter than {SHORTEST_SECRET} characters", plain=True)
             return None
         return secret
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-SHORTEST_SECRET: Final = 4
-"""Characters. A shorter secret could not be kept out of texts: too much ordinary text would look like it."""
+SHORTEST_SECRET: Final = 8
+"""Characters. A shorter one could not be kept out of texts: ordinary words would look like it, and the gap would tell it."""
 REDACTED: Final = "***"
 
 

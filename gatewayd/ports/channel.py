@@ -36,7 +36,9 @@ class ChannelPlugin(Struct, frozen=True):
     ``ChannelOpener``. ``text_format`` says what ``RichText.text`` of a SendText is; ``text_limit`` None means no limit.
     ``webhook``: the channel may implement ReceivesWebhooks. ``authenticates_peers``: whoever reaches the agent here has
     already been admitted (webchat's login), so ``dm_policy`` defaults to open. ``resend_is_safe``: the platform drops a
-    repeated send by itself, so rows in ``sending`` may be sent again after a crash.
+    repeated send by itself, so rows in ``sending`` may be sent again after a crash. ``id_pattern`` is a regular expression
+    that every id matches as a whole, and ``id_form`` says the same in words: anything else in ``allow_from`` and ``groups``
+    is an error of the configuration, where it would otherwise match nobody in silence.
     """
 
     id: str
@@ -49,6 +51,8 @@ class ChannelPlugin(Struct, frozen=True):
     authenticates_peers: bool = False
     resend_is_safe: bool = False
     one_account: bool = False
+    id_pattern: str | None = None
+    id_form: str = "an id of the channel"
 
 
 class AccountConfig(Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 from quart import request
 
-from gatewayd.model.config import AuthSection, Role, Scope
+from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope
 from gatewayd.ports.store import TokenRow, Tokens
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import digest_of, ensure_token
@@ -36,8 +36,8 @@ class Identity(Struct, frozen=True):
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
-        """``admin`` includes the other scopes."""
-        return scope in self.scopes or "admin" in self.scopes
+        """``admin`` includes the other scopes, and no scope goes beyond the role."""
+        return scope in SCOPES_OF_ROLE[self.role] and not self.scopes.isdisjoint((scope, "admin"))
 
     @property
     def label(self) -> str:

@@ -72,14 +72,22 @@ class Unusable(Struct, frozen=True, forbid_unknown_fields=True):
     number: "NoSuchType" = 0  # type: ignore[name-defined]  # noqa: F821
 
 
-def channel(name: str, settings: str, *, one_account: bool = False) -> ChannelPlugin:
-    return ChannelPlugin(id=name, label=name, settings=f"{HERE}:{settings}", open=f"{HERE}:channel", one_account=one_account)
+def channel(name: str, settings: str, *, one_account: bool = False, id_pattern: str | None = None) -> ChannelPlugin:
+    return ChannelPlugin(
+        id=name,
+        label=name.title(),
+        settings=f"{HERE}:{settings}",
+        open=f"{HERE}:channel",
+        one_account=one_account,
+        id_pattern=id_pattern,
+        id_form="a number",
+    )
 
 
 def registry() -> Registry:
     return Registry.of(
         channels=[
-            channel("telegram", "TelegramSettings"),
+            channel("telegram", "TelegramSettings", id_pattern="-?[0-9]+"),
             channel("webchat", "Nothing", one_account=True),
             channel("odd", "OddSettings"),
             channel("fussy", "Fussy"),

@@ -332,6 +332,77 @@ def test_tokens_are_long_enough_and_different(file: Path) -> None:
     assert (same.key, same.what) == ("[auth.tokens.c].token", 'is the same as that of "b": each token needs its own')
 
 
+@pytest.mark.parametrize("secret", ["characters", "shorter", "short", "than 16 ch", "is", "secret", "sixteen", "pecial"])
+def test_a_token_that_is_too_short_is_not_told_by_what_is_left_out(file: Path, secret: str) -> None:
+    found = problem(file, '[auth.tokens.a]\ntoken = { env = "A" }\n', {"A": secret})
+    assert found.key == "[auth.tokens.a].token"
+    assert found.what in ("is shorter than 16 characters", "the secret is shorter than 8 characters")
+    assert found.found is None
+
+
+@pytest.mark.parametrize(
+    ("role", "scopes", "refused", "possible"),
+    [
+        ("connector", ["read", "admin"], [("[auth.tokens.ops].scopes[1]", "admin")], "read, write"),
+        ("node", ["write", "read"], [("[auth.tokens.ops].scopes[0]", "write")], "read"),
+        ("connector", ["read", "write"], [], ""),
+        ("node", ["read"], [], ""),
+        ("operator", ["read", "write", "approvals", "pairing", "admin"], [], ""),
+    ],
+)
+def test_a_scope_that_the_role_cannot_have(
+    file: Path, role: str, scopes: list[str], refused: list[tuple[str, str]], possible: str
+) -> None:
+    text = f'{ACCOUNT}[auth.tokens.ops]\ntoken = {{ env = "OPS_TOKEN" }}\nrole = "{role}"\nscopes = {scopes}\n'
+    if not refused:
+        assert load(file, text).auth.tokens["ops"].scopes == tuple(scopes)
+        return
+    assert [(one.key, one.what, one.found, one.allowed) for one in problems(file, text)] == [
+        (key, f'the role "{role}" cannot have this scope', f"the text '{scope}'", possible) for key, scope in refused
+    ]
+
+
+SECOND = ACCOUNT.replace("main", "second")
+
+
+def test_two_accounts_cannot_be_the_same_bot(file: Path) -> None:
+    found = problem(file, ACCOUNT + SECOND)
+    assert found.key == "[channels.telegram.accounts.second].token"
+    assert found.what == "is the same as that of telegram/main: each account needs its own"
+    assert found.line == 4
+    assert TOKEN not in str(found)
+
+
+@pytest.mark.parametrize("more", ["enabled = false", 'spare_token = { env = "OPS_TOKEN" }'])
+def test_what_is_not_the_same_bot_or_does_not_run_is_fine(file: Path, more: str) -> None:
+    assert len(load(file, ACCOUNT + SECOND + more).accounts) == 2
+
+
+@pytest.mark.parametrize("again", ['channel = "telegram"', 'account = "*", channel = "telegram"'])
+def test_a_binding_that_is_never_used(file: Path, again: str) -> None:
+    bindings = "".join(
+        f'[[bindings]]\nmatch = {{ {match} }}\nagent = "assistant"\n'
+        for match in ('channel = "telegram"', 'channel = "telegram", peer = "dm:1"', again)
+    )
+    found = problem(file, ACCOUNT + "[agents.assistant]\n" + bindings)
+    assert (found.key, found.what) == ("bindings[2].match", "is the same as that of bindings[0], which wins always")
+
+
+@pytest.mark.parametrize("field", ["allow_from", "groups"])
+@pytest.mark.parametrize("wrong", ["@alice", "alice", "4711 ", "t.me/x", "-", "1e3"])
+def test_an_id_that_is_none_of_the_channel(file: Path, field: str, wrong: str) -> None:
+    found = problem(file, f'{ACCOUNT}{field} = ["*", "4711", "-1001234567890", "{wrong}"]')
+    assert found.key == f"[channels.telegram.accounts.main].{field}[3]"
+    assert found.found == f"the text {wrong!r}"
+    if wrong.strip() == wrong:
+        assert (found.what, found.allowed) == ("is not an id of Telegram", 'a number, or "*" for any')
+
+
+def test_a_channel_that_says_nothing_of_its_ids_takes_any(file: Path) -> None:
+    config = load(file, '[channels.webchat.accounts.main]\nallow_from = ["@alice", "*"]')
+    assert config.accounts[0].frame.allow_from == ("@alice", "*")
+
+
 ODD = "[channels.odd.accounts.a]\n"
 
 
@@ -378,11 +449,12 @@ def test_every_shape_of_settings_is_strict(file: Path, text: str, key: str, allo
 
 def test_a_thousand_accounts(file: Path) -> None:
     text = "".join(
-        f'[channels.telegram.accounts.bot{number}]\ntoken = {{ env = "TELEGRAM_TOKEN" }}\nallow_from = ["1", "2"]\n'
+        f'[channels.telegram.accounts.bot{number}]\ntoken = {{ env = "TOKEN_{number}" }}\nallow_from = ["1", "2"]\n'
         for number in range(1000)
     )
-    assert len(load(file, text).accounts) == 1000
-    assert problem(file, text + "oops = 1").line == 3001
+    env = {f"TOKEN_{number}": f"{number}:token-of-a-bot" for number in range(1000)}
+    assert len(load(file, text, env).accounts) == 1000
+    assert problem(file, text + "oops = 1", env).line == 3001
 
 
 SECRETS = st.text(

@@ -51,15 +51,15 @@ def test_a_file_an_environment_variable_a_credential(tmp_path: Path, end: bytes)
 
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
-    write(tmp_path / "real", b"s3cret")
+    write(tmp_path / "real", b"s3cret-of-ours")
     (tmp_path / "link").symlink_to("real")
-    assert Reading({"file": "link"}, {}, tmp_path).secret == Secret("s3cret")
+    assert Reading({"file": "link"}, {}, tmp_path).secret == Secret("s3cret-of-ours")
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, 0), (0o640, 0), (0o604, 1), (0o644, 1)])
 def test_a_file_that_everybody_can_read_is_warned_of(tmp_path: Path, mode: int, warned: int) -> None:
-    reading = Reading({"file": write(tmp_path / "token", b"s3cret", mode)}, {}, tmp_path)
-    assert reading.secret == Secret("s3cret")
+    reading = Reading({"file": write(tmp_path / "token", b"s3cret-of-ours", mode)}, {}, tmp_path)
+    assert reading.secret == Secret("s3cret-of-ours")
     assert len(reading.warnings) == warned
     if warned:
         assert (
@@ -116,7 +116,7 @@ def test_an_empty_secret(tmp_path: Path, text: str) -> None:
 
 
 def test_a_secret_too_short_to_be_kept_out_of_texts(tmp_path: Path) -> None:
-    assert Reading({"env": "TOKEN"}, {"TOKEN": "abc\n"}, tmp_path).problem.what == "the secret is shorter than 4 characters"
+    assert Reading({"env": "TOKEN"}, {"TOKEN": "abc\n"}, tmp_path).problem.what == "the secret is shorter than 8 characters"
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_credentials_need_systemd(tmp_path: Path) -> None:
 def test_a_credential_that_was_not_given(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "credentials"
     folder.mkdir()
-    write(folder / "telegram.token", b"s3cret")
-    write(tmp_path / "outside", b"s3cret")
+    write(folder / "telegram.token", b"s3cret-of-ours")
+    write(tmp_path / "outside", b"s3cret-of-ours")
     problem = Reading({"credential": name}, {"CREDENTIALS_DIRECTORY": str(folder)}, tmp_path).problem
     assert (problem.what, problem.allowed) == ("systemd gave no credential of that name", "telegram.token")
 

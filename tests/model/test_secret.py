@@ -60,24 +60,24 @@ def test_escaped_forms_are_found_too() -> None:
 
 
 def test_the_longer_of_two_secrets_is_taken_out_whole() -> None:
-    redact = Redactor([Secret("canary"), Secret("canary-long-tail")])
-    assert redact("x canary-long-tail y canary") == "x *** y ***"
+    redact = Redactor([Secret("canary-1"), Secret("canary-1-long-tail")])
+    assert redact("x canary-1-long-tail y canary-1") == "x *** y ***"
 
 
 def test_what_is_too_short_to_be_a_secret_is_not_taken_out() -> None:
-    redact = Redactor([Secret("abc"), Secret("")])
-    assert redact("abc") == "abc"
+    redact = Redactor([Secret("shorter"), Secret("")])
+    assert redact("shorter than") == "shorter than"
     assert redact.longest == 0
 
 
 def test_a_text_without_a_secret_is_returned_as_it_is() -> None:
-    text = "nothing to see, but cana is near"
-    assert Redactor([Secret("canary")])(text) is text
+    text = "nothing to see, but canary is near"
+    assert Redactor([Secret("canary-1")])(text) is text
     assert Redactor()(text) is text
 
 
 @given(
-    secrets=st.lists(st.text(alphabet="abcdef0123", min_size=4, max_size=12), min_size=1, max_size=8),
+    secrets=st.lists(st.text(alphabet="abcdef0123", min_size=8, max_size=16), min_size=1, max_size=8),
     noise=st.lists(st.text(max_size=20), min_size=1, max_size=8),
     data=st.data(),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.model.config import AuthSection, TokenConfig
+from gatewayd.model.config import AuthSection, Role, Scope, TokenConfig
 from gatewayd.model.secret import Secret
 from gatewayd.ports.store import TokenRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
@@ -31,6 +31,19 @@ def row(token: str, *, kind: str = "token", expires_at: float | None = None, sco
         created_at=0.0,
         expires_at=expires_at,
     )
+
+
+@pytest.mark.parametrize(
+    ("role", "possible"),
+    [("operator", {"read", "write", "approvals", "pairing", "admin"}), ("connector", {"read", "write"}), ("node", {"read"})],
+)
+def test_no_scope_goes_beyond_the_role(role: Role, possible: set[Scope]) -> None:
+    """Also of a token that was stored by another release, or by hand."""
+    everything: tuple[Scope, ...] = ("read", "write", "approvals", "pairing", "admin")
+    for scopes in (frozenset(everything), frozenset[Scope](["admin"])):
+        identity = Identity("x", role, scopes)
+        assert {scope for scope in everything if identity.may(scope)} == possible
+    assert not Identity("x", role, frozenset()).may("read")
 
 
 @asynccontextmanager
