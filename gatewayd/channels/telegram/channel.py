@@ -58,11 +58,11 @@ class TelegramChannel:
         )
 
     async def listen(self, deliver: Deliver) -> None:
-        """See ``ports.channel.Channel``. Connected means that getMe, and by webhook setWebhook, has been answered."""
+        """See ``ports.channel.Channel``. Connected means that Telegram lets us receive: a getUpdates, or by webhook the
+        setWebhook, has been answered."""
         username = await self._learn_name()
         if self._settings.mode == "poll":
-            self._kit.link.connected(username)
-            await self._poller.run(deliver)
+            await self._poller.run(deliver, lambda: self._kit.link.connected(username))
         if not self._account.webhook_url:
             raise NeedsOperator('mode = "webhook" needs gateway.public_url')
         await self._webhook.register()

@@ -27,6 +27,14 @@ class Memory:
         saved = await self._memos.load(self.offset_key)
         return int(saved) if saved is not None else None
 
+    async def had_rival(self) -> bool:
+        """Whether another program received for this bot when we tried last."""
+        return await self._memos.load(f"rival.{self._fingerprint}") == "yes"
+
+    async def note_rival(self, seen: bool) -> None:
+        if await self.had_rival() != seen:
+            await self._memos.save(f"rival.{self._fingerprint}", "yes" if seen else "no")
+
     async def username(self) -> str | None:
         """The bot's name as getMe gave it last."""
         return await self._memos.load(f"username.{self._fingerprint}")

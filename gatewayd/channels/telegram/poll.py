@@ -16,6 +16,7 @@ from gatewayd.model.errors import TryAgain
 from gatewayd.ports.channel import ChannelKit, Deliver
 
 _GRACE_SECONDS = 10.0  # what the answer to a poll may take beyond the poll itself
+_RIVAL_SECONDS = 20  # within which a program that polls with the same token shows itself: most try again after a few
 
 
 class Poller:
@@ -39,14 +40,26 @@ class Poller:
         self._read = read
         self._may_delete_webhook = True
 
-    async def run(self, deliver: Deliver) -> NoReturn:
-        """:raises TryAgain: an outage, or somebody else receives for this bot. :raises NeedsOperator: the token is void."""
+    async def run(self, deliver: Deliver, connected: Callable[[], None]) -> NoReturn:
+        """``connected`` is called when Telegram has let us receive.
+
+        :raises TryAgain: an outage, or somebody else receives for this bot. :raises NeedsOperator: the token is void.
+        """
         offset = await self._memory.offset()
+        had_rival = await self._memory.had_rival()
+        # The first poll is answered at once. After another program has thrown us out it proves nothing that we may ask:
+        # then one that lasts for a while has to stand.
+        timeout_seconds, is_connected = min(_RIVAL_SECONDS, self._timeout_seconds) if had_rival else 0, False
         # A poll returns after its time-out at the latest; a hung one is to be found within twice that.
         self._kit.link.expect_silence(2.0 * self._timeout_seconds)
         while True:
-            batch = await self._ask(offset)
+            batch = await self._ask(offset, timeout_seconds)
             self._kit.link.heard()
+            if not is_connected:
+                timeout_seconds, is_connected = self._timeout_seconds, True
+                if had_rival:
+                    await self._memory.note_rival(False)
+                connected()
             for reason in batch.skipped:
                 self._kit.log.warning("telegram.update_skipped", reason=reason)
             if batch.next_offset is not None:
@@ -63,15 +76,15 @@ class Poller:
                     for press in presses:
                         group.start_soon(self._api.answer_press, press)
 
-    async def _ask(self, offset: int | None) -> Batch:
-        params = GetUpdates(self._timeout_seconds, ALLOWED_UPDATES, offset)
+    async def _ask(self, offset: int | None, timeout_seconds: int) -> Batch:
+        params = GetUpdates(timeout_seconds, ALLOWED_UPDATES, offset)
         try:
             return decode_batch(await self._get_updates(params))
         except Malformed as malformed:
             raise TryAgain(f"Telegram getUpdates: {malformed}") from None
 
     async def _get_updates(self, params: GetUpdates) -> Raw:
-        timeout = self._timeout_seconds + _GRACE_SECONDS
+        timeout = params.timeout + _GRACE_SECONDS
         try:
             return await self._api.call("getUpdates", params, timeout_seconds=timeout)
         except Refused as refused:
@@ -82,6 +95,8 @@ class Poller:
             self._may_delete_webhook = False
             await self._delete_webhook()
             return await self._get_updates(params)
+        if refusal.code == 409:
+            await self._memory.note_rival(True)
         raise cure(refusal, "own")
 
     async def _delete_webhook(self) -> None:

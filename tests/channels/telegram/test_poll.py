@@ -6,6 +6,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from tests.channels.telegram.rig import Rig, rig_for
 from tests.fakes.bot_api import FakeBotApi, make_supergroup, make_user
+from tests.fakes.bot_api.receiving import OTHER_POLL
 
 ALICE = 4711
 TEAM = make_supergroup(-1001234567890, forum=True)
@@ -14,10 +15,12 @@ TEAM = make_supergroup(-1001234567890, forum=True)
 async def test_it_connects_under_its_name_and_tells_how_long_it_may_be_silent(autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api) as rig, rig.listening():
         assert rig.kit.connected_as == ["@echo_bot"]
-        await api.wait_call("getUpdates")
+        assert trio.current_time() == 0.0
+        await api.wait_call("getUpdates", count=2)
         assert rig.kit.silence == 10.0
-        first = api.calls("getUpdates")[0]
-    assert first == {
+        first, second = api.calls("getUpdates")
+    assert first == {**second, "timeout": 0}, "answered at once: connected means that we may receive"
+    assert second == {
         "timeout": 5,
         "allowed_updates": [
             "message",
@@ -185,8 +188,55 @@ async def test_an_outage_is_waited_out(method: str, fault: str, autojump_clock: 
 
 async def test_a_hung_poll_is_given_up_before_twice_its_time_out(autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api, poll_timeout_seconds=50) as rig:
-        api.hang_next("getUpdates")
+        api.hang_next("getUpdates", when=lambda params: params["timeout"] == 50)
         began = trio.current_time()
         with pytest.raises(TryAgain, match="no answer in time"):
             await listen(rig)
+        assert rig.kit.connected_as == ["@echo_bot"]
         assert 50 < trio.current_time() - began < 100
+
+
+async def test_who_may_not_receive_is_never_connected(autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api:
+        api.fail_next("getUpdates", 409, f"Conflict: {OTHER_POLL}", times=None)
+        kept: dict[str, str] = {}
+        for _ in range(3):
+            async with rig_for(api, kept=kept) as rig:
+                with pytest.raises(TryAgain, match="another program polls with this token"):
+                    await listen(rig)
+                assert rig.kit.connected_as == []
+
+
+async def test_after_a_rival_it_is_connected_when_a_poll_has_lasted(autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api:
+        api.fail_next("getUpdates", 409, f"Conflict: {OTHER_POLL}")
+        kept: dict[str, str] = {}
+        async with rig_for(api, kept=kept) as rig:
+            with pytest.raises(TryAgain):
+                await listen(rig)
+        api.clear_calls()
+        async with rig_for(api, kept=kept, poll_timeout_seconds=50) as rig:
+            began = trio.current_time()
+            async with rig.listening():
+                assert trio.current_time() - began == pytest.approx(20, abs=0.1)
+        async with rig_for(api, kept=kept, poll_timeout_seconds=50) as rig:
+            await trio.sleep(5)  # the server slows down who asks the same again within 3 s
+            began = trio.current_time()
+            async with rig.listening():
+                assert trio.current_time() == began
+
+
+async def test_what_waits_ends_the_doubt_about_a_rival(autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api:
+        api.fail_next("getUpdates", 409, f"Conflict: {OTHER_POLL}")
+        kept: dict[str, str] = {}
+        async with rig_for(api, kept=kept) as rig:
+            with pytest.raises(TryAgain):
+                await listen(rig)
+        api.user_sends(ALICE, "hello")
+        async with rig_for(api, kept=kept, poll_timeout_seconds=50) as rig:
+            began = trio.current_time()
+            async with rig.listening():
+                await api.wait_delivered()
+            assert rig.journal.texts == ["hello"]
+            assert trio.current_time() - began < 1
