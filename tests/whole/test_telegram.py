@@ -1,5 +1,8 @@
 """The daemon as a process against a Bot API server: what users see, through kills, stops, repeats and refusals."""
 
+import json
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -76,8 +79,15 @@ async def test_a_message_is_answered_by_webhook(tmp_path: Path) -> None:
             assert (await gateway.status()).counters["inbound_received"] == 1
 
 
-async def test_every_shape_of_update_ends_as_it_should(tmp_path: Path) -> None:
-    async with FakeBotApi.serve() as api, daemon(tmp_path, configuration(api, tmp_path)):
+@pytest.mark.parametrize("mode", ["poll", "webhook"])
+async def test_every_shape_of_update_ends_as_it_should(tmp_path: Path, mode: str) -> None:
+    public = 'public_url = "https://bots.example.org"'
+    async with (
+        FakeBotApi.serve() as api,
+        daemon(tmp_path, configuration(api, tmp_path, mode=mode, gateway=public)) as gateway,
+    ):
+        if mode == "webhook":
+            api.route_webhooks("https://bots.example.org", gateway.url)
         group = make_supergroup(GROUP, forum=True)
         api.user_sends(ALICE, "private")
         await api.wait_texts(ALICE, 1)
@@ -98,6 +108,30 @@ async def test_every_shape_of_update_ends_as_it_should(tmp_path: Path) -> None:
         assert await api.wait_texts(GROUP, 1, thread=77) == [f"@{api.user['username']} in a topic"]
         assert [text for text in api.texts(GROUP) if "not for" in text] == []
         await api.wait_delivered()
+        assert api.pending_update_count == 0, "the update of an unknown type is not offered again, either"
+        ends = await _wait_inbound_ends(gateway, 11)
+        assert ends == {
+            ("message", "answered"): 6,
+            ("button", "answered"): 1,
+            ("message", "not_addressed"): 2,  # one in the group, and the post in the channel
+            ("membership", "membership"): 1,
+            ("edit", "edited_after_answer"): 1,
+        }
+        assert (await gateway.status()).counters["inbound_received"] == 11, "and none of an unknown type"
+        assert api.texts(-1_001_000_000_009) == []
+
+
+async def _wait_inbound_ends(gateway: Daemon, count: int) -> dict[tuple[str, str], int]:
+    """How many inbound rows of which kind ended with which reason, as an operator is told it."""
+    command = [sys.executable, "-c", "from gatewayd.cli.gatewayctl import main; raise SystemExit(main())"]
+    command += ["--state-dir", str(gateway.state_dir), "events", "--json", "--kind", "inbound.*"]
+    while True:
+        done = await trio.run_process(command, capture_stdout=True)
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        kinds = {event["data"]["id"]: event["data"]["event_kind"] for event in events if event["kind"] == "inbound.received"}
+        ends = [event["data"] for event in events if event["kind"] != "inbound.received"]
+        if len(ends) >= count:
+            return dict(Counter((kinds[end["id"]], end["reason"]) for end in ends))
 
 
 async def test_kill_between_receipt_and_reply_loses_nothing_and_answers_once(tmp_path: Path) -> None:
@@ -209,14 +243,15 @@ async def test_a_refused_reply_is_a_dead_letter_and_the_others_go_on(tmp_path: P
 
 async def test_one_broken_account_hurts_no_other_and_status_says_which(tmp_path: Path) -> None:
     async with FakeBotApi.serve() as api:
-        (tmp_path / "wrong.token").write_text("999:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
-        (tmp_path / "wrong.token").chmod(0o600)
+        for number, name in ((998, "wrong"), (999, "other")):
+            (tmp_path / f"{name}.token").write_text(f"{number}:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+            (tmp_path / f"{name}.token").chmod(0o600)
         broken = f"""
 [channels.telegram.accounts.revoked]
 token = {{ file = "{tmp_path / "wrong.token"}" }}
 api_base = "{api.url}"
 [channels.telegram.accounts.unreachable]
-token = {{ file = "{tmp_path / "wrong.token"}" }}
+token = {{ file = "{tmp_path / "other.token"}" }}
 api_base = "http://127.0.0.1:9"
 """
         async with daemon(tmp_path, configuration(api, tmp_path, more=broken)) as gateway:
