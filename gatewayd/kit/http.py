@@ -203,10 +203,10 @@ class _Progress:
 
 
 def _keep_quiet() -> None:
-    """httpx2 logs every URL at level INFO: drop that at the source, whatever level somebody sets."""
-    logging.getLogger("httpx2").addFilter(_drop)
+    """httpx2 logs every URL at level INFO: drop that at the source, whatever level somebody sets. Warnings hold none."""
+    logging.getLogger("httpx2").addFilter(_is_warning)
     logging.getLogger("httpcore2").setLevel(logging.WARNING)
 
 
-def _drop(record: logging.LogRecord) -> bool:
-    return False
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
