@@ -89,7 +89,7 @@ class ReplyEngine:
         self._signal = signal
         self._fetch = fetch
         self._redact = redact
-        self._backoff = Backoff(rng, first_seconds=1.0, longest_seconds=60.0)
+        self._backoff = Backoff(rng, first_seconds=4.0, longest_seconds=120.0)
         self.calls = CoreCalls()
         self._log = structlog.get_logger("gatewayd.turns")
 
@@ -141,11 +141,10 @@ class ReplyEngine:
         async with anyio.create_task_group() as beside:
             with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
                 control.attach(scope)
-                beside.start_soon(self._show_typing, rows[-1], name=f"typing {turn_id}")
-
                 def begin(request: TurnRequest) -> RunningTurn:
                     shown = partial(self._announce, beside, rows[-1])
                     turn = RunningTurn(request, self._desk, scope, shown, self._fetch)
+                    beside.start_soon(self._show_typing, request, name=f"typing {turn_id}")
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn
 
@@ -227,21 +226,21 @@ class ReplyEngine:
                 detail=outcome.detail or None,
             )
 
-    async def _show_typing(self, row: InboundRow) -> None:
+    async def _show_typing(self, request: TurnRequest) -> None:
         # An answer that comes at once needs no sign of life, and each one costs a request.
         await anyio.sleep(_TYPING_AFTER_SECONDS)
-        envelope = row.envelope
         while True:
-            await self._signal(envelope.channel, envelope.account, Typing(envelope.peer))
+            await self._signal(request.channel, request.account, Typing(request.peer))
             await anyio.sleep(_TYPING_EVERY_SECONDS)
 
     async def _show_drafts(self, turn: RunningTurn) -> None:
         request = turn.request
         while True:
             await turn.changed.wait()
+            # First the pause: a reply that comes at once is shown as a reply, not as a draft and then again.
+            await anyio.sleep(_DRAFT_EVERY_SECONDS)
             turn.changed = anyio.Event()
             await self._signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
-            await anyio.sleep(_DRAFT_EVERY_SECONDS)
 
     def _announce(self, beside: anyio.abc.TaskGroup, row: InboundRow, approval: Approval) -> None:
         """Tell the chat that an operator is asked. The request is durable already; this is only for people."""

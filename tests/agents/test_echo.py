@@ -28,7 +28,7 @@ async def test_it_streams_word_by_word(tmp_path: Path, autojump_clock: MockClock
     async with open_house(tmp_path, script(EchoCore(EchoSettings(word_delay_seconds=0.3)))) as house:
         await house.ended(await house.say("one two three"))
         assert house.texts == ["one two three"]
-        assert [s.text for s in house.signals if isinstance(s, Draft)] == ["one ", "one two ", "one two three "]
+        assert [s.text for s in house.signals if isinstance(s, Draft)] == ["one ", "one two "], "the end comes as the reply"
 
 
 @pytest.mark.parametrize(("allow", "said"), [(True, "Done, with the permission of operator:me"), (False, "The operator said no")])
