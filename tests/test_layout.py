@@ -56,6 +56,15 @@ def test_asyncio_is_imported_nowhere() -> None:
     assert [name(path) for path in MODULES if any(module.split(".")[0] == "asyncio" for module in imports(path))] == []
 
 
+def test_only_plugin_authors_import_what_tests_need() -> None:
+    ours = [path for path in MODULES if "testing" not in path.parts]
+    wanting = [
+        name(path) for path in ours if any(re.match(r"(pytest|hypothesis|gatewayd\.testing)\b", it) for it in imports(path))
+    ]
+    assert len(ours) < len(MODULES)
+    assert wanting == []
+
+
 def test_a_driver_knows_no_other_driver() -> None:
     strangers = []
     for kind in ("channels", "agents", "stores"):

@@ -25,7 +25,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Overloaded, SendRejected, TryAgain
 from gatewayd.model.payload import RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, ShowsSignals
-from tests.channels.contract import ChannelContract, Harness, Journal, Kit, SendFailure
+from gatewayd.testing.channel_contract import ChannelContract, Harness, Journal, Kit, SendFailure
 
 ACCOUNT = AccountConfig(channel="loopback", account="main", settings=LoopbackSettings())
 ALICE = Peer("dm", "alice")

@@ -17,7 +17,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Overloaded
 from gatewayd.model.payload import Draft, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, Channel, Deliver, ShowsSignals
-from tests.channels.contract import PATIENCE, ChannelContract, Harness, Journal, Kit, SendFailure
+from gatewayd.testing.channel_contract import PATIENCE, ChannelContract, Harness, Journal, Kit, SendFailure
 
 ALICE = Peer("dm", "alice")
 

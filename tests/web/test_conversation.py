@@ -19,9 +19,9 @@ from gatewayd.model.payload import Draft, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.testing.channel_contract import Kit
 from gatewayd.web.conversation import PING_SECONDS, Conversation, ConversationFeed, Cursor
 from gatewayd.web.waits import Waits
-from tests.channels.contract import Kit
 from tests.web.client import now
 
 ALICE = Peer("dm", "alice")

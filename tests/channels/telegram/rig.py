@@ -10,7 +10,7 @@ from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.kit.http import create_client
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig
-from tests.channels.contract import Journal, Kit
+from gatewayd.testing.channel_contract import Journal, Kit
 from tests.fakes.bot_api import FakeBotApi
 
 WEBHOOK_URL = "https://bot.example.org/v1/webhooks/telegram/main"

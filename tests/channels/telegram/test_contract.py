@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from gatewayd.channels.telegram import PLUGIN
 from gatewayd.model.envelope import Peer
 from gatewayd.ports.channel import AccountConfig
-from tests.channels.contract import ChannelContract, Harness, SendFailure
+from gatewayd.testing.channel_contract import ChannelContract, Harness, SendFailure
 from tests.channels.telegram.rig import account_of
 from tests.fakes.bot_api import FakeBotApi
 

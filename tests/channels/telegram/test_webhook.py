@@ -17,7 +17,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import WebhookRequest
-from tests.channels.contract import Kit
+from gatewayd.testing.channel_contract import Kit
 from tests.channels.telegram.rig import WEBHOOK_URL, Rig, rig_for
 from tests.channels.telegram.test_wire import updates
 from tests.fakes.bot_api import FakeBotApi

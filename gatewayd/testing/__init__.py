@@ -1,0 +1,6 @@
+"""For authors of plugins: the contract that a channel passes. Needs pytest and pytest-trio; the daemon imports none of it."""
+
+import pytest
+
+# So that a failed assertion shows its values there, as in a test module.
+pytest.register_assert_rewrite("gatewayd.testing.channel_contract")
