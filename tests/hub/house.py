@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import anyio
 import trio
+import trio.testing
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.approvals import ApprovalDesk
@@ -196,9 +197,9 @@ class House:
         return found.state, found.reason
 
     async def ended(self, row: InboundRow) -> InboundRow:
-        """The row, once it has ended and its replies are handed over."""
+        """The row at its end, when what follows from it has been done, too: the end is in the store before it is told."""
         found = await self.inbox.wait_ended(row.id)
-        await anyio.lowlevel.checkpoint()  # the store may tell of the commit before the committing task goes on
+        await trio.testing.wait_all_tasks_blocked()
         return found
 
 
