@@ -9,7 +9,7 @@ The pieces together are the reply. The generator is always run to its end or clo
 """
 
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from inspect import isasyncgen, iscoroutine
 from uuid import uuid4
@@ -38,6 +38,13 @@ class CallableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     object: str
     """module:attribute of an async generator function that takes one argument, the turn."""
+
+    def warnings(self) -> Iterator[str]:
+        """Whether ``object`` is there; it is imported for that. See ``model.config.LooksAround``."""
+        try:
+            _find(self.object)
+        except NeedsOperator as error:
+            yield error.reason
 
 
 class CallableTurn:

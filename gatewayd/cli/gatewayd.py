@@ -7,16 +7,17 @@ import gc
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from gatewayd import __version__
-from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, state_dir, user_config
-from gatewayd.model.config import GatewayConfig, parse_bind
+from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, secrets_of, state_dir, user_config
+from gatewayd.model.config import GatewayConfig, LooksAround, parse_bind
 from gatewayd.model.errors import ConfigError
+from gatewayd.model.secret import Redactor
 from gatewayd.plugins import Registry
 
 OK: Final = 0
@@ -105,10 +106,24 @@ def _check(file: Path | None, env: Mapping[str, str]) -> int:
     except ConfigError as error:
         _complain(str(error))
         return FAILED
-    for warning in config.warnings:
-        _complain(f"warning: {warning}")
+    redact = Redactor(secrets_of(config))
+    for warning in (*config.warnings, *_found_around(config)):
+        _complain(f"warning: {redact(warning)}")
     sys.stdout.write(f"{path or 'no file, the embedded default'}: ok\n{_summary(config)}")
     return OK
+
+
+def _found_around(config: GatewayConfig) -> Iterator[str]:
+    """What the plugins find out about this machine. It is their code, and perhaps the user's, that runs here."""
+    plugins = [(f"[agents.{agent.agent_id}]", agent.settings) for agent in config.agents]
+    plugins += [(f"[channels.{one.channel}.accounts.{one.account}]", one.settings) for one in config.accounts]
+    for table, settings in plugins:
+        if isinstance(settings, LooksAround):
+            try:
+                found = list(settings.warnings())
+            except (Exception, SystemExit) as error:
+                found = [f"the plugin's own check failed: {error!r}"]
+            yield from (f"{config.source}: {table}: {sentence}" for sentence in found)
 
 
 def _summary(config: GatewayConfig) -> str:

@@ -79,6 +79,15 @@ class ChecksItself(Protocol):
         """One sentence per problem, without secrets. Called after the struct and [gateway] were decoded without any."""
 
 
+@runtime_checkable
+class LooksAround(Protocol):
+    """A plugin's settings struct that can find out what will not work on this machine, e.g. that a module is missing."""
+
+    def warnings(self) -> Iterable[str]:
+        """One sentence per finding, without secrets. Only ``gatewayd check-config`` calls it, never the daemon: so it may take
+        its time, and import the user's code."""
+
+
 class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[sessions]: how messages map to sessions, and how turns run."""
 

@@ -71,6 +71,27 @@ def test_warnings_go_beside_the_summary(tmp_path: Path) -> None:
     assert "accounts: none" in result.out
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (None, "object = 'my_agent:agent' cannot be loaded: ModuleNotFoundError: No module named 'my_agent'"),
+        ("", "object = 'my_agent:agent' cannot be loaded: AttributeError: module 'my_agent' has no attribute 'agent'"),
+        ("raise SystemExit(3)", "object = 'my_agent:agent' cannot be loaded: SystemExit: 3"),
+        ("agent = 3", "object = 'my_agent:agent' is not callable"),
+        ("def agent(turn): yield", None),
+    ],
+)
+def test_an_agent_that_cannot_be_loaded_is_warned_of(tmp_path: Path, code: str | None, says: str | None) -> None:
+    file = tmp_path / "g.toml"
+    file.write_text('[agents.mine]\ncore = "callable"\nobject = "my_agent:agent"\n[channels.webchat.accounts.main]\n')
+    if code is not None:
+        (tmp_path / "my_agent.py").write_text(code)
+    result = gatewayd("check-config", file, home=tmp_path)
+    assert result.code == 0
+    assert result.err == ("" if says is None else f"warning: {file}: [agents.mine]: {says}\n")
+    assert "mine (callable)" in result.out
+
+
 def test_checking_a_bad_file_prints_every_problem(tmp_path: Path) -> None:
     file = tmp_path / "g.toml"
     file.write_text('[gatewy]\n[agents.a]\ncore = "eco"\n')
