@@ -95,7 +95,12 @@ class InboxDesk:
         for row in rows:
             envelope = row.envelope
             self._events.emit(
-                "inbound.received", id=row.id, channel=envelope.channel, account=envelope.account, event_kind=envelope.kind
+                "inbound.received",
+                id=row.id,
+                channel=envelope.channel,
+                account=envelope.account,
+                peer=f"{envelope.peer.kind}:{envelope.peer.id}",
+                event_kind=envelope.kind,
             )
             self._hand_on(row)
         return rows

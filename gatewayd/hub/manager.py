@@ -91,7 +91,8 @@ class ChannelManager:
         try:
             return self._actors[channel, account]
         except KeyError:
-            raise NotFound(f"there is no account {channel}/{account} in the configuration") from None
+            known = ", ".join(map(_name, self._actors.values())) or "none"
+            raise NotFound(f"there is no account {channel}/{account} in the configuration; there are: {known}") from None
 
     def snapshot(self) -> tuple[AccountStatus, ...]:
         """Every account, in the order of the configuration. No I/O."""

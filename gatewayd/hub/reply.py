@@ -141,6 +141,7 @@ class ReplyEngine:
         async with anyio.create_task_group() as beside:
             with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
                 control.attach(scope)
+
                 def begin(request: TurnRequest) -> RunningTurn:
                     shown = partial(self._announce, beside, rows[-1])
                     turn = RunningTurn(request, self._desk, scope, shown, self._fetch)
