@@ -49,7 +49,7 @@ def test_check_runs_all_from_any_folder(clone: Path) -> None:
         "ruff check",
         "mypy --strict",
         "lint-imports --no-logo",
-        "pytest -q",
+        "pytest -q -n 4",
     ]
     assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "== all good: format lint types imports tests")
 
