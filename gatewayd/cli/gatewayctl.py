@@ -13,7 +13,7 @@ from gatewayd.cli.ctl.approvals import approvals
 from gatewayd.cli.ctl.channels import channels
 from gatewayd.cli.ctl.events import events
 from gatewayd.cli.ctl.options import Options
-from gatewayd.cli.ctl.outcome import DONE, INTERRUPTED, USAGE, CtlError
+from gatewayd.cli.ctl.outcome import DONE, INTERRUPTED, USAGE, CtlError, ReaderLeft
 from gatewayd.cli.ctl.pairing import pairing
 from gatewayd.cli.ctl.route import route
 from gatewayd.cli.ctl.status import status
@@ -85,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return _misused(error)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
+    except (ReaderLeft, BrokenPipeError):
         # The reader (head, less) has enough. What is still buffered goes nowhere, or the interpreter would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

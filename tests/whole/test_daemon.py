@@ -273,11 +273,13 @@ async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, 
 
 
 async def test_a_hang_up_is_a_stop_unless_it_was_to_be_ignored(tmp_path: Path) -> None:
-    async with daemon(tmp_path / "state") as gateway:
-        gateway.process.send_signal(signal.SIGHUP)
-        assert await gateway.wait() == 0
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # The daemon inherits from us whether it is ignored, and we may run under nohup ourselves.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
+        async with daemon(tmp_path / "state") as gateway:
+            gateway.process.send_signal(signal.SIGHUP)
+            assert await gateway.wait() == 0
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         async with daemon(tmp_path / "state") as gateway:
             gateway.process.send_signal(signal.SIGHUP)
             assert (await post(gateway, "hello", "k1", wait=20))["payloads"] == [{"text": "hello"}]

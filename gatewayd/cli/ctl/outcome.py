@@ -17,6 +17,10 @@ class CtlError(Exception):
     code = BAD_ANSWER
 
 
+class ReaderLeft(Exception):
+    """Who reads our output (head, less) has enough. Not an OSError: of a broken pipe typer and rich make the exit code 1."""
+
+
 class Refused(CtlError):
     """gatewayd answered, and the answer is no."""
 

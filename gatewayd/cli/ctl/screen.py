@@ -12,17 +12,24 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from gatewayd.cli.ctl.outcome import ReaderLeft
+
 _UNBOUNDED = 10_000
 _GAP = 2
 
 
 def console() -> Console:
     """For stdout. Without colours unless it is a terminal and $NO_COLOR is unset; a pipe has no width but $COLUMNS."""
-    found = Console(markup=False, emoji=False, highlight=False)
+    found = _Console(markup=False, emoji=False, highlight=False)
     if found.is_terminal and not os.environ.get("NO_COLOR") and not found.is_dumb_terminal:
         return found
     width = None if found.is_terminal or os.environ.get("COLUMNS") else _UNBOUNDED
-    return Console(markup=False, emoji=False, highlight=False, color_system=None, width=width)
+    return _Console(markup=False, emoji=False, highlight=False, color_system=None, width=width)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise ReaderLeft
 
 
 def show(lines: Iterable[Text], *, on: Console | None = None) -> None:
@@ -34,8 +41,11 @@ def show(lines: Iterable[Text], *, on: Console | None = None) -> None:
 
 def say(text: str) -> None:
     """Plain text on stdout, at once, also into a pipe."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderLeft from None
 
 
 def remark(text: str) -> None:
