@@ -1,0 +1,276 @@
+"""Child processes that are really ended: with their group, with what left it, and also after a gatewayd that was killed.
+
+Every process has ``GATEWAYD_PROCESS=<marker>`` in its environment, and so has whatever it starts: see ``kit.strays``.
+
+The leader of the group is reaped last. While it is a zombie its number, which is the group's, is not given to another process.
+"""
+
+import errno
+import os
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import Literal
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from gatewayd.kit.strays import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_strays, marked
+from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
+
+OUTPUT_LINES = 100
+"""Lines of a process's output that are kept."""
+OUTPUT_LINE_MAX = 1000
+"""Characters of one line that are kept."""
+
+_INHERITED = frozenset(
+    ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+)
+_INHERITED_PREFIXES = ("LC_", "XDG_")
+_CHUNK = 65_536
+_FOR_OPERATOR = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.E2BIG)
+)
+
+
+class ChildProcess:
+    """A process that runs. ``output`` is the end of what it said, for the operator only."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.returncode: int | None = None
+        """Set when it has ended; -N: by signal N."""
+        self._ended = anyio.Event()
+        self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
+        self._watchers: dict[anyio.Event, Callable[[str], bool]] = {}
+        self._matches: dict[anyio.Event, str] = {}
+
+    @property
+    def stdin(self) -> anyio.abc.ByteSendStream:
+        """Only with ``stdin=True``. The process owns it: leaving ``open_process`` closes it."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> anyio.abc.ByteReceiveStream:
+        """Only with ``stdout="caller"``, who has to read it. Leaving ``open_process`` closes it."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    @property
+    def output(self) -> tuple[str, ...]:
+        """The last lines of stderr, and of stdout unless the caller reads that."""
+        return tuple(self._output)
+
+    async def wait(self) -> int:
+        """The exit code, when the process has ended; -N: by signal N. What it has started may still run."""
+        await self._ended.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    async def wait_line(self, predicate: Callable[[str], bool]) -> str:
+        """The first line of the output for which ``predicate`` holds, said already or yet to come. Waits without a limit.
+
+        :raises TryAgain: the process ended without saying it.
+        """
+        for line in self._output:
+            if predicate(line):
+                return line
+        said = anyio.Event()
+        self._watchers[said] = predicate
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._set_after_end, said)
+                await said.wait()
+                group.cancel_scope.cancel()
+            if said in self._matches:
+                return self._matches[said]
+            raise TryAgain(self.epitaph)
+        finally:
+            del self._watchers[said]
+            self._matches.pop(said, None)
+
+    @property
+    def epitaph(self) -> str:
+        """How it ended, with its last words, in one line."""
+        last = f": {self._output[-1]}" if self._output else ""
+        return f"process {self.pid} {_ending(self.returncode)}{last}"
+
+    async def _set_after_end(self, said: anyio.Event) -> None:
+        await self._ended.wait()
+        # Its last lines may still be in the pipe; a grandchild can hold the pipe open, so its end is no sign.
+        await anyio.sleep(POLL_SECONDS)
+        said.set()
+
+    def note(self, line: str) -> None:
+        """Add a line to the output, cut at ``OUTPUT_LINE_MAX`` characters."""
+        line = line[:OUTPUT_LINE_MAX]
+        self._output.append(line)
+        for said, predicate in self._watchers.items():
+            if said not in self._matches and predicate(line):
+                self._matches[said] = line
+                said.set()
+
+    async def _watch(self) -> None:
+        self.returncode = await _end_of(self._process)
+        self._ended.set()
+
+    async def _drain(self, stream: anyio.abc.ByteReceiveStream) -> None:
+        rest = b""
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while True:
+                *lines, rest = (rest + await stream.receive(_CHUNK)).split(b"\n")
+                for line in lines:
+                    self.note(_text(line))
+                # The longest line that is kept, even if each character is four bytes; the remainder of it is dropped.
+                rest = rest[: 4 * OUTPUT_LINE_MAX]
+        if rest:
+            self.note(_text(rest))
+
+
+@asynccontextmanager
+async def open_process(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    marker: str,
+    stdin: bool = False,
+    stdout: Literal["caller", "output"] = "output",
+    grace_seconds: float = 5.0,
+) -> AsyncIterator[ChildProcess]:
+    """Run a command in a process group of its own, in the directory ``cwd``, which must exist.
+
+    It gets ``env`` over what is harmless of our environment (PATH, HOME, LANG, XDG_*, …), and never our own secrets.
+    ``marker`` names the one place that starts this process, in this state directory: what still runs with it is ended first.
+    ``stdout``: for the caller to read (a protocol), or kept as ``output`` beside stderr.
+
+    Leaving closes its stdin and asks the group to end (SIGTERM); what is still there after ``grace_seconds`` is killed, also
+    what has left the group. An error of the body arrives in an ExceptionGroup.
+
+    :raises NeedsOperator: there is no such command or directory, or it may not be run. :raises TryAgain: it cannot be started.
+    """
+    await end_strays(marker)
+    environment = {**_inherited(), **env, MARKER_VARIABLE: marker}
+    process = await _start(command, cwd, environment, stdin=PIPE if stdin else DEVNULL)
+    child = ChildProcess(process)
+    assert process.stdout is not None
+    try:
+        async with anyio.create_task_group() as group:
+            attending = anyio.CancelScope(shield=True)  # also while it is being ended for a caller who was cancelled
+            group.start_soon(_attend, child, process, stdout == "output", attending)
+            try:
+                yield child
+            finally:
+                with anyio.CancelScope(shield=True):
+                    async with anyio.create_task_group() as ending:
+                        if stdout == "caller":
+                            ending.start_soon(_discard, process.stdout)
+                        await _end(child, process, marker, grace_seconds)
+                        ending.cancel_scope.cancel()
+                attending.cancel()
+    finally:
+        with anyio.move_on_after(KILLED_WITHIN_SECONDS, shield=True):
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    await stream.aclose()
+            await process.wait()
+
+
+async def _start(command: Sequence[str], cwd: Path, env: Mapping[str, str], *, stdin: int) -> anyio.abc.Process:
+    try:
+        return await anyio.open_process(
+            list(command), cwd=cwd, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True
+        )
+    except OSError as error:
+        raise _refusal(error, command[0], cwd, env.get("PATH", "")) from error
+    except ValueError as error:
+        raise NeedsOperator(f"command {command[0]!r} cannot be run: {error}") from error
+
+
+def _refusal(error: OSError, name: str, cwd: Path, path: str) -> GatewayError:
+    if not cwd.is_dir():
+        return NeedsOperator(f"the directory {cwd} does not exist: make it, or name another one")
+    if error.errno == errno.ENOENT:
+        where = f"as seen from {cwd}" if "/" in name else f"in PATH ({path})"
+        return NeedsOperator(f"there is no command {name!r} {where}: install it, or write its whole path")
+    if error.errno in _FOR_OPERATOR:
+        return NeedsOperator(f"command {name!r} cannot be run: {error.strerror}")
+    return TryAgain(f"command {name!r} cannot be started now: {error.strerror}")
+
+
+async def _attend(child: ChildProcess, process: anyio.abc.Process, keeps_stdout: bool, scope: anyio.CancelScope) -> None:
+    """Wait for the end, and keep what it says until then."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child._watch)
+            group.start_soon(child._drain, process.stderr)
+            if keeps_stdout:
+                group.start_soon(child._drain, process.stdout)
+
+
+async def _discard(stream: anyio.abc.ByteReceiveStream) -> None:
+    """A process that is ending may still write: nobody reading would hang it."""
+    with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        while True:
+            await stream.receive(_CHUNK)
+
+
+async def _end(child: ChildProcess, process: anyio.abc.Process, marker: str, grace_seconds: float) -> None:
+    if process.stdin is not None:
+        await process.stdin.aclose()
+    _signal_group(child, signal.SIGTERM)
+    with anyio.move_on_after(grace_seconds):
+        await child.wait()
+        while await anyio.to_thread.run_sync(marked, marker):  # noqa: ASYNC110  nobody tells when another's child ends
+            await anyio.sleep(POLL_SECONDS)
+    _signal_group(child, signal.SIGKILL)
+    with anyio.move_on_after(KILLED_WITHIN_SECONDS):
+        await child.wait()
+    await end_strays(marker)
+
+
+def _signal_group(child: ChildProcess, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
+        os.killpg(child.pid, number)
+
+
+async def _end_of(process: anyio.abc.Process) -> int:
+    """Wait for the end, and where the system can do it (Linux 5.3) without reaping. Returns the exit code."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        return await process.wait()
+    try:
+        await anyio.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+    result = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222  it has ended: this returns at once
+    assert result is not None
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)}
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "is running"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _text(line: bytes) -> str:
+    return line.rstrip(b"\r").decode(errors="replace")

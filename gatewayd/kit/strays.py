@@ -1,0 +1,75 @@
+"""Finds and ends processes by a mark in their environment, which everything they start inherits.
+
+A gatewayd that was ended by SIGKILL could not end its children; at its next start it finds them. PR_SET_PDEATHSIG would not do
+in its place: it fires when the *thread* that forked ends (prctl(2)), and Trio forks in a worker thread.
+"""
+
+import errno
+import os
+import signal
+from contextlib import suppress
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+MARKER_VARIABLE: Final = "GATEWAYD_PROCESS"
+KILLED_WITHIN_SECONDS: Final = 5.0
+"""Only a process that hangs in the kernel outlives a SIGKILL for so long."""
+POLL_SECONDS: Final = 0.05
+
+
+async def end_strays(marker: str) -> int:
+    """Kill what still runs with this marker, and wait until it is gone (at most some seconds). Returns how many it found.
+
+    Only on Linux, elsewhere it does nothing; and not those that overwrote their environment (setproctitle does).
+    """
+    found: set[int] = set()
+    with anyio.move_on_after(KILLED_WITHIN_SECONDS, shield=True):
+        # Again and again: one that was about to start another may have done so.
+        while pids := await anyio.to_thread.run_sync(_kill_marked, marker):
+            found.update(pids)
+            await anyio.sleep(POLL_SECONDS)
+    return len(found)
+
+
+def marked(marker: str) -> list[int]:
+    """Our processes that have the marker and have not ended. A zombie's environment is empty."""
+    try:
+        entries = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    return [pid for pid in entries if pid != os.getpid() and _is_marked(pid, marker)]
+
+
+def _is_marked(pid: int, marker: str) -> bool:
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+            return False
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"{MARKER_VARIABLE}={marker}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False  # it has ended meanwhile, or is not ours to look at
+
+
+def _kill_marked(marker: str) -> list[int]:
+    pids = marked(marker)
+    for pid in pids:
+        with suppress(OSError):
+            _kill_if_marked(pid, marker)
+    return pids
+
+
+def _kill_if_marked(pid: int, marker: str) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:  # some sandboxes
+            os.kill(pid, signal.SIGKILL)
+        return
+    try:
+        # Asked again under the descriptor: the number may have gone to another process in between.
+        if _is_marked(pid, marker):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    finally:
+        os.close(descriptor)

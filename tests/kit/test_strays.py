@@ -1,0 +1,69 @@
+"""A parent like gatewayd is really killed, and its children are found and ended. Real time."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+
+import anyio
+import pytest
+
+from gatewayd.kit.process import open_process
+from gatewayd.kit.strays import end_strays
+from tests.kit.test_process import FAILS_AFTER, TELLS_ITS_CHILD, exists, gone, python
+
+_PARENT = """
+import sys, trio
+from pathlib import Path
+from gatewayd.kit.process import open_process
+
+async def main():
+    async with open_process(sys.argv[3:], cwd=Path(sys.argv[1]), env={}, marker=sys.argv[2]) as process:
+        child = await process.wait_line(str.isdigit)
+        print(f"{process.pid} {child}", flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> str:
+    return f"test:{tmp_path}"
+
+
+async def _orphans(tmp_path: Path, marker: str, program: str) -> tuple[int, int]:
+    """A parent like gatewayd that is killed while its child and grandchild run."""
+    command = [*python(_PARENT), str(tmp_path), marker, *python(program)]
+    async with await anyio.open_process(command, stdout=PIPE, stderr=None, stdin=DEVNULL) as parent:
+        assert parent.stdout is not None
+        child, grandchild = (int(word) for word in (await parent.stdout.receive()).split())
+        parent.kill()
+        await parent.wait()
+    return child, grandchild
+
+
+@pytest.mark.parametrize("starts", [end_strays, None])
+async def test_what_a_killed_gatewayd_left_behind_is_ended(
+    tmp_path: Path, marker: str, starts: Callable[[str], Awaitable[int]] | None
+) -> None:
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    program = TELLS_ITS_CHILD.format(child=deaf, session=True, own=deaf, lives=600)
+    with anyio.fail_after(FAILS_AFTER):
+        child, grandchild = await _orphans(tmp_path, marker, program)
+        try:
+            assert exists(child)
+            assert exists(grandchild)
+            assert await end_strays(f"{marker}/other") == 0
+            assert exists(grandchild)
+            if starts:
+                assert await starts(marker) == 2
+            else:
+                async with open_process(python(""), cwd=tmp_path, env={}, marker=marker):
+                    assert await gone(grandchild)
+        finally:
+            assert await gone(child)
+            assert await gone(grandchild)
+
+
+async def test_nothing_is_ended_that_does_not_have_the_marker(marker: str) -> None:
+    assert await end_strays(marker) == 0
