@@ -1,13 +1,14 @@
 """A small HTTP/1.1 server for fakes: real sockets, keep-alive, pipelining, and the freedom to misbehave.
 
-RFC 9112 framing is left to httptools. A handler may answer, or return None: then the connection is reset without an
-answer, as a crashing server does.
+RFC 9112 framing is left to httptools. A handler may answer at once or in a stream of chunks, or return
+None: then the connection is reset without an answer, as a crashing server does.
 """
 
 import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 import httptools
@@ -53,7 +54,24 @@ class Response(Struct):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class ConnectionCut(Exception):
+    """Raised by a stream's ``write``: break the connection in mid-stream."""
+
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Stream(Struct):
+    """An answer in chunks; the status line goes with the first. ``write`` is cancelled when the client closes the connection."""
+
+    write: Callable[[Send], Awaitable[None]]
+    status: int = 200
+    content_type: str = "text/event-stream"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 Handler = Callable[[Request], Awaitable[Response | None]]
+StreamingHandler = Callable[[Request], Awaitable[Response | Stream | None]]
 
 
 async def listen(port: int) -> trio.SocketListener:
@@ -67,7 +85,7 @@ def port_of(listener: trio.SocketListener) -> int:
     return port
 
 
-async def serve_http(listener: trio.SocketListener, handle: Handler) -> None:
+async def serve_http(listener: trio.SocketListener, handle: StreamingHandler) -> None:
     """Serve until cancelled."""
     await trio.serve_listeners(partial(_serve_connection, handle), [listener])
 
@@ -115,7 +133,7 @@ class _Requests:
         self._begin()
 
 
-async def _serve_connection(handle: Handler, stream: trio.SocketStream) -> None:
+async def _serve_connection(handle: StreamingHandler, stream: trio.SocketStream) -> None:
     requests = _Requests()
     try:
         async with stream:
@@ -126,7 +144,7 @@ async def _serve_connection(handle: Handler, stream: trio.SocketStream) -> None:
         return
 
 
-async def _answer(stream: trio.SocketStream, requests: _Requests, data: bytes, handle: Handler) -> bool:
+async def _answer(stream: trio.SocketStream, requests: _Requests, data: bytes, handle: StreamingHandler) -> bool:
     """Feed ``data`` and answer what it completes. False: the connection is over."""
     try:
         requests.parser.feed_data(data)
@@ -139,23 +157,65 @@ async def _answer(stream: trio.SocketStream, requests: _Requests, data: bytes, h
     while requests.whole:
         request = requests.whole.popleft()
         response = await handle(request)
-        if response is None:
-            # SO_LINGER with zero time-out makes close() send RST, so that the client surely sees a broken connection.
-            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if isinstance(response, Stream):
+            if not await _send_stream(stream, requests, response, keep_alive=request.keep_alive):
+                return False
+        elif response is None:
+            _break(stream)
             return False
-        await stream.send_all(encode(response, keep_alive=request.keep_alive))
+        else:
+            await stream.send_all(encode(response, keep_alive=request.keep_alive))
         if not request.keep_alive:
             return False
     return True
 
 
+def _break(stream: trio.SocketStream) -> None:
+    # SO_LINGER with zero time-out makes close() send RST, so that the client surely sees a broken connection.
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def _send_stream(stream: trio.SocketStream, requests: _Requests, response: Stream, *, keep_alive: bool) -> bool:
+    """False: the connection is over, by either side."""
+    whole = False
+    head = _head(response, "Transfer-Encoding: chunked", keep_alive=keep_alive)
+
+    async def send(data: bytes) -> None:
+        nonlocal head
+        before, head = head, b""
+        await stream.send_all(before + b"%x\r\n%s\r\n" % (len(data), data))
+
+    async def watch(scope: trio.CancelScope) -> None:
+        with suppress(trio.BrokenResourceError, httptools.HttpParserError):
+            while data := await stream.receive_some(65536):
+                requests.parser.feed_data(data)  # the next request, which has to wait
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        try:
+            await response.write(send)
+            await stream.send_all(head + b"0\r\n\r\n")
+            whole = True
+        except ConnectionCut:
+            _break(stream)
+        except trio.BrokenResourceError:
+            pass
+        nursery.cancel_scope.cancel()
+    return whole
+
+
 def encode(response: Response, *, keep_alive: bool) -> bytes:
     """The bytes of one answer."""
+    return _head(response, f"Content-Length: {len(response.body)}", keep_alive=keep_alive) + response.body
+
+
+def _head(response: Response | Stream, framing: str, *, keep_alive: bool) -> bytes:
     lines = [
         f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Unknown')}",
         f"Connection: {'keep-alive' if keep_alive else 'close'}",
         f"Content-Type: {response.content_type}",
-        f"Content-Length: {len(response.body)}",
+        framing,
         *(f"{name}: {value}" for name, value in response.headers),
     ]
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + response.body
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
