@@ -10,6 +10,7 @@ import typer
 
 from gatewayd import __version__
 from gatewayd.cli.ctl.approvals import approvals
+from gatewayd.cli.ctl.audit import audit
 from gatewayd.cli.ctl.channels import channels
 from gatewayd.cli.ctl.events import events
 from gatewayd.cli.ctl.options import Options
@@ -68,6 +69,7 @@ app.add_typer(pairing, name="pairing")
 app.command()(events)
 app.command()(route)
 app.add_typer(webchat, name="webchat")
+app.add_typer(audit, name="audit")
 
 
 def main(args: Sequence[str] | None = None) -> int:

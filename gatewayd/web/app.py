@@ -16,7 +16,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.web import approvals, channels, chat, events, health, pairing, status, webchat
+from gatewayd.web import approvals, audit, channels, chat, events, health, pairing, status, webchat
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
 from gatewayd.web.origin import HostPolicy
@@ -65,6 +65,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
         chat.blueprint(gateway, app.auth, app.waits),
         events.blueprint(gateway, app.auth, app.waits),
         approvals.blueprint(gateway, app.auth, app.waits),
+        audit.blueprint(gateway, app.auth),
         pairing.blueprint(gateway, app.auth),
         webchat.blueprint(gateway, app.auth, app.waits),
     ):

@@ -1,0 +1,79 @@
+"""The audit log: what operators did, and who tried to be one.
+
+An entry is committed before what it tells of is done, so nothing is done that is not in the log; what could not be done after
+that gets a second entry. Decisions about approvals write theirs in their own transaction (stores/sqlite/approvals.py).
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+import structlog
+
+from gatewayd.kit.text import sanitise
+from gatewayd.model.audit import AuditDraft, AuditHead, AuditRow
+from gatewayd.model.errors import GatewayError, StoreRefused
+from gatewayd.ports.store import AuditRows
+
+AuditValue = str | int | float | bool | None
+
+LONGEST_TEXT: Final = 500
+"""Characters of one text of an entry; the rest is cut."""
+NOBODY: Final = "nobody"
+"""The actor of a failed authentication."""
+
+log = structlog.get_logger("gatewayd.audit")
+
+
+class AuditLog:
+    """Adds entries and reads them. ``now`` gives Unix seconds."""
+
+    def __init__(self, store: AuditRows, *, now: Callable[[], float]) -> None:
+        self._store = store
+        self._now = now
+
+    async def record(self, actor: str, action: str, subject: str, **detail: AuditValue) -> AuditRow:
+        """Add an entry. ``detail`` holds names, ids and sizes: never a secret, never a message's text.
+
+        :raises StoreRefused: it could not be written; what it tells of must not be done then.
+        """
+        said = {key: _cut(value) if isinstance(value, str) else value for key, value in detail.items() if value is not None}
+        text = msgspec.json.encode(said, order="sorted").decode()
+        return await self._store.add_audit(AuditDraft(self._now(), _cut(actor), action, _cut(subject), text))
+
+    @asynccontextmanager
+    async def doing(self, actor: str, action: str, subject: str, **detail: AuditValue) -> AsyncIterator[None]:
+        """Around what an operator has asked for: it is recorded before, and once more if it was refused.
+
+        :raises StoreRefused: it could not be recorded; the body was not run.
+        """
+        await self.record(actor, action, subject, **detail)
+        try:
+            yield
+        except GatewayError as error:
+            await self.record(actor, f"{action}.refused", subject, reason=error.reason)
+            raise
+
+    async def record_failure(self, source: str, what: str, *, last: bool) -> None:
+        """Note a failed authentication from a network address; the caller bounds how many. ``last``: more of this minute are
+        not recorded. It never raises: who failed is answered so whatever the disk says."""
+        try:
+            await self.record(NOBODY, "auth.failed", source, what=what, more_are_not_recorded=True if last else None)
+        except StoreRefused as error:
+            log.warning("audit_not_written", action="auth.failed", reason=error.reason)
+
+    async def after(self, seq: int, *, limit: int) -> list[AuditRow]:
+        """Entries with a greater number, in order."""
+        return await self._store.audit_after(seq, limit=limit)
+
+    async def head(self) -> AuditHead | None:
+        """The newest entry's number and hash; None while there is none."""
+        row = await self._store.audit_head()
+        return None if row is None else AuditHead(row.seq, row.hash)
+
+
+def _cut(text: str) -> str:
+    """Names come from elsewhere: they may hold half a character, or a megabyte."""
+    text = sanitise(text[: LONGEST_TEXT + 1])
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
