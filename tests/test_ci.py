@@ -19,7 +19,7 @@ def clone(tmp_path: Path) -> Path:
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / "contrib/check", tmp_path / "contrib/check")
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
-    for tool in (*TOOLS, "chromium"):
+    for tool in (*TOOLS, "chromium", "npm"):
         put_tool(tmp_path, tool, "echo ran $(basename $0) $*")
     return tmp_path
 

@@ -1,0 +1,1 @@
+"""The real agent servers, each driven by a scripted model on loopback."""
