@@ -31,7 +31,8 @@ from gatewayd.actor.supervisor import leaves
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import RichText, SendText
-from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, Deliver, Memos
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, Deliver
+from gatewayd.ports.memos import Memos
 
 PATIENCE = 10.0
 """Real seconds after which a test gives up: nothing in it takes a hundredth of that."""
@@ -86,6 +87,7 @@ class Kit:
         self.connected_as: list[str | None] = []
         self.is_connected = trio.Event()
         self.silence: float | None = None
+        self.heard_times = 0
         self.kept: dict[str, str] = {}
 
     @property
@@ -109,7 +111,7 @@ class Kit:
         self.is_connected.set()
 
     def heard(self) -> None:
-        pass
+        self.heard_times += 1
 
     def expect_silence(self, at_most_seconds: float | None) -> None:
         self.silence = at_most_seconds
@@ -121,6 +123,10 @@ class Kit:
     async def save(self, key: str, value: str) -> None:
         await trio.lowlevel.checkpoint()
         self.kept[key] = value
+
+    async def forget(self, key: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.kept.pop(key, None)
 
 
 class Journal:

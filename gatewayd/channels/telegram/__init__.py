@@ -10,6 +10,8 @@ PLUGIN = ChannelPlugin(
     text_format="rich",
     text_limit=TextLimit(size=4096, unit="utf16"),  # sendMessage, parameter text: after entities parsing
     webhook=True,
+    buttons=True,
+    edits=True,
     id_pattern=r"-?[1-9][0-9]{0,18}",
     id_form='a numeric id such as "4711" or "-1001234567890" (never an @name, which its owner can give away)',
 )

@@ -1,6 +1,5 @@
 """Calls to one bot's Bot API (core.telegram.org/bots/api#making-requests). The token is in every URL and in no text."""
 
-from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -9,17 +8,14 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.refusals import Purpose, Refusal, cure
-from gatewayd.channels.telegram.wire import Answer, AnswerCallbackQuery, Malformed, ResponseParameters, decode
+from gatewayd.channels.telegram.wire import Answer, Malformed, ResponseParameters, decode
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.kit.text import sanitise
-from gatewayd.model.errors import GatewayError, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.secret import Secret
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A hundred updates of the largest kind take a tenth of it."""
-
-ANSWER_SECONDS = 3.0
-"""For answerCallbackQuery, on which nothing depends."""
 
 T = TypeVar("T")
 
@@ -82,11 +78,6 @@ class BotApi:
         except Malformed as malformed:
             error = TryAgain(f"Telegram {method}: the answer is not what the Bot API promises: {malformed}")
         raise error
-
-    async def answer_press(self, callback_query_id: str) -> None:
-        """answerCallbackQuery: the button stops to spin. Best effort: an old query is refused, and that is all right."""
-        with suppress(GatewayError, Refused):
-            await self.call("answerCallbackQuery", AnswerCallbackQuery(callback_query_id), timeout_seconds=ANSWER_SECONDS)
 
     async def download(self, file_path: str, *, at_most_bytes: int, timeout_seconds: float) -> bytes:
         """A file that getFile has named.

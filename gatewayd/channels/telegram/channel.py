@@ -1,23 +1,26 @@
 """One Telegram account. What comes and goes is made in ``inbound`` and ``outbound``, what a refusal means in ``refusals``."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from gatewayd.channels.telegram.api import ANSWER_SECONDS, BotApi, Refused
+from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
 from gatewayd.channels.telegram.memory import Memory
-from gatewayd.channels.telegram.outbound import chat_id_of, from_outbound, typing_in
+from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_of, typing_in
 from gatewayd.channels.telegram.poll import Poller
 from gatewayd.channels.telegram.refusals import Refusal, cure
 from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.webhook import WebhookReceiver
 from gatewayd.channels.telegram.wire import File, GetFile, Malformed, SentMessage, Update, User, decode
 from gatewayd.model.envelope import Attachment, InboundEnvelope
-from gatewayd.model.errors import GatewayError, NeedsOperator, SendRejected
-from gatewayd.model.payload import OutboundPayload, Receipt, Signal, Typing
+from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
 from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver, WebhookReply, WebhookRequest
+
+SIGNAL_SECONDS = 3.0
+"""For sendChatAction and answerCallbackQuery, on which nothing depends."""
 
 
 class TelegramChannel:
@@ -70,16 +73,29 @@ class TelegramChannel:
         await self._webhook.watch()
 
     async def send(self, payload: OutboundPayload) -> Receipt:
-        """sendMessage. Markup that the server cannot parse is given up once, and a group's new id is taken once."""
+        """See ``ports.channel.Channel``. Markup that the server cannot parse is given up once."""
+        if not isinstance(payload, EditText):
+            return await self._send(payload)
+        try:
+            return await self._edit(payload)
+        except OutcomeUnknown as error:
+            # The same edit twice is as good as once: the second is refused as no change, which is a success. And one that is
+            # not made leaves buttons to press that mean nothing any more.
+            again = TryAgain(error.reason, scope="conversation")
+        raise again
+
+    async def _send(self, payload: SendText) -> Receipt:
+        """sendMessage. A group's new id is taken once."""
+
+        def params_in(chat_id: int | str) -> Callable[[bool], Struct]:
+            previews = self._settings.link_previews
+            return lambda plain: from_outbound(payload, chat_id=chat_id, link_previews=previews, plain=plain)
+
         chat_id = await self._memory.current_id(chat_id_of(payload.peer))
-        result = await self._send(payload, chat_id, plain=False)
+        result = await self._write("sendMessage", params_in(chat_id))
         if isinstance(result, Refusal) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
             await self._memory.remember_move(chat_id, moved)
-            chat_id = moved
-            result = await self._send(payload, chat_id, plain=False)
-        if isinstance(result, Refusal) and "can't parse entities" in result.description.lower():
-            self._kit.log.warning("telegram.markup_refused", reason=result.description)
-            result = await self._send(payload, chat_id, plain=True)
+            result = await self._write("sendMessage", params_in(moved))
         if isinstance(result, Refusal):
             raise cure(result, "send")
         try:
@@ -87,23 +103,53 @@ class TelegramChannel:
         except Malformed:
             return Receipt()  # it said ok: the message is out
 
-    async def _send(self, payload: OutboundPayload, chat_id: int | str, *, plain: bool) -> Raw | Refusal:
-        params = from_outbound(payload, chat_id=chat_id, link_previews=self._settings.link_previews, plain=plain)
+    async def _edit(self, payload: EditText) -> Receipt:
+        """editMessageText. A supergroup numbers its messages anew: there a number of the old group's is another message."""
+        chat_id, message_id = chat_id_of(payload.peer), number_of(payload.message_id)
+        if message_id is None:
+            raise SendRejected("not known: Telegram gave no number for the message that is to change")
+        if await self._memory.current_id(chat_id) != chat_id:
+            raise SendRejected("migrated: the group of the message that is to change has become a supergroup")
+        previews = self._settings.link_previews
+        result = await self._write(
+            "editMessageText",
+            lambda plain: from_edit(payload, chat_id=chat_id, message_id=message_id, link_previews=previews, plain=plain),
+        )
+        if isinstance(result, Refusal) and "message is not modified" not in result.description.lower():
+            raise cure(result, "send")
+        return Receipt(payload.message_id)
+
+    async def _write(self, method: str, params: Callable[[bool], Struct]) -> Raw | Refusal:
+        """Call ``method`` with markup, and where the server cannot parse that with ``params(True)``, which has none."""
+        result = await self._attempt(method, params(False))
+        if isinstance(result, Refusal) and "can't parse entities" in result.description.lower():
+            self._kit.log.warning("telegram.markup_refused", reason=result.description)
+            return await self._attempt(method, params(True))
+        return result
+
+    async def _attempt(self, method: str, params: Struct) -> Raw | Refusal:
+        timeout = self._settings.request_timeout_seconds
         try:
-            return await self._api.call(
-                "sendMessage", params, timeout_seconds=self._settings.request_timeout_seconds, repeatable=False
-            )
+            return await self._api.call(method, params, timeout_seconds=timeout, repeatable=False)
         except Refused as refused:
             return refused.refusal
 
     async def signal(self, signal: Signal) -> None:
-        """sendChatAction typing, which Telegram shows for five seconds. Drafts are not shown."""
-        if not isinstance(signal, Typing):
-            return
-        params = typing_in(signal.peer, chat_id=await self._memory.current_id(chat_id_of(signal.peer)))
-        if params is not None:
-            with suppress(GatewayError, Refused):
-                await self._api.call("sendChatAction", params, timeout_seconds=ANSWER_SECONDS)
+        """sendChatAction typing, which Telegram shows for five seconds, or the answer to a press. Drafts are not shown."""
+        match signal:
+            case Typing(peer):
+                action = typing_in(peer, chat_id=await self._memory.current_id(chat_id_of(peer)))
+                if action is not None:
+                    await self._tell("sendChatAction", action)
+            case PressAnswer():
+                await self._tell("answerCallbackQuery", answer_from(signal))
+            case Draft():
+                pass
+
+    async def _tell(self, method: str, params: Struct) -> None:
+        """Best effort: Telegram takes the answer to a press for some seconds only, say, and that is all right."""
+        with suppress(GatewayError, Refused):
+            await self._api.call(method, params, timeout_seconds=SIGNAL_SECONDS)
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
         if self._settings.mode != "webhook":
@@ -112,7 +158,7 @@ class TelegramChannel:
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
         if reply.status < 400:
-            await self._webhook.received(request)
+            self._webhook.received()
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
         """getFile, then the download. At most ``max_attachment_bytes``, whatever is asked for."""

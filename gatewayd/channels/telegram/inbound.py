@@ -75,7 +75,11 @@ def _message(number: int, kind: InboundKind, message: Message, origin: Origin, r
 
 
 def _button(number: int, query: CallbackQuery, origin: Origin, received_at: float) -> InboundEnvelope | None:
-    """A press of a button under one of our messages. Without the message (inline mode) there is no place to answer in."""
+    """A press of a button under one of our messages. Without the message (inline mode) there is no place to answer in.
+
+    The server gives the message without its contents when it cannot read it (any more): its chat and number are there, its
+    topic is not.
+    """
     peer = None if query.message is None else peer_of(query.message)
     if query.message is None or peer is None or query.data is None:
         return None
@@ -90,6 +94,7 @@ def _button(number: int, query: CallbackQuery, origin: Origin, received_at: floa
         message_id=str(query.message.message_id),
         addressed=True,
         received_at=received_at,
+        press=query.id,
     )
 
 

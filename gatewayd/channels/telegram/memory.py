@@ -4,7 +4,7 @@ import hashlib
 import secrets
 
 from gatewayd.model.secret import Secret
-from gatewayd.ports.channel import Memos
+from gatewayd.ports.memos import Memos
 
 _MOST_GROUPS = 10_000
 

@@ -1,34 +1,95 @@
 """Payloads to the parameters of methods. Pure."""
 
 import re
+from collections.abc import Sequence
 
 from gatewayd.channels.telegram.html import to_html
-from gatewayd.channels.telegram.wire import LinkPreviewOptions, ReplyParameters, SendChatAction, SendMessage
+from gatewayd.channels.telegram.wire import (
+    AnswerCallbackQuery,
+    EditMessageText,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    LinkPreviewOptions,
+    ReplyParameters,
+    SendChatAction,
+    SendMessage,
+)
+from gatewayd.kit.text import is_blank, sanitise
 from gatewayd.model.envelope import Peer
-from gatewayd.model.payload import SendText
+from gatewayd.model.errors import SendRejected
+from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText
 
 MAX_TEXT_BYTES = 32_768
 """The server refuses a longer text before it looks at the markup in it (Client.cpp, get_formatted_text)."""
+
+BUTTONS_PER_ROW = 8
+"""Apps show no more side by side, and of more than 12 in a row the server leaves the others out without a word (tdlib,
+ReplyMarkup.cpp). The Bot API documents no limit; bot authors report this one (tginfo/Telegram-Limits, issue 228)."""
+
+MOST_BUTTONS = 100
+"""Under one message: reported there, too."""
+
+LONGEST_LABEL = 64
+"""Characters. Apps show far fewer, and the server refuses a keyboard of about 10,000 bytes ("reply markup is too long")."""
+
+LONGEST_ANSWER = 200
+"""answerCallbackQuery, parameter text: 0-200 characters. Counted in UTF-16 units, which are never fewer."""
+
+LONGEST_TOAST = 100
+"""Characters. A toast is gone after a few seconds; what takes longer to read is shown until it is dismissed."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def from_outbound(payload: SendText, *, chat_id: int | str, link_previews: bool, plain: bool = False) -> SendMessage:
     """sendMessage with parse_mode HTML; without markup when there is none, when it would be too long, or when ``plain``."""
-    text, parse_mode = payload.body.text, None
-    if payload.body.spans and not plain:
-        html = to_html(payload.body)
-        if len(html.encode("utf-8", "replace")) <= MAX_TEXT_BYTES:
-            text, parse_mode = html, "HTML"
+    text, parse_mode = _formatted(payload.body, plain=plain)
     return SendMessage(
         chat_id=chat_id,
-        text=text.encode("utf-8", "replace").decode(),  # half a surrogate pair cannot be written as JSON
+        text=text,
         parse_mode=parse_mode,
         message_thread_id=thread_of(payload.peer),
         # A reply is a courtesy: when the message is gone, the text must arrive all the same.
-        reply_parameters=None if (replied := _number(payload.reply_to)) is None else ReplyParameters(replied),
+        reply_parameters=None if (replied := number_of(payload.reply_to)) is None else ReplyParameters(replied),
         link_preview_options=None if link_previews else LinkPreviewOptions(is_disabled=True),
+        reply_markup=keyboard_of(payload.choices),
     )
+
+
+def from_edit(
+    payload: EditText, *, chat_id: int | str, message_id: int, link_previews: bool, plain: bool = False
+) -> EditMessageText:
+    """editMessageText, its text as in :func:`from_outbound`."""
+    text, parse_mode = _formatted(payload.body, plain=plain)
+    return EditMessageText(
+        chat_id=chat_id,
+        message_id=message_id,
+        text=text,
+        parse_mode=parse_mode,
+        link_preview_options=None if link_previews else LinkPreviewOptions(is_disabled=True),
+        reply_markup=keyboard_of(payload.choices),
+    )
+
+
+def keyboard_of(choices: Sequence[Sequence[Choice]]) -> InlineKeyboardMarkup | None:
+    """An inline keyboard; a row that is too wide goes on in the next one. None without a button.
+
+    :raises SendRejected: more than ``MOST_BUTTONS``.
+    """
+    if (count := sum(map(len, choices))) > MOST_BUTTONS:
+        raise SendRejected(f"too many buttons: {count}, at most {MOST_BUTTONS}")
+    rows = tuple(
+        tuple(InlineKeyboardButton(_label(choice), choice.data) for choice in row[at : at + BUTTONS_PER_ROW])
+        for row in choices
+        for at in range(0, len(row), BUTTONS_PER_ROW)
+    )
+    return InlineKeyboardMarkup(rows) if rows else None
+
+
+def answer_from(answer: PressAnswer) -> AnswerCallbackQuery:
+    """answerCallbackQuery: a toast, a long text an alert."""
+    text = _encodable(answer.text).encode("utf-16-le")[: 2 * LONGEST_ANSWER].decode("utf-16-le", "ignore")
+    return AnswerCallbackQuery(answer.press, text, show_alert=len(text) > LONGEST_TOAST)
 
 
 def typing_in(peer: Peer, *, chat_id: int | str) -> SendChatAction | None:
@@ -38,13 +99,33 @@ def typing_in(peer: Peer, *, chat_id: int | str) -> SendChatAction | None:
 
 def chat_id_of(peer: Peer) -> int | str:
     """chat_id: a number, or @username of a public channel or group."""
-    number = _number(peer.id)
+    number = number_of(peer.id)
     return peer.id if number is None else number
 
 
 def thread_of(peer: Peer) -> int | None:
-    return _number(peer.thread)
+    return number_of(peer.thread)
 
 
-def _number(text: str | None) -> int | None:
+def number_of(text: str | None) -> int | None:
     return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def _formatted(body: RichText, *, plain: bool) -> tuple[str, str | None]:
+    """The parameters text and parse_mode."""
+    if body.spans and not plain:
+        html = to_html(body)
+        if len(html.encode("utf-8", "replace")) <= MAX_TEXT_BYTES:
+            return _encodable(html), "HTML"
+    return _encodable(body.text), None
+
+
+def _label(choice: Choice) -> str:
+    """One line, in which there is something to read: a button without a text is left out by the server without a word."""
+    words = choice.data if is_blank(choice.label) else " ".join(sanitise(choice.label).split())
+    return words if len(words) <= LONGEST_LABEL else words[: LONGEST_LABEL - 1] + "…"
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair cannot be written as JSON."""
+    return text.encode("utf-8", "replace").decode()

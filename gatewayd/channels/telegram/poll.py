@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-import anyio
 from msgspec import Raw
 
-from gatewayd.channels.telegram.api import ANSWER_SECONDS, BotApi, Refused
+from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.memory import Memory
 from gatewayd.channels.telegram.refusals import cure
 from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, Malformed, Update, WebhookInfo, decode_batch
@@ -69,12 +68,6 @@ class Poller:
     async def _deliver(self, batch: Batch, next_offset: int, deliver: Deliver) -> None:
         envelopes = [envelope for update in batch.updates if (envelope := self._read(update)) is not None]
         await deliver(envelopes, memo=(self._memory.offset_key, str(next_offset)))
-        presses = [update.callback_query.id for update in batch.updates if update.callback_query is not None]
-        if presses:
-            with anyio.move_on_after(ANSWER_SECONDS):
-                async with anyio.create_task_group() as group:
-                    for press in presses:
-                        group.start_soon(self._api.answer_press, press)
 
     async def _ask(self, offset: int | None, timeout_seconds: int) -> Batch:
         params = GetUpdates(timeout_seconds, ALLOWED_UPDATES, offset)

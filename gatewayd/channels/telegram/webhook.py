@@ -64,14 +64,9 @@ class WebhookReceiver:
         self._kit.log.warning("telegram.update_skipped", reason=f"update {number}: {reason}")
         return WebhookReply()
 
-    async def received(self, request: WebhookRequest) -> None:
-        """After the answer: the transport is alive, and a pressed button may stop to spin."""
+    def received(self) -> None:
+        """After the answer: the transport is alive."""
         self._kit.link.heard()
-        if b'"callback_query"' not in request.body:
-            return
-        update = decode(request.body, Update)
-        if update.callback_query is not None:
-            await self._api.answer_press(update.callback_query.id)
 
     async def register(self) -> None:
         """setWebhook, always: the server takes the same values again without effect.

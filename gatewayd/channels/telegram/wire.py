@@ -131,6 +131,9 @@ class Message(Struct, frozen=True):
 
 
 class CallbackQuery(Struct, frozen=True):
+    """A press. It has ``message`` when the button is under a message of ours, ``inline_message_id`` (not read) when it is under
+    one that somebody sent by way of us, ``data`` unless it is a game's button."""
+
     id: str
     from_: User = field(name="from")
     message: Message | None = None
@@ -215,6 +218,19 @@ class LinkPreviewOptions(Struct, frozen=True):
     is_disabled: bool
 
 
+class InlineKeyboardButton(Struct, frozen=True):
+    """``callback_data`` is 1-64 bytes (#inlinekeyboardbutton); the server refuses any other with BUTTON_DATA_INVALID."""
+
+    text: str
+    callback_data: str
+
+
+class InlineKeyboardMarkup(Struct, frozen=True):
+    """Rows of buttons under a message."""
+
+    inline_keyboard: tuple[tuple[InlineKeyboardButton, ...], ...]
+
+
 class SendMessage(Struct, frozen=True, omit_defaults=True):
     chat_id: int | str
     text: str
@@ -222,6 +238,18 @@ class SendMessage(Struct, frozen=True, omit_defaults=True):
     message_thread_id: int | None = None
     reply_parameters: ReplyParameters | None = None
     link_preview_options: LinkPreviewOptions | None = None
+    reply_markup: InlineKeyboardMarkup | None = None
+
+
+class EditMessageText(Struct, frozen=True, omit_defaults=True):
+    """Without ``reply_markup`` the buttons go (#editmessagetext)."""
+
+    chat_id: int | str
+    message_id: int
+    text: str
+    parse_mode: str | None = None
+    link_preview_options: LinkPreviewOptions | None = None
+    reply_markup: InlineKeyboardMarkup | None = None
 
 
 class SendChatAction(Struct, frozen=True, omit_defaults=True):
@@ -230,8 +258,10 @@ class SendChatAction(Struct, frozen=True, omit_defaults=True):
     message_thread_id: int | None = None
 
 
-class AnswerCallbackQuery(Struct, frozen=True):
+class AnswerCallbackQuery(Struct, frozen=True, omit_defaults=True):
     callback_query_id: str
+    text: str = ""
+    show_alert: bool = False
 
 
 class GetFile(Struct, frozen=True):

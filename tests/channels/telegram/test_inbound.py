@@ -274,8 +274,18 @@ def test_a_press_of_a_button() -> None:
     envelope = read({"callback_query": {"id": "c1", "from": ALICE, "chat_instance": "i", "data": "allow:1", "message": shown}})
     assert envelope is not None
     assert (envelope.kind, envelope.text, envelope.message_id, envelope.addressed) == ("button", "allow:1", "8", True)
+    assert envelope.press == "c1"
     assert envelope.peer == Peer("group", "-100500", "77")
     assert envelope.sender.id == "4711"
+
+
+def test_a_press_under_a_message_that_is_not_accessible_any_more() -> None:
+    """InaccessibleMessage: the chat, the number, the date 0. Its topic is not told."""
+    old = {"message_id": 8, "date": 0, "chat": GROUP}
+    envelope = read({"callback_query": {"id": "c1", "from": ALICE, "chat_instance": "i", "data": "allow:1", "message": old}})
+    assert envelope is not None
+    assert (envelope.kind, envelope.text, envelope.message_id, envelope.press) == ("button", "allow:1", "8", "c1")
+    assert envelope.peer == Peer("group", "-100500")
 
 
 def test_membership() -> None:

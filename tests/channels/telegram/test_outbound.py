@@ -1,9 +1,32 @@
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gatewayd.channels.telegram.outbound import MAX_TEXT_BYTES, chat_id_of, from_outbound, typing_in
-from gatewayd.channels.telegram.wire import LinkPreviewOptions, ReplyParameters, SendChatAction, SendMessage
+from gatewayd.channels.telegram.outbound import (
+    MAX_TEXT_BYTES,
+    MOST_BUTTONS,
+    answer_from,
+    chat_id_of,
+    from_edit,
+    from_outbound,
+    keyboard_of,
+    typing_in,
+)
+from gatewayd.channels.telegram.wire import (
+    AnswerCallbackQuery,
+    EditMessageText,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    LinkPreviewOptions,
+    ReplyParameters,
+    SendChatAction,
+    SendMessage,
+)
 from gatewayd.model.envelope import Peer
-from gatewayd.model.payload import RichText, SendText, Span
+from gatewayd.model.errors import SendRejected
+from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText, Span
+from tests.fakes.bot_api.keyboards import violations_in
 
 BOLD = RichText("a & b", (Span("bold", 0, 5),))
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
@@ -54,3 +77,86 @@ def test_chat_ids() -> None:
 def test_typing_is_shown_where_it_can_be() -> None:
     assert typing_in(Peer("group", "-1", "77"), chat_id=-1) == SendChatAction(-1, "typing", 77)
     assert typing_in(Peer("channel", "-1"), chat_id=-1) is None
+
+
+def test_buttons_are_an_inline_keyboard() -> None:
+    choices = ((Choice("Allow  once\n", "a:1"), Choice("Deny", "d:1")), (), (Choice("\u202e \n", "x" * 60),))
+    expected = InlineKeyboardMarkup(
+        (
+            (InlineKeyboardButton("Allow once", "a:1"), InlineKeyboardButton("Deny", "d:1")),
+            (InlineKeyboardButton("x" * 60, "x" * 60),),
+        )
+    )
+    assert keyboard_of(choices) == expected
+    payload = SendText(Peer("dm", "1"), RichText("?"), choices=choices)
+    assert from_outbound(payload, chat_id=1, link_previews=True).reply_markup == expected
+    assert keyboard_of(()) is None
+    assert keyboard_of(((),)) is None
+
+
+def test_a_wide_row_goes_on_in_the_next() -> None:
+    keyboard = keyboard_of((tuple(Choice(str(n), str(n)) for n in range(20)), (Choice("last", "last"),)))
+    assert keyboard is not None
+    assert [[button.text for button in row] for row in keyboard.inline_keyboard] == [
+        [str(n) for n in range(8)],
+        [str(n) for n in range(8, 16)],
+        ["16", "17", "18", "19"],
+        ["last"],
+    ]
+
+
+def test_a_button_is_never_left_out_in_silence() -> None:
+    rows = tuple((Choice(str(n), str(n)),) for n in range(MOST_BUTTONS))
+    keyboard = keyboard_of(rows)
+    assert keyboard is not None
+    assert len(keyboard.inline_keyboard) == MOST_BUTTONS
+    with pytest.raises(SendRejected, match="too many buttons: 101, at most 100"):
+        keyboard_of((*rows, (Choice("one more", "x"),)))
+
+
+def test_a_long_label_is_cut_and_says_so() -> None:
+    keyboard = keyboard_of(((Choice("a" * 64, "1"), Choice("a" * 65, "2"), Choice("a\ud83d", "3")),))
+    assert keyboard is not None
+    assert [button.text for button in keyboard.inline_keyboard[0]] == ["a" * 64, "a" * 63 + "…", "a\ufffd"]
+
+
+def test_an_edit_is_formatted_as_a_message() -> None:
+    payload = EditText(Peer("group", "-100500", "77"), BOLD, of=3, message_id="8", choices=((Choice("Yes", "y"),),))
+    assert from_edit(payload, chat_id=-100500, message_id=8, link_previews=False) == EditMessageText(
+        -100500,
+        8,
+        "<b>a &amp; b</b>",
+        "HTML",
+        NO_PREVIEW,
+        InlineKeyboardMarkup(((InlineKeyboardButton("Yes", "y"),),)),
+    )
+    plain = from_edit(EditText(Peer("dm", "1"), BOLD, of=3), chat_id=1, message_id=8, link_previews=True, plain=True)
+    assert plain == EditMessageText(1, 8, "a & b")
+
+
+@pytest.mark.parametrize(
+    ("text", "sent", "alert"),
+    [
+        ("", "", False),
+        ("Allowed.", "Allowed.", False),
+        ("a" * 100, "a" * 100, False),
+        ("a" * 101, "a" * 101, True),
+        ("a" * 300, "a" * 200, True),
+        ("a" + "😀" * 100, "a" + "😀" * 99, False),
+    ],
+)
+def test_the_answer_to_a_press(text: str, sent: str, alert: bool) -> None:
+    assert answer_from(PressAnswer(Peer("dm", "1"), "q1", text)) == AnswerCallbackQuery("q1", sent, show_alert=alert)
+
+
+@given(st.lists(st.lists(st.builds(Choice, st.text(), st.text("ab:-", min_size=1, max_size=60)), max_size=30), max_size=3))
+def test_the_server_takes_any_keyboard_as_it_is(choices: list[list[Choice]]) -> None:
+    keyboard = keyboard_of(choices)
+    if keyboard is None:
+        assert not any(choices)
+        return
+    markup = msgspec.json.decode(msgspec.json.encode(keyboard))
+    assert violations_in(markup) == []
+    assert [button["callback_data"] for row in markup["inline_keyboard"] for button in row] == [
+        choice.data for row in choices for choice in row
+    ]

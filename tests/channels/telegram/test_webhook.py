@@ -152,17 +152,24 @@ async def test_a_polling_account_has_no_webhook(api: FakeBotApi, autojump_clock:
         assert rig.channel.receive(request(MESSAGE, "")).status == 404
 
 
-async def test_a_press_is_answered_in_the_background(api: FakeBotApi, autojump_clock: MockClock) -> None:
+async def test_a_press_is_journaled_and_left_to_the_hub_to_answer(api: FakeBotApi, autojump_clock: MockClock) -> None:
     async with rig_for(api, mode="webhook") as rig:
         shown = api.user_sends(4711, "choose")["message"]["message_id"]
-        press = request(api.user_presses(4711, shown, "yes"), secret_of(rig))
+        update = api.user_presses(4711, shown, "yes")
+        press = request(update, secret_of(rig))
         reply = rig.channel.receive(press)
-        assert api.calls("answerCallbackQuery") == []
+        [envelope] = reply.envelopes
+        assert (envelope.kind, envelope.text, envelope.press) == ("button", "yes", update["callback_query"]["id"])
         await rig.channel.received(press, reply)
-        assert len(api.calls("answerCallbackQuery")) == 1
-        forged = request(b"{}", "wrong")
-        await rig.channel.received(forged, rig.channel.receive(forged))
-        assert len(api.calls("answerCallbackQuery")) == 1
+        assert api.calls("answerCallbackQuery") == []
+
+
+async def test_only_what_telegram_sent_shows_that_it_is_alive(api: FakeBotApi, autojump_clock: MockClock) -> None:
+    async with rig_for(api, mode="webhook") as rig:
+        for body, secret, heard in [(b"{}", "wrong", 0), (b"{", None, 0), (MESSAGE, secret_of(rig), 1)]:
+            call = request(body, secret)
+            await rig.channel.received(call, rig.channel.receive(call))
+            assert rig.kit.heard_times == heard
 
 
 async def test_what_telegram_could_not_deliver_is_said(api: FakeBotApi, autojump_clock: MockClock) -> None:

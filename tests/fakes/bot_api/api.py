@@ -13,13 +13,14 @@ from tests.fakes.bot_api.chats import Chat
 from tests.fakes.bot_api.errors import ApiError, Json
 from tests.fakes.bot_api.faults import Fault, When
 from tests.fakes.bot_api.http_server import Handler, listen, port_of, serve_http
+from tests.fakes.bot_api.pressing import Buttons, person_in
 from tests.fakes.bot_api.server import Server
 
 TOKEN = "424242:AAfake_token_for_tests_0123456789abcdef"
 USERNAME = "echo_bot"
 
 
-class FakeBotApi:
+class FakeBotApi(Buttons):
     """One bot of a server, as the platform sees it.
 
     Methods named ``user_…`` do what a person does in the app and return the Update that came of it. A ``chat`` is an id
@@ -27,8 +28,8 @@ class FakeBotApi:
     """
 
     def __init__(self, server: Server, bot: Bot) -> None:
+        super().__init__(bot)
         self._server = server
-        self._bot = bot
 
     @classmethod
     @asynccontextmanager
@@ -202,16 +203,6 @@ class FakeBotApi:
         file = self._bot.store_file("voice", "file_*.oga", content)
         return self.user_sends(chat, content=shapes.voice_content(file, duration))
 
-    def user_presses(self, chat: int | Json, message_id: int, data: str, *, user: Json | None = None) -> Json:
-        """callback_query: an inline button under a message of the chat."""
-        known = self._bot.chat_for(chat)
-        query_id = str(7_000_000_000 + self._bot.chats.number())
-        self._bot.callback_queries.add(query_id)
-        message = known.messages[message_id]
-        return self.add_update(
-            {"callback_query": shapes.make_callback_query(query_id, user or self._person(known), message, data)}
-        )
-
     def channel_posts(self, chat: int | Json, text: str) -> Json:
         """channel_post"""
         info = shapes.make_channel(chat) if isinstance(chat, int) else chat
@@ -223,7 +214,7 @@ class FakeBotApi:
         known.refusal = _refusal(known.info["type"], new)
         change = shapes.make_member_change(
             known.info,
-            user or self._person(known),
+            user or person_in(known),
             shapes.as_sender(self.user),
             self._bot.unix_time(),
             old=old,
@@ -243,12 +234,6 @@ class FakeBotApi:
         """An update of a type that nobody knows yet."""
         return self.add_update({kind: {"id": "1", "shape": ["round", {"depth": 3}]}})
 
-    def _person(self, chat: Chat) -> Json:
-        if chat.info["type"] != "private":
-            return shapes.make_user()
-        info = chat.info
-        return shapes.make_user(info["id"], info["first_name"], info.get("username"))
-
     def _post(
         self,
         chat: int | Json,
@@ -265,7 +250,7 @@ class FakeBotApi:
             self._bot.chats.number(),
             known.info,
             self._bot.unix_time(),
-            sender=None if known.info["type"] == "channel" else user or self._person(known),
+            sender=None if known.info["type"] == "channel" else user or person_in(known),
             thread=thread,
             reply_to=known.messages.get(reply_to or 0),
             content=content,

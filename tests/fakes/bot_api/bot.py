@@ -95,7 +95,7 @@ class Bot:
         self.answers: Counter[str] = Counter()
         self.watchers: list[Callable[[Call], None]] = []
         self.files: dict[str, StoredFile] = {}
-        self.callback_queries: set[str] = set()
+        self.presses: dict[str, Json | None] = {}  # by the callback query's id, with the answer that was taken
         self.commands: list[Json] = []
         self.webhook: Webhook | None = None
         self.next_webhook_at = 0.0
@@ -174,7 +174,10 @@ class Bot:
 
 
 def lane_of(update: Json) -> str:
-    """What the server keeps in order when it delivers to a webhook: the updates of one chat, else of one user."""
+    """What the server keeps in order when it delivers to a webhook: the updates of one chat, else of one user; the presses of
+    one user apart from all else (tdlib, Client.cpp, process_new_callback_query_queue)."""
+    if "callback_query" in update:
+        return f"presses of {update['callback_query'].get('from', {}).get('id')}"
     for value in update.values():
         if isinstance(value, dict):
             chat = value.get("chat") or value.get("message", {}).get("chat")

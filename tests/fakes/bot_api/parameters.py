@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from tests.fakes.bot_api.body import Arguments
 from tests.fakes.bot_api.errors import Json
+from tests.fakes.bot_api.keyboards import violations_in
 
 ParameterType = Literal[
     "Integer", "String", "Boolean", "Array", "Object", "Integer or String", "InputFile", "InputFile or String"
@@ -147,6 +148,7 @@ def check_arguments(method: str, arguments: Arguments) -> tuple[Json, list[str]]
             values[name] = _typed(kind, raw) if arguments.typed else _untyped(kind, raw)
         except _Mismatch:
             violations.append(f"{method}: {name} is not {kind}: {raw!r:.80}")
+    violations += [f"{method}: {violation}" for violation in violations_in(values.get("reply_markup", {}))]
     for name, upload in arguments.uploads.items():
         kind = described.type_of(name)
         if kind is None or not kind.startswith("InputFile"):

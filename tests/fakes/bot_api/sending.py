@@ -17,6 +17,7 @@ from tests.fakes.bot_api.entities import (
     utf16_length,
 )
 from tests.fakes.bot_api.errors import Json, bad_request
+from tests.fakes.bot_api.keyboards import checked_markup
 from tests.fakes.bot_api.result import Result
 
 CHAT_ACTIONS = frozenset(
@@ -34,6 +35,7 @@ CHAT_ACTIONS = frozenset(
         "upload_video_note",
     }
 )
+LONGEST_ANSWER = 200
 NOT_MODIFIED = (
     "message is not modified: specified new message content and reply markup are exactly the same as a current content "
     "and reply markup of the message"
@@ -77,6 +79,11 @@ def _caption_content(params: Json) -> Json:
     return {"caption": caption, **({"caption_entities": entities} if entities else {})}
 
 
+def _markup_content(params: Json, *, inline_only: bool = False) -> Json:
+    markup = checked_markup(params["reply_markup"], inline_only=inline_only) if "reply_markup" in params else None
+    return {} if markup is None else {"reply_markup": markup}
+
+
 def _post(bot: Bot, chat: Chat, params: Json, content: Json) -> Result:
     """Put a message of the bot into the chat, as a reply and in its topic when that is asked for."""
     thread = params.get("message_thread_id")
@@ -86,8 +93,7 @@ def _post(bot: Bot, chat: Chat, params: Json, content: Json) -> Result:
     replied = chat.messages.get(reply.get("message_id", 0))
     if "message_id" in reply and replied is None and not reply.get("allow_sending_without_reply"):
         raise bad_request("message to be replied not found")
-    if "reply_markup" in params:
-        content = {**content, "reply_markup": params["reply_markup"]}
+    content = {**content, **_markup_content(params)}
     message = shapes.make_message(
         bot.chats.number(),
         chat.info,
@@ -189,8 +195,9 @@ def _edit(bot: Bot, params: Json, content: Json, *, gone: tuple[str, ...]) -> Re
     chat, message = _message(bot, params, "message to edit")
     if message.get("from", {}).get("id", bot.user["id"]) != bot.user["id"]:
         raise bad_request("message can't be edited")
-    if "reply_markup" in params:
-        content = {**content, "reply_markup": params["reply_markup"]}
+    if "text" in gone and "text" not in message:
+        raise bad_request("there is no text in the message to edit")
+    content = {**content, **_markup_content(params, inline_only=True)}
     if content == {key: message[key] for key in gone if key in message}:
         raise bad_request(NOT_MODIFIED)
     edited = {**{key: value for key, value in message.items() if key not in gone}, **content}
@@ -208,8 +215,10 @@ async def delete_message(bot: Bot, params: Json) -> Result:
 
 async def answer_callback_query(bot: Bot, params: Json) -> Result:
     """answerCallbackQuery: each query once."""
+    if len(params.get("text", "")) > LONGEST_ANSWER:
+        raise bad_request("MESSAGE_TOO_LONG")
     query_id = params.get("callback_query_id", "")
-    if query_id not in bot.callback_queries:
+    if bot.presses.get(query_id, params) is not None:
         raise bad_request("query is too old and response timeout expired or query ID is invalid")
-    bot.callback_queries.remove(query_id)
+    bot.presses[query_id] = params
     return Result(True)

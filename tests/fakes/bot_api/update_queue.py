@@ -1,17 +1,20 @@
 """The updates that wait for one bot: numbered, kept for a day, forgotten when confirmed.
 
 Facts: core.telegram.org/bots/api#getupdates and #update: identifiers grow one by one from some positive number, an update
-is confirmed by an offset above it, a negative offset forgets all but the last ones, nothing is kept longer than 24 hours.
+is confirmed by an offset above it, a negative offset forgets all but the last ones, nothing is kept longer than 24 hours. A
+press of a button is kept for 150 seconds only (tdlib/telegram-bot-api, ``Client.cpp``, process_new_callback_query_queue).
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import inf
 
 from msgspec import Struct
 
 from tests.fakes.bot_api.errors import Json
 
 KEPT_SECONDS = 86_400.0
+PRESS_KEPT_SECONDS = 150.0
 UPDATE_TYPES = frozenset(
     {
         "message",
@@ -69,6 +72,7 @@ class UpdateQueue:
         self._now = now
         self._next_id = first_id
         self._pending: deque[PendingUpdate] = deque()
+        self._next_expiry = inf
         self.allowed: frozenset[str] | None = None
 
     def __len__(self) -> int:
@@ -94,12 +98,12 @@ class UpdateQueue:
             self._next_id += 1
         kind = next(key for key in update if key != "update_id")
         if self.allows(kind):
-            self._pending.append(PendingUpdate(update, lane, self._now() + KEPT_SECONDS))
+            self._append(PendingUpdate(update, lane, self._now() + _kept_seconds(kind)))
         return update
 
     def add_again(self, update: Json, lane: str) -> None:
         """Queue an update that was delivered before, as after a confirmation that got lost."""
-        self._pending.append(PendingUpdate(update, lane, self._now() + KEPT_SECONDS, survives_once=True))
+        self._append(PendingUpdate(update, lane, self._now() + KEPT_SECONDS, survives_once=True))
 
     def confirm(self, offset: int) -> None:
         """Forget what is below a positive ``offset``; a negative one keeps that many from the end."""
@@ -137,7 +141,17 @@ class UpdateQueue:
     def clear(self) -> None:
         self._pending.clear()
 
+    def _append(self, pending: PendingUpdate) -> None:
+        self._pending.append(pending)
+        self._next_expiry = min(self._next_expiry, pending.expires_at)
+
     def _expire(self) -> None:
         now = self._now()
-        while self._pending and self._pending[0].expires_at < now:
-            self._pending.popleft()
+        if now <= self._next_expiry:
+            return
+        self._pending = deque(pending for pending in self._pending if pending.expires_at >= now)
+        self._next_expiry = min((pending.expires_at for pending in self._pending), default=inf)
+
+
+def _kept_seconds(kind: str) -> float:
+    return PRESS_KEPT_SECONDS if kind == "callback_query" else KEPT_SECONDS

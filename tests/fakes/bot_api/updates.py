@@ -133,9 +133,12 @@ def _file_fields(file: Json) -> Json:
     return {key: file[key] for key in ("file_id", "file_unique_id", "file_size")}
 
 
-def make_callback_query(query_id: str, user: Json, message: Json, data: str) -> Json:
-    """CallbackQuery of an inline button, https://core.telegram.org/bots/api#callbackquery"""
+def make_callback_query(query_id: str, user: Json, message: Json, data: str, *, accessible: bool = True) -> Json:
+    """CallbackQuery of an inline button, https://core.telegram.org/bots/api#callbackquery. A message that the server cannot
+    read (any more) is an InaccessibleMessage: its chat, its number and the date 0."""
     instance = str(message["chat"]["id"] * 31)
+    if not accessible:
+        message = {"message_id": message["message_id"], "chat": message["chat"], "date": 0}
     return {"id": query_id, "from": user, "message": message, "chat_instance": instance, "data": data}
 
 
