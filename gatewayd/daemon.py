@@ -29,11 +29,14 @@ from gatewayd.config import secrets_of
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.presses import Presses
+from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
@@ -128,11 +131,12 @@ async def _serve(
         own.start_soon(_watch_signals, stop, own.cancel_scope)
         listeners = await open_listeners(config.gateway.bind)
         await _prepare_token(store, config, state_dir, redactor)
-        gateway = join(config, registry, store, http, redact=redactor)
+        gateway = join(config, registry, store, http, state_dir=state_dir, redact=redactor)
         await own.start(gateway.events.run)
         async with gateway.agents.run(host=left_behind), trio.open_nursery() as turning:
             await turning.start(partial(gateway.turns.run, host=left_behind))
             await turning.start(gateway.inbox.run)
+            await turning.start(gateway.presses.run)
             await _recover(gateway)
             async with gateway.manager.run(host=left_behind):
                 server = _server(gateway)
@@ -160,6 +164,7 @@ def join(
     store: SqliteStore,
     http: httpx2.AsyncClient,
     *,
+    state_dir: Path,
     redact: Callable[[str], str] = str,
     now: Callable[[], float] = time.time,
 ) -> Gateway:
@@ -170,12 +175,16 @@ def join(
     outbox = Outbox(store, events, config.outbox, now=now)
     access = AccessControl(store, events, now=now)
     sessions = SessionMap(store, now=now)
-    desk = ApprovalDesk(store, events, config.approvals, now=now)
+    policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
+    desk = ApprovalDesk(store, events, config.approvals, policies, now=now)
+    questions = QuestionDesk(store, outbox, events, config.approvals, plugins, now=now)
     agents = AgentPool(
         config.agents,
         lambda core: registry.agent_opener(registry.agent(core)),
         events,
         http=http,
+        memos=store,
+        state_dir=state_dir,
         rng=rng,
         now=now,
         redact=redact,
@@ -187,11 +196,30 @@ def join(
     async def fetch(channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
         return await manager.fetch(channel, account, attachment, at_most_bytes)
 
+    def unreachable(channel: str, account: str) -> str | None:
+        return manager.unreachable(channel, account)
+
+    cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
+    desk.cards = cards
+    people = config.sessions.identity_links
+    presses = Presses(store, desk, cards, outbox, events, plugins, people, signal=show, now=now)
     engine = ReplyEngine(
-        store, outbox, events, sessions, desk, agents, config, plugins, signal=show, fetch=fetch, rng=rng, redact=redact
+        store,
+        outbox,
+        events,
+        sessions,
+        desk,
+        questions,
+        agents,
+        config,
+        plugins,
+        signal=show,
+        fetch=fetch,
+        rng=rng,
+        redact=redact,
     )
-    turns = TurnRunner(engine, outbox, events, sessions, agents, config, plugins, now=now)
-    inbox = InboxDesk(store, events, access, outbox, turns, config, plugins, now=now)
+    turns = TurnRunner(engine, outbox, events, sessions, questions, agents, config, plugins, now=now)
+    inbox = InboxDesk(store, events, access, outbox, turns, presses, config, plugins, now=now)
     manager = ChannelManager(
         config,
         plugins,
@@ -207,7 +235,8 @@ def join(
         redact=redact,
     )
     turns.taken, turns.ended = inbox.taken, inbox.ended
-    outbox.post = manager.post
+    presses.taken, presses.ended = inbox.taken, inbox.ended
+    outbox.post, outbox.lost = manager.post, desk.notify
 
     def problem_of_store() -> str | None:
         statistics = store.statistics()
@@ -222,6 +251,8 @@ def join(
         outbox=outbox,
         access=access,
         approvals=desk,
+        questions=questions,
+        presses=presses,
         sessions=sessions,
         turns=turns,
         agents=agents,
@@ -237,7 +268,9 @@ async def _recover(gateway: Gateway) -> None:
     await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
     pending = await gateway.inbox.pending()
     here = {(account.channel, account.account) for account in gateway.config.accounts}
-    await gateway.approvals.load({row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in here})
+    live_turns = {row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in here}
+    await gateway.approvals.load(live_turns)
+    await gateway.questions.load(live_turns)
     await gateway.store.delete_expired_tokens(gateway.now())
     gateway.inbox.resume(pending)
     if pending:

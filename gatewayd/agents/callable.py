@@ -86,7 +86,7 @@ class CallableCore:
         return uuid4().hex
 
     async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
-        return "unknown"
+        return "lost"
 
     async def resume(self, turn: Turn) -> Final:
         return await self.run(turn)

@@ -58,7 +58,7 @@ class EchoCore:
         return uuid4().hex
 
     async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
-        return "unknown"
+        return "new"
 
     async def resume(self, turn: Turn) -> Final:
         return await self.run(turn)

@@ -17,6 +17,7 @@ from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, ReturnedQuietly
 from gatewayd.actor.mailbox import MailboxStatistics
 from gatewayd.actor.supervisor import describe
+from gatewayd.hub.memos import OwnMemos
 from gatewayd.hub.sender import Rows, Sender
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import Attachment, InboundEnvelope
@@ -302,28 +303,13 @@ class _Link:
             self._life.expect_silence(at_most_seconds)
 
 
-class _Memos:
-    """``Memos`` of one account."""
-
-    def __init__(self, rows: MemoRows, channel: str, account: str) -> None:
-        self._rows = rows
-        self._channel = channel
-        self._account = account
-
-    async def load(self, key: str) -> str | None:
-        return await self._rows.load_memo(self._channel, self._account, key)
-
-    async def save(self, key: str, value: str) -> None:
-        await self._rows.save_memo(self._channel, self._account, key, value)
-
-
 class _Kit:
     """``ChannelKit`` for one life."""
 
     def __init__(self, actor: AccountActor, life: Life, around: Surroundings, log: "FilteringBoundLogger") -> None:
         self.http = around.http
         self.link = _Link(actor, life)
-        self.memos = _Memos(around.memos, actor.settings.channel, actor.settings.account)
+        self.memos = OwnMemos(around.memos, actor.settings.channel, actor.settings.account)
         self.log = log
         self.rng = around.rng
         self._now = around.now

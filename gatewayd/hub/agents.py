@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ from gatewayd.actor.child import ChildSpec, ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.memos import OF_AGENTS, OwnMemos
 from gatewayd.model.config import AgentSettings
-from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
 from gatewayd.model.status import AgentState, AgentStatus
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener, CoreFacts, DescribesItself
+from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import MemoRows
 
 if TYPE_CHECKING:
     import httpx2
@@ -30,8 +34,17 @@ _OPENING_SECONDS = 10.0
 class _Kit:
     """What a core gets from us (ports/agent.py AgentKit)."""
 
-    def __init__(self, http: "httpx2.AsyncClient", log: "FilteringBoundLogger", now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        http: "httpx2.AsyncClient",
+        memos: Memos,
+        directory: Path,
+        log: "FilteringBoundLogger",
+        now: Callable[[], float],
+    ) -> None:
         self.http = http
+        self.memos = memos
+        self.directory = directory
         self.log = log
         self._now = now
 
@@ -51,6 +64,7 @@ class _Agent:
         self.failures = 0
         self.last_error: str | None = None
         self.last_error_at: float | None = None
+        self.last_output: tuple[str, ...] = ()
 
     def tell_change(self) -> None:
         self.changed.set()
@@ -76,6 +90,8 @@ class AgentPool:
         events: EventLog,
         *,
         http: "httpx2.AsyncClient",
+        memos: MemoRows,
+        state_dir: Path,
         rng: Random,
         now: Callable[[], float],
         redact: Callable[[str], str] = str,
@@ -84,6 +100,8 @@ class AgentPool:
         self._opener = opener
         self._events = events
         self._http = http
+        self._memos = memos
+        self._state_dir = state_dir
         self._now = now
         self._log = structlog.get_logger("gatewayd.agents")
         self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change)
@@ -134,8 +152,55 @@ class AgentPool:
     def snapshot(self) -> tuple[AgentStatus, ...]:
         return tuple(self._status(agent_id, agent) for agent_id, agent in self._agents.items())
 
+    def facts(self, agent_id: str) -> CoreFacts:
+        """What the open core says of itself. :raises KeyError: there is no such agent."""
+        core = self._agents[agent_id].core
+        try:
+            return core.facts() if isinstance(core, DescribesItself) else CoreFacts()
+        except Exception:  # third-party code, and the snapshot is of everybody
+            return CoreFacts()
+
+    def status(self, agent_id: str) -> AgentStatus:
+        """:raises NotFound: there is no such agent."""
+        return self._status(agent_id, self._known(agent_id))
+
+    def output(self, agent_id: str) -> tuple[str, ...]:
+        """The end of what the core's process has written, one line each; of a core that is not open, of its last one.
+
+        :raises NotFound: there is no such agent.
+        """
+        agent = self._known(agent_id)
+        return agent.last_output if agent.core is None else self.facts(agent_id).output
+
+    def open_core(self, agent_id: str) -> AgentCore | None:
+        """The core if it is open now. :raises NotFound: there is no such agent."""
+        return self._known(agent_id).core
+
+    @property
+    def http(self) -> "httpx2.AsyncClient":
+        """The client with which cores call out."""
+        return self._http
+
+    async def restart(self, agent_id: str) -> AgentStatus:
+        """Close the core and open it anew, also one that is parked. Returns when the opening has begun.
+
+        Turns that run on it meet an outage, and are taken up again when it is open.
+
+        :raises NotFound: there is no such agent.
+        """
+        agent = self._known(agent_id)
+        await self._supervisor.restart(agent_id)
+        return self._status(agent_id, agent)
+
+    def _known(self, agent_id: str) -> _Agent:
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            raise NotFound(f"there is no agent {agent_id!r}")
+        return agent
+
     def _status(self, agent_id: str, agent: _Agent) -> AgentStatus:
         child = self._supervisor.status(agent_id)
+        facts = self.facts(agent_id)
         return AgentStatus(
             agent=agent_id,
             core=agent.settings.frame.core,
@@ -146,6 +211,10 @@ class AgentPool:
             failures=agent.failures,
             last_error=agent.last_error,
             last_error_at=agent.last_error_at,
+            version=facts.version,
+            pid=facts.pid,
+            sessions=facts.sessions,
+            url=facts.url,
         )
 
     def _opener_of(self, agent_id: str) -> Callable[[Life], Awaitable[None]]:
@@ -155,7 +224,9 @@ class AgentPool:
             life.started()
             opener = self._opener(agent.settings.frame.core)
             config = AgentConfig(agent_id, agent.settings.settings)
-            kit = _Kit(self._http, self._log.bind(agent=agent_id), self._now)
+            memos = OwnMemos(self._memos, OF_AGENTS, agent_id)
+            directory = self._state_dir / "agents" / agent_id
+            kit = _Kit(self._http, memos, directory, self._log.bind(agent=agent_id), self._now)
             async with opener(config, kit) as core:
                 with life.closes_after():
                     agent.core = core
@@ -164,6 +235,7 @@ class AgentPool:
                     try:
                         await anyio.sleep_forever()
                     finally:
+                        agent.last_output = self.facts(agent_id).output
                         agent.core = None
 
         return open_core

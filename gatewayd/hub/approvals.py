@@ -1,20 +1,25 @@
 """The approval desk: the only door between an agent and anything dangerous.
 
-A request is a durable row bound to what is shown. It is found again by ``(turn_id, ordinal)`` when the turn is run again
-after a crash, so a press before, during or after the restart counts, and counts once.
+A request is a durable row bound to what is shown. When a turn is run again after a crash, what it asks again is found again,
+so a press before, during or after the restart counts, and counts once. Rules of the policy leave rows, too: nothing gated
+runs without a row that allowed it and was used up for it.
 """
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Literal, Protocol
 
 import anyio
 import msgspec
+from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
-from gatewayd.model.approval import Approval, ApprovalState, Decision, ToolRequest
-from gatewayd.model.config import ApprovalsSection
+from gatewayd.hub.outbox import conversation_of
+from gatewayd.hub.policy import judge
+from gatewayd.model.approval import Approval, ApprovalState, Decision, Scope, ToolRequest, Vote
+from gatewayd.model.audit import AuditDraft
+from gatewayd.model.config import AgentApprovals, ApprovalsSection
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
@@ -23,18 +28,49 @@ _LIST_MAX = 1000
 _EVERYTHING = 10_000_000
 _INPUT_MAX = 100_000
 _SHOWN_MAX = 200
+_RECENT = 100
+_GATEWAYD = "gatewayd"
+# No vowels and nothing that looks like something else: codes are read aloud and never spell a word.
+_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"
+_CODE_LENGTH = 6
+
+_Ended = Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"]
+
+
+class Cards(Protocol):
+    """Where requests are shown to people: hub/cards.py."""
+
+    async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
+        """Show a request to a group, once. Returns why nobody there can see it, or None."""
+
+    async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
+        """Whether at least one of these groups sees it still. Returns why not, or None."""
+
+    async def update(self, approval: Approval) -> None:
+        """Show what has become of it, wherever it was shown. Nothing is done twice."""
 
 
 class ApprovalDesk:
-    """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once."""
+    """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once. ``cards`` is set by the gateway."""
 
-    def __init__(self, store: Approvals, events: EventLog, config: ApprovalsSection, *, now: Callable[[], float]) -> None:
+    cards: Cards
+
+    def __init__(
+        self,
+        store: Approvals,
+        events: EventLog,
+        config: ApprovalsSection,
+        policies: Mapping[str, AgentApprovals],
+        *,
+        now: Callable[[], float],
+    ) -> None:
         self._store = store
         self._events = events
         self._config = config
+        self._policies = policies
         self._now = now
         self._pending: dict[str, Approval] = {}
-        self._decided: dict[str, anyio.Event] = {}
+        self._changed: dict[str, anyio.Event] = {}
 
     async def load(self, live_turns: Collection[str | None]) -> None:
         """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire."""
@@ -42,141 +78,155 @@ class ApprovalDesk:
         for row in await self._store.list_approvals("pending", limit=_EVERYTHING):
             self._pending[row.id] = row
             if row.expires_at <= now:
-                await self._settle(row.id, "expired", by="gatewayd", note=None)
+                await self.settle(row.id, "expired")
             elif row.turn_id not in live_turns:
-                await self._settle(row.id, "withdrawn", by="gatewayd", note="the turn that asked is gone")
+                await self.settle(row.id, "withdrawn", note="the turn that asked is gone")
+        # What was decided right before a crash may not have been shown any more.
+        for row in await self._store.list_approvals(None, limit=_RECENT):
+            if row.state != "pending" and row.decided_at is not None:
+                await self.cards.update(row)
 
-    async def ask(
-        self, turn: TurnRequest, request: ToolRequest, ordinal: int, *, shown: Callable[[Approval], None]
-    ) -> tuple[Decision, int]:
-        """Ask an operator and wait. Returns the decision and the ordinal it was given under.
+    def begin(self, turn: TurnRequest) -> "Asking":
+        """The requests of one run of a turn."""
+        return Asking(self, self._store, turn)
 
-        ``ordinal`` numbers the requests of one turn from 0. ``shown`` is called once the request is pending and durable.
-        A wait that is cancelled withdraws nothing: see :meth:`withdraw`.
-        """
-        if len(request.input) + len(request.tool) > _INPUT_MAX:
-            return Decision("undeliverable", note="the request is too long to be shown to an operator"), ordinal
-        if len(self._pending) >= self._config.max_pending and not self._requests_of(turn.turn_id):
-            return Decision("undeliverable", note="too many requests are waiting for an operator"), ordinal
-        approval, ordinal = await self._find_or_add(turn, request, ordinal)
-        if approval.state == "pending":
-            approval = await self._wait(approval, shown)
-        return await self._use(approval), ordinal
+    def policy_of(self, agent: str) -> AgentApprovals:
+        return self._policies.get(agent) or AgentApprovals()
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn ended without waiting for its answer (stopped, timed out)."""
-        for row in self._requests_of(turn_id):
-            await self._settle(row.id, "withdrawn", by="gatewayd", note=why)
+        for row in [row for row in self._pending.values() if row.turn_id == turn_id]:
+            await self.settle(row.id, "withdrawn", note=why)
 
     async def list(self, state: ApprovalState | None = "pending", *, limit: int = 100) -> list[Approval]:
-        """Rows in one state, or all, oldest first."""
+        """Rows in one state, oldest first when they wait, else newest first; None: all."""
         return await self._store.list_approvals(state, limit=min(limit, _LIST_MAX))
 
     async def get(self, approval_id: str) -> Approval:
-        """:raises NotFound:"""
+        """By id or code. :raises NotFound:"""
         row = await self._store.get_approval(approval_id)
         if row is None:
             raise NotFound(f"there is no approval {approval_id!r}")
         return row
 
-    async def decide(self, approval_id: str, *, allow: bool, by: str, note: str | None = None) -> Approval:
-        """Answer a pending request.
+    def find_pending(self, *, ref: str) -> Approval | None:
+        """The pending request that a core knows by this id."""
+        return next((row for row in self._pending.values() if row.ref == ref), None)
+
+    async def decide(self, approval_id: str, *, allow: bool, by: str, note: str | None = None, scope: Scope = "once") -> Approval:
+        """Answer a pending request, by id or code. The row that is returned may be pending still: one yes of a quorum.
 
         :raises NotFound: no such request.
-        :raises Conflict: it is not pending (any more); the message says what it is.
+        :raises Conflict: it is not pending (any more), or this person has answered it; the message says which.
         """
-        known = self._pending.get(approval_id)
-        if known is not None and known.expires_at <= self._now():
-            await self._settle(approval_id, "expired", by="gatewayd", note=None)
-        row = await self._settle(approval_id, "allowed" if allow else "denied", by=by, note=note)
+        known = await self.get(approval_id)
+        if known.state == "pending" and known.expires_at <= self._now():
+            await self.settle(known.id, "expired")
+        grant = self.policy_of(known.agent).session_grant
+        if scope == "session" and grant == "off":
+            raise Conflict(f'agent {known.agent} has session_grant = "off": allow it once, or deny it')
+        vote = Vote(by, allow, self._now(), scope if allow else "once", note)
+        # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
+        with anyio.CancelScope(shield=True):
+            audit = self._audit(known, by, f"approval.{'allow' if allow else 'deny'}", scope=vote.scope, note=note)
+            row = await self._store.vote_approval(known.id, vote, grant=grant, now=self._now(), audit=audit)
+            if row is not None:
+                await self._note_vote(row, by)
         if row is None:
-            found = await self.get(approval_id)
-            raise Conflict(f"approval {approval_id} is not pending: it was {found.state} by {found.decided_by}")
+            raise Conflict(_why_not(await self.get(known.id), by))
         return row
+
+    async def record(self, approval: Approval) -> Approval:
+        """Keep a request that was decided elsewhere already: by a rule, or by an operator at the core itself."""
+        audit = self._audit(approval, approval.decided_by or _GATEWAYD, f"approval.{approval.state}", note=approval.note)
+        return await self._store.add_approval(approval, audit=audit)
 
     async def wait_decided(self, approval_id: str) -> Approval:
         """Returns when the request is not pending any more. :raises NotFound:"""
-        event = self._decided.setdefault(approval_id, anyio.Event()) if approval_id in self._pending else None
-        if event is not None:
-            await event.wait()
-        return await self.get(approval_id)
-
-    def _requests_of(self, turn_id: str) -> Sequence[Approval]:
-        return [row for row in self._pending.values() if row.turn_id == turn_id]
+        found = await self.get(approval_id)
+        while found.id in self._pending:
+            await self.changed(found.id).wait()
+        return await self.get(found.id)
 
     def pending_count(self) -> int:
         return len(self._pending)
 
-    async def _find_or_add(self, turn: TurnRequest, request: ToolRequest, ordinal: int) -> tuple[Approval, int]:
-        """The row of this request: a new one, or the one that the same turn made before a crash and has not used up."""
-        wanted = hash_of(request)
-        while True:
-            row = await self._add(self._new_row(turn, request, ordinal))
-            if row.input_hash == wanted and row.consumed_at is None and row.state != "withdrawn":
-                return row, ordinal
-            # Used up before the crash, or the turn asks for something else this time: what was answered does not count.
-            if row.state == "pending":
-                await self._settle(row.id, "withdrawn", by="gatewayd", note="the turn was run again and asks for something else")
-            ordinal += 1
+    def full(self) -> bool:
+        return len(self._pending) >= self._config.max_pending
 
-    async def _add(self, fresh: Approval) -> Approval:
-        # Shielded: a row that is committed is known here, so that a turn that is stopped meanwhile withdraws it.
-        with anyio.CancelScope(shield=True):
-            row = await self._store.add_approval(fresh)
-        if row.state == "pending":
-            self._pending[row.id] = row
-        if row.id == fresh.id:
-            self._events.emit(
-                "approval.pending",
-                id=row.id,
-                agent=row.agent,
-                session_key=row.session_key,
-                turn_id=row.turn_id,
-                tool=row.tool[:_SHOWN_MAX],
-                expires_at=row.expires_at,
-            )
-        return row
+    def changed(self, approval_id: str) -> anyio.Event:
+        """Is set when the request is decided, or a card of it is lost."""
+        return self._changed.setdefault(approval_id, anyio.Event())
 
-    async def _wait(self, approval: Approval, shown: Callable[[Approval], None]) -> Approval:
-        event = self._decided.setdefault(approval.id, anyio.Event())
-        if (current := await self.get(approval.id)).state != "pending":
-            # Decided while the row was on its way back to us: nobody will set the event any more.
-            self._forget(approval.id)
-            return current
-        shown(approval)
-        # A clock that was set back must not make a request wait for longer than any may.
-        left = min(approval.expires_at - self._now(), self._config.timeout_seconds)
-        with anyio.move_on_after(max(0.0, left)):
-            await event.wait()
-        await self._settle(approval.id, "expired", by="gatewayd", note=None)
-        return await self.get(approval.id)
-
-    async def _use(self, approval: Approval) -> Decision:
-        if approval.state == "allowed" and not await self._store.consume_approval(approval.id, now=self._now()):
-            return Decision("withdrawn", note="this permission was used already")
-        if approval.state == "pending":
-            raise AssertionError("a request that is pending is not used")
-        return Decision(approval.state, by=approval.decided_by, note=approval.note)
-
-    async def _settle(
-        self, approval_id: str, state: Literal["allowed", "denied", "expired", "withdrawn"], *, by: str, note: str | None
-    ) -> Approval | None:
-        # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
-        with anyio.CancelScope(shield=True):
-            row = await self._store.decide_approval(approval_id, state, by=by, note=note, now=self._now())
-        self._forget(approval_id)
-        if row is not None:
-            self._events.emit(f"approval.{state}", id=row.id, tool=row.tool[:_SHOWN_MAX], turn_id=row.turn_id, by=by)
-        return row
-
-    def _forget(self, approval_id: str) -> None:
-        self._pending.pop(approval_id, None)
-        event = self._decided.pop(approval_id, None)
+    def notify(self, approval_id: str) -> None:
+        """Something about a request has changed: wake who waits for it."""
+        event = self._changed.pop(approval_id, None)
         if event is not None:
             event.set()
 
-    def _new_row(self, turn: TurnRequest, request: ToolRequest, ordinal: int) -> Approval:
+    def now(self) -> float:
+        return self._now()
+
+    def is_pending(self, approval_id: str) -> bool:
+        return approval_id in self._pending
+
+    async def add(self, fresh: Approval) -> Approval:
+        """Commit a new request."""
+        # Shielded: a row that is committed is known here, so that a turn that is stopped meanwhile withdraws it.
+        with anyio.CancelScope(shield=True):
+            row = await self._store.add_approval(fresh)
+            self._pending[row.id] = row
+        self._events.emit(
+            "approval.pending",
+            id=row.id,
+            agent=row.agent,
+            session_key=row.session_key,
+            turn_id=row.turn_id,
+            tool=row.tool[:_SHOWN_MAX],
+            expires_at=row.expires_at,
+        )
+        return row
+
+    async def wait(self, approval: Approval, turn: TurnRequest) -> Approval:
+        """Show a pending request to one group after the other, until it is decided or its time is over."""
+        first = await self.get(approval.id)
+        if first.state != "pending":
+            # Decided while the row was on its way back to us.
+            self._forget(approval.id)
+            return first
+        stages = _Stages(self, self.cards, approval, turn, self.policy_of(approval.agent).escalate_after_seconds)
+        # A clock that was set back must not make a request wait for longer than any may.
+        longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
+        overdue = anyio.current_time() + max(0.0, min(approval.expires_at - self._now(), longest))
+        while self.is_pending(approval.id):
+            changed = self.changed(approval.id)
+            why_not = await stages.show(self._now())
+            if why_not is not None:
+                await self.settle(approval.id, "undeliverable", note=why_not)
+            elif anyio.current_time() >= overdue:
+                await self.settle(approval.id, "expired")
+            if not self.is_pending(approval.id):
+                break
+            with anyio.move_on_at(min(overdue, anyio.current_time() + stages.seconds_to_next(self._now()))):
+                await changed.wait()
+        return await self.get(approval.id)
+
+    async def settle(self, approval_id: str, state: _Ended, *, by: str = _GATEWAYD, note: str | None = None) -> Approval | None:
+        """pending -> state, by the gateway itself. None if it was not pending."""
+        known = self._pending.get(approval_id)
+        # Shielded: who waits must hear of it.
+        with anyio.CancelScope(shield=True):
+            audit = None if known is None else self._audit(known, by, f"approval.{state}", note=note)
+            row = await self._store.decide_approval(approval_id, state, by=by, note=note, now=self._now(), audit=audit)
+            self._forget(approval_id)
+            if row is not None:
+                await self._tell(row, by)
+        return row
+
+    def fresh(self, turn: TurnRequest, request: ToolRequest, ordinal: int) -> Approval:
+        """A pending row for a request."""
         now = self._now()
+        policy = self.policy_of(turn.agent_id)
         return Approval(
             id="ap_" + secrets.token_hex(5),
             agent=turn.agent_id,
@@ -188,9 +238,158 @@ class ApprovalDesk:
             input_hash=hash_of(request),
             state="pending",
             created_at=now,
-            expires_at=now + self._config.timeout_seconds,
-            origin=f"{turn.channel}:{turn.account}:{turn.peer.kind}:{turn.peer.id}",
+            expires_at=now + (policy.timeout_seconds or self._config.timeout_seconds),
+            origin=conversation_of(turn.channel, turn.account, turn.peer),
+            code="".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)),
+            session_id=turn.session_id,
+            asked_by=f"{turn.channel}:{turn.sender.id}",
+            ref=request.ref,
+            groups=policy.ask,
+            quorum=policy.quorum,
         )
+
+    async def decided_by_policy(self, turn: TurnRequest, request: ToolRequest) -> tuple[_Ended, str] | None:
+        """What a rule, or an earlier "for this session", says of a request, and which. None: somebody has to be asked."""
+        action, rule = judge(self.policy_of(turn.agent_id).rules, request)
+        if action != "ask":
+            return ("allowed" if action == "allow" else "denied"), f"policy:{rule}"
+        if self.policy_of(turn.agent_id).session_grant == "off":
+            return None
+        granted = await self._store.find_grant(turn.session_key, turn.session_id, request.tool, hash_of(request))
+        return None if granted is None else ("allowed", f"session:{granted}")
+
+    async def _note_vote(self, row: Approval, by: str) -> None:
+        if row.state == "pending":
+            self._pending[row.id] = row
+            self._events.emit("approval.vote", id=row.id, by=by, votes=len(row.votes), quorum=row.quorum)
+            await self.cards.update(row)
+            return
+        self._forget(row.id)
+        await self._tell(row, by)
+
+    async def _tell(self, row: Approval, by: str) -> None:
+        self._events.emit(f"approval.{row.state}", id=row.id, tool=row.tool[:_SHOWN_MAX], turn_id=row.turn_id, by=by)
+        await self.cards.update(row)
+
+    def _forget(self, approval_id: str) -> None:
+        self._pending.pop(approval_id, None)
+        self.notify(approval_id)
+
+    def _audit(self, row: Approval, actor: str, action: str, **detail: str | None) -> AuditDraft:
+        said = {key: value for key, value in detail.items() if value is not None}
+        said |= {"agent": row.agent, "tool": row.tool[:_SHOWN_MAX], "input_hash": row.input_hash, "turn_id": row.turn_id}
+        text = msgspec.json.encode(said, order="sorted").decode()
+        return AuditDraft(at=self._now(), actor=actor, action=action, subject=row.id, detail=text)
+
+
+class _Stages:
+    """To whom a request has been shown so far, and who is next."""
+
+    def __init__(self, desk: ApprovalDesk, cards: Cards, approval: Approval, turn: TurnRequest, seconds: float) -> None:
+        self._desk = desk
+        self._cards = cards
+        self._approval = approval
+        self._turn = turn
+        self._seconds = seconds
+        self._shown = 0
+
+    async def show(self, now: float) -> str | None:
+        """Show it to whom it is time to show it. A group that nobody can see it in is passed over at once. Returns why nobody
+        at all can see it, or None."""
+        groups = self._approval.groups
+        why_not = await self._cards.still_shown(self._approval, groups[: self._shown]) if self._shown else "nobody was asked"
+        while self._shown < len(groups) and (why_not is not None or now >= self._due()):
+            refused = await self._cards.show(self._approval, groups[self._shown], self._turn)
+            self._shown += 1
+            why_not = None if refused is None or why_not is None else refused
+        return why_not
+
+    def seconds_to_next(self, now: float) -> float:
+        return max(0.0, self._due() - now) if self._shown < len(self._approval.groups) else float("inf")
+
+    def _due(self) -> float:
+        return self._approval.created_at + self._shown * self._seconds
+
+
+class Asking:
+    """The requests of one run of a turn. What an earlier run of it asked is taken up again."""
+
+    def __init__(self, desk: ApprovalDesk, store: Approvals, turn: TurnRequest) -> None:
+        self._desk = desk
+        self._store = store
+        self._turn = turn
+        self._lock = anyio.Lock()
+        self._left: list[Approval] | None = None
+        self._count = 0
+        self._refs: dict[str, str] = {}
+
+    async def permission(self, request: ToolRequest) -> Decision:
+        """Ask an operator and wait. A wait that is cancelled withdraws nothing."""
+        if len(request.input) + len(request.tool) > _INPUT_MAX:
+            return Decision("undeliverable", note="the request is too long to be shown to an operator")
+        async with self._lock:
+            row = await self._find(request) or await self._add(request)
+        if row is None:
+            return Decision("undeliverable", note="too many requests are waiting for an operator")
+        if request.ref is not None:
+            self._refs[request.ref] = row.id
+        if row.state == "pending":
+            row = await self._desk.wait(row, self._turn)
+        return await self._use(row)
+
+    async def withdraw(self, ref: str, *, why: str) -> None:
+        """See ``ports.agent.Turn``."""
+        if (approval_id := self._refs.get(ref)) is not None:
+            await self._desk.settle(approval_id, "withdrawn", note=why)
+
+    async def _find(self, request: ToolRequest) -> Approval | None:
+        """The row that an earlier run of this turn made for this very request, if its answer can still be used."""
+        if self._left is None:
+            self._left = await self._store.approvals_of(self._turn.turn_id)
+            self._count = len(self._left)
+        wanted = hash_of(request)
+        for row in self._left:
+            if row.input_hash == wanted and row.ref == request.ref and _can_be_used(row):
+                self._left.remove(row)
+                # As it is now: it may have been decided since it was read.
+                return await self._desk.get(row.id)
+        return None
+
+    async def _add(self, request: ToolRequest) -> Approval | None:
+        """A new row: pending, or decided by the policy. None when too many are pending."""
+        # The turn asks for something else than the last time: what was asked then is void.
+        for row in self._left or ():
+            if row.state == "pending":
+                await self._desk.settle(row.id, "withdrawn", note="the turn was run again and asks for something else")
+        self._left = []
+        row = self._desk.fresh(self._turn, request, self._count)
+        decided = await self._desk.decided_by_policy(self._turn, request)
+        if decided is None and self._desk.full():
+            return None
+        self._count += 1
+        if decided is None:
+            return await self._desk.add(row)
+        state, by = decided
+        return await self._desk.record(replace(row, state=state, decided_by=by, decided_at=row.created_at))
+
+    async def _use(self, row: Approval) -> Decision:
+        if row.state == "pending":
+            raise AssertionError("a request that is pending is not used")
+        used_before = row.state == "allowed" and not await self._store.consume_approval(row.id, now=self._desk.now())
+        # A core that gave its own id runs it once, however often it is told: the answer may not have reached it.
+        if used_before and row.ref is None:
+            return Decision("withdrawn", note="this permission was used already")
+        return Decision(row.state, by=row.decided_by, note=row.note)
+
+
+def _can_be_used(row: Approval) -> bool:
+    return row.state not in ("withdrawn", "undeliverable") and (row.consumed_at is None or row.ref is not None)
+
+
+def _why_not(row: Approval, by: str) -> str:
+    if row.state == "pending":
+        return f"{by} has answered approval {row.id} already; it waits for {row.quorum - len(row.votes)} more"
+    return f"approval {row.id} is not pending: it was {row.state} by {row.decided_by}"
 
 
 def hash_of(request: ToolRequest) -> str:

@@ -9,10 +9,13 @@ from gatewayd import __version__
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.audit import AuditLog
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox, draft_texts
+from gatewayd.hub.presses import Presses
+from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
@@ -37,6 +40,8 @@ class Gateway:
         outbox: Outbox,
         access: AccessControl,
         approvals: ApprovalDesk,
+        questions: QuestionDesk,
+        presses: Presses,
         sessions: SessionMap,
         turns: TurnRunner,
         agents: AgentPool,
@@ -51,9 +56,12 @@ class Gateway:
         self.outbox = outbox
         self.access = access
         self.approvals = approvals
+        self.questions = questions
+        self.presses = presses
         self.sessions = sessions
         self.turns = turns
         self.agents = agents
+        self.audit = AuditLog(store, now=now)
         self.now = now
         self.version = __version__
         self.started_at = now()

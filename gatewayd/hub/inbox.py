@@ -28,6 +28,14 @@ class Lanes(Protocol):
     def add(self, row: InboundRow, route: Route) -> None: ...
 
 
+class Presses(Protocol):
+    """Where answers to requests go: hub/presses.py."""
+
+    def take(self, row: InboundRow, *, admitted: bool) -> bool: ...
+
+    def acknowledge(self, envelope: InboundEnvelope) -> None: ...
+
+
 class InboxDesk:
     """Takes envelopes from accounts and connectors. ``run`` settles what is not admitted."""
 
@@ -38,6 +46,7 @@ class InboxDesk:
         access: AccessControl,
         outbox: Outbox,
         lanes: Lanes,
+        presses: Presses,
         config: GatewayConfig,
         plugins: dict[str, ChannelPlugin],
         *,
@@ -48,6 +57,7 @@ class InboxDesk:
         self._access = access
         self._outbox = outbox
         self._lanes = lanes
+        self._presses = presses
         self._config = config
         self._accounts: dict[tuple[str, str], AccountSettings] = {(a.channel, a.account): a for a in config.accounts}
         self._plugins = plugins
@@ -174,6 +184,9 @@ class InboxDesk:
             self._later(row, "account_removed", pair=False)
             return
         verdict = self._access.judge(envelope, settings.frame, self._plugins[envelope.channel])
+        if self._presses.take(row, admitted=verdict.kind == "admit"):
+            return
+        self._presses.acknowledge(envelope)
         if verdict.kind == "admit" or row.state == "running":
             self._lanes.add(row, resolve_route(envelope, self._config))
         else:

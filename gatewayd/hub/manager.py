@@ -98,6 +98,16 @@ class ChannelManager:
         """Every account, in the order of the configuration. No I/O."""
         return tuple(actor.status for actor in self._actors.values())
 
+    def unreachable(self, channel: str, account: str) -> str | None:
+        """Why nothing sent by this account will be seen before a person has done something about it; None if it may be."""
+        actor = self._actors.get((channel, account))
+        if actor is None:
+            return f"{channel}/{account} is not configured"
+        status = actor.status
+        if status.state not in ("parked", "stopped", "disabled"):
+            return None
+        return f"{channel}/{account} is {status.state}" + (f": {status.reason}" if status.reason else "")
+
     def statistics(self) -> ManagerStatistics:
         return ManagerStatistics(
             supervisor=self._supervisor.statistics(),

@@ -5,13 +5,14 @@ from typing import TypeVar
 
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
 from gatewayd.kit.text import compose
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
-from gatewayd.model.errors import StoreRefused
-from gatewayd.model.payload import Receipt, SendText
+from gatewayd.model.errors import SendRejected, StoreRefused
+from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import EndState, InboundRow, OutboundDraft, OutboundRow, OutboundState, Store
@@ -77,7 +78,8 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Outbox:
-    """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block.
+    """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block;
+    ``lost`` hears of a row that was given up, by its subject.
 
     Of each unsettled row of a configured account the number and the time are in memory, some 200 bytes; its text is not.
     What bounds them is the store: there are no more than turns were run for messages that were let in.
@@ -94,6 +96,7 @@ class Outbox:
         self._deferred: set[int] = set()
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
+        self.lost: Callable[[str], None] = lambda subject: None
 
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str] = ()) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
@@ -150,6 +153,19 @@ class Outbox:
         self._sending.add(row.id)
         return True
 
+    async def addressed(self, row: OutboundRow) -> OutboundPayload:
+        """What to send for a row: an edit gets the platform's id of the message it edits.
+
+        :raises SendRejected: that message was never sent, or the platform gave it no id.
+        """
+        if not isinstance(row.payload, EditText):
+            return row.payload
+        edited = await self._store.get_outbound(row.payload.of)
+        message_id = None if edited is None or edited.receipt is None else edited.receipt.message_id
+        if message_id is None:
+            raise SendRejected("the message to edit was not sent")
+        return replace(row.payload, message_id=message_id)
+
     async def settle(
         self,
         row: OutboundRow,
@@ -190,6 +206,8 @@ class Outbox:
             reason=reason,
             message_id=receipt.message_id if receipt else None,
         )
+        if row.subject is not None and state in ("dead", "parked"):
+            self.lost(row.subject)
         self._settled.set()
         self._settled = anyio.Event()
 

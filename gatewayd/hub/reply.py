@@ -1,7 +1,6 @@
 """The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with what came of it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from random import Random
 from typing import Literal, Protocol
 
@@ -16,9 +15,9 @@ from gatewayd.hub.calls import CoreCalls
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.prompt import merge_edits, render_prompt
+from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.running import MediaSource, RunningTurn, TurnControl
 from gatewayd.hub.sessions import SessionMap
-from gatewayd.model.approval import Approval
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
@@ -36,6 +35,7 @@ _REASON_MAX = 200
 
 SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator can see why."
 SORRY_SLOW = "Sorry, that took too long and was stopped."
+SORRY_LOST = "Sorry, I was interrupted while I worked on that, and what I did is not known. Please look, and ask again."
 SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
 
 SignalSink = Callable[[str, str, Signal], Awaitable[None]]
@@ -53,7 +53,7 @@ class Agents(Protocol):
 class Outcome(Struct, frozen=True):
     """How an attempt ended. ``text`` is the reply; ``detail`` is for the operator only."""
 
-    kind: Literal["answered", "failed", "again", "timed_out", "stopped"]
+    kind: Literal["answered", "failed", "again", "timed_out", "stopped", "lost"]
     text: str = ""
     detail: str = ""
     after_seconds: float | None = None
@@ -69,6 +69,7 @@ class ReplyEngine:
         events: EventLog,
         sessions: SessionMap,
         desk: ApprovalDesk,
+        questions: QuestionDesk,
         agents: Agents,
         config: GatewayConfig,
         plugins: dict[str, ChannelPlugin],
@@ -83,7 +84,9 @@ class ReplyEngine:
         self._events = events
         self._sessions = sessions
         self._desk = desk
+        self._questions = questions
         self._agents = agents
+        self._reports_lost = {agent.agent_id for agent in config.agents if agent.frame.on_lost_turn == "report"}
         self._config = config.sessions
         self._plugins = plugins
         self._signal = signal
@@ -132,6 +135,7 @@ class ReplyEngine:
     async def withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn is over: what it still asks for is void."""
         await insist(lambda: self._desk.withdraw(turn_id, why=why))
+        await insist(lambda: self._questions.withdraw_turn(turn_id))
 
     async def _attempt(
         self, rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, was_running: bool, control: TurnControl
@@ -142,9 +146,19 @@ class ReplyEngine:
             with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
                 control.attach(scope)
 
+                def tell(text: str) -> None:
+                    beside.start_soon(self._say, rows[-1], turn_id, text, name=f"notice {turn_id}")
+
                 def begin(request: TurnRequest) -> RunningTurn:
-                    shown = partial(self._announce, beside, rows[-1])
-                    turn = RunningTurn(request, self._desk, scope, shown, self._fetch)
+                    turn = RunningTurn(
+                        request,
+                        self._desk.begin(request),
+                        self._questions.begin(request),
+                        scope,
+                        control,
+                        tell,
+                        self._fetch,
+                    )
                     beside.start_soon(self._show_typing, request, name=f"typing {turn_id}")
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn
@@ -171,17 +185,21 @@ class ReplyEngine:
             core = await self._agents.core(route.agent_id)
             session = await self._sessions.resolve(route, core)
             turn = begin(_request(rows, route, turn_id, attempt, session.session_id))
-            outcome = _answer(await self._run(core, turn, was_running))
+            outcome = await self._run(core, turn, was_running)
         except* (Exception, SystemExit) as group:
             outcome = self._classify(group)
         return outcome
 
-    async def _run(self, core: AgentCore, turn: Turn, was_running: bool) -> Final:
+    async def _run(self, core: AgentCore, turn: Turn, was_running: bool) -> Outcome:
         request = turn.request
         self._agents.note_turn(request.agent_id, +1)
         try:
-            resumes = was_running and await core.turn_state(request.session_id, request.turn_id) != "unknown"
-            return await (core.resume(turn) if resumes else core.run(turn))
+            state = await core.turn_state(request.session_id, request.turn_id) if was_running else "new"
+            if state in ("running", "ended"):
+                return _answer(await core.resume(turn))
+            if state == "lost" and request.agent_id in self._reports_lost:
+                return Outcome("lost", detail='the turn was cut, and on_lost_turn = "report"')
+            return _answer(await core.run(turn))
         finally:
             self._agents.note_turn(request.agent_id, -1)
 
@@ -243,21 +261,10 @@ class ReplyEngine:
             turn.changed = anyio.Event()
             await self._signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
 
-    def _announce(self, beside: anyio.abc.TaskGroup, row: InboundRow, approval: Approval) -> None:
-        """Tell the chat that an operator is asked. The request is durable already; this is only for people."""
-        beside.start_soon(self._say_waiting, row, approval)
-
-    async def _say_waiting(self, row: InboundRow, approval: Approval) -> None:
-        said = await insist(lambda: self._store.replies_of(approval.turn_id))
-        if any(approval.id in reply.payload.body.text for reply in said):
-            # The turn was run again after a crash and asks the same again: the chat knows already.
-            return
-        text = (
-            f"Waiting for the operator's permission to use `{approval.tool}`. "
-            f"Answer with `gatewayctl approvals allow {approval.id}` or `gatewayctl approvals deny {approval.id}`."
-        )
+    async def _say(self, row: InboundRow, turn_id: str, text: str) -> None:
+        """Show a sentence while the turn goes on."""
         plugin = self._plugins[row.envelope.channel]
-        await insist(lambda: self._outbox.write(draft_replies(row.envelope, text, plugin, turn_id=approval.turn_id)))
+        await insist(lambda: self._outbox.write(draft_replies(row.envelope, text, plugin, turn_id=turn_id)))
 
 
 def _answer(final: object) -> Outcome:
@@ -278,6 +285,8 @@ def _verdict(outcome: Outcome, control: TurnControl) -> tuple[Literal["done", "d
             return "done", control.stopped or "stopped", ""
         case "timed_out":
             return "dead", "turn_timed_out", SORRY_SLOW
+        case "lost":
+            return "dead", "turn_lost", SORRY_LOST
         case "again":
             return "dead", "attempts_exhausted", SORRY_GONE
         case "failed":

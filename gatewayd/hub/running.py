@@ -1,20 +1,25 @@
 """One running turn from both its sides: the handle of its lane, and what the agent core sees."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from io import StringIO
 
 import anyio
 import trio
 
-from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.approvals import Asking
+from gatewayd.hub.questions import AskingUser
 from gatewayd.kit.text import sanitise
-from gatewayd.model.approval import Approval, Decision, ToolRequest
+from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NotFound, SendRejected
-from gatewayd.ports.agent import TextDelta, TurnEvent, TurnRequest
+from gatewayd.model.question import Question
+from gatewayd.ports.agent import Notice, TextDelta, TurnEvent, TurnRequest
 
 _DRAFT_MAX = 100_000
+_NOTICES_MAX = 5
+_NOTICE_MAX = 500
 
 MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
 """Channel, account, attachment and the most bytes to take, to the bytes."""
@@ -29,6 +34,7 @@ class TurnControl:
         self._holds_place = True
         self._scope: anyio.CancelScope | None = None
         self.stopped: str | None = None
+        self.waits_for_people = False
         self.ended = anyio.Event()
 
     def stop(self, why: str) -> None:
@@ -48,13 +54,17 @@ class TurnControl:
         with anyio.CancelScope() as scope:
             self.attach(scope)
             await anyio.sleep(seconds)
-            await self._slots.acquire()
-            self._holds_place = True
+            await self.take_place()
 
     def give_place(self) -> None:
         if self._holds_place:
             self._holds_place = False
             self._slots.release()
+
+    async def take_place(self) -> None:
+        if not self._holds_place:
+            await self._slots.acquire()
+            self._holds_place = True
 
 
 class RunningTurn:
@@ -63,26 +73,34 @@ class RunningTurn:
     def __init__(
         self,
         request: TurnRequest,
-        desk: ApprovalDesk,
+        asking: Asking,
+        questions: AskingUser,
         scope: anyio.CancelScope,
-        shown: Callable[[Approval], None],
+        control: TurnControl,
+        tell: Callable[[str], None],
         fetch: MediaSource,
     ) -> None:
+        """``scope`` has the turn's deadline; ``tell`` shows a sentence in the chat and does not wait for it."""
         self._request = request
         self._fetch = fetch
-        self._desk = desk
+        self._asking = asking
+        self._questions = questions
         self._scope = scope
-        self._shown = shown
-        self._ordinal = 0
-        self._asking = 0
+        self._control = control
+        self._tell = tell
+        self._told: set[str] = set()
+        self._people = 0
         self._seconds_left = math.inf
-        self._ask_lock = anyio.Lock()
         self._text = StringIO()
         self.changed = anyio.Event()
 
     @property
     def request(self) -> TurnRequest:
         return self._request
+
+    @property
+    def goes_on(self) -> bool:
+        return not self._scope.cancel_called
 
     @property
     def text_so_far(self) -> str:
@@ -93,6 +111,9 @@ class RunningTurn:
         if isinstance(event, TextDelta) and self._text.tell() < _DRAFT_MAX:
             self._text.write(event.text[:_DRAFT_MAX])
             self.changed.set()
+        if isinstance(event, Notice) and event.text not in self._told and len(self._told) < _NOTICES_MAX:
+            self._told.add(event.text)
+            self._tell(sanitise(event.text)[:_NOTICE_MAX])
         # A core that emits without ever waiting must not starve the others.
         await anyio.lowlevel.checkpoint()
 
@@ -105,20 +126,32 @@ class RunningTurn:
             raise AgentFailed(f"the attachment cannot be fetched: {error.reason}") from error
 
     async def permission(self, request: ToolRequest) -> Decision:
-        """Waits for an operator. The turn's own time limit stands still meanwhile.
+        async with self._waits_for_people():
+            return await self._asking.permission(request)
 
-        One request at a time: the ordinals must come out the same when the turn is run again.
-        """
-        if not self._asking:
+    async def question(self, question: Question) -> tuple[str, ...] | None:
+        async with self._waits_for_people():
+            return await self._questions.question(question)
+
+    async def withdraw(self, ref: str, *, why: str) -> None:
+        await self._asking.withdraw(ref, why=why)
+        await self._questions.withdraw(ref)
+
+    @asynccontextmanager
+    async def _waits_for_people(self) -> AsyncIterator[None]:
+        """The turn's own time limit stands still meanwhile, and its place is somebody else's: people take their time."""
+        if not self._people:
             self._seconds_left = self._scope.deadline - anyio.current_time()
             self._scope.deadline = math.inf
-        self._asking += 1
+            self._control.give_place()
+        self._people += 1
+        self._control.waits_for_people = True
         try:
-            async with self._ask_lock:
-                decision, ordinal = await self._desk.ask(self._request, request, self._ordinal, shown=self._shown)
-                self._ordinal = ordinal + 1
-                return decision
+            yield
+            if self._people == 1:
+                await self._control.take_place()
         finally:
-            self._asking -= 1
-            if not self._asking:
+            self._people -= 1
+            if not self._people:
+                self._control.waits_for_people = False
                 self._scope.deadline = anyio.current_time() + self._seconds_left

@@ -18,7 +18,7 @@ from gatewayd.actor.mailbox import Mailbox, MailboxStatistics
 from gatewayd.actor.supervisor import describe, sole
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
-from gatewayd.model.payload import Receipt
+from gatewayd.model.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import Channel
 from gatewayd.ports.store import OutboundRow, OutboundState
 
@@ -32,6 +32,8 @@ class Rows(Protocol):
     async def ready(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]: ...
 
     async def mark_sending(self, row: OutboundRow) -> bool: ...
+
+    async def addressed(self, row: OutboundRow) -> OutboundPayload: ...
 
     async def settle(
         self,
@@ -155,8 +157,9 @@ class Sender:
             with life.must_end_within(seconds + _SETTLE_SECONDS), scope:
                 if not await self._rows.mark_sending(row):
                     return None
+                payload = await self._rows.addressed(row)
                 called = True
-                receipt = await channel.send(row.payload)
+                receipt = await channel.send(payload)
         except (Exception, SystemExit) as caught:
             error = sole(caught)
         finally:
@@ -232,4 +235,6 @@ def _not_called(error: BaseException | None) -> Outcome:
     """The row could not be marked: it was surely not sent, whatever the store has of it now."""
     if isinstance(error, StoreRefused):
         return Outcome("ready", failure=TryAgain(f"the store cannot record what is sent: {error.reason}"))
+    if isinstance(error, SendRejected):
+        return Outcome("dead", error.reason)
     return Outcome("ready", failure=error or TryAgain("the store did not answer in time"))

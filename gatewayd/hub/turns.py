@@ -12,11 +12,13 @@ import trio
 
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.questions import OpenQuestion, QuestionDesk, fits, is_press
 from gatewayd.hub.reply import Agents, ReplyEngine
 from gatewayd.hub.running import TurnControl
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import Peer
+from gatewayd.model.question import QuestionRow
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus
 from gatewayd.ports.channel import ChannelPlugin
@@ -55,9 +57,9 @@ class Lane:
         same: list[_Waiting] = []
         if first.row.turn_id is not None:
             same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
-        elif mode != "queue" and command_of(first.row) is None:
+        elif mode != "queue" and not _stands_alone(first.row):
             # Several chats may share a session: each gets its own answer.
-            together = takewhile(lambda w: command_of(w.row) is None and _place(w.row) == _place(first.row), sorted(self.waiting))
+            together = takewhile(lambda w: not _stands_alone(w.row) and _place(w.row) == _place(first.row), sorted(self.waiting))
             same = list(islice(together, _COLLECTED_MAX - 1))
         same += self._edits_of([first, *same])
         taken = {waiting.id for waiting in same}
@@ -75,6 +77,22 @@ class Lane:
         edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
         return [edit for edit in edits if any(_is_edit_of(edit.row, waiting.row) for waiting in taken)]
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn runs that does more than wait for people."""
+        return self.control is not None and not self.control.waits_for_people
+
+    def take_answer(self, question: QuestionRow, place: tuple[str, str, Peer]) -> InboundRow | None:
+        """The first message that came after ``question`` was asked and can be its answer; it waits no longer."""
+        for waiting in sorted(self.waiting):
+            envelope = waiting.row.envelope
+            came_after = envelope.received_at >= question.created_at and waiting.row.turn_id is None
+            if came_after and _place(waiting.row) == place and command_of(waiting.row) is None and fits(question, envelope):
+                self.waiting = [other for other in self.waiting if other.id != waiting.id]
+                heapq.heapify(self.waiting)
+                return waiting.row
+        return None
+
     def empty(self) -> list[InboundRow]:
         """Everything that waits, which waits no longer."""
         rows = [waiting.row for waiting in sorted(self.waiting)]
@@ -91,6 +109,7 @@ class TurnRunner:
         outbox: Outbox,
         events: EventLog,
         sessions: SessionMap,
+        questions: QuestionDesk,
         agents: Agents,
         config: GatewayConfig,
         plugins: dict[str, ChannelPlugin],
@@ -98,6 +117,8 @@ class TurnRunner:
         now: Callable[[], float],
     ) -> None:
         self._engine = engine
+        self._questions = questions
+        questions.find_answer = self._answer_that_waits
         self._outbox = outbox
         self._events = events
         self._sessions = sessions
@@ -147,6 +168,11 @@ class TurnRunner:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
             return
+        if self._questions.waits_for(route.session_key, row.envelope):
+            self._commands += 1
+            question = self._questions.take(route.session_key)
+            self._tasks.start_soon(self._give_answer, row, route, question, name=f"answer in {route.session_key}")
+            return
         is_edit = row.envelope.kind == "edit" and row.turn_id is None
         if is_edit and (lane is None or not lane.waits_for(row)):
             self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
@@ -159,9 +185,12 @@ class TurnRunner:
             lane.control.stop("interrupted")
 
     async def drain(self) -> None:
-        """Start no further turn; returns when none runs. What waits stays in the store for the next start."""
+        """Start no further turn; returns when none runs but those that wait for people, who would not be waited for.
+
+        What waits stays in the store for the next start.
+        """
         self._draining = True
-        while self._commands or any(lane.control is not None for lane in self._lanes.values()):
+        while self._commands or any(lane.is_busy for lane in self._lanes.values()):
             self._idle = anyio.Event()
             await self._idle.wait()
 
@@ -198,6 +227,8 @@ class TurnRunner:
         try:
             if command_of(rows[0]) is not None:
                 await self._new_session(rows[0], route)
+            elif is_press(rows[0].envelope):
+                await self._end(rows, "dropped", "late_press")
             else:
                 await self._engine.run(rows, route, control)
         finally:
@@ -220,6 +251,24 @@ class TurnRunner:
             return "Stopped." if dropped or control is not None else "Nothing is running."
 
         return finish
+
+    def _answer_that_waits(self, question: QuestionRow, place: tuple[str, str, Peer]) -> InboundRow | None:
+        lane = self._lanes.get(question.session_key)
+        row = None if lane is None else lane.take_answer(question, place)
+        if row is not None:
+            self.taken(1)
+        return row
+
+    async def _give_answer(self, row: InboundRow, route: Route, question: OpenQuestion) -> None:
+        try:
+            if await self._questions.answer(question, row):
+                self.taken(1)
+                self.ended([row])
+            else:
+                self.add(row, route)
+        finally:
+            self._commands -= 1
+            self._idle.set()
 
     async def _run_command(self, row: InboundRow, answer: Callable[[], Awaitable[str]]) -> None:
         self.taken(1)
@@ -273,6 +322,11 @@ def command_of(row: InboundRow) -> str | None:
     if at and not row.envelope.addressed:
         return None  # for another bot in the same group
     return word.lower() if word.lower() in _COMMANDS else None
+
+
+def _stands_alone(row: InboundRow) -> bool:
+    """A row that is no part of what several messages say together."""
+    return command_of(row) is not None or is_press(row.envelope)
 
 
 def _place(row: InboundRow) -> tuple[str, str, Peer]:

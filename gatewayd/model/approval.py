@@ -4,15 +4,22 @@ from typing import Literal
 
 from msgspec import Struct
 
-ApprovalState = Literal["pending", "allowed", "denied", "expired", "withdrawn"]
+ApprovalState = Literal["pending", "allowed", "denied", "expired", "withdrawn", "undeliverable"]
 Outcome = Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"]
+Scope = Literal["once", "session"]
 
 
 class ToolRequest(Struct, frozen=True):
-    """What an agent wants to do. ``input`` is the exact input as canonical JSON text: what is shown is what is bound."""
+    """What an agent wants to do. ``input`` is the exact input as canonical JSON text: what is shown is what is bound.
+
+    ``ref`` is the core's own id of the request. A core gives it only when it is unique for ever and answering it twice runs
+    the tool once (OpenCode's ``per_…``): then an answer that was used but perhaps not handed over before a crash is given
+    again under the same ref.
+    """
 
     tool: str
     input: str
+    ref: str | None = None
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
@@ -27,8 +34,23 @@ class Decision(Struct, frozen=True, omit_defaults=True):
         return self.outcome == "allowed"
 
 
+class Vote(Struct, frozen=True, omit_defaults=True):
+    """One person's yes or no. ``by`` is "operator:NAME" (a token) or "CHANNEL:ID" (a person in a chat)."""
+
+    by: str
+    allow: bool
+    at: float
+    scope: Scope = "once"
+    note: str | None = None
+
+
 class Approval(Struct, frozen=True, omit_defaults=True):
-    """A row of the approval desk. Times are Unix seconds; ``consumed_at`` is set once, by the turn that asked."""
+    """A row of the approval desk. Times are Unix seconds; ``consumed_at`` is set once, by the turn that asked.
+
+    ``code`` is what people write in a chat. ``origin`` is where the message came from (CHANNEL:ACCOUNT:KIND:ID) and
+    ``asked_by`` who wrote it (CHANNEL:ID). It is allowed when ``quorum`` different people have said yes, denied by one no.
+    ``groups`` are those whom it is shown to, in the order of escalation. ``scope`` session: the yes holds for the session.
+    """
 
     id: str
     agent: str
@@ -46,3 +68,11 @@ class Approval(Struct, frozen=True, omit_defaults=True):
     decided_by: str | None = None
     note: str | None = None
     consumed_at: float | None = None
+    code: str = ""
+    session_id: str = ""
+    asked_by: str | None = None
+    ref: str | None = None
+    groups: tuple[str, ...] = ()
+    quorum: int = 1
+    votes: tuple[Vote, ...] = ()
+    scope: Scope = "once"

@@ -131,6 +131,50 @@ class LimitsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """Events kept for resuming readers."""
 
 
+OPERATORS: Final = "operators"
+"""The group that is always there: whoever has a token with the scope approvals."""
+
+
+class ApproverGroup(Struct, frozen=True, forbid_unknown_fields=True):
+    """[approvals.groups.NAME]: people who may answer requests in chats."""
+
+    people: tuple[str, ...]
+    """Who may answer: CHANNEL:ID, e.g. "telegram:1234"."""
+    chats: tuple[str, ...] = ("origin",)
+    """Where the request is shown and may be answered: "origin" (the chat that the message came from) or
+    CHANNEL:ACCOUNT:KIND:ID, e.g. "telegram:main:group:-100123"."""
+
+
+class ApprovalRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """rules = [{ … }]: the first rule that matches decides; without one, an operator is asked."""
+
+    action: Literal["allow", "ask", "deny"]
+    """allow, ask or deny."""
+    tool: str = "*"
+    """The tool's name; * stands for any characters."""
+    input: dict[str, str] = {}
+    """Keys of the tool's input and what they must be, e.g. { command = "git status" }; * stands for any characters, but in an
+    allow rule for none that can go on to another command: ; & | < > ( ) $ ` \\ and line ends."""
+
+
+class AgentApprovals(Struct, frozen=True, forbid_unknown_fields=True):
+    """[agents.NAME.approvals]: what this agent may do, and who is asked."""
+
+    rules: tuple[ApprovalRule, ...] = ()
+    """Which requests need nobody: the first that matches decides."""
+    ask: tuple[str, ...] = (OPERATORS,)
+    """Groups that are asked, one after the other; operators are those with a token, over HTTP, console and gatewayctl."""
+    escalate_after_seconds: Seconds = 300.0
+    """A request nobody has answered is shown to the next group after this time."""
+    quorum: Annotated[int, Meta(ge=1, le=20)] = 1
+    """How many different people must allow a request. One denial denies it."""
+    timeout_seconds: Seconds | None = None
+    """Overrides approvals.timeout_seconds: a request nobody answered by then is expired, and not run."""
+    session_grant: Literal["off", "input", "tool"] = "input"
+    """What "allow for this session" covers: nothing (not offered), the same tool with exactly the same input, or the tool with
+    any input. Deny rules hold all the same."""
+
+
 class ApprovalsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[approvals]: tool requests that wait for an operator."""
 
@@ -138,6 +182,10 @@ class ApprovalsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """A request nobody answered by then is expired; the agent is told so."""
     max_pending: Count = 1000
     """More pending requests than this are refused."""
+    question_timeout_seconds: Seconds = 3600.0
+    """How long a question of an agent to its user stays open."""
+    groups: dict[Name, ApproverGroup] = {}
+    """People who may answer in chats, by the group's name."""
 
 
 class TokenConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -207,9 +255,14 @@ class AgentFrame(Struct, frozen=True, forbid_unknown_fields=True):
     """[agents.NAME]: the keys every agent has, beside its core's own."""
 
     core: str = "echo"
-    """The kind of agent core: echo, callable, …"""
+    """The kind of agent core: echo, callable, opencode, acp, chat_completions."""
     default: bool = False
     """This agent answers where no binding matches. Without one, the first in the file does."""
+    on_lost_turn: Literal["rerun", "report"] = "rerun"
+    """When a turn was cut by a crash and its core has lost it: run it again from the start, or tell the user that it was
+    interrupted and run nothing."""
+    approvals: AgentApprovals = field(default_factory=AgentApprovals)
+    """What the agent may do, and who is asked."""
     main_session: bool = False
     """All direct messages to this agent share one session, as with sessions.dm_scope = "main": for an agent of one person."""
 

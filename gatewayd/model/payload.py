@@ -25,10 +25,18 @@ class RichText(Struct, frozen=True, omit_defaults=True):
     spans: tuple[Span, ...] = ()
 
 
+class Choice(Struct, frozen=True):
+    """A button. ``data`` comes back with the press: ASCII, at most 60 bytes (Bot API callback_data: 64)."""
+
+    label: str
+    data: str
+
+
 class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     """One message. ``body.text`` is markdown, plain or plain-with-spans, as the plugin's ``text_format`` says.
 
     ``part`` of ``parts`` (from 1) when a long reply was split; ``reply_to`` is a platform message id.
+    ``choices`` are rows of buttons, for channels that have ``buttons``.
     """
 
     peer: Peer
@@ -36,10 +44,23 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     reply_to: str | None = None
     part: int = 1
     parts: int = 1
+    choices: tuple[tuple[Choice, ...], ...] = ()
 
 
-# The union grows by variants (edit_text, send_media, ask_approval …), each with a capability flag in the manifest.
-OutboundPayload = SendText
+class EditText(Struct, frozen=True, omit_defaults=True, tag="edit_text"):
+    """Replace the text and the buttons of a message we sent. ``of`` is the outbox row that sent it; the hub puts the platform's
+    id into ``message_id`` when this row's turn has come. A channel raises SendRejected when the message cannot be edited
+    (any more); one that is as wanted already is a success."""
+
+    peer: Peer
+    body: RichText
+    of: int
+    message_id: str | None = None
+    choices: tuple[tuple[Choice, ...], ...] = ()
+
+
+# The union grows by variants (send_media, react …), each with a capability flag in the manifest.
+OutboundPayload = SendText | EditText
 
 
 class Receipt(Struct, frozen=True, omit_defaults=True):
@@ -62,4 +83,15 @@ class Draft(Struct, frozen=True, tag="draft"):
     text: str
 
 
-Signal = Typing | Draft
+class PressAnswer(Struct, frozen=True, tag="press_answer"):
+    """The answer to a press of a button, shown to the presser alone; empty text only ends the waiting. At most 200 characters.
+
+    ``press`` is that of the envelope.
+    """
+
+    peer: Peer
+    press: str
+    text: str = ""
+
+
+Signal = Typing | Draft | PressAnswer

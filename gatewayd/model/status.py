@@ -62,6 +62,10 @@ class AgentStatus(Struct, frozen=True):
     failures: int = 0
     last_error: str | None = None
     last_error_at: float | None = None
+    version: str | None = None
+    pid: int | None = None
+    sessions: int | None = None
+    url: str | None = None
 
 
 class Snapshot(Struct, frozen=True):

@@ -4,13 +4,17 @@ A core pushes events into the turn instead of being an async generator: a genera
 group cannot be cancelled cleanly, and a turn is cancelled often (time-out, /stop, drain).
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment, Peer, Sender
+from gatewayd.model.question import Question
+from gatewayd.ports.memos import Memos
 
 if TYPE_CHECKING:
     import httpx2
@@ -55,7 +59,14 @@ class ToolResult(Struct, frozen=True, tag="tool_result"):
     is_error: bool = False
 
 
-TurnEvent = TextDelta | ToolCall | ToolResult
+class Notice(Struct, frozen=True, tag="notice"):
+    """One sentence for the user while the turn runs on, e.g. that the model's provider is retrying. Shown at most a few times
+    per turn; the same text once."""
+
+    text: str
+
+
+TurnEvent = TextDelta | ToolCall | ToolResult | Notice
 
 
 class Final(Struct, frozen=True):
@@ -70,11 +81,29 @@ class Turn(Protocol):
     @property
     def request(self) -> TurnRequest: ...
 
+    @property
+    def goes_on(self) -> bool:
+        """Asked by a core that is being cancelled: True when the daemon is leaving. Then what can run without us is left
+        running, to be taken up by ``resume``; else (stopped, timed out) it is aborted."""
+
     async def emit(self, event: TurnEvent) -> None:
         """Show progress. Never blocks for long, never raises."""
 
     async def permission(self, request: ToolRequest) -> Decision:
-        """The only door to the approval desk. Waits for the operator; the answer can be used once."""
+        """The only door to the approval desk. Waits for the operator; the answer can be used once.
+
+        Several may be asked at once; the operator sees all of them. Cancelling it withdraws nothing: see ``withdraw``.
+        """
+
+    async def question(self, question: Question) -> tuple[str, ...] | None:
+        """Ask the user in the chat, and wait: the next message or press is the answer, one label or free text each.
+
+        None: the user dismissed it, or nobody answered in time. One question at a time per turn; others wait.
+        """
+
+    async def withdraw(self, ref: str, *, why: str) -> None:
+        """The request with this ``ref`` is void (the core was answered elsewhere, or gave it up): a ``permission`` that waits
+        under it returns ``withdrawn``, a ``question`` None."""
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
         """The bytes of an attachment of this turn, from its platform.
@@ -83,7 +112,8 @@ class Turn(Protocol):
         """
 
 
-TurnState = Literal["unknown", "running", "ended"]
+TurnState = Literal["new", "running", "ended", "lost"]
+"""``new``: surely never begun. ``lost``: begun, or perhaps begun, and gone: the agent's ``on_lost_turn`` decides."""
 
 
 class AgentCore(Protocol):
@@ -101,10 +131,45 @@ class AgentCore(Protocol):
         """
 
     async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
-        """After a restart: does that turn still run, has it ended, or is it not known (then it is run again)?"""
+        """After a restart: what has become of that turn? :raises TryAgain: not to be known now."""
 
     async def resume(self, turn: Turn) -> Final:
-        """Take up a turn for which ``turn_state`` said running or ended. Raises as ``run`` does."""
+        """Take up a turn for which ``turn_state`` said running or ended, with the permissions and questions that wait.
+        Raises as ``run`` does."""
+
+
+class CoreFacts(Struct, frozen=True, omit_defaults=True):
+    """What a core knows of itself. ``output`` is the end of its process's output, one line each, for the operator only;
+    ``sessions`` counts those it has open."""
+
+    version: str | None = None
+    pid: int | None = None
+    sessions: int | None = None
+    url: str | None = None
+    output: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class DescribesItself(Protocol):
+    def facts(self) -> CoreFacts:
+        """No I/O."""
+
+
+class Surface(Struct, frozen=True):
+    """The HTTP server behind a core: what the operator's proxy sends to. ``headers`` hold its credentials."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+@runtime_checkable
+class HasSurface(Protocol):
+    """A core whose server speaks the OpenCode protocol, so that operators can attach to it through the proxy."""
+
+    def surface(self) -> Surface: ...
+
+    def turn_of(self, session_id: str) -> str | None:
+        """The turn of ours that runs in a session of the core now."""
 
 
 class AgentConfig(Struct, frozen=True):
@@ -115,10 +180,17 @@ class AgentConfig(Struct, frozen=True):
 
 
 class AgentKit(Protocol):
-    """What the hub hands to a core."""
+    """What the hub hands to a core. ``memos`` are this agent's own; ``directory`` is its own place in the state directory,
+    absolute and not made yet: a core that needs it makes it, mode 0700."""
 
     @property
     def http(self) -> "httpx2.AsyncClient": ...
+
+    @property
+    def memos(self) -> Memos: ...
+
+    @property
+    def directory(self) -> Path: ...
 
     @property
     def log(self) -> "FilteringBoundLogger": ...

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gatewayd.model.envelope import Attachment, InboundEnvelope
 from gatewayd.model.payload import OutboundPayload, Receipt, Signal
+from gatewayd.ports.memos import Memos
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,7 +37,10 @@ class ChannelPlugin(Struct, frozen=True):
     ``ChannelOpener``. ``text_format`` says what ``RichText.text`` of a SendText is; ``text_limit`` None means no limit.
     ``webhook``: the channel may implement ReceivesWebhooks. ``authenticates_peers``: whoever reaches the agent here has
     already been admitted (webchat's login), so ``dm_policy`` defaults to open. ``resend_is_safe``: the platform drops a
-    repeated send by itself, so rows in ``sending`` may be sent again after a crash. ``id_pattern`` is a regular expression
+    repeated send by itself, so rows in ``sending`` may be sent again after a crash. ``buttons``: SendText.choices are shown,
+    and a press arrives as an envelope of the kind button (``text`` the choice's data, ``message_id`` the message it was
+    under, ``press`` the platform's id of the press); without it a text says what to write instead. ``edits``: EditText is
+    carried out; without it the hub sends a new text. ``id_pattern`` is a regular expression
     that every id matches as a whole, and ``id_form`` says the same in words: anything else in ``allow_from`` and ``groups``
     is an error of the configuration, where it would otherwise match nobody in silence.
     """
@@ -51,6 +55,8 @@ class ChannelPlugin(Struct, frozen=True):
     authenticates_peers: bool = False
     resend_is_safe: bool = False
     one_account: bool = False
+    buttons: bool = False
+    edits: bool = False
     id_pattern: str | None = None
     id_form: str = "an id of the channel"
 
@@ -84,14 +90,6 @@ class Link(Protocol):
 
     def expect_silence(self, at_most_seconds: float | None) -> None:
         """From now on, hearing nothing for longer than this means hung. None (the default): silence means nothing."""
-
-
-class Memos(Protocol):
-    """A small durable key-value store of the account's own (poll offset, webhook secret)."""
-
-    async def load(self, key: str) -> str | None: ...
-
-    async def save(self, key: str, value: str) -> None: ...
 
 
 class ChannelKit(Protocol):
@@ -143,7 +141,8 @@ class ChannelOpener(Protocol):
 
 @runtime_checkable
 class ShowsSignals(Protocol):
-    """A channel that can show typing or a draft. Best effort: raises nothing that matters, is cancelled freely."""
+    """A channel that can show typing, a draft, or an answer to a press. Best effort: raises nothing that matters, is cancelled
+    freely; a kind of signal that it cannot show is ignored."""
 
     async def signal(self, signal: Signal) -> None: ...
 

@@ -10,10 +10,12 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.approval import Approval, ApprovalState
+from gatewayd.model.approval import Approval, ApprovalState, Vote
+from gatewayd.model.audit import AuditDraft, AuditRow
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.event import Event
 from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.question import QuestionRow, QuestionState
 from gatewayd.model.status import OutboxStatus
 
 EndState = Literal["done", "dropped", "dead"]
@@ -35,13 +37,17 @@ class InboundRow(Struct, frozen=True):
 
 
 class OutboundDraft(Struct, frozen=True):
-    """A payload to be written to the outbox. Rows of one ``conversation`` are sent in the order of their ids."""
+    """A payload to be written to the outbox. Rows of one ``conversation`` are sent in the order of their ids.
+
+    ``subject`` is what it is about: the id of the approval or question whose card it is.
+    """
 
     channel: str
     account: str
     conversation: str
     payload: OutboundPayload
     turn_id: str | None = None
+    subject: str | None = None
 
 
 class OutboundRow(Struct, frozen=True):
@@ -58,6 +64,7 @@ class OutboundRow(Struct, frozen=True):
     reason: str | None = None
     receipt: Receipt | None = None
     settled_at: float | None = None
+    subject: str | None = None
 
 
 class EventDraft(Struct, frozen=True):
@@ -181,6 +188,9 @@ class OutboxRows(Protocol):
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None: ...
 
+    async def outbound_about(self, subject: str) -> list[OutboundRow]:
+        """The rows with this subject, by id."""
+
     async def replies_of(self, turn_id: str) -> list[OutboundRow]:
         """By id."""
 
@@ -198,27 +208,76 @@ class Sessions(Protocol):
 
 
 class Approvals(Protocol):
-    async def add_approval(self, approval: Approval) -> Approval:
-        """Insert, or return the row with the same (turn_id, ordinal) if there is one."""
+    """Every change takes the audit entry that is committed with it."""
 
-    async def get_approval(self, approval_id: str) -> Approval | None: ...
+    async def add_approval(self, approval: Approval, *, audit: AuditDraft | None = None) -> Approval:
+        """Insert, or return the row with the same (turn_id, ordinal) if there is one. ``audit`` only if it is inserted."""
+
+    async def get_approval(self, approval_id: str) -> Approval | None:
+        """By id or, without regard to case, by code: of several rows with one code the newest."""
+
+    async def approvals_of(self, turn_id: str) -> list[Approval]:
+        """By ordinal."""
 
     async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]:
         """Pending ones oldest first (they are a queue), all others, and None for every state, newest first."""
 
+    async def vote_approval(
+        self, approval_id: str, vote: Vote, *, grant: Literal["off", "input", "tool"], now: float, audit: AuditDraft
+    ) -> Approval | None:
+        """Add a vote to a pending row. One no denies it; as many yes as its quorum allow it. When every yes was for the
+        session, the row's scope is that, and ``grant`` is stored. None: it is not pending, or this voter has voted."""
+
     async def decide_approval(
         self,
         approval_id: str,
-        state: Literal["allowed", "denied", "expired", "withdrawn"],
+        state: Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"],
         *,
         by: str,
         note: str | None,
         now: float,
+        audit: AuditDraft | None = None,
     ) -> Approval | None:
         """pending -> state. None if it is not pending (any more): the caller looks and says why."""
 
     async def consume_approval(self, approval_id: str, *, now: float) -> bool:
         """Use an allowed row, once. False if it is not allowed or was used."""
+
+    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str) -> str | None:
+        """The id of the approval that allowed this for the session, for exactly this input or for any."""
+
+
+class Questions(Protocol):
+    async def add_question(self, row: QuestionRow) -> QuestionRow:
+        """Insert, or return the row with the same (turn_id, ordinal) if there is one."""
+
+    async def questions_of(self, turn_id: str) -> list[QuestionRow]:
+        """By ordinal."""
+
+    async def pending_questions(self, *, limit: int) -> list[QuestionRow]:
+        """The oldest first."""
+
+    async def end_question(
+        self,
+        question_id: str,
+        state: QuestionState,
+        *,
+        now: float,
+        answers: tuple[str, ...] = (),
+        by: str | None = None,
+        inbound_id: int | None = None,
+    ) -> QuestionRow | None:
+        """pending -> state; in the same transaction the inbound row that answered is done, reason ``answer``. None, and
+        nothing is changed, when the question is not pending."""
+
+
+class AuditRows(Protocol):
+    async def add_audit(self, draft: AuditDraft) -> AuditRow: ...
+
+    async def audit_after(self, seq: int, *, limit: int) -> list[AuditRow]: ...
+
+    async def audit_head(self) -> AuditRow | None:
+        """The newest entry."""
 
 
 class EventRows(Protocol):
@@ -238,6 +297,9 @@ class MemoRows(Protocol):
     async def load_memo(self, channel: str, account: str, key: str) -> str | None: ...
 
     async def save_memo(self, channel: str, account: str, key: str, value: str) -> None: ...
+
+    async def forget_memo(self, channel: str, account: str, key: str) -> None:
+        """Delete; no error when there is none."""
 
 
 class Pairings(Protocol):
@@ -299,7 +361,7 @@ class StoreStatistics(Struct, frozen=True):
     checked_whole: bool
 
 
-class Store(Inbox, OutboxRows, Sessions, Approvals, EventRows, MemoRows, Pairings, Tokens, Protocol):
+class Store(Inbox, OutboxRows, Sessions, Approvals, Questions, AuditRows, EventRows, MemoRows, Pairings, Tokens, Protocol):
     """All of it, one object."""
 
     def statistics(self) -> StoreStatistics:

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.approval import Approval
+from gatewayd.model.approval import Approval, Scope
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, read_body, read_query
 from gatewayd.web.waits import Waits
@@ -20,7 +20,7 @@ class ApprovalList(Struct, frozen=True):
 
 
 class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    state: Literal["pending", "allowed", "denied", "expired", "withdrawn", "all"] = "pending"
+    state: Literal["pending", "allowed", "denied", "expired", "withdrawn", "undeliverable", "all"] = "pending"
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
@@ -33,6 +33,7 @@ class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
     decision: Literal["allow", "deny"]
     note: _Note | None = None
+    scope: Scope = "once"
 
 
 def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
@@ -53,14 +54,15 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         approval = await desk.get(approval_id)
         if seconds and approval.state == "pending":
             with waits.until(seconds):
-                approval = await desk.wait_decided(approval_id)
+                approval = await desk.wait_decided(approval.id)
         return answer(approval)
 
     @routes.post("/v1/approvals/<approval_id>")
     async def decide(approval_id: str) -> Response:
         identity = await auth.require("approvals")
         body = await read_body(DecisionBody)
-        decided = await desk.decide(approval_id, allow=body.decision == "allow", by=identity.label, note=body.note)
+        allow = body.decision == "allow"
+        decided = await desk.decide(approval_id, allow=allow, by=identity.label, note=body.note, scope=body.scope)
         return answer(decided)
 
     return routes

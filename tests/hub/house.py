@@ -13,9 +13,12 @@ import trio.testing
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.presses import Presses
+from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
@@ -107,7 +110,7 @@ class ScriptedAgents:
         self.script = script
         self.turns: list[Turn] = []
         self.resumed: list[Turn] = []
-        self.known: TurnState = "unknown"
+        self.known: TurnState = "lost"
         self.errors: list[str] = []
         self.sessions = 0
 
@@ -145,6 +148,7 @@ class House:
         self.store = store
         self.agents = agents
         self.signals: list[Signal] = []
+        self.down: dict[tuple[str, str], str] = {}
         self.files: dict[str, bytes] = {}
         self.handed: list[OutboundRow] = []
         self.events = EventLog(store, now=now, keep=config.limits.event_rows)
@@ -152,13 +156,23 @@ class House:
         self.outbox.post = self.handed.append
         self.access = AccessControl(store, self.events, now=now)
         self.sessions = SessionMap(store, now=now)
-        self.desk = ApprovalDesk(store, self.events, config.approvals, now=now)
+        policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
+        self.desk = ApprovalDesk(store, self.events, config.approvals, policies, now=now)
+        self.questions = QuestionDesk(store, self.outbox, self.events, config.approvals, plugins, now=now)
+        self.cards = ApprovalCards(store, self.outbox, config, plugins, unreachable=self._unreachable)
+        self.desk.cards = self.cards
+        self.outbox.lost = self.desk.notify
+        people = config.sessions.identity_links
+        self.presses = Presses(
+            store, self.desk, self.cards, self.outbox, self.events, plugins, people, signal=self._signal, now=now
+        )
         engine = ReplyEngine(
             store,
             self.outbox,
             self.events,
             self.sessions,
             self.desk,
+            self.questions,
             agents,
             config,
             plugins,
@@ -167,10 +181,14 @@ class House:
             rng=Random(1),
             redact=redact,
         )
-        self.turns = TurnRunner(engine, self.outbox, self.events, self.sessions, agents, config, plugins, now=now)
-        self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, config, plugins, now=now)
+        self.turns = TurnRunner(engine, self.outbox, self.events, self.sessions, self.questions, agents, config, plugins, now=now)
+        self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, self.presses, config, plugins, now=now)
+        self.presses.taken, self.presses.ended = self.inbox.taken, self.inbox.ended
         self.turns.taken = self.inbox.taken
         self.turns.ended = self.inbox.ended
+
+    def _unreachable(self, channel: str, account: str) -> str | None:
+        return self.down.get((channel, account))
 
     async def _fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
         if attachment.ref not in self.files:
@@ -243,10 +261,12 @@ async def open_house(
         await house.access.load()
         await tasks.start(house.events.run)
         await tasks.start(house.inbox.run)
+        await tasks.start(house.presses.run)
         await tasks.start(house.turns.run)
         await house.outbox.recover([("chat", "main")])
         pending = await house.inbox.pending()
         await house.desk.load({row.turn_id for row in pending})
+        await house.questions.load({row.turn_id for row in pending})
         house.inbox.resume(pending)
         yield house
         tasks.cancel_scope.cancel()

@@ -2,17 +2,22 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
+from typing import cast
 
 import anyio
+import httpx2
 import pytest
 import trio
 from trio.testing import MockClock
 
 from gatewayd.hub.agents import AgentPool
+from gatewayd.hub.events import EventLog
 from gatewayd.model.config import AgentFrame, AgentSettings
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
+from gatewayd.ports.store import MemoRows
 from tests.hub.house import CANARY, ScriptedAgents, echo, now, redact
 
 
@@ -36,7 +41,17 @@ async def open_pool(before_open: Callable[[], None], told: Told | None = None, *
 
     settings = AgentSettings("assistant", AgentFrame(), AgentFrame())
     events = told or Told()
-    pool = AgentPool([settings], lambda core: opener, events, http=None, rng=Random(1), now=now, redact=redact)  # type: ignore[arg-type]
+    pool = AgentPool(
+        [settings],
+        lambda core: opener,
+        cast(EventLog, events),
+        http=cast(httpx2.AsyncClient, None),
+        memos=cast(MemoRows, None),
+        state_dir=Path("/nowhere"),
+        rng=Random(1),
+        now=now,
+        redact=redact,
+    )
     async with pool.run():
         yield pool
 

@@ -262,9 +262,12 @@ async def test_the_time_limit_goes_on_after_several_requests_at_once(tmp_path: P
     config = configuration(sessions=SessionsSection(turn_timeout_seconds=10))
     async with open_house(tmp_path, ask_twice_at_once, config=config) as house:
         row = await house.say("go")
-        for _ in range(2):
-            await house.desk.decide((await pending(house)).id, allow=True, by="operator:me")
-            await anyio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked()
+        first, second = await house.desk.list()
+        await anyio.sleep(60)
+        await house.desk.decide(first.id, allow=True, by="operator:me")
+        await anyio.sleep(60)
+        await house.desk.decide(second.id, allow=True, by="operator:me")
         with anyio.fail_after(60):
             assert (await house.ended(row)).reason == "turn_timed_out"
 
@@ -274,12 +277,12 @@ async def test_who_presses_and_goes_away_during_the_commit_is_heard(tmp_path: Pa
     async with open_house(tmp_path, tool) as house:
         row = await house.say("go")
         approval = await pending(house)
-        house.flaky.holds["decide_approval"] = anyio.Event()
+        house.flaky.holds["vote_approval"] = anyio.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(house.desk.decide, approval.id, allow=True, by="operator:me"))
             await trio.testing.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
-            house.flaky.holds.pop("decide_approval").set()
+            house.flaky.holds.pop("vote_approval").set()
         with anyio.fail_after(10):
             await house.ended(row)
         assert tool.ran == [RM]

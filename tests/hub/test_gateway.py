@@ -51,6 +51,8 @@ class Site:
             outbox=house.outbox,
             access=house.access,
             approvals=house.desk,
+            questions=house.questions,
+            presses=house.presses,
             sessions=house.sessions,
             turns=house.turns,
             agents=cast(AgentPool, self.agents),

@@ -369,6 +369,10 @@ class MemoryRows:
         await trio.lowlevel.checkpoint()
         return found
 
+    async def addressed(self, row: OutboundRow) -> OutboundPayload:
+        await trio.lowlevel.checkpoint()
+        return row.payload
+
     async def mark_sending(self, row: OutboundRow) -> bool:
         await trio.lowlevel.checkpoint()
         if self.rows[row.id].state != "ready":

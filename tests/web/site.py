@@ -130,7 +130,9 @@ async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, con
         httpx2.AsyncClient(verify=NO_TLS) as http,
         trio.open_nursery() as nursery,
     ):
-        gateway = join(config, Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN]), store, http, now=now)
+        gateway = join(
+            config, Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, now=now
+        )
         await gateway.access.load()
         for run in (gateway.events.run, gateway.inbox.run, gateway.turns.run):
             await nursery.start(run)

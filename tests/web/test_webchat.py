@@ -88,7 +88,7 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
     """Joined as the daemon joins them, with the echo agent."""
     with trio.fail_after(PATIENCE):
         async with open_store(state_dir, now=time.time) as store, httpx2.AsyncClient() as http, trio.open_nursery() as nursery:
-            gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http)
+            gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir)
             await gateway.access.load()
             for part in (gateway.events, gateway.inbox, gateway.turns):
                 await nursery.start(part.run)

@@ -1,26 +1,32 @@
-"""Tool requests and what the operator decided."""
+"""Tool requests, what people said of them, and what they allowed for a whole session."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from typing import Literal
+from typing import Any, Literal
 
-from msgspec.structs import astuple
+import msgspec
+from msgspec.structs import replace
 
-from gatewayd.model.approval import Approval, ApprovalState
+from gatewayd.model.approval import Approval, ApprovalState, Vote
+from gatewayd.model.audit import AuditDraft
+from gatewayd.stores.sqlite.audit import append_audit
+from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.tables import Tables
 
-# The order of the struct's fields.
-_COLUMNS = ", ".join(Approval.__struct_fields__)
+# The order of the struct's fields; "groups" is a word of SQL.
+_COLUMNS = ", ".join("asked_groups" if name == "groups" else name for name in Approval.__struct_fields__)
 _PLACES = ", ".join("?" for _ in Approval.__struct_fields__)
+_GROUPS = msgspec.json.Decoder(tuple[str, ...])
+_VOTES = msgspec.json.Decoder(tuple[Vote, ...])
 
 
 class ApprovalTable(Tables):
-    async def add_approval(self, approval: Approval) -> Approval:
-        insert = f"INSERT INTO approval ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT (turn_id, ordinal) DO NOTHING"
-
+    async def add_approval(self, approval: Approval, *, audit: AuditDraft | None = None) -> Approval:
         def add(connection: sqlite3.Connection) -> Approval:
-            connection.execute(insert, astuple(approval))
+            if _insert(connection, approval):
+                _audit(connection, audit)
+                return approval
             row = _select(connection, "turn_id = ? AND ordinal = ?", (approval.turn_id, approval.ordinal))
             assert row is not None
             return row
@@ -28,29 +34,56 @@ class ApprovalTable(Tables):
         return await self._write(add)
 
     async def get_approval(self, approval_id: str) -> Approval | None:
-        return await self._read(lambda connection: _select(connection, "id = ?", (approval_id,)))
+        by_code = "seq = (SELECT max(seq) FROM approval WHERE code = ?)"
+        return await self._read(
+            lambda connection: _select(connection, "id = ?", (approval_id,)) or _select(connection, by_code, (approval_id,))
+        )
+
+    async def approvals_of(self, turn_id: str) -> list[Approval]:
+        sql = f"SELECT {_COLUMNS} FROM approval WHERE turn_id = ? ORDER BY ordinal"
+        return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, (turn_id,)).fetchall())]
 
     async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]:
         condition, values = ("", (limit,)) if state is None else ("WHERE state = ?", (state, limit))
         order = "ASC" if state == "pending" else "DESC"
         sql = f"SELECT {_COLUMNS} FROM approval {condition} ORDER BY seq {order} LIMIT ?"
-        records = await self._read(lambda connection: connection.execute(sql, values).fetchall())
-        return [Approval(*record) for record in records]
+        return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, values).fetchall())]
+
+    async def vote_approval(
+        self, approval_id: str, vote: Vote, *, grant: Literal["off", "input", "tool"], now: float, audit: AuditDraft
+    ) -> Approval | None:
+        def add(connection: sqlite3.Connection) -> Approval | None:
+            row = _select(connection, "id = ? AND state = 'pending'", (approval_id,))
+            if row is None or any(earlier.by == vote.by for earlier in row.votes):
+                return None
+            row = _with_vote(row, vote, now)
+            connection.execute(
+                "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ?, votes = ?, scope = ? WHERE id = ?",
+                (row.state, row.decided_by, row.note, row.decided_at, _json(row.votes), row.scope, row.id),
+            )
+            if row.state == "allowed" and row.scope == "session" and grant != "off":
+                _grant(connection, row, "" if grant == "tool" else row.input_hash, now)
+            _audit(connection, audit)
+            return row
+
+        return await self._write(add)
 
     async def decide_approval(
         self,
         approval_id: str,
-        state: Literal["allowed", "denied", "expired", "withdrawn"],
+        state: Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"],
         *,
         by: str,
         note: str | None,
         now: float,
+        audit: AuditDraft | None = None,
     ) -> Approval | None:
         update = "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ? WHERE id = ? AND state = 'pending'"
 
         def decide(connection: sqlite3.Connection) -> Approval | None:
             if connection.execute(update, (state, by, note, now, approval_id)).rowcount == 0:
                 return None
+            _audit(connection, audit)
             return _select(connection, "id = ?", (approval_id,))
 
         return await self._write(decide)
@@ -59,7 +92,60 @@ class ApprovalTable(Tables):
         sql = "UPDATE approval SET consumed_at = ? WHERE id = ? AND state = 'allowed' AND consumed_at IS NULL"
         return await self._write(lambda connection: connection.execute(sql, (now, approval_id)).rowcount == 1)
 
+    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str) -> str | None:
+        sql = """
+            SELECT approval_id FROM approval_grant
+            WHERE session_key = ? AND session_id = ? AND tool = ? AND input_hash IN (?, '')
+        """
+        values = (session_key, session_id, tool, input_hash)
+        record = await self._read(lambda connection: connection.execute(sql, values).fetchone())
+        return None if record is None else str(record[0])
+
+
+def _with_vote(row: Approval, vote: Vote, now: float) -> Approval:
+    votes = (*row.votes, vote)
+    if not vote.allow:
+        return replace(row, votes=votes, state="denied", decided_by=vote.by, note=vote.note, decided_at=now)
+    if len(votes) < row.quorum:
+        return replace(row, votes=votes)
+    by = " and ".join(each.by for each in votes)
+    scope: Literal["once", "session"] = "session" if all(each.scope == "session" for each in votes) else "once"
+    return replace(row, votes=votes, state="allowed", decided_by=by, note=vote.note, decided_at=now, scope=scope)
+
+
+def _insert(connection: sqlite3.Connection, approval: Approval) -> bool:
+    insert = f"INSERT INTO approval ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT (turn_id, ordinal) DO NOTHING"
+    values = {name: getattr(approval, name) for name in Approval.__struct_fields__}
+    values |= {"groups": _json(approval.groups), "votes": _json(approval.votes)}
+    return connection.execute(insert, tuple(values.values())).rowcount == 1
+
+
+def _grant(connection: sqlite3.Connection, row: Approval, input_hash: str, now: float) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO approval_grant VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (row.session_key, row.session_id, row.tool, input_hash, row.id, row.decided_by, now),
+    )
+    # /new gives the key another session: what was allowed in the one before is over.
+    connection.execute("DELETE FROM approval_grant WHERE session_key = ? AND session_id <> ?", (row.session_key, row.session_id))
+
+
+def _audit(connection: sqlite3.Connection, audit: AuditDraft | None) -> None:
+    if audit is not None:
+        append_audit(connection, audit)
+
 
 def _select(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> Approval | None:
     record = connection.execute(f"SELECT {_COLUMNS} FROM approval WHERE {condition}", values).fetchone()
-    return None if record is None else Approval(*record)
+    return None if record is None else _row(record)
+
+
+def _row(record: tuple[Any, ...]) -> Approval:
+    row = Approval(*record)
+    where = f"approval {row.id}"
+    groups = decode_column(_GROUPS, record[Approval.__struct_fields__.index("groups")].encode(), where)
+    votes = decode_column(_VOTES, record[Approval.__struct_fields__.index("votes")].encode(), where)
+    return replace(row, groups=groups, votes=votes)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,4 +1,4 @@
-"""Each account's own small values: a poll offset, a webhook secret."""
+"""Each owner's own small values: an account's poll offset or webhook secret, what an agent core must know after a crash."""
 
 import sqlite3
 
@@ -13,6 +13,14 @@ class MemoTable(Tables):
 
     async def save_memo(self, channel: str, account: str, key: str, value: str) -> None:
         await self._write(lambda connection: save_memo(connection, channel, account, key, value))
+
+    async def forget_memo(self, channel: str, account: str, key: str) -> None:
+        sql = "DELETE FROM memo WHERE channel = ? AND account = ? AND key = ?"
+
+        def forget(connection: sqlite3.Connection) -> None:
+            connection.execute(sql, (channel, account, key))
+
+        await self._write(forget)
 
 
 def save_memo(connection: sqlite3.Connection, channel: str, account: str, key: str, value: str) -> None:

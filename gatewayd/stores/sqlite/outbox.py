@@ -17,7 +17,7 @@ from gatewayd.stores.sqlite.tables import Tables
 
 _COLUMNS = (
     "id, channel, account, conversation, payload, state, attempts, created_at, "
-    "next_attempt_at, turn_id, reason, receipt, settled_at"
+    "next_attempt_at, turn_id, reason, receipt, settled_at, subject"
 )
 _UNSETTLED: tuple[OutboundState, ...] = ("ready", "sending")
 _encode = msgspec.json.Encoder().encode
@@ -95,6 +95,10 @@ class OutboxTable(Tables):
         sql = f"SELECT {_COLUMNS} FROM outbound WHERE id = ?"
         return await self._read(lambda connection: next(iter(_rows(connection.execute(sql, (outbound_id,)))), None))
 
+    async def outbound_about(self, subject: str) -> list[OutboundRow]:
+        sql = f"SELECT {_COLUMNS} FROM outbound WHERE subject = ? ORDER BY id"
+        return await self._read(lambda connection: _rows(connection.execute(sql, (subject,))))
+
     async def replies_of(self, turn_id: str) -> list[OutboundRow]:
         sql = f"SELECT {_COLUMNS} FROM outbound WHERE turn_id = ? ORDER BY id"
         return await self._read(lambda connection: _rows(connection.execute(sql, (turn_id,))))
@@ -118,8 +122,8 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
     """Inside somebody's transaction."""
     cursor = connection.execute(
         """
-        INSERT INTO outbound (channel, account, conversation, peer, state, created_at, turn_id, payload)
-        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?)
+        INSERT INTO outbound (channel, account, conversation, peer, state, created_at, turn_id, subject, payload)
+        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?, ?)
         """,
         (
             draft.channel,
@@ -128,6 +132,7 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
             peer_column(draft.payload.peer),
             now,
             draft.turn_id,
+            draft.subject,
             _encode(draft.payload),
         ),
     )
@@ -142,6 +147,7 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
         attempts=0,
         created_at=now,
         turn_id=draft.turn_id,
+        subject=draft.subject,
     )
 
 

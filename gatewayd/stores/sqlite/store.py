@@ -9,6 +9,7 @@ import anyio
 
 from gatewayd.ports.store import StoreStatistics
 from gatewayd.stores.sqlite.approvals import ApprovalTable
+from gatewayd.stores.sqlite.audit import AuditTable
 from gatewayd.stores.sqlite.blocking import RunBlocking, threads
 from gatewayd.stores.sqlite.events import EventTable
 from gatewayd.stores.sqlite.files import open_files
@@ -16,13 +17,25 @@ from gatewayd.stores.sqlite.inbox import InboxTable
 from gatewayd.stores.sqlite.memos import MemoTable
 from gatewayd.stores.sqlite.outbox import OutboxTable
 from gatewayd.stores.sqlite.pairings import PairingTable
+from gatewayd.stores.sqlite.questions import QuestionTable
 from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.sessions import SessionTable
 from gatewayd.stores.sqlite.tokens import TokenTable
 from gatewayd.stores.sqlite.writer import Writer
 
 
-class SqliteStore(InboxTable, OutboxTable, SessionTable, ApprovalTable, EventTable, MemoTable, PairingTable, TokenTable):
+class SqliteStore(
+    InboxTable,
+    OutboxTable,
+    SessionTable,
+    ApprovalTable,
+    QuestionTable,
+    AuditTable,
+    EventTable,
+    MemoTable,
+    PairingTable,
+    TokenTable,
+):
     """``gatewayd.ports.store.Store`` on SQLite. Made by ``open_store``; any number of tasks may use it at once."""
 
     def __init__(self, writer: Writer, reader: Reader, now: Callable[[], float], *, checked_whole: bool) -> None:

@@ -1,0 +1,67 @@
+"""What an agent may do without asking anybody: its rules, and whether a request fits one. Pure."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from gatewayd.model.approval import ToolRequest
+from gatewayd.model.config import ApprovalRule
+
+Action = Literal["allow", "ask", "deny"]
+
+GOES_ON: Final = frozenset(";&|<>()$`\\\r\n")
+"""Characters by which a shell command goes on to another one, reads or writes a file, or runs one inside it (POSIX shell, 2.2
+to 2.6). In an allow rule ``*`` stands for none of them: "git status*" is not to allow "git status; rm -rf /"."""
+
+
+def judge(rules: Sequence[ApprovalRule], request: ToolRequest) -> tuple[Action, str]:
+    """What the first rule that fits says, and which it is ("rule 2"). Without one: ask."""
+    values = _values(request.input)
+    for number, rule in enumerate(rules, 1):
+        if _fits(rule, request.tool, values):
+            return rule.action, f"rule {number}"
+    return "ask", ""
+
+
+def _fits(rule: ApprovalRule, tool: str, values: dict[str, str]) -> bool:
+    if not matches(rule.tool, tool):
+        return False
+    barred = GOES_ON if rule.action == "allow" else frozenset[str]()
+    return all(key in values and matches(pattern, values[key], barred) for key, pattern in rule.input.items())
+
+
+def matches(pattern: str, text: str, barred: frozenset[str] = frozenset()) -> bool:
+    """Whether ``pattern``, in which ``*`` stands for any characters but ``barred`` ones, is the whole of ``text``.
+
+    Takes the leftmost place for each piece between stars, so the time is bounded by the product of the lengths; where another
+    place would keep a barred character out of a star, that is not tried: the answer is then no, which asks a person.
+    """
+    first, *rest = pattern.split("*")
+    if not rest:
+        return text == pattern
+    if not text.startswith(first) or len(text) < len(first):
+        return False
+    at, end = len(first), len(text) - len(rest[-1])
+    for piece in rest[:-1]:
+        found = text.find(piece, at, max(at, end))
+        if found < 0 or not barred.isdisjoint(text[at:found]):
+            return False
+        at = found + len(piece)
+    return at <= end and text.endswith(rest[-1]) and barred.isdisjoint(text[at:end])
+
+
+def _values(text: str) -> dict[str, str]:
+    """The input's keys with their values as text: a string as it is, anything else as JSON."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return {}
+    return {key: _text(value) for key, value in found.items()}
+
+
+def _text(value: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(value, type=str)
+    except msgspec.DecodeError:
+        return bytes(value).decode()

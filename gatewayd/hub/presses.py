@@ -1,0 +1,212 @@
+"""Answers to requests that come from chats: a press of a card's button, or ``/approve CODE``, ``/deny CODE``, ``/show CODE``.
+
+They are journaled like every message, and come here instead of a lane. Who may answer is decided here alone: pairing and allow
+lists let a person talk to an agent, not speak for its operator.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
+
+import anyio
+from msgspec import Struct
+
+from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.cards import ApprovalCards, first_cards
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies, insist
+from gatewayd.model.approval import Approval, Scope
+from gatewayd.model.audit import AuditDraft
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.payload import PressAnswer, Signal
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import InboundRow, Store
+
+_COMMANDS: Mapping[str, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
+_NOTE_MAX = 500
+_SHOWN_MAX = 20_000
+_REFUSALS_PER_MINUTE = 10
+_SIGNALS_MAX = 64
+_TOLD_MAX = 200
+
+
+class SignalSink(Protocol):
+    async def __call__(self, channel: str, account: str, signal: Signal, /) -> None: ...
+
+
+class Wish(Struct, frozen=True):
+    """What somebody wants of a request, by its id (a press) or its code (a command)."""
+
+    approval: str
+    action: Literal["allow", "deny", "show"]
+    scope: Scope = "once"
+    note: str | None = None
+
+
+class Presses:
+    """Takes rows from the inbox; ``run`` answers them, one after the other. ``taken`` and ``ended`` tell the inbox."""
+
+    def __init__(
+        self,
+        store: Store,
+        desk: ApprovalDesk,
+        cards: ApprovalCards,
+        outbox: Outbox,
+        events: EventLog,
+        plugins: dict[str, ChannelPlugin],
+        people: Mapping[str, Sequence[str]],
+        *,
+        signal: SignalSink,
+        now: Callable[[], float],
+    ) -> None:
+        """``people``: a person's identities (sessions.identity_links); two of them are one voter."""
+        self._store = store
+        self._desk = desk
+        self._cards = cards
+        self._outbox = outbox
+        self._events = events
+        self._plugins = plugins
+        self._person_of = {identity: person for person, identities in people.items() for identity in identities}
+        self._signal = signal
+        self._now = now
+        self._waiting: deque[tuple[InboundRow, Wish]] = deque()
+        self._wake = anyio.Event()
+        self._refusals: dict[str, list[float]] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._signals = 0
+        self.taken: Callable[[int], None] = lambda count: None
+        self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
+
+    def take(self, row: InboundRow, *, admitted: bool) -> bool:
+        """Whether this row belongs here; then it is answered soon. ``admitted``: its sender may talk to the agent."""
+        wish = wish_of(row.envelope)
+        if wish is None or not (admitted or row.envelope.kind == "button" or self._cards.is_approver(_identity(row.envelope))):
+            return False
+        self._waiting.append((row, wish))
+        self._wake.set()
+        return True
+
+    def acknowledge(self, envelope: InboundEnvelope, text: str = "") -> None:
+        """Tell who pressed a button that the press has arrived. Lost without harm, and never waited for."""
+        if envelope.press is None or self._tasks is None or self._signals >= _SIGNALS_MAX:
+            return
+        self._signals += 1
+        self._tasks.start_soon(self._send_signal, envelope, PressAnswer(envelope.peer, envelope.press, text[:_TOLD_MAX]))
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer until cancelled. A row that is not answered then is answered after the restart."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            task_status.started()
+            try:
+                while True:
+                    await self._wake.wait()
+                    self._wake = anyio.Event()
+                    while self._waiting:
+                        await self._answer(*self._waiting.popleft())
+            finally:
+                self._tasks = None
+
+    async def _send_signal(self, envelope: InboundEnvelope, answer: PressAnswer) -> None:
+        try:
+            await self._signal(envelope.channel, envelope.account, answer)
+        finally:
+            self._signals -= 1
+
+    async def _answer(self, row: InboundRow, wish: Wish) -> None:
+        envelope = row.envelope
+        reason, text = await insist(lambda: self._carry_out(envelope, wish))
+        replies = []
+        if envelope.kind != "button" and text:
+            replies = draft_replies(envelope, text, self._plugins[envelope.channel])
+        await insist(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
+        self.acknowledge(envelope, text)
+        self._events.emit("inbound.done", id=row.id, reason=reason)
+        self.taken(1)
+        self.ended([row])
+
+    async def _carry_out(self, envelope: InboundEnvelope, wish: Wish) -> tuple[str, str]:
+        """The row's reason, and the words for who pressed."""
+        try:
+            approval = await self._desk.get(wish.approval)
+        except NotFound:
+            return await self._refuse(envelope, wish, "unknown", "There is no such request (any more).")
+        why_not = await self._why_not(envelope, approval)
+        if why_not is not None:
+            return await self._refuse(envelope, wish, why_not, "You may not answer this request here.")
+        if wish.action == "show":
+            return "command", f"`{approval.tool}` of approval {approval.id}:\n\n```\n{approval.input[:_SHOWN_MAX]}\n```"
+        return await self._vote(envelope, wish, approval)
+
+    async def _vote(self, envelope: InboundEnvelope, wish: Wish, approval: Approval) -> tuple[str, str]:
+        by = self._voter(envelope)
+        try:
+            row = await self._desk.decide(approval.id, allow=wish.action == "allow", by=by, note=wish.note, scope=wish.scope)
+        except Conflict as conflict:
+            found = await self._desk.get(approval.id)
+            if found.state == "pending":
+                return await self._refuse(envelope, wish, "again", conflict.reason)
+            # Late: the card may still look as if it could be pressed.
+            await self._cards.update(found)
+            return await self._refuse(envelope, wish, "late", f"Too late: this was {found.state} already.")
+        if row.state == "pending":
+            return "approval_vote", f"Noted: {len(row.votes)} of {row.quorum}."
+        return "approval_vote", f"{row.state.capitalize()}."
+
+    async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> str | None:
+        """Why this person may not answer this request from here, in a word; None if they may."""
+        here = conversation_of(envelope.channel, envelope.account, envelope.peer)
+        without_thread = conversation_of(envelope.channel, envelope.account, Peer(envelope.peer.kind, envelope.peer.id))
+        cards = first_cards(await self._store.outbound_about(approval.id))
+        card = next((card for card in cards if card.conversation in (here, without_thread)), None)
+        if card is None:
+            return "elsewhere"
+        if envelope.kind == "button" and card.receipt is not None and card.receipt.message_id != envelope.message_id:
+            return "forged"
+        if _identity(envelope) not in self._cards.who_may(approval, card.conversation):
+            return "not_an_approver"
+        return None
+
+    async def _refuse(self, envelope: InboundEnvelope, wish: Wish, why: str, text: str) -> tuple[str, str]:
+        """Refused, answered and audited; somebody who presses without end fills no log."""
+        who = _identity(envelope)
+        now = self._now()
+        recent = [at for at in self._refusals.get(who, ()) if 0 <= now - at < 60]
+        if not recent:
+            self._refusals = {key: times for key, times in self._refusals.items() if 0 <= now - times[-1] < 60}
+        if len(recent) < _REFUSALS_PER_MINUTE:
+            self._refusals[who] = [*recent, now]
+            detail = f'{{"why":"{why}","wanted":"{wish.action}"}}'
+            await self._store.add_audit(AuditDraft(now, who, "approval.refused", wish.approval[:64], detail))
+        self._events.emit("approval.refused", id=wish.approval[:64], by=who[:200], why=why)
+        return f"approval_refused_{why}", text
+
+    def _voter(self, envelope: InboundEnvelope) -> str:
+        who = _identity(envelope)
+        person = self._person_of.get(who)
+        return who if person is None else f"person:{person}"
+
+
+def wish_of(envelope: InboundEnvelope) -> Wish | None:
+    """What an envelope wants of a request, if it is about one."""
+    if envelope.kind == "button":
+        kind, _, rest = envelope.text.partition(":")
+        approval, _, action = rest.rpartition(":")
+        if kind != "ap" or not approval:
+            return None
+        if action == "deny":
+            return Wish(approval, "deny")
+        return Wish(approval, "allow", "session" if action == "session" else "once") if action in ("once", "session") else None
+    if envelope.kind != "message":
+        return None
+    words = envelope.text.split(maxsplit=2)
+    command, at, _ = words[0].partition("@") if words else ("", "", "")
+    wanted = _COMMANDS.get(command.lower())
+    if wanted is None or len(words) < 2 or (at and not envelope.addressed):
+        return None
+    return Wish(words[1], wanted, note=words[2][:_NOTE_MAX] if len(words) > 2 else None)
+
+
+def _identity(envelope: InboundEnvelope) -> str:
+    return f"{envelope.channel}:{envelope.sender.id}"

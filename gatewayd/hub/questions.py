@@ -1,0 +1,306 @@
+"""Questions of agents to their users: shown in the chat, answered by the next message there, or by a press.
+
+A question is a durable row, found again by its turn when that is run again after a crash. An answer is committed together with
+the end of the message that gave it: a message is an answer or begins a turn, never both.
+"""
+
+import secrets
+from collections.abc import Callable
+
+import anyio
+from msgspec import Struct
+
+from gatewayd.hub.cards import visible
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox import Outbox, draft_texts, insist
+from gatewayd.model.config import ApprovalsSection
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.payload import Choice, EditText, OutboundPayload, SendText
+from gatewayd.model.question import Option, Question, QuestionRow, QuestionState
+from gatewayd.ports.agent import TurnRequest
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import InboundRow, OutboundDraft, Store
+
+_OPTIONS_MAX = 20
+_TEXT_MAX = 4000
+_LABEL_MAX = 60
+SKIP = "/skip"
+
+Place = tuple[str, str, Peer]
+
+
+class OpenQuestion(Struct):
+    """A question that waits in this process."""
+
+    row: QuestionRow
+    place: Place
+    done: anyio.Event
+    taken: bool = False
+
+
+class QuestionDesk:
+    """Asks, waits, and recognises answers. ``find_answer`` (set by the gateway) looks among the messages that wait already."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        events: EventLog,
+        config: ApprovalsSection,
+        plugins: dict[str, ChannelPlugin],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._events = events
+        self._seconds = config.question_timeout_seconds
+        self._plugins = plugins
+        self._now = now
+        self._open: dict[str, OpenQuestion] = {}
+        self.find_answer: Callable[[QuestionRow, Place], InboundRow | None] = lambda row, place: None
+
+    async def load(self, live_turns: set[str | None]) -> None:
+        """At start: questions of turns that are gone are withdrawn."""
+        for row in await self._store.pending_questions(limit=10_000_000):
+            if row.turn_id not in live_turns:
+                await self._end(row, "withdrawn")
+
+    def begin(self, turn: TurnRequest) -> "AskingUser":
+        """The questions of one run of a turn."""
+        return AskingUser(self, self._store, turn)
+
+    def waits_for(self, session_key: str, envelope: InboundEnvelope) -> bool:
+        """Whether this is the answer to a question that is open in its conversation. See :meth:`take`."""
+        found = self._open.get(session_key)
+        if found is None or found.taken or found.place != (envelope.channel, envelope.account, envelope.peer):
+            return False
+        return fits(found.row, envelope)
+
+    def take(self, session_key: str) -> "OpenQuestion":
+        """Take the question that is open for one answer: nobody else's message is one any more."""
+        found = self._open[session_key]
+        found.taken = True
+        return found
+
+    async def answer(self, found: "OpenQuestion", row: InboundRow) -> bool:
+        """Commit an answer with the end of its row. False, and nothing is done: the question was over."""
+        said = answers_of(found.row, row.envelope)
+        state: QuestionState = "dismissed" if said is None else "answered"
+        by = f"{row.envelope.channel}:{row.envelope.sender.id}"
+        ended = await insist(lambda: self._end(found.row, state, answers=said or (), by=by, inbound_id=row.id))
+        found.done.set()
+        return ended is not None
+
+    async def wait(self, row: QuestionRow, turn: TurnRequest) -> QuestionRow:
+        """Show a pending question and wait for what becomes of it."""
+        place = (turn.channel, turn.account, turn.peer)
+        mine = OpenQuestion(row, place, anyio.Event())
+        await self._show(row, turn)
+        self._open[turn.session_key] = mine
+        try:
+            early = self.find_answer(row, place)
+            if early is not None:
+                mine.taken = True
+                await self.answer(mine, early)
+            with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
+                await mine.done.wait()
+            if not mine.done.is_set():
+                await insist(lambda: self._end(row, "expired"))
+        finally:
+            del self._open[turn.session_key]
+        return await self.get(row)
+
+    async def get(self, row: QuestionRow) -> QuestionRow:
+        return next(found for found in await self._store.questions_of(row.turn_id) if found.id == row.id)
+
+    async def withdraw(self, row: QuestionRow) -> None:
+        """The core was answered elsewhere, or the turn is over."""
+        await insist(lambda: self._end(row, "withdrawn"))
+        for found in self._open.values():
+            if found.row.id == row.id:
+                found.done.set()
+
+    async def withdraw_turn(self, turn_id: str) -> None:
+        """The turn is over: what it still asks is void."""
+        for row in await self._store.questions_of(turn_id):
+            if row.state == "pending":
+                await self.withdraw(row)
+
+    def find_pending(self, *, ref: str) -> QuestionRow | None:
+        """The open question that a core knows by this id."""
+        return next((found.row for found in self._open.values() if found.row.question.ref == ref), None)
+
+    async def decide(self, question_id: str, answers: tuple[str, ...] | None, *, by: str) -> bool:
+        """Answer (None: dismiss) an open question from elsewhere than the chat. False: it is not open any more."""
+        found = next((found for found in self._open.values() if found.row.id == question_id and not found.taken), None)
+        if found is None:
+            return False
+        found.taken = True
+        state: QuestionState = "dismissed" if answers is None else "answered"
+        ended = await insist(lambda: self._end(found.row, state, answers=answers or (), by=by))
+        found.done.set()
+        return ended is not None
+
+    def fresh(self, turn: TurnRequest, question: Question, ordinal: int) -> QuestionRow:
+        now = self._now()
+        bounded = Question(
+            text=question.text[:_TEXT_MAX],
+            options=tuple(Option(o.label[:_TEXT_MAX], o.description[:_TEXT_MAX]) for o in question.options[:_OPTIONS_MAX]),
+            multiple=question.multiple,
+            ref=question.ref,
+        )
+        return QuestionRow(
+            id="qu_" + secrets.token_hex(5),
+            turn_id=turn.turn_id,
+            ordinal=ordinal,
+            session_key=turn.session_key,
+            question=bounded,
+            state="pending",
+            created_at=now,
+            expires_at=now + self._seconds,
+        )
+
+    async def _end(
+        self,
+        row: QuestionRow,
+        state: QuestionState,
+        *,
+        answers: tuple[str, ...] = (),
+        by: str | None = None,
+        inbound_id: int | None = None,
+    ) -> QuestionRow | None:
+        # Shielded: what is committed is shown and told.
+        with anyio.CancelScope(shield=True):
+            ended = await self._store.end_question(row.id, state, now=self._now(), answers=answers, by=by, inbound_id=inbound_id)
+            if ended is not None:
+                self._events.emit(f"question.{state}", id=row.id, turn_id=row.turn_id, by=by)
+                await self._rewrite(ended)
+        return ended
+
+    async def _show(self, row: QuestionRow, turn: TurnRequest) -> None:
+        if await self._store.outbound_about(row.id):
+            return  # shown before the restart
+        plugin = self._plugins[turn.channel]
+        drafts = draft_texts(turn.channel, turn.account, turn.peer, _text(row.question, plugin), plugin, turn_id=turn.turn_id)
+        last = drafts[-1]
+        if isinstance(last.payload, SendText) and plugin.buttons:
+            payload = _with_choices(last.payload, row)
+            drafts[-1] = OutboundDraft(last.channel, last.account, last.conversation, payload, last.turn_id, row.id)
+        else:
+            drafts[-1] = OutboundDraft(last.channel, last.account, last.conversation, last.payload, last.turn_id, row.id)
+        await self._outbox.write(drafts)
+        self._events.emit("question.pending", id=row.id, turn_id=row.turn_id, session_key=row.session_key)
+
+    async def _rewrite(self, row: QuestionRow) -> None:
+        """Take the buttons away, and say what was answered."""
+        for shown in (await self._store.outbound_about(row.id))[:1]:
+            plugin = self._plugins.get(shown.channel)
+            if plugin is None or not plugin.edits:
+                continue
+            outcome = {
+                "answered": f"**Answer**: {_words(row.answers)}",
+                "dismissed": "**Skipped.**",
+                "expired": "**Nobody answered in time.**",
+            }.get(row.state, "**Not asked any more.**")
+            text = f"{visible(row.question.text)[:1000]}\n\n{outcome}"
+            [first, *_] = draft_texts(shown.channel, shown.account, shown.payload.peer, text, plugin)
+            edit: OutboundPayload = EditText(shown.payload.peer, first.payload.body, of=shown.id)
+            draft = OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, row.id)
+            await self._outbox.write([draft])
+
+
+class AskingUser:
+    """The questions of one run of a turn: one at a time."""
+
+    def __init__(self, desk: QuestionDesk, store: Store, turn: TurnRequest) -> None:
+        self._desk = desk
+        self._store = store
+        self._turn = turn
+        self._lock = anyio.Lock()
+        self._left: list[QuestionRow] | None = None
+        self._count = 0
+        self._refs: dict[str, QuestionRow] = {}
+
+    async def question(self, question: Question) -> tuple[str, ...] | None:
+        """See ``ports.agent.Turn``."""
+        async with self._lock:
+            row = await self._find(question)
+            if row is None:
+                row = await insist(lambda: self._store.add_question(self._desk.fresh(self._turn, question, self._count)))
+                self._count += 1
+            if question.ref is not None:
+                self._refs[question.ref] = row
+            if row.state == "pending":
+                row = await self._desk.wait(row, self._turn)
+        return row.answers if row.state == "answered" else None
+
+    async def withdraw(self, ref: str) -> None:
+        """See ``ports.agent.Turn``."""
+        if (row := self._refs.get(ref)) is not None:
+            await self._desk.withdraw(row)
+
+    async def _find(self, question: Question) -> QuestionRow | None:
+        """The row of an earlier run of this turn: pending still, or answered when the core has an id of its own for it, or
+        when the turn is run from its start and asks the very same."""
+        if self._left is None:
+            self._left = await insist(lambda: self._store.questions_of(self._turn.turn_id))
+            self._count = len(self._left)
+        for row in self._left:
+            if row.question == self._desk.fresh(self._turn, question, 0).question and row.state in ("pending", "answered"):
+                self._left.remove(row)
+                return row
+        return None
+
+
+def is_press(envelope: InboundEnvelope) -> bool:
+    """Whether this is a press under a question, open or not."""
+    return envelope.kind == "button" and envelope.text.startswith("qu:")
+
+
+def fits(row: QuestionRow, envelope: InboundEnvelope) -> bool:
+    """Whether an envelope of the right conversation can be the answer."""
+    if envelope.kind == "button":
+        return envelope.text.startswith(f"qu:{row.id}:")
+    return envelope.kind == "message" and bool(envelope.text.strip())
+
+
+def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] | None:
+    """What a message or press says: labels that are offered, or the text itself. None: it dismisses the question."""
+    options = row.question.options
+    if envelope.kind == "button":
+        index = envelope.text.rpartition(":")[2]
+        return (options[int(index)].label,) if index.isdecimal() and int(index) < len(options) else None
+    text = envelope.text.strip()
+    if text.lower() == SKIP:
+        return None
+    words = [word.strip() for word in text.split(",")] if row.question.multiple else [text]
+    return tuple(_label(word, options) for word in words if word) or None
+
+
+def _label(word: str, options: tuple[Option, ...]) -> str:
+    """A number of the list, or a label without regard to case, is that option; anything else is free text."""
+    if word.isdecimal() and len(word) < 4 and 1 <= int(word) <= len(options):
+        return options[int(word) - 1].label
+    return next((option.label for option in options if option.label.casefold() == word.casefold()), word)
+
+
+def _with_choices(payload: SendText, row: QuestionRow) -> SendText:
+    options = () if row.question.multiple else row.question.options
+    rows = [(Choice(option.label[:_LABEL_MAX], f"qu:{row.id}:{number}"),) for number, option in enumerate(options)]
+    rows.append((Choice("Skip", f"qu:{row.id}:skip"),))
+    return SendText(payload.peer, payload.body, payload.reply_to, payload.part, payload.parts, tuple(rows))
+
+
+def _text(question: Question, plugin: ChannelPlugin) -> str:
+    lines = [visible(question.text)]
+    for number, option in enumerate(question.options, 1):
+        about = f" \N{EN DASH} {visible(option.description)}" if option.description else ""
+        lines.append(f"{number}. {visible(option.label)}{about}")
+    how = "numbers or words, with commas between them" if question.multiple else "a number, or in your own words"
+    hint = f"_Answer with {how}_" if question.options else "_Answer with your next message_"
+    return "\n".join(lines) + f"\n\n{hint}, or `{SKIP}`."
+
+
+def _words(answers: tuple[str, ...]) -> str:
+    return visible(", ".join(answers))[:500]

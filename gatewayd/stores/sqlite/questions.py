@@ -1,0 +1,80 @@
+"""What agents asked their users, and what was answered."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import sqlite3
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from gatewayd.model.question import Question, QuestionRow, QuestionState
+from gatewayd.stores.sqlite.columns import decode_column
+from gatewayd.stores.sqlite.tables import Tables
+
+# The order of the struct's fields.
+_COLUMNS = ", ".join(QuestionRow.__struct_fields__)
+_PLACES = ", ".join("?" for _ in QuestionRow.__struct_fields__)
+_QUESTION = msgspec.json.Decoder(Question)
+_ANSWERS = msgspec.json.Decoder(tuple[str, ...])
+_encode = msgspec.json.Encoder().encode
+
+
+class QuestionTable(Tables):
+    async def add_question(self, row: QuestionRow) -> QuestionRow:
+        insert = f"INSERT INTO question ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT (turn_id, ordinal) DO NOTHING"
+        values = {name: getattr(row, name) for name in QuestionRow.__struct_fields__}
+        values |= {"question": _encode(row.question), "answers": _encode(row.answers)}
+
+        def add(connection: sqlite3.Connection) -> QuestionRow:
+            connection.execute(insert, tuple(values.values()))
+            [found] = _select(connection, "turn_id = ? AND ordinal = ?", (row.turn_id, row.ordinal))
+            return found
+
+        return await self._write(add)
+
+    async def questions_of(self, turn_id: str) -> list[QuestionRow]:
+        return await self._read(lambda connection: _select(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
+
+    async def pending_questions(self, *, limit: int) -> list[QuestionRow]:
+        return await self._read(lambda connection: _select(connection, "state = 'pending' ORDER BY seq LIMIT ?", (limit,)))
+
+    async def end_question(
+        self,
+        question_id: str,
+        state: QuestionState,
+        *,
+        now: float,
+        answers: tuple[str, ...] = (),
+        by: str | None = None,
+        inbound_id: int | None = None,
+    ) -> QuestionRow | None:
+        update = """
+            UPDATE question SET state = ?, answers = ?, answered_by = ?, ended_at = ? WHERE id = ? AND state = 'pending'
+        """
+        done = """
+            UPDATE inbound SET state = 'done', reason = 'answer', ended_at = ? WHERE id = ? AND state IN ('received', 'running')
+        """
+
+        def end(connection: sqlite3.Connection) -> QuestionRow | None:
+            if connection.execute(update, (state, _encode(answers), by, now, question_id)).rowcount == 0:
+                return None
+            if inbound_id is not None:
+                connection.execute(done, (now, inbound_id))
+            [found] = _select(connection, "id = ?", (question_id,))
+            return found
+
+        return await self._write(end)
+
+
+def _select(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> list[QuestionRow]:
+    sql = f"SELECT {_COLUMNS} FROM question WHERE {condition}"
+    return [_row(record) for record in connection.execute(sql, values)]
+
+
+def _row(record: tuple[Any, ...]) -> QuestionRow:
+    row = QuestionRow(*record)
+    where = f"question {row.id}"
+    question = decode_column(_QUESTION, record[QuestionRow.__struct_fields__.index("question")], where)
+    answers = decode_column(_ANSWERS, record[QuestionRow.__struct_fields__.index("answers")], where)
+    return replace(row, question=question, answers=answers)
