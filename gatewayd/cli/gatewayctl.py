@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gatewayd import __version__
+from gatewayd.cli.ctl.agents import agents
 from gatewayd.cli.ctl.approvals import approvals
 from gatewayd.cli.ctl.audit import audit
 from gatewayd.cli.ctl.channels import channels
@@ -64,6 +65,7 @@ def gatewayctl(
 
 app.command()(status)
 app.add_typer(channels, name="channels")
+app.add_typer(agents, name="agents")
 app.add_typer(approvals, name="approvals")
 app.add_typer(pairing, name="pairing")
 app.command()(events)

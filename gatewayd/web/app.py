@@ -16,7 +16,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.web import approvals, audit, channels, chat, events, health, pairing, status, webchat
+from gatewayd.web import agents, approvals, audit, channels, chat, events, health, pairing, status, webchat
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
 from gatewayd.web.origin import HostPolicy
@@ -42,7 +42,7 @@ class GatewayApp(QuartTrio):
         super().__init__("gatewayd.web", static_folder=None, template_folder=None)
         self.url_map.merge_slashes = False  # one path, one way to write it
         self.gateway = gateway
-        self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now)
+        self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now, audit=gateway.audit)
         self.waits = Waits()
         self.webhooks = WebhookDesk(gateway)
 
@@ -64,6 +64,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
         channels.blueprint(gateway, app.auth),
         chat.blueprint(gateway, app.auth, app.waits),
         events.blueprint(gateway, app.auth, app.waits),
+        agents.blueprint(gateway, app.auth),
         approvals.blueprint(gateway, app.auth, app.waits),
         audit.blueprint(gateway, app.auth),
         pairing.blueprint(gateway, app.auth),

@@ -18,7 +18,7 @@ MOST_ENTRIES: Final = 1000
 
 
 class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    after: Annotated[int, Meta(ge=0, lt=2**63)] = 0
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_ENTRIES)] = 100
 
 

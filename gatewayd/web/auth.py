@@ -4,6 +4,8 @@ A token travels in the ``Authorization`` header only (RFC 6750 section 2.1), nev
 logs and histories. Of every token only the SHA-256 digest is kept; look-up is by digest, so timing tells nothing about it.
 """
 
+import base64
+import binascii
 import hmac
 import ipaddress
 import math
@@ -15,6 +17,7 @@ import msgspec
 from msgspec import Struct
 from quart import request
 
+from gatewayd.hub.audit import AuditLog
 from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope
 from gatewayd.ports.store import TokenRow, Tokens
 from gatewayd.web.refusal import Refusal
@@ -23,6 +26,10 @@ from gatewayd.web.tokens import digest_of, ensure_token
 __all__ = ["Auth", "FailureLimiter", "Identity", "client_address", "ensure_token"]
 
 FAILURES_PER_WINDOW: Final = 10
+FAILURES_RECORDED: Final = 3
+"""Of one address and window, in the audit log."""
+ALL_FAILURES_RECORDED: Final = 60
+"""Of all addresses, per window: who owns many addresses cannot fill the disk with entries that are never deleted."""
 WINDOW_SECONDS: Final = 60.0
 _ADDRESSES: Final = 4096
 _PROVED: Final = 1024
@@ -66,8 +73,8 @@ class FailureLimiter:
         # A clock that was set back must not lock anybody out for longer than the window.
         return math.ceil(min(left, WINDOW_SECONDS))
 
-    def failed(self, address: str) -> None:
-        """Note one wrong credential."""
+    def failed(self, address: str) -> int:
+        """Note one wrong credential. Returns how many there are in the present window."""
         network, now = _network(address), self._now()
         began, count = self._windows.pop(network, (now, 0))
         if not 0 <= now - began < WINDOW_SECONDS:
@@ -75,12 +82,14 @@ class FailureLimiter:
         self._windows[network] = (began, count + 1)
         if len(self._windows) > self._addresses:
             self._windows.popitem(last=False)
+        return count + 1
 
 
 class Auth:
     """Checks bearer tokens: those of the configuration, and those in the store (kind ``token``).
 
-    ``failures`` is shared with every other place where something secret can be guessed (the web chat's login codes).
+    ``failures`` is shared with every other place where something secret can be guessed (the web chat's login codes), by
+    :meth:`note_failure`. Failures are told to ``audit``, up to a few per address.
 
     An address that has sent too many wrong tokens is answered 429 without a look at what it sends next, right or wrong:
     otherwise the limit would not slow a guesser down. The exception is a token that was right before, from any address,
@@ -88,10 +97,12 @@ class Auth:
     operator who is at work.
     """
 
-    def __init__(self, store: Tokens, config: AuthSection, *, now: Callable[[], float]) -> None:
+    def __init__(self, store: Tokens, config: AuthSection, *, now: Callable[[], float], audit: AuditLog | None = None) -> None:
         self._store = store
         self._now = now
+        self._audit = audit
         self.failures = FailureLimiter(now)
+        self._recorded = FailureLimiter(now, allowed=ALL_FAILURES_RECORDED, addresses=1)
         self._proved: OrderedDict[str, None] = OrderedDict()
         self._configured = {
             digest_of(token.token.reveal()): Identity(name=name, role=token.role, scopes=frozenset(token.scopes))
@@ -107,6 +118,40 @@ class Auth:
         if not identity.may(scope):
             raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
         return identity
+
+    async def require_client(self, *scopes: Scope) -> tuple[Identity, str | None]:
+        """As :meth:`require`, for clients of agent servers, which know HTTP Basic only (RFC 7617): the password is the token.
+        Returns the user name, too, which means nothing here; None when a bearer token was sent.
+
+        A browser sends Basic credentials by itself, whoever's page makes it ask, so no page of another site may.
+
+        :raises Refusal: as ``require``; bad_origin.
+        """
+        authorization = request.headers.get("Authorization", "")
+        user = None
+        if authorization.strip().lower().startswith("basic"):
+            _refuse_cross_site()
+            user, authorization = _bearer_of_basic(authorization)
+        try:
+            identity = await self.identify(authorization, client_address())
+        except Refusal as refusal:
+            if refusal.code == "unauthorized":
+                # Without this a client that knows Basic never asks its user, or uses what it was given.
+                refusal.headers["WWW-Authenticate"] = 'Basic realm="gatewayd", charset="UTF-8"'
+            raise
+        for scope in scopes:
+            if not identity.may(scope):
+                raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
+        return identity, user
+
+    async def note_failure(self, address: str, what: str) -> None:
+        """Count a wrong credential from an address, and record it unless there were too many. ``what`` was wrong, in words."""
+        count = self.failures.failed(address)
+        if self._audit is None or count > FAILURES_RECORDED or self._recorded.retry_after("") is not None:
+            return
+        in_all = self._recorded.failed("")
+        last = count == FAILURES_RECORDED or in_all == ALL_FAILURES_RECORDED
+        await self._audit.record_failure(address, what, last=last)
 
     async def optional(self, scope: Scope) -> Identity | None:
         """As :meth:`require` when a token was sent; None when none was sent or it lacks the scope.
@@ -135,7 +180,7 @@ class Auth:
         identity = await self._look_up(digest)
         if identity is None:
             self._proved.pop(digest, None)
-            self.failures.failed(address)
+            await self.note_failure(address, "token")
             raise _unauthorized("this token is not known, or it has expired", error="invalid_token")
         self._remember(digest)
         return identity
@@ -162,6 +207,23 @@ def client_address() -> str:
     """The address the present request's connection comes from. Headers that a client can write are not believed."""
     client = request.scope.get("client")
     return client[0] if client else "local"
+
+
+def _refuse_cross_site() -> None:
+    """Where a browser says where a request comes from (Fetch Metadata, W3C), it is from one of our pages or from nobody's.
+    Another port of the same machine is "same-site", so that is not enough."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise Refusal("bad_origin", "pages of other sites may not use these credentials")
+
+
+def _bearer_of_basic(authorization: str) -> tuple[str, str]:
+    """The user name, and the password as a bearer token's header; an empty one for what cannot be read."""
+    encoded = authorization.strip()[len("basic") :].strip()
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return user, f"Bearer {password}"
 
 
 def _identity_of(row: TokenRow) -> Identity | None:

@@ -33,21 +33,25 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.post("/v1/channels/<channel>/start")
     async def start(channel: str) -> Response:
-        return await _act(channel, manager.start)
+        return await _act("start", channel, manager.start)
 
     @routes.post("/v1/channels/<channel>/stop")
     async def stop(channel: str) -> Response:
-        return await _act(channel, manager.stop)
+        return await _act("stop", channel, manager.stop)
 
     @routes.post("/v1/channels/<channel>/restart")
     async def restart(channel: str) -> Response:
-        return await _act(channel, manager.restart)
+        return await _act("restart", channel, manager.restart)
 
-    async def _act(channel: str, action: Callable[[str, str | None], Awaitable[tuple[AccountStatus, ...]]]) -> Response:
-        await auth.require("admin")
+    async def _act(
+        verb: str, channel: str, action: Callable[[str, str | None], Awaitable[tuple[AccountStatus, ...]]]
+    ) -> Response:
+        identity = await auth.require("admin")
         account = await _chosen_account()
         refuse_unless_ready(gateway)
-        return answer(Accounts(await action(channel, account)))
+        subject = channel if account is None else f"{channel}/{account}"
+        async with gateway.audit.doing(identity.label, f"channels.{verb}", subject):
+            return answer(Accounts(await action(channel, account)))
 
     return routes
 

@@ -46,14 +46,22 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         identity = await auth.require("pairing")
         body = await read_body(DecisionBody)
         decided = gateway.let_in if body.decision == "approve" else access.deny
-        return answer(await decided(code, by=identity.label))
+        async with gateway.audit.doing(identity.label, f"pairing.{body.decision}", await _who_has(code)):
+            return answer(await decided(code, by=identity.label))
 
     # A fixed path wins over <code> in the router, and no code has this form.
     @routes.post("/v1/pairing/revoke")
     async def revoke() -> Response:
         identity = await auth.require("pairing")
         body = await read_body(RevokeBody)
-        await access.revoke(body.channel, body.account, body.sender_id, by=identity.label)
+        subject = f"{body.channel}/{body.account}/{body.sender_id}"
+        async with gateway.audit.doing(identity.label, "pairing.revoke", subject):
+            await access.revoke(body.channel, body.account, body.sender_id, by=identity.label)
         return answer(Done())
+
+    async def _who_has(code: str) -> str:
+        """The person whom a code was given to, or the code, when nobody has it."""
+        found = (row for row in await access.pending() if row.code == code.upper())
+        return next((f"{row.channel}/{row.account}/{row.sender_id}" for row in found), code)
 
     return routes
