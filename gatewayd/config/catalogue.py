@@ -10,12 +10,21 @@ from msgspec import Struct
 
 from gatewayd.config.describe import allowed, bare, default_text, field_texts, toml
 from gatewayd.config.load import SECTIONS
-from gatewayd.model.config import AccountFrame, AgentFrame, BindingConfig, MatchConfig, TokenConfig
+from gatewayd.model.config import (
+    AccountFrame,
+    AgentApprovals,
+    AgentFrame,
+    ApprovalRule,
+    ApproverGroup,
+    BindingConfig,
+    MatchConfig,
+    TokenConfig,
+)
 from gatewayd.model.errors import PluginError
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 
-_OWN_NAME: Final = re.compile(r'(\[+\S+\]+|core = "\w+"|match = \{.*?\}): ')
+_OWN_NAME: Final = re.compile(r'(\[+\S+\]+|core = "\w+"|match = \{.*?\}|rules = \[.*?\]): ')
 
 
 class Key(Struct, frozen=True):
@@ -41,8 +50,11 @@ def our_tables() -> Iterator[TableOfKeys]:
     """The tables of the frame, in the order of the file. Accounts' and agents' common keys come without their plugins' own."""
     for name, section in SECTIONS.items():
         yield _table(f"[{name}]", section)
+    yield _table("[approvals.groups.NAME]", ApproverGroup)
     yield _table("[auth.tokens.NAME]", TokenConfig)
     yield _table("[agents.NAME]", AgentFrame)
+    yield _table("[agents.NAME.approvals]", AgentApprovals)
+    yield _table("rules = [{ … }]", ApprovalRule)
     yield _table("[channels.CHANNEL.accounts.NAME]", AccountFrame)
     yield _table("[[bindings]]", BindingConfig)
     yield _table("match = { … }", MatchConfig)
@@ -72,7 +84,7 @@ def _table(name: str, struct: type[Struct], plugin: str | None = None) -> TableO
     texts = field_texts(struct)
     keys = []
     for field in msgspec.structs.fields(struct):
-        if _is_tables(field.type) and plugin is None:  # listed as a table of its own
+        if plugin is None and (_is_tables(field.type) or field.type is AgentApprovals):  # listed as a table of its own
             continue
         default = default_text(field)
         example = default or _example(field.type, f"{plugin or name.strip('[]').partition('.')[0]}.{field.encode_name}")
@@ -92,6 +104,8 @@ def _example(annotation: object, name: str) -> str:
         return f"{{ file = {toml(name)} }}"
     if get_origin(kind) is Literal:
         return toml(get_args(kind)[0])
+    if get_origin(kind) in (tuple, list):
+        return '["…"]'
     return "1" if kind in (int, float) else '"…"'
 
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.config import checks
+from gatewayd.config.approvers import check_approvals, manifests_of
 from gatewayd.config.decode import INVALID, Decoder, known_keys, show_kind
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.secret_sources import SecretReader
@@ -127,6 +128,9 @@ class _Loader:
             checks.check_binding(self._problems, binding, ("bindings", index), known)
         checks.check_matches(self._problems, bindings)
         checks.check_credentials(self._problems, filter(None, accounts.values()))
+        channels = [channel for channel, _ in accounts if channel in self._registry.channel_ids]
+        manifests = manifests_of(channels, self._registry.channel)
+        check_approvals(self._problems, config.approvals, filter(None, agents.values()), accounts, manifests)
         if not accounts:
             self._problems.warn((), "no account is configured: nobody can write to an agent")
 

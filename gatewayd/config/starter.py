@@ -23,9 +23,12 @@ def starter_text(registry: Registry) -> str:
     ours = {table.name: table for table in our_tables()}
     account, agent = ours.pop("[channels.CHANNEL.accounts.NAME]"), ours.pop("[agents.NAME]")
     binding, match, token = ours.pop("[[bindings]]"), ours.pop("match = { … }"), ours.pop("[auth.tokens.NAME]")
+    group, policy, rule = ours.pop("[approvals.groups.NAME]"), ours.pop("[agents.NAME.approvals]"), ours.pop("rules = [{ … }]")
     blocks = [_block(table.name, table.intro, table.keys) for table in ours.values() if table.keys]
+    blocks.append(_block("[approvals.groups.owners]", group.intro, group.keys, off=True))
     blocks.append(_block("[auth.tokens.ops]", token.intro, token.keys, off=True))
     blocks.extend(_agents(agent, list(agent_tables(registry))))
+    blocks.append(_policy(policy, rule))
     blocks.extend(_channels(account, list(channel_tables(registry))))
     blocks.append(_bindings(binding, match))
     return "\n\n".join([HEAD.rstrip("\n"), *blocks]) + "\n"
@@ -47,6 +50,14 @@ def _channels(common: TableOfKeys, channels: Sequence[TableOfKeys]) -> Iterator[
         header = f"[channels.{table.plugin}.accounts.main]"
         keys = [*common.keys, *table.keys] if runs else table.keys
         yield _block(header, table.intro, keys, off=not runs)
+
+
+def _policy(policy: TableOfKeys, rule: TableOfKeys) -> str:
+    keys = [key for key in policy.keys if key.name != "rules"]
+    lines = [_block("[agents.assistant.approvals]", policy.intro, keys), *_comment(f"rules: {rule.intro}")]
+    for key in rule.keys:
+        lines.extend(_comment(f"  {key.name}: {key.text}"))
+    return "\n".join([*lines, '#rules = [{ action = "allow", tool = "bash", input = { command = "git status" } }]'])
 
 
 def _bindings(binding: TableOfKeys, match: TableOfKeys) -> str:
