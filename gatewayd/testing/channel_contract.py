@@ -13,31 +13,36 @@ driver's other side, speaking the platform's own bytes. The suite opens the driv
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
-from random import Random
-from typing import ClassVar, Literal, Protocol, cast
+from typing import ClassVar, Literal, cast
 
 import httpx2
 import pytest
-import structlog
 import trio
 from msgspec import Struct
-from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.supervisor import leaves
-from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.payload import RichText, SendText
-from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, Deliver
-from gatewayd.ports.memos import Memos
+from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText
+from gatewayd.ports.channel import Channel, ChannelOpener, ChannelPlugin, Deliver, ShowsSignals
+from gatewayd.testing.channel_harness import Button, ButtonsHarness, Harness, Journal, Kit, SendFailure, Shown
+
+__all__ = [
+    "Button",
+    "ButtonsHarness",
+    "ChannelContract",
+    "Harness",
+    "Journal",
+    "Kit",
+    "SendFailure",
+    "Shown",
+]
 
 PATIENCE = 10.0
 """Real seconds after which a test gives up: nothing in it takes a hundredth of that."""
-
-SendFailure = Literal["outage", "rate limit", "rejected", "revoked", "cut"]
 
 NAMED: Mapping[SendFailure, type[GatewayError]] = {
     "outage": TryAgain,
@@ -48,127 +53,14 @@ NAMED: Mapping[SendFailure, type[GatewayError]] = {
 }
 
 
-class Harness(Protocol):
-    """One account and its platform, for one test. ``peer`` is somebody whom ``produce`` lets write and to whom we can send.
+Choices = tuple[tuple[Choice, ...], ...]
 
-    ``failures`` are the ways in which the platform can make the next send fail, and how to arrange for each: an outage or a
-    rate limit before anything was sent, a refusal of this one payload, a revoked credential, a connection that is cut after
-    the request was written. A platform lists those that it knows.
-    """
-
-    @property
-    def account(self) -> AccountConfig: ...
-
-    @property
-    def peer(self) -> Peer: ...
-
-    @property
-    def failures(self) -> Mapping[SendFailure, Callable[[], Awaitable[None]]]: ...
-
-    async def produce(self, text: str) -> None:
-        """``peer`` writes ``text``. Returns when it has happened on the platform, without waiting for the driver."""
-
-    async def acknowledged(self) -> int:
-        """How many of the produced messages the platform takes for received and will not offer again."""
-
-    async def wait_acknowledged(self, count: int) -> None:
-        """Returns once that many are."""
-
-    async def received(self) -> Sequence[str]:
-        """The texts that the platform shows to ``peer``, oldest first, as plain text."""
-
-
-class Kit:
-    """The hub's side for one driver: what it said of its transport, and its memos, in memory."""
-
-    def __init__(self, http: httpx2.AsyncClient) -> None:
-        self.http = http
-        self.rng = Random(1)
-        self.connected_as: list[str | None] = []
-        self.is_connected = trio.Event()
-        self.silence: float | None = None
-        self.heard_times = 0
-        self.kept: dict[str, str] = {}
-
-    @property
-    def link(self) -> "Kit":
-        return self
-
-    @property
-    def memos(self) -> Memos:
-        return self
-
-    @property
-    def log(self) -> FilteringBoundLogger:
-        log: FilteringBoundLogger = structlog.get_logger()
-        return log
-
-    def now(self) -> float:
-        return 1_800_000_000.0 + trio.current_time()
-
-    def connected(self, identity: str | None = None) -> None:
-        self.connected_as.append(identity)
-        self.is_connected.set()
-
-    def heard(self) -> None:
-        self.heard_times += 1
-
-    def expect_silence(self, at_most_seconds: float | None) -> None:
-        self.silence = at_most_seconds
-
-    async def load(self, key: str) -> str | None:
-        await trio.lowlevel.checkpoint()
-        return self.kept.get(key)
-
-    async def save(self, key: str, value: str) -> None:
-        await trio.lowlevel.checkpoint()
-        self.kept[key] = value
-
-    async def forget(self, key: str) -> None:
-        await trio.lowlevel.checkpoint()
-        self.kept.pop(key, None)
-
-
-class Journal:
-    """A ``deliver`` that keeps what it got. ``gate`` holds it back, ``error`` makes it fail."""
-
-    def __init__(self, kit: Kit, error: Exception | None = None) -> None:
-        self.envelopes: list[InboundEnvelope] = []
-        self.calls = 0
-        self.gate = trio.Event()
-        self.gate.set()
-        self._kit = kit
-        self._error = error
-        self._changed = trio.Event()
-
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
-        self.calls += 1
-        self._tell()
-        await self.gate.wait()
-        if self._error is not None:
-            raise self._error
-        if memo is not None:
-            self._kit.kept[memo[0]] = memo[1]
-        self.envelopes += envelopes
-        self._tell()
-
-    async def wait_called(self) -> None:
-        while not self.calls:
-            await self._changed.wait()
-
-    async def wait_texts(self, *texts: str) -> None:
-        """Returns once these texts, and no other, have come in this order."""
-        while len(self.texts) < len(texts):
-            await self._changed.wait()
-        assert self.texts == list(texts)
-
-    @property
-    def texts(self) -> list[str]:
-        return [envelope.text for envelope in self.envelopes if envelope.kind == "message"]
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+LONGEST_DATA = "d" * 60
+CHOICES: Choices = (
+    (Choice("Yes", "answer:1:yes"), Choice("No, never", "answer:1:no")),
+    (Choice("Später 😀", LONGEST_DATA),),
+)
+"""Two rows; one label that is not ASCII, and data as long as data may be."""
 
 
 def resolve(reference: str) -> object:
@@ -229,8 +121,24 @@ class ChannelContract:
         async with self.opened(harness) as (channel, kit), self.listening(channel, kit, Journal(kit)):
             yield channel
 
-    def text(self, harness: Harness, text: str) -> SendText:
-        return SendText(peer=harness.peer, body=RichText(text))
+    def text(self, harness: Harness, text: str, choices: Choices = ()) -> SendText:
+        return SendText(peer=harness.peer, body=RichText(text), choices=choices)
+
+    def edit(self, harness: Harness, message_id: str | None, text: str, choices: Choices = ()) -> EditText:
+        """An edit of the first message that was sent."""
+        return EditText(peer=harness.peer, body=RichText(text), of=1, message_id=message_id, choices=choices)
+
+    async def ask(self, harness: Harness, channel: Channel) -> str:
+        """Send a question with two rows of buttons; its id."""
+        receipt = await channel.send(self.text(harness, "really?", CHOICES))
+        assert receipt.message_id is not None, "what has buttons can be named by who presses one"
+        return receipt.message_id
+
+    def needs(self, flag: Literal["buttons", "edits"], harness: Harness) -> "ButtonsHarness":
+        if not getattr(self.plugin, flag):
+            pytest.skip(f"{self.plugin.id} has no {flag}")
+        assert isinstance(harness, ButtonsHarness), f"the harness of a channel with {flag} is a ButtonsHarness"
+        return harness
 
     # The manifest.
 
@@ -360,6 +268,79 @@ class ChannelContract:
             assert list(await harness.received()) == before
         else:
             assert "".join(list(await harness.received())[len(before) :]) == text
+
+    # Buttons and edits.
+
+    async def test_buttons_are_shown_in_order_and_send_their_data(self) -> None:
+        with trio.fail_after(PATIENCE):
+            async with self.harness() as plain, self.opened(plain) as (channel, kit):
+                harness, journal = self.needs("buttons", plain), Journal(kit)
+                async with self.listening(channel, kit, journal):
+                    message_id = await self.ask(plain, channel)
+                    [shown] = await harness.shown()
+                    expected = tuple(Button(choice.label, choice.data) for row in CHOICES for choice in row)
+                    assert (shown.id, shown.text, shown.buttons) == (message_id, "really?", expected)
+                    for button in shown.buttons:
+                        await harness.press(message_id, button.data)
+                    presses = await journal.wait_presses(len(expected))
+        assert [press.text for press in presses] == [button.data for button in expected]
+        for press in presses:
+            assert (press.channel, press.account, press.peer) == (plain.account.channel, plain.account.account, plain.peer)
+            assert press.message_id == message_id
+            assert press.sender.id
+            assert press.press is not None
+
+    async def test_every_press_is_an_event_of_its_own_and_is_answered(self) -> None:
+        with trio.fail_after(PATIENCE):
+            async with self.harness() as plain, self.opened(plain) as (channel, kit):
+                harness, journal = self.needs("buttons", plain), Journal(kit)
+                async with self.listening(channel, kit, journal):
+                    assert isinstance(channel, ShowsSignals)
+                    message_id = await self.ask(plain, channel)
+                    for number in range(2):
+                        await harness.press(message_id, LONGEST_DATA)
+                        press = (await journal.wait_presses(number + 1))[number]
+                        assert press.press is not None
+                        await channel.signal(PressAnswer(plain.peer, press.press, f"noted {number}"))
+                    assert list(await harness.wait_answers(2)) == ["noted 0", "noted 1"]
+                    await channel.signal(PressAnswer(plain.peer, "never pressed", "nobody asked"))
+        assert len({press.event_key for press in journal.presses}) == 2
+        assert len({press.press for press in journal.presses}) == 2
+
+    async def test_a_message_without_buttons_has_none(self) -> None:
+        with trio.fail_after(PATIENCE):
+            async with self.harness() as plain, self.talking(plain) as channel:
+                harness = self.needs("buttons", plain)
+                await channel.send(self.text(plain, "just so", ((),)))
+                [shown] = await harness.shown()
+                assert shown.buttons == ()
+
+    async def test_an_edit_replaces_the_text_and_the_buttons(self) -> None:
+        with trio.fail_after(PATIENCE):
+            async with self.harness() as plain, self.talking(plain) as channel:
+                harness = self.needs("edits", plain)
+                message_id = (await channel.send(self.text(plain, "really?", CHOICES))).message_id
+                await channel.send(self.text(plain, "another"))
+                choices = CHOICES[:1] if self.plugin.buttons else ()
+                for text, kept in (("still?", choices), ("done", ()), ("done", ())):
+                    # The same once more is a success, too: an edit may have to be repeated.
+                    await channel.send(self.edit(plain, message_id, text, kept))
+                    [edited, other] = await harness.shown()
+                    assert (edited.id, edited.text, other.text) == (message_id, text, "another")
+                    assert [button.data for button in edited.buttons] == [choice.data for row in kept for choice in row]
+
+    async def test_an_edit_of_what_is_not_there_is_rejected(self) -> None:
+        with trio.fail_after(PATIENCE):
+            async with self.harness() as plain, self.talking(plain) as channel:
+                harness = self.needs("edits", plain)
+                if harness.unknown_message is None:
+                    pytest.skip(f"{self.plugin.id} shows what the journal has, and no other message")
+                await channel.send(self.text(plain, "here"))
+                for message_id in (harness.unknown_message, None):
+                    with pytest.raises(SendRejected) as caught:
+                        await channel.send(self.edit(plain, message_id, "changed"))
+                    assert caught.value.reason
+                assert list(await harness.received()) == ["here"]
 
     async def test_failures_have_the_name_of_their_cure(self) -> None:
         with trio.fail_after(PATIENCE):

@@ -21,11 +21,11 @@ from gatewayd.channels.loopback.platform import (
     taking,
 )
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.model.envelope import Peer
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Overloaded, SendRejected, TryAgain
-from gatewayd.model.payload import RichText, SendText, Typing
+from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, ShowsSignals
-from gatewayd.testing.channel_contract import ChannelContract, Harness, Journal, Kit, SendFailure
+from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, Journal, Kit, SendFailure, Shown
 
 ACCOUNT = AccountConfig(channel="loopback", account="main", settings=LoopbackSettings())
 ALICE = Peer("dm", "alice")
@@ -35,9 +35,13 @@ class LoopbackHarness:
     account = ACCOUNT
     peer = ALICE
 
+    unknown_message = "999999"
+
     def __init__(self) -> None:
         self.platform = platform_of("main")
         self.platform.sent.clear()
+        self.platform.shown.clear()
+        self._presses: list[InboundEnvelope] = []
 
     @property
     def failures(self) -> Mapping[SendFailure, Callable[[], Awaitable[None]]]:
@@ -68,7 +72,22 @@ class LoopbackHarness:
             await trio.lowlevel.checkpoint()
 
     async def received(self) -> list[str]:
-        return self.platform.texts
+        return [message.text for message in self.platform.shown.values()]
+
+    async def shown(self) -> list[Shown]:
+        return [
+            Shown(message.id, message.text, tuple(Button(c.label, c.data) for row in message.choices for c in row))
+            for message in self.platform.shown.values()
+        ]
+
+    async def press(self, message_id: str, data: str) -> None:
+        self._presses.append(self.platform.press_of(data, message_id))
+        self.platform.inject(self._presses[-1])
+
+    async def wait_answers(self, count: int) -> list[str]:
+        pressed = self._presses[:count]
+        await self.platform.wait_until(lambda: all(map(self.platform.answers_to, pressed)))
+        return [text for press in pressed for text in self.platform.answers_to(press)]
 
 
 @asynccontextmanager
@@ -170,6 +189,52 @@ async def test_signals_are_kept_apart(autojump_clock: trio.testing.MockClock) ->
         await channel.signal(Typing(ALICE))
         assert list(platform_of().signals) == [Typing(ALICE)]
         assert not platform_of().sent
+
+
+CHOICES = ((Choice("Yes", "1:yes"), Choice("No", "1:no")),)
+
+
+async def test_buttons_are_pressed_by_their_label(autojump_clock: trio.testing.MockClock) -> None:
+    platform = platform_of()
+    async with kit() as hub, open_loopback(ACCOUNT, hub) as channel, trio.open_nursery() as nursery:
+        journal = Journal(hub)
+        nursery.start_soon(channel.listen, journal)
+        old = (await channel.send(SendText(ALICE, RichText("old?"), choices=CHOICES))).message_id
+        new = (await channel.send(SendText(Peer("group", "ops", "7"), RichText("new?"), choices=CHOICES))).message_id
+        await channel.send(SendText(ALICE, RichText("no buttons")))
+        first = await platform.press("Yes")
+        second = await platform.press("No", message_id=old, sender=Sender("bob"))
+        assert journal.presses == [first, second]
+        assert (first.text, first.message_id, first.peer, first.sender.id) == ("1:yes", new, Peer("group", "ops", "7"), "alice")
+        assert (second.text, second.message_id, second.peer, second.sender.id) == ("1:no", old, ALICE, "bob")
+        await channel.send(EditText(ALICE, RichText("old: no"), of=1, message_id=old))
+        with pytest.raises(KeyError):
+            await platform.press("No", message_id=old)
+        with pytest.raises(KeyError):
+            await platform.press("Maybe")
+        await channel.signal(PressAnswer(ALICE, second.press or "", "Noted."))
+        assert (platform.answers_to(first), platform.answers_to(second)) == ([], ["Noted."])
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_shown_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
+    platform = LoopbackPlatform()
+    for n in range(10_001):
+        platform.accept(SendText(ALICE, RichText(str(n))))
+    assert len(platform.shown) == 10_000
+    with pytest.raises(SendRejected, match="message gone"):
+        platform.accept(EditText(ALICE, RichText("too late"), of=1, message_id="1"))
+
+
+async def test_waiting_for_what_is_shown(autojump_clock: trio.testing.MockClock) -> None:
+    platform = LoopbackPlatform()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(platform.wait_until, lambda: bool(platform.shown and platform.signals))
+        await trio.testing.wait_all_tasks_blocked()
+        platform.accept(SendText(ALICE, RichText("hi")))
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        platform.show(Typing(ALICE))
 
 
 async def test_accounts_have_platforms_of_their_own() -> None:

@@ -11,13 +11,23 @@ import trio
 import trio.testing
 
 from gatewayd.channels.webchat import PLUGIN
-from gatewayd.channels.webchat.channel import PAGES_PER_NAME, News, Page, WebchatChannel, open_webchat
+from gatewayd.channels.webchat.channel import ANSWERS_KEPT, PAGES_PER_NAME, News, Page, WebchatChannel, open_webchat
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Overloaded
-from gatewayd.model.payload import Draft, RichText, SendText, Typing
+from gatewayd.model.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, Channel, Deliver, ShowsSignals
-from gatewayd.testing.channel_contract import PATIENCE, ChannelContract, Harness, Journal, Kit, SendFailure
+from gatewayd.testing.channel_contract import (
+    PATIENCE,
+    Button,
+    ChannelContract,
+    Choices,
+    Harness,
+    Journal,
+    Kit,
+    SendFailure,
+    Shown,
+)
 
 ALICE = Peer("dm", "alice")
 
@@ -28,11 +38,14 @@ class PageHarness:
     account = AccountConfig("webchat", "main", WebchatSettings())
     peer = ALICE
     failures: Mapping[SendFailure, Callable[[], Awaitable[None]]] = {}  # telling a page cannot fail
+    unknown_message = None
 
     def __init__(self) -> None:
-        self.outbox: list[str] = []
+        self.outbox: list[Shown] = []
         self.refusals: list[Exception] = []
-        self._shown: list[str] = []
+        self._shown: list[Shown] = []
+        self._answers: list[str] = []
+        self._pressed = 0
         self._page: Page | None = None
         self._channel: WebchatChannel | None = None
         self._acknowledged = 0
@@ -82,15 +95,35 @@ class PageHarness:
             await self._changed.wait()
 
     async def received(self) -> Sequence[str]:
+        return [message.text for message in await self.shown()]
+
+    async def shown(self) -> Sequence[Shown]:
         assert self._page is not None
         if self._shown != self.outbox:
             assert await self._page.wait_news() == News(lines=True)
             self._shown = list(self.outbox)
         return self._shown
 
+    async def press(self, message_id: str, data: str) -> None:
+        assert self._channel is not None
+        self._pressed += 1
+        await self._channel.press(self.peer.id, message_id, data, f"press-{self._pressed}")
+
+    async def wait_answers(self, count: int) -> Sequence[str]:
+        assert self._page is not None
+        while len(self._answers) < count:
+            news = await self._page.wait_news()
+            assert news is not None
+            self._answers += [answer.text for answer in news.answers]
+        return self._answers
+
     def _tell(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _buttons(choices: Choices) -> tuple[Button, ...]:
+    return tuple(Button(choice.label, choice.data) for row in choices for choice in row)
 
 
 class TestWebchatContract(ChannelContract):
@@ -126,10 +159,22 @@ class TestWebchatContract(ChannelContract):
             yield
             self.current.reach(None)
 
-    def text(self, harness: Harness, text: str) -> SendText:
+    def text(self, harness: Harness, text: str, choices: Choices = ()) -> SendText:
         """The hub has written the row before it calls ``send``."""
-        cast(PageHarness, harness).outbox.append(text)
-        return super().text(harness, text)
+        cast(PageHarness, harness).outbox.append(Shown("", text, _buttons(choices)))
+        return super().text(harness, text, choices)
+
+    def edit(self, harness: Harness, message_id: str | None, text: str, choices: Choices = ()) -> EditText:
+        """As ``text``: a row that changes the first one."""
+        cast(PageHarness, harness).outbox[0] = Shown(message_id or "", text, _buttons(choices))
+        return super().edit(harness, message_id, text, choices)
+
+    async def ask(self, harness: Harness, channel: Channel) -> str:
+        """The hub writes the receipt into the row."""
+        message_id = await super().ask(harness, channel)
+        outbox = cast(PageHarness, harness).outbox
+        outbox[-1] = msgspec.structs.replace(outbox[-1], id=message_id)
+        return message_id
 
     async def test_what_could_not_be_journaled_is_not_acknowledged_and_comes_again(self) -> None:
         """The page gets the error, not ``listen``: nobody else is waiting for the commit."""
@@ -235,8 +280,7 @@ async def test_a_stopping_account_refuses_messages(journal: Journal, kit: Kit) -
 async def test_every_page_of_the_peer_is_told_and_nobody_else(journal: Journal, kit: Kit) -> None:
     async with listening(journal, kit) as channel:
         with channel.subscribe("alice") as phone, channel.subscribe("alice") as laptop, channel.subscribe("bob") as bob:
-            receipt = await channel.send(reply())
-            assert receipt.message_id is None
+            await channel.send(reply())
             assert await phone.wait_news() == News(lines=True)
             assert await laptop.wait_news() == News(lines=True)
             await channel.signal(Typing(Peer("dm", "bob")))
@@ -265,6 +309,55 @@ async def test_a_reply_stands_for_its_draft(journal: Journal, kit: Kit) -> None:
             await channel.signal(Draft(ALICE, "turn-1", "Hell"))
             await channel.send(reply("Hello"))
             assert await page.wait_news() == News(lines=True)
+
+
+async def test_an_edit_leaves_the_draft_of_the_running_turn(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
+        with channel.subscribe("alice") as page:
+            receipt = await channel.send(SendText(ALICE, RichText("?"), choices=((Choice("Yes", "1:yes"),),)))
+            again = await channel.send(reply("?"))
+            assert receipt.message_id != again.message_id, "messages are told apart"
+            await page.wait_news()
+            draft = Draft(ALICE, "turn-1", "Hell")
+            await channel.signal(draft)
+            edited = await channel.send(EditText(ALICE, RichText("Yes."), of=1, message_id=receipt.message_id))
+            assert edited == receipt
+            assert await page.wait_news() == News(lines=True, typing=True, draft=draft)
+
+
+async def test_a_press_is_journaled_with_what_it_is_about(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
+        message = await channel.receive("alice", "hello", "c0ffee00")
+        first = await channel.press("alice", "m1", "1:yes", "c0ffee00")
+        again = await channel.press("alice", "m1", "1:yes", "c0ffee00")
+        other = await channel.press("bob", "m1", "1:yes", "c0ffee00")
+        with channel.subscribe("alice") as page:
+            await channel.press("alice", "m1", "1:yes", "beef0000")
+            await channel.signal(Typing(ALICE))
+            assert await page.wait_news() == News(typing=True), "a press is no line"
+    assert len({message, first, other}) == 3
+    assert first == again
+    [_, envelope, *_] = journal.envelopes
+    assert (envelope.kind, envelope.event_key, envelope.text) == ("button", first, "1:yes")
+    assert (envelope.peer, envelope.sender.id, envelope.message_id, envelope.press) == (ALICE, "alice", "m1", "c0ffee00")
+
+
+async def test_a_stopping_account_refuses_presses(journal: Journal, kit: Kit) -> None:
+    account = AccountConfig("webchat", "main", WebchatSettings())
+    async with open_webchat(account, kit) as channel:
+        with pytest.raises(Overloaded, match="not taking messages"):
+            await channel.press("alice", "m1", "1:yes", "c0ffee00")
+
+
+async def test_answers_to_presses_are_told_with_the_rest_and_are_bounded(journal: Journal, kit: Kit) -> None:
+    async with listening(journal, kit) as channel:
+        with channel.subscribe("alice") as page:
+            answers = [PressAnswer(ALICE, f"press-{n}", "noted") for n in range(ANSWERS_KEPT + 5)]
+            await channel.signal(Draft(ALICE, "turn-1", "Hell"))
+            for answer in answers:
+                await channel.signal(answer)
+            await channel.send(reply("Hello"))
+            assert await page.wait_news() == News(lines=True, answers=tuple(answers[5:]))
 
 
 async def test_an_own_message_leaves_the_draft_of_the_running_turn(journal: Journal, kit: Kit) -> None:

@@ -8,4 +8,6 @@ PLUGIN = ChannelPlugin(
     settings="gatewayd.channels.loopback.settings:LoopbackSettings",
     open="gatewayd.channels.loopback.channel:open_loopback",
     text_limit=TextLimit(size=4096, unit="chars"),
+    buttons=True,
+    edits=True,
 )

@@ -37,7 +37,7 @@ class LoopbackChannel:
 
     async def signal(self, signal: Signal) -> None:
         await trio.lowlevel.checkpoint()
-        self._platform.signals.append(signal)
+        self._platform.show(signal)
 
 
 @asynccontextmanager

@@ -1,16 +1,17 @@
 """The other side of the loopback: what a real platform's servers are to a real driver, with faults on demand."""
 
 import secrets
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from itertools import count
 
 import trio
+from msgspec import Struct, structs
 from trio.lowlevel import RunVar
 
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.errors import Overloaded
-from gatewayd.model.payload import OutboundPayload, Receipt, SendText, Signal
+from gatewayd.model.errors import Overloaded, SendRejected
+from gatewayd.model.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal
 from gatewayd.ports.channel import Deliver
 
 Act = Callable[[], Awaitable[None]]
@@ -103,11 +104,24 @@ async def ending_quietly() -> None:
     raise EndQuietly
 
 
+class Shown(Struct, frozen=True):
+    """A message as it reads now, with its rows of buttons."""
+
+    id: str
+    peer: Peer
+    text: str
+    choices: tuple[tuple[Choice, ...], ...] = ()
+
+    def choice(self, label: str) -> Choice | None:
+        """The first button with this label."""
+        return next((choice for row in self.choices for choice in row if choice.label == label), None)
+
+
 class LoopbackPlatform:
     """One account's other side. It lives as long as the test, through any number of ``open``.
 
-    ``sent`` are the payloads that reached it, ``acknowledged`` the event keys it was told are safe with us. A message that
-    was not acknowledged is delivered again by the next ``listen``, as platforms do.
+    ``sent`` are the payloads that reached it, ``shown`` the messages as they read now, ``acknowledged`` the event keys it was
+    told are safe with us. A message that was not acknowledged is delivered again by the next ``listen``, as platforms do.
     """
 
     def __init__(self) -> None:
@@ -118,12 +132,14 @@ class LoopbackPlatform:
         self.after_send = Script()
         self.on_close = Script()
         self.sent: deque[OutboundPayload] = deque(maxlen=_MOST_KEPT)
+        self.shown: OrderedDict[str, Shown] = OrderedDict()
         self.signals: deque[Signal] = deque(maxlen=_MOST_KEPT)
         self.acknowledged: deque[str] = deque(maxlen=_MOST_KEPT)
         self.opened = 0
         self.open_now = 0
         self._waiting: deque[tuple[InboundEnvelope, trio.Event]] = deque()
         self._wake = trio.Event()
+        self._changed = trio.Event()
         self._receipts = count(1)
         self._keys = count(1)
         # Keys of another process must not be taken for ours: the inbox remembers them.
@@ -171,6 +187,43 @@ class LoopbackPlatform:
         await self.inject(envelope).wait()
         return envelope
 
+    def press_of(
+        self,
+        data: str,
+        message_id: str,
+        *,
+        account: str = "main",
+        peer: Peer | None = None,
+        sender: Sender | None = None,
+    ) -> InboundEnvelope:
+        """A press that sends ``data`` from under this message, whether or not there is such a button. Not yet injected."""
+        message = self.message(data, account=account, peer=peer, sender=sender)
+        return structs.replace(message, kind="button", message_id=message_id, press=f"press-{message.event_key}")
+
+    async def press(
+        self, label: str, *, account: str = "main", message_id: str | None = None, sender: Sender | None = None
+    ) -> InboundEnvelope:
+        """Somebody presses the button with this label under this message, else under the newest that has one. Returns once it
+        is acknowledged, so after its commit.
+
+        :raises KeyError: there is no such button.
+        """
+        for shown in reversed(self.shown.values()):
+            if message_id in (None, shown.id) and (choice := shown.choice(label)) is not None:
+                envelope = self.press_of(choice.data, shown.id, account=account, peer=shown.peer, sender=sender)
+                await self.inject(envelope).wait()
+                return envelope
+        raise KeyError(label)
+
+    def answers_to(self, press: InboundEnvelope) -> list[str]:
+        """What whoever pressed was told."""
+        return [signal.text for signal in self.signals if isinstance(signal, PressAnswer) and signal.press == press.press]
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Returns as soon as ``condition`` holds; it is looked at when something was sent or signalled."""
+        while not condition():
+            await self._changed.wait()
+
     async def deliver_waiting(self, deliver: Deliver) -> None:
         """The driver's ``listen``: deliver in order, acknowledge after each commit, for ever."""
         while True:
@@ -184,9 +237,28 @@ class LoopbackPlatform:
             await self._wake.wait()
 
     def accept(self, payload: OutboundPayload) -> Receipt:
-        """The driver's ``send``, as the platform sees it."""
+        """The driver's ``send``, as the platform sees it. :raises SendRejected: there is no message to edit."""
+        if isinstance(payload, EditText):
+            message_id = payload.message_id
+            if message_id is None or message_id not in self.shown:
+                raise SendRejected("message gone: the loopback shows no such message")
+        else:
+            message_id = str(next(self._receipts))
         self.sent.append(payload)
-        return Receipt(message_id=str(next(self._receipts)))
+        self.shown[message_id] = Shown(message_id, payload.peer, payload.body.text, payload.choices)
+        if len(self.shown) > _MOST_KEPT:
+            self.shown.popitem(last=False)
+        self._tell()
+        return Receipt(message_id)
+
+    def show(self, signal: Signal) -> None:
+        """The driver's ``signal``, as the platform sees it."""
+        self.signals.append(signal)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
 
 # One set of platforms per Trio run: tests in one process do not meet.

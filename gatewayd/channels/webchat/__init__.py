@@ -11,4 +11,6 @@ PLUGIN = ChannelPlugin(
     authenticates_peers=True,
     resend_is_safe=True,
     one_account=True,
+    buttons=True,
+    edits=True,
 )

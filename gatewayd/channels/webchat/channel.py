@@ -1,29 +1,36 @@
 """The web chat's driver. Its transport is our own HTTP server: ``web/webchat.py`` calls ``receive`` and ``subscribe``.
 
-What a page shows is the journal: the inbox rows and the outbox rows of its conversation. So ``send`` only tells the open
-pages that there is something new, and a page that was closed meanwhile finds it there when it comes back.
+What a page shows is the journal: the inbox rows and the outbox rows of its conversation, an edit being a row that changes
+another. So ``send`` only tells the open pages that there is something new, and a page that was closed meanwhile finds it there
+when it comes back.
 """
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import anyio.lowlevel
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import Overloaded
-from gatewayd.model.payload import Draft, OutboundPayload, Receipt, Signal
+from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, Signal, Typing
 from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver
 
 PAGES_PER_NAME = 20
+ANSWERS_KEPT = 20
+"""Answers to presses that one page has not looked at. Older ones are lost, without harm."""
 
 
 class News(Struct, frozen=True):
-    """What happened since a page last looked, to be shown in this order: new lines, then what the agent is at."""
+    """What happened since a page last looked, to be shown in this order: new and changed lines, the answers to presses, then
+    what the agent is at."""
 
     lines: bool = False
+    answers: tuple[PressAnswer, ...] = ()
     typing: bool = False
     draft: Draft | None = None
 
@@ -46,15 +53,20 @@ class Page:
         return news
 
     def tell_line(self, *, ends_draft: bool) -> None:
-        """The conversation has a new line. A line from the agent stands for the draft that led to it."""
+        """The conversation has a new line, or a changed one. A line from the agent stands for the draft that led to it."""
         if ends_draft:
-            self._tell(News(lines=True))
+            self._tell(replace(self._news, lines=True, typing=False, draft=None))
         else:
-            self._tell(News(lines=True, typing=self._news.typing, draft=self._news.draft))
+            self._tell(replace(self._news, lines=True))
 
     def tell_signal(self, signal: Signal) -> None:
-        draft = signal if isinstance(signal, Draft) else self._news.draft
-        self._tell(News(lines=self._news.lines, typing=True, draft=draft))
+        match signal:
+            case PressAnswer():
+                self._tell(replace(self._news, answers=(*self._news.answers, signal)[-ANSWERS_KEPT:]))
+            case Draft():
+                self._tell(replace(self._news, typing=True, draft=signal))
+            case Typing():
+                self._tell(replace(self._news, typing=True))
 
     def close(self) -> None:
         self._closed = True
@@ -86,10 +98,10 @@ class WebchatChannel:
             self._deliver = None
 
     async def send(self, payload: OutboundPayload) -> Receipt:
-        """Tell the open pages; the outbox row is the message itself."""
-        self._tell_line(payload.peer.id, ends_draft=True)
+        """Tell the open pages; the outbox row is the message itself. It gets a number, so that a press can name it."""
+        self._tell_line(payload.peer.id, ends_draft=not isinstance(payload, EditText))
         await anyio.lowlevel.checkpoint()
-        return Receipt()
+        return Receipt(payload.message_id if isinstance(payload, EditText) else secrets.token_hex(8))
 
     async def signal(self, signal: Signal) -> None:
         for page in self._pages.get(signal.peer.id, ()):
@@ -103,24 +115,19 @@ class WebchatChannel:
 
         :raises Overloaded: the account is stopping, nothing was stored.
         """
-        if self._deliver is None:
-            raise Overloaded("the web chat is not taking messages just now")
-        event_key = f"{name}:{client_message_id}"
-        envelope = InboundEnvelope(
-            channel=self._account.channel,
-            account=self._account.account,
-            event_key=event_key,
-            kind="message",
-            peer=Peer(kind="dm", id=name),
-            sender=Sender(id=name, name=name),
-            text=text,
-            addressed=True,
-            received_at=self._kit.now(),
-        )
-        self._kit.link.heard()
-        await self._deliver([envelope])
+        envelope = self._envelope(name, f"{name}:{client_message_id}", text)
+        await self._journal(envelope)
         self._tell_line(name, ends_draft=False)
-        return event_key
+        return envelope.event_key
+
+    async def press(self, name: str, message_id: str, data: str, press: str) -> str:
+        """Journal one press of a button by ``name`` and return its event key. Otherwise as ``receive``.
+
+        ``message_id`` is that of the receipt; ``press`` is random and made by the page, and what the answer is addressed to.
+        """
+        envelope = self._envelope(name, f"{name}:press:{press}", data)
+        await self._journal(replace(envelope, kind="button", message_id=message_id, press=press))
+        return envelope.event_key
 
     @contextmanager
     def subscribe(self, name: str) -> Iterator[Page]:
@@ -156,6 +163,25 @@ class WebchatChannel:
         for pages in self._pages.values():
             for page in pages:
                 page.close()
+
+    def _envelope(self, name: str, event_key: str, text: str) -> InboundEnvelope:
+        return InboundEnvelope(
+            channel=self._account.channel,
+            account=self._account.account,
+            event_key=event_key,
+            kind="message",
+            peer=Peer(kind="dm", id=name),
+            sender=Sender(id=name, name=name),
+            text=text,
+            addressed=True,
+            received_at=self._kit.now(),
+        )
+
+    async def _journal(self, envelope: InboundEnvelope) -> None:
+        if self._deliver is None:
+            raise Overloaded("the web chat is not taking messages just now")
+        self._kit.link.heard()
+        await self._deliver([envelope])
 
     def _tell_line(self, name: str, *, ends_draft: bool) -> None:
         for page in self._pages.get(name, ()):

@@ -4,9 +4,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from gatewayd.channels.telegram import PLUGIN
 from gatewayd.model.envelope import Peer
 from gatewayd.ports.channel import AccountConfig
-from gatewayd.testing.channel_contract import ChannelContract, Harness, SendFailure
+from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, SendFailure, Shown
 from tests.channels.telegram.rig import account_of
-from tests.fakes.bot_api import FakeBotApi
+from tests.fakes.bot_api import FakeBotApi, Json
+from tests.fakes.bot_api.keyboards import buttons_of
 
 ALICE = 4711
 
@@ -15,8 +16,10 @@ class TelegramHarness:
     def __init__(self, api: FakeBotApi) -> None:
         self._api = api
         self._produced = 0
+        self._presses: list[Json] = []
         self.account: AccountConfig = account_of(api)
         self.peer = Peer("dm", str(ALICE))
+        self.unknown_message = "999999"
         api.add_chat(ALICE)
 
     @property
@@ -57,6 +60,23 @@ class TelegramHarness:
 
     async def received(self) -> Sequence[str]:
         return self._api.texts(ALICE)
+
+    async def shown(self) -> Sequence[Shown]:
+        messages = [message for message in self._api.chat(ALICE).visible(None) if message["from"]["is_bot"]]
+        return [
+            Shown(
+                str(message["message_id"]),
+                message["text"],
+                tuple(Button(button["text"], button["callback_data"]) for row in buttons_of(message) for button in row),
+            )
+            for message in messages
+        ]
+
+    async def press(self, message_id: str, data: str) -> None:
+        self._presses.append(self._api.user_presses(ALICE, int(message_id), data))
+
+    async def wait_answers(self, count: int) -> Sequence[str]:
+        return [(await self._api.wait_answer(press))["text"] for press in self._presses[:count]]
 
 
 class TestTelegramContract(ChannelContract):

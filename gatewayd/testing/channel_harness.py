@@ -1,0 +1,183 @@
+"""What the contract needs of a channel's tests (its harness), and the hub's side that it plays for the driver."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from random import Random
+from typing import Literal, Protocol, runtime_checkable
+
+import httpx2
+import structlog
+import trio
+from msgspec import Struct
+from structlog.typing import FilteringBoundLogger
+
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.ports.channel import AccountConfig
+from gatewayd.ports.memos import Memos
+
+SendFailure = Literal["outage", "rate limit", "rejected", "revoked", "cut"]
+
+
+class Harness(Protocol):
+    """One account and its platform, for one test. ``peer`` is somebody whom ``produce`` lets write and to whom we can send.
+
+    ``failures`` are the ways in which the platform can make the next send fail, and how to arrange for each: an outage or a
+    rate limit before anything was sent, a refusal of this one payload, a revoked credential, a connection that is cut after
+    the request was written. A platform lists those that it knows.
+    """
+
+    @property
+    def account(self) -> AccountConfig: ...
+
+    @property
+    def peer(self) -> Peer: ...
+
+    @property
+    def failures(self) -> Mapping[SendFailure, Callable[[], Awaitable[None]]]: ...
+
+    async def produce(self, text: str) -> None:
+        """``peer`` writes ``text``. Returns when it has happened on the platform, without waiting for the driver."""
+
+    async def acknowledged(self) -> int:
+        """How many of the produced messages the platform takes for received and will not offer again."""
+
+    async def wait_acknowledged(self, count: int) -> None:
+        """Returns once that many are."""
+
+    async def received(self) -> Sequence[str]:
+        """The texts that the platform shows to ``peer``, oldest first, as plain text."""
+
+
+class Button(Struct, frozen=True):
+    """A button as the platform shows it, with the data that its press sends."""
+
+    label: str
+    data: str
+
+
+class Shown(Struct, frozen=True):
+    """A message as the platform shows it now. ``buttons`` are in the order of reading."""
+
+    id: str
+    text: str
+    buttons: tuple[Button, ...] = ()
+
+
+@runtime_checkable
+class ButtonsHarness(Harness, Protocol):
+    """What a harness of a channel with ``buttons`` or ``edits`` gives beside the rest."""
+
+    @property
+    def unknown_message(self) -> str | None:
+        """The id of a message that is not there; None where a driver cannot know which are."""
+
+    async def shown(self) -> Sequence[Shown]:
+        """What the platform shows to ``peer``, oldest first."""
+
+    async def press(self, message_id: str, data: str) -> None:
+        """``peer`` presses the button with this data. Returns when it has happened on the platform."""
+
+    async def wait_answers(self, count: int) -> Sequence[str]:
+        """What ``peer`` was told of the presses, in order, once that many are answered."""
+
+
+class Kit:
+    """The hub's side for one driver: what it said of its transport, and its memos, in memory."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self.http = http
+        self.rng = Random(1)
+        self.connected_as: list[str | None] = []
+        self.is_connected = trio.Event()
+        self.silence: float | None = None
+        self.heard_times = 0
+        self.kept: dict[str, str] = {}
+
+    @property
+    def link(self) -> "Kit":
+        return self
+
+    @property
+    def memos(self) -> Memos:
+        return self
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        log: FilteringBoundLogger = structlog.get_logger()
+        return log
+
+    def now(self) -> float:
+        return 1_800_000_000.0 + trio.current_time()
+
+    def connected(self, identity: str | None = None) -> None:
+        self.connected_as.append(identity)
+        self.is_connected.set()
+
+    def heard(self) -> None:
+        self.heard_times += 1
+
+    def expect_silence(self, at_most_seconds: float | None) -> None:
+        self.silence = at_most_seconds
+
+    async def load(self, key: str) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return self.kept.get(key)
+
+    async def save(self, key: str, value: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.kept[key] = value
+
+    async def forget(self, key: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.kept.pop(key, None)
+
+
+class Journal:
+    """A ``deliver`` that keeps what it got. ``gate`` holds it back, ``error`` makes it fail."""
+
+    def __init__(self, kit: Kit, error: Exception | None = None) -> None:
+        self.envelopes: list[InboundEnvelope] = []
+        self.calls = 0
+        self.gate = trio.Event()
+        self.gate.set()
+        self._kit = kit
+        self._error = error
+        self._changed = trio.Event()
+
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+        self.calls += 1
+        self._tell()
+        await self.gate.wait()
+        if self._error is not None:
+            raise self._error
+        if memo is not None:
+            self._kit.kept[memo[0]] = memo[1]
+        self.envelopes += envelopes
+        self._tell()
+
+    async def wait_called(self) -> None:
+        while not self.calls:
+            await self._changed.wait()
+
+    async def wait_presses(self, count: int) -> list[InboundEnvelope]:
+        """Returns once so many presses of buttons have come."""
+        while len(self.presses) < count:
+            await self._changed.wait()
+        return self.presses
+
+    async def wait_texts(self, *texts: str) -> None:
+        """Returns once these texts, and no other, have come in this order."""
+        while len(self.texts) < len(texts):
+            await self._changed.wait()
+        assert self.texts == list(texts)
+
+    @property
+    def texts(self) -> list[str]:
+        return [envelope.text for envelope in self.envelopes if envelope.kind == "message"]
+
+    @property
+    def presses(self) -> list[InboundEnvelope]:
+        return [envelope for envelope in self.envelopes if envelope.kind == "button"]
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
