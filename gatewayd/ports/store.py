@@ -14,7 +14,7 @@ from gatewayd.model.approval import Approval, ApprovalState, Vote
 from gatewayd.model.audit import AuditDraft, AuditRow
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.event import Event
-from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.payload import Choice, OutboundPayload, Receipt
 from gatewayd.model.question import QuestionRow, QuestionState
 from gatewayd.model.status import OutboxStatus
 
@@ -115,13 +115,18 @@ class TokenRow(Struct, frozen=True):
 
 
 class ChatLine(Struct, frozen=True):
-    """One line of a conversation's transcript: from the inbox (``direction`` in) or the outbox (out)."""
+    """One line of a conversation's transcript: from the inbox (``direction`` in) or the outbox (out).
+
+    ``text`` and ``choices`` are those of its newest edit, whose row is ``edit``; 0: it was never edited.
+    """
 
     direction: Literal["in", "out"]
     id: int
     at: float
     text: str
     state: str
+    choices: tuple[tuple[Choice, ...], ...] = ()
+    edit: int = 0
 
 
 class Inbox(Protocol):
@@ -195,7 +200,7 @@ class OutboxRows(Protocol):
         """By id."""
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
-        """The newest ``limit`` lines of one conversation, oldest first."""
+        """The newest ``limit`` lines of one conversation, oldest first. Presses of buttons are no lines, nor are edits."""
 
 
 class Sessions(Protocol):

@@ -3,13 +3,13 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from gatewayd.model.envelope import InboundEnvelope, Peer
-from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.store import ChatLine, OutboundDraft, OutboundRow, OutboundState
 from gatewayd.stores.sqlite.columns import decode_column, peer_column
@@ -21,6 +21,9 @@ _COLUMNS = (
 )
 _UNSETTLED: tuple[OutboundState, ...] = ("ready", "sending")
 _encode = msgspec.json.Encoder().encode
+# The encoder writes no white space and the tag first, and inside a text every quotation mark has a backslash before it.
+_PRESS_MARK = b'"kind":"button"'
+_EDIT_MARK = b'{"type":"edit_text"'
 _PAYLOAD = msgspec.json.Decoder(OutboundPayload)
 _RECEIPT = msgspec.json.Decoder(Receipt)
 _ENVELOPE = msgspec.json.Decoder(InboundEnvelope)
@@ -106,16 +109,26 @@ class OutboxTable(Tables):
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
         # "in" sorts before "out": of the same instant, the question comes before its answer.
         sql = """
-            SELECT * FROM (
-                SELECT 'in' AS direction, id, received_at AS at, envelope, state FROM inbound
-                WHERE channel = :channel AND account = :account AND peer = :peer ORDER BY id DESC LIMIT :limit
-            ) UNION ALL SELECT * FROM (
-                SELECT 'out' AS direction, id, created_at AS at, payload, state FROM outbound
-                WHERE channel = :channel AND account = :account AND peer = :peer ORDER BY id DESC LIMIT :limit
-            ) ORDER BY at DESC, direction DESC, id DESC LIMIT :limit
+            WITH line AS (
+                SELECT * FROM (
+                    SELECT 'in' AS direction, id, received_at AS at, envelope AS data, state FROM inbound
+                    WHERE channel = :channel AND account = :account AND peer = :peer AND instr(envelope, :press) = 0
+                    ORDER BY id DESC LIMIT :limit
+                ) UNION ALL SELECT * FROM (
+                    SELECT 'out' AS direction, id, created_at AS at, payload AS data, state FROM outbound
+                    WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) <> 1
+                    ORDER BY id DESC LIMIT :limit
+                ) ORDER BY at DESC, direction DESC, id DESC LIMIT :limit
+            )
+            SELECT * FROM line UNION ALL
+                SELECT 'edit', id, created_at, payload, state FROM outbound
+                WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) = 1
+                AND id > (SELECT min(id) FROM line WHERE direction = 'out') AND state NOT IN ('parked', 'dead')
+            ORDER BY at, direction, id
         """
         values = {"channel": channel, "account": account, "peer": peer_column(peer), "limit": limit}
-        return await self._read(lambda connection: [_line(record) for record in connection.execute(sql, values)][::-1])
+        marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
+        return await self._read(lambda connection: _lines(connection.execute(sql, {**values, **marks})))
 
 
 def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:
@@ -167,10 +180,23 @@ def _row(record: tuple[Any, ...]) -> OutboundRow:
     return msgspec.structs.replace(row, payload=decode_column(_PAYLOAD, record[4], where), receipt=receipt)
 
 
-def _line(record: tuple[Any, ...]) -> ChatLine:
-    direction, row_id, at, data, state = record
-    if direction == "in":
-        text = decode_column(_ENVELOPE, data, f"inbound row {row_id}").text
-    else:
-        text = decode_column(_PAYLOAD, data, f"outbound row {row_id}").body.text
-    return ChatLine(direction=direction, id=row_id, at=at, text=text, state=state)
+def _lines(records: Iterable[tuple[Any, ...]]) -> list[ChatLine]:
+    """The lines as they read now; an edit of a line that is not among them is passed over."""
+    lines: dict[tuple[str, int], ChatLine] = {}
+    edits: list[tuple[int, EditText]] = []
+    for direction, row_id, at, data, state in records:
+        if direction == "in":
+            text = decode_column(_ENVELOPE, data, f"inbound row {row_id}").text
+            lines[direction, row_id] = ChatLine(direction=direction, id=row_id, at=at, text=text, state=state)
+            continue
+        payload = decode_column(_PAYLOAD, data, f"outbound row {row_id}")
+        if isinstance(payload, EditText):
+            edits.append((row_id, payload))
+        else:
+            line = ChatLine(direction="out", id=row_id, at=at, text=payload.body.text, state=state, choices=payload.choices)
+            lines["out", row_id] = line
+    for row_id, edit in sorted(edits, key=lambda edit: edit[0]):
+        if (old := lines.get(("out", edit.of))) is not None:
+            new = msgspec.structs.replace(old, text=edit.body.text, choices=edit.choices, edit=row_id)
+            lines["out", edit.of] = new
+    return list(lines.values())
