@@ -8,7 +8,8 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from zlib import crc32
@@ -118,20 +119,63 @@ async def exchange(
     failure: Exception
     try:
         with anyio.fail_after(timeout_seconds):
-            request = client.build_request(
-                method,
-                url,
-                content=content,
-                # No encoding, and the body is read raw: a compressed bomb is never unpacked.
-                headers={"accept-encoding": "identity", **(headers or {})},
-                timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-                extensions={"trace": progress},
-            )
+            request = _build(client, method, url, content, headers, progress)
             return await _read(client, request, what, at_most_bytes)
     except (TimeoutError, httpx2.RequestError, httpx2.InvalidURL) as error:
         failure = error
     # Raised out here, so that the error has no context: the library's exceptions carry the request, and that the URL.
     raise describe(failure, what, written=progress.written, repeatable=repeatable)
+
+
+@asynccontextmanager
+async def open_stream(
+    client: httpx2.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    what: str,
+    repeatable: bool,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[httpx2.Response]:
+    """One request whose response is read piece by piece inside the block, e.g. with ``kit.sse.EventStream``; leaving closes it.
+
+    Connecting has a time limit (``CONNECT_SECONDS``), silence has none: the caller knows how long that is normal.
+
+    :raises TryAgain, OutcomeUnknown, NeedsOperator: as ``exchange``, also for what breaks while the block reads.
+    """
+    progress = _Progress()
+    failure: Exception
+    try:
+        request = _build(client, method, url, content, headers, progress)
+        response = await client.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+        return
+    except (httpx2.RequestError, httpx2.InvalidURL) as error:
+        failure = error
+    raise describe(failure, what, written=progress.written, repeatable=repeatable) from None
+
+
+def _build(
+    client: httpx2.AsyncClient,
+    method: str,
+    url: str,
+    content: bytes | None,
+    headers: Mapping[str, str] | None,
+    progress: "_Progress",
+) -> httpx2.Request:
+    return client.build_request(
+        method,
+        url,
+        content=content,
+        # No encoding, and the body is read raw: a compressed bomb is never unpacked.
+        headers={"accept-encoding": "identity", **(headers or {})},
+        timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+        extensions={"trace": progress},
+    )
 
 
 def describe(failure: Exception, what: str, *, written: bool, repeatable: bool) -> GatewayError:
@@ -171,23 +215,31 @@ def _why_not_connected(failure: BaseException | None) -> str | None:
 
 async def _read(client: httpx2.AsyncClient, request: httpx2.Request, what: str, at_most_bytes: int) -> HttpReply:
     response = await client.send(request, stream=True)
-    body = bytearray()
     try:
-        # Leaving the loop early would abandon the library's nested generators: cancelling ends them where they stand.
-        with anyio.CancelScope() as enough:
-            async for chunk in response.aiter_raw():
-                if len(body) + len(chunk) > at_most_bytes:
-                    enough.cancel()
-                elif not enough.cancel_called:
-                    body += chunk
+        body = await read_body(response, what=what, at_most_bytes=at_most_bytes)
     finally:
         await response.aclose()
+    return HttpReply(response.status_code, body, retry_after_seconds(response))
+
+
+async def read_body(response: httpx2.Response, *, what: str, at_most_bytes: int) -> bytes:
+    """The whole body of a response that was opened as a stream. The caller closes it. :raises AnswerTooLarge: it is longer."""
+    body = bytearray()
+    # Leaving the loop early would abandon the library's nested generators: cancelling ends them where they stand.
+    with anyio.CancelScope() as enough:
+        async for chunk in response.aiter_raw():
+            if len(body) + len(chunk) > at_most_bytes:
+                enough.cancel()
+            elif not enough.cancel_called:
+                body += chunk
     if enough.cancel_called:
         raise AnswerTooLarge(f"{what}: the answer is longer than {at_most_bytes} bytes")
-    return HttpReply(response.status_code, bytes(body), _retry_after(response.headers.get("retry-after")))
+    return bytes(body)
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after_seconds(response: httpx2.Response) -> float | None:
+    """The header Retry-After, when it is a number (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("retry-after")
     return float(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 8 else None
 
 

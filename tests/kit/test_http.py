@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.kit.http import AnswerTooLarge, HttpReply, create_client, describe, exchange
+from gatewayd.kit.http import AnswerTooLarge, HttpReply, create_client, describe, exchange, open_stream
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, TryAgain
 
 SECRET = "424242:canary-token"
@@ -263,3 +263,57 @@ async def test_no_secret_of_the_url_is_told(
         told += repr(error) + "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format())
     assert SECRET not in told
     assert "canary" not in told
+
+
+async def read_stream(url: str, *, repeatable: bool = False) -> bytes:
+    read = bytearray()
+    async with create_client() as client, open_stream(client, "GET", url, what="Stream", repeatable=repeatable) as response:
+        assert response.status_code == 200
+        async for chunk in response.aiter_raw():
+            read += chunk
+    return bytes(read)
+
+
+async def test_a_stream_is_read_inside_its_block() -> None:
+    async with server(answering(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x8b")) as url:
+        assert await read_stream(url) == b"\x1f\x8b"
+
+
+async def test_what_breaks_while_a_stream_is_read_names_its_cure_and_no_url() -> None:
+    async def breaking_off(stream: trio.SocketStream) -> None:
+        await stream.receive_some(65536)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf")
+
+    async with server(breaking_off) as url:
+        errors: list[GatewayError] = []
+        for repeatable in (True, False):
+            with pytest.raises(GatewayError) as caught:
+                await read_stream(url, repeatable=repeatable)
+            errors.append(caught.value)
+    assert [type(error) for error in errors] == [TryAgain, OutcomeUnknown]
+    with pytest.raises(TryAgain, match="Stream: cannot connect") as refused:
+        await read_stream(f"http://127.0.0.1:9/{SECRET}")
+    with pytest.raises(NeedsOperator, match="not a usable"):
+        await read_stream(f"ftp://host/{SECRET}")
+    for error in (*errors, refused.value):
+        assert "canary" not in "".join(traceback.format_exception(error))
+
+
+async def test_an_error_of_the_block_s_own_passes_through_and_closes_the_stream() -> None:
+    closed = trio.Event()
+
+    async def behave(stream: trio.SocketStream) -> None:
+        await stream.receive_some(65536)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nhalf")
+        await stream.receive_some(1)
+        closed.set()
+
+    async def fail_inside(client: httpx2.AsyncClient, url: str) -> None:
+        async with open_stream(client, "GET", url, what="Stream", repeatable=True):
+            raise KeyError("mine")
+
+    async with server(behave) as url, create_client() as client:
+        with pytest.raises(KeyError, match="mine"):
+            await fail_inside(client, url)
+        with trio.fail_after(10):
+            await closed.wait()

@@ -1,0 +1,10 @@
+"""Any OpenAI-compatible endpoint as an agent: a model that talks, without tools. Ollama, vLLM, llama.cpp, OpenRouter, OpenAI …"""
+
+from gatewayd.ports.agent import AgentPlugin
+
+PLUGIN = AgentPlugin(
+    id="chat_completions",
+    label="OpenAI-compatible endpoint",
+    settings="gatewayd.agents.chat_completions.settings:ChatCompletionsSettings",
+    open="gatewayd.agents.chat_completions.core:open_chat_completions",
+)

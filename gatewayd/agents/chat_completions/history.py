@@ -1,0 +1,91 @@
+"""The conversations, one memo each: what a model without a memory is told again with every message.
+
+A memo is written once per turn, at its end, with the turn's id: a turn that is run again after a crash finds its reply or
+nothing, and no message is in there twice.
+"""
+
+import math
+from collections.abc import Sequence
+from hashlib import sha256
+from itertools import accumulate, takewhile
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.model.errors import AgentFailed
+from gatewayd.ports.memos import Memos
+
+_BYTES_PER_TOKEN: Final = 3
+"""English text has about four bytes per token, Chinese about three: taking three errs on the side of what fits."""
+_TOKENS_PER_MESSAGE: Final = 4
+"""For the role and the marks around it."""
+
+
+class Exchange(Struct, frozen=True):
+    """One message of the user's and the reply to it."""
+
+    turn_id: str
+    user: str
+    assistant: str
+
+    @property
+    def tokens(self) -> int:
+        """An estimate: tokenizers differ, and ours would be another one."""
+        return sum(math.ceil(len(text.encode()) / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE for text in (self.user, self.assistant))
+
+
+class Conversation(Struct, frozen=True):
+    """A session's exchanges, the oldest first."""
+
+    session_id: str
+    exchanges: tuple[Exchange, ...] = ()
+
+    def reply_of(self, turn_id: str) -> str | None:
+        """The reply that this turn ended with, if it is (still) here."""
+        return next((exchange.assistant for exchange in self.exchanges if exchange.turn_id == turn_id), None)
+
+
+def newest(exchanges: Sequence[Exchange], *, at_most_tokens: int) -> tuple[Exchange, ...]:
+    """The longest end of the conversation that fits."""
+    backwards = list(reversed(exchanges))
+    sizes = accumulate(exchange.tokens for exchange in backwards)
+    fitting = sum(1 for _ in takewhile(lambda size: size <= at_most_tokens, sizes))
+    return tuple(reversed(backwards[:fitting]))
+
+
+class Histories:
+    """Each session key has one memo: a new session of the same key takes the place of the old one's."""
+
+    def __init__(self, memos: Memos, *, at_most_tokens: int) -> None:
+        self._memos = memos
+        self._at_most_tokens = at_most_tokens
+
+    def new_session_id(self, session_key: str) -> str:
+        """The part before the hyphen names the memo. Hashed: the id may go to the model's server, and the key tells who."""
+        return f"{sha256(session_key.encode()).hexdigest()[:32]}-{uuid4().hex}"
+
+    async def load(self, session_id: str) -> Conversation:
+        """:raises AgentFailed: the memo is not ours to read."""
+        memo = await self._memos.load(_memo_of(session_id))
+        if memo is None:
+            return Conversation(session_id)
+        try:
+            conversation = msgspec.json.decode(memo, type=Conversation)
+        except msgspec.MsgspecError:
+            raise AgentFailed(
+                "the stored conversation cannot be read; write /new in the chat to begin a new one, or restore the store"
+            ) from None
+        return conversation if conversation.session_id == session_id else Conversation(session_id)
+
+    async def save(self, conversation: Conversation, last: Exchange) -> None:
+        """The last exchange is kept whatever its length: it is how the turn is known to have ended."""
+        room = self._at_most_tokens - last.tokens
+        exchanges = (*newest(conversation.exchanges, at_most_tokens=room), last)
+        memo = msgspec.json.encode(Conversation(conversation.session_id, exchanges)).decode()
+        await self._memos.save(_memo_of(conversation.session_id), memo)
+
+
+def _memo_of(session_id: str) -> str:
+    return f"conversation/{session_id.partition('-')[0]}"
