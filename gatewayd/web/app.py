@@ -16,7 +16,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.web import agents, approvals, audit, channels, chat, events, health, pairing, status, webchat
+from gatewayd.web import agents, approvals, audit, channels, chat, console, events, health, pairing, status, webchat
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
 from gatewayd.web.origin import HostPolicy
@@ -66,6 +66,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
         events.blueprint(gateway, app.auth, app.waits),
         agents.blueprint(gateway, app.auth),
         approvals.blueprint(gateway, app.auth, app.waits),
+        console.blueprint(gateway, app.auth),
         audit.blueprint(gateway, app.auth),
         pairing.blueprint(gateway, app.auth),
         webchat.blueprint(gateway, app.auth, app.waits),

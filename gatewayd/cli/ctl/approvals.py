@@ -21,7 +21,7 @@ approvals = typer.Typer(
     help="See and answer tool requests that wait for an operator.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The approval's id, as `approvals list` shows it.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The approval's id or code, as `approvals list` shows it.")]
 Note = Annotated[str | None, typer.Option("--note", help="A word to the agent, kept with the decision.")]
 
 _EVERY_SECONDS = 1.0
@@ -35,6 +35,16 @@ class Approvals(Struct, frozen=True):
 class _Answer(Struct, frozen=True, omit_defaults=True):
     decision: str
     note: str | None = None
+    scope: str = "once"
+
+
+class _Nothing(Struct, frozen=True):
+    """An empty JSON object."""
+
+
+class _Link(Struct, frozen=True):
+    url: str
+    expires_at: float
 
 
 @approvals.command("list")
@@ -69,15 +79,36 @@ def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) ->
 
 
 @approvals.command()
-def allow(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
+def allow(
+    ctx: typer.Context,
+    approval_id: Id,
+    note: Note = None,
+    session: Annotated[bool, typer.Option("--session", help="Not only once: for this session, as session_grant says.")] = False,
+) -> None:
     """Let the agent run the tool with the input that is shown, once."""
-    _decide(ctx, approval_id, _Answer("allow", note))
+    _decide(ctx, approval_id, _Answer("allow", note, "session" if session else "once"))
 
 
 @approvals.command()
 def deny(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
     """Refuse the request; the agent is told so."""
     _decide(ctx, approval_id, _Answer("deny", note))
+
+
+@approvals.command()
+def page(ctx: typer.Context, as_json: Json = False) -> None:
+    """Print a link to the page on which requests are answered. It works once: treat it as a password."""
+    from gatewayd.cli.ctl.screen import remark, say
+
+    with connect(ctx) as client:
+        body = client.fetch("POST", "/v1/console/links", body=_Nothing(), scope="approvals")
+        made = client.decode(body, _Link)
+        left = made.expires_at - client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    say(clean(made.url, at_most=2000))
+    remark(f"works once, within {duration(left)}")
 
 
 @approvals.command()
@@ -141,6 +172,10 @@ def _path(approval_id: str) -> str:
 
 def _ending(approval: Approval) -> str:
     by = f" by {clean(approval.decided_by)}" if approval.decided_by else ""
+    if approval.state == "pending":
+        by = f", {len(approval.votes)} of {approval.quorum} have allowed it"
+    elif approval.scope == "session":
+        by += " for this session"
     return f"{clean(approval.id)} {approval.state}{by}: {clean(approval.tool)} {clean(visible(approval.input), at_most=200)}"
 
 
@@ -154,6 +189,13 @@ def _full(approval: Approval, now: float) -> list[str]:
         f"input    {visible(approval.input).replace(chr(10), chr(10) + ' ' * 9)}",
         f"asked    {clock_time(approval.created_at)} ({duration(now - approval.created_at)} ago), from {clean(approval.origin)}",
     ]
+    if approval.asked_by:
+        lines.append(f"for      {clean(approval.asked_by)}")
+    if approval.groups:
+        lines.append(f"shown to {clean(', '.join(approval.groups))}; {approval.quorum} must allow it")
+    for vote in approval.votes:
+        said = "allowed" if vote.allow else "denied"
+        lines.append(f"vote     {said} by {clean(vote.by)}, {clock_time(vote.at)}")
     if approval.state == "pending":
         lines.append(f"state    pending, expires in {duration(approval.expires_at - now)}")
         lines.append(f"answer   gatewayctl approvals allow {clean(approval.id)}")

@@ -1,0 +1,110 @@
+"""The console: the page on which an operator sees and answers requests, and the way into it.
+
+A one-time code in a link is exchanged for a token that can do no more than the one who asked for the link, for twelve hours. The
+page keeps it for as long as its tab is open and sends it as a bearer token: there is no cookie that another page could make the
+browser send.
+"""
+
+import secrets
+from base64 import b32encode
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+from quart import Blueprint, Response, request
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.config import Scope
+from gatewayd.ports.store import TokenRow
+from gatewayd.web.assets import load_pages
+from gatewayd.web.auth import Auth, client_address
+from gatewayd.web.exchange import answer, read_body
+from gatewayd.web.refusal import Refusal
+from gatewayd.web.tokens import digest_of
+
+CODE_SECONDS: Final = 15 * 60.0
+SESSION_SECONDS: Final = 12 * 3600.0
+_CODE_BYTES: Final = 15
+_OF_CONSOLE: Final = "console:"
+"""Before a code's digest is made: a code of the web chat opens no console, and the other way round."""
+_Kind = Literal["login_code", "token"]
+_SCOPES: Final[tuple[Scope, ...]] = ("approvals", "read")
+
+
+class Link(Struct, frozen=True):
+    """``url`` logs in once, until ``expires_at`` (Unix seconds)."""
+
+    url: str
+    expires_at: float
+
+
+class LoginBody(Struct, frozen=True, forbid_unknown_fields=True):
+    code: Annotated[str, Meta(max_length=200)]
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty JSON object."""
+
+
+class Session(Struct, frozen=True):
+    """What the page needs: its token, who it speaks for, what it may do, and until when."""
+
+    token: str
+    name: str
+    scopes: tuple[str, ...]
+    expires_at: float
+
+
+def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+    routes, pages, store = Blueprint("console", __name__), load_pages(), gateway.store
+
+    @routes.get("/approvals")
+    async def page() -> Response:
+        return pages["approvals.html"].respond()
+
+    @routes.post("/v1/console/links")
+    async def make_link() -> Response:
+        identity = await auth.require("approvals")
+        await read_body(Nothing)
+        code, now = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower(), gateway.now()
+        scopes = tuple(scope for scope in _SCOPES if identity.may(scope))
+        row = _row("login_code", _OF_CONSOLE + code, identity.name, identity.role, scopes, now, CODE_SECONDS)
+        await store.put_token(row)
+        await gateway.audit.record(identity.label, "console.link", identity.name)
+        base = (gateway.config.gateway.public_url or request.host_url).rstrip("/")
+        # In the fragment, which browsers send to nobody: it is in no access log and no Referer.
+        return answer(Link(url=f"{base}/approvals#code={code}", expires_at=now + CODE_SECONDS))
+
+    @routes.post("/v1/console/login")
+    async def log_in() -> Response:
+        address = client_address()
+        retry_after = auth.failures.retry_after(address)
+        if retry_after is not None:
+            raise Refusal("too_many_requests", "too many wrong codes from here; wait a minute", retry_after=retry_after)
+        body, now = await read_body(LoginBody), gateway.now()
+        used = await store.take_token(digest_of(_OF_CONSOLE + body.code.strip().lower()))
+        if used is None or used.expires_at is None or used.expires_at <= now:
+            await auth.note_failure(address, "console code")
+            raise Refusal("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
+        token = secrets.token_urlsafe(32)
+        await store.put_token(_row("token", token, used.name, used.role, used.scopes, now, SESSION_SECONDS))
+        await gateway.audit.record(f"{used.role}:{used.name}", "console.login", used.name, address=address)
+        return answer(Session(token, used.name, used.scopes, now + SESSION_SECONDS))
+
+    @routes.post("/v1/console/logout")
+    async def log_out() -> Response:
+        identity = await auth.require("approvals")
+        await read_body(Nothing)
+        digest = digest_of(request.headers["Authorization"].partition(" ")[2].strip())
+        row = await store.get_token(digest)
+        if row is not None and row.expires_at is not None:  # one that lasts is not a page's
+            await store.delete_token(digest)
+            await gateway.audit.record(identity.label, "console.logout", identity.name)
+        return answer(Nothing())
+
+    return routes
+
+
+def _row(kind: _Kind, secret: str, name: str, role: str, scopes: tuple[str, ...], now: float, seconds: float) -> TokenRow:
+    return TokenRow(
+        digest=digest_of(secret), kind=kind, name=name, role=role, scopes=scopes, created_at=now, expires_at=now + seconds
+    )

@@ -1,0 +1,86 @@
+"""The way into the console: once, for a while, and for no more than who asked for it may do."""
+
+from pathlib import Path
+from typing import Any
+
+from gatewayd.model.config import Scope
+from tests.web.site import Site, open_site
+
+
+async def new_code(site: Site, scope: Scope = "admin") -> str:
+    async with site.client(scope) as client:
+        made = await client.post("/v1/console/links", json={})
+    assert made.status_code == 200
+    url, _, code = str(made.json()["url"]).partition("#code=")
+    assert url.endswith("/approvals")
+    return code
+
+
+async def log_in(site: Site, code: str) -> tuple[int, dict[str, Any]]:
+    async with site.client(None) as client:
+        answer = await client.post("/v1/console/login", json={"code": code})
+    return answer.status_code, answer.json()
+
+
+async def get(site: Site, path: str, bearer: str) -> int:
+    async with site.client(None) as client:
+        answer = await client.get(path, headers={"Authorization": f"Bearer {bearer}"})
+    return answer.status_code
+
+
+async def test_a_link_logs_in_once_and_may_what_its_maker_may(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        code = await new_code(site, "approvals")
+        status, session = await log_in(site, code)
+        assert (status, session["scopes"], session["name"]) == (200, ["approvals"], "approvals")
+        assert await get(site, "/v1/approvals", session["token"]) == 200
+        assert await get(site, "/v1/gateway/status", session["token"]) == 403
+        assert (await log_in(site, code))[0] == 401
+
+
+async def test_who_may_not_answer_gets_no_link(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        async with site.client("read") as client:
+            assert (await client.post("/v1/console/links", json={})).status_code == 403
+        async with site.client(None) as client:
+            assert (await client.post("/v1/console/links", json={})).status_code == 401
+
+
+async def test_a_code_of_the_console_opens_nothing_else(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        code = await new_code(site)
+        async with site.client(None) as client:
+            assert (await client.post("/v1/webchat/login", json={"code": code})).status_code in (401, 404)
+        assert await get(site, "/v1/approvals", code) == 401
+        assert (await log_in(site, code))[0] == 200
+
+
+async def test_logging_out_ends_the_token_of_the_page_and_no_other(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        _, session = await log_in(site, await new_code(site))
+        async with site.client(None) as client:
+            headers = {"Authorization": f"Bearer {session['token']}"}
+            assert (await client.post("/v1/console/logout", json={}, headers=headers)).status_code == 200
+        assert await get(site, "/v1/approvals", session["token"]) == 401
+        async with site.client("admin") as client:
+            assert (await client.post("/v1/console/logout", json={})).status_code == 200
+            assert (await client.get("/v1/approvals")).status_code == 200
+
+
+async def test_the_page_and_its_files_come_with_a_policy_that_runs_nothing_else(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site, site.client(None) as client:
+        page = await client.get("/approvals")
+        assert page.status_code == 200
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        for name in ("approvals.js", "approvals.css"):
+            assert (await client.get(f"/static/{name}")).status_code == 200
+
+
+async def test_ways_in_are_audited(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        code = await new_code(site)
+        await log_in(site, "wrong")
+        await log_in(site, code)
+        async with site.client("admin") as client:
+            entries = (await client.get("/v1/audit?limit=50")).json()["entries"]
+        assert [entry["action"] for entry in entries] == ["console.link", "auth.failed", "console.login"]

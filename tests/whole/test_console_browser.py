@@ -1,0 +1,114 @@
+"""The page on which requests are answered, in a real Chromium, against the daemon as a process."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.whole.chromium import EXECUTABLE, Tab, open_tab
+from tests.whole.process import Daemon, daemon
+from tests.whole.test_webchat_browser import LOW_CONTRAST
+
+pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine")
+
+CONFIG = """
+[agents.assistant]
+core = "callable"
+object = "console_agent:agent"
+
+[channels.webchat.accounts.main]
+"""
+AGENT = '''
+async def agent(turn):
+    """Asks for what it is told."""
+    decision = await turn.ask("shell", {"command": turn.text})
+    yield f"{decision.outcome} by {decision.by}"
+'''
+HOSTILE = "echo <img src=x onerror=alert(1)> \u202egnp.exe"
+CARDS = "document.querySelectorAll('#waiting .card').length"
+
+
+async def say(server: Daemon, text: str, key: str) -> None:
+    body = {
+        "channel": "webchat",
+        "account": "main",
+        "event_key": key,
+        "peer": {"kind": "dm", "id": "owner"},
+        "sender": {"id": "owner"},
+        "text": text,
+    }
+    async with server.client() as client:
+        answer = await client.post("/v1/chat/inbound", json=body)
+    assert answer.status_code == 202, answer.text
+
+
+async def console_link(server: Daemon) -> str:
+    async with server.client() as client:
+        answer = await client.post("/v1/console/links", json={})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["url"])
+
+
+async def outcome(server: Daemon) -> dict[str, object]:
+    """The newest decided request, once it was used."""
+    async with server.client() as client:
+        with trio.fail_after(20):
+            while True:
+                rows = (await client.get("/v1/approvals?state=all&limit=1")).json()["approvals"]
+                if rows and rows[0]["state"] != "pending":
+                    found: dict[str, object] = rows[0]
+                    return found
+                await trio.sleep(0.02)
+
+
+async def press(tab: Tab, answer: str) -> None:
+    await tab.click(f"#waiting .card [data-answer={answer}]")
+
+
+async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
+    (tmp_path / "console_agent.py").write_text(AGENT)
+    async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
+        await tab.open(await console_link(server))
+        await tab.wait_for("document.getElementById('state').textContent === 'Live'")
+        assert await tab.evaluate("location.hash") == ""
+        await say(server, HOSTILE, "one")
+        await tab.wait_for(f"{CARDS} === 1")
+        shown = await tab.evaluate("document.querySelector('#waiting .input').textContent")
+        assert "<img src=x" in shown
+        assert "\\u{202e}" in shown
+        assert await tab.evaluate("document.title") == "(1) Approvals – gatewayd"
+        assert ("button", "Allow once: shell") in await tab.accessible()
+        assert await tab.evaluate(LOW_CONTRAST) == []
+        if folder := os.environ.get("GATEWAYD_SCREENSHOTS"):
+            await tab.screenshot(Path(folder) / "console.png")
+            await tab.show_as(390, 844, phone=True, dark=True)
+            await tab.screenshot(Path(folder) / "console-phone-dark.png")
+        await press(tab, "once")
+        await tab.wait_for(f"{CARDS} === 0 && document.querySelectorAll('#recent li').length === 1")
+        row = await outcome(server)
+        assert (row["state"], row["decided_by"]) == ("allowed", "operator:local")
+        await say(server, "rm -rf x", "two")
+        await tab.wait_for(f"{CARDS} === 1")
+        await press(tab, "deny")
+        await tab.wait_for("document.querySelector('#recent .outcome').textContent === 'denied'")
+        assert tab.complaints == []
+
+
+async def test_what_is_answered_elsewhere_goes_and_a_used_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "console_agent.py").write_text(AGENT)
+    async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
+        link = await console_link(server)
+        await tab.open(link)
+        await tab.wait_for("document.getElementById('state').textContent === 'Live'")
+        await say(server, "ls", "one")
+        await tab.wait_for(f"{CARDS} === 1")
+        async with server.client() as client:
+            [row] = (await client.get("/v1/approvals")).json()["approvals"]
+            answer = await client.post(f"/v1/approvals/{row['code']}", json={"decision": "allow", "scope": "session"})
+        assert answer.json()["scope"] == "session"
+        await tab.wait_for(f"{CARDS} === 0")
+        await tab.evaluate("sessionStorage.clear()")
+        await tab.open("about:blank")
+        await tab.open(link)
+        await tab.wait_for("document.getElementById('login-reason').textContent.includes('used already')")
