@@ -19,7 +19,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from gatewayd.kit.strays import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_strays, marked
+from gatewayd.kit.strays import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_strays, marked, signal_marked
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 
 OUTPUT_LINES = 100
@@ -46,6 +46,8 @@ class ChildProcess:
         self.returncode: int | None = None
         """Set when it has ended; -N: by signal N."""
         self._ended = anyio.Event()
+        self._drains = 0
+        self._drained = anyio.Event()
         self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._watchers: dict[anyio.Event, Callable[[str], bool]] = {}
         self._matches: dict[anyio.Event, str] = {}
@@ -68,7 +70,8 @@ class ChildProcess:
         return tuple(self._output)
 
     async def wait(self) -> int:
-        """The exit code, when the process has ended; -N: by signal N. What it has started may still run."""
+        """The exit code, when the process has ended; -N: by signal N. What it has started may still run. ``output`` has its
+        last words by then, unless it is told so much that they are still on their way."""
         await self._ended.wait()
         assert self.returncode is not None
         return self.returncode
@@ -84,10 +87,8 @@ class ChildProcess:
         said = anyio.Event()
         self._watchers[said] = predicate
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._set_after_end, said)
+            if not self._ended.is_set():
                 await said.wait()
-                group.cancel_scope.cancel()
             if said in self._matches:
                 return self._matches[said]
             raise TryAgain(self.epitaph)
@@ -101,12 +102,6 @@ class ChildProcess:
         last = f": {self._output[-1]}" if self._output else ""
         return f"process {self.pid} {_ending(self.returncode)}{last}"
 
-    async def _set_after_end(self, said: anyio.Event) -> None:
-        await self._ended.wait()
-        # Its last lines may still be in the pipe; a grandchild can hold the pipe open, so its end is no sign.
-        await anyio.sleep(POLL_SECONDS)
-        said.set()
-
     def note(self, line: str) -> None:
         """Add a line to the output, cut at ``OUTPUT_LINE_MAX`` characters."""
         line = line[:OUTPUT_LINE_MAX]
@@ -118,10 +113,16 @@ class ChildProcess:
 
     async def _watch(self) -> None:
         self.returncode = await _end_of(self._process)
+        # Its last lines may still be in the pipe, but a grandchild can hold the pipe open.
+        with anyio.move_on_after(POLL_SECONDS):
+            await self._drained.wait()
         self._ended.set()
+        for said in self._watchers:
+            said.set()
 
     async def _drain(self, stream: anyio.abc.ByteReceiveStream) -> None:
         rest = b""
+        self._drains += 1
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             while True:
                 *lines, rest = (rest + await stream.receive(_CHUNK)).split(b"\n")
@@ -131,6 +132,9 @@ class ChildProcess:
                 rest = rest[: 4 * OUTPUT_LINE_MAX]
         if rest:
             self.note(_text(rest))
+        self._drains -= 1
+        if not self._drains:
+            self._drained.set()
 
 
 @asynccontextmanager
@@ -226,7 +230,9 @@ async def _discard(stream: anyio.abc.ByteReceiveStream) -> None:
 async def _end(child: ChildProcess, process: anyio.abc.Process, marker: str, grace_seconds: float) -> None:
     if process.stdin is not None:
         await process.stdin.aclose()
+    # Each is asked once: a second SIGTERM often means to end at once.
     _signal_group(child, signal.SIGTERM)
+    await anyio.to_thread.run_sync(signal_marked, marker, signal.SIGTERM, child.pid)
     with anyio.move_on_after(grace_seconds):
         await child.wait()
         while await anyio.to_thread.run_sync(marked, marker):  # noqa: ASYNC110  nobody tells when another's child ends

@@ -27,7 +27,7 @@ async def end_strays(marker: str) -> int:
     found: set[int] = set()
     with anyio.move_on_after(KILLED_WITHIN_SECONDS, shield=True):
         # Again and again: one that was about to start another may have done so.
-        while pids := await anyio.to_thread.run_sync(_kill_marked, marker):
+        while pids := await anyio.to_thread.run_sync(signal_marked, marker, signal.SIGKILL):
             found.update(pids)
             await anyio.sleep(POLL_SECONDS)
     return len(found)
@@ -52,24 +52,32 @@ def _is_marked(pid: int, marker: str) -> bool:
         return False  # it has ended meanwhile, or is not ours to look at
 
 
-def _kill_marked(marker: str) -> list[int]:
-    pids = marked(marker)
+def signal_marked(marker: str, number: signal.Signals, except_group: int | None = None) -> list[int]:
+    """Signal every process that has the marker, except those of one process group. Returns those that it found."""
+    pids = [pid for pid in marked(marker) if except_group is None or _group_of(pid) != except_group]
     for pid in pids:
         with suppress(OSError):
-            _kill_if_marked(pid, marker)
+            _signal_if_marked(pid, marker, number)
     return pids
 
 
-def _kill_if_marked(pid: int, marker: str) -> None:
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _signal_if_marked(pid: int, marker: str, number: signal.Signals) -> None:
     try:
         descriptor = os.pidfd_open(pid)
     except OSError as error:
         if error.errno == errno.ENOSYS:  # some sandboxes
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         return
     try:
         # Asked again under the descriptor: the number may have gone to another process in between.
         if _is_marked(pid, marker):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            signal.pidfd_send_signal(descriptor, number)
     finally:
         os.close(descriptor)

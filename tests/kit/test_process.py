@@ -106,15 +106,22 @@ async def test_the_signal_that_ended_it_is_named(tmp_path: Path, marker: str) ->
             assert "was ended by SIGKILL" in process.epitaph
 
 
-TELLS_ITS_CHILD = """
-import os, signal, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; {child}; print('up', flush=True); time.sleep(600)"],
-                         stdout=subprocess.PIPE, start_new_session={session})
-child.stdout.readline()
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+def parent(*, child: str = "pass", own: str = "pass", leaves_group: bool = False, lives: float = 600) -> list[str]:
+    """A process with a child, whose pid it says. ``child`` and ``own`` is what the two do first."""
+    program = f"import signal, time; {child}; print('up', flush=True); time.sleep(600)"
+    return python(
+        f"""
+import signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {program!r}], stdout=subprocess.PIPE, start_new_session={leaves_group})
+assert child.stdout.readline() == b"up\\n"
 {own}
 print(child.pid, flush=True)
 time.sleep({lives})
 """
+    )
 
 
 async def _child_of(process: ChildProcess) -> int:
@@ -122,9 +129,9 @@ async def _child_of(process: ChildProcess) -> int:
 
 
 async def test_ends_the_whole_group(tmp_path: Path, marker: str) -> None:
-    program = TELLS_ITS_CHILD.format(child="pass", session=False, own="", lives=600)
+    command = parent()
     with anyio.fail_after(FAILS_AFTER):
-        async with open_process(python(program), cwd=tmp_path, env={}, marker=marker) as process:
+        async with open_process(command, cwd=tmp_path, env={}, marker=marker) as process:
             child = await _child_of(process)
         assert process.returncode == -signal.SIGTERM
         assert not exists(process.pid)
@@ -132,10 +139,9 @@ async def test_ends_the_whole_group(tmp_path: Path, marker: str) -> None:
 
 
 async def test_kills_those_that_ignore_the_request_to_end(tmp_path: Path, marker: str) -> None:
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    program = TELLS_ITS_CHILD.format(child=deaf, session=False, own=deaf, lives=600)
+    command = parent(child=DEAF, own=DEAF)
     with anyio.fail_after(FAILS_AFTER):
-        async with open_process(python(program), cwd=tmp_path, env={}, marker=marker, grace_seconds=0.2) as process:
+        async with open_process(command, cwd=tmp_path, env={}, marker=marker, grace_seconds=0.2) as process:
             child = await _child_of(process)
         assert process.returncode == -signal.SIGKILL
         assert not exists(process.pid)
@@ -143,9 +149,9 @@ async def test_kills_those_that_ignore_the_request_to_end(tmp_path: Path, marker
 
 
 async def test_kills_what_left_the_group_and_outlived_its_parent(tmp_path: Path, marker: str) -> None:
-    program = TELLS_ITS_CHILD.format(child="pass", session=True, own="", lives=0)
+    command = parent(leaves_group=True, lives=0)
     with anyio.fail_after(FAILS_AFTER):
-        async with open_process(python(program), cwd=tmp_path, env={}, marker=marker, grace_seconds=0.2) as process:
+        async with open_process(command, cwd=tmp_path, env={}, marker=marker, grace_seconds=0.2) as process:
             child = await _child_of(process)
             assert await process.wait() == 0
             assert exists(child)
@@ -155,15 +161,19 @@ async def test_kills_what_left_the_group_and_outlived_its_parent(tmp_path: Path,
 async def test_what_writes_its_files_after_the_request_to_end_is_given_the_time(tmp_path: Path, marker: str) -> None:
     """Also when it is a grandchild: `npx` and its like end at once and leave the real program behind."""
     child = f"signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), open({str(tmp_path / 'saved')!r}, 'w').close(), exit()))"
-    program = (
-        TELLS_ITS_CHILD.format(child=child, session=False, own="", lives=600)
-        .replace('"-c", "', '"-c", """')
-        .replace('time.sleep(600)"]', 'time.sleep(600)"""]')
-    )
+    command = parent(child=child)
     with anyio.fail_after(FAILS_AFTER):
-        async with open_process(python(program), cwd=tmp_path, env={}, marker=marker) as process:
+        async with open_process(command, cwd=tmp_path, env={}, marker=marker) as process:
             await _child_of(process)
     assert (tmp_path / "saved").exists()
+
+
+async def test_what_left_the_group_is_asked_to_end_too(tmp_path: Path, marker: str) -> None:
+    child = f"signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path / 'asked')!r}, 'a').write('x'), exit()))"
+    with anyio.fail_after(FAILS_AFTER):
+        async with open_process(parent(child=child, leaves_group=True), cwd=tmp_path, env={}, marker=marker) as process:
+            await _child_of(process)
+    assert (tmp_path / "asked").read_text() == "x"
 
 
 async def test_ends_it_when_the_caller_is_cancelled(tmp_path: Path, marker: str) -> None:
@@ -185,11 +195,11 @@ async def test_ends_it_when_the_caller_is_cancelled(tmp_path: Path, marker: str)
 async def test_one_that_writes_while_it_ends_is_not_held_up(tmp_path: Path, marker: str) -> None:
     """More than a pipe holds, on both streams, and nobody reads its stdout any more."""
     program = (
-        "import signal, sys, time\n"
+        "import os, signal, time\n"
         "def end(*_):\n"
-        "    for stream in sys.stdout, sys.stderr: stream.write('x' * 300_000); stream.flush()\n"
-        "    sys.exit(7)\n"
-        "signal.signal(signal.SIGTERM, end); print('up', file=sys.stderr, flush=True); time.sleep(600)"
+        "    for stream in 1, 2: os.write(stream, b'x' * 300_000)\n"
+        "    os._exit(7)\n"
+        "signal.signal(signal.SIGTERM, end); os.write(2, b'up\\n'); time.sleep(600)"
     )
     with anyio.fail_after(FAILS_AFTER):
         with anyio.CancelScope() as scope:

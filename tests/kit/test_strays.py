@@ -9,7 +9,7 @@ import pytest
 
 from gatewayd.kit.process import open_process
 from gatewayd.kit.strays import end_strays
-from tests.kit.test_process import FAILS_AFTER, TELLS_ITS_CHILD, exists, gone, python
+from tests.kit.test_process import DEAF, FAILS_AFTER, exists, gone, parent, python
 
 _PARENT = """
 import sys, trio
@@ -31,14 +31,14 @@ def marker(tmp_path: Path) -> str:
     return f"test:{tmp_path}"
 
 
-async def _orphans(tmp_path: Path, marker: str, program: str) -> tuple[int, int]:
+async def _orphans(tmp_path: Path, marker: str) -> tuple[int, int]:
     """A parent like gatewayd that is killed while its child and grandchild run."""
-    command = [*python(_PARENT), str(tmp_path), marker, *python(program)]
-    async with await anyio.open_process(command, stdout=PIPE, stderr=None, stdin=DEVNULL) as parent:
-        assert parent.stdout is not None
-        child, grandchild = (int(word) for word in (await parent.stdout.receive()).split())
-        parent.kill()
-        await parent.wait()
+    command = [*python(_PARENT), str(tmp_path), marker, *parent(child=DEAF, own=DEAF, leaves_group=True)]
+    async with await anyio.open_process(command, stdout=PIPE, stderr=None, stdin=DEVNULL) as started:
+        assert started.stdout is not None
+        child, grandchild = (int(word) for word in (await started.stdout.receive()).split())
+        started.kill()
+        await started.wait()
     return child, grandchild
 
 
@@ -46,10 +46,8 @@ async def _orphans(tmp_path: Path, marker: str, program: str) -> tuple[int, int]
 async def test_what_a_killed_gatewayd_left_behind_is_ended(
     tmp_path: Path, marker: str, starts: Callable[[str], Awaitable[int]] | None
 ) -> None:
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    program = TELLS_ITS_CHILD.format(child=deaf, session=True, own=deaf, lives=600)
     with anyio.fail_after(FAILS_AFTER):
-        child, grandchild = await _orphans(tmp_path, marker, program)
+        child, grandchild = await _orphans(tmp_path, marker)
         try:
             assert exists(child)
             assert exists(grandchild)
