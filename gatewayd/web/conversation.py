@@ -16,6 +16,7 @@ from gatewayd.channels.webchat.login import Login, find_login
 from gatewayd.kit.html import markdown_to_html
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Overloaded, StoreRefused
+from gatewayd.model.payload import Choice
 from gatewayd.ports.store import ChatLine, Store
 from gatewayd.web.waits import Waits
 
@@ -25,7 +26,8 @@ _DRAFT_CHARS_PER_SECOND: Final = 200_000  # a draft is sent whole each time: the
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
-    """One line: what the person wrote as ``text``, what the agent wrote as safe ``html``. ``at`` is Unix seconds."""
+    """One line: what the person wrote as ``text``, what the agent wrote as safe ``html`` with rows of ``buttons``, as it reads
+    now. ``at`` is Unix seconds."""
 
     id: str
     sender: Literal["you", "agent"] = msgspec.field(name="from")
@@ -33,6 +35,7 @@ class Line(Struct, frozen=True, omit_defaults=True):
     state: str
     text: str = ""
     html: str = ""
+    buttons: tuple[tuple[Choice, ...], ...] = ()
 
 
 class History(Struct, frozen=True):
@@ -51,6 +54,13 @@ class DraftShown(Struct, frozen=True):
     html: str
 
 
+class Answered(Struct, frozen=True):
+    """The answer to a press of a button, for the page that made ``press``."""
+
+    press: str
+    text: str
+
+
 class Cursor(Struct, frozen=True):
     """How far a page has read: the newest row of the inbox and of the outbox. As text: ``12.7``."""
 
@@ -67,12 +77,17 @@ class Cursor(Struct, frozen=True):
         return f"{self.inbound}.{self.outbound}"
 
     def is_before(self, line: ChatLine) -> bool:
-        return line.id > (self.inbound if line.direction == "in" else self.outbound)
+        """The page has not got this line, or not its newest edit."""
+        return max(line.id, line.edit) > (self.inbound if line.direction == "in" else self.outbound)
+
+    def is_edit(self, line: ChatLine) -> bool:
+        """The page has got this line, as it was before."""
+        return line.direction == "out" and line.id <= self.outbound
 
     def past(self, lines: list[ChatLine]) -> "Cursor":
         return Cursor(
             max([self.inbound, *(line.id for line in lines if line.direction == "in")]),
-            max([self.outbound, *(line.id for line in lines if line.direction == "out")]),
+            max([self.outbound, *(max(line.id, line.edit) for line in lines if line.direction == "out")]),
         )
 
 
@@ -92,10 +107,16 @@ class Conversation:
         lines = newest[-limit:]
         return History(self.name, await _shown(lines), str(Cursor().past(lines)), more=len(newest) > limit)
 
-    async def lines_after(self, cursor: Cursor) -> tuple[list[Line], Cursor]:
-        """What is newer, and how far that reaches. :raises StoreRefused: it cannot be read."""
+    async def lines_after(self, cursor: Cursor) -> tuple[list[Line], list[Line], Cursor]:
+        """The lines that are newer, those that were edited since, and how far that reaches. An edit of a line that is not among
+        the newest any more is not told.
+
+        :raises StoreRefused: it cannot be read.
+        """
         lines = [line for line in await self._transcript(HISTORY_LINES) if cursor.is_before(line)]
-        return await _shown(lines), cursor.past(lines)
+        edited = [line for line in lines if cursor.is_edit(line)]
+        new = [line for line in lines if not cursor.is_edit(line)]
+        return await _shown(new), await _shown(edited), cursor.past(lines)
 
     async def is_open(self) -> bool:
         """The login has not ended. :raises StoreRefused: it cannot be read."""
@@ -106,7 +127,8 @@ class Conversation:
 
 
 class ConversationFeed(ResponseBody):
-    """The body of one page's stream of server-sent events: hello, then message, draft and typing as they come, and ping.
+    """The body of one page's stream of server-sent events: hello, then message, edit, answer, draft and typing as they come,
+    and ping.
 
     It ends when the login or the channel does, the server stops, or the store refuses: the page comes back and learns why.
     Not a generator, because Quart abandons the body in the middle when a reader leaves.
@@ -158,8 +180,9 @@ class ConversationFeed(ResponseBody):
             raise StopAsyncIteration
         events = []
         if news.lines:
-            lines, self._cursor = await self._conversation.lines_after(self._cursor)
-            events += [_event("message", line) for line in lines]
+            lines, edited, self._cursor = await self._conversation.lines_after(self._cursor)
+            events += [_event("edit", line) for line in edited] + [_event("message", line) for line in lines]
+        events += [_event("answer", Answered(answer.press, answer.text)) for answer in news.answers]
         if news.draft is not None:
             html = await anyio.to_thread.run_sync(markdown_to_html, news.draft.text)
             events.append(_event("draft", DraftShown(news.draft.turn_id, html)))
@@ -193,9 +216,14 @@ def _show(lines: list[ChatLine]) -> list[Line]:
     return [
         Line(id=f"in-{line.id}", sender="you", at=line.at, state=line.state, text=line.text)
         if line.direction == "in"
-        else Line(id=f"out-{line.id}", sender="agent", at=line.at, state=line.state, html=markdown_to_html(line.text))
+        else _agent_line(line)
         for line in lines
     ]
+
+
+def _agent_line(line: ChatLine) -> Line:
+    html = markdown_to_html(line.text)
+    return Line(id=f"out-{line.id}", sender="agent", at=line.at, state=line.state, html=html, buttons=line.choices)
 
 
 def _event(kind: str, data: Struct | None = None) -> bytes:

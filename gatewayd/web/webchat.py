@@ -1,9 +1,10 @@
-"""The web chat over HTTP: the page, login by a one-time code, history, posting, and the stream of what happens.
+"""The web chat over HTTP: the page, login by a one-time code, history, posting, pressing, and the stream of what happens.
 
 The session is a cookie that other sites cannot make a browser send (SameSite=Strict, RFC 6265bis section 5.6.7), scripts
 cannot read (HttpOnly), and JSON is demanded of every POST, which a foreign page cannot send without asking first.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -17,7 +18,8 @@ from gatewayd.channels.webchat.login import DAY_SECONDS, Login, find_login, log_
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import AccountSettings, Name
-from gatewayd.model.errors import NotFound, Overloaded
+from gatewayd.model.envelope import Peer
+from gatewayd.model.errors import Conflict, NotFound, Overloaded
 from gatewayd.web.assets import load_pages
 from gatewayd.web.auth import Auth, client_address
 from gatewayd.web.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
@@ -31,6 +33,9 @@ LONGEST_TEXT: Final = 32_000
 _COMMIT_SECONDS: Final = 10.0
 
 
+ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
+
+
 class LinkRequest(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name = "owner"
 
@@ -42,8 +47,16 @@ class LoginRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class MessageRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """``id`` is random and made by the page: the same message posted twice is one message."""
 
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
+    id: ClientId
     text: str
+
+
+class PressRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """``id`` as in a message: the same press posted twice is one. ``line`` bears the button, ``data`` is the button's."""
+
+    id: ClientId
+    line: Annotated[str, Meta(pattern=r"^out-[0-9]{1,18}$")]
+    data: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class HistoryQuery(Struct, frozen=True):
@@ -85,6 +98,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
     routes.post("/v1/webchat/logout")(chat.log_out)
     routes.get("/v1/webchat/history")(chat.show_history)
     routes.post("/v1/webchat/messages")(chat.take_message)
+    routes.post("/v1/webchat/presses")(chat.take_press)
     routes.get("/v1/webchat/stream")(chat.stream)
     return routes
 
@@ -115,7 +129,7 @@ class Webchat:
         now = self._gateway.now()
         login = await log_in(self._gateway.store, body.code, now, session_days=self._settings().session_days)
         if login is None:
-            self._auth.failures.failed(address)
+            await self._auth.note_failure(address, "webchat login code")
             raise Refusal("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
         if previous := request.cookies.get(COOKIE):
             await log_out(self._gateway.store, previous)
@@ -149,18 +163,40 @@ class Webchat:
             raise Refusal("bad_request", "the message is empty")
         if len(body.text) > LONGEST_TEXT:
             raise Refusal("body_too_large", f"the message has {len(body.text)} characters; {LONGEST_TEXT} is the limit")
+        return await self._journal(lambda channel: channel.receive(login.name, body.text, body.id))
+
+    async def take_press(self) -> Response:
+        """As ``take_message``, for a button. What has become of it is told by the stream."""
+        login = await self._require_login()
+        body = await read_body(PressRequest)
+        message_id = await self._message_id(login, int(body.line.removeprefix("out-")))
+        return await self._journal(lambda channel: channel.press(login.name, message_id, body.data, body.id))
+
+    async def _journal(self, deliver: Callable[[WebchatChannel], Awaitable[str]]) -> Response:
         refuse_unless_ready(self._gateway)
         if self._gateway.inbox.full():
             raise Overloaded("too many messages wait for an answer; try again in a moment")
         key = None
         with anyio.move_on_after(_COMMIT_SECONDS):
-            key = await self._channel().receive(login.name, body.text, body.id)
+            key = await deliver(self._channel())
         if key is None:
-            raise Refusal("overloaded", "the message could not be stored in time; try again", retry_after=RETRY_SECONDS)
+            raise Refusal("overloaded", "it could not be stored in time; try again", retry_after=RETRY_SECONDS)
         account = self._account()
         row = await self._gateway.store.find_inbound(account.channel, account.account, key)
         assert row is not None, "deliver has returned, so the row is there"
         return answer(Accepted(f"in-{row.id}"), 202)
+
+    async def _message_id(self, login: Login, outbound_id: int) -> str:
+        """The channel's id of a line, which must be in the person's own conversation."""
+        account, row = self._account(), await self._gateway.store.get_outbound(outbound_id)
+        place = None if row is None else (row.channel, row.account, row.payload.peer)
+        if row is None or place != (account.channel, account.account, Peer("dm", login.name)):
+            raise NotFound("there is no such line in this chat")
+        if row.receipt is not None and row.receipt.message_id is not None:
+            return row.receipt.message_id
+        if row.state in ("ready", "sending"):
+            raise Overloaded("this line is just being sent; try again in a moment")
+        raise Conflict(f"this line was not sent: {row.reason or row.state}")
 
     async def stream(self) -> Response:
         """Server-sent events, see :class:`ConversationFeed`."""

@@ -15,7 +15,7 @@ from gatewayd.channels.webchat.channel import WebchatChannel, open_webchat
 from gatewayd.channels.webchat.login import Login, log_in, log_out, new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.payload import Draft, RichText, SendText, Typing
+from gatewayd.model.payload import Choice, Draft, EditText, OutboundPayload, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
@@ -26,6 +26,9 @@ from tests.web.client import now
 
 ALICE = Peer("dm", "alice")
 Event = tuple[str, Any]
+Choices = tuple[tuple[Choice, ...], ...]
+YES_NO: Choices = ((Choice("Yes", "1:yes"), Choice("No", "1:no")),)
+SHOWN = [[{"label": "Yes", "data": "1:yes"}, {"label": "No", "data": "1:no"}]]
 
 
 class Room:
@@ -48,10 +51,16 @@ class Room:
             [InboundEnvelope("webchat", "main", key, "message", peer, Sender(name), text=text, received_at=now())]
         )
 
-    async def answer(self, text: str, peer: Peer = ALICE) -> None:
-        payload = SendText(peer, RichText(text))
-        await self.store.add_outbound([OutboundDraft("webchat", "main", "c", payload)], now=now())
+    async def answer(self, text: str, peer: Peer = ALICE, choices: Choices = ()) -> int:
+        return await self._send(SendText(peer, RichText(text), choices=choices))
+
+    async def edit(self, of: int, text: str, choices: Choices = ()) -> int:
+        return await self._send(EditText(ALICE, RichText(text), of=of, message_id="m", choices=choices))
+
+    async def _send(self, payload: OutboundPayload) -> int:
+        [row] = await self.store.add_outbound([OutboundDraft("webchat", "main", "c", payload)], now=now())
         await self.channel.send(payload)
+        return row.id
 
 
 @asynccontextmanager
@@ -127,6 +136,69 @@ async def test_drafts_and_typing_come_after_new_lines(tmp_path: Path, mock_clock
         events = await next_events(feed)
     assert [kind for kind, _ in events] == ["message", "draft"]
     assert events[1][1] == {"turn": "turn-1", "html": "<p>*se</p>\n"}
+
+
+async def test_buttons_are_part_of_their_line(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+    async with room(tmp_path) as here, here.feed() as feed:
+        await here.answer("Really?", choices=YES_NO)
+        await here.answer("by the way")
+        await anext(feed)
+        events = await next_events(feed)
+        history = await here.conversation.history(10)
+    assert [(kind, line.get("buttons")) for kind, line in events] == [("message", SHOWN), ("message", None)]
+    assert [line.buttons for line in history.lines] == [YES_NO, ()]
+
+
+async def test_an_edit_changes_the_line_where_it_stands(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+    async with room(tmp_path) as here, here.feed() as feed:
+        row = await here.answer("Really?", choices=YES_NO)
+        await here.answer("by the way")
+        await anext(feed)
+        await anext(feed)
+        number = await here.edit(row, "**Yes**, by alice")
+        [(kind, line)] = await next_events(feed)
+        assert (kind, line["id"], line["html"]) == ("edit", "out-1", "<p><strong>Yes</strong>, by alice</p>\n")
+        assert "buttons" not in line
+        history = await here.conversation.history(10)
+        assert [line.html for line in history.lines] == [line["html"], "<p>by the way</p>\n"]
+        assert (history.cursor, history.more) == (f"0.{number}", False)
+        async with here.feed(Cursor.parse(history.cursor)) as later:
+            await anext(later)
+            await here.hear("nothing else is told")
+            assert [(kind, line["id"]) for kind, line in await next_events(later)] == [("message", "in-1")]
+
+
+async def test_a_page_that_was_away_gets_what_changed_and_what_is_new(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+    async with room(tmp_path) as here:
+        first = await here.answer("first?", choices=YES_NO)
+        await here.answer("second")
+        cursor = Cursor.parse((await here.conversation.history(10)).cursor)
+        await here.edit(first, "first: no")
+        third = await here.answer("third?", choices=YES_NO)
+        await here.edit(third, "third: yes")
+        await here.edit(first, "first: yes")
+        async with here.feed(cursor) as feed:
+            await anext(feed)
+            events = await next_events(feed)
+    assert [(kind, line["id"], line["html"]) for kind, line in events] == [
+        ("edit", "out-1", "<p>first: yes</p>\n"),
+        ("message", "out-4", "<p>third: yes</p>\n"),
+    ]
+
+
+async def test_presses_are_no_lines_and_their_answers_are_told(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
+    async with room(tmp_path) as here, here.feed() as feed:
+        await here.hear("hello")
+        await anext(feed)
+        await anext(feed)
+        envelope = InboundEnvelope("webchat", "main", "k", "button", ALICE, Sender("alice"), text="1:yes", press="p1")
+        await here.store.add_inbound([envelope])
+        await here.channel.signal(PressAnswer(ALICE, "p1", "Noted."))
+        await here.channel.signal(Typing(ALICE))
+        await here.channel.signal(PressAnswer(Peer("dm", "bob"), "p2", "not for alice"))
+        assert await next_events(feed) == [("answer", {"press": "p1", "text": "Noted."}), ("typing", {})]
+        history = await here.conversation.history(10)
+    assert [line.text for line in history.lines] == ["hello"]
 
 
 async def test_a_quiet_stream_is_pinged_while_the_login_lasts(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:

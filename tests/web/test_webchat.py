@@ -58,6 +58,7 @@ ENDPOINTS = [
     ("GET", "/v1/webchat/history"),
     ("GET", "/v1/webchat/stream"),
     ("POST", "/v1/webchat/messages"),
+    ("POST", "/v1/webchat/presses"),
     ("POST", "/v1/webchat/logout"),
 ]
 
@@ -90,7 +91,7 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
         async with open_store(state_dir, now=time.time) as store, httpx2.AsyncClient() as http, trio.open_nursery() as nursery:
             gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir)
             await gateway.access.load()
-            for part in (gateway.events, gateway.inbox, gateway.turns):
+            for part in (gateway.events, gateway.inbox, gateway.presses, gateway.turns):
                 await nursery.start(part.run)
             server = GatewayServer(create_app(gateway), max_connections=100, max_body_bytes=1_048_576, grace_seconds=0.2)
             async with gateway.agents.run(), gateway.manager.run():
@@ -361,9 +362,12 @@ async def test_a_stopped_account_shows_its_history_and_takes_nothing(tmp_path: P
         async with streaming(here, client) as stream:
             await here.gateway.manager.stop("webchat")
             assert await stream.ended()
-        for path in ("/v1/webchat/messages", "/v1/webchat/stream"):
-            method = "POST" if path.endswith("messages") else "GET"
-            body = {"id": "message-2", "text": "more"} if method == "POST" else None
+        for path, body in (
+            ("/v1/webchat/messages", {"id": "message-2", "text": "more"}),
+            ("/v1/webchat/presses", {"id": "press-0001", "line": "out-1", "data": "x"}),
+            ("/v1/webchat/stream", None),
+        ):
+            method = "GET" if body is None else "POST"
             answer = await client.request(method, path, json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
         assert len((await client.get("/v1/webchat/history")).json()["lines"]) == 2

@@ -31,7 +31,12 @@ export async function request(method, path, body) {
   throw new Refused(response.status, message, Number(response.headers.get("Retry-After")) || 0);
 }
 
-// Calls back: history(answer), message(line), draft(draft), typing(), state(name, why), loggedOut().
+export function newId() {
+  // crypto.randomUUID is not there on plain http, except on localhost
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// Calls back: history(answer), message(line), edit(line), answer(answer), draft(draft), typing(), state(name, why), loggedOut().
 // States: "connecting" (first time), "connected", "reconnecting", "offline" (the device says that it has no network).
 export class Connection {
   #on;
@@ -99,6 +104,8 @@ export class Connection {
     });
     listen("ping", () => {});
     listen("message", (line) => this.#on.message(line));
+    listen("edit", (line) => this.#on.edit(line));
+    listen("answer", (answer) => this.#on.answer(answer));
     listen("draft", (draft) => this.#on.draft(draft));
     listen("typing", () => this.#on.typing());
     this.#heard();

@@ -23,16 +23,25 @@ export class Conversation {
   #scroller = document.getElementById("scroller");
   #newer = document.getElementById("newer");
   #empty = document.getElementById("empty");
-  #lines = new Map();
+  #lines = new Map(); // id -> its element
+  #looks = new WeakMap(); // element -> what was put into it, as text
+  #press;
   #lastDay = "";
   #quietTimer = 0;
   #following = true; // the reader is at the end, and stays there
+  #size = ""; // of the conversation and its window, when it was scrolled last
 
-  constructor() {
+  // ``press(line id, data, button element)`` is called when a button under a line is pressed.
+  constructor(press) {
+    this.#press = press;
     this.#scroller.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-      this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
-      if (this.#following) this.#newer.hidden = true;
+      const size = `${scrollHeight} ${clientHeight}`;
+      const atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+      // When the size changed, too (a turned phone, a line that got shorter), it was not the reader who scrolled away.
+      if (atEnd || size === this.#size) this.#following = atEnd;
+      this.#size = size;
+      if (atEnd) this.#newer.hidden = true;
     });
     this.#newer.addEventListener("click", () => this.toEnd());
     new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#scroller.firstElementChild);
@@ -58,6 +67,13 @@ export class Conversation {
     this.#settle();
   }
 
+  // A line that is here already reads differently now. One that is not here (any more) is not missed.
+  showEdit(line) {
+    const element = this.#lines.get(line.id);
+    if (element) this.#fill(element, line);
+    if (this.#following) this.toEnd();
+  }
+
   showDraft({ html }) {
     this.#work();
     this.#draftBody.innerHTML = html; // made by gatewayd's kit/html.py: safe tags only, and the CSP forbids scripts besides
@@ -80,7 +96,7 @@ export class Conversation {
 
   // A message on its way; it stands below the journaled lines until gatewayd has it.
   addOutgoing(message) {
-    const bubble = lineElement("you", message.text, null);
+    const bubble = lineElement("you", message.text);
     bubble.dataset.text = message.text;
     this.#waiting.append(bubble);
     this.#settle();
@@ -120,16 +136,35 @@ export class Conversation {
     const known = this.#lines.get(line.id);
     if (known) {
       note(known, NOTES[line.state]);
+      if (line.from === "agent") this.#fill(known, line);
       return;
     }
     if (line.from === "you") this.#dropOutgoing(line);
     const at = new Date(line.at * 1000);
     this.#markDay(at);
-    const element = lineElement(line.from, line.text, line.html, at);
+    const element = lineElement(line.from, line.text, at);
+    if (line.from === "agent") this.#fill(element, line);
     note(element, line.from === "you" ? NOTES[line.state] : undefined);
     this.#lines.set(line.id, element);
     this.#log.append(element);
     this.#bound();
+  }
+
+  // What the agent says in a line, and its buttons. Whoever was at one of the buttons that go is taken to what stands there now.
+  #fill(element, { id, html, buttons = [] }) {
+    const looks = JSON.stringify([html, buttons]);
+    if (this.#looks.get(element) === looks) return;
+    this.#looks.set(element, looks);
+    const hadFocus = element.contains(document.activeElement);
+    const body = element.querySelector(".body");
+    body.innerHTML = html; // see showDraft
+    dressCode(body);
+    element.querySelector(".choices")?.remove();
+    element.classList.toggle("asking", buttons.length > 0);
+    if (buttons.length) body.after(choices(buttons, (data, button) => this.#press(id, data, button)));
+    if (!hadFocus) return;
+    element.tabIndex = -1;
+    element.focus({ preventScroll: true });
   }
 
   // The journaled line takes the place of the bubble on its way. The stream may be quicker than the answer to our own post,
@@ -162,18 +197,28 @@ export class Conversation {
   }
 }
 
-function lineElement(from, text, html, at) {
-  const body = make("div", { className: "body", dir: "auto" });
-  if (from === "agent") {
-    body.innerHTML = html; // see showDraft
-    dressCode(body);
-  } else {
-    body.textContent = text;
-  }
+function lineElement(from, text = "", at = undefined) {
+  const body = make("div", { className: "body", dir: "auto", textContent: text });
   const who = make("span", { className: "visually-hidden", textContent: from === "agent" ? "Agent:" : "You:" });
   const element = make("article", { className: `line ${from}` }, who, body);
   if (at) element.append(make("time", { dateTime: at.toISOString(), textContent: clock.format(at), title: at.toLocaleString() }));
   return element;
+}
+
+function choices(rows, press) {
+  const group = make("div", { className: "choices" });
+  group.setAttribute("role", "group");
+  group.setAttribute("aria-label", "Choices");
+  for (const row of rows) {
+    const line = make("div", { className: "choice-row" });
+    for (const { label, data } of row) {
+      const button = make("button", { type: "button", className: "choice", textContent: label, dir: "auto" });
+      button.addEventListener("click", () => press(data, button));
+      line.append(button);
+    }
+    group.append(line);
+  }
+  return group;
 }
 
 export function note(element, text, ...more) {

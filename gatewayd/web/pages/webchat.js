@@ -1,7 +1,8 @@
 // Joins the page: login, the composer, what is on its way, and the connection.
 
-import { Connection, request } from "./connection.js";
+import { Connection, newId, request } from "./connection.js";
 import { Conversation, make, note } from "./conversation.js";
+import { Presses } from "./presses.js";
 
 const LONGEST_TEXT = 32_000; // characters, as gatewayd counts them
 const STATES = {
@@ -10,19 +11,22 @@ const STATES = {
   reconnecting: "Reconnecting…",
   offline: "Offline",
 };
+const TOLD_MS = 8_000;
 const GROWS_BY_ITSELF = CSS.supports("field-sizing", "content");
 const UNSENT_KEY = "gatewayd.unsent.";
 const LOGGED_OUT = "You are logged out. What you have not sent yet is kept on this page.";
 
-const [waiting, login, chat, reason, stateLine, composer, text, send, trouble] = [
-  "waiting", "login", "chat", "login-reason", "state", "composer", "text", "send", "trouble",
+const [waiting, login, chat, reason, stateLine, composer, text, send, trouble, told] = [
+  "waiting", "login", "chat", "login-reason", "state", "composer", "text", "send", "trouble", "told",
 ].map((id) => document.getElementById(id));
 const touch = matchMedia("(pointer: coarse)");
-const conversation = new Conversation();
+const presses = new Presses({ tell, fail: complain, loggedOut: () => leave(LOGGED_OUT) });
+const conversation = new Conversation((line, data, button) => presses.press(line, data, button));
 const outgoing = new Map(); // message id -> { id, text, bubble, failed }
 let lastPost = Promise.resolve(); // posts go one after the other, so that messages keep their order
 let loggedInAs = null;
 let missed = 0;
+let toldTimer = 0;
 
 const connection = new Connection({
   state(name, why) {
@@ -42,6 +46,8 @@ const connection = new Connection({
     conversation.showLine(line);
     if (line.from === "agent" && document.hidden) document.title = `(${++missed}) gatewayd`;
   },
+  edit: (line) => conversation.showEdit(line),
+  answer: (answer) => presses.answer(answer),
   draft: (draft) => conversation.showDraft(draft),
   typing: () => conversation.showTyping(),
   loggedOut: () => leave(loggedInAs === null ? "" : LOGGED_OUT),
@@ -210,11 +216,6 @@ function restoreUnsent() {
   }
 }
 
-function newId() {
-  // crypto.randomUUID is not there on plain http, except on localhost
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 // The composer
 
 function fit() {
@@ -226,6 +227,13 @@ function fit() {
 
 function complain(words) {
   trouble.textContent = words;
+}
+
+// What has become of a press, for a while.
+function tell(words) {
+  clearTimeout(toldTimer);
+  told.textContent = words;
+  toldTimer = setTimeout(() => (told.textContent = ""), TOLD_MS);
 }
 
 composer.addEventListener("submit", (event) => {

@@ -1,0 +1,71 @@
+// Presses of buttons on their way. A press has an id that is made here, so that posting it twice is one press, and so that its
+// answer, which comes by the stream, is shown on this page and on no other of the same person.
+
+import { newId, request } from "./connection.js";
+
+const TRIES = 4;
+const ANSWER_MS = 10_000; // an answer can get lost: then the buttons can be pressed again
+
+// Calls back: tell(words), fail(words), loggedOut().
+export class Presses {
+  #on;
+  #waiting = new Map(); // press id -> { button, timer }
+
+  constructor(on) {
+    this.#on = on;
+  }
+
+  async press(line, data, button) {
+    const group = button.closest(".choices");
+    if (group.getAttribute("aria-busy") === "true") return;
+    const id = newId();
+    this.#hold(id, button);
+    this.#on.tell("");
+    this.#on.fail("");
+    try {
+      await post({ id, line, data });
+    } catch (error) {
+      this.#release(id);
+      if (error.status === 401) this.#on.loggedOut();
+      else this.#on.fail(`The button did not work: ${error.message}.`);
+    }
+  }
+
+  answer({ press, text }) {
+    if (!this.#waiting.has(press)) return; // another page's
+    this.#release(press);
+    this.#on.tell(text);
+  }
+
+  // The buttons keep the focus, and say that they do nothing for now.
+  #hold(id, button) {
+    this.#waiting.set(id, { button, timer: setTimeout(() => this.#release(id), ANSWER_MS) });
+    dress(button, true);
+  }
+
+  #release(id) {
+    const { button, timer } = this.#waiting.get(id) ?? {};
+    if (!button) return;
+    clearTimeout(timer);
+    this.#waiting.delete(id);
+    dress(button, false);
+  }
+}
+
+function dress(button, busy) {
+  const group = button.closest(".choices");
+  group.setAttribute("aria-busy", String(busy));
+  button.classList.toggle("pressed", busy);
+  for (const other of group.querySelectorAll("button")) other.setAttribute("aria-disabled", String(busy));
+}
+
+async function post(body) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await request("POST", "/v1/webchat/presses", body);
+    } catch (error) {
+      if (tries === TRIES || ![0, 429, 503].includes(error.status)) throw error;
+      await new Promise((done) => setTimeout(done, 1000 * Math.max(1, Math.min(5, error.retryAfterSeconds))));
+    }
+  }
+}
