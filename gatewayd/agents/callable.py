@@ -9,7 +9,7 @@ The pieces together are the reply. The generator is always run to its end or clo
 """
 
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from inspect import isasyncgen, iscoroutine
 from uuid import uuid4
@@ -19,7 +19,8 @@ import msgspec
 from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment, Peer, Sender
 from gatewayd.model.errors import AgentFailed, NeedsOperator
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, TextDelta, Turn, TurnState
+from gatewayd.model.question import Option, Question
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnState
 
 PLUGIN = AgentPlugin(
     id="callable",
@@ -69,6 +70,21 @@ class CallableTurn:
         """Ask the operator for permission, and wait. ``input`` is shown to them exactly; the answer counts once."""
         text = msgspec.json.encode(input, order="sorted").decode()
         return await self._turn.permission(ToolRequest(tool=tool, input=text))
+
+    async def question(
+        self, text: str, options: Sequence[str | Option] = (), *, multiple: bool = False
+    ) -> tuple[str, ...] | None:
+        """Ask the user in the chat, and wait: for a press of one of ``options``, or the next message, which is free text.
+
+        ``multiple`` allows more than one of the options. None: dismissed, or not answered within
+        ``approvals.question_timeout_seconds``.
+        """
+        offered = tuple(Option(option) if isinstance(option, str) else option for option in options)
+        return await self._turn.question(Question(text, offered, multiple))
+
+    async def notice(self, text: str) -> None:
+        """Tell the user something while the turn runs on, in a message of its own. A few per turn are shown, the same once."""
+        await self._turn.emit(Notice(text))
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int = 10_000_000) -> bytes:
         """The bytes of one of ``attachments``. Larger, gone or unreachable ends the turn, unless you catch the error."""

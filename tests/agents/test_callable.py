@@ -11,6 +11,7 @@ from gatewayd.agents.callable import CallableCore, CallableSettings, CallableTur
 from gatewayd.hub.reply import SORRY_FAILED
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import NeedsOperator
+from gatewayd.model.question import Option
 from gatewayd.ports.agent import AgentConfig, Turn
 from tests.hub.house import House, open_house
 
@@ -89,6 +90,31 @@ async def test_it_fetches_the_attachments_of_its_turn(tmp_path: Path, autojump_c
         await house.ended(await house.say("", attachments=(Attachment("document", "gone"),)))
         assert house.texts[-1] == SORRY_FAILED
         assert "cannot be fetched: gone" in house.agents.errors[0]
+
+
+async def chatty(turn: CallableTurn) -> AsyncGenerator[str, None]:
+    await turn.notice("This takes a while.")
+    answers = await turn.question("Which colour?", ["Red", Option("Blue", "like the sky")], multiple=True)
+    yield f"{answers}"
+
+
+async def test_it_asks_the_user_and_tells_them_something(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, script(await _open("chatty"))) as house:
+        await _ask(house)
+        told, asked = house.texts
+        assert told == "This takes a while."
+        assert "Which colour?" in asked
+        assert "like the sky" in asked
+        await house.say("Blue")
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.texts[-1] == "('Blue',)"
+
+
+async def test_a_question_that_nobody_answers_is_none(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, script(await _open("chatty"))) as house:
+        await house.ended(await house.say("hi"))
+        assert trio.current_time() > 3000
+        assert house.texts[-1] == "None"
 
 
 async def test_a_stopped_turn_closes_the_generator(tmp_path: Path, autojump_clock: MockClock) -> None:
