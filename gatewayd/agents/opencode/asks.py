@@ -1,0 +1,126 @@
+"""What a run asks for, permission and answers: brought to the people, and their answers brought back, each exactly once."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+
+import anyio
+import anyio.abc
+from structlog.typing import FilteringBoundLogger
+
+from gatewayd.agents.opencode.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
+from gatewayd.model.approval import ToolRequest
+from gatewayd.model.errors import TryAgain
+from gatewayd.ports.agent import Turn
+
+_RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
+
+
+class _Open:
+    """One request that is being dealt with. ``denied``: its answer is a no, which waits for the answers to the others.
+    ``answering``: the answer is on its way to the server."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self.denied = False
+        self.answering = False
+
+
+class Asks:
+    """The requests of one run. Each has a task of its own in ``tasks``, so several are shown at once."""
+
+    def __init__(
+        self, turn: Turn, session: Session, dialect: Dialect, tasks: anyio.abc.TaskGroup, log: FilteringBoundLogger
+    ) -> None:
+        self._turn = turn
+        self._session = session
+        self._dialect = dialect
+        self._tasks = tasks
+        self._log = log
+        self._open: dict[str, _Open] = {}
+        self._settled: set[str] = set()
+        self._changed = anyio.Event()
+
+    async def update(self, listed: Sequence[Asked]) -> None:
+        """``listed`` is what the server waits for now: show what is new, and withdraw what is not there any more, because it
+        was answered elsewhere or the server gave it up."""
+        refs = {asked.ref for asked in listed}
+        for ref, entry in list(self._open.items()):
+            if ref in refs or entry.answering:
+                continue
+            asked = entry.asked
+            self._settle(ref)
+            for part in asked.refs:
+                await self._turn.withdraw(part, why="it was answered elsewhere, or the agent gave it up")
+        for asked in listed:
+            if asked.ref not in self._open and asked.ref not in self._settled:
+                self._open[asked.ref] = entry = _Open(asked)
+                work = self._ask_permission if isinstance(asked, PermissionAsked) else self._ask_questions
+                self._tasks.start_soon(work, entry, name=f"request {asked.ref}")
+
+    async def _ask_permission(self, entry: _Open) -> None:
+        asked = entry.asked
+        assert isinstance(asked, PermissionAsked)
+        decision = await self._turn.permission(ToolRequest(asked.tool, asked.input, asked.ref))
+        if not decision.allowed and self._dialect.denial_ends_others:
+            await self._wait_others(entry)
+        await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, decision))
+
+    async def _ask_questions(self, entry: _Open) -> None:
+        asked = entry.asked
+        assert isinstance(asked, QuestionsAsked)
+        answers: list[tuple[str, ...]] | None = []
+        with anyio.CancelScope() as patience:
+            if asked.give_up_seconds is not None:
+                patience.deadline = anyio.current_time() + asked.give_up_seconds
+            answers = await self._answers(asked)
+        if patience.cancelled_caught:
+            answers = None
+            for ref in asked.refs:
+                await self._turn.withdraw(ref, why="the agent does not wait any longer")
+        await self._hand_over(entry, lambda: self._dialect.answer(self._session, asked, answers))
+
+    async def _answers(self, asked: QuestionsAsked) -> list[tuple[str, ...]] | None:
+        """None as soon as one is dismissed: the server takes all answers or none."""
+        answers = []
+        for question in asked.questions:
+            answer = await self._turn.question(question)
+            if answer is None:
+                return None
+            answers.append(answer)
+        return answers
+
+    async def _wait_others(self, entry: _Open) -> None:
+        """A no to one request is a no to all that wait in its session: so it is said when no other can be allowed any more."""
+        entry.denied = True
+        self._tell_change()
+        session_id = entry.asked.session_id
+        while entry.asked.ref in self._open and any(
+            isinstance(other.asked, PermissionAsked) and other.asked.session_id == session_id and not other.denied
+            for other in self._open.values()
+        ):
+            await self._changed.wait()
+
+    async def _hand_over(self, entry: _Open, act: Callable[[], Awaitable[bool]]) -> None:
+        """Until the server has heard it. Saying it twice does no harm, asking people twice would."""
+        ref = entry.asked.ref
+        if ref not in self._open:
+            return  # it is void
+        entry.answering = True
+        for attempt in count():
+            try:
+                if not await act():
+                    self._log.warning("answer_came_too_late", ref=ref)
+                break
+            except TryAgain as error:
+                self._log.warning("answer_not_delivered", ref=ref, attempt=attempt + 1, reason=error.reason)
+            await anyio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+        self._settle(ref)
+
+    def _settle(self, ref: str) -> None:
+        self._open.pop(ref, None)
+        self._settled.add(ref)
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,154 @@
+"""Requests to the server, and what its refusals mean. Which requests there are, the dialects know."""
+
+from base64 import b64encode
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+from msgspec import Struct
+
+from gatewayd.agents.opencode.wire import decode, one_line
+from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
+from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain
+from gatewayd.model.secret import Secret
+
+CALL_SECONDS: Final = 20.0
+"""For a whole request. The first one in a directory makes OpenCode start what belongs to it, which takes seconds."""
+HEALTH_SECONDS: Final = 3.0
+"""OpenCode accepts connections before it listens to them, and never answers those: ask again soon, on a new one."""
+BODY_MAX: Final = 64 * 1024 * 1024
+"""Bytes of an answer: a session's messages hold the whole outputs of its tools."""
+
+T = TypeVar("T")
+
+
+class NoSuchThing(AgentFailed):
+    """404: the server knows no such session, request or message."""
+
+
+class NoSuchSession(NoSuchThing):
+    """The session is gone, and the conversation with it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the agent's server does not know this conversation's session (any more): its data was deleted, or it is another "
+            "server. Write /new in the chat to begin a new one"
+        )
+
+
+class _Health(Struct):
+    healthy: bool
+    version: str
+
+
+class _OpencodeErrorData(Struct):
+    message: str = ""
+
+
+class _AnyError(Struct):
+    """OpenCode's {"name", "data": {"message"}}, or {"_tag", "message"}; OpenAgentic's {"error"}."""
+
+    name: str = ""
+    message: str = ""
+    error: str = ""
+    data: _OpencodeErrorData = msgspec.field(default_factory=_OpencodeErrorData)
+
+
+def basic(username: str, password: Secret) -> str:
+    """The Authorization header of OPENCODE_SERVER_USERNAME and _PASSWORD (RFC 7617)."""
+    return "Basic " + b64encode(f"{username}:{password.reveal()}".encode()).decode()
+
+
+class Client:
+    """One server. ``authorization`` is the header's value, None for an open server."""
+
+    def __init__(self, http: httpx2.AsyncClient, url: str, authorization: str | None) -> None:
+        self.http = http
+        self.url = url.rstrip("/")
+        self._authorization = authorization
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The credentials."""
+        return {} if self._authorization is None else {"authorization": self._authorization}
+
+    async def health(self, *, timeout_seconds: float = HEALTH_SECONDS) -> str:
+        """The server's version. :raises TryAgain: it does not answer. :raises NeedsOperator: it is another, or refuses us."""
+        what = "the server's health"
+        try:
+            raw = await self.call("GET", "/global/health", what=what, timeout_seconds=timeout_seconds)
+            return decode(raw, _Health, what=what).version
+        except AgentFailed:
+            raise NeedsOperator(
+                "at this address is a server, but neither OpenCode's nor OpenAgentic's: /global/health is not theirs"
+            ) from None
+
+    async def ask(self, method: str, path: str, type: type[T], *, what: str, directory: str | None = None) -> T:
+        """A request that can be repeated, and its decoded answer. :raises Malformed: see ``decode``. Else as ``call``."""
+        return decode(await self.call(method, path, what=what, directory=directory), type, what=what)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        body: Struct | None = None,
+        directory: str | None = None,
+        repeatable: bool = True,
+        timeout_seconds: float = CALL_SECONDS,
+    ) -> bytes:
+        """One request; the body of its answer.
+
+        :raises TryAgain: an outage; nothing happened, or ``repeatable``. :raises OutcomeUnknown: an outage in the middle.
+        :raises NeedsOperator: wrong credentials. :raises NoSuchThing: 404. :raises AgentFailed: refused, in its own words.
+        """
+        try:
+            reply = await exchange(
+                self.http,
+                method,
+                self.url + path + _query(path, directory),
+                what=what,
+                timeout_seconds=timeout_seconds,
+                at_most_bytes=BODY_MAX,
+                repeatable=repeatable,
+                content=None if body is None else msgspec.json.encode(body),
+                headers={"content-type": "application/json", **self.headers},
+            )
+        except AnswerTooLarge as error:
+            raise AgentFailed(error.reason) from None
+        if reply.status >= 300:
+            raise _refusal(reply, what, repeatable=repeatable)
+        return reply.body
+
+
+def _query(path: str, directory: str | None) -> str:
+    """OpenCode keeps states and requests per directory. In the query, because of the header it is not sure how it is escaped."""
+    if directory is None:
+        return ""
+    return f"{'&' if '?' in path else '?'}directory={quote(directory, safe='')}"
+
+
+def _refusal(reply: HttpReply, what: str, *, repeatable: bool) -> Exception:
+    status = reply.status
+    if status in (401, 403):
+        return NeedsOperator(f"{what}: the server refuses the credentials ({status}): set username and password, or token")
+    why = f"{what}: the server answers {status}{_words(reply.body)}"
+    if status == 404:
+        return NoSuchThing(why)
+    if status == 429:
+        return TryAgain(why, after_seconds=reply.retry_after_seconds)
+    if status in (502, 503, 504) or (status >= 500 and repeatable):
+        return TryAgain(why) if repeatable else OutcomeUnknown(why)
+    return AgentFailed(why)
+
+
+def _words(body: bytes) -> str:
+    """What an error's body says, as far as it says anything."""
+    try:
+        error = msgspec.json.decode(body[:100_000], type=_AnyError)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
+    words = error.data.message or error.message or error.error or error.name
+    return f": {one_line(words, 200)}" if words else ""

@@ -1,0 +1,277 @@
+"""The core: sessions and turns of gatewayd on an OpenCode or OpenAgentic server."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+import anyio
+
+from gatewayd.agents.opencode.client import Client, NoSuchSession, basic
+from gatewayd.agents.opencode.dialect import Aborted, Answered, Dialect, Session, Unfinished
+from gatewayd.agents.opencode.memory import Memory, TurnMemo
+from gatewayd.agents.opencode.openagentic import OpenAgentic
+from gatewayd.agents.opencode.opencode import OpenCode
+from gatewayd.agents.opencode.run import Run
+from gatewayd.agents.opencode.settings import OpencodeSettings
+from gatewayd.agents.opencode.sidecar import Sidecar, open_sidecar
+from gatewayd.agents.opencode.watch import Watch
+from gatewayd.model.errors import TryAgain
+from gatewayd.ports.agent import (
+    AgentConfig,
+    AgentCore,
+    AgentKit,
+    CoreFacts,
+    Final,
+    Notice,
+    Surface,
+    Turn,
+    TurnState,
+)
+
+_BUSY_SECONDS = 90.0
+"""An aborted run of OpenAgentic's still waits for its shell command, which has 60 s."""
+_BUSY_AGAIN_SECONDS = 0.5
+_TITLE_MAX = 200
+_CLOSED = "the agent was closed in the middle of the turn"
+_FORGOTTEN = "I have lost the memory of this conversation. Write /new to begin a new one."
+_ANOTHER_FIRST = "I am busy in another conversation at the moment; yours is next."
+
+
+class OpencodeCore:
+    """Many turns at once, one per session; with OpenAgentic one per server."""
+
+    def __init__(
+        self, client: Client, version: str, dialect: Dialect, watch: Watch, settings: OpencodeSettings, kit: AgentKit
+    ) -> None:
+        self._client = client
+        self._version = version
+        self._dialect = dialect
+        self._watch = watch
+        self._settings = settings
+        self._log = kit.log
+        self._memory = Memory(kit.memos)
+        self._runs: dict[str, Run] = {}
+        self._places = _Places()
+        self.sidecar: Sidecar | None = None
+
+    async def new_session(self, session_key: str) -> str:
+        session = await self._dialect.create(session_key[:_TITLE_MAX], self._settings.directory)
+        await self._memory.note_session(session_key, session.id)
+        return session.id
+
+    async def run(self, turn: Turn) -> Final:
+        """Also for a turn that was begun already, perhaps: an answer of the server's may have got lost on its way to us."""
+        request = turn.request
+        async with self._place(turn):
+            session = await self._session(turn)
+            memo = await self._memory.last_turn(session.id)
+            if memo is not None and memo.turn_id == request.turn_id and await self._goes_on(session, memo.mark):
+                return await self._carry(turn, session, memo.mark, begin=False)
+            await self._wait_idle(session)
+            mark = await self._dialect.mark(session)
+            await self._memory.note_turn(session.id, TurnMemo(request.turn_id, mark))
+            return await self._carry(turn, session, mark, begin=True)
+
+    async def resume(self, turn: Turn) -> Final:
+        async with self._place(turn):
+            session = await self._session(turn)
+            memo = await self._memory.last_turn(session.id)
+            assert memo is not None, "turn_state would have said new"
+            return await self._carry(turn, session, memo.mark, begin=False)
+
+    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+        memo = await self._memory.last_turn(session_id)
+        if memo is None or memo.turn_id != turn_id:
+            return "new"
+        try:
+            session = await self._dialect.session(session_id)
+            return await self._state(session, memo.mark)
+        except NoSuchSession:
+            return "lost"
+
+    def facts(self) -> CoreFacts:
+        process = self.sidecar.process if self.sidecar is not None else None
+        return CoreFacts(
+            version=f"{self._dialect.name} {self._version}" if self._version != _OPENAGENTIC else self._version,
+            pid=process.pid if process is not None else None,
+            sessions=self._watch.sessions,
+            url=self._client.url,
+            output=process.output if process is not None else (),
+        )
+
+    def surface(self) -> Surface:
+        return Surface(self._client.url, self._client.headers)
+
+    def turn_of(self, session_id: str) -> str | None:
+        run = self._runs.get(session_id)
+        return None if run is None else run.turn_id
+
+    @asynccontextmanager
+    async def _place(self, turn: Turn) -> AsyncIterator[None]:
+        """Wait for the session's turn; OpenAgentic takes one run at a time, because it would mix up their requests."""
+        alone = self._dialect.one_run_at_a_time
+        key = "" if alone else turn.request.session_id
+        if alone and self._places.is_taken(key):
+            await turn.emit(Notice(_ANOTHER_FIRST))
+        async with self._places.take(key):
+            yield
+
+    async def _session(self, turn: Turn) -> Session:
+        try:
+            return await self._dialect.session(turn.request.session_id)
+        except NoSuchSession:
+            await turn.emit(Notice(_FORGOTTEN))
+            raise
+
+    async def _carry(self, turn: Turn, session: Session, mark: str, *, begin: bool) -> Final:
+        sidecar = self.sidecar
+        run = Run(
+            turn,
+            session,
+            mark,
+            self._dialect,
+            self._watch,
+            max_messages=self._settings.max_messages,
+            last_words=lambda: sidecar.last_words if sidecar is not None else "",
+            log=self._log,
+        )
+        async with self._watch.follow(run):
+            self._runs[session.id] = run
+            try:
+                if begin:
+                    await run.begin()
+                else:
+                    run.take_up()
+                return await run.follow()
+            finally:
+                del self._runs[session.id]
+                # A daemon that leaves lets it run, and takes it up when it is back.
+                if run.may_run and not turn.goes_on:
+                    await run.abort()
+
+    async def _state(self, session: Session, mark: str) -> TurnState:
+        """Of the run that began after the mark."""
+        board = await self._dialect.board(session.directory, 0.0)
+        outcome = (await self._dialect.history(session, mark)).outcome
+        if board.state(session.id).kind != "idle":
+            return "running"
+        match outcome:
+            case None:
+                return "new"
+            case Aborted() | Unfinished(refused=False):
+                return "lost"
+        return "ended"
+
+    async def _goes_on(self, session: Session, mark: str) -> bool:
+        """Whether the turn that is to be run runs already, or has its answer. One that failed was asked for again on purpose."""
+        state = await self._state(session, mark)
+        outcome = (await self._dialect.history(session, mark)).outcome
+        return isinstance(outcome, Answered) or (state == "running" and outcome is not None)
+
+    async def _wait_idle(self, session: Session) -> None:
+        """Both servers take a prompt while another runs, and mix them up.
+
+        :raises TryAgain: it runs for too long; nothing was begun.
+        """
+        for _ in range(int(_BUSY_SECONDS / _BUSY_AGAIN_SECONDS)):
+            board = await self._dialect.board(session.directory, 0.0)
+            if board.state(session.id).kind == "idle":
+                return
+            await anyio.sleep(_BUSY_AGAIN_SECONDS)
+        raise TryAgain("the session is still busy on the agent's server with something else")
+
+
+class _Places:
+    """A lock for each key, as long as somebody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, anyio.Lock] = {}
+
+    def is_taken(self, key: str) -> bool:
+        return key in self._locks
+
+    @asynccontextmanager
+    async def take(self, key: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(key, anyio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and not lock.statistics().tasks_waiting:
+                self._locks.pop(key, None)
+
+
+_OPENAGENTIC = "openagentic-sdk"
+
+
+@asynccontextmanager
+async def open_opencode(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+    """The core on a server that answers. What ends the server ends the core, by an error raised here.
+
+    :raises TryAgain: the server cannot be reached, or has ended. :raises NeedsOperator: it is another, or refuses us.
+    """
+    settings = agent.settings
+    assert isinstance(settings, OpencodeSettings)
+    if settings.url is not None:
+        client = Client(kit.http, settings.url, _authorization(settings))
+        version = await client.health(timeout_seconds=10.0)
+        async with _open_core(client, version, settings, kit, None) as core:
+            yield core
+    else:
+        async with (
+            open_sidecar(settings, kit) as sidecar,
+            _open_core(sidecar.client, sidecar.version, settings, kit, sidecar) as core,
+        ):
+            yield core
+
+
+@asynccontextmanager
+async def _open_core(
+    client: Client, version: str, settings: OpencodeSettings, kit: AgentKit, sidecar: Sidecar | None
+) -> AsyncIterator[OpencodeCore]:
+    dialect: Dialect = OpenAgentic(client) if version == _OPENAGENTIC else _opencode(client, settings)
+    watch = Watch(
+        client,
+        dialect,
+        poll_seconds=settings.poll_seconds,
+        unreachable_seconds=settings.unreachable_seconds,
+        patient=sidecar is None,
+        log=kit.log,
+        rng=Random(),
+    )
+    core = OpencodeCore(client, version, dialect, watch, settings, kit)
+    core.sidecar = sidecar
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch_server, watch)
+        if sidecar is not None:
+            group.start_soon(_watch_end, sidecar, watch.go_down)
+        try:
+            yield core
+        finally:
+            watch.go_down(_CLOSED)
+            group.cancel_scope.cancel()
+
+
+def _opencode(client: Client, settings: OpencodeSettings) -> OpenCode:
+    return OpenCode(client, model=settings.model, agent=settings.agent)
+
+
+async def _watch_server(watch: Watch) -> None:
+    try:
+        await watch.run()
+    finally:
+        watch.go_down("the agent's server was lost in the middle of the turn")
+
+
+async def _watch_end(sidecar: Sidecar, go_down: Callable[[str], None]) -> None:
+    epitaph = await sidecar.wait_end()
+    go_down(f"the agent's server was restarted in the middle of the turn: {epitaph}")
+    raise TryAgain(f"the agent's server has ended: {epitaph}")
+
+
+def _authorization(settings: OpencodeSettings) -> str | None:
+    if settings.token is not None:
+        return f"Bearer {settings.token.reveal()}"
+    if settings.password is not None:
+        return basic(settings.username, settings.password)
+    return None

@@ -1,0 +1,382 @@
+"""OpenAgentic's dialect (openagentic-sdk 0.1.4, openagentic_sdk/server/http_server.py).
+
+The session's log, GET /session/ID/events, is the truth: it is written before anything is streamed or asked, and only there
+events have numbers. The stream says that there is something new, and carries the pieces of text.
+
+Requests are keyed by the model's id of the tool call, which a model may use again. The number of the call in the log makes
+them unique. One run at a time, else two sessions' calls with one id could be taken for each other.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.agents.opencode.client import Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.dialect import (
+    Aborted,
+    Answered,
+    Asked,
+    Board,
+    Failed,
+    History,
+    Outcome,
+    Pending,
+    PermissionAsked,
+    QuestionsAsked,
+    Session,
+    State,
+    Step,
+    StreamEvent,
+    Unfinished,
+)
+from gatewayd.agents.opencode.wire import OUTPUT_MAX, Malformed, canonical, decode, one_line
+from gatewayd.model.approval import Decision
+from gatewayd.model.errors import TryAgain
+from gatewayd.model.question import Option, Question
+from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
+
+_QUESTION_SECONDS = 270.0
+"""After 300 s without an answer the run's thread dies, with nothing said: it is dismissed before, and the run goes on."""
+
+
+class _Created(Struct):
+    id: str
+
+
+class _Prompt(Struct):
+    text: str
+
+
+class _Reply(Struct):
+    reply: str
+
+
+class _Answers(Struct):
+    answers: list[str]
+
+
+class _Status(Struct):
+    type: str
+
+
+class _Id(Struct):
+    id: str
+
+
+class LogEvent(Struct):
+    """Any event of a session's log or stream; the fields of all kinds that matter. ``seq`` is only in the log.
+
+    ``parent_tool_use_id`` is set on what a sub-agent says, which is in the log of its parent, too.
+    """
+
+    type: str
+    seq: int | None = None
+    parent_tool_use_id: str | None = None
+    tool_use_id: str | None = None
+    name: str = ""
+    input: Raw = Raw(b"null")
+    output: Raw = Raw(b"null")
+    is_error: bool = False
+    error_type: str | None = None
+    error_message: str | None = None
+    question_id: str = ""
+    prompt: str = ""
+    text: str | None = None
+    text_delta: str = ""
+    final_text: str | None = None
+    stop_reason: str | None = None
+
+
+class _Log(Struct):
+    events: list[Raw]
+
+
+class _Streamed(Struct):
+    type: str
+    session_id: str = ""
+    event: Raw = Raw()
+
+
+class _Kind(Struct):
+    type: str
+
+
+class _Permission(Struct):
+    id: str
+    tool: str
+    input: Raw
+
+
+class _Question(Struct):
+    id: str
+    prompt: str
+    choices: list[str] = []
+
+
+class OpenAgentic:
+    """See ``Dialect``."""
+
+    name = "openagentic"
+    stream_path = "/event"
+    heartbeat_seconds = 30.0
+    one_run_at_a_time = True
+    denial_ends_others = False
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def read(self, data: str) -> StreamEvent | None:
+        streamed = decode(data, _Streamed, what="event")
+        if streamed.type != "session.event":
+            return None
+        kind = decode(streamed.event, _Kind, what="event").type
+        return StreamEvent(kind, streamed.session_id, streamed.event, nudges=kind != "assistant.delta")
+
+    def progress(self, session: Session) -> "Shown":
+        return Shown()
+
+    async def create(self, title: str, directory: str | None) -> Session:
+        raw = await self._client.call("POST", "/session", what="new session", body=_Title(title))
+        return Session(decode(raw, _Created, what="new session").id)
+
+    async def session(self, session_id: str) -> Session:
+        if not _is_id(session_id):
+            raise NoSuchSession
+        try:
+            await self._client.call("GET", f"/session/{session_id}", what="session")
+        except NoSuchThing:
+            raise NoSuchSession from None
+        return Session(session_id)
+
+    async def mark(self, session: Session) -> str:
+        events = await self._log(session, 0)
+        return str(events[-1].seq if events else 0)
+
+    async def prompt(self, session: Session, text: str) -> None:
+        path = f"/session/{session.id}/prompt_async"
+        await self._client.call("POST", path, what="prompt", body=_Prompt(text), repeatable=False)
+
+    async def history(self, session: Session, mark: str) -> History:
+        return fold(await self._log(session, int(mark)))
+
+    async def board(self, directory: str | None, asked_at: float) -> Board:
+        ask = self._client.ask
+        permissions = await ask("GET", "/permission", list[Raw], what="permissions")
+        questions = await ask("GET", "/question", list[Raw], what="questions")
+        states = await ask("GET", "/session/status", dict[str, _Status], what="states")
+        return Board(
+            asked_at,
+            {key: State("busy" if status.type == "busy" else "idle") for key, status in states.items()},
+            tuple(_pending(permissions)),
+            tuple(_pending(questions)),
+        )
+
+    async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
+        if not board.permissions and not board.questions:
+            return []
+        log = await self._log(session, int(mark))
+        found: list[Asked] = []
+        for seq, call in open_calls(log).items():
+            for pending in board.permissions:
+                permission = decode(pending.body, _Permission, what="permission")
+                if permission.id == call.tool_use_id and permission.tool == call.name:
+                    ref = f"{session.id}:{seq}"
+                    found.append(PermissionAsked(ref, permission.id, session.id, permission.tool, canonical(permission.input)))
+        questions = {event.question_id: event for event in log if event.type == "user.question"}
+        for pending in board.questions:
+            entry = decode(pending.body, _Question, what="question")
+            if (event := questions.get(entry.id)) is not None:
+                ref = f"{session.id}:{event.seq}"
+                question = Question(entry.prompt, tuple(Option(choice) for choice in entry.choices), ref=ref)
+                found.append(QuestionsAsked(ref, entry.id, session.id, (question,), _QUESTION_SECONDS))
+        return found
+
+    async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
+        """It takes only yes and no: why not, it cannot be told. Whether the request is still the one that was shown is
+        looked up right before, as another call may have got the same id meanwhile."""
+        listed = await self._client.ask("GET", "/permission", list[Raw], what="permissions")
+        before = int(asked.ref.rpartition(":")[2]) - 1
+        if asked not in await self.asked(session, str(before), Board(0.0, {}, tuple(_pending(listed)))):
+            return False
+        word = _Reply("allow" if decision.allowed else "deny")
+        return await self._reply(f"/permission/{asked.id}/reply", word, "the answer to a request")
+
+    async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
+        """Flat: one text for the one question. The server does not unquote paths, so the id goes in as it is."""
+        if answers is None:
+            return await self._reply(f"/question/{asked.id}/reject", None, "the dismissal of a question")
+        text = _Answers([", ".join(labels) for labels in answers])
+        return await self._reply(f"/question/{asked.id}/reply", text, "the answer to a question")
+
+    async def abort(self, session: Session, asked: Sequence[Asked]) -> None:
+        """It is looked at between steps only: what waits for an answer has to get one."""
+        await self._client.call("POST", f"/session/{session.id}/abort", what="abort")
+        for request in asked:
+            if isinstance(request, PermissionAsked):
+                await self.decide(session, request, Decision("withdrawn"))
+            else:
+                await self.answer(session, request, None)
+
+    async def tidy(self, session: Session) -> None:
+        """It leaves nothing behind."""
+
+    async def _reply(self, path: str, body: Struct | None, what: str) -> bool:
+        try:
+            await self._client.call("POST", path, what=what, body=body)
+        except NoSuchThing:
+            return False
+        return True
+
+    async def _log(self, session: Session, after: int) -> list[LogEvent]:
+        """The events with a number higher than ``after``.
+
+        While one is being written the server cannot read its own log and closes the connection: ask again.
+        """
+        for attempt in range(5):
+            try:
+                log = await self._client.ask("GET", f"/session/{session.id}/events", _Log, what="the session's log")
+                break
+            except TryAgain:
+                if attempt == 4:
+                    raise
+        return read_log(log.events, after)
+
+
+class _Title(Struct):
+    title: str
+
+
+def read_log(events: Sequence[Raw], after: int) -> list[LogEvent]:
+    """The events that can be read; one of a newer release is left out."""
+    found: list[LogEvent] = []
+    for raw in events:
+        try:
+            event = msgspec.json.decode(raw, type=LogEvent)
+        except msgspec.MsgspecError:
+            continue
+        if event.seq is not None and event.seq > after:
+            found.append(event)
+    return found
+
+
+def open_calls(log: Sequence[LogEvent]) -> dict[int, LogEvent]:
+    """The tool calls that have not ended, by their number. A result is that of the newest call with its id."""
+    calls: dict[int, LogEvent] = {}
+    for event in log:
+        if event.type == "tool.use" and event.seq is not None:
+            calls[event.seq] = event
+        elif event.type == "tool.result":
+            calls = {seq: call for seq, call in calls.items() if call.tool_use_id != event.tool_use_id}
+    return calls
+
+
+def fold(log: Sequence[LogEvent]) -> History:
+    """What the log says of the run that begins with it. What an operator does to the timeline is no run."""
+    log = [event for event in log if not event.type.startswith("session.")]
+    if not log:
+        return History()
+    steps: dict[str, Step] = {}
+    current: dict[str | None, str] = {}
+    messages = 0
+    outcome: Outcome = Unfinished(_why_unfinished(log))
+    for event in log:
+        match event.type:
+            case "tool.use":
+                current[event.tool_use_id] = key = f"{event.seq}"
+                steps[key] = Step(key, event.name, canonical(event.input))
+            case "tool.result" if (key := current.get(event.tool_use_id, "")) in steps:
+                call = steps[key]
+                steps[key] = Step(key, call.tool, call.input, _output(event), event.is_error)
+            case "assistant.message":
+                messages += 1
+            case "result" if event.parent_tool_use_id is None:
+                outcome = _ending(event)
+                break
+    return History(outcome, tuple(steps.values()), messages)
+
+
+def _ending(result: LogEvent) -> Outcome:
+    """``stop_reason`` (query_loop_steps/terminal_basic.py): end, interrupted, no_output, max_steps, blocked:…"""
+    reason = result.stop_reason or "end"
+    if reason == "interrupted":
+        return Aborted()
+    if reason == "end" or result.final_text:
+        return Answered(result.final_text or "")
+    return Failed(f"the agent stopped without an answer: {one_line(reason)}")
+
+
+def _why_unfinished(log: Sequence[LogEvent]) -> str:
+    if log[-1].type == "user.question":
+        return "its question was not answered in time"
+    return ""
+
+
+def _output(event: LogEvent) -> str:
+    if event.is_error:
+        return one_line(f"{event.error_type or 'error'}: {event.error_message or ''}")
+    try:
+        text = msgspec.json.decode(event.output, type=str)
+    except msgspec.MsgspecError:
+        text = bytes(event.output).decode("utf-8", "replace")
+    return text[:OUTPUT_MAX]
+
+
+def _pending(entries: Sequence[Raw]) -> list[Pending]:
+    """The entries that have an id; no session is told."""
+    found: list[Pending] = []
+    for raw in entries:
+        try:
+            found.append(Pending(decode(raw, _Id, what="request").id, None, raw))
+        except Malformed:
+            continue
+    return found
+
+
+def _is_id(session_id: str) -> bool:
+    return len(session_id) == 32 and all(character in "0123456789abcdef" for character in session_id)
+
+
+class Shown:
+    """See ``Progress``. Tool calls come from the log, so that each is shown once; texts come from the stream."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.cut = 0
+        self.failure: str | None = None
+        self._calls: set[str] = set()
+        self._results: set[str] = set()
+        self._said = False
+        self._streams = False
+
+    def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
+        if event.kind not in ("assistant.delta", "assistant.message"):
+            return ()
+        said = decode(event.body, LogEvent, what="event")
+        if said.parent_tool_use_id is not None:
+            return ()
+        if event.kind == "assistant.delta":
+            self._streams = True
+            return self._say(said.text_delta)
+        # A server without a terminal sends no deltas (1.1): then each message is shown when it is whole.
+        streamed, self._streams = self._streams, False
+        shown = () if streamed else self._say(said.text or "")
+        return (*shown, *self._say("\n\n"))
+
+    def _say(self, text: str) -> tuple[TurnEvent, ...]:
+        if not text or not (self._said or text.strip()):
+            return ()
+        self._said = True
+        return (TextDelta(text),)
+
+    def catch_up(self, history: History) -> Sequence[TurnEvent]:
+        self.messages = history.messages
+        news: list[TurnEvent] = []
+        for step in history.steps:
+            if step.call_id not in self._calls:
+                self._calls.add(step.call_id)
+                news.append(ToolCall(step.call_id, step.tool, step.input))
+            if step.output is not None and step.call_id not in self._results:
+                self._results.add(step.call_id)
+                news.append(ToolResult(step.call_id, step.output, is_error=step.is_error))
+        return news

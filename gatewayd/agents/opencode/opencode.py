@@ -1,0 +1,382 @@
+"""OpenCode's dialect (opencode 1.18, its v1 surface: the paths without /api).
+
+Every run of a prompt writes a user message and then one assistant message per step; their ids sort in time. States and
+requests are kept per directory. Sub-agents run in sessions of their own, whose requests are their parent's.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.agents.opencode.client import Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.dialect import (
+    Asked,
+    Board,
+    History,
+    Pending,
+    PermissionAsked,
+    QuestionsAsked,
+    Session,
+    State,
+    StreamEvent,
+)
+from gatewayd.agents.opencode.opencode_messages import Message, Shown, fold, newer
+from gatewayd.agents.opencode.wire import Malformed, canonical, decode
+from gatewayd.model.approval import Decision, Outcome
+from gatewayd.model.question import Option, Question
+
+_PAGES = (50, 1000)
+"""How many of the newest messages are asked for: usually the first is enough."""
+_REMEMBERED = 1000
+_DEPTH_MAX = 10
+
+_NUDGES = ("permission.", "question.", "session.status", "session.idle", "session.error")
+
+_WHY_NOT: dict[Outcome, str] = {
+    "denied": "An operator has looked at this request and denied it. Do not try it again in another way.",
+    "expired": "Nobody answered this request in time, so it was not run. It was not denied: say that it needs a permission.",
+    "withdrawn": "This request was withdrawn before anybody answered it, and it was not run.",
+    "undeliverable": "This request could not be shown to anybody who may allow it, so it was not run.",
+}
+
+
+class _NewSession(Struct):
+    title: str
+
+
+class _SessionInfo(Struct):
+    id: str
+    directory: str | None = None
+    parentID: str | None = None
+
+
+class _Model(Struct):
+    providerID: str
+    modelID: str
+
+
+class _TextPart(Struct):
+    text: str
+    type: str = "text"
+
+
+class _Prompt(Struct, omit_defaults=True):
+    parts: tuple[_TextPart, ...]
+    model: _Model | None = None
+    agent: str | None = None
+
+
+class _Reply(Struct, omit_defaults=True):
+    reply: str
+    message: str | None = None
+
+
+class _Answers(Struct):
+    answers: list[list[str]]
+
+
+class _Status(Struct):
+    type: str
+    message: str = ""
+
+
+class _ToolRef(Struct):
+    messageID: str
+    callID: str
+
+
+class _Entry(Struct):
+    id: str
+    sessionID: str
+    tool: _ToolRef | None = None
+
+
+class _Permission(Struct):
+    id: str
+    sessionID: str
+    permission: str
+    patterns: list[str] = []
+    metadata: dict[str, Raw] = {}
+    tool: _ToolRef | None = None
+
+
+class _Option(Struct):
+    label: str
+    description: str = ""
+
+
+class _Question(Struct):
+    question: str
+    options: list[_Option] = []
+    multiple: bool = False
+
+
+class _Questions(Struct):
+    id: str
+    sessionID: str
+    questions: list[_Question]
+
+
+class _Owner(Struct):
+    sessionID: str | None = None
+
+
+class _Properties(Struct):
+    sessionID: str | None = None
+    part: _Owner = msgspec.field(default_factory=_Owner)
+    info: _Owner = msgspec.field(default_factory=_Owner)
+
+
+class _Payload(Struct):
+    type: str
+    properties: Raw = Raw(b"{}")
+
+
+class _Streamed(Struct):
+    payload: _Payload
+
+
+class OpenCode:
+    """See ``Dialect``. ``model`` (PROVIDER/MODEL) and ``agent`` go with every prompt: a bad one would stick to the session."""
+
+    name = "opencode"
+    stream_path = "/global/event"
+    heartbeat_seconds = 10.0
+    one_run_at_a_time = False
+    denial_ends_others = True
+
+    def __init__(self, client: Client, *, model: str | None = None, agent: str | None = None) -> None:
+        self._client = client
+        provider, _, name = (model or "").partition("/")
+        self._model = _Model(provider, name) if model is not None else None
+        self._agent = agent
+        self._parents: OrderedDict[str, str | None] = OrderedDict()
+        self._permissions: OrderedDict[str, PermissionAsked] = OrderedDict()
+
+    def read(self, data: str) -> StreamEvent | None:
+        payload = decode(data, _Streamed, what="event").payload
+        if not payload.type.startswith(("message.", "session.", "permission.", "question.")):
+            return None
+        owner = decode(payload.properties, _Properties, what="event")
+        session_id = owner.sessionID or owner.part.sessionID or owner.info.sessionID
+        return StreamEvent(payload.type, session_id, payload.properties, nudges=payload.type.startswith(_NUDGES))
+
+    def progress(self, session: Session) -> Shown:
+        return Shown()
+
+    async def create(self, title: str, directory: str | None) -> Session:
+        raw = await self._client.call("POST", "/session", what="new session", body=_NewSession(title), directory=directory)
+        info = decode(raw, _SessionInfo, what="new session")
+        return Session(info.id, info.directory)
+
+    async def session(self, session_id: str) -> Session:
+        info = await self._session(session_id)
+        return Session(info.id, info.directory)
+
+    async def mark(self, session: Session) -> str:
+        messages = await self._messages(session, 1)
+        return messages[-1].info.id if messages else ""
+
+    async def prompt(self, session: Session, text: str) -> None:
+        body = _Prompt((_TextPart(text),), self._model, self._agent)
+        path = f"/session/{session.id}/prompt_async"
+        try:
+            await self._client.call("POST", path, what="prompt", body=body, directory=session.directory, repeatable=False)
+        except NoSuchThing:
+            raise NoSuchSession from None
+
+    async def history(self, session: Session, mark: str) -> History:
+        for size in _PAGES:
+            messages = await self._messages(session, size)
+            if len(messages) < size or any(message.info.id == mark for message in messages):
+                break
+        return fold(newer(messages, mark))
+
+    async def board(self, directory: str | None, asked_at: float) -> Board:
+        """The states last: a request that waits is one of a session that is busy, unless it was left behind."""
+        ask = self._client.ask
+        permissions = await ask("GET", "/permission", list[Raw], what="permissions", directory=directory)
+        questions = await ask("GET", "/question", list[Raw], what="questions", directory=directory)
+        states = await ask("GET", "/session/status", dict[str, _Status], what="states", directory=directory)
+        return Board(
+            asked_at,
+            {key: _state(status) for key, status in states.items()},
+            tuple(_pending(permissions)),
+            tuple(_pending(questions)),
+        )
+
+    async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
+        permissions = [item for item in board.permissions if await self._is_live(item, session, mark, board)]
+        questions = [item for item in board.questions if await self._is_live(item, session, mark, board)]
+        return [*[await self._permission(item, session) for item in permissions], *map(_questions, questions)]
+
+    async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
+        """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run."""
+        body = _Reply("once") if decision.allowed else _Reply("reject", _why_not(decision))
+        return await self._reply(session, f"/permission/{asked.id}/reply", body, "the answer to a request")
+
+    async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
+        if answers is None:
+            return await self._reply(session, f"/question/{asked.id}/reject", None, "the dismissal of a question")
+        body = _Answers([list(labels) for labels in answers])
+        return await self._reply(session, f"/question/{asked.id}/reply", body, "the answer to a question")
+
+    async def abort(self, session: Session, asked: Sequence[Asked]) -> None:
+        await self._client.call("POST", f"/session/{session.id}/abort", what="abort", directory=session.directory)
+
+    async def tidy(self, session: Session) -> None:
+        """Requests of a run that was aborted stay listed for ever: answering them has no effect but to remove them."""
+        board = await self.board(session.directory, 0.0)
+        for pending in board.permissions:
+            if await self._root(pending.session_id) == session.id:
+                path = f"/permission/{pending.id}/reply"
+                await self._reply(session, path, _Reply("reject", _WHY_NOT["withdrawn"]), "the answer to a request")
+        for pending in board.questions:
+            if await self._root(pending.session_id) == session.id:
+                await self._reply(session, f"/question/{pending.id}/reject", None, "the dismissal of a question")
+
+    async def _reply(self, session: Session, path: str, body: Struct | None, what: str) -> bool:
+        try:
+            await self._client.call("POST", path, what=what, body=body, directory=session.directory)
+        except NoSuchThing:
+            return False
+        return True
+
+    async def _messages(self, session: Session, newest: int) -> list[Message]:
+        path = f"/session/{session.id}/message?limit={newest}"
+        try:
+            return await self._client.ask("GET", path, list[Message], what="messages", directory=session.directory)
+        except NoSuchThing:
+            raise NoSuchSession from None
+
+    async def _session(self, session_id: str) -> _SessionInfo:
+        """An id that does not begin with ``ses`` is answered 500."""
+        if not session_id.startswith("ses") or not session_id.isascii() or not session_id.replace("_", "").isalnum():
+            raise NoSuchSession
+        try:
+            return await self._client.ask("GET", f"/session/{session_id}", _SessionInfo, what="session")
+        except NoSuchThing:
+            raise NoSuchSession from None
+
+    async def _is_live(self, pending: Pending, session: Session, mark: str, board: Board) -> bool:
+        """Whether the request is one of this session or of its sub-agents, and of the run that goes on: those of a run that
+        was aborted stay listed."""
+        assert pending.session_id is not None
+        if board.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:
+            return False
+        entry = decode(pending.body, _Entry, what="request")
+        return pending.session_id != session.id or entry.tool is None or entry.tool.messageID > mark
+
+    async def _root(self, session_id: str | None) -> str | None:
+        """The session that a person talks to, of a sub-agent's session."""
+        for _ in range(_DEPTH_MAX):
+            if session_id is None:
+                return None
+            if session_id not in self._parents:
+                self._parents[session_id] = await self._parent(session_id)
+                _shorten(self._parents)
+            parent = self._parents[session_id]
+            if parent is None:
+                return session_id
+            session_id = parent
+        return None
+
+    async def _parent(self, session_id: str) -> str | None:
+        try:
+            return (await self._session(session_id)).parentID
+        except NoSuchSession:
+            return None
+
+    async def _permission(self, pending: Pending, session: Session) -> PermissionAsked:
+        if (known := self._permissions.get(pending.id)) is not None:
+            return known
+        entry = decode(pending.body, _Permission, what="permission")
+        asked = PermissionAsked(entry.id, entry.id, entry.sessionID, entry.permission, await self._input(entry, session))
+        self._permissions[pending.id] = asked
+        _shorten(self._permissions)
+        return asked
+
+    async def _input(self, entry: _Permission, session: Session) -> str:
+        """What the tool really gets: the input of the call that waits, and what the tool says of it, which wins where both
+        speak of the same. A permission of another name than its tool's says also which tool and what for."""
+        call = await self._call(entry, session)
+        if call is None:
+            return _json({"patterns": _raw(entry.patterns), **entry.metadata})
+        tool, given = call
+        shown = {**given, **{key: value for key, value in entry.metadata.items() if key in given}}
+        if entry.permission in (tool, "edit"):
+            return _json(shown)
+        return _json({"patterns": _raw(entry.patterns), "tool": _raw(tool), "input": Raw(_json(shown).encode())})
+
+    async def _call(self, entry: _Permission, session: Session) -> tuple[str, dict[str, Raw]] | None:
+        """The tool call that asks: its tool and its input."""
+        if entry.tool is None:
+            return None
+        path = f"/session/{entry.sessionID}/message/{entry.tool.messageID}"
+        try:
+            message = await self._client.ask("GET", path, Message, what="message", directory=session.directory)
+        except (NoSuchThing, Malformed):
+            return None
+        for part in message.parts:
+            if part.callID == entry.tool.callID and part.state is not None:
+                try:
+                    given = decode(part.state.input, dict[str, Raw], what="tool input")
+                except Malformed:
+                    return None
+                return (part.tool, given) if given else None
+        return None
+
+
+def _shorten(cache: OrderedDict[str, PermissionAsked] | OrderedDict[str, str | None]) -> None:
+    if len(cache) > _REMEMBERED:
+        cache.popitem(last=False)
+
+
+def _raw(value: object) -> Raw:
+    return Raw(msgspec.json.encode(value))
+
+
+def _json(fields: dict[str, Raw]) -> str:
+    return canonical(Raw(msgspec.json.encode(fields)))
+
+
+def _state(status: _Status) -> State:
+    match status.type:
+        case "idle":
+            return State()
+        case "retry":
+            return State("retry", status.message)
+    return State("busy")
+
+
+def _pending(entries: Sequence[Raw]) -> list[Pending]:
+    found: list[Pending] = []
+    for raw in entries:
+        try:
+            entry = decode(raw, _Entry, what="request")
+        except Malformed:
+            continue
+        found.append(Pending(entry.id, entry.sessionID, raw))
+    return found
+
+
+def _questions(pending: Pending) -> QuestionsAsked:
+    entry = decode(pending.body, _Questions, what="question")
+    questions = tuple(
+        Question(
+            item.question,
+            tuple(Option(option.label, option.description) for option in item.options),
+            item.multiple,
+            f"{entry.id}:{number}",
+        )
+        for number, item in enumerate(entry.questions)
+    )
+    return QuestionsAsked(entry.id, entry.id, entry.sessionID, questions)
+
+
+def _why_not(decision: Decision) -> str:
+    """For the model: the four ways of not being allowed stay four."""
+    words = _WHY_NOT[decision.outcome]
+    return f"{words} They say: {decision.note}" if decision.note else words

@@ -1,0 +1,240 @@
+"""One run of a prompt on the server, from our side: begun once, followed to its end, or aborted."""
+
+from collections.abc import Callable
+
+import anyio
+from structlog.typing import FilteringBoundLogger
+
+from gatewayd.actor.supervisor import leaves
+from gatewayd.agents.opencode.asks import Asks
+from gatewayd.agents.opencode.dialect import (
+    Aborted,
+    Answered,
+    Board,
+    Dialect,
+    Failed,
+    History,
+    Session,
+    State,
+    StreamEvent,
+    Unfinished,
+)
+from gatewayd.agents.opencode.watch import Watch
+from gatewayd.agents.opencode.wire import one_line
+from gatewayd.model.errors import AgentFailed, GatewayError, OutcomeUnknown, TryAgain
+from gatewayd.ports.agent import Final, Notice, Turn
+
+_ABORT_SECONDS = 4.0
+"""Less than the hub gives a call that was cancelled (hub/calls.py)."""
+_ABORT_AGAIN_SECONDS = 0.3
+_BEGIN_SECONDS = 15.0
+"""OpenCode may be idle for a while after it took a prompt, when it starts what belongs to a directory."""
+_QUIET_SECONDS = 1.0
+"""How long a run without a result has to be idle until it counts as over."""
+_CUTS_MAX = 3
+"""So many answers cut off in a row are an endless loop: OpenCode asks the model again and again."""
+
+_PROVIDER_TROUBLE = "The model's provider has a problem at the moment, and is tried again."
+_REFUSED = "I stopped here, because what I asked for was refused."
+
+
+class Run:
+    """See ``Watch.follow`` for how it hears of the server. ``last_words`` is the last line of the server's output, if known."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        session: Session,
+        mark: str,
+        dialect: Dialect,
+        watch: Watch,
+        *,
+        max_messages: int,
+        last_words: Callable[[], str],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.session = session
+        self.turn_id = turn.request.turn_id
+        self.may_run = False
+        """The server may be at it: whoever leaves has to abort it."""
+        self._turn = turn
+        self._mark = mark
+        self._dialect = dialect
+        self._watch = watch
+        self._max_messages = max_messages
+        self._last_words = last_words
+        self._log = log
+        self._shown = dialect.progress(session)
+        self._board: Board | None = None
+        self._woken = anyio.Event()
+        self._since = anyio.current_time()
+        self._sure = False
+        self._begun = False
+        self._idle_at: float | None = None
+        self._missed = True
+        self._reconnected = False
+        self._reasons: set[str] = set()
+
+    # What the watch tells.
+
+    async def note(self, event: StreamEvent) -> None:
+        for news in self._shown.note(event):
+            await self._turn.emit(news)
+        if self._runaway() is not None:
+            self._woken.set()
+
+    def take(self, board: Board) -> None:
+        self._board = board
+        self._woken.set()
+
+    def connected(self) -> None:
+        self._missed = self._reconnected = True
+
+    def down(self) -> None:
+        self._woken.set()
+
+    # What the core asks for.
+
+    async def begin(self) -> None:
+        """Send the prompt. Whether one whose answer got lost has begun, ``follow`` finds out.
+
+        :raises TryAgain: it was surely not sent. :raises AgentFailed: refused.
+        """
+        self.may_run = True
+        try:
+            await self._dialect.prompt(self.session, self._turn.request.prompt)
+            self._sure = True
+        except OutcomeUnknown as error:
+            self._log.warning("prompt_outcome_unknown", reason=error.reason)
+        except GatewayError:
+            self.may_run = False
+            raise
+        self._since = anyio.current_time()
+        self._reconnected = False
+        self._watch.nudge()
+
+    def take_up(self) -> None:
+        """Follow a run that was begun by an earlier process."""
+        self.may_run = True
+        self._reconnected = False
+        self._watch.nudge()
+
+    async def follow(self) -> Final:
+        """To the end of the run. :raises AgentFailed: it failed. :raises TryAgain: it never began, and will not."""
+        outcome: Answered | Failed | None = None
+        failure: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                asks = Asks(self._turn, self.session, self._dialect, tasks, self._log)
+                while outcome is None:
+                    outcome = await self._look(asks, await self._next_board())
+                tasks.cancel_scope.cancel()
+        except* GatewayError as group:
+            failure = leaves(group)[0]
+        if failure is not None:
+            raise failure
+        self.may_run = False
+        if isinstance(outcome, Failed):
+            raise AgentFailed(outcome.reason)
+        assert outcome is not None
+        return Final(outcome.text)
+
+    async def abort(self) -> None:
+        """Stop the run, and wait until it is over; both within a few seconds, also for a caller who was cancelled."""
+        with anyio.move_on_after(_ABORT_SECONDS, shield=True):
+            try:
+                await self._dialect.abort(self.session, ())
+                while True:
+                    board = await self._dialect.board(self.session.directory, anyio.current_time())
+                    if board.state(self.session.id).kind == "idle":
+                        break
+                    await self._dialect.abort(self.session, await self._dialect.asked(self.session, self._mark, board))
+                    await anyio.sleep(_ABORT_AGAIN_SECONDS)
+                await self._dialect.tidy(self.session)
+            except GatewayError as error:
+                self._log.warning("run_not_aborted", session=self.session.id, reason=error.reason)
+
+    # How the end is found.
+
+    async def _next_board(self) -> Board:
+        """What the server says next, asked after the prompt was sent. :raises AgentFailed: the server, or the core, is gone."""
+        while True:
+            await self._woken.wait()
+            self._woken = anyio.Event()
+            if self._watch.why_down is not None:
+                self.may_run = False
+                raise AgentFailed(one_line(self._watch.why_down))
+            if (why := self._runaway()) is not None:
+                raise AgentFailed(why)
+            board, self._board = self._board, None
+            if board is not None and board.asked_at >= self._since:
+                return board
+
+    def _runaway(self) -> str | None:
+        if self._shown.cut >= _CUTS_MAX:
+            return "the model's answers are cut off in the middle, again and again: its connection to the agent's server breaks"
+        if self._shown.messages > self._max_messages:
+            return f"the model wrote more than {self._max_messages} messages (max_messages) for one prompt: it was stopped"
+        return None
+
+    async def _look(self, asks: Asks, board: Board) -> Answered | Failed | None:
+        """What follows from what the server says; None: it goes on."""
+        state = board.state(self.session.id)
+        try:
+            await asks.update(await self._dialect.asked(self.session, self._mark, board))
+            await self._tell(state)
+            if state.kind != "idle" and not (self._missed or self._dialect.one_run_at_a_time):
+                self._begun, self._idle_at = True, None
+                return None
+            history = await self._dialect.history(self.session, self._mark)
+        except TryAgain as error:
+            self._log.info("agent_server_does_not_answer", reason=error.reason)
+            return None
+        self._missed = False
+        for news in self._shown.catch_up(history):
+            await self._turn.emit(news)
+        if state.kind != "idle":
+            self._begun, self._idle_at = True, None
+            return None
+        return self._verdict(history, board.asked_at)
+
+    async def _tell(self, state: State) -> None:
+        if state.kind == "retry" and state.reason not in self._reasons and len(self._reasons) < 10:
+            # The provider's own words are for the log: they can hold what a chat must not see.
+            self._reasons.add(state.reason)
+            self._log.warning("provider_is_tried_again", reason=one_line(state.reason))
+            await self._turn.emit(Notice(_PROVIDER_TROUBLE))
+
+    def _verdict(self, history: History, at: float) -> Answered | Failed | None:
+        """The session is idle: is the run over, and how?"""
+        outcome = history.outcome
+        if isinstance(outcome, Answered | Failed):
+            return outcome
+        if isinstance(outcome, Aborted):
+            return Failed("the run was stopped on the agent's server")
+        if self._shown.failure is not None:
+            return Failed(self._shown.failure)
+        if self._idle_at is None:
+            self._idle_at = at
+        self._watch.look_soon()
+        if outcome is None and not self._begun:
+            if at - self._idle_at < _BEGIN_SECONDS:
+                return None
+            return self._never_began()
+        if at - self._idle_at < _QUIET_SECONDS:
+            return None
+        return self._ended_without_result(outcome or Unfinished())
+
+    def _never_began(self) -> Failed:
+        if self._sure:
+            return Failed("the agent's server took the prompt and never began to work on it")
+        self.may_run = False
+        raise TryAgain("the prompt did not reach the agent's server")
+
+    def _ended_without_result(self, outcome: Unfinished) -> Answered | Failed:
+        if outcome.refused:
+            return Answered(outcome.text or _REFUSED)
+        why = outcome.reason or ("the agent's server was restarted in the middle of the turn" if self._reconnected else "")
+        words = self._last_words()
+        said = f"; its last output: {words}" if words else ""
+        return Failed(one_line(f"the run ended without a result: {why or 'the server does not say why'}{said}"))

@@ -1,0 +1,164 @@
+"""An eye on one server for all runs on it: its event stream, and one poll for all of what it can be asked.
+
+The stream alone cannot be trusted: OpenAgentic is silent about failures, OpenCode fails without saying that it is idle, and
+neither repeats what was missed. So while runs are open the server is asked every few seconds, and whenever an event hints at it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Protocol
+
+import anyio
+from structlog.typing import FilteringBoundLogger
+
+from gatewayd.agents.opencode.client import Client
+from gatewayd.agents.opencode.dialect import Board, Dialect, Session, StreamEvent
+from gatewayd.agents.opencode.feed import Feed
+from gatewayd.model.errors import AgentFailed, Conflict, TryAgain
+
+_CONNECT_SECONDS = 15.0
+_BREATH_SECONDS = 0.05
+"""Between two polls: events come in swarms."""
+_SOON_SECONDS = 1.05
+
+
+class Follower(Protocol):
+    """An open run. ``connected`` is told after each connect of the stream: events may have been missed."""
+
+    @property
+    def session(self) -> Session: ...
+
+    async def note(self, event: StreamEvent) -> None: ...
+
+    def take(self, board: Board) -> None: ...
+
+    def connected(self) -> None: ...
+
+    def down(self) -> None: ...
+
+
+class Watch:
+    """``why_down`` is set once, when the core closes. A ``patient`` watch waits for a lost server as long as runs are open."""
+
+    def __init__(
+        self,
+        client: Client,
+        dialect: Dialect,
+        *,
+        poll_seconds: float,
+        unreachable_seconds: float,
+        patient: bool,
+        log: FilteringBoundLogger,
+        rng: Random,
+    ) -> None:
+        self._dialect = dialect
+        self._poll_seconds = poll_seconds
+        self._unreachable_seconds = unreachable_seconds
+        self._patient = patient
+        self._log = log
+        self._followers: dict[str, Follower] = {}
+        self._nudged = anyio.Event()
+        self._soon = False
+        self._lost_at: float | None = None
+        self._failing = False
+        self.why_down: str | None = None
+        self._feed = Feed(
+            client, dialect, on_event=self._note, on_connected=self._connect, on_broken=self._broken, log=log, rng=rng
+        )
+
+    @property
+    def sessions(self) -> int:
+        """How many have a run."""
+        return len(self._followers)
+
+    async def run(self) -> None:
+        """Watch until cancelled. :raises TryAgain: the server has answered nothing for too long. :raises NeedsOperator: it
+        refuses the credentials."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._feed.run, name="event stream")
+            group.start_soon(self._poll, name="poll of the agent's server")
+
+    @asynccontextmanager
+    async def follow(self, follower: Follower) -> AsyncIterator[None]:
+        """The follower hears of its session inside. Entering waits for the stream, as it repeats nothing.
+
+        :raises TryAgain: there is no stream. :raises Conflict: the session has a run already.
+        """
+        session_id = follower.session.id
+        if session_id in self._followers:
+            raise Conflict(f"session {session_id} has a run already")
+        self._followers[session_id] = follower
+        try:
+            with anyio.move_on_after(_CONNECT_SECONDS) as limit:
+                await self._feed.wait_connected()
+            if limit.cancelled_caught:
+                raise TryAgain("the agent's server does not send its events")
+            yield
+        finally:
+            del self._followers[session_id]
+
+    def nudge(self) -> None:
+        """Ask the server now."""
+        self._nudged.set()
+
+    def look_soon(self) -> None:
+        """Ask the server in about a second, even if nothing happens."""
+        self._soon = True
+
+    def go_down(self, why: str) -> None:
+        """The server is lost, or the core closes: every run ends. The first reason counts."""
+        if self.why_down is None:
+            self.why_down = why
+        for follower in self._followers.values():
+            follower.down()
+
+    async def _note(self, event: StreamEvent) -> None:
+        if event.session_id is not None and (follower := self._followers.get(event.session_id)) is not None:
+            await follower.note(event)
+        if event.nudges and self._followers:
+            self.nudge()
+
+    def _connect(self) -> None:
+        self._lost_at = None
+        for follower in self._followers.values():
+            follower.connected()
+        self.nudge()
+
+    def _broken(self, why: str) -> None:
+        """:raises TryAgain: nobody is served by waiting longer."""
+        now = anyio.current_time()
+        if self._lost_at is None:
+            self._lost_at = now
+        silent = now - self._lost_at
+        if silent > self._unreachable_seconds and not (self._patient and self._followers):
+            raise TryAgain(f"the agent's server has not answered for {silent:.0f} s: {why}")
+
+    async def _poll(self) -> None:
+        while True:
+            if self._followers:
+                seconds = min(self._poll_seconds, _SOON_SECONDS) if self._soon else self._poll_seconds
+                with anyio.move_on_after(seconds):
+                    await self._nudged.wait()
+            else:
+                await self._nudged.wait()
+            self._nudged = anyio.Event()
+            self._soon = False
+            for directory in {follower.session.directory for follower in self._followers.values()}:
+                await self._ask(directory)
+            await anyio.sleep(_BREATH_SECONDS)
+
+    async def _ask(self, directory: str | None) -> None:
+        asked_at = anyio.current_time()
+        try:
+            board = await self._dialect.board(directory, asked_at)
+        except (TryAgain, AgentFailed) as error:
+            if not self._failing:
+                self._log.warning("agent_server_does_not_answer", reason=error.reason)
+            self._failing = True
+            return
+        self._failing = False
+        self._lost_at = None
+        for follower in list(self._followers.values()):
+            if follower.session.directory == directory:
+                follower.take(board)
