@@ -8,19 +8,23 @@ from typing import Final
 
 import structlog
 import trio
+from hypercorn.typing import ASGISendCallable
 from quart import Response, request
+from quart.typing import ResponseTypes
 from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.web import agents, approvals, audit, channels, chat, console, events, health, pairing, status, webchat
+from gatewayd.web import agents, approvals, audit, channels, chat, console, events, health, pairing, proxy, status, webchat
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
 from gatewayd.web.origin import HostPolicy
 from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
+from gatewayd.web.relay import PassedOn
 from gatewayd.web.response import SECURITY_HEADERS
 from gatewayd.web.waits import Waits
 from gatewayd.web.webhooks import DELIVER_SECONDS, PREFIX, WebhookDesk, headers_of, too_late
@@ -35,8 +39,22 @@ _MESSAGES: Final = {
 log = structlog.get_logger("gatewayd.web")
 
 
+class _Connection(TrioASGIHTTPConnection):
+    """One request. A body that holds a connection of its own is closed, also when the client has left before its first byte:
+    then Quart does not even enter it."""
+
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        try:
+            await super()._send_response(send, response)
+        finally:
+            if isinstance(response, Response) and isinstance(response.response, PassedOn):
+                await response.response.aclose()
+
+
 class GatewayApp(QuartTrio):
     """The app and what the server has to run, end and call beside it."""
+
+    asgi_http_class = _Connection
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__("gatewayd.web", static_folder=None, template_folder=None)
@@ -69,6 +87,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
         console.blueprint(gateway, app.auth),
         audit.blueprint(gateway, app.auth),
         pairing.blueprint(gateway, app.auth),
+        proxy.blueprint(gateway, app.auth, app.waits),
         webchat.blueprint(gateway, app.auth, app.waits),
     ):
         app.register_blueprint(blueprint)

@@ -20,8 +20,10 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
 
+from gatewayd.actor.supervisor import leaves
 from gatewayd.web.head import MAX_HEAD_BYTES, refuse_other_protocols
 from gatewayd.web.refusal import Refusal, refusal_of_status
+from gatewayd.web.relay import AnswerCut
 from gatewayd.web.response import render_refusal
 from gatewayd.web.stream import ClientStream
 
@@ -57,6 +59,8 @@ class Http1Site:
         response, and hypercorn closes the connection."""
         try:
             await self._app(scope, receive, send)
+        except* AnswerCut as cut:
+            log.warning("answer_cut", reason=str(leaves(cut)[0]))
         except* Exception:
             log.exception("response_failed")
 

@@ -28,8 +28,10 @@ Code = Literal[
     "overloaded",
     "head_too_large",
     "internal",
+    "bad_gateway",
     "draining",
     "unavailable",
+    "gateway_timeout",
     "http_version_not_supported",
 ]
 
@@ -49,8 +51,10 @@ STATUS: Final[Mapping[Code, int]] = {
     "overloaded": 503,
     "head_too_large": 431,
     "internal": 500,
+    "bad_gateway": 502,
     "draining": 503,
     "unavailable": 503,
+    "gateway_timeout": 504,
     "http_version_not_supported": 505,
 }
 

@@ -33,7 +33,7 @@ from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.web.app import create_app
 from gatewayd.web.listen import open_listeners
 from gatewayd.web.server import GatewayServer
-from tests.web import hook
+from tests.web import attached, hook
 from tests.web.client import RawClient, dial, now, request
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "approvals", "pairing", "admin")
@@ -41,6 +41,7 @@ SCOPES: tuple[Scope, ...] = ("read", "write", "approvals", "pairing", "admin")
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 MAX_BODY = 100_000
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
+AGENTS = (AgentSettings("assistant", AgentFrame(), echo.EchoSettings()),)
 ACCOUNTS = (
     AccountSettings("loopback", "main", OPEN, LoopbackSettings()),
     AccountSettings("loopback", "off", AccountFrame(enabled=False), LoopbackSettings()),
@@ -108,6 +109,7 @@ class Site:
 def configuration(
     *,
     accounts: tuple[AccountSettings, ...] = ACCOUNTS,
+    agents: tuple[AgentSettings, ...] = AGENTS,
     gateway: GatewaySection | None = None,
     limits: LimitsSection | None = None,
 ) -> GatewayConfig:
@@ -116,7 +118,7 @@ def configuration(
         gateway=gateway or GatewaySection(bind="127.0.0.1:0", max_body_bytes=MAX_BODY),
         limits=limits or LimitsSection(),
         auth=AuthSection(tokens=tokens),
-        agents=(AgentSettings("assistant", AgentFrame(), echo.EchoSettings()),),
+        agents=agents,
         accounts=accounts,
     )
 
@@ -131,7 +133,12 @@ async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, con
         trio.open_nursery() as nursery,
     ):
         gateway = join(
-            config, Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, now=now
+            config,
+            Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN]),
+            store,
+            http,
+            state_dir=state_dir,
+            now=now,
         )
         await gateway.access.load()
         for run in (gateway.events.run, gateway.inbox.run, gateway.turns.run):

@@ -1,0 +1,284 @@
+"""What an operator's client may reach of an agent's server through us, and what it may say there. Pure.
+
+Everything is refused that is not named here: a server has more than clients need (files, terminals, a second interface beside
+the first), and OpenCode answers any path it does not know by fetching it from the Internet. Which paths `opencode attach` and
+`opencode run --attach` ask for was recorded with release 1.18.33.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, TypeVar
+from urllib.parse import unquote, unquote_plus
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.web.refusal import Refusal
+
+T = TypeVar("T")
+
+Kind = Literal["read", "stream", "write", "run", "change", "permission", "question"]
+"""``write`` is always possible; ``run`` (a prompt) and ``change`` not in a session in which a turn of ours runs."""
+
+AGENT_PARAMETER: Final = "agent"
+MOST_QUESTIONS: Final = 20
+"""Of one request."""
+
+_READ: Final = frozenset(
+    [
+        "/agent",
+        "/api/agent",
+        "/api/command",
+        "/api/location",
+        "/api/reference",
+        "/api/skill",
+        "/command",
+        "/experimental/capabilities",
+        "/experimental/workspace",
+        "/experimental/workspace/status",
+        "/formatter",
+        "/global/health",
+        "/lsp",
+        "/path",
+        "/permission",
+        "/project",
+        "/project/current",
+        "/question",
+        "/session",
+        "/session/status",
+        "/skill",
+        "/vcs",
+    ]
+)
+# Settings with the keys of model providers, or what leads to them.
+_SECRET: Final = frozenset(
+    [
+        "/api/integration",
+        "/api/model",
+        "/api/provider",
+        "/config",
+        "/config/providers",
+        "/experimental/console",
+        "/experimental/resource",
+        "/global/config",
+        "/mcp",
+        "/provider",
+        "/provider/auth",
+    ]
+)
+_STREAMS: Final = frozenset(("/event", "/global/event"))
+ROUTES: Final = (
+    *sorted(_READ | _SECRET | _STREAMS),
+    "/session/<path:rest>",
+    "/permission/<path:rest>",
+    "/question/<path:rest>",
+    "/project/<path:rest>",
+)
+"""The rules under which requests come here; what they are for is decided by the path as it was sent."""
+_RUNS: Final = frozenset(("message", "prompt_async", "command", "shell", "init", "summarize"))
+_CHANGES: Final = frozenset(("revert", "unrevert"))
+_WRITES: Final = frozenset(("abort", "fork"))
+
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]{0,199}")
+_QUERY: Final = re.compile(rb"[A-Za-z0-9_.~:@!$&'()*+,;=/?%\[\]-]{0,8000}")
+_COLON: Final = re.compile("%3a", re.IGNORECASE)
+_DIRECTORIES: Final = frozenset(("directory", "location[directory]", "workspace", "location[workspace]"))
+
+_ALLOWING: Final = frozenset(("once", "always", "allow", "yes", "y"))
+_DENYING: Final = frozenset(("reject", "deny", "no", "n"))
+
+
+class Operation(Struct, frozen=True):
+    """What is asked for. ``path`` is to be sent as it is; ``session`` and ``request`` are the ids in it; ``admin``: only for
+    who may see or do everything."""
+
+    kind: Kind
+    path: str
+    session: str | None = None
+    request: str | None = None
+    admin: bool = False
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+class Passed(Struct, frozen=True):
+    """A query without what is for us. ``directories`` are those that it names, for the server to work in."""
+
+    query: bytes
+    directories: tuple[str, ...] = ()
+
+
+class Reply(Struct, frozen=True):
+    """An answer to a permission request. ``word`` is what is passed on: never one that goes beyond this request."""
+
+    allows: bool
+    word: str
+    key: Literal["reply", "response"]
+    message: str | None = None
+
+
+class _Rule(Struct, frozen=True):
+    action: str
+
+
+class _ReplyBody(Struct, frozen=True):
+    reply: str | None = None
+    response: str | None = None
+    message: str | None = None
+
+
+class _AnswersBody(Struct, frozen=True):
+    answers: list[list[str] | str]
+
+
+def find_operation(method: str, raw_path: bytes) -> Operation:
+    """The operation behind a request line.
+
+    :raises Refusal: bad_request for a path that could be read in two ways, not_found for one that is not passed on.
+    """
+    segments = _segments(raw_path)
+    path = "/" + "/".join(segments)
+    found = _find_read(path, segments) if method == "GET" else _find_write(method, path, segments)
+    if found is None:
+        raise Refusal("not_found", f"{method} on this path is not passed on to agents' servers")
+    return found
+
+
+def pass_query(query: bytes) -> Passed:
+    """What is passed on of a query, byte for byte.
+
+    :raises Refusal: bad_request: it has credentials, or characters that have to be escaped.
+    """
+    if not _QUERY.fullmatch(query):
+        raise Refusal("bad_request", "the query must be percent-encoded, and at most 8000 bytes")
+    kept: list[bytes] = []
+    directories: list[str] = []
+    for part in query.split(b"&"):
+        name, _, value = part.decode("ascii").partition("=")
+        name = unquote_plus(name)
+        if name == "auth_token":
+            raise Refusal("bad_request", "credentials go into the Authorization header: a query ends up in logs")
+        if name in _DIRECTORIES:
+            directories.append(unquote_plus(value))
+        if name != AGENT_PARAMETER:
+            kept.append(part)
+    return Passed(b"&".join(kept), tuple(directories))
+
+
+def directory_of_header(value: str | None) -> tuple[str, ...]:
+    """``x-opencode-directory``, which clients percent-encode."""
+    return () if value is None else (unquote(value),)
+
+
+def check_body(raw: bytes) -> bytes:
+    """The JSON object of a write, to be passed on; empty without a body.
+
+    A session can be made with permissions of its own, and a prompt can bring some: those that allow are not passed on, as
+    tools would run then that nobody was asked about.
+
+    :raises Refusal: bad_request, or forbidden for a body that allows tools.
+    """
+    if not raw:
+        return b""
+    fields = _decode(raw, dict[str, Raw])
+    if "permission" in fields and any(rule.action not in ("ask", "deny") for rule in _decode(fields["permission"], list[_Rule])):
+        raise Refusal("forbidden", "a session's own permissions may only ask and deny: what an agent may do is configured")
+    if "tools" in fields and any(_decode(fields["tools"], dict[str, bool]).values()):
+        raise Refusal("forbidden", "a prompt may take tools away, not allow them: what an agent may do is configured")
+    # Written anew: of a key that is given twice, the server sees what was looked at here.
+    return msgspec.json.encode(fields)
+
+
+def read_reply(raw: bytes) -> Reply:
+    """An answer to a permission request, in either server's words. :raises Refusal: bad_request."""
+    body = _decode(raw, _ReplyBody)
+    key: Literal["reply", "response"] = "reply" if body.reply is not None else "response"
+    word = body.reply if body.reply is not None else body.response
+    if word not in _ALLOWING | _DENYING:
+        raise Refusal("bad_request", "reply is once, always or reject (OpenAgentic: allow or deny)")
+    # "always" allows it to everybody who talks to that server, until it ends.
+    return Reply(word in _ALLOWING, "once" if word == "always" else word, key, body.message)
+
+
+def read_answers(raw: bytes) -> tuple[tuple[str, ...], ...]:
+    """The labels for each question of a request (OpenAgentic: one text for each). :raises Refusal: bad_request."""
+    return tuple((one,) if isinstance(one, str) else tuple(one) for one in _decode(raw, _AnswersBody).answers)
+
+
+def encode_reply(reply: Reply) -> bytes:
+    fields: Mapping[str, str] = {reply.key: reply.word} | ({} if reply.message is None else {"message": reply.message})
+    return msgspec.json.encode(fields)
+
+
+def _segments(raw_path: bytes) -> list[str]:
+    """The parts of a path that reads the same for everybody: without escapes, dots and empty parts.
+
+    A colon may be escaped, and is passed on bare: OpenAgentic has it in ids, and does not unescape paths.
+    """
+    try:
+        text = _COLON.sub(":", raw_path.decode("ascii"))
+    except UnicodeDecodeError:
+        raise _ambiguous() from None
+    first, *segments = text.split("/")
+    if first or not segments or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        raise _ambiguous()
+    return segments
+
+
+def _ambiguous() -> Refusal:
+    return Refusal(
+        "bad_request", "this path is not passed on: its parts are ids and names, without escapes, dots and empty parts"
+    )
+
+
+def _find_read(path: str, segments: Sequence[str]) -> Operation | None:
+    if path in _STREAMS:
+        return Operation("stream", path)
+    if path in _READ or path in _SECRET:
+        return Operation("read", path, admin=path in _SECRET)
+    match segments:
+        case ["session", session, *_]:
+            return Operation("read", path, session)
+        case ["project", _, "directories"]:
+            return Operation("read", path)
+    return None
+
+
+def _find_write(method: str, path: str, segments: Sequence[str]) -> Operation | None:
+    match method, *segments:
+        case "POST", "session":
+            return Operation("write", path)
+        case "PATCH", "session", session:
+            return Operation("write", path, session)
+        case "DELETE", "session", session:
+            return Operation("change", path, session)
+        case "POST", "session", session, "permissions", request:
+            return Operation("permission", path, session, request)
+        case "POST", "session", session, verb if verb in _RUNS:
+            # A shell command of the client's own runs unasked, as the user of the server.
+            return Operation("run", path, session, admin=verb == "shell")
+        case "POST", "session", session, verb if verb in _CHANGES:
+            return Operation("change", path, session)
+        case "POST", "session", session, verb if verb in _WRITES:
+            return Operation("write", path, session)
+        case "POST" | "DELETE", "session", session, "share":
+            return Operation("write", path, session, admin=True)  # publishes it
+        case "PATCH" | "DELETE", "session", session, "message", *_:
+            return Operation("change", path, session)
+        case "POST", "permission", request, "reply":
+            return Operation("permission", path, request=request)
+        case "POST", "question", request, "reply" | "reject":
+            return Operation("question", path, request=request)
+    return None
+
+
+def _decode(raw: bytes | Raw, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise Refusal("bad_request", f"in the body: {error}") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Refusal("bad_request", "the body is not valid JSON") from None
