@@ -1,0 +1,206 @@
+"""JSON-RPC 2.0 over two byte streams, one object per line, requests in both directions (ids of the two are independent).
+
+All writing goes through a bounded queue and one writer. So nothing that is cancelled can leave half a line behind, the order is
+that of the calls, and the reader never waits for an agent that does not read.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import anyio
+import anyio.abc
+from msgspec import UNSET, Raw
+
+from gatewayd.agents.acp.framing import LINE_MAX, Lines, LineTooLong
+from gatewayd.agents.acp.wire import (
+    Message,
+    RequestId,
+    RpcError,
+    error_text,
+    given,
+    read_error,
+    read_message,
+    write,
+)
+
+_CHUNK: Final = 65_536
+_UNWRITTEN_MAX: Final = 256
+_WRITE_SECONDS: Final = 30.0
+_NOISE_MAX: Final = 200
+
+
+class RequestRefused(Exception):
+    """The agent answered a request with an error."""
+
+    def __init__(self, method: str, error: RpcError) -> None:
+        super().__init__(f"{method}: {error_text(error)}")
+        self.code = error.code
+        self.message = error.message
+
+
+class ConnectionLost(Exception):
+    """The connection is over, and with it every request. The text says why, as what "the agent" did."""
+
+
+class Reply:
+    """The answer to a request of ours, to come. ``sent``: the agent has the whole request, or may have it."""
+
+    def __init__(self, method: str, on_done: Callable[[], None]) -> None:
+        self.method = method
+        self.sent = False
+        self._on_done = on_done
+        self._done = anyio.Event()
+        self._outcome: Raw | Exception = Raw()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    def settle(self, outcome: Raw | Exception) -> None:
+        self._outcome = outcome
+        self._done.set()
+        self._on_done()
+
+    async def wait(self) -> Raw:
+        """Its result. Cancelling only ends the waiting. :raises RequestRefused: :raises ConnectionLost:"""
+        await self._done.wait()
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+class Peer(Protocol):
+    """What is done with what the agent sends. Both are called by the reader, one after the other: they must not wait for long."""
+
+    async def on_request(self, request_id: RequestId, method: str, params: Raw) -> None: ...
+
+    async def on_notification(self, method: str, params: Raw) -> None: ...
+
+
+class Connection:
+    """One connection to one agent. ``note`` takes lines of its standard output that are no messages."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._pending: dict[int, Reply] = {}
+        self._last_id = 0
+        self._send, self._unwritten = anyio.create_memory_object_stream[tuple[bytes, Reply | None]](_UNWRITTEN_MAX)
+        self._lost: str | None = None
+        self._lost_event = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    async def run(self, stdin: anyio.abc.ByteSendStream, stdout: anyio.abc.ByteReceiveStream, peer: Peer) -> None:
+        """Carry messages until the connection is lost. Closes nothing: the streams are the caller's."""
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._write, stdin)
+                    await self._read(stdout, peer)
+                    group.cancel_scope.cancel()
+        finally:
+            self.lose("was closed by gatewayd")
+            self._unwritten.close()
+
+    @property
+    def lost(self) -> str | None:
+        return self._lost
+
+    async def wait_lost(self) -> str:
+        """Why the connection is over, when it is."""
+        await self._lost_event.wait()
+        assert self._lost is not None
+        return self._lost
+
+    def lose(self, why: str) -> None:
+        """End the connection: every open request fails. Only the first reason counts."""
+        if self._lost is not None:
+            return
+        self._lost = why
+        self._lost_event.set()
+        pending, self._pending = self._pending, {}
+        for reply in pending.values():
+            reply.settle(ConnectionLost(why))
+        self._scope.cancel()
+        self._send.close()
+
+    def ask(self, method: str, params: object, *, on_done: Callable[[], None] = lambda: None) -> Reply:
+        """Send a request. ``on_done`` is called once, synchronously, after everything that the agent sent before its answer."""
+        reply = Reply(method, on_done)
+        if self._lost is not None:
+            reply.settle(ConnectionLost(self._lost))
+            return reply
+        self._last_id += 1
+        self._pending[self._last_id] = reply
+        self._post(write(id=self._last_id, method=method, params=params), reply)
+        return reply
+
+    def tell(self, method: str, params: object) -> None:
+        """Send a notification."""
+        self._post(write(method=method, params=params))
+
+    def answer(self, request_id: RequestId, result: object) -> None:
+        """Answer a request of the agent."""
+        self._post(write(id=request_id, result=result))
+
+    def refuse(self, request_id: RequestId, code: int, message: str) -> None:
+        """Answer a request of the agent with an error."""
+        self._post(write(id=request_id, error={"code": code, "message": message}))
+
+    def _post(self, line: bytes, reply: Reply | None = None) -> None:
+        if self._lost is not None:
+            return
+        try:
+            self._send.send_nowait((line, reply))
+        except anyio.WouldBlock:
+            self.lose("does not read its input")
+
+    async def _write(self, stdin: anyio.abc.ByteSendStream) -> None:
+        async for line, reply in self._unwritten:
+            try:
+                with anyio.fail_after(_WRITE_SECONDS):
+                    await stdin.send(line)
+            except TimeoutError:
+                self.lose("does not read its input")
+                return
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                # Its output says more about why: what it has written before it closed is still to be read.
+                return
+            if reply is not None:
+                reply.sent = True
+
+    async def _read(self, stdout: anyio.abc.ByteReceiveStream, peer: Peer) -> None:
+        lines = Lines()
+        while True:
+            try:
+                found = lines.feed(await stdout.receive(_CHUNK))
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                break
+            except LineTooLong:
+                self.lose(f"sent a line of more than {LINE_MAX // 1024 // 1024} MiB")
+                return
+            for line in found:
+                await self._take(line, peer)
+        await self._take(lines.rest(), peer)
+        self.lose("closed its output")
+
+    async def _take(self, line: bytes, peer: Peer) -> None:
+        if not line.strip():
+            return
+        message = read_message(line)
+        if message is None or (message.id is UNSET and message.method is UNSET):
+            self._note(f"stdout: {line[:_NOISE_MAX].decode(errors='replace')}")
+        elif message.method is UNSET:
+            self._settle(message)
+        elif message.id is UNSET:
+            await peer.on_notification(message.method, message.params)
+        else:
+            await peer.on_request(message.id, message.method, message.params)
+
+    def _settle(self, message: Message) -> None:
+        reply = self._pending.pop(message.id, None) if isinstance(message.id, int) else None
+        if reply is None:
+            self._note(f"stdout: an answer to request {str(message.id)[:_NOISE_MAX]}, which nobody has asked")
+        elif given(message.error):
+            reply.settle(RequestRefused(reply.method, read_error(message.error)))
+        else:
+            reply.settle(message.result)

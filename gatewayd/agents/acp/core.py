@@ -1,0 +1,152 @@
+"""The agent core: sessions and turns over one connection to one agent process."""
+
+from collections import OrderedDict
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from gatewayd.agents.acp import hermes
+from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
+from gatewayd.agents.acp.dispatch import Dispatch
+from gatewayd.agents.acp.journal import Journal, SessionMemo
+from gatewayd.agents.acp.prompt import Limits, Prompt
+from gatewayd.agents.acp.setup import Setup
+from gatewayd.agents.acp.wire import Malformed
+from gatewayd.agents.acp.words import FORGOTTEN, final_text
+from gatewayd.kit.process import ChildProcess
+from gatewayd.model.errors import AgentFailed, TryAgain
+from gatewayd.ports import agent as port
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+_SESSIONS_MAX: Final = 10_000
+
+
+class Session:
+    """A session of ours. ``agent_session`` is the agent's, once this process has it."""
+
+    def __init__(self, session_id: str, agent_session: str | None = None) -> None:
+        self.id = session_id
+        self.agent_session = agent_session
+        self.lock = anyio.Lock()
+
+    @property
+    def first_agent_session(self) -> str:
+        """The agent's session that it was made with, see ``AcpCore.new_session``."""
+        return self.id.rpartition("#")[0] or self.id
+
+
+class AcpCore:
+    """Lives as long as the agent's process. A session that this process does not have yet is loaded by its first turn."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        dispatch: Dispatch,
+        setup: Setup,
+        journal: Journal,
+        process: ChildProcess,
+        limits: Limits,
+        log: "FilteringBoundLogger",
+    ) -> None:
+        self._connection = connection
+        self._dispatch = dispatch
+        self._setup = setup
+        self._journal = journal
+        self._process = process
+        self._limits = limits
+        self._log = log
+        self._is_hermes = hermes.is_hermes(setup.agent.agent_info)
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    async def new_session(self, session_key: str) -> str:
+        """The agent's id with a mark of ours: an agent that counts its sessions begins anew with each process, and must not
+        make two people share one."""
+        agent_session = await self._setup.create()
+        if self._is_open(agent_session):
+            raise AgentFailed("the agent gave a new session the id of one that is open")
+        session = Session(f"{agent_session}#{token_hex(4)}", agent_session)
+        self._remember(session)
+        return session.id
+
+    async def turn_state(self, session_id: str, turn_id: str) -> port.TurnState:
+        return await self._journal.state(session_id, turn_id)
+
+    async def resume(self, turn: port.Turn) -> port.Final:
+        text = await self._journal.text(turn.request.session_id, turn.request.turn_id)
+        if text is None:
+            raise AgentFailed("the turn cannot be taken up: it ended with the agent's process")
+        return port.Final(text)
+
+    async def run(self, turn: port.Turn) -> port.Final:
+        session_id = turn.request.session_id
+        session = self._sessions.get(session_id) or Session(session_id)
+        self._remember(session)
+        # A turn that was cancelled may still be stopping: the agent must never have two prompts in one session.
+        async with session.lock:
+            if self._connection.lost is not None:
+                raise TryAgain(f"the agent {self._connection.lost}")
+            before = await self._journal.load(session_id)
+            agent_session = session.agent_session or await self._take_up(session, before, turn)
+            return await self._prompt(session, agent_session, before, turn)
+
+    def facts(self) -> port.CoreFacts:
+        info = self._setup.agent.agent_info
+        return port.CoreFacts(
+            version=" ".join(part for part in (info.name, info.version) if part)[:100] or None if info else None,
+            pid=self._process.pid,
+            sessions=sum(session.agent_session is not None for session in self._sessions.values()),
+            output=self._process.output,
+        )
+
+    async def _take_up(self, session: Session, before: SessionMemo, turn: port.Turn) -> str:
+        """Load the session into this process, or begin a new one in its place."""
+        wanted = before.agent_session or session.first_agent_session
+        loaded = "refused" if self._is_open(wanted) else await self._setup.load(wanted)
+        session.agent_session = await self._setup.create() if loaded == "refused" else wanted
+        if loaded != "loaded" and before.turn_id is not None:
+            self._log.warning("acp_session_forgotten", session=session.id, now=session.agent_session)
+            await turn.emit(port.Notice(FORGOTTEN))
+        return session.agent_session
+
+    async def _prompt(self, session: Session, agent_session: str, before: SessionMemo, turn: port.Turn) -> port.Final:
+        turn_id = turn.request.turn_id
+        moved = agent_session if agent_session != session.first_agent_session else None
+        await self._journal.begin(session.id, turn_id, moved)
+        prompt = Prompt(turn, agent_session, self._connection, self._limits, self._log, no_cancel_while_asking=self._is_hermes)
+        try:
+            with self._dispatch.to(agent_session, prompt):
+                end = await prompt.run()
+        except RequestRefused as error:
+            if self._is_hermes and hermes.is_broken(str(error)):
+                raise await self._not_run(session, before, hermes.FAULT) from error
+            raise self._setup.failure(error) from error
+        except Malformed as error:
+            raise AgentFailed(str(error)) from error
+        except ConnectionLost as error:
+            if prompt.sent():
+                raise AgentFailed(f"the agent's process ended in the middle of the turn: the agent {error}") from error
+            raise await self._not_run(session, before, str(error)) from error
+        if self._is_hermes and hermes.is_queued(end.text):
+            raise await self._not_run(session, before, hermes.FAULT)
+        text = final_text(end)
+        await self._journal.end(session.id, turn_id, text, moved)
+        return port.Final(text)
+
+    async def _not_run(self, session: Session, before: SessionMemo, why: str) -> TryAgain:
+        """The prompt was surely not run, and only a new process can run it."""
+        await self._journal.never_begun(session.id, before)
+        self._connection.lose(why)
+        return TryAgain(f"the agent {why}")
+
+    def _is_open(self, agent_session: str) -> bool:
+        return any(session.agent_session == agent_session for session in self._sessions.values())
+
+    def _remember(self, session: Session) -> None:
+        self._sessions[session.id] = session
+        self._sessions.move_to_end(session.id)
+        oldest = next(iter(self._sessions.values()))
+        if len(self._sessions) > _SESSIONS_MAX and not oldest.lock.locked():
+            del self._sessions[oldest.id]

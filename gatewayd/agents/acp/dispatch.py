@@ -1,0 +1,95 @@
+"""Brings what the agent sends to the prompt it is for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from msgspec import Raw
+
+from gatewayd.agents.acp.connection import Connection
+from gatewayd.agents.acp.permission import CANCELLED
+from gatewayd.agents.acp.prompt import Asked, Prompt, TakenBack
+from gatewayd.agents.acp.wire import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    CancelledRequest,
+    Malformed,
+    PermissionRequest,
+    RequestId,
+    SessionUpdate,
+    read,
+)
+
+_METHOD_MAX: Final = 200
+
+
+class Replay:
+    """Counts the updates by which an agent tells the history of a session that it loads."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+
+class Dispatch:
+    """The connection's peer. What is for no open prompt is dropped: late updates, and the history of a loaded session."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._prompts: dict[str, Prompt] = {}
+        self._replays: dict[str, Replay] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether any prompt is open."""
+        return bool(self._prompts)
+
+    @contextmanager
+    def to(self, agent_session: str, prompt: Prompt) -> Iterator[None]:
+        """Inside, what concerns the session goes to this prompt."""
+        self._prompts[agent_session] = prompt
+        try:
+            yield
+        finally:
+            del self._prompts[agent_session]
+
+    @contextmanager
+    def replay(self, agent_session: str) -> Iterator[Replay]:
+        """Inside, the updates of the session are counted."""
+        replay = self._replays[agent_session] = Replay()
+        try:
+            yield replay
+        finally:
+            del self._replays[agent_session]
+
+    async def on_request(self, request_id: RequestId, method: str, params: Raw) -> None:
+        if method != "session/request_permission":
+            self._connection.refuse(request_id, METHOD_NOT_FOUND, f"Method not found: {method[:_METHOD_MAX]}")
+            return
+        try:
+            request = read(params, PermissionRequest)
+        except Malformed as error:
+            self._connection.refuse(request_id, INVALID_PARAMS, str(error))
+            return
+        prompt = self._prompts.get(request.session_id)
+        if prompt is None:
+            self._connection.answer(request_id, CANCELLED)
+        else:
+            await prompt.deliver(Asked(request_id, request))
+
+    async def on_notification(self, method: str, params: Raw) -> None:
+        try:
+            if method == "session/update":
+                await self._on_update(read(params, SessionUpdate))
+            elif method == "$/cancel_request":
+                taken_back = TakenBack(read(params, CancelledRequest).request_id)
+                for prompt in tuple(self._prompts.values()):
+                    await prompt.deliver(taken_back)
+        except Malformed:
+            # A notification has no answer; what cannot be read is like one that we do not know.
+            return
+
+    async def _on_update(self, update: SessionUpdate) -> None:
+        if prompt := self._prompts.get(update.session_id):
+            await prompt.deliver(update.update)
+        elif replay := self._replays.get(update.session_id):
+            replay.updates += 1

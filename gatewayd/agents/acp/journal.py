@@ -1,0 +1,76 @@
+"""What became of the last turn of each session, kept over restarts.
+
+An ACP agent cannot be asked: it has no request for that, and its run ends with us, because its input does.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.model.errors import StoreRefused
+from gatewayd.ports.agent import TurnState
+from gatewayd.ports.memos import Memos
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+class SessionMemo(Struct, frozen=True, omit_defaults=True):
+    """``turn_id`` is the last turn that began; ``text`` is what it ended with. ``agent_session``: the agent's session, when it
+    is not the one the session was made with."""
+
+    turn_id: str | None = None
+    ended: bool = False
+    text: str = ""
+    agent_session: str | None = None
+
+
+class Journal:
+    """One memo per session. It is written before a prompt is sent, and again before its reply is given to the hub."""
+
+    def __init__(self, memos: Memos, log: "FilteringBoundLogger") -> None:
+        self._memos = memos
+        self._log = log
+
+    async def load(self, session_id: str) -> SessionMemo:
+        """:raises StoreRefused:"""
+        text = await self._memos.load(_key(session_id))
+        return SessionMemo() if text is None else msgspec.json.decode(text, type=SessionMemo)
+
+    async def begin(self, session_id: str, turn_id: str, agent_session: str | None) -> None:
+        """The prompt is about to be sent. :raises StoreRefused:"""
+        await self._save(session_id, SessionMemo(turn_id, agent_session=agent_session))
+
+    async def never_begun(self, session_id: str, before: SessionMemo) -> None:
+        """The prompt surely did not reach the agent: as it was."""
+        await self._quietly(session_id, before)
+
+    async def end(self, session_id: str, turn_id: str, text: str, agent_session: str | None) -> None:
+        """The agent has answered. A store that refuses must not lose the answer: then only a crash now would."""
+        await self._quietly(session_id, SessionMemo(turn_id, ended=True, text=text, agent_session=agent_session))
+
+    async def state(self, session_id: str, turn_id: str) -> TurnState:
+        """:raises StoreRefused:"""
+        memo = await self.load(session_id)
+        if memo.turn_id != turn_id:
+            return "new"
+        return "ended" if memo.ended else "lost"
+
+    async def text(self, session_id: str, turn_id: str) -> str | None:
+        """What the turn ended with. :raises StoreRefused:"""
+        memo = await self.load(session_id)
+        return memo.text if memo.turn_id == turn_id and memo.ended else None
+
+    async def _quietly(self, session_id: str, memo: SessionMemo) -> None:
+        try:
+            await self._save(session_id, memo)
+        except StoreRefused as error:
+            self._log.error("acp_memo_not_written", session=session_id, reason=error.reason)
+
+    async def _save(self, session_id: str, memo: SessionMemo) -> None:
+        await self._memos.save(_key(session_id), msgspec.json.encode(memo).decode())
+
+
+def _key(session_id: str) -> str:
+    return f"session/{session_id}"

@@ -1,0 +1,84 @@
+"""Starts the agent's process and opens a core over it, for as long as it lives."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from gatewayd.agents.acp.connection import Connection
+from gatewayd.agents.acp.core import AcpCore
+from gatewayd.agents.acp.dispatch import Dispatch
+from gatewayd.agents.acp.journal import Journal
+from gatewayd.agents.acp.prompt import Limits
+from gatewayd.agents.acp.settings import AcpSettings
+from gatewayd.agents.acp.setup import Setup
+from gatewayd.kit.process import ChildProcess, open_process
+from gatewayd.model.errors import TryAgain
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
+
+_LAST_WORDS_SECONDS: Final = 0.5
+
+
+@asynccontextmanager
+async def open_acp(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+    """The core is open when the agent has answered initialize, and closes with its process. Errors may come in a group.
+
+    :raises NeedsOperator: there is no such command, or it is no ACP agent. :raises TryAgain: the process ended, also later.
+    """
+    settings = agent.settings
+    assert isinstance(settings, AcpSettings)
+    async with open_process(
+        settings.command,
+        cwd=await _directory(settings, kit),
+        env=settings.variables(),
+        marker=str(kit.directory),
+        stdin=True,
+        stdout="caller",
+    ) as process:
+        connection = Connection(process.note)
+        dispatch = Dispatch(connection)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_watch, connection, process)
+            group.start_soon(connection.run, process.stdin, process.stdout, dispatch)
+            setup = Setup(connection, dispatch, await _directory(settings, kit), settings.start_timeout_seconds)
+            await _initialize(setup)
+            limits = Limits(settings.prompt_timeout_seconds, settings.cancel_timeout_seconds)
+            yield AcpCore(connection, dispatch, setup, Journal(kit.memos, kit.log), process, limits, kit.log)
+            group.cancel_scope.cancel()
+
+
+async def _initialize(setup: Setup) -> None:
+    try:
+        await setup.initialize()
+    except TryAgain:
+        # The connection is lost then, and _watch is about to tell that with the exit code and the last words.
+        await anyio.sleep_forever()
+
+
+async def _watch(connection: Connection, process: ChildProcess) -> None:
+    """:raises TryAgain: the process has ended, or there is no talking to it any more."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_lose_at_end, connection, process)
+        why = await connection.wait_lost()
+        # A process that ends closes its output first: its exit code and its last words say more.
+        with anyio.move_on_after(_LAST_WORDS_SECONDS):
+            await process.wait()
+        group.cancel_scope.cancel()
+    raise TryAgain(f"the agent {why}; {process.epitaph}")
+
+
+async def _lose_at_end(connection: Connection, process: ChildProcess) -> None:
+    await process.wait()
+    # What it has started may hold its output open for ever; what it has written itself is read by then.
+    await anyio.sleep(_LAST_WORDS_SECONDS)
+    connection.lose("has ended")
+
+
+async def _directory(settings: AcpSettings, kit: AgentKit) -> Path:
+    if settings.directory is not None:
+        return Path(settings.directory)
+    directory = anyio.Path(kit.directory) / "work"
+    await directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(directory)

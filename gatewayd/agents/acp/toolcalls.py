@@ -1,0 +1,91 @@
+"""Tool calls of an agent as events of ours. Pure."""
+
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.agents.acp.wire import Malformed, TextBlock, ToolCallFields, given, read
+from gatewayd.ports.agent import ToolCall, ToolResult
+
+_SHOWN_MAX: Final = 20_000
+_NAME_MAX: Final = 200
+_CALLS_MAX: Final = 256
+_CALLS_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class OpenCalls:
+    """The tool calls of one prompt, each as all its updates together say. The oldest are forgotten when there are many."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, ToolCallFields] = {}
+        self._bytes = 0
+
+    def update(self, fields: ToolCallFields) -> tuple[ToolCallFields, bool]:
+        """The call as it is now, and whether it is new."""
+        known = self._calls.pop(fields.tool_call_id, None)
+        call = merge(known, fields)
+        self._bytes += _size(call) - _size(known)
+        self._calls[call.tool_call_id] = call
+        while len(self._calls) > _CALLS_MAX or (self._bytes > _CALLS_BYTES_MAX and len(self._calls) > 1):
+            self._bytes -= _size(self._calls.pop(next(iter(self._calls))))
+        return call, known is None
+
+    def merged(self, fields: ToolCallFields) -> ToolCallFields:
+        """What is known of a call, with these fields over it. Remembers nothing."""
+        return merge(self._calls.get(fields.tool_call_id), fields)
+
+
+def merge(old: ToolCallFields | None, new: ToolCallFields) -> ToolCallFields:
+    """A tool call with what an update says of it. An update names only what changed."""
+    if old is None:
+        return new
+    changed: dict[str, object] = {}
+    for name in new.__struct_fields__:
+        value = getattr(new, name)
+        if given(value) if isinstance(value, Raw) else value is not None:
+            changed[name] = value
+    return msgspec.structs.replace(old, **changed)
+
+
+def _size(call: ToolCallFields | None) -> int:
+    return 0 if call is None else sum(len(bytes(raw)) for raw in (call.raw_input, call.raw_output, call.content, call.locations))
+
+
+class _Part(Struct, frozen=True):
+    """One part of a call's content: text and the like in ``content``, or a diff of the file ``path``."""
+
+    content: Raw = Raw()
+    path: str | None = None
+
+
+def call_event(call: ToolCallFields) -> ToolCall:
+    """For people who watch; what a permission is given for is another thing (permission.py)."""
+    shown = bytes(call.raw_input).decode(errors="replace") if given(call.raw_input) else "{}"
+    return ToolCall(call.tool_call_id[:_NAME_MAX], (call.title or call.kind or "tool")[:_NAME_MAX], _short(shown))
+
+
+def result_event(call: ToolCallFields) -> ToolResult:
+    output = _text(call.content) or (bytes(call.raw_output).decode(errors="replace") if given(call.raw_output) else "")
+    return ToolResult(call.tool_call_id[:_NAME_MAX], _short(output), is_error=call.status == "failed")
+
+
+def _text(content: Raw) -> str:
+    try:
+        parts = read(content, tuple[Raw, ...]) if given(content) else ()
+    except Malformed:
+        return ""
+    return "\n".join(text for part in parts if (text := _part(part)))
+
+
+def _part(raw: Raw) -> str:
+    try:
+        part = read(raw, _Part)
+        return f"changed {part.path}" if part.path else read(part.content, TextBlock).text
+    except Malformed:
+        return ""
+
+
+def _short(text: str) -> str:
+    more = len(text) - _SHOWN_MAX
+    return text if more <= 0 else f"{text[:_SHOWN_MAX]} … ({more} more characters)"
