@@ -55,8 +55,8 @@ class Asked(Struct, frozen=True):
 def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
     """The routes of agents' servers; everything needs the scopes approvals and write, by Bearer or Basic."""
     routes, proxy = Blueprint("proxy", __name__), Proxy(gateway, auth, Relay(gateway.agents.http, waits))
-    for path in rules.ROUTES:
-        routes.add_url_rule(path, view_func=proxy.serve, methods=["GET", "POST", "PATCH", "DELETE"])
+    for path, methods in rules.ROUTES.items():
+        routes.add_url_rule(path, view_func=proxy.serve, methods=methods)
     return routes
 
 
@@ -70,8 +70,10 @@ class Proxy:
         self._without_server: set[str] = set()
 
     async def serve(self, **_: str) -> Response:
+        identity, user = await self._auth.require_client("approvals", "write")
         operation = rules.find_operation(request.method, request.scope["raw_path"])
-        identity, user = await self._auth.require_client("approvals", "write", *(("admin",) if operation.admin else ()))
+        if operation.admin and not identity.may("admin"):
+            raise Refusal("forbidden", "this token lacks the scope 'admin'")
         asked = await self._read(operation, identity, user)
         match operation.kind:
             case "permission":

@@ -67,14 +67,15 @@ _SECRET: Final = frozenset(
     ]
 )
 _STREAMS: Final = frozenset(("/event", "/global/event"))
-ROUTES: Final = (
-    *sorted(_READ | _SECRET | _STREAMS),
-    "/session/<path:rest>",
-    "/permission/<path:rest>",
-    "/question/<path:rest>",
-    "/project/<path:rest>",
-)
-"""The rules under which requests come here; what they are for is decided by the path as it was sent."""
+ROUTES: Final[Mapping[str, Sequence[str]]] = {
+    **dict.fromkeys(sorted(_READ | _SECRET | _STREAMS), ("GET",)),
+    "/session": ("GET", "POST"),
+    "/session/<path:rest>": ("GET", "POST", "PATCH", "DELETE"),
+    "/permission/<path:rest>": ("POST",),
+    "/question/<path:rest>": ("POST",),
+    "/project/<path:rest>": ("GET",),
+}
+"""The rules under which requests come here, with their methods; what they are for is decided by the path as it was sent."""
 _RUNS: Final = frozenset(("message", "prompt_async", "command", "shell", "init", "summarize"))
 _CHANGES: Final = frozenset(("revert", "unrevert"))
 _WRITES: Final = frozenset(("abort", "fork"))
