@@ -142,6 +142,17 @@ class FakeBotApi(Buttons):
         )
         return self.texts(chat_id, thread=thread)
 
+    async def wait_text(self, chat_id: int, words: str) -> str:
+        """Wait until one of the bot's messages in this chat has these words, perhaps by an edit; the whole of it."""
+        found: list[str] = []
+
+        def said() -> bool:
+            found[:] = [text for text in self.texts(chat_id) if words in text]
+            return bool(found)
+
+        await self._bot.wait_until(said)
+        return found[0]
+
     @property
     def pending_update_count(self) -> int:
         return len(self._bot.updates)

@@ -41,6 +41,7 @@ DOABLE = frozenset(
         "clear_calls",
         "texts",
         "wait_texts",
+        "wait_text",
         "buttons",
         "wait_buttons",
         "answer_to",
