@@ -24,6 +24,8 @@ export class Presses {
     this.#on.fail("");
     try {
       await post({ id, line, data });
+      const held = this.#waiting.get(id); // not any more when the answer was quicker
+      if (held) held.timer = setTimeout(() => this.#release(id), ANSWER_MS);
     } catch (error) {
       this.#release(id);
       if (error.status === 401) this.#on.loggedOut();
@@ -39,7 +41,7 @@ export class Presses {
 
   // The buttons keep the focus, and say that they do nothing for now.
   #hold(id, button) {
-    this.#waiting.set(id, { button, timer: setTimeout(() => this.#release(id), ANSWER_MS) });
+    this.#waiting.set(id, { button, timer: 0 });
     dress(button, true);
   }
 
