@@ -1,0 +1,205 @@
+"""The examples, run as a user would run them: against the scripted model, with an operator who decides."""
+
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from gatewayd.agents.callable import CallableSettings, open_callable
+from gatewayd.hub.reply import SORRY_FAILED
+from gatewayd.ports.agent import AgentConfig, AgentCore, Turn
+from tests.fakes.model_server import MODEL, ModelServer
+from tests.hub.house import House, ScriptedAgents, open_house
+
+EXAMPLES = Path(__file__).parents[2] / "contrib" / "examples"
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ModelServer]:
+    async with ModelServer.serve() as server:
+        yield server
+
+
+@pytest.fixture
+async def project(tmp_path: Path, model: ModelServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory in which the agent works."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OPENAI_BASE_URL", model.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-key")
+    monkeypatch.setenv("OPENAI_MODEL", MODEL)
+    monkeypatch.setenv("AGENT_DIRECTORY", str(directory))
+    return directory
+
+
+class OneAgent(ScriptedAgents):
+    """The example as the only agent, with the session ids that its core gives."""
+
+    def __init__(self, core: AgentCore) -> None:
+        super().__init__(self._run)
+        self._core = core
+
+    async def _run(self, turn: Turn) -> str:
+        return (await self._core.run(turn)).text
+
+    async def new_session(self, session_key: str) -> str:
+        return await self._core.new_session(session_key)
+
+
+@asynccontextmanager
+async def house_of(state_dir: Path) -> AsyncIterator[House]:
+    """A hub whose agent is the example. Everything has to be over in a minute, threads included."""
+    agent = AgentConfig("assistant", CallableSettings(object="openagentic_in_process:agent"))
+    with trio.fail_after(60):
+        async with (
+            open_callable(agent, None) as core,  # type: ignore[arg-type]
+            open_house(state_dir, agents=OneAgent(core)) as house,
+        ):
+            yield house
+    assert threads() == []
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("openagentic")]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Threads and processes are at work: there is nothing of Trio's to wait for."""
+    while not await condition():  # noqa: ASYNC110
+        await trio.sleep(0.01)
+
+
+async def decide(house: House, *, allow: bool, note: str | None = None) -> str:
+    """Wait for the one request there is, decide it, and return its input."""
+
+    async def is_asked() -> bool:
+        return len(await house.desk.list()) == 1
+
+    await until(is_asked)
+    [approval] = await house.desk.list()
+    assert approval.tool == "Bash"
+    await house.desk.decide(approval.id, allow=allow, by="operator:me", note=note)
+    return approval.input
+
+
+async def test_a_text_is_streamed_and_remembered(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    async with house_of(tmp_path / "state") as house:
+        await house.ended(await house.say("say hello there"))
+        await house.ended(await house.say("say and again"))
+        assert house.texts == ["hello there", "and again"]
+    assert "previous_response_id" in model.requests[1].body or len(model.requests[1].body["input"]) > 2
+
+
+async def test_a_command_runs_when_it_is_allowed(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    async with house_of(tmp_path / "state") as house:
+        row = await house.say("run pwd; env | grep -c KEY; echo once >> ran")
+        assert '"command":"pwd; env | grep -c KEY; echo once >> ran"' in await decide(house, allow=True)
+        await house.ended(row)
+        assert str(project) in house.texts[-1]
+        assert '"exit_code": 0' in house.texts[-1]
+    assert (project / "ran").read_text() == "once\n"
+    assert f"{project}\\n0\\n" in house.texts[-1], "no key is in its environment"
+
+
+async def test_a_command_does_not_run_when_it_is_denied(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    async with house_of(tmp_path / "state") as house:
+        row = await house.say("run touch ran")
+        await decide(house, allow=False, note="not today")
+        await house.ended(row)
+        assert "PermissionDenied" in house.texts[-1]
+        assert "denied: not today" in house.texts[-1]
+    assert not (project / "ran").exists()
+
+
+async def test_a_question_is_put_to_the_user(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    async with house_of(tmp_path / "state") as house:
+        row = await house.say("ask Which colour? | Red | Blue")
+
+        async def is_asked() -> bool:
+            return any("Which colour?" in text for text in house.texts)
+
+        await until(is_asked)
+        await house.say("Blue")
+        await house.ended(row)
+        assert '"Which colour?": "Blue"' in house.texts[-1]
+
+
+async def test_a_stopped_turn_cuts_its_answer(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    async with house_of(tmp_path / "state") as house:
+        row = await house.say("slow one two")
+        await model.wait_held("one two")
+        assert len(threads()) == 1
+        await house.say("/stop")
+        await house.ended(row)
+        await model.wait_requests(lambda requests: requests[0].end == "aborted")
+    assert len(model.requests) == 1
+
+
+async def test_a_stopped_turn_gives_up_its_request(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    async with house_of(tmp_path / "state") as house:
+        row = await house.say("run touch ran")
+
+        async def is_asked() -> bool:
+            return len(await house.desk.list()) == 1
+
+        await until(is_asked)
+        await house.say("/stop")
+        await house.ended(row)
+        assert [approval.state for approval in await house.desk.list(state=None)] == ["withdrawn"]
+    assert not (project / "ran").exists()
+
+
+async def test_a_stopped_turn_kills_its_command(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    async with house_of(tmp_path / "state") as house:
+        row = await house.say("run echo $$ > pid; sleep 50 & sleep 50; touch ran")
+        await decide(house, allow=True)
+
+        async def is_running() -> bool:
+            return (project / "pid").exists() and (project / "pid").read_text() != ""
+
+        await until(is_running)
+        group = int((project / "pid").read_text())
+        os.killpg(group, 0)
+        await house.say("/stop")
+        await house.ended(row)
+    assert not (project / "ran").exists()
+    assert not is_alive(group)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("fail 500", "the model answers 500"), ("cut half", "broke off in the middle"), ("reset half", "Connection reset")],
+)
+async def test_a_model_that_fails_fails_the_turn(
+    tmp_path: Path, project: Path, model: ModelServer, script: str, reason: str
+) -> None:
+    async with house_of(tmp_path / "state") as house:
+        await house.ended(await house.say(script))
+        assert house.texts == [SORRY_FAILED]
+        [error] = house.agents.errors
+        assert reason in error
+        assert "bug" not in error
+        await house.ended(await house.say("say it goes on"))
+        assert house.texts[-1] == "it goes on"
+
+
+async def test_what_is_not_configured_is_named(
+    tmp_path: Path, project: Path, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_MODEL")
+    async with house_of(tmp_path / "state") as house:
+        await house.ended(await house.say("hello"))
+        assert house.agents.errors == ["the environment variable OPENAI_MODEL is not set"]
