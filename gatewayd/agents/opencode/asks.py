@@ -112,7 +112,8 @@ class Asks:
                     self._log.warning("answer_came_too_late", ref=ref)
                 break
             except TryAgain as error:
-                self._log.warning("answer_not_delivered", ref=ref, attempt=attempt + 1, reason=error.reason)
+                if not attempt:
+                    self._log.warning("answer_not_delivered_yet", ref=ref, reason=error.reason)
             await anyio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
         self._settle(ref)
 

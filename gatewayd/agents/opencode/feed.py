@@ -56,7 +56,8 @@ class Feed:
             if self._connected.is_set():
                 self._connected = anyio.Event()
             self._attempt += 1
-            self._log.info("event_stream_broke", reason=why, attempt=self._attempt)
+            if self._attempt == 1:
+                self._log.warning("event_stream_broke", reason=why)
             self._on_broken(why)
             await anyio.sleep(self._backoff.delay(self._attempt))
 

@@ -9,6 +9,7 @@ them unique. One run at a time, else two sessions' calls with one id could be ta
 
 from collections.abc import Sequence
 
+import anyio
 import msgspec
 from msgspec import Raw, Struct
 
@@ -32,12 +33,14 @@ from gatewayd.agents.opencode.dialect import (
 )
 from gatewayd.agents.opencode.wire import OUTPUT_MAX, Malformed, canonical, decode, one_line
 from gatewayd.model.approval import Decision
-from gatewayd.model.errors import TryAgain
+from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.question import Option, Question
 from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
 
 _QUESTION_SECONDS = 270.0
 """After 300 s without an answer the run's thread dies, with nothing said: it is dismissed before, and the run goes on."""
+_LOG_READS = 8
+_LOG_AGAIN_SECONDS = 0.1
 
 
 class _Created(Struct):
@@ -231,16 +234,21 @@ class OpenAgentic:
     async def _log(self, session: Session, after: int) -> list[LogEvent]:
         """The events with a number higher than ``after``.
 
-        While one is being written the server cannot read its own log and closes the connection: ask again.
+        While one is being written the server cannot read its own log and closes the connection: it is asked again. A log
+        that was torn by a crash it can never read again.
+
+        :raises AgentFailed: the log is damaged.
         """
-        for attempt in range(5):
+        for _ in range(_LOG_READS):
             try:
                 log = await self._client.ask("GET", f"/session/{session.id}/events", _Log, what="the session's log")
-                break
+                return read_log(log.events, after)
             except TryAgain:
-                if attempt == 4:
-                    raise
-        return read_log(log.events, after)
+                await self._client.health()
+                await anyio.sleep(_LOG_AGAIN_SECONDS)
+        raise AgentFailed(
+            "the agent's server cannot read this session's log: it is damaged. Write /new in the chat to begin anew"
+        )
 
 
 class _Title(Struct):

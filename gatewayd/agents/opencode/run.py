@@ -162,7 +162,6 @@ class Run:
             await self._woken.wait()
             self._woken = anyio.Event()
             if self._watch.why_down is not None:
-                self.may_run = False
                 raise AgentFailed(one_line(self._watch.why_down))
             if (why := self._runaway()) is not None:
                 raise AgentFailed(why)

@@ -156,8 +156,10 @@ class HttpServer:
         await stream.send_all(self._head(200, "text/event-stream", framing))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at_end, stream, nursery.cancel_scope)
-            async for data in events.receive:
-                await stream.send_all(data if self._http10 else b"%x\r\n%s\r\n" % (len(data), data))
+            with suppress(trio.BrokenResourceError):
+                async for data in events.receive:
+                    await stream.send_all(data if self._http10 else b"%x\r\n%s\r\n" % (len(data), data))
+            nursery.cancel_scope.cancel()
 
     def _head(self, status: int, content_type: str, framing: str) -> bytes:
         version = "1.0" if self._http10 else "1.1"

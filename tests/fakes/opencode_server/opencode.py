@@ -93,10 +93,10 @@ class FakeOpenCode:
     async def restart(self) -> None:
         """As after a kill: what is stored is there, what ran is gone."""
         await self.http.stop()
+        self.status.clear()
         for scope in self._runs.values():
             scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
-        self.status.clear()
         self.permissions.clear()
         self.questions.clear()
         await self.http.start()
