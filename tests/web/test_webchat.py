@@ -362,11 +362,8 @@ async def test_a_stopped_account_shows_its_history_and_takes_nothing(tmp_path: P
         async with streaming(here, client) as stream:
             await here.gateway.manager.stop("webchat")
             assert await stream.ended()
-        for path, body in (
-            ("/v1/webchat/messages", {"id": "message-2", "text": "more"}),
-            ("/v1/webchat/presses", {"id": "press-0001", "line": "out-1", "data": "x"}),
-            ("/v1/webchat/stream", None),
-        ):
+        message, press = {"id": "message-2", "text": "more"}, {"id": "press-0001", "line": "out-1", "data": "x"}
+        for path, body in (("/v1/webchat/messages", message), ("/v1/webchat/presses", press), ("/v1/webchat/stream", None)):
             method = "GET" if body is None else "POST"
             answer = await client.request(method, path, json=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
