@@ -62,11 +62,13 @@ async def house_of(state_dir: Path) -> AsyncIterator[House]:
             open_house(state_dir, agents=OneAgent(core)) as house,
         ):
             yield house
-    assert threads() == []
+    for thread in threads():
+        thread.join(10)
+        assert not thread.is_alive()
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("openagentic")]
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("openagentic")]
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
