@@ -10,32 +10,25 @@ them unique. One run at a time, else two sessions' calls with one id could be ta
 from collections.abc import Sequence
 
 import anyio
-import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.client import Client, NoSuchSession, NoSuchThing
 from gatewayd.agents.opencode.dialect import (
-    Aborted,
-    Answered,
     Asked,
     Board,
-    Failed,
     History,
-    Outcome,
     Pending,
     PermissionAsked,
     QuestionsAsked,
     Session,
     State,
-    Step,
     StreamEvent,
-    Unfinished,
 )
-from gatewayd.agents.opencode.wire import OUTPUT_MAX, Malformed, canonical, decode, one_line
+from gatewayd.agents.opencode.openagentic_log import LogEvent, Shown, fold, open_calls, read_log
+from gatewayd.agents.opencode.wire import Malformed, canonical, decode
 from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.question import Option, Question
-from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
 
 _QUESTION_SECONDS = 270.0
 """After 300 s without an answer the run's thread dies, with nothing said: it is dismissed before, and the run goes on."""
@@ -65,30 +58,6 @@ class _Status(Struct):
 
 class _Id(Struct):
     id: str
-
-
-class LogEvent(Struct):
-    """Any event of a session's log or stream; the fields of all kinds that matter. ``seq`` is only in the log.
-
-    ``parent_tool_use_id`` is set on what a sub-agent says, which is in the log of its parent, too.
-    """
-
-    type: str
-    seq: int | None = None
-    parent_tool_use_id: str | None = None
-    tool_use_id: str | None = None
-    name: str = ""
-    input: Raw = Raw(b"null")
-    output: Raw = Raw(b"null")
-    is_error: bool = False
-    error_type: str | None = None
-    error_message: str | None = None
-    question_id: str = ""
-    prompt: str = ""
-    text: str | None = None
-    text_delta: str = ""
-    final_text: str | None = None
-    stop_reason: str | None = None
 
 
 class _Log(Struct):
@@ -136,7 +105,7 @@ class OpenAgentic:
         kind = decode(streamed.event, _Kind, what="event").type
         return StreamEvent(kind, streamed.session_id, streamed.event, nudges=kind != "assistant.delta")
 
-    def progress(self, session: Session) -> "Shown":
+    def progress(self, session: Session) -> Shown:
         return Shown()
 
     async def create(self, title: str, directory: str | None) -> Session:
@@ -255,81 +224,6 @@ class _Title(Struct):
     title: str
 
 
-def read_log(events: Sequence[Raw], after: int) -> list[LogEvent]:
-    """The events that can be read; one of a newer release is left out."""
-    found: list[LogEvent] = []
-    for raw in events:
-        try:
-            event = msgspec.json.decode(raw, type=LogEvent)
-        except msgspec.MsgspecError:
-            continue
-        if event.seq is not None and event.seq > after:
-            found.append(event)
-    return found
-
-
-def open_calls(log: Sequence[LogEvent]) -> dict[int, LogEvent]:
-    """The tool calls that have not ended, by their number. A result is that of the newest call with its id."""
-    calls: dict[int, LogEvent] = {}
-    for event in log:
-        if event.type == "tool.use" and event.seq is not None:
-            calls[event.seq] = event
-        elif event.type == "tool.result":
-            calls = {seq: call for seq, call in calls.items() if call.tool_use_id != event.tool_use_id}
-    return calls
-
-
-def fold(log: Sequence[LogEvent]) -> History:
-    """What the log says of the run that begins with it. What an operator does to the timeline is no run."""
-    log = [event for event in log if not event.type.startswith("session.")]
-    if not log:
-        return History()
-    steps: dict[str, Step] = {}
-    current: dict[str | None, str] = {}
-    messages = 0
-    outcome: Outcome = Unfinished(_why_unfinished(log))
-    for event in log:
-        match event.type:
-            case "tool.use":
-                current[event.tool_use_id] = key = f"{event.seq}"
-                steps[key] = Step(key, event.name, canonical(event.input))
-            case "tool.result" if (key := current.get(event.tool_use_id, "")) in steps:
-                call = steps[key]
-                steps[key] = Step(key, call.tool, call.input, _output(event), event.is_error)
-            case "assistant.message":
-                messages += 1
-            case "result" if event.parent_tool_use_id is None:
-                outcome = _ending(event)
-                break
-    return History(outcome, tuple(steps.values()), messages)
-
-
-def _ending(result: LogEvent) -> Outcome:
-    """``stop_reason`` (query_loop_steps/terminal_basic.py): end, interrupted, no_output, max_steps, blocked:…"""
-    reason = result.stop_reason or "end"
-    if reason == "interrupted":
-        return Aborted()
-    if reason == "end" or result.final_text:
-        return Answered(result.final_text or "")
-    return Failed(f"the agent stopped without an answer: {one_line(reason)}")
-
-
-def _why_unfinished(log: Sequence[LogEvent]) -> str:
-    if log[-1].type == "user.question":
-        return "its question was not answered in time"
-    return ""
-
-
-def _output(event: LogEvent) -> str:
-    if event.is_error:
-        return one_line(f"{event.error_type or 'error'}: {event.error_message or ''}")
-    try:
-        text = msgspec.json.decode(event.output, type=str)
-    except msgspec.MsgspecError:
-        text = bytes(event.output).decode("utf-8", "replace")
-    return text[:OUTPUT_MAX]
-
-
 def _pending(entries: Sequence[Raw]) -> list[Pending]:
     """The entries that have an id; no session is told."""
     found: list[Pending] = []
@@ -343,48 +237,3 @@ def _pending(entries: Sequence[Raw]) -> list[Pending]:
 
 def _is_id(session_id: str) -> bool:
     return len(session_id) == 32 and all(character in "0123456789abcdef" for character in session_id)
-
-
-class Shown:
-    """See ``Progress``. Tool calls come from the log, so that each is shown once; texts come from the stream."""
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self.cut = 0
-        self.failure: str | None = None
-        self._calls: set[str] = set()
-        self._results: set[str] = set()
-        self._said = False
-        self._streams = False
-
-    def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
-        if event.kind not in ("assistant.delta", "assistant.message"):
-            return ()
-        said = decode(event.body, LogEvent, what="event")
-        if said.parent_tool_use_id is not None:
-            return ()
-        if event.kind == "assistant.delta":
-            self._streams = True
-            return self._say(said.text_delta)
-        # A server without a terminal sends no deltas (1.1): then each message is shown when it is whole.
-        streamed, self._streams = self._streams, False
-        shown = () if streamed else self._say(said.text or "")
-        return (*shown, *self._say("\n\n"))
-
-    def _say(self, text: str) -> tuple[TurnEvent, ...]:
-        if not text or not (self._said or text.strip()):
-            return ()
-        self._said = True
-        return (TextDelta(text),)
-
-    def catch_up(self, history: History) -> Sequence[TurnEvent]:
-        self.messages = history.messages
-        news: list[TurnEvent] = []
-        for step in history.steps:
-            if step.call_id not in self._calls:
-                self._calls.add(step.call_id)
-                news.append(ToolCall(step.call_id, step.tool, step.input))
-            if step.output is not None and step.call_id not in self._results:
-                self._results.add(step.call_id)
-                news.append(ToolResult(step.call_id, step.output, is_error=step.is_error))
-        return news

@@ -23,9 +23,9 @@ from gatewayd.agents.opencode.dialect import (
     StreamEvent,
 )
 from gatewayd.agents.opencode.opencode_messages import Message, Shown, fold, newer
-from gatewayd.agents.opencode.wire import Malformed, canonical, decode
+from gatewayd.agents.opencode.opencode_requests import Permission, ToolRef, shown_input, to_questions
+from gatewayd.agents.opencode.wire import Malformed, decode
 from gatewayd.model.approval import Decision, Outcome
-from gatewayd.model.question import Option, Question
 
 _PAGES = (50, 1000)
 """How many of the newest messages are asked for: usually the first is enough."""
@@ -82,41 +82,10 @@ class _Status(Struct):
     message: str = ""
 
 
-class _ToolRef(Struct):
-    messageID: str
-    callID: str
-
-
 class _Entry(Struct):
     id: str
     sessionID: str
-    tool: _ToolRef | None = None
-
-
-class _Permission(Struct):
-    id: str
-    sessionID: str
-    permission: str
-    patterns: list[str] = []
-    metadata: dict[str, Raw] = {}
-    tool: _ToolRef | None = None
-
-
-class _Option(Struct):
-    label: str
-    description: str = ""
-
-
-class _Question(Struct):
-    question: str
-    options: list[_Option] = []
-    multiple: bool = False
-
-
-class _Questions(Struct):
-    id: str
-    sessionID: str
-    questions: list[_Question]
+    tool: ToolRef | None = None
 
 
 class _Owner(Struct):
@@ -210,7 +179,7 @@ class OpenCode:
     async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
         permissions = [item for item in board.permissions if await self._is_live(item, session, mark, board)]
         questions = [item for item in board.questions if await self._is_live(item, session, mark, board)]
-        return [*[await self._permission(item, session) for item in permissions], *map(_questions, questions)]
+        return [*[await self._permission(item, session) for item in permissions], *map(to_questions, questions)]
 
     async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
         """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run."""
@@ -292,25 +261,14 @@ class OpenCode:
     async def _permission(self, pending: Pending, session: Session) -> PermissionAsked:
         if (known := self._permissions.get(pending.id)) is not None:
             return known
-        entry = decode(pending.body, _Permission, what="permission")
-        asked = PermissionAsked(entry.id, entry.id, entry.sessionID, entry.permission, await self._input(entry, session))
+        entry = decode(pending.body, Permission, what="permission")
+        given = shown_input(entry, await self._call(entry, session))
+        asked = PermissionAsked(entry.id, entry.id, entry.sessionID, entry.permission, given)
         self._permissions[pending.id] = asked
         _shorten(self._permissions)
         return asked
 
-    async def _input(self, entry: _Permission, session: Session) -> str:
-        """What the tool really gets: the input of the call that waits, and what the tool says of it, which wins where both
-        speak of the same. A permission of another name than its tool's says also which tool and what for."""
-        call = await self._call(entry, session)
-        if call is None:
-            return _json({"patterns": _raw(entry.patterns), **entry.metadata})
-        tool, given = call
-        shown = {**given, **{key: value for key, value in entry.metadata.items() if key in given}}
-        if entry.permission in (tool, "edit"):
-            return _json(shown)
-        return _json({"patterns": _raw(entry.patterns), "tool": _raw(tool), "input": Raw(_json(shown).encode())})
-
-    async def _call(self, entry: _Permission, session: Session) -> tuple[str, dict[str, Raw]] | None:
+    async def _call(self, entry: Permission, session: Session) -> tuple[str, dict[str, Raw]] | None:
         """The tool call that asks: its tool and its input."""
         if entry.tool is None:
             return None
@@ -334,14 +292,6 @@ def _shorten(cache: OrderedDict[str, PermissionAsked] | OrderedDict[str, str | N
         cache.popitem(last=False)
 
 
-def _raw(value: object) -> Raw:
-    return Raw(msgspec.json.encode(value))
-
-
-def _json(fields: dict[str, Raw]) -> str:
-    return canonical(Raw(msgspec.json.encode(fields)))
-
-
 def _state(status: _Status) -> State:
     match status.type:
         case "idle":
@@ -360,20 +310,6 @@ def _pending(entries: Sequence[Raw]) -> list[Pending]:
             continue
         found.append(Pending(entry.id, entry.sessionID, raw))
     return found
-
-
-def _questions(pending: Pending) -> QuestionsAsked:
-    entry = decode(pending.body, _Questions, what="question")
-    questions = tuple(
-        Question(
-            item.question,
-            tuple(Option(option.label, option.description) for option in item.options),
-            item.multiple,
-            f"{entry.id}:{number}",
-        )
-        for number, item in enumerate(entry.questions)
-    )
-    return QuestionsAsked(entry.id, entry.id, entry.sessionID, questions)
 
 
 def _why_not(decision: Decision) -> str:

@@ -27,8 +27,8 @@ from gatewayd.ports.agent import Final, Notice, Turn
 _ABORT_SECONDS = 4.0
 """Less than the hub gives a call that was cancelled (hub/calls.py)."""
 _ABORT_AGAIN_SECONDS = 0.3
-_BEGIN_SECONDS = 15.0
-"""OpenCode may be idle for a while after it took a prompt, when it starts what belongs to a directory."""
+_BEGIN_SECONDS = 90.0
+"""OpenCode is idle for a while after it took a prompt, when it starts what belongs to a directory: 15 s on a busy machine."""
 _QUIET_SECONDS = 1.0
 """How long a run without a result has to be idle until it counts as over."""
 _CUTS_MAX = 3
@@ -71,6 +71,7 @@ class Run:
         self._sure = False
         self._begun = False
         self._idle_at: float | None = None
+        self._history = History()
         self._missed = True
         self._reconnected = False
         self._reasons: set[str] = set()
@@ -213,10 +214,12 @@ class Run:
             return Failed("the run was stopped on the agent's server")
         if self._shown.failure is not None:
             return Failed(self._shown.failure)
-        if self._idle_at is None:
-            self._idle_at = at
+        if self._idle_at is None or history != self._history:
+            # What changes is not over, whatever the server says of it: it may have begun after it was asked.
+            self._idle_at, self._history = at, history
         self._watch.look_soon()
-        if outcome is None and not self._begun:
+        slow_to_begin = history.messages == 0 and not self._dialect.one_run_at_a_time
+        if not self._begun and (outcome is None or slow_to_begin):
             if at - self._idle_at < _BEGIN_SECONDS:
                 return None
             return self._never_began()
