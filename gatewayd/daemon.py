@@ -199,6 +199,10 @@ def join(
     def unreachable(channel: str, account: str) -> str | None:
         return manager.unreachable(channel, account)
 
+    def lost(subject: str) -> None:
+        desk.notify(subject)
+        questions.note_lost(subject)
+
     cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
     desk.cards = cards
     people = config.sessions.identity_links
@@ -236,7 +240,7 @@ def join(
     )
     turns.taken, turns.ended = inbox.taken, inbox.ended
     presses.taken, presses.ended = inbox.taken, inbox.ended
-    outbox.post, outbox.lost = manager.post, desk.notify
+    outbox.post, outbox.lost = manager.post, lost
 
     def problem_of_store() -> str | None:
         statistics = store.statistics()

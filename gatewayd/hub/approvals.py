@@ -7,47 +7,33 @@ runs without a row that allowed it and was used up for it.
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Collection, Mapping
 
 import anyio
 import msgspec
+import structlog
 from msgspec.structs import replace
 
+from gatewayd.hub.escalation import Cards, Stages
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import conversation_of
 from gatewayd.hub.policy import judge
-from gatewayd.model.approval import Approval, ApprovalState, Decision, Scope, ToolRequest, Vote
+from gatewayd.model.approval import Approval, ApprovalState, Outcome, Scope, ToolRequest, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.config import AgentApprovals, ApprovalsSection
-from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
 
+_log = structlog.get_logger("gatewayd.approvals")
 _LIST_MAX = 1000
 _EVERYTHING = 10_000_000
-_INPUT_MAX = 100_000
 _SHOWN_MAX = 200
 _RECENT = 100
 _GATEWAYD = "gatewayd"
 # No vowels and nothing that looks like something else: codes are read aloud and never spell a word.
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"
 _CODE_LENGTH = 6
-
-_Ended = Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"]
-
-
-class Cards(Protocol):
-    """Where requests are shown to people: hub/cards.py."""
-
-    async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
-        """Show a request to a group, once. Returns why nobody there can see it, or None."""
-
-    async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
-        """Whether at least one of these groups sees it still. Returns why not, or None."""
-
-    async def update(self, approval: Approval) -> None:
-        """Show what has become of it, wherever it was shown. Nothing is done twice."""
 
 
 class ApprovalDesk:
@@ -84,11 +70,7 @@ class ApprovalDesk:
         # What was decided right before a crash may not have been shown any more.
         for row in await self._store.list_approvals(None, limit=_RECENT):
             if row.state != "pending" and row.decided_at is not None:
-                await self.cards.update(row)
-
-    def begin(self, turn: TurnRequest) -> "Asking":
-        """The requests of one run of a turn."""
-        return Asking(self, self._store, turn)
+                await self._rewrite_cards(row)
 
     def policy_of(self, agent: str) -> AgentApprovals:
         return self._policies.get(agent) or AgentApprovals()
@@ -113,8 +95,19 @@ class ApprovalDesk:
         """The pending request that a core knows by this id."""
         return next((row for row in self._pending.values() if row.ref == ref), None)
 
-    async def decide(self, approval_id: str, *, allow: bool, by: str, note: str | None = None, scope: Scope = "once") -> Approval:
+    async def decide(
+        self,
+        approval_id: str,
+        *,
+        allow: bool,
+        by: str,
+        note: str | None = None,
+        scope: Scope = "once",
+        inbound_id: int | None = None,
+    ) -> Approval:
         """Answer a pending request, by id or code. The row that is returned may be pending still: one yes of a quorum.
+
+        ``inbound_id`` is the journaled press or message by which it is answered.
 
         :raises NotFound: no such request.
         :raises Conflict: it is not pending (any more), or this person has answered it; the message says which.
@@ -125,7 +118,7 @@ class ApprovalDesk:
         grant = self.policy_of(known.agent).session_grant
         if scope == "session" and grant == "off":
             raise Conflict(f'agent {known.agent} has session_grant = "off": allow it once, or deny it')
-        vote = Vote(by, allow, self._now(), scope if allow else "once", note)
+        vote = Vote(by, allow, self._now(), scope if allow else "once", note, inbound_id)
         # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
         with anyio.CancelScope(shield=True):
             audit = self._audit(known, by, f"approval.{'allow' if allow else 'deny'}", scope=vote.scope, note=note)
@@ -170,11 +163,16 @@ class ApprovalDesk:
     def is_pending(self, approval_id: str) -> bool:
         return approval_id in self._pending
 
-    async def add(self, fresh: Approval) -> Approval:
-        """Commit a new request."""
+    async def enter(self, fresh: Approval, decided: tuple[Outcome, str] | None) -> Approval:
+        """Commit a new request, ``decided`` already or pending. Returns another row when that has this number of the turn."""
+        if decided is not None:
+            state, by = decided
+            return await self.record(replace(fresh, state=state, decided_by=by, decided_at=fresh.created_at))
         # Shielded: a row that is committed is known here, so that a turn that is stopped meanwhile withdraws it.
         with anyio.CancelScope(shield=True):
             row = await self._store.add_approval(fresh)
+            if row.id != fresh.id:
+                return row
             self._pending[row.id] = row
         self._events.emit(
             "approval.pending",
@@ -194,7 +192,7 @@ class ApprovalDesk:
             # Decided while the row was on its way back to us.
             self._forget(approval.id)
             return first
-        stages = _Stages(self, self.cards, approval, turn, self.policy_of(approval.agent).escalate_after_seconds)
+        stages = Stages(self.cards, approval, turn, every_seconds=self.policy_of(approval.agent).escalate_after_seconds)
         # A clock that was set back must not make a request wait for longer than any may.
         longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
         overdue = anyio.current_time() + max(0.0, min(approval.expires_at - self._now(), longest))
@@ -211,7 +209,7 @@ class ApprovalDesk:
                 await changed.wait()
         return await self.get(approval.id)
 
-    async def settle(self, approval_id: str, state: _Ended, *, by: str = _GATEWAYD, note: str | None = None) -> Approval | None:
+    async def settle(self, approval_id: str, state: Outcome, *, by: str = _GATEWAYD, note: str | None = None) -> Approval | None:
         """pending -> state, by the gateway itself. None if it was not pending."""
         known = self._pending.get(approval_id)
         # Shielded: who waits must hear of it.
@@ -248,7 +246,7 @@ class ApprovalDesk:
             quorum=policy.quorum,
         )
 
-    async def decided_by_policy(self, turn: TurnRequest, request: ToolRequest) -> tuple[_Ended, str] | None:
+    async def decided_by_policy(self, turn: TurnRequest, request: ToolRequest) -> tuple[Outcome, str] | None:
         """What a rule, or an earlier "for this session", says of a request, and which. None: somebody has to be asked."""
         action, rule = judge(self.policy_of(turn.agent_id).rules, request)
         if action != "ask":
@@ -260,16 +258,25 @@ class ApprovalDesk:
 
     async def _note_vote(self, row: Approval, by: str) -> None:
         if row.state == "pending":
-            self._pending[row.id] = row
+            # Unless it has expired or was withdrawn since the commit.
+            if row.id in self._pending:
+                self._pending[row.id] = row
             self._events.emit("approval.vote", id=row.id, by=by, votes=len(row.votes), quorum=row.quorum)
-            await self.cards.update(row)
+            await self._rewrite_cards(row)
             return
         self._forget(row.id)
         await self._tell(row, by)
 
     async def _tell(self, row: Approval, by: str) -> None:
         self._events.emit(f"approval.{row.state}", id=row.id, tool=row.tool[:_SHOWN_MAX], turn_id=row.turn_id, by=by)
-        await self.cards.update(row)
+        await self._rewrite_cards(row)
+
+    async def _rewrite_cards(self, row: Approval) -> None:
+        """What was decided holds, also when it cannot be shown now: the next start shows it, or the next press."""
+        try:
+            await self.cards.update(row)
+        except StoreRefused as error:
+            _log.warning("cards_not_rewritten", approval=row.id, reason=error.reason)
 
     def _forget(self, approval_id: str) -> None:
         self._pending.pop(approval_id, None)
@@ -280,110 +287,6 @@ class ApprovalDesk:
         said |= {"agent": row.agent, "tool": row.tool[:_SHOWN_MAX], "input_hash": row.input_hash, "turn_id": row.turn_id}
         text = msgspec.json.encode(said, order="sorted").decode()
         return AuditDraft(at=self._now(), actor=actor, action=action, subject=row.id, detail=text)
-
-
-class _Stages:
-    """To whom a request has been shown so far, and who is next."""
-
-    def __init__(self, desk: ApprovalDesk, cards: Cards, approval: Approval, turn: TurnRequest, seconds: float) -> None:
-        self._desk = desk
-        self._cards = cards
-        self._approval = approval
-        self._turn = turn
-        self._seconds = seconds
-        self._shown = 0
-
-    async def show(self, now: float) -> str | None:
-        """Show it to whom it is time to show it. A group that nobody can see it in is passed over at once. Returns why nobody
-        at all can see it, or None."""
-        groups = self._approval.groups
-        why_not = await self._cards.still_shown(self._approval, groups[: self._shown]) if self._shown else "nobody was asked"
-        while self._shown < len(groups) and (why_not is not None or now >= self._due()):
-            refused = await self._cards.show(self._approval, groups[self._shown], self._turn)
-            self._shown += 1
-            why_not = None if refused is None or why_not is None else refused
-        return why_not
-
-    def seconds_to_next(self, now: float) -> float:
-        return max(0.0, self._due() - now) if self._shown < len(self._approval.groups) else float("inf")
-
-    def _due(self) -> float:
-        return self._approval.created_at + self._shown * self._seconds
-
-
-class Asking:
-    """The requests of one run of a turn. What an earlier run of it asked is taken up again."""
-
-    def __init__(self, desk: ApprovalDesk, store: Approvals, turn: TurnRequest) -> None:
-        self._desk = desk
-        self._store = store
-        self._turn = turn
-        self._lock = anyio.Lock()
-        self._left: list[Approval] | None = None
-        self._count = 0
-        self._refs: dict[str, str] = {}
-
-    async def permission(self, request: ToolRequest) -> Decision:
-        """Ask an operator and wait. A wait that is cancelled withdraws nothing."""
-        if len(request.input) + len(request.tool) > _INPUT_MAX:
-            return Decision("undeliverable", note="the request is too long to be shown to an operator")
-        async with self._lock:
-            row = await self._find(request) or await self._add(request)
-        if row is None:
-            return Decision("undeliverable", note="too many requests are waiting for an operator")
-        if request.ref is not None:
-            self._refs[request.ref] = row.id
-        if row.state == "pending":
-            row = await self._desk.wait(row, self._turn)
-        return await self._use(row)
-
-    async def withdraw(self, ref: str, *, why: str) -> None:
-        """See ``ports.agent.Turn``."""
-        if (approval_id := self._refs.get(ref)) is not None:
-            await self._desk.settle(approval_id, "withdrawn", note=why)
-
-    async def _find(self, request: ToolRequest) -> Approval | None:
-        """The row that an earlier run of this turn made for this very request, if its answer can still be used."""
-        if self._left is None:
-            self._left = await self._store.approvals_of(self._turn.turn_id)
-            self._count = len(self._left)
-        wanted = hash_of(request)
-        for row in self._left:
-            if row.input_hash == wanted and row.ref == request.ref and _can_be_used(row):
-                self._left.remove(row)
-                # As it is now: it may have been decided since it was read.
-                return await self._desk.get(row.id)
-        return None
-
-    async def _add(self, request: ToolRequest) -> Approval | None:
-        """A new row: pending, or decided by the policy. None when too many are pending."""
-        # The turn asks for something else than the last time: what was asked then is void.
-        for row in self._left or ():
-            if row.state == "pending":
-                await self._desk.settle(row.id, "withdrawn", note="the turn was run again and asks for something else")
-        self._left = []
-        row = self._desk.fresh(self._turn, request, self._count)
-        decided = await self._desk.decided_by_policy(self._turn, request)
-        if decided is None and self._desk.full():
-            return None
-        self._count += 1
-        if decided is None:
-            return await self._desk.add(row)
-        state, by = decided
-        return await self._desk.record(replace(row, state=state, decided_by=by, decided_at=row.created_at))
-
-    async def _use(self, row: Approval) -> Decision:
-        if row.state == "pending":
-            raise AssertionError("a request that is pending is not used")
-        used_before = row.state == "allowed" and not await self._store.consume_approval(row.id, now=self._desk.now())
-        # A core that gave its own id runs it once, however often it is told: the answer may not have reached it.
-        if used_before and row.ref is None:
-            return Decision("withdrawn", note="this permission was used already")
-        return Decision(row.state, by=row.decided_by, note=row.note)
-
-
-def _can_be_used(row: Approval) -> bool:
-    return row.state not in ("withdrawn", "undeliverable") and (row.consumed_at is None or row.ref is not None)
 
 
 def _why_not(row: Approval, by: str) -> str:

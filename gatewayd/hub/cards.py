@@ -19,7 +19,16 @@ from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import OutboundDraft, OutboundRow, OutboxRows
 
 ORIGIN = "origin"
-_SHOWN_CHARACTERS = (1500, 700, 300, 100)
+_SHOWN_CHARACTERS = (1500, 700, 300, 100, 0)
+_WHOLE_CHARACTERS = 20_000
+_FORMATTED_MAX = 4
+_NAME_MAX = 200
+_UNSEEN = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+"""What Python calls printable and no screen shows: Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt, and the
+empty braille pattern."""
 _OUTCOMES = {
     "allowed": "**Allowed**",
     "denied": "**Denied**",
@@ -51,34 +60,35 @@ class ApprovalCards:
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
         """See ``hub.approvals.Cards``."""
-        cards = await self._store.outbound_about(approval.id)
-        notices = await self._store.outbound_about(notice_of(approval.id))
-        shown = {row.conversation for row in (*cards, *notices)}
+        cards = first_cards(await self._store.outbound_about(approval.id))
+        shown = {card.conversation: card for card in cards}
+        places = self._places(group, turn)
         drafts: list[OutboundDraft] = []
         reasons: list[str] = []
-        for place in self._places(group, turn):
-            why_not = self._why_not(place)
+        for place in places:
+            card = shown.get(place.conversation)
+            why_not = self._why_not(place) or (None if card is None else _why_lost(card))
             if why_not is not None:
                 reasons.append(why_not)
-            elif place.conversation not in shown:
+            elif card is None:
                 drafts += self._card(approval, place)
-        reachable = bool(self._places(group, turn)) and len(reasons) < len(self._places(group, turn))
+        reachable = len(reasons) < len(places)
         if group == OPERATORS:
             reachable = self._operators
             reasons = ["no token has the scope approvals"]
         if reachable:
-            drafts += self._notice(approval, turn, shown | {draft.conversation for draft in drafts})
+            drafts += await self._notice(approval, turn, {*shown, *(draft.conversation for draft in drafts)})
         if drafts:
             await self._outbox.write(drafts)
-        return None if reachable else "; ".join(reasons)
+        return None if reachable else "; ".join(reasons) or f"there is no group {group!r} that is shown anything"
 
     async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
         """See ``hub.approvals.Cards``."""
         if OPERATORS in groups and self._operators:
             return None
         cards = first_cards(await self._store.outbound_about(approval.id))
-        lost = [row.reason or row.state for row in cards if row.state in ("dead", "parked")]
-        return None if len(lost) < len(cards) else f"the card could not be shown: {'; '.join(lost)}"
+        lost = [why for card in cards if (why := _why_lost(card)) is not None]
+        return None if len(lost) < len(cards) else "; ".join(lost) or "there is no card of it"
 
     async def update(self, approval: Approval) -> None:
         """See ``hub.approvals.Cards``."""
@@ -116,10 +126,12 @@ class ApprovalCards:
         body = _fitting(lambda size: self._text(approval, size, plugin), plugin)
         return [self._draft(place, SendText(place.peer, body, choices=choices), approval, approval.id)]
 
-    def _notice(self, approval: Approval, turn: TurnRequest, shown: set[str]) -> list[OutboundDraft]:
+    async def _notice(self, approval: Approval, turn: TurnRequest, shown: set[str]) -> list[OutboundDraft]:
         """In the chat that the message came from, unless the card itself is there: the user is not left in the dark."""
         place = _place(ORIGIN, turn)
         if place.conversation in shown or self._why_not(place) is not None:
+            return []
+        if await self._store.outbound_about(notice_of(approval.id)):
             return []
         text = f"Waiting for permission to use `{_inline(approval.tool)}`."
         if OPERATORS in approval.groups:
@@ -133,7 +145,7 @@ class ApprovalCards:
     def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
         """The edit of one card, or a new text where nothing can be edited. None when that has been written already."""
         plugin = self._plugins.get(row.channel)
-        if plugin is None or row.state in ("dead", "parked"):
+        if plugin is None or _why_lost(row) is not None:
             return []
         is_notice = row.subject != approval.id
         if not plugin.edits and (is_notice or approval.state == "pending"):
@@ -161,18 +173,19 @@ class ApprovalCards:
         )
 
     def _choices(self, approval: Approval) -> tuple[tuple[Choice, ...], ...]:
-        rows = [(Choice("Allow once", f"ap:{approval.id}:once"), Choice("Deny", f"ap:{approval.id}:deny"))]
+        once, deny = Choice("Allow once", f"ap:{approval.id}:once"), Choice("Deny", f"ap:{approval.id}:deny")
+        rows: list[tuple[Choice, ...]] = [(once, deny)]
         grant = self._grants.get(approval.agent, "off")
         if grant != "off":
-            label = (
-                f"Allow all of {approval.tool[:20]} for this session"
-                if grant == "tool"
-                else "Allow exactly this for this session"
-            )
-            rows.append((Choice(label, f"ap:{approval.id}:session"),))  # type: ignore[arg-type]
+            what = f"all of {_inline(approval.tool)[:20]}" if grant == "tool" else "exactly this"
+            rows.append((Choice(f"Allow {what} for this session", f"ap:{approval.id}:session"),))
         return tuple(rows)
 
     def _text(self, approval: Approval, size: int, plugin: ChannelPlugin) -> str:
+        answer = "" if plugin.buttons else f"Answer with `/approve {approval.code}` or `/deny {approval.code}`."
+        if size == 0:
+            # Where nothing fits, what matters most: how to see it, and how to answer.
+            return f"`{_inline(approval.tool)[:30]}`? See `/show {approval.code}`. {answer}"
         lines = [f"**{_plain(approval.agent)}** wants to use **{_plain(approval.tool)}** and waits for permission."]
         lines += [
             _shown_input(approval, size),
@@ -180,9 +193,7 @@ class ApprovalCards:
         ]
         if approval.quorum > 1:
             lines.append(f"{len(approval.votes)} of {approval.quorum} have allowed it.")
-        if not plugin.buttons:
-            lines.append(f"Answer with `/approve {approval.code}` or `/deny {approval.code}`.")
-        return "\n\n".join(lines)
+        return "\n\n".join([*lines, answer] if answer else lines)
 
     def _outcome(self, approval: Approval, size: int, *, brief: bool, plugin: ChannelPlugin) -> str:
         if approval.state == "pending":
@@ -194,7 +205,7 @@ class ApprovalCards:
             said += f"{what} by {_plain(approval.decided_by or 'nobody known')}{note}."
         elif approval.note:
             said += f" ({_plain(approval.note)})"
-        if brief:
+        if brief or size == 0:
             return f"`{_inline(approval.tool)}`: {said}"
         return f"**{_plain(approval.tool)}**: {said}\n\n{_shown_input(approval, size)}"
 
@@ -250,30 +261,43 @@ def _fitting(render: Callable[[int], str], plugin: ChannelPlugin) -> RichText:
     return bodies[0]
 
 
+def whole_text(approval: Approval) -> str:
+    """The input as a reply, for who asks for it."""
+    return f"**{_plain(approval.tool)}** of approval {approval.id}:\n\n{_shown_input(approval, _WHOLE_CHARACTERS)}"
+
+
 def _shown_input(approval: Approval, size: int) -> str:
     """The input in a block of its own; when it is too long, how much of it is shown, and where the rest is."""
-    text = visible(_pretty(approval.input))
-    cut = text[:size]
+    text = _pretty(approval.input)
+    cut = visible(text[:size])
     fence = "`" * max(3, _longest_run(cut) + 1)
     block = f"{fence}\n{cut}\n{fence}"
     if len(text) <= size:
         return block
+    in_chat = f"`/show {approval.code}`, or " if size < _WHOLE_CHARACTERS else ""
     return (
         f"{block}\n\n**Only the first {size} of {len(text)} characters are shown.** "
-        f"All of it: `/show {approval.code}`, or `gatewayctl approvals show {approval.id}`."
+        f"All of it: {in_chat}`gatewayctl approvals show {approval.id}`."
     )
 
 
+def _why_lost(row: OutboundRow) -> str | None:
+    """Why nobody will see a message, if that is so."""
+    return f"it could not be shown: {row.reason or row.state}" if row.state in ("dead", "parked") else None
+
+
 def _pretty(text: str) -> str:
+    """JSON with one value to a line; as it stands where that would blow it up: deep nesting indents without end."""
     try:
-        return msgspec.json.format(text, indent=2)
-    except msgspec.DecodeError:
+        formatted = msgspec.json.format(text, indent=2)
+    except (msgspec.DecodeError, RecursionError):
         return text
+    return formatted if len(formatted) <= _FORMATTED_MAX * len(text) else text
 
 
 def visible(text: str) -> str:
     """Nothing in it can hide or turn round what stands there: what cannot be seen is written as its number."""
-    return "".join(c if c == "\n" or c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)
+    return "".join(c if c == "\n" or (c.isprintable() and c not in _UNSEEN) else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def _longest_run(text: str) -> int:
@@ -286,9 +310,12 @@ def _longest_run(text: str) -> int:
 
 def _inline(text: str) -> str:
     """Inside backticks."""
-    return visible(" ".join(text.split()))[:80].replace("`", "'")
+    seen = visible(" ".join(text.split())).replace("`", "'")
+    return seen if len(seen) <= 80 else seen[:79] + "…"
 
 
 def _plain(text: str) -> str:
     """A word or a sentence of somebody else's, in which no markup counts."""
-    return "".join(f"\\{c}" if c in "\\`*_~[]()<>#|!" else c for c in visible(" ".join(text.split()))[:200])
+    seen = visible(" ".join(text.split()))
+    shown = seen if len(seen) <= _NAME_MAX else seen[: _NAME_MAX - 1] + "…"
+    return "".join(f"\\{c}" if c in "\\`*_~[]()<>#|!" else c for c in shown)

@@ -1,5 +1,6 @@
 """What an agent may do without asking anybody: its rules, and whether a request fits one. Pure."""
 
+import json
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -34,8 +35,8 @@ def _fits(rule: ApprovalRule, tool: str, values: dict[str, str]) -> bool:
 def matches(pattern: str, text: str, barred: frozenset[str] = frozenset()) -> bool:
     """Whether ``pattern``, in which ``*`` stands for any characters but ``barred`` ones, is the whole of ``text``.
 
-    Takes the leftmost place for each piece between stars, so the time is bounded by the product of the lengths; where another
-    place would keep a barred character out of a star, that is not tried: the answer is then no, which asks a person.
+    Takes the leftmost place for each piece between stars, so the time is bounded by the product of the lengths. No other place
+    would do better: whichever it is, the pieces take up as many barred characters, and all of the text's have to be in them.
     """
     first, *rest = pattern.split("*")
     if not rest:
@@ -52,12 +53,19 @@ def matches(pattern: str, text: str, barred: frozenset[str] = frozenset()) -> bo
 
 
 def _values(text: str) -> dict[str, str]:
-    """The input's keys with their values as text: a string as it is, anything else as JSON."""
+    """The input's keys with their values as text: a string as it is, anything else as JSON. None of them when it is no object,
+    or names a key twice: one reader takes the first, another the last (RFC 8259, section 4)."""
     try:
+        json.loads(text, object_pairs_hook=_without_repetition)
         found = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return {}
     return {key: _text(value) for key, value in found.items()}
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key is there twice")
 
 
 def _text(value: msgspec.Raw) -> str:

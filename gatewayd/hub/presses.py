@@ -12,7 +12,7 @@ import anyio
 from msgspec import Struct
 
 from gatewayd.hub.approvals import ApprovalDesk
-from gatewayd.hub.cards import ApprovalCards, first_cards
+from gatewayd.hub.cards import ApprovalCards, first_cards, whole_text
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies, insist
 from gatewayd.model.approval import Approval, Scope
@@ -25,7 +25,6 @@ from gatewayd.ports.store import InboundRow, Store
 
 _COMMANDS: Mapping[str, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
 _NOTE_MAX = 500
-_SHOWN_MAX = 20_000
 _REFUSALS_PER_MINUTE = 10
 _SIGNALS_MAX = 64
 _TOLD_MAX = 200
@@ -116,7 +115,7 @@ class Presses:
 
     async def _answer(self, row: InboundRow, wish: Wish) -> None:
         envelope = row.envelope
-        reason, text = await insist(lambda: self._carry_out(envelope, wish))
+        reason, text = await insist(lambda: self._carry_out(row, wish))
         replies = []
         if envelope.kind != "button" and text:
             replies = draft_replies(envelope, text, self._plugins[envelope.channel])
@@ -126,8 +125,9 @@ class Presses:
         self.taken(1)
         self.ended([row])
 
-    async def _carry_out(self, envelope: InboundEnvelope, wish: Wish) -> tuple[str, str]:
+    async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str]:
         """The row's reason, and the words for who pressed."""
+        envelope = row.envelope
         try:
             approval = await self._desk.get(wish.approval)
         except NotFound:
@@ -136,23 +136,30 @@ class Presses:
         if why_not is not None:
             return await self._refuse(envelope, wish, why_not, "You may not answer this request here.")
         if wish.action == "show":
-            return "command", f"`{approval.tool}` of approval {approval.id}:\n\n```\n{approval.input[:_SHOWN_MAX]}\n```"
-        return await self._vote(envelope, wish, approval)
+            return "command", whole_text(approval)
+        return await self._vote(row, wish, approval)
 
-    async def _vote(self, envelope: InboundEnvelope, wish: Wish, approval: Approval) -> tuple[str, str]:
-        by = self._voter(envelope)
+    async def _vote(self, row: InboundRow, wish: Wish, approval: Approval) -> tuple[str, str]:
+        by, allow = self._voter(row.envelope), wish.action == "allow"
         try:
-            row = await self._desk.decide(approval.id, allow=wish.action == "allow", by=by, note=wish.note, scope=wish.scope)
+            found = await self._desk.decide(approval.id, allow=allow, by=by, note=wish.note, scope=wish.scope, inbound_id=row.id)
         except Conflict as conflict:
             found = await self._desk.get(approval.id)
-            if found.state == "pending":
-                return await self._refuse(envelope, wish, "again", conflict.reason)
-            # Late: the card may still look as if it could be pressed.
+            # The card may still look as if it could be pressed.
             await self._cards.update(found)
+            # A vote by this very row is there when it was counted right before a crash.
+            if all(vote.inbound_id != row.id for vote in found.votes):
+                return await self._refuse_vote(row.envelope, wish, found, by, conflict.reason)
+        if found.state == "pending":
+            return "approval_vote", f"Noted: {len(found.votes)} of {found.quorum}."
+        return "approval_vote", f"{found.state.capitalize()}."
+
+    async def _refuse_vote(self, envelope: InboundEnvelope, wish: Wish, found: Approval, by: str, reason: str) -> tuple[str, str]:
+        if found.state != "pending":
             return await self._refuse(envelope, wish, "late", f"Too late: this was {found.state} already.")
-        if row.state == "pending":
-            return "approval_vote", f"Noted: {len(row.votes)} of {row.quorum}."
-        return "approval_vote", f"{row.state.capitalize()}."
+        if any(vote.by == by for vote in found.votes):
+            return await self._refuse(envelope, wish, "again", "You have answered this already.")
+        return await self._refuse(envelope, wish, "not_offered", reason)
 
     async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> str | None:
         """Why this person may not answer this request from here, in a word; None if they may."""
@@ -162,7 +169,8 @@ class Presses:
         card = next((card for card in cards if card.conversation in (here, without_thread)), None)
         if card is None:
             return "elsewhere"
-        if envelope.kind == "button" and card.receipt is not None and card.receipt.message_id != envelope.message_id:
+        known = None if card.receipt is None else card.receipt.message_id
+        if envelope.kind == "button" and known not in (None, envelope.message_id):
             return "forged"
         if _identity(envelope) not in self._cards.who_may(approval, card.conversation):
             return "not_an_approver"
@@ -176,9 +184,9 @@ class Presses:
         if not recent:
             self._refusals = {key: times for key, times in self._refusals.items() if 0 <= now - times[-1] < 60}
         if len(recent) < _REFUSALS_PER_MINUTE:
-            self._refusals[who] = [*recent, now]
             detail = f'{{"why":"{why}","wanted":"{wish.action}"}}'
             await self._store.add_audit(AuditDraft(now, who, "approval.refused", wish.approval[:64], detail))
+            self._refusals[who] = [*recent, now]
         self._events.emit("approval.refused", id=wish.approval[:64], by=who[:200], why=why)
         return f"approval_refused_{why}", text
 

@@ -6,40 +6,48 @@ the end of the message that gave it: a message is an answer or begins a turn, ne
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 import anyio
+import msgspec
+import structlog
 from msgspec import Struct
 
 from gatewayd.hub.cards import visible
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
+from gatewayd.kit.text import sanitise
 from gatewayd.model.config import ApprovalsSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
-from gatewayd.model.payload import Choice, EditText, OutboundPayload, SendText
+from gatewayd.model.errors import StoreRefused
+from gatewayd.model.payload import Choice, EditText, OutboundPayload
 from gatewayd.model.question import Option, Question, QuestionRow, QuestionState
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundDraft, Store
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
 
+_log = structlog.get_logger("gatewayd.questions")
 _OPTIONS_MAX = 20
 _TEXT_MAX = 4000
 _LABEL_MAX = 60
+_VOID_MAX = 1000
 SKIP = "/skip"
 
 Place = tuple[str, str, Peer]
 
 
 class OpenQuestion(Struct):
-    """A question that waits in this process."""
+    """A question that waits in this process. ``taken``: no answer is taken, not yet or not any more."""
 
     row: QuestionRow
     place: Place
     done: anyio.Event
-    taken: bool = False
+    taken: bool = True
 
 
 class QuestionDesk:
-    """Asks, waits, and recognises answers. ``find_answer`` (set by the gateway) looks among the messages that wait already."""
+    """Asks, waits, and recognises answers. ``offer`` (set by the lanes) hears of a question that was shown just now, and may
+    have its answer already."""
 
     def __init__(
         self,
@@ -58,7 +66,7 @@ class QuestionDesk:
         self._plugins = plugins
         self._now = now
         self._open: dict[str, OpenQuestion] = {}
-        self.find_answer: Callable[[QuestionRow, Place], InboundRow | None] = lambda row, place: None
+        self.offer: Callable[[OpenQuestion], None] = lambda question: None
 
     async def load(self, live_turns: set[str | None]) -> None:
         """At start: questions of turns that are gone are withdrawn."""
@@ -88,44 +96,44 @@ class QuestionDesk:
         said = answers_of(found.row, row.envelope)
         state: QuestionState = "dismissed" if said is None else "answered"
         by = f"{row.envelope.channel}:{row.envelope.sender.id}"
-        ended = await insist(lambda: self._end(found.row, state, answers=said or (), by=by, inbound_id=row.id))
-        found.done.set()
-        return ended is not None
+        return await self._end(found.row, state, answers=said or (), by=by, inbound_id=row.id) is not None
 
     async def wait(self, row: QuestionRow, turn: TurnRequest) -> QuestionRow:
         """Show a pending question and wait for what becomes of it."""
-        place = (turn.channel, turn.account, turn.peer)
-        mine = OpenQuestion(row, place, anyio.Event())
-        await self._show(row, turn)
+        mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), anyio.Event())
         self._open[turn.session_key] = mine
         try:
-            early = self.find_answer(row, place)
-            if early is not None:
-                mine.taken = True
-                await self.answer(mine, early)
+            await insist(partial(self._show, row, turn))
+            if not mine.done.is_set():
+                mine.taken = False
+                self.offer(mine)
             with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
                 await mine.done.wait()
-            if not mine.done.is_set():
-                await insist(lambda: self._end(row, "expired"))
+            await self._end(row, "expired")  # unless it has ended
         finally:
-            del self._open[turn.session_key]
-        return await self.get(row)
+            if self._open.get(turn.session_key) is mine:
+                del self._open[turn.session_key]
+        return await insist(partial(self.get, row))
 
     async def get(self, row: QuestionRow) -> QuestionRow:
         return next(found for found in await self._store.questions_of(row.turn_id) if found.id == row.id)
 
     async def withdraw(self, row: QuestionRow) -> None:
         """The core was answered elsewhere, or the turn is over."""
-        await insist(lambda: self._end(row, "withdrawn"))
-        for found in self._open.values():
-            if found.row.id == row.id:
-                found.done.set()
+        await self._end(row, "withdrawn")
 
     async def withdraw_turn(self, turn_id: str) -> None:
         """The turn is over: what it still asks is void."""
         for row in await self._store.questions_of(turn_id):
             if row.state == "pending":
                 await self.withdraw(row)
+
+    def note_lost(self, subject: str) -> None:
+        """What was written about ``subject`` will not be shown: a question that nobody sees is not waited for."""
+        for found in self._open.values():
+            if found.row.id == subject:
+                found.taken = True
+                found.done.set()
 
     def find_pending(self, *, ref: str) -> QuestionRow | None:
         """The open question that a core knows by this id."""
@@ -138,15 +146,13 @@ class QuestionDesk:
             return False
         found.taken = True
         state: QuestionState = "dismissed" if answers is None else "answered"
-        ended = await insist(lambda: self._end(found.row, state, answers=answers or (), by=by))
-        found.done.set()
-        return ended is not None
+        return await self._end(found.row, state, answers=answers or (), by=by) is not None
 
     def fresh(self, turn: TurnRequest, question: Question, ordinal: int) -> QuestionRow:
         now = self._now()
         bounded = Question(
-            text=question.text[:_TEXT_MAX],
-            options=tuple(Option(o.label[:_TEXT_MAX], o.description[:_TEXT_MAX]) for o in question.options[:_OPTIONS_MAX]),
+            text=_bounded(question.text),
+            options=tuple(Option(_bounded(o.label), _bounded(o.description)) for o in question.options[:_OPTIONS_MAX]),
             multiple=question.multiple,
             ref=question.ref,
         )
@@ -170,44 +176,48 @@ class QuestionDesk:
         by: str | None = None,
         inbound_id: int | None = None,
     ) -> QuestionRow | None:
-        # Shielded: what is committed is shown and told.
-        with anyio.CancelScope(shield=True):
-            ended = await self._store.end_question(row.id, state, now=self._now(), answers=answers, by=by, inbound_id=inbound_id)
-            if ended is not None:
-                self._events.emit(f"question.{state}", id=row.id, turn_id=row.turn_id, by=by)
-                await self._rewrite(ended)
-        return ended
+        """pending -> state. None if it was not pending."""
+
+        async def end() -> QuestionRow | None:
+            # Shielded: what is committed is shown and told.
+            with anyio.CancelScope(shield=True):
+                now = self._now()
+                ended = await self._store.end_question(row.id, state, now=now, answers=answers, by=by, inbound_id=inbound_id)
+                if ended is not None:
+                    self._note_ended(ended)
+                    await self.rewrite(ended)
+            return ended
+
+        return await insist(end)
+
+    def _note_ended(self, row: QuestionRow) -> None:
+        self._events.emit(f"question.{row.state}", id=row.id, turn_id=row.turn_id, by=row.answered_by)
+        for found in self._open.values():
+            if found.row.id == row.id:
+                found.done.set()
 
     async def _show(self, row: QuestionRow, turn: TurnRequest) -> None:
-        if await self._store.outbound_about(row.id):
-            return  # shown before the restart
+        shown = await self._store.outbound_about(row.id)
+        if shown and shown[0].state in ("dead", "parked"):
+            self.note_lost(row.id)
+        if shown:
+            return  # before the restart
         plugin = self._plugins[turn.channel]
-        drafts = draft_texts(turn.channel, turn.account, turn.peer, _text(row.question, plugin), plugin, turn_id=turn.turn_id)
-        last = drafts[-1]
-        if isinstance(last.payload, SendText) and plugin.buttons:
-            payload = _with_choices(last.payload, row)
-            drafts[-1] = OutboundDraft(last.channel, last.account, last.conversation, payload, last.turn_id, row.id)
-        else:
-            drafts[-1] = OutboundDraft(last.channel, last.account, last.conversation, last.payload, last.turn_id, row.id)
+        *before, last = draft_texts(turn.channel, turn.account, turn.peer, _text(row.question), plugin, turn_id=turn.turn_id)
+        payload = _with_choices(last.payload, row) if plugin.buttons else last.payload
+        drafts = [*before, msgspec.structs.replace(last, payload=payload, subject=row.id)]
         await self._outbox.write(drafts)
         self._events.emit("question.pending", id=row.id, turn_id=row.turn_id, session_key=row.session_key)
 
-    async def _rewrite(self, row: QuestionRow) -> None:
-        """Take the buttons away, and say what was answered."""
-        for shown in (await self._store.outbound_about(row.id))[:1]:
-            plugin = self._plugins.get(shown.channel)
-            if plugin is None or not plugin.edits:
-                continue
-            outcome = {
-                "answered": f"**Answer**: {_words(row.answers)}",
-                "dismissed": "**Skipped.**",
-                "expired": "**Nobody answered in time.**",
-            }.get(row.state, "**Not asked any more.**")
-            text = f"{visible(row.question.text)[:1000]}\n\n{outcome}"
-            [first, *_] = draft_texts(shown.channel, shown.account, shown.payload.peer, text, plugin)
-            edit: OutboundPayload = EditText(shown.payload.peer, first.payload.body, of=shown.id)
-            draft = OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, row.id)
-            await self._outbox.write([draft])
+    async def rewrite(self, row: QuestionRow) -> None:
+        """Take the buttons away, and say what was answered, once. It is no harm when that cannot be stored now."""
+        try:
+            shown = await self._store.outbound_about(row.id)
+            plugin = self._plugins.get(shown[0].channel) if len(shown) == 1 else None
+            if plugin is not None and plugin.edits:
+                await self._outbox.write([_rewritten(row, shown[0], plugin)])
+        except StoreRefused as error:
+            _log.warning("question_not_rewritten", question=row.id, reason=error.reason)
 
 
 class AskingUser:
@@ -218,39 +228,76 @@ class AskingUser:
         self._store = store
         self._turn = turn
         self._lock = anyio.Lock()
-        self._left: list[QuestionRow] | None = None
+        self._left: list[QuestionRow] = []
+        self._loaded = False
         self._count = 0
-        self._refs: dict[str, QuestionRow] = {}
+        self._asked: dict[str, QuestionRow] = {}
+        self._void: set[str] = set()
 
     async def question(self, question: Question) -> tuple[str, ...] | None:
         """See ``ports.agent.Turn``."""
         async with self._lock:
-            row = await self._find(question)
-            if row is None:
-                row = await insist(lambda: self._store.add_question(self._desk.fresh(self._turn, question, self._count)))
-                self._count += 1
+            if question.ref in self._void:
+                return None
+            row = await self._find(question) or await self._add(question)
             if question.ref is not None:
-                self._refs[question.ref] = row
+                self._asked[question.ref] = row
+            if question.ref in self._void:
+                await self._desk.withdraw(row)
+                return None
             if row.state == "pending":
                 row = await self._desk.wait(row, self._turn)
+            # It may have ended right before a crash, or while it was being shown.
+            await self._desk.rewrite(row)
         return row.answers if row.state == "answered" else None
 
     async def withdraw(self, ref: str) -> None:
         """See ``ports.agent.Turn``."""
-        if (row := self._refs.get(ref)) is not None:
+        if (row := self._asked.get(ref)) is not None:
             await self._desk.withdraw(row)
+        elif len(self._void) < _VOID_MAX:
+            self._void.add(ref)
+
+    async def forget_refs(self) -> None:
+        """The core has lost the turn, and its ids with it: what it asked under them can be answered no more."""
+        await self._load()
+        for row in self._left:
+            if row.question.ref is not None and row.state == "pending":
+                await self._desk.withdraw(row)
 
     async def _find(self, question: Question) -> QuestionRow | None:
         """The row of an earlier run of this turn: pending still, or answered when the core has an id of its own for it, or
-        when the turn is run from its start and asks the very same."""
-        if self._left is None:
-            self._left = await insist(lambda: self._store.questions_of(self._turn.turn_id))
-            self._count = len(self._left)
+        when the turn is run from its start and asks the very same. Of this run only by the core's own id."""
+        await self._load()
+        bounded = self._desk.fresh(self._turn, question, 0).question
+        asked = None if question.ref is None else self._asked.get(question.ref)
+        if asked is not None and asked.question == bounded:
+            return await insist(partial(self._desk.get, asked))
         for row in self._left:
-            if row.question == self._desk.fresh(self._turn, question, 0).question and row.state in ("pending", "answered"):
+            if row.question == bounded and row.state in ("pending", "answered"):
+                found = await insist(partial(self._desk.get, row))
                 self._left.remove(row)
-                return row
+                return found
         return None
+
+    async def _add(self, question: Question) -> QuestionRow:
+        while True:
+            fresh = self._desk.fresh(self._turn, question, self._count)
+            row = await insist(partial(self._store.add_question, fresh))
+            self._count += 1
+            if row.id == fresh.id:
+                return row
+            # This number of the turn was another question's.
+
+    async def _load(self) -> None:
+        if not self._loaded:
+            self._left = await insist(partial(self._store.questions_of, self._turn.turn_id))
+            self._count = 1 + max((row.ordinal for row in self._left), default=-1)
+            self._loaded = True
+
+
+def _bounded(text: str) -> str:
+    return sanitise(text[:_TEXT_MAX])
 
 
 def is_press(envelope: InboundEnvelope) -> bool:
@@ -285,14 +332,20 @@ def _label(word: str, options: tuple[Option, ...]) -> str:
     return next((option.label for option in options if option.label.casefold() == word.casefold()), word)
 
 
-def _with_choices(payload: SendText, row: QuestionRow) -> SendText:
+def _with_choices(payload: OutboundPayload, row: QuestionRow) -> OutboundPayload:
     options = () if row.question.multiple else row.question.options
-    rows = [(Choice(option.label[:_LABEL_MAX], f"qu:{row.id}:{number}"),) for number, option in enumerate(options)]
+    rows = [(Choice(_button(option, number), f"qu:{row.id}:{number}"),) for number, option in enumerate(options)]
     rows.append((Choice("Skip", f"qu:{row.id}:skip"),))
-    return SendText(payload.peer, payload.body, payload.reply_to, payload.part, payload.parts, tuple(rows))
+    return msgspec.structs.replace(payload, choices=tuple(rows))
 
 
-def _text(question: Question, plugin: ChannelPlugin) -> str:
+def _button(option: Option, number: int) -> str:
+    """A button without a text is refused by platforms."""
+    label = visible(" ".join(option.label.split()))
+    return label[:_LABEL_MAX] or str(number + 1)
+
+
+def _text(question: Question) -> str:
     lines = [visible(question.text)]
     for number, option in enumerate(question.options, 1):
         about = f" \N{EN DASH} {visible(option.description)}" if option.description else ""
@@ -300,6 +353,18 @@ def _text(question: Question, plugin: ChannelPlugin) -> str:
     how = "numbers or words, with commas between them" if question.multiple else "a number, or in your own words"
     hint = f"_Answer with {how}_" if question.options else "_Answer with your next message_"
     return "\n".join(lines) + f"\n\n{hint}, or `{SKIP}`."
+
+
+def _rewritten(row: QuestionRow, shown: OutboundRow, plugin: ChannelPlugin) -> OutboundDraft:
+    outcome = {
+        "answered": f"**Answer**: {_words(row.answers)}",
+        "dismissed": "**Skipped.**",
+        "expired": "**Nobody answered in time.**",
+    }.get(row.state, "**Not asked any more.**")
+    text = f"{visible(row.question.text)[:1000]}\n\n{outcome}"
+    [first, *_] = draft_texts(shown.channel, shown.account, shown.payload.peer, text, plugin)
+    edit = EditText(shown.payload.peer, first.payload.body, of=shown.id)
+    return OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, row.id)
 
 
 def _words(answers: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.supervisor import describe, leaves
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.asking import Asking
 from gatewayd.hub.calls import CoreCalls
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
@@ -22,7 +23,7 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
-from gatewayd.ports.agent import AgentCore, Final, Turn, TurnRequest
+from gatewayd.ports.agent import AgentCore, Final, TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
@@ -152,7 +153,7 @@ class ReplyEngine:
                 def begin(request: TurnRequest) -> RunningTurn:
                     turn = RunningTurn(
                         request,
-                        self._desk.begin(request),
+                        Asking(self._desk, self._store, request),
                         self._questions.begin(request),
                         scope,
                         control,
@@ -190,15 +191,17 @@ class ReplyEngine:
             outcome = self._classify(group)
         return outcome
 
-    async def _run(self, core: AgentCore, turn: Turn, was_running: bool) -> Outcome:
+    async def _run(self, core: AgentCore, turn: RunningTurn, was_running: bool) -> Outcome:
         request = turn.request
         self._agents.note_turn(request.agent_id, +1)
         try:
             state = await core.turn_state(request.session_id, request.turn_id) if was_running else "new"
             if state in ("running", "ended"):
                 return _answer(await core.resume(turn))
-            if state == "lost" and request.agent_id in self._reports_lost:
-                return Outcome("lost", detail='the turn was cut, and on_lost_turn = "report"')
+            if state == "lost":
+                if request.agent_id in self._reports_lost:
+                    return Outcome("lost", detail='the turn was cut, and on_lost_turn = "report"')
+                await turn.forget_refs()
             return _answer(await core.run(turn))
         finally:
             self._agents.note_turn(request.agent_id, -1)

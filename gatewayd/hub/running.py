@@ -8,7 +8,7 @@ from io import StringIO
 import anyio
 import trio
 
-from gatewayd.hub.approvals import Asking
+from gatewayd.hub.asking import Asking
 from gatewayd.hub.questions import AskingUser
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Decision, ToolRequest
@@ -28,13 +28,15 @@ MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
 class TurnControl:
     """The handle by which a lane stops its running turn, and the turn's place among those that run at the same time."""
 
-    def __init__(self, slots: trio.Semaphore) -> None:
-        """``slots``: one place of it is taken already."""
+    def __init__(self, slots: trio.Semaphore, changed: Callable[[], None]) -> None:
+        """``slots``: one place of it is taken already. ``changed`` hears that the turn has begun to wait for people."""
         self._slots = slots
+        self._changed = changed
         self._holds_place = True
         self._scope: anyio.CancelScope | None = None
         self.stopped: str | None = None
         self.waits_for_people = False
+        self.told: set[str] = set()
         self.ended = anyio.Event()
 
     def stop(self, why: str) -> None:
@@ -62,9 +64,18 @@ class TurnControl:
             self._slots.release()
 
     async def take_place(self) -> None:
-        if not self._holds_place:
+        # A core that ignored its cancellation may come here after the end, when nobody would give the place back.
+        if not self._holds_place and not self.ended.is_set():
             await self._slots.acquire()
             self._holds_place = True
+            if self.ended.is_set():
+                self.give_place()
+
+    def wait_for_people(self) -> None:
+        """People take their time: the place is somebody else's meanwhile."""
+        self.waits_for_people = True
+        self.give_place()
+        self._changed()
 
 
 class RunningTurn:
@@ -88,7 +99,6 @@ class RunningTurn:
         self._scope = scope
         self._control = control
         self._tell = tell
-        self._told: set[str] = set()
         self._people = 0
         self._seconds_left = math.inf
         self._text = StringIO()
@@ -111,8 +121,8 @@ class RunningTurn:
         if isinstance(event, TextDelta) and self._text.tell() < _DRAFT_MAX:
             self._text.write(event.text[:_DRAFT_MAX])
             self.changed.set()
-        if isinstance(event, Notice) and event.text not in self._told and len(self._told) < _NOTICES_MAX:
-            self._told.add(event.text)
+        if isinstance(event, Notice) and event.text not in self._control.told and len(self._control.told) < _NOTICES_MAX:
+            self._control.told.add(event.text)
             self._tell(sanitise(event.text)[:_NOTICE_MAX])
         # A core that emits without ever waiting must not starve the others.
         await anyio.lowlevel.checkpoint()
@@ -126,10 +136,14 @@ class RunningTurn:
             raise AgentFailed(f"the attachment cannot be fetched: {error.reason}") from error
 
     async def permission(self, request: ToolRequest) -> Decision:
+        if self._control.ended.is_set():
+            return Decision("withdrawn", note="the turn is over")
         async with self._waits_for_people():
             return await self._asking.permission(request)
 
     async def question(self, question: Question) -> tuple[str, ...] | None:
+        if self._control.ended.is_set():
+            return None
         async with self._waits_for_people():
             return await self._questions.question(question)
 
@@ -137,19 +151,25 @@ class RunningTurn:
         await self._asking.withdraw(ref, why=why)
         await self._questions.withdraw(ref)
 
+    async def forget_refs(self) -> None:
+        """The core has lost this turn: what it asked under ids of its own is void."""
+        await self._asking.forget_refs()
+        await self._questions.forget_refs()
+
     @asynccontextmanager
     async def _waits_for_people(self) -> AsyncIterator[None]:
         """The turn's own time limit stands still meanwhile, and its place is somebody else's: people take their time."""
         if not self._people:
             self._seconds_left = self._scope.deadline - anyio.current_time()
             self._scope.deadline = math.inf
-            self._control.give_place()
         self._people += 1
-        self._control.waits_for_people = True
+        self._control.wait_for_people()
         try:
             yield
             if self._people == 1:
                 await self._control.take_place()
+                if self._people > 1:
+                    self._control.give_place()  # something else was asked meanwhile
         finally:
             self._people -= 1
             if not self._people:

@@ -82,7 +82,7 @@ class Lane:
         """Whether a turn runs that does more than wait for people."""
         return self.control is not None and not self.control.waits_for_people
 
-    def take_answer(self, question: QuestionRow, place: tuple[str, str, Peer]) -> InboundRow | None:
+    def take_answer(self, question: QuestionRow, place: tuple[str, str, Peer]) -> _Waiting | None:
         """The first message that came after ``question`` was asked and can be its answer; it waits no longer."""
         for waiting in sorted(self.waiting):
             envelope = waiting.row.envelope
@@ -90,7 +90,7 @@ class Lane:
             if came_after and _place(waiting.row) == place and command_of(waiting.row) is None and fits(question, envelope):
                 self.waiting = [other for other in self.waiting if other.id != waiting.id]
                 heapq.heapify(self.waiting)
-                return waiting.row
+                return waiting
         return None
 
     def empty(self) -> list[InboundRow]:
@@ -118,7 +118,7 @@ class TurnRunner:
     ) -> None:
         self._engine = engine
         self._questions = questions
-        questions.find_answer = self._answer_that_waits
+        questions.offer = self._offer_what_waits
         self._outbox = outbox
         self._events = events
         self._sessions = sessions
@@ -168,10 +168,8 @@ class TurnRunner:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
             return
-        if self._questions.waits_for(route.session_key, row.envelope):
-            self._commands += 1
-            question = self._questions.take(route.session_key)
-            self._tasks.start_soon(self._give_answer, row, route, question, name=f"answer in {route.session_key}")
+        if command is None and self._questions.waits_for(route.session_key, row.envelope):
+            self._take_as_answer(row, route, self._questions.take(route.session_key))
             return
         is_edit = row.envelope.kind == "edit" and row.turn_id is None
         if is_edit and (lane is None or not lane.waits_for(row)):
@@ -181,7 +179,8 @@ class TurnRunner:
             lane = self._lanes[route.session_key] = Lane(route.session_key)
             self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
         heapq.heappush(lane.waiting, _Waiting(row.id, row, route))
-        if lane.control is not None and lane.place == _place(row) and self._mode_of(row) == "interrupt" and not is_edit:
+        says_something = not is_edit and not is_press(row.envelope)
+        if lane.control is not None and lane.place == _place(row) and self._mode_of(row) == "interrupt" and says_something:
             lane.control.stop("interrupted")
 
     async def drain(self) -> None:
@@ -208,7 +207,7 @@ class TurnRunner:
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
             await self._slots.acquire()
-            control = TurnControl(self._slots)
+            control = TurnControl(self._slots, lambda: self._idle.set())
             try:
                 if lane.waiting and not self._draining:
                     await self._run_turn(lane, control)
@@ -252,12 +251,18 @@ class TurnRunner:
 
         return finish
 
-    def _answer_that_waits(self, question: QuestionRow, place: tuple[str, str, Peer]) -> InboundRow | None:
-        lane = self._lanes.get(question.session_key)
-        row = None if lane is None else lane.take_answer(question, place)
-        if row is not None:
-            self.taken(1)
-        return row
+    def _offer_what_waits(self, question: OpenQuestion) -> None:
+        """A message that came while the question was being shown is its answer, too."""
+        lane = self._lanes.get(question.row.session_key)
+        waiting = None if lane is None else lane.take_answer(question.row, question.place)
+        if waiting is not None:
+            question.taken = True
+            self._take_as_answer(waiting.row, waiting.route, question)
+
+    def _take_as_answer(self, row: InboundRow, route: Route, question: OpenQuestion) -> None:
+        assert self._tasks is not None, "rows are added while it runs"
+        self._commands += 1
+        self._tasks.start_soon(self._give_answer, row, route, question, name=f"answer in {route.session_key}")
 
     async def _give_answer(self, row: InboundRow, route: Route, question: OpenQuestion) -> None:
         try:

@@ -35,13 +35,16 @@ class Decision(Struct, frozen=True, omit_defaults=True):
 
 
 class Vote(Struct, frozen=True, omit_defaults=True):
-    """One person's yes or no. ``by`` is "operator:NAME" (a token) or "CHANNEL:ID" (a person in a chat)."""
+    """One person's yes or no. ``by`` is "operator:NAME" (a token), "CHANNEL:ID" (somebody in a chat), or "person:NAME" (the one
+    whose identity that is). ``inbound_id`` is the press or message that gave it, so that one that is handled again after a
+    crash is known."""
 
     by: str
     allow: bool
     at: float
     scope: Scope = "once"
     note: str | None = None
+    inbound_id: int | None = None
 
 
 class Approval(Struct, frozen=True, omit_defaults=True):

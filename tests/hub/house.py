@@ -1,15 +1,16 @@
 """A hub in memory for the tests of its parts: the real parts on the real store, a scripted agent, and a list as the channel."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import anyio
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.approvals import ApprovalDesk
@@ -22,9 +23,11 @@ from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
+from gatewayd.model.audit import AuditRow
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
+    AgentApprovals,
     AgentFrame,
     AgentSettings,
     ApprovalsSection,
@@ -35,15 +38,19 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import SendRejected, StoreRefused
-from gatewayd.model.payload import SendText, Signal
+from gatewayd.model.payload import EditText, PressAnswer, Receipt, SendText, Signal
 from gatewayd.ports.agent import Final, Turn, TurnState
-from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.channel import ChannelPlugin, TextLimit
+from gatewayd.ports.store import InboundRow, OutboundRow, OutboundState
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 
 EPOCH = 1_800_000_000.0
 CANARY = "canary-5c1f"
 PLUGIN = ChannelPlugin(id="chat", label="Chat", settings="-", open="-")
+BUTTONS = ChannelPlugin(id="tg", label="With buttons", settings="-", open="-", buttons=True, edits=True)
+TINY = ChannelPlugin(id="sms", label="Tiny", settings="-", open="-", text_format="plain", text_limit=TextLimit(160, "chars"))
+PLUGINS = {plugin.id: plugin for plugin in (PLUGIN, BUTTONS, TINY)}
+_STATES: tuple[OutboundState, ...] = ("ready", "sending", "sent", "unknown", "parked", "dead")
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
 
 Script = Callable[[Turn], Awaitable[str]]
@@ -141,7 +148,7 @@ class House:
     """The parts, joined as the daemon joins them. ``sent`` are the rows handed to accounts; nothing sends them."""
 
     def __init__(self, real: SqliteStore, config: GatewayConfig, agents: ScriptedAgents) -> None:
-        plugins = {PLUGIN.id: PLUGIN}
+        plugins = {account.channel: PLUGINS[account.channel] for account in config.accounts}
         self.flaky = FlakyStore(real)
         store = cast(SqliteStore, self.flaky)
         self.config = config
@@ -161,7 +168,7 @@ class House:
         self.questions = QuestionDesk(store, self.outbox, self.events, config.approvals, plugins, now=now)
         self.cards = ApprovalCards(store, self.outbox, config, plugins, unreachable=self._unreachable)
         self.desk.cards = self.cards
-        self.outbox.lost = self.desk.notify
+        self.outbox.lost = self._lost
         people = config.sessions.identity_links
         self.presses = Presses(
             store, self.desk, self.cards, self.outbox, self.events, plugins, people, signal=self._signal, now=now
@@ -195,6 +202,10 @@ class House:
             raise SendRejected("gone")
         return self.files[attachment.ref][:at_most_bytes]
 
+    def _lost(self, subject: str) -> None:
+        self.desk.notify(subject)
+        self.questions.note_lost(subject)
+
     async def _signal(self, channel: str, account: str, signal: Signal) -> None:
         self.signals.append(signal)
 
@@ -207,6 +218,55 @@ class House:
         """Deliver one message and return its row."""
         [row] = await self.inbox.deliver([message(text, peer=peer, sender=sender, **changes)])
         return row
+
+    async def press(
+        self, card: OutboundRow, data: str, *, by: str = "1", peer: Peer | None = None, message_id: str | None = None
+    ) -> InboundRow:
+        """Press the button with this data, or with data that ends so, under a card that was sent."""
+        under = message_id or f"m{card.id}"
+        datas = [choice.data for row in card.payload.choices for choice in row]
+        whole = next((known for known in datas if known.endswith(f":{data}")), data)
+        where = peer or card.payload.peer
+        number = str(next(_numbers))
+        changes: dict[str, object] = {"channel": card.channel, "kind": "button", "message_id": under, "press": f"p{number}"}
+        return await self.say(whole, peer=where, sender=Sender(by), **changes)
+
+    async def send_all(self) -> None:
+        """What waits to be sent is sent, as the accounts would: each message gets an id, ``m`` and its row's number."""
+        for account in self.config.accounts:
+            for row in await self.store.ready_outbound(account.channel, account.account, after_id=0, limit=1000):
+                assert await self.outbox.mark_sending(row)
+                try:
+                    await self.outbox.addressed(row)
+                except SendRejected as error:
+                    await self.outbox.settle(row, "dead", reason=error.reason)
+                else:
+                    await self.outbox.settle(row, "sent", receipt=Receipt(f"m{row.id}"))
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def lose(self, row: OutboundRow, reason: str = "the chat is gone") -> None:
+        """The platform refuses this row for good."""
+        assert await self.outbox.mark_sending(row)
+        await self.outbox.settle(row, "dead", reason=reason)
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def screen(self, conversation: str) -> list[OutboundRow]:
+        """The messages of a conversation as they read now, with their edits, oldest first. An edit has its message's id."""
+        shown: dict[int, OutboundRow] = {}
+        for row in reversed(await self.store.list_outbound(_STATES, limit=10_000)):
+            if row.conversation == conversation and isinstance(row.payload, EditText):
+                shown[row.payload.of] = replace(shown[row.payload.of], payload=row.payload)
+            elif row.conversation == conversation:
+                shown[row.id] = row
+        return list(shown.values())
+
+    async def audited(self, action: str = "") -> list[AuditRow]:
+        """The entries of the audit log whose action begins so."""
+        return [row for row in await self.store.audit_after(0, limit=10_000) if row.action.startswith(action)]
+
+    def answers(self) -> list[str]:
+        """What was said to those who pressed."""
+        return [signal.text for signal in self.signals if isinstance(signal, PressAnswer)]
 
     async def reason_of(self, row: InboundRow) -> tuple[str, str | None]:
         """State and reason of a row now."""
@@ -240,10 +300,14 @@ def configuration(
     limits: LimitsSection | None = None,
     approvals: ApprovalsSection | None = None,
     outbox: OutboxSection | None = None,
+    policy: AgentApprovals | None = None,
+    on_lost_turn: Literal["rerun", "report"] = "rerun",
+    channels: Sequence[str] = ("chat", "tg", "sms"),
 ) -> GatewayConfig:
+    agent = AgentFrame(on_lost_turn=on_lost_turn, approvals=policy or AgentApprovals())
     return GatewayConfig(
-        agents=(AgentSettings("assistant", AgentFrame(), AgentFrame()),),
-        accounts=(AccountSettings("chat", "main", frame, AccountFrame()),),
+        agents=(AgentSettings("assistant", agent, AgentFrame()),),
+        accounts=tuple(AccountSettings(channel, "main", frame, AccountFrame()) for channel in channels),
         sessions=sessions or SessionsSection(),
         limits=limits or LimitsSection(),
         approvals=approvals or ApprovalsSection(),
@@ -263,7 +327,7 @@ async def open_house(
         await tasks.start(house.inbox.run)
         await tasks.start(house.presses.run)
         await tasks.start(house.turns.run)
-        await house.outbox.recover([("chat", "main")])
+        await house.outbox.recover([(account.channel, account.account) for account in house.config.accounts])
         pending = await house.inbox.pending()
         await house.desk.load({row.turn_id for row in pending})
         await house.questions.load({row.turn_id for row in pending})

@@ -1,0 +1,138 @@
+"""What one run of a turn asks of the approval desk, and how it finds again what an earlier run asked.
+
+The store is waited for while it refuses: a turn that was begun again because of it would do again what it has done.
+"""
+
+from functools import partial
+
+import anyio
+
+from gatewayd.hub.approvals import ApprovalDesk, hash_of
+from gatewayd.hub.outbox import insist
+from gatewayd.model.approval import Approval, Decision, ToolRequest
+from gatewayd.ports.agent import TurnRequest
+from gatewayd.ports.store import Approvals
+
+_INPUT_MAX = 100_000
+_TOOL_MAX = 200
+_VOID_MAX = 1000
+
+
+class Asking:
+    """The requests of one run of a turn. What an earlier run of it asked is taken up again."""
+
+    def __init__(self, desk: ApprovalDesk, store: Approvals, turn: TurnRequest) -> None:
+        self._desk = desk
+        self._store = store
+        self._turn = turn
+        self._lock = anyio.Lock()
+        self._left: list[Approval] = []
+        self._loaded = False
+        self._count = 0
+        self._asked: dict[str, str] = {}
+        self._void: dict[str, str] = {}
+
+    async def permission(self, request: ToolRequest) -> Decision:
+        """Ask an operator and wait, also for a store that refuses. A wait that is cancelled withdraws nothing."""
+        why_not = _cannot_be_shown(request)
+        if why_not is not None:
+            return Decision("undeliverable", note=why_not)
+        async with self._lock:
+            row = await self._find(request) or await self._add(request)
+            if row is None:
+                return Decision("undeliverable", note="too many requests are waiting for an operator")
+            if request.ref is not None:
+                self._asked[request.ref] = row.id
+        if row.state == "pending":
+            row = await self._wait(row)
+        return await insist(partial(self._use, row))
+
+    async def withdraw(self, ref: str, *, why: str) -> None:
+        """See ``ports.agent.Turn``."""
+        if (approval_id := self._asked.get(ref)) is not None:
+            await insist(partial(self._desk.settle, approval_id, "withdrawn", note=why))
+        elif len(self._void) < _VOID_MAX:
+            self._void[ref] = why
+
+    async def forget_refs(self) -> None:
+        """The core has lost the turn, and its ids with it: what it asked under them can be answered no more."""
+        await self._load()
+        for row in self._left:
+            if row.ref is not None and row.state == "pending":
+                await insist(partial(self._desk.settle, row.id, "withdrawn", note="the agent has lost the turn that asked"))
+
+    async def _wait(self, row: Approval) -> Approval:
+        why = None if row.ref is None else self._void.get(row.ref)
+        if why is not None:
+            # Withdrawn while it was on its way into the store.
+            await insist(partial(self._desk.settle, row.id, "withdrawn", note=why))
+        return await insist(partial(self._desk.wait, row, self._turn))
+
+    async def _find(self, request: ToolRequest) -> Approval | None:
+        """The row of this very request: of this run, when the core has an id of its own for it, or of an earlier run of this
+        turn, if its answer can still be used."""
+        await self._load()
+        wanted = hash_of(request)
+        asked = None if request.ref is None else self._asked.get(request.ref)
+        if asked is not None and (row := await insist(partial(self._desk.get, asked))).input_hash == wanted:
+            return row
+        for row in self._left:
+            if row.input_hash == wanted and row.ref == request.ref and _can_be_used(row):
+                # As it is now: it may have been decided since it was read.
+                found = await insist(partial(self._desk.get, row.id))
+                self._left.remove(row)
+                return found
+        return None
+
+    async def _load(self) -> None:
+        if not self._loaded:
+            self._left = await insist(partial(self._store.approvals_of, self._turn.turn_id))
+            self._count = 1 + max((row.ordinal for row in self._left), default=-1)
+            self._loaded = True
+
+    async def _add(self, request: ToolRequest) -> Approval | None:
+        """A new row: pending, or decided by the policy. None when too many are pending."""
+        await self._give_up_left()
+        decided = await insist(partial(self._desk.decided_by_policy, self._turn, request))
+        if decided is None and self._desk.full():
+            return None
+        while True:
+            fresh = self._desk.fresh(self._turn, request, self._count)
+            row = await insist(partial(self._desk.enter, fresh, decided))
+            self._count += 1
+            if row.id == fresh.id:
+                return row
+            # This number of the turn was another request's.
+
+    async def _give_up_left(self) -> None:
+        """The turn asks for something else than the last time: what was asked then is void. What the core knows by its own id
+        may still be asked, in any order."""
+        why = "the turn was run again and asks for something else"
+        for row in self._left:
+            if row.ref is None and row.state == "pending":
+                await insist(partial(self._desk.settle, row.id, "withdrawn", note=why))
+        self._left = [row for row in self._left if row.ref is not None]
+
+    async def _use(self, row: Approval) -> Decision:
+        if row.state == "pending":
+            raise AssertionError("a request that is pending is not used")
+        used_before = row.state == "allowed" and not await self._store.consume_approval(row.id, now=self._desk.now())
+        # A core that gave its own id runs it once, however often it is told: the answer may not have reached it.
+        if used_before and row.ref is None:
+            return Decision("withdrawn", note="this permission was used already")
+        return Decision(row.state, by=row.decided_by, note=row.note)
+
+
+def _cannot_be_shown(request: ToolRequest) -> str | None:
+    """Why a request is refused before anybody is asked. What cannot be shown whole cannot be bound to what was shown."""
+    if len(request.tool) > _TOOL_MAX or len(request.input) > _INPUT_MAX or len(request.ref or "") > _INPUT_MAX:
+        return "the request is too long to be shown to an operator"
+    try:
+        "".join((request.tool, request.input, request.ref or "")).encode()
+    except UnicodeEncodeError:
+        return "the request is not valid text"
+    return None
+
+
+def _can_be_used(row: Approval) -> bool:
+    return row.state not in ("withdrawn", "undeliverable") and (row.consumed_at is None or row.ref is not None)
