@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _WAITING_MAX: Final = 16
 _TEXT_MAX: Final = 1_000_000
 _PENDING_MAX: Final = 64
+# OpenCode 1.18 asks the model again, for ever, when its answer was cut before the end.
+_MESSAGES_MAX: Final = 20
 
 
 class Asked(Struct, frozen=True):
@@ -92,6 +94,7 @@ class Prompt:
         self._length = 0
         self._message_id: str | None = None
         self._apart = False
+        self._messages = 0
         self._refused: Decision | None = None
         self._heard_at = 0.0
         self.sent: Callable[[], bool] = lambda: False
@@ -224,8 +227,11 @@ class Prompt:
             return
         text = chunk.content.text
         # What it says before and after a tool, or in two messages, are two paragraphs.
-        if self._text and (self._apart or chunk.message_id != self._message_id):
-            text = f"\n\n{text}"
+        if self._apart or chunk.message_id != self._message_id:
+            text = f"\n\n{text}" if self._text else text
+            self._messages += 1
+        if self._messages > _MESSAGES_MAX:
+            raise AgentFailed(f"the agent wrote {_MESSAGES_MAX} messages without using a tool: it goes round in circles")
         self._message_id, self._apart = chunk.message_id, False
         self._length += len(text)
         if self._length > _TEXT_MAX:
@@ -234,9 +240,10 @@ class Prompt:
         await self._turn.emit(TextDelta(text))
 
     async def _show_call(self, update: ToolCallFields) -> None:
-        call, is_new = self._calls.update(update)
-        if is_new:
-            self._apart = True
+        self._apart = True
+        self._messages = 0
+        call, begins = self._calls.update(update)
+        if begins:
             await self._turn.emit(call_event(call))
         if update.status in ("completed", "failed"):
             await self._turn.emit(result_event(call))

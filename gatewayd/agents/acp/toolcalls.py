@@ -22,18 +22,22 @@ class OpenCalls:
         self._bytes = 0
 
     def update(self, fields: ToolCallFields) -> tuple[ToolCallFields, bool]:
-        """The call as it is now, and whether it is new."""
+        """The call as it is now, and whether it has just begun: while it is pending its input may not be known yet."""
         known = self._calls.pop(fields.tool_call_id, None)
         call = merge(known, fields)
         self._bytes += _size(call) - _size(known)
         self._calls[call.tool_call_id] = call
         while len(self._calls) > _CALLS_MAX or (self._bytes > _CALLS_BYTES_MAX and len(self._calls) > 1):
             self._bytes -= _size(self._calls.pop(next(iter(self._calls))))
-        return call, known is None
+        return call, _is_pending(known) and not _is_pending(call)
 
     def merged(self, fields: ToolCallFields) -> ToolCallFields:
         """What is known of a call, with these fields over it. Remembers nothing."""
         return merge(self._calls.get(fields.tool_call_id), fields)
+
+
+def _is_pending(call: ToolCallFields | None) -> bool:
+    return call is None or call.status in (None, "pending")
 
 
 def merge(old: ToolCallFields | None, new: ToolCallFields) -> ToolCallFields:
@@ -60,9 +64,10 @@ class _Part(Struct, frozen=True):
 
 
 def call_event(call: ToolCallFields) -> ToolCall:
-    """For people who watch; what a permission is given for is another thing (permission.py)."""
+    """For people who watch. The name is the one that rules and permissions have, where that says something."""
+    name = call.kind if call.kind not in (None, "other") else call.title
     shown = bytes(call.raw_input).decode(errors="replace") if given(call.raw_input) else "{}"
-    return ToolCall(call.tool_call_id[:_NAME_MAX], (call.title or call.kind or "tool")[:_NAME_MAX], _short(shown))
+    return ToolCall(call.tool_call_id[:_NAME_MAX], (name or "other")[:_NAME_MAX], _short(shown))
 
 
 def result_event(call: ToolCallFields) -> ToolResult:

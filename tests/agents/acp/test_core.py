@@ -381,7 +381,7 @@ async def test_events_of_tools(kit: Kit) -> None:
             turn = FakeTurn(await core.new_session("key"), "call c1 ls -l")
             await core.run(turn)
     shown = [event for event in turn.events if not isinstance(event, TextDelta)]
-    assert shown == [ToolCall("c1", "bash", "{}"), ToolResult("c1", "output of ls -l")]
+    assert shown == [ToolCall("c1", "execute", "{}"), ToolResult("c1", "output of ls -l")]
 
 
 @pytest.mark.parametrize("program", ["cat", "echo hello", "yes"])
