@@ -45,7 +45,9 @@ async def open_acp(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore
             setup = Setup(connection, dispatch, await _directory(settings, kit), settings.start_timeout_seconds)
             await _initialize(setup)
             limits = Limits(settings.prompt_timeout_seconds, settings.cancel_timeout_seconds)
-            yield AcpCore(connection, dispatch, setup, Journal(kit.memos, kit.log), process, limits, kit.log)
+            core = AcpCore(connection, dispatch, setup, Journal(kit.memos, kit.log), process, limits, kit.log)
+            kit.log.info("acp_agent_open", version=core.facts().version, pid=process.pid)
+            yield core
             group.cancel_scope.cancel()
 
 

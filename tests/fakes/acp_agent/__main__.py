@@ -54,14 +54,19 @@ class Refused(Exception):
         self.error = {"code": code, "message": message, "data": data}
 
 
-def post(message: Json) -> None:
+def post(*messages: Json) -> None:
+    """What is posted together is read together."""
     with writing:
-        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        sys.stdout.write("".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages))
         sys.stdout.flush()
 
 
 def update(session: str, sort: str, /, **fields: object) -> None:
-    post({"method": "session/update", "params": {"sessionId": session, "update": {"sessionUpdate": sort, **fields}}})
+    post(updated(session, sort, **fields))
+
+
+def updated(session: str, sort: str, /, **fields: object) -> Json:
+    return {"method": "session/update", "params": {"sessionId": session, "update": {"sessionUpdate": sort, **fields}}}
 
 
 def say(session: str, text: str, **fields: object) -> None:
@@ -246,9 +251,8 @@ def prompt(number: int, params: Json) -> None:
     if session in broken:
         answer = {"error": {"code": -32603, "message": "'NoneType' object has no attribute 'startswith'"}}
     del running[session]
-    post({"id": number, **answer})
-    if text.startswith("late"):
-        say(session, text)
+    late = [updated(session, "agent_message_chunk", content={"type": "text", "text": text})] if text.startswith("late") else []
+    post({"id": number, **answer}, *late)
 
 
 def keep() -> None:
