@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # CI looks at the same examples every time: what it says is about the change. At a desk each run looks at others.
@@ -14,3 +15,11 @@ if os.access("/dev/shm", os.W_OK):  # noqa: S108
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")  # noqa: S108
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Half a gigabyte and several seconds per start: what runs the real OpenCode is a step of its own (pytest -m opencode)."""
+    for item in items:
+        if "opencode_binary" in getattr(item, "fixturenames", ()):
+            item.add_marker("opencode")
