@@ -115,6 +115,7 @@ class Webchat:
         identity = await self._auth.require("admin")
         body = await read_body(LinkRequest)
         self._account()
+        await self._gateway.audit.record(identity.label, "webchat.link", body.name)
         base = self._gateway.config.gateway.public_url or request.host_url
         link = await new_login_link(self._gateway.store, base, body.name, self._gateway.now())
         self._gateway.events.emit("channels.webchat.link", name=body.name, by=identity.label)

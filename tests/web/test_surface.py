@@ -173,3 +173,9 @@ def test_any_bytes_as_a_body_are_refused_or_an_object(raw: bytes) -> None:
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_path_is_described(route: str) -> None:
     assert f"`{route.partition('/<')[0]}" in PAGE
+
+
+@pytest.mark.parametrize("path", ["/config", "/config/providers", "/provider", "/api/provider", "/api/model"])
+def test_where_the_keys_of_providers_are_is_for_admins(path: str) -> None:
+    """Measured with OpenCode 1.18.33: these answers have them."""
+    assert find_operation("GET", path.encode()).admin
