@@ -41,7 +41,7 @@ def matches(pattern: str, text: str, barred: frozenset[str] = frozenset()) -> bo
     first, *rest = pattern.split("*")
     if not rest:
         return text == pattern
-    if not text.startswith(first) or len(text) < len(first):
+    if not text.startswith(first):
         return False
     at, end = len(first), len(text) - len(rest[-1])
     for piece in rest[:-1]:
