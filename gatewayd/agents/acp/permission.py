@@ -15,13 +15,16 @@ CANCELLED: Final = {"outcome": {"outcome": "cancelled"}}
 _TOOL_MAX: Final = 100
 
 
-def tool_request(call: ToolCallFields, ref: str) -> ToolRequest:
+def tool_request(call: ToolCallFields) -> ToolRequest:
     """What an operator is shown and rules look at.
 
     The tool is the call's kind (read, edit, delete, move, search, execute, think, fetch, switch_mode, other), which the agent
     chooses from a fixed list. Not its title, which often holds words of the model: it must not be able to look like a tool
     for which there is a rule. The input is rawInput with the title in it; an agent that sends no rawInput shows instead what
     it shows to people: the title, the content (a diff) and the places.
+
+    It has no ref: no id of an agent is unique for ever, and its run never outlives us. So what a turn asks when it is run again
+    is found by what it asks.
 
     :raises Malformed: the input is not what JSON is.
     """
@@ -40,7 +43,6 @@ def tool_request(call: ToolCallFields, ref: str) -> ToolRequest:
     return ToolRequest(
         tool=(call.kind or "other")[:_TOOL_MAX],
         input=msgspec.json.encode(values, order="sorted").decode(),
-        ref=ref,
     )
 
 

@@ -1,8 +1,7 @@
 """One prompt, from session/prompt to its answer: text and tool calls on the way, permissions, and how it is stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 import anyio
 import anyio.abc
@@ -17,6 +16,7 @@ from gatewayd.agents.acp.wire import (
     REQUEST_CANCELLED,
     Malformed,
     MessageChunk,
+    PermissionOption,
     PermissionRequest,
     PromptResult,
     RequestId,
@@ -24,7 +24,7 @@ from gatewayd.agents.acp.wire import (
     UpdateKind,
     read,
 )
-from gatewayd.model.approval import Decision
+from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import TextDelta, Turn
 
@@ -88,7 +88,7 @@ class Prompt:
         self._log = log
         self._no_cancel_while_asking = no_cancel_while_asking
         self._inbox, self._items = anyio.create_memory_object_stream[Raw | Asked | TakenBack](_WAITING_MAX)
-        self._pending: dict[RequestId, str] = {}
+        self._pending: dict[RequestId, anyio.CancelScope] = {}
         self._calls = OpenCalls()
         self._text: list[str] = []
         self._length = 0
@@ -180,9 +180,10 @@ class Prompt:
             case Asked():
                 self._admit(item, group)
             case TakenBack(request_id):
-                if ref := self._pending.pop(request_id, None):
+                if (scope := self._pending.pop(request_id, None)) is not None:
+                    # It is not withdrawn before the turn ends: that would need an id that is unique for ever.
+                    scope.cancel()
                     self._connection.refuse(request_id, REQUEST_CANCELLED, "Request cancelled")
-                    await self._turn.withdraw(ref, why="the agent took it back")
             case _:
                 await self._update(item)
 
@@ -190,27 +191,29 @@ class Prompt:
         if asked.request_id in self._pending or len(self._pending) >= _PENDING_MAX:
             self._connection.refuse(asked.request_id, INVALID_PARAMS, "the id is in use, or too many requests are open")
             return
-        ref = self._pending[asked.request_id] = uuid4().hex
-        group.start_soon(self._decide, asked, ref)
+        scope = self._pending[asked.request_id] = anyio.CancelScope()
+        group.start_soon(self._decide, asked, scope)
 
-    async def _decide(self, asked: Asked, ref: str) -> None:
-        options = asked.request.options
+    async def _decide(self, asked: Asked, scope: anyio.CancelScope) -> None:
         try:
-            wanted = tool_request(self._calls.merged(asked.request.tool_call), ref)
+            wanted = tool_request(self._calls.merged(asked.request.tool_call))
         except Malformed as error:
             self._pending.pop(asked.request_id, None)
             self._connection.refuse(asked.request_id, INVALID_PARAMS, str(error))
             return
+        with scope:
+            decision = await self._ask(wanted, asked.request.options)
+            self._heard_at = anyio.current_time()
+            # Whoever takes the request out answers it: it may have been cancelled meanwhile.
+            if self._pending.pop(asked.request_id, None) is not None:
+                self._refused = None if decision.allowed else decision
+                self._connection.answer(asked.request_id, answer(decision, asked.request.options))
+
+    async def _ask(self, wanted: ToolRequest, options: Sequence[PermissionOption]) -> Decision:
         if can_be_allowed(options):
-            decision = await self._turn.permission(wanted)
-        else:
-            self._log.warning("acp_permission_cannot_be_given", tool=wanted.tool, kinds=[option.kind for option in options])
-            decision = Decision("undeliverable", note="the agent does not offer to run it once")
-        self._heard_at = anyio.current_time()
-        # Whoever takes the request out answers it: it may have been taken back, or cancelled, meanwhile.
-        if self._pending.pop(asked.request_id, None) is not None:
-            self._refused = None if decision.allowed else decision
-            self._connection.answer(asked.request_id, answer(decision, options))
+            return await self._turn.permission(wanted)
+        self._log.warning("acp_permission_cannot_be_given", tool=wanted.tool, kinds=[option.kind for option in options])
+        return Decision("undeliverable", note="the agent does not offer to run it once")
 
     async def _update(self, raw: Raw) -> None:
         try:

@@ -99,10 +99,8 @@ class FakeTurn:
         self._answer = answer
         self.events: list[TurnEvent] = []
         self.requests: list[ToolRequest] = []
-        self.withdrawn: dict[str, str] = {}
         self.asked = anyio.Event()
         self.spoken = anyio.Event()
-        self._withdrawals: dict[str, anyio.Event] = {}
 
     @property
     def goes_on(self) -> bool:
@@ -114,29 +112,15 @@ class FakeTurn:
             self.spoken.set()
 
     async def permission(self, request: ToolRequest) -> Decision:
-        """As the desk: a request that is withdrawn returns so."""
         self.requests.append(request)
         self.asked.set()
-        assert request.ref
-        withdrawn = self._withdrawals[request.ref] = anyio.Event()
-        decisions: list[Decision] = []
-
-        async def decide() -> None:
-            decisions.append(await self._answer(request))
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(decide)
-            await withdrawn.wait()
-            group.cancel_scope.cancel()
-        return decisions[0] if decisions else Decision("withdrawn")
+        return await self._answer(request)
 
     async def question(self, question: Question) -> tuple[str, ...] | None:
         raise AssertionError("an ACP agent asks no questions")
 
     async def withdraw(self, ref: str, *, why: str) -> None:
-        self.withdrawn[ref] = why
-        self._withdrawals[ref].set()
+        raise AssertionError("a request of an ACP agent has no ref")
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
         raise AssertionError("nothing is fetched")

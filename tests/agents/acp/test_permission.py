@@ -25,7 +25,7 @@ def raw(value: object) -> Raw:
 
 
 def shown(fields: ToolCallFields) -> object:
-    return msgspec.json.decode(tool_request(fields, "ref").input)
+    return msgspec.json.decode(tool_request(fields).input)
 
 
 @given(st.lists(kinds, max_size=6), st.sampled_from(["allowed", "denied", "expired", "withdrawn", "undeliverable"]))
@@ -51,7 +51,7 @@ def test_any_input_is_shown_whole_and_the_same_way_each_time(value: object) -> N
     elif value not in (None, {}):
         assert found["input"] == msgspec.json.decode(msgspec.json.encode(value))
     assert "the title" in found.values()
-    assert tool_request(with_input, "a").input == tool_request(with_input, "b").input
+    assert tool_request(with_input).input == tool_request(with_input).input
 
 
 def test_the_input_of_the_tool_wins_over_the_title() -> None:
@@ -60,8 +60,8 @@ def test_the_input_of_the_tool_wins_over_the_title() -> None:
 
 
 def test_the_tool_is_the_kind_and_never_words_of_the_model() -> None:
-    assert tool_request(call(title="read", kind="execute"), "r").tool == "execute"
-    assert tool_request(call(title="read"), "r").tool == "other"
+    assert tool_request(call(title="read", kind="execute")).tool == "execute"
+    assert tool_request(call(title="read")).tool == "other"
 
 
 def test_without_an_input_the_content_is_shown() -> None:
@@ -73,7 +73,7 @@ def test_without_an_input_the_content_is_shown() -> None:
 @pytest.mark.parametrize("text", [b"{", b'{"a": 1e999}', b"[" * 100_000])
 def test_an_input_that_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(Malformed):
-        tool_request(msgspec.structs.replace(call(), raw_input=Raw(text)), "ref")
+        tool_request(msgspec.structs.replace(call(), raw_input=Raw(text)))
 
 
 def test_an_update_changes_only_what_it_names() -> None:

@@ -170,14 +170,13 @@ async def test_hermes_is_started_again_when_its_session_is_broken(kit: Kit, twic
             assert await core.run(FakeTurn(session, "history", turn_id="turn-3")) == Final("say one")
 
 
-async def test_a_request_that_the_agent_takes_back_is_withdrawn(kit: Kit) -> None:
+async def test_a_request_that_the_agent_takes_back_is_over(kit: Kit) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_core(kit) as core, anyio.create_task_group() as group:
             turn = FakeTurn(await core.new_session("key"), "takeback ls", never)
             outcomes = run_soon(group, core, turn)
             await turn.asked.wait()
             await anyio.Path(kit.work / "poke").touch()
-    assert list(turn.withdrawn) == [turn.requests[0].ref]
     assert outcomes == [Final("error -32800: did not run ls")]
     assert ran(kit.work) == []
 
@@ -216,18 +215,3 @@ async def test_waiting_for_people_is_not_silence(kit: Kit) -> None:
         async with open_core(kit, prompt_timeout_seconds=0.25) as core:
             turn = FakeTurn(await core.new_session("key"), "tool ls", slow)
             assert await core.run(turn) == Final("allow_once: ran ls")
-
-
-@pytest.mark.parametrize("answer", [allow, deny])
-async def test_every_request_has_a_ref_of_its_own(kit: Kit, answer: Answer) -> None:
-    """The same tool asked for again, in another turn of the session, is another request."""
-    refs: list[str | None] = []
-    with anyio.fail_after(FAILS_AFTER):
-        async with open_core(kit) as core:
-            session = await core.new_session("key")
-            for number in range(3):
-                turn = FakeTurn(session, "call same ls", answer, turn_id=f"turn-{number}")
-                await core.run(turn)
-                refs += [request.ref for request in turn.requests]
-    assert len(set(refs)) == 3
-    assert None not in refs
