@@ -156,10 +156,12 @@ class DescribesItself(Protocol):
 
 
 class Surface(Struct, frozen=True):
-    """The HTTP server behind a core: what the operator's proxy sends to. ``headers`` hold its credentials."""
+    """The HTTP server behind a core: what the operator's proxy sends to. ``headers`` hold its credentials; ``directory`` is
+    where the agent works on it, None for the server's own."""
 
     url: str
     headers: Mapping[str, str]
+    directory: str | None = None
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ the first), and OpenCode answers any path it does not know by fetching it from t
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeVar
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import quote, unquote, unquote_plus
 
 import msgspec
 from msgspec import Raw, Struct
@@ -167,6 +167,11 @@ def pass_query(query: bytes) -> Passed:
         if name != AGENT_PARAMETER:
             kept.append(part)
     return Passed(b"&".join(kept), tuple(directories))
+
+
+def with_directory(query: bytes, directory: str) -> bytes:
+    """``query`` with a directory for the server to work in."""
+    return query + (b"&" if query else b"") + b"directory=" + quote(directory, safe="").encode("ascii")
 
 
 def directory_of_header(value: str | None) -> tuple[str, ...]:

@@ -21,17 +21,18 @@ SESSION = "ses_ours"
 
 
 class AttachedSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``down``: it cannot be opened."""
+    """``down``: it cannot be opened. ``directory``: where it works on its server."""
 
     url: str = "http://127.0.0.1:1"
     down: bool = False
+    directory: str | None = None
 
 
 class AttachedCore:
     """A message "ask REF" asks for a permission under that ref, "question REF" a question; anything else is said back."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, settings: AttachedSettings) -> None:
+        self._settings = settings
         self._turns: dict[str, str] = {}
 
     async def new_session(self, session_key: str) -> str:
@@ -58,10 +59,10 @@ class AttachedCore:
         raise AssertionError("no turn of it runs on")
 
     def facts(self) -> CoreFacts:
-        return CoreFacts(version="1.2.3", pid=4711, sessions=1, url=self._url, output=("listening", "a warning"))
+        return CoreFacts(version="1.2.3", pid=4711, sessions=1, url=self._settings.url, output=("listening", "a warning"))
 
     def surface(self) -> Surface:
-        return Surface(self._url, {"Authorization": f"Basic {PASSWORD}"})
+        return Surface(self._settings.url, {"Authorization": f"Basic {PASSWORD}"}, self._settings.directory)
 
     def turn_of(self, session_id: str) -> str | None:
         return self._turns.get(session_id)
@@ -73,7 +74,7 @@ async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCor
     assert isinstance(settings, AttachedSettings)
     if settings.down:
         raise TryAgain("its server cannot be reached")
-    yield AttachedCore(settings.url)
+    yield AttachedCore(settings)
 
 
 class Heard(Struct, frozen=True):

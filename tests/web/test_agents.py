@@ -4,7 +4,9 @@ from pathlib import Path
 
 import trio.testing
 
-from tests.web.site import open_site
+from gatewayd.model.config import AgentFrame, AgentSettings
+from tests.web.attached import AttachedSettings
+from tests.web.site import configuration, open_site
 from tests.web.test_audit import deeds
 
 
@@ -39,3 +41,20 @@ async def test_a_core_is_opened_anew(tmp_path: Path, clock: trio.testing.MockClo
             ("operator:admin", "agents.restart", "nobody"),
             ("operator:admin", "agents.restart.refused", "nobody"),
         ]
+
+
+async def test_what_a_core_knows_of_itself_is_shown_and_its_last_words_stay(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    agents = (AgentSettings("coder", AgentFrame(core="attached"), AttachedSettings("http://127.0.0.1:9")),)
+    async with open_site(tmp_path, configuration(agents=agents)) as site, site.client() as client:
+        report = (await client.get("/v1/agents/coder")).json()
+        shown = {key: report["agent"][key] for key in ("version", "pid", "sessions", "url", "running")}
+        assert shown == {"version": "1.2.3", "pid": 4711, "sessions": 1, "url": "http://127.0.0.1:9", "running": 0}
+        assert report["output"] == ["listening", "a warning"]
+        await site.gateway.agents._supervisor.stop("coder")
+        report = (await client.get("/v1/agents/coder")).json()
+        assert (report["agent"]["state"], report["agent"]["pid"]) == ("parked", None)
+        assert report["output"] == ["listening", "a warning"]
+        # One that is down is opened again, too.
+        assert (await client.post("/v1/agents/coder/restart")).json()["state"] in ("opening", "open")

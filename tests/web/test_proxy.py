@@ -662,3 +662,64 @@ async def test_there_is_a_bound_on_what_is_under_way(tmp_path: Path, clock: trio
         with trio.fail_after(30):
             while (await client.get("/session")).status_code == 503:
                 await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+async def test_without_a_directory_of_its_own_a_client_works_where_the_agent_does(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    async with open_server() as server:
+        server.answers = {"GET /session": says([]), "GET /path": says({"directory": "/home/x"})}
+        agents = (AgentSettings("coder", frame(), AttachedSettings(server.url, directory="/work/a b")),)
+        async with open_site(tmp_path, configuration(agents=agents)) as site, site.client() as client:
+            await client.get("/session?limit=1")
+            await client.get("/session")
+            await client.get("/session?directory=/elsewhere")
+            assert [heard.target for heard in server.heard] == [
+                "/session?limit=1&directory=%2Fwork%2Fa%20b",
+                "/session?directory=%2Fwork%2Fa%20b",
+                "/session?directory=/elsewhere",
+            ]
+
+
+async def test_a_request_that_says_not_whose_it_is_is_ours_if_it_is_the_same(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    """OpenAgentic's list has neither sessions nor unique ids."""
+    same = {"id": "call_0", "tool": "bash", "input": {"command": "ls"}}
+    other = {"id": "call_1", "tool": "bash", "input": {"command": "rm"}}
+    async with attached(tmp_path) as (site, server, client):
+        server.answers = {"GET /permission": says([same, other]), "POST /permission/call_1/reply": says(True)}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: client.post("/v1/chat/inbound?wait=60", json=message("ask ses:17")))
+            await until_asked(site, "ses:17")
+            assert (await client.post("/permission/call_1/reply", json={"reply": "allow"})).status_code == 409
+            assert (await client.post("/permission/call_0/reply", json={"reply": "allow"})).json() is True
+        assert server.of("POST /permission/call_0/reply") == []
+        assert (await client.post("/permission/call_1/reply", json={"reply": "deny"})).json() is True
+        assert server.heard[-1].json == {"reply": "deny"}
+
+
+async def test_clients_that_leave_at_any_moment_leave_nothing_behind(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    open_now = 0
+
+    async def stream(heard: Heard, connection: trio.SocketStream) -> None:
+        nonlocal open_now
+        open_now += 1
+        try:
+            await trio.sleep(int(heard.target.rpartition("=")[2]) / 1000)
+            await connection.send_all(EVENTS + chunk(b": hello\n\n"))
+            await connection.receive_some()
+        finally:
+            open_now -= 1
+
+    async with attached(tmp_path) as (site, server, client):
+        server.answers = {"GET /event": stream, "GET /session": says([])}
+        for number in range(2 * MOST_OPEN):
+            async with site.dial() as raw:
+                await raw.say(request("GET", f"/event?n={number % 7}", headers=basic(token_of("admin"))))
+                await trio.sleep(number % 5 / 1000)
+        with trio.fail_after(30):
+            while open_now:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        assert (await client.get("/session")).status_code == 200
+        assert await site.is_well()

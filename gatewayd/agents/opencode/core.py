@@ -100,7 +100,7 @@ class OpencodeCore:
         )
 
     def surface(self) -> Surface:
-        return Surface(self._client.url, self._client.headers)
+        return Surface(self._client.url, self._client.headers, self._settings.directory)
 
     def turn_of(self, session_id: str) -> str | None:
         run = self._runs.get(session_id)
