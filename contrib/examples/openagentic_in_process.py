@@ -16,6 +16,7 @@ import asyncio  # noqa: TID251  the SDK's, in a thread of its own
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -227,29 +228,31 @@ class Bash:
     description = "Run a shell command."
 
     async def run(self, tool_input: Mapping[str, Any], context: Any) -> dict[str, object]:
-        process = await asyncio.create_subprocess_exec(
-            "bash",
-            "-c",
-            tool_input["command"],
+        # Not asyncio's: when that is cancelled while it starts a process, what the process has started is left behind.
+        process = subprocess.Popen(  # noqa: ASYNC220  a few milliseconds of a loop that has nothing else to do
+            ["bash", "-c", tool_input["command"]],
             cwd=context.cwd,
             env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                output = await self._read(process)
-                return {"output": output, "exit_code": await process.wait()}
+                output = await asyncio.to_thread(_output_of, process)
         finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+            os.killpg(process.pid, signal.SIGKILL)  # it is not reaped yet, so the number is still its own
+            code = process.wait()
+        return {"output": output, "exit_code": code}
 
-    async def _read(self, process: asyncio.subprocess.Process) -> str:
-        assert process.stdout is not None
-        output = bytearray()
-        while data := await process.stdout.read(65_536):
+
+def _output_of(process: "subprocess.Popen[bytes]") -> str:
+    """All it says, up to a length, until it has ended."""
+    assert process.stdout is not None
+    output = bytearray()
+    with process.stdout as pipe:
+        while data := os.read(pipe.fileno(), 65_536):
             output += data[: COMMAND_OUTPUT_MAX - len(output)]
-        return output.decode(errors="replace")
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    return output.decode(errors="replace")
