@@ -301,8 +301,8 @@ def _bounded(text: str) -> str:
 
 
 def is_press(envelope: InboundEnvelope) -> bool:
-    """Whether this is a press under a question, open or not."""
-    return envelope.kind == "button" and envelope.text.startswith("qu:")
+    """Whether this is a press of a button of ours, under a question that is open or not, or of none that there is."""
+    return envelope.kind == "button" and envelope.text.startswith(("qu:", "ap:"))
 
 
 def fits(row: QuestionRow, envelope: InboundEnvelope) -> bool:

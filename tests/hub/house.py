@@ -155,6 +155,7 @@ class House:
         self.store = store
         self.agents = agents
         self.signals: list[Signal] = []
+        self.hangs = False
         self.down: dict[tuple[str, str], str] = {}
         self.files: dict[str, bytes] = {}
         self.handed: list[OutboundRow] = []
@@ -208,6 +209,8 @@ class House:
 
     async def _signal(self, channel: str, account: str, signal: Signal) -> None:
         self.signals.append(signal)
+        if self.hangs:
+            await anyio.sleep_forever()
 
     @property
     def texts(self) -> list[str]:
