@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.api import BotApi, Refused
+from gatewayd.channels.telegram.drafts import Drafts
 from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
 from gatewayd.channels.telegram.memory import Memory
 from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_of, typing_in
@@ -39,6 +40,7 @@ class TelegramChannel:
         self._kit = kit
         self._memory = memory
         self._api = BotApi(kit.http, base=settings.api_base, token=settings.token)
+        self._drafts = Drafts(self._api, kit)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
         self._account = account
         self._origin = Origin(account.channel, account.account, Bot(self._bot_id, username))
@@ -135,7 +137,7 @@ class TelegramChannel:
             return refused.refusal
 
     async def signal(self, signal: Signal) -> None:
-        """sendChatAction typing, which Telegram shows for five seconds, or the answer to a press. Drafts are not shown."""
+        """sendChatAction typing, which Telegram shows for five seconds, the answer to a press, or the reply so far."""
         match signal:
             case Typing(peer):
                 action = typing_in(peer, chat_id=await self._memory.current_id(chat_id_of(peer)))
@@ -144,7 +146,8 @@ class TelegramChannel:
             case PressAnswer():
                 await self._tell("answerCallbackQuery", answer_from(signal))
             case Draft():
-                pass
+                if self._settings.drafts:
+                    await self._drafts.show(signal)
 
     async def _tell(self, method: str, params: Struct) -> None:
         """Best effort: Telegram takes the answer to a press for some seconds only, say, and that is all right."""

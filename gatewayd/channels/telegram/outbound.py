@@ -13,11 +13,13 @@ from gatewayd.channels.telegram.wire import (
     ReplyParameters,
     SendChatAction,
     SendMessage,
+    SendMessageDraft,
 )
-from gatewayd.kit.text import is_blank, sanitise
+from gatewayd.kit.text import compose, is_blank, sanitise
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
-from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText
+from gatewayd.model.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText
+from gatewayd.ports.channel import TextLimit
 
 MAX_TEXT_BYTES = 32_768
 """The server refuses a longer text before it looks at the markup in it (Client.cpp, get_formatted_text)."""
@@ -34,6 +36,9 @@ LONGEST_LABEL = 64
 
 LONGEST_ANSWER = 200
 """answerCallbackQuery, parameter text: 0-200 characters. Counted in UTF-16 units, which are never fewer."""
+
+LONGEST_DRAFT = TextLimit(4096, "utf16")
+"""sendMessageDraft, parameter text: 0-4096 characters after entities parsing."""
 
 LONGEST_TOAST = 100
 """Characters. A toast is gone after a few seconds; what takes longer to read is shown until it is dismissed."""
@@ -95,6 +100,15 @@ def answer_from(answer: PressAnswer) -> AnswerCallbackQuery:
 def typing_in(peer: Peer, *, chat_id: int | str) -> SendChatAction | None:
     """sendChatAction, or None where it is not supported: in channels."""
     return None if peer.kind == "channel" else SendChatAction(chat_id, "typing", thread_of(peer))
+
+
+def draft_in(draft: Draft, *, chat_id: int, draft_id: int) -> SendMessageDraft | None:
+    """sendMessageDraft with the end of the text so far; None while there is nothing to see."""
+    bodies = compose(draft.text, text_format="rich", text_limit=LONGEST_DRAFT)
+    if not bodies:
+        return None
+    text, parse_mode = _formatted(bodies[-1], plain=False)
+    return SendMessageDraft(chat_id, draft_id, text, thread_of(draft.peer), parse_mode)
 
 
 def chat_id_of(peer: Peer) -> int | str:

@@ -258,6 +258,14 @@ class SendChatAction(Struct, frozen=True, omit_defaults=True):
     message_thread_id: int | None = None
 
 
+class SendMessageDraft(Struct, frozen=True, omit_defaults=True):
+    chat_id: int
+    draft_id: int
+    text: str
+    message_thread_id: int | None = None
+    parse_mode: str | None = None
+
+
 class AnswerCallbackQuery(Struct, frozen=True, omit_defaults=True):
     callback_query_id: str
     text: str = ""

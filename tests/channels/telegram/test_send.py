@@ -170,7 +170,6 @@ async def test_typing_is_shown_and_its_failures_are_nobodys_concern(autojump_clo
         api.user_sends(make_supergroup(FORUM, forum=True), "?", thread=77)
         await rig.channel.signal(Typing(Peer("group", str(FORUM), "77")))
         await rig.channel.signal(Typing(Peer("channel", "-100777")))
-        await rig.channel.signal(Draft(ALICE, "turn", "so far"))
         assert api.calls("sendChatAction") == [{"chat_id": FORUM, "action": "typing", "message_thread_id": 77}]
         api.fail_next("sendChatAction", 403, "Forbidden: bot was blocked by the user")
         await rig.channel.signal(Typing(ALICE))
@@ -178,6 +177,39 @@ async def test_typing_is_shown_and_its_failures_are_nobodys_concern(autojump_clo
         began = trio.current_time()
         await rig.channel.signal(Typing(ALICE))
         assert trio.current_time() - began < 5
+
+
+async def test_a_reply_is_shown_while_it_is_written_once_a_second(autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api, rig_for(api) as rig:
+        api.user_sends(4711, "?")
+        began = trio.current_time()
+        for text in ("one", "one **two**", "one **two** " + "word " * 2000):
+            await rig.channel.signal(Draft(ALICE, "turn-1", text))
+        assert trio.current_time() - began == pytest.approx(2, abs=0.1)
+        first, second, third = api.calls("sendMessageDraft")
+        assert (first["chat_id"], first["text"]) == (4711, "one")
+        assert (second["text"], second["parse_mode"]) == ("one <b>two</b>", "HTML")
+        assert third["text"].endswith("word")
+        assert len(third["text"]) <= 4096
+        assert first["draft_id"] == third["draft_id"] > 0
+
+
+async def test_drafts_are_for_private_chats_and_refusals_are_obeyed(autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api, rig_for(api) as rig:
+        api.user_sends(4711, "?")
+        await rig.channel.signal(Draft(Peer("group", str(FORUM)), "turn-1", "so far"))
+        await rig.channel.signal(Draft(ALICE, "turn-1", "  "))
+        assert api.calls("sendMessageDraft") == []
+        api.fail_next("sendMessageDraft", 429, "Too Many Requests: retry after 40", parameters={"retry_after": 40})
+        await rig.channel.signal(Draft(ALICE, "turn-1", "a"))
+        await rig.channel.signal(Draft(ALICE, "turn-1", "b"))
+        assert len(api.calls("sendMessageDraft")) == 1
+        await trio.sleep(41)
+        api.fail_next("sendMessageDraft", 404, "Not Found: method not found")
+        await rig.channel.signal(Draft(ALICE, "turn-1", "c"))
+        await trio.sleep(3600)
+        await rig.channel.signal(Draft(ALICE, "turn-2", "d"))
+        assert len(api.calls("sendMessageDraft")) == 2
 
 
 async def document(api: FakeBotApi, content: bytes) -> Attachment:
