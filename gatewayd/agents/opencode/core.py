@@ -92,7 +92,7 @@ class OpencodeCore:
     def facts(self) -> CoreFacts:
         process = self.sidecar.process if self.sidecar is not None else None
         return CoreFacts(
-            version=f"{self._dialect.name} {self._version}" if self._version != _OPENAGENTIC else self._version,
+            version=self._version if self._is_openagentic else f"{self._dialect.name} {self._version}",
             pid=process.pid if process is not None else None,
             sessions=self._watch.sessions,
             url=self._client.url,
@@ -101,6 +101,10 @@ class OpencodeCore:
 
     def surface(self) -> Surface:
         return Surface(self._client.url, self._client.headers, self._settings.directory)
+
+    @property
+    def _is_openagentic(self) -> bool:
+        return self._version == _OPENAGENTIC
 
     def turn_of(self, session_id: str) -> str | None:
         run = self._runs.get(session_id)
