@@ -7,12 +7,12 @@ from pathlib import Path
 
 import trio
 
-from tests.agents.real.conftest import model, opencode_binary, opencode_project
-from tests.agents.real.installed import Project
+from tests.agents.real.conftest import model, openagentic_project, opencode_binary, opencode_project
+from tests.agents.real.installed import Project, oa_command
 from tests.fakes.model_server import ModelServer
 from tests.whole.process import Daemon, daemon
 
-__all__ = ["model", "opencode_binary", "opencode_project"]
+__all__ = ["model", "openagentic_project", "opencode_binary", "opencode_project"]
 
 COMMAND = "echo ran >> ran.txt; cat ran.txt"
 MESSAGE = {
@@ -24,12 +24,12 @@ MESSAGE = {
 }
 
 
-def configuration(binary: Path, project: Project) -> str:
+def configuration(command: list[str], project: Project) -> str:
     environment = ", ".join(f'{name} = "{value}"' for name, value in project.env.items())
     return f"""
 [agents.coder]
 core = "opencode"
-command = ["{binary}", "serve"]
+command = {command}
 directory = "{project.directory}"
 environment = {{ {environment} }}
 [channels.loopback.accounts.main]
@@ -61,7 +61,7 @@ async def test_a_client_of_opencode_attaches(
     opencode_binary: Path, opencode_project: Project, model: ModelServer, tmp_path: Path
 ) -> None:
     with trio.fail_after(150):
-        async with daemon(tmp_path / "state", configuration(opencode_binary, opencode_project)) as gateway:
+        async with daemon(tmp_path / "state", configuration([str(opencode_binary), "serve"], opencode_project)) as gateway:
             await gateway.wait_status(lambda snapshot: snapshot.ready)
             code, said = await attached(opencode_binary, opencode_project, gateway, gateway.token, "say hello there")
             assert code == 0, said
@@ -83,7 +83,7 @@ async def test_an_answer_by_the_server_s_own_path_counts_for_our_turn_once(
     opencode_binary: Path, opencode_project: Project, model: ModelServer, tmp_path: Path
 ) -> None:
     with trio.fail_after(150):
-        async with daemon(tmp_path / "state", configuration(opencode_binary, opencode_project)) as gateway:
+        async with daemon(tmp_path / "state", configuration([str(opencode_binary), "serve"], opencode_project)) as gateway:
             await gateway.wait_status(lambda snapshot: snapshot.ready)
             async with gateway.client() as client:
                 await client.post("/v1/chat/inbound", json=MESSAGE)
@@ -107,3 +107,26 @@ async def test_an_answer_by_the_server_s_own_path_counts_for_our_turn_once(
                 env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
             )
             assert done.stdout.decode().splitlines()[0].endswith("whole")
+
+
+async def test_openagentic_s_requests_are_ours_by_what_they_say(
+    openagentic_project: Project, model: ModelServer, tmp_path: Path
+) -> None:
+    """Its list has neither sessions nor unique ids."""
+    with trio.fail_after(100):
+        text = configuration([*oa_command(), "serve"], openagentic_project)
+        async with daemon(tmp_path / "state", text) as gateway, gateway.client() as client:
+            await gateway.wait_status(lambda snapshot: snapshot.ready)
+            await client.post("/v1/chat/inbound", json=MESSAGE)
+            await gateway.wait_status(lambda snapshot: snapshot.approvals_pending == 1)
+            [asked] = (await client.get("/permission")).json()
+            assert asked["tool"] == "Bash"
+            assert (await client.post(f"/permission/{asked['id']}/reply", json={"reply": "allow"})).json() is True
+            await gateway.wait_status(lambda snapshot: snapshot.lanes.running == 0)
+            assert runs(openagentic_project) == 1
+            late = await client.post(f"/permission/{asked['id']}/reply", json={"reply": "deny"})
+            assert late.status_code == 404
+            [row] = (await client.get("/v1/approvals?state=all")).json()["approvals"]
+            assert (row["state"], row["decided_by"]) == ("allowed", "operator:local")
+            sessions = (await client.get("/session/status")).json()
+            assert len(sessions) == 1
