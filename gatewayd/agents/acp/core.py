@@ -126,7 +126,7 @@ class AcpCore:
         except Malformed as error:
             raise AgentFailed(str(error)) from error
         except ConnectionLost as error:
-            if prompt.sent():
+            if prompt.sent:
                 raise AgentFailed(f"the agent's process ended in the middle of the turn: the agent {error}") from error
             raise await self._not_run(session, before, str(error)) from error
         if self._is_hermes and hermes.is_queued(end.text):

@@ -1,6 +1,6 @@
 """One prompt, from session/prompt to its answer: text and tool calls on the way, permissions, and how it is stopped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -8,7 +8,7 @@ import anyio.abc
 from msgspec import Raw, Struct
 
 from gatewayd.actor.supervisor import sole
-from gatewayd.agents.acp.connection import Connection
+from gatewayd.agents.acp.connection import Connection, Reply
 from gatewayd.agents.acp.permission import CANCELLED, answer, can_be_allowed, tool_request
 from gatewayd.agents.acp.toolcalls import OpenCalls, call_event, result_event
 from gatewayd.agents.acp.wire import (
@@ -97,8 +97,12 @@ class Prompt:
         self._messages = 0
         self._refused: Decision | None = None
         self._heard_at = 0.0
-        self.sent: Callable[[], bool] = lambda: False
+        self._reply: Reply | None = None
+
+    @property
+    def sent(self) -> bool:
         """Whether the agent has the prompt, or may have it."""
+        return self._reply is not None and self._reply.sent
 
     async def deliver(self, item: Raw | Asked | TakenBack) -> None:
         """Called by the reader. An update that comes when the prompt is over is dropped."""
@@ -116,8 +120,7 @@ class Prompt:
         :raises RequestRefused: the agent failed. :raises ConnectionLost: it is gone.
         """
         params = {"sessionId": self._session_id, "prompt": [{"type": "text", "text": self._turn.request.prompt}]}
-        reply = self._connection.ask("session/prompt", params, on_done=self._inbox.close)
-        self.sent = lambda: reply.sent
+        reply = self._reply = self._connection.ask("session/prompt", params, on_done=self._inbox.close)
         try:
             await self._follow()
         finally:
@@ -204,8 +207,9 @@ class Prompt:
         with scope:
             decision = await self._ask(wanted, asked.request.options)
             self._heard_at = anyio.current_time()
-            # Whoever takes the request out answers it: it may have been cancelled meanwhile.
-            if self._pending.pop(asked.request_id, None) is not None:
+            # Whoever takes the request out answers it. It may be gone meanwhile, and another one have its id.
+            if self._pending.get(asked.request_id) is scope:
+                del self._pending[asked.request_id]
                 self._refused = None if decision.allowed else decision
                 self._connection.answer(asked.request_id, answer(decision, asked.request.options))
 
