@@ -121,7 +121,9 @@ class AcpCore:
                 end = await prompt.run()
         except RequestRefused as error:
             if self._is_hermes and hermes.is_broken(str(error)):
-                raise await self._not_run(session, before, hermes.FAULT) from error
+                self._connection.lose(hermes.FAULT)
+                if not prompt.acted:
+                    raise await self._not_run(session, before, hermes.FAULT) from error
             raise self._setup.failure(error) from error
         except Malformed as error:
             raise AgentFailed(str(error)) from error
@@ -129,7 +131,7 @@ class AcpCore:
             if prompt.sent:
                 raise AgentFailed(f"the agent's process ended in the middle of the turn: the agent {error}") from error
             raise await self._not_run(session, before, str(error)) from error
-        if self._is_hermes and hermes.is_queued(end.text):
+        if self._is_hermes and hermes.is_queued(end.text) and not prompt.acted:
             raise await self._not_run(session, before, hermes.FAULT)
         text = final_text(end)
         await self._journal.end(session.id, turn_id, text, moved)

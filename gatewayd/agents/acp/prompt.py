@@ -98,6 +98,8 @@ class Prompt:
         self._refused: Decision | None = None
         self._heard_at = 0.0
         self._reply: Reply | None = None
+        self.acted = False
+        """Whether the agent has used a tool, or asked to."""
 
     @property
     def sent(self) -> bool:
@@ -191,6 +193,7 @@ class Prompt:
                 await self._update(item)
 
     def _admit(self, asked: Asked, group: anyio.abc.TaskGroup) -> None:
+        self.acted = True
         if asked.request_id in self._pending or len(self._pending) >= _PENDING_MAX:
             self._connection.refuse(asked.request_id, INVALID_PARAMS, "the id is in use, or too many requests are open")
             return
@@ -247,7 +250,7 @@ class Prompt:
         await self._turn.emit(TextDelta(text))
 
     async def _show_call(self, update: ToolCallFields) -> None:
-        self._apart = True
+        self.acted = self._apart = True
         self._messages = 0
         call, begins = self._calls.update(update)
         if begins:

@@ -170,6 +170,22 @@ async def test_hermes_is_started_again_when_its_session_is_broken(kit: Kit, twic
             assert await core.run(FakeTurn(session, "history", turn_id="turn-3")) == Final("say one")
 
 
+async def test_a_turn_of_hermes_that_broke_after_it_ran_something_is_not_run_again(kit: Kit) -> None:
+    with anyio.fail_after(FAILS_AFTER):
+        async with open_doomed(kit, "--hermes") as (core, ended):
+            session = await core.new_session("key")
+
+            async def allow_and_break(request: ToolRequest) -> Decision:
+                core._connection.tell("session/cancel", {"sessionId": session.rpartition("#")[0]})
+                return Decision("allowed")
+
+            with pytest.raises(AgentFailed, match="has no attribute 'startswith'"):
+                await core.run(FakeTurn(session, "tool ls", allow_and_break))
+            assert await core.turn_state(session, "turn-1") == "lost"
+    assert ended[0].cure == "wait"
+    assert ran(kit.work) == ["ls"]
+
+
 async def test_a_request_that_the_agent_takes_back_is_over(kit: Kit) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_core(kit) as core, anyio.create_task_group() as group:
