@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -68,13 +68,15 @@ def allow_many_files() -> None:
 
 
 @asynccontextmanager
-async def run_process(command: Sequence[str], log: Path) -> AsyncIterator[trio.Process]:
-    """A process that is ended (SIGTERM, then SIGKILL) at exit; what it prints goes to ``log``.
+async def run_process(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[trio.Process]:
+    """A process that is ended (SIGTERM, then SIGKILL) at exit; what it prints goes to ``log``. ``env`` is added to ours.
 
     :raises RuntimeError: it had ended by itself, with the end of what it printed.
     """
     with log.open("wb") as output:
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(env or {})}
+        )
     try:
         yield process
         if process.poll() is not None:
@@ -109,7 +111,9 @@ def tail(log: Path) -> str:
 
 
 @asynccontextmanager
-async def run_gatewayd(config: str, directory: Path, *, ready_within: float = 60.0) -> AsyncIterator[Daemon]:
+async def run_gatewayd(
+    config: str, directory: Path, *, ready_within: float = 60.0, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Daemon]:
     """A gatewayd with this configuration (TOML) and a fresh state directory under ``directory``, until exit.
 
     :raises RuntimeError: it was not ready in time, or ended by itself.
@@ -122,7 +126,7 @@ async def run_gatewayd(config: str, directory: Path, *, ready_within: float = 60
     # No certificates: reading them here, while the daemon starts, would be counted as the daemon's time.
     async with httpx2.AsyncClient(timeout=5.0, verify=False, trust_env=False) as http:
         started = time.perf_counter()
-        async with run_process(command, log) as process:
+        async with run_process(command, log, env) as process:
             endpoint = await _wait_ready(process, http, state, log, started + ready_within)
             ready_after = time.perf_counter() - started
             token = (state / "token").read_text().strip() if (state / "token").exists() else ""
@@ -153,6 +157,23 @@ def rss_mib(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"process {pid} has no memory any more")
+
+
+def rss_below_mib(pid: int) -> float:
+    """Resident memory of all that this process has started, and what that has started, in MiB."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    below, found = {pid}, set[int]()
+    while below:
+        below = {child for child, parent in parents.items() if parent in below}
+        found |= below
+    total = 0.0
+    for child in found:
+        with suppress(OSError, RuntimeError):  # it has ended, or is a zombie
+            total += rss_mib(child)
+    return total
 
 
 def cpu_seconds(pid: int) -> float:

@@ -55,6 +55,16 @@ def test_store(tmp_path: Path) -> None:
     assert number(r"store, 256 producers +([\d,]+) inserts/s", said) > 0
 
 
+def test_agents(tmp_path: Path) -> None:
+    """Without OpenCode, which takes its time."""
+    agents = ("echo", "chat_completions", "in_process", "openagentic")
+    said = run("agents", tmp_path, "--agents", ",".join(agents), "--turns", "2", "--warm-up", "1", "--sessions", "2")
+    assert said.count("(2 messages)   2 sessions at once") == 2 * len(agents)
+    for agent in agents:
+        assert number(rf"{agent} +added at p50: [-\d.]+ ms; .* gatewayd ([\d.]+) MiB before", said) > 10
+    assert number(r"openagentic .* agent (\d+) MiB", said) > 5
+
+
 def test_quantiles_are_values_of_the_sample() -> None:
     assert quantile([3.0, 1.0, 2.0], 0.95) == 3.0
     assert median([4.0, 1.0, 3.0]) == 3.0

@@ -1,6 +1,7 @@
 """The examples, run as a user would run them: against the scripted model, with an operator who decides."""
 
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +11,9 @@ import pytest
 import trio
 
 from gatewayd.agents.callable import CallableSettings, open_callable
+from gatewayd.config import load_config
 from gatewayd.hub.reply import SORRY_FAILED
+from gatewayd.plugins import Registry
 from gatewayd.ports.agent import AgentConfig, AgentCore, Turn
 from tests.fakes.model_server import MODEL, ModelServer
 from tests.hub.house import House, ScriptedAgents, open_house
@@ -36,6 +39,15 @@ async def project(tmp_path: Path, model: ModelServer, monkeypatch: pytest.Monkey
     monkeypatch.setenv("OPENAI_MODEL", MODEL)
     monkeypatch.setenv("AGENT_DIRECTORY", str(directory))
     return directory
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_configurations_can_stand(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    (tmp_path / "openai.key").write_text("canary-0123456789")
+    file = tmp_path / "gatewayd.toml"
+    file.write_text(re.findall(r"^```toml\n(.*?)^```", (EXAMPLES / "README.md").read_text(), re.DOTALL | re.MULTILINE)[number])
+    assert len(load_config(file, Registry.installed(), {}).agents) == 1
 
 
 class OneAgent(ScriptedAgents):
