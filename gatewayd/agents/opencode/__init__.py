@@ -7,5 +7,5 @@ PLUGIN = AgentPlugin(
     id="opencode",
     label="OpenCode and OpenAgentic",
     settings="gatewayd.agents.opencode.settings:OpencodeSettings",
-    open="gatewayd.agents.opencode.core:open_opencode",
+    open="gatewayd.agents.opencode.opening:open_opencode",
 )

@@ -1,24 +1,19 @@
 """The core: sessions and turns of gatewayd on an OpenCode or OpenAgentic server."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from random import Random
 
 import anyio
 
-from gatewayd.agents.opencode.client import Client, NoSuchSession, basic
-from gatewayd.agents.opencode.dialect import Aborted, Answered, Dialect, Session, Unfinished
+from gatewayd.agents.opencode.client import Client, NoSuchSession
+from gatewayd.agents.opencode.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
 from gatewayd.agents.opencode.memory import Memory, TurnMemo
-from gatewayd.agents.opencode.openagentic import OpenAgentic
-from gatewayd.agents.opencode.opencode import OpenCode
 from gatewayd.agents.opencode.run import Run
 from gatewayd.agents.opencode.settings import OpencodeSettings
-from gatewayd.agents.opencode.sidecar import Sidecar, open_sidecar
+from gatewayd.agents.opencode.sidecar import Sidecar
 from gatewayd.agents.opencode.watch import Watch
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import (
-    AgentConfig,
-    AgentCore,
     AgentKit,
     CoreFacts,
     Final,
@@ -31,8 +26,9 @@ from gatewayd.ports.agent import (
 _BUSY_SECONDS = 90.0
 """An aborted run of OpenAgentic's still waits for its shell command, which has 60 s."""
 _BUSY_AGAIN_SECONDS = 0.5
+_LATE_SECONDS = 30.0
+"""How long a prompt that was stored, and has not begun, may take to begin until it counts as lost."""
 _TITLE_MAX = 200
-_CLOSED = "the agent was closed in the middle of the turn"
 _FORGOTTEN = "I have lost the memory of this conversation. Write /new to begin a new one."
 _ANOTHER_FIRST = "I am busy in another conversation at the moment; yours is next."
 
@@ -41,8 +37,16 @@ class OpencodeCore:
     """Many turns at once, one per session; with OpenAgentic one per server."""
 
     def __init__(
-        self, client: Client, version: str, dialect: Dialect, watch: Watch, settings: OpencodeSettings, kit: AgentKit
+        self,
+        client: Client,
+        version: str,
+        dialect: Dialect,
+        watch: Watch,
+        settings: OpencodeSettings,
+        kit: AgentKit,
+        sidecar: Sidecar | None,
     ) -> None:
+        """``version`` in words, with the server's name; ``sidecar``: the server, when it is our own."""
         self._client = client
         self._version = version
         self._dialect = dialect
@@ -52,7 +56,7 @@ class OpencodeCore:
         self._memory = Memory(kit.memos)
         self._runs: dict[str, Run] = {}
         self._places = _Places()
-        self.sidecar: Sidecar | None = None
+        self._sidecar = sidecar
 
     async def new_session(self, session_key: str) -> str:
         session = await self._dialect.create(session_key[:_TITLE_MAX], self._settings.directory)
@@ -84,15 +88,15 @@ class OpencodeCore:
         if memo is None or memo.turn_id != turn_id:
             return "new"
         try:
-            session = await self._dialect.session(session_id)
-            return await self._state(session, memo.mark)
+            state, _ = await self._state(await self._dialect.session(session_id), memo.mark)
+            return state
         except NoSuchSession:
             return "lost"
 
     def facts(self) -> CoreFacts:
-        process = self.sidecar.process if self.sidecar is not None else None
+        process = self._sidecar.process if self._sidecar is not None else None
         return CoreFacts(
-            version=self._version if self._is_openagentic else f"{self._dialect.name} {self._version}",
+            version=self._version,
             pid=process.pid if process is not None else None,
             sessions=self._watch.sessions,
             url=self._client.url,
@@ -101,10 +105,6 @@ class OpencodeCore:
 
     def surface(self) -> Surface:
         return Surface(self._client.url, self._client.headers, self._settings.directory)
-
-    @property
-    def _is_openagentic(self) -> bool:
-        return self._version == _OPENAGENTIC
 
     def turn_of(self, session_id: str) -> str | None:
         run = self._runs.get(session_id)
@@ -128,7 +128,7 @@ class OpencodeCore:
             raise
 
     async def _carry(self, turn: Turn, session: Session, mark: str, *, begin: bool) -> Final:
-        sidecar = self.sidecar
+        sidecar = self._sidecar
         run = Run(
             turn,
             session,
@@ -149,27 +149,36 @@ class OpencodeCore:
                 return await run.follow()
             finally:
                 del self._runs[session.id]
+                gone = sidecar is not None and self._watch.why_down is not None
                 # A daemon that leaves lets it run, and takes it up when it is back.
-                if run.may_run and not turn.goes_on:
+                if run.may_run and not turn.goes_on and not gone:
                     await run.abort()
 
-    async def _state(self, session: Session, mark: str) -> TurnState:
-        """Of the run that began after the mark."""
-        board = await self._dialect.board(session.directory, 0.0)
-        outcome = (await self._dialect.history(session, mark)).outcome
-        if board.state(session.id).kind != "idle":
-            return "running"
+    async def _state(self, session: Session, mark: str) -> tuple[TurnState, Outcome | None]:
+        """Of the run that began after the mark, and what is stored of it."""
+        waited = 0.0
+        while True:
+            board = await self._dialect.board(session.directory, 0.0)
+            history = await self._dialect.history(session, mark)
+            outcome = history.outcome
+            if board.state(session.id).kind != "idle":
+                return "running", outcome
+            may_begin = self._dialect.begins_late and isinstance(outcome, Unfinished) and not history.messages
+            if not may_begin or waited >= _LATE_SECONDS:
+                break
+            # Else it could be run again, and then begin after all.
+            await anyio.sleep(_BUSY_AGAIN_SECONDS)
+            waited += _BUSY_AGAIN_SECONDS
         match outcome:
             case None:
-                return "new"
+                return "new", None
             case Aborted() | Unfinished(refused=False):
-                return "lost"
-        return "ended"
+                return "lost", outcome
+        return "ended", outcome
 
     async def _goes_on(self, session: Session, mark: str) -> bool:
         """Whether the turn that is to be run runs already, or has its answer. One that failed was asked for again on purpose."""
-        state = await self._state(session, mark)
-        outcome = (await self._dialect.history(session, mark)).outcome
+        state, outcome = await self._state(session, mark)
         return isinstance(outcome, Answered) or (state == "running" and outcome is not None)
 
     async def _wait_idle(self, session: Session) -> None:
@@ -203,79 +212,3 @@ class _Places:
         finally:
             if not lock.locked() and not lock.statistics().tasks_waiting:
                 self._locks.pop(key, None)
-
-
-_OPENAGENTIC = "openagentic-sdk"
-
-
-@asynccontextmanager
-async def open_opencode(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
-    """The core on a server that answers. What ends the server ends the core, by an error raised here.
-
-    :raises TryAgain: the server cannot be reached, or has ended. :raises NeedsOperator: it is another, or refuses us.
-    """
-    settings = agent.settings
-    assert isinstance(settings, OpencodeSettings)
-    if settings.url is not None:
-        client = Client(kit.http, settings.url, _authorization(settings))
-        version = await client.health(timeout_seconds=10.0)
-        async with _open_core(client, version, settings, kit, None) as core:
-            yield core
-    else:
-        async with (
-            open_sidecar(settings, kit) as sidecar,
-            _open_core(sidecar.client, sidecar.version, settings, kit, sidecar) as core,
-        ):
-            yield core
-
-
-@asynccontextmanager
-async def _open_core(
-    client: Client, version: str, settings: OpencodeSettings, kit: AgentKit, sidecar: Sidecar | None
-) -> AsyncIterator[OpencodeCore]:
-    dialect: Dialect = OpenAgentic(client) if version == _OPENAGENTIC else _opencode(client, settings)
-    watch = Watch(
-        client,
-        dialect,
-        poll_seconds=settings.poll_seconds,
-        unreachable_seconds=settings.unreachable_seconds,
-        patient=sidecar is None,
-        log=kit.log,
-        rng=Random(),
-    )
-    core = OpencodeCore(client, version, dialect, watch, settings, kit)
-    core.sidecar = sidecar
-    async with anyio.create_task_group() as group:
-        group.start_soon(_watch_server, watch)
-        if sidecar is not None:
-            group.start_soon(_watch_end, sidecar, watch.go_down)
-        try:
-            yield core
-        finally:
-            watch.go_down(_CLOSED)
-            group.cancel_scope.cancel()
-
-
-def _opencode(client: Client, settings: OpencodeSettings) -> OpenCode:
-    return OpenCode(client, model=settings.model, agent=settings.agent)
-
-
-async def _watch_server(watch: Watch) -> None:
-    try:
-        await watch.run()
-    finally:
-        watch.go_down("the agent's server was lost in the middle of the turn")
-
-
-async def _watch_end(sidecar: Sidecar, go_down: Callable[[str], None]) -> None:
-    epitaph = await sidecar.wait_end()
-    go_down(f"the agent's server was restarted in the middle of the turn: {epitaph}")
-    raise TryAgain(f"the agent's server has ended: {epitaph}")
-
-
-def _authorization(settings: OpencodeSettings) -> str | None:
-    if settings.token is not None:
-        return f"Bearer {settings.token.reveal()}"
-    if settings.password is not None:
-        return basic(settings.username, settings.password)
-    return None

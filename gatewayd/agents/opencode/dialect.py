@@ -169,12 +169,13 @@ class Dialect(Protocol):
     """One server's language. Every method that asks the server raises as ``Client.call`` does, and Malformed for an answer
     that makes no sense."""
 
-    name: str
     stream_path: str
     heartbeat_seconds: float
     """How often the stream says something, even if nothing happens."""
     one_run_at_a_time: bool
     """The server cannot tell apart requests of two runs."""
+    begins_late: bool
+    """A session may be idle for a while after the server took a prompt and stored it."""
     denial_ends_others: bool
     """A no to one request is a no to all others of its session."""
 

@@ -10,7 +10,7 @@ import httpx2
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.agents.opencode.client import Client
+from gatewayd.agents.opencode.client import CALL_SECONDS, Client
 from gatewayd.agents.opencode.dialect import Dialect, StreamEvent
 from gatewayd.agents.opencode.wire import Malformed, one_line
 from gatewayd.kit.http import CONNECT_SECONDS, describe
@@ -63,20 +63,33 @@ class Feed:
 
     async def _read(self) -> str:
         """One connection, to its end. Returns why it ended."""
-        limits = httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
-        headers = {"accept": "text/event-stream", "accept-encoding": "identity", **self._client.headers}
-        url = self._client.url + self._dialect.stream_path
         try:
-            async with self._client.http.stream("GET", url, headers=headers, timeout=limits) as response:
+            with anyio.move_on_after(CALL_SECONDS) as opening:
+                response = await self._open()
+            if opening.cancelled_caught:
+                return "no answer in time"
+            try:
                 if response.status_code in (401, 403):
                     raise NeedsOperator("the server refuses the credentials: set username and password, or token")
                 if response.status_code != 200:
                     return f"the server answers {response.status_code}"
                 return await self._read_events(response)
+            finally:
+                await response.aclose()
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             return describe(error, "the event stream", written=False, repeatable=True).reason
         except EventTooLarge as error:
             return error.reason
+
+    async def _open(self) -> httpx2.Response:
+        client = self._client
+        request = client.http.build_request(
+            "GET",
+            client.url + self._dialect.stream_path,
+            headers={"accept": "text/event-stream", "accept-encoding": "identity", **client.headers},
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
+        )
+        return await client.http.send(request, stream=True)
 
     async def _read_events(self, response: httpx2.Response) -> str:
         silence = 3 * self._dialect.heartbeat_seconds + 5

@@ -30,6 +30,9 @@ from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.question import Option, Question
 
+VERSION = "openagentic-sdk"
+"""What /global/health says; there is no number."""
+
 _QUESTION_SECONDS = 270.0
 """After 300 s without an answer the run's thread dies, with nothing said: it is dismissed before, and the run goes on."""
 _LOG_READS = 8
@@ -89,10 +92,10 @@ class _Question(Struct):
 class OpenAgentic:
     """See ``Dialect``."""
 
-    name = "openagentic"
     stream_path = "/event"
     heartbeat_seconds = 30.0
     one_run_at_a_time = True
+    begins_late = False
     denial_ends_others = False
 
     def __init__(self, client: Client) -> None:

@@ -110,10 +110,10 @@ class _Streamed(Struct):
 class OpenCode:
     """See ``Dialect``. ``model`` (PROVIDER/MODEL) and ``agent`` go with every prompt: a bad one would stick to the session."""
 
-    name = "opencode"
     stream_path = "/global/event"
     heartbeat_seconds = 10.0
     one_run_at_a_time = False
+    begins_late = True
     denial_ends_others = True
 
     def __init__(self, client: Client, *, model: str | None = None, agent: str | None = None) -> None:

@@ -218,12 +218,11 @@ class Run:
             # What changes is not over, whatever the server says of it: it may have begun after it was asked.
             self._idle_at, self._history = at, history
         self._watch.look_soon()
-        slow_to_begin = history.messages == 0 and not self._dialect.one_run_at_a_time
-        if not self._begun and (outcome is None or slow_to_begin):
-            if at - self._idle_at < _BEGIN_SECONDS:
-                return None
-            return self._never_began()
-        if at - self._idle_at < _QUIET_SECONDS:
+        idle_for = at - self._idle_at
+        if outcome is None and not self._begun:
+            return self._never_began() if idle_for >= _BEGIN_SECONDS else None
+        may_begin = self._dialect.begins_late and not (self._begun or history.messages or self._reconnected)
+        if idle_for < (_BEGIN_SECONDS if may_begin else _QUIET_SECONDS):
             return None
         return self._ended_without_result(outcome or Unfinished())
 

@@ -126,7 +126,7 @@ class Watch:
         self.nudge()
 
     def _broken(self, why: str) -> None:
-        """:raises TryAgain: nobody is served by waiting longer."""
+        """There is no stream, or a question was not answered. :raises TryAgain: nobody is served by waiting longer."""
         now = anyio.current_time()
         if self._lost_at is None:
             self._lost_at = now
@@ -156,6 +156,7 @@ class Watch:
             if not self._failing:
                 self._log.warning("agent_server_does_not_answer", reason=error.reason)
             self._failing = True
+            self._broken(error.reason)
             return
         self._failing = False
         self._lost_at = None

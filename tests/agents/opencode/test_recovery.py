@@ -236,3 +236,23 @@ async def test_a_session_that_is_busy_with_something_else_is_waited_for(
         assert prompts(server) == 1
         gate.set()
         assert await going.wait() == Final("re: ours")
+
+
+@pytest.mark.parametrize(("busy_after", "state"), [(20.0, "ended"), (1e6, "lost")])
+async def test_killed_before_the_server_began(
+    autojump_clock: MockClock, nursery: trio.Nursery, busy_after: float, state: str
+) -> None:
+    """It has stored the prompt, and would begin while we run the turn again."""
+    server, memos = FakeOpenCode(), DictMemos()
+    server.busy_after = busy_after
+    async with server.serve():
+        async with open_core(server, memos) as core:
+            session = await core.new_session("k")
+            going = go(nursery, core, FakeTurn(session, "hi"))
+            await trio.sleep(3)
+            going.kill()
+        async with open_core(server, memos) as core:
+            assert await core.turn_state(session, "turn-1") == state
+            if state == "ended":
+                assert await core.resume(FakeTurn(session, "hi")) == Final("echo: hi")
+        assert prompts(server) == 1

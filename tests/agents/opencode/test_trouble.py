@@ -1,12 +1,19 @@
 """What goes wrong: connections, answers that get lost, the servers' own bugs."""
 
+from random import Random
 from typing import Any
 
 import pytest
+import structlog
 import trio
 from msgspec import Struct
 from trio.testing import MockClock
 
+from gatewayd.agents.opencode.client import Client
+from gatewayd.agents.opencode.openagentic import OpenAgentic
+from gatewayd.agents.opencode.opencode import OpenCode
+from gatewayd.agents.opencode.watch import Watch
+from gatewayd.kit.http import create_client
 from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed, NeedsOperator, TryAgain
 from gatewayd.model.secret import Secret
@@ -71,7 +78,7 @@ async def test_an_outage_in_the_middle_is_waited_out(autojump_clock: MockClock, 
         await going.turn.wait_requests()
         await server.http.stop()
         going.turn.decide(0, ALLOWED)
-        await trio.sleep(200)
+        await trio.sleep(100)
         assert not going.done.is_set()
         await server.http.start()
         assert await going.wait() == Final("done: ran")
@@ -346,25 +353,26 @@ async def test_an_unknown_agent_fails_without_ever_being_busy(autojump_clock: Mo
         assert prompt.json()["model"] == {"providerID": "some", "modelID": "model"}
 
 
-@pytest.mark.parametrize("seconds", [0.0, 8.0])
-async def test_a_run_may_begin_late(autojump_clock: MockClock, seconds: float) -> None:
+@pytest.mark.parametrize(("stored", "busy"), [(0.0, 0.0), (8.0, 0.0), (0.0, 60.0), (8.0, 8.0)])
+async def test_a_run_may_begin_late(autojump_clock: MockClock, stored: float, busy: float) -> None:
     server = FakeOpenCode()
-    server.begins_after = seconds
+    server.begins_after, server.busy_after = stored, busy
     async with server.serve(), open_core(server) as core:
         assert await core.run(FakeTurn(await core.new_session("k"), "hi")) == Final("echo: hi")
 
 
-async def test_a_run_that_never_begins_has_failed(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(("stored", "busy", "reason"), [(1e6, 0.0, "never began"), (0.0, 1e6, "ended without a result")])
+async def test_a_run_that_never_begins_has_failed(autojump_clock: MockClock, stored: float, busy: float, reason: str) -> None:
     server = FakeOpenCode()
-    server.begins_after = 1e6
+    server.begins_after, server.busy_after = stored, busy
     async with server.serve(), open_core(server) as core:
-        with pytest.raises(AgentFailed, match="never began"):
+        with pytest.raises(AgentFailed, match=reason):
             await core.run(FakeTurn(await core.new_session("k"), "hi"))
 
 
 async def test_a_request_that_openagentic_gives_up_is_withdrawn(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     server = FakeOpenAgentic(shell)
-    async with server.serve(), open_core(server) as core:
+    async with server.serve(), open_core(server, poll_seconds=20) as core:
         going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
         [request] = await going.turn.wait_requests()
         assert await going.wait() == Final("done: tool use not approved")
@@ -377,7 +385,7 @@ async def test_a_question_that_would_kill_the_run_is_dismissed_before(autojump_c
         await run.say(f"got {await run.question(Asking('Which?', ('A',)))}")
 
     server = FakeOpenAgentic(script)
-    async with server.serve(), open_core(server) as core:
+    async with server.serve(), open_core(server, poll_seconds=20) as core:
         going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
         assert await going.wait() == Final("got [['']]")
         assert len(going.turn.withdrawn) == 1
@@ -484,3 +492,42 @@ async def test_an_idle_core_tells_that_its_server_is_gone(autojump_clock: MockCl
                 await trio.sleep(500)
                 await server.http.stop()
                 await trio.sleep(500)
+
+
+@BOTH
+async def test_a_server_that_hangs_is_not_waited_for_for_ever(autojump_clock: MockClock, kind: type[Fake]) -> None:
+    """One of our own, which is started anew then; a remote one is, as long as a turn runs."""
+    server = kind()
+    async with server.serve(), create_client() as http:
+        client = Client(http, server.url, None)
+        dialect = OpenCode(client) if isinstance(server, FakeOpenCode) else OpenAgentic(client)
+        log, rng = structlog.get_logger(), Random(1)
+        watch = Watch(client, dialect, poll_seconds=2, unreachable_seconds=60, patient=False, log=log, rng=rng)
+        server.http.faults = [Fault("GET", ending, "hangs", times=10**9) for ending in ("/event", "/permission")]
+        began = trio.current_time()
+        with pytest.RaisesGroup(pytest.RaisesExc(TryAgain, match="has not answered for"), flatten_subgroups=True):
+            await watch.run()
+        assert 60 < trio.current_time() - began < 150
+
+
+async def test_a_stream_that_does_not_open_delays_the_prompt(autojump_clock: MockClock) -> None:
+    server = FakeOpenCode()
+    server.http.faults = [Fault("GET", "/event", "hangs", times=2)]
+    async with server.serve(), open_core(server) as core:
+        session = await core.new_session("k")
+        with pytest.raises(TryAgain, match="does not send its events"):
+            await core.run(FakeTurn(session, "hi"))
+        assert prompts(server) == 0
+        await trio.sleep(60)
+        assert await core.run(FakeTurn(session, "hi")) == Final("echo: hi")
+
+
+async def test_two_agents_do_not_share_an_openagentic_server(autojump_clock: MockClock) -> None:
+    server = FakeOpenAgentic()
+    async with server.serve():
+        async with open_core(server):
+            with pytest.raises(NeedsOperator, match="another agent uses"):
+                async with open_core(server):
+                    pass
+        async with open_core(server) as core:
+            assert core.facts().version == "openagentic-sdk"

@@ -51,7 +51,8 @@ class _Asked:
 
 
 class FakeOpenCode:
-    """``script`` is what the model does. ``listening`` False: connections are taken, and never answered."""
+    """``script`` is what the model does. ``listening`` False: connections are taken, and never answered. ``begins_after``: so
+    many seconds pass until a prompt is stored, then ``busy_after`` until the session is busy."""
 
     def __init__(self, script: Script = echo, *, cwd: str = "/srv/project", password: str | None = None) -> None:
         self.script = script
@@ -67,6 +68,7 @@ class FakeOpenCode:
         self.replies: list[Object] = []
         self.ran: list[str] = []
         self.begins_after = 0.0
+        self.busy_after = 0.0
         self.unknown_agent = False
         self._streams: list[Events] = []
         self._ids = count(1)
@@ -232,6 +234,8 @@ class FakeOpenCode:
         run = Run(self, session_id, body["parts"][0]["text"])
         with trio.CancelScope() as scope:
             self._runs[session_id] = scope
+            await trio.sleep(self.busy_after)
+            run.be_busy()
             await run.carry_out(self.script)
         self._runs.pop(session_id, None)
         if session_id in self.status:
@@ -250,6 +254,8 @@ class Run:
         self._last: Object | None = None
         user = self._add_message("user")
         self._add_part(user, {"type": "text", "text": text})
+
+    def be_busy(self) -> None:
         self._set_status({"type": "busy"})
 
     async def carry_out(self, script: Script) -> None:
@@ -342,6 +348,7 @@ class Run:
         child = msgspec.json.decode(created.body)["id"]
         self.server.sessions[child]["parentID"] = self.session_id
         inner = Run(self.server, child, "do it")
+        inner.be_busy()
         result = await inner.tool(name, input)
         inner._finish("stop")
         inner.end(aborted=False)
