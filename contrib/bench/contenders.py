@@ -77,7 +77,8 @@ def openagentic(root: Path, model_url: str) -> Contender:
     @asynccontextmanager
     async def direct() -> AsyncIterator[tuple[Direct, int | None]]:
         async with openagentic_server(theirs) as server, http_client(server.url) as client:
-            yield Server(client), server.pid
+            # Its listen queue holds five (socketserver's default), and it resets what is too much.
+            yield Server(client, at_once=5), server.pid
 
     command = [sys.executable, str(EXAMPLES / "openagentic_server.py")]
     return Contender({"core": "opencode", "command": command, **_place(ours.directory, ours.env)}, direct)
@@ -90,7 +91,7 @@ def opencode(root: Path, model_url: str) -> Contender:
     @asynccontextmanager
     async def direct() -> AsyncIterator[tuple[Direct, int | None]]:
         async with opencode_server(binary, theirs) as server, http_client(server.url) as client:
-            yield Server(client), server.pid
+            yield Server(client, at_once=1000), server.pid
 
     return Contender({"core": "opencode", "command": [str(binary), "serve"], **_place(ours.directory, ours.env)}, direct)
 

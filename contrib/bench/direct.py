@@ -69,18 +69,21 @@ class ChatCompletions:
 
 
 class Server:
-    """OpenCode's or OpenAgentic's server, by the request that waits for the end of the run."""
+    """OpenCode's or OpenAgentic's server, by the request that waits for the end of the run. ``at_once`` bounds the requests."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, *, at_once: int) -> None:
         self._client = client
+        self._places = trio.CapacityLimiter(at_once)
 
     async def new_session(self) -> str:
-        session: str = (await self._client.post("/session", json={})).json()["id"]
+        async with self._places:
+            session: str = (await self._client.post("/session", json={})).json()["id"]
         return session
 
     async def turn(self, session: str, text: str) -> str:
         body = {"text": text, "parts": [{"type": "text", "text": text}]}
-        answer = await self._client.post(f"/session/{session}/message", json=body)
+        async with self._places:
+            answer = await self._client.post(f"/session/{session}/message", json=body)
         return "".join(part["text"] for part in answer.json()["parts"] if part["type"] == "text")
 
 
