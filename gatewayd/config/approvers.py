@@ -21,11 +21,12 @@ def check_approvals(
     agents: Iterable[AgentSettings],
     accounts: Iterable[tuple[str, str]],
     manifests: Mapping[str, ChannelPlugin],
+    installed: tuple[str, ...],
 ) -> None:
-    """``manifests``: those of the channels that are configured."""
+    """``manifests``: those of the channels that are configured; ``installed``: the names of all."""
     known = tuple(accounts)
     for name, group in approvals.groups.items():
-        _check_group(problems, name, group, known, manifests)
+        _check_group(problems, name, group, known, manifests, installed)
     for agent in agents:
         _check_agent(problems, agent, approvals)
 
@@ -36,6 +37,7 @@ def _check_group(
     group: ApproverGroup,
     accounts: tuple[tuple[str, str], ...],
     manifests: Mapping[str, ChannelPlugin],
+    installed: tuple[str, ...],
 ) -> None:
     key = ("approvals", "groups", name)
     if name == OPERATORS:
@@ -46,7 +48,7 @@ def _check_group(
         problems.add((*key, "chats"), "is empty: nobody could see a request")
     for index, person in enumerate(group.people):
         channel, colon, identity = person.partition(":")
-        _check_id(problems, (*key, "people", index), person, channel if colon else "", identity, manifests)
+        _check_id(problems, (*key, "people", index), person, channel if colon else "", identity, manifests, installed)
     for index, chat in enumerate(group.chats):
         if chat != _ORIGIN:
             _check_chat(problems, (*key, "chats", index), chat, accounts, manifests)
@@ -71,20 +73,26 @@ def _check_chat(
         close = nearest(f"{channel}:{account}", names)
         problems.add(key, "no such account", found=show(chat), allowed=listed(names), nearest=close)
         return
-    _check_id(problems, key, chat, channel, identity, manifests)
+    _check_id(problems, key, chat, channel, identity, manifests, tuple(manifests))
 
 
 def _check_id(
-    problems: Problems, key: KeyPath, found: str, channel: str, identity: str, manifests: Mapping[str, ChannelPlugin]
+    problems: Problems,
+    key: KeyPath,
+    found: str,
+    channel: str,
+    identity: str,
+    manifests: Mapping[str, ChannelPlugin],
+    installed: tuple[str, ...],
 ) -> None:
     if not channel or not identity or identity != identity.strip():
         problems.add(key, "is not CHANNEL:ID", found=show(found), allowed='e.g. "telegram:1234"')
         return
     plugin = manifests.get(channel)
-    if plugin is None:
-        problems.add(
-            key, f'no account of the channel "{channel}" is configured', found=show(found), allowed=listed(tuple(manifests))
-        )
+    if plugin is None and channel in installed:
+        problems.warn(key, f'no account of the channel "{channel}" is configured: {show(found)} cannot write from there')
+    elif plugin is None:
+        problems.add(key, "no such channel", found=show(found), allowed=listed(installed), nearest=nearest(channel, installed))
     elif plugin.id_pattern is not None and re.fullmatch(plugin.id_pattern, identity) is None:
         problems.add(key, f"is not an id of {plugin.label}", found=show(found), allowed=plugin.id_form)
 

@@ -130,7 +130,9 @@ class _Loader:
         checks.check_credentials(self._problems, filter(None, accounts.values()))
         channels = [channel for channel, _ in accounts if channel in self._registry.channel_ids]
         manifests = manifests_of(channels, self._registry.channel)
-        check_approvals(self._problems, config.approvals, filter(None, agents.values()), accounts, manifests)
+        check_approvals(
+            self._problems, config.approvals, filter(None, agents.values()), accounts, manifests, self._registry.channel_ids
+        )
         if not accounts:
             self._problems.warn((), "no account is configured: nobody can write to an agent")
 

@@ -63,7 +63,7 @@ def test_a_whole_policy(tmp_path: Path) -> None:
         ('[approvals.groups.ops]\npeople = ["telegram:1"]\nchats = []\n', "nobody could see"),
         ('[approvals.groups.ops]\npeople = ["1234"]\n', "is not CHANNEL:ID"),
         ('[approvals.groups.ops]\npeople = ["telegram: 1"]\n', "is not CHANNEL:ID"),
-        ('[approvals.groups.ops]\npeople = ["slack:U1"]\n', 'no account of the channel "slack"'),
+        ('[approvals.groups.ops]\npeople = ["slakc:U1"]\n', "no such channel"),
         (GROUP + 'chats = ["here"]\n', "is not a chat"),
         (GROUP + 'chats = ["telegram:main:room:1"]\n', "is not a chat"),
         (GROUP + 'chats = ["telegram:mian:group:-1"]\n', "no such account"),
