@@ -8,7 +8,7 @@ import anyio.abc
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.agents.opencode.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
-from gatewayd.model.approval import ToolRequest
+from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import Turn
 
@@ -38,36 +38,47 @@ class Asks:
         self._log = log
         self._open: dict[str, _Open] = {}
         self._settled: set[str] = set()
+        self._void: set[str] = set()
         self._changed = anyio.Event()
 
     async def update(self, listed: Sequence[Asked]) -> None:
         """``listed`` is what the server waits for now: show what is new, and withdraw what is not there any more, because it
-        was answered elsewhere or the server gave it up."""
+        was answered elsewhere or the server gave it up. One that comes back after that is refused: nobody sees it any more."""
         refs = {asked.ref for asked in listed}
         for ref, entry in list(self._open.items()):
-            if ref in refs or entry.answering:
-                continue
-            asked = entry.asked
-            self._settle(ref)
-            for part in asked.refs:
-                await self._turn.withdraw(part, why="it was answered elsewhere, or the agent gave it up")
+            if ref not in refs and not entry.answering:
+                self._settle(ref)
+                self._void.add(ref)
+                for part in entry.asked.refs:
+                    await self._turn.withdraw(part, why="it was answered elsewhere, or the agent gave it up")
         for asked in listed:
-            if asked.ref not in self._open and asked.ref not in self._settled:
+            if asked.ref not in self._open and (asked.ref not in self._settled or asked.ref in self._void):
                 self._open[asked.ref] = entry = _Open(asked)
-                work = self._ask_permission if isinstance(asked, PermissionAsked) else self._ask_questions
-                self._tasks.start_soon(work, entry, name=f"request {asked.ref}")
+                self._tasks.start_soon(self._deal_with, entry, name=f"request {asked.ref}")
 
-    async def _ask_permission(self, entry: _Open) -> None:
+    async def _deal_with(self, entry: _Open) -> None:
+        if entry.asked.ref in self._void:
+            await self._refuse(entry)
+        elif isinstance(entry.asked, PermissionAsked):
+            await self._ask_permission(entry, entry.asked)
+        else:
+            await self._ask_questions(entry, entry.asked)
+
+    async def _refuse(self, entry: _Open) -> None:
         asked = entry.asked
-        assert isinstance(asked, PermissionAsked)
+        self._void.discard(asked.ref)
+        if isinstance(asked, PermissionAsked):
+            await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, Decision("withdrawn")))
+        else:
+            await self._hand_over(entry, lambda: self._dialect.answer(self._session, asked, None))
+
+    async def _ask_permission(self, entry: _Open, asked: PermissionAsked) -> None:
         decision = await self._turn.permission(ToolRequest(asked.tool, asked.input, asked.ref))
         if not decision.allowed and self._dialect.denial_ends_others:
             await self._wait_others(entry)
         await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, decision))
 
-    async def _ask_questions(self, entry: _Open) -> None:
-        asked = entry.asked
-        assert isinstance(asked, QuestionsAsked)
+    async def _ask_questions(self, entry: _Open, asked: QuestionsAsked) -> None:
         answers: list[tuple[str, ...]] | None = []
         with anyio.CancelScope() as patience:
             if asked.give_up_seconds is not None:

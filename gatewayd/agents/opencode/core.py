@@ -158,15 +158,15 @@ class OpencodeCore:
         """Of the run that began after the mark, and what is stored of it."""
         waited = 0.0
         while True:
-            board = await self._dialect.board(session.directory, 0.0)
+            busy = (await self._dialect.board(session.directory, 0.0)).state(session.id).kind != "idle"
             history = await self._dialect.history(session, mark)
             outcome = history.outcome
-            if board.state(session.id).kind != "idle":
+            if busy and outcome is not None:
                 return "running", outcome
-            may_begin = self._dialect.begins_late and isinstance(outcome, Unfinished) and not history.messages
-            if not may_begin or waited >= _LATE_SECONDS:
+            late = self._dialect.begins_late and isinstance(outcome, Unfinished) and not history.messages
+            # Late: run again, it could begin after all. Busy with nothing stored: with something else, or just beginning.
+            if not (late or busy) or waited >= _LATE_SECONDS:
                 break
-            # Else it could be run again, and then begin after all.
             await anyio.sleep(_BUSY_AGAIN_SECONDS)
             waited += _BUSY_AGAIN_SECONDS
         match outcome:
@@ -179,7 +179,7 @@ class OpencodeCore:
     async def _goes_on(self, session: Session, mark: str) -> bool:
         """Whether the turn that is to be run runs already, or has its answer. One that failed was asked for again on purpose."""
         state, outcome = await self._state(session, mark)
-        return isinstance(outcome, Answered) or (state == "running" and outcome is not None)
+        return state == "running" or isinstance(outcome, Answered)
 
     async def _wait_idle(self, session: Session) -> None:
         """Both servers take a prompt while another runs, and mix them up.

@@ -35,7 +35,7 @@ async def open_opencode(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Agen
     if settings.url is not None:
         client = Client(kit.http, settings.url, _authorization(settings))
         version = await client.health(timeout_seconds=10.0)
-        with _alone(client.url) if version == OPENAGENTIC else nullcontext():
+        with _alone(client.url) if version.startswith(OPENAGENTIC) else nullcontext():
             async with _open_core(client, version, settings, kit, None) as core:
                 yield core
     else:
@@ -74,7 +74,7 @@ async def _open_core(
 
 def _dialect(client: Client, version: str, settings: OpencodeSettings) -> tuple[Dialect, str]:
     """The dialect, and the version in words."""
-    if version == OPENAGENTIC:
+    if version.startswith(OPENAGENTIC):
         return OpenAgentic(client), version
     return OpenCode(client, model=settings.model, agent=settings.agent), f"opencode {version}"
 

@@ -531,3 +531,21 @@ async def test_two_agents_do_not_share_an_openagentic_server(autojump_clock: Moc
                     pass
         async with open_core(server) as core:
             assert core.facts().version == "openagentic-sdk"
+
+
+@BOTH
+async def test_a_request_that_vanishes_and_comes_back_is_refused(
+    autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]
+) -> None:
+    """It was withdrawn in the chat: it neither hangs for ever, nor is it asked for twice."""
+    server = kind(shell)
+    async with server.serve(), open_core(server) as core:
+        going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
+        await going.turn.wait_requests()
+        hidden = dict(server.permissions)
+        server.permissions.clear()
+        await going.turn.wait_event(lambda turn: len(turn.withdrawn) == 1)
+        server.permissions.update(hidden)  # type: ignore[arg-type]
+        await going.wait()
+        assert server.ran == []
+        assert len(going.turn.requests) == 1
