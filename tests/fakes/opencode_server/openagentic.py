@@ -81,6 +81,10 @@ class FakeOpenAgentic:
             stream.send.close()
         self._streams.clear()
 
+    def list_nonsense(self) -> None:
+        """A request that is none, among those that wait."""
+        self.permissions["odd"] = ({"tool": 7}, [], trio.Event())
+
     def append(self, session_id: str, event: Object) -> None:
         """Log it, then stream it."""
         log = self.logs.setdefault(session_id, [])

@@ -108,6 +108,10 @@ class FakeOpenCode:
             stream.send.close()
         self._streams.clear()
 
+    def list_nonsense(self) -> None:
+        """A request that is none, among those that wait."""
+        self.permissions["odd"] = _Asked({"id": 7}, self.cwd)
+
     def new_id(self, prefix: str) -> str:
         return f"{prefix}_{next(self._ids):012x}Ab"
 
