@@ -186,12 +186,20 @@ class ApprovalDesk:
         return row
 
     async def wait(self, approval: Approval, turn: TurnRequest) -> Approval:
-        """Show a pending request to one group after the other, until it is decided or its time is over."""
-        first = await self.get(approval.id)
-        if first.state != "pending":
-            # Decided while the row was on its way back to us.
-            self._forget(approval.id)
-            return first
+        """Show a pending request to one group after the other, until it is decided or its time is over.
+
+        :raises StoreRefused: also when it is decided, but its cards do not say so yet: call it again.
+        """
+        row = await self.get(approval.id)
+        if row.state == "pending":
+            await self._wait_pending(row, turn)
+            row = await self.get(approval.id)
+        # It may have been decided while the row was on its way back to us, or a card on its way out.
+        self._forget(row.id)
+        await self.cards.update(row)
+        return row
+
+    async def _wait_pending(self, approval: Approval, turn: TurnRequest) -> None:
         stages = Stages(self.cards, approval, turn, every_seconds=self.policy_of(approval.agent).escalate_after_seconds)
         # A clock that was set back must not make a request wait for longer than any may.
         longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
@@ -207,7 +215,6 @@ class ApprovalDesk:
                 break
             with anyio.move_on_at(min(overdue, anyio.current_time() + stages.seconds_to_next(self._now()))):
                 await changed.wait()
-        return await self.get(approval.id)
 
     async def settle(self, approval_id: str, state: Outcome, *, by: str = _GATEWAYD, note: str | None = None) -> Approval | None:
         """pending -> state, by the gateway itself. None if it was not pending."""

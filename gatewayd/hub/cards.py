@@ -6,6 +6,7 @@ is known what has been shown where, and what has become of the request is writte
 
 from collections.abc import Callable, Sequence
 
+import anyio
 import msgspec
 
 from gatewayd.hub.outbox import Outbox, conversation_of
@@ -16,7 +17,7 @@ from gatewayd.model.envelope import Peer, PeerKind
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, RichText, SendText
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import OutboundDraft, OutboundRow, OutboxRows
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
 
 ORIGIN = "origin"
 _SHOWN_CHARACTERS = (1500, 700, 300, 100, 0)
@@ -43,7 +44,7 @@ class ApprovalCards:
 
     def __init__(
         self,
-        store: OutboxRows,
+        store: Store,
         outbox: Outbox,
         config: GatewayConfig,
         plugins: dict[str, ChannelPlugin],
@@ -57,9 +58,15 @@ class ApprovalCards:
         self._operators = can_operators_answer(config)
         self._plugins = plugins
         self._unreachable = unreachable
+        # Who looks at what is shown and then writes is alone: two at once would both write it.
+        self._lock = anyio.Lock()
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
-        """See ``hub.approvals.Cards``."""
+        """See ``hub.escalation.Cards``."""
+        async with self._lock:
+            return await self._show(approval, group, turn)
+
+    async def _show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
         cards = first_cards(await self._store.outbound_about(approval.id))
         shown = {card.conversation: card for card in cards}
         places = self._places(group, turn)
@@ -83,7 +90,7 @@ class ApprovalCards:
         return None if reachable else "; ".join(reasons) or f"there is no group {group!r} that is shown anything"
 
     async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
-        """See ``hub.approvals.Cards``."""
+        """See ``hub.escalation.Cards``."""
         if OPERATORS in groups and self._operators:
             return None
         cards = first_cards(await self._store.outbound_about(approval.id))
@@ -91,12 +98,15 @@ class ApprovalCards:
         return None if len(lost) < len(cards) else "; ".join(lost) or "there is no card of it"
 
     async def update(self, approval: Approval) -> None:
-        """See ``hub.approvals.Cards``."""
-        for subject in (approval.id, notice_of(approval.id)):
-            rows = await self._store.outbound_about(subject)
-            drafts = [draft for row in first_cards(rows) for draft in self._rewritten(approval, row, rows)]
-            if drafts:
-                await self._outbox.write(drafts)
+        """See ``hub.escalation.Cards``."""
+        async with self._lock:
+            # As it is now: the news of a first vote may come after those of the last.
+            approval = await self._store.get_approval(approval.id) or approval
+            for subject in (approval.id, notice_of(approval.id)):
+                rows = await self._store.outbound_about(subject)
+                drafts = [draft for row in first_cards(rows) for draft in self._rewritten(approval, row, rows)]
+                if drafts:
+                    await self._outbox.write(drafts)
 
     def who_may(self, approval: Approval, conversation: str) -> frozenset[str]:
         """The people (CHANNEL:ID) who may answer this request in this conversation."""

@@ -1,8 +1,10 @@
 """Who is asked next, and what becomes of a request that nobody can be shown."""
 
+from functools import partial
 from pathlib import Path
 
 import anyio
+import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
@@ -181,3 +183,22 @@ async def test_a_card_that_is_answered_is_not_escalated(tmp_path: Path, autojump
         await house.desk.decide((await pending(house)).id, allow=False, by="operator:me")
         await anyio.sleep(100)
         assert await house.screen(BOSS_CHAT) == []
+
+
+async def test_a_card_on_its_way_out_when_it_is_decided_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """The next group's card is being written at the very moment of the decision."""
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=asking("team", "boss", escalate_after_seconds=10)) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        gate = house.flaky.holds["outbound_about"] = anyio.Event()
+        await anyio.sleep(11)
+        del house.flaky.holds["outbound_about"]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(house.desk.decide, approval.id, allow=True, by="operator:me"))
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()
+        await house.ended(row)
+        assert tool.ran == [RM]
+        for chat in (TEAM_CHAT, BOSS_CHAT):
+            assert [buttons(card) for card in await house.screen(chat)] == [[]]

@@ -1,5 +1,6 @@
 """Several people, and yes for a session."""
 
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -89,6 +90,24 @@ async def test_two_identities_of_one_person_are_one_voice(tmp_path: Path, autoju
         await house.desk.decide(approval.id, allow=True, by="operator:me")
         await house.ended(row)
         assert tool.decisions[0].by == "person:ann and operator:me", "an operator with a token is another"
+
+
+async def test_news_that_come_in_the_wrong_order_do_not_reopen_a_card(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM), config=asking(quorum=2)) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        gate = house.flaky.holds["vote_approval"] = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(house.desk.decide, approval.id, allow=True, by="operator:1"))
+            await trio.testing.wait_all_tasks_blocked()
+            del house.flaky.holds["vote_approval"]
+            await house.desk.decide(approval.id, allow=True, by="operator:2")
+            gate.set()
+        await house.ended(row)
+        card = await only_card(house)
+        assert "**Allowed** by operator:1 and operator:2." in text(card)
+        assert buttons(card) == []
+        assert house.desk.pending_count() == 0
 
 
 async def test_one_operator_is_one_voice(tmp_path: Path, autojump_clock: MockClock) -> None:
