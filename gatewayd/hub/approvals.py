@@ -186,17 +186,14 @@ class ApprovalDesk:
         return row
 
     async def wait(self, approval: Approval, turn: TurnRequest) -> Approval:
-        """Show a pending request to one group after the other, until it is decided or its time is over.
-
-        :raises StoreRefused: also when it is decided, but its cards do not say so yet: call it again.
-        """
+        """Show a pending request to one group after the other, until it is decided or its time is over."""
         row = await self.get(approval.id)
         if row.state == "pending":
             await self._wait_pending(row, turn)
             row = await self.get(approval.id)
         # It may have been decided while the row was on its way back to us, or a card on its way out.
         self._forget(row.id)
-        await self.cards.update(row)
+        await self._rewrite_cards(row)
         return row
 
     async def _wait_pending(self, approval: Approval, turn: TurnRequest) -> None:
