@@ -70,12 +70,18 @@ class Http1Site:
 
 
 class _Http11(H11Protocol):
-    """Refuses what would make the connection something else; a refusal leaves as an exception."""
+    """Refuses what would make the connection something else; a refusal leaves as an exception. An answer that comes before the
+    whole request is the last on its connection, and says so (RFC 9112, section 9.6): a client would send its next one there."""
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in (b"1.0", b"1.1"):
             raise Refusal("http_version_not_supported", "only HTTP/1.1 is served here")
         refuse_other_protocols(event.method, event.target, event.headers)
+
+    async def _send_h11_event(self, event: h11.Data | h11.EndOfMessage | h11.InformationalResponse | h11.Response) -> None:
+        if isinstance(event, h11.Response) and self.connection.their_state is h11.SEND_BODY:
+            event = h11.Response(status_code=event.status_code, headers=[*event.headers, (b"connection", b"close")])
+        await super()._send_h11_event(event)
 
     async def _send_error_response(self, status_code: int) -> None:
         raise refusal_of_status(status_code)

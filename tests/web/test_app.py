@@ -203,6 +203,16 @@ async def test_a_body_that_is_too_large_is_413(tmp_path: Path, clock: trio.testi
         assert await site.rows() == []
 
 
+async def test_a_client_that_keeps_its_connection_survives_answers_that_come_before_its_body(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    async with open_site(tmp_path) as site, site.client("admin") as client:
+        for _ in range(5):
+            for path, size, status in (("/v1/chat/inbound", 2 * MAX_BODY, 413), ("/nowhere", 2 * MAX_BODY, 404)):
+                assert (await client.post(path, json={"x": "x" * size})).status_code == status
+                assert (await client.get("/health")).status_code == 200
+
+
 async def test_the_largest_body_is_read(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     headers = {"Authorization": f"Bearer {token_of('write')}", "Content-Type": "application/json"}
     async with open_site(tmp_path) as site, site.dial() as client:
