@@ -158,14 +158,16 @@ class ApprovalCards:
         if plugin is None or _why_lost(row) is not None:
             return []
         is_notice = row.subject != approval.id
-        if not plugin.edits and (is_notice or approval.state == "pending"):
+        # What was perhaps sent has no id that an edit could name.
+        edits = plugin.edits and row.state != "unknown"
+        if not edits and (is_notice or approval.state == "pending"):
             return []
         body = _fitting(lambda size: self._outcome(approval, size, brief=is_notice, plugin=plugin), plugin)
         if any(other.conversation == row.conversation and other.payload.body == body for other in rows):
             return []
         choices = self._choices(approval) if approval.state == "pending" and plugin.buttons else ()
         payload: OutboundPayload
-        if plugin.edits:
+        if edits:
             payload = EditText(row.payload.peer, body, of=row.id, choices=choices)
         else:
             payload = SendText(row.payload.peer, body)

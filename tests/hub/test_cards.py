@@ -349,3 +349,25 @@ async def test_a_card_that_was_lost_while_the_daemon_was_down_is_no_card(tmp_pat
         assert approval.state == "pending"
         assert [text(card) for card in await house.screen(BOSS_CHAT)] != [], "the next group is asked at once"
         assert (await house.reason_of(row))[0] == "running"
+
+
+async def test_a_card_that_was_perhaps_sent_can_be_pressed_and_its_outcome_is_a_new_text(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Killed in the middle of sending it: there is no id that an edit could name."""
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=asking()) as house:
+        row = await house.say("go")
+        await pending(house)
+        card = await only_card(house)
+        assert await house.outbox.mark_sending(card)
+    async with open_house(tmp_path, tool, config=asking()) as house:
+        await pending(house)
+        await only_card(house)
+        await house.press(card, "once")
+        await house.ended(row)
+        assert tool.ran == [RM]
+        _, outcome = await house.screen(TEAM_CHAT)
+        assert "**Allowed** by tg:1." in text(outcome)
+        await house.send_all()
+        assert await house.store.list_outbound(["dead"], limit=10) == []

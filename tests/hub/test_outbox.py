@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import anyio
+import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.outbox import conversation_of, draft_replies
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import Peer
-from gatewayd.model.payload import Receipt, SendText
+from gatewayd.model.errors import SendRejected
+from gatewayd.model.payload import EditText, Receipt, RichText, SendText
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
+from gatewayd.ports.store import OutboundDraft, OutboundState
 from tests.hub.house import configuration, message, now, open_house
 
 
@@ -89,3 +93,59 @@ async def test_a_row_that_has_to_wait_is_not_due_after_a_restart_either(tmp_path
         assert house.outbox.due("chat", "main") == 0
     async with open_house(tmp_path) as house:
         assert (house.outbox.depth("chat", "main"), house.outbox.due("chat", "main")) == (1, 0)
+
+
+def about(text: str, subject: str | None) -> OutboundDraft:
+    return OutboundDraft("tg", "main", "tg:main:dm:1", SendText(Peer("dm", "1"), RichText(text)), subject=subject)
+
+
+async def test_an_edit_learns_its_messages_id_when_its_turn_has_come(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        [row] = await house.outbox.write([about("one", "ap_1")])
+        edit = EditText(row.payload.peer, RichText("two"), of=row.id)
+        [edited] = await house.outbox.write([replace(about("", "ap_1"), payload=edit)])
+        with pytest.raises(SendRejected, match="was not sent"):
+            await house.outbox.addressed(edited)
+        await house.outbox.settle(row, "sent", receipt=Receipt("m7"))
+        assert await house.outbox.addressed(edited) == replace(edit, message_id="m7")
+        assert await house.outbox.addressed(row) == row.payload
+
+
+@pytest.mark.parametrize("of", ["unknown", "no id", "nothing"])
+async def test_an_edit_of_what_has_no_id_is_rejected(tmp_path: Path, autojump_clock: MockClock, of: str) -> None:
+    async with open_house(tmp_path) as house:
+        [row] = await house.outbox.write([about("one", "ap_1")])
+        if of == "unknown":
+            await house.outbox.settle(row, "unknown", reason="interrupted")
+        elif of == "no id":
+            await house.outbox.settle(row, "sent", receipt=Receipt())
+        edit = EditText(row.payload.peer, RichText("two"), of=row.id if of != "nothing" else 999)
+        [edited] = await house.outbox.write([replace(about("", "ap_1"), payload=edit)])
+        with pytest.raises(SendRejected, match="was not sent"):
+            await house.outbox.addressed(edited)
+
+
+@pytest.mark.parametrize(
+    ("state", "heard"), [("dead", True), ("parked", True), ("unknown", False), ("sent", False), ("ready", False)]
+)
+async def test_whom_it_concerns_hears_that_a_row_is_given_up(
+    tmp_path: Path, autojump_clock: MockClock, state: OutboundState, heard: bool
+) -> None:
+    async with open_house(tmp_path) as house:
+        lost: list[str] = []
+        house.outbox.lost = lost.append
+        rows = await house.outbox.write([about("one", "ap_1"), about("two", None)])
+        for row in rows:
+            await house.outbox.settle(row, state, reason="because", next_attempt_at=now() + 9 if state == "ready" else None)
+        assert lost == (["ap_1"] if heard else [])
+
+
+async def test_a_card_that_has_become_stale_is_given_up_and_heard_of(tmp_path: Path, autojump_clock: MockClock) -> None:
+    config = configuration(outbox=OutboxSection(stale_after_seconds=60))
+    async with open_house(tmp_path, config=config) as house:
+        lost: list[str] = []
+        house.outbox.lost = lost.append
+        [row] = await house.outbox.write([about("one", "ap_1")])
+        await anyio.sleep(61)
+        assert not await house.outbox.mark_sending(row)
+        assert lost == ["ap_1"]

@@ -18,9 +18,9 @@ from gatewayd.hub.sender import Sender
 from gatewayd.model.config import LimitsSection, OutboxSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
-from gatewayd.model.payload import OutboundPayload, Receipt, RichText, SendText
+from gatewayd.model.payload import EditText, OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import Deliver
-from gatewayd.ports.store import OutboundRow, OutboundState
+from gatewayd.ports.store import OutboundDraft, OutboundRow, OutboundState
 from tests.hub.street import BOB, EPOCH, Street, configuration, now, open_street
 
 
@@ -39,6 +39,32 @@ async def test_a_receipt_is_kept(tmp_path: Path, autojump_clock: MockClock) -> N
         await trio.sleep(1)
         row = await row_now(street, row)
         assert (row.state, row.attempts, row.receipt) == ("sent", 1, Receipt("1"))
+
+
+async def test_an_edit_is_sent_with_the_id_of_its_message(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path) as street:
+        [row] = await street.reply("one")
+        edit = EditText(row.payload.peer, RichText("two"), of=row.id)
+        draft = OutboundDraft(row.channel, row.account, row.conversation, edit)
+        [edited] = await street.outbox.write([draft])
+        await trio.sleep(1)
+        assert (await row_now(street, edited)).state == "sent"
+        assert street.platform().sent[-1] == replace(edit, message_id="1")
+        assert [shown.text for shown in street.platform().shown.values()] == ["two"]
+
+
+async def test_an_edit_of_what_was_never_sent_is_dead_and_harms_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path) as street:
+        street.platform().before_send.next(failing(SendRejected("blocked")))
+        [row] = await street.reply("one")
+        edit = EditText(row.payload.peer, RichText("two"), of=row.id)
+        [edited] = await street.outbox.write([OutboundDraft(row.channel, row.account, row.conversation, edit)])
+        await street.reply("three")
+        await trio.sleep(1)
+        found = await row_now(street, edited)
+        assert (found.state, found.reason, found.attempts) == ("dead", "the message to edit was not sent", 1)
+        assert street.platform().texts == ["three"]
+        assert street.status().restarts == 0
 
 
 async def test_a_rate_limit_makes_its_conversation_wait_and_no_other(tmp_path: Path, autojump_clock: MockClock) -> None:

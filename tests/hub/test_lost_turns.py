@@ -1,0 +1,131 @@
+"""A turn that ran when the daemon was killed: taken up, run again, or reported, and never two of these."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gatewayd.hub.reply import SORRY_LOST
+from gatewayd.model.errors import TryAgain
+from gatewayd.ports.agent import Turn, TurnState
+from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, open_house
+from tests.hub.test_approvals import RM, Tool, pending
+
+
+class Known(ScriptedAgents):
+    """A core that is asked what has become of a turn, and notes when it is not."""
+
+    def __init__(self, known: TurnState | Exception) -> None:
+        super().__init__(echo)
+        self.state = known
+        self.asked: list[tuple[str, str]] = []
+
+    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+        self.asked.append((session_id, turn_id))
+        if isinstance(self.state, Exception):
+            raise self.state
+        return self.state
+
+
+async def cut(tmp_path: Path) -> int:
+    """A turn that runs when the daemon is killed. Returns its row."""
+    async with open_house(tmp_path, Gate()) as house:
+        row = await house.say("one")
+        await trio.testing.wait_all_tasks_blocked()
+        return row.id
+
+
+async def after(house: House, row_id: int) -> tuple[str, str | None]:
+    with anyio.fail_after(10):
+        row = await house.inbox.wait_ended(row_id)
+    return row.state, row.reason
+
+
+@pytest.mark.parametrize("known", ["running", "ended"])
+@pytest.mark.parametrize("policy", ["rerun", "report"])
+async def test_what_the_core_still_has_is_taken_up(
+    tmp_path: Path, autojump_clock: MockClock, known: TurnState, policy: str
+) -> None:
+    row = await cut(tmp_path)
+    agents = Known(known)
+    async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn=policy)) as house:  # type: ignore[arg-type]
+        assert await after(house, row) == ("done", "answered")
+        assert (len(agents.turns), len(agents.resumed)) == (0, 1)
+        assert agents.asked == [("session-1", f"turn-{row}")]
+        assert house.texts == ["re: one"]
+
+
+@pytest.mark.parametrize(("known", "policy"), [("lost", "rerun"), ("new", "rerun"), ("new", "report")])
+async def test_what_was_never_begun_or_may_be_done_again_is_run_again(
+    tmp_path: Path, autojump_clock: MockClock, known: TurnState, policy: str
+) -> None:
+    row = await cut(tmp_path)
+    agents = Known(known)
+    async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn=policy)) as house:  # type: ignore[arg-type]
+        assert await after(house, row) == ("done", "answered")
+        assert (len(agents.turns), len(agents.resumed)) == (1, 0)
+        assert house.texts == ["re: one"]
+
+
+async def test_a_lost_turn_is_reported_and_nothing_is_run(tmp_path: Path, autojump_clock: MockClock) -> None:
+    row = await cut(tmp_path)
+    agents = Known("lost")
+    async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn="report")) as house:
+        assert await after(house, row) == ("dead", "turn_lost")
+        assert (agents.turns, agents.resumed) == ([], [])
+        assert house.texts == [SORRY_LOST]
+        assert (await house.ended(await house.say("next"))).reason == "answered", "the lane goes on"
+    async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn="report")) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(await house.store.replies_of(f"turn-{row}")) == 1, "once"
+
+
+async def test_a_lost_turn_that_is_reported_withdraws_what_it_asked(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+    tool = Tool(RM)
+    agents = ScriptedAgents(tool)
+    async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn="report")) as house:
+        assert (await house.ended(row)).reason == "turn_lost"
+        assert (await house.desk.get(approval.id)).state == "withdrawn"
+        assert tool.decisions == []
+
+
+async def test_a_core_that_cannot_be_asked_is_asked_again_and_not_made_to_run(tmp_path: Path, autojump_clock: MockClock) -> None:
+    row = await cut(tmp_path)
+    agents = Known(TryAgain("it is being started"))
+    async with open_house(tmp_path, agents=agents) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        assert (len(agents.asked), agents.turns, agents.resumed) == (1, [], [])
+        agents.state = "running"
+        await anyio.sleep(100)
+        assert await after(house, row) == ("done", "answered")
+        assert (len(agents.turns), len(agents.resumed)) == (0, 1)
+
+
+async def test_a_turn_that_is_new_to_this_process_is_not_asked_about(tmp_path: Path, autojump_clock: MockClock) -> None:
+    agents = Known("lost")
+    async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn="report")) as house:
+        assert (await house.ended(await house.say("one"))).reason == "answered"
+        assert agents.asked == []
+
+
+async def test_an_outage_before_anything_ran_is_no_lost_turn(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """The core promises with TryAgain that nothing was run."""
+    agents = Known("lost")
+    failures = [TryAgain("it is down")] * 2
+
+    async def script(turn: Turn) -> str:
+        if failures:
+            raise failures.pop()
+        return "at last"
+
+    agents.script = script
+    async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn="report")) as house:
+        row = await house.say("one")
+        await anyio.sleep(300)
+        assert (await house.ended(row)).reason == "answered"
+        assert (len(agents.turns), agents.asked) == (3, [])
