@@ -166,13 +166,9 @@ class ApprovalCards:
         if any(other.conversation == row.conversation and other.payload.body == body for other in rows):
             return []
         choices = self._choices(approval) if approval.state == "pending" and plugin.buttons else ()
-        payload: OutboundPayload
-        if edits:
-            payload = EditText(row.payload.peer, body, of=row.id, choices=choices)
-        else:
-            payload = SendText(row.payload.peer, body)
+        edit, fresh = EditText(row.payload.peer, body, of=row.id, choices=choices), SendText(row.payload.peer, body)
         place = _Place(row.channel, row.account, row.payload.peer)
-        return [self._draft(place, payload, approval, row.subject or approval.id)]
+        return [self._draft(place, edit if edits else fresh, approval, row.subject or approval.id)]
 
     def _draft(self, place: "_Place", payload: OutboundPayload, approval: Approval, subject: str) -> OutboundDraft:
         return OutboundDraft(
