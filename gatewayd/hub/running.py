@@ -64,12 +64,12 @@ class TurnControl:
             self._slots.release()
 
     async def take_place(self) -> None:
-        # A core that ignored its cancellation may come here after the end, when nobody would give the place back.
-        if not self._holds_place and not self.ended.is_set():
+        if not self._holds_place:
             await self._slots.acquire()
             self._holds_place = True
-            if self.ended.is_set():
-                self.give_place()
+        if self.ended.is_set():
+            # Of a core that ignored its cancellation, after the end: nobody else would give it back.
+            self.give_place()
 
     def wait_for_people(self) -> None:
         """People take their time: the place is somebody else's meanwhile."""

@@ -345,3 +345,27 @@ async def test_two_votes_and_the_end_of_the_time_at_once_leave_nothing_pending(t
         assert house.desk.pending_count() == 0
         with anyio.fail_after(1):
             await house.desk.wait_decided(approval.id)
+
+
+async def test_a_request_of_a_turn_that_is_over_is_withdrawn_at_the_start(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM)) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        # As after a crash between the end of the turn and that of its request.
+        await house.store.end_inbound([row.id], state="done", reason="answered", now=0.0)
+    async with open_house(tmp_path, Tool(RM)) as house:
+        assert (await house.desk.get(approval.id)).state == "withdrawn"
+        assert house.desk.pending_count() == 0
+        assert [entry.action for entry in await house.audited()] == ["approval.withdrawn"]
+
+
+async def test_a_request_waits_no_longer_than_any_may_whatever_the_clock_says(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """A row whose time is over in hours, as after a clock that was set back."""
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=configuration(approvals=ApprovalsSection(timeout_seconds=10_000))) as house:
+        row = await house.say("go")
+        await pending(house)
+    async with open_house(tmp_path, tool, config=configuration(approvals=ApprovalsSection(timeout_seconds=100))) as house:
+        with anyio.fail_after(101):
+            await house.ended(row)
+        assert [decision.outcome for decision in tool.decisions] == ["expired"]

@@ -10,6 +10,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from gatewayd.hub.asking import Asking
 from gatewayd.model.approval import Approval, Decision, ToolRequest
 from gatewayd.model.config import AgentApprovals, ApprovalRule
 from gatewayd.model.errors import Conflict
@@ -353,3 +354,50 @@ async def test_deciding_and_withdrawing_at_once_is_one_of_the_two(tmp_path: Path
         state = (await house.desk.get(approval.id)).state
         assert [decision.outcome for decision in tool.decisions] == [state]
         assert len(tool.ran) == (state == "allowed")
+
+
+async def test_two_runs_of_one_turn_at_once_share_a_row_and_use_it_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """As when a run that ignores its cancellation has not let go yet."""
+    told: list[str] = []
+
+    async def script(turn: Turn) -> str:
+        async def ask(asking: Asking) -> None:
+            told.append((await asking.permission(RM)).outcome)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, Asking(house.desk, house.store, turn.request))
+            await anyio.sleep(1)
+            tasks.start_soon(ask, Asking(house.desk, house.store, turn.request))
+        return "over"
+
+    async with open_house(tmp_path, script) as house:
+        row = await house.say("go")
+        await anyio.sleep(2)
+        await house.desk.decide((await pending(house)).id, allow=True, by="operator:me")
+        await house.ended(row)
+        assert sorted(told) == ["allowed", "withdrawn"]
+
+
+@pytest.mark.parametrize("ended", ["undeliverable", "withdrawn"])
+async def test_what_was_not_answered_is_asked_again_by_the_next_run(
+    tmp_path: Path, autojump_clock: MockClock, ended: str
+) -> None:
+    class Hangs(Tool):
+        async def __call__(self, turn: Turn) -> str:
+            await super().__call__(turn)
+            await anyio.sleep_forever()
+            return ""
+
+    tool = Hangs(A)
+    async with open_house(tmp_path, tool, config=asking()) as house:
+        if ended == "undeliverable":
+            house.down["tg", "main"] = "tg/main is parked"
+        await house.say("go")
+        await anyio.sleep(1)
+        if ended == "withdrawn":
+            await house.agents.turns[0].withdraw("a", why="gone")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [decision.outcome for decision in tool.decisions] == [ended]
+    async with open_house(tmp_path, tool, agents=agents(tool, "running"), config=asking()) as house:
+        assert (await pending(house)).state == "pending"
+        assert len(await house.desk.list(None)) == 2

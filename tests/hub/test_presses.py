@@ -239,6 +239,7 @@ async def test_a_late_press_rewrites_a_card_that_still_looked_open(tmp_path: Pat
         card = await card_of(house)
         house.flaky.refuses.add("outbound_about")
         await house.desk.decide((await pending(house)).id, allow=False, by="operator:me")
+        await trio.testing.wait_all_tasks_blocked()
         house.flaky.refuses.clear()
         assert (await only_card(house)).payload.choices
         await house.press(card, "once")

@@ -123,10 +123,10 @@ async def test_an_operator_answers_through_the_proxy(
     async with open_house(tmp_path, script) as house:
         row = await house.say("go")
         question = await open_question(house)
-        found = house.questions.find_pending(ref="q1")
+        found = house.questions.find_pending(agent="assistant", ref="q1")
         assert found is not None
         assert found.id == question.id
-        assert house.questions.find_pending(ref="q2") is None
+        assert house.questions.find_pending(agent="assistant", ref="q2") is None
         assert await house.questions.decide(question.id, answers, by="operator:me")
         await house.ended(row)
         assert script.answers == [answers]
@@ -183,6 +183,8 @@ async def test_what_the_core_takes_back_is_not_waited_for(tmp_path: Path, autoju
             await house.ended(row)
         assert told == [None]
         assert await house.store.pending_questions(limit=10) == []
+        stored = [each for each in await house.store.questions_of(f"turn-{row.id}") if each.question.ref == "q1"]
+        assert len(stored) == (1 if method else 0)
         asked = [card for card in await house.screen(TG_USER) if "Why?" in text(card)]
         assert all(buttons(card) == [] for card in asked)
 

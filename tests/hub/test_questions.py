@@ -15,7 +15,7 @@ from gatewayd.model.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import Turn
 from tests.hub.approvers import buttons, only_card, text
 from tests.hub.curious import TG_USER, WHERE, WHY, Curious, open_question, state_of
-from tests.hub.house import configuration, message, open_house
+from tests.hub.house import Gate, configuration, message, open_house
 
 # --- Answers
 
@@ -92,6 +92,7 @@ async def test_buttons_answer_and_disappear(tmp_path: Path, autojump_clock: Mock
         assert house.answers() == [""]
         card, _ = await house.screen(TG_USER)
         assert text(card) == "Where to?\n\n**Answer**: South"
+        assert len(await house.store.outbound_about(card.subject or "")) == 2, "rewritten once"
         assert buttons(card) == []
 
 
@@ -255,6 +256,20 @@ async def test_a_late_press_is_dropped_with_a_reason_and_disturbs_nothing(
         assert (again.state, again.reason) == ("dropped", "late_press")
         assert len(house.agents.turns) == 1
         assert house.answers() == ["", "", ""]
+
+
+async def test_a_late_press_between_messages_is_no_part_of_them(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    config = configuration(sessions=SessionsSection(queue_mode="collect"))
+    async with open_house(tmp_path, gate, config=config) as house:
+        first = await house.say("first")
+        await trio.testing.wait_all_tasks_blocked()
+        late = message("qu:qu_0:1", kind="button", press="p")
+        rows = await house.inbox.deliver([message("a"), message("b"), late, message("c"), message("d")])
+        gate.gate.set()
+        reasons = [(await house.ended(row)).reason for row in [first, *rows]]
+        assert reasons == ["answered", "answered", "answered", "late_press", "answered", "answered"]
+        assert [turn.request.text for turn in house.agents.turns] == ["first", "a\n\nb", "c\n\nd"]
 
 
 @pytest.mark.parametrize("mode", ["collect", "interrupt"])

@@ -206,20 +206,27 @@ async def test_what_is_asked_while_the_place_is_taken_again_frees_it_once_more(t
 
 
 async def test_a_left_behind_core_takes_no_place_for_good(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Stopped while another turn has the only place, it gets the place when its own turn is long over."""
+    told: list[str] = []
+
     async def script(turn: Turn) -> str:
         with anyio.CancelScope(shield=True):
-            await turn.permission(RM)
-            await anyio.sleep(100)
-            await turn.permission(LS)
+            told.append((await turn.permission(RM)).outcome)
         return ""
 
     one = configuration(limits=LimitsSection(turns=1))
     async with open_house(tmp_path, script, config=one) as house:
-        await house.say("go")
+        row = await house.say("go")
         await pending(house)
-        house.agents.script = echo
+        house.agents.script = gate = Gate()
+        other = await house.say("hello", peer=peer(8))
+        await trio.testing.wait_all_tasks_blocked()
         await house.ended(await house.say("/stop"))
-        await anyio.sleep(200)
+        await house.ended(row)
+        assert told == [], "it waits for a place"
+        gate.gate.set()
+        await house.ended(other)
+        assert told == ["withdrawn"]
         for number in range(3):
             with anyio.fail_after(60):
                 assert (await house.ended(await house.say("hello", peer=peer(number)))).reason == "answered"
