@@ -176,7 +176,7 @@ def join(
     access = AccessControl(store, events, now=now)
     sessions = SessionMap(store, now=now)
     policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
-    desk = ApprovalDesk(store, events, config.approvals, policies, now=now)
+    desk = ApprovalDesk(store, events, config.approvals, policies, config.sessions.identity_links, now=now)
     questions = QuestionDesk(store, outbox, events, config.approvals, plugins, now=now)
     agents = AgentPool(
         config.agents,
@@ -205,8 +205,7 @@ def join(
 
     cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
     desk.cards = cards
-    people = config.sessions.identity_links
-    presses = Presses(store, desk, cards, outbox, events, plugins, people, signal=show, now=now)
+    presses = Presses(store, desk, cards, outbox, events, plugins, signal=show, now=now)
     engine = ReplyEngine(
         store,
         outbox,

@@ -64,7 +64,7 @@ def check_identities(problems: Problems, sessions: SessionsSection, known: Known
             channel, _, sender = identity.partition(":")
             if not channel or not sender or sender != sender.strip():
                 problems.add((*key, index), "is not CHANNEL:ID", found=show(identity), allowed='e.g. "telegram:1234"')
-            elif channel not in known.channels:
+            elif channel not in (*known.channels, "operator"):
                 problems.warn((*key, index), f'no channel "{channel}" is installed')
             if owners.setdefault(identity, person) != person:
                 problems.add((*key, index), f"already belongs to {show(owners[identity])}", found=show(identity))

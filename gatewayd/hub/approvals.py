@@ -7,7 +7,7 @@ runs without a row that allowed it and was used up for it.
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import anyio
 import msgspec
@@ -47,13 +47,16 @@ class ApprovalDesk:
         events: EventLog,
         config: ApprovalsSection,
         policies: Mapping[str, AgentApprovals],
+        people: Mapping[str, Sequence[str]],
         *,
         now: Callable[[], float],
     ) -> None:
+        """``people``: a person's identities (sessions.identity_links), CHANNEL:ID or operator:NAME. Two of them are one voter."""
         self._store = store
         self._events = events
         self._config = config
         self._policies = policies
+        self._person_of = {identity: f"person:{person}" for person, identities in people.items() for identity in identities}
         self._now = now
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
@@ -91,9 +94,13 @@ class ApprovalDesk:
             raise NotFound(f"there is no approval {approval_id!r}")
         return row
 
-    def find_pending(self, *, ref: str) -> Approval | None:
-        """The pending request that a core knows by this id."""
-        return next((row for row in self._pending.values() if row.ref == ref), None)
+    def voter(self, identity: str) -> str:
+        """Who an identity votes as: the person it belongs to, if that is known."""
+        return self._person_of.get(identity, identity)
+
+    def find_pending(self, *, agent: str, ref: str) -> Approval | None:
+        """The pending request that an agent's core knows by this id."""
+        return next((row for row in self._pending.values() if (row.agent, row.ref) == (agent, ref)), None)
 
     async def decide(
         self,
@@ -118,15 +125,15 @@ class ApprovalDesk:
         grant = self.policy_of(known.agent).session_grant
         if scope == "session" and grant == "off":
             raise Conflict(f'agent {known.agent} has session_grant = "off": allow it once, or deny it')
-        vote = Vote(by, allow, self._now(), scope if allow else "once", note, inbound_id)
+        vote = Vote(self.voter(by), allow, self._now(), scope if allow else "once", note, inbound_id)
         # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
         with anyio.CancelScope(shield=True):
             audit = self._audit(known, by, f"approval.{'allow' if allow else 'deny'}", scope=vote.scope, note=note)
             row = await self._store.vote_approval(known.id, vote, grant=grant, now=self._now(), audit=audit)
             if row is not None:
-                await self._note_vote(row, by)
+                await self._note_vote(row, vote.by)
         if row is None:
-            raise Conflict(_why_not(await self.get(known.id), by))
+            raise Conflict(_why_not(await self.get(known.id), vote.by))
         return row
 
     async def record(self, approval: Approval) -> Approval:
@@ -144,8 +151,11 @@ class ApprovalDesk:
     def pending_count(self) -> int:
         return len(self._pending)
 
-    def full(self) -> bool:
-        return len(self._pending) >= self._config.max_pending
+    def full(self, agent: str) -> bool:
+        """Whether no further request of this agent can wait. One of several agents may take up half of the room at most."""
+        room = self._config.max_pending
+        own = sum(row.agent == agent for row in self._pending.values())
+        return len(self._pending) >= room or (len(self._policies) > 1 and own >= max(1, room // 2))
 
     def changed(self, approval_id: str) -> anyio.Event:
         """Is set when the request is decided, or a card of it is lost."""
@@ -255,9 +265,12 @@ class ApprovalDesk:
         action, rule = judge(self.policy_of(turn.agent_id).rules, request)
         if action != "ask":
             return ("allowed" if action == "allow" else "denied"), f"policy:{rule}"
-        if self.policy_of(turn.agent_id).session_grant == "off":
+        grant = self.policy_of(turn.agent_id).session_grant
+        if grant == "off":
             return None
-        granted = await self._store.find_grant(turn.session_key, turn.session_id, request.tool, hash_of(request))
+        granted = await self._store.find_grant(
+            turn.session_key, turn.session_id, request.tool, hash_of(request), any_input=grant == "tool"
+        )
         return None if granted is None else ("allowed", f"session:{granted}")
 
     async def _note_vote(self, row: Approval, by: str) -> None:

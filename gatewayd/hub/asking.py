@@ -60,6 +60,8 @@ class Asking:
         for row in self._left:
             if row.ref is not None and row.state == "pending":
                 await insist(partial(self._desk.settle, row.id, "withdrawn", note="the agent has lost the turn that asked"))
+        # One that was used stays used: the same id may come again, for something that would run a second time.
+        self._left = [row for row in self._left if row.ref is None]
 
     async def _wait(self, row: Approval) -> Approval:
         why = None if row.ref is None else self._void.get(row.ref)
@@ -94,7 +96,7 @@ class Asking:
         """A new row: pending, or decided by the policy. None when too many are pending."""
         await self._give_up_left()
         decided = await insist(partial(self._desk.decided_by_policy, self._turn, request))
-        if decided is None and self._desk.full():
+        if decided is None and self._desk.full(self._turn.agent_id):
             return None
         while True:
             fresh = self._desk.fresh(self._turn, request, self._count)

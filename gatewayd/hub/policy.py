@@ -25,9 +25,12 @@ def judge(rules: Sequence[ApprovalRule], request: ToolRequest) -> tuple[Action, 
     return "ask", ""
 
 
-def _fits(rule: ApprovalRule, tool: str, values: dict[str, str]) -> bool:
+def _fits(rule: ApprovalRule, tool: str, values: dict[str, str] | None) -> bool:
     if not matches(rule.tool, tool):
         return False
+    if values is None:
+        # Nobody knows what it would do: it is whatever is forbidden, and nothing that is allowed.
+        return rule.action == "deny"
     barred = GOES_ON if rule.action == "allow" else frozenset[str]()
     return all(key in values and matches(pattern, values[key], barred) for key, pattern in rule.input.items())
 
@@ -52,20 +55,27 @@ def matches(pattern: str, text: str, barred: frozenset[str] = frozenset()) -> bo
     return at <= end and text.endswith(rest[-1]) and barred.isdisjoint(text[at:end])
 
 
-def _values(text: str) -> dict[str, str]:
-    """The input's keys with their values as text: a string as it is, anything else as JSON. None of them when it is no object,
-    or names a key twice: one reader takes the first, another the last (RFC 8259, section 4)."""
+def _values(text: str) -> dict[str, str] | None:
+    """The input's keys with their values as text: a string as it is, anything else as JSON. Without any when it is no object;
+    None when it cannot be read: it is no JSON, is nested too deeply, or names a key twice, of which one reader takes the first
+    and another the last (RFC 8259, section 4)."""
     try:
-        json.loads(text, object_pairs_hook=_without_repetition)
+        whole = json.loads(text, object_pairs_hook=_without_repetition)
+        if whole is not _OBJECT:
+            return {}
         found = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (ValueError, RecursionError):
-        return {}
+        return None
     return {key: _text(value) for key, value in found.items()}
 
 
-def _without_repetition(pairs: list[tuple[str, object]]) -> None:
+_OBJECT = object()
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> object:
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a key is there twice")
+    return _OBJECT
 
 
 def _text(value: msgspec.Raw) -> str:

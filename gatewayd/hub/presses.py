@@ -21,7 +21,7 @@ from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.payload import PressAnswer, Signal
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, Store
+from gatewayd.ports.store import InboundRow, OutboundRow, Store
 
 _COMMANDS: Mapping[str, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
 _NOTE_MAX = 500
@@ -54,19 +54,16 @@ class Presses:
         outbox: Outbox,
         events: EventLog,
         plugins: dict[str, ChannelPlugin],
-        people: Mapping[str, Sequence[str]],
         *,
         signal: SignalSink,
         now: Callable[[], float],
     ) -> None:
-        """``people``: a person's identities (sessions.identity_links); two of them are one voter."""
         self._store = store
         self._desk = desk
         self._cards = cards
         self._outbox = outbox
         self._events = events
         self._plugins = plugins
-        self._person_of = {identity: person for person, identities in people.items() for identity in identities}
         self._signal = signal
         self._now = now
         self._waiting: deque[tuple[InboundRow, Wish]] = deque()
@@ -80,7 +77,9 @@ class Presses:
     def take(self, row: InboundRow, *, admitted: bool) -> bool:
         """Whether this row belongs here; then it is answered soon. ``admitted``: its sender may talk to the agent."""
         wish = wish_of(row.envelope)
-        if wish is None or not (admitted or row.envelope.kind == "button" or self._cards.is_approver(_identity(row.envelope))):
+        if wish is None or row.envelope.via is not None:
+            return False  # a program that brings messages speaks for nobody here
+        if not (admitted or row.envelope.kind == "button" or self._cards.is_approver(_identity(row.envelope))):
             return False
         self._waiting.append((row, wish))
         self._wake.set()
@@ -140,7 +139,7 @@ class Presses:
         return await self._vote(row, wish, approval)
 
     async def _vote(self, row: InboundRow, wish: Wish, approval: Approval) -> tuple[str, str]:
-        by, allow = self._voter(row.envelope), wish.action == "allow"
+        by, allow = _identity(row.envelope), wish.action == "allow"
         try:
             found = await self._desk.decide(approval.id, allow=allow, by=by, note=wish.note, scope=wish.scope, inbound_id=row.id)
         except Conflict as conflict:
@@ -157,7 +156,7 @@ class Presses:
     async def _refuse_vote(self, envelope: InboundEnvelope, wish: Wish, found: Approval, by: str, reason: str) -> tuple[str, str]:
         if found.state != "pending":
             return await self._refuse(envelope, wish, "late", f"Too late: this was {found.state} already.")
-        if any(vote.by == by for vote in found.votes):
+        if any(vote.by == self._desk.voter(by) for vote in found.votes):
             return await self._refuse(envelope, wish, "again", "You have answered this already.")
         return await self._refuse(envelope, wish, "not_offered", reason)
 
@@ -166,7 +165,8 @@ class Presses:
         here = conversation_of(envelope.channel, envelope.account, envelope.peer)
         without_thread = conversation_of(envelope.channel, envelope.account, Peer(envelope.peer.kind, envelope.peer.id))
         cards = first_cards(await self._store.outbound_about(approval.id))
-        card = next((card for card in cards if card.conversation in (here, without_thread)), None)
+        # The platform may not tell the thread of a message that it does not show any more; its number tells the card.
+        card = next((card for card in cards if card.conversation in (here, without_thread) or _bears(card, envelope)), None)
         if card is None:
             return "elsewhere"
         known = None if card.receipt is None else card.receipt.message_id
@@ -190,11 +190,6 @@ class Presses:
         self._events.emit("approval.refused", id=wish.approval[:64], by=who[:200], why=why)
         return f"approval_refused_{why}", text
 
-    def _voter(self, envelope: InboundEnvelope) -> str:
-        who = _identity(envelope)
-        person = self._person_of.get(who)
-        return who if person is None else f"person:{person}"
-
 
 def wish_of(envelope: InboundEnvelope) -> Wish | None:
     """What an envelope wants of a request, if it is about one."""
@@ -214,6 +209,14 @@ def wish_of(envelope: InboundEnvelope) -> Wish | None:
     if wanted is None or len(words) < 2 or (at and not envelope.addressed):
         return None
     return Wish(words[1], wanted, note=words[2][:_NOTE_MAX] if len(words) > 2 else None)
+
+
+def _bears(card: OutboundRow, envelope: InboundEnvelope) -> bool:
+    """Whether a press was under this very message."""
+    peer, own = envelope.peer, card.payload.peer
+    same_chat = (card.channel, card.account, own.kind, own.id) == (envelope.channel, envelope.account, peer.kind, peer.id)
+    known = None if card.receipt is None else card.receipt.message_id
+    return envelope.kind == "button" and same_chat and known is not None and known == envelope.message_id
 
 
 def _identity(envelope: InboundEnvelope) -> str:

@@ -135,9 +135,10 @@ class QuestionDesk:
                 found.taken = True
                 found.done.set()
 
-    def find_pending(self, *, ref: str) -> QuestionRow | None:
-        """The open question that a core knows by this id."""
-        return next((found.row for found in self._open.values() if found.row.question.ref == ref), None)
+    def find_pending(self, *, agent: str, ref: str) -> QuestionRow | None:
+        """The open question that an agent's core knows by this id."""
+        rows = (found.row for key, found in self._open.items() if key.startswith(f"{agent}:"))
+        return next((row for row in rows if row.question.ref == ref), None)
 
     async def decide(self, question_id: str, answers: tuple[str, ...] | None, *, by: str) -> bool:
         """Answer (None: dismiss) an open question from elsewhere than the chat. False: it is not open any more."""

@@ -160,7 +160,7 @@ class ReplyEngine:
                         tell,
                         self._fetch,
                     )
-                    beside.start_soon(self._show_typing, request, name=f"typing {turn_id}")
+                    beside.start_soon(self._show_typing, request, control, name=f"typing {turn_id}")
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn
 
@@ -248,11 +248,12 @@ class ReplyEngine:
                 detail=outcome.detail or None,
             )
 
-    async def _show_typing(self, request: TurnRequest) -> None:
+    async def _show_typing(self, request: TurnRequest, control: TurnControl) -> None:
         # An answer that comes at once needs no sign of life, and each one costs a request.
         await anyio.sleep(_TYPING_AFTER_SECONDS)
         while True:
-            await self._signal(request.channel, request.account, Typing(request.peer))
+            if not control.waits_for_people:
+                await self._signal(request.channel, request.account, Typing(request.peer))
             await anyio.sleep(_TYPING_EVERY_SECONDS)
 
     async def _show_drafts(self, turn: RunningTurn) -> None:

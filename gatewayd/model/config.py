@@ -95,7 +95,8 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """Who shares a session in direct messages: main (everybody), per-peer (a person over all channels, by
     identity_links), per-channel-peer, per-account-channel-peer."""
     identity_links: dict[str, tuple[str, ...]] = {}
-    """One person's identities: alice = ["telegram:1234", "slack:U99"]. Used by the scopes per-peer and per-channel-peer."""
+    """One person's identities: alice = ["telegram:1234", "slack:U99", "operator:alice"]. Used by the scopes per-peer and
+    per-channel-peer, and where a quorum counts people; "operator:NAME" is who uses the token of that name."""
     queue_mode: QueueMode = "queue"
     """What happens to messages that arrive while a turn runs: queue (each its own turn), collect (one turn for all that
     waited), interrupt (abort and start anew)."""

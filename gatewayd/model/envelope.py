@@ -41,6 +41,8 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
 
     ``event_key`` is the platform's own id of the event, unique within (channel, account): the key of the dedup.
     ``addressed`` is True when the agent is spoken to: a direct message, a mention, a reply to it, a command for it.
+    ``via`` is the token of the program that brought it over HTTP: what it says of people is hearsay, and decides nothing. None:
+    the account's own driver has it from the platform.
     ``press`` of a button is what ``PressAnswer`` is addressed to; its ``message_id`` is the message that bears the button.
     ``sent_at`` is the platform's time and ``received_at`` ours, in Unix seconds.
     """
@@ -61,3 +63,4 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     sent_at: float | None = None
     received_at: float = 0.0
     press: str | None = None
+    via: str | None = None

@@ -248,8 +248,8 @@ class Approvals(Protocol):
     async def consume_approval(self, approval_id: str, *, now: float) -> bool:
         """Use an allowed row, once. False if it is not allowed or was used."""
 
-    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str) -> str | None:
-        """The id of the approval that allowed this for the session, for exactly this input or for any."""
+    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str, *, any_input: bool) -> str | None:
+        """The id of the approval that allowed this for the session, for exactly this input or, if that counts, for any."""
 
 
 class Questions(Protocol):

@@ -85,19 +85,20 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
 
     @routes.post("/v1/chat/inbound")
     async def inbound() -> Response:
-        await auth.require("write")
+        identity = await auth.require("write")
         seconds = read_query(WaitQuery).wait
         body = await read_body(ChatBody)
         refuse_unless_ready(gateway)
         _check_account(gateway, body)
-        row, duplicate = await _journal(gateway, _envelope_of(body))
+        row, duplicate = await _journal(gateway, _envelope_of(body, via=identity.label))
         if seconds and row.ended_at is None:
             with waits.until(seconds):
                 row = await gateway.inbox.wait_ended(row.id)
         if not seconds or row.ended_at is None:
             return answer(Accepted(_name(row), row.state, duplicate), 202)
         replies = [] if row.turn_id is None else await gateway.store.replies_of(row.turn_id)
-        payloads = [ReplyText(reply.payload.body.text) for reply in replies]
+        # Cards and questions are for people in the chat: what they show is no part of the answer.
+        payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject is None]
         return answer(Ended(_name(row), row.state, row.reason, duplicate, payloads))
 
     return routes
@@ -124,7 +125,7 @@ async def _journal(gateway: Gateway, envelope: InboundEnvelope) -> tuple[Inbound
     return known, True
 
 
-def _envelope_of(body: ChatBody) -> InboundEnvelope:
+def _envelope_of(body: ChatBody, *, via: str) -> InboundEnvelope:
     peer, sender = body.peer, body.sender
     return InboundEnvelope(
         channel=body.channel,
@@ -137,6 +138,7 @@ def _envelope_of(body: ChatBody) -> InboundEnvelope:
         message_id=body.message_id,
         reply_to=body.reply_to,
         addressed=body.addressed or peer.kind == "dm",
+        via=via,
     )
 
 

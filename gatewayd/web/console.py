@@ -65,6 +65,9 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def make_link() -> Response:
         identity = await auth.require("approvals")
         await read_body(Nothing)
+        row = await store.get_token(_digest_of_request())
+        if row is not None and row.expires_at is not None:
+            raise Refusal("forbidden", "a login of the page makes no further links: it would never end")
         code, now = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower(), gateway.now()
         scopes = tuple(scope for scope in _SCOPES if identity.may(scope))
         row = _row("login_code", _OF_CONSOLE + code, identity.name, identity.role, scopes, now, CODE_SECONDS)
@@ -94,7 +97,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def log_out() -> Response:
         identity = await auth.require("approvals")
         await read_body(Nothing)
-        digest = digest_of(request.headers["Authorization"].partition(" ")[2].strip())
+        digest = _digest_of_request()
         row = await store.get_token(digest)
         if row is not None and row.expires_at is not None:  # one that lasts is not a page's
             await store.delete_token(digest)
@@ -102,6 +105,11 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         return answer(Nothing())
 
     return routes
+
+
+def _digest_of_request() -> str:
+    """The digest of the token that the present request was let in with."""
+    return digest_of(request.headers["Authorization"].strip().partition(" ")[2].strip())
 
 
 def _row(kind: _Kind, secret: str, name: str, role: str, scopes: tuple[str, ...], now: float, seconds: float) -> TokenRow:

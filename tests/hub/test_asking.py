@@ -150,6 +150,30 @@ async def test_a_lost_turn_voids_what_waits_under_its_ids(tmp_path: Path, autoju
         assert card.subject == new.id
 
 
+async def test_what_was_used_before_a_turn_was_lost_is_not_used_again_under_its_id(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The agent's ids may begin anew: the same one would run a second time."""
+
+    class Hangs(Tool):
+        async def __call__(self, turn: Turn) -> str:
+            await super().__call__(turn)
+            await anyio.sleep_forever()
+            return ""
+
+    tool = Hangs(A)
+    async with open_house(tmp_path, tool, agents=agents(tool, "lost")) as house:
+        await house.say("go")
+        first = await pending(house)
+        await house.desk.decide(first.id, allow=True, by="operator:me")
+        await trio.testing.wait_all_tasks_blocked()
+        assert tool.ran == [A]
+    tool = Hangs(A)
+    async with open_house(tmp_path, tool, agents=agents(tool, "lost")) as house:
+        assert (await pending(house)).id != first.id
+        assert tool.ran == []
+
+
 async def test_asked_twice_under_one_id_in_one_run_it_is_one_request(tmp_path: Path, autojump_clock: MockClock) -> None:
     script = Parallel(A, A, B)
     async with open_house(tmp_path, script) as house:

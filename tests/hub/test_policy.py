@@ -97,8 +97,16 @@ def test_a_key_that_is_not_there_fits_nothing() -> None:
 def test_input_that_cannot_be_read_in_one_way_only_is_never_allowed_by_what_it_says(text: str) -> None:
     allowed = judge((rule("allow", "ls"),), ToolRequest("shell", text))[0]
     assert allowed == ("allow" if text == '{"command":"ls"} ' else "ask")
-    # A rule that does not look at the input holds all the same.
-    assert judge((rule("deny"),), ToolRequest("shell", text)) == ("deny", "rule 1")
+    # What nobody can read is whatever is forbidden.
+    for forbidden in (rule("deny"), rule("deny", "*sudo*")):
+        verdict = judge((forbidden, rule("allow")), ToolRequest("shell", text))
+        readable = text in ('{"command":"ls"} ', "[]", '"command"') and forbidden.input
+        assert verdict == (("allow", "rule 2") if readable else ("deny", "rule 1"))
+
+
+@pytest.mark.parametrize("text", ["null", "[]", '"ls"', "{}"])
+def test_an_input_without_keys_fits_what_asks_for_none(text: str) -> None:
+    assert judge((rule("deny", "*"), rule("allow")), ToolRequest("shell", text)) == ("allow", "rule 2")
 
 
 def slowly(pattern: str, text: str, barred: frozenset[str]) -> bool:

@@ -111,3 +111,18 @@ async def test_show_gives_the_input_to_who_may_answer_only(tmp_path: Path, autoj
         nosy = await house.say(f"/show {approval.code}", peer=PLACE, sender=Sender("66"), channel="tg")
         assert (await house.ended(nosy)).reason == "approval_refused_not_an_approver"
         assert house.texts[-1] == "You may not answer this request here."
+
+
+async def test_what_a_program_brings_decides_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """A connector says who wrote, and where: hearsay. Its words are a message like any other, also after a restart."""
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=asking()) as house:
+        await house.say("go")
+        approval = await pending(house)
+        await house.send_all()
+        for said in (f"/approve {approval.code}", f"/show {approval.code}"):
+            boss = message(said, channel="tg", peer=PLACE, sender=Sender("1"), via="connector:bridge")
+            [row] = await house.inbox.deliver([boss])
+            assert (await house.ended(row)).reason != "approval_vote"
+        assert (await house.desk.get(approval.id)).votes == ()
+        assert RM not in tool.ran

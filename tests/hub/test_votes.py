@@ -228,3 +228,34 @@ async def test_what_a_rule_decides_leaves_a_row_and_an_entry(tmp_path: Path, aut
             ("approval.allowed", "policy:rule 2"),
         ]
         assert await house.screen(TEAM_CHAT) == [], "nobody was asked"
+
+
+async def test_a_person_with_a_token_and_a_chat_is_one_voter(tmp_path: Path, autojump_clock: MockClock) -> None:
+    tool = Tool(RM)
+    config = replace(asking(quorum=2), sessions=SessionsSection(identity_links={"alice": ("tg:1", "operator:alice")}))
+    async with open_house(tmp_path, tool, config=config) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        await house.send_all()
+        await house.press(await only_card(house), "once", by="1")
+        assert [vote.by for vote in (await pending(house)).votes] == ["person:alice"]
+        with pytest.raises(Conflict, match="person:alice has answered"):
+            await house.desk.decide(approval.id, allow=True, by="operator:alice")
+        assert tool.ran == []
+        await house.desk.decide(approval.id, allow=True, by="operator:bob")
+        await house.ended(row)
+        assert tool.ran == [RM]
+
+
+async def test_a_grant_for_any_input_is_over_when_the_policy_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM), config=asking(session_grant="tool")) as house:
+        row = await house.say("go")
+        await house.desk.decide((await pending(house)).id, allow=True, by="operator:me", scope="session")
+        await house.ended(row)
+    tool = Tool(LS)
+    async with open_house(tmp_path, tool, config=asking(session_grant="tool")) as house:
+        await house.ended(await house.say("again"))
+        assert tool.ran == [LS]
+    async with open_house(tmp_path, Tool(LS), config=asking(session_grant="input")) as house:
+        await house.say("again")
+        assert (await pending(house)).input == LS.input

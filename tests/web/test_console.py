@@ -84,3 +84,11 @@ async def test_ways_in_are_audited(tmp_path: Path) -> None:
         async with site.client("admin") as client:
             entries = (await client.get("/v1/audit?limit=50")).json()["entries"]
         assert [entry["action"] for entry in entries] == ["console.link", "auth.failed", "console.login"]
+
+
+async def test_a_login_of_the_page_makes_no_further_links(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site:
+        _, session = await log_in(site, await new_code(site))
+        async with site.client(None) as client:
+            headers = {"Authorization": f"Bearer {session['token']}"}
+            assert (await client.post("/v1/console/links", json={}, headers=headers)).status_code == 403

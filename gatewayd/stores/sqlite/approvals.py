@@ -92,12 +92,12 @@ class ApprovalTable(Tables):
         sql = "UPDATE approval SET consumed_at = ? WHERE id = ? AND state = 'allowed' AND consumed_at IS NULL"
         return await self._write(lambda connection: connection.execute(sql, (now, approval_id)).rowcount == 1)
 
-    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str) -> str | None:
+    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str, *, any_input: bool) -> str | None:
         sql = """
             SELECT approval_id FROM approval_grant
-            WHERE session_key = ? AND session_id = ? AND tool = ? AND input_hash IN (?, '')
+            WHERE session_key = ? AND session_id = ? AND tool = ? AND input_hash IN (?, ?)
         """
-        values = (session_key, session_id, tool, input_hash)
+        values = (session_key, session_id, tool, input_hash, "" if any_input else input_hash)
         record = await self._read(lambda connection: connection.execute(sql, values).fetchone())
         return None if record is None else str(record[0])
 

@@ -91,7 +91,7 @@ async def test_a_grant_covers_what_it_says(store: SqliteStore, grant: Grant, sam
     key = asked().session_key
 
     async def granted(session_id: str = "s1", tool: str = "shell", input_hash: str = "abc", session_key: str = key) -> bool:
-        found = await store.find_grant(session_key, session_id, tool, input_hash)
+        found = await store.find_grant(session_key, session_id, tool, input_hash, any_input=True)
         assert found in (None, "approval-1")
         return found is not None
 
@@ -109,13 +109,13 @@ async def test_a_grant_needs_every_yes_to_be_for_the_session(store: SqliteStore,
         row = await vote(store, f"telegram:{number}", scope=scope, grant="tool")
     assert row is not None
     assert (row.state, row.scope) == ("allowed", "once")
-    assert await store.find_grant(row.session_key, "s1", "shell", "abc") is None
+    assert await store.find_grant(row.session_key, "s1", "shell", "abc", any_input=True) is None
 
 
 async def test_a_no_grants_nothing(store: SqliteStore) -> None:
     await store.add_approval(asked())
     await vote(store, "telegram:1", allow=False, scope="session", grant="tool")
-    assert await store.find_grant(asked().session_key, "s1", "shell", "abc") is None
+    assert await store.find_grant(asked().session_key, "s1", "shell", "abc", any_input=True) is None
 
 
 async def test_a_new_session_forgets_the_grants_of_the_one_before(tmp_path: Path, store: SqliteStore) -> None:
