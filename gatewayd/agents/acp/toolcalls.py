@@ -1,5 +1,6 @@
 """Tool calls of an agent as events of ours. Pure."""
 
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -10,21 +11,27 @@ from gatewayd.ports.agent import ToolCall, ToolResult
 
 _SHOWN_MAX: Final = 20_000
 _NAME_MAX: Final = 200
+_TITLE_MAX: Final = 500
 _CALLS_MAX: Final = 256
 _CALLS_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class OpenCalls:
-    """The tool calls of one prompt, each as all its updates together say. The oldest are forgotten when there are many."""
+    """The tool calls of one prompt, each as all its updates together say. The oldest are forgotten when there are many, or when
+    they are large. A long title is kept in short, with a mark that says so."""
 
     def __init__(self) -> None:
         self._calls: dict[str, ToolCallFields] = {}
         self._bytes = 0
 
     def update(self, fields: ToolCallFields) -> tuple[ToolCallFields, bool]:
-        """The call as it is now, and whether it has just begun: while it is pending its input may not be known yet."""
+        """The call as it is now, and whether it has just begun: while it is pending its input may not be known yet.
+
+        :raises Malformed: its id is too long.
+        """
+        _check(fields)
         known = self._calls.pop(fields.tool_call_id, None)
-        call = merge(known, fields)
+        call = merge(known, _kept(fields))
         self._bytes += _size(call) - _size(known)
         self._calls[call.tool_call_id] = call
         while len(self._calls) > _CALLS_MAX or (self._bytes > _CALLS_BYTES_MAX and len(self._calls) > 1):
@@ -32,7 +39,8 @@ class OpenCalls:
         return call, _is_pending(known) and not _is_pending(call)
 
     def merged(self, fields: ToolCallFields) -> ToolCallFields:
-        """What is known of a call, with these fields over it. Remembers nothing."""
+        """What is known of a call, with these fields over it. Remembers nothing. :raises Malformed: its id is too long."""
+        _check(fields)
         return merge(self._calls.get(fields.tool_call_id), fields)
 
 
@@ -52,8 +60,39 @@ def merge(old: ToolCallFields | None, new: ToolCallFields) -> ToolCallFields:
     return msgspec.structs.replace(old, **changed)
 
 
+def _check(fields: ToolCallFields) -> None:
+    if len(fields.tool_call_id) > _NAME_MAX:
+        raise Malformed(f"a tool call has an id of more than {_NAME_MAX} characters")
+
+
+def _kept(fields: ToolCallFields) -> ToolCallFields:
+    """What is remembered of an update. A Raw as it was read keeps the whole line in memory: its copy does not."""
+    return msgspec.structs.replace(
+        fields,
+        title=fields.title and _short_title(fields.title),
+        kind=fields.kind and fields.kind[:_NAME_MAX],
+        status=fields.status and fields.status[:_NAME_MAX],
+        raw_input=fields.raw_input.copy(),
+        raw_output=fields.raw_output.copy(),
+        content=fields.content.copy(),
+        locations=fields.locations.copy(),
+    )
+
+
+def _short_title(title: str) -> str:
+    """Two titles that differ stay two: what is allowed is bound to what is shown, and that may be the title."""
+    more = len(title) - _TITLE_MAX
+    if more <= 0:
+        return title
+    return f"{title[:_TITLE_MAX]} … ({more} more characters, SHA-256 {sha256(title.encode()).hexdigest()})"
+
+
 def _size(call: ToolCallFields | None) -> int:
-    return 0 if call is None else sum(len(bytes(raw)) for raw in (call.raw_input, call.raw_output, call.content, call.locations))
+    """Bytes, about: of all its fields."""
+    if call is None:
+        return 0
+    values = (getattr(call, name) for name in call.__struct_fields__)
+    return sum(memoryview(value).nbytes if isinstance(value, Raw) else len(value or "") for value in values)
 
 
 class _Part(Struct, frozen=True):

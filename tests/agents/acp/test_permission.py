@@ -1,5 +1,7 @@
 """A permission request as an operator sees it, and a decision as the agent sees it."""
 
+import tracemalloc
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from msgspec import Raw
 
 from gatewayd.agents.acp.permission import answer, tool_request
 from gatewayd.agents.acp.toolcalls import OpenCalls, call_event, merge, result_event
-from gatewayd.agents.acp.wire import Malformed, PermissionOption, ToolCallFields
+from gatewayd.agents.acp.wire import Malformed, PermissionOption, ToolCallFields, read
 from gatewayd.model.approval import Decision
 from gatewayd.ports.agent import ToolCall, ToolResult
 from tests.agents.acp.test_connection import json_values
@@ -97,6 +99,39 @@ def test_large_calls_are_forgotten_sooner() -> None:
         calls.update(msgspec.structs.replace(fields, raw_input=raw("x" * 6_000_000)))
     titles = [calls.merged(msgspec.convert({"toolCallId": f"c{n}"}, ToolCallFields)).title for n in range(4)]
     assert titles == [None, None, "t2", "t3"]
+
+
+def test_calls_take_no_more_memory_than_is_counted() -> None:
+    """Whatever of them is large: a title, a kind, a state, or what nobody reads around an input that is kept."""
+    calls, padding = OpenCalls(), "x" * 1_000_000
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            fields: dict[str, object] = {"toolCallId": f"c{number}", "rawInput": {"command": "ls"}}
+            fields[("title", "kind", "status", "_vendor")[number % 4]] = padding
+            calls.update(read(msgspec.json.encode(fields), ToolCallFields))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 3_000_000
+    assert shown(calls.merged(read(b'{"toolCallId": "c3"}', ToolCallFields))) == {"command": "ls"}
+
+
+def test_a_call_with_a_long_id_is_no_call() -> None:
+    calls = OpenCalls()
+    for act in (calls.update, calls.merged):
+        with pytest.raises(Malformed, match="an id of more than 200 characters"):
+            act(call(toolCallId="c" * 201))
+
+
+def test_a_title_that_is_kept_in_short_says_so_and_stays_another_one() -> None:
+    calls = OpenCalls()
+    for end in "ab":
+        calls.update(call(toolCallId=end, title="rm " * 1000 + end))
+    titles = [calls.merged(call(toolCallId=end)).title or "" for end in "ab"]
+    assert all(title.startswith("rm rm") and "2501 more characters" in title and len(title) < 700 for title in titles)
+    assert titles[0] != titles[1]
+    assert calls.merged(call(toolCallId="a", title="t" * 1000)).title == "t" * 1000, "what a request itself says is shown whole"
 
 
 def test_events() -> None:

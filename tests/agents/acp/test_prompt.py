@@ -102,6 +102,17 @@ async def test_an_input_that_cannot_be_shown_is_refused(autojump_clock: MockCloc
         group.cancel_scope.cancel()
 
 
+async def test_a_call_with_a_long_id_is_passed_over_and_its_permission_is_refused(autojump_clock: MockClock) -> None:
+    scene = Scene()
+    async with anyio.create_task_group() as group:
+        group.start_soon(scene.run)
+        await scene.prompt.deliver(Raw(msgspec.json.encode({"sessionUpdate": "tool_call", "toolCallId": "c" * 201})))
+        await scene.prompt.deliver(Asked(7, PermissionRequest("s", ToolCallFields("c" * 201), ())))
+        await anyio.wait_all_tasks_blocked()
+        assert (scene.answers(), scene.turn.requests, scene.turn.events) == ([-32602], [], [])
+        group.cancel_scope.cancel()
+
+
 async def test_a_request_that_comes_when_the_prompt_is_over_is_cancelled(autojump_clock: MockClock) -> None:
     scene = Scene()
     async with anyio.create_task_group() as group:
