@@ -259,6 +259,24 @@ async def test_where_nothing_can_be_edited_the_decision_is_a_new_text(tmp_path: 
         assert "Denied." in texts, "and whoever wrote it is answered"
 
 
+async def test_where_nothing_can_be_edited_a_notice_stays_as_it_is_and_a_vote_is_no_new_card(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path, Tool(RM), config=asking("here", quorum=2)) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        await house.ended(await house.say(f"/approve {approval.code}"))
+        assert [text(card)[:5] for card in await house.screen(USER_CHAT)] == ["**ass", "Noted"]
+        await house.ended(await house.say("/stop"))
+        await house.ended(row)
+    other = tmp_path / "other"
+    async with open_house(other, Tool(RM), config=asking()) as house:
+        row = await house.say("go")
+        await house.desk.decide((await pending(house)).id, allow=True, by="operator:me")
+        await house.ended(row)
+        assert [text(card)[:7] for card in await house.screen(USER_CHAT)] == ["Waiting", "over"]
+
+
 async def test_an_operator_decides_and_the_card_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, Tool(RM), config=asking()) as house:
         row = await house.say("go")

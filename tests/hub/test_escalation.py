@@ -202,3 +202,16 @@ async def test_a_card_on_its_way_out_when_it_is_decided_says_so(tmp_path: Path, 
         assert tool.ran == [RM]
         for chat in (TEAM_CHAT, BOSS_CHAT):
             assert [buttons(card) for card in await house.screen(chat)] == [[]]
+
+
+async def test_operators_who_cannot_answer_do_not_keep_a_lost_card_alive(tmp_path: Path, autojump_clock: MockClock) -> None:
+    token = TokenConfig(Secret("x" * 16), scopes=("read",))
+    config = replace(asking("operators", "team"), auth=AuthSection({"one": token}))
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=config) as house:
+        row = await house.say("go")
+        await pending(house)
+        await house.lose(await only_card(house))
+        with anyio.fail_after(1):
+            await house.ended(row)
+        assert [decision.outcome for decision in tool.decisions] == ["undeliverable"]

@@ -8,7 +8,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.model.config import ApprovalsSection, SessionsSection
+from gatewayd.model.config import ApprovalsSection, OutboxSection, SessionsSection
 from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.payload import EditText
 from gatewayd.model.question import Question
@@ -92,6 +92,47 @@ async def test_a_question_that_the_platform_refuses_is_not_waited_for(tmp_path: 
             await house.ended(row)
         assert script.answers == [None]
         assert await state_of(house, question) == "expired"
+
+
+async def test_a_question_that_became_too_old_to_be_sent_is_not_waited_for(tmp_path: Path, autojump_clock: MockClock) -> None:
+    script = Curious(WHY)
+    config = configuration(outbox=OutboxSection(stale_after_seconds=10))
+    async with open_house(tmp_path, script, config=config) as house:
+        row = await house.say("go")
+        await open_question(house)
+    await anyio.sleep(100)
+    async with open_house(tmp_path, script, config=config) as house:
+        with anyio.fail_after(2):
+            await house.ended(row)
+        assert script.answers == [None]
+
+
+async def test_a_run_that_is_left_behind_does_not_take_the_next_ones_question_away(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """It ignores its cancellation while its question is being shown."""
+
+    async def stubborn(turn: Turn) -> str:
+        with anyio.CancelScope(shield=True):
+            await turn.question(WHERE)
+        return ""
+
+    script = Curious(WHY)
+    async with open_house(tmp_path, stubborn) as house:
+        gate = house.flaky.holds["add_outbound"] = anyio.Event()
+        old = await house.say("go")
+        await trio.testing.wait_all_tasks_blocked()
+        house.agents.script = script
+        await house.ended(await house.say("/stop"))
+        await house.ended(old)
+        del house.flaky.holds["add_outbound"]
+        row = await house.say("go")
+        await open_question(house)
+        gate.set()
+        await open_question(house)
+        await house.say("because")
+        assert (await house.ended(row)).reason == "answered"
+        assert script.answers == [("because",)]
 
 
 async def test_a_full_disk_holds_an_answer_up(tmp_path: Path, autojump_clock: MockClock) -> None:
