@@ -139,6 +139,7 @@ class OpencodeCore:
             last_words=lambda: sidecar.last_words if sidecar is not None else "",
             log=self._log,
         )
+        failed = False
         async with self._watch.follow(run):
             self._runs[session.id] = run
             try:
@@ -147,11 +148,15 @@ class OpencodeCore:
                 else:
                     run.take_up()
                 return await run.follow()
+            except Exception:  # not a cancellation
+                failed = True
+                raise
             finally:
                 del self._runs[session.id]
                 gone = sidecar is not None and self._watch.why_down is not None
-                # A daemon that leaves lets it run, and takes it up when it is back.
-                if run.may_run and not turn.goes_on and not gone:
+                # A turn that failed has nobody who would hear of its run any more. One whose daemon leaves runs on, and is taken
+                # up when it is back.
+                if run.may_run and not gone and (failed or not turn.goes_on):
                     await run.abort()
 
     async def _state(self, session: Session, mark: str) -> tuple[TurnState, Outcome | None]:

@@ -33,6 +33,11 @@ class Going:
         self.turn.goes_on = True
         self.scope.cancel()
 
+    def stop(self) -> None:
+        """As /stop and the turn's timeout do it."""
+        self.turn.goes_on = False
+        self.scope.cancel()
+
     async def wait(self) -> Final:
         await self.done.wait()
         if self.error is not None:

@@ -64,7 +64,7 @@ class FakeTurn:
     ) -> None:
         peer, sender = Peer("dm", "7"), Sender("7")
         self.request = TurnRequest(turn_id, 1, "a", KEY, session_id, "chat", "main", peer, sender, text, text)
-        self.goes_on = False
+        self.goes_on = True
         self.events: list[TurnEvent] = []
         self.decided = {} if decided is None else decided
         self.withdrawn: list[str] = []

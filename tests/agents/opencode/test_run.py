@@ -53,7 +53,7 @@ async def test_a_cancelled_turn_is_aborted(autojump_clock: MockClock, nursery: t
         going = go(nursery, core, FakeTurn(session, "go"))
         await going.turn.wait_requests()
         began = trio.current_time()
-        going.scope.cancel()
+        going.stop()
         await going.done.wait()
         assert trio.current_time() - began < 5
         assert await core.turn_state(session, "turn-1") == "lost"
@@ -73,9 +73,8 @@ async def test_a_daemon_that_leaves_aborts_nothing(autojump_clock: MockClock, nu
     server = kind(shell)
     async with server.serve(), open_core(server) as core:
         going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
-        going.turn.goes_on = True
         await going.turn.wait_requests()
-        going.scope.cancel()
+        going.kill()
         await going.done.wait()
         assert not any(seen.endswith("/abort") for seen in server.http.seen)
         assert len(server.permissions) == 1
@@ -120,6 +119,22 @@ async def test_a_model_that_never_stops_is_stopped(autojump_clock: MockClock) ->
         with pytest.raises(AgentFailed, match="more than 20 messages"):
             await core.run(FakeTurn(await core.new_session("k"), "go"))
         assert server.status == {}
+
+
+@BOTH
+async def test_a_turn_that_fails_stops_its_run(autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]) -> None:
+    """The server refuses us in the middle: nobody would hear of the run any more."""
+    server = kind(shell)
+    async with server.serve(), open_core(server) as core:
+        going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
+        await going.turn.wait_requests()
+        server.http.faults.append(Fault("POST", "/reply", 400))
+        going.turn.decide(0, ALLOWED)
+        with pytest.raises(AgentFailed, match="answers 400"):
+            await going.wait()
+        assert any(seen.endswith("/abort") for seen in server.http.seen)
+        assert server.permissions == {}
+        assert server.ran == []
 
 
 async def test_trouble_of_the_provider_is_told_once(autojump_clock: MockClock) -> None:
@@ -202,7 +217,7 @@ async def test_a_cancelled_turn_leaves_no_question(autojump_clock: MockClock, nu
     async with server.serve(), open_core(server) as core:
         going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
         await going.turn.wait_questions()
-        going.scope.cancel()
+        going.stop()
         await going.done.wait()
         assert server.questions == {}
 

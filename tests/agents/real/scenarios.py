@@ -79,7 +79,7 @@ async def failure(core: OpencodeCore, nursery: trio.Nursery) -> None:
 async def abort(core: OpencodeCore, nursery: trio.Nursery) -> None:
     going = await begin(core, nursery, "run echo aborted >> ran.txt")
     await going.turn.wait_requests()
-    going.scope.cancel()
+    going.stop()
     await going.done.wait()
     request = going.turn.request
     assert await core.turn_state(request.session_id, request.turn_id) == "lost"
