@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw
 
 from gatewayd.agents.acp.framing import LINE_MAX, Lines, LineTooLong
 from gatewayd.agents.acp.wire import (
+    INVALID_REQUEST,
     Message,
     RequestId,
     RpcError,
@@ -25,6 +26,8 @@ from gatewayd.agents.acp.wire import (
 
 _CHUNK: Final = 65_536
 _UNWRITTEN_MAX: Final = 256
+_UNWRITTEN_BYTES_MAX: Final = 32 * 1024 * 1024
+_ID_MAX: Final = 200
 _WRITE_SECONDS: Final = 30.0
 _NOISE_MAX: Final = 200
 
@@ -85,6 +88,7 @@ class Connection:
         self._pending: dict[int, Reply] = {}
         self._last_id = 0
         self._send, self._unwritten = anyio.create_memory_object_stream[tuple[bytes, Reply | None]](_UNWRITTEN_MAX)
+        self._unwritten_bytes = 0
         self._lost: str | None = None
         self._lost_event = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -149,9 +153,12 @@ class Connection:
     def _post(self, line: bytes, reply: Reply | None = None) -> None:
         if self._lost is not None:
             return
+        self._unwritten_bytes += len(line)
         try:
             self._send.send_nowait((line, reply))
         except anyio.WouldBlock:
+            self.lose("does not read its input")
+        if self._unwritten_bytes > _UNWRITTEN_BYTES_MAX:
             self.lose("does not read its input")
 
     async def _write(self, stdin: anyio.abc.ByteSendStream) -> None:
@@ -165,6 +172,7 @@ class Connection:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 # Its output says more about why: what it has written before it closed is still to be read.
                 return
+            self._unwritten_bytes -= len(line)
             if reply is not None:
                 reply.sent = True
 
@@ -193,6 +201,11 @@ class Connection:
             self._settle(message)
         elif message.id is UNSET:
             await peer.on_notification(message.method, message.params)
+        elif isinstance(message.id, str) and len(message.id) > _ID_MAX:
+            # An answer would say it again, and null is what JSON-RPC has for an id that cannot be told (section 5).
+            why = f"the id of a request is longer than {_ID_MAX} characters"
+            self._note(f"stdout: {why}: {message.method[:_NOISE_MAX]}")
+            self.refuse(None, INVALID_REQUEST, why)
         else:
             await peer.on_request(message.id, message.method, message.params)
 

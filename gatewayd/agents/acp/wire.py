@@ -9,8 +9,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 RequestId = int | str | None
-"""As the agent chose it; 0 and null are ids, too."""
+"""As the agent chose it; 0 and null are ids, too. Numbers are bounded by Python, which reads none of more than 4300 digits."""
 
+INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 AUTH_REQUIRED: Final = -32000

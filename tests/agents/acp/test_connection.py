@@ -41,6 +41,17 @@ class Silent(Coming):
         raise AssertionError
 
 
+class Talking(Coming):
+    """As ``Coming``, and then it goes on without a word."""
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        try:
+            return await super().receive(max_bytes)
+        except anyio.EndOfStream:
+            await anyio.sleep_forever()
+            raise AssertionError from None
+
+
 class Going(anyio.abc.ByteSendStream):
     """What the agent is told. One that is ``stuck`` never reads; one that is ``closed`` has closed its input."""
 
@@ -182,6 +193,40 @@ async def test_what_an_agent_does_not_read_is_bounded(autojump_clock: trio.testi
     assert connection.lost == "does not read its input"
     await connection.run(Going(), Silent([]), Heard())
     assert connection.lost == "does not read its input"
+
+
+async def test_an_id_that_is_too_long_is_not_said_again(autojump_clock: trio.testing.MockClock) -> None:
+    notes: list[str] = []
+    heard, connection, going = Heard(), Connection(notes.append), Going()
+    lines = [msgspec.json.encode({"id": "x" * length, "method": "m"}) + b"\n" for length in (200, 201, 1_000_000)]
+    async with anyio.create_task_group() as group:
+        group.start_soon(connection.run, going, Talking(lines), heard)
+        await anyio.wait_all_tasks_blocked()
+        connection.lose("was tested")
+    assert heard.requests == [("x" * 200, "m")]
+    assert [(line["id"], line["error"]["code"]) for line in going.lines] == [(None, -32600)] * 2
+    assert notes == ["stdout: the id of a request is longer than 200 characters: m"] * 2
+
+
+async def test_what_an_agent_does_not_read_is_bounded_in_bytes(autojump_clock: trio.testing.MockClock) -> None:
+    connection = Connection(lambda line: None)
+    for _ in range(31):
+        connection.answer(1, "x" * 1024 * 1024)
+    assert connection.lost is None
+    connection.answer(1, "x" * 1024 * 1024)
+    assert connection.lost == "does not read its input"
+    await connection.run(Going(), Silent([]), Heard())
+
+
+async def test_what_an_agent_has_read_is_not_counted(autojump_clock: trio.testing.MockClock) -> None:
+    connection, going = Connection(lambda line: None), Going()
+    async with anyio.create_task_group() as group:
+        group.start_soon(connection.run, going, Silent([]), Heard())
+        for _ in range(8):
+            connection.answer(1, "x" * 8 * 1024 * 1024)
+            await anyio.wait_all_tasks_blocked()
+        assert (connection.lost, len(going.lines)) == (None, 8)
+        connection.lose("was tested")
 
 
 async def test_a_request_that_did_not_go_out_was_surely_not_run(autojump_clock: trio.testing.MockClock) -> None:
