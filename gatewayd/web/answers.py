@@ -5,15 +5,19 @@ is answered there, and what is allowed is recorded first.
 """
 
 import secrets
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 from quart import Response
 
 from gatewayd.hub.approvals import hash_of
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.policy import judge
-from gatewayd.model.approval import Approval, ApprovalState, ToolRequest
+from gatewayd.model.approval import Approval, ToolRequest
+from gatewayd.model.config import ApprovalRule
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.ports.agent import HasSurface, Surface
 from gatewayd.web import surface as rules
@@ -22,6 +26,9 @@ from gatewayd.web.exchange import answer
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.surface import Operation
 from gatewayd.web.upstream import DEEPEST, Listed, Upstream
+
+_MOST_ANSWERS: Final = 20
+"""To one request: the first one that reaches the server counts, the others are tries."""
 
 
 class Asked(Struct, frozen=True):
@@ -54,7 +61,7 @@ class Answers:
         request_id = asked.operation.request
         assert request_id is not None
         reply = rules.read_reply(asked.body)
-        ours, listed = self._gateway.approvals.find_pending(ref=request_id), None
+        ours, listed = self._gateway.approvals.find_pending(agent=asked.agent, ref=request_id), None
         if ours is None:
             listed = await self.upstream(asked).find_request("/permission", request_id)
             if listed is None:
@@ -68,9 +75,20 @@ class Answers:
             return answer(True)
         assert listed is not None
         await self.refuse_during_turn(asked, listed.session)
-        if not await self.record(asked, request_id, listed.asked, allows=reply.allows, note=reply.message):
+        if not await self._record_listed(asked, listed, reply):
             return _gone("Permission", request_id)
         return rules.encode_reply(reply)
+
+    async def _record_listed(self, asked: Asked, listed: Listed, reply: rules.Reply) -> bool:
+        return await self.record(
+            asked,
+            listed.asked,
+            allows=reply.allows,
+            note=reply.message,
+            whole=listed.whole,
+            session=listed.session,
+            lasting=listed.name,
+        )
 
     async def question(self, asked: Asked) -> Response | bytes:
         """:raises Refusal: bad_request; conflict with a turn of ours."""
@@ -79,7 +97,7 @@ class Answers:
         rejects = asked.operation.name == "reject"
         answers = () if rejects else rules.read_answers(asked.body)
         for number in range(rules.MOST_QUESTIONS):
-            ours = desk.find_pending(ref=f"{request_id}:{number}")
+            ours = desk.find_pending(agent=asked.agent, ref=f"{request_id}:{number}")
             if ours is None:
                 continue
             if len(answers) > 1 or number > 0:
@@ -95,7 +113,7 @@ class Answers:
             return _gone("Question", request_id)
         await self.refuse_during_turn(asked, listed.session)
         await self._gateway.audit.record(asked.identity.label, "proxy.post", asked.agent + asked.operation.path)
-        return b"" if rejects else rules.check_body(asked.body)
+        return b"" if rejects else rules.check_body(asked.body, admin=asked.identity.may("admin"))
 
     async def refuse_during_turn(self, asked: Asked, session: str | None) -> None:
         """:raises Refusal: a turn of ours runs in that session, or above it; or somewhere, if the session is not known."""
@@ -111,27 +129,65 @@ class Answers:
             session = parent
         raise turn_runs()
 
-    async def record(self, asked: Asked, key: str, tool: ToolRequest, *, allows: bool, note: str | None) -> bool:
-        """Keep what this operator decides as a row that is used up. False: it was denied before. Allowed before is no
-        obstacle: the server takes one answer, and that may not have reached it.
+    async def record(
+        self,
+        asked: Asked,
+        tool: ToolRequest,
+        *,
+        allows: bool,
+        note: str | None = None,
+        whole: bool = True,
+        session: str | None = None,
+        lasting: str | None = None,
+    ) -> bool:
+        """Keep what this operator decides as a row of its own, which is used up. False: the very same was denied before.
+
+        ``whole``: the tool gets nothing that ``tool`` does not show. ``lasting`` is a name of the request that no other one
+        ever has: only by it an earlier answer is known. Allowed before is no obstacle: the server takes one answer, and that
+        may not have reached it.
 
         :raises Refusal: forbidden: the agent's policy denies it, or wants more people than one.
         """
-        policy = self._gateway.approvals.policy_of(asked.agent)
-        if allows and (policy.quorum > 1 or judge(policy.rules, tool)[0] == "deny"):
-            raise Refusal("forbidden", f"the policy of agent {asked.agent} does not let one person allow this")
+        if allows:
+            self._refuse_against_policy(asked.agent, tool, whole=whole)
+        turn_id = f"proxy:{asked.agent}:{lasting or secrets.token_hex(8)}"
+        for ordinal in range(_MOST_ANSWERS):
+            row = self._row(asked, tool, turn_id, ordinal, allows=allows, note=note, session=session)
+            kept = await self._gateway.approvals.record(row)
+            if kept.id == row.id:
+                return True
+            if allows and kept.state == "denied":
+                return False
+        raise Refusal("conflict", f"this request was answered {_MOST_ANSWERS} times already")
+
+    def _refuse_against_policy(self, agent: str, tool: ToolRequest, *, whole: bool) -> None:
+        policy = self._gateway.approvals.policy_of(agent)
+        applied = policy.rules if whole else _for_a_part(policy.rules, tool)
+        if policy.quorum > 1 or judge(applied, tool)[0] == "deny":
+            raise Refusal("forbidden", f"the policy of agent {agent} does not let one person allow this")
+
+    def _row(
+        self,
+        asked: Asked,
+        tool: ToolRequest,
+        turn_id: str,
+        ordinal: int,
+        *,
+        allows: bool,
+        note: str | None,
+        session: str | None,
+    ) -> Approval:
         now = self._gateway.now()
-        state: ApprovalState = "allowed" if allows else "denied"
-        row = Approval(
+        return Approval(
             id="ap_" + secrets.token_hex(5),
             agent=asked.agent,
             session_key=f"proxy:{asked.agent}",
-            turn_id=f"proxy:{asked.agent}:{key}",
-            ordinal=0,
+            turn_id=turn_id,
+            ordinal=ordinal,
             tool=tool.tool,
             input=tool.input,
             input_hash=hash_of(tool),
-            state=state,
+            state="allowed" if allows else "denied",
             created_at=now,
             expires_at=now,
             origin="proxy",
@@ -139,12 +195,10 @@ class Answers:
             decided_by=asked.identity.label,
             note=note,
             consumed_at=now if allows else None,
-            session_id=asked.operation.session or "",
+            session_id=asked.operation.session or session or "",
             asked_by=asked.identity.label,
             ref=tool.ref,
         )
-        kept = await self._gateway.approvals.record(row)
-        return kept.state == "allowed" or not allows
 
     def upstream(self, asked: Asked) -> Upstream:
         return Upstream(self._gateway.agents.http, asked.surface, asked.query, asked.headers)
@@ -155,6 +209,20 @@ class Answers:
         pending = await self._gateway.approvals.list("pending", limit=1000)
         same = [row for row in pending if row.agent == asked.agent and row.input_hash == hash_of(listed.asked)]
         return same[0] if same else None
+
+
+def _for_a_part(applied: Sequence[ApprovalRule], tool: ToolRequest) -> list[ApprovalRule]:
+    """The rules for a request that shows only a part of the tool's input: a denial also fits if what it looks at is missing."""
+    try:
+        shown = msgspec.json.decode(tool.input, type=dict[str, Raw])
+    except msgspec.DecodeError:
+        shown = {}
+    return [
+        replace(rule, input={key: pattern for key, pattern in rule.input.items() if key in shown})
+        if rule.action == "deny"
+        else rule
+        for rule in applied
+    ]
 
 
 def turn_runs() -> Refusal:

@@ -5,9 +5,10 @@ that a turn of ours waits for is answered at our desk, as the operator whose tok
 server. Whatever else runs there belongs to the client; what is allowed there is recorded before it is passed on.
 """
 
-import secrets
 from typing import Final
 
+import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 from quart import Blueprint, Response, request
 
@@ -26,6 +27,8 @@ from gatewayd.web.waits import Waits
 AGENT_HEADER: Final = "X-Gatewayd-Agent"
 SHELL_TOOL: Final = "bash"
 """What OpenCode calls the tool that runs the command a client gives it."""
+_SLASH_COMMANDS: Final = frozenset(("command", "init"))
+"""Verbs that fill in a template of the project's, and run the shell commands in it and in its arguments, unasked."""
 _PATIENCE: Final = {"run": A_RUN, "stream": A_STREAM}
 _PASSED_HEADERS: Final = ("Accept", "X-Opencode-Directory", "Last-Event-Id")
 
@@ -113,13 +116,13 @@ class Proxy:
     async def _check_write(self, asked: Asked) -> bytes:
         """The body to pass on, after it was recorded. :raises Refusal: it allows something, or a turn of ours runs there."""
         operation = asked.operation
-        body = rules.check_body(asked.body)
+        body = rules.check_body(asked.body, admin=asked.identity.may("admin"))
         guarded = operation.kind in ("run", "change")
         if guarded:
             await self._answers.refuse_during_turn(asked, operation.session)
-        if operation.name == "shell":
-            command = ToolRequest(SHELL_TOOL, body.decode())
-            await self._answers.record(asked, secrets.token_hex(8), command, allows=True, note=None)
+        if operation.kind == "run" and operation.admin:
+            whole = operation.name not in _SLASH_COMMANDS
+            await self._answers.record(asked, _unasked(operation.name, body), allows=True, whole=whole)
         action = f"proxy.{request.method.lower()}"
         await self._gateway.audit.record(asked.identity.label, action, asked.agent + operation.path, bytes=len(body))
         if guarded and operation.session is not None and asked.core.turn_of(operation.session) is not None:
@@ -131,6 +134,15 @@ class Proxy:
         return await self._relay.forward(
             asked.surface, request.method, asked.target, headers=asked.headers, body=body, patience=patience
         )
+
+
+def _unasked(verb: str, body: bytes) -> ToolRequest:
+    """What a run of the client's own does without asking, as the tool that does it. What is in a slash command's template is
+    not known, so nothing in its body is taken for the tool's input."""
+    if verb not in _SLASH_COMMANDS:
+        return ToolRequest(SHELL_TOOL, body.decode())
+    shown = {"slash_command": {"command": verb} if verb == "init" else Raw(body or b"{}")}
+    return ToolRequest(SHELL_TOOL, msgspec.json.encode(shown).decode())
 
 
 def _server_of(agent: str, core: AgentCore | None, reason: str | None) -> HasSurface:

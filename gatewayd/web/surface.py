@@ -79,6 +79,11 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
 _RUNS: Final = frozenset(("message", "prompt_async", "command", "shell", "init", "summarize"))
 _CHANGES: Final = frozenset(("revert", "unrevert"))
 _WRITES: Final = frozenset(("abort", "fork"))
+_HARMLESS: Final = frozenset(("abort", "fork", "message", "prompt_async", "summarize"))
+"""What is said in a session without anything happening unasked. All other verbs run something, write files, or publish."""
+_READ_BY_THE_MODEL: Final = "text"
+"""The one kind of part of a prompt that is only that. A file part makes OpenCode read whatever its URL names, wherever it is,
+an agent or subtask part runs one. Names of files in a text are turned into parts by clients, not by the server."""
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]{0,199}")
 _QUERY: Final = re.compile(rb"[A-Za-z0-9_.~:@!$&'()*+,;=/?%\[\]-]{0,8000}")
@@ -179,13 +184,13 @@ def directory_of_header(value: str | None) -> tuple[str, ...]:
     return () if value is None else (unquote(value),)
 
 
-def check_body(raw: bytes) -> bytes:
+def check_body(raw: bytes, *, admin: bool) -> bytes:
     """The JSON object of a write, to be passed on; empty without a body.
 
     A session can be made with permissions of its own, and a prompt can bring some: those that allow are not passed on, as
-    tools would run then that nobody was asked about.
+    tools would run then that nobody was asked about. A part of a prompt that is not text is only for an ``admin``.
 
-    :raises Refusal: bad_request, or forbidden for a body that allows tools.
+    :raises Refusal: bad_request, or forbidden for a body that allows tools or has such parts.
     """
     if not raw:
         return b""
@@ -195,7 +200,16 @@ def check_body(raw: bytes) -> bytes:
     if "tools" in fields and any(_decode(fields["tools"], dict[str, bool]).values()):
         raise Refusal("forbidden", "a prompt may take tools away, not allow them: what an agent may do is configured")
     # Written anew: of a key that is given twice, the server sees what was looked at here.
-    return msgspec.json.encode(fields)
+    return msgspec.json.encode(fields | _check_parts(fields, admin=admin))
+
+
+def _check_parts(fields: Mapping[str, Raw], *, admin: bool) -> dict[str, Raw]:
+    if "parts" not in fields:
+        return {}
+    parts = _decode(fields["parts"], list[dict[str, Raw]])
+    if not admin and any(_decode(part.get("type", Raw(b'""')), str) != _READ_BY_THE_MODEL for part in parts):
+        raise Refusal("forbidden", "a prompt with other parts than text (files, agents) needs the scope 'admin'")
+    return {"parts": Raw(msgspec.json.encode(parts))}
 
 
 def read_reply(raw: bytes) -> Reply:
@@ -264,16 +278,15 @@ def _find_write(method: str, path: str, segments: Sequence[str]) -> Operation | 
         case "POST", "session", session, "permissions", request:
             return Operation("permission", path, session, request)
         case "POST", "session", session, verb if verb in _RUNS:
-            # A shell command of the client's own runs unasked, as the user of the server.
-            return Operation("run", path, session, admin=verb == "shell")
+            return Operation("run", path, session, admin=verb not in _HARMLESS)
         case "POST", "session", session, verb if verb in _CHANGES:
-            return Operation("change", path, session)
+            return Operation("change", path, session, admin=verb not in _HARMLESS)
         case "POST", "session", session, verb if verb in _WRITES:
-            return Operation("write", path, session)
+            return Operation("write", path, session, admin=verb not in _HARMLESS)
         case "POST" | "DELETE", "session", session, "share":
             return Operation("write", path, session, admin=True)  # publishes it
         case "PATCH" | "DELETE", "session", session, "message", *_:
-            return Operation("change", path, session)
+            return Operation("change", path, session, admin=method == "PATCH")  # a part may become one that reads a file
         case "POST", "permission", request, "reply":
             return Operation("permission", path, request=request)
         case "POST", "question", request, "reply" | "reject":

@@ -1,5 +1,6 @@
 """What an agent's server says of its requests and sessions, as far as the proxy has to know before it passes something on."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
@@ -23,12 +24,20 @@ T = TypeVar("T")
 
 
 class Listed(Struct, frozen=True):
-    """A permission or question that waits. ``session`` None: the server does not tell (OpenAgentic). ``questions`` counts
-    those that are answered together."""
+    """A permission or question that waits. ``session`` None: the server does not tell (OpenAgentic). ``whole``: ``asked`` has
+    all that the tool gets."""
 
     session: str | None
     asked: ToolRequest
-    questions: int = 1
+    whole: bool = True
+
+    @property
+    def name(self) -> str | None:
+        """Of exactly this request, for ever. None: the server gives an id again (OpenAgentic's ``call_0``)."""
+        if self.session is None:
+            return None
+        said = [self.session, self.asked.ref, self.asked.tool, self.asked.input]
+        return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:32]
 
 
 class _Entry(Struct, frozen=True):
@@ -41,7 +50,6 @@ class _Entry(Struct, frozen=True):
     metadata: Raw = Raw(b"{}")
     tool: Raw = Raw(b"null")
     input: Raw = Raw(b"null")
-    questions: list[Raw] = []
 
 
 class _Session(Struct, frozen=True):
@@ -72,7 +80,7 @@ class Upstream:
             except msgspec.MsgspecError:
                 continue  # of a newer release; if it is the one, it is as good as gone for us
             if entry.id == request_id:
-                return Listed(entry.session, _asked(entry), max(1, len(entry.questions)))
+                return Listed(entry.session, _asked(entry))
         return None
 
     async def parent(self, session: str) -> str | None:

@@ -57,7 +57,7 @@ def message(text: str) -> dict[str, object]:
 
 async def until_asked(site: Site, ref: str) -> str:
     """The id of the pending approval with this ref."""
-    while (found := site.gateway.approvals.find_pending(ref=ref)) is None:
+    while (found := site.gateway.approvals.find_pending(agent="coder", ref=ref)) is None:
         await trio.testing.wait_all_tasks_blocked(0.001)
     return found.id
 
@@ -571,7 +571,7 @@ async def test_a_question_of_our_turn_is_answered_once(tmp_path: Path, clock: tr
                     said.extend(payload["text"] for payload in answer.json()["payloads"])
 
                 nursery.start_soon(talk)
-                while site.gateway.questions.find_pending(ref="que_7:0") is None:
+                while site.gateway.questions.find_pending(agent="coder", ref="que_7:0") is None:
                     await trio.testing.wait_all_tasks_blocked(0.001)
                 if verb == "reply":
                     two = await client.post("/question/que_7/reply", json={"answers": [["Red"], ["Blue"]]})
@@ -723,3 +723,143 @@ async def test_clients_that_leave_at_any_moment_leave_nothing_behind(tmp_path: P
                 await trio.testing.wait_all_tasks_blocked(0.001)
         assert (await client.get("/session")).status_code == 200
         assert await site.is_well()
+
+
+@asynccontextmanager
+async def as_operator(tmp_path: Path, **approvals: Any) -> AsyncIterator[tuple[Site, Server, httpx2.AsyncClient]]:
+    """As ``attached``, with a token that has no more than the scopes approvals and write."""
+    token = "the-token-of-the-client-0123456789"
+    async with open_server() as server:
+        config = configuration(agents=(AgentSettings("coder", frame(**approvals), AttachedSettings(server.url)),))
+        tokens = {**config.auth.tokens, "client": TokenConfig(token=Secret(token), scopes=("approvals", "write"))}
+        async with open_site(tmp_path, replace(config, auth=AuthSection(tokens=tokens))) as site, site.client(None) as client:
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield site, server, client
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("command", {"command": "init", "arguments": "!`id > /tmp/x`"}),
+        ("init", {"modelID": "m", "providerID": "p", "messageID": "msg_1"}),
+        ("shell", {"agent": "build", "command": "ls"}),
+        ("revert", {"messageID": "msg_1"}),
+        ("share", {}),
+        ("message", {"noReply": True, "parts": [{"type": "file", "mime": "text/plain", "url": "file:///etc/passwd"}]}),
+        ("prompt_async", {"parts": [{"type": "text", "text": "x"}, {"type": "subtask", "prompt": "x", "agent": "build"}]}),
+    ],
+)
+async def test_what_runs_or_reads_unasked_is_for_admins(
+    tmp_path: Path, clock: trio.testing.MockClock, verb: str, body: dict[str, object]
+) -> None:
+    async with as_operator(tmp_path) as (_, server, client):
+        server.answers[f"POST /session/{THEIRS}/message"] = says({})
+        answer = await client.post(f"/session/{THEIRS}/{verb}", json=body)
+        assert (answer.status_code, answer.json()["error"]["code"], "admin" in answer.text) == (403, "forbidden", True)
+        assert server.heard == []
+        text = {"parts": [{"type": "text", "text": "see @/etc/passwd"}]}
+        assert (await client.post(f"/session/{THEIRS}/message", json=text)).status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["command", "init"])
+async def test_a_slash_command_is_a_recorded_yes(tmp_path: Path, clock: trio.testing.MockClock, verb: str) -> None:
+    async with attached(tmp_path) as (site, server, client):
+        server.answers[f"POST /session/{THEIRS}/{verb}"] = says({})
+        body = {"command": verb, "arguments": "!`id`"} if verb == "command" else {}
+        assert (await client.post(f"/session/{THEIRS}/{verb}", json=body)).status_code == 200
+        [row] = await site.gateway.approvals.list(None)
+        assert (row.tool, row.state, row.decided_by) == ("bash", "allowed", "operator:admin")
+        assert row.consumed_at is not None
+        assert json.loads(row.input)["slash_command"]["command"] == verb
+        assert [action for _, action, _ in await deeds(site)] == ["approval.allowed", "proxy.post"]
+
+
+@pytest.mark.parametrize(
+    "approvals", [{"quorum": 2}, {"rules": (ApprovalRule(action="deny", tool="bash", input={"command": "rm *"}),)}]
+)
+async def test_the_agent_s_policy_holds_for_slash_commands(
+    tmp_path: Path, clock: trio.testing.MockClock, approvals: dict[str, Any]
+) -> None:
+    """What one runs is not known, so it is whatever is denied, also if its body has a word of that name."""
+    async with attached(tmp_path, **approvals) as (site, server, client):
+        for verb, body in (("command", {"command": "review", "arguments": "x"}), ("init", {"command": "ls"})):
+            answer = await client.post(f"/session/{THEIRS}/{verb}", json=body)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+        assert await site.gateway.approvals.list(None) == []
+        assert server.heard == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            {"id": "call_0", "tool": "Bash", "input": {"command": "ls"}},
+            {"id": "call_0", "tool": "Bash", "input": {"command": "rm"}},
+        ),
+        (
+            {"id": "call_0", "tool": "Bash", "input": {"command": "ls"}},
+            {"id": "call_0", "tool": "Bash", "input": {"command": "ls"}},
+        ),
+        (ASKED, {**ASKED, "sessionID": "ses_other"}),
+        (ASKED, {**ASKED, "metadata": {"command": "rm"}}),
+    ],
+)
+async def test_every_answer_to_an_id_that_is_given_again_is_recorded(
+    tmp_path: Path, clock: trio.testing.MockClock, first: dict[str, object], second: dict[str, object]
+) -> None:
+    yes, no = {"reply": "once"}, {"reply": "reject"}
+    async with attached(tmp_path) as (site, server, client):
+        path = f"/permission/{first['id']}/reply"
+        server.answers[f"POST {path}"] = says(True)
+        for listed, body in ((first, yes), (second, yes), (first, no), (second, yes)):
+            server.answers["GET /permission"] = says([listed])
+            assert (await client.post(path, json=body)).json() is True
+        rows = await site.gateway.approvals.list(None)
+        assert sorted(row.state for row in rows) == ["allowed", "allowed", "allowed", "denied"]
+        shown = [json.dumps(entry.get("input") or entry["metadata"], separators=(",", ":"))[1:-1] for entry in (first, second)]
+        assert sum(shown[1] in row.input for row in rows if row.state == "allowed") >= 2
+        assert [action for _, action, _ in await deeds(site)] == [
+            f"approval.{state}" for state in ("allowed", "allowed", "denied", "allowed")
+        ]
+        assert len(server.of(f"POST {path}")) == 4
+
+
+async def test_a_used_yes_is_none_for_the_next_time(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with attached(tmp_path) as (site, server, client):
+        server.answers = {"GET /permission": says([ASKED]), "POST /permission/per_1/reply": says({"error": "x"}, 500)}
+        for _ in range(2):
+            assert (await client.post("/permission/per_1/reply", json={"reply": "once"})).status_code == 500
+        assert [row.state for row in await site.gateway.approvals.list(None)] == ["allowed", "allowed"]
+        statuses = [(await client.post("/permission/per_1/reply", json={"reply": "once"})).status_code for _ in range(20)]
+        assert statuses == [500] * 18 + [409] * 2
+
+
+async def test_an_answer_at_one_agent_s_server_is_none_at_another_s(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_server() as ours, open_server() as evil:
+        agents = (
+            AgentSettings("coder", frame(), AttachedSettings(ours.url)),
+            AgentSettings("evil", frame(), AttachedSettings(evil.url)),
+        )
+        question = {"id": "que_7", "sessionID": THEIRS, "questions": [{}]}
+        evil.answers = {
+            "GET /permission": says([{**ASKED, "id": "per_7"}]),
+            "POST /permission/per_7/reply": says(True),
+            "GET /question": says([question]),
+            "POST /question/que_7/reply": says(True),
+        }
+        async with open_site(tmp_path, configuration(agents=agents)) as site, site.client() as client:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: client.post("/v1/chat/inbound?wait=60", json=message("ask per_7")))
+                await until_asked(site, "per_7")
+                assert (await client.post("/permission/per_7/reply?agent=evil", json={"reply": "once"})).json() is True
+                assert len(evil.of("POST /permission/per_7/reply")) == 1
+                assert site.gateway.approvals.find_pending(agent="coder", ref="per_7") is not None
+                await client.post("/permission/per_7/reply?agent=coder", json={"reply": "reject"})
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: client.post("/v1/chat/inbound?wait=60", json=message("question que_7:0")))
+                while site.gateway.questions.find_pending(agent="coder", ref="que_7:0") is None:
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+                assert (await client.post("/question/que_7/reply?agent=evil", json={"answers": [["Red"]]})).json() is True
+                assert len(evil.of("POST /question/que_7/reply")) == 1
+                assert site.gateway.questions.find_pending(agent="coder", ref="que_7:0") is not None
+                await client.post("/question/que_7/reject?agent=coder")

@@ -159,14 +159,51 @@ rules = st.lists(st.fixed_dictionaries({"permission": st.text(max_size=3), "patt
 def test_a_body_is_passed_on_unless_it_allows_something(rules: list[dict[str, str]], tools: dict[str, bool], title: str) -> None:
     body = {"title": title, "permission": rules, "tools": tools}
     allows = any(rule["action"] not in ("ask", "deny") for rule in rules) or any(tools.values())
-    sent = unless_refused(lambda: check_body(msgspec.json.encode(body)))
+    sent = unless_refused(lambda: check_body(msgspec.json.encode(body), admin=False))
     assert (sent is None) == allows
     assert sent is None or msgspec.json.decode(sent) == body
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "mime": "text/plain", "url": "file:///etc/passwd"},
+        {"type": "agent", "name": "build"},
+        {"type": "subtask", "prompt": "x", "description": "x", "agent": "build"},
+        {"type": "of a newer release"},
+        {"text": "of no type"},
+    ],
+)
+def test_parts_that_are_not_text_are_for_admins(part: dict[str, str]) -> None:
+    """Measured with OpenCode 1.18.33: a file part is read wherever it is, also with noReply."""
+    raw = msgspec.json.encode({"noReply": True, "parts": [{"type": "text", "text": "look"}, part]})
+    with pytest.raises(Refusal, match="admin") as refused:
+        check_body(raw, admin=False)
+    assert refused.value.code == "forbidden"
+    assert msgspec.json.decode(check_body(raw, admin=True)) == msgspec.json.decode(raw)
+
+
+def test_a_part_is_passed_on_with_the_type_that_was_looked_at() -> None:
+    sent = check_body(b'{"parts":[{"type":"file","type":"text","text":"x","text":"y"}]}', admin=False)
+    assert sent == b'{"parts":[{"type":"text","text":"y"}]}'
+
+
+@pytest.mark.parametrize("parts", [b"{}", b"[1]", b'[{"type":1}]', b'"x"', b"null"])
+def test_parts_that_are_none_are_refused(parts: bytes) -> None:
+    with pytest.raises(Refusal, match="body"):
+        check_body(b'{"parts":' + parts + b"}", admin=False)
+
+
+def test_in_a_session_only_what_is_harmless_needs_no_admin() -> None:
+    verbs = ("message", "prompt_async", "summarize", "abort", "fork", "command", "shell", "init", "revert", "unrevert", "share")
+    admin = {verb for verb in verbs if find_operation("POST", f"/session/ses_1/{verb}".encode()).admin}
+    assert admin == {"command", "shell", "init", "revert", "unrevert", "share"}
+    assert find_operation("PATCH", b"/session/ses_1/message/msg_1/part/prt_1").admin
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_as_a_body_are_refused_or_an_object(raw: bytes) -> None:
-    sent = unless_refused(lambda: check_body(raw))
+    sent = unless_refused(lambda: check_body(raw, admin=False))
     assert not sent or isinstance(msgspec.json.decode(sent), dict)
 
 
