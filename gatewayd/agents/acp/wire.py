@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from gatewayd.kit.surrogates import mend_surrogates
+
 RequestId = int | str | None
 """As the agent chose it; 0 and null are ids, too. Numbers are bounded by Python, which reads none of more than 4300 digits."""
 
@@ -147,9 +149,12 @@ def given(value: Raw) -> bool:
 
 
 def read_message(line: bytes) -> Message | None:
-    """The JSON-RPC object of a line, or None: agents also log to their standard output."""
+    """The JSON-RPC object of a line, or None: agents also log to their standard output.
+
+    Half a surrogate pair, as in a text that was cut, is U+FFFD here and in all that is read of the message later.
+    """
     try:
-        return msgspec.json.decode(line, type=Message)
+        return msgspec.json.decode(mend_surrogates(line), type=Message)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 

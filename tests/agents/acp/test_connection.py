@@ -169,6 +169,18 @@ async def test_a_refusal_has_the_words_of_the_agent(autojump_clock: trio.testing
             await reply.wait()
 
 
+async def test_half_a_surrogate_pair_costs_no_message(autojump_clock: trio.testing.MockClock) -> None:
+    heard, connection = Heard(), Connection(lambda line: None)
+    reply = connection.ask("session/prompt", {})
+    lines = (
+        rb'{"id":0,"method":"session/request_permission","params":{"title":"\ud83d"}}',
+        rb'{"id":1,"result":{"text":"\ud83d\ude00 \ude00"}}',
+    )
+    await connection.run(Going(), Coming([line + b"\n" for line in lines]), heard)
+    assert heard.requests == [(0, "session/request_permission")]
+    assert msgspec.json.decode(await reply.wait()) == {"text": "\U0001f600 \ufffd"}
+
+
 async def test_json_deeper_than_any_stack_is_noise(autojump_clock: trio.testing.MockClock) -> None:
     noise: list[str] = []
     connection = Connection(noise.append)
@@ -212,9 +224,9 @@ async def test_what_an_agent_does_not_read_is_bounded_in_bytes(autojump_clock: t
     connection = Connection(lambda line: None)
     for _ in range(31):
         connection.answer(1, "x" * 1024 * 1024)
-    assert connection.lost is None
+    before = connection.lost
     connection.answer(1, "x" * 1024 * 1024)
-    assert connection.lost == "does not read its input"
+    assert (before, connection.lost) == (None, "does not read its input")
     await connection.run(Going(), Silent([]), Heard())
 
 

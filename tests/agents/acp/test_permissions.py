@@ -91,6 +91,15 @@ async def test_without_an_input_what_people_see_is_shown(kit: Kit) -> None:
     assert msgspec.json.decode(turn.requests[0].input) == {"title": "ls -l"}
 
 
+async def test_half_a_surrogate_pair_loses_no_permission(kit: Kit) -> None:
+    """An agent on Node or Python writes it as an escape, and msgspec refuses the whole line."""
+    with anyio.fail_after(FAILS_AFTER):
+        async with open_core(kit) as core:
+            turn = FakeTurn(await core.new_session("key"), "half echo cut here:", allow)
+            assert await core.run(turn) == Final("allow_once: ran echo cut here: \ufffd")
+    assert msgspec.json.decode(turn.requests[0].input)["command"] == "echo cut here: \ufffd"
+
+
 async def test_two_permissions_at_once_are_answered_each_by_its_own(kit: Kit) -> None:
     """In the other order than they were asked in."""
     answers: dict[str, anyio.Event] = {"one": anyio.Event(), "two": anyio.Event()}

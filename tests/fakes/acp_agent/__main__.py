@@ -7,6 +7,7 @@ both A | B          two permissions at once           fail TEXT         a JSON-R
 takeback COMMAND    asks, and takes it back           auth              the error that asks for a login
 options KINDS CMD   asks with options of these kinds  stop REASON TEXT  ends with that stop reason
 bare COMMAND        asks without rawInput             serve METHOD      sends us a request, and says the answer's error
+half COMMAND        with half an emoji at its end
 flood               a lot of stderr                   env NAME          says an environment variable
 noise               lines on stdout that are no JSON  child             starts a process that leaves the group, says its pid
 huge BYTES          a line of that length             history           says what it remembers of the session
@@ -114,7 +115,7 @@ def tool(
     update(session, "tool_call_update", toolCallId=call, status="in_progress")
     chosen = permit(session, call, command, list(kinds), begun, bare=bare)
     if chosen.startswith("allow"):
-        with open("ran.txt", "a") as file:
+        with open("ran.txt", "a", errors="replace") as file:
             file.write(f"{command}\n")
         output = [{"type": "content", "content": {"type": "text", "text": f"output of {command}"}}]
         update(session, "tool_call_update", toolCallId=call, status="completed", content=output)
@@ -215,6 +216,7 @@ def perform(session: str, text: str) -> str:
         actions: dict[str, Callable[[], None]] = {
             "tool": lambda: tool(session, rest),
             "call": lambda: tool(session, others, call=first),
+            "half": lambda: tool(session, f"{rest} \ud83d"),
             "bare": lambda: tool(session, rest, bare=True),
             "options": lambda: tool(session, others, kinds=tuple(filter(None, first.split(",")))),
             "both": lambda: both(session, rest),
