@@ -157,11 +157,12 @@ class DescribesItself(Protocol):
 
 class Surface(Struct, frozen=True):
     """The HTTP server behind a core: what the operator's proxy sends to. ``headers`` hold its credentials; ``directory`` is
-    where the agent works on it, None for the server's own."""
+    where the agent works on it, None for the server's own. ``one_run_at_a_time``: it cannot tell apart requests of two runs."""
 
     url: str
     headers: Mapping[str, str]
     directory: str | None = None
+    one_run_at_a_time: bool = False
 
 
 @runtime_checkable

@@ -129,6 +129,20 @@ class Answers:
             session = parent
         raise turn_runs()
 
+    def refuse_second_run(self, asked: Asked) -> None:
+        """:raises Refusal: a turn of ours runs on a server that would take the requests of another run for its own."""
+        if not asked.surface.one_run_at_a_time:
+            return
+        agents = self._gateway.agents
+        for status in agents.snapshot():
+            core: object = agents.open_core(status.agent)
+            if status.running and isinstance(core, HasSurface) and core.surface().url == asked.surface.url:
+                raise Refusal(
+                    "conflict",
+                    f"a turn of agent {status.agent} runs on this server, which cannot tell the requests of two runs apart:"
+                    " wait for its end",
+                )
+
     async def record(
         self,
         asked: Asked,

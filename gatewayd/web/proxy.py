@@ -118,6 +118,8 @@ class Proxy:
         operation = asked.operation
         body = rules.check_body(asked.body, admin=asked.identity.may("admin"))
         guarded = operation.kind in ("run", "change")
+        if operation.kind == "run":
+            self._answers.refuse_second_run(asked)
         if guarded:
             await self._answers.refuse_during_turn(asked, operation.session)
         if operation.kind == "run" and operation.admin:
@@ -127,6 +129,8 @@ class Proxy:
         await self._gateway.audit.record(asked.identity.label, action, asked.agent + operation.path, bytes=len(body))
         if guarded and operation.session is not None and asked.core.turn_of(operation.session) is not None:
             raise turn_runs()  # it has begun meanwhile
+        if operation.kind == "run":
+            self._answers.refuse_second_run(asked)
         return body
 
     async def _pass_on(self, asked: Asked, body: bytes) -> Response:

@@ -21,11 +21,12 @@ SESSION = "ses_ours"
 
 
 class AttachedSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """``down``: it cannot be opened. ``directory``: where it works on its server."""
+    """``down``: it cannot be opened. ``directory``: where it works on its server. ``alone``: one run at a time."""
 
     url: str = "http://127.0.0.1:1"
     down: bool = False
     directory: str | None = None
+    alone: bool = False
 
 
 class AttachedCore:
@@ -62,7 +63,8 @@ class AttachedCore:
         return CoreFacts(version="1.2.3", pid=4711, sessions=1, url=self._settings.url, output=("listening", "a warning"))
 
     def surface(self) -> Surface:
-        return Surface(self._settings.url, {"Authorization": f"Basic {PASSWORD}"}, self._settings.directory)
+        headers = {"Authorization": f"Basic {PASSWORD}"}
+        return Surface(self._settings.url, headers, self._settings.directory, self._settings.alone)
 
     def turn_of(self, session_id: str) -> str | None:
         return self._turns.get(session_id)

@@ -863,3 +863,49 @@ async def test_an_answer_at_one_agent_s_server_is_none_at_another_s(tmp_path: Pa
                 assert len(evil.of("POST /question/que_7/reply")) == 1
                 assert site.gateway.questions.find_pending(agent="coder", ref="que_7:0") is not None
                 await client.post("/question/que_7/reject?agent=coder")
+
+
+async def test_beside_our_turn_nobody_runs_anything_on_a_server_that_would_mix_them_up(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    """Whichever agent of that server it is, and whichever session."""
+    async with open_server() as server:
+        server.answers = {
+            f"POST /session/{THEIRS}/message": says({}),
+            f"POST /session/{THEIRS}/abort": says(True),
+            f"GET /session/{THEIRS}": says({}),
+        }
+        settings = AttachedSettings(server.url, alone=True)
+        agents = (AgentSettings("coder", frame(), settings), AgentSettings("beside", frame(), settings))
+        async with open_site(tmp_path, configuration(agents=agents)) as site, site.client() as client:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: client.post("/v1/chat/inbound?wait=60", json=message("ask per_7")))
+                await until_asked(site, "per_7")
+                for agent in ("coder", "beside"):
+                    for verb in ("message", "prompt_async", "command", "shell", "init", "summarize"):
+                        answer = await client.post(f"/session/{THEIRS}/{verb}?agent={agent}", json={})
+                        assert (answer.status_code, "agent coder runs" in answer.text) == (409, True), (agent, verb)
+                assert server.heard == []
+                assert (await client.post(f"/session/{THEIRS}/abort?agent=coder")).status_code == 200
+                await client.post("/permission/per_7/reply?agent=coder", json={"reply": "reject"})
+            assert (await client.post(f"/session/{THEIRS}/message?agent=beside", json={})).status_code == 200
+
+
+async def test_our_turn_that_begins_while_a_run_is_looked_at_is_seen(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_server() as server:
+        agents = (AgentSettings("coder", frame(), AttachedSettings(server.url, alone=True)),)
+        async with open_site(tmp_path, configuration(agents=agents)) as site, site.client() as client:
+            record = site.gateway.audit.record
+
+            async def slow(*args: Any, **detail: Any) -> Any:
+                nursery.start_soon(lambda: client.post("/v1/chat/inbound?wait=60", json=message("ask per_7")))
+                await until_asked(site, "per_7")
+                return await record(*args, **detail)
+
+            async with trio.open_nursery() as nursery:
+                site.gateway.audit.record = slow  # type: ignore[method-assign]
+                answer = await client.post(f"/session/{THEIRS}/message", json={})
+                site.gateway.audit.record = record  # type: ignore[method-assign]
+                assert answer.status_code == 409
+                await client.post("/permission/per_7/reply", json={"reply": "reject"})
+            assert server.heard == []

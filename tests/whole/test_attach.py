@@ -121,6 +121,8 @@ async def test_openagentic_s_requests_are_ours_by_what_they_say(
             await gateway.wait_status(lambda snapshot: snapshot.approvals_pending == 1)
             [asked] = (await client.get("/permission")).json()
             assert asked["tool"] == "Bash"
+            theirs = (await client.post("/session", json={})).json()
+            assert (await client.post(f"/session/{theirs['id']}/prompt_async", json={"text": "me, too"})).status_code == 409
             assert (await client.post(f"/permission/{asked['id']}/reply", json={"reply": "allow"})).json() is True
             await gateway.wait_status(lambda snapshot: snapshot.lanes.running == 0)
             assert runs(openagentic_project) == 1
@@ -129,4 +131,4 @@ async def test_openagentic_s_requests_are_ours_by_what_they_say(
             [row] = (await client.get("/v1/approvals?state=all")).json()["approvals"]
             assert (row["state"], row["decided_by"]) == ("allowed", "operator:local")
             sessions = (await client.get("/session/status")).json()
-            assert len(sessions) == 1
+            assert len(sessions) == 2

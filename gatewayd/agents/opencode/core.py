@@ -104,7 +104,7 @@ class OpencodeCore:
         )
 
     def surface(self) -> Surface:
-        return Surface(self._client.url, self._client.headers, self._settings.directory)
+        return Surface(self._client.url, self._client.headers, self._settings.directory, self._dialect.one_run_at_a_time)
 
     def turn_of(self, session_id: str) -> str | None:
         run = self._runs.get(session_id)
