@@ -23,6 +23,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,8 +38,13 @@ from openagentic_sdk.tools.defaults import default_tool_registry  # type: ignore
 from gatewayd.agents.callable import CallableTurn
 from gatewayd.model.errors import AgentFailed, NeedsOperator
 
-HARMLESS = frozenset(("AskUserQuestion", "Glob", "Grep", "Read", "Skill", "TodoWrite"))
+HARMLESS = frozenset(("AskUserQuestion", "TodoWrite"))
 """Tools that nobody is asked about."""
+READING = frozenset(("Glob", "Grep", "Read", "Skill"))
+"""Tools that nobody is asked about inside the agent's directory. Only the SDK's Read minds where it is: the others take any path,
+and they read as gatewayd."""
+PATHS = ("file_path", "filePath", "root", "path", "project_dir")
+"""The keys in which they take a path."""
 MODEL_SECONDS = 120.0
 """How long the model may be silent."""
 COMMAND_SECONDS = 60.0
@@ -91,7 +97,8 @@ class Run:
         self._wants = wants
         self._token = trio.lowlevel.current_trio_token()
         self._model = ModelConnection()
-        self._options = _options(turn.session_id, self._model, self._gate())
+        self._directory = _environment("AGENT_DIRECTORY")
+        self._options = _options(self._directory, turn.session_id, self._model, self._gate())
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._ended = trio.Event()
@@ -152,7 +159,7 @@ class Run:
         return PermissionGate(permission_mode="deny", can_use_tool=self._permission, user_answerer=self._question)
 
     async def _permission(self, tool: str, input: dict[str, Any], context: object) -> object:
-        if tool in HARMLESS:
+        if tool in HARMLESS or stays_inside(self._directory, tool, input):
             return PermissionResultAllow()
         decision = await self._ask(lambda turn: turn.ask(tool, input))
         if decision.allowed:
@@ -164,8 +171,33 @@ class Run:
         return ", ".join(answers) if answers is not None else "The user gave no answer."
 
 
-def _options(session_id: str, model: "ModelConnection", gate: PermissionGate) -> OpenAgenticOptions:
-    directory = _environment("AGENT_DIRECTORY")
+def stays_inside(directory: str, tool: str, input: Mapping[str, Any]) -> bool:
+    """Whether it is a tool that reads, and all it would read is inside the directory, wherever links lead."""
+    if tool not in READING:
+        return False
+    inside = Path(directory).resolve()
+    try:
+        return all(path.resolve().is_relative_to(inside) for path in _paths(inside, tool, input))
+    except (TypeError, ValueError, NotImplementedError, OSError, RuntimeError):  # no path, no pattern, or links in a circle
+        return False
+
+
+def _paths(directory: Path, tool: str, input: Mapping[str, Any]) -> Iterator[Path]:
+    """What its input names, and what is found there. Some tools strip a path and some do not."""
+    named = [str(input[key]) for key in PATHS if input.get(key) is not None]
+    roots = [directory / form for path in named for form in (path, path.strip())] or [directory]
+    yield from roots
+    if tool == "Read":
+        return
+    patterns = {"Glob": input.get("pattern"), "Grep": input.get("file_glob", "**/*"), "Skill": ".claude/skill*/**/SKILL.md"}
+    pattern = patterns[tool]
+    if ".." in Path(pattern).parts:
+        raise ValueError("a pattern that climbs")
+    for root in roots:
+        yield from root.glob(pattern)
+
+
+def _options(directory: str, session_id: str, model: "ModelConnection", gate: PermissionGate) -> OpenAgenticOptions:
     tools = default_tool_registry()
     tools.register(Bash())
     return OpenAgenticOptions(

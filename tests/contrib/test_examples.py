@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         await trio.sleep(0.01)
 
 
-async def decide(house: House, *, allow: bool, note: str | None = None) -> str:
+async def decide(house: House, *, allow: bool, note: str | None = None, tool: str = "Bash") -> str:
     """Wait for the one request there is, decide it, and return its input."""
 
     async def is_asked() -> bool:
@@ -97,7 +98,7 @@ async def decide(house: House, *, allow: bool, note: str | None = None) -> str:
 
     await until(is_asked)
     [approval] = await house.desk.list()
-    assert approval.tool == "Bash"
+    assert approval.tool == tool
     await house.desk.decide(approval.id, allow=allow, by="operator:me", note=note)
     return approval.input
 
@@ -129,6 +130,101 @@ async def test_a_command_does_not_run_when_it_is_denied(tmp_path: Path, project:
         assert "PermissionDenied" in house.texts[-1]
         assert "denied: not today" in house.texts[-1]
     assert not (project / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("Grep", {"query": ".", "file_glob": "*/*.py"}),
+        ("Grep", {"query": ".", "root": "sub"}),
+        ("Grep", {"query": ".", "root": "HERE", "path": None}),
+        ("Glob", {"pattern": "**/*.py", "path": "sub/../sub"}),
+        ("Glob", {"pattern": "to_sub/*"}),
+        ("Read", {"file_path": "sub/a.py"}),
+        ("Skill", {"name": "any"}),
+    ],
+)
+def test_reading_inside_the_directory_is_not_asked_about(
+    tool: str, arguments: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stays_inside(tmp_path, monkeypatch, tool, arguments)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("Grep", {"query": ".", "root": "OUTSIDE"}),
+        ("Grep", {"query": ".", "path": "OUTSIDE"}),
+        ("Grep", {"query": ".", "root": "sub", "path": "OUTSIDE"}),
+        ("Grep", {"query": ".", "root": ".."}),
+        ("Grep", {"query": ".", "root": "sub/../.."}),
+        ("Grep", {"query": ".", "root": " .. "}),
+        ("Grep", {"query": ".", "file_glob": "../secrets/*"}),
+        ("Grep", {"query": ".", "file_glob": "sub/../../secrets/*"}),
+        ("Grep", {"query": ".", "root": "HERE", "file_glob": "../secrets/*"}),
+        ("Grep", {"query": ".", "file_glob": "OUTSIDE/*"}),
+        ("Grep", {"query": ".", "file_glob": None}),
+        ("Grep", {"query": ".", "root": ["OUTSIDE"], "file_glob": "../../../*"}),
+        ("Grep", {"query": ".", "root": "links/directory"}),
+        ("Grep", {"query": "."}),
+        ("Grep", {"query": ".", "root": "links", "file_glob": "*"}),
+        ("Grep", {"query": ".", "root": "links", "file_glob": "**/*"}),
+        ("Grep", {"query": ".", "file_glob": "links/directory/*"}),
+        ("Grep", {"query": ".", "root": "links/circle"}),
+        ("Grep", {"query": ".", "root": "\0"}),
+        ("Grep", {"query": ".", "root": "/proc/self", "file_glob": "environ"}),
+        ("Grep", {"query": ".", "root": f"/proc/{os.getpid()}", "file_glob": "cmdline"}),
+        ("Glob", {"pattern": "*", "root": "/"}),
+        ("Glob", {"pattern": "../*"}),
+        ("Glob", {"pattern": "links/directory/*"}),
+        ("Glob", {}),
+        ("Read", {"file_path": "/proc/self/environ"}),
+        ("Read", {"filePath": "links/token"}),
+        ("Skill", {"name": "any", "project_dir": "OUTSIDE"}),
+        ("Skill", {"name": "any", "project_dir": "with_skill"}),
+        ("List", {"path": "sub"}),
+        ("Write", {"file_path": "sub/a.py"}),
+    ],
+)
+def test_reading_anywhere_else_is_asked_about(
+    tool: str, arguments: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not stays_inside(tmp_path, monkeypatch, tool, arguments)
+
+
+def stays_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, arguments: dict[str, object]) -> bool:
+    """What the example says, in a directory beside which there is a secret, with links to it in ``links``."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    here, outside = tmp_path / "here", tmp_path / "secrets"
+    for directory in (outside, here / "sub", here / "links", here / "with_skill" / ".claude" / "skills" / "any"):
+        directory.mkdir(parents=True)
+    (outside / "token").write_text("canary")
+    (here / "sub" / "a.py").touch()
+    (here / "links" / "token").symlink_to(outside / "token")
+    (here / "with_skill" / ".claude" / "skills" / "any" / "SKILL.md").symlink_to(outside / "token")
+    (here / "to_sub").symlink_to("sub")
+    (here / "links" / "directory").symlink_to(outside)
+    (here / "links" / "circle").symlink_to("circle")
+    named = {
+        key: value.replace("OUTSIDE", str(outside)).replace("HERE", str(here / "sub")) if isinstance(value, str) else value
+        for key, value in arguments.items()
+    }
+    return bool(import_module("openagentic_in_process").stays_inside(str(here), tool, named))
+
+
+async def test_a_search_outside_its_directory_waits_for_the_operator(tmp_path: Path, project: Path, model: ModelServer) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "token").write_text("canary-token")
+    (project / "note").write_text("a note in the project")
+    async with house_of(tmp_path / "state") as house:
+        await house.ended(await house.say('call Grep {"query": "note"}'))
+        assert "a note in the project" in house.texts[-1]
+        row = await house.say(f'call Grep {{"query": "canary", "root": "{secrets}"}}')
+        assert str(secrets) in await decide(house, allow=False, tool="Grep")
+        await house.ended(row)
+        assert "PermissionDenied" in house.texts[-1]
+        assert "canary-token" not in house.texts[-1]
 
 
 async def test_a_question_is_put_to_the_user(tmp_path: Path, project: Path, model: ModelServer) -> None:
