@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -15,7 +16,8 @@ from gatewayd.ports.agent import Surface
 from gatewayd.web.refusal import Refusal
 
 SECONDS: Final = 20.0
-MOST_BYTES: Final = 16 * 1024 * 1024
+MOST_BYTES: Final = 2 * 1024 * 1024
+"""Of one answer. All of it is decoded at once, and small entries take much more memory than bytes."""
 DEEPEST: Final = 16
 """How many sub-agents below one another are followed up to the session that a person talks to."""
 _LONGEST_INPUT: Final = 100_000
@@ -52,6 +54,27 @@ class _Entry(Struct, frozen=True):
     input: Raw = Raw(b"null")
 
 
+class _CallRef(Struct, frozen=True):
+    """OpenCode's name of the tool call that asks."""
+
+    message_id: str = field(name="messageID")
+    call_id: str = field(name="callID")
+
+
+class _State(Struct, frozen=True):
+    input: dict[str, object] = {}
+
+
+class _Part(Struct, frozen=True):
+    call_id: str | None = field(default=None, name="callID")
+    tool: str = ""
+    state: _State | None = None
+
+
+class _Message(Struct, frozen=True):
+    parts: list[_Part]
+
+
 class _Session(Struct, frozen=True):
     parent: str | None = field(default=None, name="parentID")
 
@@ -80,7 +103,9 @@ class Upstream:
             except msgspec.MsgspecError:
                 continue  # of a newer release; if it is the one, it is as good as gone for us
             if entry.id == request_id:
-                return Listed(entry.session, _asked(entry))
+                call = await self._call(entry)
+                whole = call is not None or entry.permission is None
+                return Listed(entry.session, _asked(entry, call), whole)
         return None
 
     async def parent(self, session: str) -> str | None:
@@ -92,6 +117,19 @@ class Upstream:
         """Where the server works unless it is told otherwise."""
         found = await self._get("/path", _Path, query="")
         return None if found is None else found.directory
+
+    async def _call(self, entry: _Entry) -> _Part | None:
+        """The tool call that asks, with the whole input. None: there is none, or the server does not show it now."""
+        if entry.session is None or entry.permission is None:
+            return None
+        try:
+            ref = msgspec.json.decode(entry.tool, type=_CallRef)
+            path = f"/session/{quote(entry.session, safe='')}/message/{quote(ref.message_id, safe='')}"
+            message = await self._get(path, _Message)
+        except (msgspec.MsgspecError, UnicodeError, Refusal):
+            return None
+        parts = () if message is None else message.parts
+        return next((part for part in parts if part.call_id == ref.call_id and part.state and part.state.input), None)
 
     async def _get(self, path: str, kind: type[T], *, query: str | None = None) -> T | None:
         """None where the server says that there is nothing."""
@@ -120,21 +158,33 @@ class Upstream:
             raise Refusal("bad_gateway", "the agent's server answers with something that is not of its protocol") from None
 
 
-def _asked(entry: _Entry) -> ToolRequest:
-    """For the record: which tool, and all that the server says of what it would do."""
+def _asked(entry: _Entry, call: _Part | None) -> ToolRequest:
+    """For the record, and for the rules: which tool, and all that it gets, in the form in which OpenCode's core shows it
+    (agents/opencode/opencode_requests.py), so that one rule fits both."""
+    shown: object
     if entry.permission is not None:
-        metadata = _plain(entry.metadata)
-        # As a core shows it, so that rules fit: a command is "command".
-        shown: object = {"patterns": _plain(entry.patterns), **(metadata if isinstance(metadata, dict) else {})}
         tool = entry.permission
+        found = _plain(entry.metadata)
+        metadata = found if isinstance(found, dict) else {}
+        patterns = _plain(entry.patterns)
+        shown = {**metadata, "patterns": patterns} if call is None else _shown(tool, call, patterns, metadata)
     else:
         shown = _plain(entry.input)
         named = _plain(entry.tool)
         tool = named if isinstance(named, str) else "unknown"
-    text = msgspec.json.encode(shown, order="sorted").decode()
+    try:
+        text = msgspec.json.encode(shown, order="sorted").decode()
+    except (ValueError, RecursionError):
+        raise Refusal("bad_gateway", "the request cannot be recorded, so it is not answered here") from None
     if len(text) > _LONGEST_INPUT:
         raise Refusal("bad_gateway", "the request is too long to be recorded, so it is not answered here")
     return ToolRequest(tool[:200], text, entry.id)
+
+
+def _shown(permission: str, call: _Part, patterns: object, metadata: Mapping[str, object]) -> Mapping[str, object]:
+    given: Mapping[str, object] = call.state.input if call.state is not None else {}
+    shown = {**given, **{key: value for key, value in metadata.items() if key in given}}
+    return shown if permission in (call.tool, "edit") else {"patterns": patterns, "tool": call.tool, "input": shown}
 
 
 def _plain(raw: Raw) -> object:

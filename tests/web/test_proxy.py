@@ -25,6 +25,7 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.secret import Secret
 from gatewayd.web.relay import MOST_OPEN
+from gatewayd.web.upstream import MOST_BYTES
 from tests.web.attached import EVENTS, PASSWORD, SESSION, AttachedSettings, Heard, Server, chunk, open_server, says
 from tests.web.client import request
 from tests.web.site import Site, configuration, open_site, token_of
@@ -909,3 +910,66 @@ async def test_our_turn_that_begins_while_a_run_is_looked_at_is_seen(tmp_path: P
                 assert answer.status_code == 409
                 await client.post("/permission/per_7/reply", json={"reply": "reject"})
             assert server.heard == []
+
+
+CALLED = {**ASKED, "tool": {"messageID": "msg_1", "callID": "call_1"}}
+CALL = {
+    "type": "tool",
+    "tool": "bash",
+    "callID": "call_1",
+    "state": {"status": "running", "input": {"command": "ls", "workdir": "/etc"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "parts", "status"),
+    [
+        # What is asked does not say where it runs: only the call does.
+        ({"workdir": "/etc*"}, [{"type": "text", "text": "x"}, CALL], 403),
+        ({"workdir": "/home*"}, [CALL], 200),
+        ({"timeout": "*"}, [CALL], 200),
+        ({"workdir": "/home*"}, [], 403),
+        ({"workdir": "/home*"}, [{**CALL, "callID": "call_2"}], 403),
+        ({"workdir": "/home*"}, [{**CALL, "state": {"status": "pending", "input": {}}}], 403),
+        ({"workdir": "/home*"}, None, 403),
+        ({"workdir": "/home*"}, [{"callID": 1}], 403),
+        ({"command": "rm*"}, [], 200),
+        ({"command": "rm*", "workdir": "/home*"}, [], 200),
+        ({"command": "l*", "workdir": "/home*"}, [], 403),
+    ],
+)
+async def test_a_denial_holds_for_what_the_tool_gets_or_may_get(
+    tmp_path: Path, clock: trio.testing.MockClock, rule: dict[str, str], parts: list[object] | None, status: int
+) -> None:
+    rules = (ApprovalRule(action="deny", tool="edit"), ApprovalRule(action="deny", tool="bash", input=rule))
+    async with attached(tmp_path, rules=rules) as (site, server, client):
+        server.answers = {"GET /permission": says([CALLED]), "POST /permission/per_1/reply": says(True)}
+        if parts is not None:
+            server.answers[f"GET /session/{THEIRS}/message/msg_1"] = says({"info": {}, "parts": parts})
+        answer = await client.post("/permission/per_1/reply", json={"reply": "once"})
+        assert answer.status_code == status, answer.text
+        rows = await site.gateway.approvals.list(None)
+        assert len(rows) == (status == 200)
+        if rows and parts == [CALL]:
+            assert json.loads(rows[0].input) == {"command": "ls", "workdir": "/etc"}
+        # A no is always possible.
+        assert (await client.post("/permission/per_1/reply", json={"reply": "reject"})).json() is True
+
+
+async def test_what_a_server_names_is_no_other_path_of_it(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with attached(tmp_path) as (_, server, client):
+        entry = {**CALLED, "tool": {"messageID": "../../config?x", "callID": "call_1"}}
+        server.answers = {"GET /permission": says([entry]), "POST /permission/per_1/reply": says(True)}
+        assert (await client.post("/permission/per_1/reply", json={"reply": "once"})).json() is True
+        assert server.heard[1].target == f"/session/{THEIRS}/message/..%2F..%2Fconfig%3Fx"
+
+
+async def test_a_list_that_is_too_long_is_not_read(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with attached(tmp_path) as (site, server, client):
+        long = [ASKED, *([1] * (MOST_BYTES // 3))]
+        server.answers = {"GET /permission": says(long), "GET /question": says(long)}
+        for path in ("/permission/per_1/reply", "/question/que_1/reject"):
+            answer = await client.post(path, json={"reply": "once"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "bad_gateway")
+        assert await site.gateway.approvals.list(None) == []
+    assert MOST_BYTES <= 2 * 1024 * 1024
