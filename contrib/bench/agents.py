@@ -2,15 +2,15 @@
 
     python -m contrib.bench.agents [--agents echo,opencode] [--turns 50] [--warm-up 5] [--sessions 200] [--directory PATH]
 
-The agents are real, their model is the tests' scripted one, in a process of its own, which answers at once. A message goes to
-POST /v1/chat/inbound, which waits for the reply; directly, it goes to the agent's own interface. First one session with one turn
-after the other, then many sessions with one turn each, all at once, whose making is counted in.
+The agents are real; their model is the tests' scripted one, one process for all of them, which answers at once. A message
+goes to POST /v1/chat/inbound, which waits for the reply; directly, it goes to the agent's own interface. First one session with
+one turn after the other, then many sessions with one turn each, all at once, whose making is counted in.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -112,14 +112,14 @@ async def directly(contender: Contender, options: argparse.Namespace) -> Figures
 
 async def compare(directory: Path, options: argparse.Namespace) -> None:
     print(describe_machine(directory), flush=True)
-    for name in options.agents.split(","):
-        root = directory / name
-        await trio.Path(root).mkdir()
-        async with RemoteModelServer.start() as model:
+    async with RemoteModelServer.start() as model:
+        for name in options.agents.split(","):
+            root = directory / name
+            await trio.Path(root).mkdir()
             contender = CONTENDERS[name](root, model.url)
             direct = await directly(contender, options)
             ours = await through_gatewayd(contender, root, options)
-        tell(name, ours, direct, options.sessions)
+            tell(name, ours, direct, options.sessions)
 
 
 def tell(name: str, ours: Figures, direct: Figures, sessions: int) -> None:
@@ -132,20 +132,20 @@ def tell(name: str, ours: Figures, direct: Figures, sessions: int) -> None:
     print(f"gatewayd {ours.before:.1f} MiB before, {ours.after:.1f} MiB after; {load()}", flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", default=",".join(CONTENDERS), help="which, with commas between them")
     parser.add_argument("--turns", type=int, default=50, help="turns in the one session")
     parser.add_argument("--warm-up", type=int, default=5, help="turns before that, not counted")
     parser.add_argument("--sessions", type=int, default=200, help="sessions at once")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written, on the disk to be measured")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if unknown := set(options.agents.split(",")) - CONTENDERS.keys():
         parser.error(f"no such agent: {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}")
-    allow_many_files()
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         trio.run(compare, Path(name), options)
 
 
 if __name__ == "__main__":
+    allow_many_files()
     main()

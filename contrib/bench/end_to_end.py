@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -125,14 +126,14 @@ async def compare(directory: Path, options: argparse.Namespace) -> None:
     print(f"ratio of replies per second to poll and send: {rate / base.together.per_second:.2f}; {load()}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chats", type=int, default=200, help="users at once in the throughput run")
     parser.add_argument("--messages", type=int, default=20, help="messages of each of them")
     parser.add_argument("--alone", type=int, default=300, help="messages of the single user in the latency run")
     parser.add_argument("--warm-up", type=int, default=50, help="messages before that, not counted")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written, on the disk to be measured")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         trio.run(compare, Path(name), options)
 

@@ -1,6 +1,7 @@
 """What gatewayd costs while it has nothing to do: start to ready, memory, CPU.
 
-    python -m contrib.bench.footprint [--starts 7] [--accounts 1000] [--seconds 30] [--settle 5] [--directory PATH]
+    python -m contrib.bench.footprint [--starts 7] [--accounts 1000] [--modes poll webhook]
+                                      [--settle 5] [--seconds 30] [--directory PATH]
 
 Measured with one polling Telegram account, and with many idle accounts, polling and by webhook, against the tests' fake Bot
 API in this process. The baseline is a Python that imports the very modules that a ready gatewayd has imported (its own
@@ -12,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import trio
+from msgspec import Struct
 
 from contrib.bench.figures import describe_machine, load, median, verdict
 from contrib.bench.processes import (
@@ -66,15 +68,23 @@ async def wait_connected(daemon: Daemon) -> None:
     while missing := (await daemon.status()).not_connected():
         if time.perf_counter() > until:
             raise RuntimeError(f"{len(missing)} accounts are not connected, the first: {missing[0]}")
-        await trio.sleep(0.5)
+        await trio.sleep(0.1)
 
 
-async def measure_idle(accounts: int, mode: Mode, directory: Path, options: argparse.Namespace) -> tuple[float, float]:
-    """MiB and percent of one core, once it has settled."""
+class Idle(Struct):
+    """Of a process that waits: seconds from its start until it was ready, MiB, and percent of one core."""
+
+    ready_after: float
+    rss: float
+    percent: float
+
+
+async def measure_idle(accounts: int, mode: Mode, directory: Path, options: argparse.Namespace) -> Idle:
+    """A gatewayd, once it has settled."""
     async with gatewayd_with(accounts, mode, directory) as daemon:
         await trio.sleep(options.settle)
         percent = await cpu_percent(daemon.pid, options.seconds)
-        return rss_mib(daemon.pid), percent
+        return Idle(daemon.ready_after, rss_mib(daemon.pid), percent)
 
 
 async def measure_starts(starts: int, directory: Path) -> list[float]:
@@ -86,7 +96,7 @@ async def measure_starts(starts: int, directory: Path) -> list[float]:
     return taken
 
 
-def imported_modules(directory: Path) -> list[str]:
+def imported_modules(directory: Path, settle: float) -> list[str]:
     """What a gatewayd imports until it is ready, its own modules aside, by Python's own account (-X importtime)."""
 
     async def start_once() -> str:
@@ -97,7 +107,7 @@ def imported_modules(directory: Path) -> list[str]:
         async with run_process([*command, "--state-dir", str(state)], log) as process:
             endpoint = state / "endpoint.json"
             await wait_seen(lambda: endpoint.exists() or process.poll() is not None, at_most_seconds=60)
-            await trio.sleep(1.0)
+            await trio.sleep(settle)
         return log.read_text(errors="replace")
 
     lines = [line for line in trio.run(start_once).splitlines() if line.startswith("import time:")]
@@ -114,15 +124,15 @@ def baseline_program(modules: list[str]) -> str:
     )
 
 
-async def measure_baseline(program: Path, directory: Path, seconds: float) -> tuple[float, float, float]:
-    """Seconds to start, MiB and percent of one core of a Python that imports the same and does nothing."""
+async def measure_baseline(program: Path, directory: Path, seconds: float) -> Idle:
+    """A Python that imports the same and does nothing."""
     log = directory / "baseline.log"
     started = time.perf_counter()
     async with run_process([sys.executable, str(program)], log) as process:
         await wait_seen(lambda: "ready" in log.read_text(), at_most_seconds=60)
         ready_after = time.perf_counter() - started
         percent = await cpu_percent(process.pid, seconds)
-        return ready_after, rss_mib(process.pid), percent
+        return Idle(ready_after, rss_mib(process.pid), percent)
 
 
 def measure_python() -> float:
@@ -133,46 +143,46 @@ def measure_python() -> float:
 
 
 async def measure_all(program: Path, directory: Path, options: argparse.Namespace) -> None:
-    starts = await measure_starts(options.starts, directory)
-    baselines = [await measure_baseline(program, directory, 0.1) for _ in range(options.starts)]
-    ready = median(starts)
+    starts = await measure_starts(options.starts - 1, directory)
+    baselines = [await measure_baseline(program, directory, 0.1) for _ in range(options.starts - 1)]
+    base = await measure_baseline(program, directory, options.seconds)
+    one = await measure_idle(1, "poll", directory / "idle", options)
+    ready = median([*starts, one.ready_after])
     print(f"start to ready: {ready:.3f} s, {verdict(ready, at_most=0.7)}; importing the same and waiting: ", end="")
+    imported = median([each.ready_after for each in (*baselines, base)])
+    print(f"{imported:.3f} s; a bare interpreter: {measure_python():.3f} s; {load()}", flush=True)
+    print(f"baseline, importing the same and waiting: {base.rss:.1f} MiB, {base.percent:.2f} % CPU", flush=True)
     print(
-        f"{median([taken for taken, _, _ in baselines]):.3f} s; a bare interpreter: {measure_python():.3f} s; {load()}",
+        f"idle, 1 account: {one.rss:.1f} MiB, {verdict(one.rss, at_most=60)}; "
+        f"{one.percent:.2f} % CPU, {verdict(one.percent, at_most=0.3)}; {load()}",
         flush=True,
     )
-    _, base_rss, base_cpu = await measure_baseline(program, directory, options.seconds)
-    print(f"baseline, importing the same and waiting: {base_rss:.1f} MiB, {base_cpu:.2f} % CPU", flush=True)
-    rss, cpu = await measure_idle(1, "poll", directory / "idle", options)
-    print(
-        f"idle, 1 account: {rss:.1f} MiB, {verdict(rss, at_most=60)}; {cpu:.2f} % CPU, {verdict(cpu, at_most=0.3)}; {load()}",
-        flush=True,
-    )
-    modes: tuple[Mode, ...] = ("poll", "webhook")
-    for mode in modes:
-        rss, cpu = await measure_idle(options.accounts, mode, directory / mode, options)
+    for mode in options.modes:
+        many = await measure_idle(options.accounts, mode, directory / mode, options)
         print(
-            f"idle, {options.accounts} accounts, {mode}: {rss:.1f} MiB, {verdict(rss, at_most=150)}; {cpu:.2f} % CPU; {load()}",
+            f"idle, {options.accounts} accounts, {mode}: {many.rss:.1f} MiB, {verdict(many.rss, at_most=150)}; "
+            f"{many.percent:.2f} % CPU; {load()}",
             flush=True,
         )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=int, default=7, help="how often it is started")
+    parser.add_argument("--starts", type=int, default=7, help="how often it is started, with one account")
     parser.add_argument("--accounts", type=int, default=1000)
+    parser.add_argument("--modes", nargs="+", choices=get_args(Mode), default=get_args(Mode), help="of the many accounts")
     parser.add_argument("--settle", type=float, default=5.0, help="seconds to wait before that")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long CPU is counted")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written")
-    options = parser.parse_args()
-    allow_many_files()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         directory = Path(name)
         print(describe_machine(directory), flush=True)
         program = directory / "baseline.py"
-        program.write_text(baseline_program(imported_modules(directory)))
+        program.write_text(baseline_program(imported_modules(directory, options.settle)))
         trio.run(measure_all, program, directory, options)
 
 
 if __name__ == "__main__":
+    allow_many_files()
     main()

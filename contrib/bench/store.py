@@ -10,7 +10,7 @@ import argparse
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -71,17 +71,17 @@ async def measure_store(directory: Path, producers: int, seconds: float) -> tupl
     return statistics.operations / elapsed, statistics.operations / statistics.commits
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
     parser.add_argument("--directory", type=Path, default=None, help="where to write (default: the temporary directory)")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=options.directory) as name:
         directory = Path(name)
-        plain = measure_plain(directory, arguments.seconds)
+        plain = measure_plain(directory, options.seconds)
         print(f"plain sqlite3, one commit per insert {plain:>10,.0f} inserts/s")
         for producers in PRODUCERS:
-            rate, per_commit = trio.run(measure_store, directory, producers, arguments.seconds)
+            rate, per_commit = trio.run(measure_store, directory, producers, options.seconds)
             print(
                 f"store, {producers:>3} producers                 {rate:>10,.0f} inserts/s"
                 f"   ratio {rate / plain:5.2f}   {per_commit:6.1f} inserts per commit"
