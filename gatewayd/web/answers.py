@@ -69,7 +69,7 @@ class Answers:
             ours = await self._same(asked, listed) if listed.session is None else None
         if ours is not None:
             try:
-                await self._gateway.approvals.decide(ours.id, allow=reply.allows, by=asked.identity.label, note=reply.message)
+                await self._gateway.approvals.decide(ours.id, allow=reply.allows, by=asked.identity.label, note=reply.note)
             except (Conflict, NotFound):
                 return _gone("Permission", request_id)
             return answer(True)
@@ -84,7 +84,7 @@ class Answers:
             asked,
             listed.asked,
             allows=reply.allows,
-            note=reply.message,
+            note=reply.note,
             whole=listed.whole,
             session=listed.session,
             lasting=listed.name,
@@ -102,18 +102,24 @@ class Answers:
                 continue
             if len(answers) > 1 or number > 0:
                 raise Refusal("conflict", "these questions are asked one after the other in a chat: answer them there")
-            said = answers[0] if answers else ()
-            return (
-                answer(True)
-                if await desk.decide(ours.id, said or None, by=asked.identity.label)
-                else _gone("Question", request_id)
-            )
+            return await self._answer_ours(asked, ours.id, answers[0] if answers else ())
         listed = await self.upstream(asked).find_request("/question", request_id)
         if listed is None:
             return _gone("Question", request_id)
         await self.refuse_during_turn(asked, listed.session)
         await self._gateway.audit.record(asked.identity.label, "proxy.post", asked.agent + asked.operation.path)
         return b"" if rejects else rules.check_body(asked.body, admin=asked.identity.may("admin"))
+
+    async def _answer_ours(self, asked: Asked, question_id: str, said: tuple[str, ...]) -> Response:
+        label, action = asked.identity.label, f"question.{'answer' if said else 'dismiss'}"
+        try:
+            async with self._gateway.audit.doing(label, action, question_id, agent=asked.agent):
+                if not await self._gateway.questions.decide(question_id, said or None, by=label):
+                    raise Conflict("it is not open any more")
+        except Conflict:
+            assert asked.operation.request is not None
+            return _gone("Question", asked.operation.request)
+        return answer(True)
 
     async def refuse_during_turn(self, asked: Asked, session: str | None) -> None:
         """:raises Refusal: a turn of ours runs in that session, or above it; or somewhere, if the session is not known."""
@@ -209,7 +215,7 @@ class Answers:
             decided_by=asked.identity.label,
             note=note,
             consumed_at=now if allows else None,
-            session_id=asked.operation.session or session or "",
+            session_id=session or asked.operation.session or "",
             asked_by=asked.identity.label,
             ref=tool.ref,
         )

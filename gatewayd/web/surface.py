@@ -23,6 +23,8 @@ Kind = Literal["read", "stream", "write", "run", "change", "permission", "questi
 AGENT_PARAMETER: Final = "agent"
 MOST_QUESTIONS: Final = 20
 """Of one request."""
+LONGEST_NOTE: Final = 500
+"""Characters."""
 
 _READ: Final = frozenset(
     [
@@ -124,6 +126,13 @@ class Reply(Struct, frozen=True):
     word: str
     key: Literal["reply", "response"]
     message: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """The message as it is kept with the decision: a long one is cut, and says so."""
+        if self.message is None or len(self.message) <= LONGEST_NOTE:
+            return self.message
+        return f"{self.message[:LONGEST_NOTE]}… ({len(self.message) - LONGEST_NOTE} more characters were cut)"
 
 
 class _Rule(Struct, frozen=True):

@@ -583,6 +583,12 @@ async def test_a_question_of_our_turn_is_answered_once(tmp_path: Path, clock: tr
         late = await client.post("/question/que_7/reply", json={"answers": [["Red"]]})
         assert (late.status_code, late.json()["_tag"]) == (404, "QuestionNotFoundError")
         assert [heard.method for heard in server.heard] == ["GET"]
+        done = await deeds(site)
+        assert [(who, action) for who, action, _ in done] == [
+            ("operator:admin", "question.answer"),
+            ("operator:admin", "question.dismiss"),
+        ]
+        assert all(subject.startswith("qu_") for _, _, subject in done)
 
 
 async def test_the_agent_is_the_only_one_or_named(tmp_path: Path, clock: trio.testing.MockClock) -> None:
@@ -973,3 +979,47 @@ async def test_a_list_that_is_too_long_is_not_read(tmp_path: Path, clock: trio.t
             assert (answer.status_code, answer.json()["error"]["code"]) == (502, "bad_gateway")
         assert await site.gateway.approvals.list(None) == []
     assert MOST_BYTES <= 2 * 1024 * 1024
+
+
+async def test_an_answer_that_came_too_late_for_our_question_is_recorded_as_one(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    async with attached(tmp_path) as (site, _, client):
+        answers: list[int] = []
+
+        async def reply() -> None:
+            answers.append((await client.post("/question/que_7/reply", json={"answers": [["Red"]]})).status_code)
+
+        record, ready = site.gateway.audit.record, trio.Event()
+
+        async def together(actor: str, action: str, *args: Any, **detail: Any) -> Any:
+            row = await record(actor, action, *args, **detail)
+            if action == "question.answer" and sum(name == action for _, name, _ in await deeds(site)) == 2:
+                ready.set()
+            if action == "question.answer":
+                await ready.wait()
+            return row
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: client.post("/v1/chat/inbound?wait=60", json=message("question que_7:0")))
+            while site.gateway.questions.find_pending(agent="coder", ref="que_7:0") is None:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            site.gateway.audit.record = together  # type: ignore[method-assign]
+            nursery.start_soon(reply)
+            nursery.start_soon(reply)
+        assert sorted(answers) == [200, 404]
+        assert [action for _, action, _ in await deeds(site)] == [*["question.answer"] * 2, "question.answer.refused"]
+
+
+async def test_a_long_note_is_cut_where_it_is_kept(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    long = "n" * 700
+    async with attached(tmp_path) as (site, server, client):
+        server.answers = {"GET /permission": says([ASKED]), "POST /permission/per_1/reply": says(True)}
+        await client.post("/permission/per_1/reply", json={"reply": "reject", "message": long})
+        assert server.heard[-1].json["message"] == long
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: client.post("/v1/chat/inbound?wait=60", json=message("ask per_7")))
+            await until_asked(site, "per_7")
+            await client.post("/permission/per_7/reply", json={"reply": "reject", "message": long})
+        notes = [row.note for row in await site.gateway.approvals.list(None)]
+        assert notes == ["n" * 500 + "… (200 more characters were cut)"] * 2

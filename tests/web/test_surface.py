@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.surface import (
+    LONGEST_NOTE,
     ROUTES,
     check_body,
     directory_of_header,
@@ -134,6 +135,20 @@ def test_replies(body: dict[str, object], allows: bool, sent: dict[str, object])
     reply = read_reply(msgspec.json.encode(body))
     assert reply.allows is allows
     assert msgspec.json.decode(encode_reply(reply)) == sent
+
+
+@given(st.text(max_size=3) | st.integers(1, 2000).map(lambda length: "x" * length))
+def test_a_long_note_is_cut_and_says_so(said: str) -> None:
+    reply = read_reply(msgspec.json.encode({"reply": "reject", "message": said}))
+    assert reply.note is not None
+    if len(said) <= LONGEST_NOTE:
+        assert reply.note == said
+    else:
+        assert reply.note.startswith(said[:LONGEST_NOTE] + "… (")
+        assert f"{len(said) - LONGEST_NOTE} more characters were cut" in reply.note
+        assert len(reply.note) < LONGEST_NOTE + 60
+    # The server gets all of it: it is what the model is told.
+    assert msgspec.json.decode(encode_reply(reply))["message"] == said
 
 
 @pytest.mark.parametrize(
