@@ -9,19 +9,24 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.agents.opencode.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
 from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.errors import TryAgain
+from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.ports.agent import Turn
 
+_OPEN_MAX = 64
+"""Requests of one run that are shown to people at the same time."""
+_SETTLED_MAX = 5_000
+_TOO_MANY = Decision("undeliverable", note="there are too many requests at once")
 _RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 class _Open:
     """One request that is being dealt with. ``denied``: its answer is a no, which waits for the answers to the others.
-    ``answering``: the answer is on its way to the server."""
+    ``one_too_many``: nobody is asked. ``answering``: the answer is on its way to the server."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, *, one_too_many: bool) -> None:
         self.asked = asked
-        self.denied = False
+        self.one_too_many = one_too_many
+        self.denied = one_too_many
         self.answering = False
 
 
@@ -43,7 +48,10 @@ class Asks:
 
     async def update(self, listed: Sequence[Asked]) -> None:
         """``listed`` is what the server waits for now: show what is new, and withdraw what is not there any more, because it
-        was answered elsewhere or the server gave it up. One that comes back after that is refused: nobody sees it any more."""
+        was answered elsewhere or the server gave it up. One that comes back after that is refused: nobody sees it any more.
+
+        :raises AgentFailed: the run has asked for more than anybody answers.
+        """
         refs = {asked.ref for asked in listed}
         for ref, entry in list(self._open.items()):
             if ref not in refs and not entry.answering:
@@ -52,23 +60,34 @@ class Asks:
                 for part in entry.asked.refs:
                     await self._turn.withdraw(part, why="it was answered elsewhere, or the agent gave it up")
         for asked in listed:
+            if len(self._settled) >= _SETTLED_MAX:
+                raise AgentFailed(
+                    f"the agent asked {_SETTLED_MAX:,} times for permission, or questions, in one turn: it was stopped"
+                )
+            if len(self._open) >= 2 * _OPEN_MAX:
+                break  # they are listed again when these are answered
             if asked.ref not in self._open and (asked.ref not in self._settled or asked.ref in self._void):
-                self._open[asked.ref] = entry = _Open(asked)
+                self._open[asked.ref] = entry = _Open(asked, one_too_many=len(self._open) >= _OPEN_MAX)
                 self._tasks.start_soon(self._deal_with, entry, name=f"request {asked.ref}")
 
     async def _deal_with(self, entry: _Open) -> None:
         if entry.asked.ref in self._void:
-            await self._refuse(entry)
+            self._void.discard(entry.asked.ref)
+            await self._refuse(entry, Decision("withdrawn"))
+        elif entry.one_too_many:
+            self._log.warning("too_many_requests_at_once", ref=entry.asked.ref)
+            if self._dialect.denial_ends_others:
+                await self._wait_others(entry)
+            await self._refuse(entry, _TOO_MANY)
         elif isinstance(entry.asked, PermissionAsked):
             await self._ask_permission(entry, entry.asked)
         else:
             await self._ask_questions(entry, entry.asked)
 
-    async def _refuse(self, entry: _Open) -> None:
+    async def _refuse(self, entry: _Open, decision: Decision) -> None:
         asked = entry.asked
-        self._void.discard(asked.ref)
         if isinstance(asked, PermissionAsked):
-            await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, Decision("withdrawn")))
+            await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, decision))
         else:
             await self._hand_over(entry, lambda: self._dialect.answer(self._session, asked, None))
 
@@ -120,7 +139,7 @@ class Asks:
         for attempt in count():
             try:
                 if not await act():
-                    self._log.warning("answer_came_too_late", ref=ref)
+                    self._log.warning("answer_not_taken", ref=ref)
                 break
             except TryAgain as error:
                 if not attempt:

@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from gatewayd.agents.opencode.wire import decode, one_line
+from gatewayd.agents.opencode.wire import TooMuch, check_values, decode, one_line
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain
 from gatewayd.model.secret import Secret
@@ -17,8 +17,10 @@ CALL_SECONDS: Final = 20.0
 """For a whole request. The first one in a directory makes OpenCode start what belongs to it, which takes seconds."""
 HEALTH_SECONDS: Final = 3.0
 """OpenCode accepts connections before it listens to them, and never answers those: ask again soon, on a new one."""
-BODY_MAX: Final = 64 * 1024 * 1024
-"""Bytes of an answer: a session's messages hold the whole outputs of its tools."""
+BODY_MAX: Final = 1024 * 1024
+"""Bytes of an answer that is no conversation."""
+MESSAGES_MAX: Final = 4 * 1024 * 1024
+"""Bytes of a page of messages: they hold the whole outputs of tools, and pictures."""
 
 T = TypeVar("T")
 
@@ -84,9 +86,11 @@ class Client:
                 "at this address is a server, but neither OpenCode's nor OpenAgentic's: /global/health is not theirs"
             ) from None
 
-    async def ask(self, method: str, path: str, type: type[T], *, what: str, directory: str | None = None) -> T:
-        """A request that can be repeated, and its decoded answer. :raises Malformed: see ``decode``. Else as ``call``."""
-        return decode(await self.call(method, path, what=what, directory=directory), type, what=what)
+    async def ask(self, path: str, type: type[T], *, what: str, directory: str | None = None, at_most_bytes: int = BODY_MAX) -> T:
+        """What a GET answers, decoded. :raises Malformed: see ``decode``. Else as ``call``."""
+        body = await self.call("GET", path, what=what, directory=directory, at_most_bytes=at_most_bytes)
+        check_values(body, what=what)
+        return decode(body, type, what=what)
 
     async def call(
         self,
@@ -98,11 +102,13 @@ class Client:
         directory: str | None = None,
         repeatable: bool = True,
         timeout_seconds: float = CALL_SECONDS,
+        at_most_bytes: int = BODY_MAX,
     ) -> bytes:
         """One request; the body of its answer.
 
         :raises TryAgain: an outage; nothing happened, or ``repeatable``. :raises OutcomeUnknown: an outage in the middle.
-        :raises NeedsOperator: wrong credentials. :raises NoSuchThing: 404. :raises AgentFailed: refused, in its own words.
+        :raises NeedsOperator: wrong credentials. :raises NoSuchThing: 404. :raises TooMuch: a longer answer.
+        :raises AgentFailed: refused, in its own words.
         """
         try:
             reply = await exchange(
@@ -111,13 +117,13 @@ class Client:
                 self.url + path + _query(path, directory),
                 what=what,
                 timeout_seconds=timeout_seconds,
-                at_most_bytes=BODY_MAX,
+                at_most_bytes=at_most_bytes,
                 repeatable=repeatable,
                 content=None if body is None else msgspec.json.encode(body),
                 headers={"content-type": "application/json", **self.headers},
             )
         except AnswerTooLarge as error:
-            raise AgentFailed(error.reason) from None
+            raise TooMuch(error.reason) from None
         if reply.status >= 300:
             raise _refusal(reply, what, repeatable=repeatable)
         return reply.body

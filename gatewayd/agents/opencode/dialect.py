@@ -5,13 +5,16 @@ OpenAgentic has OpenCode's paths, but neither its bodies nor its events nor its 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Raw, Struct
 
 from gatewayd.model.approval import Decision
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import TurnEvent
+
+LOOKED_AT_MAX: Final = 128
+"""Requests of one run that are looked at at once; more have to wait until these are answered."""
 
 
 class Session(Struct, frozen=True):
@@ -64,13 +67,17 @@ class Board(Struct, frozen=True):
 
 
 class PermissionAsked(Struct, frozen=True):
-    """A tool that waits for a yes. ``ref`` is unique for ever; ``id`` is what the server calls it; ``input`` canonical JSON."""
+    """A tool that waits for a yes. ``ref`` is unique for ever; ``id`` is what the server calls it; ``input`` canonical JSON.
+
+    ``said`` is all that the server says of it, so that it can be told later whether it is still the same.
+    """
 
     ref: str
     id: str
     session_id: str
     tool: str
     input: str
+    said: str = ""
 
     @property
     def refs(self) -> tuple[str, ...]:
@@ -203,7 +210,7 @@ class Dialect(Protocol):
         """The requests on the board that belong to the run in this session that began after the mark."""
 
     async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
-        """Hand over a decision. False: the request is gone, or is not any more what was shown, and nothing was answered.
+        """Hand over a decision. False: the request is gone, or is not any more what was shown, and nothing was allowed.
 
         :raises TryAgain: it was perhaps not heard; saying it again does no harm.
         """

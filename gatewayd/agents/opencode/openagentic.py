@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.client import Client, NoSuchSession, NoSuchThing
 from gatewayd.agents.opencode.dialect import (
+    LOOKED_AT_MAX,
     Asked,
     Board,
     History,
@@ -25,7 +26,7 @@ from gatewayd.agents.opencode.dialect import (
     StreamEvent,
 )
 from gatewayd.agents.opencode.openagentic_log import LogEvent, Shown, fold, open_calls, read_log
-from gatewayd.agents.opencode.wire import Malformed, canonical, decode
+from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, canonical, decode
 from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.question import Option, Question
@@ -35,6 +36,7 @@ VERSION = "openagentic-sdk"
 
 _QUESTION_SECONDS = 270.0
 """After 300 s without an answer the run's thread dies, with nothing said: it is dismissed before, and the run goes on."""
+_LOG_MAX = 8 * 1024 * 1024
 _LOG_READS = 8
 _LOG_AGAIN_SECONDS = 0.1
 
@@ -60,7 +62,7 @@ class _Status(Struct):
 
 
 class _Id(Struct):
-    id: str
+    id: Id
 
 
 class _Log(Struct):
@@ -78,13 +80,13 @@ class _Kind(Struct):
 
 
 class _Permission(Struct):
-    id: str
+    id: Id
     tool: str
     input: Raw
 
 
 class _Question(Struct):
-    id: str
+    id: Id
     prompt: str
     choices: list[str] = []
 
@@ -137,9 +139,9 @@ class OpenAgentic:
 
     async def board(self, directory: str | None, asked_at: float) -> Board:
         ask = self._client.ask
-        permissions = await ask("GET", "/permission", list[Raw], what="permissions")
-        questions = await ask("GET", "/question", list[Raw], what="questions")
-        states = await ask("GET", "/session/status", dict[str, _Status], what="states")
+        permissions = await ask("/permission", list[Raw], what="permissions")
+        questions = await ask("/question", list[Raw], what="questions")
+        states = await ask("/session/status", dict[str, _Status], what="states")
         return Board(
             asked_at,
             {key: State("busy" if status.type == "busy" else "idle") for key, status in states.items()},
@@ -155,9 +157,10 @@ class OpenAgentic:
         for seq, call in open_calls(log).items():
             for pending in board.permissions:
                 permission = decode(pending.body, _Permission, what="permission")
-                if permission.id == call.tool_use_id and permission.tool == call.name:
-                    ref = f"{session.id}:{seq}"
-                    found.append(PermissionAsked(ref, permission.id, session.id, permission.tool, canonical(permission.input)))
+                given = canonical(permission.input)
+                if (part := _part_of(call, permission, given)) is not None:
+                    ref = f"{session.id}:{seq}{part}"
+                    found.append(PermissionAsked(ref, permission.id, session.id, permission.tool, given))
         questions = {event.question_id: event for event in log if event.type == "user.question"}
         for pending in board.questions:
             entry = decode(pending.body, _Question, what="question")
@@ -165,13 +168,13 @@ class OpenAgentic:
                 ref = f"{session.id}:{event.seq}"
                 question = Question(entry.prompt, tuple(Option(choice) for choice in entry.choices), ref=ref)
                 found.append(QuestionsAsked(ref, entry.id, session.id, (question,), _QUESTION_SECONDS))
-        return found
+        return found[:LOOKED_AT_MAX]
 
     async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
         """It takes only yes and no: why not, it cannot be told. Whether the request is still the one that was shown is
         looked up right before, as another call may have got the same id meanwhile."""
-        listed = await self._client.ask("GET", "/permission", list[Raw], what="permissions")
-        before = int(asked.ref.rpartition(":")[2]) - 1
+        listed = await self._client.ask("/permission", list[Raw], what="permissions")
+        before = int(asked.ref.split(":")[1]) - 1
         if asked not in await self.asked(session, str(before), Board(0.0, {}, tuple(_pending(listed)))):
             return False
         word = _Reply("allow" if decision.allowed else "deny")
@@ -209,12 +212,15 @@ class OpenAgentic:
         While one is being written the server cannot read its own log and closes the connection: it is asked again. A log
         that was torn by a crash it can never read again.
 
-        :raises AgentFailed: the log is damaged.
+        :raises AgentFailed: the log is damaged. :raises TooMuch: it is too long; the server gives all of it or nothing.
         """
         for _ in range(_LOG_READS):
             try:
-                log = await self._client.ask("GET", f"/session/{session.id}/events", _Log, what="the session's log")
+                path = f"/session/{session.id}/events"
+                log = await self._client.ask(path, _Log, what="the session's log", at_most_bytes=_LOG_MAX)
                 return read_log(log.events, after)
+            except TooMuch as error:
+                raise TooMuch(f"{error.reason}: it cannot be read any more. Write /new in the chat to begin anew") from None
             except TryAgain:
                 await self._client.health()
                 await anyio.sleep(_LOG_AGAIN_SECONDS)
@@ -225,6 +231,18 @@ class OpenAgentic:
 
 class _Title(Struct):
     title: str
+
+
+def _part_of(call: LogEvent, permission: _Permission, given: str) -> str | None:
+    """Which part of the call the permission is for: "" for all of it, None if it is another's.
+
+    A SlashCommand asks for each shell command of its template under an id that begins with its own, as another tool
+    (runtime_core/slash_command.py).
+    """
+    if permission.id == call.tool_use_id:
+        return "" if permission.tool == call.name and given == canonical(call.input) else None
+    prefix = f"{call.tool_use_id}:"
+    return permission.id[len(prefix) - 1 :] if call.tool_use_id and permission.id.startswith(prefix) else None
 
 
 def _pending(entries: Sequence[Raw]) -> list[Pending]:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.dialect import Aborted, Answered, Failed, History, Outcome, Step, StreamEvent, Unfinished
-from gatewayd.agents.opencode.wire import OUTPUT_MAX, canonical, decode, one_line
+from gatewayd.agents.opencode.wire import KNOWN_MAX, OUTPUT_MAX, canonical, decode, one_line
 from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
 
 
@@ -145,10 +145,10 @@ class Shown:
         self.messages = history.messages
         news: list[TurnEvent] = []
         for step in history.steps:
-            if step.call_id not in self._calls:
+            if step.call_id not in self._calls and len(self._calls) < KNOWN_MAX:
                 self._calls.add(step.call_id)
                 news.append(ToolCall(step.call_id, step.tool, step.input))
-            if step.output is not None and step.call_id not in self._results:
+            if step.output is not None and step.call_id in self._calls and step.call_id not in self._results:
                 self._results.add(step.call_id)
                 news.append(ToolResult(step.call_id, step.output, is_error=step.is_error))
         return news

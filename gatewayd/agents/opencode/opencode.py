@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.client import Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.client import MESSAGES_MAX, Client, NoSuchSession, NoSuchThing
 from gatewayd.agents.opencode.dialect import (
+    LOOKED_AT_MAX,
     Asked,
     Board,
     History,
@@ -23,11 +24,14 @@ from gatewayd.agents.opencode.dialect import (
     StreamEvent,
 )
 from gatewayd.agents.opencode.opencode_messages import Message, Shown, fold, newer
-from gatewayd.agents.opencode.opencode_requests import Permission, ToolRef, shown_input, to_questions
-from gatewayd.agents.opencode.wire import Malformed, decode
+from gatewayd.agents.opencode.opencode_permissions import Permissions
+from gatewayd.agents.opencode.opencode_requests import Entry, to_questions
+from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, decode
 from gatewayd.model.approval import Decision, Outcome
 
-_PAGES = (50, 1000)
+_PAGE = 50
+_SMALL_PAGES = (10, 1)
+_LARGE_PAGE = 1000
 """How many of the newest messages are asked for: usually the first is enough."""
 _REMEMBERED = 1000
 _DEPTH_MAX = 10
@@ -42,14 +46,17 @@ _WHY_NOT: dict[Outcome, str] = {
 }
 
 
+_CHANGED = "This request changed after it was shown to an operator, so it was not allowed, and not run. Make it again."
+
+
 class _NewSession(Struct):
     title: str
 
 
 class _SessionInfo(Struct):
-    id: str
+    id: Id
     directory: str | None = None
-    parentID: str | None = None
+    parentID: Id | None = None
 
 
 class _Model(Struct):
@@ -80,12 +87,6 @@ class _Answers(Struct):
 class _Status(Struct):
     type: str
     message: str = ""
-
-
-class _Entry(Struct):
-    id: str
-    sessionID: str
-    tool: ToolRef | None = None
 
 
 class _Owner(Struct):
@@ -122,7 +123,7 @@ class OpenCode:
         self._model = _Model(provider, name) if model is not None else None
         self._agent = agent
         self._parents: OrderedDict[str, str | None] = OrderedDict()
-        self._permissions: OrderedDict[str, PermissionAsked] = OrderedDict()
+        self._permissions = Permissions(client)
 
     def read(self, data: str) -> StreamEvent | None:
         payload = decode(data, _Streamed, what="event").payload
@@ -157,18 +158,14 @@ class OpenCode:
             raise NoSuchSession from None
 
     async def history(self, session: Session, mark: str) -> History:
-        for size in _PAGES:
-            messages = await self._messages(session, size)
-            if len(messages) < size or any(message.info.id == mark for message in messages):
-                break
-        return fold(newer(messages, mark))
+        return fold(newer(await self._newest(session, mark), mark))
 
     async def board(self, directory: str | None, asked_at: float) -> Board:
         """The states last: a request that waits is one of a session that is busy, unless it was left behind."""
         ask = self._client.ask
-        permissions = await ask("GET", "/permission", list[Raw], what="permissions", directory=directory)
-        questions = await ask("GET", "/question", list[Raw], what="questions", directory=directory)
-        states = await ask("GET", "/session/status", dict[str, _Status], what="states", directory=directory)
+        permissions = await ask("/permission", list[Raw], what="permissions", directory=directory)
+        questions = await ask("/question", list[Raw], what="questions", directory=directory)
+        states = await ask("/session/status", dict[str, _Status], what="states", directory=directory)
         return Board(
             asked_at,
             {key: _state(status) for key, status in states.items()},
@@ -177,14 +174,29 @@ class OpenCode:
         )
 
     async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
-        permissions = [item for item in board.permissions if await self._is_live(item, session, mark, board)]
-        questions = [item for item in board.questions if await self._is_live(item, session, mark, board)]
-        return [*[await self._permission(item, session) for item in permissions], *map(to_questions, questions)]
+        found: list[Asked] = []
+        for item in (*board.permissions, *board.questions):
+            if len(found) == LOOKED_AT_MAX:
+                break
+            if not await self._is_live(item, session, mark, board):
+                continue
+            found.append(await self._permissions.show(item, session) if item in board.permissions else to_questions(item))
+        return found
 
     async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
-        """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run."""
-        body = _Reply("once") if decision.allowed else _Reply("reject", _why_not(decision))
-        return await self._reply(session, f"/permission/{asked.id}/reply", body, "the answer to a request")
+        """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run.
+
+        A yes is for what was shown: right before it is said the request is listed again, and one that changed is refused.
+        """
+        path, what = f"/permission/{asked.id}/reply", "the answer to a request"
+        if not decision.allowed:
+            return await self._reply(session, path, _Reply("reject", _why_not(decision)), what)
+        same = await self._permissions.is_as_shown(asked, session)
+        if same:
+            return await self._reply(session, path, _Reply("once"), what)
+        if same is not None:
+            await self._reply(session, path, _Reply("reject", _CHANGED), what)
+        return False
 
     async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
         if answers is None:
@@ -213,10 +225,37 @@ class OpenCode:
             return False
         return True
 
+    async def _newest(self, session: Session, mark: str) -> list[Message]:
+        """The messages since the mark; of those that are too large to be read at once only the newest, which say how it ended.
+
+        :raises TooMuch: already one is too large.
+        """
+        try:
+            messages = await self._messages(session, _PAGE)
+        except TooMuch:
+            return await self._few(session)
+        if len(messages) < _PAGE or any(message.info.id == mark for message in messages):
+            return messages
+        try:
+            return await self._messages(session, _LARGE_PAGE)
+        except TooMuch:
+            return messages
+
+    async def _few(self, session: Session) -> list[Message]:
+        *sizes, last = _SMALL_PAGES
+        for size in sizes:
+            try:
+                return await self._messages(session, size)
+            except TooMuch:
+                continue
+        return await self._messages(session, last)
+
     async def _messages(self, session: Session, newest: int) -> list[Message]:
         path = f"/session/{session.id}/message?limit={newest}"
         try:
-            return await self._client.ask("GET", path, list[Message], what="messages", directory=session.directory)
+            return await self._client.ask(
+                path, list[Message], what="messages", directory=session.directory, at_most_bytes=MESSAGES_MAX
+            )
         except NoSuchThing:
             raise NoSuchSession from None
 
@@ -225,7 +264,7 @@ class OpenCode:
         if not session_id.startswith("ses") or not session_id.isascii() or not session_id.replace("_", "").isalnum():
             raise NoSuchSession
         try:
-            return await self._client.ask("GET", f"/session/{session_id}", _SessionInfo, what="session")
+            return await self._client.ask(f"/session/{session_id}", _SessionInfo, what="session")
         except NoSuchThing:
             raise NoSuchSession from None
 
@@ -235,7 +274,7 @@ class OpenCode:
         assert pending.session_id is not None
         if board.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:
             return False
-        entry = decode(pending.body, _Entry, what="request")
+        entry = decode(pending.body, Entry, what="request")
         return pending.session_id != session.id or entry.tool is None or entry.tool.messageID > mark
 
     async def _root(self, session_id: str | None) -> str | None:
@@ -245,7 +284,8 @@ class OpenCode:
                 return None
             if session_id not in self._parents:
                 self._parents[session_id] = await self._parent(session_id)
-                _shorten(self._parents)
+                if len(self._parents) > _REMEMBERED:
+                    self._parents.popitem(last=False)
             parent = self._parents[session_id]
             if parent is None:
                 return session_id
@@ -257,39 +297,6 @@ class OpenCode:
             return (await self._session(session_id)).parentID
         except NoSuchSession:
             return None
-
-    async def _permission(self, pending: Pending, session: Session) -> PermissionAsked:
-        if (known := self._permissions.get(pending.id)) is not None:
-            return known
-        entry = decode(pending.body, Permission, what="permission")
-        given = shown_input(entry, await self._call(entry, session))
-        asked = PermissionAsked(entry.id, entry.id, entry.sessionID, entry.permission, given)
-        self._permissions[pending.id] = asked
-        _shorten(self._permissions)
-        return asked
-
-    async def _call(self, entry: Permission, session: Session) -> tuple[str, dict[str, Raw]] | None:
-        """The tool call that asks: its tool and its input."""
-        if entry.tool is None:
-            return None
-        path = f"/session/{entry.sessionID}/message/{entry.tool.messageID}"
-        try:
-            message = await self._client.ask("GET", path, Message, what="message", directory=session.directory)
-        except (NoSuchThing, Malformed):
-            return None
-        for part in message.parts:
-            if part.callID == entry.tool.callID and part.state is not None:
-                try:
-                    given = decode(part.state.input, dict[str, Raw], what="tool input")
-                except Malformed:
-                    return None
-                return (part.tool, given) if given else None
-        return None
-
-
-def _shorten(cache: OrderedDict[str, PermissionAsked] | OrderedDict[str, str | None]) -> None:
-    if len(cache) > _REMEMBERED:
-        cache.popitem(last=False)
 
 
 def _state(status: _Status) -> State:
@@ -305,7 +312,7 @@ def _pending(entries: Sequence[Raw]) -> list[Pending]:
     found: list[Pending] = []
     for raw in entries:
         try:
-            entry = decode(raw, _Entry, what="request")
+            entry = decode(raw, Entry, what="request")
         except Malformed:
             continue
         found.append(Pending(entry.id, entry.sessionID, raw))

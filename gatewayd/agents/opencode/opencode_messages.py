@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.dialect import Aborted, Answered, Failed, History, Outcome, Step, StreamEvent, Unfinished
-from gatewayd.agents.opencode.wire import OUTPUT_MAX, Malformed, canonical, decode, one_line
+from gatewayd.agents.opencode.wire import KNOWN_MAX, OUTPUT_MAX, Id, Malformed, canonical, decode, one_line
 from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
 
 
@@ -31,7 +31,7 @@ class Time(Struct):
 class Info(Struct):
     """``finish``: stop, length, tool-calls, unknown (the stream was cut) … ``summary`` of an assistant: it is not the answer."""
 
-    id: str
+    id: Id
     role: str
     finish: str | None = None
     error: Error | None = None
@@ -54,8 +54,8 @@ class Part(Struct):
     """A piece of a message: text, reasoning, tool … ``synthetic`` texts are the server's own."""
 
     type: str
-    id: str = ""
-    messageID: str = ""
+    id: Id = ""
+    messageID: Id = ""
     text: str = ""
     synthetic: bool = False
     ignored: bool = False
@@ -151,7 +151,7 @@ class _PartUpdated(Struct):
 
 
 class _Delta(Struct):
-    partID: str
+    partID: Id
     field: str
     delta: str
 
@@ -183,7 +183,7 @@ class Shown:
         match event.kind:
             case "message.updated":
                 info = decode(event.body, _Updated, what="message").info
-                if info.answers:
+                if info.answers and (info.id in self._finishes or len(self._finishes) <= KNOWN_MAX):
                     self._finishes[info.id] = info.finish
             case "message.part.updated":
                 return self._note_part(decode(event.body, _PartUpdated, what="part").part)
@@ -201,7 +201,7 @@ class Shown:
     def _note_part(self, part: Part) -> Sequence[TurnEvent]:
         if part.messageID not in self._finishes:
             return ()  # the user's own
-        if part.is_text:
+        if part.is_text and len(self._texts) < KNOWN_MAX:
             self._texts.add(part.id)
         step = to_step(part)
         return () if step is None else list(self._show(step))
@@ -213,9 +213,9 @@ class Shown:
         return (TextDelta(f"\n\n{delta.delta}" if last not in (None, delta.partID) else delta.delta),)
 
     def _show(self, step: Step) -> Iterator[TurnEvent]:
-        if step.call_id not in self._calls:
+        if step.call_id not in self._calls and len(self._calls) < KNOWN_MAX:
             self._calls.add(step.call_id)
             yield ToolCall(step.call_id, step.tool, step.input)
-        if step.output is not None and step.call_id not in self._results:
+        if step.output is not None and step.call_id in self._calls and step.call_id not in self._results:
             self._results.add(step.call_id)
             yield ToolResult(step.call_id, step.output, is_error=step.is_error)

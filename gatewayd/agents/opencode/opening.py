@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from ipaddress import ip_address
 from random import Random
 
 import anyio
+import httpx2
 
 from gatewayd.agents.opencode.client import Client, basic
 from gatewayd.agents.opencode.core import OpencodeCore
@@ -20,7 +22,7 @@ from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
 
 _CLOSED = "the agent was closed in the middle of the turn"
 
-_taken: set[str] = set()
+_taken: set[tuple[str, int]] = set()
 """The OpenAgentic servers that have a core in this process."""
 
 
@@ -35,7 +37,7 @@ async def open_opencode(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Agen
     if settings.url is not None:
         client = Client(kit.http, settings.url, _authorization(settings))
         version = await client.health(timeout_seconds=10.0)
-        with _alone(client.url) if version.startswith(OPENAGENTIC) else nullcontext():
+        with _alone(await _addresses(client.url)) if version.startswith(OPENAGENTIC) else nullcontext():
             async with _open_core(client, version, settings, kit, None) as core:
                 yield core
     else:
@@ -79,18 +81,33 @@ def _dialect(client: Client, version: str, settings: OpencodeSettings) -> tuple[
     return OpenCode(client, model=settings.model, agent=settings.agent), f"opencode {version}"
 
 
+async def _addresses(url: str) -> set[tuple[str, int]]:
+    """Where the server is, however its URL is written. All of this machine's loopback addresses are one.
+
+    :raises TryAgain: its name cannot be resolved.
+    """
+    target = httpx2.URL(url)
+    port = target.port or (443 if target.scheme == "https" else 80)
+    try:
+        found = await anyio.getaddrinfo(target.host, port)
+    except OSError as error:
+        raise TryAgain(f"the name of the agent's server cannot be resolved: {error}") from None
+    hosts = [ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+    return {("loopback" if host.is_loopback or host.is_unspecified else str(host), port) for host in hosts}
+
+
 @contextmanager
-def _alone(url: str) -> Iterator[None]:
+def _alone(addresses: set[tuple[str, int]]) -> Iterator[None]:
     """An OpenAgentic server takes one run at a time, which two cores could not agree on. :raises NeedsOperator: it has one."""
-    if url in _taken:
+    if addresses & _taken:
         raise NeedsOperator(
             "another agent uses this OpenAgentic server already, which could mix up their requests: give each its own"
         )
-    _taken.add(url)
+    _taken.update(addresses)
     try:
         yield
     finally:
-        _taken.discard(url)
+        _taken.difference_update(addresses)
 
 
 async def _watch_server(watch: Watch) -> None:

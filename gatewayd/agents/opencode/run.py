@@ -20,7 +20,7 @@ from gatewayd.agents.opencode.dialect import (
     Unfinished,
 )
 from gatewayd.agents.opencode.watch import Watch
-from gatewayd.agents.opencode.wire import one_line
+from gatewayd.agents.opencode.wire import KNOWN_MAX, one_line
 from gatewayd.model.errors import AgentFailed, GatewayError, OutcomeUnknown, TryAgain
 from gatewayd.ports.agent import Final, Notice, Turn
 
@@ -61,7 +61,7 @@ class Run:
         self._mark = mark
         self._dialect = dialect
         self._watch = watch
-        self._max_messages = max_messages
+        self._max_messages = min(max_messages, KNOWN_MAX)
         self._last_words = last_words
         self._log = log
         self._shown = dialect.progress(session)

@@ -1,16 +1,33 @@
 """Reading what servers say: typed, bounded, and never trusted. Anything else than what is expected is ``Malformed``."""
 
-from typing import TypeVar
+import re
+from typing import Annotated, Final, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from gatewayd.model.errors import AgentFailed
 
+KNOWN_MAX: Final = 10_000
+"""Things of one run that are remembered because they were shown; more are not shown."""
 REASON_MAX = 300
 """Characters of a reason that a server gave."""
 OUTPUT_MAX = 20_000
 """Characters of a tool's output that are passed on as an event."""
+
+VALUES_MAX: Final = 200_000
+"""JSON values in one answer. Each becomes an object of 60 bytes and more, so that bytes alone bound nothing: ``[0,0,0,`` …"""
+
+Id = Annotated[str, Meta(max_length=200)]
+"""A server's name of anything. What is longer is none, and is not kept."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""Also one without an end, so that it is looked for only once."""
+_ESCAPES = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u(?![dD][89a-fA-F])|\\[^u])"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
 
 T = TypeVar("T")
 
@@ -19,8 +36,36 @@ class Malformed(AgentFailed):
     """The server answered something that is not of its protocol: another program on this address, or a proxy's page."""
 
 
+class TooMuch(AgentFailed):
+    """The answer is larger than what is taken into memory at once."""
+
+
+def check_values(data: bytes, *, what: str) -> None:
+    """Before it is decoded. :raises TooMuch: it has more than ``VALUES_MAX`` values."""
+    # The commas in strings do not count, but most answers are small enough to count them all, which is faster.
+    if _values(data) > VALUES_MAX and _values(_STRING.sub(b"", data)) > VALUES_MAX:
+        raise TooMuch(f"{what}: the answer has more than {VALUES_MAX:,} values")
+
+
+def _values(data: bytes) -> int:
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def mend_surrogates(data: bytes) -> bytes:
+    """The JSON text with U+FFFD in the place of each half of a surrogate pair that is escaped alone.
+
+    Servers write those when they cut a text inside of an emoji: JSON's grammar allows them (RFC 8259, section 8.2), msgspec
+    does not. A session that holds one could never be read again.
+    """
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return data
+    return _ESCAPES.sub(lambda found: found[1] or b"\\ufffd", data)
+
+
 def decode(data: bytes | str | Raw, type: type[T], *, what: str) -> T:
     """:raises Malformed: it is no JSON, or of another shape."""
+    if not isinstance(data, Raw):  # a part of what was mended already
+        data = mend_surrogates(data if isinstance(data, bytes) else data.encode("utf-8", "replace"))
     try:
         return msgspec.json.decode(data, type=type)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -229,3 +229,47 @@ async def test_requests_that_make_no_sense_are_left_alone(
         going.turn.decide(0, ALLOWED)
         assert await going.wait() == Final("done: ran")
         assert len(going.turn.requests) == 1
+
+
+@pytest.mark.parametrize("what", ["patterns", "metadata", "input", "gone"])
+async def test_a_yes_is_not_for_what_changed_after_it_was_shown(
+    autojump_clock: MockClock, nursery: trio.Nursery, what: str
+) -> None:
+    server = FakeOpenCode(shell)
+    async with server.serve(), open_core(server) as core:
+        going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
+        await going.turn.wait_requests()
+        [asked] = server.permissions.values()
+        if what == "gone":
+            server.http.rewrite = lambda body: b"[]" if body.startswith(b'[{"id":"per_') else body
+        elif what == "input":
+            [part] = [part for part in server.messages[going.turn.request.session_id][-1]["parts"] if part["type"] == "tool"]
+            part["state"]["input"] = {"command": "do go", "workdir": "/"}
+        else:
+            asked.entry[what] = {"patterns": ["rm *"], "metadata": {"command": "rm"}}[what]
+        going.turn.decide(0, ALLOWED)
+        if what == "gone":
+            await trio.sleep(30)
+            assert server.replies == []
+            return
+        assert "changed after it was shown" in (await going.wait()).text
+        assert [reply["reply"] for reply in server.replies] == ["reject"]
+        assert server.ran == []
+
+
+async def test_two_calls_of_which_only_the_patterns_are_known_are_two(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    async def script(run: ModelRun) -> None:
+        await run.tools(("mcp_mail", {"to": "a"}), ("mcp_mail", {"to": "b"}))
+
+    server = FakeOpenCode(script)
+    async with server.serve(), open_core(server) as core:
+        going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
+        server.http.faults = [Fault("GET", f"/message/msg_{number:012x}Ab", 404, times=1000) for number in range(100)]
+        first, second = await going.turn.wait_requests(2)
+        assert first.input != second.input
+        for request in (first, second):
+            assert '"known":"only the patterns","patterns":["*"]' in request.input
+        for number in range(2):
+            going.turn.decide(number, ALLOWED)
+        await going.wait()
+        assert server.ran == ["mcp_mail", "mcp_mail"]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
+from gatewayd.agents.opencode.opening import _addresses
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.secret import Secret
 from gatewayd.ports.agent import Final
@@ -55,8 +56,23 @@ async def test_two_agents_do_not_share_an_openagentic_server(autojump_clock: Moc
     server = FakeOpenAgentic()
     async with server.serve():
         async with open_core(server):
-            with pytest.raises(NeedsOperator, match="another agent uses"):
-                async with open_core(server):
-                    pass
+            for host in ("127.0.0.1", "localhost", "LOCALHOST"):
+                with pytest.raises(NeedsOperator, match="another agent uses"):
+                    async with open_core(server, url=f"http://{host}:{server.http.port}/"):
+                        pass
         async with open_core(server) as core:
             assert core.facts().version == "openagentic-sdk"
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://[::1]:4096", ("loopback", 4096)),
+        ("http://127.0.0.2:4096/x", ("loopback", 4096)),
+        ("http://0.0.0.0:80", ("loopback", 80)),
+        ("http://192.0.2.1", ("192.0.2.1", 80)),
+        ("https://192.0.2.1", ("192.0.2.1", 443)),
+    ],
+)
+async def test_where_a_server_is(url: str, address: tuple[str, int]) -> None:
+    assert await _addresses(url) == {address}

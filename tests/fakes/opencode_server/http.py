@@ -62,13 +62,15 @@ _REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized
 
 
 class HttpServer:
-    """``port`` stays the same over ``stop`` and ``start``. ``seen`` are "METHOD PATH" of all requests, in order."""
+    """``port`` stays the same over ``stop`` and ``start``. ``seen`` are "METHOD PATH" of all requests, in order.
+    ``rewrite`` changes the bytes of each answer, but not of streams."""
 
     def __init__(self, handle: Handler, *, http10: bool) -> None:
         self.port = 0
         self.seen: list[str] = []
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
+        self.rewrite: Callable[[bytes], bytes] = lambda body: body
         self._handle = handle
         self._http10 = http10
         self._nursery: trio.Nursery | None = None
@@ -149,7 +151,8 @@ class HttpServer:
         return None
 
     async def _send(self, stream: trio.SocketStream, answer: Reply) -> None:
-        await stream.send_all(self._head(answer.status, answer.content_type, f"Content-Length: {len(answer.body)}") + answer.body)
+        body = self.rewrite(answer.body)
+        await stream.send_all(self._head(answer.status, answer.content_type, f"Content-Length: {len(body)}") + body)
 
     async def _stream(self, stream: trio.SocketStream, events: Events) -> None:
         framing = "Cache-Control: no-cache" if self._http10 else "Transfer-Encoding: chunked"

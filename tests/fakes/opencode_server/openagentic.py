@@ -230,6 +230,19 @@ class Run:
     async def tools(self, *calls: tuple[str, Mapping[str, Any]]) -> list[str]:
         return [await self.tool(name, input) for name, input in calls]
 
+    async def slash_command(self, *commands: str) -> str:
+        """A template with shell commands: each is asked for under an id of its own, before all of them run."""
+        call_id = self.server.new_call_id()
+        self._append("tool.use", tool_use_id=call_id, name="SlashCommand", input={"name": "x"})
+        for number, command in enumerate(commands):
+            given = {"command": command, "workdir": "/srv/project", "description": "SlashCommand shell"}
+            if not await self._ask(f"{call_id}:bash:{number}", "Bash", given):
+                self._result(call_id, is_error=True, error_type="RuntimeError", error_message="Bash not approved")
+                return "not approved"
+        self.server.ran.extend(commands)
+        self._result(call_id, output={"content": "ran"})
+        return "ran"
+
     async def question(self, *questions: Asking) -> Answers:
         call_id = self.server.new_call_id()
         self._append("tool.use", tool_use_id=call_id, name="AskUserQuestion", input={})

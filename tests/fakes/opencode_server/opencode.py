@@ -51,8 +51,9 @@ class _Asked:
 
 
 class FakeOpenCode:
-    """``script`` is what the model does. ``listening`` False: connections are taken, and never answered. ``begins_after``: so
-    many seconds pass until a prompt is stored, then ``busy_after`` until the session is busy."""
+    """``script`` is what the model does. ``listening`` False: connections are taken, and never answered. ``padding``: so many
+    more bytes in the answers of a path. ``begins_after``: so many seconds pass until a prompt is stored, then ``busy_after``
+    until the session is busy."""
 
     def __init__(self, script: Script = echo, *, cwd: str = "/srv/project", password: str | None = None) -> None:
         self.script = script
@@ -70,6 +71,7 @@ class FakeOpenCode:
         self.begins_after = 0.0
         self.busy_after = 0.0
         self.unknown_agent = False
+        self.padding: dict[str, int] = {}
         self._streams: list[Events] = []
         self._ids = count(1)
         self._runs: dict[str, trio.CancelScope] = {}
@@ -126,6 +128,12 @@ class FakeOpenCode:
             stream.send.send_nowait(data)
 
     async def _handle(self, request: Request) -> Reply | Events | None:
+        answer = await self._answer(request)
+        if isinstance(answer, Reply) and (padding := self.padding.get(request.path)):
+            return Reply(answer.status, answer.body + b" " * padding)
+        return answer
+
+    async def _answer(self, request: Request) -> Reply | Events | None:
         if not self.listening:
             await trio.sleep_forever()
         if self._password is not None:
