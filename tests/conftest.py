@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 # CI looks at the same examples every time: what it says is about the change. At a desk each run looks at others.
 _SAME = bool(os.environ.get("CI"))
-settings.register_profile("ci", deadline=None, max_examples=100, derandomize=_SAME)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=_SAME)
 settings.register_profile("deep", deadline=None, max_examples=100_000, suppress_health_check=list(HealthCheck), derandomize=_SAME)
 # A killed process leaves in memory what it would leave on a disk; only a power cut tells them apart, and no test cuts power.
 # A third of the suite's time is spent waiting for a disk otherwise.
