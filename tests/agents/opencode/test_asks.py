@@ -251,6 +251,8 @@ async def test_a_yes_is_not_for_what_changed_after_it_was_shown(
         if what == "gone":
             await trio.sleep(30)
             assert server.replies == []
+            going.stop()
+            await going.done.wait()
             return
         assert "changed after it was shown" in (await going.wait()).text
         assert [reply["reply"] for reply in server.replies] == ["reject"]

@@ -58,6 +58,8 @@ async def test_a_request_with_the_id_of_our_call_and_another_input_is_not_ours(
         assert not any(seen.endswith("/reply") for seen in server.http.seen)
         assert server.ran == []
         assert len(going.turn.requests) == 1
+        going.kill()
+        await going.done.wait()
 
 
 async def test_the_shell_commands_of_a_slash_command_are_asked_for(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
