@@ -6,6 +6,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Raw
 
+from gatewayd.kit.surrogates import mend_surrogates
 from gatewayd.model.errors import AgentFailed
 
 KNOWN_MAX: Final = 10_000
@@ -23,11 +24,6 @@ Id = Annotated[str, Meta(max_length=200)]
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """Also one without an end, so that it is looked for only once."""
-_ESCAPES = re.compile(
-    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u(?![dD][89a-fA-F])|\\[^u])"
-    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
-    re.DOTALL,
-)
 
 T = TypeVar("T")
 
@@ -49,17 +45,6 @@ def check_values(data: bytes, *, what: str) -> None:
 
 def _values(data: bytes) -> int:
     return data.count(b",") + data.count(b"[") + data.count(b"{")
-
-
-def mend_surrogates(data: bytes) -> bytes:
-    """The JSON text with U+FFFD in the place of each half of a surrogate pair that is escaped alone.
-
-    Servers write those when they cut a text inside of an emoji: JSON's grammar allows them (RFC 8259, section 8.2), msgspec
-    does not. A session that holds one could never be read again.
-    """
-    if b"\\ud" not in data and b"\\uD" not in data:
-        return data
-    return _ESCAPES.sub(lambda found: found[1] or b"\\ufffd", data)
 
 
 def decode(data: bytes | str | Raw, type: type[T], *, what: str) -> T:

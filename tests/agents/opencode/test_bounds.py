@@ -1,6 +1,5 @@
 """How much of a server's answers is taken into memory, and what is said of more."""
 
-import json
 import tracemalloc
 from collections.abc import Mapping
 from typing import Any, cast
@@ -9,8 +8,6 @@ import httpx2
 import msgspec
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import Raw
 from trio.testing import MockClock
 
@@ -20,7 +17,7 @@ from gatewayd.agents.opencode.openagentic_log import Shown as ShownOfLog
 from gatewayd.agents.opencode.opencode_messages import Shown
 from gatewayd.agents.opencode.opencode_permissions import Permissions
 from gatewayd.agents.opencode.opencode_requests import Entry
-from gatewayd.agents.opencode.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooMuch, check_values, decode, mend_surrogates
+from gatewayd.agents.opencode.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooMuch, check_values, decode
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
@@ -185,26 +182,6 @@ async def test_a_run_that_asks_for_ever_is_stopped(
             await going.wait()
         assert server.status == {}
         assert len(server.ran) == 5
-
-
-SURROGATES = st.text(st.characters() | st.characters(categories=["Cs"]) | st.sampled_from("\\ud\ud83d\ude00"), max_size=30)
-
-
-@given(SURROGATES)
-def test_halves_of_surrogate_pairs_are_mended(text: str) -> None:
-    """Python joins escaped pairs when it reads, and keeps lone halves."""
-    data = json.dumps({"text": text}).encode()
-    expected = "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in json.loads(data)["text"])
-    assert decode(data, dict[str, str], what="x") == {"text": expected}
-    assert mend_surrogates(mend_surrogates(data)) == mend_surrogates(data)
-
-
-@given(st.binary(max_size=40) | st.text('\\ud8D83cCeE00"', max_size=40).map(str.encode))
-def test_mending_changes_nothing_else(data: bytes) -> None:
-    mended = mend_surrogates(data)
-    assert len(mended) == len(data)
-    if b"\\u" not in data:
-        assert mended == data
 
 
 @pytest.mark.parametrize("kind", [FakeOpenCode, FakeOpenAgentic])
