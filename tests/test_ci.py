@@ -69,7 +69,7 @@ def test_ci_runs_the_readme_s_commands_and_then_the_checks(clone: Path) -> None:
     ran = run(clone, ".ci/run")
     assert ran.returncode == 0
     assert ran.stdout.startswith(f"here is {clone}\n3 passed in 1.00s\n== format\n")
-    assert "ran pytest -q -m opencode" in ran.stdout.splitlines()
+    assert "ran pytest -q -n 2 -m opencode" in ran.stdout.splitlines()
     deep = [line for line in ran.stdout.splitlines() if line.startswith("ran pytest") and "opencode" not in line]
     assert len(deep) == 2, "10^5 examples for the texts, and not all the tests once more"
     for test in re.findall(r"[\w/.]+::\w+", " ".join(deep)):

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
 import msgspec
 import trio
 
+from gatewayd.kit.strays import MARKER_VARIABLE
 from gatewayd.model.status import Snapshot
 
 START_SECONDS = 30.0
@@ -131,9 +132,21 @@ async def daemon(
         yield Daemon(process, state_dir, url, token, log)
     finally:
         with trio.CancelScope(shield=True):
-            if process.poll() is None:
+            left_running = process.poll() is None
+            if left_running:
                 process.kill()
             await process.wait()
+            if left_running:
+                _end_agents_of(state_dir)
+
+
+def _end_agents_of(state_dir: Path) -> None:
+    """What a killed daemon leaves behind, its next start would end (gatewayd/kit/strays.py); here there is none."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            marks = [mark for mark in environment.read_bytes().split(b"\0") if mark.startswith(MARKER_VARIABLE.encode())]
+            if any(bytes(state_dir / "agents") in mark for mark in marks):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 async def _wait_for_endpoint(process: trio.Process, endpoint: Path, log: Path) -> str:
