@@ -116,6 +116,8 @@ def _table(rows: "Sequence[AgentStatus]", *, now: float, width: int) -> "list[Te
     details = []
     for row in rows:
         parts = [clean(row.reason)] if row.reason else []
+        if row.state == "parked":
+            parts.append(f"to go on: gatewayctl agents restart {clean(row.agent)}")
         if row.last_error is not None:
             parts.append(f"last error{_ago(row, now)}: {clean(row.last_error)}")
         details.append(wrapped(Text("; ".join(parts), style="dim"), width, indent=2) if parts else [])
@@ -128,6 +130,7 @@ def _facts(agent: AgentStatus, now: float) -> list[tuple[str, str]]:
         ("agent", agent.agent),
         ("core", agent.core),
         ("state", agent.state + (f": {agent.reason}" if agent.reason else "")),
+        ("to go on", f"gatewayctl agents restart {agent.agent}" if agent.state == "parked" else None),
         ("version", agent.version),
         ("process", None if agent.pid is None else str(agent.pid)),
         ("url", agent.url),

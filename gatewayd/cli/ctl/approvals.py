@@ -192,7 +192,7 @@ def _full(approval: Approval, now: float) -> list[str]:
     if approval.asked_by:
         lines.append(f"for      {clean(approval.asked_by)}")
     if approval.groups:
-        lines.append(f"shown to {clean(', '.join(approval.groups))}; {approval.quorum} must allow it")
+        lines.append(f"asks     {clean(', then '.join(approval.groups))}; {approval.quorum} must allow it")
     for vote in approval.votes:
         said = "allowed" if vote.allow else "denied"
         lines.append(f"vote     {said} by {clean(vote.by)}, {clock_time(vote.at)}")
