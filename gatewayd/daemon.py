@@ -41,6 +41,7 @@ from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.kit.http import create_client
+from gatewayd.kit.strays import end_all_strays
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import GatewayError, NeedsOperator
@@ -74,6 +75,7 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     for warning in config.warnings:
         log.warning("configuration_warning", warning=warning)
     _allow_many_files()
+    state_dir = state_dir.absolute()
     ready = trio.Event()
     try:
         trio.run(_run, config, registry, state_dir, redactor, ready)
@@ -131,6 +133,9 @@ async def _serve(
         own.start_soon(_watch_signals, stop, own.cancel_scope)
         listeners = await open_listeners(config.gateway.bind)
         await _prepare_token(store, config, state_dir, redactor)
+        # Also of agents that are not configured any more, whose own start would end them.
+        if ended := await end_all_strays(str(state_dir / "agents")):
+            log.warning("strays_ended", count=ended)
         gateway = join(config, registry, store, http, state_dir=state_dir, redact=redactor)
         await own.start(gateway.events.run)
         async with gateway.agents.run(host=left_behind), trio.open_nursery() as turning:

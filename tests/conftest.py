@@ -1,10 +1,14 @@
 """Hypothesis profiles: a modest number of examples by default, HYPOTHESIS_PROFILE=deep for 10^5. Files in memory."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+# A shell's background job ignores SIGINT, and what it starts inherits that: programs that are to end by Ctrl-C would not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # CI looks at the same examples every time: what it says is about the change. At a desk each run looks at others.
 _SAME = bool(os.environ.get("CI"))
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=_SAME)

@@ -106,7 +106,7 @@ def _example(annotation: object, name: str) -> str:
         return toml(get_args(kind)[0])
     if get_origin(kind) in (tuple, list):
         return '["…"]'
-    return "1" if kind in (int, float) else '"…"'
+    return "600" if kind in (int, float) else '"…"'
 
 
 def _intro(struct: type[Struct]) -> str:

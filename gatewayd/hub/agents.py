@@ -242,4 +242,7 @@ class AgentPool:
 
     def _on_change(self, status: ChildStatus) -> None:
         self._agents[status.name].tell_change()
-        self._events.emit("agent.state", agent=status.name, state=_STATES[status.state], reason=status.reason)
+        state = _STATES[status.state]
+        tell = self._log.warning if state in ("waiting", "parked") else self._log.info
+        tell("agent_state", agent=status.name, state=state, reason=status.reason)
+        self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)

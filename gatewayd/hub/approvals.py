@@ -18,6 +18,7 @@ from gatewayd.hub.escalation import Cards, Stages
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import conversation_of
 from gatewayd.hub.policy import judge
+from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Approval, ApprovalState, Outcome, Scope, ToolRequest, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.config import AgentApprovals, ApprovalsSection
@@ -93,6 +94,12 @@ class ApprovalDesk:
         if row is None:
             raise NotFound(f"there is no approval {approval_id!r}")
         return row
+
+    def note_refused(self, turn: TurnRequest, request: ToolRequest, why: str) -> None:
+        """A request that became no row, because nobody could have been shown it."""
+        tool = sanitise(request.tool)[:_SHOWN_MAX]
+        _log.warning("request_refused", agent=turn.agent_id, tool=tool, size=len(request.input), reason=why)
+        self._events.emit("approval.undeliverable", turn_id=turn.turn_id, agent=turn.agent_id, tool=tool, reason=why)
 
     def voter(self, identity: str) -> str:
         """Who an identity votes as: the person it belongs to, if that is known."""

@@ -31,16 +31,20 @@ class Asking:
         self._count = 0
         self._asked: dict[str, str] = {}
         self._void: dict[str, str] = {}
+        self._any_ref: set[str] = set()
 
     async def permission(self, request: ToolRequest) -> Decision:
         """Ask an operator and wait, also for a store that refuses. A wait that is cancelled withdraws nothing."""
         why_not = _cannot_be_shown(request)
         if why_not is not None:
+            self._desk.note_refused(self._turn, request, why_not)
             return Decision("undeliverable", note=why_not)
         async with self._lock:
             row = await self._find(request) or await self._add(request)
             if row is None:
-                return Decision("undeliverable", note="too many requests are waiting for an operator")
+                why_not = "too many requests are waiting for an operator"
+                self._desk.note_refused(self._turn, request, why_not)
+                return Decision("undeliverable", note=why_not)
             if request.ref is not None:
                 self._asked[request.ref] = row.id
         if row.state == "pending":
@@ -60,8 +64,10 @@ class Asking:
         for row in self._left:
             if row.ref is not None and row.state == "pending":
                 await insist(partial(self._desk.settle, row.id, "withdrawn", note="the agent has lost the turn that asked"))
-        # One that was used stays used: the same id may come again, for something that would run a second time.
-        self._left = [row for row in self._left if row.ref is None]
+        # One that was used stays used: the same id may come again, for something that would run a second time. One that was
+        # not used yet holds for the very same, under whatever id it is asked now.
+        self._left = [row for row in self._left if row.ref is None or (row.state == "allowed" and row.consumed_at is None)]
+        self._any_ref = {row.id for row in self._left}
 
     async def _wait(self, row: Approval) -> Approval:
         why = None if row.ref is None else self._void.get(row.ref)
@@ -79,7 +85,7 @@ class Asking:
         if asked is not None and (row := await insist(partial(self._desk.get, asked))).input_hash == wanted:
             return row
         for row in self._left:
-            if row.input_hash == wanted and row.ref == request.ref and _can_be_used(row):
+            if row.input_hash == wanted and (row.ref == request.ref or row.id in self._any_ref) and _can_be_used(row):
                 # As it is now: it may have been decided since it was read.
                 found = await insist(partial(self._desk.get, row.id))
                 self._left.remove(row)

@@ -117,7 +117,7 @@ class ReplyEngine:
                 attempt += 1
                 await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
                 outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
-                if outcome.kind != "again":
+                if outcome.kind != "again" or attempt >= self._config.max_turn_attempts:
                     break
                 self._log.warning("turn_waits_for_agent", attempt=attempt, reason=outcome.detail)
                 await control.pause(self._backoff.delay(attempt, at_least=outcome.after_seconds))

@@ -24,6 +24,9 @@ from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 
 OUTPUT_LINES = 100
 """Lines of a process's output that are kept."""
+EPITAPH_LINES = 6
+EPITAPH_MAX = 600
+"""Lines, and characters of them, that are told as the last words."""
 OUTPUT_LINE_MAX = 1000
 """Characters of one line that are kept."""
 
@@ -98,9 +101,10 @@ class ChildProcess:
 
     @property
     def epitaph(self) -> str:
-        """How it ended, with its last words, in one line."""
-        last = f": {self._output[-1]}" if self._output else ""
-        return f"process {self.pid} {_ending(self.returncode)}{last}"
+        """How it ended, with its last words, in one line: a program's reason is seldom in the very last."""
+        words = [line.strip() for line in self._output if line.strip()][-EPITAPH_LINES:]
+        last = " | ".join(words)[-EPITAPH_MAX:]
+        return f"process {self.pid} {_ending(self.returncode)}" + (f"; its last output: {last}" if last else "")
 
     def note(self, line: str) -> None:
         """Add a line to the output, cut at ``OUTPUT_LINE_MAX`` characters."""

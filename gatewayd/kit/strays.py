@@ -33,6 +33,26 @@ async def end_strays(marker: str) -> int:
     return len(found)
 
 
+async def end_all_strays(directory: str) -> int:
+    """As :func:`end_strays`, for every marker that is a path below ``directory`` (absolute), or a word and such a path."""
+    ended = 0
+    for marker in await anyio.to_thread.run_sync(_markers_below, directory):
+        ended += await end_strays(marker)
+    return ended
+
+
+def _markers_below(directory: str) -> set[str]:
+    found: set[str] = set()
+    below = f"{directory.rstrip('/')}/"
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+        with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+            for entry in file.read().split(b"\0"):
+                name, _, marker = entry.decode("utf-8", "replace").partition("=")
+                if name == MARKER_VARIABLE and (marker.startswith(below) or marker.partition(" ")[2].startswith(below)):
+                    found.add(marker)
+    return found
+
+
 def marked(marker: str) -> list[int]:
     """Our processes that have the marker and have not ended. A zombie's environment is empty."""
     try:

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from gatewayd.hub.asking import Asking
 from gatewayd.model.approval import Approval, Decision, ToolRequest
 from gatewayd.model.config import AgentApprovals, ApprovalRule
-from gatewayd.model.errors import Conflict
+from gatewayd.model.errors import Conflict, TryAgain
 from gatewayd.ports.agent import Turn, TurnState
 from tests.hub.approvers import TEAM_CHAT, asking, buttons, text
 from tests.hub.house import House, ScriptedAgents, configuration, open_house
@@ -43,6 +43,13 @@ def agents(script: Parallel | Tool, known: TurnState) -> ScriptedAgents:
     found = ScriptedAgents(script)
     found.known = known
     return found
+
+
+class Down(ScriptedAgents):
+    """Its core is not open."""
+
+    async def core(self, agent_id: str) -> ScriptedAgents:
+        raise TryAgain("it is being opened")
 
 
 async def all_pending(house: House) -> list[Approval]:
@@ -172,6 +179,23 @@ async def test_what_was_used_before_a_turn_was_lost_is_not_used_again_under_its_
     async with open_house(tmp_path, tool, agents=agents(tool, "lost")) as house:
         assert (await pending(house)).id != first.id
         assert tool.ran == []
+
+
+async def test_a_yes_that_was_not_used_before_the_turn_was_lost_holds_for_the_very_same(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Pressed while the agent's server was being started again: nobody has to press twice."""
+    async with open_house(tmp_path, Tool(A), config=asking()) as house:
+        row = await house.say("go")
+        old = await pending(house)
+    async with open_house(tmp_path, agents=Down(Tool(A)), config=asking()) as house:
+        await house.desk.decide(old.id, allow=True, by="operator:me")
+    tool = Tool(replace(A, ref="another"))
+    async with open_house(tmp_path, tool, agents=agents(tool, "lost"), config=asking()) as house:
+        await house.ended(row)
+        assert [request.input for request in tool.ran] == [A.input]
+        assert len(await house.desk.list(None)) == 1
+        assert (await house.desk.get(old.id)).consumed_at is not None
 
 
 async def test_asked_twice_under_one_id_in_one_run_it_is_one_request(tmp_path: Path, autojump_clock: MockClock) -> None:

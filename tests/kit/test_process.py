@@ -93,7 +93,9 @@ async def test_a_process_that_ends_before_it_is_ready_is_an_outage_with_its_last
     program = "import sys; sys.exit('no such database')"
     with anyio.fail_after(FAILS_AFTER):
         async with open_process(python(program), cwd=tmp_path, env={}, marker=marker) as process:
-            with pytest.raises(TryAgain, match=rf"process {process.pid} ended with exit code 1: no such database"):
+            with pytest.raises(
+                TryAgain, match=rf"process {process.pid} ended with exit code 1; its last output: no such database"
+            ):
                 await process.wait_line(lambda line: line == "ready")
 
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from gatewayd.kit.process import open_process
-from gatewayd.kit.strays import end_strays
+from gatewayd.kit.strays import end_all_strays, end_strays
 from tests.kit.test_process import DEAF, FAILS_AFTER, exists, gone, parent, python
 
 _PARENT = """
@@ -28,7 +28,7 @@ trio.run(main)
 
 @pytest.fixture
 def marker(tmp_path: Path) -> str:
-    return f"test:{tmp_path}"
+    return f"test {tmp_path}/agents/a"
 
 
 async def _orphans(tmp_path: Path, marker: str) -> tuple[int, int]:
@@ -42,7 +42,7 @@ async def _orphans(tmp_path: Path, marker: str) -> tuple[int, int]:
     return child, grandchild
 
 
-@pytest.mark.parametrize("starts", [end_strays, None])
+@pytest.mark.parametrize("starts", [end_strays, end_all_strays, None])
 async def test_what_a_killed_gatewayd_left_behind_is_ended(
     tmp_path: Path, marker: str, starts: Callable[[str], Awaitable[int]] | None
 ) -> None:
@@ -54,7 +54,9 @@ async def test_what_a_killed_gatewayd_left_behind_is_ended(
             assert await end_strays(f"{marker}/other") == 0
             assert exists(grandchild)
             if starts:
-                assert await starts(marker) == 2
+                for other in (f"{tmp_path}/other", f"{tmp_path.name}/agents", f"{tmp_path}/agent"):
+                    assert await end_all_strays(other) == 0
+                assert await starts(marker if starts is end_strays else f"{tmp_path}/agents") == 2
             else:
                 async with open_process(python(""), cwd=tmp_path, env={}, marker=marker):
                     assert await gone(grandchild)

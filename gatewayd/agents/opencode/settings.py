@@ -59,7 +59,7 @@ class OpencodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         if (self.url is None) == (not self.command):
             yield "needs either url (a server that runs already) or command (one that gatewayd starts), and not both"
         if self.url is not None and not _is_base(self.url):
-            yield f"url must be an http or https URL with a host and without a path, found {self.url!r}"
+            yield "url must be an http or https URL with a host and without a path, a user or a password"
         if self.directory is not None and not Path(self.directory).is_absolute():
             yield f"directory must be an absolute path, found {self.directory!r}"
         if self.password is not None and self.token is not None:

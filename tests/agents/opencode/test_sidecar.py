@@ -74,12 +74,15 @@ async def test_it_has_a_place_and_an_environment_of_its_own(tmp_path: Path, monk
 
 
 async def test_its_end_fails_the_turn_and_the_core(tmp_path: Path, nursery: trio.Nursery) -> None:
-    with pytest.RaisesGroup(pytest.RaisesExc(TryAgain, match="exit code 3: out of memory"), flatten_subgroups=True):
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(TryAgain, match="exit code 3; its last output: .*out of memory"), flatten_subgroups=True
+    ):
         async with sidecar(tmp_path, "opencode") as core:
             going = go(nursery, core, FakeTurn(await core.new_session("k"), "die"))
             await trio.sleep_forever()
     with pytest.raises(
-        AgentFailed, match=r"restarted in the middle of the turn: process \d+ ended with exit code 3: out of memory"
+        AgentFailed,
+        match=r"restarted in the middle of the turn: process \d+ ended with exit code 3; its last output: .*out of memory",
     ):
         await going.wait()
 
@@ -103,7 +106,7 @@ async def test_a_request_that_waits_is_void_when_it_is_killed(tmp_path: Path, nu
 @pytest.mark.parametrize(
     ("words", "settings", "error", "reason"),
     [
-        (("opencode", "dies"), {}, TryAgain, "exit code 7: no model is configured"),
+        (("opencode", "dies"), {}, TryAgain, "exit code 7; its last output: no model is configured"),
         (("opencode", "silent"), {"start_timeout_seconds": 2.0}, TryAgain, "did not answer within 2 s of its start"),
         (("opencode",), {"directory": "/no/such/place"}, NeedsOperator, "/no/such/place does not exist"),
     ],
