@@ -624,23 +624,23 @@ async def test_the_agent_is_the_only_one_or_named(tmp_path: Path, clock: trio.te
 async def test_another_directory_is_for_who_may_do_everything(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     token = "the-token-of-the-client-0123456789"
     async with open_server() as server:
-        server.answers = {"GET /path": says({"directory": "/work/own"}), "GET /session": says([])}
+        server.answers = {"GET /path": says({"directory": "/srv/own"}), "GET /session": says([])}
         config = configuration(agents=(AgentSettings("coder", frame(), AttachedSettings(server.url)),))
         tokens = {**config.auth.tokens, "client": TokenConfig(token=Secret(token), scopes=("approvals", "write"))}
         async with open_site(tmp_path, replace(config, auth=AuthSection(tokens=tokens))) as site, site.client(None) as client:
             for query, header, status in (
                 ("", None, 200),
-                ("?directory=%2Fwork%2Fown", None, 200),
-                ("", "%2Fwork%2Fown", 200),
-                ("?directory=/work/other", None, 403),
-                ("?directory=/work/own&directory=/work/other", None, 403),
-                ("?directory=/work/own", "%2Fwork%2Fother", 403),
+                ("?directory=%2Fsrv%2Fown", None, 200),
+                ("", "%2Fsrv%2Fown", 200),
+                ("?directory=/srv/other", None, 403),
+                ("?directory=/srv/own&directory=/srv/other", None, 403),
+                ("?directory=/srv/own", "%2Fsrv%2Fother", 403),
             ):
                 headers = basic(token) | ({} if header is None else {"X-Opencode-Directory": header})
                 assert (await client.get(f"/session{query}", headers=headers)).status_code == status, (query, header)
-            admin = basic(token_of("admin")) | {"X-Opencode-Directory": "%2Fwork%2Fother"}
+            admin = basic(token_of("admin")) | {"X-Opencode-Directory": "%2Fsrv%2Fother"}
             assert (await client.get("/session", headers=admin)).status_code == 200
-            assert server.heard[-1].headers["x-opencode-directory"] == "%2Fwork%2Fother"
+            assert server.heard[-1].headers["x-opencode-directory"] == "%2Fsrv%2Fother"
 
 
 async def test_there_is_a_bound_on_what_is_under_way(tmp_path: Path, clock: trio.testing.MockClock) -> None:
@@ -676,14 +676,14 @@ async def test_without_a_directory_of_its_own_a_client_works_where_the_agent_doe
 ) -> None:
     async with open_server() as server:
         server.answers = {"GET /session": says([]), "GET /path": says({"directory": "/home/x"})}
-        agents = (AgentSettings("coder", frame(), AttachedSettings(server.url, directory="/work/a b")),)
+        agents = (AgentSettings("coder", frame(), AttachedSettings(server.url, directory="/srv/a b")),)
         async with open_site(tmp_path, configuration(agents=agents)) as site, site.client() as client:
             await client.get("/session?limit=1")
             await client.get("/session")
             await client.get("/session?directory=/elsewhere")
             assert [heard.target for heard in server.heard] == [
-                "/session?limit=1&directory=%2Fwork%2Fa%20b",
-                "/session?directory=%2Fwork%2Fa%20b",
+                "/session?limit=1&directory=%2Fsrv%2Fa%20b",
+                "/session?directory=%2Fsrv%2Fa%20b",
                 "/session?directory=/elsewhere",
             ]
 
