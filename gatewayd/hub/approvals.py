@@ -214,20 +214,21 @@ class ApprovalDesk:
         return row
 
     async def _wait_pending(self, approval: Approval, turn: TurnRequest) -> None:
-        stages = Stages(self.cards, approval, turn, every_seconds=self.policy_of(approval.agent).escalate_after_seconds)
+        seconds = self.policy_of(approval.agent).escalate_after_seconds
+        stages = Stages(self.cards, approval, turn, every_seconds=seconds, now=self._now())
         # A clock that was set back must not make a request wait for longer than any may.
         longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
         overdue = anyio.current_time() + max(0.0, min(approval.expires_at - self._now(), longest))
         while self.is_pending(approval.id):
             changed = self.changed(approval.id)
-            why_not = await stages.show(self._now())
+            why_not = await stages.show()
             if why_not is not None:
                 await self.settle(approval.id, "undeliverable", note=why_not)
             elif anyio.current_time() >= overdue:
                 await self.settle(approval.id, "expired")
             if not self.is_pending(approval.id):
                 break
-            with anyio.move_on_at(min(overdue, anyio.current_time() + stages.seconds_to_next(self._now()))):
+            with anyio.move_on_at(min(overdue, anyio.current_time() + stages.seconds_to_next())):
                 await changed.wait()
 
     async def settle(self, approval_id: str, state: Outcome, *, by: str = _GATEWAYD, note: str | None = None) -> Approval | None:

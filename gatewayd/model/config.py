@@ -102,7 +102,7 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     waited), interrupt (abort and start anew)."""
     turn_timeout_seconds: Seconds = 900.0
     """A turn that takes longer is aborted, and its lane goes on. Waiting for an approval does not count."""
-    max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 5
+    max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
     """How often one message may start a turn (over restarts and outages of its agent) before it is dead-lettered."""
 
 

@@ -451,3 +451,13 @@ async def test_a_full_disk_delays_the_end_of_a_turn_and_loses_nothing(tmp_path: 
         house.flaky.refuses.clear()
         assert (await house.ended(row)).reason == "answered"
         assert house.texts == ["re: hello"]
+
+
+async def test_after_the_last_try_nobody_waits(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def away(turn: Turn) -> str:
+        raise TryAgain("it is away", after_seconds=500)
+
+    async with open_house(tmp_path, away, config=configuration(sessions=SessionsSection(max_turn_attempts=2))) as house:
+        began = trio.current_time()
+        assert (await house.ended(await house.say("hello"))).reason == "attempts_exhausted"
+        assert 500 <= trio.current_time() - began < 900, "one pause between two tries, and none after the second"
