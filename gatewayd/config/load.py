@@ -24,6 +24,7 @@ from gatewayd.model.config import (
     GatewayConfig,
     GatewaySection,
     LimitsSection,
+    RetentionSection,
     Name,
     OutboxSection,
     SessionsSection,
@@ -43,6 +44,7 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "sessions": SessionsSection,
     "outbox": OutboxSection,
     "limits": LimitsSection,
+    "retention": RetentionSection,
     "approvals": ApprovalsSection,
     "auth": AuthSection,
 }
@@ -106,6 +108,7 @@ class _Loader:
             sessions=self._section("sessions", SessionsSection),
             outbox=self._section("outbox", OutboxSection),
             limits=self._section("limits", LimitsSection),
+            retention=self._section("retention", RetentionSection),
             approvals=self._section("approvals", ApprovalsSection),
             auth=self._section("auth", AuthSection),
             source=None if self._source.path is None else str(self._source.path),

@@ -205,6 +205,7 @@ class AgentPool:
             agent=agent_id,
             core=agent.settings.frame.core,
             state=_STATES[child.state],
+            since=child.since,
             reason=child.reason,
             running=agent.running,
             turns=agent.turns,

@@ -19,7 +19,7 @@ from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.status import AccountStatus, AgentStatus, DaemonState, Snapshot
+from gatewayd.model.status import AccountStatus, AgentStatus, DaemonState, Problem, Snapshot
 from gatewayd.ports.store import PairingRow, Store
 
 _LOOK_AGAIN_SECONDS = 0.2
@@ -96,7 +96,7 @@ class Gateway:
             state=self.state,
             started_at=self.started_at,
             uptime_s=max(0.0, self.now() - self.started_at),
-            ready=not problems,
+            ready=not any(problem.level == "failing" for problem in problems),
             problems=tuple(problems),
             accounts=accounts,
             lanes=self.turns.status(),
@@ -116,19 +116,25 @@ class Gateway:
             "events_dropped": self.events.dropped,
         }
 
-    def _problems(self, accounts: tuple[AccountStatus, ...], agents: tuple[AgentStatus, ...]) -> list[str]:
+    def _problems(self, accounts: tuple[AccountStatus, ...], agents: tuple[AgentStatus, ...]) -> list[Problem]:
         """What is wrong now. A reply that a platform refused is no ill health of ours: it is counted in ``outbox``."""
         problems = []
         if self.state != "ready":
-            problems.append(f"the daemon is {self.state}")
+            problems.append(Problem(self.state, "failing", "", self.started_at, f"the daemon is {self.state}"))
         if why := self._problem_of_store():
-            problems.append(f"the store does not write: {why}")
+            since = self.store.statistics().last_error_at or self.now()
+            problems.append(Problem("store_refuses", "failing", "", since, f"the store does not write: {why}"))
         for account in filter(is_down, accounts):
-            reason = f": {account.reason}" if account.reason else ""
-            problems.append(f"{account.channel}/{account.account} is {account.state}{reason}")
-        problems += [f"agent {agent.agent} is {agent.state}: {agent.reason}" for agent in agents if agent.state != "open"]
+            name, reason = f"{account.channel}/{account.account}", f": {account.reason}" if account.reason else ""
+            text = f"{name} is {account.state}{reason}"
+            problems.append(Problem("account_down", "failing", name, account.since, text))
+        for agent in agents:
+            if agent.state != "open":
+                text = f"agent {agent.agent} is {agent.state}: {agent.reason}"
+                problems.append(Problem("agent_down", "failing", agent.agent, agent.since, text))
         if self.inbox.full():
-            problems.append(f"the inbox is full: {self.inbox.waiting} messages wait for a turn")
+            text = f"the inbox is full: {self.inbox.waiting} messages wait for a turn"
+            problems.append(Problem("inbox_full", "failing", "", self.now(), text))
         return problems
 
 

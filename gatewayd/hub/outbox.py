@@ -145,7 +145,7 @@ class Outbox:
 
     async def mark_sending(self, row: OutboundRow) -> bool:
         """Commit ``sending`` before the call to the platform. False: do not send (settled elsewhere, or parked as stale)."""
-        if self._now() - row.created_at > self._config.stale_after_seconds:
+        if self._now() - row.queued_at > self._config.stale_after_seconds:
             await self.settle(row, "parked", reason="stale")
             return False
         if not await self._store.mark_sending(row.id):

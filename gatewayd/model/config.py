@@ -103,7 +103,8 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     turn_timeout_seconds: Seconds = 900.0
     """A turn that takes longer is aborted, and its lane goes on. Waiting for an approval does not count."""
     max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
-    """How often one message may start a turn (over restarts and outages of its agent) before it is dead-lettered."""
+    """How often one message may start a turn before it is dead-lettered, also over restarts: each attempt waits longer than the one
+    before. Waiting for an agent that is not open is no attempt."""
 
 
 class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,6 +125,11 @@ class LimitsSection(Struct, frozen=True, forbid_unknown_fields=True):
 
     inbox_waiting: Count = 10_000
     """Messages journaled and not yet in a turn, in all accounts. When full, polls stop and webhooks answer 503."""
+    account_waiting: Count = 4_000
+    """The same for each account: one that is full waits, the others go on."""
+    sender_waiting: Count = 100
+    """The same for each sender of an account. A further message is journaled and dropped (sender_limit), and its sender is told,
+    once."""
     turns: Count = 256
     """Turns that run at the same time, over all agents; further lanes wait."""
     mailbox: Count = 256
@@ -134,6 +140,19 @@ class LimitsSection(Struct, frozen=True, forbid_unknown_fields=True):
 
 OPERATORS: Final = "operators"
 """The group that is always there: whoever has a token with the scope approvals."""
+
+
+class RetentionSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """[retention]: how long ended messages, replies, requests and questions are kept. What waits is always kept, and so is the
+    audit log."""
+
+    keep_seconds: Annotated[float, Meta(ge=172_800, le=315_360_000)] = 2_592_000.0
+    """Ended rows older than this are deleted, a few at a time. At least two days: they are how a message that a platform delivers
+    again is known (Telegram keeps an update for 24 hours)."""
+    dead_letter_seconds: Annotated[float, Meta(ge=172_800, le=315_360_000)] = 7_776_000.0
+    """The same for dead letters, and for replies that are unknown or parked, which nobody has retried or dropped."""
+    max_megabytes: Annotated[int, Meta(ge=16, le=1_048_576)] = 4096
+    """When the store holds more, the oldest ended rows go before their time, but none younger than two days."""
 
 
 class ApproverGroup(Struct, frozen=True, forbid_unknown_fields=True):
@@ -296,6 +315,7 @@ class GatewayConfig(Struct, frozen=True):
     sessions: SessionsSection = field(default_factory=SessionsSection)
     outbox: OutboxSection = field(default_factory=OutboxSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
+    retention: RetentionSection = field(default_factory=RetentionSection)
     approvals: ApprovalsSection = field(default_factory=ApprovalsSection)
     auth: AuthSection = field(default_factory=AuthSection)
     agents: tuple[AgentSettings, ...] = ()

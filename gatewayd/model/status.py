@@ -10,6 +10,21 @@ from msgspec import Struct
 AccountState = Literal["starting", "connected", "waiting", "parked", "stopped", "disabled"]
 AgentState = Literal["opening", "open", "waiting", "parked"]
 DaemonState = Literal["starting", "ready", "draining"]
+ProblemCode = Literal[
+    "starting",
+    "draining",
+    "store_refuses",
+    "account_down",
+    "agent_down",
+    "agent_failing",
+    "inbox_full",
+    "account_full",
+    "outbox_old",
+    "dead_letters",
+    "unknown_sends",
+    "loop_stalled",
+    "config_refused",
+]
 
 
 class AccountStatus(Struct, frozen=True):
@@ -57,6 +72,7 @@ class AgentStatus(Struct, frozen=True):
     core: str
     state: AgentState = "opening"
     reason: str | None = None
+    since: float = 0.0
     running: int = 0
     turns: int = 0
     failures: int = 0
@@ -68,8 +84,22 @@ class AgentStatus(Struct, frozen=True):
     url: str | None = None
 
 
+class Problem(Struct, frozen=True):
+    """Something that is wrong now: what (``code``, machine-readable), where (``subject``: an account as CHANNEL/NAME, an agent, or
+    empty for the whole daemon), since when, and one sentence for a person.
+
+    ``failing`` makes the daemon not ready; a ``warning`` wants somebody to look, while messages go through.
+    """
+
+    code: ProblemCode
+    level: Literal["failing", "warning"]
+    subject: str
+    since: float
+    text: str
+
+
 class Snapshot(Struct, frozen=True):
-    """The whole daemon. ``problems`` is what is wrong now, each one sentence for a person; ``ready`` is that there is none."""
+    """The whole daemon. ``ready`` is that none of ``problems`` is failing."""
 
     version: str
     pid: int
@@ -77,7 +107,7 @@ class Snapshot(Struct, frozen=True):
     started_at: float
     uptime_s: float
     ready: bool
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     accounts: tuple[AccountStatus, ...]
     lanes: LaneStatus
     outbox: OutboxStatus

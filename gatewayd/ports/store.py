@@ -24,7 +24,9 @@ OutboundState = Literal["ready", "sending", "sent", "unknown", "parked", "dead"]
 
 
 class InboundRow(Struct, frozen=True):
-    """One journaled envelope. ``reason`` is machine-readable, set on every end state; ``attempts`` counts turn starts."""
+    """One journaled envelope. ``reason`` is machine-readable, set on every end state; ``attempts`` counts turn starts, the newest
+    of them at ``started_at``. ``retries`` counts how often a person had a dead letter run again, each time as a new turn;
+    ``closed_at`` is when one dropped it."""
 
     id: int
     envelope: InboundEnvelope
@@ -34,6 +36,9 @@ class InboundRow(Struct, frozen=True):
     turn_id: str | None = None
     session_key: str | None = None
     ended_at: float | None = None
+    started_at: float | None = None
+    retries: int = 0
+    closed_at: float | None = None
 
 
 class OutboundDraft(Struct, frozen=True):
@@ -51,6 +56,9 @@ class OutboundDraft(Struct, frozen=True):
 
 
 class OutboundRow(Struct, frozen=True):
+    """One payload. ``queued_at`` is when it was put in the queue, first (``created_at``) or again by a person: its age for being
+    stale. ``sending_at`` is the newest call to the platform; ``closed_at`` is when a person dropped it."""
+
     id: int
     channel: str
     account: str
@@ -65,6 +73,9 @@ class OutboundRow(Struct, frozen=True):
     receipt: Receipt | None = None
     settled_at: float | None = None
     subject: str | None = None
+    queued_at: float = 0.0
+    sending_at: float | None = None
+    closed_at: float | None = None
 
 
 class EventDraft(Struct, frozen=True):
@@ -143,7 +154,7 @@ class Inbox(Protocol):
     async def get_inbound(self, inbound_id: int) -> InboundRow | None: ...
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
-        """Mark rows running, add one to their attempts. A row that has ended stays ended."""
+        """Mark rows running, add one to their attempts, note the time. A row that has ended stays ended."""
 
     async def end_inbound(
         self,
@@ -185,7 +196,7 @@ class OutboxRows(Protocol):
 
     async def recover_outbound(self, *, stale_before: float, now: float, resend: Collection[str] = ()) -> OutboxStatus:
         """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` again if its channel is in
-        ``resend``; every ``ready`` row created before ``stale_before`` becomes ``parked`` (reason stale). Returns the counts
+        ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked`` (reason stale). Returns the counts
         by state."""
 
     async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway, is_down
-from gatewayd.model.status import AccountState
+from gatewayd.model.status import AccountState, Problem
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer
 
@@ -35,7 +35,7 @@ class Readiness(Struct, frozen=True, omit_defaults=True):
     """``problems`` and ``accounts`` (those not connected) only for a read token."""
 
     ready: bool
-    problems: tuple[str, ...] | None = None
+    problems: tuple[Problem, ...] | None = None
     accounts: tuple[AccountDown, ...] | None = None
 
 

@@ -27,7 +27,7 @@ def verdict(snapshot: Snapshot) -> str:
         return f"degraded: gatewayd is {snapshot.state}"
     if down:
         return f"degraded: {down} of {count(len(wanted), 'account')} {'is' if down == 1 else 'are'} not connected"
-    first, *others = [clean(problem) for problem in snapshot.problems] or ["gatewayd is not ready"]
+    first, *others = [clean(problem.text) for problem in snapshot.problems] or ["gatewayd is not ready"]
     return f"degraded: {first}" + (f" (and {len(others)} more)" if others else "")
 
 
@@ -55,7 +55,7 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
 def _problem_lines(snapshot: Snapshot, width: int) -> list[Text]:
     """Every problem in its own words, unless the verdict has said the only one."""
     said = verdict(snapshot)
-    problems = [clean(problem) for problem in snapshot.problems]
+    problems = [clean(problem.text) for problem in snapshot.problems]
     if not problems or said == f"degraded: {problems[0]}":
         return []
     lines = []

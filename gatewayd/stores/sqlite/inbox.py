@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite.memos import save_memo
 from gatewayd.stores.sqlite.outbox import insert_outbound
 from gatewayd.stores.sqlite.tables import Tables
 
-_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at"
+_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at"
 _encode = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(InboundEnvelope)
 
@@ -43,11 +43,12 @@ class InboxTable(Tables):
         return await self._read(lambda connection: _row_or_none(connection.execute(sql, (inbound_id,))))
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
+        now = self._now()
         sql = """
-            UPDATE inbound SET state = 'running', attempts = attempts + 1, turn_id = ?, session_key = ?
+            UPDATE inbound SET state = 'running', attempts = attempts + 1, turn_id = ?, session_key = ?, started_at = ?
             WHERE id = ? AND state IN ('received', 'running')
         """
-        values = [(turn_id, session_key, inbound_id) for inbound_id in inbound_ids]
+        values = [(turn_id, session_key, now, inbound_id) for inbound_id in inbound_ids]
 
         def start(connection: sqlite3.Connection) -> None:
             connection.executemany(sql, values)
@@ -84,8 +85,8 @@ class InboxTable(Tables):
 def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: float) -> InboundRow | None:
     cursor = connection.execute(
         """
-        INSERT INTO inbound (channel, account, event_key, peer, state, received_at, envelope)
-        VALUES (?, ?, ?, ?, 'received', ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
+        INSERT INTO inbound (channel, account, event_key, peer, state, received_at, message_id, envelope)
+        VALUES (?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
         """,
         (
             envelope.channel,
@@ -93,6 +94,7 @@ def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: floa
             envelope.event_key,
             peer_column(envelope.peer),
             envelope.received_at or now,
+            envelope.message_id,
             _encode(envelope),
         ),
     )

@@ -17,7 +17,7 @@ from gatewayd.stores.sqlite.tables import Tables
 
 _COLUMNS = (
     "id, channel, account, conversation, payload, state, attempts, created_at, "
-    "next_attempt_at, turn_id, reason, receipt, settled_at, subject"
+    "next_attempt_at, turn_id, reason, receipt, settled_at, subject, queued_at, sending_at, closed_at"
 )
 _UNSETTLED: tuple[OutboundState, ...] = ("ready", "sending")
 _encode = msgspec.json.Encoder().encode
@@ -34,8 +34,9 @@ class OutboxTable(Tables):
         return await self._write(lambda connection: [insert_outbound(connection, draft, now) for draft in drafts])
 
     async def mark_sending(self, outbound_id: int) -> bool:
-        sql = "UPDATE outbound SET state = 'sending', attempts = attempts + 1 WHERE id = ? AND state = 'ready'"
-        return await self._write(lambda connection: connection.execute(sql, (outbound_id,)).rowcount == 1)
+        now = self._now()
+        sql = "UPDATE outbound SET state = 'sending', attempts = attempts + 1, sending_at = ? WHERE id = ? AND state = 'ready'"
+        return await self._write(lambda connection: connection.execute(sql, (now, outbound_id)).rowcount == 1)
 
     async def settle_outbound(
         self,
@@ -48,12 +49,13 @@ class OutboxTable(Tables):
         next_attempt_at: float | None = None,
     ) -> None:
         sql = """
-            UPDATE outbound SET state = ?, reason = ?, receipt = ?, next_attempt_at = ?, settled_at = ?
+            UPDATE outbound SET state = ?, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?, settled_at = ?
             WHERE id = ? AND state <> 'sent'
         """
         encoded = None if receipt is None else _encode(receipt)
         settled_at = None if state in _UNSETTLED else now
-        values = (state, reason, encoded, next_attempt_at, settled_at, outbound_id)
+        message_id = None if receipt is None else receipt.message_id
+        values = (state, reason, encoded, message_id, next_attempt_at, settled_at, outbound_id)
 
         def settle(connection: sqlite3.Connection) -> None:
             connection.execute(sql, values)
@@ -75,7 +77,7 @@ class OutboxTable(Tables):
                 "UPDATE outbound SET state = 'unknown', reason = 'interrupted', settled_at = ? WHERE state = 'sending'", (now,)
             )
             connection.execute(
-                "UPDATE outbound SET state = 'parked', reason = 'stale', settled_at = ? WHERE state = 'ready' AND created_at < ?",
+                "UPDATE outbound SET state = 'parked', reason = 'stale', settled_at = ? WHERE state = 'ready' AND queued_at < ?",
                 (now, stale_before),
             )
             return _count(connection)
@@ -135,14 +137,15 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
     """Inside somebody's transaction."""
     cursor = connection.execute(
         """
-        INSERT INTO outbound (channel, account, conversation, peer, state, created_at, turn_id, subject, payload)
-        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?, ?)
+        INSERT INTO outbound (channel, account, conversation, peer, state, created_at, queued_at, turn_id, subject, payload)
+        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?, ?, ?)
         """,
         (
             draft.channel,
             draft.account,
             draft.conversation,
             peer_column(draft.payload.peer),
+            now,
             now,
             draft.turn_id,
             draft.subject,
@@ -161,6 +164,7 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
         created_at=now,
         turn_id=draft.turn_id,
         subject=draft.subject,
+        queued_at=now,
     )
 
 

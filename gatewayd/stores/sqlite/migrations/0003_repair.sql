@@ -1,0 +1,24 @@
+-- What a person needs to find a message and to repair what cannot be automatic; what bounds the tables.
+
+-- message_id: the platform's own. started_at: the newest start of a turn. retries: how often a person had a dead letter run again.
+-- closed_at: a person has dropped a dead letter.
+ALTER TABLE inbound ADD COLUMN message_id TEXT;
+ALTER TABLE inbound ADD COLUMN started_at REAL;
+ALTER TABLE inbound ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE inbound ADD COLUMN closed_at REAL;
+UPDATE inbound SET message_id = json_extract(CAST(envelope AS TEXT), '$.message_id');
+CREATE INDEX inbound_message ON inbound (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX inbound_turn ON inbound (turn_id) WHERE turn_id IS NOT NULL;
+CREATE INDEX inbound_session ON inbound (session_key, id) WHERE session_key IS NOT NULL;
+CREATE INDEX inbound_dead ON inbound (id) WHERE state = 'dead' AND closed_at IS NULL;
+CREATE INDEX inbound_ended ON inbound (ended_at) WHERE ended_at IS NOT NULL;
+
+-- queued_at: when it was put in the queue, first or again by a person: from then on it becomes stale. sending_at: the newest call.
+ALTER TABLE outbound ADD COLUMN message_id TEXT;
+ALTER TABLE outbound ADD COLUMN queued_at REAL;
+ALTER TABLE outbound ADD COLUMN sending_at REAL;
+ALTER TABLE outbound ADD COLUMN closed_at REAL;
+UPDATE outbound SET queued_at = created_at, message_id = json_extract(CAST(receipt AS TEXT), '$.message_id');
+CREATE INDEX outbound_message ON outbound (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX outbound_letter ON outbound (id) WHERE state IN ('unknown', 'parked', 'dead') AND closed_at IS NULL;
+CREATE INDEX outbound_settled ON outbound (settled_at) WHERE settled_at IS NOT NULL;
