@@ -1,7 +1,9 @@
 """Tells the service manager how we are: sd_notify(3), one datagram per message to $NOTIFY_SOCKET."""
 
+import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 MAX_STATUS: Final = 500
@@ -12,17 +14,31 @@ class Notifier:
     """The manager named by $NOTIFY_SOCKET. Without one, or with one that does not take a message, every call does nothing.
 
     Each method returns whether the message was handed over, never waits, and never raises: how we run does not depend on
-    who watches.
+    who watches. ``monotonic_ns`` is CLOCK_MONOTONIC, which the manager compares with its own.
     """
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        *,
+        pid: int | None = None,
+        monotonic_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC),
+    ) -> None:
         address = env.get("NOTIFY_SOCKET", "")
         # "@" stands for the NUL byte of an abstract address. vsock addresses are for machines, not for services.
         self._address = "\0" + address[1:] if address.startswith("@") else address if address.startswith("/") else None
+        self._monotonic_ns = monotonic_ns
+        self.watchdog_seconds: float | None = _watchdog_seconds(env, os.getpid() if pid is None else pid)
+        """The manager ends us when :meth:`alive` is not called for so long; None: nobody waits for it."""
 
     def ready(self, status: str = "") -> bool:
-        """READY=1: the start is complete."""
+        """READY=1: the start, or the reload, is complete."""
         return self._send("READY=1" + _line(status))
+
+    def reloading(self, status: str = "") -> bool:
+        """RELOADING=1: a reload has begun. :meth:`ready` must follow, also when it failed. MONOTONIC_USEC is what
+        Type=notify-reload (systemd 253) needs beside it; older ones ignore it."""
+        return self._send(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic_ns() // 1000}" + _line(status))
 
     def stopping(self, status: str = "") -> bool:
         """STOPPING=1: the stop has begun."""
@@ -31,6 +47,15 @@ class Notifier:
     def status(self, text: str) -> bool:
         """STATUS=…: one line for a person."""
         return self._send(_line(text).lstrip("\n"))
+
+    def alive(self) -> bool:
+        """WATCHDOG=1: within ``watchdog_seconds`` of the last one, or of READY=1."""
+        return self._send("WATCHDOG=1")
+
+    def extend(self, seconds: float) -> bool:
+        """EXTEND_TIMEOUT_USEC=…: the start or the stop that is under way will take at least ``seconds`` more, from now. Of
+        no effect while the manager's own time-out is farther away."""
+        return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def _send(self, message: str) -> bool:
         if self._address is None or not message:
@@ -48,3 +73,15 @@ def _line(status: str) -> str:
     """The assignments of one message are separated by newlines, so a text must not bring its own."""
     text = " ".join(status.split())[:MAX_STATUS]
     return f"\nSTATUS={text}" if text else ""
+
+
+def _watchdog_seconds(env: Mapping[str, str], pid: int) -> float | None:
+    """sd_watchdog_enabled(3): $WATCHDOG_USEC counts for the process $WATCHDOG_PID names, without that for whoever has it."""
+    usec, owner = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", "")
+    if not _is_number(usec) or int(usec) == 0 or (owner and not (_is_number(owner) and int(owner) == pid)):
+        return None
+    return int(usec) / 1e6
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,55 @@ def test_messages_reach_a_socket_in_the_file_system(manager_socket: socket.socke
     assert manager_socket.recv(4096) == b"STOPPING=1\nSTATUS=draining"
 
 
+def test_a_reload_is_announced_with_the_time_and_ended_by_ready(manager_socket: socket.socket, tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    manager_socket.bind(path)
+    manager = Notifier({"NOTIFY_SOCKET": path}, monotonic_ns=lambda: 12_345_678_901)
+    assert manager.reloading("applying the difference")
+    assert manager_socket.recv(4096) == b"RELOADING=1\nMONOTONIC_USEC=12345678\nSTATUS=applying the difference"
+    assert manager.ready()
+    assert manager_socket.recv(4096) == b"READY=1"
+
+
+def test_the_time_of_a_reload_is_that_of_the_managers_clock(manager_socket: socket.socket, tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    manager_socket.bind(path)
+    before = time.clock_gettime(time.CLOCK_MONOTONIC)
+    assert Notifier({"NOTIFY_SOCKET": path}).reloading()
+    _, _, usec = manager_socket.recv(4096).decode().partition("\nMONOTONIC_USEC=")
+    assert before - 0.001 <= int(usec) / 1e6 <= time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def test_signs_of_life_and_more_time(manager_socket: socket.socket, tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    manager_socket.bind(path)
+    manager = Notifier({"NOTIFY_SOCKET": path})
+    assert manager.alive()
+    assert manager_socket.recv(4096) == b"WATCHDOG=1"
+    assert manager.extend(1.5)
+    assert manager_socket.recv(4096) == b"EXTEND_TIMEOUT_USEC=1500000"
+
+
+@pytest.mark.parametrize(
+    ("env", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "17"}, 60.0),
+        ({"WATCHDOG_USEC": "500000"}, 0.5),
+        ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": ""}, 0.5),
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "18"}, None),
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "x"}, None),
+        ({"WATCHDOG_USEC": "0", "WATCHDOG_PID": "17"}, None),
+        ({"WATCHDOG_USEC": "-5"}, None),
+        ({"WATCHDOG_USEC": "1e6"}, None),
+        ({"WATCHDOG_USEC": "²"}, None),
+        ({"WATCHDOG_USEC": "9" * 5000}, None),
+        ({}, None),
+    ],
+)
+def test_only_the_process_that_is_meant_feeds_the_watchdog(env: dict[str, str], seconds: float | None) -> None:
+    assert Notifier(env, pid=17).watchdog_seconds == seconds
+
+
 def test_messages_reach_an_abstract_socket(manager_socket: socket.socket) -> None:
     name = f"gatewayd-test-{os.getpid()}"
     manager_socket.bind(f"\0{name}")
@@ -62,7 +112,7 @@ def test_a_status_is_one_bounded_line_and_cannot_smuggle_in_an_assignment(manage
 )
 def test_without_a_manager_nothing_happens(address: str) -> None:
     manager = Notifier({"NOTIFY_SOCKET": address} if address else {})
-    assert [manager.ready(), manager.status("x"), manager.stopping()] == [False, False, False]
+    assert [manager.ready(), manager.status("x"), manager.stopping(), manager.alive(), manager.reloading()] == [False] * 5
 
 
 def test_an_empty_status_is_not_sent(manager_socket: socket.socket, tmp_path: Path) -> None:
