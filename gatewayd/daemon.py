@@ -224,6 +224,7 @@ def join(
         signal=show,
         fetch=fetch,
         rng=rng,
+        now=now,
         redact=redact,
     )
     turns = TurnRunner(engine, outbox, events, sessions, questions, agents, config, plugins, now=now)

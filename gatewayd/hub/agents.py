@@ -134,6 +134,11 @@ class AgentPool:
             raise NeedsOperator(f"agent {agent_id} is parked: {status.reason}")
         raise TryAgain(f"agent {agent_id} is {status.state}: {status.reason or 'it is being opened'}")
 
+    async def wait_changed(self, agent_id: str) -> None:
+        """Returns at the next change of the agent's state; for ever waits who asks for an agent that is not there."""
+        agent = self._agents.get(agent_id)
+        await (anyio.sleep_forever() if agent is None else agent.changed.wait())
+
     def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None:
         """Count a turn that begins (+1) or ends (-1, with its error if it failed)."""
         agent = self._agents[agent_id]

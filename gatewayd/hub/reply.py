@@ -2,16 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
-from typing import Literal, Protocol
+from typing import Literal
 
 import anyio
 import structlog
 from msgspec import Struct
 
-from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.supervisor import describe, leaves
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.asking import Asking
+from gatewayd.hub.attempts import Agents, Attempts
 from gatewayd.hub.calls import CoreCalls
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
@@ -42,15 +42,6 @@ SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The op
 SignalSink = Callable[[str, str, Signal], Awaitable[None]]
 
 
-class Agents(Protocol):
-    """Where open agent cores come from: hub/agents.py."""
-
-    async def core(self, agent_id: str) -> AgentCore:
-        """:raises TryAgain: it is not open (yet). :raises NeedsOperator: it cannot be opened."""
-
-    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None: ...
-
-
 class Outcome(Struct, frozen=True):
     """How an attempt ended. ``text`` is the reply; ``detail`` is for the operator only."""
 
@@ -78,6 +69,7 @@ class ReplyEngine:
         signal: SignalSink,
         fetch: MediaSource,
         rng: Random,
+        now: Callable[[], float],
         redact: Callable[[str], str] = str,
     ) -> None:
         self._store = store
@@ -93,13 +85,13 @@ class ReplyEngine:
         self._signal = signal
         self._fetch = fetch
         self._redact = redact
-        self._backoff = Backoff(rng, first_seconds=4.0, longest_seconds=120.0)
+        self._attempts = Attempts(agents, now=now, rng=rng)
         self.calls = CoreCalls()
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> None:
         """Run the turn of these rows to an end state. Returns when the rows have ended; only cancellation leaves them open."""
-        turn_id = rows[0].turn_id or f"turn-{rows[0].id}"
+        turn_id = rows[0].turn_id or new_turn_id(rows[0])
         ids = [row.id for row in rows]
         attempt = max(row.attempts for row in rows)
         was_running = any(row.state == "running" for row in rows)
@@ -113,17 +105,20 @@ class ReplyEngine:
             event_key=envelope.event_key,
             agent=route.agent_id,
         ):
+            if attempt < self._config.max_turn_attempts:
+                await self._attempts.wait_due(rows, control)
             while attempt < self._config.max_turn_attempts:
+                await self._attempts.wait_open(route.agent_id, control, tell=lambda text: self._say_once(rows[-1], turn_id, text))
+                if control.stopped:
+                    outcome = Outcome("stopped")
+                    break
                 attempt += 1
                 await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
                 outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
                 if outcome.kind != "again" or attempt >= self._config.max_turn_attempts:
                     break
-                self._log.warning("turn_waits_for_agent", attempt=attempt, reason=outcome.detail)
-                await control.pause(self._backoff.delay(attempt, at_least=outcome.after_seconds))
-                if control.stopped:
-                    outcome = Outcome("stopped")
-                    break
+                self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)
+                await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds)
             await self._end(rows, route, turn_id, outcome, control)
 
     async def new_session(self, route: Route) -> str | None:
@@ -265,10 +260,21 @@ class ReplyEngine:
             turn.changed = anyio.Event()
             await self._signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
 
+    async def _say_once(self, row: InboundRow, turn_id: str, text: str) -> None:
+        """Show a sentence if the turn has shown nothing yet, in an earlier life of the process either."""
+        if not await insist(lambda: self._store.replies_of(turn_id)):
+            await self._say(row, turn_id, text)
+
     async def _say(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence while the turn goes on."""
         plugin = self._plugins[row.envelope.channel]
         await insist(lambda: self._outbox.write(draft_replies(row.envelope, text, plugin, turn_id=turn_id)))
+
+
+def new_turn_id(row: InboundRow) -> str:
+    """The id of the turn that begins with this row. A dead letter that a person has run again is another turn: what was asked and
+    allowed in the first is no answer in the second."""
+    return f"turn-{row.id}" if not row.retries else f"turn-{row.id}-{row.retries}"
 
 
 def _answer(final: object) -> Outcome:

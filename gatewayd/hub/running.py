@@ -36,6 +36,7 @@ class TurnControl:
         self._scope: anyio.CancelScope | None = None
         self.stopped: str | None = None
         self.waits_for_people = False
+        self.resting = False
         self.told: set[str] = set()
         self.ended = anyio.Event()
 
@@ -51,12 +52,24 @@ class TurnControl:
             scope.cancel()
 
     async def pause(self, seconds: float) -> None:
-        """Wait, or until ``stop``. Others have the place meanwhile: the outage of one agent must not hold up another."""
-        self.give_place()
-        with anyio.CancelScope() as scope:
-            self.attach(scope)
+        """Wait, or until ``stop``, as in ``rest``."""
+        async with self.rest():
             await anyio.sleep(seconds)
-            await self.take_place()
+
+    @asynccontextmanager
+    async def rest(self) -> AsyncIterator[None]:
+        """The body only waits, and ``stop`` ends it. Others have the place meanwhile: the outage of one agent must not hold up
+        another."""
+        self.resting = True
+        self.give_place()
+        self._changed()
+        try:
+            with anyio.CancelScope() as scope:
+                self.attach(scope)
+                yield
+                await self.take_place()
+        finally:
+            self.resting = False
 
     def give_place(self) -> None:
         if self._holds_place:

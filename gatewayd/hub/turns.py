@@ -10,10 +10,11 @@ import msgspec
 import structlog
 import trio
 
+from gatewayd.hub.attempts import Agents
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.questions import OpenQuestion, QuestionDesk, fits, is_press
-from gatewayd.hub.reply import Agents, ReplyEngine
+from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.running import TurnControl
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig, QueueMode
@@ -79,8 +80,8 @@ class Lane:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a turn runs that does more than wait for people."""
-        return self.control is not None and not self.control.waits_for_people
+        """Whether a turn runs that does more than wait for people or for its agent."""
+        return self.control is not None and not self.control.waits_for_people and not self.control.resting
 
     def take_answer(self, question: QuestionRow, place: tuple[str, str, Peer]) -> _Waiting | None:
         """The first message that came after ``question`` was asked and can be its answer; it waits no longer."""
@@ -184,7 +185,7 @@ class TurnRunner:
             lane.control.stop("interrupted")
 
     async def drain(self) -> None:
-        """Start no further turn; returns when none runs but those that wait for people, who would not be waited for.
+        """Start no further turn; returns when none runs but those that wait, for people or for an agent that is away.
 
         What waits stays in the store for the next start.
         """

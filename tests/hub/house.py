@@ -37,7 +37,7 @@ from gatewayd.model.config import (
     SessionsSection,
 )
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
-from gatewayd.model.errors import SendRejected, StoreRefused
+from gatewayd.model.errors import NeedsOperator, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import EditText, PressAnswer, Receipt, SendText, Signal
 from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
@@ -119,10 +119,17 @@ class ScriptedAgents:
         self.resumed: list[Turn] = []
         self.known: TurnState = "lost"
         self.errors: list[str] = []
+        self.away: TryAgain | NeedsOperator | None = None
+        self.changed = anyio.Event()
         self.sessions = 0
 
     async def core(self, agent_id: str) -> "ScriptedAgents":
+        if self.away is not None:
+            raise self.away
         return self
+
+    async def wait_changed(self, agent_id: str) -> None:
+        await self.changed.wait()
 
     def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None:
         if error is not None:
@@ -184,6 +191,7 @@ class House:
             signal=self._signal,
             fetch=self._fetch,
             rng=Random(1),
+            now=now,
             redact=redact,
         )
         self.turns = TurnRunner(engine, self.outbox, self.events, self.sessions, self.questions, agents, config, plugins, now=now)

@@ -292,7 +292,7 @@ async def test_a_message_whose_turn_kills_the_process_is_dead_after_its_attempts
         await trio.testing.wait_all_tasks_blocked()
     for _ in range(2):
         async with open_house(tmp_path, Gate(), config=config):
-            await trio.testing.wait_all_tasks_blocked()
+            await anyio.sleep(20)
     async with open_house(tmp_path, config=config) as house:
         ended = await house.ended(row)
         assert (ended.state, ended.reason, ended.attempts) == ("dead", "attempts_exhausted", 3)

@@ -1,0 +1,89 @@
+"""When a turn may be attempted: not before its agent is open, and each time later than the time before.
+
+What a message does to an agent, or to this process, it may do again each time. So the attempts are spaced from their starts,
+which are in the store: a restart is no way around the pause. That an agent is not open is nothing the message has done, so
+waiting for it spends no attempt, however long it takes.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Protocol
+
+import anyio
+import structlog
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.hub.running import TurnControl
+from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.ports.agent import AgentCore
+from gatewayd.ports.store import InboundRow
+
+AWAY = "The agent cannot be reached at the moment. Your message is kept, and will be answered when it is back."
+_FIRST_SECONDS = 4.0
+_LONGEST_SECONDS = 120.0
+_LOOK_AGAIN_SECONDS = 10.0
+"""How long an agent may be away before the user hears of it, and how often it is looked for without news of a change."""
+
+
+class Agents(Protocol):
+    """Where open agent cores come from: hub/agents.py."""
+
+    async def core(self, agent_id: str) -> AgentCore:
+        """:raises TryAgain: it is not open (yet). :raises NeedsOperator: it cannot be opened."""
+
+    async def wait_changed(self, agent_id: str) -> None:
+        """Returns at the next change of the agent's state."""
+
+    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None: ...
+
+
+class Attempts:
+    """The pauses of turns. Whoever waits here has given its place among the running turns to others."""
+
+    def __init__(self, agents: Agents, *, now: Callable[[], float], rng: Random) -> None:
+        self._agents = agents
+        self._now = now
+        self._backoff = Backoff(rng, first_seconds=_FIRST_SECONDS, longest_seconds=_LONGEST_SECONDS)
+        self._log = structlog.get_logger("gatewayd.turns")
+
+    async def wait_due(self, rows: Sequence[InboundRow], control: TurnControl) -> None:
+        """A turn that was cut twice or more waits, counted from its newest start; one that was cut once goes on at once."""
+        attempts = max(row.attempts for row in rows)
+        if attempts < 2:
+            return
+        # Without jitter: drawn anew in each life of a process that ends every few seconds, it would be the shortest of all draws.
+        pause = self._backoff.ceiling(attempts)
+        started_at = max(row.started_at or 0.0 for row in rows)
+        # A wall clock that was set back must not hold the lane up for years.
+        seconds = min(started_at + pause - self._now(), pause)
+        if seconds > 0:
+            self._log.warning("turn_waits", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
+            await control.pause(seconds)
+
+    async def wait_after(self, attempt: int, control: TurnControl, *, at_least: float | None) -> None:
+        """The pause after an attempt that met an outage."""
+        await control.pause(self._backoff.delay(attempt, at_least=at_least))
+
+    async def wait_open(self, agent_id: str, control: TurnControl, *, tell: Callable[[str], Awaitable[None]]) -> None:
+        """Returns when the agent can be asked, or never can (which the attempt itself will meet), or the turn was stopped.
+
+        ``tell`` shows the user a sentence: called once, when it takes long.
+        """
+        began_at, told, logged = anyio.current_time(), False, False
+        while not control.stopped:
+            try:
+                await self._agents.core(agent_id)
+            except NeedsOperator:
+                return
+            except TryAgain as error:
+                if not logged:
+                    self._log.warning("turn_waits_for_agent", reason=error.reason)
+                    logged = True
+            else:
+                return
+            async with control.rest():
+                with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
+                    await self._agents.wait_changed(agent_id)
+            if not told and not control.stopped and anyio.current_time() - began_at >= _LOOK_AGAIN_SECONDS:
+                told = True
+                await tell(AWAY)

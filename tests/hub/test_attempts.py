@@ -1,0 +1,143 @@
+"""Spaced attempts, also over restarts, and agents that are away."""
+
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import anyio
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from gatewayd.hub.attempts import AWAY, Attempts
+from gatewayd.hub.reply import new_turn_id
+from gatewayd.hub.running import TurnControl
+from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.ports.agent import Turn
+from gatewayd.ports.store import InboundRow
+from tests.hub.house import EPOCH, Gate, ScriptedAgents, echo, message, open_house
+
+
+async def _say_nothing(text: str) -> None: ...
+
+
+async def test_a_message_waits_for_its_agent_without_spending_a_try_and_its_user_is_told_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    agents = ScriptedAgents(echo)
+    agents.away = TryAgain("agent assistant is waiting: connection refused")
+    async with open_house(tmp_path, agents=agents) as house:
+        row = await house.say("hello")
+        await anyio.sleep(3 * 3600)
+        assert house.texts == [AWAY]
+        assert await house.reason_of(row) == ("received", None)
+    async with open_house(tmp_path, agents=agents) as house:
+        await anyio.sleep(3600)
+        assert house.texts == [], "told before the restart"
+        agents.away = None
+        agents.changed.set()
+        ended = await house.ended(row)
+        assert (ended.state, ended.reason, ended.attempts) == ("done", "answered", 1)
+        assert house.texts == ["re: hello"]
+
+
+async def test_an_agent_that_is_away_for_a_moment_is_not_spoken_of(tmp_path: Path, autojump_clock: MockClock) -> None:
+    agents = ScriptedAgents(echo)
+    agents.away = TryAgain("agent assistant is waiting: it is being restarted")
+    async with open_house(tmp_path, agents=agents) as house:
+        row = await house.say("hello")
+        await anyio.sleep(5)
+        agents.away = None
+        agents.changed.set()
+        await house.ended(row)
+        assert house.texts == ["re: hello"]
+
+
+async def test_a_stop_ends_the_waiting_for_an_agent(tmp_path: Path, autojump_clock: MockClock) -> None:
+    agents = ScriptedAgents(echo)
+    agents.away = TryAgain("agent assistant is waiting: connection refused")
+    async with open_house(tmp_path, agents=agents) as house:
+        row = await house.say("hello")
+        await wait_all_tasks_blocked()
+        await house.say("/stop")
+        ended = await house.ended(row)
+        assert (ended.state, ended.reason, ended.attempts) == ("done", "stopped", 0)
+
+
+async def test_a_drain_does_not_wait_for_an_agent_that_is_away(tmp_path: Path, autojump_clock: MockClock) -> None:
+    agents = ScriptedAgents(echo)
+    agents.away = TryAgain("agent assistant is waiting: connection refused")
+    async with open_house(tmp_path, agents=agents) as house:
+        row = await house.say("hello")
+        await wait_all_tasks_blocked()
+        with anyio.fail_after(1):
+            await house.turns.drain()
+        assert await house.reason_of(row) == ("received", None)
+
+
+async def test_who_waits_for_an_agent_has_given_its_place(autojump_clock: MockClock) -> None:
+    agents = ScriptedAgents(echo)
+    agents.away = TryAgain("agent assistant is waiting: connection refused")
+    slots = trio.Semaphore(1)
+    await slots.acquire()
+    control = TurnControl(slots, lambda: None)
+    attempts = Attempts(agents, now=lambda: EPOCH, rng=Random(1))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(attempts.wait_open, "assistant", control, tell=_say_nothing))
+        await wait_all_tasks_blocked()
+        assert slots.value == 1
+        agents.away = None
+        agents.changed.set()
+        await wait_all_tasks_blocked()
+        assert (slots.value, control.resting) == (0, False)
+
+
+async def test_a_parked_agent_is_not_waited_for(tmp_path: Path, autojump_clock: MockClock) -> None:
+    agents = ScriptedAgents(echo)
+    agents.away = NeedsOperator("agent assistant is parked: the key is revoked")
+    async with open_house(tmp_path, agents=agents) as house:
+        row = await house.ended(await house.say("hello"))
+        assert (row.state, row.reason) == ("dead", "agent_failed")
+
+
+async def test_what_ends_the_process_each_time_is_tried_less_and_less_often(tmp_path: Path, autojump_clock: MockClock) -> None:
+    started: list[float] = []
+
+    class Killer(Gate):
+        async def __call__(self, turn: Turn) -> str:
+            started.append(trio.current_time())
+            return await super().__call__(turn)
+
+    async with open_house(tmp_path, Killer()) as house:
+        row = await house.say("poison")
+        await wait_all_tasks_blocked()
+    for _ in range(100):
+        async with open_house(tmp_path, Killer()):
+            await anyio.sleep(10)
+    async with open_house(tmp_path) as house:
+        ended = await house.ended(row)
+        assert (ended.reason, ended.attempts) == ("attempts_exhausted", 10)
+        assert (await house.ended(await house.say("next"))).reason == "answered"
+    assert len(started) == 10
+    assert started[-1] - started[0] >= 600
+
+
+@given(attempts=st.integers(2, 99), started=st.floats(-1e9, 1e9), seed=st.integers(0, 99))
+def test_no_clock_makes_the_pause_longer_than_its_ceiling(attempts: int, started: float, seed: int) -> None:
+    async def go() -> float:
+        slots = trio.Semaphore(1)
+        await slots.acquire()
+        row = InboundRow(1, message(), "running", attempts, started_at=EPOCH + started)
+        pauses = Attempts(ScriptedAgents(echo), now=lambda: EPOCH, rng=Random(seed))
+        await pauses.wait_due([row], TurnControl(slots, lambda: None))
+        return trio.current_time()
+
+    clock = MockClock(autojump_threshold=0)
+    began = clock.current_time()
+    assert trio.run(go, clock=clock) - began <= 120
+
+
+def test_a_dead_letter_that_is_run_again_is_another_turn() -> None:
+    row = InboundRow(7, message(), "received", 0)
+    assert [new_turn_id(row), new_turn_id(InboundRow(7, message(), "received", 0, retries=2))] == ["turn-7", "turn-7-2"]
