@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -206,6 +206,29 @@ def test_a_bad_line_is_2(ctl: Ctl, monkeypatch: pytest.MonkeyPatch, bytes_back: 
     assert err.startswith("unreachable: ")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_an_answer_in_drops_is_given_up(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAYD_TOKEN", TOKEN)
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+                while not ended.wait(0.02):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            code, out, err = ctl("--timeout", "0.1", "--url", f"http://127.0.0.1:{server.getsockname()[1]}", "status")
+        finally:
+            ended.set()
+            thread.join()
+    assert (code, out) == (2, "")
+    assert "was still answering after 0.6 s" in err
 
 
 @pytest.mark.parametrize(

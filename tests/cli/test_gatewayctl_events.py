@@ -8,7 +8,7 @@ import pytest
 
 from gatewayd.cli.ctl.events import follow_events
 from gatewayd.cli.ctl.options import Options
-from gatewayd.cli.ctl.outcome import Refused, Unreachable
+from gatewayd.cli.ctl.outcome import Misunderstood, Refused, Unreachable
 from gatewayd.model.event import Event
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, FakeGatewayd, error
@@ -177,3 +177,9 @@ def test_ctrl_c_ends_follow_cleanly(daemon: FakeGatewayd) -> None:
         reader.send_signal(2)
         assert "Traceback" not in reader.stderr.read()
     assert reader.returncode == 0
+
+
+def test_an_event_that_is_not_understood_ends_it(daemon: FakeGatewayd) -> None:
+    daemon.on("GET", PATH, newest(5), stream("id: 6\nevent: inbound.done\ndata: {}\n\n"))
+    with pytest.raises(Misunderstood, match="of another release"):
+        follow_events(Options(), {}, lambda event: None, pause=lambda seconds: pytest.fail("it would ask for ever"))

@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,11 +17,15 @@ from rich.cells import cell_len
 from gatewayd.cli.ctl.options import Options
 from gatewayd.cli.ctl.status import follow_status
 from gatewayd.cli.ctl.status_view import status_lines, verdict
-from gatewayd.model.status import AccountStatus, AgentStatus, LaneStatus, OutboxStatus, Snapshot
+from gatewayd.model.status import AccountStatus, AgentStatus, LaneStatus, OutboxStatus, Problem, Snapshot
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
 
 PATH = "/v1/gateway/status"
+
+REVOKED = Problem("account_down", "failing", "slack/ops", NOW - 720, "slack/ops is parked: the token was revoked")
+FULL = Problem("store_refuses", "failing", "", NOW - 60, "the disk is full")
+UNKNOWN = Problem("unknown_sends", "warning", "", NOW - 7_300, "2 replies may or may not have been delivered")
 
 HEALTHY = Snapshot(
     version="0.1.0",
@@ -44,7 +49,8 @@ HEALTHY = Snapshot(
 
 DEGRADED = msgspec.structs.replace(
     HEALTHY,
-    problems=("slack/ops is parked: the token was revoked", "2 replies may or may not have been delivered"),
+    ready=False,
+    problems=(UNKNOWN, REVOKED),
     accounts=(
         *HEALTHY.accounts,
         AccountStatus(
@@ -71,6 +77,7 @@ DEGRADED = msgspec.structs.replace(
     outbox=OutboxStatus(ready=3, unknown=2, parked=1, dead=1),
     approvals_pending=2,
     pairings_pending=1,
+    counters={"inbound_dead": 3},
     agents=(
         AgentStatus(
             "assistant", "echo", state="open", turns=12, running=1, failures=2, last_error="boom", last_error_at=NOW - 200
@@ -94,8 +101,8 @@ gatewayd   0.1.0, ready, up 1 h 1 min, pid 4711
 
 DEGRADED_TEXT = """\
 degraded: 2 of 4 accounts are not connected
-  - slack/ops is parked: the token was revoked
-  - 2 replies may or may not have been delivered
+  - slack/ops is parked: the token was revoked (12 min)
+  - 2 replies may or may not have been delivered (2 h)
 
 ACCOUNT               STATE      SINCE   LAST IN  LAST OUT  PENDING     RESTARTS
 telegram/main         connected  1 h     2 min    2 min     0           0
@@ -111,9 +118,9 @@ lanes      3 live, 1 running, 2 messages waiting
 outbox     3 ready, 0 sending
            2 unknown: cut off while sending, perhaps delivered. Look into the
            chat first
-           1 parked: too old to be sent late (outbox.stale_after_seconds). Write
-           to the user by hand
-           1 dead: given up. Why: gatewayctl events --kind 'outbound.*'
+           1 parked: too old to be sent late (outbox.stale_after_seconds)
+           1 dead: given up
+letters    7 waiting: gatewayctl letters list
 approvals  2 waiting: gatewayctl approvals list
 pairings   1 waiting: gatewayctl pairing list
 agents     assistant (echo) open: 12 turns, 1 running, 2 failures; last failure
@@ -151,7 +158,9 @@ def test_at_60_columns_the_least_important_columns_go() -> None:
 def test_foreign_text_neither_breaks_lines_nor_styles(reason: str, name: str, width: int) -> None:
     account = AccountStatus("telegram", name, "parked", NOW, reason=reason)
     agent = AgentStatus(name, "echo", last_error=reason)
-    snapshot = msgspec.structs.replace(HEALTHY, problems=(reason,), accounts=(account,), agents=(agent,))
+    problem = Problem("account_down", "failing", name, NOW, reason)
+    warning = msgspec.structs.replace(problem, level="warning")
+    snapshot = msgspec.structs.replace(HEALTHY, ready=False, problems=(problem, warning), accounts=(account,), agents=(agent,))
     for line in status_lines(snapshot, width):
         assert cell_len(line.plain) <= max(width, 19)
         assert line.plain.isprintable()
@@ -160,9 +169,11 @@ def test_foreign_text_neither_breaks_lines_nor_styles(reason: str, name: str, wi
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"problems": ("the disk is full",)}, "degraded: the disk is full"),
-        ({"problems": ("the disk is full", "b", "c")}, "degraded: the disk is full (and 2 more)"),
-        ({"state": "draining", "ready": False, "problems": ("draining",)}, "degraded: gatewayd is draining"),
+        ({"ready": False, "problems": (FULL,)}, "degraded: the disk is full (1 min)"),
+        ({"ready": False, "problems": (UNKNOWN, FULL, REVOKED)}, "degraded: the disk is full (1 min), and 1 more"),
+        ({"state": "draining", "ready": False, "problems": (FULL,)}, "degraded: gatewayd is draining"),
+        ({"problems": (UNKNOWN,)}, "healthy: 2 accounts connected, 1 warning"),
+        ({"accounts": (AccountStatus("a", "b", "waiting", NOW), *HEALTHY.accounts)}, "healthy: 2 of 3 accounts connected"),
         ({"ready": False}, "degraded: gatewayd is not ready"),
         ({"accounts": ()}, "healthy: 0 accounts connected"),
         (
@@ -170,7 +181,7 @@ def test_foreign_text_neither_breaks_lines_nor_styles(reason: str, name: str, wi
             "healthy: 1 account connected, 1 stopped by an operator",
         ),
         (
-            {"problems": ("x",), "accounts": (AccountStatus("a", "b", "starting", NOW),)},
+            {"ready": False, "problems": (FULL,), "accounts": (AccountStatus("a", "b", "starting", NOW),)},
             "degraded: 1 of 1 account is not connected",
         ),
     ],
@@ -240,11 +251,31 @@ def test_watch_survives_a_restart(daemon: FakeGatewayd, state_dir: Path, capsys:
     assert pauses == [3.0] * 4
 
 
+def test_a_watch_ends_where_the_daemon_is_of_another_release(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", PATH, of(HEALTHY), of({"version": "9.9", "state": "levitating"}))
+    code, out, err = ctl("status", "--watch", "0.1")
+    assert (code, out) == (2, HEALTHY_TEXT + "\n")
+    assert err.startswith("gatewayctl: gatewayd 9.9 gives an answer that is not understood here (")
+
+
+def test_warnings_are_yellow_beneath_a_healthy_verdict(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    warned = msgspec.structs.replace(HEALTHY, problems=(UNKNOWN,), outbox=OutboxStatus(unknown=2))
+    daemon.on("GET", PATH, of(warned))
+    code, out, err = ctl("status")
+    assert (code, err) == (0, "")
+    assert out.startswith("healthy: 2 accounts connected, 1 warning\n  - 2 replies may or may not have been delivered (2 h)\n\n")
+    assert "letters    2 waiting: gatewayctl letters list\n" in out
+    styles = [[span.style for span in line.spans if span.style] for line in status_lines(warned, 80)[:2]]
+    assert styles == [["bold green"], ["yellow"]]
+
+
 def read_until(terminal: int, mark: bytes) -> bytes:
-    """What a terminal gets until ``mark`` is in it; at most 20 s."""
+    """What a terminal gets until ``mark`` is in it; at most 20 s, however much else comes."""
     seen = b""
+    until = time.monotonic() + 20
     while mark not in seen:
-        assert select.select([terminal], [], [], 20)[0], seen
+        assert select.select([terminal], [], [], max(0.0, until - time.monotonic()))[0], seen[-2000:]
+        assert time.monotonic() < until, seen[-2000:]
         seen += os.read(terminal, 65536)
     return seen
 
@@ -262,10 +293,14 @@ def test_on_a_terminal_watch_draws_in_colour_until_ctrl_c(daemon: FakeGatewayd, 
         env=env,
     )
     os.close(end)
-    seen = read_until(terminal, b"pid 4711") + read_until(terminal, b"degraded")
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(20) == 0
-    os.close(terminal)
+    try:
+        seen = read_until(terminal, b"pid 4711") + read_until(terminal, b"degraded")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+    finally:
+        watching.kill()
+        watching.wait(20)
+        os.close(terminal)
     assert b"connected" in seen
     assert (b"\x1b[32mconnected" in seen) is not bool(no_color)
     assert b"Traceback" not in seen

@@ -8,7 +8,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.options import Json, Options, connect, options_of
-from gatewayd.cli.ctl.outcome import NotNow, Unreachable
+from gatewayd.cli.ctl.outcome import Misunderstood, NotNow, Unreachable
 from gatewayd.cli.ctl.wording import clean, clock_time, duration, pretty_json, visible
 from gatewayd.model.approval import Approval
 
@@ -120,7 +120,7 @@ def watch(ctx: typer.Context) -> None:
 def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.sleep) -> None:
     """Look every second and print what is new. A restart of the daemon is said, and waited out.
 
-    :raises CtlError: the first look fails, or the daemon refuses the token.
+    :raises CtlError: the first look fails, the daemon refuses the token, or its answer is not understood.
     """
     from gatewayd.cli.ctl.screen import remark
 
@@ -133,7 +133,7 @@ def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.
                     _print_changes(client, known)
                 state = "connected"
             except (Unreachable, NotNow) as error:
-                if state == "new":
+                if state == "new" or isinstance(error, Misunderstood):
                     raise
                 if state == "connected":
                     remark(f"{error} Waiting for it to come back.")

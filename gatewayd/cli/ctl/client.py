@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A larger answer is refused: something else listens there. The snapshot of 10,000 accounts has about 4 MiB."""
+PATIENCE = 6
+"""An answer that comes in drops is given up after so many times the silence that is allowed."""
 SILENCE_SECONDS = 45.0
 """The event stream has a heartbeat every 15 s; after three missed ones it is dead."""
 
@@ -118,9 +120,13 @@ class Client:
             raise decode_fault(self.target, error, body) from None
 
     def _read(self, response: httpx2.Response) -> bytes:
-        body = bytearray()
+        body, until = bytearray(), time.monotonic() + PATIENCE * self._timeout
         for chunk in response.iter_bytes():
             body += chunk
+            if time.monotonic() > until:
+                raise Unreachable(
+                    f"{self.target.url} was still answering after {PATIENCE * self._timeout:g} s. Is it overloaded?"
+                )
             if len(body) > MAX_ANSWER_BYTES:
                 raise Unreachable(f"The answer of {self.target.url} is larger than any answer of gatewayd: not gatewayd.")
         return bytes(body)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.options import Options, options_of
-from gatewayd.cli.ctl.outcome import NotNow, Unreachable
+from gatewayd.cli.ctl.outcome import Misunderstood, NotNow, Unreachable
 from gatewayd.cli.ctl.wording import clean, clock_time, safe_json
 from gatewayd.model.event import Event
 
@@ -64,7 +64,7 @@ def follow_events(
 ) -> None:
     """Write events for ever. After a cut or a restart the stream is resumed after the last one seen, so none is missed.
 
-    :raises CtlError: the first connection fails, or the daemon refuses the token.
+    :raises CtlError: the first connection fails, the daemon refuses the token, or an event is not understood.
     """
     from gatewayd.cli.ctl.screen import remark
 
@@ -82,7 +82,7 @@ def follow_events(
                         seen = _number(sent, seen)
             why = "gatewayd ended the stream."
         except (Unreachable, NotNow) as error:
-            if seen is None:
+            if seen is None or isinstance(error, Misunderstood):
                 raise
             why = str(error)
         if failures == 0:
@@ -146,7 +146,7 @@ def _decode(data: str, kind: type[T]) -> T:
     try:
         return decode(data, kind)
     except Unreadable as error:
-        raise Unreachable(f"An event is not understood here ({clean(str(error))}): gatewayd is of another release.") from None
+        raise Misunderstood(f"An event is not understood here ({clean(str(error))}): gatewayd is of another release.") from None
 
 
 def _write_line(event: Event) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gatewayd import __version__
 from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.locate import Target
-from gatewayd.cli.ctl.outcome import CtlError, NotNow, Refused, Unreachable
+from gatewayd.cli.ctl.outcome import CtlError, Misunderstood, NotNow, Refused, Unreachable
 from gatewayd.cli.ctl.sync_http import httpx2
 from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.config import Scope
@@ -94,7 +94,7 @@ def decode_fault(target: Target, error: Unreadable, body: bytes) -> Unreachable:
         who = f"gatewayd {clean(decode(body, _Versioned).version, at_most=40)}"
     except Unreadable:
         who = f"What listens at {target.url}"
-    return Unreachable(f"{who} gives an answer that is not understood here ({clean(str(error))}). {_OTHER_RELEASE}.")
+    return Misunderstood(f"{who} gives an answer that is not understood here ({clean(str(error))}). {_OTHER_RELEASE}.")
 
 
 def wrong_type_fault(target: Target) -> Unreachable:

@@ -35,6 +35,10 @@ class Unreachable(CtlError):
     code = UNREACHABLE
 
 
+class Misunderstood(Unreachable):
+    """An answer in the form of another release. Asking again gives the same, so it ends also who waits out outages."""
+
+
 class Misused(CtlError):
     """The command line makes no sense."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatewayd.cli.ctl.options import Json, Options, options_of
-from gatewayd.cli.ctl.outcome import BAD_ANSWER, DONE, CtlError, Misused, Unreachable
+from gatewayd.cli.ctl.outcome import BAD_ANSWER, DONE, CtlError, Misunderstood, Misused, Unreachable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -72,7 +72,10 @@ def _look(options: Options, width: int) -> tuple[list["Text"], int]:
 
 
 def follow_status(options: Options, seconds: float, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Draw until Ctrl-C. The daemon and its token are found anew each time, so its restart is only an interval."""
+    """Draw until Ctrl-C. The daemon and its token are found anew each time, so its restart is only an interval.
+
+    :raises Misunderstood: the daemon is of another release.
+    """
     from rich.live import Live
     from rich.text import Text
 
@@ -83,6 +86,8 @@ def follow_status(options: Options, seconds: float, *, pause: Callable[[float], 
     def frame() -> list[Text]:
         try:
             return _look(options, target.width)[0]
+        except Misunderstood:
+            raise
         except CtlError as error:
             verdict = f"unreachable: {error}" if isinstance(error, Unreachable) else str(error)
             return wrapped(Text(verdict, style="bold red"), target.width, indent=0)

@@ -1,40 +1,50 @@
 """The snapshot as a person reads it at a glance: the verdict first, what to do beside what is wrong."""
 
+from typing import Literal
+
 from rich.text import Text
 
 from gatewayd.cli.ctl.accounts_view import DOWN, accounts_table
 from gatewayd.cli.ctl.screen import wrapped
 from gatewayd.cli.ctl.wording import clean, count, duration, uptime
-from gatewayd.model.status import AgentStatus, OutboxStatus, Snapshot
+from gatewayd.model.status import AgentStatus, OutboxStatus, Problem, Snapshot
 
 _INDENT = 11
 _PROBLEMS_SHOWN = 10
 
 
 def is_healthy(snapshot: Snapshot) -> bool:
-    """What the exit code says."""
-    return snapshot.ready and not snapshot.problems
+    """What the exit code says. Warnings want somebody to look, and are no ill health."""
+    return snapshot.ready and not _of_level(snapshot, "failing")
 
 
 def verdict(snapshot: Snapshot) -> str:
     """The first line: healthy, or degraded and why in one phrase."""
     wanted = [one for one in snapshot.accounts if one.state not in ("disabled", "stopped")]
     down = sum(one.state in DOWN for one in wanted)
-    stopped = sum(one.state == "stopped" for one in snapshot.accounts)
     if is_healthy(snapshot):
-        return f"healthy: {count(len(wanted), 'account')} connected" + (f", {stopped} stopped by an operator" if stopped else "")
+        return _healthy(snapshot, len(wanted), down)
     if snapshot.state != "ready":
         return f"degraded: gatewayd is {snapshot.state}"
     if down:
         return f"degraded: {down} of {count(len(wanted), 'account')} {'is' if down == 1 else 'are'} not connected"
-    first, *others = [clean(problem.text) for problem in snapshot.problems] or ["gatewayd is not ready"]
-    return f"degraded: {first}" + (f" (and {len(others)} more)" if others else "")
+    now = _now(snapshot)
+    first, *others = [_told(one, now) for one in _of_level(snapshot, "failing")] or ["gatewayd is not ready"]
+    return f"degraded: {first}" + (f", and {len(others)} more" if others else "")
+
+
+def _healthy(snapshot: Snapshot, wanted: int, down: int) -> str:
+    stopped = sum(one.state == "stopped" for one in snapshot.accounts)
+    warnings = len(_of_level(snapshot, "warning"))
+    said = f"healthy: {f'{wanted - down} of ' if down else ''}{count(wanted, 'account')} connected"
+    if stopped:
+        said += f", {stopped} stopped by an operator"
+    return said + (f", {count(warnings, 'warning')}" if warnings else "")
 
 
 def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
     """The whole answer of ``gatewayctl status``, no line wider than ``width`` cells."""
-    # The daemon's own clock, so that a wrong one here spoils no age.
-    now = snapshot.started_at + snapshot.uptime_s
+    now = _now(snapshot)
     style = "bold green" if is_healthy(snapshot) else "bold red"
     lines = wrapped(Text(verdict(snapshot), style=style), width, indent=0)
     lines += _problem_lines(snapshot, width)
@@ -42,6 +52,7 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
     lines += _labelled("lanes", [_lanes(snapshot)], width)
     lines += _labelled("outbox", _outbox(snapshot.outbox), width)
     for label, waiting, command in (
+        ("letters", _letters(snapshot), "gatewayctl letters list"),
         ("approvals", snapshot.approvals_pending, "gatewayctl approvals list"),
         ("pairings", snapshot.pairings_pending, "gatewayctl pairing list"),
     ):
@@ -52,17 +63,32 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
     return lines + _labelled("gatewayd", [about], width)
 
 
+def _now(snapshot: Snapshot) -> float:
+    """The daemon's own clock, so that a wrong one here spoils no age."""
+    return snapshot.started_at + snapshot.uptime_s
+
+
+def _of_level(snapshot: Snapshot, level: Literal["failing", "warning"]) -> list[Problem]:
+    return [problem for problem in snapshot.problems if problem.level == level]
+
+
+def _told(problem: Problem, now: float) -> str:
+    """A problem in the daemon's words, and for how long it has been one."""
+    return f"{clean(problem.text)} ({duration(now - problem.since)})"
+
+
 def _problem_lines(snapshot: Snapshot, width: int) -> list[Text]:
-    """Every problem in its own words, unless the verdict has said the only one."""
-    said = verdict(snapshot)
-    problems = [clean(problem.text) for problem in snapshot.problems]
-    if not problems or said == f"degraded: {problems[0]}":
+    """What fails, then in yellow what somebody should look at; without the only one if the verdict has said it."""
+    now = _now(snapshot)
+    told = [(_told(one, now), "") for one in _of_level(snapshot, "failing")]
+    told += [(_told(one, now), "yellow") for one in _of_level(snapshot, "warning")]
+    if [f"degraded: {text}" for text, _ in told] == [verdict(snapshot)]:
         return []
     lines = []
-    for problem in problems[:_PROBLEMS_SHOWN]:
-        lines += wrapped(Text(problem), width, indent=4, first=Text("  -"))
-    if len(problems) > _PROBLEMS_SHOWN:
-        lines.append(Text(f"  - and {len(problems) - _PROBLEMS_SHOWN} more (--json has all)"))
+    for text, style in told[:_PROBLEMS_SHOWN]:
+        lines += wrapped(Text(text, style=style), width, indent=4, first=Text("  -"))
+    if len(told) > _PROBLEMS_SHOWN:
+        lines.append(Text(f"  - and {len(told) - _PROBLEMS_SHOWN} more (--json has all)"))
     return lines
 
 
@@ -84,10 +110,16 @@ def _outbox(outbox: OutboxStatus) -> list[str]:
     if outbox.unknown:
         entries.append(f"{outbox.unknown} unknown: cut off while sending, perhaps delivered. Look into the chat first")
     if outbox.parked:
-        entries.append(f"{outbox.parked} parked: too old to be sent late (outbox.stale_after_seconds). Write to the user by hand")
+        entries.append(f"{outbox.parked} parked: too old to be sent late (outbox.stale_after_seconds)")
     if outbox.dead:
-        entries.append(f"{outbox.dead} dead: given up. Why: gatewayctl events --kind 'outbound.*'")
+        entries.append(f"{outbox.dead} dead: given up")
     return entries
+
+
+def _letters(snapshot: Snapshot) -> int:
+    """What is not settled by itself any more: replies, and messages that were given up."""
+    outbox = snapshot.outbox
+    return outbox.unknown + outbox.parked + outbox.dead + snapshot.counters.get("inbound_dead", 0)
 
 
 def _agent(agent: AgentStatus, now: float) -> str:
