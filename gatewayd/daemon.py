@@ -12,8 +12,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -137,30 +137,50 @@ async def _serve(
         if ended := await end_all_strays(str(state_dir / "agents")):
             log.warning("strays_ended", count=ended)
         gateway = join(config, registry, store, http, state_dir=state_dir, redact=redactor)
-        await own.start(gateway.events.run)
-        async with gateway.agents.run(host=left_behind), trio.open_nursery() as turning:
-            await turning.start(partial(gateway.turns.run, host=left_behind))
+        async with run_hub(gateway, host=left_behind):
+            server = _server(gateway)
+            urls = await own.start(server.serve, listeners)
+            with _endpoint(state_dir, urls[0]):
+                await _announce(gateway, urls[0], notifier)
+                ready.set()
+                own.start_soon(_tell_status, gateway, notifier)
+                await stop.wait()
+                await _drain(gateway, notifier)
+                server.stop()
+                await server.wait_stopped()
+        own.cancel_scope.cancel()
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None]:
+    """The hub's own tasks, opened in their order, with what the last process left taken up before any account listens.
+
+    ``host`` is where drivers and calls of cores run, and where one that cannot be ended stays. To stop, ``drain`` first.
+    """
+    async with trio.open_nursery() as telling:
+        await telling.start(gateway.events.run)
+        async with gateway.agents.run(host=host), trio.open_nursery() as turning:
+            await turning.start(partial(gateway.turns.run, host=host))
             await turning.start(gateway.inbox.run)
             await turning.start(gateway.presses.run)
             await _recover(gateway)
-            async with gateway.manager.run(host=left_behind):
-                server = _server(gateway)
-                urls = await own.start(server.serve, listeners)
-                with _endpoint(state_dir, urls[0]):
-                    await _announce(gateway, urls[0], notifier)
-                    ready.set()
-                    own.start_soon(_tell_status, gateway, notifier)
-                    await stop.wait()
-                    await _drain(gateway, notifier)
-                    server.stop()
-                    await server.wait_stopped()
+            async with gateway.manager.run(host=host):
+                yield
             # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
             turning.cancel_scope.cancel()
         gateway.events.emit("gateway.stopped")
         with trio.move_on_after(5):
             await gateway.events.wait_flushed()
-        own.cancel_scope.cancel()
-    log.info("stopped")
+        telling.cancel_scope.cancel()
+
+
+async def drain(gateway: Gateway) -> None:
+    """Take no new messages, let running turns finish and the outbox be flushed, close the accounts: in ``drain_seconds``."""
+    gateway.state = "draining"
+    gateway.events.emit("gateway.draining")
+    log.info("stopping", within_seconds=gateway.config.gateway.drain_seconds)
+    await gateway.manager.drain(gateway.flush, within_seconds=gateway.config.gateway.drain_seconds)
 
 
 def join(
@@ -172,9 +192,10 @@ def join(
     state_dir: Path,
     redact: Callable[[str], str] = str,
     now: Callable[[], float] = time.time,
+    rng: Random | None = None,
 ) -> Gateway:
-    """Make every part of the hub and tell each what it needs of the others. Nothing runs yet."""
-    rng = Random()
+    """Make every part of the hub and tell each what it needs of the others. Nothing runs yet. ``rng`` draws the jitter."""
+    rng = rng or Random()
     plugins = {account.channel: registry.channel(account.channel) for account in config.accounts}
     events = EventLog(store, now=now, keep=config.limits.event_rows)
     outbox = Outbox(store, events, config.outbox, now=now)
@@ -354,10 +375,7 @@ def _status_line(gateway: Gateway) -> str:
 
 async def _drain(gateway: Gateway, notifier: Notifier) -> None:
     notifier.stopping("finishing what runs")
-    gateway.state = "draining"
-    gateway.events.emit("gateway.draining")
-    log.info("stopping", within_seconds=gateway.config.gateway.drain_seconds)
-    await gateway.manager.drain(gateway.flush, within_seconds=gateway.config.gateway.drain_seconds)
+    await drain(gateway)
 
 
 async def _watch_signals(stop: trio.Event, everything: trio.CancelScope) -> None:
