@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite.memos import save_memo
 from gatewayd.stores.sqlite.outbox import insert_outbound
 from gatewayd.stores.sqlite.tables import Tables
 
-_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at"
+INBOUND_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at"
 _encode = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(InboundEnvelope)
 
@@ -35,11 +35,11 @@ class InboxTable(Tables):
         return await self._write(add)
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:
-        sql = f"SELECT {_COLUMNS} FROM inbound WHERE channel = ? AND account = ? AND event_key = ?"
+        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE channel = ? AND account = ? AND event_key = ?"
         return await self._read(lambda connection: _row_or_none(connection.execute(sql, (channel, account, event_key))))
 
     async def get_inbound(self, inbound_id: int) -> InboundRow | None:
-        sql = f"SELECT {_COLUMNS} FROM inbound WHERE id = ?"
+        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE id = ?"
         return await self._read(lambda connection: _row_or_none(connection.execute(sql, (inbound_id,))))
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
@@ -78,8 +78,8 @@ class InboxTable(Tables):
         return await self._write(end)
 
     async def pending_inbound(self, *, after_id: int, limit: int) -> list[InboundRow]:
-        sql = f"SELECT {_COLUMNS} FROM inbound WHERE state IN ('received', 'running') AND id > ? ORDER BY id LIMIT ?"
-        return await self._read(lambda connection: [_row(record) for record in connection.execute(sql, (after_id, limit))])
+        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE state IN ('received', 'running') AND id > ? ORDER BY id LIMIT ?"
+        return await self._read(lambda connection: [inbound_row(record) for record in connection.execute(sql, (after_id, limit))])
 
 
 def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: float) -> InboundRow | None:
@@ -103,11 +103,12 @@ def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: floa
     return InboundRow(id=cursor.lastrowid, envelope=envelope, state="received", attempts=0)
 
 
-def _row(record: tuple[Any, ...]) -> InboundRow:
+def inbound_row(record: tuple[Any, ...]) -> InboundRow:
+    """A record of ``INBOUND_COLUMNS``."""
     inbound_id, envelope, *rest = record
     return InboundRow(inbound_id, decode_column(_DECODER, envelope, f"inbound row {inbound_id}"), *rest)
 
 
 def _row_or_none(cursor: sqlite3.Cursor) -> InboundRow | None:
     record = cursor.fetchone()
-    return None if record is None else _row(record)
+    return None if record is None else inbound_row(record)

@@ -15,7 +15,7 @@ from gatewayd.ports.store import ChatLine, OutboundDraft, OutboundRow, OutboundS
 from gatewayd.stores.sqlite.columns import decode_column, peer_column
 from gatewayd.stores.sqlite.tables import Tables
 
-_COLUMNS = (
+OUTBOUND_COLUMNS = (
     "id, channel, account, conversation, payload, state, attempts, created_at, "
     "next_attempt_at, turn_id, reason, receipt, settled_at, subject, queued_at, sending_at, closed_at"
 )
@@ -64,10 +64,10 @@ class OutboxTable(Tables):
 
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         sql = f"""
-            SELECT {_COLUMNS} FROM outbound
+            SELECT {OUTBOUND_COLUMNS} FROM outbound
             WHERE channel = ? AND account = ? AND state = 'ready' AND id > ? ORDER BY id LIMIT ?
         """
-        return await self._read(lambda connection: _rows(connection.execute(sql, (channel, account, after_id, limit))))
+        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (channel, account, after_id, limit))))
 
     async def recover_outbound(self, *, stale_before: float, now: float, resend: Collection[str] = ()) -> OutboxStatus:
         def recover(connection: sqlite3.Connection) -> OutboxStatus:
@@ -90,23 +90,23 @@ class OutboxTable(Tables):
         newest = " UNION ALL ".join(
             ["SELECT id FROM (SELECT id FROM outbound WHERE state = ? ORDER BY id DESC LIMIT ?)"] * len(wanted)
         )
-        sql = f"SELECT {_COLUMNS} FROM outbound WHERE id IN ({newest}) ORDER BY id DESC LIMIT ?"
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE id IN ({newest}) ORDER BY id DESC LIMIT ?"
         values: list[str | int] = [value for state in wanted for value in (state, limit)]
         if not wanted:
             return []
-        return await self._read(lambda connection: _rows(connection.execute(sql, (*values, limit))))
+        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (*values, limit))))
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
-        sql = f"SELECT {_COLUMNS} FROM outbound WHERE id = ?"
-        return await self._read(lambda connection: next(iter(_rows(connection.execute(sql, (outbound_id,)))), None))
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE id = ?"
+        return await self._read(lambda connection: next(iter(outbound_rows(connection.execute(sql, (outbound_id,)))), None))
 
     async def outbound_about(self, subject: str) -> list[OutboundRow]:
-        sql = f"SELECT {_COLUMNS} FROM outbound WHERE subject = ? ORDER BY id"
-        return await self._read(lambda connection: _rows(connection.execute(sql, (subject,))))
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE subject = ? ORDER BY id"
+        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (subject,))))
 
     async def replies_of(self, turn_id: str) -> list[OutboundRow]:
-        sql = f"SELECT {_COLUMNS} FROM outbound WHERE turn_id = ? ORDER BY id"
-        return await self._read(lambda connection: _rows(connection.execute(sql, (turn_id,))))
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE turn_id = ? ORDER BY id"
+        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (turn_id,))))
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
         # "in" sorts before "out": of the same instant, the question comes before its answer.
@@ -137,8 +137,9 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
     """Inside somebody's transaction."""
     cursor = connection.execute(
         """
-        INSERT INTO outbound (channel, account, conversation, peer, state, created_at, queued_at, turn_id, subject, payload)
-        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?, ?, ?)
+        INSERT INTO outbound
+            (channel, account, conversation, peer, state, created_at, queued_at, turn_id, subject, edits, payload)
+        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?, ?, ?, ?)
         """,
         (
             draft.channel,
@@ -149,6 +150,7 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
             now,
             draft.turn_id,
             draft.subject,
+            draft.payload.of if isinstance(draft.payload, EditText) else None,
             _encode(draft.payload),
         ),
     )
@@ -169,15 +171,21 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
 
 
 def _count(connection: sqlite3.Connection) -> OutboxStatus:
-    sql = "SELECT state, count(*) FROM outbound WHERE state IN ('ready', 'sending', 'unknown', 'parked', 'dead') GROUP BY state"
+    """What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it."""
+    sql = """
+        SELECT state, count(*) FROM outbound WHERE state IN ('ready', 'sending') GROUP BY state UNION ALL
+        SELECT state, count(*) FROM outbound INDEXED BY outbound_letter
+            WHERE state IN ('unknown', 'parked', 'dead') AND closed_at IS NULL GROUP BY state
+    """
     return OutboxStatus(**dict(connection.execute(sql)))
 
 
-def _rows(cursor: sqlite3.Cursor) -> list[OutboundRow]:
-    return [_row(record) for record in cursor]
+def outbound_rows(cursor: sqlite3.Cursor) -> list[OutboundRow]:
+    """Records of ``OUTBOUND_COLUMNS``."""
+    return [outbound_row(record) for record in cursor]
 
 
-def _row(record: tuple[Any, ...]) -> OutboundRow:
+def outbound_row(record: tuple[Any, ...]) -> OutboundRow:
     where = f"outbound row {record[0]}"
     row = OutboundRow(*record)
     receipt = None if record[11] is None else decode_column(_RECEIPT, record[11], where)

@@ -10,8 +10,6 @@ UPDATE inbound SET message_id = json_extract(CAST(envelope AS TEXT), '$.message_
 CREATE INDEX inbound_message ON inbound (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX inbound_turn ON inbound (turn_id) WHERE turn_id IS NOT NULL;
 CREATE INDEX inbound_session ON inbound (session_key, id) WHERE session_key IS NOT NULL;
-CREATE INDEX inbound_dead ON inbound (id) WHERE state = 'dead' AND closed_at IS NULL;
-CREATE INDEX inbound_ended ON inbound (ended_at) WHERE ended_at IS NOT NULL;
 
 -- queued_at: when it was put in the queue, first or again by a person: from then on it becomes stale. sending_at: the newest call.
 ALTER TABLE outbound ADD COLUMN message_id TEXT;
@@ -20,5 +18,22 @@ ALTER TABLE outbound ADD COLUMN sending_at REAL;
 ALTER TABLE outbound ADD COLUMN closed_at REAL;
 UPDATE outbound SET queued_at = created_at, message_id = json_extract(CAST(receipt AS TEXT), '$.message_id');
 CREATE INDEX outbound_message ON outbound (message_id) WHERE message_id IS NOT NULL;
-CREATE INDEX outbound_letter ON outbound (id) WHERE state IN ('unknown', 'parked', 'dead') AND closed_at IS NULL;
-CREATE INDEX outbound_settled ON outbound (settled_at) WHERE settled_at IS NOT NULL;
+
+-- edits: the row whose message this one edits.
+ALTER TABLE outbound ADD COLUMN edits INTEGER;
+UPDATE outbound SET edits = json_extract(CAST(payload AS TEXT), '$.of') WHERE instr(payload, CAST('{"type":"edit_text"' AS BLOB)) = 1;
+CREATE INDEX outbound_edits ON outbound (edits, id) WHERE edits IS NOT NULL;
+
+-- Letters (what waits for a person), in the order of the list, with all that they are looked for by.
+CREATE INDEX inbound_letter ON inbound (ended_at, id, channel, account, reason) WHERE state = 'dead' AND closed_at IS NULL;
+CREATE INDEX outbound_letter ON outbound (settled_at, id, state, channel, account, reason)
+    WHERE state IN ('unknown', 'parked', 'dead') AND closed_at IS NULL;
+
+-- What is over and can be deleted, the oldest first.
+CREATE INDEX inbound_over ON inbound (ended_at, id) WHERE state IN ('done', 'dropped') OR closed_at IS NOT NULL;
+CREATE INDEX outbound_over ON outbound (settled_at, id) WHERE state = 'sent' OR closed_at IS NOT NULL;
+CREATE INDEX approval_over ON approval (decided_at, seq) WHERE state <> 'pending';
+CREATE INDEX question_over ON question (ended_at, seq) WHERE state <> 'pending';
+
+-- What operators did to a message.
+CREATE INDEX audit_subject ON audit (subject, seq);

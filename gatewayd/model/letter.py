@@ -1,0 +1,121 @@
+"""Letters: messages and replies whose end a person has to look at. What they look like, and how they are asked for.
+
+An inbound message is one when it is ``dead``; a reply when it is ``dead`` (refused for good), ``parked`` (too old to be sent by
+itself) or ``unknown`` (it may or may not have been seen). It is one until somebody retries or drops it.
+"""
+
+import math
+import re
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from gatewayd.model.errors import GatewayError
+
+Direction = Literal["in", "out"]
+LetterState = Literal["dead", "unknown", "parked"]
+RowState = Literal["received", "running", "done", "dropped", "dead", "ready", "sending", "sent", "unknown", "parked"]
+RepairAction = Literal["retry", "drop"]
+
+EXCERPT: Final = 200
+"""Characters of a message's text that a list shows."""
+_REF = re.compile(r"(in|out)-([1-9][0-9]{0,17})", re.ASCII)
+_NOT_A_PLACE = "is not a cursor of this list"
+
+
+class NotALetter(GatewayError):
+    """What was given is no ref or cursor: it was not made here."""
+
+
+class Letter(Struct, frozen=True):
+    """One row as lists show it; times are Unix seconds. ``ref`` is "in-12" or "out-7", ``peer`` "dm:7" with a thread behind it
+    if there is one, ``at`` when it came or was written. After a retry or a drop it is a letter no more: ``state`` and
+    ``closed_at`` say what it is then."""
+
+    ref: str
+    direction: Direction
+    state: RowState
+    reason: str | None
+    channel: str
+    account: str
+    peer: str
+    sender: str | None
+    at: float
+    ended_at: float | None
+    attempts: int
+    retries: int
+    turn_id: str | None
+    session_key: str | None
+    excerpt: str
+    closed_at: float | None = None
+
+
+class LetterFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """Every key that is given must hold. ``ended_before`` is Unix seconds."""
+
+    direction: Direction | None = None
+    state: LetterState | None = None
+    channel: Annotated[str, Meta(max_length=100)] | None = None
+    account: Annotated[str, Meta(max_length=100)] | None = None
+    reason: Annotated[str, Meta(max_length=2000)] | None = None
+    ended_before: Annotated[float, Meta(ge=0)] | None = None
+
+
+class LetterCounts(Struct, frozen=True):
+    """How many there are, and since when: ``oldest_dead_at`` of both directions. None: there is none."""
+
+    in_dead: int = 0
+    out_dead: int = 0
+    out_unknown: int = 0
+    out_parked: int = 0
+    oldest_dead_at: float | None = None
+    oldest_unknown_at: float | None = None
+    oldest_parked_at: float | None = None
+
+
+class Skipped(Struct, frozen=True):
+    """A letter that nothing was done with, and why not, in words."""
+
+    ref: str
+    why: str
+
+
+class LetterPlace(Struct, frozen=True, order=True):
+    """Where a letter stands in the list: by its end, then inbound before outbound, then by its id."""
+
+    ended_at: float
+    direction: Direction
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.ended_at!r}_{self.direction}-{self.id}"
+
+    @property
+    def ref(self) -> str:
+        return f"{self.direction}-{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "LetterPlace":
+        """What ``str`` has made. :raises NotALetter:"""
+        at, _, ref = text.partition("_")
+        try:
+            ended_at = float(at)
+        except ValueError:
+            raise NotALetter(f"{text[:60]!r} {_NOT_A_PLACE}") from None
+        if not math.isfinite(ended_at) or not _REF.fullmatch(ref):
+            raise NotALetter(f"{text[:60]!r} {_NOT_A_PLACE}")
+        return cls(ended_at, *parse_ref(ref))
+
+
+def parse_ref(ref: str) -> tuple[Direction, int]:
+    """ "in-12" as its direction and number. :raises NotALetter: it is no ref."""
+    found = _REF.fullmatch(ref)
+    if found is None:
+        raise NotALetter(f"{ref[:60]!r} is not in-NUMBER or out-NUMBER")
+    return ("in" if found[1] == "in" else "out"), int(found[2])
+
+
+def excerpt_of(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text[: 4 * EXCERPT].split())
+    return line if len(line) <= EXCERPT and len(text) <= 4 * EXCERPT else f"{line[: EXCERPT - 1]}…"
