@@ -18,8 +18,17 @@ from gatewayd.model.status import Snapshot
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+PROGRAM = ("-m", "gatewayd")
 
 Condition = Callable[[Snapshot], bool]
+
+
+class EndedEarly(AssertionError):
+    """The process ended before it was ready, with ``code``."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(f"gatewayd ended with {code}:\n{said}")
+        self.code = code
 
 
 class Daemon:
@@ -80,8 +89,8 @@ class Daemon:
         return await self.wait()
 
 
-def _command(state_dir: Path, arguments: tuple[str, ...]) -> list[str]:
-    command = [sys.executable, "-W", "error", "-m", "gatewayd", "--state-dir", str(state_dir)]
+def _command(state_dir: Path, arguments: tuple[str, ...], program: tuple[str, ...] = PROGRAM) -> list[str]:
+    command = [sys.executable, "-W", "error", *program, "--state-dir", str(state_dir)]
     return [*command, *([] if "--bind" in arguments else ["--bind", "127.0.0.1:0"]), *arguments]
 
 
@@ -107,9 +116,18 @@ async def run_to_end(state_dir: Path, *arguments: str) -> tuple[int, str]:
 
 @asynccontextmanager
 async def daemon(
-    state_dir: Path, config: str | None = None, *, arguments: tuple[str, ...] = (), env: dict[str, str] | None = None
+    state_dir: Path,
+    config: str | None = None,
+    *,
+    arguments: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+    program: tuple[str, ...] = PROGRAM,
 ) -> AsyncIterator[Daemon]:
-    """A daemon on a free port, killed on leaving if it still runs. ``config`` is the text of its configuration file."""
+    """A daemon on a free port, killed on leaving if it still runs. ``config`` is the text of its configuration file,
+    ``program`` what Python runs: another one that runs gatewayd in its process.
+
+    :raises EndedEarly: it ended before it was ready.
+    """
     state_dir.mkdir(parents=True, exist_ok=True)
     if config is not None:
         file = state_dir / "gatewayd.toml"
@@ -120,7 +138,7 @@ async def daemon(
     endpoint.unlink(missing_ok=True)
     with log.open("ab") as output:
         process = await trio.lowlevel.open_process(
-            _command(state_dir, arguments),
+            _command(state_dir, arguments, program),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -152,7 +170,8 @@ def _end_agents_of(state_dir: Path) -> None:
 async def _wait_for_endpoint(process: trio.Process, endpoint: Path, log: Path) -> str:
     with trio.fail_after(START_SECONDS):
         while not endpoint.exists():
-            assert process.poll() is None, f"gatewayd ended with {process.returncode}:\n{log.read_text()}"
+            if (code := process.poll()) is not None:
+                raise EndedEarly(code, log.read_text())
             # Another process: there is nothing of ours to wait on.
             await trio.sleep(0.01)
     found: dict[str, str] = json.loads(endpoint.read_text())

@@ -1,0 +1,96 @@
+"""An agent core that writes down each effect it has: one line, one write(2) to a file that only grows, as a bank would book it.
+
+It is also the dearest kind of agent for us: by default it remembers its turns, as an agent server does, so that a turn which was
+cut is asked for and not run again. With ``remembers = false`` it is like a program that runs inside of ours.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Turn, TurnRequest, TurnState
+
+PLUGIN = AgentPlugin(
+    id="recorder",
+    label="Recorder",
+    settings="tests.whole.recorder:Settings",
+    open="tests.whole.recorder:open_recorder",
+)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    file: str
+    remembers: bool = True
+    seconds: float = 0.0
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What was done: once for each run of a turn that came so far."""
+
+    turn_id: str
+    attempt: int
+    text: str
+
+
+class Recorder:
+    def __init__(self, settings: Settings) -> None:
+        self._file = Path(settings.file)
+        self._remembers = settings.remembers
+        self._seconds = settings.seconds
+
+    async def new_session(self, session_key: str) -> str:
+        return session_key
+
+    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+        if not self._remembers:
+            return "lost"
+        return "ended" if any(effect.turn_id == turn_id for effect in effects(self._file)) else "new"
+
+    async def resume(self, turn: Turn) -> Final:
+        return _reply(turn.request)
+
+    async def run(self, turn: Turn) -> Final:
+        if self._seconds:
+            await trio.sleep(self._seconds)
+        await self.act(turn.request)
+        return _reply(turn.request)
+
+    async def act(self, request: TurnRequest) -> None:
+        """The effect."""
+        line = msgspec.json.encode(Effect(request.turn_id, request.attempt, request.text)) + b"\n"
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+        await trio.lowlevel.checkpoint()
+
+
+def effects(file: Path) -> list[Effect]:
+    """Everything that was done, in order."""
+    if not file.exists():
+        return []
+    return [msgspec.json.decode(line, type=Effect) for line in file.read_bytes().splitlines()]
+
+
+def install(folder: Path) -> dict[str, str]:
+    """The environment in which an installed distribution offers the core ``recorder``."""
+    info = folder / "recorder-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: recorder\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gatewayd.agents]\nrecorder = tests.whole.recorder:PLUGIN\n")
+    return {"PYTHONPATH": str(folder)}
+
+
+def _reply(request: TurnRequest) -> Final:
+    return Final(f"re: {request.text}")
+
+
+@asynccontextmanager
+async def open_recorder(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Recorder]:
+    assert isinstance(agent.settings, Settings)
+    yield Recorder(agent.settings)

@@ -1,0 +1,187 @@
+"""The ways into gatewayd, each with its platform or client as it behaves: it repeats what was not acknowledged, in order."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+import trio
+
+from tests.fakes.bot_api import FakeBotApi
+from tests.whole.process import Daemon
+
+WalkName = Literal["telegram poll", "telegram webhook", "webchat", "chat/inbound"]
+WALKS: tuple[WalkName, ...] = ("telegram poll", "telegram webhook", "webchat", "chat/inbound")
+PUBLIC = "https://bots.example.org"
+_AGAIN_SECONDS = 0.05
+
+
+class Walk:
+    """One way. Chats are numbers; what is said in a chat is said in that order."""
+
+    def __init__(self, name: WalkName, api: FakeBotApi, folder: Path) -> None:
+        self.name = name
+        self.api = api
+        self._folder = folder
+
+    @property
+    def resends(self) -> bool:
+        """Whether a send that was cut is done again: where a repetition cannot be seen."""
+        return self.name == "webchat"
+
+    @property
+    def accounts(self) -> str:
+        """What the configuration needs."""
+        token = self._folder / "telegram.token"
+        token.touch(mode=0o600)
+        token.write_text(self.api.token)
+        mode = "webhook" if self.name == "telegram webhook" else "poll"
+        telegram = f'[channels.telegram.accounts.main]\ntoken = {{ file = "{token}" }}\napi_base = "{self.api.url}"\n'
+        telegram += f'mode = "{mode}"\ndm_policy = "open"\npoll_timeout_seconds = 5\n'
+        return "[channels.webchat.accounts.main]\n" if self.name == "webchat" else telegram
+
+    async def attach(self, gateway: Daemon) -> None:
+        """A daemon has started."""
+
+    def say(self, chat: int, text: str) -> None:
+        """A user says something, whether or not anybody is there to hear it."""
+        raise NotImplementedError
+
+    def all_acknowledged(self) -> bool:
+        """The platform or client has been told that all of it arrived."""
+        raise NotImplementedError
+
+    async def wait_acknowledged(self) -> None:
+        while not self.all_acknowledged():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+    async def texts(self, chat: int, gateway: Daemon) -> list[str]:
+        """What the user sees of the bot."""
+        with suppress(KeyError):
+            return self.api.texts(chat)
+        return []
+
+
+class TelegramWalk(Walk):
+    """The fake Bot API keeps what was not confirmed, and posts again what a webhook did not take."""
+
+    async def attach(self, gateway: Daemon) -> None:
+        self.api.route_webhooks(PUBLIC, gateway.url)
+
+    def say(self, chat: int, text: str) -> None:
+        self.api.user_sends(chat, text)
+
+    def all_acknowledged(self) -> bool:
+        return not self.api.pending_update_count
+
+
+class ClientWalk(Walk):
+    """Programs that post each message with a key of its own until they hear that it arrived: one program for each chat."""
+
+    def __init__(self, name: WalkName, api: FakeBotApi, folder: Path, nursery: trio.Nursery) -> None:
+        super().__init__(name, api, folder)
+        self._nursery = nursery
+        self._unsent: dict[int, deque[str]] = {}
+        self.gateway: Daemon | None = None
+        self.answers: list[int] = []
+
+    async def attach(self, gateway: Daemon) -> None:
+        self.gateway = gateway
+
+    def say(self, chat: int, text: str) -> None:
+        self.api.add_chat(chat)
+        if chat not in self._unsent:
+            self._unsent[chat] = deque()
+            self._nursery.start_soon(self._run, chat, self._unsent[chat])
+        self._unsent[chat].append(text)
+
+    def all_acknowledged(self) -> bool:
+        return not any(self._unsent.values())
+
+    async def _run(self, chat: int, unsent: deque[str]) -> None:
+        while True:
+            if unsent and self.gateway is not None and await self._posted(self.gateway, chat, unsent[0]):
+                unsent.popleft()
+            else:
+                await trio.sleep(_AGAIN_SECONDS)
+
+    async def _posted(self, gateway: Daemon, chat: int, text: str) -> bool:
+        try:
+            answer = await self.post(gateway, chat, text)
+        except httpx2.TransportError:
+            return False
+        self.answers.append(answer.status_code)
+        assert answer.status_code in (202, 429, 503), answer.text
+        return answer.status_code == 202
+
+    async def post(self, gateway: Daemon, chat: int, text: str) -> httpx2.Response:
+        raise NotImplementedError
+
+
+class InboundWalk(ClientWalk):
+    """A connector; the replies go to the chats of a Telegram account."""
+
+    async def post(self, gateway: Daemon, chat: int, text: str) -> httpx2.Response:
+        peer = {"kind": "dm", "id": str(chat)}
+        body = {"channel": "telegram", "account": "main", "event_key": f"{chat} {text}", "peer": peer, "text": text}
+        async with gateway.client() as client:
+            return await client.post("/v1/chat/inbound", json=body | {"sender": {"id": str(chat)}})
+
+
+class WebchatWalk(ClientWalk):
+    """Pages in browsers, one name for each chat, whose cookies outlive the daemon."""
+
+    def __init__(self, name: WalkName, api: FakeBotApi, folder: Path, nursery: trio.Nursery) -> None:
+        super().__init__(name, api, folder, nursery)
+        self._cookies: dict[int, httpx2.Cookies] = {}
+
+    async def post(self, gateway: Daemon, chat: int, text: str) -> httpx2.Response:
+        async with await self._page(chat, gateway) as page:
+            key = text.encode().hex().rjust(8, "0")[-64:]
+            return await page.post("/v1/webchat/messages", json={"id": key, "text": text})
+
+    async def texts(self, chat: int, gateway: Daemon) -> list[str]:
+        async with await self._page(chat, gateway) as page:
+            answer = await page.get("/v1/webchat/history")
+        return [_text_of(line["html"]) for line in answer.json()["lines"] if line["from"] == "agent"]
+
+    async def _page(self, chat: int, gateway: Daemon) -> httpx2.AsyncClient:
+        if chat not in self._cookies:
+            async with gateway.client() as client:
+                link = await client.post("/v1/webchat/links", json={"name": f"user{chat}"})
+                login = await client.post("/v1/webchat/login", json={"code": link.json()["code"]})
+            assert login.status_code == 200, login.text
+            self._cookies[chat] = login.cookies
+        return httpx2.AsyncClient(base_url=gateway.url, cookies=self._cookies[chat], timeout=30.0, trust_env=False)
+
+
+@asynccontextmanager
+async def walk_by(name: WalkName, folder: Path) -> AsyncIterator[Walk]:
+    """The way of this name, with its platform. ``folder`` is for what the configuration refers to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    makers: dict[str, Callable[[WalkName, FakeBotApi, Path, trio.Nursery], ClientWalk]] = {
+        "chat/inbound": InboundWalk,
+        "webchat": WebchatWalk,
+    }
+    async with FakeBotApi.serve() as api, trio.open_nursery() as nursery:
+        make = makers.get(name)
+        yield TelegramWalk(name, api, folder) if make is None else make(name, api, folder, nursery)
+        nursery.cancel_scope.cancel()
+
+
+class _Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = ""
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def _text_of(html: str) -> str:
+    parser = _Words()
+    parser.feed(html)
+    return parser.words.strip()
