@@ -60,9 +60,6 @@ class Mailbox(Generic[Item]):
         number_of: Callable[[Item], int],
         due_of: Callable[[Item], float],
     ) -> None:
-        self._size = size
-        self._longest_line = max(1, size // 4)
-        self._page = max(size, _SMALLEST_PAGE)
         self._source = source
         self._line_of = line_of
         self._number_of = number_of
@@ -78,6 +75,14 @@ class Mailbox(Generic[Item]):
         # Lines of which a read under way must take nothing more, and lines that got something it may have missed.
         self._left_out: set[str] = set()
         self._refused: set[str] = set()
+        self.resize(size)
+
+    def resize(self, size: int) -> None:
+        """Hold at most so many from now on. What is held beyond that stays until it is dealt with."""
+        self._size = size
+        self._longest_line = max(1, size // 4)
+        self._page = max(size, _SMALLEST_PAGE)
+        self._wake.set()
 
     def post(self, item: Item) -> None:
         """Put an item that the source has already. Never waits; without room it stays there until there is. An item that is

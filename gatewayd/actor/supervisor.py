@@ -115,6 +115,15 @@ class Supervisor:
         """Make a child known, stopped."""
         self._children[spec.name] = Child(spec, now=self._now, on_change=self._on_change)
 
+    def remove(self, name: str) -> None:
+        """Forget a child that was stopped. A life of it that was left behind goes on being counted.
+
+        :raises NotFound: no such child. :raises Conflict: it lives.
+        """
+        if self._child(name).kept is not None:
+            raise Conflict(f"{name} lives: it is stopped first")
+        del self._children[name]
+
     @asynccontextmanager
     async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
         """Children run inside; leaving cancels them.

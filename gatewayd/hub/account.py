@@ -58,8 +58,9 @@ class Outgoing(Rows, Protocol):
 @dataclass(frozen=True)
 class Surroundings:
     """What all accounts share. ``redact`` takes secrets out of texts."""
+    def forget(self, channel: str, account: str) -> None: ...
 
-    config: GatewayConfig
+
     journal: Journal
     outbox: Outgoing
     memos: MemoRows
@@ -79,7 +80,10 @@ class AccountStatistics(Struct, frozen=True):
 
 
 class AccountActor:
-    """The account for the rest of the hub. ``run`` is one life of it, called by the supervisor."""
+    """The account for the rest of the hub. ``run`` is one life of it, called by the supervisor.
+
+    ``held``: an operator has stopped it, so nobody else starts it. ``removed``: it is not in the configuration any more.
+    """
 
     def __init__(
         self,
@@ -90,12 +94,17 @@ class AccountActor:
         child: Callable[[], ChildStatus],
     ) -> None:
         self.settings = settings
+        config: GatewayConfig,
         self.plugin = plugin
         self.channel: Channel | None = None
         self._opener = opener
         self._around = around
         self._child = child
         self._log = around.log.bind(channel=settings.channel, account=settings.account)
+        self.held = False
+        self.removed = False
+        self._public_url = config.gateway.public_url
+        self._opened: AccountConfig | None = None
         self._identity: str | None = None
         self._last_inbound_at: float | None = None
         self._last_transport_at: float | None = None
@@ -107,8 +116,8 @@ class AccountActor:
             settings.account,
             around.outbox,
             Backoff(around.rng, longest_seconds=_LONGEST_ROW_BACKOFF),
-            around.config.outbox,
-            mailbox_size=around.config.limits.mailbox,
+            config.outbox,
+            mailbox_size=config.limits.mailbox,
             now=around.now,
             redact=around.redact,
         )
@@ -117,6 +126,19 @@ class AccountActor:
     def status(self) -> AccountStatus:
         """The truth about the account at this moment. No I/O."""
         child = self._child()
+    def reconfigure(self, settings: AccountSettings, config: GatewayConfig) -> None:
+        """What holds from now on. What the driver was opened with holds for it as long as it is open: see ``is_outdated``."""
+        if settings.frame.enabled and not self.settings.frame.enabled:
+            self.held = False
+        self.settings = settings
+        self._public_url = config.gateway.public_url
+        self._sender.reconfigure(config.outbox, mailbox_size=config.limits.mailbox)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the newest life's driver was opened with other settings than hold now, or listens no more."""
+        return self._draining or (self._opened is not None and self._opened != self._config())
+
         channel, account, outbox = self.settings.channel, self.settings.account, self._around.outbox
         return AccountStatus(
             channel=channel,
@@ -194,7 +216,8 @@ class AccountActor:
         return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
 
     def stop_listening(self) -> None:
-        """Receive nothing any more, and go on sending. A life that begins after this waits to be stopped. For the drain."""
+        """Receive nothing any more, and go on sending. A life that begins after this waits to be stopped. For the drain, and for
+        an account that is being removed."""
         self._draining = True
         if self._listening is not None:
             self._listening.cancel()
@@ -206,6 +229,10 @@ class AccountActor:
     def note_transport(self) -> None:
         self._last_transport_at = self._around.now()
 
+    def listen_again(self) -> None:
+        """Take back ``stop_listening``, for the lives that begin after this."""
+        self._draining = False
+
     def note_identity(self, identity: str | None) -> None:
         self._identity = identity or self._identity
 
@@ -214,12 +241,7 @@ class AccountActor:
         life.started()
         if self._draining:
             await trio.sleep_forever()
-        config = AccountConfig(
-            channel=self.settings.channel,
-            account=self.settings.account,
-            settings=self.settings.settings,
-            webhook_url=self._webhook_url(),
-        )
+        config = self._opened = self._config()
         async with self._load()(config, _Kit(self, life, self._around, self._log)) as channel:
             with life.closes_after():
                 self.channel = channel
@@ -241,18 +263,22 @@ class AccountActor:
             raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._around.redact)}") from error
 
     def _webhook_url(self) -> str | None:
-        base = self._around.config.gateway.public_url
+        base = self._public_url
         if base is None or not self.plugin.webhook:
             return None
         return f"{base.rstrip('/')}/v1/webhooks/{self.settings.channel}/{self.settings.account}"
 
     async def _listen(self, channel: Channel, life: Life) -> None:
+    def _config(self) -> AccountConfig:
+        own = self.settings
+        return AccountConfig(own.channel, own.account, own.settings, webhook_url=self._webhook_url())
+
         with trio.CancelScope() as self._listening:
             if not self._draining:
                 await channel.listen(_Delivery(self, life))
             if not self._draining:
                 raise ReturnedQuietly("listen returned")
-        # Only the drain gets here: nothing is heard any more, and what is left is sent.
+        # Only after ``stop_listening``: nothing is heard any more, and what is left is sent.
         life.expect_silence(None)
         await trio.sleep_forever()
 
@@ -280,6 +306,9 @@ class _Delivery:
             raise TryAgain(f"the store does not take messages: {error.reason}") from error
 
 
+        if self._actor.removed:
+            # Its life is about to be stopped. Nobody would take what it brings, and that is no fault of the driver's.
+            await trio.sleep_forever()
 class _Link:
     """``Link`` for one life."""
 

@@ -2,7 +2,8 @@
 
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,7 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
 from gatewayd.actor.supervisor import Supervisor, Verdict
 from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings
+from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import Conflict, NotFound
@@ -44,8 +46,9 @@ class ManagerStatistics(Struct, frozen=True):
 class ChannelManager:
     """Runs the accounts of a configuration inside ``async with manager.run():``.
 
-    ``opener`` imports a plugin's driver; what it raises parks the accounts of that plugin and no other. ``redact`` takes
-    secrets out of what is shown. Every change of an account's state is the event ``channels.state``.
+    ``plugins`` may grow: what a configuration needs is in it before :meth:`reconfigure`. ``opener`` imports a plugin's driver; what
+    it raises parks the accounts of that plugin and no other. ``redact`` takes secrets out of what is shown. Every change of an
+    account's state is the event ``channels.state``.
     """
 
     def __init__(
@@ -69,10 +72,15 @@ class ChannelManager:
         self._redact = redact
         self._draining = False
         self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change, on_failure=self._on_failure)
-        around = Surroundings(config, journal, outbox, memos, http, log, rng, now, redact)
+        self._plugins = plugins
+        self._opener = opener
+        self._outbox = outbox
+        self._around = Surroundings(journal, outbox, memos, http, log, rng, now, redact)
+        self._settling = Settling(self._bring_about)
+        # By name, all that there are: also those that were removed and have not ended yet.
+        self._known: dict[str, AccountActor] = {}
         self._actors: dict[tuple[str, str], AccountActor] = {}
-        for settings in config.accounts:
-            self._add(settings, plugins[settings.channel], opener, around)
+        self.reconfigure(config)
 
     @asynccontextmanager
     async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
@@ -80,11 +88,45 @@ class ChannelManager:
 
         ``host`` is where drivers run, and where one that cannot be ended stays: see ``Supervisor.run``.
         """
-        async with self._supervisor.run(host=host):
+        async with self._supervisor.run(host=host), self._settling.run():
             for actor in self._actors.values():
                 if actor.settings.frame.enabled:
                     await self._supervisor.start(_name(actor))
             yield
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Have the accounts of this configuration from now on. Never waits: what is new is started, what is gone is stopped after
+        its sends under way, what needs other settings is stopped and started, all in the background; see ``settle``.
+
+        An account that an operator has stopped stays stopped, and one whose driver would be opened just the same is not touched.
+        """
+        wanted: dict[tuple[str, str], AccountActor] = {}
+        for settings in config.accounts:
+            actor = self._known.get(_name_of(settings))
+            if actor is None:
+                actor = self._add(settings, config)
+            actor.reconfigure(settings, config)
+            wanted[settings.channel, settings.account] = actor
+        self._actors = wanted
+        for name, actor in self._known.items():
+            actor.removed = self._actors.get((actor.settings.channel, actor.settings.account)) is not actor
+            if actor.removed:
+                actor.stop_listening()
+            self._settling.ask(name)
+
+    async def settle(self) -> None:
+        """Returns when every account is what the newest configuration says: started, stopped or gone. Not yet connected."""
+        await self._settling.wait()
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """The accounts, CHANNEL/NAME, that are not yet what the newest configuration says."""
+        return self._settling.under_way
+
+    def is_closing(self, channel: str, account: str) -> bool:
+        """Whether this account was removed from the configuration and still finishes what it does."""
+        actor = self._known.get(f"{channel}/{account}")
+        return actor is not None and actor.removed
 
     def account(self, channel: str, account: str) -> AccountActor:
         """:raises NotFound: not in the configuration."""
@@ -140,18 +182,18 @@ class ChannelManager:
         :raises NotFound: no such account, or no account of this channel.
         :raises Conflict: disabled in the configuration, or the daemon is stopping.
         """
-        return await self._each(self._startable(channel, account), self._supervisor.start)
+        return await self._each(self._startable(channel, account), self._supervisor.start, held=False)
 
     async def stop(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
         """Stop, after the sends under way. Returns when it is closed, or parked because it would not close.
 
         :raises NotFound: no such account, or no account of this channel.
         """
-        return await self._each(self._named(channel, account), self._supervisor.stop)
+        return await self._each(self._named(channel, account), self._supervisor.stop, held=True)
 
     async def restart(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
         """Stop and start, or start. Raises as ``start`` does."""
-        return await self._each(self._startable(channel, account), self._supervisor.restart)
+        return await self._each(self._startable(channel, account), self._supervisor.restart, held=False)
 
     async def drain(self, until: Callable[[], Awaitable[None]], *, within_seconds: float) -> None:
         """Stop listening, go on sending while ``until`` runs, then close every account: all of it ``within_seconds``.
@@ -161,27 +203,47 @@ class ChannelManager:
         """
         self._draining = True
         deadline = trio.current_time() + within_seconds
-        for actor in self._actors.values():
+        for actor in self._known.values():
             actor.stop_listening()
         with trio.move_on_at(deadline - within_seconds / 4):
             await until()
         left = max(0.0, deadline - trio.current_time())
         async with trio.open_nursery() as nursery:
-            for actor in self._actors.values():
+            for actor in list(self._known.values()):
                 actor.cut_sends_after(left / 2)
                 nursery.start_soon(self._close, actor, left)
 
-    def _add(
-        self,
-        settings: AccountSettings,
-        plugin: ChannelPlugin,
-        opener: Callable[[ChannelPlugin], ChannelOpener],
-        around: Surroundings,
-    ) -> None:
-        name = f"{settings.channel}/{settings.account}"
-        actor = AccountActor(settings, plugin, opener, around, lambda: self._supervisor.status(name))
-        self._actors[settings.channel, settings.account] = actor
+    def _add(self, settings: AccountSettings, config: GatewayConfig) -> AccountActor:
+        name = _name_of(settings)
+        plugin = self._plugins[settings.channel]
+        actor = AccountActor(settings, plugin, self._opener, config, self._around, lambda: self._supervisor.status(name))
         self._supervisor.add(ChildSpec(name=name, run=actor.run, redact=self._redact))
+        self._known[name] = actor
+        return actor
+
+    async def _bring_about(self, name: str) -> None:
+        """Make one account what it is to be. It may change its mind at every wait: what is to be is looked at anew after it."""
+        actor = self._known.get(name)
+        if actor is None:
+            return
+        if actor.removed:
+            await self._supervisor.stop(name)
+            if actor.removed:
+                self._supervisor.remove(name)
+                del self._known[name]
+                self._outbox.forget(actor.settings.channel, actor.settings.account)
+                return
+        lives = self._supervisor.status(name).state not in ("stopped", "parked")
+        if lives and (actor.is_outdated or not self._is_to_run(actor)):
+            await self._supervisor.stop(name)
+        state = self._supervisor.status(name).state
+        if not self._draining:
+            actor.listen_again()
+        if self._is_to_run(actor) and (state == "stopped" or (not lives and actor.is_outdated)):
+            await self._supervisor.start(name)
+
+    def _is_to_run(self, actor: AccountActor) -> bool:
+        return actor.settings.frame.enabled and not (actor.held or actor.removed or self._draining)
 
     def _named(self, channel: str, account: str | None) -> list[AccountActor]:
         if account is not None:
@@ -200,20 +262,28 @@ class ChannelManager:
             raise Conflict(f"{' and '.join(map(_name, named))} is disabled in the configuration")
         return enabled
 
-    async def _each(self, actors: list[AccountActor], act: Callable[[str], Awaitable[None]]) -> tuple[AccountStatus, ...]:
+    async def _each(
+        self, actors: list[AccountActor], act: Callable[[str], Awaitable[None]], *, held: bool
+    ) -> tuple[AccountStatus, ...]:
+        for actor in actors:
+            actor.held = held
         # Shielded: who asked may go away in the middle, and a restart must not become a stop by that. The stop in it is
         # bounded by the account's own deadlines.
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 for actor in actors:
-                    nursery.start_soon(act, _name(actor))
+                    nursery.start_soon(self._act, act, _name(actor))
         return tuple(actor.status for actor in actors)
 
+    async def _act(self, act: Callable[[str], Awaitable[None]], name: str) -> None:
+        with suppress(NotFound):  # it was removed from the configuration meanwhile
+            await act(name)
+
     async def _close(self, actor: AccountActor, within_seconds: float) -> None:
-        await self._supervisor.stop(_name(actor), within_seconds=within_seconds)
+        await self._act(partial(self._supervisor.stop, within_seconds=within_seconds), _name(actor))
 
     def _on_change(self, child: ChildStatus) -> None:
-        actor = self.account(*child.name.split("/"))
+        actor = self._known[child.name]
         channel, account, state = actor.settings.channel, actor.settings.account, actor.state_of(child)
         self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
         self._log.info("account_state", channel=channel, account=account, state=state, reason=child.reason)
@@ -229,4 +299,8 @@ class ChannelManager:
 
 
 def _name(actor: AccountActor) -> str:
-    return f"{actor.settings.channel}/{actor.settings.account}"
+    return _name_of(actor.settings)
+
+
+def _name_of(settings: AccountSettings) -> str:
+    return f"{settings.channel}/{settings.account}"

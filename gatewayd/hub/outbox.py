@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
 from gatewayd.kit.text import compose
-from gatewayd.model.config import OutboxSection
+from gatewayd.model.config import GatewayConfig, OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import SendRejected, StoreRefused
+from gatewayd.model.letter import LetterState
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.channel import ChannelPlugin
@@ -94,6 +95,7 @@ class Outbox:
         self._open: dict[tuple[str, str], dict[int, float]] = {}
         self._sending: set[int] = set()
         self._deferred: set[int] = set()
+        self._forgotten: set[tuple[str, str]] = set()
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
         self.lost: Callable[[str], None] = lambda subject: None
@@ -108,12 +110,31 @@ class Outbox:
             stale_before=now - self._config.stale_after_seconds, now=now, resend=resend_is_safe
         )
         self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
+        await self.adopt(accounts)
+
+    async def adopt(self, accounts: Sequence[tuple[str, str]]) -> None:
+        """Count what waits for these accounts in the store. Before any of them sends.
+
+        :raises StoreRefused: it cannot be read.
+        """
+        self._forgotten.difference_update(accounts)
         for channel, account in accounts:
             after = 0
             while rows := await self._store.ready_outbound(channel, account, after_id=after, limit=_PAGE):
                 for row in rows:
                     self._note(row)
                 after = rows[-1].id
+
+    def forget(self, channel: str, account: str) -> None:
+        """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
+        self._forgotten.add((channel, account))
+        rows = self._open.pop((channel, account), {})
+        self._sending.difference_update(rows)
+        self._deferred.difference_update(rows)
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Hold on to these rules from now on."""
+        self._config = config.outbox
 
     async def write(self, drafts: Sequence[OutboundDraft]) -> list[OutboundRow]:
         """Commit rows that answer no inbound row (notices), then hand them over."""
@@ -211,6 +232,19 @@ class Outbox:
         self._settled.set()
         self._settled = anyio.Event()
 
+    def is_unsettled(self, outbound_id: int) -> bool:
+        """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere yet."""
+        return any(outbound_id in rows for rows in self._open.values())
+
+    def take_back(self, row: OutboundRow, was: LetterState) -> None:
+        """A person has put a row back that was settled as ``was``. The caller has committed that, and does not wait after it."""
+        self._counts[was] = self._counts.get(was, 0) - 1
+        self._hand_over([row])
+
+    def note_dropped(self, was: LetterState) -> None:
+        """A person has dropped a row that was settled as ``was``: it is not counted any more."""
+        self._counts[was] = self._counts.get(was, 0) - 1
+
     def due(self, channel: str, account: str) -> int:
         """Rows of one account that can be sent now: not those that wait for their next attempt."""
         return len(self._open.get((channel, account), {}).keys() - self._deferred)
@@ -238,7 +272,7 @@ class Outbox:
         return len(self._open.get((channel, account), ()))
 
     def oldest_at(self, channel: str, account: str) -> float | None:
-        """When the oldest unsettled row of one account was written."""
+        """When the oldest unsettled row of one account was put in the queue."""
         return next(iter(self._open.get((channel, account), {}).values()), None)
 
     def _hand_over(self, rows: Sequence[OutboundRow]) -> None:
@@ -248,6 +282,8 @@ class Outbox:
             self.post(row)
 
     def _note(self, row: OutboundRow) -> None:
-        self._open.setdefault((row.channel, row.account), {})[row.id] = row.created_at
+        if (row.channel, row.account) in self._forgotten:
+            return
+        self._open.setdefault((row.channel, row.account), {})[row.id] = row.queued_at
         if row.next_attempt_at is not None:
             self._deferred.add(row.id)

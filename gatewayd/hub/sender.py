@@ -6,6 +6,7 @@ is cut is settled ``unknown``; what has not been called goes back. Stopping take
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -76,6 +77,7 @@ class Sender:
         self._config = config
         self._now = now
         self._redact = redact
+        self._places = trio.CapacityLimiter(config.concurrency)
         self._under_way: dict[int, trio.CancelScope] = {}
         self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
         self._mailbox: Mailbox[OutboundRow] = Mailbox(
@@ -86,6 +88,12 @@ class Sender:
             due_of=self._due,
         )
         self.last_sent_at: float | None = None
+
+    def reconfigure(self, config: OutboxSection, *, mailbox_size: int) -> None:
+        """Send by these rules from now on. Calls under way keep the time-out they began with."""
+        self._config = config
+        self._places.total_tokens = config.concurrency
+        self._mailbox.resize(mailbox_size)
 
     def post(self, row: OutboundRow) -> None:
         """Hand over a committed row. Never waits: what finds no room is read from the outbox later."""
@@ -124,16 +132,18 @@ class Sender:
                 life.closing(after=self.seconds_left)
 
     async def _dispatch(self, channel: Channel, life: Life, calls: trio.Nursery) -> None:
-        places = trio.Semaphore(self._config.concurrency)
+        # Of this life only: calls that an earlier one was cut in gave nothing back.
+        places = self._places = trio.CapacityLimiter(self._config.concurrency)
         while True:
-            await places.acquire()
+            place = object()
+            await places.acquire_on_behalf_of(place)
             try:
                 row = await self._mailbox.take()
             except StoreRefused as error:
                 raise TryAgain(f"the store cannot be read: {error.reason}") from error
-            calls.start_soon(self._send, channel, life, row, places)
+            calls.start_soon(self._send, channel, life, row, partial(places.release_on_behalf_of, place))
 
-    async def _send(self, channel: Channel, life: Life, row: OutboundRow, places: trio.Semaphore) -> None:
+    async def _send(self, channel: Channel, life: Life, row: OutboundRow, free_place: Callable[[], None]) -> None:
         if trio.current_effective_deadline() == -math.inf:
             # Stopped between the taking and now.
             self._mailbox.put_back(row)
@@ -145,7 +155,7 @@ class Sender:
             await self._settle(row, outcome)
             if outcome.failure is not None:
                 raise outcome.failure
-        places.release()
+        free_place()
 
     async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> Outcome | None:
         """The one call. None: the row is not ready any more. Shielded, because only its own deadline may end it."""
