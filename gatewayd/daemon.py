@@ -5,6 +5,7 @@ messages, accounts stop listening, running turns finish or meet the deadline, th
 closes, the store closes. Whatever does not finish in time is in the store and goes on at the next start.
 """
 
+import faulthandler
 import gc
 import json
 import os
@@ -48,6 +49,7 @@ from gatewayd.model.errors import GatewayError, NeedsOperator
 from gatewayd.model.payload import Signal
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
+from gatewayd.stalls import StallDetector
 from gatewayd.stores.sqlite import SqliteStore, open_store
 from gatewayd.systemd import Notifier
 from gatewayd.web.app import create_app
@@ -64,12 +66,17 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _OWNER = "owner"
 _STATUS_SECONDS = 1.0
 _LAST_SECONDS = 1.0
+_STDERR = 2
+_START_SECONDS = 1800.0
+_MORE_SECONDS = 60.0
 
 log = structlog.get_logger("gatewayd")
 
 
 def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     """Run until a signal asks for the end. Returns the exit code."""
+    # SIGABRT is how the service manager ends a process that is blocked: then the log shows where, in every thread.
+    faulthandler.enable(file=_STDERR)
     redactor = Redactor(secrets_of(config))
     logs.configure(config.gateway.log_level, redactor=redactor)
     for warning in config.warnings:
@@ -78,7 +85,8 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     state_dir = state_dir.absolute()
     ready = trio.Event()
     try:
-        trio.run(_run, config, registry, state_dir, redactor, ready)
+        with StallDetector(config.gateway.stall_seconds) as stalls:
+            trio.run(_run, config, registry, state_dir, redactor, ready, instruments=[stalls])
     except BaseException as error:
         return _exit_code(error, was_ready=ready.is_set())
     return EXIT_OK
@@ -128,6 +136,7 @@ async def _serve(
     config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, left_behind: trio.Nursery, ready: trio.Event
 ) -> None:
     notifier = Notifier(os.environ)
+    left_behind.start_soon(_ask_for_time, notifier, ready)
     stop = trio.Event()
     async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
         own.start_soon(_watch_signals, stop, own.cancel_scope)
@@ -144,10 +153,13 @@ async def _serve(
                 await _announce(gateway, urls[0], notifier)
                 ready.set()
                 own.start_soon(_tell_status, gateway, notifier)
-                await stop.wait()
-                await _drain(gateway, notifier)
-                server.stop()
-                await server.wait_stopped()
+                async with trio.open_nursery() as watched:
+                    watched.start_soon(_feed_watchdog, notifier)
+                    await stop.wait()
+                    await _drain(gateway, notifier)
+                    server.stop()
+                    await server.wait_stopped()
+                    watched.cancel_scope.cancel()
         own.cancel_scope.cancel()
     log.info("stopped")
 
@@ -268,10 +280,6 @@ def join(
     presses.taken, presses.ended = inbox.taken, inbox.ended
     outbox.post, outbox.lost = manager.post, lost
 
-    def problem_of_store() -> str | None:
-        statistics = store.statistics()
-        return None if statistics.healthy else statistics.last_error
-
     return Gateway(
         config=config,
         store=store,
@@ -286,7 +294,6 @@ def join(
         sessions=sessions,
         turns=turns,
         agents=agents,
-        problem_of_store=problem_of_store,
         now=now,
     )
 
@@ -353,6 +360,24 @@ async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
         with suppress(OSError):  # nobody reads it
             sys.stdout.write(f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n")
             sys.stdout.flush()
+
+
+async def _ask_for_time(notifier: Notifier, ready: trio.Event) -> None:
+    """A large store is checked and migrated at the start for longer than the service manager waits: half an hour, if we live."""
+    with trio.move_on_after(_START_SECONDS):
+        while not ready.is_set():
+            notifier.extend(_MORE_SECONDS)
+            with trio.move_on_after(_MORE_SECONDS / 3):
+                await ready.wait()
+
+
+async def _feed_watchdog(notifier: Notifier) -> None:
+    """Tell the service manager that the loop turns. No part of the hub ends by itself: one that fails cancels this, too, so that
+    an end that does not come to its end is not taken for life."""
+    if notifier.watchdog_seconds is not None:
+        while True:
+            notifier.alive()
+            await trio.sleep(notifier.watchdog_seconds / 2)
 
 
 async def _tell_status(gateway: Gateway, notifier: Notifier) -> None:

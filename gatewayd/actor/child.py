@@ -28,7 +28,8 @@ class ChildSpec(Struct, frozen=True):
 
 class ChildStatus(Struct, frozen=True):
     """``since`` and ``next_attempt_at`` are Unix seconds. ``since`` is when ``state`` was entered: an outage is one state,
-    however many attempts are made in it. ``attempt`` counts failures in a row, ``restarts`` all lives but the first."""
+    however many attempts are made in it. ``down_since`` is from when on it should run and does not, whatever states it went
+    through. ``attempt`` counts failures in a row, ``restarts`` all lives but the first."""
 
     name: str
     state: ChildState
@@ -37,6 +38,7 @@ class ChildStatus(Struct, frozen=True):
     attempt: int = 0
     next_attempt_at: float | None = None
     restarts: int = 0
+    down_since: float | None = None
 
 
 class Policy(Struct, frozen=True):
@@ -78,6 +80,7 @@ class Child:
         self._reason: str | None = None
         self._state: ChildState = "stopped"
         self._since = now()
+        self._down_since: float | None = None
 
     @property
     def status(self) -> ChildStatus:
@@ -89,6 +92,7 @@ class Child:
             attempt=0 if self._state == "running" else self._attempt,
             next_attempt_at=self._next_attempt_at,
             restarts=max(0, self._lives - 1),
+            down_since=self._down_since,
         )
 
     @property
@@ -149,4 +153,8 @@ class Child:
         if state != self._state:
             self._state = state
             self._since = self._now()
+            if state in ("running", "stopped"):
+                self._down_since = None
+            elif self._down_since is None:
+                self._down_since = self._since
             self._on_change(self.status)

@@ -18,6 +18,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.memos import OF_AGENTS, OwnMemos
 from gatewayd.model.config import AgentSettings
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
+from gatewayd.model.histogram import LONG, Histogram, Stopwatch
 from gatewayd.model.status import AgentState, AgentStatus
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener, CoreFacts, DescribesItself
 from gatewayd.ports.memos import Memos
@@ -64,7 +65,15 @@ class _Agent:
         self.failures = 0
         self.last_error: str | None = None
         self.last_error_at: float | None = None
+        self.failed_in_a_row = 0
+        self.failing_since: float | None = None
+        self.duration = Stopwatch(LONG)
         self.last_output: tuple[str, ...] = ()
+
+    def forgive(self) -> None:
+        """A turn ended well, or a person has had the core opened anew: what failed before is the past."""
+        self.failed_in_a_row = 0
+        self.failing_since = None
 
     def tell_change(self) -> None:
         self.changed.set()
@@ -139,15 +148,29 @@ class AgentPool:
         agent = self._agents.get(agent_id)
         await (anyio.sleep_forever() if agent is None else agent.changed.wait())
 
-    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None:
-        """Count a turn that begins (+1) or ends (-1, with its error if it failed)."""
+    def note_turn(self, agent_id: str, delta: int) -> None:
+        """Count a turn that begins (+1) or ends (-1)."""
         agent = self._agents[agent_id]
         agent.running += delta
         agent.turns += delta > 0
-        if error is not None:
-            agent.failures += 1
-            agent.last_error = error
-            agent.last_error_at = self._now()
+
+    def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None:
+        """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
+        agent = self._agents[agent_id]
+        agent.duration.observe(seconds)
+        if error is None:
+            agent.forgive()
+            return
+        agent.failures += 1
+        agent.failed_in_a_row += 1
+        agent.last_error = error
+        agent.last_error_at = self._now()
+        if agent.failing_since is None:
+            agent.failing_since = agent.last_error_at
+
+    def durations(self) -> dict[str, Histogram]:
+        """How long attempts of turns took, by agent."""
+        return {agent_id: agent.duration.histogram for agent_id, agent in self._agents.items()}
 
     @property
     def left_behind(self) -> int:
@@ -194,6 +217,7 @@ class AgentPool:
         :raises NotFound: there is no such agent.
         """
         agent = self._known(agent_id)
+        agent.forgive()
         await self._supervisor.restart(agent_id)
         return self._status(agent_id, agent)
 
@@ -221,6 +245,9 @@ class AgentPool:
             pid=facts.pid,
             sessions=facts.sessions,
             url=facts.url,
+            down_since=child.down_since,
+            failed_in_a_row=agent.failed_in_a_row,
+            failing_since=agent.failing_since,
         )
 
     def _opener_of(self, agent_id: str) -> Callable[[Life], Awaitable[None]]:

@@ -34,7 +34,9 @@ class Agents(Protocol):
     async def wait_changed(self, agent_id: str) -> None:
         """Returns at the next change of the agent's state."""
 
-    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None: ...
+    def note_turn(self, agent_id: str, delta: int) -> None: ...
+
+    def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None: ...
 
 
 class Attempts:

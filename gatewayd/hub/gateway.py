@@ -15,11 +15,12 @@ from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox, draft_texts
 from gatewayd.hub.presses import Presses
+from gatewayd.hub.problems import Facts, Refused, problems_of
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.status import AccountStatus, AgentStatus, DaemonState, Problem, Snapshot
+from gatewayd.model.status import DaemonState, Snapshot, Stall
 from gatewayd.ports.store import PairingRow, Store
 
 _LOOK_AGAIN_SECONDS = 0.2
@@ -27,7 +28,8 @@ _WELCOME = "You are let in. Please write your message again."
 
 
 class Gateway:
-    """Made by daemon.py, which also moves ``state``. ``problem_of_store`` says why the store does not write, or None."""
+    """Made by daemon.py, which also moves ``state``, and sets ``last_stall`` (the newest stall of the event loop) and ``refused``
+    (why the newest configuration is not in force)."""
 
     def __init__(
         self,
@@ -45,7 +47,6 @@ class Gateway:
         sessions: SessionMap,
         turns: TurnRunner,
         agents: AgentPool,
-        problem_of_store: Callable[[], str | None],
         now: Callable[[], float],
     ) -> None:
         self.config = config
@@ -65,8 +66,19 @@ class Gateway:
         self.now = now
         self.version = __version__
         self.started_at = now()
-        self.state: DaemonState = "starting"
-        self._problem_of_store = problem_of_store
+        self.last_stall: Callable[[], Stall | None] = lambda: None
+        self.refused: Refused | None = None
+        self._state: DaemonState = "starting"
+        self._state_since = self.started_at
+
+    @property
+    def state(self) -> DaemonState:
+        return self._state
+
+    @state.setter
+    def state(self, state: DaemonState) -> None:
+        self._state = state
+        self._state_since = self.now()
 
     async def let_in(self, code: str, *, by: str) -> PairingRow:
         """Approve a pairing, and tell the person.
@@ -89,7 +101,20 @@ class Gateway:
     def snapshot(self) -> Snapshot:
         """Everything at this moment, from memory: no I/O, the same order every time."""
         accounts, agents = self.manager.snapshot(), self.agents.snapshot()
-        problems = self._problems(accounts, agents)
+        inbox, outbox = self.inbox.status(), self.outbox.status()
+        facts = Facts(
+            now=self.now(),
+            state=self.state,
+            state_since=self._state_since,
+            store=self.store.statistics(),
+            inbox=inbox,
+            outbox=outbox,
+            accounts=accounts,
+            agents=agents,
+            stall=self.last_stall(),
+            refused=self.refused,
+        )
+        problems = problems_of(facts)
         return Snapshot(
             version=self.version,
             pid=os.getpid(),
@@ -97,14 +122,15 @@ class Gateway:
             started_at=self.started_at,
             uptime_s=max(0.0, self.now() - self.started_at),
             ready=not any(problem.level == "failing" for problem in problems),
-            problems=tuple(problems),
+            problems=problems,
             accounts=accounts,
             lanes=self.turns.status(),
-            outbox=self.outbox.status(),
+            outbox=outbox,
             approvals_pending=self.approvals.pending_count(),
             pairings_pending=self.access.pending_count(),
             agents=agents,
             counters=self._counters(),
+            inbox=inbox,
         )
 
     def _counters(self) -> dict[str, int]:
@@ -115,29 +141,3 @@ class Gateway:
             "events": self.events.last_seq,
             "events_dropped": self.events.dropped,
         }
-
-    def _problems(self, accounts: tuple[AccountStatus, ...], agents: tuple[AgentStatus, ...]) -> list[Problem]:
-        """What is wrong now. A reply that a platform refused is no ill health of ours: it is counted in ``outbox``."""
-        problems = []
-        if self.state != "ready":
-            problems.append(Problem(self.state, "failing", "", self.started_at, f"the daemon is {self.state}"))
-        if why := self._problem_of_store():
-            since = self.store.statistics().last_error_at or self.now()
-            problems.append(Problem("store_refuses", "failing", "", since, f"the store does not write: {why}"))
-        for account in filter(is_down, accounts):
-            name, reason = f"{account.channel}/{account.account}", f": {account.reason}" if account.reason else ""
-            text = f"{name} is {account.state}{reason}"
-            problems.append(Problem("account_down", "failing", name, account.since, text))
-        for agent in agents:
-            if agent.state != "open":
-                text = f"agent {agent.agent} is {agent.state}: {agent.reason}"
-                problems.append(Problem("agent_down", "failing", agent.agent, agent.since, text))
-        if self.inbox.full():
-            text = f"the inbox is full: {self.inbox.waiting} messages wait for a turn"
-            problems.append(Problem("inbox_full", "failing", "", self.now(), text))
-        return problems
-
-
-def is_down(account: AccountStatus) -> bool:
-    """True for an account that should be connected and is not."""
-    return account.state in ("starting", "waiting", "parked")

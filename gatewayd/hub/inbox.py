@@ -2,30 +2,39 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import anyio
 import msgspec
+from msgspec import Struct
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.room import Person, Senders, WaitingRoom
 from gatewayd.hub.routing import resolve_route
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
 from gatewayd.model.route import Route
+from gatewayd.model.status import InboxStatus
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
 _RECOVERY_PAGE = 1000
 _REFUSED_AT_ONCE = 256
+SORRY_MANY = (
+    "Sorry, that was more than I can keep waiting for you at once. What you write now is not read until I have caught up."
+)
 
 
 class Lanes(Protocol):
     """Where admitted messages go: hub/turns.py."""
 
     def add(self, row: InboundRow, route: Route) -> None: ...
+
+    def waits(self, row: InboundRow, route: Route) -> bool:
+        """Whether the row would wait for a turn: not a command that is acted on at once, nor the answer to a question."""
 
 
 class Presses(Protocol):
@@ -34,6 +43,14 @@ class Presses(Protocol):
     def take(self, row: InboundRow, *, admitted: bool) -> bool: ...
 
     def acknowledge(self, envelope: InboundEnvelope) -> None: ...
+
+
+class _Refused(Struct, frozen=True):
+    """A row that goes to no agent. ``pair``: its sender asks to be let in; ``tell``: its sender hears that there is too much."""
+
+    row: InboundRow
+    reason: str
+    answer: Literal["none", "pair", "tell"] = "none"
 
 
 class InboxDesk:
@@ -62,11 +79,10 @@ class InboxDesk:
         self._accounts: dict[tuple[str, str], AccountSettings] = {(a.channel, a.account): a for a in config.accounts}
         self._plugins = plugins
         self._now = now
-        self._limit = config.limits.inbox_waiting
-        self._waiting = 0
-        self._door = anyio.Lock(fast_acquire=True)
-        self._room = anyio.Event()
-        self._refused: deque[tuple[InboundRow, str, bool]] = deque()
+        self._room = WaitingRoom(config.limits.inbox_waiting, config.limits.account_waiting, now=now)
+        self._senders = Senders(config.limits.sender_waiting)
+        self._waiting: dict[int, tuple[InboundEnvelope, Person | None]] = {}
+        self._refused: deque[_Refused] = deque()
         self._wake = anyio.Event()
         self._ended: dict[int, set[anyio.Event]] = {}
         self.received = 0
@@ -74,33 +90,58 @@ class InboxDesk:
     @property
     def waiting(self) -> int:
         """Rows that are journaled, or about to be, and not yet in a turn or ended."""
-        return self._waiting
+        return self._room.used
 
-    def full(self) -> bool:
-        """Whether a delivery would have to wait."""
-        return self._waiting >= self._limit or self._door.locked()
+    def why_full(self, channel: str, account: str) -> str | None:
+        """Why a delivery of this account would have to wait; None if it would not."""
+        return self._room.why_full((channel, account))
+
+    def status(self) -> InboxStatus:
+        return InboxStatus(
+            waiting=self._room.used,
+            limit=self._room.limit,
+            oldest_at=next((envelope.received_at for envelope, _ in self._waiting.values()), None),
+            full_since=self._room.full_since,
+            limited_senders=self._senders.limited,
+        )
+
+    def waiting_of(self, channel: str, account: str) -> int:
+        """``waiting`` of one account."""
+        return self._room.used_by((channel, account))
+
+    def full_since(self, channel: str, account: str) -> float | None:
+        """From when on one account has had as much waiting as it may."""
+        return self._room.account_full_since((channel, account))
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
-        """Journal and hand on. Returns after the commit, with the rows that are new. Waits while the inbox is full.
+        """Journal envelopes of one account and hand them on. Returns after the commit, with the rows that are new. Waits while
+        the inbox, or that account's part of it, is full.
 
         :raises StoreRefused: nothing was stored; the platform must not be told.
         :raises NotFound: an envelope names an account that is not configured.
+        :raises ValueError: they are of several accounts.
         """
         for envelope in envelopes:
             if (envelope.channel, envelope.account) not in self._accounts:
                 raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
+        if not envelopes:
+            await self._store.add_inbound([], memo=memo)
+            return []
+        account = envelopes[0].channel, envelopes[0].account
+        if any((envelope.channel, envelope.account) != account for envelope in envelopes):
+            raise ValueError("a delivery is of one account")
         now = self._now()
         stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in envelopes]
-        await self._take_room(len(stamped))
+        await self._room.take(account, len(stamped))
         rows: list[InboundRow] = []
         try:
             # A caller that goes away during the commit must not leave rows that nobody runs before the next start.
             with anyio.CancelScope(shield=True):
                 rows = await self._store.add_inbound(stamped, memo=memo)
         finally:
-            self.taken(len(stamped) - len(rows))
+            self._room.give_back(account, len(stamped) - len(rows))
         self.received += len(rows)
         for row in rows:
             envelope = row.envelope
@@ -112,7 +153,7 @@ class InboxDesk:
                 peer=f"{envelope.peer.kind}:{envelope.peer.id}",
                 event_kind=envelope.kind,
             )
-            self._hand_on(row)
+            self._hand_on(row, is_new=True)
         return rows
 
     async def pending(self) -> list[InboundRow]:
@@ -124,9 +165,9 @@ class InboxDesk:
 
     def resume(self, rows: Sequence[InboundRow]) -> None:
         """Put back what :meth:`pending` found, before any account listens: nothing newer may overtake it."""
-        self._waiting += len(rows)
         for row in rows:
-            self._hand_on(row)
+            self._room.take_nowait((row.envelope.channel, row.envelope.account), 1)
+            self._hand_on(row, is_new=False)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Record what was not admitted, and answer strangers, until cancelled."""
@@ -137,11 +178,14 @@ class InboxDesk:
             while self._refused:
                 await self._refuse_some()
 
-    def taken(self, count: int) -> None:
+    def taken(self, rows: Sequence[InboundRow]) -> None:
         """Rows have left the waiting room (into a turn, or ended)."""
-        self._waiting -= count
-        self._room.set()
-        self._room = anyio.Event()
+        for row in rows:
+            envelope, person = self._waiting.pop(row.id, (None, None))
+            if envelope is not None:
+                self._room.give_back((envelope.channel, envelope.account), 1)
+            if person is not None:
+                self._senders.remove(person)
 
     def ended(self, rows: Sequence[InboundRow]) -> None:
         """Rows have ended: wake who waits for them."""
@@ -170,46 +214,60 @@ class InboxDesk:
         if not events:
             self._ended.pop(inbound_id, None)
 
-    async def _take_room(self, count: int) -> None:
-        """Wait for room for that many rows, first come, first served. A delivery larger than the whole room gets all of it."""
-        async with self._door:
-            while self._waiting and self._waiting + count > self._limit:
-                await self._room.wait()
-            self._waiting += count
-
-    def _hand_on(self, row: InboundRow) -> None:
+    def _hand_on(self, row: InboundRow, *, is_new: bool) -> None:
         envelope = row.envelope
+        self._waiting[row.id] = envelope, None
         settings = self._accounts.get((envelope.channel, envelope.account))
         if settings is None:
-            self._later(row, "account_removed", pair=False)
+            self._later(_Refused(row, "account_removed"))
             return
         verdict = self._access.judge(envelope, settings.frame, self._plugins[envelope.channel])
         if self._presses.take(row, admitted=verdict.kind == "admit"):
             return
         self._presses.acknowledge(envelope)
         if verdict.kind == "admit" or row.state == "running":
-            self._lanes.add(row, resolve_route(envelope, self._config))
+            self._add_to_lane(row, resolve_route(envelope, self._config), is_new=is_new)
         else:
-            self._later(row, verdict.reason, pair=verdict.kind == "pair")
+            self._later(_Refused(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))
 
-    def _later(self, row: InboundRow, reason: str, *, pair: bool) -> None:
-        self._refused.append((row, reason, pair))
+    def _add_to_lane(self, row: InboundRow, route: Route, *, is_new: bool) -> None:
+        """Unless its sender has enough waiting there already. What was let in before a restart stays in."""
+        envelope = row.envelope
+        if self._lanes.waits(row, route):
+            person = envelope.channel, envelope.account, envelope.sender.id
+            if is_new and not self._senders.may_wait(person):
+                self._later(_Refused(row, "sender_limit", "tell" if self._senders.is_to_be_told(person) else "none"))
+                return
+            self._senders.add(person)
+            self._waiting[row.id] = envelope, person
+        self._lanes.add(row, route)
+
+    def _later(self, refused: _Refused) -> None:
+        self._refused.append(refused)
         self._wake.set()
 
     async def _refuse_some(self) -> None:
         """The oldest refused row, and those right behind it that are dropped for the same reason, in one commit: in a busy
         group most messages are not for the bot, and one at a time they would fill the inbox."""
-        row, reason, pair = self._refused.popleft()
-        rows = [row]
-        while not pair and len(rows) < _REFUSED_AT_ONCE and self._refused and self._refused[0][1:] == (reason, False):
-            rows.append(self._refused.popleft()[0])
-        text = await insist(lambda: self._access.request_pairing(row.envelope)) if pair else None
-        plugin = self._plugins.get(row.envelope.channel)
-        replies = draft_replies(row.envelope, text, plugin) if text and plugin else []
+        first = self._refused.popleft()
+        rows, reason = [first.row], first.reason
+        while first.answer == "none" and len(rows) < _REFUSED_AT_ONCE and self._refused:
+            if (self._refused[0].reason, self._refused[0].answer) != (reason, "none"):
+                break
+            rows.append(self._refused.popleft().row)
+        text = await self._answer_to(first)
+        envelope = first.row.envelope
+        plugin = self._plugins.get(envelope.channel)
+        replies = draft_replies(envelope, text, plugin) if text and plugin else []
         await insist(lambda: self._outbox.end_inbound(rows, state="dropped", reason=reason, replies=replies))
         for row in rows:
             self._events.emit(
                 "inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason
             )
-        self.taken(len(rows))
+        self.taken(rows)
         self.ended(rows)
+
+    async def _answer_to(self, refused: _Refused) -> str | None:
+        if refused.answer == "pair":
+            return await insist(lambda: self._access.request_pairing(refused.row.envelope))
+        return SORRY_MANY if refused.answer == "tell" else None

@@ -71,7 +71,7 @@ class Presses:
         self._refusals: dict[str, list[float]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._signals = 0
-        self.taken: Callable[[int], None] = lambda count: None
+        self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
         self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
     def take(self, row: InboundRow, *, admitted: bool) -> bool:
@@ -121,7 +121,7 @@ class Presses:
         await insist(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
         self.acknowledge(envelope, text)
         self._events.emit("inbound.done", id=row.id, reason=reason)
-        self.taken(1)
+        self.taken([row])
         self.ended([row])
 
     async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str]:

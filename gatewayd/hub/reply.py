@@ -138,6 +138,7 @@ class ReplyEngine:
     ) -> Outcome:
         """One attempt, with typing and drafts beside it. Its time limit holds for all that the core does."""
         outcome: Outcome | None = None
+        began_at = anyio.current_time()
         async with anyio.create_task_group() as beside:
             with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
                 control.attach(scope)
@@ -163,8 +164,9 @@ class ReplyEngine:
             beside.cancel_scope.cancel()
         if outcome is None:
             outcome = Outcome("stopped") if control.stopped else Outcome("timed_out", detail="the turn's time is over")
-        if outcome.kind not in ("answered", "stopped"):
-            self._agents.note_turn(route.agent_id, 0, error=outcome.detail)
+        if outcome.kind != "stopped":
+            error = None if outcome.kind == "answered" else outcome.detail
+            self._agents.note_end(route.agent_id, anyio.current_time() - began_at, error=error)
         return outcome
 
     async def _call(

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from io import StringIO
 
 import anyio
-import trio
 
 from gatewayd.hub.asking import Asking
+from gatewayd.hub.places import Place
 from gatewayd.hub.questions import AskingUser
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Decision, ToolRequest
@@ -28,9 +28,9 @@ MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
 class TurnControl:
     """The handle by which a lane stops its running turn, and the turn's place among those that run at the same time."""
 
-    def __init__(self, slots: trio.Semaphore, changed: Callable[[], None]) -> None:
-        """``slots``: one place of it is taken already. ``changed`` hears that the turn has begun to wait for people."""
-        self._slots = slots
+    def __init__(self, place: Place, changed: Callable[[], None]) -> None:
+        """``place``: it is taken already. ``changed`` hears that the turn has begun to wait for people."""
+        self._place = place
         self._changed = changed
         self._holds_place = True
         self._scope: anyio.CancelScope | None = None
@@ -74,11 +74,11 @@ class TurnControl:
     def give_place(self) -> None:
         if self._holds_place:
             self._holds_place = False
-            self._slots.release()
+            self._place.release()
 
     async def take_place(self) -> None:
         if not self._holds_place:
-            await self._slots.acquire()
+            await self._place.acquire()
             self._holds_place = True
         if self.ended.is_set():
             # Of a core that ignored its cancellation, after the end: nobody else would give it back.

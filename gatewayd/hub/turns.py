@@ -13,6 +13,7 @@ import trio
 from gatewayd.hub.attempts import Agents
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.places import Places
 from gatewayd.hub.questions import OpenQuestion, QuestionDesk, fits, is_press
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.running import TurnControl
@@ -128,14 +129,14 @@ class TurnRunner:
         self._now = now
         self._mode = config.sessions.queue_mode
         self._modes = {(a.channel, a.account): a.frame.queue_mode or self._mode for a in config.accounts}
-        self._slots = trio.Semaphore(config.limits.turns)
+        self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
         self._lanes: dict[str, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
         self._idle = anyio.Event()
         self._commands = 0
         self._log = structlog.get_logger("gatewayd.turns")
-        self.taken: Callable[[int], None] = lambda count: None
+        self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
         self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
     async def run(
@@ -184,6 +185,11 @@ class TurnRunner:
         if lane.control is not None and lane.place == _place(row) and self._mode_of(row) == "interrupt" and says_something:
             lane.control.stop("interrupted")
 
+    def waits(self, row: InboundRow, route: Route) -> bool:
+        """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
+        command = command_of(row)
+        return command not in _AT_ONCE and (command is not None or not self._questions.waits_for(route.session_key, row.envelope))
+
     async def drain(self) -> None:
         """Start no further turn; returns when none runs but those that wait, for people or for an agent that is away.
 
@@ -207,8 +213,10 @@ class TurnRunner:
 
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
-            await self._slots.acquire()
-            control = TurnControl(self._slots, lambda: self._idle.set())
+            envelope = lane.waiting[0].row.envelope
+            place = self.places.of(f"{envelope.channel}/{envelope.account}")
+            await place.acquire()
+            control = TurnControl(place, lambda: self._idle.set())
             try:
                 if lane.waiting and not self._draining:
                     await self._run_turn(lane, control)
@@ -222,7 +230,7 @@ class TurnRunner:
         batch = lane.take(self._mode_of(lane.waiting[0].row))
         rows = [waiting.row for waiting in batch]
         route = batch[-1].route
-        self.taken(len(rows))
+        self.taken(rows)
         lane.control, lane.place, lane.started_at = control, _place(rows[-1]), self._now()
         try:
             if command_of(rows[0]) is not None:
@@ -268,7 +276,7 @@ class TurnRunner:
     async def _give_answer(self, row: InboundRow, route: Route, question: OpenQuestion) -> None:
         try:
             if await self._questions.answer(question, row):
-                self.taken(1)
+                self.taken([row])
                 self.ended([row])
             else:
                 self.add(row, route)
@@ -277,7 +285,7 @@ class TurnRunner:
             self._idle.set()
 
     async def _run_command(self, row: InboundRow, answer: Callable[[], Awaitable[str]]) -> None:
-        self.taken(1)
+        self.taken([row])
         try:
             text = await answer()
             await self._end([row], "done", "command", text=text)
@@ -305,7 +313,7 @@ class TurnRunner:
         await self._end([row], "done", "command", text="A new session has begun.")
 
     async def _end_waiting(self, rows: Sequence[InboundRow], reason: str) -> None:
-        self.taken(len(rows))
+        self.taken(rows)
         for turn_id in {row.turn_id for row in rows if row.turn_id is not None}:
             await self._engine.withdraw(turn_id, why=f"the turn was {reason} before it went on")
         await self._end(rows, "dropped", reason)

@@ -28,7 +28,11 @@ ProblemCode = Literal[
 
 
 class AccountStatus(Struct, frozen=True):
-    """One account. ``connected`` is said by the transport, never assumed; ``last_transport_at`` counts inbound bytes only."""
+    """One account. ``connected`` is said by the transport, never assumed; ``last_transport_at`` counts inbound bytes only.
+
+    ``since`` is when ``state`` was entered, ``down_since`` from when on it should be connected and is not. ``inbox_waiting`` of
+    its messages wait for a turn; ``inbox_full_since`` is from when on that is all it may have (``limits.account_waiting``).
+    """
 
     channel: str
     account: str
@@ -45,6 +49,20 @@ class AccountStatus(Struct, frozen=True):
     mailbox_depth: int = 0
     outbox_depth: int = 0
     oldest_pending_at: float | None = None
+    down_since: float | None = None
+    inbox_waiting: int = 0
+    inbox_full_since: float | None = None
+
+
+class InboxStatus(Struct, frozen=True):
+    """Messages that are journaled and in no turn yet: ``waiting`` of at most ``limit``, in all accounts. ``full_since`` is from
+    when on that is reached; ``limited_senders`` have as much waiting as one sender may (``limits.sender_waiting``)."""
+
+    waiting: int = 0
+    limit: int = 0
+    oldest_at: float | None = None
+    full_since: float | None = None
+    limited_senders: int = 0
 
 
 class LaneStatus(Struct, frozen=True):
@@ -66,7 +84,9 @@ class OutboxStatus(Struct, frozen=True):
 
 
 class AgentStatus(Struct, frozen=True):
-    """One agent. ``state`` is that of its core; ``reason`` says why it is not open."""
+    """One agent. ``state`` is that of its core; ``reason`` says why it is not open. ``down_since`` is from when on it is not
+    open, ``failed_in_a_row`` how many of its newest turns failed without one that did not, the first of them at
+    ``failing_since``."""
 
     agent: str
     core: str
@@ -82,11 +102,22 @@ class AgentStatus(Struct, frozen=True):
     pid: int | None = None
     sessions: int | None = None
     url: str | None = None
+    down_since: float | None = None
+    failed_in_a_row: int = 0
+    failing_since: float | None = None
+
+
+class Stall(Struct, frozen=True):
+    """The event loop did nothing else for ``seconds``; ``where`` is the frame that blocked it."""
+
+    began_at: float
+    seconds: float
+    where: str
 
 
 class Problem(Struct, frozen=True):
-    """Something that is wrong now: what (``code``, machine-readable), where (``subject``: an account as CHANNEL/NAME, an agent, or
-    empty for the whole daemon), since when, and one sentence for a person.
+    """Something that is wrong now: what (``code``, machine-readable), where (``subject``: an account as CHANNEL/NAME, an agent,
+    or empty for the whole daemon), since when, and one sentence for a person.
 
     ``failing`` makes the daemon not ready; a ``warning`` wants somebody to look, while messages go through.
     """
@@ -115,3 +146,4 @@ class Snapshot(Struct, frozen=True):
     pairings_pending: int
     agents: tuple[AgentStatus, ...]
     counters: dict[str, int]
+    inbox: InboxStatus = InboxStatus()

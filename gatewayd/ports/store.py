@@ -14,6 +14,7 @@ from gatewayd.model.approval import Approval, ApprovalState, Vote
 from gatewayd.model.audit import AuditDraft, AuditRow
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.event import Event
+from gatewayd.model.histogram import Histogram
 from gatewayd.model.payload import Choice, OutboundPayload, Receipt
 from gatewayd.model.question import QuestionRow, QuestionState
 from gatewayd.model.status import OutboxStatus
@@ -362,8 +363,9 @@ class StoreStatistics(Struct, frozen=True):
 
     ``queue_depth`` counts writes not yet committed, ``operations`` the write calls that were committed, ``rows`` the rows
     they changed. ``healthy`` is False from a commit that failed (disk full, I/O error) to the next one that succeeds;
-    ``last_error`` keeps the reason in words, ``last_error_at`` is Unix seconds. ``checked_whole``: the check at start read
-    the whole file, not only its head.
+    ``last_error`` keeps the reason in words, ``last_error_at`` and ``failing_since`` (the first failure since the last commit
+    that succeeded) are Unix seconds. ``checked_whole``: the check at start read the whole file, not only its head.
+    ``commit_seconds`` are the durations of all commits.
     """
 
     queue_depth: int
@@ -375,6 +377,8 @@ class StoreStatistics(Struct, frozen=True):
     last_error: str | None
     last_error_at: float | None
     checked_whole: bool
+    failing_since: float | None = None
+    commit_seconds: Histogram = Histogram()
 
 
 class Store(Inbox, OutboxRows, Sessions, Approvals, Questions, AuditRows, EventRows, MemoRows, Pairings, Tokens, Protocol):

@@ -115,8 +115,8 @@ async def _journal(gateway: Gateway, envelope: InboundEnvelope) -> tuple[Inbound
     known = await gateway.store.find_inbound(envelope.channel, envelope.account, envelope.event_key)
     if known is not None:
         return known, True
-    if gateway.inbox.full():
-        raise Refusal("overloaded", "the inbox is full", status=429, retry_after=RETRY_SECONDS)
+    if why := gateway.inbox.why_full(envelope.channel, envelope.account):
+        raise Refusal("overloaded", why, status=429, retry_after=RETRY_SECONDS)
     new = await gateway.inbox.deliver([envelope])
     if new:
         return new[0], False

@@ -9,7 +9,8 @@ a token with the scope ``read``.
 from msgspec import Struct
 from quart import Blueprint, Response
 
-from gatewayd.hub.gateway import Gateway, is_down
+from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.problems import is_down
 from gatewayd.model.status import AccountState, Problem
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer

@@ -175,14 +175,14 @@ class Webchat:
 
     async def _journal(self, deliver: Callable[[WebchatChannel], Awaitable[str]]) -> Response:
         refuse_unless_ready(self._gateway)
-        if self._gateway.inbox.full():
+        account = self._account()
+        if self._gateway.inbox.why_full(account.channel, account.account):
             raise Overloaded("too many messages wait for an answer; try again in a moment")
         key = None
         with anyio.move_on_after(_COMMIT_SECONDS):
             key = await deliver(self._channel())
         if key is None:
             raise Refusal("overloaded", "it could not be stored in time; try again", retry_after=RETRY_SECONDS)
-        account = self._account()
         row = await self._gateway.store.find_inbound(account.channel, account.account, key)
         assert row is not None, "deliver has returned, so the row is there"
         return answer(Accepted(f"in-{row.id}"), 202)

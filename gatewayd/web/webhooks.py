@@ -78,8 +78,8 @@ class WebhookDesk:
         if self._gateway.state != "ready":
             raise Refusal("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
         actor, receiver = self._receiver(channel, account)
-        if self._gateway.inbox.full():
-            raise Refusal("overloaded", "the inbox is full", retry_after=RETRY_SECONDS)
+        if why := self._gateway.inbox.why_full(channel, account):
+            raise Refusal("overloaded", why, retry_after=RETRY_SECONDS)
         reply = self._receive(receiver, request, channel, account)
         if reply.status == 404:
             raise _not_found()

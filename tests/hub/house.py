@@ -131,7 +131,10 @@ class ScriptedAgents:
     async def wait_changed(self, agent_id: str) -> None:
         await self.changed.wait()
 
-    def note_turn(self, agent_id: str, delta: int, *, error: str | None = None) -> None:
+    def note_turn(self, agent_id: str, delta: int) -> None:
+        pass
+
+    def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None:
         if error is not None:
             self.errors.append(error)
 

@@ -64,6 +64,12 @@ class StoreJournal:
         self.texts += [row.envelope.text for row in rows]
         return rows
 
+    def waiting_of(self, channel: str, account: str) -> int:
+        return self.at_once
+
+    def full_since(self, channel: str, account: str) -> float | None:
+        return None
+
 
 class Street:
     """Everything that an account touches, and the other side of each account."""

@@ -105,6 +105,29 @@ async def test_turns_are_counted(autojump_clock: MockClock) -> None:
         pool.note_turn("assistant", +1)
         pool.note_turn("assistant", +1)
         pool.note_turn("assistant", -1)
-        pool.note_turn("assistant", 0, error="failed")
+        pool.note_end("assistant", 3.0, error="failed")
         status = pool.snapshot()[0]
         assert (status.running, status.turns, status.failures, status.last_error) == (1, 2, 1, "failed")
+        assert (pool.durations()["assistant"].count, pool.durations()["assistant"].total_seconds) == (1, 3.0)
+
+
+async def test_failures_in_a_row_count_from_the_first_until_a_turn_ends_well_or_a_person_restarts(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_pool(fine) as pool:
+
+        def row() -> tuple[int, float | None]:
+            status = pool.snapshot()[0]
+            return status.failed_in_a_row, status.failing_since
+
+        began_at = now()
+        for _ in range(2):
+            pool.note_end("assistant", 1.0, error="failed")
+            await trio.sleep(60)
+        assert row() == (2, began_at)
+        pool.note_end("assistant", 1.0, error=None)
+        assert row() == (0, None)
+        pool.note_end("assistant", 1.0, error="failed")
+        assert row() == (1, now())
+        await pool.restart("assistant")
+        assert row() == (0, None)

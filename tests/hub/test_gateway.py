@@ -13,7 +13,7 @@ from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.model.config import LimitsSection
-from gatewayd.model.status import AccountState, AccountStatus, AgentStatus
+from gatewayd.model.status import AccountState, AccountStatus, AgentStatus, Problem
 from gatewayd.ports.agent import Turn
 from tests.hub.house import EPOCH, Gate, House, configuration, echo, now, open_house
 
@@ -41,7 +41,6 @@ class Site:
         self.house = house
         self.accounts = Accounts()
         self.agents = Agents()
-        self.store_problem: str | None = None
         self.gateway = Gateway(
             config=house.config,
             store=house.store,
@@ -56,7 +55,6 @@ class Site:
             sessions=house.sessions,
             turns=house.turns,
             agents=cast(AgentPool, self.agents),
-            problem_of_store=lambda: self.store_problem,
             now=now,
         )
         self.gateway.state = "ready"
@@ -76,19 +74,19 @@ async def _echo(turn: Turn) -> str:
 async def test_a_healthy_hub_has_no_problem_and_each_fault_is_one_sentence(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_site(tmp_path, Gate(), inbox_waiting=1) as site:
         assert (site.gateway.snapshot().ready, site.gateway.snapshot().problems) == (True, ())
-        site.store_problem = "disk full"
         site.accounts.state = "parked"
-        site.agents.status = AgentStatus("assistant", "echo", "waiting", "refused")
+        site.agents.status = AgentStatus("assistant", "echo", "waiting", "refused", since=EPOCH)
         for text in ("one", "two"):
             await site.house.say(text)
             await trio.testing.wait_all_tasks_blocked()
+        full_since = now()
+        await trio.sleep(100)
         snapshot = site.gateway.snapshot()
         assert not snapshot.ready
         assert snapshot.problems == (
-            "the store does not write: disk full",
-            "chat/main is parked: why",
-            "agent assistant is waiting: refused",
-            "the inbox is full: 1 messages wait for a turn",
+            Problem("inbox_full", "failing", "", full_since, "the inbox is full: 1 messages wait for a turn"),
+            Problem("account_down", "failing", "chat/main", EPOCH, "chat/main is parked: why"),
+            Problem("agent_down", "failing", "assistant", EPOCH, "agent assistant is waiting: refused"),
         )
         assert (snapshot.lanes.running, snapshot.lanes.waiting, snapshot.counters["inbound_waiting"]) == (1, 1, 1)
 

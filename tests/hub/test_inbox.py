@@ -7,11 +7,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.hub.inbox import SORRY_MANY
 from gatewayd.model.config import AccountFrame, LimitsSection
 from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.errors import NotFound, StoreRefused
 from gatewayd.model.payload import SendText
-from tests.hub.house import Gate, configuration, message, open_house
+from gatewayd.model.question import Question
+from gatewayd.model.status import InboxStatus
+from gatewayd.ports.agent import Turn
+from tests.hub.house import Gate, configuration, message, now, open_house
 
 
 async def test_an_event_delivered_four_times_is_one_turn(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -99,12 +103,12 @@ async def test_the_bound_holds_however_many_deliver_at_once_and_the_first_come_i
                 tasks.start_soon(deliver, number)
                 await trio.testing.wait_all_tasks_blocked()
             assert order == [0, 1]
-            assert house.inbox.full()
+            assert house.inbox.why_full("chat", "main") == "the inbox is full"
             gate.gate.set()
         assert order == list(range(20))
         assert most <= 4
         await trio.testing.wait_all_tasks_blocked()
-        assert (house.inbox.waiting, house.inbox.full()) == (0, False)
+        assert (house.inbox.waiting, house.inbox.why_full("chat", "main")) == (0, None)
 
 
 async def test_a_delivery_larger_than_the_inbox_is_taken_when_it_is_empty(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -184,3 +188,128 @@ async def test_rows_dropped_for_one_reason_share_commits(tmp_path: Path, autojum
         # Not 300: one for the delivery, two for the ends, and events in between.
         assert house.store.statistics().operations - before < 20
         assert house.inbox.waiting == 0
+
+
+async def test_a_full_account_keeps_only_its_own_deliveries_waiting(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    limits = LimitsSection(account_waiting=2, turns=8)
+    async with open_house(tmp_path, gate, config=configuration(limits=limits)) as house:
+        for text in ("runs", "one", "two"):
+            await house.say(text)
+            await trio.testing.wait_all_tasks_blocked()
+        assert house.inbox.why_full("chat", "main") == "the inbox of chat/main is full"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(house.inbox.deliver, [message("three")])
+            await trio.testing.wait_all_tasks_blocked()
+            began_at = now()
+            await trio.sleep(60)
+            await house.say("other", channel="tg")
+            await trio.testing.wait_all_tasks_blocked()
+            assert "other" in gate.running
+            assert [house.inbox.waiting_of(channel, "main") for channel in ("chat", "tg")] == [2, 0]
+            assert house.inbox.full_since("chat", "main") == began_at
+            assert house.inbox.full_since("tg", "main") is None
+            gate.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.inbox.full_since("chat", "main") is None
+        assert house.inbox.status() == InboxStatus(waiting=0, limit=10_000)
+
+
+async def test_a_delivery_is_of_one_account(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        with pytest.raises(ValueError, match="one account"):
+            await house.inbox.deliver([message(), message(channel="tg")])
+        assert await house.inbox.pending() == []
+
+
+async def test_what_a_sender_has_too_many_of_ends_with_that_reason_and_is_told_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(sender_waiting=2))) as house:
+        rows = [await house.say("0")]
+        await trio.testing.wait_all_tasks_blocked()
+        rows += [await house.say(str(number)) for number in range(1, 6)]
+        for row in rows[3:]:
+            await house.ended(row)
+        assert [await house.reason_of(row) for row in rows[3:]] == [("dropped", "sender_limit")] * 3
+        assert house.texts == [SORRY_MANY]
+        assert house.inbox.status().limited_senders == 1
+        other = await house.say("other", sender=Sender("8"), peer=Peer("dm", "8"))
+        gate.gate.set()
+        for row in (*rows[:3], other):
+            assert (await house.ended(row)).reason == "answered"
+        assert house.inbox.status().limited_senders == 0
+        assert (await house.ended(await house.say("again"))).reason == "answered"
+
+
+async def test_stop_and_presses_are_taken_from_a_sender_who_has_too_much_waiting(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(sender_waiting=1))) as house:
+        rows = [await house.say("runs")]
+        await trio.testing.wait_all_tasks_blocked()
+        rows.append(await house.say("waits"))
+        press = await house.say("ap:nothing:once", kind="button")
+        assert (await house.ended(press)).reason == "approval_refused_unknown"
+        assert (await house.ended(await house.say("/status"))).reason == "command"
+        assert (await house.ended(await house.say("/stop"))).reason == "command"
+        assert {(await house.ended(row)).reason for row in rows} == {"stopped"}
+        assert house.inbox.waiting == 0
+
+
+async def test_the_answer_to_a_question_is_taken_from_a_sender_who_has_too_much_waiting(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async def ask(turn: Turn) -> str:
+        if turn.request.text != "ask me":
+            return turn.request.text
+        return "you said " + " ".join(await turn.question(Question("which?")) or ())
+
+    async with open_house(tmp_path, ask, config=configuration(limits=LimitsSection(sender_waiting=1))) as house:
+        asked = await house.say("ask me")
+        await house.send_all()
+        answer = await house.say("this one")
+        assert (await house.ended(answer)).reason == "answer"
+        await house.ended(asked)
+        assert house.texts[-1] == "you said this one"
+
+
+async def test_what_was_let_in_before_a_restart_stays_in(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Gate()) as house:
+        rows = [await house.say(str(number)) for number in range(4)]
+    async with open_house(tmp_path, config=configuration(limits=LimitsSection(sender_waiting=1))) as house:
+        assert [(await house.ended(row)).reason for row in rows] == ["answered"] * 4
+
+
+async def test_a_second_chat_waits_for_one_turn_at_most_while_another_floods(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def slow(turn: Turn) -> str:
+        await trio.sleep(10)
+        return turn.request.text
+
+    async with open_house(tmp_path, slow, config=configuration(limits=LimitsSection(turns=1))) as house:
+        for number in range(90):
+            await house.say(str(number))
+        await trio.sleep(25)
+        asked_at = now()
+        row = await house.say("hello", peer=Peer("dm", "8"))
+        await house.ended(row)
+        # What is left of the turn that runs, then its own.
+        assert now() - asked_at <= 20
+
+
+async def test_a_flood_of_chats_on_one_account_does_not_hold_up_another(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def slow(turn: Turn) -> str:
+        await trio.sleep(600)
+        return turn.request.text
+
+    async with open_house(tmp_path, slow, config=configuration(limits=LimitsSection(turns=16))) as house:
+        await house.inbox.deliver([message(str(number), peer=Peer("dm", str(number))) for number in range(1000)])
+        await trio.sleep(60)
+        assert house.turns.status().running == 14  # two places are kept for accounts that have none
+        asked_at = now()
+        row = await house.say("hello", channel="tg")
+        await house.ended(row)
+        assert now() - asked_at == 600  # its own turn, and no wait
+        assert house.turns.status().running <= 15

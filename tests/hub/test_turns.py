@@ -333,7 +333,7 @@ async def test_the_inbox_makes_deliverers_wait_when_it_is_full(tmp_path: Path, a
         assert scope.cancelled_caught
         gate.gate.set()
         await trio.testing.wait_all_tasks_blocked()
-        assert not house.inbox.full()
+        assert house.inbox.why_full("chat", "main") is None
         assert (await house.ended(await house.say("now"))).reason == "answered"
         assert "re: too much" not in house.texts
 
@@ -342,7 +342,7 @@ async def _fill(house: House) -> None:
     for n in range(3):
         await house.say(f"m{n}")
     await trio.testing.wait_all_tasks_blocked()
-    assert house.inbox.full()
+    assert house.inbox.why_full("chat", "main")
 
 
 async def test_what_comes_after_a_stop_in_the_same_delivery_is_run(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -403,7 +403,8 @@ async def test_chats_that_share_a_session_each_get_their_answer(
 
 async def test_a_collected_turn_is_bounded(tmp_path: Path, autojump_clock: MockClock) -> None:
     gate = Gate()
-    async with open_house(tmp_path, gate, config=configuration(sessions=SessionsSection(queue_mode="collect"))) as house:
+    config = configuration(sessions=SessionsSection(queue_mode="collect"), limits=LimitsSection(sender_waiting=150))
+    async with open_house(tmp_path, gate, config=config) as house:
         await house.say("first")
         await trio.testing.wait_all_tasks_blocked()
         rows = await house.inbox.deliver([message(str(number)) for number in range(150)])

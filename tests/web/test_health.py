@@ -7,7 +7,7 @@ import trio.testing
 from gatewayd import __version__
 from gatewayd.model.config import AccountSettings
 from tests.web import hook
-from tests.web.client import request
+from tests.web.client import now, request
 from tests.web.site import ACCOUNTS, OPEN, configuration, open_site
 
 DOWN = (*ACCOUNTS, AccountSettings("hook", "down", OPEN, hook.HookSettings(down=True)))
@@ -55,7 +55,14 @@ async def test_not_ready_while_an_account_is_down_and_only_a_token_learns_which(
         assert [(account["channel"], account["account"], account["state"]) for account in told["accounts"]] == [
             ("hook", "down", "starting")
         ]
-        assert told["problems"] == ["hook/down is starting"]
+        [problem] = told["problems"]
+        assert problem == {
+            "code": "account_down",
+            "level": "failing",
+            "subject": "hook/down",
+            "since": told["accounts"][0]["since"],
+            "text": "hook/down is starting",
+        }
 
 
 async def test_a_wrong_token_is_told_so_even_here(tmp_path: Path, clock: trio.testing.MockClock) -> None:
@@ -75,7 +82,8 @@ async def test_not_ready_while_draining(tmp_path: Path, clock: trio.testing.Mock
         site.gateway.state = "draining"
         response = await client.get("/readyz")
         assert response.status_code == 503
-        assert response.json()["problems"] == ["the daemon is draining"]
+        [problem] = response.json()["problems"]
+        assert (problem["code"], problem["subject"], problem["since"]) == ("draining", "", now())
 
 
 async def test_not_ready_while_the_store_does_not_write(tmp_path: Path, clock: trio.testing.MockClock) -> None:

@@ -12,6 +12,7 @@ import anyio
 from msgspec import Struct
 
 from gatewayd.model.errors import StoreRefused
+from gatewayd.model.histogram import Stopwatch
 from gatewayd.ports.store import StoreStatistics
 from gatewayd.stores.sqlite.blocking import RunBlocking
 from gatewayd.stores.sqlite.refusal import is_about_the_file, refusal
@@ -87,6 +88,8 @@ class Writer:
         self._healthy = True
         self._last_error: str | None = None
         self._last_error_at: float | None = None
+        self._failing_since: float | None = None
+        self._stopwatch = Stopwatch()
 
     async def submit(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``operation`` in a transaction; returns its result after the commit, or raises what it raised.
@@ -147,6 +150,8 @@ class Writer:
             last_error=self._last_error,
             last_error_at=self._last_error_at,
             checked_whole=checked_whole,
+            failing_since=self._failing_since,
+            commit_seconds=self._stopwatch.histogram,
         )
 
     def _waiting(self) -> Iterator[_Job[Any]]:
@@ -191,10 +196,14 @@ class Writer:
     def _note(self, commit: _Commit, operations: int) -> None:
         self._last_commit_seconds = commit.seconds
         self._healthy = commit.error is None
+        self._stopwatch.observe(commit.seconds)
         if commit.error is None:
+            self._failing_since = None
             self._commits += 1
             self._operations += operations
             self._rows += commit.rows
         else:
             self._last_error = commit.error
             self._last_error_at = self._now()
+            if self._failing_since is None:
+                self._failing_since = self._last_error_at
