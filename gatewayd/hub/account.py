@@ -46,10 +46,6 @@ class Journal(Protocol):
         self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]: ...
 
-    def waiting_of(self, channel: str, account: str) -> int: ...
-
-    def full_since(self, channel: str, account: str) -> float | None: ...
-
 
 class Outgoing(Rows, Protocol):
     """What is needed of the outbox."""
@@ -58,12 +54,12 @@ class Outgoing(Rows, Protocol):
 
     def oldest_at(self, channel: str, account: str) -> float | None: ...
 
+    def forget(self, channel: str, account: str) -> None: ...
+
 
 @dataclass(frozen=True)
 class Surroundings:
     """What all accounts share. ``redact`` takes secrets out of texts."""
-    def forget(self, channel: str, account: str) -> None: ...
-
 
     journal: Journal
     outbox: Outgoing
@@ -94,21 +90,21 @@ class AccountActor:
         settings: AccountSettings,
         plugin: ChannelPlugin,
         opener: Callable[[ChannelPlugin], ChannelOpener],
+        config: GatewayConfig,
         around: Surroundings,
         child: Callable[[], ChildStatus],
     ) -> None:
         self.settings = settings
-        config: GatewayConfig,
         self.plugin = plugin
         self.channel: Channel | None = None
-        self._opener = opener
-        self._around = around
-        self._child = child
-        self._log = around.log.bind(channel=settings.channel, account=settings.account)
         self.held = False
         self.removed = False
         self._public_url = config.gateway.public_url
         self._opened: AccountConfig | None = None
+        self._opener = opener
+        self._around = around
+        self._child = child
+        self._log = around.log.bind(channel=settings.channel, account=settings.account)
         self._identity: str | None = None
         self._last_inbound_at: float | None = None
         self._last_transport_at: float | None = None
@@ -126,10 +122,6 @@ class AccountActor:
             redact=around.redact,
         )
 
-    @property
-    def status(self) -> AccountStatus:
-        """The truth about the account at this moment. No I/O."""
-        child = self._child()
     def reconfigure(self, settings: AccountSettings, config: GatewayConfig) -> None:
         """What holds from now on. What the driver was opened with holds for it as long as it is open: see ``is_outdated``."""
         if settings.frame.enabled and not self.settings.frame.enabled:
@@ -143,6 +135,10 @@ class AccountActor:
         """Whether the newest life's driver was opened with other settings than hold now, or listens no more."""
         return self._draining or (self._opened is not None and self._opened != self._config())
 
+    @property
+    def status(self) -> AccountStatus:
+        """The truth about the account at this moment. No I/O."""
+        child = self._child()
         channel, account, outbox = self.settings.channel, self.settings.account, self._around.outbox
         return AccountStatus(
             channel=channel,
@@ -160,9 +156,6 @@ class AccountActor:
             mailbox_depth=self._sender.statistics().used,
             outbox_depth=outbox.depth(channel, account),
             oldest_pending_at=outbox.oldest_at(channel, account),
-            down_since=child.down_since,
-            inbox_waiting=self._around.journal.waiting_of(channel, account),
-            inbox_full_since=self._around.journal.full_since(channel, account),
         )
 
     def state_of(self, child: ChildStatus) -> AccountState:
@@ -229,16 +222,16 @@ class AccountActor:
         if self._listening is not None:
             self._listening.cancel()
 
+    def listen_again(self) -> None:
+        """Take back ``stop_listening``, for the lives that begin after this."""
+        self._draining = False
+
     def cut_sends_after(self, seconds: float) -> None:
         """Sends under way that have not ended by then are cut, and their outcome is unknown."""
         self._sender.cut_after(seconds)
 
     def note_transport(self) -> None:
         self._last_transport_at = self._around.now()
-
-    def listen_again(self) -> None:
-        """Take back ``stop_listening``, for the lives that begin after this."""
-        self._draining = False
 
     def note_identity(self, identity: str | None) -> None:
         self._identity = identity or self._identity
@@ -269,6 +262,10 @@ class AccountActor:
             # Whatever a third party's module does while it is imported, only its own accounts suffer from it.
             raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._around.redact)}") from error
 
+    def _config(self) -> AccountConfig:
+        own = self.settings
+        return AccountConfig(own.channel, own.account, own.settings, webhook_url=self._webhook_url())
+
     def _webhook_url(self) -> str | None:
         base = self._public_url
         if base is None or not self.plugin.webhook:
@@ -276,10 +273,6 @@ class AccountActor:
         return f"{base.rstrip('/')}/v1/webhooks/{self.settings.channel}/{self.settings.account}"
 
     async def _listen(self, channel: Channel, life: Life) -> None:
-    def _config(self) -> AccountConfig:
-        own = self.settings
-        return AccountConfig(own.channel, own.account, own.settings, webhook_url=self._webhook_url())
-
         with trio.CancelScope() as self._listening:
             if not self._draining:
                 await channel.listen(_Delivery(self, life))
@@ -306,6 +299,9 @@ class _Delivery:
         """:raises TryAgain: the store refuses. :raises Overloaded: the driver floods. :raises Conflict: its life is over."""
         if self._life.over:
             raise Conflict("this connection of the account is over")
+        if self._actor.removed:
+            # Its life is about to be stopped. Nobody would take what it brings, and that is no fault of the driver's.
+            await trio.sleep_forever()
         try:
             with self._life.hold():
                 await self._actor.deliver(envelopes, memo=memo)
@@ -313,9 +309,6 @@ class _Delivery:
             raise TryAgain(f"the store does not take messages: {error.reason}") from error
 
 
-        if self._actor.removed:
-            # Its life is about to be stopped. Nobody would take what it brings, and that is no fault of the driver's.
-            await trio.sleep_forever()
 class _Link:
     """``Link`` for one life."""
 
