@@ -46,6 +46,10 @@ class Journal(Protocol):
         self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]: ...
 
+    def waiting_of(self, channel: str, account: str) -> int: ...
+
+    def full_since(self, channel: str, account: str) -> float | None: ...
+
 
 class Outgoing(Rows, Protocol):
     """What is needed of the outbox."""
@@ -156,6 +160,9 @@ class AccountActor:
             mailbox_depth=self._sender.statistics().used,
             outbox_depth=outbox.depth(channel, account),
             oldest_pending_at=outbox.oldest_at(channel, account),
+            down_since=child.down_since,
+            inbox_waiting=self._around.journal.waiting_of(channel, account),
+            inbox_full_since=self._around.journal.full_since(channel, account),
         )
 
     def state_of(self, child: ChildStatus) -> AccountState:
