@@ -55,6 +55,9 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     """The largest HTTP request body; more is answered 413."""
     max_connections: Count = 1000
     """How many HTTP connections at once; more wait in the listen queue."""
+    stall_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0
+    """Whatever holds up everything else for so long is named in the log and in the status: most often the code of an agent that
+    waits without giving way."""
 
 
 def parse_bind(bind: str) -> tuple[str, int]:
@@ -103,8 +106,8 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     turn_timeout_seconds: Seconds = 900.0
     """A turn that takes longer is aborted, and its lane goes on. Waiting for an approval does not count."""
     max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
-    """How often one message may start a turn before it is dead-lettered, also over restarts: each attempt waits longer than the one
-    before. Waiting for an agent that is not open is no attempt."""
+    """How often one message may start a turn before it is dead-lettered, also over restarts: each attempt waits longer than the
+    one before. Waiting for an agent that is not open is no attempt."""
 
 
 class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):
