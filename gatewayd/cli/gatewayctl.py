@@ -13,12 +13,15 @@ from gatewayd.cli.ctl.agents import agents
 from gatewayd.cli.ctl.approvals import approvals
 from gatewayd.cli.ctl.audit import audit
 from gatewayd.cli.ctl.channels import channels
+from gatewayd.cli.ctl.console import console
 from gatewayd.cli.ctl.events import events
+from gatewayd.cli.ctl.letters import letters
 from gatewayd.cli.ctl.options import Options
 from gatewayd.cli.ctl.outcome import DONE, INTERRUPTED, USAGE, CtlError, ReaderLeft
 from gatewayd.cli.ctl.pairing import pairing
 from gatewayd.cli.ctl.route import route
 from gatewayd.cli.ctl.status import status
+from gatewayd.cli.ctl.trace import trace
 from gatewayd.cli.ctl.webchat import webchat
 
 _GLOBAL = ("--url", "--token-file", "--state-dir", "--timeout", "--version")
@@ -67,10 +70,13 @@ app.command()(status)
 app.add_typer(channels, name="channels")
 app.add_typer(agents, name="agents")
 app.add_typer(approvals, name="approvals")
+app.add_typer(letters, name="letters")
+app.command()(trace)
 app.add_typer(pairing, name="pairing")
 app.command()(events)
 app.command()(route)
 app.add_typer(webchat, name="webchat")
+app.command()(console)
 app.add_typer(audit, name="audit")
 
 

@@ -210,3 +210,20 @@ def test_webchat_link_is_alone_on_stdout(daemon: FakeGatewayd, ctl: Ctl) -> None
     assert ctl("webchat", "link").err.startswith("for owner,")
     assert json.loads(ctl("webchat", "link", "--json").out)["code"] == "x"
     assert [asked.json() for asked in daemon.asked] == [{"name": "alice"}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    ("args", "body"),
+    [
+        (["console"], {}),
+        (["console", "approvals"], {}),
+        (["approvals", "page"], {}),
+        (["console", "letters"], {"page": "letters"}),
+        (["console", "trace"], {"page": "trace"}),
+    ],
+)
+def test_a_console_link_is_alone_on_stdout(daemon: FakeGatewayd, ctl: Ctl, args: list[str], body: object) -> None:
+    daemon.on("POST", "/v1/console/links", of({"url": "http://127.0.0.1:1/x#code=y", "expires_at": NOW + 901}))
+    assert ctl(*args) == (0, "http://127.0.0.1:1/x#code=y\n", "works once, within 15 min\n")
+    assert json.loads(ctl(*args, "--json").out)["expires_at"] == NOW + 901
+    assert [asked.json() for asked in daemon.asked] == [body, body]

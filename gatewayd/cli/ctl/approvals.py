@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from msgspec import Struct
 
+from gatewayd.cli.ctl.console import print_link
 from gatewayd.cli.ctl.options import Json, Options, connect, options_of
 from gatewayd.cli.ctl.outcome import Misunderstood, NotNow, Unreachable
 from gatewayd.cli.ctl.wording import clean, clock_time, duration, pretty_json, visible
@@ -36,15 +37,6 @@ class _Answer(Struct, frozen=True, omit_defaults=True):
     decision: str
     note: str | None = None
     scope: str = "once"
-
-
-class _Nothing(Struct, frozen=True):
-    """An empty JSON object."""
-
-
-class _Link(Struct, frozen=True):
-    url: str
-    expires_at: float
 
 
 @approvals.command("list")
@@ -98,17 +90,7 @@ def deny(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
 @approvals.command()
 def page(ctx: typer.Context, as_json: Json = False) -> None:
     """Print a link to the page on which requests are answered. It works once: treat it as a password."""
-    from gatewayd.cli.ctl.screen import remark, say
-
-    with connect(ctx) as client:
-        body = client.fetch("POST", "/v1/console/links", body=_Nothing(), scope="approvals")
-        made = client.decode(body, _Link)
-        left = made.expires_at - client.now()
-    if as_json:
-        say(pretty_json(body))
-        return
-    say(clean(made.url, at_most=2000))
-    remark(f"works once, within {duration(left)}")
+    print_link(ctx, "approvals", as_json=as_json)
 
 
 @approvals.command()

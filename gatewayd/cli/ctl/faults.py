@@ -9,7 +9,7 @@ from msgspec import Struct
 from gatewayd import __version__
 from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.locate import Target
-from gatewayd.cli.ctl.outcome import CtlError, Misunderstood, NotNow, Refused, Unreachable
+from gatewayd.cli.ctl.outcome import CtlError, Declined, Misunderstood, NotNow, Refused, Unreachable
 from gatewayd.cli.ctl.sync_http import httpx2
 from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.config import Scope
@@ -71,9 +71,11 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
                 "Use a token that has it: see [auth.tokens] in the configuration."
             )
         case 404, "not_found" if said not in ("", NO_SUCH_PATH):
-            return Refused(f"{said} (404).")
+            return Declined(f"{said} (404).")
         case ((404 | 405), _):
             return Refused(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
+        case 409, _:
+            return Declined(f"{said} (409).")
         case 421, _:
             host = urlsplit(target.url).hostname
             return Refused(f"gatewayd does not answer as {host} (421). Add it to gateway.allowed_hosts, or use another --url.")

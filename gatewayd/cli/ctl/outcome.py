@@ -25,6 +25,10 @@ class Refused(CtlError):
     """gatewayd answered, and the answer is no."""
 
 
+class Declined(Refused):
+    """This one thing is not there, or not as it was thought to be; others may be."""
+
+
 class NotNow(Refused):
     """The daemon is too busy or stopping: those who follow it wait, others are told to come back."""
 

@@ -55,6 +55,14 @@ def remark(text: str) -> None:
     sys.stderr.flush()
 
 
+def ask(question: str) -> bool:
+    """A question on stderr, answered on the terminal: True for y or yes only."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 class Column(Struct, frozen=True):
     """``drop``: in a narrow terminal the column with the highest number goes first; 0 stays. ``least``: it may be cut to that
     many cells (0: never cut)."""

@@ -58,9 +58,9 @@ def uptime(seconds: float) -> str:
     return f"{whole} s"
 
 
-def count(number: int, noun: str) -> str:
-    """``1 account``, ``2 accounts``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 account``, ``2 accounts``; with a ``plural`` of its own: ``2 replies``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def clock_time(at: float) -> str:

@@ -1,0 +1,36 @@
+"""``gatewayctl trace``: the whole story of one message."""
+
+from typing import Annotated
+
+import typer
+
+from gatewayd.cli.ctl.options import Json, connect
+from gatewayd.cli.ctl.wording import pretty_json
+from gatewayd.model.story import Story
+
+
+def trace(
+    ctx: typer.Context,
+    message_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="in-12, out-7, a turn, an approval or question, the platform's id of the message (telegram/main/12),"
+            " an event key or a session key.",
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell what happened to a message, when and why, from its receipt to what became of its reply."""
+    from gatewayd.cli.ctl.client import segment
+    from gatewayd.cli.ctl.screen import console, say, show
+    from gatewayd.cli.ctl.story_view import story_lines
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", f"/v1/messages/{segment(message_id)}", scope="read")
+        story = client.decode(body, Story)
+    if as_json:
+        say(pretty_json(body))
+        return
+    target = console()
+    show(story_lines(story, target.width), on=target)

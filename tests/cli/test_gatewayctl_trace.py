@@ -1,0 +1,75 @@
+"""trace: one story, with its times, the gaps between them, and the verdict."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from gatewayd.cli.ctl.story_view import story_lines
+from gatewayd.model.story import Story, StoryEntry
+from tests.cli.conftest import Ctl
+from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
+
+STORY = Story(
+    id="telegram/main/12",
+    found=("in-12", "out-7"),
+    entries=(
+        StoryEntry(NOW - 90_000, "received", "in-12", "came from telegram/main dm:4711", "please [red]crash\x1b[2J"),
+        StoryEntry(NOW - 89_999.6, "turn_started", "in-12", "attempt 1 of turn-12"),
+        StoryEntry(NOW - 89_960, "written", "out-7", "the reply was written"),
+        StoryEntry(
+            NOW - 89_961, "sending", "out-7", "on its way to telegram, for the first time, after a clock that was set back"
+        ),
+        StoryEntry(NOW, "unknown", "out-7", "cut off while sending"),
+    ),
+    verdict="The message was answered, and the reply may or may not have been seen.",
+)
+
+
+def test_a_story_has_times_gaps_and_a_verdict(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", "/v1/messages/telegram%2Fmain%2F12", of(STORY))
+    code, out, err = ctl("trace", "telegram/main/12")
+    assert (code, err) == (0, "")
+    assert (
+        out
+        == """\
+telegram/main/12: in-12, out-7
+
+2026-09-20
+13:13:20            received came from telegram/main dm:4711 (in-12)
+                    please [red]crash
+13:13:20  +0.4 s    turn_started attempt 1 of turn-12 (in-12)
+13:14:00  +39 s     written the reply was written (out-7)
+13:13:59  -1.0 s    sending on its way to telegram, for the first time, after a
+                    clock that was set back (out-7)
+
+2026-09-21
+14:13:20  +1 d      unknown cut off while sending (out-7)
+
+The message was answered, and the reply may or may not have been seen.
+"""
+    )
+    assert json.loads(ctl("trace", "telegram/main/12", "--json").out)["found"] == ["in-12", "out-7"]
+
+
+@pytest.mark.parametrize("width", [20, 40, 59, 60, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = [line.plain for line in story_lines(msgspec.structs.replace(STORY, more=True), width)]
+    assert max(cell_len(line) for line in lines) <= width
+    assert " ".join(" ".join(lines).split()).endswith("of its messages. " + STORY.verdict)
+
+
+@given(st.text(), st.floats(allow_nan=False, allow_infinity=False), st.integers(20, 120))
+def test_foreign_text_neither_breaks_lines_nor_styles(text: str, at: float, width: int) -> None:
+    entry = StoryEntry(at, "received", text, text, text)
+    for line in story_lines(Story(text, (text,) * 20, (*STORY.entries, entry), text), width):
+        assert cell_len(line.plain) <= width
+        assert line.plain.isprintable()
+
+
+def test_what_is_not_known_is_said(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", "/v1/messages/in-9", error(404, "not_found", "nothing is known of 'in-9'"))
+    assert ctl("trace", "in-9") == (1, "", "gatewayctl: nothing is known of 'in-9' (404).\n")
