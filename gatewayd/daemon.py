@@ -7,14 +7,13 @@ closes, the store closes. Whatever does not finish in time is in the store and g
 
 import faulthandler
 import gc
-import json
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -45,15 +44,15 @@ from gatewayd.kit.http import create_client
 from gatewayd.kit.strays import end_all_strays
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import Attachment
-from gatewayd.model.errors import GatewayError, NeedsOperator
+from gatewayd.model.errors import GatewayError
 from gatewayd.model.payload import Signal
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
 from gatewayd.stalls import StallDetector
 from gatewayd.stores.sqlite import SqliteStore, open_store
-from gatewayd.systemd import Notifier
+from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog
 from gatewayd.web.app import create_app
-from gatewayd.web.listen import open_listeners
+from gatewayd.web.listen import endpoint_file, open_listeners
 from gatewayd.web.server import GatewayServer
 from gatewayd.web.tokens import ensure_token
 
@@ -86,7 +85,7 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     ready = trio.Event()
     try:
         with StallDetector(config.gateway.stall_seconds) as stalls:
-            trio.run(_run, config, registry, state_dir, redactor, ready, instruments=[stalls])
+            trio.run(_run, config, registry, state_dir, redactor, stalls, ready, instruments=[stalls])
     except BaseException as error:
         return _exit_code(error, was_ready=ready.is_set())
     return EXIT_OK
@@ -110,10 +109,12 @@ def _exit_code(error: BaseException, *, was_ready: bool) -> int:
     return EXIT_CRASHED
 
 
-async def _run(config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, ready: trio.Event) -> None:
+async def _run(
+    config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, stalls: StallDetector, ready: trio.Event
+) -> None:
     async with trio.open_nursery() as left_behind:
         try:
-            await _serve(config, registry, state_dir, redactor, left_behind, ready)
+            await _serve(config, registry, state_dir, redactor, stalls, left_behind, ready)
         except BaseException as error:
             await _end_with_process(left_behind, partial(_exit_code, error, was_ready=ready.is_set()))
             raise
@@ -133,10 +134,16 @@ async def _end_with_process(left_behind: trio.Nursery, code: Callable[[], int]) 
 
 
 async def _serve(
-    config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, left_behind: trio.Nursery, ready: trio.Event
+    config: GatewayConfig,
+    registry: Registry,
+    state_dir: Path,
+    redactor: Redactor,
+    stalls: StallDetector,
+    left_behind: trio.Nursery,
+    ready: trio.Event,
 ) -> None:
     notifier = Notifier(os.environ)
-    left_behind.start_soon(_ask_for_time, notifier, ready)
+    left_behind.start_soon(ask_for_time, notifier, ready)
     stop = trio.Event()
     async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
         own.start_soon(_watch_signals, stop, own.cancel_scope)
@@ -146,15 +153,16 @@ async def _serve(
         if ended := await end_all_strays(str(state_dir / "agents")):
             log.warning("strays_ended", count=ended)
         gateway = join(config, registry, store, http, state_dir=state_dir, redact=redactor)
+        gateway.last_stall = stalls.last_stall
         async with run_hub(gateway, host=left_behind):
             server = _server(gateway)
             urls = await own.start(server.serve, listeners)
-            with _endpoint(state_dir, urls[0]):
+            with endpoint_file(state_dir, urls[0]):
                 await _announce(gateway, urls[0], notifier)
                 ready.set()
                 own.start_soon(_tell_status, gateway, notifier)
                 async with trio.open_nursery() as watched:
-                    watched.start_soon(_feed_watchdog, notifier)
+                    watched.start_soon(feed_watchdog, notifier)
                     await stop.wait()
                     await _drain(gateway, notifier)
                     server.stop()
@@ -325,24 +333,6 @@ def _server(gateway: Gateway) -> GatewayServer:
     return GatewayServer(create_app(gateway), max_connections=section.max_connections, max_body_bytes=section.max_body_bytes)
 
 
-@contextmanager
-def _endpoint(state_dir: Path, url: str) -> Iterator[None]:
-    """``endpoint.json`` tells gatewayctl where we are, for as long as we are there."""
-    path = state_dir / "endpoint.json"
-    part = state_dir / ".endpoint.json"
-    try:
-        part.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
-        part.chmod(0o600)
-        part.replace(path)
-    except OSError as error:
-        raise NeedsOperator(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
-
-
 async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
     """Say that everything is up: only now, when it is."""
     # What start-up made stays for good: the collector, off until now, need never look at it.
@@ -360,24 +350,6 @@ async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
         with suppress(OSError):  # nobody reads it
             sys.stdout.write(f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n")
             sys.stdout.flush()
-
-
-async def _ask_for_time(notifier: Notifier, ready: trio.Event) -> None:
-    """A large store is checked and migrated at the start for longer than the service manager waits: half an hour, if we live."""
-    with trio.move_on_after(_START_SECONDS):
-        while not ready.is_set():
-            notifier.extend(_MORE_SECONDS)
-            with trio.move_on_after(_MORE_SECONDS / 3):
-                await ready.wait()
-
-
-async def _feed_watchdog(notifier: Notifier) -> None:
-    """Tell the service manager that the loop turns. No part of the hub ends by itself: one that fails cancels this, too, so that
-    an end that does not come to its end is not taken for life."""
-    if notifier.watchdog_seconds is not None:
-        while True:
-            notifier.alive()
-            await trio.sleep(notifier.watchdog_seconds / 2)
 
 
 async def _tell_status(gateway: Gateway, notifier: Notifier) -> None:

@@ -6,6 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import trio
+
+START_SECONDS: Final = 1800.0
+"""How long a start may take that says it is alive."""
+MORE_SECONDS: Final = 60.0
+"""The time that is asked for, again and again."""
 MAX_STATUS: Final = 500
 """Characters. Status is one line for ``systemctl status``; a datagram has a size limit of its own."""
 
@@ -67,6 +73,24 @@ class Notifier:
         except OSError:
             return False
         return True
+
+
+async def ask_for_time(notifier: Notifier, ready: trio.Event) -> None:
+    """A large store is checked and migrated for longer than TimeoutStartSec: ask for more until ``ready``, for half an hour."""
+    with trio.move_on_after(START_SECONDS):
+        while not ready.is_set():
+            notifier.extend(MORE_SECONDS)
+            with trio.move_on_after(MORE_SECONDS / 3):
+                await ready.wait()
+
+
+async def feed_watchdog(notifier: Notifier) -> None:
+    """Say that the loop turns, until cancelled, at half of the interval (sd_watchdog_enabled(3)). Run it beside what must be
+    alive and never ends by itself: what fails cancels this, so that an end which hangs is not taken for life."""
+    if notifier.watchdog_seconds is not None:
+        while True:
+            notifier.alive()
+            await trio.sleep(notifier.watchdog_seconds / 2)
 
 
 def _line(status: str) -> str:

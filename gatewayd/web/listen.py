@@ -1,4 +1,10 @@
-"""Where the server listens."""
+"""Where the server listens, and the file that says so."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import trio
 
@@ -29,3 +35,24 @@ def url_of(listener: trio.SocketListener) -> str:
         return f"unix:{name}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"http://{host}:{name[1]}"
+
+
+@contextmanager
+def endpoint_file(state_dir: Path, url: str) -> Iterator[None]:
+    """``endpoint.json`` tells gatewayctl where we are, for as long as we are there.
+
+    :raises NeedsOperator: it cannot be written.
+    """
+    path = state_dir / "endpoint.json"
+    part = state_dir / ".endpoint.json"
+    try:
+        part.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+        part.chmod(0o600)
+        part.replace(path)
+    except OSError as error:
+        raise NeedsOperator(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
