@@ -37,6 +37,7 @@ from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.presses import Presses
 from gatewayd.hub.questions import QuestionDesk
+from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
@@ -284,6 +285,7 @@ def join(
         now=now,
         redact=redact,
     )
+    repair = RepairDesk(store, inbox, outbox, events, now=now)
     turns.taken, turns.ended = inbox.taken, inbox.ended
     presses.taken, presses.ended = inbox.taken, inbox.ended
     outbox.post, outbox.lost = manager.post, lost
@@ -302,6 +304,7 @@ def join(
         sessions=sessions,
         turns=turns,
         agents=agents,
+        repair=repair,
         now=now,
     )
 

@@ -17,6 +17,7 @@ from gatewayd.hub.outbox import Outbox, draft_texts
 from gatewayd.hub.presses import Presses
 from gatewayd.hub.problems import Facts, Refused, problems_of
 from gatewayd.hub.questions import QuestionDesk
+from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
@@ -47,6 +48,7 @@ class Gateway:
         sessions: SessionMap,
         turns: TurnRunner,
         agents: AgentPool,
+        repair: RepairDesk,
         now: Callable[[], float],
     ) -> None:
         self.config = config
@@ -62,6 +64,7 @@ class Gateway:
         self.sessions = sessions
         self.turns = turns
         self.agents = agents
+        self.repair = repair
         self.audit = AuditLog(store, now=now)
         self.now = now
         self.version = __version__

@@ -96,6 +96,10 @@ class InboxDesk:
         """Why a delivery of this account would have to wait; None if it would not."""
         return self._room.why_full((channel, account))
 
+    def takers(self) -> dict[tuple[str, str], str | None]:
+        """The configured accounts, and why a delivery of one would have to wait now, if that is so."""
+        return {account: self._room.why_full(account) for account in self._accounts}
+
     def status(self) -> InboxStatus:
         return InboxStatus(
             waiting=self._room.used,

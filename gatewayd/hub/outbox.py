@@ -12,6 +12,7 @@ from gatewayd.kit.text import compose
 from gatewayd.model.config import GatewayConfig, OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import SendRejected, StoreRefused
+from gatewayd.model.histogram import LONG, Stopwatch
 from gatewayd.model.letter import LetterState
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
 from gatewayd.model.status import OutboxStatus
@@ -95,6 +96,8 @@ class Outbox:
         self._open: dict[tuple[str, str], dict[int, float]] = {}
         self._sending: set[int] = set()
         self._deferred: set[int] = set()
+        self._asked_at: dict[int, float] = {}
+        self.delivery = Stopwatch(LONG)
         self._forgotten: set[tuple[str, str]] = set()
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
@@ -124,6 +127,9 @@ class Outbox:
                 for row in rows:
                     self._note(row)
                 after = rows[-1].id
+            # By age: what a person has put back is younger than its number says.
+            waiting = self._open.get((channel, account), {})
+            self._open[channel, account] = dict(sorted(waiting.items(), key=lambda row: row[1]))
 
     def forget(self, channel: str, account: str) -> None:
         """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
@@ -131,6 +137,8 @@ class Outbox:
         rows = self._open.pop((channel, account), {})
         self._sending.difference_update(rows)
         self._deferred.difference_update(rows)
+        for outbound_id in rows:
+            self._asked_at.pop(outbound_id, None)
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Hold on to these rules from now on."""
@@ -157,6 +165,9 @@ class Outbox:
             written = await self._store.end_inbound(
                 [row.id for row in rows], state=state, reason=reason, now=self._now(), replies=replies
             )
+        if written:
+            # The whole answer is there when its last part is.
+            self._asked_at[written[-1].id] = min(row.envelope.received_at for row in rows)
         self._hand_over(written)
         return written
 
@@ -216,6 +227,9 @@ class Outbox:
         if next_attempt_at is not None:
             self._deferred.add(row.id)
         if state not in _OPEN:
+            asked_at = self._asked_at.pop(row.id, None)
+            if state == "sent" and asked_at is not None:
+                self.delivery.observe(self._now() - asked_at)
             self._open.get((row.channel, row.account), {}).pop(row.id, None)
             self._counts[state] = self._counts.get(state, 0) + 1
         self._events.emit(

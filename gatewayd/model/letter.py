@@ -49,6 +49,12 @@ class Letter(Struct, frozen=True):
     excerpt: str
     closed_at: float | None = None
 
+    @property
+    def place(self) -> "LetterPlace":
+        """Where it stands in the list. Only of what is a letter still."""
+        assert self.ended_at is not None, "a letter has ended"
+        return LetterPlace(self.ended_at, *parse_ref(self.ref))
+
 
 class LetterFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Every key that is given must hold. ``ended_before`` is Unix seconds."""

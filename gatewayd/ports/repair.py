@@ -3,7 +3,7 @@
 As with ``ports/store.py``: a write returns after its commit, and every method may raise StoreRefused.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -16,6 +16,8 @@ from gatewayd.ports.store import InboundRow, OutboundRow
 
 Account = tuple[str, str]
 """Channel and name."""
+Takers = Mapping[Account, str | None]
+"""The configured accounts, and why one takes no message now (it is full), or None."""
 Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_letter", "outbound_letter"]
 """What retention deletes: rows that are over, by their table, and letters that nobody has looked after."""
 
@@ -73,14 +75,14 @@ class Letters(Protocol):
 
     async def count_letters(self) -> LetterCounts: ...
 
-    async def get_letter(self, ref: str, *, accounts: Collection[Account]) -> FoundLetter:
+    async def get_letter(self, ref: str, *, accounts: Takers) -> FoundLetter:
         """``accounts`` are those that are configured: a letter of another one cannot be retried.
 
         :raises NotALetter: no ref. :raises NotFound: no such row (any more). :raises Conflict: it is no letter (any more).
         """
 
     async def retry_letters(
-        self, refs: Sequence[str], *, accounts: Collection[Account], by: str, note: str | None, now: float
+        self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float
     ) -> Repairs:
         """Put letters back, with an audit entry for each (``letter.retried``): a message as one that was just received, with the
         edits that ended with it; a reply as one to be sent, under its own id. Skipped is what is no letter, what is of no

@@ -19,7 +19,21 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.web import agents, approvals, audit, channels, chat, console, events, health, pairing, proxy, status, webchat
+from gatewayd.web import (
+    agents,
+    approvals,
+    audit,
+    channels,
+    chat,
+    console,
+    events,
+    health,
+    letters,
+    pairing,
+    proxy,
+    status,
+    webchat,
+)
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
 from gatewayd.web.origin import HostPolicy
@@ -86,6 +100,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
         approvals.blueprint(gateway, app.auth, app.waits),
         console.blueprint(gateway, app.auth),
         audit.blueprint(gateway, app.auth),
+        letters.blueprint(gateway, app.auth),
         pairing.blueprint(gateway, app.auth),
         proxy.blueprint(gateway, app.auth, app.waits),
         webchat.blueprint(gateway, app.auth, app.waits),

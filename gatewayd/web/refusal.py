@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.model.errors import Conflict, GatewayError, NotFound, Overloaded, StoreRefused
+from gatewayd.model.letter import NotALetter
 
 Code = Literal[
     "bad_request",
@@ -115,6 +116,8 @@ def refusal_of(error: GatewayError) -> Refusal:
         return Refusal("not_found", error.reason)
     if isinstance(error, Conflict):
         return Refusal("conflict", error.reason)
+    if isinstance(error, NotALetter):
+        return Refusal("bad_request", error.reason)
     if isinstance(error, Overloaded):
         return Refusal("overloaded", error.reason, retry_after=RETRY_SECONDS)
     if isinstance(error, StoreRefused):

@@ -14,11 +14,13 @@ from gatewayd.stores.sqlite.blocking import RunBlocking, threads
 from gatewayd.stores.sqlite.events import EventTable
 from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.inbox import InboxTable
+from gatewayd.stores.sqlite.letters import LetterTable
 from gatewayd.stores.sqlite.memos import MemoTable
 from gatewayd.stores.sqlite.outbox import OutboxTable
 from gatewayd.stores.sqlite.pairings import PairingTable
 from gatewayd.stores.sqlite.questions import QuestionTable
 from gatewayd.stores.sqlite.reader import Reader
+from gatewayd.stores.sqlite.repair import RepairTable
 from gatewayd.stores.sqlite.sessions import SessionTable
 from gatewayd.stores.sqlite.tokens import TokenTable
 from gatewayd.stores.sqlite.writer import Writer
@@ -27,6 +29,8 @@ from gatewayd.stores.sqlite.writer import Writer
 class SqliteStore(
     InboxTable,
     OutboxTable,
+    LetterTable,
+    RepairTable,
     SessionTable,
     ApprovalTable,
     QuestionTable,
