@@ -1,6 +1,6 @@
 """The agent cores, each open under supervision: an outage of one is waited out, a wrong key parks it, the others go on."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -12,85 +12,31 @@ import trio
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.child import ChildSpec, ChildStatus
-from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor
+from gatewayd.hub.agent import STATES, Agent, AgentSurroundings
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.memos import OF_AGENTS, OwnMemos
-from gatewayd.model.config import AgentSettings
+from gatewayd.hub.settling import Settling
+from gatewayd.model.config import AgentSettings, GatewayConfig
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
-from gatewayd.model.histogram import LONG, Histogram, Stopwatch
-from gatewayd.model.status import AgentState, AgentStatus
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener, CoreFacts, DescribesItself
-from gatewayd.ports.memos import Memos
+from gatewayd.model.histogram import Histogram
+from gatewayd.model.status import AgentStatus
+from gatewayd.ports.agent import AgentCore, AgentOpener
 from gatewayd.ports.store import MemoRows
 
 if TYPE_CHECKING:
     import httpx2
-    from structlog.typing import FilteringBoundLogger
 
 # How long a turn waits for a core that is opening, before it counts as an attempt.
 _OPENING_SECONDS = 10.0
-
-
-class _Kit:
-    """What a core gets from us (ports/agent.py AgentKit)."""
-
-    def __init__(
-        self,
-        http: "httpx2.AsyncClient",
-        memos: Memos,
-        directory: Path,
-        log: "FilteringBoundLogger",
-        now: Callable[[], float],
-    ) -> None:
-        self.http = http
-        self.memos = memos
-        self.directory = directory
-        self.log = log
-        self._now = now
-
-    def now(self) -> float:
-        return self._now()
-
-
-class _Agent:
-    """One agent: its open core, if it is open, and what its turns came to."""
-
-    def __init__(self, settings: AgentSettings) -> None:
-        self.settings = settings
-        self.core: AgentCore | None = None
-        self.changed = anyio.Event()
-        self.running = 0
-        self.turns = 0
-        self.failures = 0
-        self.last_error: str | None = None
-        self.last_error_at: float | None = None
-        self.failed_in_a_row = 0
-        self.failing_since: float | None = None
-        self.duration = Stopwatch(LONG)
-        self.last_output: tuple[str, ...] = ()
-
-    def forgive(self) -> None:
-        """A turn ended well, or a person has had the core opened anew: what failed before is the past."""
-        self.failed_in_a_row = 0
-        self.failing_since = None
-
-    def tell_change(self) -> None:
-        self.changed.set()
-        self.changed = anyio.Event()
-
-
-_STATES: dict[str, AgentState] = {
-    "starting": "opening",
-    "running": "open",
-    "waiting": "waiting",
-    "parked": "parked",
-    "stopped": "parked",
-}
+# How long turns may take to end once they were cut.
+_CUT_SECONDS = 10.0
 
 
 class AgentPool:
-    """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core."""
+    """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core.
+
+    ``cut`` (set by the gateway) ends the turns of an agent that is configured no more, so that they go on elsewhere.
+    """
 
     def __init__(
         self,
@@ -104,26 +50,54 @@ class AgentPool:
         rng: Random,
         now: Callable[[], float],
         redact: Callable[[str], str] = str,
+        drain_seconds: float = 20.0,
     ) -> None:
-        self._agents = {settings.agent_id: _Agent(settings) for settings in agents}
-        self._opener = opener
+        """``drain_seconds``: how long turns may go on when the core they run on is to be opened anew, or closed."""
         self._events = events
         self._http = http
-        self._memos = memos
-        self._state_dir = state_dir
-        self._now = now
+        self._redact = redact
+        self._drain_seconds = drain_seconds
         self._log = structlog.get_logger("gatewayd.agents")
+        self._around = AgentSurroundings(opener, http, memos, state_dir, self._log, now)
         self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change)
-        for agent_id in self._agents:
-            self._supervisor.add(ChildSpec(name=agent_id, run=self._opener_of(agent_id), redact=redact))
+        self._settling = Settling(self._bring_about)
+        # All that there are: also those that are configured no more and still have turns.
+        self._all: dict[str, Agent] = {}
+        self._agents: dict[str, Agent] = {}
+        self.cut: Callable[[str], None] = lambda agent_id: None
+        self._want(agents)
 
     @asynccontextmanager
     async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
         """Cores are open inside; a core that cannot be opened does not hold up the others. ``host``: see Supervisor.run."""
-        async with self._supervisor.run(host=host):
+        async with self._supervisor.run(host=host), self._settling.run():
             for agent_id in self._agents:
                 await self._supervisor.start(agent_id)  # returns when the opening has begun
             yield
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Have the agents of this configuration from now on. Never waits: what is new is opened, in the background; see
+        ``settle``.
+
+        A core that was opened with other settings is opened anew, and one that is gone is closed, when the turns on it have
+        ended, or after ``gateway.drain_seconds``: then they meet an outage, or are cut. No turn begins on it meanwhile.
+        """
+        self._drain_seconds = config.gateway.drain_seconds
+        self._want(config.agents)
+
+    async def settle(self) -> None:
+        """Returns when every agent is what the newest configuration says: being opened, or gone."""
+        await self._settling.wait()
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """The agents that are not yet what the newest configuration says."""
+        return self._settling.under_way
+
+    def kind_of(self, agent_id: str) -> str | None:
+        """The kind of the core that is open, or was last; None before the first."""
+        agent = self._all.get(agent_id)
+        return None if agent is None or agent.opened is None else agent.opened.frame.core
 
     async def core(self, agent_id: str) -> AgentCore:
         """The open core of an agent.
@@ -134,8 +108,12 @@ class AgentPool:
         if agent is None:
             raise NeedsOperator(f"there is no agent {agent_id!r}")
         with anyio.move_on_after(_OPENING_SECONDS):
-            while agent.core is None and self._supervisor.status(agent_id).state == "starting":
+            while self._is_opening(agent_id):
                 await agent.changed.wait()
+        if agent_id not in self._agents:
+            raise NeedsOperator(f"there is no agent {agent_id!r} any more")
+        if agent_id in self._settling.under_way and agent.is_outdated:
+            raise TryAgain(f"agent {agent_id} is opened anew, with other settings, when its turns have ended")
         if agent.core is not None:
             return agent.core
         status = self._supervisor.status(agent_id)
@@ -150,23 +128,13 @@ class AgentPool:
 
     def note_turn(self, agent_id: str, delta: int) -> None:
         """Count a turn that begins (+1) or ends (-1)."""
-        agent = self._agents[agent_id]
-        agent.running += delta
-        agent.turns += delta > 0
+        if (agent := self._all.get(agent_id)) is not None:
+            agent.note_turn(delta)
 
     def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None:
         """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
-        agent = self._agents[agent_id]
-        agent.duration.observe(seconds)
-        if error is None:
-            agent.forgive()
-            return
-        agent.failures += 1
-        agent.failed_in_a_row += 1
-        agent.last_error = error
-        agent.last_error_at = self._now()
-        if agent.failing_since is None:
-            agent.failing_since = agent.last_error_at
+        if (agent := self._all.get(agent_id)) is not None:
+            agent.note_end(seconds, error=error)
 
     def durations(self) -> dict[str, Histogram]:
         """How long attempts of turns took, by agent."""
@@ -178,27 +146,19 @@ class AgentPool:
         return self._supervisor.statistics().left_behind
 
     def snapshot(self) -> tuple[AgentStatus, ...]:
-        return tuple(self._status(agent_id, agent) for agent_id, agent in self._agents.items())
-
-    def facts(self, agent_id: str) -> CoreFacts:
-        """What the open core says of itself. :raises KeyError: there is no such agent."""
-        core = self._agents[agent_id].core
-        try:
-            return core.facts() if isinstance(core, DescribesItself) else CoreFacts()
-        except Exception:  # third-party code, and the snapshot is of everybody
-            return CoreFacts()
+        """Every agent, in the order of the configuration. No I/O."""
+        return tuple(agent.status(self._supervisor.status(agent_id)) for agent_id, agent in self._agents.items())
 
     def status(self, agent_id: str) -> AgentStatus:
         """:raises NotFound: there is no such agent."""
-        return self._status(agent_id, self._known(agent_id))
+        return self._known(agent_id).status(self._supervisor.status(agent_id))
 
     def output(self, agent_id: str) -> tuple[str, ...]:
         """The end of what the core's process has written, one line each; of a core that is not open, of its last one.
 
         :raises NotFound: there is no such agent.
         """
-        agent = self._known(agent_id)
-        return agent.last_output if agent.core is None else self.facts(agent_id).output
+        return self._known(agent_id).output
 
     def open_core(self, agent_id: str) -> AgentCore | None:
         """The core if it is open now. :raises NotFound: there is no such agent."""
@@ -216,66 +176,82 @@ class AgentPool:
 
         :raises NotFound: there is no such agent.
         """
-        agent = self._known(agent_id)
-        agent.forgive()
+        self._known(agent_id).forgive()
         await self._supervisor.restart(agent_id)
-        return self._status(agent_id, agent)
+        return self.status(agent_id)
 
-    def _known(self, agent_id: str) -> _Agent:
+    def _known(self, agent_id: str) -> Agent:
         agent = self._agents.get(agent_id)
         if agent is None:
             raise NotFound(f"there is no agent {agent_id!r}")
         return agent
 
-    def _status(self, agent_id: str, agent: _Agent) -> AgentStatus:
-        child = self._supervisor.status(agent_id)
-        facts = self.facts(agent_id)
-        return AgentStatus(
-            agent=agent_id,
-            core=agent.settings.frame.core,
-            state=_STATES[child.state],
-            since=child.since,
-            reason=child.reason,
-            running=agent.running,
-            turns=agent.turns,
-            failures=agent.failures,
-            last_error=agent.last_error,
-            last_error_at=agent.last_error_at,
-            version=facts.version,
-            pid=facts.pid,
-            sessions=facts.sessions,
-            url=facts.url,
-            down_since=child.down_since,
-            failed_in_a_row=agent.failed_in_a_row,
-            failing_since=agent.failing_since,
-        )
+    def _want(self, agents: Sequence[AgentSettings]) -> None:
+        wanted: dict[str, Agent] = {}
+        for settings in agents:
+            agent = wanted[settings.agent_id] = self._all.get(settings.agent_id) or self._add(settings)
+            agent.settings = settings
+        self._agents = wanted
+        for agent_id, agent in self._all.items():
+            self._settling.ask(agent_id)
+            agent.tell_change()
 
-    def _opener_of(self, agent_id: str) -> Callable[[Life], Awaitable[None]]:
-        agent = self._agents[agent_id]
+    def _add(self, settings: AgentSettings) -> Agent:
+        agent = self._all[settings.agent_id] = Agent(settings, self._around)
+        self._supervisor.add(ChildSpec(name=settings.agent_id, run=agent.run, redact=self._redact))
+        return agent
 
-        async def open_core(life: Life) -> None:
-            life.started()
-            opener = self._opener(agent.settings.frame.core)
-            config = AgentConfig(agent_id, agent.settings.settings)
-            memos = OwnMemos(self._memos, OF_AGENTS, agent_id)
-            directory = self._state_dir / "agents" / agent_id
-            kit = _Kit(self._http, memos, directory, self._log.bind(agent=agent_id), self._now)
-            async with opener(config, kit) as core:
-                with life.closes_after():
-                    agent.core = core
-                    life.connected()
-                    agent.tell_change()
-                    try:
-                        await anyio.sleep_forever()
-                    finally:
-                        agent.last_output = self.facts(agent_id).output
-                        agent.core = None
+    async def _bring_about(self, agent_id: str) -> None:
+        """Make one agent what it is to be. That may change at every wait, and then it is looked at once more."""
+        agent = self._all.get(agent_id)
+        if agent is None:
+            return
+        if self._is_gone(agent_id):
+            await self._close(agent_id, agent)
+            if agent_id not in self._all:
+                return
+        if agent.is_outdated:
+            await self._wait_idle(agent, self._drain_seconds, lambda: agent.is_outdated and not self._is_gone(agent_id))
+        if self._is_gone(agent_id):
+            return
+        if agent.is_outdated:
+            await self._supervisor.restart(agent_id)
+        elif self._supervisor.status(agent_id).state == "stopped":
+            await self._supervisor.start(agent_id)
 
-        return open_core
+    async def _close(self, agent_id: str, agent: Agent) -> None:
+        """Let its turns end, cut those that do not, close the core and forget the agent: as long as nobody wants it back."""
+        await self._wait_idle(agent, self._drain_seconds, lambda: self._is_gone(agent_id))
+        if agent.running and self._is_gone(agent_id):
+            self.cut(agent_id)
+            await self._wait_idle(agent, _CUT_SECONDS, lambda: self._is_gone(agent_id))
+        if self._is_gone(agent_id):
+            await self._supervisor.stop(agent_id)
+        if self._is_gone(agent_id):
+            self._supervisor.remove(agent_id)
+            del self._all[agent_id]
+
+    async def _wait_idle(self, agent: Agent, seconds: float, worth_it: Callable[[], bool]) -> None:
+        """Returns when no turn runs on the agent's core, or after that time, or when it is not worth it any more."""
+        with anyio.move_on_after(seconds):
+            while agent.running and worth_it():
+                await agent.changed.wait()
+
+    def _is_gone(self, agent_id: str) -> bool:
+        return agent_id not in self._agents
+
+    def _is_opening(self, agent_id: str) -> bool:
+        """Whether the core will be open soon, if all goes well."""
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            return False
+        if agent_id in self._settling.under_way:
+            return agent.core is None or agent.is_outdated
+        return agent.core is None and self._supervisor.status(agent_id).state == "starting"
 
     def _on_change(self, status: ChildStatus) -> None:
-        self._agents[status.name].tell_change()
-        state = _STATES[status.state]
+        self._all[status.name].tell_change()
+        state = STATES[status.state]
         tell = self._log.warning if state in ("waiting", "parked") else self._log.info
         tell("agent_state", agent=status.name, state=state, reason=status.reason)
         self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)
