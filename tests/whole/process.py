@@ -68,10 +68,10 @@ class Daemon:
         """The snapshot now."""
         return await self.wait_status(lambda snapshot: True)
 
-    async def wait_logged(self, event: str) -> None:
-        """Wait until the log holds this event."""
+    async def wait_logged(self, event: str, times: int = 1) -> None:
+        """Wait until the log holds this event so many times."""
         with trio.fail_after(STOP_SECONDS):
-            while f'"event":"{event}"' not in self.log.read_text():  # noqa: ASYNC110
+            while self.log.read_text().count(f'"event":"{event}"') < times:  # noqa: ASYNC110
                 await trio.sleep(0.01)
 
     def kill(self) -> None:
