@@ -27,7 +27,8 @@ _RETRY_SECONDS = 1.0
 
 
 class EventLog:
-    """Events of the daemon. ``run`` writes and publishes; without it running, emitted events wait in a bounded buffer."""
+    """Events of the daemon. ``run`` writes and publishes; without it running, emitted events wait in a bounded buffer. ``counts``
+    is how many were emitted since the start, by kind."""
 
     def __init__(self, store: EventRows, *, now: Callable[[], float], keep: int) -> None:
         self._store = store
@@ -40,6 +41,7 @@ class EventLog:
         self._flushed.set()
         self._encode = msgspec.json.Encoder().encode
         self._since_prune = 0
+        self.counts: dict[str, int] = {}
         self.dropped = 0
         self.first_seq = 0
         self.last_seq = 0
@@ -50,6 +52,7 @@ class EventLog:
         When the store refuses to write for so long that the buffer is full, the oldest unwritten event gives way and
         ``dropped`` counts it.
         """
+        self.counts[kind] = self.counts.get(kind, 0) + 1
         if len(self._buffer) >= _BUFFER:
             self._buffer.popleft()
             self.dropped += 1
@@ -68,6 +71,11 @@ class EventLog:
             while self._buffer:
                 await self._write_batch()
             self._flushed.set()
+
+    @property
+    def readers(self) -> int:
+        """How many subscriptions are open."""
+        return len(self._readers)
 
     async def wait_flushed(self) -> None:
         """Returns when everything emitted so far is committed and published."""

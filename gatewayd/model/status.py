@@ -103,6 +103,7 @@ class AgentStatus(Struct, frozen=True):
     sessions: int | None = None
     url: str | None = None
     down_since: float | None = None
+    restarts: int = 0
     failed_in_a_row: int = 0
     failing_since: float | None = None
 

@@ -29,6 +29,8 @@ from gatewayd.web import (
     events,
     health,
     letters,
+    messages,
+    metrics,
     pairing,
     proxy,
     status,
@@ -36,6 +38,7 @@ from gatewayd.web import (
 )
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
+from gatewayd.web.metrics import Traffic
 from gatewayd.web.origin import HostPolicy
 from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
 from gatewayd.web.relay import PassedOn
@@ -77,6 +80,7 @@ class GatewayApp(QuartTrio):
         self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now, audit=gateway.audit)
         self.waits = Waits()
         self.webhooks = WebhookDesk(gateway)
+        self.traffic = Traffic()
 
 
 def create_app(gateway: Gateway) -> GatewayApp:
@@ -88,7 +92,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     _check_every_request(app)
     _answer_errors(app)
-    app.after_request(_add_security_headers)
+    app.after_request(_finish(app.traffic))
     app.add_url_rule(f"{PREFIX}<channel>/<account>", "webhook", _webhook_view(app), methods=["POST"])
     for blueprint in (
         health.blueprint(gateway, app.auth),
@@ -101,6 +105,8 @@ def create_app(gateway: Gateway) -> GatewayApp:
         console.blueprint(gateway, app.auth),
         audit.blueprint(gateway, app.auth),
         letters.blueprint(gateway, app.auth),
+        messages.blueprint(gateway, app.auth),
+        metrics.blueprint(gateway, app.auth, app.traffic),
         pairing.blueprint(gateway, app.auth),
         proxy.blueprint(gateway, app.auth, app.waits),
         webchat.blueprint(gateway, app.auth, app.waits),
@@ -152,10 +158,14 @@ def _error_response(refusal: Refusal) -> Response:
     return Response(refusal.body, status=refusal.status, headers=refusal.headers, content_type="application/json")
 
 
-async def _add_security_headers(response: Response) -> Response:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
+def _finish(traffic: Traffic) -> Callable[[Response], Awaitable[Response]]:
+    async def finish(response: Response) -> Response:
+        traffic.note(response.status_code)
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return finish
 
 
 def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:

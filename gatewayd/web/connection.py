@@ -85,6 +85,7 @@ class Connection:
         if self._waits.cancelled_caught:
             refusal = self._if_late
         if refusal is not None:
+            self._site.answered(refusal.status)
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send(render_refusal(refusal))
             await self._stream.finish()
@@ -150,9 +151,11 @@ class Connection:
             receipt = await self._webhooks.answer(channel, account, request)
         except Refusal as refusal:
             goes_on = self._goes_on(head)
+            self._site.answered(refusal.status)
             await self._send(render_refusal(refusal, close=not goes_on))
             return goes_on
         reply, goes_on = receipt.reply, self._goes_on(head)
+        self._site.answered(reply.status)
         await self._send(render(reply.status, reply.body, content_type=reply.content_type, close=not goes_on))
         self._webhooks.afterwards(receipt)
         return goes_on

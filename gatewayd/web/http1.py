@@ -38,8 +38,10 @@ log = structlog.get_logger("gatewayd.web")
 class Http1Site:
     """What all connections share: the app, hypercorn's configuration, and whether the server stops."""
 
-    def __init__(self, app: ASGIFramework) -> None:
+    def __init__(self, app: ASGIFramework, answered: Callable[[int], None]) -> None:
+        """``answered`` hears the status of what is answered without the app."""
         self._app = app
+        self.answered = answered
         self.config = Config()
         self.config.accesslog = None
         self.config.errorlog = None  # what fails is logged below, or by the barrier of the connection
@@ -142,6 +144,7 @@ class Http1Connection:
                 await self._protocol.handle(RawData(b""))
         except Refusal as refusal:
             self._ended = True
+            self._site.answered(refusal.status)
             await self._write(render_refusal(refusal))
         self._ended = True
         # Not from inside the scope above: a cancelled hand-over would leave the app without its disconnect.

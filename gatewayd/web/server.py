@@ -45,7 +45,8 @@ class GatewayServer:
         self, app: GatewayApp, *, max_connections: int, max_body_bytes: int, grace_seconds: float = GRACE_SECONDS
     ) -> None:
         self._app = app
-        self._site = Http1Site(app)
+        self._site = Http1Site(app, app.traffic.note)
+        app.traffic.connections = lambda: (len(self._connections), self._limit)
         self._max_body = max_body_bytes
         self._limit = max_connections
         self._grace = grace_seconds
