@@ -40,6 +40,7 @@ from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.kit.http import create_client
 from gatewayd.kit.strays import end_all_strays
@@ -305,6 +306,7 @@ def join(
         turns=turns,
         agents=agents,
         repair=repair,
+        stories=StoryTeller(store, accounts=inbox.takers),
         now=now,
     )
 

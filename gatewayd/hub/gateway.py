@@ -19,6 +19,7 @@ from gatewayd.hub.problems import Facts, Refused, problems_of
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.status import DaemonState, Snapshot, Stall
@@ -49,6 +50,7 @@ class Gateway:
         turns: TurnRunner,
         agents: AgentPool,
         repair: RepairDesk,
+        stories: StoryTeller,
         now: Callable[[], float],
     ) -> None:
         self.config = config
@@ -65,6 +67,7 @@ class Gateway:
         self.turns = turns
         self.agents = agents
         self.repair = repair
+        self.stories = stories
         self.audit = AuditLog(store, now=now)
         self.now = now
         self.version = __version__

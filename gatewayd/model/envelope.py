@@ -16,6 +16,11 @@ class Peer(Struct, frozen=True, omit_defaults=True):
     id: str
     thread: str | None = None
 
+    @property
+    def label(self) -> str:
+        """For people: KIND:ID, and the thread behind it if there is one. No key: an id may hold a colon."""
+        return f"{self.kind}:{self.id}" + ("" if self.thread is None else f":{self.thread}")
+
 
 class Sender(Struct, frozen=True, omit_defaults=True):
     """The person (or bot) who wrote. ``id`` is what allow lists and pairing compare; ``name`` is never trusted."""

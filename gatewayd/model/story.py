@@ -15,7 +15,6 @@ StoryEvent = Literal[
     "question_ended",
     "ended",
     "written",
-    "queued_again",
     "sending",
     "waits",
     "sent",

@@ -40,8 +40,7 @@ class ApprovalTable(Tables):
         )
 
     async def approvals_of(self, turn_id: str) -> list[Approval]:
-        sql = f"SELECT {_COLUMNS} FROM approval WHERE turn_id = ? ORDER BY ordinal"
-        return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, (turn_id,)).fetchall())]
+        return await self._read(lambda connection: select_approvals(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
 
     async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]:
         condition, values = ("", (limit,)) if state is None else ("WHERE state = ?", (state, limit))
@@ -134,9 +133,13 @@ def _audit(connection: sqlite3.Connection, audit: AuditDraft | None) -> None:
         append_audit(connection, audit)
 
 
+def select_approvals(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> list[Approval]:
+    """``condition`` is of our own making; it may go on with an order and a limit."""
+    return [_row(record) for record in connection.execute(f"SELECT {_COLUMNS} FROM approval WHERE {condition}", values)]
+
+
 def _select(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> Approval | None:
-    record = connection.execute(f"SELECT {_COLUMNS} FROM approval WHERE {condition}", values).fetchone()
-    return None if record is None else _row(record)
+    return next(iter(select_approvals(connection, condition, values)), None)
 
 
 def _row(record: tuple[Any, ...]) -> Approval:

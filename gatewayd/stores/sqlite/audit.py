@@ -10,7 +10,7 @@ from gatewayd.model.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, cha
 from gatewayd.stores.sqlite.tables import Tables
 
 # The order of the struct's fields.
-_COLUMNS = ", ".join(AuditRow.__struct_fields__)
+AUDIT_COLUMNS = ", ".join(AuditRow.__struct_fields__)
 _PLACES = ", ".join("?" for _ in AuditRow.__struct_fields__)
 
 
@@ -19,7 +19,7 @@ class AuditTable(Tables):
         return await self._write(lambda connection: append_audit(connection, draft))
 
     async def audit_after(self, seq: int, *, limit: int) -> list[AuditRow]:
-        sql = f"SELECT {_COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+        sql = f"SELECT {AUDIT_COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
         records = await self._read(lambda connection: connection.execute(sql, (seq, limit)).fetchall())
         return [AuditRow(*record) for record in records]
 
@@ -32,10 +32,10 @@ def append_audit(connection: sqlite3.Connection, draft: AuditDraft) -> AuditRow:
     newest = _newest(connection)
     head = BEGINNING if newest is None else AuditHead(newest.seq, newest.hash)
     row = chained(draft, head)
-    connection.execute(f"INSERT INTO audit ({_COLUMNS}) VALUES ({_PLACES})", astuple(row))
+    connection.execute(f"INSERT INTO audit ({AUDIT_COLUMNS}) VALUES ({_PLACES})", astuple(row))
     return row
 
 
 def _newest(connection: sqlite3.Connection) -> AuditRow | None:
-    record = connection.execute(f"SELECT {_COLUMNS} FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    record = connection.execute(f"SELECT {AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     return None if record is None else AuditRow(*record)

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace, excerpt_of, parse_ref
 from gatewayd.ports.store import InboundRow, OutboundRow
@@ -165,7 +164,7 @@ def letter_of(row: InboundRow | OutboundRow) -> Letter:
         reason=row.reason,
         channel=row.channel,
         account=row.account,
-        peer=_peer(row.payload.peer),
+        peer=row.payload.peer.label,
         sender=None,
         at=row.created_at,
         ended_at=row.settled_at,
@@ -187,7 +186,7 @@ def _inbound_letter(row: InboundRow) -> Letter:
         reason=row.reason,
         channel=envelope.channel,
         account=envelope.account,
-        peer=_peer(envelope.peer),
+        peer=envelope.peer.label,
         sender=envelope.sender.id,
         at=envelope.received_at,
         ended_at=row.ended_at,
@@ -198,7 +197,3 @@ def _inbound_letter(row: InboundRow) -> Letter:
         excerpt=excerpt_of(envelope.text),
         closed_at=row.closed_at,
     )
-
-
-def _peer(peer: Peer) -> str:
-    return f"{peer.kind}:{peer.id}" + ("" if peer.thread is None else f":{peer.thread}")

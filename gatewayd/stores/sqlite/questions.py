@@ -28,16 +28,18 @@ class QuestionTable(Tables):
 
         def add(connection: sqlite3.Connection) -> QuestionRow:
             connection.execute(insert, tuple(values.values()))
-            [found] = _select(connection, "turn_id = ? AND ordinal = ?", (row.turn_id, row.ordinal))
+            [found] = select_questions(connection, "turn_id = ? AND ordinal = ?", (row.turn_id, row.ordinal))
             return found
 
         return await self._write(add)
 
     async def questions_of(self, turn_id: str) -> list[QuestionRow]:
-        return await self._read(lambda connection: _select(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
+        return await self._read(lambda connection: select_questions(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
 
     async def pending_questions(self, *, limit: int) -> list[QuestionRow]:
-        return await self._read(lambda connection: _select(connection, "state = 'pending' ORDER BY seq LIMIT ?", (limit,)))
+        return await self._read(
+            lambda connection: select_questions(connection, "state = 'pending' ORDER BY seq LIMIT ?", (limit,))
+        )
 
     async def end_question(
         self,
@@ -61,13 +63,14 @@ class QuestionTable(Tables):
                 return None
             if inbound_id is not None:
                 connection.execute(done, (now, inbound_id))
-            [found] = _select(connection, "id = ?", (question_id,))
+            [found] = select_questions(connection, "id = ?", (question_id,))
             return found
 
         return await self._write(end)
 
 
-def _select(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> list[QuestionRow]:
+def select_questions(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> list[QuestionRow]:
+    """``condition`` is of our own making; it may go on with an order and a limit."""
     sql = f"SELECT {_COLUMNS} FROM question WHERE {condition}"
     return [_row(record) for record in connection.execute(sql, values)]
 

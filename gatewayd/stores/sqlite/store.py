@@ -22,6 +22,7 @@ from gatewayd.stores.sqlite.questions import QuestionTable
 from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.repair import RepairTable
 from gatewayd.stores.sqlite.sessions import SessionTable
+from gatewayd.stores.sqlite.story import StoryTable
 from gatewayd.stores.sqlite.tokens import TokenTable
 from gatewayd.stores.sqlite.writer import Writer
 
@@ -31,6 +32,7 @@ class SqliteStore(
     OutboxTable,
     LetterTable,
     RepairTable,
+    StoryTable,
     SessionTable,
     ApprovalTable,
     QuestionTable,

@@ -1,0 +1,235 @@
+"""The story of one message, told from its rows: what happened when, why, and how it stands. Pure but for the look-up."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, get_args
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.model.approval import Approval
+from gatewayd.model.audit import AuditRow
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.errors import NotFound
+from gatewayd.model.letter import excerpt_of
+from gatewayd.model.payload import EditText
+from gatewayd.model.question import QuestionRow
+from gatewayd.model.story import Story, StoryEntry, StoryEvent
+from gatewayd.ports.repair import Stories, StoryRows, Takers
+from gatewayd.ports.store import InboundRow, OutboundRow
+
+MOST_MESSAGES: Final = 50
+MOST_ENTRIES: Final = 1000
+_ORDER: Final = {event: number for number, event in enumerate(get_args(StoryEvent))}
+_WHY: Final = {
+    "account_removed": "its account is not configured any more",
+    "agent_failed": "the agent failed",
+    "answer": "it was the answer to a question of the agent",
+    "answered": "the agent answered",
+    "answered_nothing": "the agent chose to say nothing",
+    "approval_vote": "it was the answer to a request for permission",
+    "attempts_exhausted": "its turn was tried too often",
+    "command": "it was a command to gatewayd",
+    "dm_disabled": "direct messages are disabled for this account",
+    "edited_after_answer": "it changed a message that had been answered already",
+    "from_bot": "it came from a bot",
+    "interrupted": "a newer message interrupted its turn",
+    "late_press": "the button that was pressed had no use any more",
+    "membership": "it only told who came or went",
+    "not_on_allow_list": "its sender is not on the allow list",
+    "pairing_required": "its sender is not paired",
+    "sender_limit": "its sender had too many messages waiting",
+    "stale": "it was too old to be sent by itself",
+    "stopped": "its turn was stopped",
+    "turn_lost": "its turn was cut by a restart, and what it did is not known",
+    "turn_timed_out": "its turn took too long",
+}
+
+
+class StoryTeller:
+    """Looks a story up. ``accounts`` are the configured ones."""
+
+    def __init__(self, store: Stories, *, accounts: Callable[[], Takers]) -> None:
+        self._store = store
+        self._accounts = accounts
+
+    async def tell(self, wanted: str) -> Story:
+        """The story that an id leads to; see ``ports.repair.Stories``. :raises NotFound: it leads to nothing that is kept."""
+        rows = await self._store.story_rows(wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
+        if not (rows.inbound or rows.outbound or rows.approvals or rows.questions):
+            raise NotFound(f"nothing is known of {wanted[:200]!r} (any more)")
+        return tell(wanted, rows)
+
+
+def tell(wanted: str, rows: StoryRows) -> Story:
+    """The rows as a story."""
+    entries = sorted(_entries(rows), key=lambda entry: (entry.at, _ORDER[entry.what]))
+    found = [
+        *(f"in-{row.id}" for row in rows.inbound),
+        *(f"out-{row.id}" for row in rows.outbound),
+        *(row.id for row in rows.approvals),
+        *(row.id for row in rows.questions),
+    ]
+    more = rows.more or len(entries) > MOST_ENTRIES
+    return Story(wanted, tuple(found), tuple(entries[-MOST_ENTRIES:]), _verdict(rows), more)
+
+
+def _entries(rows: StoryRows) -> Iterator[StoryEntry]:
+    for message in rows.inbound:
+        yield from _of_message(message)
+    for approval in rows.approvals:
+        yield from _of_approval(approval)
+    for question in rows.questions:
+        yield from _of_question(question)
+    for reply in rows.outbound:
+        yield from _of_reply(reply)
+    for act in rows.audit:
+        yield _of_operator(act)
+
+
+def _of_message(row: InboundRow) -> Iterator[StoryEntry]:
+    ref, envelope = f"in-{row.id}", row.envelope
+    what = {"message": "message", "edit": "edit", "button": "press of a button", "membership": "news of who came or went"}
+    via = "" if envelope.via is None else f", brought by {envelope.via}"
+    said = f"{what[envelope.kind]} {_from(envelope)} received{via}"
+    yield StoryEntry(envelope.received_at, "received", ref, said, excerpt_of(envelope.text) or None)
+    if row.started_at is not None:
+        text = f"turn {row.turn_id} started, attempt {row.attempts}"
+        yield StoryEntry(row.started_at, "turn_started", ref, text, row.session_key)
+    if row.ended_at is not None:
+        yield StoryEntry(row.ended_at, "ended", ref, f"{row.state}: {_why(row.reason)}", row.reason)
+
+
+def _from(envelope: InboundEnvelope) -> str:
+    name = f" ({envelope.sender.name})" if envelope.sender.name else ""
+    return f"from {envelope.sender.id}{name} in {envelope.channel}/{envelope.account} {envelope.peer.label}"
+
+
+def _of_approval(row: Approval) -> Iterator[StoryEntry]:
+    """Not the tool's input: who may look at messages may not look at that."""
+    by_rule = row.decided_by is not None and row.decided_by.startswith(("policy:", "session:"))
+    if not by_rule:
+        yield StoryEntry(row.created_at, "approval_asked", row.id, f"{row.agent} asked to use {row.tool}", row.code or None)
+    for vote in row.votes if row.quorum > 1 else ():
+        yield StoryEntry(vote.at, "approval_vote", row.id, f"{vote.by} said {'yes' if vote.allow else 'no'}")
+    if row.decided_at is not None:
+        text = f"{row.tool} was {row.state} by {row.decided_by or 'nobody'}"
+        yield StoryEntry(row.decided_at, "approval_decided", row.id, text)
+    if row.consumed_at is not None:
+        yield StoryEntry(row.consumed_at, "approval_used", row.id, f"{row.tool} was let run")
+
+
+def _of_question(row: QuestionRow) -> Iterator[StoryEntry]:
+    text = "the agent asked its user a question"
+    yield StoryEntry(row.created_at, "question_asked", row.id, text, excerpt_of(row.question.text) or None)
+    if row.ended_at is not None:
+        by = f" by {row.answered_by}" if row.answered_by else ""
+        yield StoryEntry(row.ended_at, "question_ended", row.id, f"the question was {row.state}{by}")
+
+
+def _of_reply(row: OutboundRow) -> Iterator[StoryEntry]:
+    ref, payload = f"out-{row.id}", row.payload
+    what = f"edit of out-{payload.of}" if isinstance(payload, EditText) else "reply"
+    if not isinstance(payload, EditText) and payload.parts > 1:
+        what += f", part {payload.part} of {payload.parts},"
+    about = f" about {row.subject}" if row.subject else ""
+    text = f"{what}{about} to {row.channel}/{row.account} {payload.peer.label} written"
+    yield StoryEntry(row.created_at, "written", ref, text, excerpt_of(payload.body.text) or None)
+    if row.sending_at is not None:
+        yield StoryEntry(row.sending_at, "sending", ref, f"given to the platform, attempt {max(1, row.attempts)}")
+    if row.state == "ready" and row.next_attempt_at is not None:
+        yield StoryEntry(row.next_attempt_at, "waits", ref, "waits until then for its next attempt", row.reason)
+    if row.settled_at is not None:
+        yield from _end_of_reply(row, row.settled_at)
+
+
+def _end_of_reply(row: OutboundRow, at: float) -> Iterator[StoryEntry]:
+    ref = f"out-{row.id}"
+    if row.state == "sent":
+        known = row.receipt.message_id if row.receipt is not None else None
+        yield StoryEntry(at, "sent", ref, f"sent as message {known}" if known else "sent")
+    elif row.state == "unknown":
+        yield StoryEntry(at, "unknown", ref, "its user may or may not have seen it: it is not sent again by itself", row.reason)
+    elif row.state == "parked":
+        yield StoryEntry(at, "parked", ref, "not sent: it was too old to be sent by itself", row.reason)
+    elif row.state == "dead":
+        yield StoryEntry(at, "dead", ref, "given up", row.reason)
+
+
+def _of_operator(act: AuditRow) -> StoryEntry:
+    said = {"letter.retried": "put it back", "letter.dropped": "dropped it"}.get(act.action, act.action)
+    return StoryEntry(act.at, "operator", act.subject, f"{act.actor} {said}", _note_of(act))
+
+
+class _Detail(Struct, frozen=True):
+    """What is read of an entry's detail."""
+
+    state: str | None = None
+    reason: str | None = None
+    note: str | None = None
+
+
+def _note_of(act: AuditRow) -> str | None:
+    try:
+        detail = msgspec.json.decode(act.detail, type=_Detail)
+    except msgspec.DecodeError:
+        return None
+    was = f"it was {detail.state}" + (f" ({detail.reason})" if detail.reason else "") if detail.state else None
+    return "; ".join(part for part in (was, detail.note) if part) or None
+
+
+def _verdict(rows: StoryRows) -> str:
+    messages = [row for row in rows.inbound if row.envelope.kind != "edit"] or rows.inbound
+    if len(messages) == 1:
+        return _verdict_of_message(messages[0], rows)
+    if messages:
+        said = f"{len(messages)} messages: {_counted(row.state for row in messages)}"
+        return f"{said}; {_replies(rows.outbound)}." if rows.outbound else f"{said}."
+    if rows.outbound:
+        said = _replies(rows.outbound)
+        return f"{said[0].upper()}{said[1:]}."
+    return "The messages that it belongs to are not kept any more."
+
+
+def _verdict_of_message(row: InboundRow, rows: StoryRows) -> str:
+    ref = f"in-{row.id}"
+    if row.state == "received":
+        return f"{ref} waits for a turn."
+    if row.state == "running":
+        return f"{ref} is being worked on, attempt {row.attempts}{_waits_for(rows)}."
+    if row.closed_at is not None:
+        return f"{ref} is dead ({_why(row.reason)}), and an operator has dropped it."
+    if row.state == "dead":
+        return f"{ref} is dead: {_why(row.reason)}. `gatewayctl letters retry {ref}` runs it again."
+    if row.state == "dropped":
+        return f"{ref} was dropped: {_why(row.reason)}."
+    return f"{ref} is done: {_why(row.reason)}" + (f"; {_replies(rows.outbound)}." if rows.outbound else ".")
+
+
+def _waits_for(rows: StoryRows) -> str:
+    pending = [row.id for row in rows.approvals if row.state == "pending"]
+    pending += [row.id for row in rows.questions if row.state == "pending"]
+    return f"; it waits for an answer to {' and '.join(pending)}" if pending else ""
+
+
+def _replies(rows: Sequence[OutboundRow]) -> str:
+    """What was sent for it: of one row its state, of several how many are in each."""
+    if len(rows) > 1:
+        return f"of {len(rows)} replies and edits {_counted(_state(row) for row in rows)}"
+    [row] = rows
+    reason = f" ({row.reason})" if row.reason else ""
+    ends = {"sent": "was sent", "ready": "waits to be sent", "sending": "is being sent", "parked": "was not sent"}
+    ends |= {"unknown": "may or may not have been seen", "dead": "was given up"}
+    return f"out-{row.id} {ends[row.state]}{reason}" + (", and an operator has dropped it" if row.closed_at else "")
+
+
+def _state(row: OutboundRow) -> str:
+    return f"{row.state} and dropped" if row.closed_at is not None else row.state
+
+
+def _counted(states: Iterator[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+
+
+def _why(reason: str | None) -> str:
+    return _WHY.get(reason or "", reason or "no reason is known")
