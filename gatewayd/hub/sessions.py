@@ -3,6 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
+import structlog
+from msgspec.structs import replace
+
 from gatewayd.model.route import Route
 from gatewayd.ports.agent import AgentCore
 from gatewayd.ports.store import SessionRow, Sessions
@@ -13,39 +16,48 @@ _TOUCH_SECONDS = 60.0
 
 
 class SessionMap:
-    """One row per session key. Only ``reset`` ever gives a key a new session: there is no silent reset."""
+    """One row per session key. Only ``reset`` gives a key a new session, and another agent, or another kind of core under the
+    same agent's name: that knows nothing of the old session. ``kind_of`` (set by the gateway) is the kind of an agent's core.
+    """
 
     def __init__(self, store: Sessions, *, now: Callable[[], float]) -> None:
         self._store = store
         self._now = now
         self._cache: OrderedDict[str, SessionRow] = OrderedDict()
+        self.kind_of: Callable[[str], str | None] = lambda agent_id: None
+        self._log = structlog.get_logger("gatewayd.turns")
 
     async def resolve(self, route: Route, core: AgentCore) -> SessionRow:
         """The session of a route; the first message makes it. Called by one lane at a time per key."""
-        now = self._now()
+        # Before anything is waited for: ``core`` is this moment's.
+        now, kind = self._now(), self.kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
         if row is None or row.agent_id != route.agent_id:
-            generation = row.generation + 1 if row else 1
-            return await self._make(route, core, generation)
-        if now - row.last_used_at > _TOUCH_SECONDS:
-            row = SessionRow(row.session_key, row.agent_id, row.session_id, row.generation, row.created_at, now)
+            return await self._make(route, core, kind, row)
+        if None not in (row.core, kind) and row.core != kind:
+            self._log.warning("session_is_another_cores", session_key=route.session_key, was=row.core, core=kind)
+            return await self._make(route, core, kind, row)
+        if now - row.last_used_at > _TOUCH_SECONDS or (row.core is None and kind is not None):
+            row = replace(row, last_used_at=now, core=row.core or kind)
             await self._store.put_session(row)
         self._remember(row)
         return row
 
     async def reset(self, route: Route, core: AgentCore) -> SessionRow:
         """Give the key a new, empty session (``/new``)."""
+        kind = self.kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
-        return await self._make(route, core, row.generation + 1 if row else 1)
+        return await self._make(route, core, kind, row)
 
     async def find(self, session_key: str) -> SessionRow | None:
         """The session of a key, if it has one."""
         return self._cache.get(session_key) or await self._store.get_session(session_key)
 
-    async def _make(self, route: Route, core: AgentCore, generation: int) -> SessionRow:
+    async def _make(self, route: Route, core: AgentCore, kind: str | None, before: SessionRow | None) -> SessionRow:
         session_id = await core.new_session(route.session_key)
         now = self._now()
-        row = SessionRow(route.session_key, route.agent_id, session_id, generation, now, now)
+        generation = 1 if before is None else before.generation + 1
+        row = SessionRow(route.session_key, route.agent_id, session_id, generation, now, now, kind)
         await self._store.put_session(row)
         self._remember(row)
         return row

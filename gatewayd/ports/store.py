@@ -88,7 +88,8 @@ class EventDraft(Struct, frozen=True):
 
 
 class SessionRow(Struct, frozen=True):
-    """``session_id`` is the agent core's own id; ``generation`` grows with every /new."""
+    """``session_id`` is the agent core's own id, ``core`` the kind of that core, None where an older release did not note it;
+    ``generation`` grows with every new session."""
 
     session_key: str
     agent_id: str
@@ -96,6 +97,7 @@ class SessionRow(Struct, frozen=True):
     generation: int
     created_at: float
     last_used_at: float
+    core: str | None = None
 
 
 class PairingRow(Struct, frozen=True):

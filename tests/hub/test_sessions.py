@@ -4,11 +4,13 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.errors import StoreRefused, TryAgain
 from gatewayd.model.route import Route
+from gatewayd.ports.store import SessionRow
 from gatewayd.stores.sqlite import open_store, run_inline
 from tests.hub.house import ScriptedAgents, echo, now, open_house
 
@@ -63,3 +65,30 @@ async def test_the_last_use_is_noted_now_and_then(tmp_path: Path, autojump_clock
         used = await sessions.resolve(ROUTE, core)
         assert (used.session_id, used.last_used_at - first.last_used_at) == (first.session_id, 61)
         assert await store.get_session(ROUTE.session_key) == used
+
+
+async def test_another_kind_of_core_gets_no_session_of_the_one_before_it(tmp_path: Path, autojump_clock: MockClock) -> None:
+    core = ScriptedAgents(echo)
+    for kind, expected in (("acp", ("session-1", 1)), ("echo", ("session-2", 2)), ("echo", ("session-2", 2))):
+        async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
+            sessions = SessionMap(store, now=now)
+            sessions.kind_of = {"assistant": kind}.get
+            for _ in range(2):
+                row = await sessions.resolve(ROUTE, core)
+                assert (row.session_id, row.generation, row.core) == (*expected, kind)
+
+
+async def test_a_session_of_an_older_release_is_its_agents_whatever_core_that_has(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    core = ScriptedAgents(echo)
+    async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
+        old = SessionRow(ROUTE.session_key, "assistant", "session-of-old", 3, now(), now())
+        await store.put_session(old)
+        sessions = SessionMap(store, now=now)
+        assert await sessions.resolve(ROUTE, core) == old, "while no core was ever open, nobody knows what it is"
+        sessions.kind_of = {"assistant": "acp"}.get
+        assert await sessions.resolve(ROUTE, core) == replace(old, core="acp")
+        assert await store.get_session(ROUTE.session_key) == replace(old, core="acp")
+        sessions.kind_of = {"assistant": "echo"}.get
+        assert (await sessions.resolve(ROUTE, core)).session_id == "session-1"

@@ -37,3 +37,6 @@ CREATE INDEX question_over ON question (ended_at, seq) WHERE state <> 'pending';
 
 -- What operators did to a message.
 CREATE INDEX audit_subject ON audit (subject, seq);
+
+-- core: the kind of agent core whose session it is. Another kind would not know it.
+ALTER TABLE session ADD COLUMN core TEXT;
