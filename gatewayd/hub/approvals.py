@@ -21,7 +21,7 @@ from gatewayd.hub.policy import judge
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Approval, ApprovalState, Outcome, Scope, ToolRequest, Vote
 from gatewayd.model.audit import AuditDraft
-from gatewayd.model.config import AgentApprovals, ApprovalsSection
+from gatewayd.model.config import AgentApprovals, ApprovalsSection, GatewayConfig
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
@@ -57,10 +57,17 @@ class ApprovalDesk:
         self._events = events
         self._config = config
         self._policies = policies
-        self._person_of = {identity: f"person:{person}" for person, identities in people.items() for identity in identities}
+        self._person_of = _persons(people)
         self._now = now
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Judge and count by these rules from now on. What waits keeps the groups, the quorum and the time it was asked with; who
+        is in those groups is looked up when somebody answers."""
+        self._config = config.approvals
+        self._policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
+        self._person_of = _persons(config.sessions.identity_links)
 
     async def load(self, live_turns: Collection[str | None]) -> None:
         """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire."""
@@ -323,3 +330,7 @@ def _why_not(row: Approval, by: str) -> str:
 def hash_of(request: ToolRequest) -> str:
     """SHA-256 hex over the tool's name and its exact input: what was shown is what is allowed."""
     return hashlib.sha256(msgspec.json.encode([request.tool, request.input])).hexdigest()
+
+
+def _persons(people: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {identity: f"person:{person}" for person, identities in people.items() for identity in identities}

@@ -53,13 +53,17 @@ class ApprovalCards:
     ) -> None:
         self._store = store
         self._outbox = outbox
-        self._groups = config.approvals.groups
-        self._grants = {agent.agent_id: agent.frame.approvals.session_grant for agent in config.agents}
-        self._operators = can_operators_answer(config)
+        self.reconfigure(config)
         self._plugins = plugins
         self._unreachable = unreachable
         # Who looks at what is shown and then writes is alone: two at once would both write it.
         self._lock = anyio.Lock()
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Ask, and let answer, whom this configuration names."""
+        self._groups = config.approvals.groups
+        self._grants = {agent.agent_id: agent.frame.approvals.session_grant for agent in config.agents}
+        self._operators = can_operators_answer(config)
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
         """See ``hub.escalation.Cards``."""

@@ -14,6 +14,7 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from gatewayd.kit.text import sanitise
+from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.event import Event
 from gatewayd.ports.store import EventDraft, EventRows
@@ -45,6 +46,10 @@ class EventLog:
         self.dropped = 0
         self.first_seq = 0
         self.last_seq = 0
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Keep so many from now on."""
+        self._keep = config.limits.event_rows
 
     def emit(self, kind: str, **data: EventValue) -> None:
         """Tell that something happened. ``data`` holds ids, states and reasons: never a secret, never a message's text.

@@ -76,7 +76,7 @@ class InboxDesk:
         self._lanes = lanes
         self._presses = presses
         self._config = config
-        self._accounts: dict[tuple[str, str], AccountSettings] = {(a.channel, a.account): a for a in config.accounts}
+        self._accounts = _by_name(config)
         self._plugins = plugins
         self._now = now
         self._room = WaitingRoom(config.limits.inbox_waiting, config.limits.account_waiting, now=now)
@@ -86,6 +86,13 @@ class InboxDesk:
         self._wake = anyio.Event()
         self._ended: dict[int, set[anyio.Event]] = {}
         self.received = 0
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Let in, route and bound by these rules what comes from now on."""
+        self._config = config
+        self._accounts = _by_name(config)
+        self._room.resize(config.limits.inbox_waiting, config.limits.account_waiting)
+        self._senders.resize(config.limits.sender_waiting)
 
     @property
     def waiting(self) -> int:
@@ -275,3 +282,7 @@ class InboxDesk:
         if refused.answer == "pair":
             return await insist(lambda: self._access.request_pairing(refused.row.envelope))
         return SORRY_MANY if refused.answer == "tell" else None
+
+
+def _by_name(config: GatewayConfig) -> dict[tuple[str, str], AccountSettings]:
+    return {(account.channel, account.account): account for account in config.accounts}

@@ -41,6 +41,13 @@ class Places:
         # In the order in which they are asked next. An account without anybody waiting is in neither.
         self._queues: OrderedDict[str, trio.lowlevel.ParkingLot] = OrderedDict()
 
+    def resize(self, limit: int, *, shared: bool) -> None:
+        """So many from now on. Turns that have a place keep it, also when there are fewer places than turns then."""
+        self._free += limit - self._limit
+        self._limit = limit
+        self._kept = limit // KEPT if shared else 0
+        self._hand_out()
+
     def of(self, account: str) -> Place:
         return _AccountPlaces(self, account)
 

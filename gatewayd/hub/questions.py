@@ -17,7 +17,7 @@ from gatewayd.hub.cards import visible
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
 from gatewayd.kit.text import sanitise
-from gatewayd.model.config import ApprovalsSection
+from gatewayd.model.config import ApprovalsSection, GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.payload import Choice, EditText, OutboundPayload
@@ -67,6 +67,10 @@ class QuestionDesk:
         self._now = now
         self._open: dict[str, OpenQuestion] = {}
         self.offer: Callable[[OpenQuestion], None] = lambda question: None
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """How long questions wait that are asked from now on."""
+        self._seconds = config.approvals.question_timeout_seconds
 
     async def load(self, live_turns: set[str | None]) -> None:
         """At start: questions of turns that are gone are withdrawn."""

@@ -79,8 +79,7 @@ class ReplyEngine:
         self._desk = desk
         self._questions = questions
         self._agents = agents
-        self._reports_lost = {agent.agent_id for agent in config.agents if agent.frame.on_lost_turn == "report"}
-        self._config = config.sessions
+        self.reconfigure(config)
         self._plugins = plugins
         self._signal = signal
         self._fetch = fetch
@@ -88,6 +87,11 @@ class ReplyEngine:
         self._attempts = Attempts(agents, now=now, rng=rng)
         self.calls = CoreCalls()
         self._log = structlog.get_logger("gatewayd.turns")
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Run the next attempts by these rules."""
+        self._reports_lost = {agent.agent_id for agent in config.agents if agent.frame.on_lost_turn == "report"}
+        self._config = config.sessions
 
     async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> None:
         """Run the turn of these rows to an end state. Returns when the rows have ended; only cancellation leaves them open."""

@@ -27,6 +27,10 @@ class Fullness:
         self.queued = False
         self.since: float | None = None
 
+    def resize(self, limit: int, used: int) -> None:
+        self._limit = limit
+        self.note(used)
+
     def note(self, used: int) -> None:
         """Look again. ``queued`` is that somebody waits for room."""
         if self.since is None and (self.queued or used >= self._limit):
@@ -70,6 +74,16 @@ class WaitingRoom:
                     self._add(part, count)
         finally:
             self._note(part)
+
+    def resize(self, limit: int, account_limit: int) -> None:
+        """So many places from now on. Who has one keeps it."""
+        self.limit = limit
+        self._account_limit = account_limit
+        self._fullness.resize(limit, self.used)
+        for part in self._parts.values():
+            part.fullness.resize(account_limit, part.used)
+        self._freed.set()
+        self._freed = anyio.Event()
 
     def take_nowait(self, account: Account, count: int) -> None:
         """Take them although there may be no room: what is in the store already cannot be kept out."""
@@ -136,6 +150,9 @@ class Senders:
         self._limit = limit
         self._waiting: dict[Person, int] = {}
         self._told: set[Person] = set()
+
+    def resize(self, limit: int) -> None:
+        self._limit = limit
 
     def may_wait(self, person: Person) -> bool:
         return self._waiting.get(person, 0) < self._limit
