@@ -1,0 +1,140 @@
+"""The simulated channels as plugins: what the daemon sees of ``platforms``. One polls with an offset, one is called."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.payload import OutboundPayload, PressAnswer, Receipt, Signal
+from gatewayd.ports.channel import (
+    AccountConfig,
+    ChannelKit,
+    ChannelPlugin,
+    Deliver,
+    TextLimit,
+    WebhookReply,
+    WebhookRequest,
+)
+from tests.simulation.platforms import POLL_SECONDS, Account, Update
+
+if TYPE_CHECKING:
+    from tests.simulation.life import Life
+
+_DRIVERS = "tests.simulation.drivers"
+POLLED = ChannelPlugin(
+    id="polled",
+    label="Polled",
+    settings=f"{_DRIVERS}:Wire",
+    open=f"{_DRIVERS}:open_polled",
+    text_limit=TextLimit(400, "utf16"),
+    buttons=True,
+    edits=True,
+)
+PUSHED = ChannelPlugin(
+    id="pushed",
+    label="Pushed",
+    settings=f"{_DRIVERS}:Wire",
+    open=f"{_DRIVERS}:open_pushed",
+    text_format="plain",
+    text_limit=TextLimit(500, "chars"),
+    webhook=True,
+)
+_OFFSET = "offset"
+
+
+class Wire(Struct, frozen=True):
+    """The settings of an account: the platform at the other end, and the life of the daemon at this one."""
+
+    account: Account
+    life: "Life"
+
+
+class _Sends:
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def send(self, payload: OutboundPayload) -> Receipt:
+        return await self._wire.account.send(self._wire.life, payload)
+
+    async def signal(self, signal: Signal) -> None:
+        await trio.lowlevel.checkpoint()
+        if isinstance(signal, PressAnswer):
+            self._wire.life.note_told(signal)
+
+
+class PolledChannel(_Sends):
+    """Keeps its offset as a memo, committed with what it stands for."""
+
+    def __init__(self, account: AccountConfig, wire: Wire, kit: ChannelKit) -> None:
+        super().__init__(wire)
+        self._account = account
+        self._kit = kit
+
+    async def listen(self, deliver: Deliver) -> None:
+        platform, life, link = self._wire.account, self._wire.life, self._kit.link
+        offset = int(await self._kit.memos.load(_OFFSET) or 1)
+        link.expect_silence(POLL_SECONDS * 3)
+        while True:
+            updates = await platform.get_updates(life, offset)
+            link.connected(str(platform))
+            link.heard()
+            if updates:
+                offset = max(offset, updates[-1].number + 1)
+                await deliver([to_inbound(u, self._account) for u in updates], memo=(_OFFSET, str(offset)))
+            if platform.weather.draw({"ends": 1, **dict.fromkeys(("goes_on",), 40)}) == "ends":
+                return
+
+
+class PushedChannel(_Sends):
+    """Is called by the platform."""
+
+    def __init__(self, account: AccountConfig, wire: Wire, kit: ChannelKit) -> None:
+        super().__init__(wire)
+        self._account = account
+        self._kit = kit
+
+    async def listen(self, deliver: Deliver) -> None:
+        await trio.sleep(self._wire.account.weather.latency("fine"))
+        self._wire.life.check_alive()
+        self._kit.link.connected(str(self._wire.account))
+        await trio.sleep_forever()
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        update = msgspec.json.decode(request.body, type=Update)
+        return WebhookReply(envelopes=(to_inbound(update, self._account),))
+
+    async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
+        self._kit.link.heard()
+        await trio.lowlevel.checkpoint()
+
+
+def to_inbound(update: Update, account: AccountConfig) -> InboundEnvelope:
+    return InboundEnvelope(
+        channel=account.channel,
+        account=account.account,
+        event_key=str(update.number),
+        kind=update.kind,
+        peer=update.peer,
+        sender=update.sender,
+        text=update.text,
+        message_id=update.message_id,
+        addressed=True,
+        sent_at=update.at,
+        press=update.press,
+    )
+
+
+@asynccontextmanager
+async def open_polled(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[PolledChannel]:
+    assert isinstance(account.settings, Wire)
+    yield PolledChannel(account, account.settings, kit)
+
+
+@asynccontextmanager
+async def open_pushed(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[PushedChannel]:
+    assert isinstance(account.settings, Wire)
+    yield PushedChannel(account, account.settings, kit)

@@ -1,0 +1,309 @@
+"""What must hold at the end of a run: the rows in the store, beside what the world has seen."""
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.model.approval import Vote
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
+from tests.simulation.platforms import Account, Shown
+from tests.simulation.scenario import APPROVERS
+from tests.simulation.trace import Violation
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CALM_SECONDS = 40.0
+"""Within this the untouched account must answer, also the last of several messages at once."""
+_VISIBLE = ("sent", "unknown")
+
+
+class InRow(Struct, frozen=True):
+    id: int
+    channel: str
+    account: str
+    event_key: str
+    state: str
+    reason: str | None
+    turn_id: str | None
+    ended_at: float | None
+    envelope: InboundEnvelope
+
+    @property
+    def place(self) -> str:
+        return place_of(self.channel, self.account, self.envelope.peer)
+
+
+class OutRow(Struct, frozen=True):
+    id: int
+    channel: str
+    account: str
+    state: str
+    reason: str | None
+    turn_id: str | None
+    subject: str | None
+    payload: OutboundPayload
+    message_id: str | None
+
+    @property
+    def place(self) -> str:
+        return place_of(self.channel, self.account, self.payload.peer)
+
+
+class AskedRow(Struct, frozen=True):
+    """An approval."""
+
+    id: str
+    session_key: str
+    session_id: str
+    turn_id: str
+    tool: str
+    input: str
+    state: str
+    expires_at: float
+    decided_at: float | None
+    decided_by: str | None
+    consumed_at: float | None
+    quorum: int
+    votes: tuple[Vote, ...]
+
+
+class Ledger:
+    """All rows of a store."""
+
+    def __init__(self, path: Path) -> None:
+        with sqlite3.connect(path) as connection:
+            self.inbound = list(_inbound(connection))
+            self.outbound = list(_outbound(connection))
+            self.asked = list(_asked(connection))
+        connection.close()
+
+
+def check(world: "World", ledger: Ledger) -> None:
+    """:raises Violation: the first promise that was broken."""
+    for rule in (
+        _nothing_is_lost,
+        _everything_ends,
+        _effects_once,
+        _answers_once,
+        _visible_once,
+        _edits_once,
+        _in_order,
+        _no_cross_talk,
+        _gated,
+        _votes,
+        _calm_account,
+    ):
+        rule(world, ledger)
+
+
+def place_of(channel: str, account: str, peer: Peer) -> str:
+    return f"{channel}/{account}/{peer.kind}:{peer.id}"
+
+
+def _nothing_is_lost(world: "World", ledger: Ledger) -> None:
+    known = {(row.channel, row.account, row.event_key) for row in ledger.inbound}
+    for account in world.accounts.values():
+        for number in account.confirmed:
+            if (account.channel, account.name, str(number)) not in known:
+                raise Violation("nothing is lost", f"update {number} of {account} was acknowledged, and has no row")
+
+
+def _everything_ends(world: "World", ledger: Ledger) -> None:
+    for row in ledger.inbound:
+        if row.state not in ("done", "dropped", "dead") or not row.reason or row.ended_at is None:
+            raise Violation("everything ends", f"in-{row.id} is {row.state} ({row.reason}) at the end")
+    for out in ledger.outbound:
+        if out.state in ("ready", "sending"):
+            raise Violation("everything ends", f"out-{out.id} is {out.state} at the end")
+
+
+def _effects_once(world: "World", ledger: Ledger) -> None:
+    for core, (_, _, frame) in zip(world.cores, world.scenario.agents, strict=True):
+        for ran in core.turns.values():
+            most = 1 + (ran.lost if frame.on_lost_turn == "rerun" else 0)
+            if ran.effects > most:
+                raise Violation(
+                    "an effect once", f"{ran.turn_id} had its effect {ran.effects} times, and was lost {ran.lost} times"
+                )
+
+
+def _answers_once(world: "World", ledger: Ledger) -> None:
+    said: dict[str, set[str]] = defaultdict(set)
+    for out in ledger.outbound:
+        text = out.payload.body.text
+        if isinstance(out.payload, SendText) and out.turn_id is not None and text.startswith("re turn-"):
+            said[out.turn_id].add(text.split()[1])
+    answers = {turn: ran for core in world.cores for turn, ran in core.turns.items()}
+    for row in ledger.inbound:
+        runs = said.get(row.turn_id or "", set())
+        if len(runs) > 1:
+            raise Violation("one answer", f"{row.turn_id} was answered with {sorted(runs)}")
+        if (row.reason == "answered") != bool(runs):
+            raise Violation("one answer", f"in-{row.id} ended as {row.reason}, with the answers {sorted(runs)}")
+        if row.reason == "answered" and not answers[row.turn_id or ""].effects:
+            raise Violation("an effect once", f"{row.turn_id} was answered and had no effect")
+
+
+def _visible_once(world: "World", ledger: Ledger) -> None:
+    for account in world.accounts.values():
+        unclaimed = dict(account.shown)
+        rows = [r for r in ledger.outbound if _is_of(r, account) and isinstance(r.payload, SendText)]
+        for row in (row for row in rows if row.state == "sent"):
+            shown = unclaimed.pop(row.message_id or "", None)
+            if shown is None or not _shows(shown, row):
+                raise Violation("visible once", f"out-{row.id} is sent as {row.message_id}, and {account} shows no such message")
+        unknown = [row for row in rows if row.state == "unknown"]
+        for shown in unclaimed.values():
+            row_or_none = next((row for row in unknown if _shows(shown, row)), None)
+            if row_or_none is None:
+                text = shown.texts[0][:60]
+                raise Violation("visible once", f"{account} shows {shown.message_id}, which no row explains: {text!r}")
+            unknown.remove(row_or_none)
+
+
+def _edits_once(world: "World", ledger: Ledger) -> None:
+    ids = {row.id: row.message_id for row in ledger.outbound}
+    for account in world.accounts.values():
+        wanted: Counter[tuple[str | None, str]] = Counter()
+        for row in ledger.outbound:
+            if _is_of(row, account) and isinstance(row.payload, EditText) and row.state in _VISIBLE:
+                wanted[ids.get(row.payload.of), row.payload.body.text] += 1
+                if row.state == "sent" and row.payload.body.text not in account.shown[row.message_id or ""].texts[1:]:
+                    raise Violation("visible once", f"the edit out-{row.id} is sent, and {account} does not show it")
+        shown = Counter((one.message_id, text) for one in account.shown.values() for text in one.texts[1:])
+        for (message_id, text), times in shown.items():
+            if times > wanted[message_id, text]:
+                raise Violation("visible once", f"{message_id} of {account} was changed {times} times to {text[:60]!r}")
+
+
+def _in_order(world: "World", ledger: Ledger) -> None:
+    for account in world.accounts.values():
+        position = {message_id: number for number, message_id in enumerate(account.shown)}
+        newest: dict[tuple[str, str | None], int] = {}
+        for row in ledger.outbound:
+            if _is_of(row, account) and isinstance(row.payload, SendText) and row.state == "sent":
+                conversation = (row.place, row.payload.peer.thread)
+                here = position[row.message_id or ""]
+                if here < newest.get(conversation, -1):
+                    raise Violation(
+                        "in order", f"out-{row.id} was shown before one that was written before it, in {conversation}"
+                    )
+                newest[conversation] = here
+    for core in world.cores:
+        for session_key, turns in core.started.items():
+            numbers = [tuple(int(part) for part in turn.split("-")[1:]) for turn in turns]
+            for before, after in pairwise(numbers):
+                if after < before:
+                    raise Violation("in order", f"turn {after} of {session_key} began after turn {before}")
+
+
+def _no_cross_talk(world: "World", ledger: Ledger) -> None:
+    places = {row.id: row.place for row in ledger.inbound}
+    for row in ledger.outbound:
+        # turn-N begins with the message in-N.
+        place = None if row.turn_id is None else places[int(row.turn_id.split("-")[1])]
+        if row.subject is None and place not in (None, row.place):
+            raise Violation("no cross-talk", f"out-{row.id} of {row.turn_id} went to {row.place}, not {place}")
+    for account in world.accounts.values():
+        for shown in account.shown.values():
+            words = shown.texts[0].split()
+            place = place_of(account.channel, account.name, shown.peer)
+            if words[:1] == ["re"] and words[3].rstrip(":") != place:
+                raise Violation("no cross-talk", f"{shown.message_id} in {place} says {shown.texts[0][:60]!r}")
+    renewed = sum(row.envelope.text == "/new" and row.reason == "command" for row in ledger.inbound)
+    for core in world.cores:
+        for session_key, used in core.used.items():
+            if len(set(used)) < len(used) or len(used) > 1 + renewed:
+                raise Violation("no cross-talk", f"{session_key} had the sessions {used}, and /new was written {renewed} times")
+
+
+def _gated(world: "World", ledger: Ledger) -> None:
+    used: Counter[tuple[str, str, str]] = Counter()
+    for row in ledger.asked:
+        if row.state == "allowed" and row.consumed_at is not None:
+            used[row.turn_id, row.tool, row.input] += 1
+    for core in world.cores:
+        refs = Counter(action.ref for action in core.actions if action.ref is not None)
+        if refs and max(refs.values()) > 1:
+            raise Violation("gated", f"an action was carried out twice: {refs.most_common(1)}")
+        for action in core.actions:
+            used[action.turn_id, action.tool, action.input] -= 1
+            if used[action.turn_id, action.tool, action.input] < 0:
+                raise Violation("gated", f"{action} has no request of its own that was allowed and used for it")
+
+
+def _votes(world: "World", ledger: Ledger) -> None:
+    by_id = {row.id: row for row in ledger.asked}
+    senders = {row.id: f"{row.channel}:{row.envelope.sender.id}" for row in ledger.inbound}
+    may = {f"{channel}:{name}" for channel in ("polled", "pushed") for name in APPROVERS} | {"operator:alice"}
+    grants = {name: frame.approvals.session_grant for name, _, frame in world.scenario.agents}
+    for row in ledger.asked:
+        if row.state != "allowed":
+            continue
+        by = row.decided_by or ""
+        if by.startswith("session:"):
+            given = by_id[by.partition(":")[2]]
+            same = (given.session_key, given.session_id, given.tool) == (row.session_key, row.session_id, row.tool)
+            grant = grants[row.session_key.split(":")[0]]
+            if not same or grant == "off" or (grant == "input" and given.input != row.input):
+                raise Violation("gated", f"{row.id} was allowed by {given.id}, which was of another session or request")
+        elif not by.startswith("policy:"):
+            yes = {vote.by for vote in row.votes if vote.allow}
+            if len(yes) < row.quorum or not yes <= may:
+                raise Violation("gated", f"{row.id} was allowed by {sorted(yes)}, of whom {row.quorum} were wanted")
+            if any(vote.inbound_id is not None and senders[vote.inbound_id] != vote.by for vote in row.votes):
+                raise Violation("gated", f"{row.id} was answered in somebody else's name: {row.votes}")
+            if (row.decided_at or 0.0) > row.expires_at:
+                raise Violation("gated", f"{row.id} was allowed after its time was over")
+
+
+def _calm_account(world: "World", ledger: Ledger) -> None:
+    for account in filter(world.is_calm, world.accounts.values()):
+        first: dict[str, float] = {}
+        for shown in account.shown.values():
+            words = shown.texts[0].split()
+            if words[:1] == ["re"]:
+                first.setdefault(words[1].partition(".")[0], shown.at)
+        sent = {str(update.number): update.at for update in account.updates}
+        for row in ledger.inbound:
+            if (row.channel, row.account) == (account.channel, account.name) and row.reason == "answered":
+                took = first[row.turn_id or ""] - sent[row.event_key]
+                if took > CALM_SECONDS:
+                    raise Violation("isolation", f"in-{row.id} of the untouched account was answered after {took:.1f} s")
+
+
+def _is_of(row: OutRow, account: Account) -> bool:
+    return (row.channel, row.account) == (account.channel, account.name)
+
+
+def _shows(shown: Shown, row: OutRow) -> bool:
+    return shown.peer == row.payload.peer and shown.texts[0] == row.payload.body.text
+
+
+def _inbound(connection: sqlite3.Connection) -> Iterator[InRow]:
+    sql = "SELECT id, channel, account, event_key, state, reason, turn_id, ended_at, envelope FROM inbound ORDER BY id"
+    decode = msgspec.json.Decoder(InboundEnvelope).decode
+    for *fields, envelope in connection.execute(sql):
+        yield InRow(*(*fields, decode(envelope)))
+
+
+def _outbound(connection: sqlite3.Connection) -> Iterator[OutRow]:
+    sql = "SELECT id, channel, account, state, reason, turn_id, subject, payload, receipt FROM outbound ORDER BY id"
+    decode, receipt_of = msgspec.json.Decoder(OutboundPayload).decode, msgspec.json.Decoder(Receipt).decode
+    for *fields, payload, receipt in connection.execute(sql):
+        yield OutRow(*(*fields, decode(payload), None if receipt is None else receipt_of(receipt).message_id))
+
+
+def _asked(connection: sqlite3.Connection) -> Iterator[AskedRow]:
+    *names, last = AskedRow.__struct_fields__
+    decode = msgspec.json.Decoder(tuple[Vote, ...]).decode
+    for *fields, votes in connection.execute(f"SELECT {', '.join(names)}, {last} FROM approval ORDER BY seq"):  # noqa: S608
+        yield AskedRow(*(*fields, decode(votes)))

@@ -1,0 +1,205 @@
+"""One life of the daemon, from its start to its stop or to the moment at which the process is gone."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+import httpx2
+import trio
+from msgspec import Struct
+
+from gatewayd.actor.supervisor import leaves
+from gatewayd.daemon import drain, join, run_hub
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.errors import GatewayError, TryAgain
+from gatewayd.model.payload import PressAnswer
+from gatewayd.ports.channel import WebhookRequest
+from gatewayd.stores.sqlite import SqliteStore, open_store
+from gatewayd.web.refusal import STATUS, Refusal
+from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
+from tests.simulation.crash import CrashPlan, Point
+from tests.simulation.disk import LifeDisk
+from tests.simulation.trace import Violation
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class Answered(Struct):
+    """A request to the daemon: its status when it was answered, None when the process was gone before."""
+
+    done: trio.Event
+    status: int | None = None
+
+
+class Life:
+    """``dead`` from the moment of the crash: nothing that still runs has any effect on the disk or on the other sides."""
+
+    def __init__(self, world: "World", number: int, plan: CrashPlan) -> None:
+        self.world = world
+        self.number = number
+        self.dead = False
+        self.over = trio.Event()
+        self.unwound = trio.Event()
+        self.gateway: Gateway | None = None
+        self.unused: Gateway | None = None
+        self._plan = plan
+        self._disk = LifeDisk(world.disk, self)
+        self._scope = trio.CancelScope()
+        self._passed: dict[Point, int] = {}
+        self._desk: WebhookDesk | None = None
+        self._nursery: trio.Nursery | None = None
+        self._stop = trio.Event()
+        self._requests: set[trio.Event] = set()
+
+    def check_alive(self) -> None:
+        """:raises TryAgain: nobody hears from a process that is gone, nor does it hear from anybody."""
+        if self.dead:
+            raise TryAgain("the process is gone")
+
+    def pass_point(self, point: Point) -> None:
+        """The life comes past a point where it may end."""
+        self._passed[point] = self._passed.get(point, 0) + 1
+        if self._plan.point == point and self._passed[point] == self._plan.number:
+            self.crash(f"{point} {self._plan.number}")
+
+    def disarm(self) -> None:
+        """No crash any more."""
+        self._plan = CrashPlan(None, 0)
+        self.world.steps.forget()
+
+    def crash(self, where: str) -> None:
+        """The process is gone, now."""
+        if self.dead or self.over.is_set():
+            return
+        self.dead = True
+        self.world.trace.tell(f"life {self.number}", f"crashes ({where})")
+        self.world.crashes += 1
+        self._end()
+        self._scope.cancel()
+
+    def stop(self) -> None:
+        """Ask for a graceful end."""
+        self._stop.set()
+
+    def note_told(self, answer: PressAnswer) -> None:
+        """Somebody who pressed was told something."""
+        if not self.dead and answer.text:
+            self.world.trace.tell(f"life {self.number}", f"tells who pressed {answer.press}: {answer.text!r}")
+
+    @property
+    def is_up(self) -> bool:
+        return self._nursery is not None and not self.dead and not self._stop.is_set()
+
+    def do(self, name: str, act: Callable[[Gateway], Awaitable[object]]) -> None:
+        """Somebody does something over the daemon's HTTP interface. It comes to nothing when there is no daemon."""
+        if self.is_up:
+            assert self._nursery is not None
+            self._nursery.start_soon(self._do, name, act)
+
+    async def call_webhook(self, channel: str, account: str, body: bytes) -> int | None:
+        """The status that a platform gets for one call, None when it gets none."""
+        if not self.is_up:
+            return None
+        assert self._nursery is not None
+        answered = Answered(trio.Event())
+        self._requests.add(answered.done)
+        self._nursery.start_soon(self._answer, channel, account, body, answered)
+        await answered.done.wait()
+        self._requests.discard(answered.done)
+        return answered.status
+
+    async def run(self) -> None:
+        """Live. Errors that a daemon may end with end the life; any other is a violation."""
+        world = self.world
+        if self._plan.point == "step":
+            world.steps.call_after(self._plan.number, lambda: self.crash(f"step {self._plan.number}"))
+        world.trace.tell(f"life {self.number}", f"starts (crash: {self._plan})")
+        try:
+            with self._scope:
+                await self._serve()
+        except* Exception as group:
+            self._judge(group)
+        finally:
+            self._end()
+            self.unwound.set()
+
+    async def _serve(self) -> None:
+        world = self.world
+        async with trio.open_nursery() as host:
+            try:
+                async with (
+                    open_store(world.state_dir, now=world.now, run_blocking=self._disk) as store,
+                    trio.open_nursery() as own,
+                ):
+                    gateway = self.gateway = self._join(store)
+                    self.unused = self._join(store)
+                    async with run_hub(gateway, host=host):
+                        gateway.state = "ready"
+                        self._desk = WebhookDesk(gateway)
+                        await own.start(self._desk.run)
+                        self._nursery = own
+                        world.trace.tell(f"life {self.number}", "is ready")
+                        await self._stop.wait()
+                        world.trace.tell(f"life {self.number}", "is asked to stop")
+                        await drain(gateway)
+                    own.cancel_scope.cancel()
+            finally:
+                host.cancel_scope.cancel()
+        world.trace.tell(f"life {self.number}", "has stopped")
+
+    def _join(self, store: SqliteStore) -> Gateway:
+        world = self.world
+        return join(
+            world.configuration(self),
+            world.registry,
+            store,
+            cast(httpx2.AsyncClient, None),
+            state_dir=world.state_dir,
+            now=world.now,
+            rng=world.rng_of(f"life {self.number}"),
+        )
+
+    def _judge(self, error: BaseException) -> None:
+        """An error that a live daemon ended with."""
+        if self.dead:
+            return
+        found = leaves(error)
+        reason = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in found).replace(str(self.world.state_dir), "STATE")
+        self.world.trace.tell(f"life {self.number}", f"ends: {reason}")
+        if not (self.world.disk.refused and all(isinstance(leaf, GatewayError) for leaf in found)):
+            self.world.fail(Violation("the daemon lives", reason))
+
+    def _end(self) -> None:
+        if self.over.is_set():
+            return
+        self.over.set()
+        self._disk.cut_off()
+        self.world.steps.forget()
+        for core in self.world.cores:
+            core.lose_daemon()
+        for event in self._requests:
+            event.set()
+
+    async def _answer(self, channel: str, account: str, body: bytes, answered: Answered) -> None:
+        assert self._desk is not None
+        status = 503
+        request = WebhookRequest(method="POST", headers={}, query="", body=body)
+        with trio.move_on_after(DELIVER_SECONDS):
+            try:
+                receipt = await self._desk.answer(channel, account, request)
+            except Refusal as refusal:
+                status = STATUS[refusal.code]
+            else:
+                status = receipt.reply.status
+                self._desk.afterwards(receipt)
+        if not self.dead:
+            answered.status = status
+        answered.done.set()
+
+    async def _do(self, name: str, act: Callable[[Gateway], Awaitable[object]]) -> None:
+        assert self.gateway is not None
+        try:
+            await act(self.gateway)
+        except GatewayError as error:
+            if not self.dead:
+                self.world.trace.tell("operator", f"{name}: {error.reason}")

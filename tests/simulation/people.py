@@ -1,0 +1,151 @@
+"""Who writes, presses, approves and operates: drawn before the run, and reactions to what becomes visible."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.envelope import Peer, Sender
+from tests.simulation.platforms import Account, Shown, Update
+from tests.simulation.scenario import APPROVERS, Scenario
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_WORDS: Final = {
+    "say": 30,
+    "long": 4,
+    "nothing": 2,
+    "slow": 5,
+    "notice": 2,
+    "fail": 2,
+    "bug": 1,
+    "garbage": 1,
+    "hang": 1,
+    "again": 2,
+    "tool": 8,
+    "tools": 3,
+    "ask": 5,
+}
+_QUIET_WORDS: Final = {"say": 8, "long": 1, "nothing": 1}
+_COMMANDS: Final = ("/stop", "/new", "/status")
+_CODE = re.compile(r"/approve ([A-Z0-9]+)")
+_PAIRING = re.compile(r"pairing approve ([A-Z0-9]+)")
+_USERS: Final = ("u1", "u2")
+_STRANGER: Final = "u9"
+
+
+class People:
+    """``written`` are the messages that want an answer, with the words in them."""
+
+    def __init__(self, world: "World", rng: Random, scenario: Scenario) -> None:
+        self._world = world
+        self._rng = rng
+        self._scenario = scenario
+        self.presses: dict[tuple[str, int], str] = {}
+        """Of every press: who may have pressed it (the account and the update's number)."""
+
+    def plan(self) -> list[tuple[float, Callable[[], None]]]:
+        """What they do of themselves: when, and what."""
+        rng, seconds = self._rng, self._scenario.seconds
+        acts: list[tuple[float, Callable[[], None]]] = []
+        for _ in range(self._scenario.messages):
+            account = rng.choice(list(self._world.accounts.values()))
+            at = rng.uniform(0, seconds)
+            for _ in range(rng.choice((1, 1, 1, 2, 5))):
+                acts.append((at, partial(self._write, account, self._chat(rng), self._word(account))))
+                at += rng.choice((0.0, 0.01, 0.5))
+            if rng.random() < 0.15:
+                acts.append((at + rng.uniform(0, 5), partial(self._write, account, self._chat(rng), rng.choice(_COMMANDS))))
+            if rng.random() < 0.15:
+                acts.append((at + rng.choice((0.0, 0.1, 3.0)), partial(self._edit, account)))
+        return acts
+
+    def see(self, account: Account, shown: Shown) -> None:
+        """A message has become visible, or has changed: people react, or do not."""
+        rng = self._rng
+        self._world.later(rng.uniform(0.1, 8.0), partial(self._react, account, shown, len(shown.texts)))
+
+    def _react(self, account: Account, shown: Shown, version: int) -> None:
+        rng = self._rng
+        if len(shown.texts) != version:
+            return
+        text = shown.texts[-1]
+        datas = [choice.data for row in shown.choices for choice in row]
+        if datas:
+            for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
+                self._press(account, shown, rng.choice(datas))
+        if code := _CODE.search(text):
+            for who in rng.sample(APPROVERS, k=rng.choice((0, 1, 2))):
+                self._write_text(account, shown.peer, Sender(who), f"{rng.choice(('/approve', '/approve', '/deny'))} {code[1]}")
+        if " asks which" in text and not datas and rng.random() < 0.6:
+            self._write_text(
+                account, shown.peer, Sender(self._somebody(shown.peer)), rng.choice(("1", "that", "/skip", "neither"))
+            )
+        if code := _PAIRING.search(text):
+            self._world.operate("pairing", lambda gateway: gateway.let_in(code[1], by="alice"))
+
+    def _press(self, account: Account, shown: Shown, data: str) -> None:
+        rng = self._rng
+        whose = rng.choices((*APPROVERS, self._somebody(shown.peer), _STRANGER), (4, 3, 2, 1))[0]
+        for _ in range(rng.choice((1, 1, 2))):
+            update = account.happen("button", shown.peer, Sender(whose), data, message_id=shown.message_id)
+            self.presses[str(account), update.number] = whose
+
+    def _write(self, account: Account, peer: Peer, word: str) -> None:
+        sender = Sender(self._somebody(peer))
+        if word in _COMMANDS:
+            self._write_text(account, peer, sender, word)
+        else:
+            number = len(account.updates) + 1
+            self._write_text(account, peer, sender, f"<{account}/{peer.kind}:{peer.id}> {number} {word}")
+
+    def _write_text(self, account: Account, peer: Peer, sender: Sender, text: str) -> Update:
+        return account.happen("message", peer, sender, text)
+
+    def _edit(self, account: Account) -> None:
+        """Somebody changes what they have just written."""
+        written = [u for u in account.updates[-6:] if u.kind == "message" and u.text.startswith("<")]
+        if written:
+            old = self._rng.choice(written)
+            place, number, _ = old.text.split()
+            word = self._word(account)
+            account.happen("edit", old.peer, old.sender, f"{place} {number}.changed {word}", message_id=old.message_id)
+
+    def _word(self, account: Account) -> str:
+        words = _QUIET_WORDS if self._world.is_calm(account) else _WORDS
+        return self._rng.choices(list(words), list(words.values()))[0]
+
+    def _chat(self, rng: Random) -> Peer:
+        if rng.random() < 0.65:
+            return Peer("dm", rng.choice(_USERS))
+        return Peer("group", rng.choice(("g1", "g2")), "7" if rng.random() < 0.2 else None)
+
+    def _somebody(self, peer: Peer) -> str:
+        return peer.id if peer.kind == "dm" else self._rng.choice(_USERS)
+
+
+async def decide_requests(gateway: Gateway, rng: Random) -> None:
+    """An operator goes through what is pending."""
+    for row in await gateway.approvals.list("pending"):
+        if rng.random() < 0.8:
+            scope = "session" if rng.random() < 0.2 else "once"
+            await gateway.approvals.decide(row.id, allow=rng.random() < 0.75, by="operator:alice", scope=scope)  # type: ignore[arg-type]
+
+
+async def revive(gateway: Gateway) -> None:
+    """An operator starts what is parked or stopped."""
+    for account in gateway.manager.snapshot():
+        if account.state in ("parked", "stopped"):
+            await gateway.manager.restart(account.channel, account.account)
+    for agent in gateway.agents.snapshot():
+        if agent.state == "parked":
+            await gateway.agents.restart(agent.agent)
+
+
+async def meddle(gateway: Gateway, account: Account, how: str) -> None:
+    """An operator stops, starts or restarts one account."""
+    act = {"stop": gateway.manager.stop, "start": gateway.manager.start, "restart": gateway.manager.restart}[how]
+    await act(account.channel, account.name)

@@ -1,0 +1,234 @@
+"""The other side of the channels: accounts on platforms that remember everything, and whose network does what it likes.
+
+An account has its updates (what people do), what it confirmed of them, and what became visible. It outlives the daemon.
+"""
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import trio
+from msgspec import Struct
+
+from gatewayd.model.envelope import InboundKind, Peer, Sender
+from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.payload import Choice, EditText, OutboundPayload, Receipt, SendText
+from tests.simulation.trace import Trace
+
+if TYPE_CHECKING:
+    from tests.simulation.life import Life
+
+POLL_SECONDS: Final = 25.0
+_PAGE: Final = 10
+
+SEND_FAULTS: Final[Mapping[str, int]] = {
+    "limited": 4,
+    "limited_all": 2,
+    "broken": 4,
+    "rejected": 1,
+    "cut_before": 2,
+    "cut_after": 3,
+    "late": 1,
+    "hangs": 1,
+    "hangs_after": 1,
+    "slow": 4,
+    "garbage": 1,
+    "revoked": 1,
+}
+POLL_FAULTS: Final[Mapping[str, int]] = {
+    "dropped": 5,
+    "limited_all": 2,
+    "answer_lost": 4,
+    "again": 5,
+    "hangs": 2,
+    "garbage": 1,
+    "revoked": 1,
+    "ends": 1,
+    "slow": 4,
+}
+PUSH_FAULTS: Final[Mapping[str, int]] = {"dropped": 4, "answer_lost": 4, "twice": 4, "slow": 4}
+
+
+class Update(Struct, frozen=True):
+    """Something that a person did. ``number`` is the platform's own id of it."""
+
+    number: int
+    kind: InboundKind
+    peer: Peer
+    sender: Sender
+    text: str
+    message_id: str | None
+    at: float
+    press: str | None = None
+
+
+class Shown(Struct):
+    """A message of ours that people see. ``texts`` are its versions, the newest last."""
+
+    message_id: str
+    peer: Peer
+    texts: list[str]
+    choices: tuple[tuple[Choice, ...], ...]
+    at: float
+
+
+class Weather:
+    """How often a call of one account goes wrong, and how. ``clear`` ends that for good; ``down`` is an outage."""
+
+    def __init__(self, rng: Random, chance: float) -> None:
+        self.rng = rng
+        self.chance = chance
+        self.down = False
+
+    def clear(self) -> None:
+        self.chance, self.down = 0.0, False
+
+    def draw(self, faults: Mapping[str, int]) -> str:
+        if self.down:
+            return "dropped" if "dropped" in faults else "broken"
+        if self.rng.random() >= self.chance:
+            return "fine"
+        return self.rng.choices(list(faults), list(faults.values()))[0]
+
+    def latency(self, fate: str) -> float:
+        if fate == "slow":
+            return self.rng.uniform(3.0, 40.0)
+        return self.rng.choice((0.0, 0.001, 0.02, 0.2)) if self.chance else 0.001
+
+
+class Account:
+    """One account of the simulated platform. ``on_shown`` hears of every message that becomes visible or changes."""
+
+    def __init__(self, channel: str, name: str, weather: Weather, trace: Trace, now: Callable[[], float]) -> None:
+        self.channel = channel
+        self.name = name
+        self.weather = weather
+        self.updates: list[Update] = []
+        self.confirmed: set[int] = set()
+        self.shown: dict[str, Shown] = {}
+        self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
+        self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
+        self._trace = trace
+        self._now = now
+        self._arrived = trio.Event()
+        self._numbers = 0
+
+    def __str__(self) -> str:
+        return f"{self.channel}/{self.name}"
+
+    def happen(self, kind: InboundKind, peer: Peer, sender: Sender, text: str, *, message_id: str | None = None) -> Update:
+        """A person does something. A new message gets its own id."""
+        self._numbers += 1
+        number = self._numbers
+        press = f"p{number}" if kind == "button" else None
+        update = Update(number, kind, peer, sender, text, message_id or f"u{number}", self._now(), press)
+        self.updates.append(update)
+        self._trace.tell(str(self), f"{sender.id} {kind} {number} in {peer.kind}:{peer.id}: {text[:70]!r}")
+        self._arrived.set()
+        self._arrived = trio.Event()
+        return update
+
+    @property
+    def unconfirmed(self) -> list[Update]:
+        return [update for update in self.updates if update.number not in self.confirmed]
+
+    def confirm(self, update: Update) -> None:
+        self.confirmed.add(update.number)
+
+    async def wait_arrived(self) -> None:
+        await self._arrived.wait()
+
+    async def get_updates(self, life: "Life", offset: int) -> list[Update]:
+        """Confirm what is below ``offset``, then give what is not: at once, or after a while nothing."""
+        fate = self.weather.draw(POLL_FAULTS)
+        await self._travel(life, fate)
+        life.pass_point("before_call")
+        self._meet(fate, life)
+        for update in self.updates[: max(0, offset - 1)]:
+            self.confirm(update)
+        if fate == "hangs":
+            await trio.sleep_forever()
+        with trio.move_on_after(POLL_SECONDS):
+            while len(self.updates) < offset:
+                await self.wait_arrived()
+        life.check_alive()
+        page = self.updates[offset - 1 : offset - 1 + _PAGE] if offset > 0 else self.updates[:_PAGE]
+        if fate == "again" and self.updates:
+            first = self.weather.rng.randrange(len(self.updates))
+            page = [*self.updates[first : first + 2], *page, *page[-1:]]
+        if fate == "answer_lost":
+            raise TryAgain("the connection was cut before the answer had come")
+        life.pass_point("after_call")
+        return page
+
+    async def send(self, life: "Life", payload: OutboundPayload) -> Receipt:
+        """What a driver calls for one payload."""
+        fate = self.weather.draw(SEND_FAULTS)
+        await self._travel(life, fate)
+        life.pass_point("before_call")
+        self._meet(fate, life)
+        if fate == "hangs":
+            await trio.sleep_forever()
+        if fate == "late":
+            self.late(self.weather.rng.uniform(0.1, 90.0), lambda: self._show_late(payload))
+        if fate in ("cut_before", "late"):
+            raise OutcomeUnknown("the connection was cut")
+        receipt = self.show(payload)
+        life.pass_point("after_call")
+        if fate == "hangs_after":
+            await trio.sleep_forever()
+        await trio.sleep(self.weather.latency("fine"))
+        life.check_alive()
+        if fate == "cut_after":
+            raise OutcomeUnknown("the connection was cut")
+        return receipt
+
+    def show(self, payload: OutboundPayload) -> Receipt:
+        """It is visible from now on. :raises SendRejected: there is no such message to change."""
+        if isinstance(payload, SendText):
+            shown = Shown(f"b{len(self.shown) + 1}", payload.peer, [payload.body.text], payload.choices, self._now())
+            self.shown[shown.message_id] = shown
+        else:
+            assert isinstance(payload, EditText)
+            known = self.shown.get(payload.message_id or "")
+            if known is None or known.peer != payload.peer:
+                raise SendRejected("there is no such message in this chat")
+            shown = known
+            shown.texts.append(payload.body.text)
+            shown.choices = payload.choices
+        self._trace.tell(str(self), f"shows {shown.message_id} in {shown.peer.kind}:{shown.peer.id}: {shown.texts[-1][:70]!r}")
+        self.on_shown(self, shown)
+        return Receipt(shown.message_id)
+
+    def _show_late(self, payload: OutboundPayload) -> None:
+        try:
+            self.show(payload)
+        except SendRejected:
+            return
+
+    async def _travel(self, life: "Life", fate: str) -> None:
+        life.check_alive()
+        if fate != "fine":
+            self._trace.tell(str(self), f"meets: {fate}")
+        await trio.sleep(self.weather.latency(fate))
+        life.check_alive()
+
+    def _meet(self, fate: str, life: "Life") -> None:
+        """The faults of a call that surely has had no effect."""
+        life.check_alive()
+        wish = self.weather.rng.choice((None, 0.5, 3.0, 30.0, 149.0))
+        match fate:
+            case "limited":
+                raise TryAgain("429 in this chat", after_seconds=wish, scope="conversation")
+            case "limited_all":
+                raise TryAgain("429", after_seconds=wish)
+            case "broken" | "dropped":
+                raise TryAgain("502")
+            case "rejected":
+                raise SendRejected("the user has blocked the bot")
+            case "garbage":
+                raise ValueError("the answer is no JSON")
+            case "revoked":
+                raise NeedsOperator("401: the token was revoked")
+            case _:
+                return

@@ -1,0 +1,143 @@
+"""Many seeds over some processes, or one of them step by step."""
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from tests.simulation.repeatable import repeatable
+from tests.simulation.trace import Trace
+from tests.simulation.world import simulate
+
+_COLLECT_EVERY = 8
+_LINES_TOLD = 8
+_TOLD_WHOLE = 3
+
+
+class Result(Struct, frozen=True):
+    """What one seed came to. ``broken`` is the invariant, ``what`` the violation in words; ``newest`` are the last lines."""
+
+    seed: int
+    digest: str
+    steps: int
+    commits: int
+    crashes: int
+    lives: int
+    messages: int
+    seconds: float
+    broken: str | None = None
+    what: str | None = None
+    newest: tuple[str, ...] = ()
+
+
+def run_seed(seed: int, trace: Trace | None = None) -> Result:
+    """Run one seed in this process. ``seconds`` is its CPU time."""
+    trace = trace or Trace()
+    began = time.process_time()
+    with repeatable(seed):
+        world = simulate(seed, trace)
+    violation = world.violation
+    return Result(
+        seed=seed,
+        digest=trace.digest,
+        steps=world.steps.count,
+        commits=world.disk.commits,
+        crashes=world.crashes,
+        lives=len(world.lives),
+        messages=sum(len(account.updates) + len(account.shown) for account in world.accounts.values()),
+        seconds=time.process_time() - began,
+        broken=violation.invariant if violation else None,
+        what=str(violation) if violation else None,
+        newest=tuple(trace.newest) if violation else (),
+    )
+
+
+def run_seeds(first: int, count: int, jobs: int) -> Iterator[Result]:
+    """The results, in no order when there are several jobs. Closing the iterator ends the processes."""
+    seeds = range(first, first + count)
+    if jobs <= 1:
+        with _without_logs():
+            for seed in seeds:
+                if seed % _COLLECT_EVERY == 0:
+                    gc.collect()
+                yield run_seed(seed)
+        return
+    # Forked: each process has its own memory, and the hash seed of this one.
+    with multiprocessing.get_context("fork").Pool(jobs, initializer=_be_quiet) as pool:
+        yield from pool.imap_unordered(_run_collected, seeds, chunksize=4)
+
+
+def run_many(first: int, count: int, jobs: int, *, digests: bool = False) -> int:
+    """Run seeds and tell what came of them. Returns the exit code: 1 when a promise was broken."""
+    began, results, failed = time.monotonic(), [], 0
+    for result in run_seeds(first, count, jobs):
+        results.append(result)
+        if digests:
+            print(result.seed, result.digest)
+        if result.what is not None:
+            failed += 1
+            print("\n".join(result.newest[-_LINES_TOLD:] if failed <= _TOLD_WHOLE else ()))
+            print(f"seed {result.seed}: {result.what}\n    contrib/simulate --replay {result.seed}", flush=True)
+    seconds = time.monotonic() - began
+    broken = [result for result in results if result.what is not None]
+    print(
+        f"{len(results)} seeds in {seconds:.1f} s ({len(results) / seconds:.1f}/s, "
+        f"{sum(r.seconds for r in results) / len(results):.3f} s of CPU each): {sum(r.steps for r in results)} steps, "
+        f"{sum(r.lives for r in results)} lives, {sum(r.crashes for r in results)} crashes, "
+        f"{sum(r.commits for r in results)} commits, {sum(r.messages for r in results)} messages, {len(broken)} violations"
+    )
+    return 1 if broken else 0
+
+
+def replay(seed: int, *, logs: bool) -> int:
+    """Run one seed and print what happens, step by step."""
+    with _without_logs() if not logs else _logs_between():
+        result = run_seed(seed, Trace(print))
+    print(f"seed {seed}: {result.what or 'every promise held'} ({result.steps} steps, digest {result.digest})")
+    return 0 if result.what is None else 1
+
+
+def _run_collected(seed: int) -> Result:
+    if seed % _COLLECT_EVERY == 0:
+        gc.collect()
+    return run_seed(seed)
+
+
+def _be_quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50), processors=[_drop])
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    before = structlog.get_config()
+    _be_quiet()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+@contextmanager
+def _logs_between() -> Iterator[None]:
+    """The daemon's log lines stand between those of the trace."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20), processors=[_print])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _drop(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    raise structlog.DropEvent
+
+
+def _print(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    what = event.pop("event", "")
+    print(f"            {'log ' + method:<14} {what} {dict(sorted(event.items()))}")
+    raise structlog.DropEvent

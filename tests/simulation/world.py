@@ -1,0 +1,298 @@
+"""One run: the world outside of the daemon, and life after life of it in one state directory."""
+
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import msgspec
+import trio
+import trio.testing
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
+from gatewayd.plugins import Registry
+from tests.simulation.cores import CORE, Core, CoreWire
+from tests.simulation.crash import CrashPlan, Steps, draw_plan
+from tests.simulation.disk import Disk
+from tests.simulation.drivers import POLLED, PUSHED, Wire
+from tests.simulation.invariants import Ledger, check
+from tests.simulation.life import Life
+from tests.simulation.people import People, decide_requests, meddle, revive
+from tests.simulation.platforms import PUSH_FAULTS, Account, Update, Weather
+from tests.simulation.rest import check_at_rest
+from tests.simulation.scenario import Scenario, draw_scenario
+from tests.simulation.trace import Trace, Violation
+
+EPOCH = 1_800_000_000.0
+_SETTLE_SECONDS = 3 * 3600.0
+_LOOK_SECONDS = 5.0
+_STOP_SECONDS = 60.0
+
+
+class World:
+    """Everything that outlives a life of the daemon. ``run`` is the run."""
+
+    def __init__(self, seed: int, state_dir: Path, trace: Trace) -> None:
+        self.seed = seed
+        self.state_dir = state_dir
+        self.trace = trace
+        self.rng = self.rng_of("world")
+        self.scenario: Scenario = draw_scenario(self.rng_of("scenario"))
+        chances = self.scenario.chances
+        self.registry = Registry.of([POLLED, PUSHED], [CORE])
+        self.disk = Disk(self.rng_of("disk"), slow=chances.slow_disk)
+        self.steps = Steps()
+        self.crashes = 0
+        self.lives: list[Life] = []
+        self.violation: Violation | None = None
+        self.accounts: dict[tuple[str, str], Account] = {}
+        for (channel, name), chance in zip(self.scenario.accounts, chances.network, strict=True):
+            weather = Weather(self.rng_of(f"weather of {channel}/{name}"), chance)
+            account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now)
+            account.late = self.later
+        self.cores = [
+            Core(name, memory, self.rng_of(f"core {name}"), trace, self.now) for name, memory, _ in self.scenario.agents
+        ]
+        for core in self.cores:
+            core.fail = self.fail
+            core.chance = chances.agent
+        self.people = People(self, self.rng_of("people"), self.scenario)
+        for account in self.accounts.values():
+            account.on_shown = self.people.see
+        self._nursery: trio.Nursery | None = None
+        self._under_way = 0
+
+    # What the parts of the world use.
+
+    def rng_of(self, what: str) -> Random:
+        """A stream of its own for each part: what one draws does not move another."""
+        return Random(f"{self.seed} {what}")
+
+    def now(self) -> float:
+        return EPOCH + trio.current_time()
+
+    def is_calm(self, account: Account) -> bool:
+        """Whether nothing may go wrong for this account."""
+        return self.scenario.mood == "isolated" and (account.channel, account.name) == self.scenario.accounts[0]
+
+    def fail(self, violation: Violation) -> None:
+        """A promise is broken: the run ends. The first one counts."""
+        if self.violation is None:
+            self.violation = violation
+            self.trace.tell("VIOLATION", str(violation))
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something in a while. The run does not end before."""
+        assert self._nursery is not None
+        self._under_way += 1
+        self._nursery.start_soon(self._later, seconds, act)
+
+    def operate(self, name: str, act: Callable[[Gateway], Awaitable[object]]) -> None:
+        """An operator does something with the daemon, if there is one."""
+        if self.lives:
+            self.lives[-1].do(name, act)
+
+    def configuration(self, life: Life) -> GatewayConfig:
+        scenario = self.scenario
+        sessions, outbox, limits, approvals = scenario.sections
+        return GatewayConfig(
+            gateway=scenario.gateway,
+            sessions=sessions,
+            outbox=outbox,
+            limits=limits,
+            approvals=approvals,
+            agents=tuple(
+                AgentSettings(name, frame, CoreWire(core, life))
+                for (name, _, frame), core in zip(scenario.agents, self.cores, strict=True)
+            ),
+            accounts=tuple(
+                AccountSettings(account.channel, account.name, scenario.frame, Wire(account, life))
+                for account in self.accounts.values()
+            ),
+            bindings=scenario.bindings,
+        )
+
+    # The run.
+
+    async def run(self) -> None:
+        self.trace.tell("world", f"seed {self.seed}: {self.scenario.mood}, {self.scenario.seconds:g} s, {self.scenario.chances}")
+        async with trio.open_nursery() as self._nursery:
+            for account in self.accounts.values():
+                if account.channel == PUSHED.id:
+                    self._nursery.start_soon(self._push_forever, account)
+            for at, act in (*self.people.plan(), *self._troubles()):
+                self.later(at, act)
+            self._nursery.start_soon(self._operate_now_and_then)
+            await self._live_until(self.scenario.seconds)
+            await self._settle()
+            self._nursery.cancel_scope.cancel()
+
+    async def _live_until(self, seconds: float) -> None:
+        """Lives with their crashes and stops, while things go wrong."""
+        rng, left = self.rng_of("lives"), self.scenario.chances.lives
+        with trio.move_on_at(seconds):
+            while True:
+                left -= 1
+                life = self._begin(draw_plan(rng) if left > 0 else CrashPlan(None, 0))
+                if left > 0 and rng.random() < 0.2:
+                    self.later(rng.uniform(0, seconds / 2), life.stop)
+                await life.unwound.wait() if rng.random() < 0.3 else await life.over.wait()
+                await trio.sleep(rng.choice((0.0, 0.05, 2.0, 30.0)))
+
+    def _begin(self, plan: CrashPlan) -> Life:
+        life = Life(self, len(self.lives) + 1, plan)
+        self.lives.append(life)
+        assert self._nursery is not None
+        self._nursery.start_soon(life.run)
+        return life
+
+    async def _settle(self) -> None:
+        """Nothing goes wrong any more: everything must come to its end, and the daemon must be able to stop."""
+        self.trace.tell("world", "is quiet from now on")
+        self.disk.illness = "none"
+        for core in self.cores:
+            core.clear()
+        for account in self.accounts.values():
+            account.weather.clear()
+        life = self.lives[-1]
+        life.disarm()
+        with trio.move_on_after(_SETTLE_SECONDS) as scope:
+            while True:
+                if life.over.is_set():
+                    await life.unwound.wait()
+                    life = self._begin(CrashPlan(None, 0))
+                left = self._unsettled(life)
+                if not left:
+                    break
+                await trio.sleep(_LOOK_SECONDS)
+        if scope.cancelled_caught:
+            self.fail(Violation("everything ends", f"after {_SETTLE_SECONDS:g} s of quiet: {self._unsettled(life)}"))
+        if life.gateway is None or life.unused is None or self.violation is not None:
+            return
+        try:
+            await life.gateway.events.wait_flushed()
+            check_at_rest(life.gateway, life.unused)
+            await self._stop(life)
+            check(self, Ledger(self.state_dir / "gatewayd.db"))
+        except Violation as violation:
+            self.fail(violation)
+
+    async def _stop(self, life: Life) -> None:
+        seconds = self.scenario.gateway.drain_seconds + _STOP_SECONDS
+        life.stop()
+        with trio.move_on_after(seconds) as scope:
+            for one in self.lives:
+                await one.unwound.wait()
+        if scope.cancelled_caught:
+            raise Violation("nothing is kept", f"tasks of a daemon that was stopped run {seconds:g} s later")
+
+    def _unsettled(self, life: Life) -> str:
+        """What is not at its end yet, in words; empty when everything is."""
+        if self._under_way:
+            return f"{self._under_way} things are about to happen"
+        gateway = life.gateway
+        if gateway is None or not life.is_up:
+            return "the daemon is not up"
+        left = [f"{account} has {len(account.unconfirmed)} updates" for account in self.accounts.values() if account.unconfirmed]
+        snapshot = gateway.snapshot()
+        counts = {
+            "messages in the inbox": gateway.inbox.waiting,
+            "lanes": snapshot.lanes.live,
+            "replies ready": snapshot.outbox.ready,
+            "replies being sent": snapshot.outbox.sending,
+            "requests": snapshot.approvals_pending,
+        }
+        return ", ".join(left + [f"{count} {what}" for what, count in counts.items() if count])
+
+    def _troubles(self) -> list[tuple[float, Callable[[], None]]]:
+        """Illnesses of the disk, outages of accounts and agents, and what operators do to accounts."""
+        rng, chances, seconds = self.rng_of("troubles"), self.scenario.chances, self.scenario.seconds
+        found: list[tuple[float, Callable[[], None]]] = []
+        for _ in range(chances.illnesses):
+            at = rng.uniform(0, seconds)
+            found += [(at, partial(self._set_illness, rng.choice(("full", "io")))), (at + rng.uniform(1, 60), self._heal)]
+        touched = [account for account in self.accounts.values() if not self.is_calm(account)]
+        for _ in range(chances.outages):
+            account, at = rng.choice(touched), rng.uniform(0, seconds)
+            found += [(at, partial(setattr, account.weather, "down", True))]
+            found += [(at + rng.uniform(1, 90), partial(setattr, account.weather, "down", False))]
+        for _ in range(chances.agent_outages):
+            core, at = self.cores[0], rng.uniform(0, seconds)
+            found += [
+                (at, partial(setattr, core, "down", True)),
+                (at + rng.uniform(1, 60), partial(setattr, core, "down", False)),
+            ]
+        if rng.random() < chances.operator / 2:
+            for _ in range(rng.randint(1, 4)):
+                account, how = rng.choice(touched), rng.choice(("stop", "start", "restart"))
+                act = partial(self.operate, how, partial(meddle, account=account, how=how))
+                found.append((rng.uniform(0, seconds), act))
+        return found
+
+    def _set_illness(self, illness: str) -> None:
+        self.trace.tell("disk", f"falls ill: {illness}")
+        self.disk.illness = illness  # type: ignore[assignment]
+
+    def _heal(self) -> None:
+        self.trace.tell("disk", "is well again")
+        self.disk.illness = "none"
+
+    async def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        await trio.sleep(seconds)
+        self._under_way -= 1
+        act()
+
+    async def _operate_now_and_then(self) -> None:
+        rng = self.rng_of("operator")
+        while True:
+            await trio.sleep(rng.uniform(4.0, 30.0))
+            self.operate("revives", revive)
+            if rng.random() < self.scenario.chances.operator:
+                self.operate("decides", partial(decide_requests, rng=rng))
+
+    async def _push_forever(self, account: Account) -> None:
+        """The platform calls the webhook for each update, a few at a time, until it is answered 200."""
+        places = trio.Semaphore(self.rng_of(f"pushes of {account}").choice((1, 3)))
+        begun = 0
+        assert self._nursery is not None
+        while True:
+            while begun < len(account.updates):
+                await places.acquire()
+                self._nursery.start_soon(self._push, account, account.updates[begun], places)
+                begun += 1
+            await account.wait_arrived()
+
+    async def _push(self, account: Account, update: Update, places: trio.Semaphore) -> None:
+        weather, body = account.weather, msgspec.json.encode(update)
+        times = 2 if weather.draw(PUSH_FAULTS) == "twice" else 1
+        while times:
+            fate = weather.draw(PUSH_FAULTS)
+            await trio.sleep(weather.latency(fate))
+            status = None
+            if fate != "dropped" and self.lives:
+                status = await self.lives[-1].call_webhook(account.channel, account.name, body)
+            if status == 200 and fate != "answer_lost":
+                account.confirm(update)
+                times -= 1
+            else:
+                await trio.sleep(weather.rng.uniform(0.1, 20.0))
+        places.release()
+
+
+def simulate(seed: int, trace: Trace) -> World:
+    """Run one seed. The world is returned as it is at the end, with the violation if there was one."""
+    fast = Path("/dev/shm")  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="gatewayd-simulation-", dir=fast if fast.is_dir() else None))
+    try:
+        world = World(seed, folder / "state", trace)
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        trio.run(world.run, clock=clock, instruments=[world.steps])
+        trace.count_in((world.steps.count, world.disk.commits))
+        return world
+    finally:
+        shutil.rmtree(folder)
