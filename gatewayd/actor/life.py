@@ -12,6 +12,9 @@ import trio
 
 from gatewayd.model.errors import TryAgain
 
+STOOD_STILL_SECONDS = 1.0
+"""A deadline that is noticed so much too late was missed by this process, not by the child."""
+
 
 class Overdue(Exception):
     """The child, or a piece of its work, ignored for too long that it was over."""
@@ -155,9 +158,20 @@ class Life:
             with trio.CancelScope(deadline=self._deadline()) as self._watch:
                 await self.done.wait()
             # heard() moves the deadline without waking this task: look again.
-            if trio.current_time() >= self._deadline() and not self.done.is_set():
+            late = trio.current_time() - self._deadline()
+            if late > STOOD_STILL_SECONDS:
+                self._forgive(late)
+            elif late >= 0 and not self.done.is_set():
                 return True
         return False
+
+    def _forgive(self, seconds: float) -> None:
+        """We were stopped ourselves (SIGSTOP, a frozen virtual machine): what the child did not do meanwhile, it could not."""
+        self._heard_at = self._connect_from = trio.current_time()
+        self._tasks = {token: by + seconds for token, by in self._tasks.items()}
+        self._gone_by += seconds
+        if self._close_by is not None:
+            self._close_by += seconds
 
     def overdue(self) -> Exception:
         """Why the deadline that has passed was there."""

@@ -19,6 +19,7 @@ import httpx2
 from msgspec import Struct
 
 from gatewayd import __version__
+from gatewayd.actor.life import STOOD_STILL_SECONDS
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, TryAgain
 
 CONNECT_SECONDS = 10.0
@@ -108,7 +109,8 @@ async def exchange(
     """One request and its whole response, whatever its status.
 
     ``what`` stands for the URL in errors, e.g. "Telegram sendMessage". ``timeout_seconds`` bounds everything together,
-    also a server that answers drop by drop. ``repeatable``: doing it twice is as good as once.
+    also a server that answers drop by drop. ``repeatable``: doing it twice is as good as once, and it is done again when the
+    time has passed while this process stood still.
 
     :raises TryAgain: surely not sent (not one byte was written), or ``repeatable``.
     :raises OutcomeUnknown: it failed after the first byte was written.
@@ -117,12 +119,18 @@ async def exchange(
     """
     progress = _Progress()
     failure: Exception
-    try:
-        with anyio.fail_after(timeout_seconds):
-            request = _build(client, method, url, content, headers, progress)
-            return await _read(client, request, what, at_most_bytes)
-    except (TimeoutError, httpx2.RequestError, httpx2.InvalidURL) as error:
-        failure = error
+    for is_last in (not repeatable, True):
+        patience = anyio.CancelScope(deadline=anyio.current_time() + timeout_seconds)
+        try:
+            with patience:
+                request = _build(client, method, url, content, headers, progress)
+                return await _read(client, request, what, at_most_bytes)
+            failure = TimeoutError()
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            failure = error
+            break
+        if is_last or anyio.current_time() - patience.deadline < STOOD_STILL_SECONDS:
+            break
     # Raised out here, so that the error has no context: the library's exceptions carry the request, and that the URL.
     raise describe(failure, what, written=progress.written, repeatable=repeatable)
 

@@ -502,6 +502,29 @@ async def test_silence_that_is_our_own_fault_is_not_held_against_it(autojump_clo
         assert supervisor.status("a").state == "waiting"
 
 
+async def test_a_process_that_stood_still_blames_no_child(autojump_clock: trio.testing.MockClock) -> None:
+    """After a SIGSTOP the watch may come first, and only then the child that reads what had arrived meanwhile."""
+
+    async def run(life: Life) -> None:
+        life.started()
+        life.connected()
+        life.expect_silence(45)
+        with life.must_end_within(60):
+            await trio.sleep(30)
+            await trio.sleep(0.5)
+            life.heard()
+        await trio.sleep_forever()
+
+    watched = Watched()
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(10)
+        autojump_clock.jump(3600)
+        await trio.sleep(45)
+        assert (supervisor.status("a").state, watched.failures) == ("running", [])
+        await trio.sleep(1)
+        assert watched.failures == ["nothing heard for 45 s"], "silence is still found"
+
+
 async def test_a_hang_while_leaving_is_cut_and_the_first_error_decides(autojump_clock: trio.testing.MockClock) -> None:
     async def run(life: Life) -> None:
         life.started()

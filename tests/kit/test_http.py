@@ -242,6 +242,36 @@ async def test_a_cancelled_call_leaves_the_client_usable() -> None:
         assert (await get(url)).status == 200
 
 
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_a_call_whose_time_passed_while_we_stood_still_is_made_again_if_that_is_safe(
+    repeatable: bool, mock_clock: MockClock
+) -> None:
+    asked = trio.Event()
+    calls = 0
+
+    async def behave(stream: trio.SocketStream) -> None:
+        nonlocal calls
+        await stream.receive_some(65536)
+        calls += 1
+        if calls > 1:
+            await stream.send_all(OK)
+        asked.set()
+        await trio.sleep_forever()
+
+    async def stand_still() -> None:
+        await asked.wait()
+        mock_clock.jump(60)
+
+    async with server(behave) as url, trio.open_nursery() as nursery:
+        nursery.start_soon(stand_still)
+        if repeatable:
+            assert (await call(url, repeatable=True)).body == b"ok"
+        else:
+            with pytest.raises(OutcomeUnknown):
+                await call(url)
+    assert calls == 1 + repeatable
+
+
 @pytest.mark.parametrize(
     "behave", [closing, silent, echoing, breaking_off, dripping, answering(b"x" * 2000), answering(OK * 999)]
 )

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.payload import OutboundPayload, SendText
 from gatewayd.model.status import Snapshot
-from tests.whole.process import PROGRAM, Daemon, EndedEarly, daemon
+from tests.whole.process import PROGRAM, Daemon, EndedEarly, daemon, run_to_end
 from tests.whole.recorder import Effect, effects, install
 from tests.whole.walks import Walk
 
@@ -57,7 +57,8 @@ class Bench:
         self.state_dir = state_dir or folder / "state"
         self.effects_file = folder / "effects"
         self.env = install(folder / "site")
-        self._folder = folder
+        self.log = folder / "log"
+        self._config_file = folder / "gatewayd.toml"
         own = f'core = "recorder"\nfile = "{self.effects_file}"'
         public = 'public_url = "https://bots.example.org"' if walk.name == "telegram webhook" else ""
         self.config = f"[gateway]\n{public}\n{gateway}\n[agents.assistant]\n{core or own}\n{agent}\n{walk.accounts}"
@@ -74,12 +75,16 @@ class Bench:
         options = {"--at": at, "--nth": str(nth) if at else None, "--gate": gate, "--clock": clock}
         words = [str(word) for option, value in options.items() if value is not None for word in (option, value)]
         program = ("-m", "tests.whole.killed", *words, "--") if words else PROGRAM
-        config = self._folder / "gatewayd.toml"
-        config.write_text(self.config)
-        arguments = ("--config", str(config), *self._bind)
-        async with daemon(self.state_dir, arguments=arguments, env=self.env, program=program) as gateway:
+        self._write_config()
+        arguments = ("--config", str(self._config_file), *self._bind)
+        async with daemon(self.state_dir, arguments=arguments, env=self.env, program=program, log=self.log) as gateway:
             await self.walk.attach(gateway)
             yield gateway
+
+    async def refused(self) -> tuple[int, str]:
+        """Start a daemon that is expected to refuse; its exit code and what it said."""
+        self._write_config()
+        return await run_to_end(self.state_dir, "--config", str(self._config_file), *self._bind, env=self.env)
 
     async def die(self, at: str, nth: int, *, within_seconds: float = 3.0) -> Literal["there", "elsewhere"]:
         """Run a daemon until it dies at the point; if it does not come there in time, it is killed where it is."""
@@ -105,6 +110,9 @@ class Bench:
                     if is_quiet(snapshot):
                         return snapshot
                 await trio.sleep(0.02)
+
+    def _write_config(self) -> None:
+        self._config_file.write_text(self.config)
 
     def effects(self) -> list[Effect]:
         return effects(self.effects_file)

@@ -101,7 +101,7 @@ def _environment(home: Path, env: dict[str, str] | None = None) -> dict[str, str
     return environment | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | (env or {})
 
 
-async def run_to_end(state_dir: Path, *arguments: str) -> tuple[int, str]:
+async def run_to_end(state_dir: Path, *arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
     """Start a daemon that is expected to refuse; its exit code and everything it said."""
     with trio.fail_after(START_SECONDS):
         done = await trio.run_process(
@@ -109,7 +109,7 @@ async def run_to_end(state_dir: Path, *arguments: str) -> tuple[int, str]:
             capture_stdout=True,
             capture_stderr=True,
             check=False,
-            env=_environment(state_dir),
+            env=_environment(state_dir, env),
         )
     return done.returncode, (done.stdout + done.stderr).decode()
 
@@ -122,9 +122,11 @@ async def daemon(
     arguments: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
     program: tuple[str, ...] = PROGRAM,
+    log: Path | None = None,
 ) -> AsyncIterator[Daemon]:
     """A daemon on a free port, killed on leaving if it still runs. ``config`` is the text of its configuration file,
-    ``program`` what Python runs: another one that runs gatewayd in its process.
+    ``program`` what Python runs: another one that runs gatewayd in its process. ``log`` is a file in the state directory unless
+    another is given.
 
     :raises EndedEarly: it ended before it was ready.
     """
@@ -133,7 +135,7 @@ async def daemon(
         file = state_dir / "gatewayd.toml"
         file.write_text(config)
         arguments = ("--config", str(file), *arguments)
-    log = state_dir / "log"
+    log = log or state_dir / "log"
     endpoint = state_dir / "endpoint.json"
     endpoint.unlink(missing_ok=True)
     with log.open("ab") as output:

@@ -10,7 +10,7 @@ from tests.fakes.bot_api.bot import Call
 from tests.whole.force import KILLED, Bench
 from tests.whole.points import COMMITS, START, WALK, Point
 from tests.whole.process import Daemon
-from tests.whole.walks import WALKS, WalkName, walk_by
+from tests.whole.walks import WALKS, WalkName, until, walk_by
 
 ALICE = 1001
 # At these the outcome of the send is not known to whoever comes next.
@@ -33,7 +33,7 @@ async def test_killed_at(tmp_path: Path, way: WalkName, point: Point) -> None:
             async with bench.start(at=point.name, gate=gate) as gateway:
                 walk.say(ALICE, "first")
                 if gate is not None:
-                    await walk.wait_acknowledged()
+                    await until(walk.all_acknowledged)
                     gate.touch()
                 assert await gateway.wait() == KILLED
             walk.say(ALICE, "second")

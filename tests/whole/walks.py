@@ -19,6 +19,12 @@ PUBLIC = "https://bots.example.org"
 _AGAIN_SECONDS = 0.05
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when it holds: for what happens in other processes, where there is nothing to wait on."""
+    while not condition():  # noqa: ASYNC110
+        await trio.sleep(0.01)
+
+
 class Walk:
     """One way. Chats are numbers; what is said in a chat is said in that order."""
 
@@ -26,6 +32,7 @@ class Walk:
         self.name = name
         self.api = api
         self._folder = folder
+        self.poll_seconds = 5
 
     @property
     def resends(self) -> bool:
@@ -40,7 +47,7 @@ class Walk:
         token.write_text(self.api.token)
         mode = "webhook" if self.name == "telegram webhook" else "poll"
         telegram = f'[channels.telegram.accounts.main]\ntoken = {{ file = "{token}" }}\napi_base = "{self.api.url}"\n'
-        telegram += f'mode = "{mode}"\ndm_policy = "open"\npoll_timeout_seconds = 5\n'
+        telegram += f'mode = "{mode}"\ndm_policy = "open"\npoll_timeout_seconds = {self.poll_seconds}\n'
         return "[channels.webchat.accounts.main]\n" if self.name == "webchat" else telegram
 
     async def attach(self, gateway: Daemon) -> None:
@@ -54,9 +61,9 @@ class Walk:
         """The platform or client has been told that all of it arrived."""
         raise NotImplementedError
 
-    async def wait_acknowledged(self) -> None:
-        while not self.all_acknowledged():  # noqa: ASYNC110
-            await trio.sleep(0.01)
+    def was_refused(self) -> bool:
+        """The platform or client has been told that something was not taken. A poll is told nothing."""
+        return True
 
     async def texts(self, chat: int, gateway: Daemon) -> list[str]:
         """What the user sees of the bot."""
@@ -76,6 +83,9 @@ class TelegramWalk(Walk):
 
     def all_acknowledged(self) -> bool:
         return not self.api.pending_update_count
+
+    def was_refused(self) -> bool:
+        return self.name == "telegram poll" or "503" in self.api.last_webhook_error
 
 
 class ClientWalk(Walk):
@@ -100,6 +110,9 @@ class ClientWalk(Walk):
 
     def all_acknowledged(self) -> bool:
         return not any(self._unsent.values())
+
+    def was_refused(self) -> bool:
+        return 503 in self.answers
 
     async def _run(self, chat: int, unsent: deque[str]) -> None:
         while True:

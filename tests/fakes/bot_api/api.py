@@ -316,6 +316,11 @@ class FakeBotApi(Buttons):
         """What setWebhook set; empty without a webhook."""
         return self._bot.webhook.url if self._bot.webhook else ""
 
+    @property
+    def last_webhook_error(self) -> str:
+        """The last failure of a delivery, as getWebhookInfo words it; empty without one."""
+        return self._bot.webhook.last_error_message if self._bot.webhook else ""
+
     async def wait_webhook(self) -> str:
         """Wait until a webhook is set; its URL."""
         await self._bot.wait_until(lambda: self._bot.webhook is not None)
