@@ -41,6 +41,7 @@ from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.story import StoryTeller
+from gatewayd.hub.tally import LetterTally
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.kit.http import create_client
 from gatewayd.kit.strays import end_all_strays
@@ -182,6 +183,7 @@ async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None
     """
     async with trio.open_nursery() as telling:
         await telling.start(gateway.events.run)
+        await telling.start(gateway.tally.run)
         async with gateway.agents.run(host=host), trio.open_nursery() as turning:
             await turning.start(partial(gateway.turns.run, host=host))
             await turning.start(gateway.inbox.run)
@@ -306,6 +308,7 @@ def join(
         turns=turns,
         agents=agents,
         repair=repair,
+        tally=LetterTally(store, events),
         stories=StoryTeller(store, accounts=inbox.takers),
         now=now,
     )

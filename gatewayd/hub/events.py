@@ -43,6 +43,7 @@ class EventLog:
         self._encode = msgspec.json.Encoder().encode
         self._since_prune = 0
         self.counts: dict[str, int] = {}
+        self._watchers: list[tuple[frozenset[str], Callable[[], None]]] = []
         self.dropped = 0
         self.first_seq = 0
         self.last_seq = 0
@@ -58,6 +59,9 @@ class EventLog:
         ``dropped`` counts it.
         """
         self.counts[kind] = self.counts.get(kind, 0) + 1
+        for kinds, call in self._watchers:
+            if kind in kinds:
+                call()
         if len(self._buffer) >= _BUFFER:
             self._buffer.popleft()
             self.dropped += 1
@@ -76,6 +80,10 @@ class EventLog:
             while self._buffer:
                 await self._write_batch()
             self._flushed.set()
+
+    def watch(self, kinds: frozenset[str], call: Callable[[], None]) -> None:
+        """Have ``call`` called, for good, at each event of these kinds when it is emitted: before it is stored."""
+        self._watchers.append((kinds, call))
 
     @property
     def readers(self) -> int:

@@ -20,6 +20,7 @@ from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.story import StoryTeller
+from gatewayd.hub.tally import LetterTally
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.status import DaemonState, Snapshot, Stall
@@ -50,6 +51,7 @@ class Gateway:
         turns: TurnRunner,
         agents: AgentPool,
         repair: RepairDesk,
+        tally: LetterTally,
         stories: StoryTeller,
         now: Callable[[], float],
     ) -> None:
@@ -69,6 +71,7 @@ class Gateway:
         self.repair = repair
         self.stories = stories
         self.audit = AuditLog(store, now=now)
+        self.tally = tally
         self.now = now
         self.version = __version__
         self.started_at = now()
@@ -114,7 +117,7 @@ class Gateway:
             state_since=self._state_since,
             store=self.store.statistics(),
             inbox=inbox,
-            outbox=outbox,
+            letters=self.tally.counts,
             accounts=accounts,
             agents=agents,
             stall=self.last_stall(),
@@ -137,6 +140,7 @@ class Gateway:
             agents=agents,
             counters=self._counters(),
             inbox=inbox,
+            letters=self.tally.counts,
         )
 
     def _counters(self) -> dict[str, int]:

@@ -10,12 +10,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from gatewayd.model.letter import LetterCounts
 from gatewayd.model.status import (
     AccountStatus,
     AgentStatus,
     DaemonState,
     InboxStatus,
-    OutboxStatus,
     Problem,
     Stall,
 )
@@ -44,7 +44,7 @@ class Facts(Struct, frozen=True):
     state_since: float
     store: StoreStatistics
     inbox: InboxStatus
-    outbox: OutboxStatus
+    letters: LetterCounts
     accounts: tuple[AccountStatus, ...]
     agents: tuple[AgentStatus, ...]
     stall: Stall | None = None
@@ -108,6 +108,15 @@ def _of_agents(facts: Facts) -> Iterator[Problem]:
 
 
 def _to_look_at(facts: Facts) -> Iterator[Problem]:
+    letters = facts.letters
+    given_up_at = [at for at in (letters.oldest_dead_at, letters.oldest_parked_at) if at is not None]
+    if given_up_at:
+        replies = letters.out_dead + letters.out_parked
+        text = f"{letters.in_dead} messages and {replies} replies were given up: gatewayctl letters list"
+        yield Problem("dead_letters", "warning", "", min(given_up_at), text)
+    if letters.oldest_unknown_at is not None:
+        text = f"{letters.out_unknown} replies were cut off, and may or may not have been seen: gatewayctl letters list"
+        yield Problem("unknown_sends", "warning", "", letters.oldest_unknown_at, text)
     stall = facts.stall
     if stall is not None and facts.now - stall.began_at - stall.seconds < STALL_TOLD_SECONDS:
         text = f"the event loop stood still for {stall.seconds:.1f} s in {stall.where}"

@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gatewayd.model.letter import LetterCounts
+
 AccountState = Literal["starting", "connected", "waiting", "parked", "stopped", "disabled"]
 AgentState = Literal["opening", "open", "waiting", "parked"]
 DaemonState = Literal["starting", "ready", "draining"]
@@ -148,3 +150,4 @@ class Snapshot(Struct, frozen=True):
     agents: tuple[AgentStatus, ...]
     counters: dict[str, int]
     inbox: InboxStatus = InboxStatus()
+    letters: LetterCounts = LetterCounts()

@@ -21,7 +21,8 @@ from gatewayd.web.auth import Auth
 
 APPROVALS = ("allowed", "denied", "expired", "withdrawn", "undeliverable")
 INBOUND = ("received", "done", "dropped", "dead")
-OUTBOUND = ("sent", "unknown", "parked", "dead")
+UNDELIVERED = ("unknown", "parked", "dead")
+OUTBOUND = ("sent", *UNDELIVERED)
 ACCOUNT_STATES = ("starting", "connected", "waiting", "parked", "stopped", "disabled")
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]
@@ -121,6 +122,9 @@ def _of_messages(meters: Meters) -> Iterator[Metric]:
     sends = [((outcome,), meters.events.get(f"outbound.{outcome}", 0)) for outcome in OUTBOUND]
     yield _counter("outbound", "Replies, by how they ended.", ("outcome",), sends)
     rows = [((state,), getattr(outbox, state)) for state in ("ready", "sending", "unknown", "parked", "dead")]
+    letters = meters.snapshot.letters
+    kept = [(("in", "dead"), letters.in_dead), *((("out", state), getattr(letters, f"out_{state}")) for state in UNDELIVERED)]
+    yield _gauge("letters", "Messages and replies that wait for a person.", ("direction", "state"), kept)
     yield _gauge("outbox", "Replies in the store that are not done with, by state.", ("state",), rows)
     oldest = min((at for account in snapshot.accounts if (at := account.oldest_pending_at) is not None), default=None)
     yield _gauge("outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", (), [((), _age(meters, oldest))])

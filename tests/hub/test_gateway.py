@@ -12,6 +12,9 @@ from trio.testing import MockClock
 from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.manager import ChannelManager
+from gatewayd.hub.repair import RepairDesk
+from gatewayd.hub.story import StoryTeller
+from gatewayd.hub.tally import LetterTally
 from gatewayd.model.config import LimitsSection
 from gatewayd.model.status import AccountState, AccountStatus, AgentStatus, Problem
 from gatewayd.ports.agent import Turn
@@ -55,6 +58,9 @@ class Site:
             sessions=house.sessions,
             turns=house.turns,
             agents=cast(AgentPool, self.agents),
+            repair=RepairDesk(house.store, house.inbox, house.outbox, house.events, now=now),
+            tally=LetterTally(house.store, house.events),
+            stories=StoryTeller(house.store, accounts=house.inbox.takers),
             now=now,
         )
         self.gateway.state = "ready"

@@ -141,7 +141,7 @@ async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, con
             now=now,
         )
         await gateway.access.load()
-        for run in (gateway.events.run, gateway.inbox.run, gateway.turns.run):
+        for run in (gateway.events.run, gateway.tally.run, gateway.inbox.run, gateway.turns.run):
             await nursery.start(run)
         async with gateway.agents.run(), gateway.manager.run():
             await gateway.outbox.recover([(account.channel, account.account) for account in config.accounts])
