@@ -1,12 +1,13 @@
-"""The console: the page on which an operator sees and answers requests, and the way into it.
+"""The console: the pages on which an operator answers requests and repairs what went wrong, and the way into them.
 
-A one-time code in a link is exchanged for a token that can do no more than the one who asked for the link, for twelve hours. The
-page keeps it for as long as its tab is open and sends it as a bearer token: there is no cookie that another page could make the
-browser send.
+A one-time code in a link is exchanged for a token that can do what the page is for and no more than the one who asked for the
+link, for twelve hours. The page keeps it for as long as its tab is open and sends it as a bearer token: there is no cookie that
+another page could make the browser send.
 """
 
 import secrets
 from base64 import b32encode
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -27,7 +28,13 @@ _CODE_BYTES: Final = 15
 _OF_CONSOLE: Final = "console:"
 """Before a code's digest is made: a code of the web chat opens no console, and the other way round."""
 _Kind = Literal["login_code", "token"]
-_SCOPES: Final[tuple[Scope, ...]] = ("approvals", "read")
+Page = Literal["approvals", "letters", "trace"]
+_SCOPES: Final[Mapping[Page, tuple[Scope, ...]]] = {
+    "approvals": ("approvals", "read"),
+    "letters": ("read", "admin"),
+    "trace": ("read",),
+}
+"""What each page is for. Who asks for a link needs the first of them; of the others the page gets those that its maker has."""
 
 
 class Link(Struct, frozen=True):
@@ -35,6 +42,10 @@ class Link(Struct, frozen=True):
 
     url: str
     expires_at: float
+
+
+class LinkBody(Struct, frozen=True, forbid_unknown_fields=True):
+    page: Page = "approvals"
 
 
 class LoginBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,24 +69,35 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     routes, pages, store = Blueprint("console", __name__), load_pages(), gateway.store
 
     @routes.get("/approvals")
-    async def page() -> Response:
+    async def show_approvals() -> Response:
         return pages["approvals.html"].respond()
+
+    @routes.get("/letters")
+    async def show_letters() -> Response:
+        return pages["letters.html"].respond()
+
+    @routes.get("/trace")
+    async def show_trace() -> Response:
+        return pages["trace.html"].respond()
 
     @routes.post("/v1/console/links")
     async def make_link() -> Response:
-        identity = await auth.require("approvals")
-        await read_body(Nothing)
+        identity = await auth.identify(request.headers.get("Authorization"), client_address())
+        page = (await read_body(LinkBody)).page
+        needed = _SCOPES[page]
+        if not identity.may(needed[0]):
+            raise Refusal("forbidden", f"this token lacks the scope {needed[0]!r}")
         row = await store.get_token(_digest_of_request())
         if row is not None and row.expires_at is not None:
             raise Refusal("forbidden", "a login of the page makes no further links: it would never end")
         code, now = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower(), gateway.now()
-        scopes = tuple(scope for scope in _SCOPES if identity.may(scope))
+        scopes = tuple(scope for scope in needed if identity.may(scope))
         row = _row("login_code", _OF_CONSOLE + code, identity.name, identity.role, scopes, now, CODE_SECONDS)
         await store.put_token(row)
-        await gateway.audit.record(identity.label, "console.link", identity.name)
+        await gateway.audit.record(identity.label, "console.link", identity.name, page=page)
         base = (gateway.config.gateway.public_url or request.host_url).rstrip("/")
         # In the fragment, which browsers send to nobody: it is in no access log and no Referer.
-        return answer(Link(url=f"{base}/approvals#code={code}", expires_at=now + CODE_SECONDS))
+        return answer(Link(url=f"{base}/{page}#code={code}", expires_at=now + CODE_SECONDS))
 
     @routes.post("/v1/console/login")
     async def log_in() -> Response:
@@ -95,7 +117,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.post("/v1/console/logout")
     async def log_out() -> Response:
-        identity = await auth.require("approvals")
+        identity = await auth.identify(request.headers.get("Authorization"), client_address())
         await read_body(Nothing)
         digest = _digest_of_request()
         row = await store.get_token(digest)

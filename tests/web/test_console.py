@@ -1,18 +1,21 @@
 """The way into the console: once, for a while, and for no more than who asked for it may do."""
 
+import re
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from gatewayd.model.config import Scope
 from tests.web.site import Site, open_site
 
 
-async def new_code(site: Site, scope: Scope = "admin") -> str:
+async def new_code(site: Site, scope: Scope = "admin", page: str | None = None) -> str:
     async with site.client(scope) as client:
-        made = await client.post("/v1/console/links", json={})
-    assert made.status_code == 200
+        made = await client.post("/v1/console/links", json={} if page is None else {"page": page})
+    assert made.status_code == 200, made.text
     url, _, code = str(made.json()["url"]).partition("#code=")
-    assert url.endswith("/approvals")
+    assert url.endswith(f"/{page or 'approvals'}")
     return code
 
 
@@ -46,6 +49,40 @@ async def test_who_may_not_answer_gets_no_link(tmp_path: Path) -> None:
             assert (await client.post("/v1/console/links", json={})).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("maker", "page", "scopes"),
+    [
+        ("admin", "approvals", ["approvals", "read"]),
+        ("admin", "letters", ["read", "admin"]),
+        ("admin", "trace", ["read"]),
+        ("read", "letters", ["read"]),
+        ("read", "trace", ["read"]),
+    ],
+)
+async def test_a_login_may_what_its_page_is_for_and_its_maker_may(
+    tmp_path: Path, maker: Scope, page: str, scopes: list[str]
+) -> None:
+    async with open_site(tmp_path) as site:
+        _, session = await log_in(site, await new_code(site, maker, page))
+        assert session["scopes"] == scopes
+        assert await get(site, "/v1/dead-letters", session["token"]) == (200 if "read" in scopes else 403)
+        async with site.client(None) as client:
+            headers = {"Authorization": f"Bearer {session['token']}"}
+            order = {"action": "drop", "filter": {}}
+            acted = await client.post("/v1/dead-letters", json=order, headers=headers)
+            assert acted.status_code == (200 if "admin" in scopes else 403)
+            assert (await client.post("/v1/console/logout", json={}, headers=headers)).status_code == 200
+        assert await get(site, "/v1/dead-letters", session["token"]) == 401
+
+
+async def test_who_may_not_look_gets_no_link_to_letters(tmp_path: Path) -> None:
+    async with open_site(tmp_path) as site, site.client("approvals") as client:
+        for page in ("letters", "trace"):
+            refused = await client.post("/v1/console/links", json={"page": page})
+            assert (refused.status_code, refused.json()["error"]["message"]) == (403, "this token lacks the scope 'read'")
+        assert (await client.post("/v1/console/links", json={"page": "status"})).status_code == 400
+
+
 async def test_a_code_of_the_console_opens_nothing_else(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site:
         code = await new_code(site)
@@ -69,11 +106,15 @@ async def test_logging_out_ends_the_token_of_the_page_and_no_other(tmp_path: Pat
 
 async def test_the_page_and_its_files_come_with_a_policy_that_runs_nothing_else(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, site.client(None) as client:
-        page = await client.get("/approvals")
-        assert page.status_code == 200
-        assert "script-src 'self'" in page.headers["content-security-policy"]
-        for name in ("approvals.js", "approvals.css"):
-            assert (await client.get(f"/static/{name}")).status_code == 200
+        for name in ("approvals", "letters", "trace"):
+            page = await client.get(f"/{name}")
+            assert page.status_code == 200
+            assert "script-src 'self'" in page.headers["content-security-policy"]
+            assert re.search(r"<script(?! type=.module. src=./static/\w+\.js.></script>)| style=| on\w+=", page.text) is None
+            files = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+            assert f"/static/{name}.js" in files
+            for file in [*files, "/static/console.js"]:
+                assert (await client.get(file)).status_code == 200
 
 
 async def test_ways_in_are_audited(tmp_path: Path) -> None:

@@ -1,51 +1,9 @@
 // Requests that wait for an operator. What they hold comes from agents: it is only ever set as text.
 
-const AGAIN_MS = 2_000;
-const SILENCE_MS = 40_000; // gatewayd sends a comment every 15 s
+import { at, call, clock, looker, open, visible } from "./console.js";
+
 const RECENT = 20;
-const KEY = "gatewayd-console";
-
-const at = (id) => document.getElementById(id);
-let session = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 let shown = new Map(); // id -> its card
-let reading = null;
-let wanted = false;
-
-class Refused extends Error {
-  constructor(status, message) { super(message); this.status = status; }
-}
-
-async function call(method, path, body) {
-  const headers = session ? { Authorization: `Bearer ${session.token}` } : {};
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let response;
-  try {
-    response = await fetch(path, {
-      method, headers, cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(20_000),
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch { throw new Refused(0, "gatewayd does not answer"); }
-  const answer = await response.json().catch(() => null);
-  if (response.ok && answer !== null) return answer;
-  throw new Refused(response.status, answer?.error?.message ?? `gatewayd answered ${response.status}`);
-}
-
-function say(state, text) {
-  at("state").dataset.state = state;
-  at("state").textContent = text;
-}
-
-function loggedOut(reason) {
-  session = null;
-  sessionStorage.removeItem(KEY);
-  reading?.abort();
-  at("console").hidden = true;
-  at("login").hidden = false;
-  at("login-reason").textContent = reason;
-}
-
-// What cannot be seen is written as its number: nothing may hide in an input or turn it round.
-const visible = (text) => text.replace(/[^\P{C}\n]|[\u2028\u2029\u00ad\u115f\u1160\u3164\uffa0\ufe00-\ufe0f]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
 
 function pretty(text) {
   // Keys and numbers as they stand: JSON.parse and back would change big numbers, so only a plain object of texts is laid out.
@@ -55,8 +13,6 @@ function pretty(text) {
     return flat && JSON.stringify(value) === text ? JSON.stringify(value, null, 2) : text;
   } catch { return text; }
 }
-
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 function fact(list, name, text) {
   const term = document.createElement("dt"), value = document.createElement("dd");
@@ -99,7 +55,6 @@ async function decide(card, approval, answer) {
     card.querySelector(".said").textContent = row.state === "pending" ? "Noted. It waits for more." : "";
     at("news").textContent = `${approval.tool}: ${row.state}`;
   } catch (error) {
-    if (error.status === 401) return loggedOut("The login has ended.");
     card.querySelector(".said").textContent = error.message;
     for (const button of card.querySelectorAll("button")) button.disabled = error.status === 409 && !/allow it once/.test(error.message);
   }
@@ -134,86 +89,12 @@ function showRecent(rows) {
   }));
 }
 
-// One at a time; what changes meanwhile is looked at once more.
-let busy = false;
-async function refresh() {
-  wanted = true;
-  if (busy) return;
-  busy = true;
-  try {
-    while (wanted && session) {
-      wanted = false;
-      const [waiting, all] = await Promise.all([
-        call("GET", "/v1/approvals?state=pending&limit=200"), call("GET", "/v1/approvals?state=all&limit=60"),
-      ]);
-      showWaiting(waiting.approvals);
-      showRecent(all.approvals);
-      at("trouble").textContent = "";
-    }
-  } catch (error) {
-    if (error.status === 401) loggedOut("The login has ended.");
-    else at("trouble").textContent = error.message;
-  } finally { busy = false; }
-}
-
-// The events as a stream that fetch reads, because an EventSource cannot send a token.
-async function follow() {
-  while (session) {
-    reading = new AbortController();
-    let silence = 0;
-    const alive = () => { clearTimeout(silence); silence = setTimeout(() => reading.abort(), SILENCE_MS); };
-    try {
-      alive();
-      const response = await fetch("/v1/events?kinds=approval.*", {
-        headers: { Authorization: `Bearer ${session.token}` }, cache: "no-store", credentials: "omit", signal: reading.signal,
-      });
-      if (response.status === 401) return loggedOut("The login has ended.");
-      if (response.status === 403) {
-        say("connected", "Looking every few seconds");
-        await new Promise((done) => setTimeout(done, AGAIN_MS));
-        refresh();
-        continue;
-      }
-      if (!response.ok) throw new Refused(response.status, "");
-      say("connected", "Live");
-      refresh();
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let part = await reader.read(); !part.done; part = await reader.read()) {
-        alive();
-        if (part.value.includes("data:")) refresh();
-      }
-    } catch { /* said below */ } finally { clearTimeout(silence); }
-    if (!session) return;
-    say("reconnecting", "Reconnecting…");
-    await new Promise((done) => setTimeout(done, AGAIN_MS));
-    refresh();
-  }
-}
-
-function start() {
-  at("login").hidden = true;
-  at("console").hidden = false;
-  at("name").textContent = session.name;
-  follow();
-}
-
-async function enter() {
-  const code = new URLSearchParams(location.hash.slice(1)).get("code");
-  if (location.hash) history.replaceState(null, "", location.pathname);
-  if (code) {
-    try {
-      session = null;
-      session = await call("POST", "/v1/console/login", { code });
-      sessionStorage.setItem(KEY, JSON.stringify(session));
-    } catch (error) { return loggedOut(error.message); }
-  }
-  if (session) start(); else loggedOut("");
-}
-
-at("logout").addEventListener("click", async () => {
-  await call("POST", "/v1/console/logout", {}).catch(() => null);
-  loggedOut("You are logged out.");
+const refresh = looker(async () => {
+  const [waiting, all] = await Promise.all([
+    call("GET", "/v1/approvals?state=pending&limit=200"), call("GET", "/v1/approvals?state=all&limit=60"),
+  ]);
+  showWaiting(waiting.approvals);
+  showRecent(all.approvals);
 });
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && session && refresh());
-addEventListener("hashchange", enter);
-enter();
+
+open({ kinds: "approval.*", refresh });

@@ -1,0 +1,159 @@
+// What the pages of the console share: the login, requests with its token, the stream of events, and foreign texts made harmless.
+
+const AGAIN_MS = 2_000;
+const SILENCE_MS = 40_000; // gatewayd sends a comment every 15 s
+const LOOK_MS = 300; // at most one look in so long, however many events come
+const KEY = "gatewayd-console";
+const ENDED = "The login has ended. Ask for a new link.";
+
+export const at = (id) => document.getElementById(id);
+let session = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+let reading = null;
+let ending = 0;
+
+export class Refused extends Error {
+  constructor(status, message) { super(message); this.status = status; } // 0: nobody answered
+}
+
+export const may = (scope) => session !== null && (session.scopes.includes(scope) || session.scopes.includes("admin"));
+
+// A login that has ended is said by the page, and then thrown like every refusal.
+export async function call(method, path, body) {
+  const headers = session ? { Authorization: `Bearer ${session.token}` } : {};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(path, {
+      method, headers, cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(20_000),
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch { throw new Refused(0, "gatewayd does not answer"); }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer !== null) return answer;
+  if (response.status === 401 && session) loggedOut(ENDED);
+  throw new Refused(response.status, answer?.error?.message ?? `gatewayd answered ${response.status}`);
+}
+
+// What cannot be seen is written as its number: nothing may hide in what is decided about, or turn it round.
+export const visible = (text) => text.replace(/[^\P{C}\n]|[\u2028\u2029\u00ad\u115f\u1160\u3164\uffa0\ufe00-\ufe0f]/gu, escaped);
+
+// For what is only read: joined emojis and letters stay joined, what turns a line round or controls a terminal does not work.
+export const readable = (text) => text.replace(/(?![\n\t\u200c\u200d])[\p{C}\u2028\u2029]/gu, escaped);
+
+function escaped(char) { return `\\u{${char.codePointAt(0).toString(16)}}`; }
+
+export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+
+export function make(tag, text = "", attributes = {}) {
+  const element = document.createElement(tag);
+  if (text) element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+// One look at a time, and not too often; what changes meanwhile is looked at once more. `look` throws what it is refused.
+export function looker(look) {
+  let busy = false, wanted = false;
+  return async function refresh() {
+    wanted = true;
+    if (busy || !session) return;
+    busy = true;
+    try {
+      while (wanted && session) {
+        wanted = false;
+        await look();
+        at("trouble").textContent = "";
+        await pause(LOOK_MS);
+      }
+    } catch (error) {
+      if (session) at("trouble").textContent = error.message;
+    } finally { busy = false; }
+    if (wanted && session) setTimeout(refresh, LOOK_MS);
+  };
+}
+
+// Begin: with the code of a link, or with the login that this tab has. `start` is called at each login, `refresh` when events of
+// these kinds come and when the page is seen again.
+export function open({ kinds, start = () => {}, refresh }) {
+  const enter = async () => {
+    const code = new URLSearchParams(location.hash.slice(1)).get("code");
+    if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+    if (code) {
+      try {
+        session = null;
+        session = await call("POST", "/v1/console/login", { code });
+        sessionStorage.setItem(KEY, JSON.stringify(session));
+      } catch (error) { return loggedOut(error.message); }
+    }
+    if (!session) return loggedOut("");
+    clearTimeout(ending);
+    ending = setTimeout(() => loggedOut(ENDED), Math.max(0, session.expires_at * 1000 - Date.now()));
+    at("login").hidden = true;
+    at("console").hidden = false;
+    at("name").textContent = session.name;
+    start();
+    follow(kinds, refresh);
+  };
+  at("logout").addEventListener("click", async () => {
+    await call("POST", "/v1/console/logout", {}).catch(() => null);
+    loggedOut("You are logged out.");
+  });
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && session && refresh());
+  addEventListener("hashchange", enter);
+  enter();
+}
+
+function loggedOut(reason) {
+  session = null;
+  sessionStorage.removeItem(KEY);
+  clearTimeout(ending);
+  reading?.abort();
+  document.querySelector("dialog[open]")?.close();
+  at("console").hidden = true;
+  at("login").hidden = false;
+  at("login-reason").textContent = reason;
+}
+
+// The events as a stream that fetch reads, because an EventSource cannot send a token.
+async function follow(kinds, refresh) {
+  const mine = session;
+  reading?.abort();
+  while (session === mine) {
+    const abort = reading = new AbortController();
+    let silence = 0;
+    const alive = () => { clearTimeout(silence); silence = setTimeout(() => abort.abort(), SILENCE_MS); };
+    try {
+      alive();
+      const response = await fetch(`/v1/events?kinds=${kinds}`, {
+        headers: { Authorization: `Bearer ${mine.token}` }, cache: "no-store", credentials: "omit", signal: abort.signal,
+      });
+      if (response.status === 401) return loggedOut(ENDED);
+      if (response.status === 403) {
+        say("connected", "Looking every few seconds");
+        refresh();
+        await pause(AGAIN_MS);
+        continue;
+      }
+      if (!response.ok) throw new Refused(response.status, "");
+      say("connected", "Live");
+      refresh();
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        alive();
+        if (part.value.includes("data:")) refresh();
+      }
+    } catch { /* said below */ } finally { clearTimeout(silence); }
+    if (session !== mine) return;
+    say("reconnecting", "Reconnecting…");
+    await pause(AGAIN_MS);
+    refresh();
+  }
+}
+
+function say(state, text) {
+  at("state").dataset.state = state;
+  at("state").textContent = text;
+}
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
