@@ -23,7 +23,7 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
-from gatewayd.ports.agent import AgentCore, Final, TurnRequest
+from gatewayd.ports.agent import AgentCore, Final, StopsTurns, TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
@@ -31,6 +31,7 @@ _TYPING_AFTER_SECONDS = 0.5
 _TYPING_EVERY_SECONDS = 4.0
 _DRAFT_EVERY_SECONDS = 0.1
 _NEW_SESSION_SECONDS = 30.0
+_STOP_SECONDS = 15.0
 _REPLY_MAX = 1_000_000
 _REASON_MAX = 200
 
@@ -109,6 +110,7 @@ class ReplyEngine:
             event_key=envelope.event_key,
             agent=route.agent_id,
         ):
+            taken_up = not was_running
             if attempt < self._config.max_turn_attempts:
                 await self._attempts.wait_due(rows, control)
             while attempt < self._config.max_turn_attempts:
@@ -119,11 +121,22 @@ class ReplyEngine:
                 attempt += 1
                 await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
                 outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
+                taken_up = taken_up or outcome.kind != "again"
                 if outcome.kind != "again" or attempt >= self._config.max_turn_attempts:
                     break
                 self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)
                 await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds)
+            if not taken_up:
+                await self._stop_left_over(turn_id, route)
             await self._end(rows, route, turn_id, outcome, control)
+
+    async def _stop_left_over(self, turn_id: str, route: Route) -> None:
+        """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,
+        where the next turn of the session would run beside it. Best effort: what cannot be reached cannot be stopped."""
+        with anyio.move_on_after(_STOP_SECONDS) as scope:
+            await self.calls.call(lambda: self._stop_turn(turn_id, route))
+        if scope.cancelled_caught:
+            self._log.warning("turn_not_stopped", turn_id=turn_id, reason=f"not within {_STOP_SECONDS:g} s")
 
     async def new_session(self, route: Route) -> str | None:
         """Give the route's key a new session. Returns why not, for the operator, or None when it has one."""
@@ -132,7 +145,7 @@ class ReplyEngine:
             outcome = await self.calls.call(lambda: self._make_session(route))
         return None if outcome.kind == "answered" else outcome.detail
 
-    async def withdraw(self, turn_id: str, *, why: str) -> None:
+    async def _withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn is over: what it still asks for is void."""
         await insist(lambda: self._desk.withdraw(turn_id, why=why))
         await insist(lambda: self._questions.withdraw_turn(turn_id))
@@ -207,6 +220,18 @@ class ReplyEngine:
         finally:
             self._agents.note_turn(request.agent_id, -1)
 
+    async def _stop_turn(self, turn_id: str, route: Route) -> Outcome:
+        outcome = Outcome("stopped")
+        try:
+            core = await self._agents.core(route.agent_id)
+            session = await self._sessions.find(route.session_key)
+            if isinstance(core, StopsTurns) and session is not None:
+                await core.stop_turn(session.session_id, turn_id)
+        except* (Exception, SystemExit) as group:
+            outcome = self._classify(group)
+            self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
+        return outcome
+
     async def _make_session(self, route: Route) -> Outcome:
         outcome = Outcome("answered")
         try:
@@ -235,7 +260,7 @@ class ReplyEngine:
         state, reason, text = _verdict(outcome, control)
         plugin = self._plugins[rows[-1].envelope.channel]
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
-        await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
+        await self._withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
         tell = self._log.error if state == "dead" else self._log.info
         tell("turn_ended", state=state, reason=reason, detail=outcome.detail or None, inbound=[row.id for row in rows])

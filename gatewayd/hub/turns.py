@@ -52,6 +52,7 @@ class Lane:
         self.control: TurnControl | None = None
         self.place: tuple[str, str, Peer] | None = None
         self.started_at: float | None = None
+        self.condemned: set[str | None] = set()
 
     def take(self, mode: QueueMode) -> list[_Waiting]:
         """The next turn's rows. A turn that was under way before a restart gets the same rows again, whatever the mode."""
@@ -96,9 +97,14 @@ class Lane:
         return None
 
     def empty(self) -> list[InboundRow]:
-        """Everything that waits, which waits no longer."""
-        rows = [waiting.row for waiting in sorted(self.waiting)]
-        self.waiting = []
+        """Everything that waits, which waits no longer.
+
+        But for a turn of an earlier life: it may be at work at its agent, and keeps its place until it is ended there.
+        """
+        rows = [waiting.row for waiting in sorted(self.waiting) if waiting.row.turn_id is None]
+        self.waiting = [waiting for waiting in self.waiting if waiting.row.turn_id is not None]
+        heapq.heapify(self.waiting)
+        self.condemned |= {waiting.row.turn_id for waiting in self.waiting}
         return rows
 
 
@@ -232,6 +238,8 @@ class TurnRunner:
         route = batch[-1].route
         self.taken(rows)
         lane.control, lane.place, lane.started_at = control, _place(rows[-1]), self._now()
+        if rows[0].turn_id in lane.condemned:
+            control.stop("stopped")
         try:
             if command_of(rows[0]) is not None:
                 await self._new_session(rows[0], route)
@@ -247,6 +255,7 @@ class TurnRunner:
     def _stop(self, lane: Lane | None) -> Callable[[], Awaitable[str]]:
         """Stop at once, before anything that came after it is added. Returns what is to be waited for before that is said."""
         dropped = lane.empty() if lane is not None else []
+        condemned = lane is not None and bool(lane.condemned)
         control = lane.control if lane is not None else None
         if control is not None:
             control.stop("stopped")
@@ -256,7 +265,7 @@ class TurnRunner:
                 await self._end_waiting(dropped, "stopped")
             if control is not None:
                 await control.ended.wait()
-            return "Stopped." if dropped or control is not None else "Nothing is running."
+            return "Stopped." if dropped or condemned or control is not None else "Nothing is running."
 
         return finish
 
@@ -314,8 +323,6 @@ class TurnRunner:
 
     async def _end_waiting(self, rows: Sequence[InboundRow], reason: str) -> None:
         self.taken(rows)
-        for turn_id in {row.turn_id for row in rows if row.turn_id is not None}:
-            await self._engine.withdraw(turn_id, why=f"the turn was {reason} before it went on")
         await self._end(rows, "dropped", reason)
         self.ended(rows)
 

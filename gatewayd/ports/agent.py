@@ -138,6 +138,17 @@ class AgentCore(Protocol):
         Raises as ``run`` does."""
 
 
+@runtime_checkable
+class StopsTurns(Protocol):
+    """A core whose turns may go on without us, over a restart of the daemon."""
+
+    async def stop_turn(self, session_id: str, turn_id: str) -> None:
+        """End a turn that nobody runs or resumes in this life; nothing happens if it has ended, or was never begun.
+
+        :raises TryAgain: the core cannot be reached.
+        """
+
+
 class CoreFacts(Struct, frozen=True, omit_defaults=True):
     """What a core knows of itself. ``output`` is the end of its process's output, one line each, for the operator only;
     ``sessions`` counts those it has open."""

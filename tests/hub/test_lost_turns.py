@@ -8,6 +8,8 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.hub.reply import SORRY_LOST
+from gatewayd.model.config import LimitsSection
+from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import Turn, TurnState
 from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, open_house
@@ -27,6 +29,20 @@ class Known(ScriptedAgents):
         if isinstance(self.state, Exception):
             raise self.state
         return self.state
+
+
+class GoingOn(Known):
+    """A core at which the turn goes on over the restart, until somebody stops it."""
+
+    def __init__(self) -> None:
+        super().__init__("running")
+        self.stopped: list[tuple[str, str]] = []
+        self.failure: Exception | None = None
+
+    async def stop_turn(self, session_id: str, turn_id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.stopped.append((session_id, turn_id))
 
 
 async def cut(tmp_path: Path) -> int:
@@ -129,3 +145,52 @@ async def test_an_outage_before_anything_ran_is_no_lost_turn(tmp_path: Path, aut
         await anyio.sleep(300)
         assert (await house.ended(row)).reason == "answered"
         assert (len(agents.turns), agents.asked) == (3, [])
+
+
+async def test_a_turn_that_is_stopped_before_it_is_taken_up_is_stopped_at_its_core(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    row = await cut(tmp_path)
+    agents = GoingOn()
+    agents.away = TryAgain("agent assistant is waiting: it is being restarted")
+    async with open_house(tmp_path, agents=agents) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        await house.say("/stop")
+        agents.away = None
+        assert await after(house, row) == ("done", "stopped")
+        assert agents.stopped == [("session-1", f"turn-{row}")]
+        assert (agents.turns, agents.resumed) == ([], [])
+
+
+async def test_a_turn_that_has_no_place_yet_is_stopped_at_its_core_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+    limits = LimitsSection(turns=1)
+    gates = [Gate(), Gate()]
+    async with open_house(tmp_path, gates[0], config=configuration()) as house:
+        rows = [await house.say("one", peer=Peer("dm", peer)) for peer in ("7", "8")]
+        await trio.testing.wait_all_tasks_blocked()
+    agents = GoingOn()
+    agents.script = gates[1]
+    async with open_house(tmp_path, agents=agents, config=configuration(limits=limits)) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        [taken] = [turn.request.peer.id for turn in agents.resumed]
+        waits = "8" if taken == "7" else "7"
+        await house.say("/stop", peer=Peer("dm", waits))
+        next_one = await house.say("next", peer=Peer("dm", waits))
+        await trio.testing.wait_all_tasks_blocked()
+        gates[1].gate.set()
+        assert await after(house, rows[0].id if waits == "7" else rows[1].id) == ("done", "stopped")
+        assert len(agents.stopped) == 1
+        assert await after(house, next_one.id) == ("done", "answered")
+
+
+async def test_a_core_that_cannot_stop_its_turn_holds_nothing_up(tmp_path: Path, autojump_clock: MockClock) -> None:
+    row = await cut(tmp_path)
+    agents = GoingOn()
+    agents.failure = TryAgain("connection refused")
+    agents.away = TryAgain("agent assistant is waiting: it is being restarted")
+    async with open_house(tmp_path, agents=agents) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        await house.say("/stop")
+        agents.away = None
+        assert await after(house, row) == ("done", "stopped")
+        assert (await house.ended(await house.say("next"))).reason == "answered"

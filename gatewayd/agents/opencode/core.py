@@ -8,7 +8,7 @@ import anyio
 from gatewayd.agents.opencode.client import Client, NoSuchSession
 from gatewayd.agents.opencode.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
 from gatewayd.agents.opencode.memory import Memory, TurnMemo
-from gatewayd.agents.opencode.run import Run
+from gatewayd.agents.opencode.run import Run, end_run
 from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.agents.opencode.sidecar import Sidecar
 from gatewayd.agents.opencode.watch import Watch
@@ -92,6 +92,18 @@ class OpencodeCore:
             return state
         except NoSuchSession:
             return "lost"
+
+    async def stop_turn(self, session_id: str, turn_id: str) -> None:
+        memo = await self._memory.last_turn(session_id)
+        if memo is None or memo.turn_id != turn_id:
+            return
+        try:
+            session = await self._dialect.session(session_id)
+        except NoSuchSession:
+            return
+        state, _ = await self._state(session, memo.mark)
+        if state == "running":
+            await end_run(self._dialect, session, memo.mark)
 
     def facts(self) -> CoreFacts:
         process = self._sidecar.process if self._sidecar is not None else None

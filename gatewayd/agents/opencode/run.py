@@ -144,14 +144,7 @@ class Run:
         """Stop the run, and wait until it is over; both within a few seconds, also for a caller who was cancelled."""
         with anyio.move_on_after(_ABORT_SECONDS, shield=True):
             try:
-                await self._dialect.abort(self.session, ())
-                while True:
-                    board = await self._dialect.board(self.session.directory, anyio.current_time())
-                    if board.state(self.session.id).kind == "idle":
-                        break
-                    await self._dialect.abort(self.session, await self._dialect.asked(self.session, self._mark, board))
-                    await anyio.sleep(_ABORT_AGAIN_SECONDS)
-                await self._dialect.tidy(self.session)
+                await end_run(self._dialect, self.session, self._mark)
             except GatewayError as error:
                 self._log.warning("run_not_aborted", session=self.session.id, reason=error.reason)
 
@@ -239,3 +232,15 @@ class Run:
         words = self._last_words()
         said = f"; its last output: {words}" if words else ""
         return Failed(one_line(f"the run ended without a result: {why or 'the server does not say why'}{said}"))
+
+
+async def end_run(dialect: Dialect, session: Session, mark: str) -> None:
+    """Abort the session's run that began after ``mark``, and wait until it is over. :raises GatewayError: as the client does."""
+    await dialect.abort(session, ())
+    while True:
+        board = await dialect.board(session.directory, anyio.current_time())
+        if board.state(session.id).kind == "idle":
+            break
+        await dialect.abort(session, await dialect.asked(session, mark, board))
+        await anyio.sleep(_ABORT_AGAIN_SECONDS)
+    await dialect.tidy(session)

@@ -74,6 +74,29 @@ async def test_killed_before_the_answer(autojump_clock: MockClock, nursery: trio
 
 
 @BOTH
+async def test_killed_and_not_wanted_any_more(autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]) -> None:
+    async def script(run: ModelRun) -> None:
+        await run.say("well, ")
+        await run.tool("bash", {"command": "rm x"})
+
+    server, memos = kind(script), DictMemos()
+    async with server.serve():
+        async with open_core(server, memos) as core:
+            session = await core.new_session("k")
+            going = go(nursery, core, FakeTurn(session, "hi"))
+            await going.turn.wait_requests()
+            going.kill()
+        async with open_core(server, memos) as core:
+            await core.stop_turn(session, "turn-0")
+            assert await core.turn_state(session, "turn-1") == "running"
+            await core.stop_turn(session, "turn-1")
+            assert await core.turn_state(session, "turn-1") != "running"
+            await core.stop_turn(session, "turn-1")
+            await core.stop_turn("ses_of_nobody", "turn-1")
+        assert server.ran == []
+
+
+@BOTH
 async def test_killed_after_the_end(autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]) -> None:
     gate = trio.Event()
 
