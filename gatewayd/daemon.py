@@ -53,9 +53,9 @@ from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
 from gatewayd.stalls import StallDetector
 from gatewayd.stores.sqlite import SqliteStore, open_store
-from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog
+from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
 from gatewayd.web.app import create_app
-from gatewayd.web.listen import endpoint_file, open_listeners
+from gatewayd.web.listen import adopt_listeners, endpoint_file, open_listeners
 from gatewayd.web.server import GatewayServer
 from gatewayd.web.tokens import ensure_token
 
@@ -146,11 +146,14 @@ async def _serve(
     ready: trio.Event,
 ) -> None:
     notifier = Notifier(os.environ)
+    inherited = take_listen_fds(os.environ)
     left_behind.start_soon(ask_for_time, notifier, ready)
     stop = trio.Event()
     async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
         own.start_soon(_watch_signals, stop, own.cancel_scope)
-        listeners = await open_listeners(config.gateway.bind)
+        listeners = adopt_listeners(inherited) if inherited else await open_listeners(config.gateway.bind)
+        if inherited:
+            log.info("sockets_inherited", sockets=list(inherited.values()), note="gateway.bind is not used")
         await _prepare_token(store, config, state_dir, redactor)
         # Also of agents that are not configured any more, whose own start would end them.
         if ended := await end_all_strays(str(state_dir / "agents")):
@@ -167,6 +170,8 @@ async def _serve(
                 async with trio.open_nursery() as watched:
                     watched.start_soon(feed_watchdog, notifier)
                     await stop.wait()
+                    if inherited:
+                        server.stop_accepting()
                     await _drain(gateway, notifier)
                     server.stop()
                     await server.wait_stopped()

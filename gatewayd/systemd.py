@@ -1,17 +1,22 @@
-"""Tells the service manager how we are: sd_notify(3), one datagram per message to $NOTIFY_SOCKET."""
+"""What is between us and the service manager: we tell it how we are (sd_notify(3), one datagram per message to $NOTIFY_SOCKET),
+and take over the sockets that it listens on (sd_listen_fds(3))."""
 
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Final
 
 import trio
+
+from gatewayd.model.errors import NeedsOperator
 
 START_SECONDS: Final = 1800.0
 """How long a start may take that says it is alive."""
 MORE_SECONDS: Final = 60.0
 """The time that is asked for, again and again."""
+MAX_SOCKETS: Final = 16
+_LISTEN_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 MAX_STATUS: Final = 500
 """Characters. Status is one line for ``systemctl status``; a datagram has a size limit of its own."""
 
@@ -73,6 +78,30 @@ class Notifier:
         except OSError:
             return False
         return True
+
+
+def take_listen_fds(env: MutableMapping[str, str], *, pid: int | None = None, first: int = 3) -> dict[int, str]:
+    """The descriptors that were handed over to us, from ``first`` on, and their names (those of the .socket units, if nothing
+    else is said). Takes the variables out of ``env`` and has the descriptors closed in whatever we start: nobody else may
+    believe they are his.
+
+    :raises NeedsOperator: the variables are meant for us and make no sense.
+    """
+    owner, count, names = [env.pop(name, "") for name in _LISTEN_VARIABLES][:3]
+    if not count or not _is_number(owner) or int(owner) != (os.getpid() if pid is None else pid):
+        return {}
+    if not _is_number(count) or int(count) > MAX_SOCKETS:
+        raise NeedsOperator(f"$LISTEN_FDS is {count[:40]!r}, and not a number up to {MAX_SOCKETS}")
+    known = names[: MAX_SOCKETS * 256].split(":")
+    taken: dict[int, str] = {}
+    for place in range(int(count)):
+        fd = first + place
+        try:
+            os.set_inheritable(fd, False)
+        except OSError as error:
+            raise NeedsOperator(f"$LISTEN_FDS is {count}, but descriptor {fd} is not there: {error.strerror}") from None
+        taken[fd] = known[place] if place < len(known) else ""
+    return taken
 
 
 async def ask_for_time(notifier: Notifier, ready: trio.Event) -> None:

@@ -1,5 +1,6 @@
 """sd_notify over real datagram sockets, and the unit file under systemd's own tools."""
 
+import fcntl
 import json
 import os
 import re
@@ -14,7 +15,8 @@ import pytest
 
 from gatewayd.cli.gatewayd import MISCONFIGURED
 from gatewayd.model.config import GatewaySection
-from gatewayd.systemd import MAX_STATUS, Notifier
+from gatewayd.model.errors import NeedsOperator
+from gatewayd.systemd import MAX_STATUS, Notifier, take_listen_fds
 
 
 @pytest.fixture
@@ -128,6 +130,51 @@ def test_a_manager_that_does_not_read_never_makes_us_wait(manager_socket: socket
     sent = [manager.status("x" * MAX_STATUS) for _ in range(5000)]
     assert sent[0]
     assert not sent[-1]
+
+
+# Sockets that are handed over.
+
+
+@pytest.fixture
+def first() -> Iterator[int]:
+    """Two descriptors in a row, as the manager gives them from 3 on: the first."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        one = fcntl.fcntl(listening, fcntl.F_DUPFD, 200)
+        os.dup2(one, one + 1, inheritable=True)
+        yield one
+    os.close(one)
+    os.close(one + 1)
+
+
+def test_sockets_are_taken_once_and_closed_in_children(first: int) -> None:
+    env = {"LISTEN_PID": "17", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "gatewayd.socket:unix", "PATH": "/bin"}
+    assert take_listen_fds(env, pid=17, first=first) == {first: "gatewayd.socket", first + 1: "unix"}
+    assert env == {"PATH": "/bin"}
+    assert not os.get_inheritable(first)
+    assert not os.get_inheritable(first + 1)
+    assert take_listen_fds(env, pid=17, first=first) == {}
+
+
+def test_sockets_need_no_names(first: int) -> None:
+    assert take_listen_fds({"LISTEN_PID": "17", "LISTEN_FDS": "1"}, pid=17, first=first) == {first: ""}
+
+
+@pytest.mark.parametrize("env", [{}, {"LISTEN_PID": "18"}, {"LISTEN_PID": "x"}, {"LISTEN_PID": ""}, {"LISTEN_PID": "9" * 5000}])
+def test_what_is_meant_for_another_process_is_left_to_it(env: dict[str, str]) -> None:
+    env = {**env, "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b"}
+    assert take_listen_fds(env, pid=17) == {}
+    assert env == {}, "our children would take it for theirs"
+
+
+@pytest.mark.parametrize("count", ["-1", "x", "1e3", "1000000", "9" * 5000, "²"])
+def test_a_count_that_makes_no_sense_is_refused_in_words(count: str) -> None:
+    with pytest.raises(NeedsOperator, match=r"\$LISTEN_FDS is '.*', and not a number up to 16"):
+        take_listen_fds({"LISTEN_PID": "17", "LISTEN_FDS": count}, pid=17)
+
+
+def test_a_descriptor_that_is_not_there_is_said(first: int) -> None:
+    with pytest.raises(NeedsOperator, match=r"but descriptor \d+ is not there: Bad file descriptor"):
+        take_listen_fds({"LISTEN_PID": "17", "LISTEN_FDS": "16"}, pid=17, first=first)
 
 
 UNIT = Path(__file__).parent.parent / "systemd" / "gatewayd.service"

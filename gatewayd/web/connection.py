@@ -21,6 +21,8 @@ from gatewayd.web.webhooks import DELIVER_SECONDS, PREFIX, WebhookDesk, headers_
 
 HEAD_SECONDS: Final = 10.0
 """From the accept (later: from the first byte) to the end of the request head."""
+FIRST_HEAD_SECONDS: Final = 1.0
+"""The same for who has just connected when the server is about to close."""
 BODY_SECONDS: Final = 30.0
 """From the head to the end of the body."""
 
@@ -45,6 +47,8 @@ class Connection:
         self._waits = trio.CancelScope()
         self._if_late: Refusal | None = None
         self._awaits_head = False
+        self._served_one = False
+        self._closing = False
         self._stopping = False
 
     async def serve(self) -> None:
@@ -57,9 +61,24 @@ class Connection:
         finally:
             self._stream.close()
 
+    def close_soon(self) -> None:
+        """End it now, unless a request is under way or there, or is the first here, which is given a moment to come: that one is
+        answered as the last. What a client sends at this very moment it has to send again, as ever (RFC 9112, section 9.3.1)."""
+        self._closing = True
+        if self._awaits_head and not self._served_one and self._if_late is None:
+            self._waits.deadline = min(self._waits.deadline, trio.current_time() + FIRST_HEAD_SECONDS)
+        self._end_if_idle()
+
     def stop(self) -> None:
-        """End it now if no request is under way, else after the request."""
+        """End it now if no request is under way, else after the request. After :meth:`close_soon` that one may still come."""
         self._stopping = True
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        first = self._http1 is None and not self._served_one
+        begun = self._awaits_head and self._if_late is not None
+        if self._closing and (first or begun or self._stream.has_input()):
+            return
         if self._awaits_head:
             self._if_late = None
             self._waits.cancel()
@@ -98,10 +117,11 @@ class Connection:
 
     async def _answer_webhooks(self) -> RequestHead | None:
         """Returns a head that is no webhook's, or None when the connection is over. :raises Refusal:"""
-        self._allow(HEAD_SECONDS)
+        self._allow(FIRST_HEAD_SECONDS if self._closing else HEAD_SECONDS)
         while head := await self._next_head():
             if not _is_fast(head):
                 return head
+            self._served_one = True
             if not await self._answer_webhook(head):
                 return None
             self._allow(KEEP_ALIVE_SECONDS)
@@ -112,7 +132,7 @@ class Connection:
         reader = HeadReader()
         self._awaits_head = True
         head = self._feed(reader)
-        while head is None and not self._stopping:
+        while head is None and not (self._stopping and not self._closing):
             if reader.begun and self._if_late is None:
                 self._if_late = _late("head", HEAD_SECONDS)
                 self._waits.deadline = min(self._waits.deadline, trio.current_time() + HEAD_SECONDS)
@@ -161,7 +181,7 @@ class Connection:
         return goes_on
 
     def _goes_on(self, head: RequestHead) -> bool:
-        return head.keep_alive and not self._stopping
+        return head.keep_alive and not (self._closing or self._stopping)
 
     async def _read_body(self, head: RequestHead) -> bytes:
         """The whole body; what follows it stays unread. :raises Refusal: body_too_large, request_timeout, bad_request."""

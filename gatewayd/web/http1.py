@@ -72,8 +72,9 @@ class Http1Site:
 
 
 class _Http11(H11Protocol):
-    """Refuses what would make the connection something else; a refusal leaves as an exception. An answer that comes before the
-    whole request is the last on its connection, and says so (RFC 9112, section 9.6): a client would send its next one there."""
+    """Refuses what would make the connection something else; a refusal leaves as an exception. An answer that is the last on its
+    connection, because it comes before the whole request or because the server closes, says so (RFC 9112, section 9.6): a client
+    would send its next one there."""
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in (b"1.0", b"1.1"):
@@ -81,7 +82,8 @@ class _Http11(H11Protocol):
         refuse_other_protocols(event.method, event.target, event.headers)
 
     async def _send_h11_event(self, event: h11.Data | h11.EndOfMessage | h11.InformationalResponse | h11.Response) -> None:
-        if isinstance(event, h11.Response) and self.connection.their_state is h11.SEND_BODY:
+        last = self.connection.their_state is h11.SEND_BODY or self.context.terminated.is_set()
+        if last and isinstance(event, h11.Response):
             event = h11.Response(status_code=event.status_code, headers=[*event.headers, (b"connection", b"close")])
         await super()._send_h11_event(event)
 

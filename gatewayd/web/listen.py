@@ -1,15 +1,20 @@
-"""Where the server listens, and the file that says so."""
+"""Where the server listens: a socket of its own, or those that the service manager holds; and the file that says so."""
 
 import json
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import NeedsOperator
+
+_TCP: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 async def open_listeners(bind: str) -> list[trio.SocketListener]:
@@ -26,6 +31,46 @@ async def open_listeners(bind: str) -> list[trio.SocketListener]:
         return list(await trio.open_tcp_listeners(port, host=host))
     except OSError as error:
         raise NeedsOperator(f"cannot listen on {bind}: {error.strerror or error}") from error
+
+
+def adopt_listeners(fds: Mapping[int, str]) -> list[trio.SocketListener]:
+    """Listen on sockets (descriptor: name) that somebody else has opened and keeps: closing them here ends nothing, and what
+    connects meanwhile waits in their queues. The caller closes them, or hands them to :meth:`GatewayServer.serve`, which does.
+    Those over TCP come first.
+
+    :raises NeedsOperator: one of them does not listen for streams over TCP or as a Unix socket, or none is over TCP, as which
+        gatewayctl needs one. All are closed then.
+    """
+    adopted: list[socket.socket] = []
+    try:
+        for fd, name in fds.items():
+            adopted.append(_adopt(fd, name))
+        if not any(one.family in _TCP for one in adopted):
+            raise NeedsOperator("only Unix sockets were handed over; gatewayctl needs ListenStream=HOST:PORT in the .socket unit")
+    except NeedsOperator:
+        for one in adopted:
+            one.close()
+        raise
+    adopted.sort(key=lambda one: one.family not in _TCP)
+    return [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in adopted]
+
+
+def _adopt(fd: int, name: str) -> socket.socket:
+    what = f"descriptor {fd} ({name[:64]!r}), which was handed over to listen on,"
+    try:
+        adopted = socket.socket(fileno=fd)  # family and type are asked of the kernel
+    except OSError as error:
+        raise NeedsOperator(f"{what} is no socket: {error.strerror}") from None
+    listens = adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listens and adopted.type == socket.SOCK_STREAM and adopted.family in (*_TCP, socket.AF_UNIX):
+        return adopted
+    found = f"{_name(adopted.family)} {_name(adopted.type)}{'' if listens else ', not listening'}"
+    adopted.close()
+    raise NeedsOperator(f"{what} is of the wrong kind ({found}): ListenStream=HOST:PORT or a path is expected, with Accept=no")
+
+
+def _name(kind: int) -> str:
+    return kind.name if isinstance(kind, Enum) else str(kind)
 
 
 def url_of(listener: trio.SocketListener) -> str:

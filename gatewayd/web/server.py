@@ -52,6 +52,7 @@ class GatewayServer:
         self._grace = grace_seconds
         self._slots = trio.Semaphore(max_connections)
         self._connections: set[Connection] = set()
+        self._closing = trio.Event()
         self._stopping = trio.Event()
         self._stopped = trio.Event()
         self._accepted = 0
@@ -76,16 +77,22 @@ class GatewayServer:
                         for listener in listeners:
                             accepting.start_soon(self._accept, listener, connections)
                         task_status.started(self.urls)
-                        await self._stopping.wait()
+                        await self._closing.wait()
                         accepting.cancel_scope.cancel()
                     await self._wind_up()
                 background.cancel_scope.cancel()
         finally:
             self._stopped.set()
 
+    def stop_accepting(self) -> None:
+        """Close the listeners and idle connections; what is under way goes on, and is the last on its connection. For listeners
+        that live on elsewhere: who connects from now on is answered by the next process. :meth:`stop` must follow."""
+        self._closing.set()
+
     def stop(self) -> None:
         """Close the listeners and idle connections, end streams and long waits, let requests under way finish."""
         self._stopping.set()
+        self._closing.set()
 
     async def wait_stopped(self) -> None:
         """Returns when :meth:`serve` is over: every connection is closed."""
@@ -95,8 +102,12 @@ class GatewayServer:
         return ServerStatistics(open=len(self._connections), limit=self._limit, accepted=self._accepted)
 
     async def _wind_up(self) -> None:
-        self._app.waits.end_all()
         await self._site.stop()
+        if not self._stopping.is_set():
+            for connection in tuple(self._connections):
+                connection.close_soon()
+            await self._stopping.wait()
+        self._app.waits.end_all()
         for connection in tuple(self._connections):
             connection.stop()
 
@@ -132,6 +143,8 @@ class GatewayServer:
         self._connections.add(connection)
         if self._stopping.is_set():
             connection.stop()
+        elif self._closing.is_set():
+            connection.close_soon()
         try:
             await connection.serve()
         finally:
