@@ -39,6 +39,7 @@ from gatewayd.hub.presses import Presses
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.retention import Cleaner
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.tally import LetterTally
@@ -194,6 +195,7 @@ async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None
             await turning.start(gateway.inbox.run)
             await turning.start(gateway.presses.run)
             await _recover(gateway)
+            turning.start_soon(gateway.cleaner.run)
             async with gateway.manager.run(host=host):
                 yield
             # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
@@ -315,6 +317,7 @@ def join(
         repair=repair,
         tally=LetterTally(store, events),
         stories=StoryTeller(store, accounts=inbox.takers),
+        cleaner=Cleaner(store, outbox, events, config, now=now),
         now=now,
     )
 

@@ -18,6 +18,7 @@ from gatewayd.hub.presses import Presses
 from gatewayd.hub.problems import Facts, Refused, problems_of
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.repair import RepairDesk
+from gatewayd.hub.retention import Cleaner
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.tally import LetterTally
@@ -53,6 +54,7 @@ class Gateway:
         repair: RepairDesk,
         tally: LetterTally,
         stories: StoryTeller,
+        cleaner: Cleaner,
         now: Callable[[], float],
     ) -> None:
         self.config = config
@@ -70,6 +72,7 @@ class Gateway:
         self.agents = agents
         self.repair = repair
         self.stories = stories
+        self.cleaner = cleaner
         self.audit = AuditLog(store, now=now)
         self.tally = tally
         self.now = now

@@ -46,10 +46,10 @@ class Repairs(Struct, frozen=True):
 
 
 class Swept(Struct, frozen=True):
-    """``deleted`` rows of one transaction. ``after`` is where to go on: the end and the number of the row looked at last; None:
-    there is no more."""
+    """How many rows one transaction has ``deleted``, by the state they were in. ``after`` is where to go on: the end and the
+    number of the row looked at last; None: there is no more."""
 
-    deleted: int
+    deleted: dict[str, int]
     after: tuple[float, int] | None
 
 

@@ -31,9 +31,7 @@ class RepairTable(Tables):
 
         return await self._read(read)
 
-    async def retry_letters(
-        self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float
-    ) -> Repairs:
+    async def retry_letters(self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float) -> Repairs:
         def retry(connection: sqlite3.Connection, ref: str) -> list[Repaired]:
             row = get_letter(connection, ref)
             why_not = _why_not(connection, row, accounts)

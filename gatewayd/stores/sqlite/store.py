@@ -21,6 +21,7 @@ from gatewayd.stores.sqlite.pairings import PairingTable
 from gatewayd.stores.sqlite.questions import QuestionTable
 from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.repair import RepairTable
+from gatewayd.stores.sqlite.retention import RetentionTable
 from gatewayd.stores.sqlite.sessions import SessionTable
 from gatewayd.stores.sqlite.story import StoryTable
 from gatewayd.stores.sqlite.tokens import TokenTable
@@ -33,6 +34,7 @@ class SqliteStore(
     LetterTable,
     RepairTable,
     StoryTable,
+    RetentionTable,
     SessionTable,
     ApprovalTable,
     QuestionTable,

@@ -1,0 +1,83 @@
+"""Letters and ended rows to look at, made by the store's own ways."""
+
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.payload import EditText, Receipt, RichText
+from gatewayd.ports.store import EndState, OutboundDraft, OutboundState
+from gatewayd.stores.sqlite import SqliteStore
+from tests.stores.sqlite.samples import ALICE, draft, envelope
+
+ACCOUNTS = {("telegram", "main"): None}
+_numbers = iter(range(1, 1_000_000_000))
+
+
+async def ended(
+    store: SqliteStore,
+    state: EndState = "dead",
+    *,
+    at: float = 100.0,
+    reason: str = "agent_failed",
+    account: str = "main",
+    turn_id: str | None = None,
+    message: InboundEnvelope | None = None,
+) -> int:
+    """An inbound row that has ended, received at the time 10."""
+    [row] = await store.add_inbound([message or envelope(f"k{next(_numbers)}", account=account)])
+    await store.start_turn([row.id], turn_id=turn_id or f"turn-{row.id}", session_key="assistant:42")
+    await store.end_inbound([row.id], state=state, reason=reason, now=at)
+    return row.id
+
+
+async def settled(
+    store: SqliteStore,
+    state: OutboundState = "unknown",
+    *,
+    at: float = 100.0,
+    written_at: float = 20.0,
+    reason: str | None = "cut",
+    account: str = "main",
+    turn_id: str | None = None,
+    subject: str | None = None,
+    edits: int | None = None,
+) -> int:
+    """An outbound row in a state. What was sent has the message id ``m`` and its number."""
+    made = draft("hi", account=account, turn_id=turn_id)
+    payload = made.payload if edits is None else EditText(ALICE, RichText("edited"), of=edits)
+    about = OutboundDraft(made.channel, account, made.conversation, payload, turn_id, subject)
+    [row] = await store.add_outbound([about], now=written_at)
+    if state in ("sending", "sent", "unknown"):
+        await store.mark_sending(row.id)
+    if state not in ("ready", "sending"):
+        receipt = Receipt(f"m{row.id}") if state == "sent" else None
+        await store.settle_outbound(row.id, state, now=at, reason=None if state == "sent" else reason, receipt=receipt)
+    return row.id
+
+
+def edit_of(message: InboundEnvelope, text: str) -> InboundEnvelope:
+    """An edit of a message that has an id."""
+    return InboundEnvelope(
+        channel=message.channel,
+        account=message.account,
+        event_key=f"e{next(_numbers)}",
+        kind="edit",
+        peer=message.peer,
+        sender=message.sender,
+        text=text,
+        message_id=message.message_id,
+        received_at=message.received_at,
+    )
+
+
+def numbered(message_id: str, *, peer: Peer = ALICE) -> InboundEnvelope:
+    """A message with the platform's id."""
+    made = envelope(f"k{next(_numbers)}", peer=peer)
+    return InboundEnvelope(
+        channel=made.channel,
+        account=made.account,
+        event_key=made.event_key,
+        kind="message",
+        peer=peer,
+        sender=made.sender,
+        text="first",
+        message_id=message_id,
+        received_at=10.0,
+    )

@@ -1,0 +1,164 @@
+"""What retention deletes and what stays, and that no call does much at once."""
+
+import pytest
+from msgspec.structs import replace
+
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.question import Question, QuestionRow
+from gatewayd.ports.repair import Leftover
+from gatewayd.stores.sqlite import SqliteStore
+from tests.stores.sqlite.letterbox import ended, settled
+from tests.stores.sqlite.samples import approval
+
+OLD, YOUNG, BEFORE = 100.0, 900.0, 500.0
+
+
+async def sweep_all(store: SqliteStore, kind: Leftover, *, before: float = BEFORE, limit: int = 3) -> int:
+    """Until there is no more. Returns how many were deleted."""
+    deleted, after = 0, None
+    while True:
+        swept = await store.sweep(kind, before=before, after=after, limit=limit)
+        assert sum(swept.deleted.values()) <= limit
+        deleted += sum(swept.deleted.values())
+        after = swept.after
+        if after is None:
+            return deleted
+
+
+async def inbound(store: SqliteStore) -> list[int]:
+    return [number for number in range(1, 60) if await store.get_inbound(number)]
+
+
+async def outbound(store: SqliteStore) -> list[int]:
+    return [number for number in range(1, 60) if await store.get_outbound(number)]
+
+
+def question(number: int, *, turn_id: str) -> QuestionRow:
+    return QuestionRow(f"qu_{number}", turn_id, number, "assistant:42", Question("which?"), "pending", 1.0, 900.0)
+
+
+async def test_old_rows_go_and_young_ones_and_those_that_wait_stay(store: SqliteStore) -> None:
+    old = [await ended(store, state, at=OLD) for state in ("done", "dropped", "done", "done")]
+    young = await ended(store, "done", at=YOUNG)
+    dead = await ended(store, "dead", at=OLD)
+    [waiting] = await store.add_inbound([(await envelope_of(store, young))])
+    assert await sweep_all(store, "inbound") == len(old)
+    assert await inbound(store) == [young, dead, waiting.id]
+    assert await sweep_all(store, "inbound_letter") == 1
+    assert await inbound(store) == [young, waiting.id]
+
+
+async def envelope_of(store: SqliteStore, number: int) -> InboundEnvelope:
+    """As that of a row, under another key."""
+    row = await store.get_inbound(number)
+    assert row is not None
+    return replace(row.envelope, event_key="another")
+
+
+async def test_old_replies_go_by_what_became_of_them(store: SqliteStore) -> None:
+    sent = await settled(store, "sent", at=OLD)
+    young = await settled(store, "sent", at=YOUNG)
+    letters = [await settled(store, state, at=OLD) for state in ("unknown", "parked", "dead")]
+    waiting = [await settled(store, state) for state in ("ready", "sending")]
+    dropped = await settled(store, "unknown", at=OLD)
+    await store.drop_letters([f"out-{dropped}"], by="operator:ann", note=None, now=OLD)
+    assert await sweep_all(store, "outbound") == 2
+    assert sent not in await outbound(store)
+    assert dropped not in await outbound(store)
+    swept = await store.sweep("outbound_letter", before=BEFORE, after=None, limit=10)
+    assert swept.deleted == {"unknown": 1, "parked": 1, "dead": 1}
+    assert await outbound(store) == sorted([young, *waiting])
+    assert not set(letters) & set(await outbound(store))
+
+
+@pytest.mark.parametrize("state", ["ready", "sending", "unknown", "parked", "dead"])
+async def test_what_an_unsettled_reply_belongs_to_stays(state: str, store: SqliteStore) -> None:
+    message = await ended(store, "done", at=OLD, turn_id="turn-1")
+    reply = await settled(store, state, at=OLD, turn_id="turn-1")  # type: ignore[arg-type]
+    assert await sweep_all(store, "inbound") == 0
+    if state in ("unknown", "parked", "dead"):
+        await store.drop_letters([f"out-{reply}"], by="operator:ann", note=None, now=OLD)
+    else:
+        await store.settle_outbound(reply, "sent", now=OLD)
+    assert await sweep_all(store, "inbound") == 1
+    assert message not in await inbound(store)
+
+
+@pytest.mark.parametrize("state", ["ready", "sending", "unknown", "parked", "dead"])
+async def test_a_message_that_is_to_be_edited_stays(state: str, store: SqliteStore) -> None:
+    shown = await settled(store, "sent", at=OLD)
+    edit = await settled(store, state, edits=shown)  # type: ignore[arg-type]
+    assert await sweep_all(store, "outbound") == 0
+    await store.settle_outbound(edit, "sent", now=OLD)
+    assert await sweep_all(store, "outbound") == 2
+
+
+async def test_the_cards_of_what_is_pending_stay(store: SqliteStore) -> None:
+    await store.add_approval(replace(approval(1), id="ap_1"))
+    await store.add_question(question(1, turn_id="turn-9"))
+    cards = [await settled(store, "sent", at=OLD, subject=subject) for subject in ("ap_1", "ap_1/notice", "qu_1")]
+    other = await settled(store, "sent", at=OLD, subject="ap_gone")
+    assert await sweep_all(store, "outbound") == 1
+    assert await outbound(store) == cards
+    assert other not in cards
+    await store.decide_approval("ap_1", "denied", by="x", note=None, now=OLD)
+    await store.end_question("qu_1", "expired", now=OLD)
+    assert await sweep_all(store, "outbound") == 3
+
+
+async def test_requests_of_turns_that_run_stay(store: SqliteStore) -> None:
+    [running] = await store.add_inbound([(await envelope_of(store, await ended(store, "done", at=YOUNG)))])
+    await store.start_turn([running.id], turn_id="turn-5", session_key="key")
+    for number, turn_id in ((1, "turn-5"), (2, "turn-6")):
+        await store.add_approval(replace(approval(number, turn_id=turn_id), id=f"ap_{number}"))
+        await store.decide_approval(f"ap_{number}", "allowed", by="x", note=None, now=OLD)
+        await store.add_question(question(number, turn_id=turn_id))
+        await store.end_question(f"qu_{number}", "answered", now=OLD)
+    await store.add_approval(replace(approval(3, turn_id="turn-6"), id="ap_3"))
+    card = await settled(store, "ready", subject="ap_2/notice")
+    assert (await sweep_all(store, "approval"), await sweep_all(store, "question")) == (0, 1)
+    await store.settle_outbound(card, "sent", now=OLD)
+    assert await sweep_all(store, "approval") == 1
+    assert [row.id for row in await store.list_approvals(None, limit=10)] == ["ap_3", "ap_1"]
+    await store.end_inbound([running.id], state="done", reason="answered", now=YOUNG)
+    assert (await sweep_all(store, "approval"), await sweep_all(store, "question")) == (1, 1)
+
+
+async def test_a_message_stays_while_its_platform_may_bring_it_again(store: SqliteStore) -> None:
+    """Its end may be older than its receipt: a clock was set."""
+    number = await ended(store, "done", at=OLD)
+    assert await sweep_all(store, "inbound", before=10.0) == 0
+    assert await sweep_all(store, "inbound", before=10.1) == 0
+    await store._write(lambda connection: connection.execute("UPDATE inbound SET received_at = 600").rowcount)
+    assert await sweep_all(store, "inbound") == 0
+    assert await inbound(store) == [number]
+
+
+async def test_rows_that_stay_do_not_slow_the_next_call(store: SqliteStore) -> None:
+    """It goes on behind them: each row is looked at once."""
+    kept = [await ended(store, "done", at=OLD, turn_id=f"turn-x{number}") for number in range(7)]
+    for number in range(7):
+        await settled(store, "unknown", turn_id=f"turn-x{number}")
+    gone = [await ended(store, "done", at=OLD + 1) for _ in range(7)]
+    calls, after = [], None
+    while True:
+        swept = await store.sweep("inbound", before=BEFORE, after=after, limit=5)
+        calls.append(sum(swept.deleted.values()))
+        after = swept.after
+        if after is None:
+            break
+    assert calls == [0, 3, 4]
+    assert await inbound(store) == kept
+    assert gone[0] not in kept
+
+
+async def test_nothing_is_deleted_from_the_audit_log_and_the_pages_are_free_again(store: SqliteStore) -> None:
+    refs = [f"in-{await ended(store, at=OLD)}" for _ in range(50)]
+    await store.drop_letters(refs, by="operator:ann", note="n" * 400, now=OLD)
+    await store._write(
+        lambda connection: connection.execute("UPDATE inbound SET envelope = envelope || zeroblob(20000)").rowcount
+    )
+    before = await store.bytes_used()
+    assert await sweep_all(store, "inbound") == 50
+    assert await store.bytes_used() < before - 500_000
+    assert len(await store.audit_after(0, limit=100)) == 50
