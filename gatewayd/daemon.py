@@ -1,4 +1,4 @@
-"""The daemon: the only place where the parts are joined, opened in one order and closed in the reverse one.
+"""The daemon: the parts, opened in one order and closed in the reverse one.
 
 Opening: store, sockets, event log, agents, turns, inbox, what the last process left, accounts, HTTP. Stopping: no new
 messages, accounts stop listening, running turns finish or meet the deadline, the outbox is flushed, accounts close, HTTP
@@ -9,16 +9,14 @@ import faulthandler
 import gc
 import os
 import resource
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from random import Random
 
-import httpx2
 import structlog
 import trio
 
@@ -26,32 +24,16 @@ from gatewayd import __version__, logs
 from gatewayd.actor.supervisor import leaves
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.config import secrets_of
-from gatewayd.hub.access import AccessControl
-from gatewayd.hub.agents import AgentPool
-from gatewayd.hub.approvals import ApprovalDesk
-from gatewayd.hub.cards import ApprovalCards
-from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
-from gatewayd.hub.inbox import InboxDesk
-from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox
-from gatewayd.hub.presses import Presses
-from gatewayd.hub.questions import QuestionDesk
-from gatewayd.hub.repair import RepairDesk
-from gatewayd.hub.reply import ReplyEngine
-from gatewayd.hub.retention import Cleaner
-from gatewayd.hub.sessions import SessionMap
-from gatewayd.hub.story import StoryTeller
-from gatewayd.hub.tally import LetterTally
-from gatewayd.hub.turns import TurnRunner
+from gatewayd.hub.reload import Reloader
+from gatewayd.joining import join
 from gatewayd.kit.http import create_client
 from gatewayd.kit.strays import end_all_strays
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.envelope import Attachment
-from gatewayd.model.errors import GatewayError
-from gatewayd.model.payload import Signal
+from gatewayd.model.errors import GatewayError, StoreRefused, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
+from gatewayd.signals import watch_signals
 from gatewayd.stalls import StallDetector
 from gatewayd.stores.sqlite import SqliteStore, open_store
 from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
@@ -65,19 +47,32 @@ EXIT_CRASHED = 1
 EXIT_REFUSED = 78
 """EX_CONFIG of sysexits.h: a person has to do something first, so systemd need not try again."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _OWNER = "owner"
 _STATUS_SECONDS = 1.0
 _LAST_SECONDS = 1.0
 _STDERR = 2
 _START_SECONDS = 1800.0
 _MORE_SECONDS = 60.0
+_LOAD_SECONDS = 30.0
 
 log = structlog.get_logger("gatewayd")
 
 
-def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
-    """Run until a signal asks for the end. Returns the exit code."""
+@dataclass(frozen=True)
+class _Given:
+    """What the process was started with. ``load`` reads the configuration anew; ``ready`` is set when everything is up."""
+
+    config: GatewayConfig
+    load: Callable[[], GatewayConfig]
+    registry: Registry
+    state_dir: Path
+    redactor: Redactor
+    stalls: StallDetector
+    ready: trio.Event
+
+
+def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Callable[[], GatewayConfig]) -> int:
+    """Run until a signal asks for the end. Returns the exit code. ``load`` reads the configuration anew, for a reload."""
     # SIGABRT is how the service manager ends a process that is blocked: then the log shows where, in every thread.
     faulthandler.enable(file=_STDERR)
     redactor = Redactor(secrets_of(config))
@@ -85,11 +80,11 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path) -> int:
     for warning in config.warnings:
         log.warning("configuration_warning", warning=warning)
     _allow_many_files()
-    state_dir = state_dir.absolute()
     ready = trio.Event()
     try:
         with StallDetector(config.gateway.stall_seconds) as stalls:
-            trio.run(_run, config, registry, state_dir, redactor, stalls, ready, instruments=[stalls])
+            given = _Given(config, load, registry, state_dir.absolute(), redactor, stalls, ready)
+            trio.run(_run, given, instruments=[stalls])
     except BaseException as error:
         return _exit_code(error, was_ready=ready.is_set())
     return EXIT_OK
@@ -104,23 +99,21 @@ def _allow_many_files() -> None:
 
 def _exit_code(error: BaseException, *, was_ready: bool) -> int:
     found = leaves(error)
-    # Only before it is ready: what ended a daemon that worked (a disk that was full) may be gone when it is started again.
     if not was_ready and all(isinstance(leaf, GatewayError) for leaf in found):
         for leaf in found:
             log.error("start_refused", reason=str(leaf))
-        return EXIT_REFUSED
+        # A disk that is full may have room when it is started again; a wrong address is still wrong then.
+        return EXIT_CRASHED if any(isinstance(leaf, StoreRefused) and leaf.may_pass for leaf in found) else EXIT_REFUSED
     log.critical("crashed", note="what was committed is safe, and the next start goes on from there", exc_info=error)
     return EXIT_CRASHED
 
 
-async def _run(
-    config: GatewayConfig, registry: Registry, state_dir: Path, redactor: Redactor, stalls: StallDetector, ready: trio.Event
-) -> None:
+async def _run(given: _Given) -> None:
     async with trio.open_nursery() as left_behind:
         try:
-            await _serve(config, registry, state_dir, redactor, stalls, left_behind, ready)
+            await _serve(given, left_behind)
         except BaseException as error:
-            await _end_with_process(left_behind, partial(_exit_code, error, was_ready=ready.is_set()))
+            await _end_with_process(left_behind, partial(_exit_code, error, was_ready=given.ready.is_set()))
             raise
         await _end_with_process(left_behind, lambda: EXIT_OK)
 
@@ -137,37 +130,33 @@ async def _end_with_process(left_behind: trio.Nursery, code: Callable[[], int]) 
     os._exit(code())
 
 
-async def _serve(
-    config: GatewayConfig,
-    registry: Registry,
-    state_dir: Path,
-    redactor: Redactor,
-    stalls: StallDetector,
-    left_behind: trio.Nursery,
-    ready: trio.Event,
-) -> None:
-    notifier = Notifier(os.environ)
+async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
+    config, state_dir, notifier = given.config, given.state_dir, Notifier(os.environ)
     inherited = take_listen_fds(os.environ)
-    left_behind.start_soon(ask_for_time, notifier, ready)
+    left_behind.start_soon(ask_for_time, notifier, given.ready)
     stop = trio.Event()
+    # A second SIGHUP during a reload asks for one more; a third would ask for nothing else.
+    ask_reload, reload_asked = trio.open_memory_channel[None](1)
     async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
-        own.start_soon(_watch_signals, stop, own.cancel_scope)
+        own.start_soon(partial(watch_signals, stop, at_once=own.cancel_scope.cancel, reload=partial(_ask, ask_reload)))
         listeners = adopt_listeners(inherited) if inherited else await open_listeners(config.gateway.bind)
         if inherited:
             log.info("sockets_inherited", sockets=list(inherited.values()), note="gateway.bind is not used")
-        await _prepare_token(store, config, state_dir, redactor)
+        await _prepare_token(store, config, given)
         # Also of agents that are not configured any more, whose own start would end them.
         if ended := await end_all_strays(str(state_dir / "agents")):
             log.warning("strays_ended", count=ended)
-        gateway = join(config, registry, store, http, state_dir=state_dir, redact=redactor)
-        gateway.last_stall = stalls.last_stall
+        gateway = join(config, given.registry, store, http, state_dir=state_dir, redact=given.redactor)
+        gateway.last_stall = given.stalls.last_stall
+        gateway.reload = _reloader(gateway, store, given, notifier).reload
         async with run_hub(gateway, host=left_behind):
             server = _server(gateway)
             urls = await own.start(server.serve, listeners)
             with endpoint_file(state_dir, urls[0]):
                 await _announce(gateway, urls[0], notifier)
-                ready.set()
+                given.ready.set()
                 own.start_soon(_tell_status, gateway, notifier)
+                own.start_soon(_reload_when_asked, gateway, reload_asked)
                 async with trio.open_nursery() as watched:
                     watched.start_soon(feed_watchdog, notifier)
                     await stop.wait()
@@ -214,114 +203,6 @@ async def drain(gateway: Gateway) -> None:
     await gateway.manager.drain(gateway.flush, within_seconds=gateway.config.gateway.drain_seconds)
 
 
-def join(
-    config: GatewayConfig,
-    registry: Registry,
-    store: SqliteStore,
-    http: httpx2.AsyncClient,
-    *,
-    state_dir: Path,
-    redact: Callable[[str], str] = str,
-    now: Callable[[], float] = time.time,
-    rng: Random | None = None,
-) -> Gateway:
-    """Make every part of the hub and tell each what it needs of the others. Nothing runs yet. ``rng`` draws the jitter."""
-    rng = rng or Random()
-    plugins = {account.channel: registry.channel(account.channel) for account in config.accounts}
-    events = EventLog(store, now=now, keep=config.limits.event_rows)
-    outbox = Outbox(store, events, config.outbox, now=now)
-    access = AccessControl(store, events, now=now)
-    sessions = SessionMap(store, now=now)
-    policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
-    desk = ApprovalDesk(store, events, config.approvals, policies, config.sessions.identity_links, now=now)
-    questions = QuestionDesk(store, outbox, events, config.approvals, plugins, now=now)
-    agents = AgentPool(
-        config.agents,
-        lambda core: registry.agent_opener(registry.agent(core)),
-        events,
-        http=http,
-        memos=store,
-        state_dir=state_dir,
-        rng=rng,
-        now=now,
-        redact=redact,
-    )
-
-    async def show(channel: str, account: str, signal: Signal) -> None:
-        await manager.signal(channel, account, signal)
-
-    async def fetch(channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
-        return await manager.fetch(channel, account, attachment, at_most_bytes)
-
-    def unreachable(channel: str, account: str) -> str | None:
-        return manager.unreachable(channel, account)
-
-    def lost(subject: str) -> None:
-        desk.notify(subject)
-        questions.note_lost(subject)
-
-    cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
-    desk.cards = cards
-    presses = Presses(store, desk, cards, outbox, events, plugins, signal=show, now=now)
-    engine = ReplyEngine(
-        store,
-        outbox,
-        events,
-        sessions,
-        desk,
-        questions,
-        agents,
-        config,
-        plugins,
-        signal=show,
-        fetch=fetch,
-        rng=rng,
-        now=now,
-        redact=redact,
-    )
-    turns = TurnRunner(engine, outbox, events, sessions, questions, agents, config, plugins, now=now)
-    inbox = InboxDesk(store, events, access, outbox, turns, presses, config, plugins, now=now)
-    manager = ChannelManager(
-        config,
-        plugins,
-        registry.channel_opener,
-        journal=inbox,
-        outbox=outbox,
-        memos=store,
-        events=events,
-        http=http,
-        log=structlog.get_logger("gatewayd.channels"),
-        rng=rng,
-        now=now,
-        redact=redact,
-    )
-    repair = RepairDesk(store, inbox, outbox, events, now=now)
-    turns.taken, turns.ended = inbox.taken, inbox.ended
-    presses.taken, presses.ended = inbox.taken, inbox.ended
-    outbox.post, outbox.lost = manager.post, lost
-
-    return Gateway(
-        config=config,
-        store=store,
-        events=events,
-        manager=manager,
-        inbox=inbox,
-        outbox=outbox,
-        access=access,
-        approvals=desk,
-        questions=questions,
-        presses=presses,
-        sessions=sessions,
-        turns=turns,
-        agents=agents,
-        repair=repair,
-        tally=LetterTally(store, events),
-        stories=StoryTeller(store, accounts=inbox.takers),
-        cleaner=Cleaner(store, outbox, events, config, now=now),
-        now=now,
-    )
-
-
 async def _recover(gateway: Gateway) -> None:
     """Take up what the last process left: outcomes nobody knows, requests that wait, messages that were not answered."""
     await gateway.access.load()
@@ -338,10 +219,41 @@ async def _recover(gateway: Gateway) -> None:
         log.info("messages_recovered", count=len(pending))
 
 
-async def _prepare_token(store: SqliteStore, config: GatewayConfig, state_dir: Path, redactor: Redactor) -> None:
-    path = await ensure_token(store, config.auth, state_dir)
+async def _prepare_token(store: SqliteStore, config: GatewayConfig, given: _Given) -> None:
+    path = await ensure_token(store, config.auth, given.state_dir)
     if path is not None:
-        redactor.add(Secret(path.read_text().strip()))
+        given.redactor.add(Secret(path.read_text().strip()))
+
+
+def _reloader(gateway: Gateway, store: SqliteStore, given: _Given, notifier: Notifier) -> Reloader:
+    async def load() -> GatewayConfig:
+        # In a thread: it imports, and the files may be on a network that hangs.
+        with trio.move_on_after(_LOAD_SECONDS):
+            return await trio.to_thread.run_sync(given.load, abandon_on_cancel=True)
+        raise TryAgain(f"the configuration could not be read within {_LOAD_SECONDS:g} s")
+
+    async def prepare(config: GatewayConfig) -> None:
+        for secret in secrets_of(config):
+            given.redactor.add(secret)
+        gateway.plugins.update({account.channel: given.registry.channel(account.channel) for account in config.accounts})
+        await _prepare_token(store, config, given)
+
+    def tell_ready() -> None:
+        if gateway.state == "ready":
+            notifier.ready(_status_line(gateway))
+
+    return Reloader(gateway, load, prepare, began=partial(notifier.reloading, "reloading"), ended=tell_ready)
+
+
+def _ask(channel: trio.MemorySendChannel[None]) -> None:
+    with suppress(trio.WouldBlock):
+        channel.send_nowait(None)
+
+
+async def _reload_when_asked(gateway: Gateway, asked: trio.MemoryReceiveChannel[None]) -> None:
+    async for _ in asked:
+        with suppress(GatewayError):  # it is logged, and shown in the status
+            await gateway.reload("signal:SIGHUP")
 
 
 def _server(gateway: Gateway) -> GatewayServer:
@@ -389,15 +301,3 @@ def _status_line(gateway: Gateway) -> str:
 async def _drain(gateway: Gateway, notifier: Notifier) -> None:
     notifier.stopping("finishing what runs")
     await drain(gateway)
-
-
-async def _watch_signals(stop: trio.Event, everything: trio.CancelScope) -> None:
-    """The first signal asks for a drain, the second ends at once."""
-    # nohup(1) has us ignore SIGHUP, and means it.
-    wanted = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
-    with trio.open_signal_receiver(*wanted) as signals:
-        async for number in signals:
-            if stop.is_set():
-                log.warning("stopping_at_once", signal=signal.Signals(number).name)
-                everything.cancel()
-            stop.set()

@@ -72,19 +72,27 @@ def _bind(text: str) -> str:
 
 def _run(options: Namespace, env: Mapping[str, str]) -> int:
     registry = Registry.installed()
+    path = find_config(options.config, env)
+
+    def load() -> GatewayConfig:
+        # A file that was there and is gone is an error, not the embedded default.
+        config = load_config(path or find_config(None, env), registry, env)
+        if options.bind is None:
+            return config
+        return msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, bind=options.bind))
+
     try:
-        config = load_config(find_config(options.config, env), registry, env)
+        config = load()
     except ConfigError as error:
         _complain(str(error))
         return MISCONFIGURED
-    if options.bind is not None:
-        config = msgspec.structs.replace(config, gateway=msgspec.structs.replace(config.gateway, bind=options.bind))
     # What is made until the daemon is ready stays; it turns the collector on again then (daemon.py).
     gc.disable()
     _import_structlog_without_rich()
     from gatewayd import daemon  # only here: it imports the whole gateway, which the other commands do without
 
-    return daemon.run(config, registry=registry, state_dir=state_dir(options.state_dir or config.gateway.state_dir, env))
+    where = state_dir(options.state_dir or config.gateway.state_dir, env)
+    return daemon.run(config, registry=registry, state_dir=where, load=load)
 
 
 def _import_structlog_without_rich() -> None:

@@ -1,9 +1,11 @@
 """The joined hub: what the HTTP front and the daemon see of it, and the truth about all of it in one snapshot."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import anyio
+import structlog
 
 from gatewayd import __version__
 from gatewayd.hub.access import AccessControl
@@ -24,16 +26,30 @@ from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.tally import LetterTally
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
+from gatewayd.model.errors import Conflict
+from gatewayd.model.reload import ReloadReport
 from gatewayd.model.status import DaemonState, Snapshot, Stall
+from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import PairingRow, Store
 
 _LOOK_AGAIN_SECONDS = 0.2
+_log = structlog.get_logger("gatewayd.store")
 _WELCOME = "You are let in. Please write your message again."
 
 
+class Reconfigured(Protocol):
+    """A part that goes on by another configuration, in one step that cannot fail."""
+
+    def reconfigure(self, config: GatewayConfig, /) -> None: ...
+
+
 class Gateway:
-    """Made by daemon.py, which also moves ``state``, and sets ``last_stall`` (the newest stall of the event loop) and ``refused``
-    (why the newest configuration is not in force)."""
+    """Made by joining.py; daemon.py moves ``state``, and sets ``last_stall`` (the newest stall of the event loop) and ``refused``
+    (why the newest configuration is not in force).
+
+    ``plugins`` are those of the configured channels, one mapping for all parts: it only grows. ``parts`` are what follows a new
+    configuration, ``reload`` reads one and puts it in force (hub/reload.py).
+    """
 
     def __init__(
         self,
@@ -80,6 +96,10 @@ class Gateway:
         self.started_at = now()
         self.last_stall: Callable[[], Stall | None] = lambda: None
         self.refused: Refused | None = None
+        store.watch(self._tell_of_store)
+        self.plugins: dict[str, ChannelPlugin] = {}
+        self.parts: list[Reconfigured] = []
+        self.reload: Callable[[str], Awaitable[ReloadReport]] = _no_reload
         self._state: DaemonState = "starting"
         self._state_since = self.started_at
 
@@ -91,6 +111,12 @@ class Gateway:
     def state(self, state: DaemonState) -> None:
         self._state = state
         self._state_since = self.now()
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Put a configuration in force that was checked: every part has it when this returns."""
+        self.config = config
+        for part in self.parts:
+            part.reconfigure(config)
 
     async def let_in(self, code: str, *, by: str) -> PairingRow:
         """Approve a pairing, and tell the person.
@@ -146,6 +172,14 @@ class Gateway:
             letters=self.tally.counts,
         )
 
+    def _tell_of_store(self, refusal: str | None) -> None:
+        """The event is the probe, too: the event log tries until it is written, whoever else writes or does not."""
+        if refusal is None:
+            _log.info("store_writes_again")
+        else:
+            _log.error("store_refuses", reason=refusal)
+        self.events.emit("gateway.store", writes=refusal is None, reason=refusal)
+
     def _counters(self) -> dict[str, int]:
         return {
             "inbound_received": self.inbox.received,
@@ -154,3 +188,7 @@ class Gateway:
             "events": self.events.last_seq,
             "events_dropped": self.events.dropped,
         }
+
+
+async def _no_reload(actor: str) -> ReloadReport:
+    raise Conflict("this configuration came from nowhere that could be read again")

@@ -133,9 +133,8 @@ class TurnRunner:
         self._agents = agents
         self._plugins = plugins
         self._now = now
-        self._mode = config.sessions.queue_mode
-        self._modes = {(a.channel, a.account): a.frame.queue_mode or self._mode for a in config.accounts}
         self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
+        self._take_modes(config)
         self._lanes: dict[str, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
@@ -159,6 +158,11 @@ class TurnRunner:
                 await anyio.sleep_forever()
             finally:
                 self._tasks = None
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Run what waits by these rules."""
+        self._take_modes(config)
+        self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
 
     @property
     def left_behind(self) -> int:
@@ -213,6 +217,10 @@ class TurnRunner:
             running=sum(lane.control is not None for lane in lanes),
             waiting=sum(len(lane.waiting) for lane in lanes),
         )
+
+    def _take_modes(self, config: GatewayConfig) -> None:
+        self._mode = config.sessions.queue_mode
+        self._modes = {(a.channel, a.account): a.frame.queue_mode or self._mode for a in config.accounts}
 
     def _mode_of(self, row: InboundRow) -> QueueMode:
         return self._modes.get((row.envelope.channel, row.envelope.account), self._mode)

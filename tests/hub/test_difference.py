@@ -212,7 +212,14 @@ def test_what_needs_a_restart_exists() -> None:
 
 @pytest.mark.parametrize("key", sorted(NEEDS_RESTART["gateway"]))
 def test_what_needs_a_restart_is_said_and_not_done(key: str) -> None:
-    value = {"state_dir": "/x", "bind": "127.0.0.1:7", "max_body_bytes": 2048, "max_connections": 7, "log_level": "error"}[key]
+    value = {
+        "state_dir": "/x",
+        "bind": "127.0.0.1:7",
+        "max_body_bytes": 2048,
+        "max_connections": 7,
+        "log_level": "error",
+        "stall_seconds": 9.0,
+    }[key]
     new = replace(ONE, gateway=replace(ONE.gateway, **{key: value}), outbox=OutboxSection(concurrency=2))
     found = difference(ONE, new)
     assert [(change.table, change.keys) for change in found.needs_restart] == [("[gateway]", (key,))]

@@ -12,8 +12,8 @@ import trio.testing
 from gatewayd.agents import echo
 from gatewayd.channels import loopback
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.daemon import join
 from gatewayd.hub.gateway import Gateway
+from gatewayd.joining import join
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,

@@ -18,8 +18,8 @@ from gatewayd.channels.webchat import PLUGIN
 from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
-from gatewayd.daemon import join
 from gatewayd.hub.gateway import Gateway
+from gatewayd.joining import join
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,

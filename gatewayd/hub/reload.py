@@ -1,0 +1,135 @@
+"""Puts another configuration in force while everything runs: whole, or not at all.
+
+All that can fail comes first (reading it, checking it, what it needs, the entry in the audit log). Then every part takes it, in
+one step of the event loop, so that nobody ever sees half of it. Only what takes time by its nature goes on after that:
+accounts that connect, turns that end.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+import structlog
+
+from gatewayd.hub.difference import Difference, difference, in_force
+from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.problems import Refused
+from gatewayd.model.config import GatewayConfig
+from gatewayd.model.errors import ConfigError, Conflict, GatewayError, StoreRefused
+from gatewayd.model.reload import ReloadReport
+
+SETTLE_SECONDS: Final = 2.0
+"""How long a reload waits for what goes on after it, before it tells what that is."""
+_ACTION: Final = "gateway.reload"
+
+log = structlog.get_logger("gatewayd.reload")
+
+
+class Reloader:
+    """Reloads one after the other. ``load`` reads and checks the configuration anew, secrets too; ``prepare`` does whatever else
+    can fail. Neither changes what runs. ``began`` and ``ended`` are called around each reload."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        load: Callable[[], Awaitable[GatewayConfig]],
+        prepare: Callable[[GatewayConfig], Awaitable[None]],
+        *,
+        began: Callable[[], object] = lambda: None,
+        ended: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._gateway = gateway
+        self._load = load
+        self._prepare = prepare
+        self._began = began
+        self._ended = ended
+        self._one_at_a_time = anyio.Lock()
+
+    async def reload(self, actor: str) -> ReloadReport:
+        """Read the configuration, and put in force what is different in it. Returns when it is, and says what still goes on.
+
+        When this raises, nothing has changed; the problem ``config_refused`` shows why, until a reload succeeds.
+
+        :raises ConfigError: with everything that is wrong in it.
+        :raises Conflict: the daemon is not ready.
+        :raises TryAgain: it could not be read in time. :raises NeedsOperator: the token file is of no use.
+        :raises StoreRefused: what was asked for could not be written into the audit log.
+        """
+        self._refuse_unless_ready()
+        async with self._one_at_a_time:
+            self._refuse_unless_ready()
+            self._began()
+            try:
+                report = await self._reload(actor)
+            except GatewayError as error:
+                await self._note_refused(actor, error)
+                raise
+            finally:
+                self._ended()
+        return report
+
+    async def _reload(self, actor: str) -> ReloadReport:
+        gateway = self._gateway
+        new = await self._load()
+        found = difference(gateway.config, new)
+        await self._prepare(new)
+        await self._count_what_waits(new)
+        await gateway.audit.record(
+            actor, _ACTION, new.source or "default", applied=len(found.applied), needs_restart=len(found.needs_restart)
+        )
+        self._refuse_unless_ready()
+        gateway.reconfigure(in_force(gateway.config, new))
+        gateway.refused = None
+        self._tell(found, new)
+        with anyio.move_on_after(SETTLE_SECONDS):
+            await gateway.manager.settle()
+            await gateway.agents.settle()
+        return ReloadReport(
+            source=new.source,
+            applied=found.applied,
+            needs_restart=found.needs_restart,
+            unchanged_accounts=found.same_accounts,
+            unchanged_agents=found.same_agents,
+            under_way=(*gateway.manager.under_way, *gateway.agents.under_way),
+            warnings=new.warnings,
+        )
+
+    async def _count_what_waits(self, new: GatewayConfig) -> None:
+        """What an account that comes now has in the store from before. One that has not gone yet still counts its own."""
+        known = {(account.channel, account.account) for account in self._gateway.config.accounts}
+        come = [(account.channel, account.account) for account in new.accounts]
+        is_closing = self._gateway.manager.is_closing
+        await self._gateway.outbox.adopt([name for name in come if name not in known and not is_closing(*name)])
+
+    def _refuse_unless_ready(self) -> None:
+        if self._gateway.state != "ready":
+            raise Conflict(f"the daemon is {self._gateway.state}: its configuration is not changed now")
+
+    def _tell(self, found: Difference, new: GatewayConfig) -> None:
+        for change in found.applied:
+            log.info("configuration_changed", change=str(change))
+        for change in found.needs_restart:
+            log.warning("configuration_needs_restart", change=str(change))
+        for warning in new.warnings:
+            log.warning("configuration_warning", warning=warning)
+        log.info("reloaded", source=new.source, applied=len(found.applied), needs_restart=len(found.needs_restart))
+        self._gateway.events.emit("gateway.reloaded", applied=len(found.applied), needs_restart=len(found.needs_restart))
+
+    async def _note_refused(self, actor: str, error: GatewayError) -> None:
+        if isinstance(error, Conflict):
+            return
+        reason = _in_one_line(error)
+        log.error("reload_refused", reason=error.reason)
+        self._gateway.refused = Refused(self._gateway.now(), reason)
+        self._gateway.events.emit("gateway.reload_refused", reason=reason)
+        try:
+            await self._gateway.audit.record(actor, f"{_ACTION}.refused", "configuration", reason=reason)
+        except StoreRefused as refused:
+            log.warning("audit_not_written", action=f"{_ACTION}.refused", reason=refused.reason)
+
+
+def _in_one_line(error: GatewayError) -> str:
+    if not isinstance(error, ConfigError):
+        return error.reason
+    first, *others = error.problems
+    return f"{first}" + (f" (and {len(others)} more)" if others else "")

@@ -1,0 +1,146 @@
+"""The only place where the parts of the hub are joined: each is made once, and told what it needs of the others."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import httpx2
+import structlog
+
+from gatewayd.hub.access import AccessControl
+from gatewayd.hub.agents import AgentPool
+from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.cards import ApprovalCards
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.manager import ChannelManager
+from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.presses import Presses
+from gatewayd.hub.questions import QuestionDesk
+from gatewayd.hub.repair import RepairDesk
+from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.retention import Cleaner
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.story import StoryTeller
+from gatewayd.hub.tally import LetterTally
+from gatewayd.hub.turns import TurnRunner
+from gatewayd.model.config import GatewayConfig
+from gatewayd.model.envelope import Attachment
+from gatewayd.model.payload import Signal
+from gatewayd.plugins import Registry
+from gatewayd.stores.sqlite import SqliteStore
+
+
+def join(
+    config: GatewayConfig,
+    registry: Registry,
+    store: SqliteStore,
+    http: httpx2.AsyncClient,
+    *,
+    state_dir: Path,
+    redact: Callable[[str], str] = str,
+    now: Callable[[], float] = time.time,
+    rng: Random | None = None,
+) -> Gateway:
+    """Make every part of the hub and tell each what it needs of the others. Nothing runs yet. ``rng`` draws the jitter."""
+    rng = rng or Random()
+    plugins = {account.channel: registry.channel(account.channel) for account in config.accounts}
+    events = EventLog(store, now=now, keep=config.limits.event_rows)
+    outbox = Outbox(store, events, config.outbox, now=now)
+    access = AccessControl(store, events, now=now)
+    sessions = SessionMap(store, now=now)
+    policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
+    desk = ApprovalDesk(store, events, config.approvals, policies, config.sessions.identity_links, now=now)
+    questions = QuestionDesk(store, outbox, events, config.approvals, plugins, now=now)
+    agents = AgentPool(
+        config.agents,
+        lambda core: registry.agent_opener(registry.agent(core)),
+        events,
+        http=http,
+        memos=store,
+        state_dir=state_dir,
+        rng=rng,
+        now=now,
+        redact=redact,
+        drain_seconds=config.gateway.drain_seconds,
+    )
+
+    async def show(channel: str, account: str, signal: Signal) -> None:
+        await manager.signal(channel, account, signal)
+
+    async def fetch(channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
+        return await manager.fetch(channel, account, attachment, at_most_bytes)
+
+    def unreachable(channel: str, account: str) -> str | None:
+        return manager.unreachable(channel, account)
+
+    def lost(subject: str) -> None:
+        desk.notify(subject)
+        questions.note_lost(subject)
+
+    cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
+    desk.cards = cards
+    presses = Presses(store, desk, cards, outbox, events, plugins, signal=show, now=now)
+    engine = ReplyEngine(
+        store,
+        outbox,
+        events,
+        sessions,
+        desk,
+        questions,
+        agents,
+        config,
+        plugins,
+        signal=show,
+        fetch=fetch,
+        rng=rng,
+        now=now,
+        redact=redact,
+    )
+    turns = TurnRunner(engine, outbox, events, sessions, questions, agents, config, plugins, now=now)
+    inbox = InboxDesk(store, events, access, outbox, turns, presses, config, plugins, now=now)
+    manager = ChannelManager(
+        config,
+        plugins,
+        registry.channel_opener,
+        journal=inbox,
+        outbox=outbox,
+        memos=store,
+        events=events,
+        http=http,
+        log=structlog.get_logger("gatewayd.channels"),
+        rng=rng,
+        now=now,
+        redact=redact,
+    )
+    repair = RepairDesk(store, inbox, outbox, events, now=now)
+    turns.taken, turns.ended = inbox.taken, inbox.ended
+    presses.taken, presses.ended = inbox.taken, inbox.ended
+    outbox.post, outbox.lost = manager.post, lost
+
+    sessions.kind_of = agents.kind_of
+    gateway = Gateway(
+        config=config,
+        store=store,
+        events=events,
+        manager=manager,
+        inbox=inbox,
+        outbox=outbox,
+        access=access,
+        approvals=desk,
+        questions=questions,
+        presses=presses,
+        sessions=sessions,
+        turns=turns,
+        agents=agents,
+        repair=repair,
+        tally=LetterTally(store, events),
+        stories=StoryTeller(store, accounts=inbox.takers),
+        cleaner=Cleaner(store, outbox, events, config, now=now),
+        now=now,
+    )
+    gateway.plugins = plugins
+    gateway.parts += (events, outbox, desk, cards, questions, engine, turns, inbox, manager, agents, gateway.cleaner)
+    return gateway

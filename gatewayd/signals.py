@@ -1,0 +1,40 @@
+"""What the process is told by signals: SIGTERM and SIGINT end it, SIGHUP has it read its configuration anew.
+
+A SIGHUP also comes when the terminal is closed in which the daemon runs (signal(7)); then nobody wants anything reloaded, and it
+ends. nohup(1) has us ignore SIGHUP, and means it.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+
+import structlog
+import trio
+
+log = structlog.get_logger("gatewayd")
+
+
+async def watch_signals(stop: trio.Event, *, at_once: Callable[[], None], reload: Callable[[], None]) -> None:
+    """Until cancelled: the first signal that ends sets ``stop``, a second one calls ``at_once``. Each SIGHUP calls ``reload``."""
+    began_in_terminal = has_terminal()
+    wanted = {signal.SIGTERM, signal.SIGINT}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted.add(signal.SIGHUP)
+    with trio.open_signal_receiver(*wanted) as signals:
+        async for number in signals:
+            if number == signal.SIGHUP and not (began_in_terminal and not has_terminal()):
+                reload()
+                continue
+            if stop.is_set():
+                log.warning("stopping_at_once", signal=signal.Signals(number).name)
+                at_once()
+            stop.set()
+
+
+def has_terminal() -> bool:
+    """Whether the process has a controlling terminal that is still there: only then can /dev/tty be opened (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
