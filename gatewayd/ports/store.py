@@ -5,7 +5,7 @@ about). Every method may raise StoreRefused when the disk is full or the file is
 acknowledge. Times are Unix seconds.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -385,6 +385,9 @@ class StoreStatistics(Struct, frozen=True):
 
 class Store(Inbox, OutboxRows, Sessions, Approvals, Questions, AuditRows, EventRows, MemoRows, Pairings, Tokens, Protocol):
     """All of it, one object."""
+
+    def watch(self, call: Callable[[str | None], None]) -> None:
+        """Have ``call`` called with the reason when the store begins to refuse, and with None when it writes again. One only."""
 
     def statistics(self) -> StoreStatistics:
         """No I/O."""

@@ -98,7 +98,7 @@ class FlakyStore:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
-        return found if name == "statistics" else partial(self._call, name, found)
+        return found if name in ("statistics", "watch") else partial(self._call, name, found)
 
     async def _call(self, name: str, method: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         if name in self.refuses:

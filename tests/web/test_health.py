@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+import trio
 import trio.testing
+from structlog.typing import EventDict
 
 from gatewayd import __version__
 from gatewayd.model.config import AccountSettings
+from gatewayd.model.errors import StoreRefused
 from tests.web import hook
 from tests.web.client import now, request
 from tests.web.site import ACCOUNTS, OPEN, configuration, open_site
@@ -94,3 +98,24 @@ async def test_not_ready_while_the_store_does_not_write(tmp_path: Path, clock: t
         await trio.sleep(5)
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/health")).status_code == 200
+
+
+async def test_ready_again_by_itself_when_there_is_room_although_nobody_writes(
+    tmp_path: Path, clock: trio.testing.MockClock, logged: list[EventDict]
+) -> None:
+    async with open_site(tmp_path) as site, site.client("read") as client:
+        site.fill_disk()
+        with pytest.raises(StoreRefused):
+            await site.store.save_memo("loopback", "main", "filler", "x" * 100_000)
+        for _ in range(2):
+            site.gateway.events.emit("test.filler", filler="x" * 100_000)
+            await trio.sleep(60)
+            [problem] = (await client.get("/readyz")).json()["problems"]
+            assert problem["code"] == "store_refuses"
+        site.store._writer._connection.execute("PRAGMA max_page_count = 1000000")
+        await trio.sleep(2)
+        assert (await client.get("/readyz")).json()["problems"] == []
+        told = [event for event in await site.gateway.events.after(0, limit=1000) if event.kind == "gateway.store"]
+        assert b'"writes":true' in bytes(told[-1].data)
+    said = [entry["event"] for entry in logged if entry["event"].startswith("store_")]
+    assert (said[0], said[-1]) == ("store_refuses", "store_writes_again")

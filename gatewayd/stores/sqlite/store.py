@@ -50,6 +50,9 @@ class SqliteStore(
         super().__init__(writer, reader, now)
         self._checked_whole = checked_whole
 
+    def watch(self, call: Callable[[str | None], None]) -> None:
+        self._writer.on_health = call
+
     def statistics(self) -> StoreStatistics:
         return self._writer.statistics(checked_whole=self._checked_whole)
 

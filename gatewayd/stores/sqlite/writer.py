@@ -89,6 +89,7 @@ class Writer:
         self._last_error: str | None = None
         self._last_error_at: float | None = None
         self._failing_since: float | None = None
+        self.on_health: Callable[[str | None], None] = lambda refusal: None
         self._stopwatch = Stopwatch()
 
     async def submit(self, operation: Callable[[sqlite3.Connection], T]) -> T:
@@ -194,8 +195,8 @@ class Writer:
         return _Commit(perf_counter() - started, 0, words)
 
     def _note(self, commit: _Commit, operations: int) -> None:
+        was_healthy, self._healthy = self._healthy, commit.error is None
         self._last_commit_seconds = commit.seconds
-        self._healthy = commit.error is None
         self._stopwatch.observe(commit.seconds)
         if commit.error is None:
             self._failing_since = None
@@ -207,3 +208,5 @@ class Writer:
             self._last_error_at = self._now()
             if self._failing_since is None:
                 self._failing_since = self._last_error_at
+        if self._healthy != was_healthy:
+            self.on_health(commit.error)
