@@ -16,7 +16,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.config import parse_bind
+from gatewayd.model.config import GatewayConfig, parse_bind
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.web import (
@@ -33,6 +33,7 @@ from gatewayd.web import (
     metrics,
     pairing,
     proxy,
+    reload,
     status,
     webchat,
 )
@@ -81,6 +82,13 @@ class GatewayApp(QuartTrio):
         self.waits = Waits()
         self.webhooks = WebhookDesk(gateway)
         self.traffic = Traffic()
+        self.hosts = _hosts(gateway.config)
+        gateway.parts.append(self)
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Let in by this configuration from the next request on."""
+        self.auth.reconfigure(config.auth)
+        self.hosts = _hosts(config)
 
 
 def create_app(gateway: Gateway) -> GatewayApp:
@@ -109,27 +117,30 @@ def create_app(gateway: Gateway) -> GatewayApp:
         metrics.blueprint(gateway, app.auth, app.traffic),
         pairing.blueprint(gateway, app.auth),
         proxy.blueprint(gateway, app.auth, app.waits),
+        reload.blueprint(gateway, app.auth),
         webchat.blueprint(gateway, app.auth, app.waits),
     ):
         app.register_blueprint(blueprint)
     return app
 
 
-def _check_every_request(app: GatewayApp) -> None:
-    section = app.gateway.config.gateway
+def _hosts(config: GatewayConfig) -> HostPolicy:
+    section = config.gateway
     bind_host, _ = parse_bind(section.bind)
-    policy = HostPolicy(bind_host=bind_host, public_url=section.public_url, allowed_hosts=section.allowed_hosts)
+    return HostPolicy(bind_host=bind_host, public_url=section.public_url, allowed_hosts=section.allowed_hosts)
 
+
+def _check_every_request(app: GatewayApp) -> None:
     @app.before_request
     async def check_host_and_origin() -> None:
         if request.path.startswith(PREFIX):
             return  # a platform or its proxy, not a browser: the signature decides, see web/webhooks.py
         host = request.headers.get("Host")
         server = request.scope.get("server")
-        if not policy.allows_host(host, reached=server[0] if server else None):
+        if not app.hosts.allows_host(host, reached=server[0] if server else None):
             raise Refusal("misdirected", "this Host is not served here; see gateway.allowed_hosts")
         origin = request.headers.get("Origin")
-        if origin is not None and not policy.allows_origin(origin, host):
+        if origin is not None and not app.hosts.allows_origin(origin, host):
             raise Refusal("bad_origin", "requests from this Origin are not served; see gateway.allowed_hosts")
 
 

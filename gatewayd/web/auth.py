@@ -104,6 +104,10 @@ class Auth:
         self.failures = FailureLimiter(now)
         self._recorded = FailureLimiter(now, allowed=ALL_FAILURES_RECORDED, addresses=1)
         self._proved: OrderedDict[str, None] = OrderedDict()
+        self.reconfigure(config)
+
+    def reconfigure(self, config: AuthSection) -> None:
+        """Let in by these tokens from the next request on. A stream that is open goes on."""
         self._configured = {
             digest_of(token.token.reveal()): Identity(name=name, role=token.role, scopes=frozenset(token.scopes))
             for name, token in config.tokens.items()

@@ -1,0 +1,44 @@
+"""``POST /v1/gateway/reload``: read the configuration anew and put in force what differs."""
+
+from msgspec import Struct
+from quart import Blueprint, Response
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.errors import ConfigError, ConfigProblem
+from gatewayd.web.auth import Auth
+from gatewayd.web.exchange import answer, read_optional_body
+from gatewayd.web.refusal import STATUS, Code
+
+_CODE: Code = "config_refused"
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty JSON object."""
+
+
+class _Error(Struct, frozen=True):
+    code: Code
+    message: str
+
+
+class ConfigRefused(Struct, frozen=True):
+    """As every refusal, and ``problems``: everything that is wrong, in the order of the file."""
+
+    error: _Error
+    problems: tuple[ConfigProblem, ...]
+
+
+def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+    routes = Blueprint("reload", __name__)
+
+    @routes.post("/v1/gateway/reload")
+    async def reload() -> Response:
+        identity = await auth.require("admin")
+        await read_optional_body(Nothing)
+        try:
+            return answer(await gateway.reload(identity.label))
+        except ConfigError as error:
+            message = "the new configuration is refused, and the one before it is still in force"
+            return answer(ConfigRefused(_Error(_CODE, message), error.problems), STATUS[_CODE])
+
+    return routes
