@@ -3,21 +3,37 @@
 import argparse
 import sys
 
-from tests.simulation.runs import replay, run_many
+from tests.simulation import hunt
+from tests.simulation.planted import bugs, plant
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="contrib/simulate", description=__doc__)
+    options = _parse()
+    if options.planted is not None:
+        return hunt.hunt_all(options.planted, options.jobs)
+    if options.with_bug is not None:
+        plant(bugs()[options.with_bug])
+    # Only now, so that a bug is in what is imported here.
+    from tests.simulation.runs import replay, run_many
+
+    if options.replay is not None:
+        return replay(options.replay, logs=options.logs)
+    if options.with_bug is not None:
+        return hunt.hunt_here(bugs()[options.with_bug])
+    return run_many(options.first, options.seeds, options.jobs, digests=options.digests)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="contrib/simulate", description="The deterministic simulation: docs/simulation.md.")
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="how many seeds to run")
     parser.add_argument("--from", type=int, default=1, dest="first", metavar="SEED", help="the first of them")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many processes run them")
+    parser.add_argument("--digests", action="store_true", help="print a digest of each run")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed and tell every step")
     parser.add_argument("--logs", action="store_true", help="with --replay: the daemon's own log as well")
-    parser.add_argument("--digests", action="store_true", help="print a digest of each run")
-    options = parser.parse_args()
-    if options.replay is not None:
-        return replay(options.replay, logs=options.logs)
-    return run_many(options.first, options.seeds, options.jobs, digests=options.digests)
+    parser.add_argument("--planted", nargs="*", metavar="NAME", help="plant bugs (all, or these) and see that each is found")
+    parser.add_argument("--with-bug", metavar="NAME", help="run with one of them planted; with --replay: see how it is found")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

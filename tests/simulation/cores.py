@@ -14,9 +14,11 @@ import trio
 from msgspec import Struct, field
 
 from gatewayd.model.approval import ToolRequest
+from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnState
+from tests.simulation.platforms import place_of
 from tests.simulation.trace import Trace, Violation
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Core:
         self.rng = rng
         self.sessions: dict[str, str] = {}
         self.used: dict[str, list[str]] = {}
+        self.spoken_with: dict[str, set[tuple[str, str, Peer]]] = {}
         self.turns: dict[str, Ran] = {}
         self.started: dict[str, list[str]] = {}
         self.actions: list[Action] = []
@@ -97,10 +100,11 @@ class Core:
     def begin(self, turn: Turn) -> Ran:
         """A run begins. What may not be is a violation at once."""
         request = turn.request
-        place = f"{request.channel}/{request.account}/{request.peer.kind}:{request.peer.id}"
+        place = place_of(request.channel, request.account, request.peer)
         owner = self.sessions.get(request.session_id)
         if owner != request.session_key:
             self._violated("no cross-talk", f"{request.turn_id} of {request.session_key} runs in the session of {owner}")
+        self.spoken_with.setdefault(request.session_key, set()).add((request.channel, request.account, request.peer))
         wrong = [word for word in marks(request.text) if word != place]
         if wrong:
             self._violated("no cross-talk", f"{request.turn_id} at {place} was told what was said at {wrong[0]}")

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gatewayd.model.approval import Vote
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
-from tests.simulation.platforms import Account, Shown
+from tests.simulation.platforms import Account, Shown, place_of
 from tests.simulation.scenario import APPROVERS
 from tests.simulation.trace import Violation
 
@@ -29,7 +29,6 @@ class InRow(Struct, frozen=True):
     id: int
     channel: str
     account: str
-    event_key: str
     state: str
     reason: str | None
     turn_id: str | None
@@ -90,6 +89,7 @@ def check(world: "World", ledger: Ledger) -> None:
     """:raises Violation: the first promise that was broken."""
     for rule in (
         _nothing_is_lost,
+        _taken_once,
         _everything_ends,
         _effects_once,
         _answers_once,
@@ -104,16 +104,22 @@ def check(world: "World", ledger: Ledger) -> None:
         rule(world, ledger)
 
 
-def place_of(channel: str, account: str, peer: Peer) -> str:
-    return f"{channel}/{account}/{peer.kind}:{peer.id}"
-
-
 def _nothing_is_lost(world: "World", ledger: Ledger) -> None:
-    known = {(row.channel, row.account, row.event_key) for row in ledger.inbound}
+    known = {(row.channel, row.account, row.envelope.event_key) for row in ledger.inbound}
     for account in world.accounts.values():
         for number in account.confirmed:
             if (account.channel, account.name, str(number)) not in known:
                 raise Violation("nothing is lost", f"update {number} of {account} was acknowledged, and has no row")
+
+
+def _taken_once(world: "World", ledger: Ledger) -> None:
+    times = Counter((row.channel, row.account, row.envelope.event_key) for row in ledger.inbound)
+    for event, count in times.items():
+        if count > 1:
+            raise Violation("taken once", f"{event} has {count} rows")
+    for row in ledger.inbound:
+        if row.envelope.kind == "edit" and row.turn_id == f"turn-{row.id}":
+            raise Violation("taken once", f"in-{row.id} is an edit, and was run as a message of its own")
 
 
 def _everything_ends(world: "World", ledger: Ledger) -> None:
@@ -187,16 +193,13 @@ def _edits_once(world: "World", ledger: Ledger) -> None:
 def _in_order(world: "World", ledger: Ledger) -> None:
     for account in world.accounts.values():
         position = {message_id: number for number, message_id in enumerate(account.shown)}
-        newest: dict[tuple[str, str | None], int] = {}
+        newest: dict[str, int] = {}
         for row in ledger.outbound:
             if _is_of(row, account) and isinstance(row.payload, SendText) and row.state == "sent":
-                conversation = (row.place, row.payload.peer.thread)
                 here = position[row.message_id or ""]
-                if here < newest.get(conversation, -1):
-                    raise Violation(
-                        "in order", f"out-{row.id} was shown before one that was written before it, in {conversation}"
-                    )
-                newest[conversation] = here
+                if here < newest.get(row.place, -1):
+                    raise Violation("in order", f"out-{row.id} was shown before an older one in {row.place}")
+                newest[row.place] = here
     for core in world.cores:
         for session_key, turns in core.started.items():
             numbers = [tuple(int(part) for part in turn.split("-")[1:]) for turn in turns]
@@ -218,11 +221,31 @@ def _no_cross_talk(world: "World", ledger: Ledger) -> None:
             place = place_of(account.channel, account.name, shown.peer)
             if words[:1] == ["re"] and words[3].rstrip(":") != place:
                 raise Violation("no cross-talk", f"{shown.message_id} in {place} says {shown.texts[0][:60]!r}")
+    _sessions_of_their_own(world)
     renewed = sum(row.envelope.text == "/new" and row.reason == "command" for row in ledger.inbound)
     for core in world.cores:
         for session_key, used in core.used.items():
             if len(set(used)) < len(used) or len(used) > 1 + renewed:
                 raise Violation("no cross-talk", f"{session_key} had the sessions {used}, and /new was written {renewed} times")
+
+
+def _sessions_of_their_own(world: "World") -> None:
+    """Who shares a session, by the configuration's own words, computed in another way than the daemon does."""
+    scope = world.scenario.sections[0].dm_scope
+    for core in world.cores:
+        owner: dict[str, str] = {}
+        for session_key, spoken_with in core.spoken_with.items():
+            who = {_who(scope, *place) for place in spoken_with}
+            if len(who) > 1 or any(owner.setdefault(one, session_key) != session_key for one in who):
+                raise Violation("no cross-talk", f"{session_key} is the session of {sorted(who)}")
+
+
+def _who(scope: str, channel: str, account: str, peer: Peer) -> str:
+    if peer.kind == "dm" and scope == "main":
+        return "everybody who writes directly"
+    if peer.kind == "dm" and scope == "per-channel-peer":
+        return f"{peer.id} on {channel}"
+    return place_of(channel, account, peer)
 
 
 def _gated(world: "World", ledger: Ledger) -> None:
@@ -275,7 +298,7 @@ def _calm_account(world: "World", ledger: Ledger) -> None:
         sent = {str(update.number): update.at for update in account.updates}
         for row in ledger.inbound:
             if (row.channel, row.account) == (account.channel, account.name) and row.reason == "answered":
-                took = first[row.turn_id or ""] - sent[row.event_key]
+                took = first[row.turn_id or ""] - sent[row.envelope.event_key]
                 if took > CALM_SECONDS:
                     raise Violation("isolation", f"in-{row.id} of the untouched account was answered after {took:.1f} s")
 
@@ -289,7 +312,7 @@ def _shows(shown: Shown, row: OutRow) -> bool:
 
 
 def _inbound(connection: sqlite3.Connection) -> Iterator[InRow]:
-    sql = "SELECT id, channel, account, event_key, state, reason, turn_id, ended_at, envelope FROM inbound ORDER BY id"
+    sql = "SELECT id, channel, account, state, reason, turn_id, ended_at, envelope FROM inbound ORDER BY id"
     decode = msgspec.json.Decoder(InboundEnvelope).decode
     for *fields, envelope in connection.execute(sql):
         yield InRow(*(*fields, decode(envelope)))

@@ -8,8 +8,9 @@ import trio
 from msgspec import Struct
 
 from gatewayd.actor.supervisor import leaves
-from gatewayd.daemon import drain, join, run_hub
+from gatewayd.daemon import drain, run_hub
 from gatewayd.hub.gateway import Gateway
+from gatewayd.joining import join
 from gatewayd.model.errors import GatewayError, TryAgain
 from gatewayd.model.payload import PressAnswer
 from gatewayd.ports.channel import WebhookRequest

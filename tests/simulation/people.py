@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.envelope import Peer, Sender
-from tests.simulation.platforms import Account, Shown, Update
+from tests.simulation.platforms import Account, Shown, Update, place_of
 from tests.simulation.scenario import APPROVERS, Scenario
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class People:
             self._write_text(account, peer, sender, word)
         else:
             number = len(account.updates) + 1
-            self._write_text(account, peer, sender, f"<{account}/{peer.kind}:{peer.id}> {number} {word}")
+            self._write_text(account, peer, sender, f"<{place_of(account.channel, account.name, peer)}> {number} {word}")
 
     def _write_text(self, account: Account, peer: Peer, sender: Sender, text: str) -> Update:
         return account.happen("message", peer, sender, text)

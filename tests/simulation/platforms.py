@@ -49,6 +49,11 @@ POLL_FAULTS: Final[Mapping[str, int]] = {
 PUSH_FAULTS: Final[Mapping[str, int]] = {"dropped": 4, "answer_lost": 4, "twice": 4, "slow": 4}
 
 
+def place_of(channel: str, account: str, peer: Peer) -> str:
+    """A conversation in one word."""
+    return f"{channel}/{account}/{peer.kind}:{peer.id}" + ("" if peer.thread is None else f"#{peer.thread}")
+
+
 class Update(Struct, frozen=True):
     """Something that a person did. ``number`` is the platform's own id of it."""
 
@@ -123,7 +128,7 @@ class Account:
         press = f"p{number}" if kind == "button" else None
         update = Update(number, kind, peer, sender, text, message_id or f"u{number}", self._now(), press)
         self.updates.append(update)
-        self._trace.tell(str(self), f"{sender.id} {kind} {number} in {peer.kind}:{peer.id}: {text[:70]!r}")
+        self._trace.tell(str(self), f"{sender.id} {kind} {number}{self._place(peer)}: {text[:70]!r}")
         self._arrived.set()
         self._arrived = trio.Event()
         return update
@@ -196,7 +201,7 @@ class Account:
             shown = known
             shown.texts.append(payload.body.text)
             shown.choices = payload.choices
-        self._trace.tell(str(self), f"shows {shown.message_id} in {shown.peer.kind}:{shown.peer.id}: {shown.texts[-1][:70]!r}")
+        self._trace.tell(str(self), f"shows {shown.message_id}{self._place(shown.peer)}: {shown.texts[-1][:70]!r}")
         self.on_shown(self, shown)
         return Receipt(shown.message_id)
 
@@ -205,6 +210,9 @@ class Account:
             self.show(payload)
         except SendRejected:
             return
+
+    def _place(self, peer: Peer) -> str:
+        return f" in {place_of(self.channel, self.name, peer).rpartition('/')[2]}"
 
     async def _travel(self, life: "Life", fate: str) -> None:
         life.check_alive()

@@ -1,0 +1,97 @@
+"""Bugs that are put into the daemon's source while it is imported, to see that the simulation finds them."""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+from msgspec import Struct
+
+FILE = Path(__file__).with_name("planted.toml")
+
+
+class Change(Struct, frozen=True, forbid_unknown_fields=True):
+    """``old`` occurs exactly once in the source of ``module``."""
+
+    module: str
+    old: str
+    new: str
+
+
+class Bug(Struct, frozen=True, forbid_unknown_fields=True):
+    """``why`` it matters; found within ``seeds`` seeds."""
+
+    name: str
+    why: str
+    seeds: int
+    change: tuple[Change, ...]
+
+
+class DoesNotApply(Exception):
+    """The source is not what the bug was written for."""
+
+
+class _Bugs(Struct, frozen=True, forbid_unknown_fields=True):
+    bug: tuple[Bug, ...]
+
+
+def bugs() -> dict[str, Bug]:
+    """All of them, by name, in the order of the file."""
+    found = msgspec.toml.decode(FILE.read_bytes(), type=_Bugs).bug
+    return {bug.name: bug for bug in found}
+
+
+def changed_source(module: str, source: str, changes: Sequence[Change]) -> str:
+    """:raises DoesNotApply: a text is not there, or more than once."""
+    for change in changes:
+        times = source.count(change.old)
+        if times != 1:
+            raise DoesNotApply(f"{module} has this {times} times, not once:\n{change.old}")
+        source = source.replace(change.old, change.new)
+    return source
+
+
+def plant(bug: Bug) -> None:
+    """From now on the modules of ``bug`` are imported with it. They must not have been imported yet.
+
+    :raises DoesNotApply: one was, or the source is another by now.
+    """
+    by_module: dict[str, list[Change]] = {}
+    for change in bug.change:
+        by_module.setdefault(change.module, []).append(change)
+    for module in by_module:
+        if module in sys.modules:
+            raise DoesNotApply(f"{module} was imported already")
+    sys.meta_path.insert(0, _Finder(by_module))
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, changes: Mapping[str, Sequence[Change]]) -> None:
+        self._changes = changes
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self._changes:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is None or spec.origin is None:
+            return None
+        loader = _Loader(self._changes[fullname], spec.origin)
+        return importlib.util.spec_from_file_location(
+            fullname, spec.origin, loader=loader, submodule_search_locations=spec.submodule_search_locations
+        )
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, changes: Sequence[Change], origin: str) -> None:
+        self._changes = changes
+        self._origin = origin
+
+    def exec_module(self, module: ModuleType) -> None:
+        source = changed_source(module.__name__, Path(self._origin).read_text(), self._changes)
+        exec(compile(source, self._origin, "exec"), vars(module))  # noqa: S102
