@@ -2,7 +2,7 @@
 
 import { at, call, count, looker, make, may, open, readable } from "./console.js";
 
-const PAGE = 100, MOST = 500, EXCERPT = 200, REFS_NAMED = 5;
+const PAGE = 100, MOST = 500, EXCERPT = 200, REFS_NAMED = 5, LONG = 10_000;
 const WHAT = {
   "in dead": "message given up", "out dead": "reply refused",
   "out unknown": "reply perhaps delivered", "out parked": "reply too old to be sent",
@@ -112,7 +112,9 @@ async function toggle(item, button, ref) {
   whole.replaceChildren(make("p", "Loading…", { class: "small" }));
   try {
     const answer = await call("GET", `/v1/dead-letters/${encodeURIComponent(ref)}`);
-    const text = make("pre", readable(answer.text) || "(no text)", { tabindex: "0", dir: "auto", "aria-label": `Text of ${ref}` });
+    // Chromium takes seconds for each layout of a long text whose lines each have a direction of their own.
+    const dir = answer.text.length > LONG ? "ltr" : "auto";
+    const text = make("pre", readable(answer.text) || "(no text)", { tabindex: "0", dir, "aria-label": `Text of ${ref}` });
     whole.replaceChildren(text);
     if (!answer.can_retry) whole.append(make("p", `It cannot be retried: ${readable(answer.why_not ?? "no reason is given")}.`, { class: "small" }));
   } catch (error) { whole.replaceChildren(make("p", error.message, { class: "small" })); }

@@ -2,7 +2,7 @@
 
 import { at, call, looker, make, open, readable } from "./console.js";
 
-const FOUND = 30;
+const FOUND = 30, DETAIL = 4_000;
 const day = new Intl.DateTimeFormat([], { dateStyle: "full" });
 const clock = new Intl.DateTimeFormat([], { timeStyle: "medium" });
 const asked = () => new URLSearchParams(location.search).get("id") ?? "";
@@ -51,7 +51,7 @@ function row(entry, after) {
   const head = make("p", "", { class: "said-of" });
   head.append(make("span", entry.what.replaceAll("_", " "), { class: "badge" }), " ", make("bdi", readable(entry.text)), " ", link(entry.ref));
   said.append(head);
-  if (entry.detail) said.append(make("p", readable(entry.detail), { class: "detail", dir: "auto" }));
+  if (entry.detail) said.append(make("p", readable(entry.detail.slice(0, DETAIL)), { class: "detail", dir: "auto" }));
   item.append(when, said);
   return item;
 }
