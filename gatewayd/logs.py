@@ -1,7 +1,8 @@
 """Logs: one line per event on stderr, JSON when nobody looks on, readable when somebody does.
 
 Everything goes one way, the standard library's loggers included: time, level and logger are put in front, exceptions become
-text, every text is bounded and cleaned of every known secret, and the line is written without ever waiting for its reader.
+text, every text is bounded and cleaned of every known secret, and the line is written without ever waiting for its reader. The
+same warning over and over is written a few times a minute, with the count of those left out.
 Ids (account, session_key, turn, event) come with ``structlog.contextvars`` or ``bind``.
 """
 
@@ -29,6 +30,15 @@ MAX_TRACE: Final = 8000
 MAX_LOOKED_AT: Final = 65_536
 MAX_ENTRIES: Final = 50
 MAX_DEPTH: Final = 4
+MAX_EVENT: Final = 16_384
+"""Bytes of one event as JSON. One that is larger has each of its values cut to ``SHORT_TEXT``."""
+SHORT_TEXT: Final = 200
+SHORT_TRACE: Final = 4000
+BURST: Final = 20
+"""Warnings of one kind, about one account or agent, that are written in ``BURST_SECONDS``."""
+BURST_SECONDS: Final = 60.0
+MAX_KINDS: Final = 1000
+"""Kinds of warnings that are counted at the same time."""
 PIPE_BUF: Final = 4096
 
 # Each request with its URL, which may hold a token, at INFO: what we do ourselves is logged by ourselves.
@@ -42,6 +52,7 @@ def configure(
     fd: int = 2,
     readable: bool | None = None,
     now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> "LineWriter":
     """Send every log line of this process to ``fd``. Call it once at start; calling it again replaces the first.
 
@@ -55,9 +66,11 @@ def configure(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _Floods(writer, monotonic),
             _Head(now),
             _render_exception,
             _Cleaner(redactor),
+            _shorten,
             _to_text if readable else _to_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -76,10 +89,11 @@ def _adopt_standard_library(level: int) -> None:
 
 
 class LogStatistics(msgspec.Struct, frozen=True):
-    """``dropped`` counts lines whose reader was gone or did not read."""
+    """``dropped`` counts lines whose reader was gone or did not read, ``left_out`` warnings that were too many of a kind."""
 
     written: int
     dropped: int
+    left_out: int = 0
 
 
 class LineWriter:
@@ -94,10 +108,16 @@ class LineWriter:
         self._lock = threading.Lock()  # logs also come from worker threads
         self._written = 0
         self._dropped = 0
+        self._left_out = 0
         self._unended = False
 
     def statistics(self) -> LogStatistics:
-        return LogStatistics(self._written, self._dropped)
+        return LogStatistics(self._written, self._dropped, self._left_out)
+
+    def leave_out(self) -> None:
+        """Count a line that is not written."""
+        with self._lock:
+            self._left_out += 1
 
     def write(self, line: str) -> None:
         data = line.encode() + b"\n"
@@ -147,6 +167,57 @@ class _StandardLibrary(logging.Handler):
             event = repr(record.msg)
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         structlog.get_logger(record.name).log(level, event, exc_info=record.exc_info or None)
+
+
+class _Floods:
+    """Leaves out warnings and errors of which there are too many of a kind: what goes wrong a thousand times a second would push
+    everything else out of the journal. The next one that is written says how many were left out."""
+
+    def __init__(self, writer: LineWriter, monotonic: Callable[[], float]) -> None:
+        self._writer = writer
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
+
+    def __call__(self, logger: _Output, method: str, event: Event) -> Event:
+        if method not in ("warning", "warn", "error", "exception"):
+            return event
+        key = (logger.name, *(str(event.get(part, ""))[:SHORT_TEXT] for part in ("event", "channel", "account", "agent")))
+        with self._lock:
+            left_out = self._count(key, self._monotonic())
+        if left_out is None:
+            self._writer.leave_out()
+            raise structlog.DropEvent
+        if left_out:
+            event["left_out_before"] = left_out
+        return event
+
+    def _count(self, key: tuple[object, ...], now: float) -> int | None:
+        """None: leave it out. Else how many were left out since the last that was written."""
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= MAX_KINDS:
+                del self._kinds[next(iter(self._kinds))]
+            kind = self._kinds[key] = _Kind(now)
+        kind.credit = min(BURST, kind.credit + (now - kind.at) * BURST / BURST_SECONDS)
+        kind.at = now
+        if kind.credit < 1:
+            kind.left_out += 1
+            return None
+        kind.credit -= 1
+        left_out, kind.left_out = kind.left_out, 0
+        return left_out
+
+
+class _Kind:
+    """Warnings of one kind: how many more may be written at ``at``."""
+
+    __slots__ = ("at", "credit", "left_out")
+
+    def __init__(self, now: float) -> None:
+        self.at = now
+        self.credit: float = BURST
+        self.left_out = 0
 
 
 class _Head:
@@ -223,6 +294,22 @@ class _Cleaner:
         elif len(tail) <= MAX_TRACE:
             return tail
         return f"[{len(text)} characters] …{tail[-MAX_TRACE:]}"
+
+
+def _shorten(logger: object, method: str, event: Event) -> Event:
+    """Many values that are each within their bound are too much together. What is cut here holds no secret any more."""
+    if len(msgspec.json.encode(event)) <= MAX_EVENT:
+        return event
+    return {key: _shortened(key, value) for key, value in event.items()}
+
+
+def _shortened(key: str, value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if key == "exception":
+        return text[-SHORT_TRACE:]
+    return text if len(text) <= SHORT_TEXT else f"{text[:SHORT_TEXT]}… [{len(text)} characters]"
 
 
 def _say(value: object) -> str:

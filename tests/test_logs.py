@@ -17,7 +17,22 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.logs import MAX_DEPTH, MAX_ENTRIES, MAX_LOOKED_AT, MAX_TEXT, MAX_TRACE, Level, LineWriter, configure
+from gatewayd.logs import (
+    BURST,
+    BURST_SECONDS,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    MAX_EVENT,
+    MAX_KINDS,
+    MAX_LOOKED_AT,
+    MAX_TEXT,
+    MAX_TRACE,
+    SHORT_TEXT,
+    Level,
+    LineWriter,
+    LogStatistics,
+    configure,
+)
 from gatewayd.model.secret import REDACTED, Redactor, Secret
 
 TOKEN = "123456:AAE-canary_x"
@@ -386,3 +401,79 @@ def test_a_process_lives_on_when_its_stderr_is_closed() -> None:
         process.stdin.flush()
         assert process.stdout.read() == "alive\n"
         assert process.wait(30) == 0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def flood(wire: Wire, clock: Clock, level: Level = "info") -> LineWriter:
+    return configure(level, redactor=wire.redactor, fd=wire.fd, readable=False, monotonic=clock)
+
+
+def test_the_same_warning_over_and_over_is_written_a_few_times_and_counted(wire: Wire) -> None:
+    clock = Clock()
+    writer = flood(wire, clock)
+    log = structlog.get_logger("gatewayd.channels").bind(channel="telegram", account="main")
+    for _ in range(1000):
+        log.warning("account_failed", reason="no route to host")
+    log.bind(account="other").warning("account_failed")
+    log.info("account_state")
+    assert [event["event"] for event in wire.events()] == ["account_failed"] * (BURST + 1) + ["account_state"]
+    assert writer.statistics() == LogStatistics(written=BURST + 2, dropped=0, left_out=1000 - BURST)
+    clock.seconds += BURST_SECONDS / BURST
+    for _ in range(2):
+        log.warning("account_failed")
+    assert wire.event()["left_out_before"] == 1000 - BURST
+    clock.seconds += 10 * BURST_SECONDS
+    for _ in range(BURST + 5):
+        log.error("account_failed")
+    assert [event.get("left_out_before") for event in wire.events()] == [1, *[None] * (BURST - 1)]
+
+
+def test_what_is_no_warning_is_never_left_out(wire: Wire) -> None:
+    flood(wire, Clock(), "debug")
+    for _ in range(3 * BURST):
+        structlog.get_logger().info("turn_ended")
+        structlog.get_logger().critical("crashed")
+    assert len(wire.events()) == 6 * BURST
+
+
+def test_kinds_of_warnings_that_never_end_are_not_kept_for_ever(wire: Wire) -> None:
+    flood(wire, Clock())
+    for number in range(MAX_KINDS + 100):
+        logging.getLogger("theirs").warning("request %d failed", number)
+        wire.text()
+    floods = next(p for p in structlog.get_config()["processors"] if type(p).__name__ == "_Floods")
+    assert len(floods._kinds) == MAX_KINDS
+
+
+def test_many_values_that_fit_are_cut_when_they_are_too_much_together(wire: Wire) -> None:
+    wire.configure()
+    many = {f"key{number}": "x" * MAX_TEXT for number in range(20)}
+    try:
+        raise RuntimeError("y" * 5000)
+    except RuntimeError:
+        structlog.get_logger("gatewayd.web").warning("too_much", count=7, nested={"a": ["z" * 1000]}, exc_info=True, **many)
+    line = wire.text()
+    assert len(line) <= MAX_EVENT
+    event = json.loads(line)
+    assert (event["event"], event["count"]) == ("too_much", 7)
+    assert event["key3"] == "x" * SHORT_TEXT + f"… [{MAX_TEXT} characters]"
+    assert event["nested"].startswith('{"a":["zzz')
+    assert event["exception"].endswith("yyy")
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text() | st.lists(st.text(), max_size=60) | st.integers(), max_size=60))
+def test_an_event_is_bounded_whatever_is_in_it(fields: dict[str, object]) -> None:
+    big = {key: value * 3000 if isinstance(value, str) else value for key, value in fields.items()}
+    with wired() as wire:
+        wire.configure()
+        structlog.get_logger().warning("event", values=big, **{f"k{number}": value for number, value in enumerate(big.values())})
+        line = wire.text()
+    # Each of at most fifty values may be escaped to six times its length.
+    assert len(line) <= MAX_EVENT + MAX_ENTRIES * 6 * (SHORT_TEXT + 40)
