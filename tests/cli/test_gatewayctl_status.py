@@ -17,7 +17,8 @@ from rich.cells import cell_len
 from gatewayd.cli.ctl.options import Options
 from gatewayd.cli.ctl.status import follow_status
 from gatewayd.cli.ctl.status_view import status_lines, verdict
-from gatewayd.model.status import AccountStatus, AgentStatus, LaneStatus, OutboxStatus, Problem, Snapshot
+from gatewayd.model.letter import LetterCounts
+from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, LaneStatus, OutboxStatus, Problem, Snapshot
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
 
@@ -77,7 +78,8 @@ DEGRADED = msgspec.structs.replace(
     outbox=OutboxStatus(ready=3, unknown=2, parked=1, dead=1),
     approvals_pending=2,
     pairings_pending=1,
-    counters={"inbound_dead": 3},
+    inbox=InboxStatus(waiting=12, limit=1000, oldest_at=NOW - 300, limited_senders=1),
+    letters=LetterCounts(in_dead=3, out_unknown=2, out_parked=1, out_dead=1),
     agents=(
         AgentStatus(
             "assistant", "echo", state="open", turns=12, running=1, failures=2, last_error="boom", last_error_at=NOW - 200
@@ -101,8 +103,8 @@ gatewayd   0.1.0, ready, up 1 h 1 min, pid 4711
 
 DEGRADED_TEXT = """\
 degraded: 2 of 4 accounts are not connected
-  - slack/ops is parked: the token was revoked (12 min)
-  - 2 replies may or may not have been delivered (2 h)
+  - slack/ops is parked: the token was revoked (for 12 min)
+  - 2 replies may or may not have been delivered (for 2 h)
 
 ACCOUNT               STATE      SINCE   LAST IN  LAST OUT  PENDING     RESTARTS
 telegram/main         connected  1 h     2 min    2 min     0           0
@@ -115,6 +117,8 @@ discord/the-one-wit…  waiting    1 min   -        -         0           0
 matrix/old            disabled   1 h     -        -         0           0
 
 lanes      3 live, 1 running, 2 messages waiting
+inbox      12 of 1000 waiting, the oldest for 5 min
+           1 sender with as much waiting as one may (limits.sender_waiting)
 outbox     3 ready, 0 sending
            2 unknown: cut off while sending, perhaps delivered. Look into the
            chat first
@@ -169,8 +173,8 @@ def test_foreign_text_neither_breaks_lines_nor_styles(reason: str, name: str, wi
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"ready": False, "problems": (FULL,)}, "degraded: the disk is full (1 min)"),
-        ({"ready": False, "problems": (UNKNOWN, FULL, REVOKED)}, "degraded: the disk is full (1 min), and 1 more"),
+        ({"ready": False, "problems": (FULL,)}, "degraded: the disk is full (for 1 min)"),
+        ({"ready": False, "problems": (UNKNOWN, FULL, REVOKED)}, "degraded: the disk is full (for 1 min), and 1 more"),
         ({"state": "draining", "ready": False, "problems": (FULL,)}, "degraded: gatewayd is draining"),
         ({"problems": (UNKNOWN,)}, "healthy: 2 accounts connected, 1 warning"),
         ({"accounts": (AccountStatus("a", "b", "waiting", NOW), *HEALTHY.accounts)}, "healthy: 2 of 3 accounts connected"),
@@ -259,11 +263,13 @@ def test_a_watch_ends_where_the_daemon_is_of_another_release(daemon: FakeGateway
 
 
 def test_warnings_are_yellow_beneath_a_healthy_verdict(daemon: FakeGatewayd, ctl: Ctl) -> None:
-    warned = msgspec.structs.replace(HEALTHY, problems=(UNKNOWN,), outbox=OutboxStatus(unknown=2))
+    warned = msgspec.structs.replace(HEALTHY, problems=(UNKNOWN,), letters=LetterCounts(out_unknown=2))
     daemon.on("GET", PATH, of(warned))
     code, out, err = ctl("status")
     assert (code, err) == (0, "")
-    assert out.startswith("healthy: 2 accounts connected, 1 warning\n  - 2 replies may or may not have been delivered (2 h)\n\n")
+    assert out.startswith(
+        "healthy: 2 accounts connected, 1 warning\n  - 2 replies may or may not have been delivered (for 2 h)\n\n"
+    )
     assert "letters    2 waiting: gatewayctl letters list\n" in out
     styles = [[span.style for span in line.spans if span.style] for line in status_lines(warned, 80)[:2]]
     assert styles == [["bold green"], ["yellow"]]

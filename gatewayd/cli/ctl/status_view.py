@@ -7,7 +7,8 @@ from rich.text import Text
 from gatewayd.cli.ctl.accounts_view import DOWN, accounts_table
 from gatewayd.cli.ctl.screen import wrapped
 from gatewayd.cli.ctl.wording import clean, count, duration, uptime
-from gatewayd.model.status import AgentStatus, OutboxStatus, Problem, Snapshot
+from gatewayd.model.letter import LetterCounts
+from gatewayd.model.status import AgentStatus, InboxStatus, OutboxStatus, Problem, Snapshot
 
 _INDENT = 11
 _PROBLEMS_SHOWN = 10
@@ -50,9 +51,10 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
     lines += _problem_lines(snapshot, width)
     lines += [Text(), *accounts_table(snapshot.accounts, now=now, width=width), Text()]
     lines += _labelled("lanes", [_lanes(snapshot)], width)
+    lines += _labelled("inbox", _inbox(snapshot.inbox, now), width)
     lines += _labelled("outbox", _outbox(snapshot.outbox), width)
     for label, waiting, command in (
-        ("letters", _letters(snapshot), "gatewayctl letters list"),
+        ("letters", _letters(snapshot.letters), "gatewayctl letters list"),
         ("approvals", snapshot.approvals_pending, "gatewayctl approvals list"),
         ("pairings", snapshot.pairings_pending, "gatewayctl pairing list"),
     ):
@@ -74,7 +76,7 @@ def _of_level(snapshot: Snapshot, level: Literal["failing", "warning"]) -> list[
 
 def _told(problem: Problem, now: float) -> str:
     """A problem in the daemon's words, and for how long it has been one."""
-    return f"{clean(problem.text)} ({duration(now - problem.since)})"
+    return f"{clean(problem.text)} (for {duration(now - problem.since)})"
 
 
 def _problem_lines(snapshot: Snapshot, width: int) -> list[Text]:
@@ -116,10 +118,19 @@ def _outbox(outbox: OutboxStatus) -> list[str]:
     return entries
 
 
-def _letters(snapshot: Snapshot) -> int:
-    """What is not settled by itself any more: replies, and messages that were given up."""
-    outbox = snapshot.outbox
-    return outbox.unknown + outbox.parked + outbox.dead + snapshot.counters.get("inbound_dead", 0)
+def _inbox(inbox: InboxStatus, now: float) -> list[str]:
+    """What waits for a turn, and how long. Nothing is said of an empty one."""
+    entries = []
+    if inbox.waiting:
+        oldest = "" if inbox.oldest_at is None else f", the oldest for {duration(now - inbox.oldest_at)}"
+        entries.append(f"{inbox.waiting} of {inbox.limit} waiting{oldest}")
+    if inbox.limited_senders:
+        entries.append(f"{count(inbox.limited_senders, 'sender')} with as much waiting as one may (limits.sender_waiting)")
+    return entries
+
+
+def _letters(letters: LetterCounts) -> int:
+    return letters.in_dead + letters.out_dead + letters.out_unknown + letters.out_parked
 
 
 def _agent(agent: AgentStatus, now: float) -> str:
