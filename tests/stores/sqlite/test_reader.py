@@ -1,17 +1,21 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import trio
 import trio.testing
 
 from gatewayd.model.errors import StoreRefused
+from gatewayd.model.letter import LetterFilter, LetterPlace
+from gatewayd.ports.repair import Leftover
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.writer import Writer
 from tests.stores.sqlite.conftest import Clock
+from tests.stores.sqlite.letterbox import ACCOUNTS, ended, numbered, settled
 from tests.stores.sqlite.samples import ALICE, approval, draft, envelope
 from tests.stores.sqlite.test_writer import GatedDisk
 
@@ -83,13 +87,15 @@ async def test_start_and_status_never_scan_the_history(tmp_path: Path) -> None:
         statements = [sql for sql in asked if sql.lstrip().startswith(("SELECT", "UPDATE", "DELETE"))]
         plans = {sql: [step[3] for step in files.reader.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in statements}
     assert len(plans) > 20
-    tables = ("inbound", "outbound", "event", "approval")
+    tables = ("inbound", "outbound", "event", "approval", "question", "audit", "row", "o", "a", "q", "i")
     scans = {
         sql: steps
         for sql, steps in plans.items()
         if any(step == f"SCAN {table}" for table in tables for step in steps) and "ORDER BY seq" not in sql
     }
     assert scans == {}
+    sorting = {sql: steps for sql, steps in plans.items() if "INDEXED BY" in sql and any("FOR ORDER BY" in it for it in steps)}
+    assert sorting == {}
 
 
 async def use_every_query(store: SqliteStore) -> None:
@@ -116,3 +122,24 @@ async def use_every_query(store: SqliteStore) -> None:
     await store.events_after(0, limit=10)
     await store.event_bounds()
     await store.prune_events(keep=10)
+    await use_repair(store)
+
+
+async def use_repair(store: SqliteStore) -> None:
+    """Letters, stories and retention."""
+    wanted = LetterFilter(channel="telegram", account="main", reason="x", state="dead", ended_before=9.0)
+    place = LetterPlace(1.0, "in", 1)
+    for each in (wanted, LetterFilter()):
+        await store.list_letters(each, before=place, limit=10)
+        await store.oldest_letters(each, after=place, limit=10)
+    await store.count_letters()
+    dead, shown = await ended(store, message=numbered("77"), turn_id="turn-9"), await settled(store, "sent", turn_id="turn-9")
+    edit = await settled(store, "dead", edits=shown, subject="ap_1/notice")
+    for act in (store.get_letter(f"out-{edit}", accounts=ACCOUNTS), store.get_letter(f"in-{dead}", accounts=ACCOUNTS)):
+        await act
+    await store.retry_letters([f"in-{dead}"], accounts=ACCOUNTS, by="x", note=None, now=1.0)
+    await store.drop_letters([f"out-{edit}"], by="x", note=None, now=1.0)
+    for known in ("77", "telegram/main/77", "turn-9", "in-1", "key", "assistant:42"):
+        await store.story_rows(known, accounts=ACCOUNTS, limit=10)
+    for kind in get_args(Leftover):
+        await store.sweep(kind, before=1e12, after=(0.0, 0), limit=10)
