@@ -5,12 +5,15 @@ its restart budget. What each error does is decided in one place: ``actor/superv
 ``hub/account.py`` for one send.
 """
 
+import errno
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
 Scope = Literal["conversation", "account"]
+
+_ERRNO_MAY_PASS: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 class GatewayError(Exception):
@@ -51,7 +54,19 @@ class AgentFailed(GatewayError):
 
 
 class StoreRefused(GatewayError):
-    """The state directory cannot be used: held by another process, damaged, or written by a newer release."""
+    """The state directory cannot be used: held by another process, damaged, or written by a newer release.
+
+    ``may_pass``: it may end without anybody's doing (a full disk, an I/O error), so trying again later makes sense.
+    """
+
+    def __init__(self, reason: str, *, may_pass: bool = False) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
+
+    @classmethod
+    def of_os(cls, error: OSError, what: str) -> Self:
+        """An error of the file system; ``what`` begins its sentence."""
+        return cls(f"{what}: {error.strerror}", may_pass=error.errno in _ERRNO_MAY_PASS)
 
 
 class NotFound(GatewayError):

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from gatewayd.model.config import parse_bind
-from gatewayd.model.errors import NeedsOperator
+from gatewayd.model.errors import NeedsOperator, StoreRefused
 
 _TCP: Final = (socket.AF_INET, socket.AF_INET6)
 
@@ -86,7 +86,7 @@ def url_of(listener: trio.SocketListener) -> str:
 def endpoint_file(state_dir: Path, url: str) -> Iterator[None]:
     """``endpoint.json`` tells gatewayctl where we are, for as long as we are there.
 
-    :raises NeedsOperator: it cannot be written.
+    :raises StoreRefused: it cannot be written.
     """
     path = state_dir / "endpoint.json"
     part = state_dir / ".endpoint.json"
@@ -95,7 +95,7 @@ def endpoint_file(state_dir: Path, url: str) -> Iterator[None]:
         part.chmod(0o600)
         part.replace(path)
     except OSError as error:
-        raise NeedsOperator(f"{path} cannot be written: {error.strerror}") from error
+        raise StoreRefused.of_os(error, f"{path} cannot be written") from error
     try:
         yield
     finally:

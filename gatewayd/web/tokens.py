@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gatewayd.model.config import AuthSection
-from gatewayd.model.errors import NeedsOperator
+from gatewayd.model.errors import NeedsOperator, StoreRefused
 from gatewayd.ports.store import TokenRow, Tokens
 
 NAME: Final = "local"
@@ -32,8 +32,8 @@ async def ensure_token(
     The file is the truth: the token in it is valid, with all scopes; delete it and restart to get a new one. Returns its
     path, or None when there is no such file because tokens are configured.
 
-    :raises NeedsOperator: the file cannot be read or written, or holds no token.
-    :raises StoreRefused: the store cannot be written.
+    :raises NeedsOperator: the file holds no token.
+    :raises StoreRefused: the file cannot be read or written, or the store cannot be written.
     """
     path = state_dir / FILE_NAME
     try:
@@ -42,7 +42,7 @@ async def ensure_token(
             token = secrets.token_urlsafe(32)
             _write(path, token)
     except OSError as error:
-        raise NeedsOperator(f"the token file {path} cannot be used: {error.strerror}") from error
+        raise StoreRefused.of_os(error, f"the token file {path} cannot be used") from error
     digest = None if token is None else digest_of(token)
     for row in await store.list_tokens("token"):
         if row.name == NAME and row.digest != digest:

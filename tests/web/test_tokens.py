@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from gatewayd.model.config import AuthSection, TokenConfig
-from gatewayd.model.errors import NeedsOperator
+from gatewayd.model.errors import NeedsOperator, StoreRefused
 from gatewayd.model.secret import Secret
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.web.auth import Auth
@@ -105,5 +105,5 @@ async def test_a_file_without_a_token_is_refused_in_words(
 async def test_a_link_is_not_followed(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     (tmp_path / "elsewhere").write_text("a-token-that-somebody-planted\n")
     (tmp_path / "token").symlink_to(tmp_path / "elsewhere")
-    with pytest.RaisesGroup(pytest.RaisesExc(NeedsOperator, match="cannot be used")):
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreRefused, match="cannot be used")):
         await start(tmp_path)

@@ -48,7 +48,7 @@ def hold_directory(path: Path) -> StateDirectory:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock_file = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreRefused(f"the state directory {path} cannot be written: {error.strerror}") from error
+        raise StoreRefused.of_os(error, f"the state directory {path} cannot be written") from error
     try:
         return _lock(path, lock_file)
     except BaseException:
@@ -69,7 +69,7 @@ def _lock(path: Path, lock_file: int) -> StateDirectory:
             f"the state directory {path} is in use by {process}: stop that one first, or give this one another state_dir"
         ) from error
     except OSError as error:
-        raise StoreRefused(f"the state directory {path} cannot be locked: {error.strerror}") from error
+        raise StoreRefused.of_os(error, f"the state directory {path} cannot be locked") from error
     return directory
 
 

@@ -55,7 +55,7 @@ def open_files(state_dir: Path) -> OpenFiles:
         except sqlite3.Error as error:
             raise refusal(error, path) from error
         except OSError as error:
-            raise StoreRefused(f"{path}: {error.strerror}") from error
+            raise StoreRefused.of_os(error, str(path)) from error
         return OpenFiles(path, writer, reader, checked_whole, stack.pop_all())
 
 

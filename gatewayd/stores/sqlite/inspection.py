@@ -41,7 +41,7 @@ def inspect(path: Path, log: Path) -> bool:
     except sqlite3.Error as error:
         raise _damaged(path, refusal(error, path).reason) from error
     except OSError as error:
-        raise StoreRefused(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreRefused.of_os(error, f"{path} cannot be read") from error
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

@@ -21,6 +21,18 @@ _WORDS = {
     sqlite3.SQLITE_INTERRUPT: "interrupted",
 }
 
+_MAY_PASS = frozenset(
+    (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_INTERRUPT,
+    )
+)
+
 
 def is_about_the_file(error: BaseException) -> bool:
     """True if the file or the machine is at fault, and so every statement of the transaction; False for one statement's own
@@ -32,7 +44,7 @@ def refusal(error: sqlite3.Error, path: Path) -> StoreRefused:
     """The error as a StoreRefused that names the file."""
     words = _WORDS.get(_primary_code(error), "SQLite refused")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StoreRefused(f"{path}: {words} ({name}: {error})")
+    return StoreRefused(f"{path}: {words} ({name}: {error})", may_pass=_primary_code(error) in _MAY_PASS)
 
 
 def _primary_code(error: BaseException) -> int:

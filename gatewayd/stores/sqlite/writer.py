@@ -75,6 +75,7 @@ class Writer:
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking, now: Callable[[], float]) -> None:
+        """``on_health`` may be set: it hears, in the event loop, why a commit failed, and with None that one is good again."""
         self._connection = connection
         self._path = path
         self._run_blocking = run_blocking
@@ -189,9 +190,10 @@ class Writer:
         # On most of these errors SQLite has rolled back by itself already (sqlite.org/lang_transaction.html, section 3).
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        words = refusal(error, self._path).reason
+        refused = refusal(error, self._path)
+        words = refused.reason
         for job in batch:
-            job.error = StoreRefused(f"{words}; nothing was stored")
+            job.error = StoreRefused(f"{words}; nothing was stored", may_pass=refused.may_pass)
         return _Commit(perf_counter() - started, 0, words)
 
     def _note(self, commit: _Commit, operations: int) -> None:
