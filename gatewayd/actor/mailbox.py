@@ -87,10 +87,17 @@ class Mailbox(Generic[Item]):
     def post(self, item: Item) -> None:
         """Put an item that the source has already. Never waits; without room it stays there until there is. An item that is
         held is not held twice."""
+        if self._number_of(item) in self._held:
+            return
         name = self._line_of(item)
         line = self._lines.get(name)
         if line is None and not self._behind and len(self._held) < self._size:
             line = self._lines[name] = _Line(name)
+        if line is not None and self._overtakes(line, item):
+            if not self._has_room(line):
+                self._leave_last(line)
+            self._insert(line, item)
+            return
         if line is not None and not line.cut_short and self._has_room(line):
             self._insert(line, item)
             return
@@ -164,13 +171,24 @@ class Mailbox(Generic[Item]):
     def _has_room(self, line: _Line[Item]) -> bool:
         return len(self._held) < self._size and len(line.items) < self._longest_line
 
+    def _overtakes(self, line: _Line[Item], item: Item) -> bool:
+        """Whether a later item of the line is here already: two writers may post in another order than they committed in."""
+        return len(line.items) > line.taken and self._number_of(item) < line.items[-1][0]
+
+    def _leave_last(self, line: _Line[Item]) -> None:
+        """Leave the last item of a line to the source, so that the line stays a beginning of what is kept."""
+        number, _, _ = line.items.pop()
+        self._held.discard(number)
+        line.cut_short = True
+        self._left_out.add(line.name)
+
     def _insert(self, line: _Line[Item], item: Item) -> None:
         number = self._number_of(item)
         if number in self._held:
             return
         self._held.add(number)
         head = line.items[0] if line.items else None
-        # Two writers may post in another order than they committed in. What is out stays the head.
+        # What is out stays the head.
         insort(line.items, (number, self._due_of(item), item), lo=int(line.taken), key=lambda entry: entry[0])
         if not line.taken and line.items[0] is not head:
             self._queue(line)

@@ -164,6 +164,32 @@ async def test_posting_late_what_was_committed_early_keeps_the_order(autojump_cl
     assert await shelf.mailbox.take() == early
 
 
+async def test_what_is_posted_late_takes_the_place_of_a_later_one(autojump_clock: trio.testing.MockClock) -> None:
+    shelf = Shelf(size=8)
+    out = await take_after(shelf, shelf.write("a"))
+    early, late = shelf.write("a", post=False), shelf.write("a", post=False)
+    shelf.mailbox.post(late)
+    shelf.mailbox.post(early)  # the line's two places are taken, by the one that is out and by the later one
+    shelf.done(out)
+    for letter in (early, late):
+        shelf.done(await take_after(shelf, letter))
+    assert await nothing_more(shelf)
+
+
+async def test_what_is_posted_late_goes_before_a_later_one_of_a_line_that_was_cut_short(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    shelf = Shelf(size=8)
+    out = await take_after(shelf, shelf.write("a"))
+    early, late, latest = (shelf.write("a", post=False) for _ in range(3))
+    for letter in (late, latest, early):
+        shelf.mailbox.post(letter)
+    shelf.done(out)
+    for letter in (early, late, latest):
+        shelf.done(await take_after(shelf, letter))
+    assert await nothing_more(shelf)
+
+
 async def take_after(shelf: Shelf, letter: Letter) -> Letter:
     assert await shelf.mailbox.take() == letter
     return letter
@@ -261,6 +287,8 @@ class Day:
             letters = [self.shelf.write(line, post=False) for _ in range(self.rng.randrange(1, 5))]
             self.written[line] += [letter.number for letter in letters]
             await self.pause()
+            # Two writers whose rows are in one commit are woken in any order.
+            self.rng.shuffle(letters)
             for letter in letters:
                 self.shelf.mailbox.post(letter)
             await self.pause()
