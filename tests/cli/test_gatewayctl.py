@@ -246,7 +246,7 @@ def test_an_answer_in_drops_is_given_up(ctl: Ctl, monkeypatch: pytest.MonkeyPatc
         ["approvals", "watch"],
         ["letters", "list"],
         ["letters", "show", "x"],
-        ["letters", "retry", "x"],
+        ["letters", "retry", "in-1"],
         ["letters", "drop", "--all"],
         ["trace", "x"],
         ["console"],

@@ -1,11 +1,16 @@
 """gatewayctl and the real daemon, which is a process of its own."""
 
 import json
+import time
 from pathlib import Path
 
 import trio
 
 from gatewayd.cli.ctl.faults import NO_SUCH_PATH
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.payload import RichText, SendText
+from gatewayd.ports.store import OutboundDraft
+from gatewayd.stores.sqlite import open_store, run_inline
 from tests.cli.conftest import Ctl, Ran
 from tests.whole.process import daemon
 
@@ -74,6 +79,62 @@ async def test_an_approval_is_seen_and_answered(ctl: Ctl, state_dir: Path) -> No
         assert (code, out) == (1, "")
         assert "denied" in err
         assert "note     not today\n" in (await run(ctl, "approvals", "show", waiting["id"])).out
+
+
+async def leave_letters(state_dir: Path, number: int) -> None:
+    """As a daemon leaves them: so many messages that were given up, and a reply that was cut off while it was sent."""
+    peer = Peer("dm", "alice")
+    texts = [f"message {index}" for index in range(number)]
+    messages = [
+        InboundEnvelope("webchat", "main", text, "message", peer, Sender("alice"), text=text, received_at=time.time())
+        for text in texts
+    ]
+    async with open_store(state_dir, now=time.time, run_blocking=run_inline) as store:
+        ids = [row.id for row in await store.add_inbound(messages)]
+        await store.start_turn(ids, turn_id="turn-1", session_key="assistant:webchat:main:dm:alice")
+        await store.end_inbound(ids, state="dead", reason="agent_failed", now=time.time())
+        reply = OutboundDraft("webchat", "main", "webchat:main:dm:alice", SendText(peer, RichText("is it there?")))
+        [row] = await store.add_outbound([reply], now=time.time())
+        await store.mark_sending(row.id)
+        await store.settle_outbound(row.id, "unknown", now=time.time(), reason="cut_off")
+
+
+async def test_letters_are_repaired_and_stories_told(ctl: Ctl, state_dir: Path) -> None:
+    await leave_letters(state_dir, 620)
+    async with daemon(state_dir) as running:
+        code, out, _ = await run(ctl, "status")
+        assert (code, out.splitlines()[0]) == (0, "healthy: 1 account connected, 2 warnings")
+        assert "letters    621 waiting: gatewayctl letters list\n" in out
+        listed = (await run(ctl, "letters", "list", "--limit", "2")).out
+        assert "waiting in all: 620 messages given up, 1 unknown reply\n" in listed
+        cursor = listed.partition("--before ")[2].split()[0]
+        assert "in-618" in (await run(ctl, "letters", "list", "--limit", "2", "--before", cursor)).out
+        assert "  message 6\n" in (await run(ctl, "letters", "show", "in-7")).out
+
+        assert (await run(ctl, "letters", "retry", "in-7", "in-9999")).code == 1
+        async with running.client() as client:
+            with trio.fail_after(30):
+                # Another process: there is nothing of ours to wait on.
+                while "answered" not in (await client.get("/v1/messages/in-7")).text:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+        for wanted in ("in-7", "turn-7-1", "message 6", "webchat/main/message 6"):
+            told = (await run(ctl, "trace", wanted)).out
+            assert told.startswith(f"{wanted}: in-7"), told
+            assert "operator:local" in told
+        assert "There is more of it" in (await run(ctl, "trace", "assistant:webchat:main:dm:alice")).out
+        assert (await run(ctl, "trace", "no such id")).code == 1
+
+        code, _, err = await run(ctl, "letters", "retry", "out-1")
+        assert (code, "may be seen twice" in err) == (64, True)
+        assert "out-1 retried: ready\n" in (await run(ctl, "letters", "retry", "out-1", "--yes", "--note", "looked")).out
+        code, out, err = await run(ctl, "letters", "drop", "--all", "--reason", "agent_failed", "--yes")
+        assert (code, err) == (0, "")
+        assert out.startswith("619 letters: 619 messages given up\n  500 of 619 letters dropped …\n")
+        assert out.endswith("619 of 619 letters dropped\n")
+        assert (await run(ctl, "letters", "list")).out == "no letters\n"
+        assert (await run(ctl, "audit", "verify")).code == 0
+        for page in ("approvals", "letters", "trace"):
+            assert (await run(ctl, "console", page)).out.startswith(f"{running.url}/{page}#code=")
 
 
 async def test_a_killed_daemon_is_said_to_be_gone(ctl: Ctl, state_dir: Path) -> None:

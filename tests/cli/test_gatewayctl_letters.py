@@ -271,6 +271,7 @@ def test_what_is_cut_says_how_far_it_got(daemon: FakeGatewayd, ctl: Ctl, cut: st
         (["retry", "in-1", "--state", "dead"], "Filters go with --all"),
         (["retry", "in-1", "--older-than", "1h"], "Filters go with --all"),
         (["drop", "--all", "--older-than", "soon"], "is no age"),
+        (["drop", "in-1", "in-0", "--yes"], "'in-0' is not in-NUMBER or out-NUMBER, so nothing was done"),
         (["list", "--state", "sent"], "Invalid value"),
     ],
 )

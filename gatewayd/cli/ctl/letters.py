@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from gatewayd.cli.ctl.options import Json, connect
 from gatewayd.cli.ctl.outcome import BAD_ANSWER, DONE, CtlError, Misused
-from gatewayd.cli.ctl.wording import pretty_json
-from gatewayd.model.letter import Direction, Letter, LetterFilter, LetterState, RepairAction
+from gatewayd.cli.ctl.wording import clean, pretty_json
+from gatewayd.model.letter import Direction, Letter, LetterFilter, LetterState, NotALetter, RepairAction, parse_ref
 
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.repair import Progress
@@ -63,7 +63,6 @@ def list_letters(
     from gatewayd.cli.ctl.letters_view import letters_table, summary
     from gatewayd.cli.ctl.repair import LETTERS, Page, params_of
     from gatewayd.cli.ctl.screen import console, say, show
-    from gatewayd.cli.ctl.wording import clean
 
     params = params_of(LetterFilter(direction, state, channel, account, reason)) | {"limit": str(limit)}
     with connect(ctx) as client:
@@ -150,6 +149,11 @@ def _check(action: RepairAction, refs: Sequence[str], *, every: bool, filtered: 
         raise Misused(f"Filters go with --all: gatewayctl letters {action} --all --state dead.")
     if not every and not refs:
         raise Misused(f"Which letters? gatewayctl letters {action} REF…, or --all for every one that fits the filters.")
+    for ref in refs:
+        try:
+            parse_ref(ref)
+        except NotALetter as error:
+            raise Misused(f"{clean(str(error))}, so nothing was done.") from None
 
 
 @contextmanager
