@@ -39,15 +39,15 @@ def test_a_story_has_times_gaps_and_a_verdict(daemon: FakeGatewayd, ctl: Ctl) ->
 telegram/main/12: in-12, out-7
 
 2026-09-20
-13:13:20            received came from telegram/main dm:4711 (in-12)
+13:13:20            received: came from telegram/main dm:4711 (in-12)
                     please [red]crash
-13:13:20  +0.4 s    turn_started attempt 1 of turn-12 (in-12)
-13:14:00  +39 s     written the reply was written (out-7)
-13:13:59  -1.0 s    sending on its way to telegram, for the first time, after a
+13:13:20  +0.4 s    turn started: attempt 1 of turn-12 (in-12)
+13:14:00  +39 s     written: the reply was written (out-7)
+13:13:59  -1.0 s    sending: on its way to telegram, for the first time, after a
                     clock that was set back (out-7)
 
 2026-09-21
-14:13:20  +1 d      unknown cut off while sending (out-7)
+14:13:20  +1 d      unknown: cut off while sending (out-7)
 
 The message was answered, and the reply may or may not have been seen.
 """

@@ -39,13 +39,14 @@ def _found(story: Story) -> str:
 
 def _entry_lines(entry: StoryEntry, clock: str, gap: str, width: int) -> list[Text]:
     """Beside its time, or beneath it where the terminal is narrow."""
-    said = Text(f"{clean(entry.what)} ", style=_STYLES.get(entry.what, "bold"))
+    said = Text(f"{clean(entry.what).replace('_', ' ')}: ", style=_STYLES.get(entry.what, "bold"))
     said.append(clean(entry.text, at_most=_DETAIL), style="none")
     said.append(f" ({clean(entry.ref, at_most=80)})", style="dim")
     head = Text(f"{clock}  ").append(gap, style="dim")
     indent = _INDENT
     lines: list[Text] = []
     if width < _WIDE or len(head) >= indent:  # a time that no calendar has is a long number
+        head.rstrip()
         head.truncate(width)
         lines, head, indent = [head], Text(), 2
     lines += wrapped(said, width, indent=indent, first=head, at_most=_LINES)
