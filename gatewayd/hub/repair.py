@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
 from gatewayd.kit.text import sanitise
-from gatewayd.model.errors import Conflict, StoreRefused
+from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.model.letter import (
     Letter,
     LetterCounts,
@@ -174,17 +174,20 @@ class RepairDesk:
     async def _together(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
         """In one transaction, with what follows from it in memory."""
         settled = [ref for ref in refs if not self._is_unsettled(ref)]
+        skipped = [await self._why_unsettled(ref) for ref in refs if ref not in settled]
+        if not settled:
+            return Repairs([], skipped)
         note = None if note is None else sanitise(note)[:_NOTE_MAX]
         # Shielded: what is committed and not handed on would lie there until the next start.
         with anyio.CancelScope(shield=True):
-            if action == "retry":
-                accounts = self._inbox.takers()
-                repairs = await self._store.retry_letters(settled, accounts=accounts, by=by, note=note, now=self._now())
-            else:
-                repairs = await self._store.drop_letters(settled, by=by, note=note, now=self._now())
+            repairs = await self._repair(settled, action, by, note)
             self._hand_on(repairs, action, by)
-        why = "what became of it is being recorded: ask again"
-        return replace(repairs, skipped=[*repairs.skipped, *(Skipped(ref, why) for ref in refs if ref not in settled)])
+        return replace(repairs, skipped=[*repairs.skipped, *skipped])
+
+    async def _repair(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
+        if action == "drop":
+            return await self._store.drop_letters(refs, by=by, note=note, now=self._now())
+        return await self._store.retry_letters(refs, accounts=self._inbox.takers(), by=by, note=note, now=self._now())
 
     def _is_unsettled(self, ref: str) -> bool:
         """A letter is counted, and its account lets go of it, a moment after its end is committed. Nothing is done in between."""
@@ -193,6 +196,13 @@ class RepairDesk:
         except NotALetter:
             return False
         return direction == "out" and self._outbox.is_unsettled(number)
+
+    async def _why_unsettled(self, ref: str) -> Skipped:
+        try:
+            await self.get(ref)
+        except (NotFound, Conflict) as error:
+            return Skipped(ref, error.reason)
+        return Skipped(ref, "what became of it is being recorded: ask again")
 
     def _hand_on(self, repairs: Repairs, action: RepairAction, by: str) -> None:
         said = "letter.retried" if action == "retry" else "letter.dropped"
