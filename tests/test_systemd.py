@@ -16,7 +16,7 @@ import pytest
 from gatewayd.cli.gatewayd import MISCONFIGURED
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.errors import NeedsOperator
-from gatewayd.systemd import MAX_STATUS, Notifier, take_listen_fds
+from gatewayd.systemd import MAX_STATUS, MORE_SECONDS, Notifier, take_listen_fds
 
 
 @pytest.fixture
@@ -178,6 +178,7 @@ def test_a_descriptor_that_is_not_there_is_said(first: int) -> None:
 
 
 UNIT = Path(__file__).parent.parent / "systemd" / "gatewayd.service"
+SOCKET = UNIT.with_suffix(".socket")
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
@@ -186,31 +187,38 @@ def analyze(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def settings() -> dict[str, str]:
+def settings(unit: Path = UNIT) -> dict[str, str]:
     """The last value of each setting; there are no continuation lines."""
-    lines = [line for line in UNIT.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    lines = [line for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#")]
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """The root of a machine on which the unit and its drop-ins are installed, with a program to start and systemd's own units."""
+    """The root of a machine on which the units and the drop-ins are installed, with programs to start and systemd's own units."""
     folder = tmp_path / "etc" / "systemd" / "system"
     folder.mkdir(parents=True)
     shutil.copy(UNIT, folder)
+    shutil.copy(SOCKET, folder)
     shutil.copytree(UNIT.with_name("gatewayd.service.d"), folder / "gatewayd.service.d")
     units = next(path for path in (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system")) if path.is_dir())
     shutil.copytree(units, tmp_path / "usr" / "lib" / "systemd" / "system", symlinks=True)
-    program = tmp_path / settings()["ExecStart"].lstrip("/")
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    for command in (settings()["ExecStart"], settings()["ExecReload"]):
+        program = tmp_path / command.split()[0].lstrip("/")
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
     return tmp_path
 
 
 @needs_systemd
-def test_systemd_has_nothing_to_say_about_the_unit(machine: Path) -> None:
-    result = analyze("verify", f"--root={machine}", "gatewayd.service")
+@pytest.mark.parametrize(
+    "units", [["gatewayd.service", "gatewayd.socket"], ["gatewayd.service"]], ids=["with the socket", "alone"]
+)
+def test_systemd_has_nothing_to_say_about_the_units(machine: Path, units: list[str]) -> None:
+    if "gatewayd.socket" not in units:
+        (machine / "etc/systemd/system/gatewayd.socket").unlink()
+    result = analyze("verify", f"--root={machine}", *units)
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -219,6 +227,13 @@ def test_the_check_would_find_a_wrong_line(machine: Path) -> None:
     drop_in = machine / "etc/systemd/system/gatewayd.service.d/wrong.conf"
     drop_in.write_text("[Service]\nProtectHom=yes\n")
     assert "ProtectHom" in analyze("verify", f"--root={machine}", "gatewayd.service").stderr
+
+
+@needs_systemd
+def test_the_check_would_find_a_wrong_line_of_the_socket(machine: Path) -> None:
+    unit = machine / "etc/systemd/system/gatewayd.socket"
+    unit.write_text(unit.read_text().replace("Backlog=", "Backlok="))
+    assert "Backlok" in analyze("verify", f"--root={machine}", "gatewayd.socket").stderr
 
 
 # It talks to the Internet, wherever the platforms are; nothing else of weight is open.
@@ -243,6 +258,26 @@ def test_the_unit_exposes_little(tmp_path: Path, drop_ins: tuple[str, ...], more
 
 def test_a_stop_has_time_to_drain() -> None:
     assert float(settings()["TimeoutStopSec"]) >= GatewaySection().drain_seconds + 20
+
+
+def test_the_watchdog_lets_pass_what_is_only_slow() -> None:
+    """It ends what is told as a stall, long after; and a stop by it, with every stack written, is not cut short."""
+    found = settings()
+    assert float(found["WatchdogSec"]) >= GatewaySection().stall_seconds * 10
+    assert found["WatchdogSignal"] == "SIGABRT"
+    assert float(found["TimeoutAbortSec"]) >= 10
+    assert found["Restart"] == "on-failure"  # systemd.service(5): a watchdog's end is one
+    assert found["LimitCORE"] == "0"
+
+
+def test_a_long_start_is_asked_for_in_time() -> None:
+    assert float(settings()["TimeoutStartSec"]) > MORE_SECONDS
+
+
+def test_the_socket_has_the_address_that_gatewayd_would_bind() -> None:
+    assert settings(SOCKET)["ListenStream"] == GatewaySection().bind
+    assert "gatewayd.socket" in settings()["Wants"].split()
+    assert "gatewayd.socket" in settings()["After"].split()
 
 
 def test_a_configuration_that_cannot_be_used_is_not_tried_again() -> None:

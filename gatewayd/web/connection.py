@@ -23,6 +23,8 @@ HEAD_SECONDS: Final = 10.0
 """From the accept (later: from the first byte) to the end of the request head."""
 FIRST_HEAD_SECONDS: Final = 1.0
 """The same for who has just connected when the server is about to close."""
+LAST_HEAD_SECONDS: Final = 0.2
+"""And for who has been answered already: one that asks without a pause is told that it was the last, instead of being cut."""
 BODY_SECONDS: Final = 30.0
 """From the head to the end of the body."""
 
@@ -62,22 +64,19 @@ class Connection:
             self._stream.close()
 
     def close_soon(self) -> None:
-        """End it now, unless a request is under way or there, or is the first here, which is given a moment to come: that one is
-        answered as the last. What a client sends at this very moment it has to send again, as ever (RFC 9112, section 9.3.1)."""
+        """End it after one more request: the one under way, or one that comes within a moment, a longer one if it is the first
+        here. A client that speaks after that moment has to say it again, as ever (RFC 9112, section 9.3.1)."""
         self._closing = True
-        if self._awaits_head and not self._served_one and self._if_late is None:
-            self._waits.deadline = min(self._waits.deadline, trio.current_time() + FIRST_HEAD_SECONDS)
-        self._end_if_idle()
+        if self._http1 is not None:
+            self._http1.end_idle_within(LAST_HEAD_SECONDS)
+        elif self._awaits_head and self._if_late is None:
+            moment = LAST_HEAD_SECONDS if self._served_one else FIRST_HEAD_SECONDS
+            self._waits.deadline = min(self._waits.deadline, trio.current_time() + moment)
 
     def stop(self) -> None:
-        """End it now if no request is under way, else after the request. After :meth:`close_soon` that one may still come."""
+        """End it now if no request is under way, else after the request. After :meth:`close_soon` there is nothing left to do."""
         self._stopping = True
-        self._end_if_idle()
-
-    def _end_if_idle(self) -> None:
-        first = self._http1 is None and not self._served_one
-        begun = self._awaits_head and self._if_late is not None
-        if self._closing and (first or begun or self._stream.has_input()):
+        if self._closing:
             return
         if self._awaits_head:
             self._if_late = None

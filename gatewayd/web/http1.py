@@ -135,6 +135,12 @@ class Http1Connection:
         if self._idle_deadline < inf:
             self._end()
 
+    def end_idle_within(self, seconds: float) -> None:
+        """End then if no request is under way, unless one comes before; hypercorn ends the connection after it."""
+        if self._idle_deadline < inf:
+            self._idle_deadline = min(self._idle_deadline, trio.current_time() + seconds)
+            self._receiving.deadline = self._idle_deadline
+
     async def _read(self, first: bytes) -> None:
         try:
             with self._reader:

@@ -1,6 +1,5 @@
 """A client's connection on which every wait has an end."""
 
-import select
 import socket
 import struct
 from contextlib import suppress
@@ -39,14 +38,6 @@ class ClientStream:
             return bytes(await self._stream.receive_some(_RECEIVE))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return b""
-
-    def has_input(self) -> bool:
-        """Something is there to be received, or it is the end."""
-        if self._stream.socket.fileno() < 0:
-            return True
-        poll = select.poll()
-        poll.register(self._stream.socket.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
 
     async def send(self, data: bytes) -> None:
         """Send all of ``data``. A client that does not take the next 64 KiB within 10 s is cut off.

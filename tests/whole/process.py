@@ -123,6 +123,7 @@ async def daemon(
     env: dict[str, str] | None = None,
     program: tuple[str, ...] = PROGRAM,
     log: Path | None = None,
+    pass_fds: tuple[int, ...] = (),
 ) -> AsyncIterator[Daemon]:
     """A daemon on a free port, killed on leaving if it still runs. ``config`` is the text of its configuration file,
     ``program`` what Python runs: another one that runs gatewayd in its process. ``log`` is a file in the state directory unless
@@ -145,6 +146,7 @@ async def daemon(
             stdout=output,
             stderr=output,
             env=_environment(state_dir, env),
+            pass_fds=pass_fds,
         )
     try:
         url = await _wait_for_endpoint(process, endpoint, log)
