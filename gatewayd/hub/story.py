@@ -186,8 +186,7 @@ def _verdict(rows: StoryRows) -> str:
         said = f"{len(messages)} messages: {_counted(row.state for row in messages)}"
         return f"{said}; {_replies(rows.outbound)}." if rows.outbound else f"{said}."
     if rows.outbound:
-        said = _replies(rows.outbound)
-        return f"{said[0].upper()}{said[1:]}."
+        return f"{_replies(rows.outbound)}."
     return "The messages that it belongs to are not kept any more."
 
 
@@ -215,7 +214,7 @@ def _waits_for(rows: StoryRows) -> str:
 def _replies(rows: Sequence[OutboundRow]) -> str:
     """What was sent for it: of one row its state, of several how many are in each."""
     if len(rows) > 1:
-        return f"of {len(rows)} replies and edits {_counted(_state(row) for row in rows)}"
+        return f"{len(rows)} replies and edits: {_counted(_state(row) for row in rows)}"
     [row] = rows
     reason = f" ({row.reason})" if row.reason else ""
     ends = {"sent": "was sent", "ready": "waits to be sent", "sending": "is being sent", "parked": "was not sent"}
