@@ -121,6 +121,7 @@ def join(
     outbox.post, outbox.lost = manager.post, lost
 
     sessions.kind_of = agents.kind_of
+    agents.cut = turns.give_up
     gateway = Gateway(
         config=config,
         store=store,
@@ -142,5 +143,5 @@ def join(
         now=now,
     )
     gateway.plugins = plugins
-    gateway.parts += (events, outbox, desk, cards, questions, engine, turns, inbox, manager, agents, gateway.cleaner)
+    gateway.parts += (events, outbox, desk, cards, questions, turns, inbox, manager, agents, gateway.cleaner)
     return gateway

@@ -7,6 +7,7 @@ from typing import Literal
 import anyio
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.actor.supervisor import describe, leaves
 from gatewayd.hub.approvals import ApprovalDesk
@@ -94,8 +95,9 @@ class ReplyEngine:
         self._reports_lost = {agent.agent_id for agent in config.agents if agent.frame.on_lost_turn == "report"}
         self._config = config.sessions
 
-    async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> None:
-        """Run the turn of these rows to an end state. Returns when the rows have ended; only cancellation leaves them open."""
+    async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> Sequence[InboundRow]:
+        """Run the turn of these rows to an end state. Returns when the rows have ended, or with the rows as they are now when
+        ``control`` says that another agent is to take them. Otherwise only cancellation leaves them open."""
         turn_id = rows[0].turn_id or new_turn_id(rows[0])
         ids = [row.id for row in rows]
         attempt = max(row.attempts for row in rows)
@@ -126,9 +128,13 @@ class ReplyEngine:
                     break
                 self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)
                 await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds)
+            if control.moves and outcome.kind == "stopped":
+                await self.withdraw(turn_id, why="the agent is configured no more, and another one takes the message")
+                return [_as_begun(row, turn_id, attempt) for row in rows]
             if not taken_up:
                 await self._stop_left_over(turn_id, route)
             await self._end(rows, route, turn_id, outcome, control)
+        return ()
 
     async def _stop_left_over(self, turn_id: str, route: Route) -> None:
         """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,
@@ -145,7 +151,7 @@ class ReplyEngine:
             outcome = await self.calls.call(lambda: self._make_session(route))
         return None if outcome.kind == "answered" else outcome.detail
 
-    async def _withdraw(self, turn_id: str, *, why: str) -> None:
+    async def withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn is over: what it still asks for is void."""
         await insist(lambda: self._desk.withdraw(turn_id, why=why))
         await insist(lambda: self._questions.withdraw_turn(turn_id))
@@ -173,12 +179,14 @@ class ReplyEngine:
                         tell,
                         self._fetch,
                     )
+                    control.at_core = True
                     beside.start_soon(self._show_typing, request, control, name=f"typing {turn_id}")
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn
 
                 outcome = await self.calls.call(lambda: self._call(rows, route, turn_id, attempt, was_running, begin))
             beside.cancel_scope.cancel()
+        control.at_core = False
         if outcome is None:
             outcome = Outcome("stopped") if control.stopped else Outcome("timed_out", detail="the turn's time is over")
         if outcome.kind != "stopped":
@@ -260,7 +268,7 @@ class ReplyEngine:
         state, reason, text = _verdict(outcome, control)
         plugin = self._plugins[rows[-1].envelope.channel]
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
-        await self._withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
+        await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
         tell = self._log.error if state == "dead" else self._log.info
         tell("turn_ended", state=state, reason=reason, detail=outcome.detail or None, inbound=[row.id for row in rows])
@@ -306,6 +314,11 @@ def new_turn_id(row: InboundRow) -> str:
     """The id of the turn that begins with this row. A dead letter that a person has run again is another turn: what was asked and
     allowed in the first is no answer in the second."""
     return f"turn-{row.id}" if not row.retries else f"turn-{row.id}-{row.retries}"
+
+
+def _as_begun(row: InboundRow, turn_id: str, attempt: int) -> InboundRow:
+    """The row as the store has it after that many attempts."""
+    return row if attempt == row.attempts else replace(row, state="running", turn_id=turn_id, attempts=attempt)
 
 
 def _answer(final: object) -> Outcome:

@@ -35,6 +35,8 @@ class TurnControl:
         self._holds_place = True
         self._scope: anyio.CancelScope | None = None
         self.stopped: str | None = None
+        self.moves = False
+        self.at_core = False
         self.waits_for_people = False
         self.resting = False
         self.told: set[str] = set()
@@ -42,9 +44,16 @@ class TurnControl:
 
     def stop(self, why: str) -> None:
         """End the turn now. ``why`` becomes the reason of its rows."""
-        self.stopped = self.stopped or why
+        if self.stopped is None or self.moves:
+            self.stopped, self.moves = why, False
         if self._scope is not None:
             self._scope.cancel()
+
+    def move(self) -> None:
+        """End the turn here, for another agent to take its messages: its rows stay open."""
+        if self.stopped is None:
+            self.stop("moved")
+            self.moves = True
 
     def attach(self, scope: anyio.CancelScope) -> None:
         self._scope = scope

@@ -1,111 +1,27 @@
 """Lanes: one turn at a time per session key, lanes in parallel, nothing kept in memory for a lane without work."""
 
-import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import islice, takewhile
 
 import anyio
-import msgspec
 import structlog
 import trio
 
 from gatewayd.hub.attempts import Agents
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.lanes import AT_ONCE, Lane, Place, Waiting, command_of, place_of
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.places import Places
-from gatewayd.hub.questions import OpenQuestion, QuestionDesk, fits, is_press
+from gatewayd.hub.questions import OpenQuestion, QuestionDesk, is_press
 from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.routing import resolve_route
 from gatewayd.hub.running import TurnControl
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig, QueueMode
-from gatewayd.model.envelope import Peer
-from gatewayd.model.question import QuestionRow
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import EndState, InboundRow
-
-# Acted on at once, also while a turn runs; /new keeps its place in the lane, so that what came before it stays before it.
-_AT_ONCE = frozenset({"/stop", "/status"})
-_COMMANDS = _AT_ONCE | {"/new"}
-_COLLECTED_MAX = 100
-
-
-class _Waiting(msgspec.Struct, frozen=True):
-    """A row in a lane, ordered by its id: that is the order of the commits, while two deliveries may resume in either."""
-
-    id: int
-    row: InboundRow
-    route: Route
-
-    def __lt__(self, other: "_Waiting") -> bool:
-        return self.id < other.id
-
-
-class Lane:
-    """The messages of one session key that wait, and the turn that runs."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.waiting: list[_Waiting] = []
-        self.control: TurnControl | None = None
-        self.place: tuple[str, str, Peer] | None = None
-        self.started_at: float | None = None
-        self.condemned: set[str | None] = set()
-
-    def take(self, mode: QueueMode) -> list[_Waiting]:
-        """The next turn's rows. A turn that was under way before a restart gets the same rows again, whatever the mode."""
-        first = heapq.heappop(self.waiting)
-        same: list[_Waiting] = []
-        if first.row.turn_id is not None:
-            same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
-        elif mode != "queue" and not _stands_alone(first.row):
-            # Several chats may share a session: each gets its own answer.
-            together = takewhile(lambda w: not _stands_alone(w.row) and _place(w.row) == _place(first.row), sorted(self.waiting))
-            same = list(islice(together, _COLLECTED_MAX - 1))
-        same += self._edits_of([first, *same])
-        taken = {waiting.id for waiting in same}
-        self.waiting = [waiting for waiting in self.waiting if waiting.id not in taken]
-        heapq.heapify(self.waiting)
-        return [first, *same]
-
-    def waits_for(self, edit: InboundRow) -> bool:
-        """Whether the message that ``edit`` changes is still waiting here."""
-        return any(_is_edit_of(edit, waiting.row) for waiting in self.waiting)
-
-    def _edits_of(self, taken: list[_Waiting]) -> list[_Waiting]:
-        """The edits, so far, of messages that are taken: they go with them, and end with them."""
-        ids = {waiting.id for waiting in taken}
-        edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
-        return [edit for edit in edits if any(_is_edit_of(edit.row, waiting.row) for waiting in taken)]
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a turn runs that does more than wait for people or for its agent."""
-        return self.control is not None and not self.control.waits_for_people and not self.control.resting
-
-    def take_answer(self, question: QuestionRow, place: tuple[str, str, Peer]) -> _Waiting | None:
-        """The first message that came after ``question`` was asked and can be its answer; it waits no longer."""
-        for waiting in sorted(self.waiting):
-            envelope = waiting.row.envelope
-            came_after = envelope.received_at >= question.created_at and waiting.row.turn_id is None
-            if came_after and _place(waiting.row) == place and command_of(waiting.row) is None and fits(question, envelope):
-                self.waiting = [other for other in self.waiting if other.id != waiting.id]
-                heapq.heapify(self.waiting)
-                return waiting
-        return None
-
-    def empty(self) -> list[InboundRow]:
-        """Everything that waits, which waits no longer.
-
-        But for a turn of an earlier life: it may be at work at its agent, and keeps its place until it is ended there.
-        """
-        rows = [waiting.row for waiting in sorted(self.waiting) if waiting.row.turn_id is None]
-        self.waiting = [waiting for waiting in self.waiting if waiting.row.turn_id is not None]
-        heapq.heapify(self.waiting)
-        self.condemned |= {waiting.row.turn_id for waiting in self.waiting}
-        return rows
 
 
 class TurnRunner:
@@ -134,8 +50,10 @@ class TurnRunner:
         self._plugins = plugins
         self._now = now
         self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
-        self._take_modes(config)
+        self._take(config)
         self._lanes: dict[str, Lane] = {}
+        # By chat: lanes whose turn runs on while the chat's messages have another route by now.
+        self._leaving: dict[Place, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
         self._idle = anyio.Event()
@@ -160,9 +78,26 @@ class TurnRunner:
                 self._tasks = None
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """Run what waits by these rules."""
-        self._take_modes(config)
+        """Run what waits by these rules: its routes are found anew, and what is for an account that is gone ends. A turn that
+        only waits for an agent that is gone goes on with another one; see ``give_up`` for one that runs."""
+        self._engine.reconfigure(config)
+        self._take(config)
         self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
+        agents = {agent.agent_id for agent in config.agents}
+        self._leaving = {}
+        for lane in self._lanes.values():
+            if lane.control is not None and lane.agent_id not in agents and not lane.control.at_core:
+                lane.control.move()
+            if lane.running is not None and self._route_of(lane.running.row).session_key != lane.key:
+                self._leaving[place_of(lane.running.row)] = lane
+        waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_misplaced(self._is_placed))
+        self._place_anew([each.row for each in waiting])
+
+    def give_up(self, agent_id: str) -> None:
+        """Cut the turns that run with this agent, which is gone. Their messages go where the bindings say now."""
+        for lane in self._lanes.values():
+            if lane.control is not None and lane.agent_id == agent_id:
+                lane.control.move()
 
     @property
     def left_behind(self) -> int:
@@ -173,15 +108,15 @@ class TurnRunner:
         """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""
         if self._draining or self._tasks is None:
             return
-        lane = self._lanes.get(route.session_key)
+        lane, leaving = self._lanes.get(route.session_key), self._leaving.get(place_of(row))
         command = command_of(row)
-        if command in _AT_ONCE:
-            answer = self._stop(lane) if command == "/stop" else partial(self._describe, lane, route)
+        if command in AT_ONCE:
+            answer = self._stop(lane, leaving) if command == "/stop" else partial(self._describe, lane, route)
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
             return
-        if command is None and self._questions.waits_for(route.session_key, row.envelope):
-            self._take_as_answer(row, route, self._questions.take(route.session_key))
+        if command is None and (asked_in := self._asked_in(row, route)) is not None:
+            self._take_as_answer(row, route, self._questions.take(asked_in))
             return
         is_edit = row.envelope.kind == "edit" and row.turn_id is None
         if is_edit and (lane is None or not lane.waits_for(row)):
@@ -190,15 +125,21 @@ class TurnRunner:
         if lane is None:
             lane = self._lanes[route.session_key] = Lane(route.session_key)
             self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
-        heapq.heappush(lane.waiting, _Waiting(row.id, row, route))
+        lane.add(Waiting(row.id, row, route))
         says_something = not is_edit and not is_press(row.envelope)
-        if lane.control is not None and lane.place == _place(row) and self._mode_of(row) == "interrupt" and says_something:
+        if lane.control is not None and lane.place == place_of(row) and self._mode_of(row) == "interrupt" and says_something:
             lane.control.stop("interrupted")
 
     def waits(self, row: InboundRow, route: Route) -> bool:
         """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
         command = command_of(row)
-        return command not in _AT_ONCE and (command is not None or not self._questions.waits_for(route.session_key, row.envelope))
+        return command not in AT_ONCE and (command is not None or self._asked_in(row, route) is None)
+
+    def _asked_in(self, row: InboundRow, route: Route) -> str | None:
+        """The session key under which a question waits for this answer."""
+        leaving = self._leaving.get(place_of(row))
+        keys = (route.session_key, *([] if leaving is None else [leaving.key]))
+        return next((key for key in keys if self._questions.waits_for(key, row.envelope)), None)
 
     async def drain(self) -> None:
         """Start no further turn; returns when none runs but those that wait, for people or for an agent that is away.
@@ -218,9 +159,36 @@ class TurnRunner:
             waiting=sum(len(lane.waiting) for lane in lanes),
         )
 
-    def _take_modes(self, config: GatewayConfig) -> None:
+    def _take(self, config: GatewayConfig) -> None:
+        self._config = config
         self._mode = config.sessions.queue_mode
         self._modes = {(a.channel, a.account): a.frame.queue_mode or self._mode for a in config.accounts}
+
+    def _is_placed(self, waiting: Waiting, key: str) -> bool:
+        """Whether a message may go on waiting in the lane with this key. A turn that was begun stays with its agent if it can."""
+        envelope = waiting.row.envelope
+        if (envelope.channel, envelope.account) not in self._modes:
+            return False
+        if waiting.row.turn_id is not None and any(agent.agent_id == waiting.route.agent_id for agent in self._config.agents):
+            return True
+        return self._route_of(waiting.row).session_key == key
+
+    def _route_of(self, row: InboundRow) -> Route:
+        return resolve_route(row.envelope, self._config)
+
+    def _place_anew(self, rows: Sequence[InboundRow]) -> None:
+        """Put rows in the lanes of their present routes. Those of accounts that are gone end."""
+        gone = [row for row in rows if (row.envelope.channel, row.envelope.account) not in self._modes]
+        if gone and self._tasks is not None:
+            self._tasks.start_soon(self._end_removed, gone)
+        for row in rows:
+            if row not in gone:
+                self.add(row, self._route_of(row))
+
+    async def _end_removed(self, rows: Sequence[InboundRow]) -> None:
+        for turn_id in {row.turn_id for row in rows if row.turn_id is not None}:
+            await self._engine.withdraw(turn_id, why="its account is configured no more")
+        await self._end_waiting(rows, "account_removed")
 
     def _mode_of(self, row: InboundRow) -> QueueMode:
         return self._modes.get((row.envelope.channel, row.envelope.account), self._mode)
@@ -228,6 +196,11 @@ class TurnRunner:
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
             envelope = lane.waiting[0].row.envelope
+            leaving = self._leaving.get(place_of(lane.waiting[0].row), lane)
+            if leaving is not lane and leaving.control is not None:
+                # One answer after the other in a chat, also where another agent gives the next.
+                await leaving.control.ended.wait()
+                continue
             place = self.places.of(f"{envelope.channel}/{envelope.account}")
             await place.acquire()
             control = TurnControl(place, lambda: self._idle.set())
@@ -245,7 +218,8 @@ class TurnRunner:
         rows = [waiting.row for waiting in batch]
         route = batch[-1].route
         self.taken(rows)
-        lane.control, lane.place, lane.started_at = control, _place(rows[-1]), self._now()
+        lane.control, lane.running, lane.started_at = control, batch[-1], self._now()
+        left_open: Sequence[InboundRow] = ()
         if rows[0].turn_id in lane.condemned:
             control.stop("stopped")
         try:
@@ -254,26 +228,32 @@ class TurnRunner:
             elif is_press(rows[0].envelope):
                 await self._end(rows, "dropped", "late_press")
             else:
-                await self._engine.run(rows, route, control)
+                left_open = await self._engine.run(rows, route, control)
         finally:
-            lane.control = lane.place = lane.started_at = None
+            lane.control = lane.running = lane.started_at = None
             control.ended.set()
-        self.ended(rows)
+            if self._leaving.get(place_of(rows[-1])) is lane:
+                del self._leaving[place_of(rows[-1])]
+        if left_open:
+            self._place_anew(left_open)
+        else:
+            self.ended(rows)
 
-    def _stop(self, lane: Lane | None) -> Callable[[], Awaitable[str]]:
+    def _stop(self, *given: Lane | None) -> Callable[[], Awaitable[str]]:
         """Stop at once, before anything that came after it is added. Returns what is to be waited for before that is said."""
-        dropped = lane.empty() if lane is not None else []
-        condemned = lane is not None and bool(lane.condemned)
-        control = lane.control if lane is not None else None
-        if control is not None:
+        lanes = [lane for lane in given if lane is not None]
+        dropped = [row for lane in lanes for row in lane.empty()]
+        condemned = any(lane.condemned for lane in lanes)
+        controls = [lane.control for lane in lanes if lane.control is not None]
+        for control in controls:
             control.stop("stopped")
 
         async def finish() -> str:
             if dropped:
                 await self._end_waiting(dropped, "stopped")
-            if control is not None:
+            for control in controls:
                 await control.ended.wait()
-            return "Stopped." if dropped or condemned or control is not None else "Nothing is running."
+            return "Stopped." if dropped or condemned or controls else "Nothing is running."
 
         return finish
 
@@ -340,29 +320,3 @@ class TurnRunner:
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
         for row in rows:
             self._events.emit(f"inbound.{state}", id=row.id, reason=reason)
-
-
-def command_of(row: InboundRow) -> str | None:
-    """The chat command of a message (``/stop``, ``/stop@name``), or None. Other slash words belong to the agent."""
-    if row.envelope.kind != "message":
-        return None
-    words = row.envelope.text.split(maxsplit=1)
-    word, at, _ = words[0].partition("@") if words else ("", "", "")
-    if at and not row.envelope.addressed:
-        return None  # for another bot in the same group
-    return word.lower() if word.lower() in _COMMANDS else None
-
-
-def _stands_alone(row: InboundRow) -> bool:
-    """A row that is no part of what several messages say together."""
-    return command_of(row) is not None or is_press(row.envelope)
-
-
-def _place(row: InboundRow) -> tuple[str, str, Peer]:
-    return row.envelope.channel, row.envelope.account, row.envelope.peer
-
-
-def _is_edit_of(edit: InboundRow, row: InboundRow) -> bool:
-    """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
-    same = row.envelope.message_id == edit.envelope.message_id and _place(row) == _place(edit)
-    return same and row.id < edit.id and row.turn_id is None and command_of(row) is None

@@ -1,0 +1,151 @@
+"""One lane: the messages of one session key that wait, in their order, and the turn that runs."""
+
+import heapq
+from collections.abc import Callable
+from itertools import islice, takewhile
+from typing import Final
+
+import msgspec
+
+from gatewayd.hub.questions import fits, is_press
+from gatewayd.hub.running import TurnControl
+from gatewayd.model.config import QueueMode
+from gatewayd.model.envelope import Peer
+from gatewayd.model.question import QuestionRow
+from gatewayd.model.route import Route
+from gatewayd.ports.store import InboundRow
+
+AT_ONCE: Final = frozenset({"/stop", "/status"})
+"""Commands that are acted on at once, also while a turn runs. /new keeps its place in the lane, so that what came before it stays
+before it."""
+_COMMANDS: Final = AT_ONCE | {"/new"}
+_COLLECTED_MAX: Final = 100
+
+
+Place = tuple[str, str, Peer]
+"""A chat: channel, account and peer."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A row in a lane, ordered by its id: that is the order of the commits, while two deliveries may resume in either."""
+
+    id: int
+    row: InboundRow
+    route: Route
+
+    def __lt__(self, other: "Waiting") -> bool:
+        return self.id < other.id
+
+
+class Lane:
+    """The messages of one session key that wait, and the turn that runs."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.waiting: list[Waiting] = []
+        self.control: TurnControl | None = None
+        self.running: Waiting | None = None
+        self.started_at: float | None = None
+        self.condemned: set[str | None] = set()
+
+    @property
+    def place(self) -> Place | None:
+        """The chat of the turn that runs."""
+        return None if self.running is None else place_of(self.running.row)
+
+    @property
+    def agent_id(self) -> str | None:
+        """The agent of the turn that runs."""
+        return None if self.running is None else self.running.route.agent_id
+
+    def add(self, waiting: Waiting) -> None:
+        heapq.heappush(self.waiting, waiting)
+
+    def take_misplaced(self, is_placed: Callable[[Waiting, str], bool]) -> list[Waiting]:
+        """What is to wait elsewhere, which waits here no longer."""
+        misplaced = [waiting for waiting in self.waiting if not is_placed(waiting, self.key)]
+        if misplaced:
+            self.waiting = [waiting for waiting in self.waiting if waiting not in misplaced]
+            heapq.heapify(self.waiting)
+        return misplaced
+
+    def take(self, mode: QueueMode) -> list[Waiting]:
+        """The next turn's rows. A turn that was under way before a restart gets the same rows again, whatever the mode."""
+        first = heapq.heappop(self.waiting)
+        same: list[Waiting] = []
+        if first.row.turn_id is not None:
+            same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
+        elif mode != "queue" and not _stands_alone(first.row):
+            # Several chats may share a session: each gets its own answer.
+            together = takewhile(
+                lambda w: not _stands_alone(w.row) and place_of(w.row) == place_of(first.row), sorted(self.waiting)
+            )
+            same = list(islice(together, _COLLECTED_MAX - 1))
+        same += self._edits_of([first, *same])
+        taken = {waiting.id for waiting in same}
+        self.waiting = [waiting for waiting in self.waiting if waiting.id not in taken]
+        heapq.heapify(self.waiting)
+        return [first, *same]
+
+    def waits_for(self, edit: InboundRow) -> bool:
+        """Whether the message that ``edit`` changes is still waiting here."""
+        return any(_is_edit_of(edit, waiting.row) for waiting in self.waiting)
+
+    def _edits_of(self, taken: list[Waiting]) -> list[Waiting]:
+        """The edits, so far, of messages that are taken: they go with them, and end with them."""
+        ids = {waiting.id for waiting in taken}
+        edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
+        return [edit for edit in edits if any(_is_edit_of(edit.row, waiting.row) for waiting in taken)]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn runs that does more than wait for people or for its agent."""
+        return self.control is not None and not self.control.waits_for_people and not self.control.resting
+
+    def take_answer(self, question: QuestionRow, place: Place) -> Waiting | None:
+        """The first message that came after ``question`` was asked and can be its answer; it waits no longer."""
+        for waiting in sorted(self.waiting):
+            envelope = waiting.row.envelope
+            came_after = envelope.received_at >= question.created_at and waiting.row.turn_id is None
+            if came_after and place_of(waiting.row) == place and command_of(waiting.row) is None and fits(question, envelope):
+                self.waiting = [other for other in self.waiting if other.id != waiting.id]
+                heapq.heapify(self.waiting)
+                return waiting
+        return None
+
+    def empty(self) -> list[InboundRow]:
+        """Everything that waits, which waits no longer.
+
+        But for a turn of an earlier life: it may be at work at its agent, and keeps its place until it is ended there.
+        """
+        rows = [waiting.row for waiting in sorted(self.waiting) if waiting.row.turn_id is None]
+        self.waiting = [waiting for waiting in self.waiting if waiting.row.turn_id is not None]
+        heapq.heapify(self.waiting)
+        self.condemned |= {waiting.row.turn_id for waiting in self.waiting}
+        return rows
+
+
+def command_of(row: InboundRow) -> str | None:
+    """The chat command of a message (``/stop``, ``/stop@name``), or None. Other slash words belong to the agent."""
+    if row.envelope.kind != "message":
+        return None
+    words = row.envelope.text.split(maxsplit=1)
+    word, at, _ = words[0].partition("@") if words else ("", "", "")
+    if at and not row.envelope.addressed:
+        return None  # for another bot in the same group
+    return word.lower() if word.lower() in _COMMANDS else None
+
+
+def _stands_alone(row: InboundRow) -> bool:
+    """A row that is no part of what several messages say together."""
+    return command_of(row) is not None or is_press(row.envelope)
+
+
+def place_of(row: InboundRow) -> Place:
+    return row.envelope.channel, row.envelope.account, row.envelope.peer
+
+
+def _is_edit_of(edit: InboundRow, row: InboundRow) -> bool:
+    """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
+    same = row.envelope.message_id == edit.envelope.message_id and place_of(row) == place_of(edit)
+    return same and row.id < edit.id and row.turn_id is None and command_of(row) is None
