@@ -1,18 +1,16 @@
 """The check at start. It reads only: a file that is refused is left as it was found.
 
-What it cannot see: commits at the end of a write-ahead log whose frames were damaged. SQLite takes the log as ended there,
-as it must after a power cut.
+What it cannot see: that the last commit of a write-ahead log was damaged, which is what a power cut leaves, too; and bytes
+of a text that became others.
 """
 
 import sqlite3
-import struct
-from collections.abc import Iterator
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite.directory import LOCK_NAME
+from gatewayd.stores.sqlite.log_file import damage_of
 from gatewayd.stores.sqlite.migrations import APPLICATION_ID, newest_version, schema_version
 from gatewayd.stores.sqlite.refusal import refusal
 
@@ -21,11 +19,6 @@ WHOLE_CHECK_BYTES = 256 * 2**20
 and the schema are: damage elsewhere is then refused by the call that meets it."""
 
 _MAGIC = b"SQLite format 3\x00"
-_LOG_HEADER = struct.Struct(">8I")
-_LOG_MAGIC = 0x377F0682  # its lowest bit: the checksum's words are big-endian
-_LOG_FORMAT = 3007000
-_FRAME_HEADER_BYTES = 24
-_SMALLEST_PAGE_BYTES = 512
 
 
 def inspect(path: Path, log: Path) -> bool:
@@ -34,7 +27,7 @@ def inspect(path: Path, log: Path) -> bool:
     :raises StoreRefused: it is not ours, not whole, or of a newer release.
     """
     try:
-        _check_head(path)
+        _check_head(path, log)
         _check_log(path, log)
         with closing(open_read_only(path)) as connection:
             return _check_inside(connection, path)
@@ -64,7 +57,7 @@ def check_missing(path: Path, log: Path, *, store_was_made: bool) -> None:
         raise StoreRefused(f"{path} is missing, but {LOCK_NAME} says that this directory had a store. {_cure(path)}")
 
 
-def _check_head(path: Path) -> None:
+def _check_head(path: Path, log: Path) -> None:
     with path.open("rb") as file:
         head = file.read(100)  # the database header (SQLite file format, section 1.3)
     if not head:
@@ -73,32 +66,17 @@ def _check_head(path: Path) -> None:
         raise _damaged(path, "it is not an SQLite file")
     if len(head) < 100:
         raise _damaged(path, "the file is cut off")
+    # SQLite would read zeros behind the end. A crash in a checkpoint may leave half a page, too, but then the log has it whole.
+    page_bytes = int.from_bytes(head[16:18], "big")
+    if path.stat().st_size % max(page_bytes, 512) and not (log.exists() and log.stat().st_size):
+        raise _damaged(path, "the file is cut off in the middle of a page")
 
 
 def _check_log(path: Path, log: Path) -> None:
-    """SQLite takes a log with a wrong header for an empty one, and what was committed to it would be gone without a word.
-
-    The header is synced before the first frame is (synchronous=FULL), so a log that can hold a frame has a whole header.
-    """
-    if not log.exists():
-        return
-    with log.open("rb") as file:
-        header = file.read(_LOG_HEADER.size)
-    if log.stat().st_size < _LOG_HEADER.size + _FRAME_HEADER_BYTES + _SMALLEST_PAGE_BYTES:
-        return
-    magic, log_format, _, _, _, _, *checksum = _LOG_HEADER.unpack(header)
-    if magic & ~1 != _LOG_MAGIC or log_format != _LOG_FORMAT or list(_checksum(header, big_endian=bool(magic & 1))) != checksum:
-        raise _damaged(path, f"the header of its log {log.name} is garbage")
-
-
-def _checksum(header: bytes, *, big_endian: bool) -> Iterator[int]:
-    """Of the first 24 bytes (SQLite file format, section 4.2)."""
-    words = struct.unpack(">6I" if big_endian else "<6I", header[:24])
-    first = second = 0
-    for left, right in list(pairwise(words))[::2]:
-        first = (first + left + second) & 0xFFFFFFFF
-        second = (second + right + first) & 0xFFFFFFFF
-    yield from (first, second)
+    """SQLite takes a log that is damaged for an empty one, or for a shorter one, and what was committed to it would be gone
+    without a word."""
+    if log.exists() and (found := damage_of(log)) is not None:
+        raise _damaged(path, found)
 
 
 def _check_inside(connection: sqlite3.Connection, path: Path) -> bool:

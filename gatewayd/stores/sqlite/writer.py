@@ -15,6 +15,7 @@ from gatewayd.model.errors import StoreRefused
 from gatewayd.model.histogram import Stopwatch
 from gatewayd.ports.store import StoreStatistics
 from gatewayd.stores.sqlite.blocking import RunBlocking
+from gatewayd.stores.sqlite.place import Place
 from gatewayd.stores.sqlite.refusal import is_about_the_file, refusal
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class Writer:
         """``on_health`` may be set: it hears, in the event loop, why a commit failed, and with None that one is good again."""
         self._connection = connection
         self._path = path
+        self._place = Place(path)
         self._run_blocking = run_blocking
         self._now = now
         self._send, self._receive = anyio.create_memory_object_stream[_Job[Any]](QUEUE_LENGTH)
@@ -177,6 +179,8 @@ class Writer:
         """In the worker thread."""
         started = perf_counter()
         rows_before = self._connection.total_changes
+        if (lost := self._place.find_lost()) is not None:
+            return _refuse(batch, StoreRefused(lost), started)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for job in batch:
@@ -190,11 +194,7 @@ class Writer:
         # On most of these errors SQLite has rolled back by itself already (sqlite.org/lang_transaction.html, section 3).
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        refused = refusal(error, self._path)
-        words = refused.reason
-        for job in batch:
-            job.error = StoreRefused(f"{words}; nothing was stored", may_pass=refused.may_pass)
-        return _Commit(perf_counter() - started, 0, words)
+        return _refuse(batch, refusal(error, self._path), started)
 
     def _note(self, commit: _Commit, operations: int) -> None:
         was_healthy, self._healthy = self._healthy, commit.error is None
@@ -212,3 +212,9 @@ class Writer:
                 self._failing_since = self._last_error_at
         if self._healthy != was_healthy:
             self.on_health(commit.error)
+
+
+def _refuse(batch: Sequence[_Job[Any]], refused: StoreRefused, started: float) -> _Commit:
+    for job in batch:
+        job.error = StoreRefused(f"{refused.reason}; nothing was stored", may_pass=refused.may_pass)
+    return _Commit(perf_counter() - started, 0, refused.reason)
