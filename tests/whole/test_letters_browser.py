@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -57,14 +58,14 @@ def message(text: str, key: str) -> InboundEnvelope:
     return InboundEnvelope("webchat", "main", key, "message", peer, Sender("owner"), text=text, received_at=time.time())
 
 
-async def leave_letters(state_dir: Path) -> None:
+async def leave_letters(state_dir: Path, texts: Sequence[str] = HOSTILE) -> None:
     """As a daemon leaves them that was killed: messages that no turn could end, and a reply cut off while it was sent."""
     state_dir.mkdir()
     async with open_store(state_dir, now=time.time, run_blocking=run_inline) as store:
-        rows = await store.add_inbound([message(text, f"left-{index}") for index, text in enumerate(HOSTILE)])
-        for row in rows:
-            await store.start_turn([row.id], turn_id=f"turn-{row.id}", session_key="assistant:webchat:main:dm:owner")
-            await store.end_inbound([row.id], state="dead", reason="agent_failed", now=time.time())
+        rows = await store.add_inbound([message(text, f"left-{index}") for index, text in enumerate(texts)])
+        ids = [row.id for row in rows]
+        await store.start_turn(ids, turn_id="turn-1", session_key="assistant:webchat:main:dm:owner")
+        await store.end_inbound(ids, state="dead", reason="agent_failed", now=time.time())
         draft = OutboundDraft("webchat", "main", "webchat:main:dm:owner", SendText(Peer("dm", "owner"), RichText("is it there?")))
         [reply] = await store.add_outbound([draft], now=time.time())
         await store.mark_sending(reply.id)
@@ -93,7 +94,7 @@ async def picture(tab: Tab, name: str) -> None:
 
 async def on_all_screens(tab: Tab, name: str) -> None:
     """Nothing is cut off to the side, and everything can be read, on a small phone too and in the dark."""
-    for width, phone, dark in ((360, True, True), (360, True, False), (1280, False, True), (1280, False, False)):
+    for width, phone, dark in ((360, True, True), (1280, False, False)):
         await tab.show_as(width, 800, phone=phone, dark=dark)
         await picture(tab, f"{name}-{width}-{'dark' if dark else 'light'}")
         assert await tab.evaluate(TOO_WIDE) == 0, (name, width)
@@ -215,3 +216,28 @@ async def test_a_story_is_told_and_an_ended_login_is_said(tmp_path: Path) -> Non
             await tab.open(f"{server.url}/letters")
             await tab.wait_for("document.getElementById('login-reason').textContent.startsWith('The login has ended')")
             await on_all_screens(tab, "login-ended")
+
+
+async def test_more_than_is_shown_is_dropped_together_by_who_may(tmp_path: Path) -> None:
+    (tmp_path / "mended_agent.py").write_text(AGENT)
+    await leave_letters(tmp_path / "state", ["again"] * 620)
+    with trio.fail_after(100):
+        async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
+            await tab.open(await link(server, "trace"))
+            await tab.wait_for(LIVE)
+            await tab.open(f"{server.url}/letters")
+            await tab.wait_for(f"{LIVE} && {LETTERS} === 100 && document.getElementById('orders').hidden")
+            assert "can only look" in await tab.evaluate("document.getElementById('only-look').innerText")
+            await tab.open(await link(server, "letters"))
+            await tab.wait_for(f"{LIVE} && {LETTERS} === 100 && !document.getElementById('orders').hidden")
+            await tab.click("#show-more")
+            await tab.wait_for(f"{LETTERS} === 200")
+            await tab.click("#all")
+            await tab.wait_for("!document.getElementById('beyond').hidden")
+            await tab.click("#every")
+            await tab.wait_for("document.getElementById('chosen').textContent === 'Every one that fits is chosen'")
+            await tab.click("#drop")
+            await tab.wait_for("document.getElementById('question').textContent === 'Drop every letter that fits?'")
+            await tab.click("#do-it")
+            await tab.wait_for(f"{LETTERS} === 0 && document.getElementById('result').textContent === '621 letters dropped.'")
+            assert tab.complaints == []
