@@ -19,6 +19,7 @@ from gatewayd.cli.ctl.letters import letters
 from gatewayd.cli.ctl.options import Options
 from gatewayd.cli.ctl.outcome import DONE, INTERRUPTED, USAGE, CtlError, ReaderLeft
 from gatewayd.cli.ctl.pairing import pairing
+from gatewayd.cli.ctl.reload import reload
 from gatewayd.cli.ctl.route import route
 from gatewayd.cli.ctl.status import status
 from gatewayd.cli.ctl.trace import trace
@@ -75,6 +76,7 @@ app.command()(trace)
 app.add_typer(pairing, name="pairing")
 app.command()(events)
 app.command()(route)
+app.command()(reload)
 app.add_typer(webchat, name="webchat")
 app.command()(console)
 app.add_typer(audit, name="audit")

@@ -13,6 +13,7 @@ from gatewayd.cli.ctl.outcome import CtlError, Declined, Misunderstood, NotNow, 
 from gatewayd.cli.ctl.sync_http import httpx2
 from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.config import Scope
+from gatewayd.model.errors import ConfigProblem
 
 _OTHER_RELEASE = f"Use the gatewayctl of the daemon's release (this one is {__version__})"
 
@@ -28,6 +29,10 @@ class _Problem(Struct, frozen=True):
 
 class _ErrorBody(Struct, frozen=True):
     error: _Problem
+
+
+class _ConfigRefused(Struct, frozen=True):
+    problems: tuple[ConfigProblem, ...]
 
 
 class _Versioned(Struct, frozen=True):
@@ -76,6 +81,8 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
             return Refused(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
         case 409, _:
             return Declined(f"{said} (409).")
+        case 422, "config_refused":
+            return Refused("\n".join([f"{said} (422):", *_refused_because(body)]))
         case 421, _:
             host = urlsplit(target.url).hostname
             return Refused(f"gatewayd does not answer as {host} (421). Add it to gateway.allowed_hosts, or use another --url.")
@@ -86,6 +93,14 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
         case ((500 | 502 | 503 | 504), _):
             return NotNow(f"gatewayd could not do it ({status}: {said}). Its log says why: `journalctl -u gatewayd`.")
     return Refused(f"{said} ({status}).")
+
+
+def _refused_because(body: bytes) -> list[str]:
+    try:
+        problems = decode(body, _ConfigRefused).problems
+    except Unreadable:
+        return ["  no reason that can be read here"]
+    return [f"  {clean(str(problem))}" for problem in problems]
 
 
 def decode_fault(target: Target, error: Unreadable, body: bytes) -> Unreachable:
