@@ -140,7 +140,7 @@ def _summary(config: GatewayConfig) -> str:
         f"{account.channel}/{account.account}{'' if account.frame.enabled else ' (disabled)'}" for account in config.accounts
     ]
     return (
-        f"  listens on {config.gateway.bind}\n"
+        f"  listens on {config.gateway.bind}, or on the sockets that systemd hands over\n"
         f"  agents: {_some(agents)}; {config.default_agent} is the default\n"
         f"  accounts: {_some(accounts)}\n"
         f"  bindings: {len(config.bindings)}\n"

@@ -42,7 +42,8 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str | None = None
     """Where the store and the token live. Default: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/gatewayd."""
     bind: str = "127.0.0.1:18790"
-    """host:port of the HTTP server; port 0 takes a free one. IPv6 as [::1]:18790."""
+    """host:port of the HTTP server; port 0 takes a free one. IPv6 as [::1]:18790. Where systemd hands over a socket
+    (gatewayd.socket), that one is used and not this."""
     public_url: str | None = None
     """The https URL under which the platforms reach this daemon, for webhooks. Without a path."""
     allowed_hosts: tuple[str, ...] = ()

@@ -57,7 +57,8 @@ def test_checking_a_good_file_prints_a_summary(tmp_path: Path) -> None:
     result = gatewayd("check-config", file, home=tmp_path)
     assert (result.code, result.err) == (0, "")
     assert result.out == (
-        f"{file}: ok\n  listens on [::1]:0\n  agents: a (echo), b (echo); b is the default\n"
+        f"{file}: ok\n  listens on [::1]:0, or on the sockets that systemd hands over\n"
+        "  agents: a (echo), b (echo); b is the default\n"
         "  accounts: webchat/main (disabled)\n  bindings: 0\n"
     )
 
