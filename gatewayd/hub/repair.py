@@ -150,7 +150,8 @@ class RepairDesk:
         self, wanted: LetterFilter, action: RepairAction, *, after: BulkPlace | None = None, by: str, note: str | None = None
     ) -> Bulk:
         """Retry or drop what fits, the oldest first, up to a bound. :raises StoreRefused: nothing was done."""
-        until = min(wanted.ended_before or math.inf, self._now() if after is None else after.until)
+        until = self._now() if wanted.ended_before is None else wanted.ended_before
+        until = until if after is None else min(until, after.until)
         wanted = replace(wanted, ended_before=until)
         place = None if after is None else after.place
         done, looked_at, skipped = 0, 0, list[Skipped]()

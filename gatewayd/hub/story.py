@@ -91,11 +91,10 @@ def _of_message(row: InboundRow) -> Iterator[StoryEntry]:
     ref, envelope = f"in-{row.id}", row.envelope
     what = {"message": "message", "edit": "edit", "button": "press of a button", "membership": "news of who came or went"}
     via = "" if envelope.via is None else f", brought by {envelope.via}"
-    said = f"{what[envelope.kind]} {_from(envelope)} received{via}"
+    said = f"{what[envelope.kind]} {_from(envelope)}{via}"
     yield StoryEntry(envelope.received_at, "received", ref, said, excerpt_of(envelope.text) or None)
     if row.started_at is not None:
-        text = f"turn {row.turn_id} started, attempt {row.attempts}"
-        yield StoryEntry(row.started_at, "turn_started", ref, text, row.session_key)
+        yield StoryEntry(row.started_at, "turn_started", ref, f"{row.turn_id}, attempt {row.attempts}", row.session_key)
     if row.ended_at is not None:
         yield StoryEntry(row.ended_at, "ended", ref, f"{row.state}: {_why(row.reason)}", row.reason)
 
@@ -131,9 +130,9 @@ def _of_reply(row: OutboundRow) -> Iterator[StoryEntry]:
     ref, payload = f"out-{row.id}", row.payload
     what = f"edit of out-{payload.of}" if isinstance(payload, EditText) else "reply"
     if not isinstance(payload, EditText) and payload.parts > 1:
-        what += f", part {payload.part} of {payload.parts},"
+        what += f" (part {payload.part} of {payload.parts})"
     about = f" about {row.subject}" if row.subject else ""
-    text = f"{what}{about} to {row.channel}/{row.account} {payload.peer.label} written"
+    text = f"{what}{about} to {row.channel}/{row.account} {payload.peer.label}"
     yield StoryEntry(row.created_at, "written", ref, text, excerpt_of(payload.body.text) or None)
     if row.sending_at is not None:
         yield StoryEntry(row.sending_at, "sending", ref, f"given to the platform, attempt {max(1, row.attempts)}")
@@ -147,7 +146,7 @@ def _end_of_reply(row: OutboundRow, at: float) -> Iterator[StoryEntry]:
     ref = f"out-{row.id}"
     if row.state == "sent":
         known = row.receipt.message_id if row.receipt is not None else None
-        yield StoryEntry(at, "sent", ref, f"sent as message {known}" if known else "sent")
+        yield StoryEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
     elif row.state == "unknown":
         yield StoryEntry(at, "unknown", ref, "its user may or may not have seen it: it is not sent again by itself", row.reason)
     elif row.state == "parked":

@@ -27,7 +27,7 @@ StoryEvent = Literal[
 
 class StoryEntry(Struct, frozen=True):
     """Something that happened at ``at`` (Unix seconds) to ``ref``: "in-12", "out-7", or the id of an approval or question.
-    ``text`` is a sentence, ``detail`` what else is known: a reason in its machine's words, or the beginning of a text."""
+    ``text`` goes on behind ``what``; ``detail`` is what else is known: a reason in its machine's words, or how a text begins."""
 
     at: float
     what: StoryEvent
