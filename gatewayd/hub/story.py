@@ -15,7 +15,7 @@ from gatewayd.model.letter import excerpt_of
 from gatewayd.model.payload import EditText
 from gatewayd.model.question import QuestionRow
 from gatewayd.model.story import Story, StoryEntry, StoryEvent
-from gatewayd.ports.repair import Stories, StoryRows, Takers
+from gatewayd.ports.repair import Stories, StoryRows, Takers, shown_text
 from gatewayd.ports.store import InboundRow, OutboundRow
 
 MOST_MESSAGES: Final = 50
@@ -133,7 +133,7 @@ def _of_reply(row: OutboundRow) -> Iterator[StoryEntry]:
         what += f" (part {payload.part} of {payload.parts})"
     about = f" about {row.subject}" if row.subject else ""
     text = f"{what}{about} to {row.channel}/{row.account} {payload.peer.label}"
-    yield StoryEntry(row.created_at, "written", ref, text, excerpt_of(payload.body.text) or None)
+    yield StoryEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
     if row.sending_at is not None:
         yield StoryEntry(row.sending_at, "sending", ref, f"given to the platform, attempt {max(1, row.attempts)}")
     if row.state == "ready" and row.next_attempt_at is not None:

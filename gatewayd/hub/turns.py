@@ -126,7 +126,7 @@ class TurnRunner:
             lane = self._lanes[route.session_key] = Lane(route.session_key)
             self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
         lane.add(Waiting(row.id, row, route))
-        says_something = not is_edit and not is_press(row.envelope)
+        says_something = not is_edit and not is_press(row.envelope) and not row.retries
         if lane.control is not None and lane.place == place_of(row) and self._mode_of(row) == "interrupt" and says_something:
             lane.control.stop("interrupted")
 
@@ -137,6 +137,8 @@ class TurnRunner:
 
     def _asked_in(self, row: InboundRow, route: Route) -> str | None:
         """The session key under which a question waits for this answer."""
+        if row.retries:
+            return None  # it was written before the question, and a person has put it back now
         leaving = self._leaving.get(place_of(row))
         keys = (route.session_key, *([] if leaving is None else [leaving.key]))
         return next((key for key in keys if self._questions.waits_for(key, row.envelope)), None)

@@ -22,6 +22,14 @@ Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_lette
 """What retention deletes: rows that are over, by their table, and letters that nobody has looked after."""
 
 
+def shown_text(row: OutboundRow) -> str:
+    """The text of a reply for whoever may look at messages. A card of a request shows the exact input of a tool: that is for
+    those who may decide, elsewhere."""
+    if row.subject is None or row.subject.startswith("qu_"):
+        return row.payload.body.text
+    return f"(about a request for permission: gatewayctl approvals show {row.subject.partition('/')[0]})"
+
+
 class FoundLetter(Struct, frozen=True):
     """One letter with its whole ``text``. ``why_not``: it cannot be retried, in words."""
 
@@ -81,9 +89,7 @@ class Letters(Protocol):
         :raises NotALetter: no ref. :raises NotFound: no such row (any more). :raises Conflict: it is no letter (any more).
         """
 
-    async def retry_letters(
-        self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float
-    ) -> Repairs:
+    async def retry_letters(self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float) -> Repairs:
         """Put letters back, with an audit entry for each (``letter.retried``): a message as one that was just received, with the
         edits that ended with it; a reply as one to be sent, under its own id. Skipped is what is no letter, what is of no
         configured account, and what would be wrong now: an edit of a message that was not sent or has a newer edit, an edit of

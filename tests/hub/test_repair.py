@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from gatewayd.hub.repair import MOST_AT_ONCE, BulkPlace, RepairDesk
 from gatewayd.hub.retention import Cleaner
-from gatewayd.model.config import LimitsSection
+from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.errors import AgentFailed, Conflict, NotFound, StoreRefused
 from gatewayd.model.letter import Direction, LetterFilter, LetterPlace, NotALetter, RepairAction, Skipped
 from gatewayd.model.payload import RichText, SendText
+from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.repair import Repairs, Takers
 from gatewayd.ports.store import OutboundDraft, OutboundRow, OutboundState
@@ -219,6 +220,47 @@ async def test_one_letter_is_refused_in_words(tmp_path: Path, autojump_clock: tr
             await desk.act("out-99", "drop", by=ANN)
         with pytest.raises(NotALetter, match="'1' is not in-NUMBER or out-NUMBER"):
             await desk.act("1", "drop", by=ANN)
+
+
+async def test_what_is_put_back_answers_no_question_of_today(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    moody = Moody()
+    async with open_house(tmp_path, moody) as house:
+        old = await house.say("yesterday's")
+        await house.ended(old)
+        answers: list[tuple[str, ...] | None] = []
+
+        async def ask(turn: Turn) -> str:
+            if turn.request.text == "yesterday's":
+                return "re: yesterday's"
+            answers.append(await turn.question(Question("Which colour?")))
+            return "thanks"
+
+        house.agents.script = ask
+        asking = await house.say("today's")
+        await trio.testing.wait_all_tasks_blocked()
+        await desk_of(house).act("in-1", "retry", by=ANN)
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == []
+        await house.say("blue")
+        await house.ended(asking)
+        assert answers == [("blue",)]
+        assert (await house.ended(old)).reason == "answered"
+
+
+async def test_what_is_put_back_interrupts_nothing(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    moody, gate = Moody(), Gate()
+    config = configuration(sessions=SessionsSection(queue_mode="interrupt"))
+    async with open_house(tmp_path, moody, config=config) as house:
+        old = await house.say("yesterday's")
+        await house.ended(old)
+        house.agents.script = gate
+        running = await house.say("today's")
+        await trio.testing.wait_all_tasks_blocked()
+        await desk_of(house).act("in-1", "retry", by=ANN)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.gate.set()
+        assert (await house.ended(running)).reason == "answered"
+        assert (await house.ended(old)).reason == "answered"
 
 
 class Grudging:

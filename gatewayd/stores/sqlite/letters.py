@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace, excerpt_of, parse_ref
+from gatewayd.ports.repair import shown_text
 from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite.inbox import INBOUND_COLUMNS, inbound_row
 from gatewayd.stores.sqlite.outbox import OUTBOUND_COLUMNS, outbound_row
@@ -151,7 +152,7 @@ def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -
 
 
 def text_of(row: InboundRow | OutboundRow) -> str:
-    return row.envelope.text if isinstance(row, InboundRow) else row.payload.body.text
+    return row.envelope.text if isinstance(row, InboundRow) else shown_text(row)
 
 
 def letter_of(row: InboundRow | OutboundRow) -> Letter:

@@ -58,6 +58,16 @@ async def test_a_letter_says_what_there_is_to_say(store: SqliteStore) -> None:
     )
 
 
+async def test_the_text_of_a_card_is_for_who_may_decide(store: SqliteStore) -> None:
+    """It shows the exact input of a tool, and letters are for everybody who may look."""
+    for subject in ("ap_1", "ap_1/notice", "qu_1"):
+        await settled(store, "dead", subject=subject)
+    question, notice, card = await store.list_letters(ALL, before=None, limit=10)
+    hidden = "(about a request for permission: gatewayctl approvals show ap_1)"
+    assert [card.excerpt, notice.excerpt, question.excerpt] == [hidden, hidden, "hi"]
+    assert (await store.get_letter("out-1", accounts={})).text == hidden
+
+
 async def test_every_filter_holds(store: SqliteStore) -> None:
     await ended(store, at=10.0)
     await ended(store, at=20.0, reason="turn_lost", account="other")
