@@ -148,6 +148,7 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
             log.warning("strays_ended", count=ended)
         gateway = join(config, given.registry, store, http, state_dir=state_dir, redact=given.redactor)
         gateway.last_stall = given.stalls.last_stall
+        gateway.stalls = given.stalls.statistics
         gateway.reload = _reloader(gateway, store, given, notifier).reload
         async with run_hub(gateway, host=left_behind):
             server = _server(gateway)

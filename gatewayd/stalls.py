@@ -22,10 +22,9 @@ from typing import Final, Self
 
 import structlog
 import trio
-from msgspec import Struct
 from msgspec.structs import replace
 
-from gatewayd.model.status import Stall
+from gatewayd.model.status import Stall, StallStatistics
 
 MAX_FRAMES: Final = 20
 """How much of the stack is logged: the innermost frames."""
@@ -38,14 +37,6 @@ _LOOP_FUNCTION: Final = "unrolled_run"
 """Trio's loop, which steps the tasks: what is outside of it is the same for all."""
 
 log = structlog.get_logger("gatewayd.stalls")
-
-
-class StallStatistics(Struct, frozen=True):
-    """Since the start: ``stalls`` that are over, the ``longest`` of them in seconds, and how often the whole process paused."""
-
-    stalls: int = 0
-    longest: float = 0.0
-    pauses: int = 0
 
 
 class StallDetector(trio.abc.Instrument):

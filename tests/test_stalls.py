@@ -9,7 +9,8 @@ import structlog
 import trio
 from structlog.typing import EventDict, WrappedLogger
 
-from gatewayd.stalls import MAX_FRAMES, UNSEEN, StallDetector, StallStatistics
+from gatewayd.model.status import StallStatistics
+from gatewayd.stalls import MAX_FRAMES, UNSEEN, StallDetector
 
 LIMIT = 0.05
 PATIENCE = 30.0

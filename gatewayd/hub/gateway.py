@@ -29,7 +29,7 @@ from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import Conflict
 from gatewayd.model.reload import ReloadReport
-from gatewayd.model.status import DaemonState, Snapshot, Stall
+from gatewayd.model.status import DaemonState, Snapshot, Stall, StallStatistics
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import PairingRow, Store
 
@@ -97,6 +97,7 @@ class Gateway:
         self.version = __version__
         self.started_at = now()
         self.last_stall: Callable[[], Stall | None] = lambda: None
+        self.stalls: Callable[[], StallStatistics] = StallStatistics
         self.refused: Refused | None = None
         store.watch(self._tell_of_store)
         self.plugins: dict[str, ChannelPlugin] = {}

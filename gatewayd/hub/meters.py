@@ -7,7 +7,7 @@ from msgspec import Struct
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.places import PlacesStatistics
 from gatewayd.model.histogram import Histogram
-from gatewayd.model.status import Snapshot
+from gatewayd.model.status import Snapshot, StallStatistics
 from gatewayd.ports.store import StoreStatistics
 
 
@@ -23,6 +23,7 @@ class Meters(Struct, frozen=True):
     event_readers: int
     delivery: Histogram
     turns: Mapping[str, Histogram]
+    stalls: StallStatistics
 
 
 def meters_of(gateway: Gateway) -> Meters:
@@ -36,4 +37,5 @@ def meters_of(gateway: Gateway) -> Meters:
         event_readers=gateway.events.readers,
         delivery=gateway.outbox.delivery.histogram,
         turns=gateway.agents.durations(),
+        stalls=gateway.stalls(),
     )

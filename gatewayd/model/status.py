@@ -118,6 +118,14 @@ class Stall(Struct, frozen=True):
     where: str
 
 
+class StallStatistics(Struct, frozen=True):
+    """Since the start: ``stalls`` that are over, the ``longest`` of them in seconds, and ``pauses`` of the whole process."""
+
+    stalls: int = 0
+    longest: float = 0.0
+    pauses: int = 0
+
+
 class Problem(Struct, frozen=True):
     """Something that is wrong now: what (``code``, machine-readable), where (``subject``: an account as CHANNEL/NAME, an agent,
     or empty for the whole daemon), since when, and one sentence for a person.

@@ -7,6 +7,7 @@ make a series. Nothing is kept here: each answer is made from the hub's own numb
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
+import trio
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -87,6 +88,11 @@ def _of_daemon(meters: Meters) -> Iterator[Metric]:
     dropped = snapshot.counters["events_dropped"]
     yield _counter("events_dropped", "Events lost because the store refused them for too long.", (), [((), dropped)])
     yield _gauge("event_readers", "Open subscriptions to the events.", (), [((), meters.event_readers)])
+    yield _gauge("tasks", "Trio tasks that live.", (), [((), trio.lowlevel.current_statistics().tasks_living)])
+    stalls = meters.stalls
+    yield _counter("loop_stalls", "Times that something held up everything else.", (), [((), stalls.stalls)])
+    yield _gauge("loop_longest_stall_seconds", "The longest of them.", (), [((), stalls.longest)])
+    yield _counter("process_pauses", "Times that the whole process did not run.", (), [((), stalls.pauses)])
 
 
 def _of_accounts(meters: Meters) -> Iterator[Metric]:
