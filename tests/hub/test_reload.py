@@ -1,0 +1,295 @@
+"""Reloads on a real hub: whole or not at all, one after the other, and refused in words when they cannot be."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+import trio
+from msgspec.structs import replace
+
+from gatewayd.agents import echo
+from gatewayd.channels.loopback.platform import platform_of
+from gatewayd.channels.loopback.settings import LoopbackSettings
+from gatewayd.hub.reload import Reloader
+from gatewayd.model.audit import AuditRow
+from gatewayd.model.config import (
+    AccountSettings,
+    AgentApprovals,
+    AgentFrame,
+    AgentSettings,
+    AuthSection,
+    BindingConfig,
+    GatewayConfig,
+    GatewaySection,
+    LimitsSection,
+    MatchConfig,
+)
+from gatewayd.model.errors import ConfigError, ConfigProblem, Conflict, GatewayError, NeedsOperator, StoreRefused, TryAgain
+from tests.web.site import ACCOUNTS, OPEN, Site, configuration, open_site
+
+PROBLEMS = [
+    ConfigProblem("[limits].bogus", "unknown key", "gatewayd.toml", 7),
+    ConfigProblem("[gateway].bind", "is not HOST:PORT"),
+]
+
+
+class Bench:
+    """A site, a reloader, and the configuration that it will find."""
+
+    def __init__(self, site: Site, config: GatewayConfig) -> None:
+        self.site = site
+        self.gateway = site.gateway
+        self.found: GatewayConfig | GatewayError = config
+        self.before_load: Callable[[], None] = lambda: None
+        self.loading = 0
+        self.most_loading = 0
+        self.told: list[str] = []
+        self.reloader = Reloader(
+            self.gateway,
+            self._load,
+            self._prepare,
+            began=lambda: self.told.append("began"),
+            ended=lambda: self.told.append("ended"),
+        )
+
+    async def _load(self) -> GatewayConfig:
+        self.loading += 1
+        self.most_loading = max(self.most_loading, self.loading)
+        await trio.lowlevel.checkpoint()
+        self.before_load()
+        self.loading -= 1
+        if isinstance(self.found, GatewayError):
+            raise self.found
+        return self.found
+
+    async def _prepare(self, config: GatewayConfig) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def audited(self) -> list[AuditRow]:
+        return [row for row in await self.gateway.audit.after(0, limit=1000) if row.action.startswith("gateway.")]
+
+    def codes(self) -> list[str]:
+        return [problem.code for problem in self.gateway.snapshot().problems]
+
+
+@asynccontextmanager
+async def open_bench(tmp_path: Path, config: GatewayConfig | None = None) -> AsyncIterator[Bench]:
+    config = config or configuration()
+    async with open_site(tmp_path, config) as site:
+        bench = Bench(site, config)
+        with trio.fail_after(30):
+            yield bench
+
+
+MORE = AccountSettings("loopback", "more", OPEN, LoopbackSettings(identity="@more"))
+SHOUTING = AgentSettings("shouting", AgentFrame(), echo.EchoSettings())
+
+
+async def test_nothing_is_done_where_nothing_differs(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        before = bench.gateway.manager.snapshot(), platform_of("main").opened
+        bench.found = configuration()
+        report = await bench.reloader.reload("operator:op")
+        assert (report.applied, report.needs_restart, report.under_way) == ((), (), ())
+        assert (report.unchanged_accounts, report.unchanged_agents) == (len(ACCOUNTS), 1)
+        assert (bench.gateway.manager.snapshot(), platform_of("main").opened) == before
+        assert bench.told == ["began", "ended"]
+
+
+async def test_what_differs_is_in_force_when_the_answer_comes(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        binding = BindingConfig(MatchConfig(account="more"), "shouting")
+        old = configuration()
+        bench.found = replace(
+            old,
+            accounts=(*ACCOUNTS[:1], MORE),
+            agents=(*old.agents, SHOUTING),
+            bindings=(binding,),
+            limits=LimitsSection(inbox_waiting=7, mailbox=3),
+        )
+        report = await bench.reloader.reload("operator:op")
+        assert [change.kind for change in report.applied] == [*["changed"] * 2, "added", *["removed"] * 4, "added", "changed"]
+        assert (report.unchanged_accounts, report.unchanged_agents) == (1, 1)
+        names = [f"{status.channel}/{status.account}" for status in bench.gateway.manager.snapshot()]
+        assert names == ["loopback/main", "loopback/more"]
+        assert bench.gateway.inbox.status().limit == 7
+        platform = platform_of("more")
+        await platform.say("hello", account="more")
+        await platform.wait_until(lambda: platform.texts == ["hello"])
+        assert bench.gateway.agents.status("shouting").turns == 1
+        [entry] = await bench.audited()
+        assert (entry.actor, entry.action) == ("operator:op", "gateway.reload")
+        assert msgspec.json.decode(entry.detail) == {"applied": 9, "needs_restart": 0}
+
+
+async def test_what_needs_a_restart_is_said_again_until_there_was_one(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        old = bench.gateway.config
+        for drain in (7.0, 8.0):
+            bench.found = replace(old, gateway=replace(old.gateway, bind="127.0.0.1:1", drain_seconds=drain))
+            report = await bench.reloader.reload("operator:op")
+            assert [change.keys for change in report.needs_restart] == [("bind",)]
+            assert [change.keys for change in report.applied] == [("drain_seconds",)]
+            assert (bench.gateway.config.gateway.bind, bench.gateway.config.gateway.drain_seconds) == (old.gateway.bind, drain)
+
+
+async def test_a_refused_configuration_changes_nothing_and_is_shown_until_a_good_one_comes(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        before = bench.gateway.config
+        bench.found = ConfigError(PROBLEMS)
+        with pytest.raises(ConfigError) as refused:
+            await bench.reloader.reload("operator:op")
+        assert refused.value.problems == tuple(PROBLEMS)
+        assert bench.gateway.config is before
+        snapshot = bench.gateway.snapshot()
+        [problem] = [problem for problem in snapshot.problems if problem.code == "config_refused"]
+        assert (problem.level, snapshot.ready) == ("warning", True)
+        assert "gatewayd.toml:7: [limits].bogus: unknown key (and 1 more)" in problem.text
+        assert [entry.action for entry in await bench.audited()] == ["gateway.reload.refused"]
+        bench.found = configuration()
+        await bench.reloader.reload("operator:op")
+        assert "config_refused" not in bench.codes()
+        assert bench.told == ["began", "ended"] * 2
+
+
+@pytest.mark.parametrize("error", [TryAgain("the file could not be read in time"), NeedsOperator("the token file is empty")])
+async def test_whatever_refuses_it_changes_nothing(tmp_path: Path, error: GatewayError) -> None:
+    async with open_bench(tmp_path) as bench:
+        before = bench.gateway.config
+        bench.found = error
+        with pytest.raises(type(error)):
+            await bench.reloader.reload("operator:op")
+        assert bench.gateway.config is before
+        assert "config_refused" in bench.codes()
+
+
+async def test_what_could_not_be_audited_is_not_done(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        before = bench.gateway.config
+        bench.site.fill_disk()
+        refused = False
+        while not refused:  # what fits into the pages there are is still written
+            try:
+                await bench.reloader.reload("operator:op")
+            except StoreRefused:
+                refused = True
+        assert "config_refused" in bench.codes()
+        in_force = bench.gateway.config
+        bench.found = replace(before, accounts=(*before.accounts, MORE))
+        with pytest.raises(StoreRefused):
+            await bench.reloader.reload("operator:op")
+        assert bench.gateway.config is in_force
+
+
+async def test_two_at_once_go_one_after_the_other(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        turns = iter(range(1, 6))
+
+        def next_one() -> None:
+            bench.found = replace(bench.gateway.config, limits=LimitsSection(turns=next(turns)))
+
+        bench.before_load = next_one
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(bench.reloader.reload, "operator:op")
+        assert (bench.most_loading, bench.gateway.config.limits.turns) == (1, 5)
+        assert bench.told == ["began", "ended"] * 5
+        assert len(await bench.audited()) == 5
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_daemon_that_stops_reloads_nothing(tmp_path: Path, when: str) -> None:
+    async with open_bench(tmp_path) as bench:
+        before = bench.gateway.config
+        bench.found = replace(before, accounts=())
+
+        def stop() -> None:
+            bench.gateway.state = "draining"
+
+        if when == "before":
+            stop()
+        else:
+            bench.before_load = stop
+        with pytest.raises(Conflict, match="draining"):
+            await bench.reloader.reload("operator:op")
+        assert bench.gateway.config is before
+        assert "config_refused" not in bench.codes()
+
+
+async def test_a_caller_who_leaves_leaves_no_half(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        with trio.CancelScope() as scope:
+            bench.before_load = scope.cancel
+            bench.found = replace(bench.gateway.config, accounts=())
+            await bench.reloader.reload("operator:op")
+        assert len(bench.gateway.config.accounts) == len(ACCOUNTS)
+        bench.before_load = lambda: None
+        assert (await bench.reloader.reload("operator:op")).unchanged_accounts == 0
+        assert bench.gateway.manager.snapshot() == ()
+
+
+async def test_messages_flow_while_it_reloads_and_none_is_lost_or_doubled(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        platform, old = platform_of("main"), bench.gateway.config
+        said = [f"m{number}" for number in range(60)]
+
+        async def reload_again_and_again() -> None:
+            for number in range(12):
+                accounts = (*ACCOUNTS, MORE) if number % 2 else ACCOUNTS[:1]
+                policy = AgentApprovals(quorum=1 + number % 2)
+                agents = (AgentSettings("assistant", AgentFrame(approvals=policy), echo.EchoSettings()),)
+                bench.found = replace(old, accounts=accounts, agents=agents, limits=LimitsSection(turns=1 + number))
+                await bench.reloader.reload("operator:op")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reload_again_and_again)
+            for text in said:
+                await platform.say(text)
+        await platform.wait_until(lambda: len(platform.texts) >= len(said))
+        assert list(platform.texts) == said
+        assert platform.opened == 1
+        assert bench.gateway.snapshot().outbox.dead == 0
+
+
+async def test_rows_that_wait_for_an_account_are_counted_when_it_comes(tmp_path: Path) -> None:
+    gone = configuration(accounts=ACCOUNTS[:1])
+    async with open_site(tmp_path / "state", configuration(accounts=(*ACCOUNTS[:1], MORE))) as site:
+        platform = platform_of("more")
+        platform.before_send.always(trio.sleep_forever)
+        await platform.say("hello", account="more")
+        while not site.gateway.outbox.depth("loopback", "more"):
+            await site.gateway.events.wait_flushed()
+            await trio.lowlevel.checkpoint()
+        await site.gateway.manager.stop("loopback", "more")
+    platform.before_send.always(None)
+    async with open_site(tmp_path / "state", gone) as site:
+        bench = Bench(site, configuration(accounts=(*ACCOUNTS[:1], MORE)))
+        assert site.gateway.outbox.depth("loopback", "more") == 0
+        await bench.reloader.reload("operator:op")
+        assert site.gateway.config.accounts[-1] == MORE
+
+
+async def test_hosts_are_let_in_by_the_new_configuration(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench, bench.site.client() as client:
+        asked = {"Host": "gate.example.org"}
+        assert (await client.get("/health", headers=asked)).status_code == 421
+        section = replace(bench.gateway.config.gateway, allowed_hosts=("gate.example.org",))
+        bench.found = replace(bench.gateway.config, gateway=section)
+        await bench.reloader.reload("operator:op")
+        assert (await client.get("/health", headers=asked)).status_code == 200
+
+
+async def test_a_token_that_was_taken_away_lets_nobody_in(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench, bench.site.client("read") as client:
+        assert (await client.get("/v1/gateway/status")).status_code == 200
+        tokens = {name: token for name, token in bench.gateway.config.auth.tokens.items() if name != "read"}
+        bench.found = replace(bench.gateway.config, auth=AuthSection(tokens=tokens))
+        await bench.reloader.reload("operator:op")
+        assert (await client.get("/v1/gateway/status")).status_code == 401
+
+
+def test_the_default_configuration_has_no_file() -> None:
+    assert GatewayConfig(gateway=GatewaySection()).source is None
