@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.approval import Approval, ApprovalState, Vote
 from gatewayd.model.audit import AuditDraft
+from gatewayd.model.letter import LetterFilter
 from gatewayd.model.payload import SendText
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
@@ -101,6 +102,26 @@ async def test_everything_is_there_after_the_upgrade(first: Path) -> None:
         assert schema_version(connection) == len(scripts())
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+async def test_what_wants_a_look_is_found_after_the_upgrade(first: Path) -> None:
+    edit = b'{"type":"edit_text","peer":{"kind":"dm","id":"42"},"body":{"text":"hi"},"of":3}'
+    with closing(sqlite3.connect(first / "gatewayd.db", isolation_level=None)) as connection:
+        migrate(connection, scripts()[:2])
+        row = "SELECT channel, account, conversation, peer, 'dead', 50.0, ? FROM outbound WHERE id = 3"
+        insert = "INSERT INTO outbound (channel, account, conversation, peer, state, created_at, payload)"
+        connection.execute(f"{insert} {row}", (edit,))
+    accounts = {("telegram", "main"): None}
+    async with open_store(first, now=lambda: 100.0, run_blocking=run_inline) as store:
+        letters = await store.list_letters(LetterFilter(), before=None, limit=10)
+        assert [letter.ref for letter in letters] == ["out-7", "in-5", "out-6", "out-5", "out-4"]
+        assert (await store.count_letters()).out_dead == 2
+        for known in ("7", "9", "telegram/main/9", "turn-1", "key"):
+            assert (await store.story_rows(known, accounts=accounts, limit=10)).inbound
+        swept = await store.sweep("outbound", before=1e9, after=None, limit=10)
+        assert swept.deleted == {}  # a letter edits it
+        retried = await store.retry_letters(["out-7", "in-5"], accounts=accounts, by="operator:me", note=None, now=100.0)
+        assert [each.letter.state for each in retried.done] == ["ready", "received"]
 
 
 async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:

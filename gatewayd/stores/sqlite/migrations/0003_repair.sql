@@ -24,6 +24,10 @@ ALTER TABLE outbound ADD COLUMN edits INTEGER;
 UPDATE outbound SET edits = json_extract(CAST(payload AS TEXT), '$.of') WHERE instr(payload, CAST('{"type":"edit_text"' AS BLOB)) = 1;
 CREATE INDEX outbound_edits ON outbound (edits, id) WHERE edits IS NOT NULL;
 
+-- The order of letters is that of their ends.
+UPDATE inbound SET ended_at = received_at WHERE ended_at IS NULL AND state IN ('done', 'dropped', 'dead');
+UPDATE outbound SET settled_at = created_at WHERE settled_at IS NULL AND state IN ('sent', 'unknown', 'parked', 'dead');
+
 -- Letters (what waits for a person), in the order of the list, with all that they are looked for by.
 CREATE INDEX inbound_letter ON inbound (ended_at, id, channel, account, reason) WHERE state = 'dead' AND closed_at IS NULL;
 CREATE INDEX outbound_letter ON outbound (settled_at, id, state, channel, account, reason)
