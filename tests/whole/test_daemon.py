@@ -272,18 +272,19 @@ async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, 
         assert (await post(gateway, "crash", "k2", wait=20))["state"] == "done"
 
 
-async def test_a_hang_up_is_a_stop_unless_it_was_to_be_ignored(tmp_path: Path) -> None:
+async def test_a_hang_up_is_a_reload_unless_it_was_to_be_ignored(tmp_path: Path) -> None:
     # The daemon inherits from us whether it is ignored, and we may run under nohup ourselves.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
-        async with daemon(tmp_path / "state") as gateway:
-            gateway.process.send_signal(signal.SIGHUP)
-            assert await gateway.wait() == 0
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        async with daemon(tmp_path / "state") as gateway:
-            gateway.process.send_signal(signal.SIGHUP)
-            assert (await post(gateway, "hello", "k1", wait=20))["payloads"] == [{"text": "hello"}]
-            assert await gateway.stop() == 0
+        for ignored in (False, True):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+            async with daemon(tmp_path / "state") as gateway:
+                gateway.process.send_signal(signal.SIGHUP)
+                if not ignored:
+                    await gateway.wait_logged("reloaded")
+                assert (await post(gateway, "hello", f"k{ignored}", wait=20))["payloads"] == [{"text": "hello"}]
+                assert await gateway.stop() == 0
+        assert gateway.log.read_text().count('"event":"reloaded"') == 1
     finally:
         signal.signal(signal.SIGHUP, before)
 

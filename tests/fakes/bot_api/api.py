@@ -70,6 +70,16 @@ class FakeBotApi(Buttons):
         """What clients of any bot did against the Bot API. Clear it where a test provokes some."""
         return self._server.violations
 
+    @property
+    def waiting_poll(self) -> object | None:
+        """The getUpdates that waits now, None when none does. It is the same object for as long as it is the same request."""
+        return self._bot.poll
+
+    async def wait_poll(self) -> object:
+        """Wait until a getUpdates waits."""
+        await self._bot.wait_until(lambda: self._bot.poll is not None)
+        return self._bot.poll
+
     def add_bot(self, token: str, username: str = USERNAME) -> "FakeBotApi":
         """A further bot on the same server (the same one when the token is known)."""
         return FakeBotApi(self._server, self._server.add_bot(token, username))
