@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.places import PlacesStatistics
+from gatewayd.hub.retention import RetentionStatistics
 from gatewayd.model.histogram import Histogram
 from gatewayd.model.status import Snapshot, StallStatistics
 from gatewayd.ports.store import StoreStatistics
@@ -24,6 +25,7 @@ class Meters(Struct, frozen=True):
     delivery: Histogram
     turns: Mapping[str, Histogram]
     stalls: StallStatistics
+    retention: RetentionStatistics
 
 
 def meters_of(gateway: Gateway) -> Meters:
@@ -38,4 +40,5 @@ def meters_of(gateway: Gateway) -> Meters:
         delivery=gateway.outbox.delivery.histogram,
         turns=gateway.agents.durations(),
         stalls=gateway.stalls(),
+        retention=gateway.cleaner.statistics(),
     )

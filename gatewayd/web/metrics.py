@@ -166,6 +166,11 @@ def _of_store(meters: Meters) -> Iterator[Metric]:
     yield _gauge("store_queue", "Writes that wait for their commit.", (), [((), store.queue_depth)])
     yield _counter("store_rows", "Rows written.", (), [((), store.rows)])
     yield _histogram("store_commit_seconds", "Commits, the disk's sync included.", (), [((), store.commit_seconds)])
+    retention = meters.retention
+    last_run = [((), retention.last_run_at or 0)]
+    yield _gauge("store_used_bytes", "What is stored, when old rows were last deleted.", (), [((), retention.bytes_used)])
+    yield _counter("retention_rows", "Rows deleted because they were old, or too many.", (), [((), retention.rows_deleted)])
+    yield _gauge("retention_run_timestamp_seconds", "When old rows were last deleted (Unix time); 0: not yet.", (), last_run)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
