@@ -112,9 +112,15 @@ def tail(log: Path) -> str:
 
 @asynccontextmanager
 async def run_gatewayd(
-    config: str, directory: Path, *, ready_within: float = 60.0, env: Mapping[str, str] | None = None
+    config: str,
+    directory: Path,
+    *,
+    ready_within: float = 60.0,
+    until_ready: bool = True,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Daemon]:
-    """A gatewayd with this configuration (TOML) and a fresh state directory under ``directory``, until exit.
+    """A gatewayd with this configuration (TOML) and a fresh state directory under ``directory``, until exit. ``until_ready``
+    False: it is waited for until it answers, as with accounts that never connect it is never ready.
 
     :raises RuntimeError: it was not ready in time, or ended by itself.
     """
@@ -127,17 +133,21 @@ async def run_gatewayd(
     async with httpx2.AsyncClient(timeout=5.0, verify=False, trust_env=False) as http:
         started = time.perf_counter()
         async with run_process(command, log, env) as process:
-            endpoint = await _wait_ready(process, http, state, log, started + ready_within)
+            endpoint = await _wait_ready(
+                process, http, state, log, started + ready_within, "/readyz" if until_ready else "/health"
+            )
             ready_after = time.perf_counter() - started
             token = (state / "token").read_text().strip() if (state / "token").exists() else ""
             yield Daemon(process, endpoint.url, token, ready_after)
 
 
-async def _wait_ready(process: trio.Process, http: httpx2.AsyncClient, state: Path, log: Path, until: float) -> Endpoint:
+async def _wait_ready(
+    process: trio.Process, http: httpx2.AsyncClient, state: Path, log: Path, until: float, path: str
+) -> Endpoint:
     while time.perf_counter() < until and process.poll() is None:
         endpoint = _read_endpoint(state / "endpoint.json")
         if endpoint is not None:
-            answer = await http.get(f"{endpoint.url}/readyz")
+            answer = await http.get(f"{endpoint.url}{path}")
             if answer.status_code == 200:
                 return endpoint
         await trio.sleep(LOOK_EVERY_SECONDS)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from contrib.bench import agents, end_to_end, footprint, ingest, store
+from contrib.bench import agents, end_to_end, footprint, ingest, soak, store
 from contrib.bench.figures import Latencies, median, quantile, verdict
+from contrib.bench.plot import Series, draw
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +70,29 @@ def test_agents(run: Run) -> None:
     for agent in names:
         assert number(rf"{agent} +added at p50: [-\d.]+ ms; .* gatewayd ([\d.]+) MiB before", said) > 10
     assert number(r"openagentic .* agent (\d+) MiB", said) > 5
+
+
+def test_soak(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    plot = tmp_path_factory.mktemp("plot") / "soak.svg"
+    said = run(soak.main, "--turns", "8", "--reconnects", "40", "--seconds", "1", "--no-deaf", "--plot", str(plot))
+    assert number(r"(\d+) turns, \d+ failed reconnects", said) == 8
+    assert number(r"8 turns, (\d+) failed reconnects", said) >= 40
+    for what in ("resident memory, MiB", "open descriptors", "threads", "living tasks"):
+        assert number(rf"{what} .* last quarter / second ([\d.]+)", said) > 0
+    assert plot.read_text().count("<polyline") == 4
+
+
+def test_flatness_leaves_out_the_first_quarter() -> None:
+    assert soak.flatness([9.0, 2.0, 3.0, 4.0]) == 2.0
+    assert soak.flatness([1.0] * 100) == 1.0
+    with pytest.raises(ValueError, match="too few"):
+        soak.flatness([1.0, 1.0, 1.0])
+
+
+def test_a_plot_needs_points() -> None:
+    with pytest.raises(ValueError, match="nothing to draw of tasks"):
+        draw("title", [], [Series("tasks", [])])
+    assert 'points="70.0,' in draw("<title>", ["a & b"], [Series("tasks", [(0.0, 0.0)])])
 
 
 def test_quantiles_are_values_of_the_sample() -> None:
