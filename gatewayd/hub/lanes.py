@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import Final
 
+import anyio
 import msgspec
 
 from gatewayd.hub.questions import fits, is_press
@@ -47,6 +48,7 @@ class Lane:
         self.running: Waiting | None = None
         self.started_at: float | None = None
         self.condemned: set[str | None] = set()
+        self.asking = anyio.CancelScope()
 
     @property
     def place(self) -> Place | None:
@@ -122,7 +124,13 @@ class Lane:
         self.waiting = [waiting for waiting in self.waiting if waiting.row.turn_id is not None]
         heapq.heapify(self.waiting)
         self.condemned |= {waiting.row.turn_id for waiting in self.waiting}
+        self.end_condemned()
         return rows
+
+    def end_condemned(self) -> None:
+        """What is only to be stopped does not wait for a place."""
+        if self.waiting and self.waiting[0].row.turn_id in self.condemned:
+            self.asking.cancel()
 
 
 def command_of(row: InboundRow) -> str | None:

@@ -28,11 +28,11 @@ MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
 class TurnControl:
     """The handle by which a lane stops its running turn, and the turn's place among those that run at the same time."""
 
-    def __init__(self, place: Place, changed: Callable[[], None]) -> None:
-        """``place``: it is taken already. ``changed`` hears that the turn has begun to wait for people."""
+    def __init__(self, place: Place, changed: Callable[[], None], *, holds_place: bool = True) -> None:
+        """``holds_place``: the place is taken already. ``changed`` hears that the turn has begun to wait for people."""
         self._place = place
         self._changed = changed
-        self._holds_place = True
+        self._holds_place = holds_place
         self._scope: anyio.CancelScope | None = None
         self.stopped: str | None = None
         self.moves = False

@@ -204,8 +204,11 @@ class TurnRunner:
                 await leaving.control.ended.wait()
                 continue
             place = self.places.of(f"{envelope.channel}/{envelope.account}")
-            await place.acquire()
-            control = TurnControl(place, lambda: self._idle.set())
+            lane.asking = anyio.CancelScope()
+            lane.end_condemned()
+            with lane.asking:
+                await place.acquire()
+            control = TurnControl(place, lambda: self._idle.set(), holds_place=not lane.asking.cancelled_caught)
             try:
                 if lane.waiting and not self._draining:
                     await self._run_turn(lane, control)
