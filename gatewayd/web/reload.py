@@ -9,7 +9,7 @@ from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, read_optional_body
 from gatewayd.web.refusal import STATUS, Code
 
-_CODE: Code = "config_refused"
+_CODE: Code = "invalid_config"
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):

@@ -46,14 +46,14 @@ def test_nothing_to_do_is_said(daemon: FakeGatewayd, ctl: Ctl) -> None:
 
 def test_all_that_is_wrong_is_told(daemon: FakeGatewayd, ctl: Ctl) -> None:
     problems = [ConfigProblem("[limits].bogus", "unknown key", "x.toml", 3, allowed="turns"), ConfigProblem("", "and that")]
-    body = {"error": {"code": "config_refused", "message": "it is refused"}, "problems": problems}
+    body = {"error": {"code": "invalid_config", "message": "it is refused"}, "problems": problems}
     daemon.on("POST", "/v1/gateway/reload", of(body, 422))
     assert ctl("reload") == (
         1,
         "",
         "gatewayctl: it is refused (422):\n  x.toml:3: [limits].bogus: unknown key; allowed: turns\n  and that\n",
     )
-    daemon.on("POST", "/v1/gateway/reload", error(422, "config_refused", "it is refused"))
+    daemon.on("POST", "/v1/gateway/reload", error(422, "invalid_config", "it is refused"))
     assert "no reason that can be read" in ctl("reload").err
 
 

@@ -66,7 +66,7 @@ async def test_all_that_is_wrong_is_told(tmp_path: Path) -> None:
         site.gateway.reload = reload
         answer = await client.post("/v1/gateway/reload")
         assert answer.status_code == 422
-        assert answer.json()["error"]["code"] == "config_refused"
+        assert answer.json()["error"]["code"] == "invalid_config"
         assert [problem["what"] for problem in answer.json()["problems"]] == ["unknown key", "and that"]
 
 

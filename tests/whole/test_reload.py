@@ -165,7 +165,7 @@ async def test_a_bad_file_changes_nothing_until_a_good_one_comes(tmp_path: Path)
         text = bench.write("main", more="bogus = 1\n[limits]\nturns = 0")
         async with gateway.client() as client:
             answer = await client.post("/v1/gateway/reload")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "config_refused")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_config")
         assert len(answer.json()["problems"]) == 2
         done = await trio.run_process(_ctl(gateway, "reload"), capture_stdout=True, capture_stderr=True, check=False)
         assert (done.returncode, done.stderr.count(b"\n")) == (1, 3)

@@ -81,7 +81,7 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
             return Refused(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
         case 409, _:
             return Declined(f"{said} (409).")
-        case 422, "config_refused":
+        case 422, "invalid_config":
             return Refused("\n".join([f"{said} (422):", *_refused_because(body)]))
         case 421, _:
             host = urlsplit(target.url).hostname
