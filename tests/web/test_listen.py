@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,24 @@ async def test_a_long_answer_goes_on_until_the_stop(tmp_path: Path, clock: trio.
                 one.server.stop()
                 while await watcher.chunk():
                     pass
+
+
+async def test_the_host_is_checked_on_whatever_was_handed_over(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    """The configuration binds 127.0.0.1; the address a connection has reached us under counts, and a Unix socket has none."""
+    async with open_site(tmp_path / "state") as site, trio.open_nursery() as nursery:
+        with closing(listening(socket.AF_UNIX, str(tmp_path / "s"))) as unix, closing(listening(address=("127.0.0.9", 0))) as tcp:
+            server = GatewayServer(create_app(site.gateway), max_connections=10, max_body_bytes=1000)
+            urls = await nursery.start(server.serve, adopt_listeners({handed_over(unix): "", handed_over(tcp): ""}))
+            assert urls == (f"http://127.0.0.9:{tcp.getsockname()[1]}", f"unix:{tmp_path}/s")
+            for connect, hosts in (
+                (partial(trio.open_tcp_stream, *tcp.getsockname()), {"127.0.0.9": 200, "localhost": 200, "evil.example": 421}),
+                (partial(trio.open_unix_socket, str(tmp_path / "s")), {"localhost": 200, "127.0.0.9": 421, "evil.example": 421}),
+            ):
+                for host, status in hosts.items():
+                    async with await connect() as stream:
+                        answer = await RawClient(stream).ask(request("GET", "/health", headers={"Host": host}))
+                        assert (host, answer.status) == (host, status)
+            server.stop()
 
 
 # The file.
