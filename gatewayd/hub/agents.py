@@ -158,7 +158,7 @@ class AgentPool:
 
         :raises NotFound: there is no such agent.
         """
-        return self._known(agent_id).output
+        return tuple(map(self._redact, self._known(agent_id).output))
 
     def open_core(self, agent_id: str) -> AgentCore | None:
         """The core if it is open now. :raises NotFound: there is no such agent."""

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -21,6 +21,7 @@ import anyio.to_thread
 
 from gatewayd.kit.strays import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_strays, marked, signal_marked
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
+from gatewayd.model.secret import Redactor, Secret
 
 OUTPUT_LINES = 100
 """Lines of a process's output that are kept."""
@@ -43,8 +44,9 @@ _FOR_OPERATOR = frozenset(
 class ChildProcess:
     """A process that runs. ``output`` is the end of what it said, for the operator only."""
 
-    def __init__(self, process: anyio.abc.Process) -> None:
+    def __init__(self, process: anyio.abc.Process, secrets: Iterable[Secret]) -> None:
         self._process = process
+        self._redact = Redactor(secrets)
         self.pid = process.pid
         self.returncode: int | None = None
         """Set when it has ended; -N: by signal N."""
@@ -107,8 +109,8 @@ class ChildProcess:
         return f"process {self.pid} {_ending(self.returncode)}" + (f"; its last output: {last}" if last else "")
 
     def note(self, line: str) -> None:
-        """Add a line to the output, cut at ``OUTPUT_LINE_MAX`` characters."""
-        line = line[:OUTPUT_LINE_MAX]
+        """Add a line to the output, without the process's secrets, cut at ``OUTPUT_LINE_MAX`` characters."""
+        line = self._redact(line[: 4 * OUTPUT_LINE_MAX])[:OUTPUT_LINE_MAX]
         self._output.append(line)
         for said, predicate in self._watchers.items():
             if said not in self._matches and predicate(line):
@@ -151,12 +153,13 @@ async def open_process(
     stdin: bool = False,
     stdout: Literal["caller", "output"] = "output",
     grace_seconds: float = 5.0,
+    secrets: Iterable[Secret] = (),
 ) -> AsyncIterator[ChildProcess]:
     """Run a command in a process group of its own, in the directory ``cwd``, which must exist.
 
     It gets ``env`` over what is harmless of our environment (PATH, HOME, LANG, XDG_*, …), and never our own secrets.
     ``marker`` names the one place that starts this process, in this state directory: what still runs with it is ended first.
-    ``stdout``: for the caller to read (a protocol), or kept as ``output`` beside stderr.
+    ``stdout``: for the caller to read (a protocol), or kept as ``output`` beside stderr. ``secrets`` are kept out of that.
 
     Leaving closes its stdin and asks the group to end (SIGTERM); what is still there after ``grace_seconds`` is killed, also
     what has left the group. An error of the body arrives in an ExceptionGroup.
@@ -166,7 +169,7 @@ async def open_process(
     await end_strays(marker)
     environment = {**_inherited(), **env, MARKER_VARIABLE: marker}
     process = await _start(command, cwd, environment, stdin=PIPE if stdin else DEVNULL)
-    child = ChildProcess(process)
+    child = ChildProcess(process, secrets)
     assert process.stdout is not None
     try:
         async with anyio.create_task_group() as group:

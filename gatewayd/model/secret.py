@@ -1,12 +1,16 @@
 """A secret that cannot be printed by accident, and what takes secrets out of texts."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Final, NoReturn
 from urllib.parse import quote
 
 SHORTEST_SECRET: Final = 8
 """Characters. A shorter one could not be kept out of texts: ordinary words would look like it, and the gap would tell it."""
+SHORTEST_PIECE: Final = 12
+"""Characters. A secret's beginning of this length is replaced as well: somebody has cut the text in the middle of it."""
 REDACTED: Final = "***"
 
 
@@ -40,7 +44,8 @@ class Secret:
 
 
 class Redactor:
-    """Replaces every known secret in a text by ``***``, also where it is written as in a URL, in JSON or by ``repr``.
+    """Replaces every known secret in a text by ``***``, also where it is written as in a URL, in JSON, by ``repr`` or in base64
+    (HTTP Basic), and where only its beginning is left.
 
     The cost is that of one look at each position of the text, however many secrets there are: a thousand accounts have
     a thousand tokens, and each log line is checked for all of them.
@@ -62,7 +67,7 @@ class Redactor:
         value = secret.reveal()
         if len(value) < SHORTEST_SECRET:
             return
-        for form in (value, quote(value), quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1]):
+        for form in _written_forms(value):
             self._by_head.setdefault(form[:SHORTEST_SECRET], set()).add(form)
             self._longest = max(self._longest, len(form))
 
@@ -75,5 +80,29 @@ class Redactor:
             return text
         suspects = [form for head in heads & by_head.keys() for form in by_head[head]]
         for form in sorted(suspects, key=len, reverse=True):
-            text = text.replace(form, REDACTED)
+            text = _without_beginnings(text.replace(form, REDACTED), form)
         return text
+
+
+def _written_forms(value: str) -> set[str]:
+    """As it is, and as others write it. In base64 it looks in three ways, after what stands before it; its ends are left out,
+    because they depend on what stands around it."""
+    forms = {value, quote(value), quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1]}
+    data = value.encode("utf-8", "surrogatepass")
+    for before in range(3):
+        middle = b64encode(b"\0" * before + data)[(0, 2, 3)[before] :].rstrip(b"=")
+        whole = middle[: len(middle) - (1 if (before + len(data)) % 3 else 0)]
+        if len(whole) >= SHORTEST_PIECE:
+            forms.add(whole.decode())
+    return forms
+
+
+def _without_beginnings(text: str, form: str) -> str:
+    """``text`` without what is a beginning of ``form`` that is long enough to tell something."""
+    at = text.find(form[:SHORTEST_PIECE]) if len(form) >= SHORTEST_PIECE else -1
+    while at >= 0:
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(text[at : at + len(form)], form, strict=False))
+        end = at + sum(1 for _ in same)
+        text = text[:at] + REDACTED + text[end:]
+        at = text.find(form[:SHORTEST_PIECE], at)
+    return text

@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+from base64 import b64encode
 from urllib.parse import quote
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.model.config import TokenConfig
-from gatewayd.model.secret import REDACTED, Redactor, Secret
+from gatewayd.model.secret import REDACTED, SHORTEST_PIECE, Redactor, Secret
 
 VALUE = "123456:AAE-canary"
 
@@ -93,4 +94,29 @@ def test_whatever_the_text_no_secret_is_left(secrets: list[str], noise: list[str
 def test_many_secrets_cost_no_more_than_one() -> None:
     redact = Redactor(Secret(f"{number:08d}:token") for number in range(5000))
     assert redact("a 00004999:token b") == f"a {REDACTED} b"
-    assert redact.longest == len("00004999%3Atoken")
+    assert redact.longest <= 2 * len("00004999:token")
+
+
+@given(
+    secret=st.text(alphabet="abcXYZ019-_:", min_size=20, max_size=50),
+    cut=st.integers(SHORTEST_PIECE, 60),
+    end=st.text(max_size=3),
+)
+def test_the_beginning_of_a_secret_is_replaced_where_a_text_was_cut(secret: str, cut: int, end: str) -> None:
+    cleaned = Redactor([Secret(secret)])(f"reason: {secret[:cut]}{end}")
+    assert secret[:SHORTEST_PIECE] not in cleaned
+    assert cleaned.startswith("reason: ***")
+
+
+@given(secret=st.text(alphabet="abcXYZ019-_:é", min_size=12, max_size=50), before=st.text(max_size=7), after=st.text(max_size=7))
+def test_a_secret_in_base64_is_replaced_whatever_stands_around_it(secret: str, before: str, after: str) -> None:
+    header = b64encode(f"{before}{secret}{after}".encode()).decode()
+    cleaned = Redactor([Secret(secret)])(f"Basic {header}")
+    assert REDACTED in cleaned
+    around = len(b64encode(before.encode())) + len(b64encode(after.encode()))
+    assert len(cleaned) <= len(f"Basic {REDACTED}") + around + 8
+
+
+def test_what_only_begins_like_a_secret_for_a_few_characters_is_left() -> None:
+    redact = Redactor([Secret("123456789:AAEhBP0av28")])
+    assert redact("the bot 123456789 and 123456789:A") == "the bot 123456789 and 123456789:A"

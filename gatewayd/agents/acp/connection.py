@@ -29,7 +29,7 @@ _UNWRITTEN_MAX: Final = 256
 _UNWRITTEN_BYTES_MAX: Final = 32 * 1024 * 1024
 _ID_MAX: Final = 200
 _WRITE_SECONDS: Final = 30.0
-_NOISE_MAX: Final = 200
+_NOISE_MAX: Final = 4000
 
 
 class RequestRefused(Exception):

@@ -36,6 +36,7 @@ async def open_acp(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore
         marker=str(kit.directory),
         stdin=True,
         stdout="caller",
+        secrets=settings.secrets.values(),
     ) as process:
         connection = Connection(process.note)
         dispatch = Dispatch(connection)

@@ -62,7 +62,8 @@ async def open_sidecar(settings: OpencodeSettings, kit: AgentKit) -> AsyncIterat
         "OPENCODE_SERVER_USERNAME": settings.username,
     }
     command = command_line(settings.command, port)
-    async with open_process(command, cwd=directory, env=environment, marker=f"opencode {kit.directory}") as process:
+    marker, hidden = f"opencode {kit.directory}", (*settings.secrets.values(), password)
+    async with open_process(command, cwd=directory, env=environment, marker=marker, secrets=hidden) as process:
         client = Client(kit.http, f"http://{_HOST}:{port}", basic(settings.username, password))
         version = await _wait_ready(client, process, settings.start_timeout_seconds)
         yield Sidecar(client, version, process)

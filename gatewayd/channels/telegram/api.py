@@ -12,13 +12,15 @@ from gatewayd.channels.telegram.wire import Answer, Malformed, ResponseParameter
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.secret import Secret
+from gatewayd.model.secret import Redactor, Secret
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A hundred updates of the largest kind take a tenth of it."""
 
 T = TypeVar("T")
 
+_LOOKED_AT = 4000
+_DESCRIPTION_MAX = 300
 _JSON = {"content-type": "application/json"}
 
 
@@ -37,6 +39,11 @@ class BotApi:
         self._http = http
         self._base = base.rstrip("/")
         self._token = token
+        self._redact = Redactor([token])
+
+    def hide(self, secret: Secret) -> None:
+        """Keep a further secret out of what is told of the server's refusals: it may repeat what it was sent."""
+        self._redact.add(secret)
 
     async def call(self, method: str, params: Struct | None = None, *, timeout_seconds: float, repeatable: bool = True) -> Raw:
         """The result of ``method``, undecoded. ``repeatable``: calling twice is as good as once.
@@ -111,7 +118,7 @@ class BotApi:
             method,
             code,
             # A server that tells us our own URL must not put the token into a reason.
-            sanitise(answer.description or "").replace(self._token.reveal(), "…")[:300],
+            self._redact(sanitise((answer.description or "")[:_LOOKED_AT]))[:_DESCRIPTION_MAX],
             parameters.retry_after if parameters.retry_after is not None else reply.retry_after_seconds,
             parameters.migrate_to_chat_id,
         )

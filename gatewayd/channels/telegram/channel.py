@@ -18,6 +18,7 @@ from gatewayd.channels.telegram.wire import File, GetFile, Malformed, SentMessag
 from gatewayd.model.envelope import Attachment, InboundEnvelope
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
+from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver, WebhookReply, WebhookRequest
 
 SIGNAL_SECONDS = 3.0
@@ -52,6 +53,7 @@ class TelegramChannel:
             request_timeout_seconds=settings.request_timeout_seconds,
             read=self._read,
         )
+        self._api.hide(Secret(secret))
         self._webhook = WebhookReceiver(
             self._api,
             kit,
