@@ -33,6 +33,7 @@ _TYPING_EVERY_SECONDS = 4.0
 _DRAFT_EVERY_SECONDS = 0.1
 _NEW_SESSION_SECONDS = 30.0
 _STOP_SECONDS = 15.0
+_LEFT_OVER_MAX = 1000
 _REPLY_MAX = 1_000_000
 _REASON_MAX = 200
 
@@ -87,6 +88,7 @@ class ReplyEngine:
         self._fetch = fetch
         self._redact = redact
         self._attempts = Attempts(agents, now=now, rng=rng)
+        self._left_over: dict[str, str] = {}
         self.calls = CoreCalls()
         self._log = structlog.get_logger("gatewayd.turns")
 
@@ -138,11 +140,15 @@ class ReplyEngine:
 
     async def _stop_left_over(self, turn_id: str, route: Route) -> None:
         """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,
-        where the next turn of the session would run beside it. Best effort: what cannot be reached cannot be stopped."""
-        with anyio.move_on_after(_STOP_SECONDS) as scope:
-            await self.calls.call(lambda: self._stop_turn(turn_id, route))
-        if scope.cancelled_caught:
-            self._log.warning("turn_not_stopped", turn_id=turn_id, reason=f"not within {_STOP_SECONDS:g} s")
+        where the next turn of the session would run beside it. Where that cannot be done now, the next turn does it first."""
+        outcome = Outcome("timed_out", detail=f"not within {_STOP_SECONDS:g} s")
+        with anyio.move_on_after(_STOP_SECONDS):
+            outcome = await self.calls.call(lambda: self._stop_turn(turn_id, route))
+        if outcome.kind != "stopped":
+            self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
+            while len(self._left_over) >= _LEFT_OVER_MAX:
+                del self._left_over[next(iter(self._left_over))]
+            self._left_over[route.session_key] = turn_id
 
     async def new_session(self, route: Route) -> str | None:
         """Give the route's key a new session. Returns why not, for the operator, or None when it has one."""
@@ -207,6 +213,9 @@ class ReplyEngine:
         try:
             core = await self._agents.core(route.agent_id)
             session = await self._sessions.resolve(route, core)
+            if route.session_key in self._left_over and isinstance(core, StopsTurns):
+                await core.stop_turn(session.session_id, self._left_over[route.session_key])
+            self._left_over.pop(route.session_key, None)
             turn = begin(_request(rows, route, turn_id, attempt, session.session_id))
             outcome = await self._run(core, turn, was_running)
         except* (Exception, SystemExit) as group:
@@ -237,7 +246,6 @@ class ReplyEngine:
                 await core.stop_turn(session.session_id, turn_id)
         except* (Exception, SystemExit) as group:
             outcome = self._classify(group)
-            self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
         return outcome
 
     async def _make_session(self, route: Route) -> Outcome:

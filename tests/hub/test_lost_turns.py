@@ -183,7 +183,7 @@ async def test_a_turn_that_has_no_place_yet_is_stopped_at_its_core_too(tmp_path:
         assert await after(house, next_one.id) == ("done", "answered")
 
 
-async def test_a_core_that_cannot_stop_its_turn_holds_nothing_up(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_core_that_cannot_stop_its_turn_gets_no_other_in_that_session(tmp_path: Path, autojump_clock: MockClock) -> None:
     row = await cut(tmp_path)
     agents = GoingOn()
     agents.failure = TryAgain("connection refused")
@@ -193,4 +193,27 @@ async def test_a_core_that_cannot_stop_its_turn_holds_nothing_up(tmp_path: Path,
         await house.say("/stop")
         agents.away = None
         assert await after(house, row) == ("done", "stopped")
-        assert (await house.ended(await house.say("next"))).reason == "answered"
+        said = await house.say("next")
+        await anyio.sleep(3600)
+        assert (agents.turns, agents.stopped) == ([], []), "it would run beside the other in one session"
+        ended = await house.ended(said)
+        assert (ended.state, ended.reason) == ("dead", "attempts_exhausted")
+
+
+async def test_a_core_that_comes_back_stops_the_turn_that_was_left_over_before_it_runs_the_next(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    row = await cut(tmp_path)
+    agents = GoingOn()
+    agents.failure = TryAgain("connection refused")
+    agents.away = TryAgain("agent assistant is waiting: it is being restarted")
+    async with open_house(tmp_path, agents=agents) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        await house.say("/stop")
+        agents.away = None
+        await after(house, row)
+        said = await house.say("next")
+        await anyio.sleep(5)
+        agents.failure = None
+        assert (await house.ended(said)).reason == "answered"
+        assert agents.stopped == [("session-1", f"turn-{row}")]
