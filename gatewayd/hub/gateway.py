@@ -6,7 +6,6 @@ from typing import Protocol
 
 import anyio
 import structlog
-import structlog
 
 from gatewayd import __version__
 from gatewayd.hub.access import AccessControl
@@ -34,7 +33,6 @@ from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import PairingRow, Store
 
 _LOOK_AGAIN_SECONDS = 0.2
-_log = structlog.get_logger("gatewayd.store")
 _log = structlog.get_logger("gatewayd.store")
 _WELCOME = "You are let in. Please write your message again."
 
@@ -103,7 +101,6 @@ class Gateway:
         self.plugins: dict[str, ChannelPlugin] = {}
         self.parts: list[Reconfigured] = []
         self.reload: Callable[[str], Awaitable[ReloadReport]] = _no_reload
-        store.watch(self._tell_of_store)
         self._state: DaemonState = "starting"
         self._state_since = self.started_at
 
@@ -175,14 +172,6 @@ class Gateway:
             inbox=inbox,
             letters=self.tally.counts,
         )
-
-    def _tell_of_store(self, refusal: str | None) -> None:
-        """The event is the probe, too: the event log tries until it is written, whoever else writes or does not."""
-        if refusal is None:
-            _log.info("store_writes_again")
-        else:
-            _log.error("store_refuses", reason=refusal)
-        self.events.emit("gateway.store", writes=refusal is None, reason=refusal)
 
     def _tell_of_store(self, refusal: str | None) -> None:
         """The event is the probe, too: the event log tries until it is written, whoever else writes or does not."""
