@@ -14,7 +14,7 @@ from gatewayd.web.webhooks import PREFIX
 from tests.web.client import Answer, chunked, request
 from tests.web.site import MAX_BODY, SCOPES, configuration, open_site, token_of
 
-PUBLIC = {"/health", "/healthz", "/readyz", "/approvals", "/v1/console/login"}
+PUBLIC = {"/health", "/healthz", "/readyz", "/approvals", "/letters", "/trace", "/v1/console/login"}
 FOREIGN = {"Origin": "https://attacker.example"}
 
 
