@@ -17,7 +17,7 @@ from gatewayd.model.approval import ToolRequest
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnRequest, TurnState
 from tests.simulation.platforms import place_of
 from tests.simulation.trace import Trace, Violation
 
@@ -34,7 +34,8 @@ Memory = Literal["server", "journal", "none"]
 
 
 class Ran(Struct):
-    """One turn, as the core knows it. ``lost`` counts how often the daemon was told that it is lost."""
+    """One turn, as the core knows it. ``lost`` counts how often the daemon was told that it is lost; ``missed``: the daemon could
+    not reach the core while it ran, perhaps to stop it."""
 
     turn_id: str
     session_id: str
@@ -43,8 +44,13 @@ class Ran(Struct):
     begun: int = 0
     effects: int = 0
     lost: int = 0
+    missed: bool = False
     answers: list[str] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
+
+    def runs_beside(self, request: TurnRequest) -> bool:
+        same = self.turn_id == request.turn_id or self.session_id != request.session_id
+        return not same and self.state == "running" and not self.missed
 
 
 class Action(Struct, frozen=True):
@@ -91,6 +97,11 @@ class Core:
                 if ran.state == "running":
                     ran.state = "cut"
 
+    def miss(self) -> None:
+        """The daemon could not reach the core."""
+        for ran in self.turns.values():
+            ran.missed = ran.missed or ran.state == "running"
+
     def open_session(self, session_key: str) -> str:
         self._sessions += 1
         session_id = f"{self.name}-s{self._sessions}"
@@ -109,7 +120,7 @@ class Core:
         if wrong:
             self._violated("no cross-talk", f"{request.turn_id} at {place} was told what was said at {wrong[0]}")
         for other in self.turns.values():
-            if other.session_id == request.session_id and other.state == "running" and other.turn_id != request.turn_id:
+            if other.runs_beside(request):
                 self._violated("one turn at a time", f"{request.turn_id} began while {other.turn_id} ran in the same session")
         ran = self.turns.setdefault(request.turn_id, Ran(request.turn_id, request.session_id, place))
         if ran.begun > ran.lost:
@@ -188,11 +199,20 @@ class OpenCore:
             raise TryAgain("the model is overloaded")
         return await self._play(turn, self._core.begin(turn))
 
+    async def stop_turn(self, session_id: str, turn_id: str) -> None:
+        """See ``ports.agent.StopsTurns``."""
+        await self._reach()
+        ran = self._core.turns.get(turn_id)
+        if ran is not None and ran.state == "running":
+            self._core.tell(f"stops {turn_id}, which nobody has taken up")
+            ran.state = "cut"
+
     async def _reach(self) -> None:
         """The way there. :raises TryAgain: the core is away, and has done nothing."""
         await trio.sleep(self._core.rng.choice((0.0, 0.001, 0.01)))
         self._life.check_alive()
         if self._core.down or self._core.rng.random() < self._core.chance:
+            self._core.miss()
             raise TryAgain("the core cannot be reached")
 
     async def _play(self, turn: Turn, ran: Ran) -> Final:
@@ -339,5 +359,6 @@ async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[OpenCore
     await trio.lowlevel.checkpoint()
     wire.life.check_alive()
     if wire.core.down:
+        wire.core.miss()
         raise TryAgain("the core does not start")
     yield OpenCore(wire)

@@ -30,10 +30,13 @@ def draw_plan(rng: Random) -> CrashPlan:
 
 
 class Steps(trio.abc.Instrument):
-    """Counts the steps of all tasks of a run, and calls ``then`` before one that was asked for."""
+    """Counts the steps of all tasks of a run, and calls ``then`` before one that was asked for. ``too_many`` is called when there
+    are so many that something goes round in circles."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, too_many: Callable[[], None]) -> None:
         self.count = 0
+        self._most = most
+        self._too_many = too_many
         self._at = -1
         self._then: Callable[[], None] = lambda: None
 
@@ -49,3 +52,5 @@ class Steps(trio.abc.Instrument):
         self.count += 1
         if self.count == self._at:
             self._then()
+        elif self.count == self._most:
+            self._too_many()

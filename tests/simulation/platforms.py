@@ -13,7 +13,7 @@ from msgspec import Struct
 from gatewayd.model.envelope import InboundKind, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, Receipt, SendText
-from tests.simulation.trace import Trace
+from tests.simulation.trace import Trace, Violation
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life
@@ -113,6 +113,8 @@ class Account:
         self.shown: dict[str, Shown] = {}
         self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
         self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
+        self.fail: Callable[[Violation], None] = lambda violation: None
+        self._pauses: dict[tuple[Peer, str], float] = {}
         self._trace = trace
         self._now = now
         self._arrived = trio.Event()
@@ -171,7 +173,8 @@ class Account:
         fate = self.weather.draw(SEND_FAULTS)
         await self._travel(life, fate)
         life.pass_point("before_call")
-        self._meet(fate, life)
+        self._look_at_pause(payload, life)
+        self._meet(fate, life, payload)
         if fate == "hangs":
             await trio.sleep_forever()
         if fate == "late":
@@ -221,10 +224,21 @@ class Account:
         await trio.sleep(self.weather.latency(fate))
         life.check_alive()
 
-    def _meet(self, fate: str, life: "Life") -> None:
+    def _look_at_pause(self, payload: OutboundPayload, life: "Life") -> None:
+        """What was refused with a wish for a pause must not come again before."""
+        until = self._pauses.get((payload.peer, payload.body.text), 0.0)
+        if self._now() < until - 0.001 and not life.dead:
+            self.fail(
+                Violation("pauses are kept", f"{self} was sent {payload.body.text[:40]!r} {until - self._now():.1f} s early")
+            )
+
+    def _meet(self, fate: str, life: "Life", payload: OutboundPayload | None = None) -> None:
         """The faults of a call that surely has had no effect."""
         life.check_alive()
         wish = self.weather.rng.choice((None, 0.5, 3.0, 30.0, 149.0))
+        # The text of an answer is that of one row; others may come again for another reason.
+        if payload is not None and wish is not None and fate.startswith("limited") and payload.body.text.startswith("re turn-"):
+            self._pauses[payload.peer, payload.body.text] = self._now() + wish
         match fate:
             case "limited":
                 raise TryAgain("429 in this chat", after_seconds=wish, scope="conversation")

@@ -30,6 +30,7 @@ EPOCH = 1_800_000_000.0
 _SETTLE_SECONDS = 3 * 3600.0
 _LOOK_SECONDS = 5.0
 _STOP_SECONDS = 60.0
+_STEPS_MAX = 200_000
 
 
 class World:
@@ -44,7 +45,7 @@ class World:
         chances = self.scenario.chances
         self.registry = Registry.of([POLLED, PUSHED], [CORE])
         self.disk = Disk(self.rng_of("disk"), slow=chances.slow_disk)
-        self.steps = Steps()
+        self.steps = Steps(_STEPS_MAX, self._go_in_circles)
         self.crashes = 0
         self.lives: list[Life] = []
         self.violation: Violation | None = None
@@ -52,7 +53,7 @@ class World:
         for (channel, name), chance in zip(self.scenario.accounts, chances.network, strict=True):
             weather = Weather(self.rng_of(f"weather of {channel}/{name}"), chance)
             account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now)
-            account.late = self.later
+            account.late, account.fail = self.later, self.fail
         self.cores = [
             Core(name, memory, self.rng_of(f"core {name}"), trace, self.now) for name, memory, _ in self.scenario.agents
         ]
@@ -85,6 +86,9 @@ class World:
             self.trace.tell("VIOLATION", str(violation))
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
+
+    def _go_in_circles(self) -> None:
+        self.fail(Violation("everything ends", f"{_STEPS_MAX} steps, and no end: something goes round in circles"))
 
     def later(self, seconds: float, act: Callable[[], None]) -> None:
         """Do something in a while. The run does not end before."""
