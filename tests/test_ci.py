@@ -21,11 +21,15 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
     for tool in (*TOOLS, "chromium", "npm"):
         put_tool(tmp_path, tool, "echo ran $(basename $0) $*")
+    put_script(tmp_path / "contrib/simulate", "echo ran contrib/simulate $*")
     return tmp_path
 
 
 def put_tool(clone: Path, name: str, script: str) -> None:
-    path = clone / ".venv/bin" / name
+    put_script(clone / ".venv/bin" / name, script)
+
+
+def put_script(path: Path, script: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -71,6 +75,8 @@ def test_ci_runs_the_readme_s_commands_and_then_the_checks(clone: Path) -> None:
     assert ran.stdout.startswith(f"here is {clone}\n3 passed in 1.00s\n== format\n")
     assert "ran pytest -q -n 2 -m opencode" in ran.stdout.splitlines()
     assert "ran pytest -q -n 2 -m force" in ran.stdout.splitlines()
+    simulated = [line for line in ran.stdout.splitlines() if line.startswith("ran contrib/simulate")]
+    assert simulated == ["ran contrib/simulate --seeds 400 --jobs 2", "ran contrib/simulate --planted --jobs 2"]
     deep = [line for line in ran.stdout.splitlines() if line.startswith("ran pytest") and " -m " not in line]
     assert len(deep) == 2, "10^5 examples for the texts, and not all the tests once more"
     for test in re.findall(r"[\w/.]+::\w+", " ".join(deep)):
@@ -84,7 +90,7 @@ def test_ci_fails_when_a_command_of_the_readme_does(clone: Path, commands: str) 
     write_readme(clone, commands)
     ran = run(clone, ".ci/run")
     assert ran.returncode == 1
-    assert "== all good: format lint types imports opencode force deep" in ran.stdout
+    assert "== all good: format lint types imports opencode force simulation deep" in ran.stdout
 
 
 def test_ci_fails_when_a_check_does(clone: Path) -> None:
