@@ -193,7 +193,8 @@ class AgentPool:
             agent.settings = settings
         self._agents = wanted
         for agent_id, agent in self._all.items():
-            self._settling.ask(agent_id)
+            if self._is_gone(agent_id) or agent.is_outdated or self._supervisor.status(agent_id).state == "stopped":
+                self._settling.ask(agent_id)
             agent.tell_change()
 
     def _add(self, settings: AgentSettings) -> Agent:

@@ -1,7 +1,7 @@
 """What changes from one configuration to the next, and what of it can be put in force while everything runs. Pure."""
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +18,8 @@ _EFFECTS: Final[Mapping[str, str]] = {
     "[gateway].public_url": "accounts of channels with webhooks are reconnected",
     "[gateway].bind": "the daemon goes on listening where it does",
 }
+K = TypeVar("K")
+
 _REROUTED: Final = "also for messages that wait"
 
 
@@ -43,8 +45,8 @@ def difference(old: GatewayConfig, new: GatewayConfig) -> Difference:
             *([Change("changed", "[[bindings]]", effect=_REROUTED)] if old.bindings != new.bindings else []),
         ),
         needs_restart=tuple(restart),
-        same_accounts=sum(_accounts_by_name(old).get(name) == account for name, account in _accounts_by_name(new).items()),
-        same_agents=sum(_agents_by_name(old).get(name) == agent for name, agent in _agents_by_name(new).items()),
+        same_accounts=_count_same(_accounts_by_name(old), _accounts_by_name(new)),
+        same_agents=_count_same(_agents_by_name(old), _agents_by_name(new)),
     )
 
 
@@ -143,6 +145,10 @@ def _changed_keys(old: Struct, new: Struct) -> tuple[str, ...]:
 def _changed_settings(old: Struct, new: Struct) -> tuple[str, ...]:
     """Of a plugin's own keys. Another plugin's settings have other keys, and then ``core`` is named already."""
     return _changed_keys(old, new) if type(old) is type(new) else ()
+
+
+def _count_same(old: Mapping[K, Struct], new: Mapping[K, Struct]) -> int:
+    return sum(old.get(name) == value for name, value in new.items())
 
 
 def _holds_tables(value: object) -> bool:

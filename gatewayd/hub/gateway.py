@@ -114,7 +114,16 @@ class Gateway:
         self._state_since = self.now()
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """Put a configuration in force that was checked: every part has it when this returns."""
+        """Put a configuration in force that was checked: every part has it when this returns. A part that fails is a bug; then
+        every part has the one before it."""
+        before = self.config
+        try:
+            self._take(config)
+        except Exception:
+            self._take(before)
+            raise
+
+    def _take(self, config: GatewayConfig) -> None:
         self.config = config
         for part in self.parts:
             part.reconfigure(config)

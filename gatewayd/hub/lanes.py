@@ -65,9 +65,12 @@ class Lane:
 
     def take_misplaced(self, is_placed: Callable[[Waiting, str], bool]) -> list[Waiting]:
         """What is to wait elsewhere, which waits here no longer."""
-        misplaced = [waiting for waiting in self.waiting if not is_placed(waiting, self.key)]
+        placed: list[Waiting] = []
+        misplaced: list[Waiting] = []
+        for waiting in self.waiting:
+            (placed if is_placed(waiting, self.key) else misplaced).append(waiting)
         if misplaced:
-            self.waiting = [waiting for waiting in self.waiting if waiting not in misplaced]
+            self.waiting = placed
             heapq.heapify(self.waiting)
         return misplaced
 

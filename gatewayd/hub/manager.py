@@ -46,7 +46,7 @@ class ManagerStatistics(Struct, frozen=True):
 class ChannelManager:
     """Runs the accounts of a configuration inside ``async with manager.run():``.
 
-    ``plugins`` may grow: what a configuration needs is in it before :meth:`reconfigure`. ``opener`` imports a plugin's driver; what
+    ``plugins`` may grow: what a configuration needs is in it before :meth:`reconfigure`. ``opener`` imports a driver; what
     it raises parks the accounts of that plugin and no other. ``redact`` takes secrets out of what is shown. Every change of an
     account's state is the event ``channels.state``.
     """
@@ -112,7 +112,8 @@ class ChannelManager:
             actor.removed = self._actors.get((actor.settings.channel, actor.settings.account)) is not actor
             if actor.removed:
                 actor.stop_listening()
-            self._settling.ask(name)
+            if not self._is_settled(name, actor):
+                self._settling.ask(name)
 
     async def settle(self) -> None:
         """Returns when every account is what the newest configuration says: started, stopped or gone. Not yet connected."""
@@ -241,6 +242,13 @@ class ChannelManager:
             actor.listen_again()
         if self._is_to_run(actor) and (state == "stopped" or (not lives and actor.is_outdated)):
             await self._supervisor.start(name)
+
+    def _is_settled(self, name: str, actor: AccountActor) -> bool:
+        """Whether nothing has to be done, unless something is being done already."""
+        state = self._supervisor.status(name).state
+        if self._is_to_run(actor):
+            return state != "stopped" and not actor.is_outdated
+        return state in ("stopped", "parked") and not actor.removed
 
     def _is_to_run(self, actor: AccountActor) -> bool:
         return actor.settings.frame.enabled and not (actor.held or actor.removed or self._draining)

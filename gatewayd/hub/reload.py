@@ -5,7 +5,8 @@ one step of the event loop, so that nobody ever sees half of it. Only what takes
 accounts that connect, turns that end.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
@@ -73,12 +74,10 @@ class Reloader:
         new = await self._load()
         found = difference(gateway.config, new)
         await self._prepare(new)
-        await self._count_what_waits(new)
-        await gateway.audit.record(
-            actor, _ACTION, new.source or "default", applied=len(found.applied), needs_restart=len(found.needs_restart)
-        )
-        self._refuse_unless_ready()
-        gateway.reconfigure(in_force(gateway.config, new))
+        counts = {"applied": len(found.applied), "needs_restart": len(found.needs_restart)}
+        async with gateway.audit.doing(actor, _ACTION, new.source or "default", **counts), self._coming(new):
+            self._refuse_unless_ready()
+            gateway.reconfigure(in_force(gateway.config, new))
         gateway.refused = None
         self._tell(found, new)
         with anyio.move_on_after(SETTLE_SECONDS):
@@ -94,12 +93,21 @@ class Reloader:
             warnings=new.warnings,
         )
 
-    async def _count_what_waits(self, new: GatewayConfig) -> None:
-        """What an account that comes now has in the store from before. One that has not gone yet still counts its own."""
+    @asynccontextmanager
+    async def _coming(self, new: GatewayConfig) -> AsyncIterator[None]:
+        """The outbox counts what an account that comes has in the store from before, if it does come. One that has not gone yet
+        still counts its own."""
+        outbox, manager = self._gateway.outbox, self._gateway.manager
         known = {(account.channel, account.account) for account in self._gateway.config.accounts}
-        come = [(account.channel, account.account) for account in new.accounts]
-        is_closing = self._gateway.manager.is_closing
-        await self._gateway.outbox.adopt([name for name in come if name not in known and not is_closing(*name)])
+        names = [(account.channel, account.account) for account in new.accounts]
+        coming = [name for name in names if name not in known and not manager.is_closing(*name)]
+        try:
+            await outbox.adopt(coming)
+            yield
+        except BaseException:
+            for name in coming:
+                outbox.forget(*name)
+            raise
 
     def _refuse_unless_ready(self) -> None:
         if self._gateway.state != "ready":
@@ -117,7 +125,7 @@ class Reloader:
 
     async def _note_refused(self, actor: str, error: GatewayError) -> None:
         if isinstance(error, Conflict):
-            return
+            return  # it is nothing that is wrong with the configuration
         reason = _in_one_line(error)
         log.error("reload_refused", reason=error.reason)
         self._gateway.refused = Refused(self._gateway.now(), reason)

@@ -93,7 +93,8 @@ class Sender:
         """Send by these rules from now on. Calls under way keep the time-out they began with."""
         self._config = config
         self._places.total_tokens = config.concurrency
-        self._mailbox.resize(mailbox_size)
+        if mailbox_size != self._mailbox.statistics().size:
+            self._mailbox.resize(mailbox_size)
 
     def post(self, row: OutboundRow) -> None:
         """Hand over a committed row. Never waits: what finds no room is read from the outbox later."""

@@ -60,6 +60,7 @@ class TurnRunner:
         self._commands = 0
         self._log = structlog.get_logger("gatewayd.turns")
         self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
+        self.returned: Callable[[Sequence[InboundRow]], None] = lambda rows: None
         self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
     async def run(
@@ -180,12 +181,14 @@ class TurnRunner:
 
     def _place_anew(self, rows: Sequence[InboundRow]) -> None:
         """Put rows in the lanes of their present routes. Those of accounts that are gone end."""
-        gone = [row for row in rows if (row.envelope.channel, row.envelope.account) not in self._modes]
+        gone: list[InboundRow] = []
+        for row in rows:
+            if (row.envelope.channel, row.envelope.account) in self._modes:
+                self.add(row, self._route_of(row))
+            else:
+                gone.append(row)
         if gone and self._tasks is not None:
             self._tasks.start_soon(self._end_removed, gone)
-        for row in rows:
-            if row not in gone:
-                self.add(row, self._route_of(row))
 
     async def _end_removed(self, rows: Sequence[InboundRow]) -> None:
         for turn_id in {row.turn_id for row in rows if row.turn_id is not None}:
@@ -223,6 +226,7 @@ class TurnRunner:
         rows = [waiting.row for waiting in batch]
         route = batch[-1].route
         self.taken(rows)
+        control.rests = lambda resting: self.returned(rows) if resting else self.taken(rows)
         lane.control, lane.running, lane.started_at = control, batch[-1], self._now()
         left_open: Sequence[InboundRow] = ()
         if rows[0].turn_id in lane.condemned:
@@ -240,6 +244,7 @@ class TurnRunner:
             if self._leaving.get(place_of(rows[-1])) is lane:
                 del self._leaving[place_of(rows[-1])]
         if left_open:
+            self.returned(left_open)
             self._place_anew(left_open)
         else:
             self.ended(rows)

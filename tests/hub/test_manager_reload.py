@@ -223,7 +223,7 @@ CONFIGS = st.lists(
 
 
 @given(wanted=CONFIGS, pauses=st.lists(st.sampled_from([0.0, 0.0, 0.5, 3.0]), min_size=6, max_size=6), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_whatever_comes_after_whatever_the_last_configuration_is_what_runs(
     wanted: list[dict[str, tuple[bool, str]]], pauses: list[float], seed: int
 ) -> None:

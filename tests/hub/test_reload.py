@@ -27,7 +27,10 @@ from gatewayd.model.config import (
     LimitsSection,
     MatchConfig,
 )
+from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import ConfigError, ConfigProblem, Conflict, GatewayError, NeedsOperator, StoreRefused, TryAgain
+from gatewayd.model.payload import RichText, SendText
+from gatewayd.ports.store import OutboundDraft
 from tests.web.site import ACCOUNTS, OPEN, Site, configuration, open_site
 
 PROBLEMS = [
@@ -254,22 +257,58 @@ async def test_messages_flow_while_it_reloads_and_none_is_lost_or_doubled(tmp_pa
         assert bench.gateway.snapshot().outbox.dead == 0
 
 
-async def test_rows_that_wait_for_an_account_are_counted_when_it_comes(tmp_path: Path) -> None:
-    gone = configuration(accounts=ACCOUNTS[:1])
-    async with open_site(tmp_path / "state", configuration(accounts=(*ACCOUNTS[:1], MORE))) as site:
-        platform = platform_of("more")
-        platform.before_send.always(trio.sleep_forever)
-        await platform.say("hello", account="more")
-        while not site.gateway.outbox.depth("loopback", "more"):
-            await site.gateway.events.wait_flushed()
-            await trio.lowlevel.checkpoint()
+async def test_rows_that_wait_for_an_account_are_counted_and_sent_when_it_comes(tmp_path: Path) -> None:
+    draft = OutboundDraft("loopback", "more", "loopback:more:dm:alice", SendText(Peer("dm", "alice"), RichText("late")))
+    both, one = configuration(accounts=(*ACCOUNTS[:1], MORE)), configuration(accounts=ACCOUNTS[:1])
+    async with open_site(tmp_path, both) as site:
         await site.gateway.manager.stop("loopback", "more")
-    platform.before_send.always(None)
-    async with open_site(tmp_path / "state", gone) as site:
-        bench = Bench(site, configuration(accounts=(*ACCOUNTS[:1], MORE)))
-        assert site.gateway.outbox.depth("loopback", "more") == 0
+        await site.gateway.outbox.write([draft])
+    async with open_bench(tmp_path, one) as bench:
+        outbox = bench.gateway.outbox
+        assert outbox.depth("loopback", "more") == 0, "nobody counts what is nobody's"
+        bench.found = both
+        bench.before_load = lambda: setattr(bench.gateway, "state", "draining")
+        with pytest.raises(Conflict):
+            await bench.reloader.reload("operator:op")
+        assert outbox.depth("loopback", "more") == 0
+        bench.gateway.state, bench.before_load = "ready", lambda: None
+        platform_of("more").on_listen.next(trio.sleep_forever)
         await bench.reloader.reload("operator:op")
-        assert site.gateway.config.accounts[-1] == MORE
+        assert outbox.depth("loopback", "more") == 1
+        await bench.gateway.manager.restart("loopback", "more")
+        await platform_of("more").wait_until(lambda: platform_of("more").texts == ["late"])
+
+
+async def test_a_part_that_fails_leaves_every_part_as_it_was(tmp_path: Path) -> None:
+    class Broken:
+        def reconfigure(self, config: GatewayConfig) -> None:
+            if config.limits.turns == 7:
+                raise ZeroDivisionError
+
+    async with open_bench(tmp_path) as bench:
+        bench.gateway.parts.append(Broken())
+        before = bench.gateway.config
+        bench.found = replace(before, accounts=(*ACCOUNTS[:1], MORE), limits=LimitsSection(turns=7))
+        with pytest.raises(ZeroDivisionError):
+            await bench.reloader.reload("operator:op")
+        await bench.gateway.manager.settle()
+        assert bench.gateway.config is before
+        assert len(bench.gateway.manager.snapshot()) == len(ACCOUNTS)
+        assert platform_of("more").opened == 0
+        assert platform_of("main").opened == 1
+
+
+async def test_another_public_url_reopens_what_has_webhooks_and_nothing_else(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        before = bench.site.hook()
+        section = replace(bench.gateway.config.gateway, public_url="https://bots.example.org")
+        bench.found = replace(bench.gateway.config, gateway=section)
+        await bench.reloader.reload("operator:op")
+        restarts = {f"{s.channel}/{s.account}": s.restarts for s in bench.gateway.manager.snapshot()}
+        assert restarts == {"loopback/main": 0, "loopback/off": 0, "loopback/strict": 0, "hook/main": 1, "hook/plain": 1}
+        while bench.gateway.manager.account("hook", "main").channel is None:
+            await trio.lowlevel.checkpoint()
+        assert bench.site.hook() is not before
 
 
 async def test_hosts_are_let_in_by_the_new_configuration(tmp_path: Path) -> None:
