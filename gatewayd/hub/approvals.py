@@ -61,6 +61,7 @@ class ApprovalDesk:
         self._now = now
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
+        self._overdue: dict[str, float] = {}
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Judge and count by these rules from now on. What waits keeps the groups, the quorum and the time it was asked with; who
@@ -134,7 +135,7 @@ class ApprovalDesk:
         :raises Conflict: it is not pending (any more), or this person has answered it; the message says which.
         """
         known = await self.get(approval_id)
-        if known.state == "pending" and known.expires_at <= self._now():
+        if known.state == "pending" and self._is_overdue(known):
             await self.settle(known.id, "expired")
         grant = self.policy_of(known.agent).session_grant
         if scope == "session" and grant == "off":
@@ -226,6 +227,7 @@ class ApprovalDesk:
         # A clock that was set back must not make a request wait for longer than any may.
         longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
         overdue = anyio.current_time() + max(0.0, min(approval.expires_at - self._now(), longest))
+        self._overdue[approval.id] = overdue
         while self.is_pending(approval.id):
             changed = self.changed(approval.id)
             why_not = await stages.show()
@@ -310,8 +312,14 @@ class ApprovalDesk:
         except StoreRefused as error:
             _log.warning("cards_not_rewritten", approval=row.id, reason=error.reason)
 
+    def _is_overdue(self, approval: Approval) -> bool:
+        """By the timer of the turn that waits, if one does: a wall clock that was set forwards ends nothing before its time."""
+        overdue = self._overdue.get(approval.id)
+        return approval.expires_at <= self._now() if overdue is None else anyio.current_time() >= overdue
+
     def _forget(self, approval_id: str) -> None:
         self._pending.pop(approval_id, None)
+        self._overdue.pop(approval_id, None)
         self.notify(approval_id)
 
     def _audit(self, row: Approval, actor: str, action: str, **detail: str | None) -> AuditDraft:

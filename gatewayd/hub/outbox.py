@@ -1,5 +1,6 @@
 """The outbox: replies are rows before they are sent, and every row ends in one state with a reason."""
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
@@ -96,6 +97,7 @@ class Outbox:
         self._open: dict[tuple[str, str], dict[int, float]] = {}
         self._sending: set[int] = set()
         self._deferred: set[int] = set()
+        self._queued: dict[int, float] = {}
         self._asked_at: dict[int, float] = {}
         self.delivery = Stopwatch(LONG)
         self._forgotten: set[tuple[str, str]] = set()
@@ -138,6 +140,7 @@ class Outbox:
         self._sending.difference_update(rows)
         self._deferred.difference_update(rows)
         for outbound_id in rows:
+            self._queued.pop(outbound_id, None)
             self._asked_at.pop(outbound_id, None)
 
     def reconfigure(self, config: GatewayConfig) -> None:
@@ -177,7 +180,8 @@ class Outbox:
 
     async def mark_sending(self, row: OutboundRow) -> bool:
         """Commit ``sending`` before the call to the platform. False: do not send (settled elsewhere, or parked as stale)."""
-        if self._now() - row.queued_at > self._config.stale_after_seconds:
+        # By the timer, not by a wall clock that may have been set since: its age at the start, and the time from then on.
+        if anyio.current_time() - self._queued.get(row.id, math.inf) > self._config.stale_after_seconds:
             await self.settle(row, "parked", reason="stale")
             return False
         if not await self._store.mark_sending(row.id):
@@ -227,6 +231,7 @@ class Outbox:
         if next_attempt_at is not None:
             self._deferred.add(row.id)
         if state not in _OPEN:
+            self._queued.pop(row.id, None)
             asked_at = self._asked_at.pop(row.id, None)
             if state == "sent" and asked_at is not None:
                 self.delivery.observe(self._now() - asked_at)
@@ -299,5 +304,6 @@ class Outbox:
         if (row.channel, row.account) in self._forgotten:
             return
         self._open.setdefault((row.channel, row.account), {})[row.id] = row.queued_at
+        self._queued[row.id] = anyio.current_time() - max(0.0, self._now() - row.queued_at)
         if row.next_attempt_at is not None:
             self._deferred.add(row.id)

@@ -235,11 +235,15 @@ class Sender:
     def _due(self, row: OutboundRow) -> float:
         """When a row may be sent, on Trio's clock: ``next_attempt_at`` is of the wall clock, for restarts.
 
-        A wall clock that was set back meanwhile (to 1970, on a board without a battery) must not hold a reply up for years.
+        A wall clock that was set back meanwhile (to 1970, on a board without a battery) must not hold a reply up for years, nor
+        for longer than it was to wait when it was tried last.
         """
         if row.next_attempt_at is None:
             return -math.inf
-        return trio.current_time() + min(row.next_attempt_at - self._now(), self._config.stale_after_seconds)
+        longest = self._config.stale_after_seconds
+        if row.sending_at is not None:
+            longest = min(longest, row.next_attempt_at - row.sending_at)
+        return trio.current_time() + min(row.next_attempt_at - self._now(), longest)
 
 
 def _not_called(error: BaseException | None) -> Outcome:

@@ -8,7 +8,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.outbox import conversation_of, draft_replies
+from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
@@ -51,6 +51,19 @@ async def test_old_replies_are_parked_at_the_start_and_during_a_long_outage(tmp_
         assert house.outbox.status().parked == 1
     async with open_house(tmp_path, config=config) as house:
         assert (house.outbox.status().parked, house.outbox.depth("chat", "main")) == (2, 0)
+
+
+async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        ahead = 0.0
+        outbox = Outbox(house.store, house.events, OutboxSection(stale_after_seconds=60), now=lambda: now() + ahead)
+        drafts = draft_replies(message(), "hello", ChannelPlugin(id="chat", label="", settings="", open=""))
+        young, old = [(await outbox.write(drafts))[0] for _ in range(2)]
+        ahead = 100_000.0
+        await anyio.sleep(59)
+        assert await outbox.mark_sending(young)
+        await anyio.sleep(2)
+        assert not await outbox.mark_sending(old), "its minute is over by the timer"
 
 
 def test_a_long_reply_is_rows_in_order_and_only_the_first_answers_the_message() -> None:

@@ -1,7 +1,7 @@
 """An agent core that writes down each effect it has: one line, one write(2) to a file that only grows, as a bank would book it.
 
-It is also the dearest kind of agent for us: by default it remembers its turns, as an agent server does, so that a turn which was
-cut is asked for and not run again. With ``remembers = false`` it is like a program that runs inside of ours.
+By default it remembers its turns, as an agent server does, so that a turn which was cut is asked for and not run again. With
+``remembers = false`` it is like a program that runs inside of ours. What begins with "ask" it does only with permission.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from gatewayd.model.approval import ToolRequest
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Turn, TurnRequest, TurnState
 
 PLUGIN = AgentPlugin(
@@ -56,6 +57,10 @@ class Recorder:
     async def run(self, turn: Turn) -> Final:
         if self._seconds:
             await trio.sleep(self._seconds)
+        if turn.request.text.startswith("ask "):
+            decision = await turn.permission(ToolRequest(tool="book", input="{}"))
+            if not decision.allowed:
+                return Final(f"not allowed: {decision.outcome}")
         await self.act(turn.request)
         return _reply(turn.request)
 
