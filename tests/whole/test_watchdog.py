@@ -11,8 +11,8 @@ import trio
 from tests.whole.process import daemon
 from tests.whole.test_daemon import post
 
-FED_EVERY = 0.2
-STALL = 0.25
+FED_EVERY = 0.1
+STALL = 0.2
 CONFIG = f"""\
 [gateway]
 stall_seconds = {STALL}
@@ -67,7 +67,7 @@ async def test_an_agent_that_holds_up_the_loop_is_named_and_the_manager_can_end_
             assert "WATCHDOG=1" not in heard  # a start that hangs is ended by its own time-out
             await manager.hear_until("WATCHDOG=1")
             await manager.hear_until("WATCHDOG=1")
-            await post(gateway, "hold 0.6", "short", wait=20)
+            await post(gateway, "hold 0.4", "short", wait=20)
             snapshot = await gateway.status()
         [problem] = [problem for problem in snapshot.problems if problem.code == "loop_stalled"]
         assert snapshot.ready
