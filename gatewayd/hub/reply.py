@@ -125,7 +125,8 @@ class ReplyEngine:
                 attempt += 1
                 await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
                 outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
-                taken_up = taken_up or outcome.kind != "again"
+                # Cut short, it may have been while its core was still being asked; stopping what has ended does nothing.
+                taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
                 if outcome.kind != "again" or attempt >= self._config.max_turn_attempts:
                     break
                 self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)

@@ -162,6 +162,27 @@ async def test_a_turn_that_is_stopped_before_it_is_taken_up_is_stopped_at_its_co
         assert (agents.turns, agents.resumed) == ([], [])
 
 
+async def test_a_turn_that_is_stopped_while_its_core_is_asked_about_it_is_stopped_at_its_core(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    row = await cut(tmp_path)
+    asked = anyio.Event()
+
+    class Slow(GoingOn):
+        async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+            asked.set()
+            await anyio.sleep(1)
+            return "running"
+
+    agents = Slow()
+    async with open_house(tmp_path, agents=agents) as house:
+        await asked.wait()
+        await house.say("/stop")
+        assert await after(house, row) == ("done", "stopped")
+        assert agents.stopped == [("session-1", f"turn-{row}")]
+        assert (agents.turns, agents.resumed) == ([], [])
+
+
 async def test_a_turn_that_has_no_place_yet_is_stopped_at_its_core_too(tmp_path: Path, autojump_clock: MockClock) -> None:
     limits = LimitsSection(turns=1)
     gates = [Gate(), Gate()]
