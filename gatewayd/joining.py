@@ -116,7 +116,7 @@ def join(
         redact=redact,
     )
     repair = RepairDesk(store, inbox, outbox, events, now=now)
-    turns.taken, turns.ended = inbox.taken, inbox.ended
+    turns.taken, turns.returned, turns.ended = inbox.taken, inbox.returned, inbox.ended
     presses.taken, presses.ended = inbox.taken, inbox.ended
     outbox.post, outbox.lost = manager.post, lost
 

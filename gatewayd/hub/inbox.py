@@ -198,6 +198,14 @@ class InboxDesk:
             if person is not None:
                 self._senders.remove(person)
 
+    def returned(self, rows: Sequence[InboundRow]) -> None:
+        """Rows are in the waiting room again: their turn only waits, because its agent is away. Else an outage would have as many
+        turns in memory as there are chats."""
+        for row in rows:
+            if row.id not in self._waiting:
+                self._room.take_nowait((row.envelope.channel, row.envelope.account), 1)
+                self._waiting[row.id] = row.envelope, None
+
     def ended(self, rows: Sequence[InboundRow]) -> None:
         """Rows have ended: wake who waits for them."""
         for row in rows:

@@ -29,7 +29,8 @@ class TurnControl:
     """The handle by which a lane stops its running turn, and the turn's place among those that run at the same time."""
 
     def __init__(self, place: Place, changed: Callable[[], None], *, holds_place: bool = True) -> None:
-        """``holds_place``: the place is taken already. ``changed`` hears that the turn has begun to wait for people."""
+        """``holds_place``: the place is taken already. ``changed`` hears that the turn has begun to wait for people, ``rests``
+        (set by the lane) that it begins to rest, and that it does no more."""
         self._place = place
         self._changed = changed
         self._holds_place = holds_place
@@ -39,6 +40,7 @@ class TurnControl:
         self.at_core = False
         self.waits_for_people = False
         self.resting = False
+        self.rests: Callable[[bool], None] = lambda resting: None
         self.told: set[str] = set()
         self.ended = anyio.Event()
 
@@ -70,6 +72,7 @@ class TurnControl:
         """The body only waits, and ``stop`` ends it. Others have the place meanwhile: the outage of one agent must not hold up
         another."""
         self.resting = True
+        self.rests(True)
         self.give_place()
         self._changed()
         try:
@@ -79,6 +82,7 @@ class TurnControl:
                 await self.take_place()
         finally:
             self.resting = False
+            self.rests(False)
 
     def give_place(self) -> None:
         if self._holds_place:

@@ -201,6 +201,7 @@ class House:
         self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, self.presses, config, plugins, now=now)
         self.presses.taken, self.presses.ended = self.inbox.taken, self.inbox.ended
         self.turns.taken = self.inbox.taken
+        self.turns.returned = self.inbox.returned
         self.turns.ended = self.inbox.ended
 
     def _unreachable(self, channel: str, account: str) -> str | None:

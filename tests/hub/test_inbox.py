@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from gatewayd.hub.inbox import SORRY_MANY
 from gatewayd.model.config import AccountFrame, LimitsSection
 from gatewayd.model.envelope import Peer, Sender
-from gatewayd.model.errors import NotFound, StoreRefused
+from gatewayd.model.errors import NotFound, StoreRefused, TryAgain
 from gatewayd.model.payload import SendText
 from gatewayd.model.question import Question
 from gatewayd.model.status import InboxStatus
@@ -313,3 +313,25 @@ async def test_a_flood_of_chats_on_one_account_does_not_hold_up_another(tmp_path
         await house.ended(row)
         assert now() - asked_at == 600  # its own turn, and no wait
         assert house.turns.status().running <= 15
+
+
+async def test_turns_that_wait_for_their_agent_are_in_the_waiting_room(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_waiting=5, turns=2))) as house:
+        house.agents.away = TryAgain("no route to host")
+
+        async def deliver(number: int) -> None:
+            await house.inbox.deliver([message(str(number), peer=Peer("dm", str(number)))])
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(deliver, number)
+            await trio.sleep(120)
+            # Those that had a place and came back are more than the limit; nobody comes in meanwhile.
+            assert 5 <= house.inbox.waiting <= 5 + 2
+            assert house.inbox.why_full("chat", "main") == "the inbox is full"
+            assert house.turns.status().live <= 5 + 2
+            house.agents.away = None
+            house.agents.changed.set()
+        await trio.sleep(600)
+        assert len([text for text in house.texts if text.startswith("re: ")]) == 20
+        assert house.inbox.status() == InboxStatus(waiting=0, limit=5)
