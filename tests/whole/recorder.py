@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from gatewayd.model.approval import ToolRequest
+from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Turn, TurnRequest, TurnState
 
 PLUGIN = AgentPlugin(
@@ -67,7 +68,10 @@ class Recorder:
     async def act(self, request: TurnRequest) -> None:
         """The effect."""
         line = msgspec.json.encode(Effect(request.turn_id, request.attempt, request.text)) + b"\n"
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise TryAgain(f"the book cannot be opened: {error.strerror}") from error
         try:
             os.write(descriptor, line)
         finally:

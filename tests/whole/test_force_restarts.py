@@ -18,6 +18,7 @@ from tests.whole.process import Daemon
 from tests.whole.walks import WALKS, WalkName, until, walk_by
 
 CHATS = (2001, 2002, 2003)
+AT_A_TIME = 4
 AT_ONCE_SECONDS = 10.0
 
 
@@ -110,9 +111,10 @@ async def restart_again_and_again(tmp_path: Path, way: WalkName, count: int) -> 
 
         async def talk() -> None:
             while True:
-                for chat in CHATS:
-                    said[chat].append(f"{chat} {len(said[chat])}")
-                    walk.say(chat, said[chat][-1])
+                for _ in range(AT_A_TIME):
+                    for chat in CHATS:
+                        said[chat].append(f"{chat} {len(said[chat])}")
+                        walk.say(chat, said[chat][-1])
                 await trio.sleep(0.1)
                 await until(walk.all_acknowledged)
 
