@@ -5,7 +5,8 @@ the end of the message that gave it: a message is an answer or begins a turn, ne
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import anyio
@@ -63,14 +64,28 @@ class QuestionDesk:
         self._outbox = outbox
         self._events = events
         self._seconds = config.question_timeout_seconds
+        self._most = config.max_pending
+        self._asking = 0
         self._plugins = plugins
         self._now = now
         self._open: dict[str, OpenQuestion] = {}
         self.offer: Callable[[OpenQuestion], None] = lambda question: None
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """How long questions wait that are asked from now on."""
+        """How long questions wait that are asked from now on, and how many at once."""
         self._seconds = config.approvals.question_timeout_seconds
+        self._most = config.approvals.max_pending
+
+    @contextmanager
+    def place(self, *, known: bool) -> Iterator[bool]:
+        """A place among those that may be open at once, each of which holds a turn in memory; False: there is none. A question
+        that is ``known`` from before a restart has one in any case."""
+        may = known or self._asking < self._most
+        self._asking += may
+        try:
+            yield may
+        finally:
+            self._asking -= may
 
     async def load(self, live_turns: set[str | None]) -> None:
         """At start: questions of turns that are gone are withdrawn."""
@@ -244,16 +259,23 @@ class AskingUser:
         async with self._lock:
             if question.ref in self._void:
                 return None
-            row = await self._find(question) or await self._add(question)
-            if question.ref is not None:
-                self._asked[question.ref] = row
-            if question.ref in self._void:
-                await self._desk.withdraw(row)
-                return None
-            if row.state == "pending":
-                row = await self._desk.wait(row, self._turn)
-            # It may have ended right before a crash, or while it was being shown.
-            await self._desk.rewrite(row)
+            found = await self._find(question)
+            with self._desk.place(known=found is not None) as may:
+                if not may:
+                    _log.warning("question_not_asked", reason="too many questions are open")
+                    return None
+                return await self._ask(question, found or await self._add(question))
+
+    async def _ask(self, question: Question, row: QuestionRow) -> tuple[str, ...] | None:
+        if question.ref is not None:
+            self._asked[question.ref] = row
+        if question.ref in self._void:
+            await self._desk.withdraw(row)
+            return None
+        if row.state == "pending":
+            row = await self._desk.wait(row, self._turn)
+        # It may have ended right before a crash, or while it was being shown.
+        await self._desk.rewrite(row)
         return row.answers if row.state == "answered" else None
 
     async def withdraw(self, ref: str) -> None:

@@ -205,7 +205,7 @@ class ApprovalsSection(Struct, frozen=True, forbid_unknown_fields=True):
     timeout_seconds: Seconds = 900.0
     """A request nobody answered by then is expired; the agent is told so."""
     max_pending: Count = 1000
-    """More pending requests than this are refused."""
+    """More pending requests than this are refused, and more open questions of agents to their users are not asked."""
     question_timeout_seconds: Seconds = 3600.0
     """How long a question of an agent to its user stays open."""
     groups: dict[Name, ApproverGroup] = {}

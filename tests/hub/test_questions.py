@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.questions import answers_of
-from gatewayd.model.config import QueueMode, SessionsSection
+from gatewayd.model.config import ApprovalsSection, QueueMode, SessionsSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import Turn
@@ -283,3 +283,21 @@ async def test_an_answer_neither_interrupts_nor_is_collected(tmp_path: Path, aut
         told = {"collect": "answered", "interrupt": "interrupted"}[mode]
         assert [end.reason for end in ends] == [told, "answer", "answered", "answered"]
         assert [turn.request.text for turn in house.agents.turns] == ["go", "and then\n\nthat"]
+
+
+async def test_more_questions_than_may_be_open_are_not_asked(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def ask(turn: Turn) -> str:
+        return str(await turn.question(Question("which?")))
+
+    config = configuration(approvals=ApprovalsSection(max_pending=2))
+    async with open_house(tmp_path, ask, config=config) as house:
+        rows = [await house.say("ask", peer=Peer("dm", str(number))) for number in range(3)]
+        await house.ended(rows[2])
+        assert house.texts.count("None") == 1
+        await house.send_all()
+        await house.say("this", peer=Peer("dm", "0"))
+        await house.ended(rows[0])
+        assert house.texts[-1] == "('this',)"
+        await house.say("ask", peer=Peer("dm", "3"))
+        await house.send_all()
+        assert sum(said.startswith("which?") for said in house.texts) == 3
