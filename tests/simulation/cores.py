@@ -34,8 +34,7 @@ Memory = Literal["server", "journal", "none"]
 
 
 class Ran(Struct):
-    """One turn, as the core knows it. ``lost`` counts how often the daemon was told that it is lost; ``missed``: the daemon could
-    not reach the core while it ran, perhaps to stop it."""
+    """One turn, as the core knows it. ``lost`` counts how often the daemon was told that it is lost."""
 
     turn_id: str
     session_id: str
@@ -44,13 +43,12 @@ class Ran(Struct):
     begun: int = 0
     effects: int = 0
     lost: int = 0
-    missed: bool = False
     answers: list[str] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
 
     def runs_beside(self, request: TurnRequest) -> bool:
         same = self.turn_id == request.turn_id or self.session_id != request.session_id
-        return not same and self.state == "running" and not self.missed
+        return not same and self.state == "running"
 
 
 class Action(Struct, frozen=True):
@@ -96,11 +94,6 @@ class Core:
             for ran in self.turns.values():
                 if ran.state == "running":
                     ran.state = "cut"
-
-    def miss(self) -> None:
-        """The daemon could not reach the core."""
-        for ran in self.turns.values():
-            ran.missed = ran.missed or ran.state == "running"
 
     def open_session(self, session_key: str) -> str:
         self._sessions += 1
@@ -212,7 +205,6 @@ class OpenCore:
         await trio.sleep(self._core.rng.choice((0.0, 0.001, 0.01)))
         self._life.check_alive()
         if self._core.down or self._core.rng.random() < self._core.chance:
-            self._core.miss()
             raise TryAgain("the core cannot be reached")
 
     async def _play(self, turn: Turn, ran: Ran) -> Final:
@@ -359,6 +351,5 @@ async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[OpenCore
     await trio.lowlevel.checkpoint()
     wire.life.check_alive()
     if wire.core.down:
-        wire.core.miss()
         raise TryAgain("the core does not start")
     yield OpenCore(wire)

@@ -23,6 +23,7 @@ _MAY_GROW: Final = {
     "Presses._refusals": 1000,
     "EventLog.counts": 200,
     "WaitingRoom._parts": 100,
+    "ReplyEngine._left_over": 1000,
     # The one that waits for the next reply.
     "Sender._places": 1,
 }
