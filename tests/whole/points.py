@@ -1,6 +1,6 @@
 """The points at which a process can die, named, in the order in which a message walks past them.
 
-Each is the moment before or after one call of the real code. docs/reliability.md names them in the same words.
+Each is the moment before or after one call of the real code. docs/reliability-points.md names them in the same words.
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ WRITER = "gatewayd.stores.sqlite.writer"
 
 
 class Point(Struct, frozen=True):
-    """``target`` is ``module:Class.method``. ``told``: whether the platform may have been told at this moment."""
+    """``target`` is ``module:Class.method``."""
 
     name: str
     says: str
@@ -34,6 +34,15 @@ WALK = (
     Point("settled", "The receipt is committed.", f"{STORE}.settle_outbound", "after"),
 )
 """One message from the wire to its receipt."""
+
+ASK = (
+    Point("asked", "A request is committed; nobody was shown it.", f"{STORE}.add_approval", "after"),
+    Point("answering", "Somebody has answered it; that is not committed.", f"{STORE}.vote_approval", "before"),
+    Point("answered", "The answer is committed; the turn that waits has not heard of it.", f"{STORE}.vote_approval", "after"),
+    Point("using", "The turn is about to use the permission up.", f"{STORE}.consume_approval", "before"),
+    Point("used", "The permission is used up; the agent has not heard of it.", f"{STORE}.consume_approval", "after"),
+)
+"""One request for permission, from the turn that asks to its answer."""
 
 COMMITS = (
     Point("in_transaction", "Statements are run in a transaction that is not committed.", f"{WRITER}:_Job.run", "after"),
@@ -59,4 +68,5 @@ STOP = (
 )
 """The end of one that was asked to."""
 
-POINTS = {point.name: point for point in (*WALK, *COMMITS, *START, *STOP)}
+POINTS = {point.name: point for point in (*WALK, *ASK, *COMMITS, *START, *STOP)}
+"""All, by their names."""

@@ -1,14 +1,17 @@
 """kill -9 at every named point of a message's walk, on every way in: the effect once, the reply once, or a row that says so."""
 
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import httpx2
 import pytest
 import trio
 
+from gatewayd.hub.reply import SORRY_LOST
 from tests.fakes.bot_api.bot import Call
 from tests.whole.force import KILLED, Bench
-from tests.whole.points import COMMITS, START, WALK, Point
+from tests.whole.points import ASK, COMMITS, START, WALK, Point
 from tests.whole.process import Daemon
 from tests.whole.walks import WALKS, WalkName, until, walk_by
 
@@ -50,6 +53,27 @@ async def test_killed_at(tmp_path: Path, way: WalkName, point: Point) -> None:
 
 
 @pytest.mark.force
+@pytest.mark.parametrize("at", ["turn_started", "acted", "agent_ran", "ended"])
+async def test_killed_under_an_agent_that_forgets_and_is_not_to_run_twice(tmp_path: Path, at: str) -> None:
+    """on_lost_turn = "report": what it was at is told to its user, and never done a second time."""
+    with trio.fail_after(120):
+        async with walk_by("telegram poll", tmp_path) as walk:
+            bench = Bench(walk, tmp_path, agent='remembers = false\non_lost_turn = "report"')
+            async with bench.start(at=at) as gateway:
+                walk.say(ALICE, "first")
+                assert await gateway.wait() == KILLED
+            walk.say(ALICE, "second")
+            async with bench.start() as gateway:
+                await bench.wait_quiet(gateway)
+                first = "re: first" if at == "ended" else SORRY_LOST
+                assert await walk.texts(ALICE, gateway) == [first, "re: second"]
+                done = [effect.text for effect in bench.effects()]
+                assert done == (["second"] if at == "turn_started" else ["first", "second"])
+                ends = [(row.state, row.reason) for row in bench.rows()[0]]
+                assert ends == [("done", "answered") if at == "ended" else ("dead", "turn_lost"), ("done", "answered")]
+
+
+@pytest.mark.force
 @pytest.mark.parametrize("method", ["getUpdates", "sendMessage"])
 async def test_killed_when_the_platform_has_answered_and_nobody_has_read_it(tmp_path: Path, method: str) -> None:
     """A poll's updates on their way to us, and a reply that is shown."""
@@ -73,6 +97,39 @@ async def test_killed_when_the_platform_has_answered_and_nobody_has_read_it(tmp_
                 unknown = await bench.check(gateway, {ALICE: ["first", "second", "third"]})
                 assert unknown == (["re: second"] if method == "sendMessage" else [])
                 assert await walk.texts(ALICE, gateway) == ["re: first", "re: second", "re: third"]
+
+
+@pytest.mark.force
+@pytest.mark.parametrize("point", ASK, ids=[point.name for point in ASK])
+async def test_killed_while_it_asks_for_permission(tmp_path: Path, point: Point) -> None:
+    """An operator allows whatever waits: it is done once, for a permission that was used."""
+    running: list[Daemon] = []
+
+    async def allow_all() -> None:
+        while True:
+            with suppress(httpx2.TransportError):
+                async with running[-1].client() as client:
+                    for approval in (await client.get("/v1/approvals")).json()["approvals"]:
+                        await client.post(f"/v1/approvals/{approval['id']}", json={"decision": "allow"})
+            await trio.sleep(0.02)
+
+    with trio.fail_after(120):
+        async with walk_by("telegram poll", tmp_path) as walk, trio.open_nursery() as nursery:
+            bench = Bench(walk, tmp_path)
+            async with bench.start(at=point.name) as gateway:
+                running.append(gateway)
+                nursery.start_soon(allow_all)
+                walk.say(ALICE, "ask first")
+                assert await gateway.wait() == KILLED
+            walk.say(ALICE, "second")
+            async with bench.start() as gateway:
+                running.append(gateway)
+                await bench.wait_quiet(gateway)
+                assert await bench.check(gateway, {ALICE: ["ask first", "second"]}) == []
+                listed = await gateway.get("/v1/approvals?state=all")
+                used = [row for row in listed["approvals"] if row["consumed_at"]]  # type: ignore[attr-defined]
+                assert len(used) == (2 if point.name == "used" else 1)
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.force
