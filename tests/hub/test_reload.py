@@ -31,6 +31,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import ConfigError, ConfigProblem, Conflict, GatewayError, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import RichText, SendText
 from gatewayd.ports.store import OutboundDraft
+from tests.web import attached
 from tests.web.site import ACCOUNTS, OPEN, Site, configuration, open_site
 
 PROBLEMS = [
@@ -309,6 +310,60 @@ async def test_another_public_url_reopens_what_has_webhooks_and_nothing_else(tmp
         while bench.gateway.manager.account("hook", "main").channel is None:
             await trio.lowlevel.checkpoint()
         assert bench.site.hook() is not before
+
+
+async def test_an_agent_that_goes_has_its_time_and_then_another_one_takes_its_turn(tmp_path: Path) -> None:
+    slow = AgentSettings("slow", AgentFrame(), echo.EchoSettings(word_delay_seconds=60.0))
+    async with open_bench(tmp_path, configuration(agents=(slow,))) as bench:
+        platform, gateway = platform_of("main"), bench.gateway
+        first, second = platform.message("one two"), platform.message("three")
+        for envelope in (first, second):
+            await platform.inject(envelope).wait()
+        while not gateway.agents.status("slow").running:
+            await trio.lowlevel.checkpoint()
+        section = replace(gateway.config.gateway, drain_seconds=0.3)
+        bench.found = replace(gateway.config, agents=(SHOUTING,), gateway=section)
+        report = await bench.reloader.reload("operator:op")
+        assert report.under_way == ()
+        assert [status.agent for status in gateway.agents.snapshot()] == ["shouting"]
+        await platform.wait_until(lambda: platform.texts == ["one two", "three"])
+        rows = [await gateway.store.get_inbound(number) for number in (1, 2)]
+        assert [(row.state, row.attempts) for row in rows if row is not None] == [("done", 2), ("done", 1)]
+        assert gateway.snapshot().problems == ()
+
+
+async def test_an_agent_with_other_settings_is_opened_anew_when_its_turn_has_ended(tmp_path: Path) -> None:
+    quick = AgentSettings("assistant", AgentFrame(), echo.EchoSettings(word_delay_seconds=0.3))
+    async with open_bench(tmp_path, configuration(agents=(quick,))) as bench:
+        platform, gateway = platform_of("main"), bench.gateway
+        await platform.say("one two three four")
+        while not gateway.agents.status("assistant").running:
+            await trio.lowlevel.checkpoint()
+        before = gateway.agents.open_core("assistant")
+        bench.found = configuration()
+        await bench.reloader.reload("operator:op")
+        await platform.say("five")
+        await platform.wait_until(lambda: platform.texts == ["one two three four", "five"])
+        assert gateway.agents.open_core("assistant") is not before
+        row = await gateway.store.get_inbound(1)
+        assert row is not None
+        assert row.attempts == 1, "the turn that ran has ended by itself"
+
+
+async def test_another_kind_of_core_under_the_same_name_begins_a_new_session(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        platform, gateway = platform_of("main"), bench.gateway
+        await platform.say("one")
+        await platform.wait_until(lambda: platform.texts == ["one"])
+        other = AgentSettings("assistant", AgentFrame(core=attached.PLUGIN.id), attached.AttachedSettings())
+        for expected, config in (("echo", configuration()), (attached.PLUGIN.id, configuration(agents=(other,)))):
+            bench.found = config
+            await bench.reloader.reload("operator:op")
+            await platform.say("again")
+            await gateway.inbox.wait_ended(gateway.inbox.received)
+            [session] = await gateway.store.list_sessions(limit=10)
+            assert session.core == expected
+        assert session.generation == 2
 
 
 async def test_hosts_are_let_in_by_the_new_configuration(tmp_path: Path) -> None:
