@@ -13,6 +13,7 @@ from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.repair import RepairDesk
+from gatewayd.hub.retention import Cleaner
 from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.tally import LetterTally
 from gatewayd.model.config import LimitsSection
@@ -60,6 +61,7 @@ class Site:
             agents=cast(AgentPool, self.agents),
             repair=RepairDesk(house.store, house.inbox, house.outbox, house.events, now=now),
             tally=LetterTally(house.store, house.events),
+            cleaner=Cleaner(house.store, house.outbox, house.events, house.config, now=now),
             stories=StoryTeller(house.store, accounts=house.inbox.takers),
             now=now,
         )
