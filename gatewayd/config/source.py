@@ -98,6 +98,9 @@ def _parse(text: str, path: Path | None) -> Table:
         raise _refuse(path, f"is not TOML: {what}", at) from None
     except RecursionError:
         raise _refuse(path, "is nested too deeply") from None
+    except ValueError:
+        # Python makes no number of more than 4300 digits (sys.set_int_max_str_digits).
+        raise _refuse(path, "is not TOML: a number in it has too many digits") from None
     if _deeper_than(table, MAX_DEPTH):
         raise _refuse(path, f"is nested more than {MAX_DEPTH} levels deep")
     return table

@@ -16,7 +16,7 @@ from gatewayd.hub.difference import Difference, difference, in_force
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.problems import Refused
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.errors import ConfigError, Conflict, GatewayError, StoreRefused
+from gatewayd.model.errors import ConfigError, Conflict, GatewayError, NeedsOperator, StoreRefused
 from gatewayd.model.reload import ReloadReport
 
 SETTLE_SECONDS: Final = 2.0
@@ -53,7 +53,7 @@ class Reloader:
 
         :raises ConfigError: with everything that is wrong in it.
         :raises Conflict: the daemon is not ready.
-        :raises TryAgain: it could not be read in time. :raises NeedsOperator: the token file is of no use.
+        :raises TryAgain: it could not be read in time. :raises NeedsOperator: the token file is of no use, or a plugin broke.
         :raises StoreRefused: what was asked for could not be written into the audit log.
         """
         self._refuse_unless_ready()
@@ -71,9 +71,8 @@ class Reloader:
 
     async def _reload(self, actor: str) -> ReloadReport:
         gateway = self._gateway
-        new = await self._load()
+        new = await self._read()
         found = difference(gateway.config, new)
-        await self._prepare(new)
         counts = {"applied": len(found.applied), "needs_restart": len(found.needs_restart)}
         async with gateway.audit.doing(actor, _ACTION, new.source or "default", **counts), self._coming(new):
             self._refuse_unless_ready()
@@ -92,6 +91,20 @@ class Reloader:
             under_way=(*gateway.manager.under_way, *gateway.agents.under_way),
             warnings=new.warnings,
         )
+
+    async def _read(self) -> GatewayConfig:
+        """The configuration, with all that it needs prepared. Code of plugins runs in it: what breaks there refuses the
+        configuration, and does not end a daemon that runs well with the one before."""
+        try:
+            new = await self._load()
+            await self._prepare(new)
+        except GatewayError:
+            raise
+        except Exception as error:
+            log.error("configuration_broke", exc_info=error)
+            name = type(error).__name__
+            raise NeedsOperator(f"the configuration could not be read, by a bug in a plugin or in gatewayd ({name})") from error
+        return new
 
     @asynccontextmanager
     async def _coming(self, new: GatewayConfig) -> AsyncIterator[None]:

@@ -71,6 +71,11 @@ def test_what_is_nested_as_deeply_as_allowed_is_not_refused() -> None:
     assert Source(f"text = '{'. ' * 10_000}'".encode()).line(("text",)) == 1
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[1, " + "1" * 4301 + "]", "-" + "1" * 5000])
+def test_a_number_that_python_does_not_make_is_refused(value: str) -> None:
+    assert "not TOML" in refusal(f"a = {value}").what
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

@@ -170,6 +170,20 @@ async def test_whatever_refuses_it_changes_nothing(tmp_path: Path, error: Gatewa
         assert "config_refused" in bench.codes()
 
 
+async def test_a_plugin_that_breaks_while_it_is_read_refuses_it_and_ends_nothing(tmp_path: Path) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("of a third party")
+
+    async with open_bench(tmp_path) as bench:
+        before = bench.gateway.config
+        bench.before_load = broken
+        with pytest.raises(NeedsOperator, match="ZeroDivisionError"):
+            await bench.reloader.reload("signal:SIGHUP")
+        assert bench.gateway.config is before
+        assert "config_refused" in bench.codes()
+        assert bench.told == ["began", "ended"]
+
+
 async def test_what_could_not_be_audited_is_not_done(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as bench:
         before = bench.gateway.config
