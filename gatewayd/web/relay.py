@@ -117,6 +117,8 @@ class Relay:
 def _check(upstream: httpx2.Response) -> None:
     """:raises Refusal: this is not an answer of the protocol."""
     status = upstream.status_code
+    if not 200 <= status < 600:
+        raise Refusal("bad_gateway", f"the agent's server answers with the status {status}, which is none of an answer")
     if status in (401, 403, 407):
         raise Refusal("bad_gateway", "the agent's server refuses gatewayd's credentials")
     if 300 <= status < 400:

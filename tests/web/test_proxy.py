@@ -315,6 +315,7 @@ async def test_a_dead_server_and_a_silent_one(tmp_path: Path, clock: trio.testin
     ("raw", "status", "word"),
     [
         (b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n", 502, "redirects"),
+        (b"HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n", 502, "999"),
         (b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", 502, "credentials"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>", 404, "nothing at this path"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: image/svg+xml\r\nContent-Length: 5\r\n\r\n<svg>", 502, "protocol"),
