@@ -1,5 +1,6 @@
 """An agent as it is written by accident: async, and yet it holds up everything."""
 
+import os
 import time
 from collections.abc import AsyncGenerator
 
@@ -7,6 +8,8 @@ from gatewayd.agents.callable import CallableTurn
 
 
 async def hold_up(turn: CallableTurn) -> AsyncGenerator[str, None]:
-    """``hold SECONDS``: sleeps as no async function may."""
-    time.sleep(float(turn.text.partition(" ")[2]))  # noqa: ASYNC251 - the fault that is to be found
+    """``until PATH``: waits for a file as no async function may."""
+    path = turn.text.partition(" ")[2]
+    while not os.access(path, os.F_OK):
+        time.sleep(0.01)  # noqa: ASYNC251 - the fault that is to be found
     yield "done"
