@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.whole.process import daemon
+from tests.whole.process import Daemon, daemon
 from tests.whole.test_daemon import post
 
 FED_EVERY = 0.1
@@ -60,6 +60,17 @@ async def manager(tmp_path: Path) -> AsyncIterator[Manager]:
         yield Manager(path, listening)
 
 
+async def wait_named(gateway: Daemon, times: int) -> None:
+    """The agent has been found so often; a start on a machine that has much to do may hold up the loop, too."""
+    with trio.fail_after(30):
+        while sum("loop_stalled" in line and "blocker.py" in line for line in lines_of(gateway)) < times:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+def lines_of(gateway: Daemon) -> list[str]:
+    return gateway.log.read_text().splitlines()
+
+
 async def test_an_agent_that_holds_up_the_loop_is_named_and_the_manager_can_end_it(tmp_path: Path, manager: Manager) -> None:
     async with daemon(tmp_path / "state", CONFIG, env=manager.env) as gateway:
         with trio.fail_after(30):
@@ -70,7 +81,7 @@ async def test_an_agent_that_holds_up_the_loop_is_named_and_the_manager_can_end_
             await manager.hear_until("WATCHDOG=1")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(post, gateway, f"until {tmp_path / 'found'}", "short")
-                await gateway.wait_logged("loop_stalled")
+                await wait_named(gateway, 1)
                 (tmp_path / "found").touch()
             snapshot = await gateway.status()
         [problem] = [problem for problem in snapshot.problems if problem.code == "loop_stalled"]
@@ -81,7 +92,7 @@ async def test_an_agent_that_holds_up_the_loop_is_named_and_the_manager_can_end_
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(post, gateway, f"until {tmp_path / 'never'}", "long")
-            await gateway.wait_logged("loop_stalled", times=2)
+            await wait_named(gateway, 2)
             nursery.cancel_scope.cancel()  # perhaps its answer is held up, too
         assert await manager.falls_silent(FED_EVERY * 4)
         gateway.process.send_signal(signal.SIGABRT)
@@ -103,5 +114,6 @@ async def test_a_process_that_is_stopped_is_no_stall(tmp_path: Path, manager: Ma
         with trio.fail_after(30):
             await manager.hear_until("WATCHDOG=1")
         assert await gateway.stop() == 0
-        assert "loop_stalled" not in gateway.log.read_text()
-        assert "loop_went_on" not in gateway.log.read_text()
+        resumed = "".join(lines_of(gateway)).partition("process_paused")[2]
+        assert "loop_stalled" not in resumed
+        assert "loop_went_on" not in resumed
