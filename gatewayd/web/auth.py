@@ -10,20 +10,22 @@ import hmac
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+import anyio
 import msgspec
 from msgspec import Struct
 from quart import request
 
 from gatewayd.hub.audit import AuditLog
 from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope
+from gatewayd.model.errors import StoreRefused
 from gatewayd.ports.store import TokenRow, Tokens
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import digest_of, ensure_token
 
-__all__ = ["Auth", "FailureLimiter", "Identity", "client_address", "ensure_token"]
+__all__ = ["Admission", "Auth", "FailureLimiter", "Identity", "client_address", "ensure_token"]
 
 FAILURES_PER_WINDOW: Final = 10
 FAILURES_RECORDED: Final = 3
@@ -31,6 +33,8 @@ FAILURES_RECORDED: Final = 3
 ALL_FAILURES_RECORDED: Final = 60
 """Of all addresses, per window: who owns many addresses cannot fill the disk with entries that are never deleted."""
 WINDOW_SECONDS: Final = 60.0
+LOOK_AGAIN_SECONDS: Final = 15.0
+"""So long may a stream go on whose token is good no more."""
 _ADDRESSES: Final = 4096
 _PROVED: Final = 1024
 
@@ -50,6 +54,24 @@ class Identity(Struct, frozen=True):
     def label(self) -> str:
         """How decisions are signed in the store and in events."""
         return f"{self.role}:{self.name}"
+
+
+class Admission:
+    """Whether whoever opened a stream would still be let in: a token may be taken away, or expire, while it is open."""
+
+    def __init__(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        self._holds = holds
+        self._due = anyio.current_time() + LOOK_AGAIN_SECONDS
+
+    async def is_over(self) -> bool:
+        """Ask it before each piece. It looks once in ``LOOK_AGAIN_SECONDS``; a store that cannot be read lets nobody in."""
+        if anyio.current_time() < self._due:
+            return False
+        self._due = anyio.current_time() + LOOK_AGAIN_SECONDS
+        try:
+            return not await self._holds()
+        except StoreRefused:
+            return True
 
 
 class FailureLimiter:
@@ -107,7 +129,7 @@ class Auth:
         self.reconfigure(config)
 
     def reconfigure(self, config: AuthSection) -> None:
-        """Let in by these tokens from the next request on. A stream that is open goes on."""
+        """Let in by these tokens from the next request on. A stream that is open looks again by itself, see ``admission``."""
         self._configured = {
             digest_of(token.token.reveal()): Identity(name=name, role=token.role, scopes=frozenset(token.scopes))
             for name, token in config.tokens.items()
@@ -148,6 +170,19 @@ class Auth:
                 raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
         return identity, user
 
+    def admission(self, *scopes: Scope) -> "Admission":
+        """For an answer that goes on after the present request was let in with these scopes."""
+        authorization = request.headers.get("Authorization", "")
+        if authorization.strip().lower().startswith("basic"):
+            _, authorization = _bearer_of_basic(authorization)
+        digest = digest_of(_token_of(authorization))
+
+        async def holds() -> bool:
+            identity = await self._look_up(digest)
+            return identity is not None and all(identity.may(scope) for scope in scopes)
+
+        return Admission(holds)
+
     async def note_failure(self, address: str, what: str) -> None:
         """Count a wrong credential from an address, and record it unless there were too many. ``what`` was wrong, in words."""
         count = self.failures.failed(address)
@@ -173,9 +208,8 @@ class Auth:
 
         :raises Refusal: unauthorized, or too_many_requests after too many failures from ``address``.
         """
-        scheme, _, token = (authorization or "").strip().partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
+        token = _token_of(authorization or "")
+        if not token:
             raise _unauthorized("a bearer token is needed: Authorization: Bearer …")
         digest = digest_of(token)
         retry_after = self.failures.retry_after(address)
@@ -218,6 +252,12 @@ def _refuse_cross_site() -> None:
     Another port of the same machine is "same-site", so that is not enough."""
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         raise Refusal("bad_origin", "pages of other sites may not use these credentials")
+
+
+def _token_of(authorization: str) -> str:
+    """The bearer token in a header; empty where there is none."""
+    scheme, _, token = authorization.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _bearer_of_basic(authorization: str) -> tuple[str, str]:

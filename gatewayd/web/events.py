@@ -22,7 +22,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.event import Event
-from gatewayd.web.auth import Auth
+from gatewayd.web.auth import Admission, Auth
 from gatewayd.web.exchange import read_query
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 from gatewayd.web.waits import Waits
@@ -75,11 +75,20 @@ class EventFeed(ResponseBody):
     """The body of one event stream. Not a generator, because Quart abandons the body in the middle when a reader leaves.
 
     A reader that is too slow for the live events reads the store until it has caught up; one that does not read at all is cut
-    off by the bound on writes. ``readers`` holds the feeds that are open.
+    off by the bound on writes. It ends when the token is taken away. ``readers`` holds the feeds that are open.
     """
 
-    def __init__(self, log: EventLog, waits: Waits, kinds: KindFilter, after: int | None, readers: "set[EventFeed]") -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        waits: Waits,
+        kinds: KindFilter,
+        after: int | None,
+        readers: "set[EventFeed]",
+        admission: Admission,
+    ) -> None:
         self._readers = readers
+        self._admission = admission
         self._log = log
         self._waits = waits
         self._kinds = kinds
@@ -108,6 +117,8 @@ class EventFeed(ResponseBody):
             return _HELLO + self._ahead_of_log()
         while not self._waits.over:
             block = await self._next_block()
+            if await self._admission.is_over():
+                break
             if block:
                 return block
         raise StopAsyncIteration
@@ -182,7 +193,8 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         await auth.require("read")
         query = read_query(EventsQuery)
         resumed = _last_event_id()
-        feed = EventFeed(gateway.events, waits, KindFilter(query.kinds), query.after if resumed is None else resumed, readers)
+        after, admission = query.after if resumed is None else resumed, auth.admission("read")
+        feed = EventFeed(gateway.events, waits, KindFilter(query.kinds), after, readers, admission)
         headers = {"X-Accel-Buffering": "no"}  # nginx would hold events back
         if request.method == "HEAD":
             return Response(b"", headers=headers, content_type="text/event-stream")

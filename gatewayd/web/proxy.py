@@ -136,7 +136,13 @@ class Proxy:
     async def _pass_on(self, asked: Asked, body: bytes) -> Response:
         patience = _PATIENCE.get(asked.operation.kind, ORDINARY)
         return await self._relay.forward(
-            asked.surface, request.method, asked.target, headers=asked.headers, body=body, patience=patience
+            asked.surface,
+            request.method,
+            asked.target,
+            headers=asked.headers,
+            body=body,
+            patience=patience,
+            admission=self._auth.admission("approvals", "write"),
         )
 
 

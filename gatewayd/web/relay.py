@@ -17,6 +17,7 @@ from quart.wrappers.response import ResponseBody
 
 from gatewayd.kit.http import CONNECT_SECONDS, describe
 from gatewayd.ports.agent import Surface
+from gatewayd.web.auth import Admission
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 from gatewayd.web.waits import Waits
 
@@ -61,9 +62,18 @@ class Relay:
         self._open = 0
 
     async def forward(
-        self, surface: Surface, method: str, target: bytes, *, headers: Mapping[str, str], body: bytes, patience: Patience
+        self,
+        surface: Surface,
+        method: str,
+        target: bytes,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        patience: Patience,
+        admission: Admission,
     ) -> Response:
-        """Send, and answer with what comes back. ``target`` is path and query, sent byte for byte.
+        """Send, and answer with what comes back, a stream for as long as ``admission`` holds. ``target`` is path and query, sent
+        byte for byte.
 
         :raises Refusal: bad_gateway, gateway_timeout, overloaded; not_found where the server answers with its own page.
         """
@@ -75,7 +85,7 @@ class Relay:
         except BaseException:
             self._open -= 1
             raise
-        passed_on = PassedOn(upstream, self._waits, patience, self._closed)
+        passed_on = PassedOn(upstream, self._waits, patience, admission, self._closed)
         try:
             _check(upstream)
         except Refusal:
@@ -137,7 +147,10 @@ class PassedOn(ResponseBody):
     Whoever made it closes it, sent or not (web/app.py does).
     """
 
-    def __init__(self, upstream: httpx2.Response, waits: Waits, patience: Patience, on_close: _OnClose) -> None:
+    def __init__(
+        self, upstream: httpx2.Response, waits: Waits, patience: Patience, admission: Admission, on_close: _OnClose
+    ) -> None:
+        self._admission = admission
         self._upstream = upstream
         self._chunks = upstream.aiter_raw()
         self._waits = waits
@@ -159,7 +172,9 @@ class PassedOn(ResponseBody):
 
     async def __anext__(self) -> bytes:
         with self._waits.until(min(self._silence, self._deadline - anyio.current_time())), suppress(httpx2.RequestError):
-            return await anext(self._chunks)
+            chunk = await anext(self._chunks)
+            if not (self._is_stream and await self._admission.is_over()):
+                return chunk
         if self._is_stream:
             raise StopAsyncIteration  # whoever reads events comes back by itself
         raise AnswerCut("the agent's server did not finish its answer")

@@ -10,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 from msgspec import Struct
+from msgspec.structs import replace
 from structlog.typing import EventDict
 
-from gatewayd.model.config import LimitsSection, Scope
+from gatewayd.model.config import AuthSection, LimitsSection, Scope
 from gatewayd.web.events import HEARTBEAT_SECONDS, MAX_READERS, KindFilter
 from gatewayd.web.refusal import Refusal
 from tests.web.client import RawClient, request
@@ -176,6 +177,20 @@ async def test_silence_is_broken_by_a_heartbeat(tmp_path: Path, clock: trio.test
             assert block is not None
             assert block.comment
             assert HEARTBEAT_SECONDS - 1 <= trio.current_time() - began <= HEARTBEAT_SECONDS + 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_reader_whose_token_is_taken_away_hears_the_end(
+    tmp_path: Path, clock: trio.testing.MockClock, busy: bool
+) -> None:
+    async with open_site(tmp_path) as site, follow(site) as reader:
+        assert await reader.block() is not None
+        site.gateway.reconfigure(replace(site.gateway.config, auth=AuthSection(tokens={})))
+        with trio.fail_after(2 * HEARTBEAT_SECONDS):
+            while await reader.block() is not None:
+                if busy:
+                    await trio.sleep(1)
+                    await emit(site, "test.one")
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,30 @@ async def test_events_are_passed_on_as_they_come(tmp_path: Path, clock: trio.tes
         assert await site.is_well()
 
 
+async def test_a_stream_ends_when_its_token_is_taken_away(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    left = trio.Event()
+
+    async def stream(heard: Heard, connection: trio.SocketStream) -> None:
+        await connection.send_all(EVENTS)
+        while not left.is_set():
+            await connection.send_all(chunk(b": heartbeat\n\n"))
+            with trio.move_on_after(10):
+                assert await connection.receive_some() == b""
+                left.set()
+
+    async with attached(tmp_path) as (site, server, _), site.dial() as raw:
+        server.answers["GET /event"] = stream
+        await raw.say(request("GET", "/event", headers=basic(token_of("admin"))))
+        await raw.head()
+        for _ in range(4):
+            assert await raw.chunk() == b": heartbeat\n\n"
+        site.gateway.reconfigure(replace(site.gateway.config, auth=AuthSection(tokens={})))
+        with trio.fail_after(40):
+            while await raw.chunk():
+                pass
+            await left.wait()
+
+
 async def test_a_client_that_leaves_ends_the_connection_to_the_server(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     left = trio.Event()
 
