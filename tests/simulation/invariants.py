@@ -75,13 +75,15 @@ class AskedRow(Struct, frozen=True):
 
 
 class Ledger:
-    """All rows of a store."""
+    """All rows of a store. ``retried`` counts how often people had a letter run or sent again, by its ref."""
 
     def __init__(self, path: Path) -> None:
         with sqlite3.connect(path) as connection:
             self.inbound = list(_inbound(connection))
             self.outbound = list(_outbound(connection))
             self.asked = list(_asked(connection))
+            by_hand = connection.execute("SELECT subject FROM audit WHERE action = 'letter.retried'")
+            self.retried = Counter(str(subject) for (subject,) in by_hand)
         connection.close()
 
 
@@ -166,7 +168,9 @@ def _visible_once(world: "World", ledger: Ledger) -> None:
             shown = unclaimed.pop(row.message_id or "", None)
             if shown is None or not _shows(shown, row):
                 raise Violation("visible once", f"out-{row.id} is sent as {row.message_id}, and {account} shows no such message")
+        # Whoever retries what is unknown takes it on himself that it may be seen twice.
         unknown = [row for row in rows if row.state == "unknown"]
+        unknown += [row for row in rows for _ in range(ledger.retried[f"out-{row.id}"])]
         for shown in unclaimed.values():
             row_or_none = next((row for row in unknown if _shows(shown, row)), None)
             if row_or_none is None:
@@ -181,7 +185,7 @@ def _edits_once(world: "World", ledger: Ledger) -> None:
         wanted: Counter[tuple[str | None, str]] = Counter()
         for row in ledger.outbound:
             if _is_of(row, account) and isinstance(row.payload, EditText) and row.state in _VISIBLE:
-                wanted[ids.get(row.payload.of), row.payload.body.text] += 1
+                wanted[ids.get(row.payload.of), row.payload.body.text] += 1 + ledger.retried[f"out-{row.id}"]
                 if row.state == "sent" and row.payload.body.text not in account.shown[row.message_id or ""].texts[1:]:
                     raise Violation("visible once", f"the edit out-{row.id} is sent, and {account} does not show it")
         shown = Counter((one.message_id, text) for one in account.shown.values() for text in one.texts[1:])
@@ -195,14 +199,16 @@ def _in_order(world: "World", ledger: Ledger) -> None:
         position = {message_id: number for number, message_id in enumerate(account.shown)}
         newest: dict[str, int] = {}
         for row in ledger.outbound:
-            if _is_of(row, account) and isinstance(row.payload, SendText) and row.state == "sent":
+            by_hand = f"out-{row.id}" in ledger.retried
+            if _is_of(row, account) and isinstance(row.payload, SendText) and row.state == "sent" and not by_hand:
                 here = position[row.message_id or ""]
                 if here < newest.get(row.place, -1):
                     raise Violation("in order", f"out-{row.id} was shown before an older one in {row.place}")
                 newest[row.place] = here
     for core in world.cores:
         for session_key, turns in core.started.items():
-            numbers = [tuple(int(part) for part in turn.split("-")[1:]) for turn in turns]
+            # Of a turn that a person had run again the name ends with how often.
+            numbers = [int(turn.removeprefix("turn-")) for turn in turns if turn.count("-") == 1]
             for before, after in pairwise(numbers):
                 if after < before:
                     raise Violation("in order", f"turn {after} of {session_key} began after turn {before}")

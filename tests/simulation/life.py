@@ -10,7 +10,9 @@ from msgspec import Struct
 from gatewayd.actor.supervisor import leaves
 from gatewayd.daemon import drain, run_hub
 from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.reload import Reloader
 from gatewayd.joining import join
+from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError, TryAgain
 from gatewayd.model.payload import PressAnswer
 from gatewayd.ports.channel import WebhookRequest
@@ -42,7 +44,8 @@ class Life:
         self.over = trio.Event()
         self.unwound = trio.Event()
         self.gateway: Gateway | None = None
-        self.unused: Gateway | None = None
+        self._reloader: Reloader | None = None
+        self._store: SqliteStore | None = None
         self._plan = plan
         self._disk = LifeDisk(world.disk, self)
         self._scope = trio.CancelScope()
@@ -81,6 +84,29 @@ class Life:
     def stop(self) -> None:
         """Ask for a graceful end."""
         self._stop.set()
+
+    def make_unused(self) -> Gateway:
+        """A daemon of the same configuration that never ran."""
+        assert self._store is not None
+        return self._join(self._store)
+
+    def reload(self) -> None:
+        """An operator has the configuration read anew."""
+
+        async def load() -> GatewayConfig:
+            await trio.lowlevel.checkpoint()
+            return self.world.configuration(self)
+
+        async def prepare(config: GatewayConfig) -> None:
+            await trio.lowlevel.checkpoint()
+            registry = self.world.registry
+            gateway.plugins.update({account.channel: registry.channel(account.channel) for account in config.accounts})
+
+        if self.is_up:
+            assert self.gateway is not None
+            gateway = self.gateway
+            reloader = self._reloader = self._reloader or Reloader(gateway, load, prepare)
+            self.do("reloads", lambda gateway: reloader.reload("operator:alice"))
 
     def note_told(self, answer: PressAnswer) -> None:
         """Somebody who pressed was told something."""
@@ -132,8 +158,8 @@ class Life:
                     open_store(world.state_dir, now=world.now, run_blocking=self._disk) as store,
                     trio.open_nursery() as own,
                 ):
+                    self._store = store
                     gateway = self.gateway = self._join(store)
-                    self.unused = self._join(store)
                     async with run_hub(gateway, host=host):
                         gateway.state = "ready"
                         self._desk = WebhookDesk(gateway)
@@ -201,6 +227,8 @@ class Life:
         assert self.gateway is not None
         try:
             await act(self.gateway)
+            if name not in ("revives", "decides") and not self.dead:
+                self.world.trace.tell("operator", f"{name}: done")
         except GatewayError as error:
             if not self.dead:
                 self.world.trace.tell("operator", f"{name}: {error.reason}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.envelope import Peer, Sender
+from gatewayd.model.letter import LetterFilter
 from tests.simulation.platforms import Account, Shown, Update, place_of
 from tests.simulation.scenario import APPROVERS, Scenario
 
@@ -143,6 +144,15 @@ async def revive(gateway: Gateway) -> None:
     for agent in gateway.agents.snapshot():
         if agent.state == "parked":
             await gateway.agents.restart(agent.agent)
+
+
+async def repair(gateway: Gateway, rng: Random) -> None:
+    """An operator goes through the letters: some are run or sent again, once, and some are dropped."""
+    page = await gateway.repair.list(LetterFilter(), before=None, limit=10)
+    for letter in page.letters:
+        how = rng.choice(("retry", "drop", "leave"))
+        if how == "drop" or (how == "retry" and not letter.retries):
+            await gateway.repair.act(letter.ref, "drop" if how == "drop" else "retry", by="operator:alice")
 
 
 async def meddle(gateway: Gateway, account: Account, how: str) -> None:

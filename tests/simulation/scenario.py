@@ -4,6 +4,7 @@ from random import Random
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.model.config import (
     AccountFrame,
@@ -21,6 +22,7 @@ from gatewayd.model.config import (
 )
 from tests.simulation.cores import Memory
 
+Sections = tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection]
 Mood = Literal["rough", "isolated"]
 APPROVERS = ("boss", "chief")
 TEAM_CHAT = "ops"
@@ -51,7 +53,7 @@ class Scenario(Struct, frozen=True):
     frame: AccountFrame
     agents: tuple[tuple[str, Memory, AgentFrame], ...]
     bindings: tuple[BindingConfig, ...]
-    sections: tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection]
+    sections: "Sections"
     gateway: GatewaySection
 
 
@@ -62,6 +64,10 @@ def draw_scenario(rng: Random) -> Scenario:
     binding = BindingConfig(MatchConfig(channel="pushed") if rng.random() < 0.7 else MatchConfig(peer="group:g1"), "beta")
     if mood == "isolated":
         binding = BindingConfig(MatchConfig(channel="polled", account="main"), "beta")
+    sections = draw_sections(rng)
+    if mood == "isolated":
+        # What all accounts share is large enough for all of them, as it is unless somebody makes it small.
+        sections = sections[0], sections[1], LimitsSection(), sections[3]
     seconds = rng.choice((10.0, 30.0, 60.0, 200.0))
     return Scenario(
         mood=mood,
@@ -76,9 +82,15 @@ def draw_scenario(rng: Random) -> Scenario:
         ),
         agents=agents,
         bindings=(binding,),
-        sections=_sections(rng),
+        sections=sections,
         gateway=GatewaySection(drain_seconds=rng.choice((2.0, 20.0)), public_url="https://gateway.example"),
     )
+
+
+def change(sections: Sections, rng: Random) -> Sections:
+    """What an operator may write into the file meanwhile. Who shares a session stays as it is: the oracle knows one answer."""
+    sessions, outbox, limits, approvals = draw_sections(rng)
+    return replace(sessions, dm_scope=sections[0].dm_scope), outbox, limits, approvals
 
 
 def _memory(rng: Random) -> Memory:
@@ -116,7 +128,7 @@ def _agent(rng: Random) -> AgentFrame:
     )
 
 
-def _sections(rng: Random) -> tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection]:
+def draw_sections(rng: Random) -> Sections:
     people = tuple(f"{channel}:{name}" for channel in ("polled", "pushed") for name in APPROVERS)
     return (
         SessionsSection(

@@ -20,10 +20,10 @@ from tests.simulation.disk import Disk
 from tests.simulation.drivers import POLLED, PUSHED, Wire
 from tests.simulation.invariants import Ledger, check
 from tests.simulation.life import Life
-from tests.simulation.people import People, decide_requests, meddle, revive
+from tests.simulation.people import People, decide_requests, meddle, repair, revive
 from tests.simulation.platforms import PUSH_FAULTS, Account, Update, Weather
 from tests.simulation.rest import check_at_rest
-from tests.simulation.scenario import Scenario, draw_scenario
+from tests.simulation.scenario import Scenario, change, draw_scenario
 from tests.simulation.trace import Trace, Violation
 
 EPOCH = 1_800_000_000.0
@@ -59,12 +59,15 @@ class World:
         ]
         for core in self.cores:
             core.fail = self.fail
-            core.chance = chances.agent
+            core.chance = chances.agent if self.scenario.mood == "rough" or core is self.cores[0] else 0.0
         self.people = People(self, self.rng_of("people"), self.scenario)
         for account in self.accounts.values():
             account.on_shown = self.people.see
         self._nursery: trio.Nursery | None = None
         self._under_way = 0
+        self.is_quiet = False
+        self.sections = self.scenario.sections
+        self.removed: Account | None = None
 
     # What the parts of the world use.
 
@@ -103,7 +106,7 @@ class World:
 
     def configuration(self, life: Life) -> GatewayConfig:
         scenario = self.scenario
-        sessions, outbox, limits, approvals = scenario.sections
+        sessions, outbox, limits, approvals = self.sections
         return GatewayConfig(
             gateway=scenario.gateway,
             sessions=sessions,
@@ -117,6 +120,7 @@ class World:
             accounts=tuple(
                 AccountSettings(account.channel, account.name, scenario.frame, Wire(account, life))
                 for account in self.accounts.values()
+                if account is not self.removed
             ),
             bindings=scenario.bindings,
         )
@@ -158,6 +162,8 @@ class World:
     async def _settle(self) -> None:
         """Nothing goes wrong any more: everything must come to its end, and the daemon must be able to stop."""
         self.trace.tell("world", "is quiet from now on")
+        self.is_quiet = True
+        self.removed = None
         self.disk.illness = "none"
         for core in self.cores:
             core.clear()
@@ -176,11 +182,11 @@ class World:
                 await trio.sleep(_LOOK_SECONDS)
         if scope.cancelled_caught:
             self.fail(Violation("everything ends", f"after {_SETTLE_SECONDS:g} s of quiet: {self._unsettled(life)}"))
-        if life.gateway is None or life.unused is None or self.violation is not None:
+        if life.gateway is None or self.violation is not None:
             return
         try:
             await life.gateway.events.wait_flushed()
-            check_at_rest(life.gateway, life.unused)
+            check_at_rest(life.gateway, life.make_unused())
             await self._stop(life)
             check(self, Ledger(self.state_dir / "gatewayd.db"))
         except Violation as violation:
@@ -203,6 +209,9 @@ class World:
         if gateway is None or not life.is_up:
             return "the daemon is not up"
         left = [f"{account} has {len(account.unconfirmed)} updates" for account in self.accounts.values() if account.unconfirmed]
+        if len(gateway.config.accounts) < len(self.accounts):
+            life.reload()
+            return "an account is not configured"
         snapshot = gateway.snapshot()
         counts = {
             "messages in the inbox": gateway.inbox.waiting,
@@ -236,7 +245,18 @@ class World:
                 account, how = rng.choice(touched), rng.choice(("stop", "start", "restart"))
                 act = partial(self.operate, how, partial(meddle, account=account, how=how))
                 found.append((rng.uniform(0, seconds), act))
+        if self.scenario.mood == "rough" and rng.random() < chances.operator / 2:
+            for _ in range(rng.randint(1, 3)):
+                found.append((rng.uniform(0, seconds), partial(self._change_configuration, rng)))
         return found
+
+    def _change_configuration(self, rng: Random) -> None:
+        """Somebody writes another configuration, and has it read. One account may go; at the end all are there again."""
+        self.sections = change(self.scenario.sections, rng)
+        self.removed = rng.choice((None, None, list(self.accounts.values())[-1]))
+        self.trace.tell("operator", "changes the configuration" + (f", without {self.removed}" if self.removed else ""))
+        if self.lives:
+            self.lives[-1].reload()
 
     def _set_illness(self, illness: str) -> None:
         self.trace.tell("disk", f"falls ill: {illness}")
@@ -256,6 +276,8 @@ class World:
         while True:
             await trio.sleep(rng.uniform(4.0, 30.0))
             self.operate("revives", revive)
+            if not self.is_quiet and rng.random() < self.scenario.chances.operator / 2:
+                self.operate("repairs", partial(repair, rng=rng))
             if rng.random() < self.scenario.chances.operator:
                 self.operate("decides", partial(decide_requests, rng=rng))
 
