@@ -16,6 +16,7 @@ from typing import Final
 import anyio
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from quart import request
 
 from gatewayd.hub.audit import AuditLog
@@ -23,6 +24,7 @@ from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope
 from gatewayd.model.errors import StoreRefused
 from gatewayd.ports.store import TokenRow, Tokens
 from gatewayd.web.refusal import Refusal
+from gatewayd.web.tokens import NAME as LOCAL
 from gatewayd.web.tokens import digest_of, ensure_token
 
 __all__ = ["Admission", "Auth", "FailureLimiter", "Identity", "client_address", "ensure_token"]
@@ -126,14 +128,20 @@ class Auth:
         self.failures = FailureLimiter(now)
         self._recorded = FailureLimiter(now, allowed=ALL_FAILURES_RECORDED, addresses=1)
         self._proved: OrderedDict[str, None] = OrderedDict()
+        self._configured: dict[str, Identity] = {}
+        self._replaced_at: dict[str, float] = {}
         self.reconfigure(config)
 
     def reconfigure(self, config: AuthSection) -> None:
         """Let in by these tokens from the next request on. A stream that is open looks again by itself, see ``admission``."""
+        before = {identity.name: digest for digest, identity in self._configured.items()}
         self._configured = {
             digest_of(token.token.reveal()): Identity(name=name, role=token.role, scopes=frozenset(token.scopes))
             for name, token in config.tokens.items()
         }
+        for digest, identity in self._configured.items():
+            if before.get(identity.name, digest) != digest:
+                self._replaced_at[identity.name] = self._now()
 
     async def require(self, scope: Scope) -> Identity:
         """The identity behind the present request, if it has ``scope``.
@@ -232,7 +240,17 @@ class Auth:
             return None
         if row.expires_at is not None and row.expires_at <= self._now():
             return None
-        return _identity_of(row)
+        found = _identity_of(row)
+        return found if found is None or row.expires_at is None else self._of_login(row, found)
+
+    def _of_login(self, row: TokenRow, identity: Identity) -> Identity | None:
+        """A login of the console may do no more than the token that it was asked for with may do now, and ends with that one."""
+        maker = next((known for known in self._configured.values() if known.name == row.name), None)
+        if maker is None:
+            return identity if row.name == LOCAL else None  # web/tokens.py ends those of the token in the file
+        if row.created_at <= self._replaced_at.get(row.name, -math.inf):
+            return None
+        return replace(identity, scopes=frozenset(scope for scope in identity.scopes if maker.may(scope)))
 
     def _remember(self, digest: str) -> None:
         self._proved[digest] = None

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 from quart import Blueprint, Response, request
 
 from gatewayd.hub.gateway import Gateway
@@ -111,7 +112,9 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
             await auth.note_failure(address, "console code")
             raise Refusal("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
         token = secrets.token_urlsafe(32)
-        await store.put_token(_row("token", token, used.name, used.role, used.scopes, now, SESSION_SECONDS))
+        row = _row("token", token, used.name, used.role, used.scopes, now, SESSION_SECONDS)
+        # As old as its code: what was asked for with a token ends with that token.
+        await store.put_token(replace(row, created_at=used.created_at))
         await gateway.audit.record(f"{used.role}:{used.name}", "console.login", used.name, address=address)
         return answer(Session(token, used.name, used.scopes, now + SESSION_SECONDS))
 

@@ -44,8 +44,9 @@ async def ensure_token(
     except OSError as error:
         raise StoreRefused.of_os(error, f"the token file {path} cannot be used") from error
     digest = None if token is None else digest_of(token)
-    for row in await store.list_tokens("token"):
-        if row.name == NAME and row.digest != digest:
+    own = [row for row in await store.list_tokens("token") if row.name == NAME and row.digest != digest]
+    if any(row.expires_at is None for row in own):  # another token was in the file: its logins end with it
+        for row in own:
             await store.delete_token(row.digest)
     if digest is None:
         return None

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from gatewayd.model.config import Scope
-from tests.web.site import Site, open_site
+from gatewayd.model.config import AuthSection, Scope, TokenConfig
+from gatewayd.model.secret import Secret
+from tests.web.site import Site, open_site, token_of
 
 
 async def new_code(site: Site, scope: Scope = "admin", page: str | None = None) -> str:
@@ -102,6 +104,32 @@ async def test_logging_out_ends_the_token_of_the_page_and_no_other(tmp_path: Pat
         async with site.client("admin") as client:
             assert (await client.post("/v1/console/logout", json={})).status_code == 200
             assert (await client.get("/v1/approvals")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ("none", 200),
+        ("removed", 401),
+        ("replaced", 401),
+        ("reduced", 403),
+    ],
+)
+async def test_a_login_ends_with_the_token_that_it_was_asked_for_with(tmp_path: Path, change: str, status: int) -> None:
+    tokens = {
+        "none": {"admin": TokenConfig(token=Secret(token_of("admin")), scopes=("admin",))},
+        "removed": {},
+        "replaced": {"admin": TokenConfig(token=Secret("another-0123456789abcdef"), scopes=("admin",))},
+        "reduced": {"admin": TokenConfig(token=Secret(token_of("admin")), scopes=("read",))},
+    }
+    async with open_site(tmp_path) as site:
+        _, session = await log_in(site, await new_code(site))
+        code = await new_code(site)
+        assert await get(site, "/v1/approvals", session["token"]) == 200
+        site.gateway.reconfigure(replace(site.gateway.config, auth=AuthSection(tokens=tokens[change])))
+        assert await get(site, "/v1/approvals", session["token"]) == status
+        _, later = await log_in(site, code)
+        assert await get(site, "/v1/approvals", later["token"]) == status
 
 
 async def test_the_page_and_its_files_come_with_a_policy_that_runs_nothing_else(tmp_path: Path) -> None:

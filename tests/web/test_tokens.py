@@ -9,10 +9,11 @@ import trio
 from gatewayd.model.config import AuthSection, TokenConfig
 from gatewayd.model.errors import NeedsOperator, StoreRefused
 from gatewayd.model.secret import Secret
+from gatewayd.ports.store import TokenRow
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.web.auth import Auth
 from gatewayd.web.refusal import Refusal
-from gatewayd.web.tokens import ensure_token
+from gatewayd.web.tokens import NAME, digest_of, ensure_token
 from tests.web.client import now
 
 NONE = AuthSection()
@@ -64,6 +65,21 @@ async def test_a_deleted_file_means_a_new_token_and_the_old_one_is_void(
     assert new != old
     assert await works(tmp_path, new)
     assert not await works(tmp_path, old)
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_a_login_of_the_console_outlives_a_reload_and_ends_with_the_file(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, is_new: bool
+) -> None:
+    path = await start(tmp_path)
+    assert path is not None
+    login = TokenRow(digest_of("a-login-0123456789"), "token", NAME, "operator", ("admin",), now(), now() + 60)
+    async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
+        await store.put_token(login)
+    if is_new:
+        path.unlink()
+    await start(tmp_path)
+    assert await works(tmp_path, "a-login-0123456789") is not is_new
 
 
 async def test_none_is_made_when_tokens_are_configured(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
