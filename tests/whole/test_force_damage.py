@@ -147,6 +147,26 @@ async def test_a_store_that_is_taken_away_while_it_runs(tmp_path: Path, how: str
                 assert await bench.check(gateway, {ALICE: ["first", "second"]}) == []
 
 
+@pytest.mark.force
+async def test_damage_under_a_daemon_that_runs(tmp_path: Path) -> None:
+    """Whoever meets it is refused: a message is answered or not acknowledged, the daemon lives, and the next start says why."""
+    with trio.fail_after(60):
+        async with walk_by("telegram poll", tmp_path) as walk:
+            bench = Bench(walk, tmp_path)
+            await fill(bench, kill=False)
+            async with bench.start() as gateway:
+                await bench.wait_quiet(gateway)
+                flip(bench.state_dir / "gatewayd.db", PAGE, (bench.state_dir / "gatewayd.db").stat().st_size)
+                walk.say(ALICE, "later")
+                await gateway.wait_status(refuses)
+                assert walk.api.pending_update_count == 1
+                assert gateway.process.poll() is None
+                gateway.kill()
+                await gateway.wait()
+            code, said = await bench.refused()
+            assert (code, "is damaged" in said) == (EXIT_REFUSED, True)
+
+
 async def test_a_second_daemon_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with walk_by("chat/inbound", tmp_path) as walk:
