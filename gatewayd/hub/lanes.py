@@ -28,14 +28,15 @@ Place = tuple[str, str, Peer]
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A row in a lane, ordered by its id: that is the order of the commits, while two deliveries may resume in either."""
+    """A row in a lane. What was begun before a restart comes first: it may be at work at its agent, while an older message that a
+    person has run again is not. Then by the id: that is the order of the commits, while two deliveries may resume in either."""
 
     id: int
     row: InboundRow
     route: Route
 
     def __lt__(self, other: "Waiting") -> bool:
-        return self.id < other.id
+        return (self.row.turn_id is None, self.id) < (other.row.turn_id is None, other.id)
 
 
 class Lane:

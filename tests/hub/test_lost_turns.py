@@ -1,5 +1,7 @@
 """A turn that ran when the daemon was killed: taken up, run again, or reported, and never two of these."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -181,6 +183,27 @@ async def test_a_turn_that_is_stopped_while_its_core_is_asked_about_it_is_stoppe
         assert await after(house, row) == ("done", "stopped")
         assert agents.stopped == [("session-1", f"turn-{row}")]
         assert (agents.turns, agents.resumed) == ([], [])
+
+
+async def test_what_was_begun_goes_on_before_an_older_message_that_is_run_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path) as house:
+        older = await house.say("older")
+        await house.ended(older)
+    begun = await cut(tmp_path)
+    retried = """
+        UPDATE inbound SET state = 'received', attempts = 0, turn_id = NULL, retries = 1, reason = NULL, ended_at = NULL
+        WHERE id = ?
+    """
+    with closing(sqlite3.connect(tmp_path / "gatewayd.db")) as connection, connection:
+        connection.execute(retried, (older.id,))
+    agents = Known("running")
+    async with open_house(tmp_path, agents=agents) as house:
+        await after(house, older.id)
+        assert await after(house, begun) == ("done", "answered")
+        assert [turn.request.turn_id for turn in agents.resumed] == [f"turn-{begun}"]
+        assert house.texts == ["re: one", "re: older"]
 
 
 async def test_a_turn_that_has_no_place_yet_is_stopped_at_its_core_too(tmp_path: Path, autojump_clock: MockClock) -> None:
