@@ -108,7 +108,8 @@ class WebhookDesk:
         if not actor.plugin.webhook:
             raise _not_found()
         driver = actor.channel
-        if driver is None:
+        # It goes on sending for a while when it has to be opened anew: the secret that it checks was replaced, perhaps.
+        if driver is None or actor.is_outdated or not actor.settings.frame.enabled:
             raise Refusal("unavailable", "this account is not running", retry_after=RETRY_SECONDS)
         if not _receives_webhooks(type(driver)):
             raise _not_found()

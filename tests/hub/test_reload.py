@@ -31,7 +31,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import ConfigError, ConfigProblem, Conflict, GatewayError, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import RichText, SendText
 from gatewayd.ports.store import OutboundDraft
-from tests.web import attached
+from tests.web import attached, hook
 from tests.web.site import ACCOUNTS, OPEN, Site, configuration, open_site
 
 PROBLEMS = [
@@ -324,6 +324,37 @@ async def test_another_public_url_reopens_what_has_webhooks_and_nothing_else(tmp
         while bench.gateway.manager.account("hook", "main").channel is None:
             await trio.lowlevel.checkpoint()
         assert bench.site.hook() is not before
+
+
+async def test_a_secret_that_was_replaced_opens_no_webhook_while_sends_go_on(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench, bench.site.client(None) as client:
+
+        async def post(key: str, secret: str) -> int:
+            headers = {"X-Hook-Secret": secret}
+            return (await client.post("/v1/webhooks/hook/main", json={"key": key}, headers=headers)).status_code
+
+        old = bench.site.hook()
+        old.on_send = trio.Event()
+        draft = OutboundDraft("hook", "main", "hook:main:dm:7", SendText(Peer("dm", "7"), RichText("on its way")))
+        await bench.gateway.outbox.write([draft])
+        while not old.sending:
+            await trio.lowlevel.checkpoint()
+        assert await post("before", hook.SECRET) == 200
+        secret = "another-secret-of-the-hook"
+        accounts = [account for account in ACCOUNTS if (account.channel, account.account) != ("hook", "main")]
+        renewed = AccountSettings("hook", "main", OPEN, hook.HookSettings(secret=secret))
+        bench.found = replace(bench.gateway.config, accounts=(*accounts, renewed))
+        report = await bench.reloader.reload("operator:op")
+        assert report.under_way == ("hook/main",)
+        assert await post("meanwhile", hook.SECRET) == 503
+        old.on_send.set()
+        await bench.gateway.manager.settle()
+        while bench.gateway.manager.account("hook", "main").channel is None:
+            await trio.lowlevel.checkpoint()
+        assert await post("after", secret) == 200
+        assert await post("late", hook.SECRET) == 401
+        found = [await bench.site.store.find_inbound("hook", "main", key) for key in ("before", "meanwhile", "after", "late")]
+        assert [row is not None for row in found] == [True, False, True, False]
 
 
 async def test_an_agent_that_goes_has_its_time_and_then_another_one_takes_its_turn(tmp_path: Path) -> None:

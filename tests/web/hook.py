@@ -35,7 +35,8 @@ class Update(Struct, frozen=True):
 
 
 class HookChannel:
-    """``seen`` are the requests that ``receive`` was shown, ``followed_up`` the keys that ``received`` was."""
+    """``seen`` are the requests that ``receive`` was shown, ``followed_up`` the keys that ``received`` was. ``send`` waits for
+    ``on_send``, if that is set."""
 
     def __init__(self, account: AccountConfig, kit: ChannelKit) -> None:
         assert isinstance(account.settings, HookSettings)
@@ -45,6 +46,8 @@ class HookChannel:
         self.seen: list[WebhookRequest] = []
         self.followed_up: list[str] = []
         self.on_follow_up: trio.Event | None = None
+        self.on_send: trio.Event | None = None
+        self.sending = 0
 
     async def listen(self, deliver: Deliver) -> None:
         if not self._settings.down:
@@ -52,7 +55,10 @@ class HookChannel:
         await trio.sleep_forever()
 
     async def send(self, payload: OutboundPayload) -> Receipt:
+        self.sending += 1
         await trio.lowlevel.checkpoint()
+        if self.on_send is not None:
+            await self.on_send.wait()
         return Receipt(message_id="1")
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
