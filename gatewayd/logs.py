@@ -37,6 +37,8 @@ SHORT_TRACE: Final = 4000
 BURST: Final = 20
 """Warnings of one kind, about one account or agent, that are written in ``BURST_SECONDS``."""
 BURST_SECONDS: Final = 60.0
+_KIND: Final = ("event", "channel", "account", "agent", "warning", "change")
+"""What makes a kind: what it is about, and what is said of the configuration, where each line is another thing to do."""
 MAX_KINDS: Final = 1000
 """Kinds of warnings that are counted at the same time."""
 PIPE_BUF: Final = 4096
@@ -182,7 +184,7 @@ class _Floods:
     def __call__(self, logger: _Output, method: str, event: Event) -> Event:
         if method not in ("warning", "warn", "error", "exception"):
             return event
-        key = (logger.name, *(str(event.get(part, ""))[:SHORT_TEXT] for part in ("event", "channel", "account", "agent")))
+        key = (logger.name, *(str(event.get(part, ""))[:SHORT_TEXT] for part in _KIND))
         with self._lock:
             left_out = self._count(key, self._monotonic())
         if left_out is None:

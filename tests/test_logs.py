@@ -435,6 +435,15 @@ def test_the_same_warning_over_and_over_is_written_a_few_times_and_counted(wire:
     assert [event.get("left_out_before") for event in wire.events()] == [1, *[None] * (BURST - 1)]
 
 
+@pytest.mark.parametrize(("event", "field"), [("configuration_warning", "warning"), ("configuration_needs_restart", "change")])
+def test_every_line_about_the_configuration_is_written(wire: Wire, event: str, field: str) -> None:
+    flood(wire, Clock())
+    log = structlog.get_logger("gatewayd")
+    for number in range(3 * BURST):
+        log.warning(event, **{field: f"account {number} lets everybody in"})
+    assert len({line[field] for line in wire.events()}) == 3 * BURST
+
+
 def test_what_is_no_warning_is_never_left_out(wire: Wire) -> None:
     flood(wire, Clock(), "debug")
     for _ in range(3 * BURST):
