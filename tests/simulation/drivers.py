@@ -9,6 +9,7 @@ import trio
 from msgspec import Struct
 
 from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.errors import TryAgain
 from gatewayd.model.payload import OutboundPayload, PressAnswer, Receipt, Signal
 from gatewayd.ports.channel import (
     AccountConfig,
@@ -19,7 +20,7 @@ from gatewayd.ports.channel import (
     WebhookReply,
     WebhookRequest,
 )
-from tests.simulation.platforms import POLL_SECONDS, Account, Update
+from tests.simulation.platforms import OPEN_FAULTS, POLL_SECONDS, Account, Update
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life
@@ -129,12 +130,31 @@ def to_inbound(update: Update, account: AccountConfig) -> InboundEnvelope:
 
 
 @asynccontextmanager
+async def _opened(wire: Wire) -> AsyncIterator[None]:
+    """Opening fails at times, and closing takes its time, whoever cancels it: longer than any account is given, too."""
+    weather = wire.account.weather
+    fate = weather.draw(OPEN_FAULTS)
+    if fate == "bug":
+        raise ValueError("a bug in the opening")
+    if fate == "dropped":
+        raise TryAgain("no connection")
+    try:
+        yield
+    finally:
+        if fate == "closes_slowly" and not wire.life.dead:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(weather.rng.choice((1.0, 8.0, 15.0)))
+
+
+@asynccontextmanager
 async def open_polled(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[PolledChannel]:
     assert isinstance(account.settings, Wire)
-    yield PolledChannel(account, account.settings, kit)
+    async with _opened(account.settings):
+        yield PolledChannel(account, account.settings, kit)
 
 
 @asynccontextmanager
 async def open_pushed(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[PushedChannel]:
     assert isinstance(account.settings, Wire)
-    yield PushedChannel(account, account.settings, kit)
+    async with _opened(account.settings):
+        yield PushedChannel(account, account.settings, kit)

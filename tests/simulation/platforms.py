@@ -46,6 +46,7 @@ POLL_FAULTS: Final[Mapping[str, int]] = {
     "ends": 1,
     "slow": 4,
 }
+OPEN_FAULTS: Final[Mapping[str, int]] = {"dropped": 4, "bug": 2, "closes_slowly": 4}
 PUSH_FAULTS: Final[Mapping[str, int]] = {"dropped": 4, "answer_lost": 4, "twice": 4, "slow": 4}
 
 

@@ -67,7 +67,6 @@ class World:
         self._under_way = 0
         self.is_quiet = False
         self.sections = self.scenario.sections
-        self.removed: Account | None = None
 
     # What the parts of the world use.
 
@@ -120,7 +119,6 @@ class World:
             accounts=tuple(
                 AccountSettings(account.channel, account.name, scenario.frame, Wire(account, life))
                 for account in self.accounts.values()
-                if account is not self.removed
             ),
             bindings=scenario.bindings,
         )
@@ -163,7 +161,6 @@ class World:
         """Nothing goes wrong any more: everything must come to its end, and the daemon must be able to stop."""
         self.trace.tell("world", "is quiet from now on")
         self.is_quiet = True
-        self.removed = None
         self.disk.illness = "none"
         for core in self.cores:
             core.clear()
@@ -209,9 +206,6 @@ class World:
         if gateway is None or not life.is_up:
             return "the daemon is not up"
         left = [f"{account} has {len(account.unconfirmed)} updates" for account in self.accounts.values() if account.unconfirmed]
-        if len(gateway.config.accounts) < len(self.accounts):
-            life.reload()
-            return "an account is not configured"
         snapshot = gateway.snapshot()
         counts = {
             "messages in the inbox": gateway.inbox.waiting,
@@ -251,10 +245,9 @@ class World:
         return found
 
     def _change_configuration(self, rng: Random) -> None:
-        """Somebody writes another configuration, and has it read. One account may go; at the end all are there again."""
+        """Somebody writes another configuration, and has it read."""
         self.sections = change(self.scenario.sections, rng)
-        self.removed = rng.choice((None, None, list(self.accounts.values())[-1]))
-        self.trace.tell("operator", "changes the configuration" + (f", without {self.removed}" if self.removed else ""))
+        self.trace.tell("operator", "changes the configuration")
         if self.lives:
             self.lives[-1].reload()
 
