@@ -152,6 +152,7 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
         gateway.reload = _reloader(gateway, store, given, notifier).reload
         async with run_hub(gateway, host=left_behind):
             server = _server(gateway)
+            gateway.no_descriptors_since = lambda: server.no_room_since
             urls = await own.start(server.serve, listeners)
             with endpoint_file(state_dir, urls[0]):
                 await _announce(gateway, urls[0], notifier)
@@ -209,6 +210,8 @@ async def _recover(gateway: Gateway) -> None:
     await gateway.access.load()
     accounts = [(account.channel, account.account) for account in gateway.config.accounts]
     await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
+    # What was being sent when the last process ended is a letter now, and nobody was told by an event.
+    gateway.tally.look_again()
     pending = await gateway.inbox.pending()
     here = {(account.channel, account.account) for account in gateway.config.accounts}
     live_turns = {row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in here}

@@ -95,6 +95,7 @@ class Gateway:
         self.version = __version__
         self.started_at = now()
         self.last_stall: Callable[[], Stall | None] = lambda: None
+        self.no_descriptors_since: Callable[[], float | None] = lambda: None
         self.stalls: Callable[[], StallStatistics] = StallStatistics
         self.refused: Refused | None = None
         store.watch(self._tell_of_store)
@@ -161,6 +162,7 @@ class Gateway:
             agents=agents,
             stall=self.last_stall(),
             refused=self.refused,
+            no_descriptors_since=self.no_descriptors_since(),
         )
         problems = problems_of(facts)
         return Snapshot(

@@ -49,6 +49,7 @@ class Facts(Struct, frozen=True):
     agents: tuple[AgentStatus, ...]
     stall: Stall | None = None
     refused: Refused | None = None
+    no_descriptors_since: float | None = None
 
 
 def problems_of(facts: Facts) -> tuple[Problem, ...]:
@@ -68,6 +69,9 @@ def _of_daemon(facts: Facts) -> Iterator[Problem]:
     if not facts.store.healthy:
         since = facts.store.failing_since or facts.now
         yield Problem("store_refuses", "failing", "", since, f"the store does not write: {facts.store.last_error}")
+    if facts.no_descriptors_since is not None:
+        text = "no more connections can be accepted: the process has no descriptors left (LimitNOFILE)"
+        yield Problem("no_descriptors", "failing", "", facts.no_descriptors_since, text)
     if facts.inbox.full_since is not None:
         text = f"the inbox is full: {facts.inbox.waiting} messages wait for a turn"
         yield Problem("inbox_full", "failing", "", facts.inbox.full_since, text)

@@ -21,6 +21,7 @@ ProblemCode = Literal[
     "agent_failing",
     "inbox_full",
     "account_full",
+    "no_descriptors",
     "outbox_old",
     "dead_letters",
     "unknown_sends",

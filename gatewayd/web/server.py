@@ -39,7 +39,8 @@ class ServerStatistics(Struct, frozen=True):
 
 
 class GatewayServer:
-    """Serves ``app`` until :meth:`stop`. One use only."""
+    """Serves ``app`` until :meth:`stop`. One use only. ``no_room_since``: Unix seconds since when connections cannot be accepted
+    for want of descriptors or memory; None while they can."""
 
     def __init__(
         self, app: GatewayApp, *, max_connections: int, max_body_bytes: int, grace_seconds: float = GRACE_SECONDS
@@ -57,6 +58,7 @@ class GatewayServer:
         self._stopped = trio.Event()
         self._accepted = 0
         self._warned_at: dict[str, float] = {}
+        self.no_room_since: float | None = None
         self.urls: tuple[str, ...] = ()
 
     async def serve(
@@ -154,10 +156,16 @@ class GatewayServer:
     async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
         while True:
             try:
-                return await listener.accept()
+                with trio.move_on_after(inf if self.no_room_since is None else _ACCEPT_PAUSE_SECONDS):
+                    stream = await listener.accept()
+                    self.no_room_since = None
+                    return stream
+                self.no_room_since = None  # it waits for somebody, as it should
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
+                if self.no_room_since is None:
+                    self.no_room_since = self._app.gateway.now()
                 self._warn("accept_failed", reason=error.strerror)
                 await trio.sleep(_ACCEPT_PAUSE_SECONDS)
 

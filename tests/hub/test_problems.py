@@ -46,6 +46,7 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
         "",
     ),
     (replace(WELL, inbox=InboxStatus(10, 10, full_since=THEN)), "inbox_full", "failing", ""),
+    (replace(WELL, no_descriptors_since=THEN), "no_descriptors", "failing", ""),
     (with_account(inbox_waiting=9, inbox_full_since=THEN), "account_full", "failing", "telegram/other"),
     (with_account(state="starting", since=NOW - 1, down_since=THEN), "account_down", "failing", "telegram/other"),
     (with_account(state="waiting", since=NOW - 1, down_since=THEN, reason="cut"), "account_down", "failing", "telegram/other"),

@@ -168,6 +168,13 @@ async def loop_stalled(site: Site) -> Expected:
     return Expected("loop_stalled", "", began_at)
 
 
+async def no_descriptors(site: Site) -> Expected:
+    began_at = now()
+    site.gateway.no_descriptors_since = lambda: began_at
+    await trio.sleep(60)
+    return Expected("no_descriptors", "", began_at)
+
+
 async def config_refused(site: Site) -> Expected:
     began_at = now()
     site.gateway.refused = Refused(began_at, "[limits].turns is not a number")
@@ -196,6 +203,7 @@ MATRIX: list[tuple[Fault, GatewayConfig]] = [
     (dead_letter, configuration()),
     (unknown_send, configuration()),
     (loop_stalled, configuration()),
+    (no_descriptors, configuration()),
     (config_refused, configuration()),
 ]
 

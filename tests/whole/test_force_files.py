@@ -62,7 +62,8 @@ async def test_no_descriptors_left(tmp_path: Path, way: WalkName) -> None:
                         share = (processor_seconds(gateway.process.pid) - before) / SECONDS
                         assert share < MOST_OF_ONE_CORE
                         assert gateway.process.poll() is None
-                        assert (await operator.get("/v1/gateway/status")).status_code == 200
+                        told = (await operator.get("/v1/gateway/status")).json()["problems"]
+                        assert "no_descriptors" in [problem["code"] for problem in told]
                     walk.say(ALICE, "third")
                     snapshot = await bench.wait_quiet(gateway)
                     assert snapshot.ready
