@@ -33,7 +33,7 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError, StoreRefused, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
-from gatewayd.signals import watch_signals
+from gatewayd.signals import remember_hangups, watch_signals
 from gatewayd.stalls import StallDetector
 from gatewayd.stores.sqlite import SqliteStore, open_store
 from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
@@ -60,7 +60,8 @@ log = structlog.get_logger("gatewayd")
 
 @dataclass(frozen=True)
 class _Given:
-    """What the process was started with. ``load`` reads the configuration anew; ``ready`` is set when everything is up."""
+    """What the process was started with. ``load`` reads the configuration anew; ``ready`` is set when everything is up; ``hung_up``
+    tells whether a reload was asked for before."""
 
     config: GatewayConfig
     load: Callable[[], GatewayConfig]
@@ -69,6 +70,7 @@ class _Given:
     redactor: Redactor
     stalls: StallDetector
     ready: trio.Event
+    hung_up: Callable[[], bool]
 
 
 def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Callable[[], GatewayConfig]) -> int:
@@ -82,8 +84,8 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Cal
     _allow_many_files()
     ready = trio.Event()
     try:
-        with StallDetector(config.gateway.stall_seconds) as stalls:
-            given = _Given(config, load, registry, state_dir.absolute(), redactor, stalls, ready)
+        with remember_hangups() as hung_up, StallDetector(config.gateway.stall_seconds) as stalls:
+            given = _Given(config, load, registry, state_dir.absolute(), redactor, stalls, ready, hung_up)
             trio.run(_run, given, instruments=[stalls])
     except BaseException as error:
         return _exit_code(error, was_ready=ready.is_set())
@@ -157,6 +159,8 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
             with endpoint_file(state_dir, urls[0]):
                 await _announce(gateway, urls[0], notifier)
                 given.ready.set()
+                if given.hung_up():
+                    _ask(ask_reload)
                 own.start_soon(_tell_status, gateway, notifier)
                 own.start_soon(_reload_when_asked, gateway, reload_asked)
                 async with trio.open_nursery() as watched:
