@@ -60,8 +60,8 @@ log = structlog.get_logger("gatewayd")
 
 @dataclass(frozen=True)
 class _Given:
-    """What the process was started with. ``load`` reads the configuration anew; ``ready`` is set when everything is up; ``hung_up``
-    tells whether a reload was asked for before."""
+    """What the process was started with. ``load`` reads the configuration anew; ``ready`` is set when everything is up;
+    ``hung_up`` tells whether a reload was asked for before."""
 
     config: GatewayConfig
     load: Callable[[], GatewayConfig]

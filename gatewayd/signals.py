@@ -6,12 +6,28 @@ ends. nohup(1) has us ignore SIGHUP, and means it.
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 import trio
 
 log = structlog.get_logger("gatewayd")
+
+
+@contextmanager
+def remember_hangups() -> Iterator[Callable[[], bool]]:
+    """For the start, before ``watch_signals`` runs: the check of a large store takes minutes, and a SIGHUP would end us. Gives
+    what tells whether one has come: the configuration was read before it. In a terminal it ends us as ever."""
+    came: set[int] = set()
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL or has_terminal():
+        yield lambda: False
+        return
+    signal.signal(signal.SIGHUP, lambda number, frame: came.add(number))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 async def watch_signals(stop: trio.Event, *, at_once: Callable[[], None], reload: Callable[[], None]) -> None:
