@@ -186,7 +186,7 @@ class ReplyEngine:
                         tell,
                         self._fetch,
                     )
-                    control.at_core = True
+                    control.at_core = control.was_at_core = True
                     beside.start_soon(self._show_typing, request, control, name=f"typing {turn_id}")
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn

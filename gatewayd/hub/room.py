@@ -152,7 +152,9 @@ class Senders:
         self._told: set[Person] = set()
 
     def resize(self, limit: int) -> None:
+        """Who has half of the new limit free is told again, should it be reached."""
         self._limit = limit
+        self._told = {person for person in self._told if self._waiting.get(person, 0) > limit // 2}
 
     def may_wait(self, person: Person) -> bool:
         return self._waiting.get(person, 0) < self._limit

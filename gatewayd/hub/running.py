@@ -38,6 +38,7 @@ class TurnControl:
         self.stopped: str | None = None
         self.moves = False
         self.at_core = False
+        self.was_at_core = False
         self.waits_for_people = False
         self.resting = False
         self.rests: Callable[[bool], None] = lambda resting: None

@@ -80,16 +80,23 @@ class TurnRunner:
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Run what waits by these rules: its routes are found anew, and what is for an account that is gone ends. A turn that
-        only waits for an agent that is gone goes on with another one; see ``give_up`` for one that runs."""
+        only waits for an agent goes on with another one when that agent is gone, or when it was not begun there; see ``give_up``
+        for one that runs."""
         self._engine.reconfigure(config)
         self._take(config)
         self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
         agents = {agent.agent_id for agent in config.agents}
         self._leaving = {}
         for lane in self._lanes.values():
-            if lane.control is not None and lane.agent_id not in agents and not lane.control.at_core:
+            if lane.control is None or lane.running is None:
+                continue
+            is_elsewhere = self._route_of(lane.running.row).session_key != lane.key
+            if lane.agent_id not in agents and not lane.control.at_core:
                 lane.control.move()
-            if lane.running is not None and self._route_of(lane.running.row).session_key != lane.key:
+            elif is_elsewhere and lane.control.resting and not (lane.running.row.attempts or lane.control.was_at_core):
+                # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
+                lane.control.move()
+            if is_elsewhere:
                 self._leaving[place_of(lane.running.row)] = lane
         waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_misplaced(self._is_placed))
         self._place_anew([each.row for each in waiting])

@@ -122,3 +122,14 @@ def test_a_sender_is_told_once_until_half_is_free_again() -> None:
     senders.remove(who)
     senders.remove(who)
     assert (senders._waiting, senders.limited) == ({}, 0)
+
+
+def test_who_has_half_of_a_greater_limit_free_is_limited_no_more() -> None:
+    senders, few, many = Senders(4), ("chat", "a", "7"), ("chat", "a", "8")
+    for who, waiting in ((few, 3), (many, 4)):
+        for _ in range(waiting):
+            senders.add(who)
+        assert senders.is_to_be_told(who)
+    senders.resize(7)
+    assert senders.limited == 1
+    assert (senders.is_to_be_told(few), senders.is_to_be_told(many)) == (True, False)

@@ -20,6 +20,7 @@ from gatewayd.model.config import (
     MatchConfig,
     SessionsSection,
 )
+from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
@@ -117,6 +118,40 @@ async def test_a_turn_that_only_waits_for_an_agent_that_is_gone_goes_to_another_
         ended = await house.ended(row)
         assert (ended.state, ended.attempts) == ("done", 1)
         assert house.texts[-1] == "new: hello"
+
+
+async def test_a_turn_that_waits_for_an_agent_goes_to_another_by_a_binding_unless_it_was_begun(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    class Away(ScriptedAgents):
+        away = True
+
+        async def core(self, agent_id: str) -> "ScriptedAgents":
+            if agent_id == "old" and self.away:
+                raise TryAgain("away")
+            return self
+
+    async def script(turn: Turn) -> str:
+        if turn.request.text == "begun" and turn.request.attempt == 1:
+            agents.away = True
+            raise TryAgain("cut")
+        return await by_agent(turn)
+
+    two = with_agents("old", "other")
+    agents = Away(script)
+    async with open_house(tmp_path, config=two, agents=agents) as house:
+        agents.away = False
+        begun = await house.say("begun", peer=Peer("dm", "8"))
+        await anyio.sleep(3)
+        rows = [await house.say(text) for text in ("first", "second")]
+        await anyio.sleep(3)
+        reconfigure(house, replace(two, bindings=(BindingConfig(MatchConfig(channel="chat"), "other"),)))
+        for row in rows:
+            assert (await house.ended(row)).reason == "answered"
+        assert house.texts[-2:] == ["other: first", "other: second"]
+        agents.away = False
+        await house.ended(begun)
+        assert house.texts[-1] == "old: begun"
 
 
 async def test_a_stop_by_the_user_holds_also_while_the_turn_is_cut(tmp_path: Path, autojump_clock: MockClock) -> None:
