@@ -114,7 +114,7 @@ class Retention(Protocol):
         """Look at the ``limit`` oldest rows of a kind that ended before ``before``, and delete those that nothing refers to.
 
         Kept are: what a reply, an edit, a request or a question that is not settled refers to, the requests and questions of
-        turns that have not ended, and messages received at or after ``before``.
+        turns that have not ended, and what was received or dropped by a person at or after ``before``.
         """
 
     async def bytes_used(self) -> int:

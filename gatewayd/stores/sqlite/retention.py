@@ -27,11 +27,14 @@ class _Kind(Struct, frozen=True):
 
 
 _UNSETTLED: Final = "(o.state IN ('ready', 'sending') OR (o.state IN ('unknown', 'parked', 'dead') AND o.closed_at IS NULL))"
+# A letter that was dropped is kept from then on, for whoever asks what became of it.
+_JUST_DROPPED: Final = "coalesce(row.closed_at, 0) >= :before"
 _MESSAGE_IS_USED: Final = f"""
     EXISTS (SELECT 1 FROM outbound o WHERE o.turn_id = row.turn_id AND {_UNSETTLED})
     OR EXISTS (SELECT 1 FROM approval a WHERE a.turn_id = row.turn_id AND a.state = 'pending')
     OR EXISTS (SELECT 1 FROM question q WHERE q.turn_id = row.turn_id AND q.state = 'pending')
     OR row.received_at >= :before
+    OR {_JUST_DROPPED}
 """
 # The subject of a notice is that of its request, and a word behind a slash.
 _SUBJECT: Final = (
@@ -41,6 +44,7 @@ _REPLY_IS_USED: Final = f"""
     EXISTS (SELECT 1 FROM outbound o WHERE o.edits = row.id AND {_UNSETTLED})
     OR EXISTS (SELECT 1 FROM approval a WHERE a.id = {_SUBJECT} AND a.state = 'pending')
     OR EXISTS (SELECT 1 FROM question q WHERE q.id = {_SUBJECT} AND q.state = 'pending')
+    OR {_JUST_DROPPED}
 """
 # A turn that is run again finds what it had asked.
 _REQUEST_IS_USED: Final = f"""

@@ -71,6 +71,14 @@ async def test_old_replies_go_by_what_became_of_them(store: SqliteStore) -> None
     assert not set(letters) & set(await outbound(store))
 
 
+async def test_an_old_letter_that_was_just_dropped_stays(store: SqliteStore) -> None:
+    message, reply = await ended(store, "dead", at=OLD), await settled(store, "dead", at=OLD)
+    repairs = await store.drop_letters([f"in-{message}", f"out-{reply}"], by="operator:ann", note=None, now=YOUNG)
+    assert len(repairs.done) == 2
+    assert [await sweep_all(store, kind) for kind in ("inbound", "outbound")] == [0, 0]
+    assert [await sweep_all(store, kind, before=YOUNG + 1) for kind in ("inbound", "outbound")] == [1, 1]
+
+
 @pytest.mark.parametrize("state", ["ready", "sending", "unknown", "parked", "dead"])
 async def test_what_an_unsettled_reply_belongs_to_stays(state: str, store: SqliteStore) -> None:
     message = await ended(store, "done", at=OLD, turn_id="turn-1")
