@@ -153,6 +153,19 @@ class Auth:
             raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
         return identity
 
+    async def require_operator(self, scope: Scope) -> Identity:
+        """As :meth:`require`, for what people wrote in whatever chat: a program that carries messages of one network, or that
+        measures, does not look into the others.
+
+        :raises Refusal: as ``require``; forbidden to any other role.
+        """
+        identity = await self.require(scope)
+        if identity.role != "operator":
+            raise Refusal(
+                "forbidden", f"messages are shown to the role operator only, and this token has the role {identity.role}"
+            )
+        return identity
+
     async def require_client(self, *scopes: Scope) -> tuple[Identity, str | None]:
         """As :meth:`require`, for clients of agent servers, which know HTTP Basic only (RFC 7617): the password is the token.
         Returns the user name, too, which means nothing here; None when a bearer token was sent.

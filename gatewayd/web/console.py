@@ -86,6 +86,8 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         identity = await auth.identify(request.headers.get("Authorization"), client_address())
         page = (await read_body(LinkBody)).page
         needed = _SCOPES[page]
+        if identity.role != "operator":
+            raise Refusal("forbidden", "the console is for people: this token is a program's")
         if not identity.may(needed[0]):
             raise Refusal("forbidden", f"this token lacks the scope {needed[0]!r}")
         row = await store.get_token(_digest_of_request())

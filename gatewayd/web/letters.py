@@ -1,4 +1,6 @@
-"""``/v1/dead-letters``: messages and replies that want a person's look. Looking needs the scope ``read``, acting ``admin``."""
+"""``/v1/dead-letters``: messages and replies that want a person's look. Looking needs the scope ``read``, acting ``admin``,
+and both the role operator.
+"""
 
 from typing import Annotated, Final
 
@@ -68,7 +70,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.get("/v1/dead-letters")
     async def list_letters() -> Response:
-        await auth.require("read")
+        await auth.require_operator("read")
         query = read_query(ListQuery)
         wanted = LetterFilter(**{name: getattr(query, name) for name in LetterFilter.__struct_fields__})
         before = None if query.before is None else LetterPlace.parse(query.before)
@@ -77,7 +79,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.get("/v1/dead-letters/<ref>")
     async def show(ref: str) -> Response:
-        await auth.require("read")
+        await auth.require_operator("read")
         found = await desk.get(ref)
         return answer(LetterView(found.letter, found.text, found.why_not is None, found.why_not))
 

@@ -1,4 +1,6 @@
-"""``GET /v1/messages/ID``: the whole story of one message, from any id that somebody has of it. Needs the scope ``read``."""
+"""``GET /v1/messages/ID``: the whole story of one message, from any id that somebody has of it. Needs the scope
+``read`` and the role operator.
+"""
 
 from typing import Final
 
@@ -22,7 +24,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.get("/v1/messages/<path:message_id>")
     async def tell(message_id: str) -> Response:
-        await auth.require("read")
+        await auth.require_operator("read")
         read_query(NoQuery)
         if len(message_id) > LONGEST_ID:
             raise Refusal("bad_request", f"no id is longer than {LONGEST_ID} characters")

@@ -5,10 +5,13 @@ from urllib.parse import quote
 
 import pytest
 import trio.testing
+from msgspec.structs import replace
 
+from gatewayd.model.config import AuthSection, Role, TokenConfig
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.secret import Secret
 from tests.web.client import now
-from tests.web.site import Site, open_site
+from tests.web.site import Site, configuration, open_site, token_of
 
 
 async def answered(site: Site) -> str:
@@ -65,3 +68,15 @@ async def test_only_who_may_read_may_look(tmp_path: Path, clock: trio.testing.Mo
         async with site.client("read") as client:
             assert (await client.get(f"/v1/messages/{'x' * 1001}")).status_code == 400
             assert (await client.get("/v1/messages/in-1?limit=3")).status_code == 400
+
+
+@pytest.mark.parametrize(("role", "status"), [("operator", 200), ("connector", 403), ("node", 403)])
+async def test_programs_do_not_look_into_chats(tmp_path: Path, clock: trio.testing.MockClock, role: Role, status: int) -> None:
+    auth = AuthSection(tokens={"read": TokenConfig(token=Secret(token_of("read")), role=role)})
+    async with open_site(tmp_path, replace(configuration(), auth=auth)) as site, site.client("read") as client:
+        await answered(site)
+        assert (await client.get("/v1/gateway/status")).status_code == 200
+        assert (await client.get("/v1/messages/in-1")).status_code == status
+        assert (await client.get("/v1/dead-letters")).status_code == status
+        assert (await client.get("/v1/dead-letters/in-7")).status_code == (404 if status == 200 else status)
+        assert (await client.post("/v1/console/links", json={"page": "trace"})).status_code == status
