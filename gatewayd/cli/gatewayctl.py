@@ -105,7 +105,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _misused(error: typer.TyperException) -> int:
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "", 1)
     if message.startswith("Usage:"):
         # A group without a command: the message is its whole help page.
         sys.stderr.write(message + "\n")

@@ -73,7 +73,7 @@ def _of_daemon(facts: Facts) -> Iterator[Problem]:
         text = "no more connections can be accepted: the process has no descriptors left (LimitNOFILE)"
         yield Problem("no_descriptors", "failing", "", facts.no_descriptors_since, text)
     if facts.inbox.full_since is not None:
-        text = f"the inbox is full: {facts.inbox.waiting} messages wait for a turn"
+        text = f"the inbox is full: {_messages(facts.inbox.waiting)} for a turn"
         yield Problem("inbox_full", "failing", "", facts.inbox.full_since, text)
 
 
@@ -86,7 +86,7 @@ def _of_accounts(facts: Facts) -> Iterator[Problem]:
             text = f"{name} is connected, and its oldest reply has not been sent for {OLD_SECONDS / 60:g} minutes or more"
             yield Problem("outbox_old", "warning", name, account.oldest_pending_at or facts.now, text)
         if account.inbox_full_since is not None:
-            text = f"{name} is full: {account.inbox_waiting} of its messages wait for a turn"
+            text = f"{name} is full: {_messages(account.inbox_waiting)} for a turn"
             yield Problem("account_full", "failing", name, account.inbox_full_since, text)
 
 
@@ -115,11 +115,11 @@ def _to_look_at(facts: Facts) -> Iterator[Problem]:
     letters = facts.letters
     given_up_at = [at for at in (letters.oldest_dead_at, letters.oldest_parked_at) if at is not None]
     if given_up_at:
-        replies = letters.out_dead + letters.out_parked
-        text = f"{letters.in_dead} messages and {replies} replies were given up: gatewayctl letters list"
+        text = f"{_given_up(letters.in_dead, letters.out_dead + letters.out_parked)}: gatewayctl letters list"
         yield Problem("dead_letters", "warning", "", min(given_up_at), text)
     if letters.oldest_unknown_at is not None:
-        text = f"{letters.out_unknown} replies were cut off, and may or may not have been seen: gatewayctl letters list"
+        replies = "1 reply was" if letters.out_unknown == 1 else f"{letters.out_unknown} replies were"
+        text = f"{replies} cut off, and may or may not have been seen: gatewayctl letters list"
         yield Problem("unknown_sends", "warning", "", letters.oldest_unknown_at, text)
     stall = facts.stall
     if stall is not None and facts.now - stall.began_at - stall.seconds < STALL_TOLD_SECONDS:
@@ -128,3 +128,13 @@ def _to_look_at(facts: Facts) -> Iterator[Problem]:
     if facts.refused is not None:
         text = f"the new configuration is not in force: {facts.refused.reason}"
         yield Problem("config_refused", "warning", "", facts.refused.at, text)
+
+
+def _messages(waiting: int) -> str:
+    return "1 message waits" if waiting == 1 else f"{waiting} messages wait"
+
+
+def _given_up(messages: int, replies: int) -> str:
+    told = [] if not messages else ["1 message" if messages == 1 else f"{messages} messages"]
+    told += [] if not replies else ["1 reply" if replies == 1 else f"{replies} replies"]
+    return f"{' and '.join(told)} {'was' if messages + replies == 1 else 'were'} given up"

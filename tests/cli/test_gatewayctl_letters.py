@@ -272,7 +272,10 @@ def test_what_is_cut_says_how_far_it_got(daemon: FakeGatewayd, ctl: Ctl, cut: st
         (["retry", "in-1", "--older-than", "1h"], "Filters go with --all"),
         (["drop", "--all", "--older-than", "soon"], "is no age"),
         (["drop", "in-1", "in-0", "--yes"], "'in-0' is not in-NUMBER or out-NUMBER, so nothing was done"),
-        (["list", "--state", "sent"], "Invalid value"),
+        (["list", "--state", "sent"], "Invalid value for '--state': 'sent' is not one of 'dead', 'unknown', 'parked'."),
+        (["show", "foo"], "'foo' is not in-NUMBER or out-NUMBER."),
+        (["show", ""], "'' is not in-NUMBER or out-NUMBER."),
+        (["drop", "in-1", "--note", "x" * 2001], "--note is too long: 2001 characters, and 2000 are allowed."),
     ],
 )
 def test_what_makes_no_sense_is_64(ctl: Ctl, args: list[str], said: str) -> None:

@@ -98,7 +98,7 @@ webchat/default  connected  1 h    -        -         0        0
 lanes      3 live, 1 running, 2 messages waiting
 outbox     1 ready, 1 sending
 agents     assistant (echo) open: 12 turns
-gatewayd   0.1.0, ready, up 1 h 1 min, pid 4711
+gatewayd   0.1.0, running, up 1 h 1 min, pid 4711
 """
 
 DEGRADED_TEXT = """\
@@ -130,7 +130,7 @@ pairings   1 waiting: gatewayctl pairing list
 agents     assistant (echo) open: 12 turns, 1 running, 2 failures; last failure
            3 min ago: boom
            coder (callable) parked (no module named 'mine'): 0 turns
-gatewayd   0.1.0, ready, up 1 h 1 min, pid 4711
+gatewayd   0.1.0, running, up 1 h 1 min, pid 4711
 """
 
 

@@ -70,6 +70,12 @@ def test_foreign_text_neither_breaks_lines_nor_styles(text: str, at: float, widt
         assert line.plain.isprintable()
 
 
+def test_no_id_is_64(ctl: Ctl) -> None:
+    code, out, err = ctl("trace", "")
+    assert (code, out) == (64, "")
+    assert "Which message?" in err
+
+
 def test_what_is_not_known_is_said(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", "/v1/messages/in-9", error(404, "not_found", "nothing is known of 'in-9'"))
     assert ctl("trace", "in-9") == (1, "", "gatewayctl: nothing is known of 'in-9' (404).\n")

@@ -92,7 +92,7 @@ async def test_a_healthy_hub_has_no_problem_and_each_fault_is_one_sentence(tmp_p
         snapshot = site.gateway.snapshot()
         assert not snapshot.ready
         assert snapshot.problems == (
-            Problem("inbox_full", "failing", "", full_since, "the inbox is full: 1 messages wait for a turn"),
+            Problem("inbox_full", "failing", "", full_since, "the inbox is full: 1 message waits for a turn"),
             Problem("account_down", "failing", "chat/main", EPOCH, "chat/main is parked: why"),
             Problem("agent_down", "failing", "assistant", EPOCH, "agent assistant is waiting: refused"),
         )

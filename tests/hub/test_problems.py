@@ -101,3 +101,18 @@ def test_old_replies_of_an_account_that_is_down_are_part_of_its_being_down() -> 
 def test_what_fails_comes_before_what_warns() -> None:
     facts = replace(with_account(state="parked"), letters=LetterCounts(out_dead=1, oldest_dead_at=THEN), state="draining")
     assert [problem.code for problem in problems_of(facts)] == ["draining", "account_down", "dead_letters"]
+
+
+@pytest.mark.parametrize(
+    ("letters", "said"),
+    [
+        (LetterCounts(in_dead=1, oldest_dead_at=THEN), "1 message was given up"),
+        (LetterCounts(out_dead=1, oldest_dead_at=THEN), "1 reply was given up"),
+        (LetterCounts(in_dead=2, out_dead=1, out_parked=2, oldest_dead_at=THEN), "2 messages and 3 replies were given up"),
+        (LetterCounts(out_unknown=1, oldest_unknown_at=THEN), "1 reply was cut off, and may or may not have been seen"),
+        (LetterCounts(out_unknown=2, oldest_unknown_at=THEN), "2 replies were cut off, and may or may not have been seen"),
+    ],
+)
+def test_letters_are_told_in_numbers_that_read_well(letters: LetterCounts, said: str) -> None:
+    [problem] = problems_of(replace(WELL, letters=letters))
+    assert problem.text == f"{said}: gatewayctl letters list"

@@ -124,23 +124,23 @@ async def test_a_turn_that_waits_for_an_agent_goes_to_another_by_a_binding_unles
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     class Away(ScriptedAgents):
-        away = True
+        is_old_gone = True
 
         async def core(self, agent_id: str) -> "ScriptedAgents":
-            if agent_id == "old" and self.away:
+            if agent_id == "old" and self.is_old_gone:
                 raise TryAgain("away")
             return self
 
     async def script(turn: Turn) -> str:
         if turn.request.text == "begun" and turn.request.attempt == 1:
-            agents.away = True
+            agents.is_old_gone = True
             raise TryAgain("cut")
         return await by_agent(turn)
 
     two = with_agents("old", "other")
     agents = Away(script)
     async with open_house(tmp_path, config=two, agents=agents) as house:
-        agents.away = False
+        agents.is_old_gone = False
         begun = await house.say("begun", peer=Peer("dm", "8"))
         await anyio.sleep(3)
         rows = [await house.say(text) for text in ("first", "second")]
@@ -149,7 +149,7 @@ async def test_a_turn_that_waits_for_an_agent_goes_to_another_by_a_binding_unles
         for row in rows:
             assert (await house.ended(row)).reason == "answered"
         assert house.texts[-2:] == ["other: first", "other: second"]
-        agents.away = False
+        agents.is_old_gone = False
         await house.ended(begun)
         assert house.texts[-1] == "old: begun"
 

@@ -35,7 +35,9 @@ OlderThan = Annotated[
     typer.Option("--older-than", metavar="AGE", help="With --all: only what was given up so long ago: 90s, 30min, 2h, 3d."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Note = Annotated[str | None, typer.Option("--note", help="Why, for the audit log.")]
+Note = Annotated[str | None, typer.Option("--note", help="Why, for the audit log.", callback=lambda text: _note(text))]
+_NOTE_MAX = 2000
+"""What gatewayd takes."""
 
 
 class Shown(Struct, frozen=True):
@@ -90,6 +92,7 @@ def show_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> None:
     from gatewayd.cli.ctl.repair import letter_path
     from gatewayd.cli.ctl.screen import console, say, show
 
+    _check_ref(ref)
     with connect(ctx) as client:
         body = client.fetch("GET", letter_path(ref), scope="read")
         shown = client.decode(body, Shown)
@@ -150,10 +153,20 @@ def _check(action: RepairAction, refs: Sequence[str], *, every: bool, filtered: 
     if not every and not refs:
         raise Misused(f"Which letters? gatewayctl letters {action} REF…, or --all for every one that fits the filters.")
     for ref in refs:
-        try:
-            parse_ref(ref)
-        except NotALetter as error:
-            raise Misused(f"{clean(str(error))}, so nothing was done.") from None
+        _check_ref(ref, so=", so nothing was done")
+
+
+def _check_ref(ref: str, *, so: str = "") -> None:
+    try:
+        parse_ref(ref)
+    except NotALetter as error:
+        raise Misused(f"{clean(str(error))}{so}.") from None
+
+
+def _note(text: str | None) -> str | None:
+    if text is not None and len(text) > _NOTE_MAX:
+        raise Misused(f"--note is too long: {len(text)} characters, and {_NOTE_MAX} are allowed.")
+    return text
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
         if waiting:
             lines += _labelled(label, [f"{waiting} waiting: {command}"], width, style="yellow")
     lines += _labelled("agents", [_agent(agent, now) for agent in snapshot.agents] or ["none"], width)
-    about = f"{clean(snapshot.version, at_most=40)}, {snapshot.state}, up {uptime(snapshot.uptime_s)}, pid {snapshot.pid}"
+    state = "running" if snapshot.state == "ready" else snapshot.state
+    about = f"{clean(snapshot.version, at_most=40)}, {state}, up {uptime(snapshot.uptime_s)}, pid {snapshot.pid}"
     return lines + _labelled("gatewayd", [about], width)
 
 
@@ -80,12 +81,13 @@ def _told(problem: Problem, now: float) -> str:
 
 
 def _problem_lines(snapshot: Snapshot, width: int) -> list[Text]:
-    """What fails, then in yellow what somebody should look at; without the only one if the verdict has said it."""
-    now = _now(snapshot)
-    told = [(_told(one, now), "") for one in _of_level(snapshot, "failing")]
+    """What fails, then in yellow what somebody should look at; without the one that the verdict has said."""
+    now, said = _now(snapshot), verdict(snapshot)
+    failing = [_told(one, now) for one in _of_level(snapshot, "failing") if one.code != snapshot.state]
+    if failing and said.startswith(f"degraded: {failing[0]}"):
+        del failing[0]
+    told = [(text, "") for text in failing]
     told += [(_told(one, now), "yellow") for one in _of_level(snapshot, "warning")]
-    if [f"degraded: {text}" for text, _ in told] == [verdict(snapshot)]:
-        return []
     lines = []
     for text, style in told[:_PROBLEMS_SHOWN]:
         lines += wrapped(Text(text, style=style), width, indent=4, first=Text("  -"))

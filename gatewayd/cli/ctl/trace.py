@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gatewayd.cli.ctl.options import Json, connect
+from gatewayd.cli.ctl.outcome import Misused
 from gatewayd.cli.ctl.wording import pretty_json
 from gatewayd.model.story import Story
 
@@ -26,6 +27,8 @@ def trace(
     from gatewayd.cli.ctl.screen import console, say, show
     from gatewayd.cli.ctl.story_view import story_lines
 
+    if not message_id:
+        raise Misused("Which message? gatewayctl trace in-12, or another ID: gatewayctl trace --help.")
     with connect(ctx) as client:
         body = client.fetch("GET", f"/v1/messages/{segment(message_id)}", scope="read")
         story = client.decode(body, Story)
