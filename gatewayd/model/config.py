@@ -115,7 +115,7 @@ class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[outbox]: replies on their way out."""
 
     stale_after_seconds: Seconds = 86_400.0
-    """Unsent replies older than this at start are parked for the operator instead of being sent late."""
+    """Replies that have waited longer than this are parked for the operator instead of being sent late."""
     max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     """Attempts before a reply is a dead letter. Rate limits count as attempts, too."""
     send_timeout_seconds: Seconds = 60.0

@@ -25,15 +25,27 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="contrib/simulate", description="The deterministic simulation: docs/simulation.md.")
-    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="how many seeds to run")
+    parser.add_argument("--seeds", type=_one_or_more, default=100, metavar="N", help="how many seeds to run")
     parser.add_argument("--from", type=int, default=1, dest="first", metavar="SEED", help="the first of them")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many processes run them")
+    parser.add_argument("--jobs", type=_one_or_more, default=1, metavar="N", help="how many processes run them")
     parser.add_argument("--digests", action="store_true", help="print a digest of each run")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed and tell every step")
     parser.add_argument("--logs", action="store_true", help="with --replay: the daemon's own log as well")
     parser.add_argument("--planted", nargs="*", metavar="NAME", help="plant bugs (all, or these) and see that each is found")
     parser.add_argument("--with-bug", metavar="NAME", help="run with one of them planted; with --replay: see how it is found")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.with_bug is not None and options.with_bug not in bugs():
+        parser.error(f"there is no planted bug {options.with_bug!r}; there are: {', '.join(bugs())}")
+    if options.logs and options.replay is None:
+        parser.error("--logs goes with --replay")
+    return options
+
+
+def _one_or_more(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("it must be 1 or more")
+    return number
 
 
 if __name__ == "__main__":
