@@ -44,6 +44,8 @@ _WHY: Final = {
     "turn_lost": "its turn was cut by a restart, and what it did is not known",
     "turn_timed_out": "its turn took too long",
 }
+_WHY_OF_REPLY: Final = {"interrupted": "gatewayd ended while it was being sent", "stale": "it had waited too long"}
+"""What is said of a reply by gatewayd itself; all else is the platform's own answer."""
 
 
 class StoryTeller:
@@ -215,7 +217,7 @@ def _replies(rows: Sequence[OutboundRow]) -> str:
     if len(rows) > 1:
         return f"{len(rows)} replies and edits: {_counted(_state(row) for row in rows)}"
     [row] = rows
-    reason = f" ({row.reason})" if row.reason else ""
+    reason = f" ({_WHY_OF_REPLY.get(row.reason, row.reason)})" if row.reason else ""
     ends = {"sent": "was sent", "ready": "waits to be sent", "sending": "is being sent", "parked": "was not sent"}
     ends |= {"unknown": "may or may not have been seen", "dead": "was given up"}
     return f"out-{row.id} {ends[row.state]}{reason}" + (", and an operator has dropped it" if row.closed_at else "")
