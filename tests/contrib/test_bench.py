@@ -36,6 +36,7 @@ def number(pattern: str, text: str) -> float:
     return float(found[1].replace(",", ""))
 
 
+@pytest.mark.slow
 def test_end_to_end(run: Run) -> None:
     said = run(end_to_end.main, "--chats", "3", "--messages", "2", "--alone", "3", "--warm-up", "1")
     assert said.count("(3 messages)") == 2
@@ -44,12 +45,14 @@ def test_end_to_end(run: Run) -> None:
     assert number(r"ratio of replies per second to poll and send: ([\d.]+)", said) > 0
 
 
+@pytest.mark.slow
 def test_ingest(run: Run) -> None:
     said = run(ingest.main, "--connections", "2", "--clients", "1", "--seconds", "0.1", "--rounds", "1", "--warm-up", "0")
     assert said.count("answers {200:") == 2
     assert number(r"median: gatewayd ([\d,]+) updates/s", said) > 0
 
 
+@pytest.mark.slow
 def test_footprint(run: Run) -> None:
     said = run(footprint.main, "--starts", "1", "--accounts", "2", "--modes", "webhook", "--seconds", "0.1", "--settle", "0")
     assert number(r"start to ready: ([\d.]+) s", said) > 0
@@ -62,6 +65,7 @@ def test_store(run: Run) -> None:
     assert number(r"store, 256 producers +([\d,]+) inserts/s", said) > 0
 
 
+@pytest.mark.slow
 def test_agents(run: Run) -> None:
     """Without OpenCode, which takes its time."""
     names = ("echo", "chat_completions", "in_process", "openagentic")
@@ -72,6 +76,7 @@ def test_agents(run: Run) -> None:
     assert number(r"openagentic .* agent (\d+) MiB", said) > 5
 
 
+@pytest.mark.slow
 def test_soak(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
     plot = tmp_path_factory.mktemp("plot") / "soak.svg"
     said = run(soak.main, "--turns", "8", "--reconnects", "40", "--seconds", "1", "--no-deaf", "--plot", str(plot))

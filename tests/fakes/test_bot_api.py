@@ -643,6 +643,7 @@ async def run_aiogram(*arguments: str) -> Json:
     return msgspec.json.decode(process.stdout, type=Json)
 
 
+@pytest.mark.slow
 async def test_a_real_client_library_accepts_the_fake(api: FakeBotApi) -> None:
     api.user_sends(ALICE, "/start hello @echo_bot")
     asked = api.user_sends(FORUM, "topic", thread=5)["message"]
@@ -686,6 +687,7 @@ async def test_a_real_client_library_accepts_the_fake(api: FakeBotApi) -> None:
     assert [call["action"] for call in api.calls("sendChatAction")] == ["typing"]
 
 
+@pytest.mark.slow
 async def test_the_parameter_lists_are_those_of_a_real_client_library() -> None:
     listed = await run_aiogram("--parameters", *METHODS)
     ours = {name: {"required": sorted(method.required), "optional": sorted(method.optional)} for name, method in METHODS.items()}

@@ -226,6 +226,7 @@ async def test_an_account_that_comes_back_during_a_drain_does_not_listen(tmp_pat
 # One for one.
 
 
+@pytest.mark.slow
 async def test_one_crashes_for_ever_one_is_out_for_a_day_and_one_is_well(tmp_path: Path, autojump_clock: MockClock) -> None:
     """Promise 6: thirty crashes (the operator tries again whenever it is parked), a day's outage, and nobody else minds."""
     async with open_street(tmp_path, configuration("crashing", "outage", "well"), started=False) as street:
@@ -259,6 +260,7 @@ async def test_one_crashes_for_ever_one_is_out_for_a_day_and_one_is_well(tmp_pat
             assert street.status("outage").state == "connected"
 
 
+@pytest.mark.slow
 async def test_many_accounts_share_a_network_that_vanishes_for_half_an_hour(tmp_path: Path, autojump_clock: MockClock) -> None:
     names = [f"n{n}" for n in range(50)]
     async with open_street(tmp_path, configuration(*names)) as street:

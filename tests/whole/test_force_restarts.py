@@ -134,6 +134,7 @@ async def restart_again_and_again(tmp_path: Path, way: WalkName, count: int) -> 
             await ask(gateway, signal.SIGTERM)
 
 
+@pytest.mark.force
 async def test_six_restarts(tmp_path: Path) -> None:
     with trio.fail_after(120):
         await restart_again_and_again(tmp_path, "telegram poll", 6)

@@ -16,7 +16,7 @@ from tests.whole.chromium import EXECUTABLE, Tab, open_tab
 from tests.whole.process import Daemon, daemon
 from tests.whole.test_webchat_browser import LOW_CONTRAST
 
-pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine")]
 
 CONFIG = """
 [agents.assistant]

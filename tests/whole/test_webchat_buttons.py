@@ -9,7 +9,7 @@ from tests.whole.chromium import EXECUTABLE, Tab, open_tab
 from tests.whole.process import daemon
 from tests.whole.test_webchat_browser import CONNECTED, LOW_CONTRAST, fits, login_link, say, surprises
 
-pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine")]
 
 CONFIG = """
 [agents.painter]
