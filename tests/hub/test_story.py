@@ -143,6 +143,10 @@ async def test_who_is_not_let_in_is_told_why(tmp_path: Path, autojump_clock: tri
             "in-1 is done: the agent answered; out-1 may or may not have been seen (cut).",
         ),
         (
+            rows(replies=(outbound("unknown", reason="interrupted"),)),
+            "out-1 may or may not have been seen (gatewayd ended while it was being sent).",
+        ),
+        (
             rows(inbound("done", reason="answered"), replies=(outbound("sent"), outbound("sent"), outbound("dead"))),
             "in-1 is done: the agent answered; 3 replies and edits: 2 sent, 1 dead.",
         ),
