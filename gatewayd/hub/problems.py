@@ -23,6 +23,8 @@ from gatewayd.ports.store import StoreStatistics
 
 FAILED_IN_A_ROW: Final = 3
 """An agent that is open and fails this many turns in a row is a problem."""
+HUNG_SECONDS: Final = 10.0
+"""A commit that takes longer is a disk that does not answer."""
 OLD_SECONDS: Final = 300.0
 """A reply that a connected account has not sent for so long is a problem."""
 STALL_TOLD_SECONDS: Final = 600.0
@@ -69,6 +71,9 @@ def _of_daemon(facts: Facts) -> Iterator[Problem]:
     if not facts.store.healthy:
         since = facts.store.failing_since or facts.now
         yield Problem("store_refuses", "failing", "", since, f"the store does not write: {facts.store.last_error}")
+    elif (began_at := facts.store.committing_since) is not None and facts.now - began_at > HUNG_SECONDS:
+        text = f"the store does not write: the disk has not answered for more than {HUNG_SECONDS:g} s"
+        yield Problem("store_refuses", "failing", "", began_at, text)
     if facts.no_descriptors_since is not None:
         text = "no more connections can be accepted: the process has no descriptors left (LimitNOFILE)"
         yield Problem("no_descriptors", "failing", "", facts.no_descriptors_since, text)

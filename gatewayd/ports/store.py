@@ -367,7 +367,7 @@ class StoreStatistics(Struct, frozen=True):
     they changed. ``healthy`` is False from a commit that failed (disk full, I/O error) to the next one that succeeds;
     ``last_error`` keeps the reason in words, ``last_error_at`` and ``failing_since`` (the first failure since the last commit
     that succeeded) are Unix seconds. ``checked_whole``: the check at start read the whole file, not only its head.
-    ``commit_seconds`` are the durations of all commits.
+    ``commit_seconds`` are the durations of all commits; ``committing_since`` is when the one under way began, Unix seconds.
     """
 
     queue_depth: int
@@ -381,6 +381,7 @@ class StoreStatistics(Struct, frozen=True):
     checked_whole: bool
     failing_since: float | None = None
     commit_seconds: Histogram = Histogram()
+    committing_since: float | None = None
 
 
 class Store(Inbox, OutboxRows, Sessions, Approvals, Questions, AuditRows, EventRows, MemoRows, Pairings, Tokens, Protocol):

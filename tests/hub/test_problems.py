@@ -45,6 +45,7 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
         "failing",
         "",
     ),
+    (replace(WELL, store=replace(STORE, committing_since=THEN)), "store_refuses", "failing", ""),
     (replace(WELL, inbox=InboxStatus(10, 10, full_since=THEN)), "inbox_full", "failing", ""),
     (replace(WELL, no_descriptors_since=THEN), "no_descriptors", "failing", ""),
     (with_account(inbox_waiting=9, inbox_full_since=THEN), "account_full", "failing", "telegram/other"),

@@ -84,6 +84,7 @@ class Writer:
         self._now = now
         self._send, self._receive = anyio.create_memory_object_stream[_Job[Any]](QUEUE_LENGTH)
         self._in_transaction = 0
+        self._committing_since: float | None = None
         self._commits = 0
         self._operations = 0
         self._rows = 0
@@ -155,6 +156,7 @@ class Writer:
             last_error_at=self._last_error_at,
             checked_whole=checked_whole,
             failing_since=self._failing_since,
+            committing_since=self._committing_since,
             commit_seconds=self._stopwatch.histogram,
         )
 
@@ -168,9 +170,9 @@ class Writer:
     async def _commit(self, batch: Sequence[_Job[Any]]) -> None:
         if not batch:
             return
-        self._in_transaction = len(batch)
+        self._in_transaction, self._committing_since = len(batch), self._now()
         commit = await self._run_blocking(partial(self._transact, batch))
-        self._in_transaction = 0
+        self._in_transaction, self._committing_since = 0, None
         self._note(commit, len(batch))
         for job in batch:
             job.done.set()

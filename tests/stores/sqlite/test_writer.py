@@ -116,6 +116,7 @@ async def test_nothing_is_returned_before_the_commit(tmp_path: Path) -> None:
             assert done == []
             assert it.committed() == []
             assert it.statistics().queue_depth == 5
+            assert it.statistics().committing_since is not None
             disk.open()
         assert sorted(done) == list(range(5))
         assert it.statistics().queue_depth == 0
