@@ -34,7 +34,8 @@ Memory = Literal["server", "journal", "none"]
 
 
 class Ran(Struct):
-    """One turn, as the core knows it. ``lost`` counts how often the daemon was told that it is lost."""
+    """One turn, as the core knows it. ``lost`` counts how often the daemon was told that it is lost. ``missed``: the core
+    could not be reached while it ran, perhaps to stop it; ``excused``: by a daemon that is gone, which alone knew of that."""
 
     turn_id: str
     session_id: str
@@ -43,12 +44,14 @@ class Ran(Struct):
     begun: int = 0
     effects: int = 0
     lost: int = 0
+    missed: bool = False
+    excused: bool = False
     answers: list[str] = field(default_factory=list)
     asked: dict[str, str] = field(default_factory=dict)
 
     def runs_beside(self, request: TurnRequest) -> bool:
         same = self.turn_id == request.turn_id or self.session_id != request.session_id
-        return not same and self.state == "running"
+        return not same and self.state == "running" and not self.excused
 
 
 class Action(Struct, frozen=True):
@@ -90,10 +93,17 @@ class Core:
 
     def lose_daemon(self) -> None:
         """The daemon is gone. What ran inside of it ran no further."""
+        for ran in self.turns.values():
+            ran.excused = ran.excused or ran.missed
         if self.memory != "server":
             for ran in self.turns.values():
                 if ran.state == "running":
                     ran.state = "cut"
+
+    def miss(self) -> None:
+        """The daemon could not reach the core."""
+        for ran in self.turns.values():
+            ran.missed = ran.missed or ran.state == "running"
 
     def open_session(self, session_key: str) -> str:
         self._sessions += 1
@@ -183,6 +193,7 @@ class OpenCore:
         if ran.state == "ended":
             return Final(ran.answers[-1])
         self._core.tell(f"{ran.turn_id} is taken up again")
+        ran.missed = ran.excused = False
         return await self._play(turn, ran)
 
     async def run(self, turn: Turn) -> Final:
@@ -205,6 +216,7 @@ class OpenCore:
         await trio.sleep(self._core.rng.choice((0.0, 0.001, 0.01)))
         self._life.check_alive()
         if self._core.down or self._core.rng.random() < self._core.chance:
+            self._core.miss()
             raise TryAgain("the core cannot be reached")
 
     async def _play(self, turn: Turn, ran: Ran) -> Final:
@@ -301,7 +313,8 @@ class Play:
 
     async def _gated(self, tool: str, number: int) -> str:
         ref = f"per-{self._ran.turn_id}.{self._ran.begun}-{number}" if self._core.memory == "server" else None
-        request = ToolRequest(tool, f'{{"path":"{self._rng.randrange(2)}"}}', ref)
+        # The same in each run of a turn: what an earlier run was allowed must not count again.
+        request = ToolRequest(tool, f'{{"path":"{Random(self._ran.turn_id).randrange(2)}"}}', ref)
         known = self._ran.asked.get(ref or "")
         if known is not None:
             return known
@@ -313,7 +326,8 @@ class Play:
             self._ran.asked[ref] = decision.outcome
         if decision.allowed:
             self._core.act(self._ran, request)
-        await self._work()
+            # What is cut now has acted already.
+            await self._sleep(self._rng.choice((0.0, 2.0, 15.0)))
         return decision.outcome
 
     async def _work(self) -> None:
@@ -351,5 +365,6 @@ async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[OpenCore
     await trio.lowlevel.checkpoint()
     wire.life.check_alive()
     if wire.core.down:
+        wire.core.miss()
         raise TryAgain("the core does not start")
     yield OpenCore(wire)

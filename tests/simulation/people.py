@@ -26,8 +26,8 @@ _WORDS: Final = {
     "garbage": 1,
     "hang": 1,
     "again": 2,
-    "tool": 8,
-    "tools": 3,
+    "tool": 16,
+    "tools": 6,
     "ask": 5,
 }
 _QUIET_WORDS: Final = {"say": 8, "long": 1, "nothing": 1}
