@@ -24,9 +24,9 @@ from gatewayd.model.config import (
     GatewayConfig,
     GatewaySection,
     LimitsSection,
-    RetentionSection,
     Name,
     OutboxSection,
+    RetentionSection,
     SessionsSection,
 )
 from gatewayd.model.errors import PluginError

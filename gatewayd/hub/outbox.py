@@ -161,12 +161,13 @@ class Outbox:
         *,
         state: EndState,
         reason: str,
+        detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:
         """End inbound rows and commit their replies in one transaction, then hand the replies over."""
         with anyio.CancelScope(shield=True):
             written = await self._store.end_inbound(
-                [row.id for row in rows], state=state, reason=reason, now=self._now(), replies=replies
+                [row.id for row in rows], state=state, reason=reason, now=self._now(), detail=detail, replies=replies
             )
         if written:
             # The whole answer is there when its last part is.

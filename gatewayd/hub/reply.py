@@ -278,9 +278,10 @@ class ReplyEngine:
         plugin = self._plugins[rows[-1].envelope.channel]
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
-        await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
+        detail = outcome.detail or None
+        await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, detail=detail, replies=replies))
         tell = self._log.error if state == "dead" else self._log.info
-        tell("turn_ended", state=state, reason=reason, detail=outcome.detail or None, inbound=[row.id for row in rows])
+        tell("turn_ended", state=state, reason=reason, detail=detail, inbound=[row.id for row in rows])
         for row in rows:
             self._events.emit(
                 f"inbound.{state}",
@@ -288,7 +289,7 @@ class ReplyEngine:
                 turn_id=turn_id,
                 session_key=route.session_key,
                 reason=reason,
-                detail=outcome.detail or None,
+                detail=detail,
             )
 
     async def _show_typing(self, request: TurnRequest, control: TurnControl) -> None:

@@ -98,7 +98,7 @@ def _of_message(row: InboundRow) -> Iterator[StoryEntry]:
     if row.started_at is not None:
         yield StoryEntry(row.started_at, "turn_started", ref, f"{row.turn_id}, attempt {row.attempts}", row.session_key)
     if row.ended_at is not None:
-        yield StoryEntry(row.ended_at, "ended", ref, f"{row.state}: {_why(row.reason)}", row.reason)
+        yield StoryEntry(row.ended_at, "ended", ref, f"{row.state}: {_why(row.reason)}", row.detail or row.reason)
 
 
 def _from(envelope: InboundEnvelope) -> str:
@@ -167,6 +167,7 @@ class _Detail(Struct, frozen=True):
 
     state: str | None = None
     reason: str | None = None
+    detail: str | None = None
     note: str | None = None
 
 
@@ -175,7 +176,8 @@ def _note_of(act: AuditRow) -> str | None:
         detail = msgspec.json.decode(act.detail, type=_Detail)
     except msgspec.DecodeError:
         return None
-    was = f"it was {detail.state}" + (f" ({detail.reason})" if detail.reason else "") if detail.state else None
+    why = ": ".join(part for part in (detail.reason, detail.detail) if part)
+    was = f"it was {detail.state}" + (f" ({why})" if why else "") if detail.state else None
     return "; ".join(part for part in (was, detail.note) if part) or None
 
 
@@ -200,7 +202,7 @@ def _verdict_of_message(row: InboundRow, rows: StoryRows) -> str:
     if row.closed_at is not None:
         return f"{ref} is dead ({_why(row.reason)}), and an operator has dropped it."
     if row.state == "dead":
-        return f"{ref} is dead: {_why(row.reason)}. `gatewayctl letters retry {ref}` runs it again."
+        return f"{ref} is dead: {_why(row.reason)}{_in_words(row)}. `gatewayctl letters retry {ref}` runs it again."
     if row.state == "dropped":
         return f"{ref} was dropped: {_why(row.reason)}."
     return f"{ref} is done: {_why(row.reason)}" + (f"; {_replies(rows.outbound)}." if rows.outbound else ".")
@@ -229,6 +231,10 @@ def _state(row: OutboundRow) -> str:
 
 def _counted(states: Iterator[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+
+
+def _in_words(row: InboundRow) -> str:
+    return f" ({row.detail})" if row.detail else ""
 
 
 def _why(reason: str | None) -> str:

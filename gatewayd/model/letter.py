@@ -30,7 +30,7 @@ class NotALetter(GatewayError):
 class Letter(Struct, frozen=True):
     """One row as lists show it; times are Unix seconds. ``ref`` is "in-12" or "out-7", ``peer`` "dm:7" with a thread behind it
     if there is one, ``at`` when it came or was written. After a retry or a drop it is a letter no more: ``state`` and
-    ``closed_at`` say what it is then."""
+    ``closed_at`` say what it is then. ``detail`` says in words what went wrong."""
 
     ref: str
     direction: Direction
@@ -48,6 +48,7 @@ class Letter(Struct, frozen=True):
     session_key: str | None
     excerpt: str
     closed_at: float | None = None
+    detail: str | None = None
 
     @property
     def place(self) -> "LetterPlace":

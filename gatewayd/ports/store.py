@@ -27,7 +27,7 @@ OutboundState = Literal["ready", "sending", "sent", "unknown", "parked", "dead"]
 class InboundRow(Struct, frozen=True):
     """One journaled envelope. ``reason`` is machine-readable, set on every end state; ``attempts`` counts turn starts, the newest
     of them at ``started_at``. ``retries`` counts how often a person had a dead letter run again, each time as a new turn;
-    ``closed_at`` is when one dropped it."""
+    ``closed_at`` is when one dropped it. ``detail`` says in words what went wrong."""
 
     id: int
     envelope: InboundEnvelope
@@ -40,6 +40,7 @@ class InboundRow(Struct, frozen=True):
     started_at: float | None = None
     retries: int = 0
     closed_at: float | None = None
+    detail: str | None = None
 
 
 class OutboundDraft(Struct, frozen=True):
@@ -166,6 +167,7 @@ class Inbox(Protocol):
         state: EndState,
         reason: str,
         now: float,
+        detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:
         """End inbound rows and write their replies in one transaction. If every row has ended already, nothing is

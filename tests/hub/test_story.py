@@ -110,8 +110,8 @@ async def test_what_an_operator_did_is_in_it(tmp_path: Path, autojump_clock: tri
         story = await teller(house).tell("in-1")
         said = [(entry.text, entry.detail) for entry in story.entries if entry.what == "operator"]
         assert said == [
-            ("operator:ann put it back", "it was dead (agent_failed); the key is there"),
-            ("operator:bob dropped it", "it was dead (agent_failed)"),
+            ("operator:ann put it back", "it was dead (agent_failed: no key); the key is there"),
+            ("operator:bob dropped it", "it was dead (agent_failed: no key)"),
         ]
         assert story.verdict == "in-1 is dead (the agent failed), and an operator has dropped it."
         assert story.found == ("in-1", "out-1", "out-2")  # both turns told their user

@@ -71,7 +71,7 @@ def _facts(letter: Letter, now: float) -> list[tuple[str, str]]:
     again = f", retried {count(letter.retries, 'time')} by an operator" if letter.retries else ""
     facts: list[tuple[str, str | None]] = [
         ("ref", f"{letter.ref}, {what}"),
-        ("state", f"{letter.state}: {letter.reason or 'no reason was noted'}"),
+        ("state", f"{letter.state}: {letter.reason or 'no reason was noted'}{f' ({letter.detail})' if letter.detail else ''}"),
         ("since", f"{clock_time(ended(letter))} ({duration(now - ended(letter))} ago)"),
         ("written", clock_time(letter.at)),
         ("account", f"{letter.channel}/{letter.account}"),

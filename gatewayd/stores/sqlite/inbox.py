@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite.memos import save_memo
 from gatewayd.stores.sqlite.outbox import insert_outbound
 from gatewayd.stores.sqlite.tables import Tables
 
-INBOUND_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at"
+INBOUND_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at, detail"
 _encode = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(InboundEnvelope)
 
@@ -62,13 +62,14 @@ class InboxTable(Tables):
         state: Literal["done", "dropped", "dead"],
         reason: str,
         now: float,
+        detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:
         sql = """
-            UPDATE inbound SET state = ?, reason = ?, ended_at = ?
+            UPDATE inbound SET state = ?, reason = ?, detail = ?, ended_at = ?
             WHERE id = ? AND state IN ('received', 'running')
         """
-        values = [(state, reason, now, inbound_id) for inbound_id in inbound_ids]
+        values = [(state, reason, detail, now, inbound_id) for inbound_id in inbound_ids]
 
         def end(connection: sqlite3.Connection) -> list[OutboundRow]:
             if connection.executemany(sql, values).rowcount < 1:

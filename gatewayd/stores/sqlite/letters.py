@@ -197,4 +197,5 @@ def _inbound_letter(row: InboundRow) -> Letter:
         session_key=row.session_key,
         excerpt=excerpt_of(envelope.text),
         closed_at=row.closed_at,
+        detail=row.detail,
     )

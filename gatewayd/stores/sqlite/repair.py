@@ -136,8 +136,8 @@ def _retried(connection: sqlite3.Connection, row: InboundRow | OutboundRow, by: 
     if isinstance(row, InboundRow):
         connection.execute(
             """
-            UPDATE inbound SET state = 'received', attempts = 0, retries = retries + 1, reason = NULL, turn_id = NULL,
-                started_at = NULL, ended_at = NULL WHERE id = ?
+            UPDATE inbound SET state = 'received', attempts = 0, retries = retries + 1, reason = NULL, detail = NULL,
+                turn_id = NULL, started_at = NULL, ended_at = NULL WHERE id = ?
             """,
             (row.id,),
         )
@@ -166,12 +166,12 @@ def _repaired(
     assert changed is not None, "it was there in this transaction"
     letter = letter_of(changed)
     reason = None if row.reason is None else row.reason[:_REASON_MAX]
-    detail = {"state": row.state, "reason": reason, "attempts": row.attempts, "turn_id": row.turn_id, "note": note}
-    said = {key: value for key, value in detail.items() if value is not None}
+    detail = row.detail if isinstance(row, InboundRow) else None
+    was = {"state": row.state, "reason": reason, "detail": detail, "attempts": row.attempts, "turn_id": row.turn_id, "note": note}
+    said = {key: value for key, value in was.items() if value is not None}
     draft = AuditDraft(now, by, action, letter.ref, msgspec.json.encode(said, order="sorted").decode())
     append_audit(connection, draft)
-    was: LetterState = msgspec.convert(row.state, LetterState)
-    return Repaired(was, letter, changed)
+    return Repaired(msgspec.convert(row.state, LetterState), letter, changed)
 
 
 def _name(row: InboundRow | OutboundRow) -> str:

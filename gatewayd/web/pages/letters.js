@@ -93,7 +93,7 @@ function fill(item, row) {
   item.dataset.state = row.state;
   item.querySelector(".ref").textContent = row.ref;
   item.querySelector(".badge").textContent = WHAT[kindOf(row)] ?? row.state;
-  item.querySelector(".reason-of").textContent = readable(row.reason ?? "");
+  item.querySelector(".reason-of").textContent = readable([row.reason, row.detail].filter(Boolean).join(": "));
   item.querySelector(".excerpt").textContent = readable(row.excerpt).slice(0, EXCERPT) || "(no text)";
   const facts = item.querySelector(".facts-of");
   facts.replaceChildren(time(row.ended_at ?? row.at));

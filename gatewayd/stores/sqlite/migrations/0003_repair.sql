@@ -6,6 +6,8 @@ ALTER TABLE inbound ADD COLUMN message_id TEXT;
 ALTER TABLE inbound ADD COLUMN started_at REAL;
 ALTER TABLE inbound ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inbound ADD COLUMN closed_at REAL;
+-- What went wrong, in words for the operator.
+ALTER TABLE inbound ADD COLUMN detail TEXT;
 UPDATE inbound SET message_id = json_extract(CAST(envelope AS TEXT), '$.message_id');
 CREATE INDEX inbound_message ON inbound (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX inbound_turn ON inbound (turn_id) WHERE turn_id IS NOT NULL;
