@@ -112,7 +112,7 @@ class ChannelManager:
             actor.removed = self._actors.get((actor.settings.channel, actor.settings.account)) is not actor
             if actor.removed:
                 actor.stop_listening()
-            if not self._is_settled(name, actor):
+            if self._settling.works_on(name) or not self._is_settled(name, actor):
                 self._settling.ask(name)
 
     async def settle(self) -> None:

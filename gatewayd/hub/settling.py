@@ -32,6 +32,10 @@ class Settling:
         """The names that are not yet as they are wanted."""
         return tuple(self._working)
 
+    def works_on(self, name: str) -> bool:
+        """Whether this one is being brought about now: what it looks like meanwhile is not what it will be."""
+        return name in self._working
+
     def ask(self, name: str) -> None:
         """Look at this one, now or once more."""
         if self._tasks is None:

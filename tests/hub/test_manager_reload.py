@@ -222,6 +222,16 @@ CONFIGS = st.lists(
 )
 
 
+async def test_an_account_that_comes_and_goes_in_one_moment_does_not_run(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path, accounts(account("a"))) as street:
+        street.manager.reconfigure(accounts(account("a"), account("b")))
+        await trio.lowlevel.checkpoint()
+        street.manager.reconfigure(accounts(account("a"), account("b", enabled=False)))
+        await street.manager.settle()
+        await trio.sleep(60)
+        assert platform_of("b").open_now == 0
+
+
 @given(wanted=CONFIGS, pauses=st.lists(st.sampled_from([0.0, 0.0, 0.5, 3.0]), min_size=6, max_size=6), seed=st.integers(0, 99))
 @settings(max_examples=12, deadline=None)
 def test_whatever_comes_after_whatever_the_last_configuration_is_what_runs(

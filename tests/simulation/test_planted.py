@@ -46,6 +46,7 @@ def test_a_module_that_was_imported_already_is_not_planted_into() -> None:
         plant(Bug("late", "because", 1, (Change("pytest", "a", "b"),)))
 
 
+@pytest.mark.slow
 def test_quick_ones_are_found() -> None:
     ran = subprocess.run([SIMULATE, "--planted", *QUICK], capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr

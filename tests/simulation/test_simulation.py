@@ -4,6 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 SIMULATE = Path(__file__).parents[2] / "contrib/simulate"
 
 
@@ -12,11 +14,12 @@ def simulate(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_promise_holds_over_a_few_seeds() -> None:
-    ran = simulate("--seeds", "20", "--from", "5001", "--jobs", "2")
+    ran = simulate("--seeds", "12", "--from", "5001", "--jobs", "2")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert re.match(r"20 seeds in .* 0 violations$", ran.stdout.splitlines()[-1])
+    assert re.match(r"12 seeds in .* 0 violations$", ran.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_run_in_another_process() -> None:
     first, second = (simulate("--seeds", "3", "--from", start, "--digests") for start in ("7", "8"))
     digests = [dict(re.findall(r"^(\d+) ([0-9a-f]{32})$", ran.stdout, re.M)) for ran in (first, second)]
@@ -26,6 +29,7 @@ def test_the_same_seed_is_the_same_run_in_another_process() -> None:
     assert len({*digests[0].values(), *digests[1].values()}) == 4, "and another seed is another one"
 
 
+@pytest.mark.slow
 def test_a_replay_tells_what_happened_step_by_step() -> None:
     ran = simulate("--replay", "5002")
     lines = ran.stdout.splitlines()

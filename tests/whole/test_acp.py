@@ -50,6 +50,7 @@ async def test_a_button_lets_a_tool_run_once(tmp_path: Path) -> None:
         assert await gone(pid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_lost_turn", ["rerun", "report"])
 async def test_a_daemon_killed_while_the_agent_asks(tmp_path: Path, on_lost_turn: str) -> None:
     """The run dies with the daemon: its process is found and ended at the next start, and its question is void."""

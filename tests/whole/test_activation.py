@@ -116,7 +116,7 @@ def rows(state_dir: Path, query: str) -> list[tuple[str, str]]:
         return connection.execute(query).fetchall()
 
 
-@pytest.mark.parametrize("restarts", [1, pytest.param(10, marks=pytest.mark.force)])
+@pytest.mark.parametrize("restarts", [pytest.param(1, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.force)])
 async def test_a_client_that_never_stops_notices_no_restart(unit: SocketUnit, tmp_path: Path, restarts: int) -> None:
     async with FakeBotApi.serve() as api, client_of(unit) as kept, trio.open_nursery() as nursery:
         webhooks = {"mode": "webhook", "gateway": 'public_url = "https://bots.example.org"'}

@@ -66,6 +66,7 @@ async def press(tab: Tab, answer: str) -> None:
     await tab.click(f"#waiting .card [data-answer={answer}]")
 
 
+@pytest.mark.slow
 async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
     (tmp_path / "console_agent.py").write_text(AGENT)
     async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
@@ -95,6 +96,7 @@ async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
         assert tab.complaints == []
 
 
+@pytest.mark.slow
 async def test_what_is_answered_elsewhere_goes_and_a_used_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "console_agent.py").write_text(AGENT)
     async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:

@@ -249,6 +249,7 @@ async def test_a_turn_that_meets_the_deadline_is_cut_before_its_agent_closes(tmp
         assert (answer["state"], answer["payloads"]) == ("done", [{"text": "the second time"}])
 
 
+@pytest.mark.slow
 async def test_an_agent_that_ignores_its_cancellation_does_not_hold_up_the_stop(tmp_path: Path, own_core: dict[str, str]) -> None:
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         await post(gateway, "stubborn", "k1")
@@ -259,6 +260,7 @@ async def test_an_agent_that_ignores_its_cancellation_does_not_hold_up_the_stop(
         assert (await post(gateway, "stubborn", "k1", wait=20))["payloads"] == [{"text": "the second time"}]
 
 
+@pytest.mark.slow
 async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, own_core: dict[str, str]) -> None:
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         await post(gateway, "stubborn", "k1")

@@ -108,6 +108,7 @@ def counts(bot: FakeBotApi) -> tuple[int, int]:
     return len(bot.calls("getMe")), len(bot.calls("getUpdates"))
 
 
+@pytest.mark.slow
 async def test_everything_changes_around_an_account_that_does_not(tmp_path: Path) -> None:
     async with open_bench(tmp_path, "main", "second") as bench:
         api, gateway = bench.api, bench.gateway

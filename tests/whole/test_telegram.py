@@ -151,6 +151,7 @@ async def test_kill_between_receipt_and_reply_loses_nothing_and_answers_once(tmp
         assert answers == text_of == api.texts(ALICE)
 
 
+@pytest.mark.force
 @pytest.mark.parametrize("moment", range(4))
 async def test_kill_at_any_moment_of_a_busy_conversation(tmp_path: Path, moment: int) -> None:
     """Twenty chats, five messages each, a kill after some replies: at the end each reply is visible once, or its row says that
@@ -271,6 +272,7 @@ def _states(snapshot: Snapshot) -> list[str]:
     return [account.state for account in snapshot.accounts]
 
 
+@pytest.mark.slow
 async def test_the_token_is_nowhere_in_the_log(tmp_path: Path) -> None:
     async with (
         FakeBotApi.serve() as api,

@@ -151,6 +151,7 @@ async def test_a_newcomer_talks_to_the_agent(tmp_path: Path) -> None:
             assert not any("code=" in url for url in tab.requested)
 
 
+@pytest.mark.slow
 async def test_an_outage_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with open_tab() as tab:

@@ -33,6 +33,7 @@ async def cut_stream(core: OpencodeCore, nursery: trio.Nursery) -> None:
     assert await going.wait() == Final("off in the")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["oa", "example"])
 async def test_turns_on_a_sidecar(
     oa_command: list[str],
