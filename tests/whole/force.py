@@ -139,7 +139,8 @@ class Bench:
         rows, replies = self.rows()
         everything = sorted(text for texts in said.values() for text in texts)
         assert sorted(row.text for row in rows) == everything, "a message was lost, or journaled twice"
-        assert {(row.state, row.reason) for row in rows} <= {("done", "answered")}
+        otherwise = {(row.state, row.reason) for row in rows} - {("done", "answered")}
+        assert not otherwise, f"not every message was answered: {otherwise}"
         assert sorted(effect.text for effect in self.effects()) == everything, "an effect was lost, or had twice"
         assert sorted(reply.text for reply in replies) == [f"re: {text}" for text in everything]
         assert {reply.state for reply in replies} <= {"sent", "unknown"}
