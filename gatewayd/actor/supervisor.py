@@ -85,6 +85,9 @@ def _join(reasons: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(reasons))[:_REASON_LENGTH]
 
 
+_NOT_RUNNING = "nothing can be started: the supervisor is not running"
+
+
 class Supervisor:
     """Runs children, each in a cancel scope of its own, inside ``async with supervisor.run():``.
 
@@ -150,7 +153,7 @@ class Supervisor:
         child = self._child(name)
         async with child.lock:
             if self._keepers is None:
-                raise Conflict("nothing can be started: the supervisor is not running")
+                raise Conflict(_NOT_RUNNING)
             if child.kept is not None:
                 return
             child.forgive()
@@ -204,7 +207,9 @@ class Supervisor:
             raise NotFound(f"there is no {name}") from None
 
     async def _keep(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run life after life until the child is stopped or parked."""
+        """Run life after life until the child is stopped or parked. :raises Conflict: the supervisor was left meanwhile."""
+        if self._lives is None:
+            raise Conflict(_NOT_RUNNING)
         kept = child.kept = trio.Event()
         child.enter("starting")
         on_started: Callable[[], None] = task_status.started

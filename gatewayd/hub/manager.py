@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
-from gatewayd.actor.supervisor import Supervisor, Verdict
+from gatewayd.actor.supervisor import Supervisor, Verdict, leaves
 from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
@@ -278,9 +278,13 @@ class ChannelManager:
         # Shielded: who asked may go away in the middle, and a restart must not become a stop by that. The stop in it is
         # bounded by the account's own deadlines.
         with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for actor in actors:
-                    nursery.start_soon(self._act, act, _name(actor))
+            try:
+                async with trio.open_nursery() as nursery:
+                    for actor in actors:
+                        nursery.start_soon(self._act, act, _name(actor))
+            except ExceptionGroup as group:
+                # One is enough to say, as to who asked for one account only: the daemon is being left.
+                raise leaves(group)[0] from group
         return tuple(actor.status for actor in actors)
 
     async def _act(self, act: Callable[[str], Awaitable[None]], name: str) -> None:

@@ -596,6 +596,27 @@ async def test_outside_of_run_nothing_can_be_started() -> None:
         await supervisor.start("a")
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_what_is_started_at_the_moment_of_leaving_does_not_live(autojump_clock: trio.testing.MockClock, steps: int) -> None:
+    supervisor = Watched().supervisor
+    supervisor.add(ChildSpec(name="a", run=healthy))
+    ends: list[str] = []
+
+    async def start() -> None:
+        try:
+            await supervisor.start("a")
+        except Conflict:
+            ends.append("refused")
+        else:
+            ends.append("started")
+
+    async with trio.open_nursery() as nursery, supervisor.run():
+        nursery.start_soon(start)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+    assert ends in (["refused"], ["started"])
+
+
 async def test_work_that_ignores_its_end_is_a_bug(autojump_clock: trio.testing.MockClock) -> None:
     async def run(life: Life) -> None:
         life.started()
