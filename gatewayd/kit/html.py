@@ -67,9 +67,15 @@ def _tame_blocks(tokens: "Iterable[Token]") -> "Iterator[Token]":
 def _tame_inline(tokens: "Iterable[Token]") -> "Iterator[Token]":
     in_link = False
     for token in tokens:
-        if token.type in ("link_open", "link_close"):
-            in_link = token.type == "link_open"
-            yield _outward(token)
+        if token.type == "link_open":
+            # One that leads nowhere, [x](), is never asked about while it is parsed.
+            in_link = _is_safe_link(str(token.attrs.get("href", "")))
+            if in_link:
+                yield _outward(token)
+        elif token.type == "link_close":
+            if in_link:
+                yield token
+            in_link = False
         elif token.type == "image":
             yield from _linked_image(token, in_link)
         elif token.type == "text" and not in_link:
@@ -88,7 +94,7 @@ def _outward(token: "Token") -> "Token":
 def _linked_image(image: "Token", in_link: bool) -> "Iterator[Token]":
     source = str(image.attrs.get("src", ""))
     alt = "".join(child.content for child in image.children or ()) or source
-    yield from [_text(alt)] if in_link else _link(source, alt)
+    yield from _link(source, alt) if _is_safe_link(source) and not in_link else [_text(alt)]
 
 
 def _with_links(text: str) -> "Iterator[Token]":
