@@ -36,6 +36,9 @@ class Lanes(Protocol):
     def waits(self, row: InboundRow, route: Route) -> bool:
         """Whether the row would wait for a turn: not a command that is acted on at once, nor the answer to a question."""
 
+    def end_removed(self, row: InboundRow) -> None:
+        """End a row whose turn was begun, and whose account is configured no more."""
+
 
 class Presses(Protocol):
     """Where answers to requests go: hub/presses.py."""
@@ -237,6 +240,9 @@ class InboxDesk:
         envelope = row.envelope
         self._waiting[row.id] = envelope, None
         settings = self._accounts.get((envelope.channel, envelope.account))
+        if settings is None and row.turn_id is not None:
+            self._lanes.end_removed(row)
+            return
         if settings is None:
             self._later(_Refused(row, "account_removed"))
             return

@@ -33,7 +33,6 @@ _TYPING_EVERY_SECONDS = 4.0
 _DRAFT_EVERY_SECONDS = 0.1
 _NEW_SESSION_SECONDS = 30.0
 _STOP_SECONDS = 15.0
-_LEFT_OVER_MAX = 1000
 _REPLY_MAX = 1_000_000
 _REASON_MAX = 200
 
@@ -88,7 +87,6 @@ class ReplyEngine:
         self._fetch = fetch
         self._redact = redact
         self._attempts = Attempts(agents, now=now, rng=rng)
-        self._left_over: dict[str, str] = {}
         self.calls = CoreCalls()
         self._log = structlog.get_logger("gatewayd.turns")
 
@@ -135,11 +133,11 @@ class ReplyEngine:
                 await self.withdraw(turn_id, why="the agent is configured no more, and another one takes the message")
                 return [_as_begun(row, turn_id, attempt) for row in rows]
             if not taken_up:
-                await self._stop_left_over(turn_id, route)
+                await self.stop_left_over(turn_id, route)
             await self._end(rows, route, turn_id, outcome, control)
         return ()
 
-    async def _stop_left_over(self, turn_id: str, route: Route) -> None:
+    async def stop_left_over(self, turn_id: str, route: Route) -> None:
         """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,
         where the next turn of the session would run beside it. Where that cannot be done now, the next turn does it first."""
         outcome = Outcome("timed_out", detail=f"not within {_STOP_SECONDS:g} s")
@@ -147,9 +145,7 @@ class ReplyEngine:
             outcome = await self.calls.call(lambda: self._stop_turn(turn_id, route))
         if outcome.kind != "stopped":
             self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
-            while len(self._left_over) >= _LEFT_OVER_MAX:
-                del self._left_over[next(iter(self._left_over))]
-            self._left_over[route.session_key] = turn_id
+            await insist(lambda: self._sessions.note_left_over(route.session_key, turn_id))
 
     async def new_session(self, route: Route) -> str | None:
         """Give the route's key a new session. Returns why not, for the operator, or None when it has one."""
@@ -214,9 +210,9 @@ class ReplyEngine:
         try:
             core = await self._agents.core(route.agent_id)
             session = await self._sessions.resolve(route, core)
-            if route.session_key in self._left_over and isinstance(core, StopsTurns):
-                await core.stop_turn(session.session_id, self._left_over[route.session_key])
-            self._left_over.pop(route.session_key, None)
+            if session.left_over is not None and isinstance(core, StopsTurns):
+                await core.stop_turn(session.session_id, session.left_over)
+                await self._sessions.note_left_over(route.session_key, None)
             turn = begin(_request(rows, route, turn_id, attempt, session.session_id))
             outcome = await self._run(core, turn, was_running)
         except* (Exception, SystemExit) as group:

@@ -122,8 +122,7 @@ class Sender:
         :raises NeedsOperator: a send said so.
         :raises Exception: the driver's bug. Its row is a dead letter, so it cannot happen again for ever.
         """
-        for row, outcome in list(self._unsettled.values()):
-            await self._settle(row, outcome)
+        await self.settle_left()
         # A writer that was cancelled between its commit and the post has left a row that only the store knows of.
         self._mailbox.look_again()
         async with trio.open_nursery() as calls:
@@ -131,6 +130,11 @@ class Sender:
                 await self._dispatch(channel, life, calls)
             finally:
                 life.closing(after=self.seconds_left)
+
+    async def settle_left(self) -> None:
+        """Record the outcomes that an earlier life could not. :raises TryAgain: the store still refuses, or does not answer."""
+        for row, outcome in list(self._unsettled.values()):
+            await self._settle(row, outcome)
 
     async def _dispatch(self, channel: Channel, life: Life, calls: trio.Nursery) -> None:
         # Of this life only: calls that an earlier one was cut in gave nothing back.

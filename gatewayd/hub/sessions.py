@@ -53,6 +53,15 @@ class SessionMap:
         """The session of a key, if it has one."""
         return self._cache.get(session_key) or await self._store.get_session(session_key)
 
+    async def note_left_over(self, session_key: str, turn_id: str | None) -> None:
+        """Remember a turn that may still run at its agent though it has ended for us; None: it is over. Nothing happens to a key
+        without a session."""
+        row = await self.find(session_key)
+        if row is not None and row.left_over != turn_id:
+            row = replace(row, left_over=turn_id)
+            await self._store.put_session(row)
+            self._remember(row)
+
     async def _make(self, route: Route, core: AgentCore, kind: str | None, before: SessionRow | None) -> SessionRow:
         session_id = await core.new_session(route.session_key)
         now = self._now()

@@ -197,9 +197,16 @@ class TurnRunner:
         if gone and self._tasks is not None:
             self._tasks.start_soon(self._end_removed, gone)
 
+    def end_removed(self, row: InboundRow) -> None:
+        """End a row whose account is configured no more. Never waits. During a stop it stays in the store."""
+        if not self._draining and self._tasks is not None:
+            self._tasks.start_soon(self._end_removed, [row])
+
     async def _end_removed(self, rows: Sequence[InboundRow]) -> None:
-        for turn_id in {row.turn_id for row in rows if row.turn_id is not None}:
+        begun = {row.turn_id: row for row in rows if row.turn_id is not None}
+        for turn_id, row in begun.items():
             await self._engine.withdraw(turn_id, why="its account is configured no more")
+            await self._engine.stop_left_over(turn_id, self._route_of(row))
         await self._end_waiting(rows, "account_removed")
 
     def _mode_of(self, row: InboundRow) -> QueueMode:

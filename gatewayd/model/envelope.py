@@ -41,6 +41,15 @@ class Attachment(Struct, frozen=True, omit_defaults=True):
     size_bytes: int | None = None
 
 
+class Origin(Struct, frozen=True, omit_defaults=True):
+    """Who wrote a forwarded message first, as far as the platform says it. ``name`` is never trusted; ``id`` is None where the
+    platform hides it; ``sent_at`` is when it was written first, in Unix seconds."""
+
+    name: str | None = None
+    id: str | None = None
+    sent_at: float | None = None
+
+
 class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     """One inbound event, normalised.
 
@@ -50,6 +59,8 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     the account's own driver has it from the platform.
     ``press`` of a button is what ``PressAnswer`` is addressed to; its ``message_id`` is the message that bears the button.
     ``sent_at`` is the platform's time and ``received_at`` ours, in Unix seconds.
+    ``forwarded`` is where a forwarded message comes from; ``via_bot`` the user name of the inline bot that wrote the text for its
+    sender; ``caption``: the text stands under a file.
     """
 
     channel: str
@@ -69,3 +80,11 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     received_at: float = 0.0
     press: str | None = None
     via: str | None = None
+    forwarded: Origin | None = None
+    via_bot: str | None = None
+    caption: bool = False
+
+    @property
+    def is_own_word(self) -> bool:
+        """Whether the sender wrote this text, as a text: only then can it be a command or a decision."""
+        return self.forwarded is None and self.via_bot is None and not self.caption

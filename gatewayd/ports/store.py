@@ -90,7 +90,7 @@ class EventDraft(Struct, frozen=True):
 
 class SessionRow(Struct, frozen=True):
     """``session_id`` is the agent core's own id, ``core`` the kind of that core, None where an older release did not note it;
-    ``generation`` grows with every new session."""
+    ``generation`` grows with every new session. ``left_over`` is a turn that has ended for us and may still run at its agent."""
 
     session_key: str
     agent_id: str
@@ -99,6 +99,7 @@ class SessionRow(Struct, frozen=True):
     created_at: float
     last_used_at: float
     core: str | None = None
+    left_over: str | None = None
 
 
 class PairingRow(Struct, frozen=True):

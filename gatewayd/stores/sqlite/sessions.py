@@ -7,7 +7,7 @@ from msgspec.structs import astuple
 from gatewayd.ports.store import SessionRow
 from gatewayd.stores.sqlite.tables import Tables
 
-_COLUMNS = "session_key, agent_id, session_id, generation, created_at, last_used_at, core"
+_COLUMNS = "session_key, agent_id, session_id, generation, created_at, last_used_at, core, left_over"
 
 
 class SessionTable(Tables):
@@ -17,7 +17,7 @@ class SessionTable(Tables):
         return None if record is None else SessionRow(*record)
 
     async def put_session(self, row: SessionRow) -> None:
-        sql = f"INSERT OR REPLACE INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        sql = f"INSERT OR REPLACE INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         await self._write(lambda connection: connection.execute(sql, astuple(row)).rowcount)
 
     async def list_sessions(self, *, limit: int) -> list[SessionRow]:
