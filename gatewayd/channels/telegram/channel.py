@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.drafts import Drafts
-from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
+from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.memory import Memory
 from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_of, typing_in
 from gatewayd.channels.telegram.poll import Poller
@@ -44,7 +44,7 @@ class TelegramChannel:
         self._drafts = Drafts(self._api, kit)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
         self._account = account
-        self._origin = Origin(account.channel, account.account, Bot(self._bot_id, username))
+        self._receiver = Receiver(account.channel, account.account, Bot(self._bot_id, username))
         self._poller = Poller(
             self._api,
             kit,
@@ -190,11 +190,11 @@ class TelegramChannel:
         if me.username is None:
             return me.first_name
         await self._memory.remember_username(me.username)
-        self._origin = Origin(self._account.channel, self._account.account, Bot(self._bot_id, me.username))
+        self._receiver = Receiver(self._account.channel, self._account.account, Bot(self._bot_id, me.username))
         return f"@{me.username}"
 
     def _read(self, update: Update) -> InboundEnvelope | None:
-        return to_inbound(update, self._origin, received_at=self._kit.now())
+        return to_inbound(update, self._receiver, received_at=self._kit.now())
 
 
 @asynccontextmanager

@@ -8,9 +8,19 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from gatewayd.channels.telegram.rich_message import text_of
-from gatewayd.channels.telegram.wire import CallbackQuery, Chat, Entity, Media, MembershipChange, Message, Update, User
+from gatewayd.channels.telegram.wire import (
+    CallbackQuery,
+    Chat,
+    Entity,
+    ForwardOrigin,
+    Media,
+    MembershipChange,
+    Message,
+    Update,
+    User,
+)
 from gatewayd.kit.text import sanitise
-from gatewayd.model.envelope import Attachment, AttachmentKind, InboundEnvelope, InboundKind, Peer, PeerKind, Sender
+from gatewayd.model.envelope import Attachment, AttachmentKind, InboundEnvelope, InboundKind, Origin, Peer, PeerKind, Sender
 
 _PEER_KINDS: dict[str, PeerKind] = {"private": "dm", "group": "group", "supergroup": "group", "channel": "channel"}
 
@@ -22,7 +32,7 @@ class Bot(Struct, frozen=True):
     username: str | None = None
 
 
-class Origin(Struct, frozen=True):
+class Receiver(Struct, frozen=True):
     """What every envelope of an account carries."""
 
     channel: str
@@ -30,37 +40,37 @@ class Origin(Struct, frozen=True):
     bot: Bot
 
 
-def to_inbound(update: Update, origin: Origin, *, received_at: float) -> InboundEnvelope | None:
+def to_inbound(update: Update, receiver: Receiver, *, received_at: float) -> InboundEnvelope | None:
     """The envelope, or None when there is nothing for an agent: a service message, another bot's or our own, an update type
     that is not used."""
     if update.callback_query is not None:
-        return _button(update.update_id, update.callback_query, origin, received_at)
+        return _button(update.update_id, update.callback_query, receiver, received_at)
     if update.my_chat_member is not None:
-        return _membership(update.update_id, update.my_chat_member, origin, received_at)
+        return _membership(update.update_id, update.my_chat_member, receiver, received_at)
     if (message := update.message or update.channel_post) is not None:
-        return _message(update.update_id, "message", message, origin, received_at)
+        return _message(update.update_id, "message", message, receiver, received_at)
     if (message := update.edited_message or update.edited_channel_post) is not None:
-        return _message(update.update_id, "edit", message, origin, received_at)
+        return _message(update.update_id, "edit", message, receiver, received_at)
     return None
 
 
-def _message(number: int, kind: InboundKind, message: Message, origin: Origin, received_at: float) -> InboundEnvelope | None:
+def _message(number: int, kind: InboundKind, message: Message, receiver: Receiver, received_at: float) -> InboundEnvelope | None:
     peer, sender = peer_of(message), _sender(message)
     if peer is None or sender is None or sender.is_bot:
         return None
     raw, entities = (
         (message.text, message.entities) if message.text is not None else (message.caption or "", message.caption_entities)
     )
-    text = sanitise(_readable(raw, entities, origin.bot))
+    text = sanitise(_readable(raw, entities, receiver.bot))
     if not text and kind == "message":
         text = sanitise(_described(message))
     attachments = tuple(_attachments(message))
     if not text and not attachments:
         return None
     return InboundEnvelope(
-        channel=origin.channel,
-        account=origin.account,
-        event_key=_event_key(number, origin),
+        channel=receiver.channel,
+        account=receiver.account,
+        event_key=_event_key(number, receiver),
         kind=kind,
         peer=peer,
         sender=sender,
@@ -68,13 +78,42 @@ def _message(number: int, kind: InboundKind, message: Message, origin: Origin, r
         attachments=attachments,
         message_id=str(message.message_id),
         reply_to=str(message.reply_to_message.message_id) if _is_reply(message) and message.reply_to_message else None,
-        addressed=peer.kind == "dm" or _is_addressed(message, raw, entities, origin.bot),
+        addressed=peer.kind == "dm" or _is_addressed(message, raw, entities, receiver.bot),
         sent_at=float(message.edit_date or message.date),
         received_at=received_at,
+        forwarded=_forwarded(message),
+        via_bot=_via_bot(message),
+        caption=message.text is None and bool(message.caption),
     )
 
 
-def _button(number: int, query: CallbackQuery, origin: Origin, received_at: float) -> InboundEnvelope | None:
+def _forwarded(message: Message) -> Origin | None:
+    """Where a forward comes from, as far as its first author lets it be seen."""
+    origin = message.forward_origin
+    if origin is None:
+        is_forward = message.is_automatic_forward or message.forward_date is not None
+        return Origin(sent_at=_seconds(message.forward_date)) if is_forward else None
+    first = _person(origin.sender_user) if origin.sender_user else _first_chat(origin)
+    name = first.name or first.username if first else sanitise(origin.sender_user_name or "")
+    return Origin(name or None, first.id if first else None, _seconds(origin.date))
+
+
+def _first_chat(origin: ForwardOrigin) -> Sender | None:
+    chat = origin.sender_chat or origin.chat
+    return None if chat is None else _chat_as_sender(chat)
+
+
+def _seconds(date: int | None) -> float | None:
+    return None if date is None else float(date)
+
+
+def _via_bot(message: Message) -> str | None:
+    """The user name of the bot that wrote this in the name of its sender (#message, via_bot and sender_business_bot)."""
+    bot = message.via_bot or message.sender_business_bot
+    return None if bot is None else sanitise(bot.username or str(bot.id))
+
+
+def _button(number: int, query: CallbackQuery, receiver: Receiver, received_at: float) -> InboundEnvelope | None:
     """A press of a button under one of our messages. Without the message (inline mode) there is no place to answer in.
 
     The server gives the message without its contents when it cannot read it (any more): its chat and number are there, its
@@ -84,9 +123,9 @@ def _button(number: int, query: CallbackQuery, origin: Origin, received_at: floa
     if query.message is None or peer is None or query.data is None:
         return None
     return InboundEnvelope(
-        channel=origin.channel,
-        account=origin.account,
-        event_key=_event_key(number, origin),
+        channel=receiver.channel,
+        account=receiver.account,
+        event_key=_event_key(number, receiver),
         kind="button",
         peer=peer,
         sender=_person(query.from_),
@@ -98,15 +137,15 @@ def _button(number: int, query: CallbackQuery, origin: Origin, received_at: floa
     )
 
 
-def _membership(number: int, change: MembershipChange, origin: Origin, received_at: float) -> InboundEnvelope | None:
+def _membership(number: int, change: MembershipChange, receiver: Receiver, received_at: float) -> InboundEnvelope | None:
     """The bot was added, removed, promoted, blocked …: ``text`` is the new ChatMember status."""
     kind = _PEER_KINDS.get(change.chat.type)
     if kind is None:
         return None
     return InboundEnvelope(
-        channel=origin.channel,
-        account=origin.account,
-        event_key=_event_key(number, origin),
+        channel=receiver.channel,
+        account=receiver.account,
+        event_key=_event_key(number, receiver),
         kind="membership",
         peer=Peer(kind, str(change.chat.id)),
         sender=_person(change.from_),
@@ -116,9 +155,9 @@ def _membership(number: int, change: MembershipChange, origin: Origin, received_
     )
 
 
-def _event_key(number: int, origin: Origin) -> str:
+def _event_key(number: int, receiver: Receiver) -> str:
     """With the bot's id: after a change of the token another bot's numbers must not look like this one's."""
-    return f"{origin.bot.id}:{number}"
+    return f"{receiver.bot.id}:{number}"
 
 
 def peer_of(message: Message) -> Peer | None:

@@ -98,8 +98,23 @@ class RepliedMessage(Struct, frozen=True):
     from_: User | None = field(default=None, name="from")
 
 
+class ForwardOrigin(Struct, frozen=True):
+    """MessageOrigin: ``sender_user`` of the type user, ``sender_user_name`` of hidden_user, ``sender_chat`` of chat, ``chat`` of
+    channel. Of a type that nobody knows yet, none of them."""
+
+    date: int | None = None
+    sender_user: User | None = None
+    sender_user_name: str | None = None
+    sender_chat: Chat | None = None
+    chat: Chat | None = None
+    author_signature: str | None = None
+
+
 class Message(Struct, frozen=True):
-    """A message, or the InaccessibleMessage of an old button (``date`` is 0 then)."""
+    """A message, or the InaccessibleMessage of an old button (``date`` is 0 then).
+
+    ``forward_date`` is what servers before Bot API 7.0 say of a forward. ``sender_business_bot`` wrote in the name of ``from_``.
+    """
 
     message_id: int
     chat: Chat
@@ -107,6 +122,11 @@ class Message(Struct, frozen=True):
     edit_date: int | None = None
     from_: User | None = field(default=None, name="from")
     sender_chat: Chat | None = None
+    sender_business_bot: User | None = None
+    via_bot: User | None = None
+    forward_origin: ForwardOrigin | None = None
+    forward_date: int | None = None
+    is_automatic_forward: bool = False
     message_thread_id: int | None = None
     is_topic_message: bool = False
     reply_to_message: RepliedMessage | None = None

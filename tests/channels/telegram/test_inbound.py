@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
+from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.wire import Update
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
 
-ORIGIN = Origin("telegram", "main", Bot(424242, "Echo_Bot"))
+RECEIVER = Receiver("telegram", "main", Bot(424242, "Echo_Bot"))
 ALICE = {"id": 4711, "is_bot": False, "first_name": "Alice", "last_name": "Liddell", "username": "alice", "language_code": "en"}
 ECHO = {"id": 424242, "is_bot": True, "first_name": "Echo", "username": "Echo_Bot"}
 PRIVATE = {"id": 4711, "type": "private", "first_name": "Alice", "username": "alice"}
@@ -18,9 +18,9 @@ GROUP = {"id": -100500, "type": "supergroup", "title": "Team", "is_forum": True}
 CHANNEL = {"id": -100600, "type": "channel", "title": "News", "username": "news"}
 
 
-def read(update: dict[str, Any], origin: Origin = ORIGIN) -> InboundEnvelope | None:
+def read(update: dict[str, Any], receiver: Receiver = RECEIVER) -> InboundEnvelope | None:
     data = json.dumps({"update_id": 1000, **update}).encode()
-    return to_inbound(msgspec.json.decode(data, type=Update), origin, received_at=99.0)
+    return to_inbound(msgspec.json.decode(data, type=Update), receiver, received_at=99.0)
 
 
 def message(**fields: Any) -> InboundEnvelope | None:
@@ -109,11 +109,11 @@ def test_a_mention_of_the_bots_id_and_a_reply_to_it_address_it() -> None:
 
 
 def test_before_the_name_is_known_only_the_id_addresses() -> None:
-    origin = Origin("telegram", "main", Bot(424242))
+    receiver = Receiver("telegram", "main", Bot(424242))
     text = "@echo_bot hi"
     fields = {"message_id": 5, "date": 1, "from": ALICE, "chat": GROUP, "text": text}
-    by_name = read({"message": {**fields, "entities": [entity("mention", text, "@echo_bot")]}}, origin)
-    by_reply = read({"message": {**fields, "reply_to_message": {"message_id": 1, "from": ECHO}}}, origin)
+    by_name = read({"message": {**fields, "entities": [entity("mention", text, "@echo_bot")]}}, receiver)
+    by_reply = read({"message": {**fields, "reply_to_message": {"message_id": 1, "from": ECHO}}}, receiver)
     assert by_name is not None
     assert by_reply is not None
     assert (by_name.addressed, by_reply.addressed) == (False, True)
@@ -304,3 +304,57 @@ def test_membership() -> None:
         Peer("dm", "4711"),
         False,
     )
+
+
+BOB = {"id": 4712, "is_bot": False, "first_name": "Bob", "username": "bob"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "origin"),
+    [
+        ({"forward_origin": {"type": "user", "date": 9, "sender_user": BOB}}, Origin("Bob", "4712", 9.0)),
+        ({"forward_origin": {"type": "hidden_user", "date": 9, "sender_user_name": "Ca\x00rol"}}, Origin("Ca rol", None, 9.0)),
+        ({"forward_origin": {"type": "chat", "date": 9, "sender_chat": GROUP}}, Origin("Team", "-100500", 9.0)),
+        (
+            {"forward_origin": {"type": "channel", "date": 9, "chat": CHANNEL, "message_id": 3, "author_signature": "Ed"}},
+            Origin("News", "-100600", 9.0),
+        ),
+        ({"forward_origin": {"type": "hologram", "date": 9}}, Origin(None, None, 9.0)),
+        (
+            {"is_automatic_forward": True, "forward_origin": {"type": "channel", "date": 9, "chat": CHANNEL}},
+            Origin("News", "-100600", 9.0),
+        ),
+        ({"is_automatic_forward": True}, Origin()),
+        ({"forward_date": 9, "forward_sender_name": "of a server before Bot API 7.0"}, Origin(sent_at=9.0)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["message", "edited_message", "channel_post", "edited_channel_post"])
+def test_where_a_forward_comes_from(fields: dict[str, Any], origin: Origin, kind: str) -> None:
+    chat = CHANNEL if "channel" in kind else PRIVATE
+    envelope = read({kind: {"message_id": 5, "date": 1700, "from": ALICE, "chat": chat, "text": "/approve CODE", **fields}})
+    assert envelope is not None
+    assert envelope.forwarded == origin
+    assert not envelope.is_own_word
+
+
+@pytest.mark.parametrize(
+    ("fields", "via_bot"),
+    [
+        ({"via_bot": {"id": 9, "is_bot": True, "first_name": "Gif", "username": "gif"}}, "gif"),
+        ({"via_bot": {"id": 9, "is_bot": True, "first_name": "Gif"}}, "9"),
+        ({"sender_business_bot": {"id": 9, "is_bot": True, "first_name": "B", "username": "secretary_bot"}}, "secretary_bot"),
+    ],
+)
+def test_what_a_bot_wrote_in_the_name_of_a_person(fields: dict[str, Any], via_bot: str) -> None:
+    envelope = message(text="/approve CODE", **fields)
+    assert envelope is not None
+    assert (envelope.via_bot, envelope.is_own_word) == (via_bot, False)
+
+
+def test_a_text_under_a_file_is_a_caption() -> None:
+    under, alone, without = message(document=FILE, caption="/new"), message(text="/new"), message(document=FILE)
+    assert under is not None
+    assert alone is not None
+    assert without is not None
+    assert [it.caption for it in (under, alone, without)] == [True, False, False]
+    assert (under.is_own_word, alone.is_own_word) == (False, True)

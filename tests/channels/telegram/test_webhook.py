@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gatewayd.channels.telegram.api import BotApi
-from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
+from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.webhook import CHECK_SECONDS, WebhookReceiver
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
@@ -137,7 +137,7 @@ def receiver() -> WebhookReceiver:
         secret="s",
         max_connections=1,
         timeout_seconds=1,
-        read=lambda update: to_inbound(update, Origin("telegram", "main", Bot(424242)), received_at=0.0),
+        read=lambda update: to_inbound(update, Receiver("telegram", "main", Bot(424242)), received_at=0.0),
     )
 
 

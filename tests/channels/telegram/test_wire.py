@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.channels.telegram.inbound import Bot, Origin, to_inbound
+from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.wire import Batch, Malformed, Update, decode, decode_batch
 
-ORIGIN = Origin("telegram", "main", Bot(424242, "echo_bot"))
+RECEIVER = Receiver("telegram", "main", Bot(424242, "echo_bot"))
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters()),
@@ -92,7 +92,7 @@ def test_every_update_is_read_or_skipped_with_a_reason(items: list[object]) -> N
     assert len(batch.updates) + len(batch.skipped) == len(items)
     assert batch.next_offset == (max(numbers) + 1 if numbers else None)
     for update in batch.updates:
-        envelope = to_inbound(update, ORIGIN, received_at=1.0)
+        envelope = to_inbound(update, RECEIVER, received_at=1.0)
         if envelope is not None:
             assert envelope.event_key == f"424242:{update.update_id}"
             assert envelope.text or envelope.attachments or envelope.kind in ("button", "membership")
