@@ -23,6 +23,7 @@ from gatewayd.model.config import (
     MatchConfig,
     Scope,
     SessionsSection,
+    TokenConfig,
     parse_bind,
 )
 from gatewayd.model.envelope import PeerKind
@@ -70,7 +71,7 @@ def check_identities(problems: Problems, sessions: SessionsSection, known: Known
                 problems.add((*key, index), f"already belongs to {show(owners[identity])}", found=show(identity))
 
 
-def check_tokens(problems: Problems, auth: AuthSection) -> None:
+def check_tokens(problems: Problems, auth: AuthSection, known: Known) -> None:
     owners: dict[Secret, str] = {}
     for name, token in auth.tokens.items():
         key = ("auth", "tokens", name, "token")
@@ -83,6 +84,17 @@ def check_tokens(problems: Problems, auth: AuthSection) -> None:
             if scope not in possible:
                 what = f'the role "{token.role}" cannot have this scope'
                 problems.add((*key[:-1], "scopes", index), what, found=show(scope), allowed=listed(possible))
+        _check_accounts(problems, token, key[:-1], known)
+
+
+def _check_accounts(problems: Problems, token: TokenConfig, key: KeyPath, known: Known) -> None:
+    names = [f"{channel}/{account}" for channel, account in known.accounts]
+    for index, name in enumerate(token.accounts or ()):
+        if name not in names:
+            where, close = (*key, "accounts", index), nearest(name, names)
+            problems.add(where, "no such account", found=show(name), allowed=listed(names), nearest=close)
+    if token.accounts is None and token.role == "connector" and "write" in token.scopes:
+        problems.warn(key, 'may bring messages for every account: name its own with accounts = ["CHANNEL/NAME"]')
 
 
 def check_defaults(problems: Problems, agents: Sequence[AgentSettings]) -> None:

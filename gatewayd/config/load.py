@@ -125,7 +125,7 @@ class _Loader:
         """What must hold between tables. A broken agent or account (None) is known by its name all the same."""
         known = checks.Known(tuple(agents), tuple(accounts), self._registry.channel_ids)
         checks.check_identities(self._problems, config.sessions, known)
-        checks.check_tokens(self._problems, config.auth)
+        checks.check_tokens(self._problems, config.auth, known)
         checks.check_defaults(self._problems, [agent for agent in agents.values() if agent])
         for index, binding in bindings.items():
             checks.check_binding(self._problems, binding, ("bindings", index), known)

@@ -221,6 +221,8 @@ class TokenConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """operator (a person), connector (a program that brings messages) or node (one that only looks)."""
     scopes: tuple[Scope, ...] = ("read",)
     """read, write, approvals, pairing, admin (admin includes the others). A connector can have read and write, a node read."""
+    accounts: tuple[str, ...] | None = None
+    """The accounts that it may bring messages for: CHANNEL/NAME, e.g. "telegram/main". Without this, all of them."""
 
 
 class AuthSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -55,7 +55,7 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
 
     ``event_key`` is the platform's own id of the event, unique within (channel, account): the key of the dedup.
     ``addressed`` is True when the agent is spoken to: a direct message, a mention, a reply to it, a command for it.
-    ``via`` is the token of the program that brought it over HTTP: what it says of people is hearsay, and decides nothing. None:
+    ``via`` is the token of the program that brought it over HTTP: it is believed about who talks, and decides no request. None:
     the account's own driver has it from the platform.
     ``press`` of a button is what ``PressAnswer`` is addressed to; its ``message_id`` is the message that bears the button.
     ``sent_at`` is the platform's time and ``received_at`` ours, in Unix seconds.
@@ -85,6 +85,17 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     caption: bool = False
 
     @property
+    def given_key(self) -> str | None:
+        """The key of the event as the connector gave it that brought it; None of what the account's own driver has."""
+        return None if self.via is None else self.event_key.split(":", 2)[-1]
+
+    @property
     def is_own_word(self) -> bool:
         """Whether the sender wrote this text, as a text: only then can it be a command or a decision."""
         return self.forwarded is None and self.via_bot is None and not self.caption
+
+
+def connector_key(connector: str, key: str) -> str:
+    """The ``event_key`` of what a connector of this name brings under its own key: it meets neither a platform's nor another
+    connector's."""
+    return f"via:{connector}:{key}"

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from quart import request
 
 from gatewayd.hub.audit import AuditLog
-from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope
+from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope, TokenConfig
 from gatewayd.model.errors import StoreRefused
 from gatewayd.ports.store import TokenRow, Tokens
 from gatewayd.web.refusal import Refusal
@@ -42,15 +42,20 @@ _PROVED: Final = 1024
 
 
 class Identity(Struct, frozen=True):
-    """Who a token belongs to."""
+    """Who a token belongs to. ``accounts`` are those that it may bring messages for, CHANNEL/NAME; None: all."""
 
     name: str
     role: Role
     scopes: frozenset[Scope]
+    accounts: frozenset[str] | None = None
 
     def may(self, scope: Scope) -> bool:
         """``admin`` includes the other scopes, and no scope goes beyond the role."""
         return scope in SCOPES_OF_ROLE[self.role] and not self.scopes.isdisjoint((scope, "admin"))
+
+    def may_bring(self, channel: str, account: str) -> bool:
+        """Whether it may act for this account by the messages that it brings."""
+        return self.accounts is None or f"{channel}/{account}" in self.accounts
 
     @property
     def label(self) -> str:
@@ -136,8 +141,7 @@ class Auth:
         """Let in by these tokens from the next request on. A stream that is open looks again by itself, see ``admission``."""
         before = {identity.name: digest for digest, identity in self._configured.items()}
         self._configured = {
-            digest_of(token.token.reveal()): Identity(name=name, role=token.role, scopes=frozenset(token.scopes))
-            for name, token in config.tokens.items()
+            digest_of(token.token.reveal()): _identity_of_config(name, token) for name, token in config.tokens.items()
         }
         for digest, identity in self._configured.items():
             if before.get(identity.name, digest) != digest:
@@ -263,7 +267,8 @@ class Auth:
             return identity if row.name == LOCAL else None  # web/tokens.py ends those of the token in the file
         if row.created_at <= self._replaced_at.get(row.name, -math.inf):
             return None
-        return replace(identity, scopes=frozenset(scope for scope in identity.scopes if maker.may(scope)))
+        scopes = frozenset(scope for scope in identity.scopes if maker.may(scope))
+        return replace(identity, scopes=scopes, accounts=maker.accounts)
 
     def _remember(self, digest: str) -> None:
         self._proved[digest] = None
@@ -299,6 +304,11 @@ def _bearer_of_basic(authorization: str) -> tuple[str, str]:
     except (binascii.Error, UnicodeDecodeError):
         return "", ""
     return user, f"Bearer {password}"
+
+
+def _identity_of_config(name: str, token: TokenConfig) -> Identity:
+    accounts = None if token.accounts is None else frozenset(token.accounts)
+    return Identity(name=name, role=token.role, scopes=frozenset(token.scopes), accounts=accounts)
 
 
 def _identity_of(row: TokenRow) -> Identity | None:

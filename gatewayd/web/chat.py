@@ -1,7 +1,8 @@
 """``POST /v1/chat/inbound``: a message from a connector, for an agent.
 
-Idempotent by ``event_key``: a repeat gets the id of the first, and the same payloads with ``?wait=``. Keys given here never
-meet the platform's own (they are stored with the prefix ``chat:``), so nobody can make a platform's event look known.
+Idempotent by ``event_key``: a repeat gets the id of the first, and the same payloads with ``?wait=``. Keys given here belong to
+the name of the connector's token, and never meet the platform's own: nobody can make another's event look known, nor read what
+it was answered.
 """
 
 import secrets
@@ -11,16 +12,17 @@ from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.envelope import InboundEnvelope, Peer, PeerKind, Sender
+from gatewayd.hub.routing import resolve_route
+from gatewayd.model.envelope import InboundEnvelope, Peer, PeerKind, Sender, connector_key
+from gatewayd.model.errors import Conflict
 from gatewayd.ports.store import InboundRow, InboundState
-from gatewayd.web.auth import Auth
+from gatewayd.web.auth import Auth, Identity
 from gatewayd.web.exchange import answer, read_body, read_query, refuse_unless_ready
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 from gatewayd.web.waits import Waits
 
 MAX_TEXT_CHARS = 65_536
 MAX_WAIT_SECONDS = 120
-_KEY_PREFIX = "chat:"
 
 _Id = Annotated[str, Meta(min_length=1, max_length=256)]
 _Label = Annotated[str, Meta(max_length=256)]
@@ -59,11 +61,14 @@ class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Accepted(Struct, frozen=True):
-    """202: journaled, and not over yet."""
+    """202: journaled, and not over yet. ``session_key`` is the conversation that it belongs to; ``session_id`` the agent's own id
+    of that, None as long as it has none."""
 
     id: str
     state: InboundState
     duplicate: bool
+    session_key: str
+    session_id: str | None
 
 
 class ReplyText(Struct, frozen=True):
@@ -77,6 +82,8 @@ class Ended(Struct, frozen=True):
     state: InboundState
     reason: str | None
     duplicate: bool
+    session_key: str
+    session_id: str | None
     payloads: list[ReplyText]
 
 
@@ -89,17 +96,22 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         seconds = read_query(WaitQuery).wait
         body = await read_body(ChatBody)
         refuse_unless_ready(gateway)
+        if not identity.may_bring(body.channel, body.account):
+            raise Refusal("forbidden", f"this token brings nothing for {body.channel}/{body.account}: see its accounts")
         _check_account(gateway, body)
-        row, duplicate = await _journal(gateway, _envelope_of(body, via=identity.label))
+        row, duplicate = await bring(gateway, _envelope_of(body, identity))
         if seconds and row.ended_at is None:
             with waits.until(seconds):
                 row = await gateway.inbox.wait_ended(row.id)
+        session_key = row.session_key or resolve_route(row.envelope, gateway.config).session_key
+        session = await gateway.sessions.find(session_key)
+        session_id = None if session is None else session.session_id
         if not seconds or row.ended_at is None:
-            return answer(Accepted(_name(row), row.state, duplicate), 202)
+            return answer(Accepted(_name(row), row.state, duplicate, session_key, session_id), 202)
         replies = [] if row.turn_id is None else await gateway.store.replies_of(row.turn_id)
         # Cards and questions are for people in the chat: what they show is no part of the answer.
         payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject is None]
-        return answer(Ended(_name(row), row.state, row.reason, duplicate, payloads))
+        return answer(Ended(_name(row), row.state, row.reason, duplicate, session_key, session_id, payloads))
 
     return routes
 
@@ -110,11 +122,15 @@ def _check_account(gateway: Gateway, body: ChatBody) -> None:
         raise Refusal("conflict", f"the account {body.channel}/{body.account} is disabled in the configuration")
 
 
-async def _journal(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow, bool]:
-    """The row of this envelope, and whether it was there before."""
+async def bring(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow, bool]:
+    """The row of what a connector brings, and whether it was there before.
+
+    :raises Conflict: its key is that of another message. :raises Refusal: there is no room.
+    :raises StoreRefused: nothing was stored.
+    """
     known = await gateway.store.find_inbound(envelope.channel, envelope.account, envelope.event_key)
     if known is not None:
-        return known, True
+        return _same(known, envelope), True
     if why := gateway.inbox.why_full(envelope.channel, envelope.account):
         raise Refusal("overloaded", why, status=429, retry_after=RETRY_SECONDS)
     new = await gateway.inbox.deliver([envelope])
@@ -122,15 +138,30 @@ async def _journal(gateway: Gateway, envelope: InboundEnvelope) -> tuple[Inbound
         return new[0], False
     known = await gateway.store.find_inbound(envelope.channel, envelope.account, envelope.event_key)
     assert known is not None, "an envelope that is not new has a row"
-    return known, True
+    return _same(known, envelope), True
 
 
-def _envelope_of(body: ChatBody, *, via: str) -> InboundEnvelope:
+def _same(known: InboundRow, envelope: InboundEnvelope) -> InboundRow:
+    """The row of a true repeat. Names of people may change meanwhile."""
+    first = known.envelope
+    pairs = {
+        "peer": (first.peer, envelope.peer),
+        "sender": (first.sender.id, envelope.sender.id),
+        "text": (first.text, envelope.text),
+    }
+    other = [field for field, (was, given) in pairs.items() if was != given]
+    if other:
+        what = f"event_key {envelope.given_key!r} is that of {_name(known)}, which has another {' and '.join(other)}"
+        raise Conflict(f"{what}; nothing was stored")
+    return known
+
+
+def _envelope_of(body: ChatBody, identity: Identity) -> InboundEnvelope:
     peer, sender = body.peer, body.sender
     return InboundEnvelope(
         channel=body.channel,
         account=body.account,
-        event_key=_KEY_PREFIX + (body.event_key or secrets.token_hex(16)),
+        event_key=connector_key(identity.name, body.event_key or secrets.token_hex(16)),
         kind="message",
         peer=Peer(kind=peer.kind, id=peer.id, thread=peer.thread),
         sender=Sender(id=sender.id, name=sender.name, username=sender.username),
@@ -138,7 +169,7 @@ def _envelope_of(body: ChatBody, *, via: str) -> InboundEnvelope:
         message_id=body.message_id,
         reply_to=body.reply_to,
         addressed=body.addressed or peer.kind == "dm",
-        via=via,
+        via=identity.label,
     )
 
 

@@ -89,7 +89,7 @@ def test_every_key_of_ours_has_a_text() -> None:
 
 def test_defaults_as_toml() -> None:
     assert [default_text(field) for field in msgspec.structs.fields(Small)] == ["1", "", '["a"]', '""']
-    assert [default_text(field) for field in msgspec.structs.fields(TokenConfig)] == [None, '"operator"', '["read"]']
+    assert [default_text(field) for field in msgspec.structs.fields(TokenConfig)] == [None, '"operator"', '["read"]', ""]
 
 
 PLAIN = st.recursive(

@@ -362,6 +362,30 @@ def test_a_scope_that_the_role_cannot_have(
     ]
 
 
+@pytest.mark.parametrize(
+    ("rest", "warned"),
+    [
+        ('role = "connector"\nscopes = ["write"]\n', True),
+        ('role = "connector"\nscopes = ["write"]\naccounts = ["telegram/main"]\n', False),
+        ('role = "connector"\nscopes = ["write"]\naccounts = []\n', False),
+        ('role = "connector"\nscopes = ["read"]\n', False),
+        ('scopes = ["write"]\n', False),
+    ],
+)
+def test_a_connector_of_all_accounts_is_warned_of(file: Path, rest: str, warned: bool) -> None:
+    config = load(file, f'{ACCOUNT}[auth.tokens.ops]\ntoken = {{ env = "OPS_TOKEN" }}\n{rest}')
+    assert [one for one in config.warnings if "may bring messages for every account" in one] == list(config.warnings)
+    assert bool(config.warnings) is warned
+
+
+@pytest.mark.parametrize("name", ["telegram/mian", "telegram", "main", "", "telegram/*"])
+def test_a_token_names_accounts_that_there_are(file: Path, name: str) -> None:
+    text = f'{ACCOUNT}[auth.tokens.ops]\ntoken = {{ env = "OPS_TOKEN" }}\naccounts = ["telegram/main", "{name}"]\n'
+    found = problem(file, text)
+    assert (found.key, found.what) == ("[auth.tokens.ops].accounts[1]", "no such account")
+    assert found.allowed == "telegram/main"
+
+
 SECOND = ACCOUNT.replace("main", "second")
 
 

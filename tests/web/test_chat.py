@@ -2,12 +2,15 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trio
 import trio.testing
+from msgspec import structs
 
-from gatewayd.model.config import LimitsSection
+from gatewayd.model.config import AuthSection, LimitsSection, TokenConfig
+from gatewayd.model.secret import Secret
 from gatewayd.web.chat import MAX_TEXT_CHARS
 from tests.web.client import request
 from tests.web.site import configuration, open_site, token_of
@@ -30,13 +33,14 @@ async def test_a_message_is_journaled_and_run(tmp_path: Path, clock: trio.testin
     async with open_site(tmp_path) as site, site.client("write") as client:
         response = await client.post(PATH, json=message(event_key="k", message_id="m1", reply_to="m0"))
         assert response.status_code == 202
-        assert response.json() == {"id": "in-1", "state": "received", "duplicate": False}
+        place = {"session_key": "assistant:loopback:main:dm:alice", "session_id": None}
+        assert response.json() == {"id": "in-1", "state": "received", "duplicate": False, **place}
         await trio.sleep(1)
         [row] = await site.rows()
         assert row.state == "done"
         envelope = row.envelope
         assert (envelope.peer.id, envelope.sender.name, envelope.text, envelope.addressed) == ("alice", "Alice", "hello", True)
-        assert (envelope.message_id, envelope.reply_to, envelope.event_key) == ("m1", "m0", "chat:k")
+        assert (envelope.message_id, envelope.reply_to, envelope.event_key) == ("m1", "m0", "via:write:k")
 
 
 async def test_waiting_gives_the_payloads_of_its_turn(tmp_path: Path, clock: trio.testing.MockClock) -> None:
@@ -45,6 +49,9 @@ async def test_waiting_gives_the_payloads_of_its_turn(tmp_path: Path, clock: tri
         assert response.status_code == 200
         over = response.json()
         assert (over["id"], over["state"], over["duplicate"]) == ("in-1", "done", False)
+        session = await site.store.get_session(over["session_key"])
+        assert session is not None
+        assert over["session_id"] == session.session_id
         assert over["reason"]
         [payload] = over["payloads"]
         assert "hello there" in payload["text"]
@@ -76,8 +83,81 @@ async def test_a_repeat_is_the_same_message(tmp_path: Path, clock: trio.testing.
         again = (await client.post(f"{PATH}?wait=30", json=message("once", event_key="same"))).json()
         assert again == first | {"duplicate": True}
         later = await client.post(PATH, json=message("once", event_key="same"))
-        assert (later.status_code, later.json()) == (202, {"id": "in-1", "state": "done", "duplicate": True})
+        place = {field: first[field] for field in ("session_key", "session_id")}
+        assert (later.status_code, later.json()) == (202, {"id": "in-1", "state": "done", "duplicate": True, **place})
         assert len(await site.rows()) == 1
+
+
+async def test_a_key_belongs_to_the_connector(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    """To its name: another one's message under the same key is another message, and its answer stays with who asked."""
+    async with open_site(tmp_path) as site, site.client("write") as one, site.client("admin") as other:
+        first = (await one.post(f"{PATH}?wait=30", json=message("my secret", event_key="k"))).json()
+        second = (await other.post(f"{PATH}?wait=30", json=message("hello", event_key="k"))).json()
+        assert (first["id"], second["id"], second["duplicate"]) == ("in-1", "in-2", False)
+        assert "my secret" in first["payloads"][0]["text"]
+        assert "my secret" not in str(second)
+
+
+async def test_a_key_stays_with_the_name_when_the_secret_is_replaced(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    config = configuration()
+    secret = "another-secret-for-writing-0123456789"
+    tokens = config.auth.tokens | {"write": TokenConfig(token=Secret(secret), scopes=("write",))}
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        first = (await client.post(f"{PATH}?wait=30", json=message(event_key="k"))).json()
+        site.gateway.reconfigure(structs.replace(config, auth=AuthSection(tokens=tokens)))
+        client.headers["Authorization"] = f"Bearer {secret}"
+        assert (await client.post(f"{PATH}?wait=30", json=message(event_key="k"))).json() == first | {"duplicate": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({"text": "something else"}, "another text"),
+        ({"peer": {"kind": "dm", "id": "bob"}}, "another peer"),
+        ({"peer": {"kind": "dm", "id": "alice", "thread": "7"}}, "another peer"),
+        ({"sender": {"id": "bob"}}, "another sender"),
+        ({"sender": {"id": "bob"}, "text": "x"}, "another sender and text"),
+    ],
+)
+async def test_a_key_that_is_used_for_another_message_is_409(
+    tmp_path: Path, clock: trio.testing.MockClock, changes: dict[str, Any], other: str
+) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        await client.post(f"{PATH}?wait=30", json=message("my secret", event_key="k"))
+        response = await client.post(f"{PATH}?wait=30", json=message(event_key="k", **{"text": "my secret"} | changes))
+        assert (response.status_code, response.json()["error"]["code"]) == (409, "conflict")
+        said = response.json()["error"]["message"]
+        assert all(part in said for part in ("'k'", "in-1", other))
+        assert "secret" not in said
+        assert len(await site.rows()) == 1
+
+
+async def test_a_name_that_changed_is_no_other_message(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        await client.post(PATH, json=message(event_key="k"))
+        again = await client.post(PATH, json=message(event_key="k", sender={"id": "alice", "name": "Alice Smith"}))
+        assert again.json()["duplicate"]
+
+
+async def test_a_token_brings_nothing_for_an_account_that_is_not_its_own(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    config = configuration()
+    token = TokenConfig(token=Secret(token_of("write")), role="connector", scopes=("write",), accounts=("loopback/main",))
+    config = structs.replace(config, auth=AuthSection(tokens={"bridge": token}))
+    async with open_site(tmp_path, config) as site, site.client("write") as client:
+        assert (await client.post(PATH, json=message())).status_code == 202
+        for account in ("strict", "off", "nobody"):
+            response = await client.post(PATH, json=message(account=account))
+            assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
+            assert f"loopback/{account}" in response.json()["error"]["message"]
+        assert len(await site.rows()) == 1
+
+
+async def test_the_story_of_a_message_is_found_by_the_key_that_was_given(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client, site.client("read") as reader:
+        await client.post(f"{PATH}?wait=30", json=message(event_key="order/17"))
+        for wanted in ("order/17", "loopback/main/order/17", "via:write:order/17"):
+            story = (await reader.get(f"/v1/messages/{quote(wanted, safe='')}")).json()
+            assert "in-1" in story["found"]
 
 
 async def test_repeats_at_the_same_time_are_one_message(tmp_path: Path, clock: trio.testing.MockClock) -> None:

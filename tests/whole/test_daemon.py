@@ -168,7 +168,7 @@ async def test_log_lines_are_json_with_the_ids(tmp_path: Path) -> None:
     assert ready["url"] == gateway.url
     assert {"time", "level", "logger"} <= ready.keys()
     turn = next(line for line in lines if line["event"] == "turn_ended")
-    assert (turn["channel"], turn["account"], turn["turn_id"], turn["event_key"]) == ("webchat", "main", "turn-1", "chat:k1")
+    assert (turn["channel"], turn["account"], turn["turn_id"], turn["event_key"]) == ("webchat", "main", "turn-1", "via:local:k1")
     assert (turn["session_key"], turn["reason"]) == ("assistant:webchat:main:dm:bob", "answered")
 
 

@@ -86,13 +86,14 @@ class InboxTable(Tables):
 def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: float) -> InboundRow | None:
     cursor = connection.execute(
         """
-        INSERT INTO inbound (channel, account, event_key, peer, state, received_at, message_id, envelope)
-        VALUES (?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
+        INSERT INTO inbound (channel, account, event_key, given_key, peer, state, received_at, message_id, envelope)
+        VALUES (?, ?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
         """,
         (
             envelope.channel,
             envelope.account,
             envelope.event_key,
+            envelope.given_key,
             peer_column(envelope.peer),
             envelope.received_at or now,
             envelope.message_id,

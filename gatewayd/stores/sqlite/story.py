@@ -76,6 +76,7 @@ class _Gathering:
         places = [*((*account, wanted) for account in accounts), *([(parts[0], parts[1], parts[2])] if len(parts) == 3 else [])]
         for place in places:
             self._take_inbound("channel = ? AND account = ? AND event_key = ?", *place)
+            self._take_inbound("+channel = ? AND +account = ? AND given_key = ?", *place)
         self._take_inbound("message_id = ?", wanted)
         self._take_outbound("message_id = ?", wanted)
         if len(parts) == 3:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.approval import Vote
 from gatewayd.model.audit import AuditDraft
+from gatewayd.model.envelope import connector_key
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.repair import StoryRows
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
@@ -79,6 +80,19 @@ async def test_an_event_of_an_account_that_is_gone_is_found_with_its_account(sto
     await a_whole_turn(store)
     assert await found(store, "update-8") == []
     assert await found(store, "telegram/other/update-8") == ["in-2", "out-3", "ap_2"]
+
+
+async def test_what_a_connector_brought_is_found_by_its_own_key(store: SqliteStore) -> None:
+    for connector, account in (("bridge", "main"), ("other", "main"), ("bridge", "gone")):
+        brought = replace(
+            envelope(connector_key(connector, "a/k:1"), account=account), message_id=None, via=f"connector:{connector}"
+        )
+        await ended(store, "done", account=account, message=brought)
+    assert await found(store, "a/k:1") == ["in-1", "in-2"]
+    assert await found(store, "telegram/main/a/k:1") == ["in-1", "in-2"]
+    assert await found(store, "telegram/gone/a/k:1") == ["in-3"]
+    assert await found(store, "via:other:a/k:1") == ["in-2"]
+    assert await found(store, "k:1") == []
 
 
 async def test_a_retried_message_keeps_its_earlier_turns(store: SqliteStore) -> None:

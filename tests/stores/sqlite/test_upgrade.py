@@ -5,16 +5,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from gatewayd.model.approval import Approval, ApprovalState, Vote
 from gatewayd.model.audit import AuditDraft
+from gatewayd.model.envelope import connector_key
 from gatewayd.model.letter import LetterFilter
 from gatewayd.model.payload import SendText
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
-from tests.stores.sqlite.samples import ALICE, draft
+from tests.stores.sqlite.samples import ALICE, draft, envelope
 
 # As the first release wrote them.
 ENVELOPE = (
@@ -190,3 +192,37 @@ def test_an_upgrade_that_is_cut_leaves_the_first_version_whole(first: Path, done
 def dump(connection: sqlite3.Connection) -> Iterator[object]:
     yield from connection.iterdump()
     yield connection.execute("SELECT * FROM sqlite_sequence ORDER BY name").fetchall()
+
+
+async def test_what_connectors_brought_belongs_to_them_after_the_upgrade(tmp_path: Path) -> None:
+    """Their keys were the same for all of them. The second one's key looks like what the first one's becomes."""
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o700)
+    keys = [("bridge", "k"), ("other", "bridge:k"), ("other", 'ä/" 1')]
+    with closing(sqlite3.connect(directory / "gatewayd.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection, scripts()[:3])
+        for connector, key in keys:
+            told = envelope(f"chat:{key}", text="é 1.0")
+            brought = msgspec.json.encode(replace(told, via=f"connector:{connector}"))
+            insert_old(connection, f"chat:{key}", brought)
+        insert_old(connection, "chat:1", msgspec.json.encode(envelope("chat:1")))
+    async with open_store(directory, now=lambda: 100.0, run_blocking=run_inline) as store:
+        for number, (connector, key) in enumerate(keys, 1):
+            again = connector_key(connector, key)
+            row = await store.find_inbound("telegram", "main", again)
+            assert row is not None
+            assert (row.id, row.envelope.event_key, row.envelope.given_key) == (number, again, key)
+            assert (row.envelope.text, row.envelope.received_at) == ("é 1.0", 10.0)
+            assert await store.add_inbound([replace(row.envelope)]) == []
+            found = await store.story_rows(key, accounts=[("telegram", "main")], limit=5)
+            assert [each.id for each in found.inbound] == [number]
+        assert await store.find_inbound("telegram", "main", "chat:1") is not None
+
+
+def insert_old(connection: sqlite3.Connection, key: str, brought: bytes) -> None:
+    sql = """
+        INSERT INTO inbound (channel, account, event_key, peer, state, received_at, ended_at, reason, envelope)
+        VALUES ('telegram', 'main', ?, 'dm:42', 'done', 10.0, 20.0, 'answered', ?)
+    """
+    connection.execute(sql, (key, brought))

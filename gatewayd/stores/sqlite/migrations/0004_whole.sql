@@ -2,3 +2,15 @@
 
 -- left_over: a turn that was stopped, and that its agent could not be told of: before the next one begins, it is.
 ALTER TABLE session ADD COLUMN left_over TEXT;
+
+-- given_key: the key of a message as its connector gave it. Its event_key holds the connector's name, too: until now it was the
+-- same for all connectors.
+ALTER TABLE inbound ADD COLUMN given_key TEXT;
+UPDATE inbound SET given_key = substr(event_key, 6)
+WHERE substr(event_key, 1, 5) = 'chat:' AND json_extract(CAST(envelope AS TEXT), '$.via') IS NOT NULL;
+UPDATE inbound SET event_key = 'via:' || (
+    SELECT substr(via, instr(via, ':') + 1) FROM (SELECT json_extract(CAST(envelope AS TEXT), '$.via') AS via)
+) || ':' || given_key WHERE given_key IS NOT NULL;
+UPDATE inbound SET envelope = CAST(json_set(CAST(envelope AS TEXT), '$.event_key', event_key) AS BLOB)
+WHERE given_key IS NOT NULL;
+CREATE INDEX inbound_given ON inbound (given_key) WHERE given_key IS NOT NULL;
