@@ -15,6 +15,7 @@ from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.late import LateTexts
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.presses import Presses
@@ -99,6 +100,7 @@ def join(
         now=now,
         redact=redact,
     )
+    late = LateTexts(store, outbox, events, config, plugins, wait_said=engine.wait_said)
     turns = TurnRunner(engine, outbox, events, sessions, questions, agents, config, plugins, now=now)
     inbox = InboxDesk(store, events, access, outbox, turns, presses, config, plugins, now=now)
     manager = ChannelManager(
@@ -121,7 +123,7 @@ def join(
     outbox.post, outbox.lost = manager.post, lost
 
     sessions.kind_of = agents.kind_of
-    agents.cut = turns.give_up
+    agents.cut, agents.say_later = turns.give_up, late.say
     gateway = Gateway(
         config=config,
         store=store,
@@ -143,5 +145,5 @@ def join(
         now=now,
     )
     gateway.plugins = plugins
-    gateway.parts += (events, outbox, desk, cards, questions, turns, inbox, manager, agents, gateway.cleaner)
+    gateway.parts += (events, outbox, desk, cards, questions, turns, late, inbox, manager, agents, gateway.cleaner)
     return gateway

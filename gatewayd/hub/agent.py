@@ -1,6 +1,6 @@
 """One agent: its core, while that is open, and what its turns came to."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,8 @@ STATES: dict[str, AgentState] = {
 
 @dataclass(frozen=True)
 class AgentSurroundings:
-    """What all agents share. ``opener`` finds the opener of a kind of core."""
+    """What all agents share. ``opener`` finds the opener of a kind of core; ``say_later`` takes the agent, its session, and the
+    text."""
 
     opener: Callable[[str], AgentOpener]
     http: "httpx2.AsyncClient"
@@ -42,6 +43,7 @@ class AgentSurroundings:
     state_dir: Path
     log: "FilteringBoundLogger"
     now: Callable[[], float]
+    say_later: Callable[[str, str, str], Awaitable[None]]
 
 
 class Agent:
@@ -142,7 +144,7 @@ class Agent:
         around = self._around
         memos = OwnMemos(around.memos, OF_AGENTS, own.agent_id)
         directory = around.state_dir / "agents" / own.agent_id
-        kit = _Kit(around.http, memos, directory, around.log.bind(agent=own.agent_id), around.now)
+        kit = _Kit(own.agent_id, around, memos, directory)
         async with around.opener(own.frame.core)(AgentConfig(own.agent_id, own.settings), kit) as core:
             with life.closes_after():
                 self.core = core
@@ -158,19 +160,16 @@ class Agent:
 class _Kit:
     """What a core gets from us (ports/agent.py AgentKit)."""
 
-    def __init__(
-        self,
-        http: "httpx2.AsyncClient",
-        memos: Memos,
-        directory: Path,
-        log: "FilteringBoundLogger",
-        now: Callable[[], float],
-    ) -> None:
-        self.http = http
+    def __init__(self, agent_id: str, around: AgentSurroundings, memos: Memos, directory: Path) -> None:
+        self.http = around.http
         self.memos = memos
         self.directory = directory
-        self.log = log
-        self._now = now
+        self.log = around.log.bind(agent=agent_id)
+        self._agent_id = agent_id
+        self._around = around
 
     def now(self) -> float:
-        return self._now()
+        return self._around.now()
+
+    async def say_later(self, session_id: str, text: str) -> None:
+        await self._around.say_later(self._agent_id, session_id, text)

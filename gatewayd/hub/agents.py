@@ -1,6 +1,6 @@
 """The agent cores, each open under supervision: an outage of one is waited out, a wrong key parks it, the others go on."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -36,6 +36,7 @@ class AgentPool:
     """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core.
 
     ``cut`` (set by the gateway) ends the turns of an agent that is configured no more, so that they go on elsewhere.
+    ``say_later`` (set by it, too) takes what an agent says in a session without a turn.
     """
 
     def __init__(
@@ -58,13 +59,14 @@ class AgentPool:
         self._redact = redact
         self._drain_seconds = drain_seconds
         self._log = structlog.get_logger("gatewayd.agents")
-        self._around = AgentSurroundings(opener, http, memos, state_dir, self._log, now)
+        self._around = AgentSurroundings(opener, http, memos, state_dir, self._log, now, lambda *said: self.say_later(*said))
         self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change)
         self._settling = Settling(self._bring_about)
         # All that there are: also those that are configured no more and still have turns.
         self._all: dict[str, Agent] = {}
         self._agents: dict[str, Agent] = {}
         self.cut: Callable[[str], None] = lambda agent_id: None
+        self.say_later: Callable[[str, str, str], Awaitable[None]] = _say_nowhere
         self._want(agents)
 
     @asynccontextmanager
@@ -256,3 +258,7 @@ class AgentPool:
         tell = self._log.warning if state in ("waiting", "parked") else self._log.info
         tell("agent_state", agent=status.name, state=state, reason=status.reason)
         self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)
+
+
+async def _say_nowhere(agent_id: str, session_id: str, text: str) -> None:
+    """Nobody listens yet."""

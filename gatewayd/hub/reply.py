@@ -26,6 +26,7 @@ from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
 from gatewayd.ports.agent import AgentCore, Final, StopsTurns, TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.sessions import Conversation
 from gatewayd.ports.store import InboundRow, Store
 
 _TYPING_AFTER_SECONDS = 0.5
@@ -88,6 +89,7 @@ class ReplyEngine:
         self._redact = redact
         self._attempts = Attempts(agents, now=now, rng=rng)
         self.calls = CoreCalls()
+        self._ending: dict[str, anyio.Event] = {}
         self._log = structlog.get_logger("gatewayd.turns")
 
     def reconfigure(self, config: GatewayConfig) -> None:
@@ -134,8 +136,18 @@ class ReplyEngine:
                 return [_as_begun(row, turn_id, attempt) for row in rows]
             if not taken_up:
                 await self.stop_left_over(turn_id, route)
-            await self._end(rows, route, turn_id, outcome, control)
+            over = self._ending[route.session_key] = anyio.Event()
+            try:
+                await self._end(rows, route, turn_id, outcome, control)
+            finally:
+                del self._ending[route.session_key]
+                over.set()
         return ()
+
+    async def wait_said(self, session_key: str) -> None:
+        """Returns when the reply of the key's turn is committed, if one is about to be."""
+        if (over := self._ending.get(session_key)) is not None:
+            await over.wait()
 
     async def stop_left_over(self, turn_id: str, route: Route) -> None:
         """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,
@@ -209,7 +221,9 @@ class ReplyEngine:
         outcome = Outcome("stopped")
         try:
             core = await self._agents.core(route.agent_id)
-            session = await self._sessions.resolve(route, core)
+            envelope = rows[-1].envelope
+            conversation = Conversation(envelope.channel, envelope.account, envelope.peer)
+            session = await self._sessions.resolve(route, core, conversation)
             if session.left_over is not None and isinstance(core, StopsTurns):
                 await core.stop_turn(session.session_id, session.left_over)
                 await self._sessions.note_left_over(route.session_key, None)

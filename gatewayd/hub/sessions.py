@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.route import Route
 from gatewayd.ports.agent import AgentCore
-from gatewayd.ports.store import SessionRow, Sessions
+from gatewayd.ports.sessions import Conversation, SessionRow, Sessions
 
 _CACHED = 10_000
 # last_used_at is for people who look; writing it with every turn would cost a commit each.
@@ -27,18 +27,20 @@ class SessionMap:
         self.kind_of: Callable[[str], str | None] = lambda agent_id: None
         self._log = structlog.get_logger("gatewayd.turns")
 
-    async def resolve(self, route: Route, core: AgentCore) -> SessionRow:
-        """The session of a route; the first message makes it. Called by one lane at a time per key."""
+    async def resolve(self, route: Route, core: AgentCore, conversation: Conversation | None = None) -> SessionRow:
+        """The session of a route, for a turn that answers in ``conversation``; the first message makes it. Called by one lane at
+        a time per key."""
         # Before anything is waited for: ``core`` is this moment's.
         now, kind = self._now(), self.kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
         if row is None or row.agent_id != route.agent_id:
-            return await self._make(route, core, kind, row)
+            return await self._make(route, core, kind, row, conversation)
         if None not in (row.core, kind) and row.core != kind:
             self._log.warning("session_is_another_cores", session_key=route.session_key, was=row.core, core=kind)
-            return await self._make(route, core, kind, row)
-        if now - row.last_used_at > _TOUCH_SECONDS or (row.core is None and kind is not None):
-            row = replace(row, last_used_at=now, core=row.core or kind)
+            return await self._make(route, core, kind, row, conversation)
+        used = replace(row, core=row.core or kind, conversation=conversation or row.conversation)
+        if now - row.last_used_at > _TOUCH_SECONDS or used != row:
+            row = replace(used, last_used_at=now)
             await self._store.put_session(row)
         self._remember(row)
         return row
@@ -47,7 +49,7 @@ class SessionMap:
         """Give the key a new, empty session (``/new``)."""
         kind = self.kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
-        return await self._make(route, core, kind, row)
+        return await self._make(route, core, kind, row, None)
 
     async def find(self, session_key: str) -> SessionRow | None:
         """The session of a key, if it has one."""
@@ -62,11 +64,13 @@ class SessionMap:
             await self._store.put_session(row)
             self._remember(row)
 
-    async def _make(self, route: Route, core: AgentCore, kind: str | None, before: SessionRow | None) -> SessionRow:
+    async def _make(
+        self, route: Route, core: AgentCore, kind: str | None, before: SessionRow | None, conversation: Conversation | None
+    ) -> SessionRow:
         session_id = await core.new_session(route.session_key)
         now = self._now()
         generation = 1 if before is None else before.generation + 1
-        row = SessionRow(route.session_key, route.agent_id, session_id, generation, now, now, kind)
+        row = SessionRow(route.session_key, route.agent_id, session_id, generation, now, now, kind, conversation=conversation)
         await self._store.put_session(row)
         self._remember(row)
         return row

@@ -211,6 +211,14 @@ class AgentKit(Protocol):
 
     def now(self) -> float: ...
 
+    async def say_later(self, session_id: str, text: str) -> None:
+        """What the agent says in a session in which no turn is under way, or too late for its turn: markdown, for the chat in
+        which the session's last turn answered, as a message of its own behind the reply. Returns when that is committed.
+
+        Never raises. What nobody can be shown is in the log, with its first words: the session was replaced (``/new``) or has
+        had no turn, its account is configured no more, or there is too much.
+        """
+
 
 class AgentOpener(Protocol):
     def __call__(self, agent: AgentConfig, kit: AgentKit, /) -> AbstractAsyncContextManager[AgentCore]: ...

@@ -18,6 +18,7 @@ from gatewayd.model.histogram import Histogram
 from gatewayd.model.payload import Choice, OutboundPayload, Receipt
 from gatewayd.model.question import QuestionRow, QuestionState
 from gatewayd.model.status import OutboxStatus
+from gatewayd.ports.sessions import Sessions
 
 EndState = Literal["done", "dropped", "dead"]
 InboundState = Literal["received", "running", "done", "dropped", "dead"]
@@ -86,20 +87,6 @@ class EventDraft(Struct, frozen=True):
     at: float
     kind: str
     data: bytes
-
-
-class SessionRow(Struct, frozen=True):
-    """``session_id`` is the agent core's own id, ``core`` the kind of that core, None where an older release did not note it;
-    ``generation`` grows with every new session. ``left_over`` is a turn that has ended for us and may still run at its agent."""
-
-    session_key: str
-    agent_id: str
-    session_id: str
-    generation: int
-    created_at: float
-    last_used_at: float
-    core: str | None = None
-    left_over: str | None = None
 
 
 class PairingRow(Struct, frozen=True):
@@ -218,15 +205,6 @@ class OutboxRows(Protocol):
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
         """The newest ``limit`` lines of one conversation, oldest first. Presses of buttons are no lines, nor are edits."""
-
-
-class Sessions(Protocol):
-    async def get_session(self, session_key: str) -> SessionRow | None: ...
-
-    async def put_session(self, row: SessionRow) -> None: ...
-
-    async def list_sessions(self, *, limit: int) -> list[SessionRow]:
-        """The last used first."""
 
 
 class Approvals(Protocol):

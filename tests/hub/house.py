@@ -17,6 +17,7 @@ from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.late import LateTexts
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.presses import Presses
 from gatewayd.hub.questions import QuestionDesk
@@ -197,6 +198,7 @@ class House:
             now=now,
             redact=redact,
         )
+        self.late = LateTexts(store, self.outbox, self.events, config, plugins, wait_said=engine.wait_said)
         self.turns = TurnRunner(engine, self.outbox, self.events, self.sessions, self.questions, agents, config, plugins, now=now)
         self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, self.presses, config, plugins, now=now)
         self.presses.taken, self.presses.ended = self.inbox.taken, self.inbox.ended

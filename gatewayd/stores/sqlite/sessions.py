@@ -2,25 +2,53 @@
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
-from msgspec.structs import astuple
+import sqlite3
+from typing import Any, Final
 
-from gatewayd.ports.store import SessionRow
+import msgspec
+from msgspec.structs import astuple, replace
+
+from gatewayd.ports.sessions import Conversation, SessionRow
+from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.tables import Tables
 
-_COLUMNS = "session_key, agent_id, session_id, generation, created_at, last_used_at, core, left_over"
+_COLUMNS: Final = "session_key, agent_id, session_id, generation, created_at, last_used_at, core, left_over, conversation"
+_NEWEST_TURN: Final = (
+    "(SELECT turn_id FROM inbound WHERE inbound.session_key = session.session_key AND turn_id IS NOT NULL "
+    "ORDER BY id DESC LIMIT 1)"
+)
+_conversation: Final = msgspec.json.Decoder(Conversation)
 
 
 class SessionTable(Tables):
     async def get_session(self, session_key: str) -> SessionRow | None:
         sql = f"SELECT {_COLUMNS} FROM session WHERE session_key = ?"
         record = await self._read(lambda connection: connection.execute(sql, (session_key,)).fetchone())
-        return None if record is None else SessionRow(*record)
+        return None if record is None else _row(record)
 
     async def put_session(self, row: SessionRow) -> None:
-        sql = f"INSERT OR REPLACE INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        await self._write(lambda connection: connection.execute(sql, astuple(row)).rowcount)
+        sql = f"INSERT OR REPLACE INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        values = (*astuple(row)[:-1], None if row.conversation is None else msgspec.json.encode(row.conversation))
+        await self._write(lambda connection: connection.execute(sql, values).rowcount)
+
+    async def find_session(self, agent_id: str, session_id: str) -> tuple[SessionRow, str | None] | None:
+        sql = f"SELECT {_COLUMNS}, {_NEWEST_TURN} FROM session WHERE agent_id = ? AND session_id = ?"
+
+        def read(connection: sqlite3.Connection) -> tuple[SessionRow, str | None] | None:
+            record = connection.execute(sql, (agent_id, session_id)).fetchone()
+            return None if record is None else (_row(record[:-1]), record[-1])
+
+        return await self._read(read)
 
     async def list_sessions(self, *, limit: int) -> list[SessionRow]:
         sql = f"SELECT {_COLUMNS} FROM session ORDER BY last_used_at DESC, session_key LIMIT ?"
         records = await self._read(lambda connection: connection.execute(sql, (limit,)).fetchall())
-        return [SessionRow(*record) for record in records]
+        return [_row(record) for record in records]
+
+
+def _row(record: tuple[Any, ...]) -> SessionRow:
+    *fields, conversation = record
+    row = SessionRow(*fields)
+    if conversation is None:
+        return row
+    return replace(row, conversation=decode_column(_conversation, conversation, f"session {row.session_key}"))

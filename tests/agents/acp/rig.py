@@ -57,6 +57,7 @@ class Kit:
         self.work = directory / "work"
         self.memos = MemosInMemory()
         self.log = structlog.get_logger("test")
+        self.later: list[tuple[str, str]] = []
 
     @property
     def http(self) -> "httpx2.AsyncClient":
@@ -64,6 +65,9 @@ class Kit:
 
     def now(self) -> float:
         return 0.0
+
+    async def say_later(self, session_id: str, text: str) -> None:
+        self.later.append((session_id, text))
 
 
 async def allow(request: ToolRequest) -> Decision:

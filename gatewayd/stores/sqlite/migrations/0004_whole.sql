@@ -14,3 +14,7 @@ UPDATE inbound SET event_key = 'via:' || (
 UPDATE inbound SET envelope = CAST(json_set(CAST(envelope AS TEXT), '$.event_key', event_key) AS BLOB)
 WHERE given_key IS NOT NULL;
 CREATE INDEX inbound_given ON inbound (given_key) WHERE given_key IS NOT NULL;
+
+-- conversation: where the session's last turn answered, and with it what its agent says later.
+ALTER TABLE session ADD COLUMN conversation BLOB;
+CREATE INDEX session_of_agent ON session (agent_id, session_id);
