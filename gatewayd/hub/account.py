@@ -222,6 +222,15 @@ class AccountActor:
             raise SendRejected("this channel has no files to fetch")
         return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
 
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether there are outcomes of sends that the store did not take."""
+        return self._sender.has_unsettled
+
+    async def settle_left(self) -> None:
+        """Record them now. :raises TryAgain: the store still does not take them."""
+        await self._sender.settle_left()
+
     def stop_listening(self) -> None:
         """Receive nothing any more, and go on sending. A life that begins after this waits to be stopped. For the drain, and for
         an account that is being removed."""

@@ -36,8 +36,8 @@ class Lanes(Protocol):
     def waits(self, row: InboundRow, route: Route) -> bool:
         """Whether the row would wait for a turn: not a command that is acted on at once, nor the answer to a question."""
 
-    def end_removed(self, row: InboundRow) -> None:
-        """End a row whose turn was begun, and whose account is configured no more."""
+    def end_removed(self, rows: Sequence[InboundRow]) -> None:
+        """End rows whose account is configured no more, and their turns, where those were begun."""
 
 
 class Presses(Protocol):
@@ -241,7 +241,7 @@ class InboxDesk:
         self._waiting[row.id] = envelope, None
         settings = self._accounts.get((envelope.channel, envelope.account))
         if settings is None and row.turn_id is not None:
-            self._lanes.end_removed(row)
+            self._lanes.end_removed([row])
             return
         if settings is None:
             self._later(_Refused(row, "account_removed"))

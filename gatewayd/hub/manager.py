@@ -17,7 +17,7 @@ from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgo
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import Attachment
-from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.errors import Conflict, NotFound, TryAgain
 from gatewayd.model.payload import Signal
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 _LONGEST_TRACEBACK = 8_000
+_STORE_RETRY_SECONDS = 1.0
 
 
 class Emitter(Protocol):
@@ -229,12 +230,13 @@ class ChannelManager:
             return
         if actor.removed:
             await self._supervisor.stop(name)
-            if actor.removed:
+            await self._settle_left(name, actor)
+            if actor.removed and not actor.has_unsettled:
                 self._supervisor.remove(name)
                 del self._known[name]
                 self._outbox.forget(actor.settings.channel, actor.settings.account)
                 return
-        lives = self._supervisor.status(name).state not in ("stopped", "parked")
+        lives = not self._is_down(name)
         if lives and (actor.is_outdated or not self._is_to_run(actor)):
             await self._supervisor.stop(name)
         state = self._supervisor.status(name).state
@@ -242,6 +244,18 @@ class ChannelManager:
             actor.listen_again()
         if self._is_to_run(actor) and (state == "stopped" or (not lives and actor.is_outdated)):
             await self._supervisor.start(name)
+        await self._settle_left(name, actor)
+
+    async def _settle_left(self, name: str, actor: AccountActor) -> None:
+        """Record what became of sends and the store did not take, of an account whose next life may never come."""
+        while actor.has_unsettled and self._is_down(name) and not self._settling.is_asked(name):
+            try:
+                await actor.settle_left()
+            except TryAgain:
+                await trio.sleep(_STORE_RETRY_SECONDS)
+
+    def _is_down(self, name: str) -> bool:
+        return self._supervisor.status(name).state in ("stopped", "parked")
 
     def _is_settled(self, name: str, actor: AccountActor) -> bool:
         """Whether nothing has to be done, unless something is being done already."""
@@ -299,6 +313,8 @@ class ChannelManager:
         channel, account, state = actor.settings.channel, actor.settings.account, actor.state_of(child)
         self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
         self._log.info("account_state", channel=channel, account=account, state=state, reason=child.reason)
+        if actor.has_unsettled and self._is_down(child.name):
+            self._settling.ask(child.name)
 
     def _on_failure(self, name: str, verdict: Verdict, error: BaseException) -> None:
         channel, account = name.split("/")

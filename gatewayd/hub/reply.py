@@ -133,9 +133,9 @@ class ReplyEngine:
                 await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds)
             if control.moves and outcome.kind == "stopped":
                 await self.withdraw(turn_id, why="the agent is configured no more, and another one takes the message")
-                return [_as_begun(row, turn_id, attempt) for row in rows]
+                return [_as_begun(row, turn_id, route.session_key, attempt) for row in rows]
             if not taken_up:
-                await self.stop_left_over(turn_id, route)
+                await self.stop_left_over(turn_id, route.session_key, route.agent_id)
             over = self._ending[route.session_key] = anyio.Event()
             try:
                 await self._end(rows, route, turn_id, outcome, control)
@@ -149,15 +149,15 @@ class ReplyEngine:
         if (over := self._ending.get(session_key)) is not None:
             await over.wait()
 
-    async def stop_left_over(self, turn_id: str, route: Route) -> None:
+    async def stop_left_over(self, turn_id: str, session_key: str, agent_id: str) -> None:
         """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,
         where the next turn of the session would run beside it. Where that cannot be done now, the next turn does it first."""
         outcome = Outcome("timed_out", detail=f"not within {_STOP_SECONDS:g} s")
         with anyio.move_on_after(_STOP_SECONDS):
-            outcome = await self.calls.call(lambda: self._stop_turn(turn_id, route))
+            outcome = await self.calls.call(lambda: self._stop_turn(turn_id, session_key, agent_id))
         if outcome.kind != "stopped":
             self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
-            await insist(lambda: self._sessions.note_left_over(route.session_key, turn_id))
+            await insist(lambda: self._sessions.note_left_over(session_key, turn_id))
 
     async def new_session(self, route: Route) -> str | None:
         """Give the route's key a new session. Returns why not, for the operator, or None when it has one."""
@@ -248,11 +248,11 @@ class ReplyEngine:
         finally:
             self._agents.note_turn(request.agent_id, -1)
 
-    async def _stop_turn(self, turn_id: str, route: Route) -> Outcome:
+    async def _stop_turn(self, turn_id: str, session_key: str, agent_id: str) -> Outcome:
         outcome = Outcome("stopped")
         try:
-            core = await self._agents.core(route.agent_id)
-            session = await self._sessions.find(route.session_key)
+            core = await self._agents.core(agent_id)
+            session = await self._sessions.find(session_key)
             if isinstance(core, StopsTurns) and session is not None:
                 await core.stop_turn(session.session_id, turn_id)
         except* (Exception, SystemExit) as group:
@@ -336,9 +336,11 @@ def new_turn_id(row: InboundRow) -> str:
     return f"turn-{row.id}" if not row.retries else f"turn-{row.id}-{row.retries}"
 
 
-def _as_begun(row: InboundRow, turn_id: str, attempt: int) -> InboundRow:
+def _as_begun(row: InboundRow, turn_id: str, session_key: str, attempt: int) -> InboundRow:
     """The row as the store has it after that many attempts."""
-    return row if attempt == row.attempts else replace(row, state="running", turn_id=turn_id, attempts=attempt)
+    if attempt == row.attempts:
+        return row
+    return replace(row, state="running", turn_id=turn_id, session_key=session_key, attempts=attempt)
 
 
 def _answer(final: object) -> Outcome:

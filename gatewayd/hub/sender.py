@@ -131,9 +131,15 @@ class Sender:
             finally:
                 life.closing(after=self.seconds_left)
 
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether there are outcomes that are not recorded yet, of lives that are over."""
+        return bool(self._unsettled)
+
     async def settle_left(self) -> None:
         """Record the outcomes that an earlier life could not. :raises TryAgain: the store still refuses, or does not answer."""
-        for row, outcome in list(self._unsettled.values()):
+        while self._unsettled:
+            row, outcome = self._unsettled.pop(next(iter(self._unsettled)))
             await self._settle(row, outcome)
 
     async def _dispatch(self, channel: Channel, life: Life, calls: trio.Nursery) -> None:
@@ -210,11 +216,10 @@ class Sender:
         return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
     async def _settle(self, row: OutboundRow, outcome: Outcome) -> None:
-        """Record the outcome and free the conversation. An outcome that cannot be recorded is kept for the next life.
+        """Record the outcome and free the conversation. An outcome that cannot be recorded is kept for ``settle_left``.
 
         :raises TryAgain: the store refuses, or does not answer.
         """
-        self._unsettled[row.id] = row, outcome
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _SETTLE_SECONDS) as scope:
             try:
                 await self._rows.settle(
@@ -225,10 +230,11 @@ class Sender:
                     next_attempt_at=outcome.next_attempt_at,
                 )
             except StoreRefused as error:
+                self._unsettled[row.id] = row, outcome
                 raise TryAgain(f"the store cannot record what was sent: {error.reason}") from error
         if scope.cancelled_caught:
+            self._unsettled[row.id] = row, outcome
             raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
-        del self._unsettled[row.id]
         if outcome.state == "ready":
             self._mailbox.put_back(replace(row, attempts=row.attempts + 1, next_attempt_at=outcome.next_attempt_at))
             return

@@ -36,6 +36,10 @@ class Settling:
         """Whether this one is being brought about now: what it looks like meanwhile is not what it will be."""
         return name in self._working
 
+    def is_asked(self, name: str) -> bool:
+        """Whether somebody wants this one to be looked at anew, while it is worked on."""
+        return name in self._asked
+
     def ask(self, name: str) -> None:
         """Look at this one, now or once more."""
         if self._tasks is None:

@@ -90,8 +90,11 @@ class TurnRunner:
         for lane in self._lanes.values():
             if lane.control is None or lane.running is None:
                 continue
+            envelope = lane.running.row.envelope
             is_elsewhere = self._route_of(lane.running.row).session_key != lane.key
-            if lane.agent_id not in agents and not lane.control.at_core:
+            if lane.control.resting and (envelope.channel, envelope.account) not in self._modes:
+                lane.control.stop("account_removed")
+            elif lane.agent_id not in agents and not lane.control.at_core:
                 lane.control.move()
             elif is_elsewhere and lane.control.resting and not (lane.running.row.attempts or lane.control.was_at_core):
                 # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
@@ -194,19 +197,26 @@ class TurnRunner:
                 self.add(row, self._route_of(row))
             else:
                 gone.append(row)
-        if gone and self._tasks is not None:
-            self._tasks.start_soon(self._end_removed, gone)
+        self.end_removed(gone)
 
-    def end_removed(self, row: InboundRow) -> None:
-        """End a row whose account is configured no more. Never waits. During a stop it stays in the store."""
-        if not self._draining and self._tasks is not None:
-            self._tasks.start_soon(self._end_removed, [row])
+    def end_removed(self, rows: Sequence[InboundRow]) -> None:
+        """End rows whose account is configured no more. Never waits. During a stop they stay in the store."""
+        if self._draining or self._tasks is None:
+            return
+        by_turn: dict[str | None, list[InboundRow]] = {}
+        for row in rows:
+            by_turn.setdefault(row.turn_id, []).append(row)
+        for turn_id, its in by_turn.items():
+            self._tasks.start_soon(self._end_removed, turn_id, its)
 
-    async def _end_removed(self, rows: Sequence[InboundRow]) -> None:
-        begun = {row.turn_id: row for row in rows if row.turn_id is not None}
-        for turn_id, row in begun.items():
+    async def _end_removed(self, turn_id: str | None, rows: Sequence[InboundRow]) -> None:
+        if turn_id is not None:
             await self._engine.withdraw(turn_id, why="its account is configured no more")
-            await self._engine.stop_left_over(turn_id, self._route_of(row))
+            # By the session that it was begun in: the bindings may lead elsewhere now that its account is gone.
+            session_key = rows[0].session_key
+            session = None if session_key is None else await insist(lambda: self._sessions.find(session_key))
+            if session is not None:
+                await self._engine.stop_left_over(turn_id, session.session_key, session.agent_id)
         await self._end_waiting(rows, "account_removed")
 
     def _mode_of(self, row: InboundRow) -> QueueMode:

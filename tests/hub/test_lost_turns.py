@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.reply import SORRY_LOST
@@ -16,6 +17,7 @@ from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import Turn, TurnState
 from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, open_house
 from tests.hub.test_approvals import RM, Tool, pending
+from tests.hub.test_turns_reload import reconfigure
 
 
 class Known(ScriptedAgents):
@@ -40,6 +42,11 @@ class GoingOn(Known):
         super().__init__("running")
         self.stopped: list[tuple[str, str]] = []
         self.failure: Exception | None = None
+        self.asked_for: list[str] = []
+
+    async def core(self, agent_id: str) -> ScriptedAgents:
+        self.asked_for.append(agent_id)
+        return await super().core(agent_id)
 
     async def stop_turn(self, session_id: str, turn_id: str) -> None:
         if self.failure is not None:
@@ -261,3 +268,68 @@ async def test_a_core_that_comes_back_stops_the_turn_that_was_left_over_before_i
         agents.failure = None
         assert (await house.ended(said)).reason == "answered"
         assert agents.stopped == [("session-1", f"turn-{row}")]
+
+
+GONE = replace(configuration(), accounts=configuration().accounts[1:])
+
+
+async def test_a_turn_of_an_account_that_is_gone_at_the_start_is_stopped_at_its_core(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    row = await cut(tmp_path)
+    agents = GoingOn()
+    other = replace(GONE, agents=(replace(GONE.agents[0], agent_id="other"), *GONE.agents))
+    async with open_house(tmp_path, agents=agents, config=other) as house:
+        assert await after(house, row) == ("dropped", "account_removed")
+        assert agents.stopped == [("session-1", f"turn-{row}")]
+        assert agents.asked_for == ["assistant"], "the agent that it was begun with, wherever the bindings lead now"
+        assert (agents.turns, agents.resumed, house.inbox.waiting) == ([], [], 0)
+
+
+async def test_a_turn_of_an_account_that_is_gone_and_cannot_be_stopped_is_stopped_before_the_next(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Also over a restart, when the account is there again."""
+    row = await cut(tmp_path)
+    agents = GoingOn()
+    agents.away = TryAgain("connection refused")
+    async with open_house(tmp_path, agents=agents, config=GONE) as house:
+        assert await after(house, row) == ("dropped", "account_removed")
+        assert agents.stopped == []
+    agents.away = None
+    async with open_house(tmp_path, agents=agents) as house:
+        assert (await house.ended(await house.say("next"))).reason == "answered"
+        assert agents.stopped == [("session-1", f"turn-{row}")]
+        assert (await house.ended(await house.say("and next"))).reason == "answered"
+        assert len(agents.stopped) == 1, "once"
+
+
+async def test_a_turn_that_waits_for_its_place_when_its_account_goes_is_stopped_at_its_core(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path, Gate()) as house:
+        rows = [await house.say("one", channel=channel) for channel in ("chat", "tg")]
+        await trio.testing.wait_all_tasks_blocked()
+    agents = GoingOn()
+    agents.script = gate = Gate()
+    narrow = configuration(limits=LimitsSection(turns=1))
+    async with open_house(tmp_path, agents=agents, config=narrow) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        [taken] = [turn.request.channel for turn in agents.resumed]
+        waits = rows[0] if taken == "tg" else rows[1]
+        gone = tuple(account for account in narrow.accounts if account.channel != waits.envelope.channel)
+        reconfigure(house, replace(narrow, accounts=gone))
+        assert await after(house, waits.id) == ("dropped", "account_removed")
+        assert [turn_id for _, turn_id in agents.stopped] == [f"turn-{waits.id}"]
+        gate.gate.set()
+
+
+async def test_a_turn_that_only_waits_for_its_agent_ends_with_its_account(tmp_path: Path, autojump_clock: MockClock) -> None:
+    agents = GoingOn()
+    agents.away = TryAgain("agent assistant is waiting")
+    async with open_house(tmp_path, agents=agents) as house:
+        row = await house.say("one")
+        await anyio.sleep(60)
+        reconfigure(house, GONE)
+        assert await after(house, row.id) == ("done", "account_removed")
+        assert house.inbox.waiting == 0

@@ -15,7 +15,8 @@ from trio.testing import MockClock
 from gatewayd.channels.loopback.platform import failing, ignoring_cancellation, lingering, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, GatewaySection, LimitsSection, OutboxSection
-from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
+from gatewayd.model.errors import NeedsOperator, NotFound, StoreRefused, TryAgain
+from gatewayd.ports.store import OutboundRow, OutboundState
 from tests.hub.street import Street, open_street
 
 
@@ -184,6 +185,62 @@ async def test_replies_to_a_removed_account_stay_in_the_store_and_go_when_it_is_
         assert street.outbox.status().ready == 1
         await change(street, accounts(account("main")))
         assert (await street.state_of(row), street.outbox.status().ready) == ("sent", 0)
+
+
+class Refusing:
+    """An outbox whose disk takes no outcome, until it is mended."""
+
+    def __init__(self, street: Street) -> None:
+        self._settle = street.outbox.settle
+        self.refuses = True
+        street.outbox.settle = self  # type: ignore[method-assign]
+
+    async def __call__(self, row: OutboundRow, state: OutboundState, **rest: object) -> None:
+        if self.refuses:
+            raise StoreRefused("the disk is full")
+        await self._settle(row, state, **rest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["removed", "disabled", "stopped", "parked"])
+async def test_what_became_of_a_send_is_recorded_when_the_disk_takes_it_though_its_account_is_gone(
+    tmp_path: Path, autojump_clock: MockClock, how: str
+) -> None:
+    async with open_street(tmp_path, accounts(account("a"))) as street:
+        await trio.sleep(1)
+        disk = Refusing(street)
+        [row] = await street.reply("hello", account="a")
+        await trio.sleep(1)
+        if how == "removed":
+            street.manager.reconfigure(accounts())
+        elif how == "disabled":
+            street.manager.reconfigure(accounts(account("a", enabled=False)))
+        elif how == "stopped":
+            await street.manager.stop("loopback", "a")
+        else:
+            platform_of("a").on_connected.always(failing(NeedsOperator("401")))
+        await trio.sleep(500)
+        assert (await street.state_of(row), platform_of("a").texts) == ("sending", ["hello"])
+        disk.refuses = False
+        await trio.sleep(2)
+        assert await street.state_of(row) == "sent"
+        await street.manager.settle()
+        assert street.outbox.status().sending == 0
+
+
+async def test_an_account_that_is_back_before_the_disk_is_settles_by_itself(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path, accounts(account("a"))) as street:
+        await trio.sleep(1)
+        disk = Refusing(street)
+        [row] = await street.reply("hello", account="a")
+        await trio.sleep(1)
+        street.manager.reconfigure(accounts())
+        await trio.sleep(5)
+        street.manager.reconfigure(accounts(account("a")))
+        await trio.sleep(5)
+        assert states(street) == {"a": "waiting"}
+        disk.refuses = False
+        await trio.sleep(200)
+        assert (await street.state_of(row), states(street), platform_of("a").texts) == ("sent", {"a": "connected"}, ["hello"])
 
 
 async def test_a_drain_waits_for_what_is_being_removed_and_starts_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
