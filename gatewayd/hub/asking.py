@@ -49,7 +49,7 @@ class Asking:
                 self._asked[request.ref] = row.id
         if row.state == "pending":
             row = await self._wait(row)
-        return await insist(partial(self._use, row))
+        return await insist(partial(self._use, row, request.ref))
 
     async def withdraw(self, ref: str, *, why: str) -> None:
         """See ``ports.agent.Turn``."""
@@ -121,12 +121,13 @@ class Asking:
                 await insist(partial(self._desk.settle, row.id, "withdrawn", note=why))
         self._left = [row for row in self._left if row.ref is not None]
 
-    async def _use(self, row: Approval) -> Decision:
+    async def _use(self, row: Approval, ref: str | None) -> Decision:
+        """``ref``: under which id it is asked now. The row has it from then on: the next life finds what it is used for."""
         if row.state == "pending":
             raise AssertionError("a request that is pending is not used")
-        used_before = row.state == "allowed" and not await self._store.consume_approval(row.id, now=self._desk.now())
+        used_before = row.state == "allowed" and not await self._store.consume_approval(row.id, ref=ref, now=self._desk.now())
         # A core that gave its own id runs it once, however often it is told: the answer may not have reached it.
-        if used_before and row.ref is None:
+        if used_before and ref is None:
             return Decision("withdrawn", note="this permission was used already")
         return Decision(row.state, by=row.decided_by, note=row.note)
 

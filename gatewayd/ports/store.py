@@ -240,8 +240,8 @@ class Approvals(Protocol):
     ) -> Approval | None:
         """pending -> state. None if it is not pending (any more): the caller looks and says why."""
 
-    async def consume_approval(self, approval_id: str, *, now: float) -> bool:
-        """Use an allowed row, once. False if it is not allowed or was used."""
+    async def consume_approval(self, approval_id: str, *, ref: str | None = None, now: float) -> bool:
+        """Use an allowed row, once, for what the core knows as ``ref``. False if it is not allowed or was used."""
 
     async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str, *, any_input: bool) -> str | None:
         """The id of the approval that allowed this for the session, for exactly this input or, if that counts, for any."""

@@ -217,7 +217,8 @@ class Play:
     def _check_ended(self, rows: dict[str, Approval]) -> None:
         for known in self.ended.values():
             now = rows[known.id]
-            assert now == replace(known, consumed_at=known.consumed_at or now.consumed_at), "what has ended never changes"
+            used = known if known.consumed_at is not None else replace(known, consumed_at=now.consumed_at, ref=now.ref)
+            assert now == used, "what has ended never changes, but for being used"
         self.ended = {row.id: row for row in rows.values() if row.state != "pending"}
 
     def _check_runs(self, rows: list[Approval]) -> None:
@@ -315,6 +316,7 @@ NAMED = World("running", 1, "input", (RM, CAT))
 @example(ONE, [("fill_disk", 1, 0), ("operator", 0, 0), ("crash", 0, 0)])
 @example(NAMED, [("operator", 0, 0), ("die", 0, 0), ("operator", 1, 0), ("crash", 0, 0), ("wait", 0, 3)])
 @example(NAMED, [("press", 0, 0), ("crash", 0, 0), ("press", 1, 0), ("crash", 0, 0)])
+@example(World("lost", 1, "off", (RM,)), [("crash", 0, 0), ("crash", 0, 0), ("press", 0, 0)])
 @example(World("lost", 2, "off", (RM, RM)), [("press", 0, 0), ("press", 0, 1), ("crash", 0, 0), ("operator", 1, 0)])
 def test_a_gated_action_runs_once_for_each_allow_and_never_before(world: World, steps: list[Step]) -> None:
     trio.run(play, world, steps, clock=MockClock(autojump_threshold=0))

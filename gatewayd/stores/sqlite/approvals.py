@@ -87,9 +87,9 @@ class ApprovalTable(Tables):
 
         return await self._write(decide)
 
-    async def consume_approval(self, approval_id: str, *, now: float) -> bool:
-        sql = "UPDATE approval SET consumed_at = ? WHERE id = ? AND state = 'allowed' AND consumed_at IS NULL"
-        return await self._write(lambda connection: connection.execute(sql, (now, approval_id)).rowcount == 1)
+    async def consume_approval(self, approval_id: str, *, ref: str | None = None, now: float) -> bool:
+        sql = "UPDATE approval SET consumed_at = ?, ref = ? WHERE id = ? AND state = 'allowed' AND consumed_at IS NULL"
+        return await self._write(lambda connection: connection.execute(sql, (now, ref, approval_id)).rowcount == 1)
 
     async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str, *, any_input: bool) -> str | None:
         sql = """
