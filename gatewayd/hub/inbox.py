@@ -26,6 +26,7 @@ _REFUSED_AT_ONCE = 256
 SORRY_MANY = (
     "Sorry, that was more than I can keep waiting for you at once. What you write now is not read until I have caught up."
 )
+NOT_YOURS = "This question is for somebody else."
 
 
 class Lanes(Protocol):
@@ -36,6 +37,9 @@ class Lanes(Protocol):
     def waits(self, row: InboundRow, route: Route) -> bool:
         """Whether the row would wait for a turn: not a command that is acted on at once, nor the answer to a question."""
 
+    def refuses(self, envelope: InboundEnvelope) -> bool:
+        """Whether it is a press under a question that somebody else was asked."""
+
     def end_removed(self, rows: Sequence[InboundRow]) -> None:
         """End rows whose account is configured no more, and their turns, where those were begun."""
 
@@ -45,7 +49,7 @@ class Presses(Protocol):
 
     def take(self, row: InboundRow, *, admitted: bool) -> bool: ...
 
-    def acknowledge(self, envelope: InboundEnvelope) -> None: ...
+    def acknowledge(self, envelope: InboundEnvelope, text: str = "") -> None: ...
 
 
 class _Refused(Struct, frozen=True):
@@ -249,7 +253,7 @@ class InboxDesk:
         verdict = self._access.judge(envelope, settings.frame, self._plugins[envelope.channel])
         if self._presses.take(row, admitted=verdict.kind == "admit"):
             return
-        self._presses.acknowledge(envelope)
+        self._presses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
         if verdict.kind == "admit" or row.state == "running":
             self._add_to_lane(row, resolve_route(envelope, self._config), is_new=is_new)
         else:

@@ -8,11 +8,10 @@ from typing import Final
 import anyio
 import msgspec
 
-from gatewayd.hub.questions import fits, is_press
+from gatewayd.hub.answers import is_press
 from gatewayd.hub.running import TurnControl
 from gatewayd.model.config import QueueMode
-from gatewayd.model.envelope import Peer
-from gatewayd.model.question import QuestionRow
+from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
 
@@ -88,36 +87,39 @@ class Lane:
             )
             same = list(islice(together, _COLLECTED_MAX - 1))
         same += self._edits_of([first, *same])
-        taken = {waiting.id for waiting in same}
-        self.waiting = [waiting for waiting in self.waiting if waiting.id not in taken]
-        heapq.heapify(self.waiting)
+        self._leave(same)
         return [first, *same]
 
     def waits_for(self, edit: InboundRow) -> bool:
         """Whether the message that ``edit`` changes is still waiting here."""
-        return any(_is_edit_of(edit, waiting.row) for waiting in self.waiting)
+        return any(is_edit_of(edit, waiting.row) for waiting in self.waiting)
 
     def _edits_of(self, taken: list[Waiting]) -> list[Waiting]:
         """The edits, so far, of messages that are taken: they go with them, and end with them."""
         ids = {waiting.id for waiting in taken}
         edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
-        return [edit for edit in edits if any(_is_edit_of(edit.row, waiting.row) for waiting in taken)]
+        return [edit for edit in edits if any(is_edit_of(edit.row, waiting.row) for waiting in taken)]
+
+    def _leave(self, taken: list[Waiting]) -> None:
+        ids = {waiting.id for waiting in taken}
+        self.waiting = [waiting for waiting in self.waiting if waiting.id not in ids]
+        heapq.heapify(self.waiting)
 
     @property
     def is_busy(self) -> bool:
         """Whether a turn runs that does more than wait for people or for its agent."""
         return self.control is not None and not self.control.waits_for_people and not self.control.resting
 
-    def take_answer(self, question: QuestionRow, place: Place) -> Waiting | None:
-        """The first message that came after ``question`` was asked and can be its answer; it waits no longer."""
+    def take_answer(self, is_answer: Callable[[InboundEnvelope], bool], *, asked_at: float) -> list[Waiting]:
+        """The first message that came after ``asked_at`` and is an answer, with its edits; they wait no longer."""
         for waiting in sorted(self.waiting):
             envelope = waiting.row.envelope
-            came_after = envelope.received_at >= question.created_at and waiting.row.turn_id is None
-            if came_after and place_of(waiting.row) == place and command_of(waiting.row) is None and fits(question, envelope):
-                self.waiting = [other for other in self.waiting if other.id != waiting.id]
-                heapq.heapify(self.waiting)
-                return waiting
-        return None
+            came_after = envelope.received_at >= asked_at and waiting.row.turn_id is None
+            if came_after and command_of(waiting.row) is None and is_answer(envelope):
+                taken = [waiting, *self._edits_of([waiting])]
+                self._leave(taken)
+                return taken
+        return []
 
     def empty(self) -> list[InboundRow]:
         """Everything that waits, which waits no longer.
@@ -157,7 +159,7 @@ def place_of(row: InboundRow) -> Place:
     return row.envelope.channel, row.envelope.account, row.envelope.peer
 
 
-def _is_edit_of(edit: InboundRow, row: InboundRow) -> bool:
+def is_edit_of(edit: InboundRow, row: InboundRow) -> bool:
     """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
     same = row.envelope.message_id == edit.envelope.message_id and place_of(row) == place_of(edit)
     return same and row.id < edit.id and row.turn_id is None and command_of(row) is None

@@ -5,7 +5,7 @@ the end of the message that gave it: a message is an answer or begins a turn, ne
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -14,25 +14,22 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from gatewayd.hub.cards import visible
+from gatewayd.hub.answers import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
 from gatewayd.kit.text import sanitise
 from gatewayd.model.config import ApprovalsSection, GatewayConfig
-from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.payload import Choice, EditText, OutboundPayload
 from gatewayd.model.question import Option, Question, QuestionRow, QuestionState
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import InboundRow, Store
 
 _log = structlog.get_logger("gatewayd.questions")
 _OPTIONS_MAX = 20
 _TEXT_MAX = 4000
-_LABEL_MAX = 60
 _VOID_MAX = 1000
-SKIP = "/skip"
 
 Place = tuple[str, str, Peer]
 
@@ -42,8 +39,20 @@ class OpenQuestion(Struct):
 
     row: QuestionRow
     place: Place
+    writers: tuple[Writer, ...]
     done: anyio.Event
     taken: bool = True
+
+    def is_answered_by(self, envelope: InboundEnvelope) -> bool:
+        """Whether this is an answer to it, from somebody who was asked."""
+        return self._fits(envelope) and may_answer(self.writers, envelope)
+
+    def is_not_for(self, envelope: InboundEnvelope) -> bool:
+        """Whether this is a press under it by somebody who was not asked."""
+        return envelope.kind == "button" and self._fits(envelope) and not may_answer(self.writers, envelope)
+
+    def _fits(self, envelope: InboundEnvelope) -> bool:
+        return self.place == (envelope.channel, envelope.account, envelope.peer) and fits(self.row, envelope)
 
 
 class QuestionDesk:
@@ -100,9 +109,11 @@ class QuestionDesk:
     def waits_for(self, session_key: str, envelope: InboundEnvelope) -> bool:
         """Whether this is the answer to a question that is open in its conversation. See :meth:`take`."""
         found = self._open.get(session_key)
-        if found is None or found.taken or found.place != (envelope.channel, envelope.account, envelope.peer):
-            return False
-        return fits(found.row, envelope)
+        return found is not None and not found.taken and found.is_answered_by(envelope)
+
+    def is_not_for(self, envelope: InboundEnvelope) -> bool:
+        """Whether this is a press by somebody under whose question it is not."""
+        return any(found.is_not_for(envelope) for found in self._open.values())
 
     def take(self, session_key: str) -> "OpenQuestion":
         """Take the question that is open for one answer: nobody else's message is one any more."""
@@ -110,16 +121,25 @@ class QuestionDesk:
         found.taken = True
         return found
 
-    async def answer(self, found: "OpenQuestion", row: InboundRow) -> bool:
-        """Commit an answer with the end of its row. False, and nothing is done: the question was over."""
-        said = answers_of(found.row, row.envelope)
-        state: QuestionState = "dismissed" if said is None else "answered"
-        by = f"{row.envelope.channel}:{row.envelope.sender.id}"
-        return await self._end(found.row, state, answers=said or (), by=by, inbound_id=row.id) is not None
+    async def answer(self, found: "OpenQuestion", rows: Sequence[InboundRow]) -> Sequence[InboundRow]:
+        """Commit an answer, a message with the edits that ``rows`` has when it is written, with their end. Returns the rows that
+        have ended; none: the question was over."""
+
+        async def give() -> Sequence[InboundRow]:
+            given = tuple(rows)
+            envelope = as_it_reads(given)
+            said = answers_of(found.row, envelope)
+            state: QuestionState = "dismissed" if said is None else "answered"
+            by = f"{envelope.channel}:{envelope.sender.id}"
+            ids = [row.id for row in given]
+            ended = await self._end_once(found.row, state, answers=said or (), by=by, inbound_ids=ids)
+            return () if ended is None else given
+
+        return await insist(give)
 
     async def wait(self, row: QuestionRow, turn: TurnRequest) -> QuestionRow:
         """Show a pending question and wait for what becomes of it."""
-        mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), anyio.Event())
+        mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), turn.writers, anyio.Event())
         self._open[turn.session_key] = mine
         try:
             await insist(partial(self._show, row, turn))
@@ -188,27 +208,28 @@ class QuestionDesk:
         )
 
     async def _end(
+        self, row: QuestionRow, state: QuestionState, *, answers: tuple[str, ...] = (), by: str | None = None
+    ) -> QuestionRow | None:
+        """pending -> state. None if it was not pending."""
+        return await insist(partial(self._end_once, row, state, answers=answers, by=by))
+
+    async def _end_once(
         self,
         row: QuestionRow,
         state: QuestionState,
         *,
-        answers: tuple[str, ...] = (),
-        by: str | None = None,
-        inbound_id: int | None = None,
+        answers: tuple[str, ...],
+        by: str | None,
+        inbound_ids: Sequence[int] = (),
     ) -> QuestionRow | None:
-        """pending -> state. None if it was not pending."""
-
-        async def end() -> QuestionRow | None:
-            # Shielded: what is committed is shown and told.
-            with anyio.CancelScope(shield=True):
-                now = self._now()
-                ended = await self._store.end_question(row.id, state, now=now, answers=answers, by=by, inbound_id=inbound_id)
-                if ended is not None:
-                    self._note_ended(ended)
-                    await self.rewrite(ended)
-            return ended
-
-        return await insist(end)
+        # Shielded: what is committed is shown and told.
+        with anyio.CancelScope(shield=True):
+            now = self._now()
+            ended = await self._store.end_question(row.id, state, now=now, answers=answers, by=by, inbound_ids=inbound_ids)
+            if ended is not None:
+                self._note_ended(ended)
+                await self.rewrite(ended)
+        return ended
 
     def _note_ended(self, row: QuestionRow) -> None:
         self._events.emit(f"question.{row.state}", id=row.id, turn_id=row.turn_id, by=row.answered_by)
@@ -223,8 +244,8 @@ class QuestionDesk:
         if shown:
             return  # before the restart
         plugin = self._plugins[turn.channel]
-        *before, last = draft_texts(turn.channel, turn.account, turn.peer, _text(row.question), plugin, turn_id=turn.turn_id)
-        payload = _with_choices(last.payload, row) if plugin.buttons else last.payload
+        *before, last = draft_texts(turn.channel, turn.account, turn.peer, text_of(row.question), plugin, turn_id=turn.turn_id)
+        payload = with_choices(last.payload, row) if plugin.buttons else last.payload
         drafts = [*before, msgspec.structs.replace(last, payload=payload, subject=row.id)]
         await self._outbox.write(drafts)
         self._events.emit("question.pending", id=row.id, turn_id=row.turn_id, session_key=row.session_key)
@@ -235,7 +256,7 @@ class QuestionDesk:
             shown = await self._store.outbound_about(row.id)
             plugin = self._plugins.get(shown[0].channel) if len(shown) == 1 else None
             if plugin is not None and plugin.edits:
-                await self._outbox.write([_rewritten(row, shown[0], plugin)])
+                await self._outbox.write([rewritten(row, shown[0], plugin)])
         except StoreRefused as error:
             _log.warning("question_not_rewritten", question=row.id, reason=error.reason)
 
@@ -325,74 +346,3 @@ class AskingUser:
 
 def _bounded(text: str) -> str:
     return sanitise(text[:_TEXT_MAX])
-
-
-def is_press(envelope: InboundEnvelope) -> bool:
-    """Whether this is a press of a button of ours, under a question that is open or not, or of none that there is."""
-    return envelope.kind == "button" and envelope.text.startswith(("qu:", "ap:"))
-
-
-def fits(row: QuestionRow, envelope: InboundEnvelope) -> bool:
-    """Whether an envelope of the right conversation can be the answer."""
-    if envelope.kind == "button":
-        return envelope.text.startswith(f"qu:{row.id}:")
-    return envelope.kind == "message" and bool(envelope.text.strip())
-
-
-def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] | None:
-    """What a message or press says: labels that are offered, or the text itself. None: it dismisses the question."""
-    options = row.question.options
-    if envelope.kind == "button":
-        index = envelope.text.rpartition(":")[2]
-        return (options[int(index)].label,) if index.isdecimal() and int(index) < len(options) else None
-    text = envelope.text.strip()
-    if text.lower() == SKIP:
-        return None
-    words = [word.strip() for word in text.split(",")] if row.question.multiple else [text]
-    return tuple(_label(word, options) for word in words if word) or None
-
-
-def _label(word: str, options: tuple[Option, ...]) -> str:
-    """A number of the list, or a label without regard to case, is that option; anything else is free text."""
-    if word.isdecimal() and len(word) < 4 and 1 <= int(word) <= len(options):
-        return options[int(word) - 1].label
-    return next((option.label for option in options if option.label.casefold() == word.casefold()), word)
-
-
-def _with_choices(payload: OutboundPayload, row: QuestionRow) -> OutboundPayload:
-    options = () if row.question.multiple else row.question.options
-    rows = [(Choice(_button(option, number), f"qu:{row.id}:{number}"),) for number, option in enumerate(options)]
-    rows.append((Choice("Skip", f"qu:{row.id}:skip"),))
-    return msgspec.structs.replace(payload, choices=tuple(rows))
-
-
-def _button(option: Option, number: int) -> str:
-    """A button without a text is refused by platforms."""
-    label = visible(" ".join(option.label.split()))
-    return label[:_LABEL_MAX] or str(number + 1)
-
-
-def _text(question: Question) -> str:
-    lines = [visible(question.text)]
-    for number, option in enumerate(question.options, 1):
-        about = f" \N{EN DASH} {visible(option.description)}" if option.description else ""
-        lines.append(f"{number}. {visible(option.label)}{about}")
-    how = "numbers or words, with commas between them" if question.multiple else "a number, or in your own words"
-    hint = f"_Answer with {how}_" if question.options else "_Answer with your next message_"
-    return "\n".join(lines) + f"\n\n{hint}, or `{SKIP}`."
-
-
-def _rewritten(row: QuestionRow, shown: OutboundRow, plugin: ChannelPlugin) -> OutboundDraft:
-    outcome = {
-        "answered": f"**Answer**: {_words(row.answers)}",
-        "dismissed": "**Skipped.**",
-        "expired": "**Nobody answered in time.**",
-    }.get(row.state, "**Not asked any more.**")
-    text = f"{visible(row.question.text)[:1000]}\n\n{outcome}"
-    [first, *_] = draft_texts(shown.channel, shown.account, shown.payload.peer, text, plugin)
-    edit = EditText(shown.payload.peer, first.payload.body, of=shown.id)
-    return OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, row.id)
-
-
-def _words(answers: tuple[str, ...]) -> str:
-    return visible(", ".join(answers))[:500]

@@ -36,6 +36,7 @@ _WHY: Final = {
     "interrupted": "a newer message interrupted its turn",
     "late_press": "the button that was pressed had no use any more",
     "membership": "it only told who came or went",
+    "not_asked": "the question under which the button is was put to somebody else",
     "not_on_allow_list": "its sender is not on the allow list",
     "pairing_required": "its sender is not paired",
     "sender_limit": "its sender had too many messages waiting",

@@ -7,17 +7,19 @@ import anyio
 import structlog
 import trio
 
+from gatewayd.hub.answers import is_press
 from gatewayd.hub.attempts import Agents
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.lanes import AT_ONCE, Lane, Place, Waiting, command_of, place_of
+from gatewayd.hub.lanes import AT_ONCE, Lane, Place, Waiting, command_of, is_edit_of, place_of
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.places import Places
-from gatewayd.hub.questions import OpenQuestion, QuestionDesk, is_press
+from gatewayd.hub.questions import OpenQuestion, QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.routing import resolve_route
 from gatewayd.hub.running import TurnControl
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig, QueueMode
+from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus
 from gatewayd.ports.channel import ChannelPlugin
@@ -58,6 +60,8 @@ class TurnRunner:
         self._draining = False
         self._idle = anyio.Event()
         self._commands = 0
+        # Messages that are being committed as answers, each with its edits so far.
+        self._answers: list[list[InboundRow]] = []
         self._log = structlog.get_logger("gatewayd.turns")
         self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
         self.returned: Callable[[Sequence[InboundRow]], None] = lambda rows: None
@@ -127,9 +131,14 @@ class TurnRunner:
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
             return
         if command is None and (asked_in := self._asked_in(row, route)) is not None:
-            self._take_as_answer(row, route, self._questions.take(asked_in))
+            self._take_as_answer([row], route, self._questions.take(asked_in))
+            return
+        if self._questions.is_not_for(row.envelope):
+            self._tasks.start_soon(self._end_waiting, [row], "not_asked")
             return
         is_edit = row.envelope.kind == "edit" and row.turn_id is None
+        if is_edit and self._join_answer(row):
+            return
         if is_edit and (lane is None or not lane.waits_for(row)):
             self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
             return
@@ -145,6 +154,10 @@ class TurnRunner:
         """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
         command = command_of(row)
         return command not in AT_ONCE and (command is not None or self._asked_in(row, route) is None)
+
+    def refuses(self, envelope: InboundEnvelope) -> bool:
+        """Whether it is a press under a question that somebody else was asked."""
+        return self._questions.is_not_for(envelope)
 
     def _asked_in(self, row: InboundRow, route: Route) -> str | None:
         """The session key under which a question waits for this answer."""
@@ -294,22 +307,32 @@ class TurnRunner:
     def _offer_what_waits(self, question: OpenQuestion) -> None:
         """A message that came while the question was being shown is its answer, too."""
         lane = self._lanes.get(question.row.session_key)
-        waiting = None if lane is None else lane.take_answer(question.row, question.place)
-        if waiting is not None:
+        waiting = [] if lane is None else lane.take_answer(question.is_answered_by, asked_at=question.row.created_at)
+        if waiting:
             question.taken = True
-            self._take_as_answer(waiting.row, waiting.route, question)
+            self._take_as_answer([each.row for each in waiting], waiting[0].route, question)
 
-    def _take_as_answer(self, row: InboundRow, route: Route, question: OpenQuestion) -> None:
+    def _take_as_answer(self, rows: list[InboundRow], route: Route, question: OpenQuestion) -> None:
         assert self._tasks is not None, "rows are added while it runs"
         self._commands += 1
-        self._tasks.start_soon(self._give_answer, row, route, question, name=f"answer in {route.session_key}")
+        self._answers.append(rows)
+        self._tasks.start_soon(self._give_answer, rows, route, question, name=f"answer in {route.session_key}")
 
-    async def _give_answer(self, row: InboundRow, route: Route, question: OpenQuestion) -> None:
+    def _join_answer(self, edit: InboundRow) -> bool:
+        """Whether this is an edit of a message that is being committed as an answer; then it goes where that goes."""
+        answer = next((rows for rows in self._answers if is_edit_of(edit, rows[0])), None)
+        if answer is not None:
+            answer.append(edit)
+        return answer is not None
+
+    async def _give_answer(self, rows: list[InboundRow], route: Route, question: OpenQuestion) -> None:
         try:
-            if await self._questions.answer(question, row):
-                self.taken([row])
-                self.ended([row])
-            else:
+            ended = await self._questions.answer(question, rows)
+            self._answers.remove(rows)
+            self.taken(ended)
+            self.ended(ended)
+            # The question was over: it is a message. Or it was answered, and an edit came too late.
+            for row in rows[len(ended) :]:
                 self.add(row, route)
         finally:
             self._commands -= 1

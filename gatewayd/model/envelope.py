@@ -31,6 +31,13 @@ class Sender(Struct, frozen=True, omit_defaults=True):
     is_bot: bool = False
 
 
+class Writer(Struct, frozen=True):
+    """Who wrote a message: a sender's id, and the connector that says so, if one brought it."""
+
+    id: str
+    via: str | None = None
+
+
 class Attachment(Struct, frozen=True, omit_defaults=True):
     """A reference to a file on the platform; bytes are fetched on demand, never with the message."""
 
@@ -88,6 +95,10 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     def given_key(self) -> str | None:
         """The key of the event as the connector gave it that brought it; None of what the account's own driver has."""
         return None if self.via is None else self.event_key.split(":", 2)[-1]
+
+    @property
+    def writer(self) -> Writer:
+        return Writer(self.sender.id, self.via)
 
     @property
     def is_own_word(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, Peer, Sender
+from gatewayd.model.envelope import Attachment, Peer, Sender, Writer
 from gatewayd.model.question import Question
 from gatewayd.ports.memos import Memos
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class TurnRequest(Struct, frozen=True):
     """One run of an agent. ``turn_id`` is the same when the turn is run again after a crash; ``attempt`` counts from 1.
 
-    ``prompt`` is the rendered text (header, messages); ``text`` is what the user wrote, alone.
+    ``prompt`` is the rendered text (header, messages); ``text`` is what the user wrote, alone. ``writers`` are those whose
+    messages these are, ``sender`` the one of the last.
     """
 
     turn_id: str
@@ -39,6 +40,7 @@ class TurnRequest(Struct, frozen=True):
     prompt: str
     text: str
     attachments: tuple[Attachment, ...] = ()
+    writers: tuple[Writer, ...] = ()
 
 
 class TextDelta(Struct, frozen=True, tag="text_delta"):

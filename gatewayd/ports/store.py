@@ -265,9 +265,9 @@ class Questions(Protocol):
         now: float,
         answers: tuple[str, ...] = (),
         by: str | None = None,
-        inbound_id: int | None = None,
+        inbound_ids: Sequence[int] = (),
     ) -> QuestionRow | None:
-        """pending -> state; in the same transaction the inbound row that answered is done, reason ``answer``. None, and
+        """pending -> state; in the same transaction the inbound rows that answered are done, reason ``answer``. None, and
         nothing is changed, when the question is not pending."""
 
 

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.model.config import ApprovalsSection, OutboxSection, SessionsSection
-from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.payload import EditText
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
@@ -277,7 +276,7 @@ async def test_answered_before_a_crash_and_not_handed_over(tmp_path: Path, autoj
         house.flaky.refuses.add("end_question")
         press = await house.press(card, "1", by="7")
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:  # the last that the process did
-        assert await store.end_question(question.id, "answered", now=now(), answers=("South",), by="tg:7", inbound_id=press.id)
+        assert await store.end_question(question.id, "answered", now=now(), answers=("South",), by="tg:7", inbound_ids=[press.id])
     for _ in range(2):
         async with open_house(tmp_path, script, agents=agents) as house:
             await house.ended(row)
@@ -358,14 +357,3 @@ async def test_asked_again_under_its_id_in_one_run_it_is_one_question(tmp_path: 
         await house.ended(await house.say("and again"))
         await house.ended(row)
         assert script.answers == [("because",), ("because",), ("and again",)]
-
-
-async def test_in_a_group_any_of_those_who_may_talk_may_answer(tmp_path: Path, autojump_clock: MockClock) -> None:
-    group = Peer("group", "-5")
-    script = Curious(WHY)
-    async with open_house(tmp_path, script) as house:
-        row = await house.say("go", peer=group, sender=Sender("1"))
-        question = await open_question(house)
-        await house.say("because", peer=group, sender=Sender("2"))
-        await house.ended(row)
-        assert (await house.questions.get(question)).answered_by == "chat:2"

@@ -8,7 +8,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.questions import answers_of
+from gatewayd.hub.answers import answers_of
 from gatewayd.model.config import ApprovalsSection, QueueMode, SessionsSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.question import Option, Question, QuestionRow

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -49,7 +50,7 @@ class QuestionTable(Tables):
         now: float,
         answers: tuple[str, ...] = (),
         by: str | None = None,
-        inbound_id: int | None = None,
+        inbound_ids: Sequence[int] = (),
     ) -> QuestionRow | None:
         update = """
             UPDATE question SET state = ?, answers = ?, answered_by = ?, ended_at = ? WHERE id = ? AND state = 'pending'
@@ -61,8 +62,7 @@ class QuestionTable(Tables):
         def end(connection: sqlite3.Connection) -> QuestionRow | None:
             if connection.execute(update, (state, _encode(answers), by, now, question_id)).rowcount == 0:
                 return None
-            if inbound_id is not None:
-                connection.execute(done, (now, inbound_id))
+            connection.executemany(done, [(now, inbound_id) for inbound_id in inbound_ids])
             [found] = select_questions(connection, "id = ?", (question_id,))
             return found
 

@@ -41,12 +41,12 @@ async def test_a_question_ends_once(store: SqliteStore) -> None:
 async def test_the_message_that_answered_ends_with_the_question(store: SqliteStore) -> None:
     [first, second] = await store.add_inbound([envelope("1"), envelope("2")])
     await store.add_question(question(1))
-    assert await store.end_question("qu_1", "answered", now=5.0, answers=("x",), by="chat:7", inbound_id=first.id)
+    assert await store.end_question("qu_1", "answered", now=5.0, answers=("x",), by="chat:7", inbound_ids=[first.id])
     done = await store.get_inbound(first.id)
     assert done is not None
     assert (done.state, done.reason, done.ended_at) == ("done", "answer", 5.0)
     # What comes too late to be an answer is a message still.
-    assert await store.end_question("qu_1", "answered", now=6.0, answers=("y",), by="chat:7", inbound_id=second.id) is None
+    assert await store.end_question("qu_1", "answered", now=6.0, answers=("y",), by="chat:7", inbound_ids=[second.id]) is None
     assert [row.id for row in await store.pending_inbound(after_id=0, limit=10)] == [second.id]
 
 
@@ -54,7 +54,7 @@ async def test_a_message_that_has_ended_already_keeps_its_reason(store: SqliteSt
     [row] = await store.add_inbound([envelope("1")])
     await store.end_inbound([row.id], state="dropped", reason="stopped", now=4.0)
     await store.add_question(question(1))
-    await store.end_question("qu_1", "answered", now=5.0, inbound_id=row.id)
+    await store.end_question("qu_1", "answered", now=5.0, inbound_ids=[row.id])
     found = await store.get_inbound(row.id)
     assert found is not None
     assert (found.state, found.reason) == ("dropped", "stopped")
