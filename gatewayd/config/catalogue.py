@@ -17,6 +17,7 @@ from gatewayd.model.config import (
     ApprovalRule,
     ApproverGroup,
     BindingConfig,
+    GroupRules,
     MatchConfig,
     TokenConfig,
 )
@@ -56,6 +57,7 @@ def our_tables() -> Iterator[TableOfKeys]:
     yield _table("[agents.NAME.approvals]", AgentApprovals)
     yield _table("rules = [{ … }]", ApprovalRule)
     yield _table("[channels.CHANNEL.accounts.NAME]", AccountFrame)
+    yield _table('[channels.CHANNEL.accounts.NAME.groups."ID"]', GroupRules)
     yield _table("[[bindings]]", BindingConfig)
     yield _table("match = { … }", MatchConfig)
 

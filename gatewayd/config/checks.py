@@ -104,17 +104,66 @@ def check_defaults(problems: Problems, agents: Sequence[AgentSettings]) -> None:
 
 
 def check_account(problems: Problems, frame: AccountFrame, key: KeyPath, plugin: ChannelPlugin) -> None:
-    for field, ids in (("allow_from", frame.allow_from), ("groups", frame.groups)):
-        for index, one in enumerate(ids):
-            if not one or one != one.strip():
-                problems.add((*key, field, index), "is not an id: empty, or with spaces around it", found=show(one))
-            elif one != "*" and not _is_id(one, plugin):
-                allowed = f'{plugin.id_form}, or "*" for any'
-                problems.add((*key, field, index), f"is not an id of {plugin.label}", found=show(one), allowed=allowed)
-    if frame.dm_policy == "allowlist" and not frame.allow_from:
+    tables = frame.groups if isinstance(frame.groups, dict) else {}
+    _check_ids(problems, frame.allow_from, (*key, "allow_from"), plugin)
+    _check_ids(problems, frame.operators, (*key, "operators"), plugin, any_allowed=False)
+    for index, name in enumerate(frame.groups):
+        _check_id(problems, name, (*key, "groups", name if tables else index), plugin)
+    for name, rules in tables.items():
+        _check_ids(problems, rules.allow_from or (), (*key, "groups", name, "allow_from"), plugin)
+        _check_ids(problems, rules.commands, (*key, "groups", name, "commands"), plugin)
+    if frame.dm_policy == "allowlist" and not (frame.allow_from or frame.operators):
         problems.warn((*key, "dm_policy"), "allowlist with an empty allow_from: nobody can write directly")
     if frame.dm_policy == "open" and "*" not in frame.allow_from and frame.allow_from:
         problems.warn((*key, "allow_from"), "has no effect on direct messages while dm_policy is open")
+    _warn_of_groups(problems, frame, key)
+
+
+def _warn_of_groups(problems: Problems, frame: AccountFrame, key: KeyPath) -> None:
+    """Who may talk in groups, where nothing says it."""
+    if frame.group_policy == "disabled" and frame.groups:
+        problems.warn((*key, "groups"), "has no effect while group_policy is disabled")
+    if frame.group_policy != "allowlist" or not frame.groups:
+        return
+    if not isinstance(frame.groups, dict):
+        table = f'[{".".join(map(str, key))}.groups."{frame.groups[0]}"]'
+        what = f"whoever is in a group of this list may talk to the agent; {table} with allow_from says who may"
+        problems.warn((*key, "groups"), what)
+        return
+    for name, rules in frame.groups.items():
+        if rules.allow_from is None:
+            what = 'has no allow_from: whoever is in the group may talk to the agent; allow_from = ["*"] says that this is meant'
+            problems.warn((*key, "groups", name), what)
+        elif not (rules.allow_from or rules.commands or frame.operators):
+            problems.warn((*key, "groups", name, "allow_from"), "is empty: nobody in the group can talk to the agent")
+
+
+def check_group_agents(problems: Problems, account: AccountSettings, known: Known) -> None:
+    key = ("channels", account.channel, "accounts", account.account, "groups")
+    for name, rules in account.frame.groups.items() if isinstance(account.frame.groups, dict) else ():
+        if rules.agent is not None:
+            _check_agent(problems, rules.agent, (*key, name, "agent"), known)
+
+
+def _check_ids(problems: Problems, ids: Iterable[str], key: KeyPath, plugin: ChannelPlugin, *, any_allowed: bool = True) -> None:
+    for index, one in enumerate(ids):
+        _check_id(problems, one, (*key, index), plugin, any_allowed=any_allowed)
+
+
+def _check_id(problems: Problems, one: str, key: KeyPath, plugin: ChannelPlugin, *, any_allowed: bool = True) -> None:
+    if not one or one != one.strip():
+        problems.add(key, "is not an id: empty, or with spaces around it", found=show(one))
+    elif one == "*" and not any_allowed:
+        problems.add(key, 'cannot be "*": it would make an operator of everybody', found=show(one), allowed=plugin.id_form)
+    elif one != "*" and not _is_id(one, plugin):
+        allowed = f'{plugin.id_form}, or "*" for any' if any_allowed else plugin.id_form
+        problems.add(key, f"is not an id of {plugin.label}", found=show(one), allowed=allowed)
+
+
+def _check_agent(problems: Problems, agent: str, key: KeyPath, known: Known) -> None:
+    if agent not in known.agents:
+        close = nearest(agent, known.agents)
+        problems.add(key, "no such agent", found=show(agent), allowed=listed(known.agents), nearest=close)
 
 
 def check_credentials(problems: Problems, accounts: Iterable[AccountSettings]) -> None:
@@ -145,9 +194,7 @@ def check_settings(problems: Problems, settings: Struct, key: KeyPath, gateway: 
 
 def check_binding(problems: Problems, binding: BindingConfig, key: KeyPath, known: Known) -> None:
     match = binding.match
-    if binding.agent not in known.agents:
-        close = nearest(binding.agent, known.agents)
-        problems.add((*key, "agent"), "no such agent", found=show(binding.agent), allowed=listed(known.agents), nearest=close)
+    _check_agent(problems, binding.agent, (*key, "agent"), known)
     given = [name for name in match.__struct_fields__ if getattr(match, name) is not None]
     if not given or (given == ["account"] and match.account == "*"):
         what = "matches everything: an agent answers everywhere else with default = true in its own table"

@@ -7,7 +7,8 @@ msgspec decodes single values (and so decides what is valid); this module walks 
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, Literal, TypeVar, cast, get_args, get_origin
+from types import UnionType
+from typing import Final, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Struct
@@ -79,6 +80,8 @@ class Decoder:
                 return self._items(value, tuple, item, annotation, key)
             case (origin, (name, item)) if origin in (dict, Mapping):
                 return self._entries(value, name, item, annotation, key)
+            case (origin, parts) if origin in (Union, UnionType) and (part := _part_for(value, parts)) is not None:
+                return self.value(value, part, key)
             case _:
                 return self._single(value, annotation, key)
 
@@ -149,6 +152,13 @@ def show_kind(value: object) -> str:
 def known_keys(*kinds: type[Struct]) -> tuple[str, ...]:
     """The keys that may stand in the table of these structs."""
     return tuple(_fields(kinds))
+
+
+def _part_for(value: object, parts: tuple[object, ...]) -> object | None:
+    """Of a union such as an array or a table, the one that the value's shape calls for."""
+    kinds: tuple[object, ...] = (list, tuple, set, frozenset) if isinstance(value, list) else (dict, Mapping)
+    found = [part for part in parts if get_origin(part) in kinds]
+    return found[0] if found and isinstance(value, list | dict) else None
 
 
 def _or_invalid(value: object | None) -> object:

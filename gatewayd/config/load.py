@@ -127,6 +127,8 @@ class _Loader:
         checks.check_identities(self._problems, config.sessions, known)
         checks.check_tokens(self._problems, config.auth, known)
         checks.check_defaults(self._problems, [agent for agent in agents.values() if agent])
+        for account in filter(None, accounts.values()):
+            checks.check_group_agents(self._problems, account, known)
         for index, binding in bindings.items():
             checks.check_binding(self._problems, binding, ("bindings", index), known)
         checks.check_matches(self._problems, bindings)

@@ -15,6 +15,11 @@ KeyPath = tuple[str | int, ...]
 MAX_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 32
 MAX_ATTEMPTS: Final = 200
+_BOTH_GROUPS: Final = re.compile(r"\s*(groups\s*[.=]|\[+\s*channels\s*\..*\bgroups\b)")
+_CURE_GROUPS: Final = (
+    '; "groups" of an account is either an array of ids or a table [channels.CHANNEL.accounts.NAME.groups."ID"] for each, '
+    "and not both: give every group a table, and take the array out"
+)
 
 # tomllib needs quadratic time for a dotted key of many parts (minutes within MAX_BYTES), so these are refused before it.
 _KEY_PART: Final = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
@@ -113,8 +118,12 @@ def _explain(message: str, text: str) -> tuple[str, int | None]:
         return message, None
     words = place.rstrip(")").replace(",", "").split()
     if words[0] == "line" and words[1].isdigit():
-        return f"{what} (column {words[-1]})", int(words[1])
-    return f"{what} (at the end of the file)", text.count("\n") + 1
+        line, where = int(words[1]), f"column {words[-1]}"
+    else:
+        line, where = text.count("\n") + 1, "at the end of the file"
+    lines = text.rstrip().split("\n")
+    is_groups = what.startswith("Cannot") and _BOTH_GROUPS.match(lines[min(line, len(lines)) - 1])
+    return f"{what} ({where}){_CURE_GROUPS if is_groups else ''}", line
 
 
 def _deeper_than(table: Table, depth: int) -> bool:

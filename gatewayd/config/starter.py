@@ -22,6 +22,7 @@ def starter_text(registry: Registry) -> str:
     """A whole configuration file that is valid as it is, made from the structs of the frame and of every installed plugin."""
     ours = {table.name: table for table in our_tables()}
     account, agent = ours.pop("[channels.CHANNEL.accounts.NAME]"), ours.pop("[agents.NAME]")
+    rules = ours.pop('[channels.CHANNEL.accounts.NAME.groups."ID"]')
     binding, match, token = ours.pop("[[bindings]]"), ours.pop("match = { … }"), ours.pop("[auth.tokens.NAME]")
     group, policy, rule = ours.pop("[approvals.groups.NAME]"), ours.pop("[agents.NAME.approvals]"), ours.pop("rules = [{ … }]")
     blocks = [_block(table.name, table.intro, table.keys) for table in ours.values() if table.keys]
@@ -30,6 +31,7 @@ def starter_text(registry: Registry) -> str:
     blocks.extend(_agents(agent, list(agent_tables(registry))))
     blocks.append(_policy(policy, rule))
     blocks.extend(_channels(account, list(channel_tables(registry))))
+    blocks.append(_block('[channels.telegram.accounts.main.groups."-100123"]', rules.intro, rules.keys, off=True))
     blocks.append(_bindings(binding, match))
     return "\n\n".join([HEAD.rstrip("\n"), *blocks]) + "\n"
 

@@ -7,7 +7,8 @@ from typing import Literal
 from msgspec import Struct
 
 from gatewayd.hub.events import EventLog
-from gatewayd.model.config import AccountFrame
+from gatewayd.hub.roles import judge_group, who_in_group
+from gatewayd.model.config import AccountFrame, DmPolicy
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.ports.channel import ChannelPlugin
@@ -23,17 +24,20 @@ _MAX_PEOPLE = 100_000
 
 
 class Verdict(Struct, frozen=True):
-    """``reason`` is machine-readable and is recorded with the row when it is not admitted."""
+    """``reason`` is machine-readable and is recorded with the row when it is not admitted; ``rule`` is the key of the account's
+    configuration that decided, or "pairing"."""
 
     kind: Literal["admit", "pair", "drop"]
     reason: str = "admitted"
+    rule: str = ""
 
 
-_ADMIT = Verdict("admit")
+def _drop(reason: str, rule: str = "") -> Verdict:
+    return Verdict("drop", reason, rule)
 
 
-def _drop(reason: str) -> Verdict:
-    return Verdict("drop", reason)
+def _admit(rule: str) -> Verdict:
+    return Verdict("admit", rule=rule)
 
 
 class AccessControl:
@@ -62,20 +66,25 @@ class AccessControl:
             return _drop("from_bot")
         if envelope.peer.kind == "dm":
             return self._judge_dm(envelope, frame, plugin)
-        return _judge_group(envelope, frame)
+        talk = judge_group(envelope, frame)
+        return _admit(talk.rule) if talk.allowed else _drop(talk.reason, talk.rule)
 
     def _judge_dm(self, envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> Verdict:
-        policy = frame.dm_policy or ("open" if plugin.authenticates_peers else "pairing")
+        policy = _dm_policy(frame, plugin)
         sender = envelope.sender.id
         if policy == "disabled":
-            return _drop("dm_disabled")
-        if policy == "open" or sender in frame.allow_from or "*" in frame.allow_from:
-            return _ADMIT
+            return _drop("dm_disabled", "dm_policy")
+        if policy == "open":
+            return _admit("dm_policy")
+        if sender in frame.allow_from or "*" in frame.allow_from:
+            return _admit("allow_from")
+        if envelope.via is None and sender in frame.operators:
+            return _admit("operators")
         if policy == "allowlist":
-            return _drop("not_on_allow_list")
+            return _drop("not_on_allow_list", "allow_from")
         if (envelope.channel, envelope.account, sender) in self._paired:
-            return _ADMIT
-        return Verdict("pair", "pairing_required")
+            return _admit("pairing")
+        return Verdict("pair", "pairing_required", "pairing")
 
     async def request_pairing(self, envelope: InboundEnvelope) -> str | None:
         """Note that a stranger asked. Returns the text to send them, or None when they were told a short while ago, or when
@@ -177,14 +186,21 @@ class AccessControl:
         )
 
 
-def _judge_group(envelope: InboundEnvelope, frame: AccountFrame) -> Verdict:
-    if frame.group_policy == "disabled":
-        return _drop("groups_disabled")
-    if frame.group_policy == "allowlist" and envelope.peer.id not in frame.groups and "*" not in frame.groups:
-        return _drop("group_not_on_allow_list")
-    if frame.require_mention and not envelope.addressed:
-        return _drop("not_addressed")
-    return _ADMIT
+def who_may_talk(envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> str:
+    """Who may talk in the chat of ``envelope``, in words."""
+    if envelope.peer.kind != "dm":
+        return who_in_group(envelope.peer.id, frame)
+    others = " or operators" if frame.operators else ""
+    return {
+        "disabled": "nobody (dm_policy is disabled)",
+        "open": "anybody (dm_policy is open)",
+        "allowlist": f"who is on allow_from{others}",
+        "pairing": f"who is paired, or on allow_from{others}",
+    }[_dm_policy(frame, plugin)]
+
+
+def _dm_policy(frame: AccountFrame, plugin: ChannelPlugin) -> DmPolicy:
+    return frame.dm_policy or ("open" if plugin.authenticates_peers else "pairing")
 
 
 def _who(row: PairingRow) -> tuple[str, str, str]:

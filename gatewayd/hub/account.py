@@ -163,6 +163,7 @@ class AccountActor:
             down_since=child.down_since,
             inbox_waiting=self._around.journal.waiting_of(channel, account),
             inbox_full_since=self._around.journal.full_since(channel, account),
+            open_groups=self.settings.frame.open_groups,
         )
 
     def state_of(self, child: ChildStatus) -> AccountState:

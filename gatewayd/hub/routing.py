@@ -1,27 +1,31 @@
 """Which agent, which session: pure and deterministic."""
 
-from gatewayd.model.config import BindingConfig, GatewayConfig, MatchConfig
+from gatewayd.model.config import GatewayConfig, MatchConfig
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.route import Route, Rule
 
 # The strongest first. A binding is as strong as the strongest key of its match.
-_STRENGTH: tuple[Rule, ...] = ("peer", "parent_peer", "guild", "team", "account", "channel", "default")
+_STRENGTH: tuple[Rule, ...] = ("peer", "parent_peer", "group", "guild", "team", "account", "channel", "default")
+_NO_BINDING = -1
 
 
 def resolve_route(envelope: InboundEnvelope, config: GatewayConfig) -> Route:
-    """The route of one message. Of the bindings that match, the strongest rule wins, then the first in the file."""
-    best: tuple[int, int] | None = None
+    """The route of one message. Of what matches, the strongest rule wins, then the first binding in the file. A group's own agent
+    stands between the bindings of its peer and the wider ones."""
+    found: list[tuple[int, int, str]] = []
     for index, binding in enumerate(config.bindings):
         if _matches(binding.match, envelope):
-            rank = (_STRENGTH.index(_rule(binding.match, envelope.peer)), index)
-            best = rank if best is None else min(best, rank)
-    if best is None:
-        agent_id, rule, index_or_none = config.default_agent, _STRENGTH[-1], None
-    else:
-        chosen: BindingConfig = config.bindings[best[1]]
-        agent_id, rule, index_or_none = chosen.agent, _STRENGTH[best[0]], best[1]
+            found.append((_STRENGTH.index(_rule(binding.match, envelope.peer)), index, binding.agent))
+    if (own := _group_agent(envelope, config)) is not None:
+        found.append((_STRENGTH.index("group"), _NO_BINDING, own))
+    strength, index, agent_id = min(found, default=(len(_STRENGTH) - 1, _NO_BINDING, config.default_agent))
     key = session_key(agent_id, envelope, config)
-    return Route(agent_id=agent_id, session_key=key, rule=rule, binding=index_or_none)
+    return Route(agent_id, key, _STRENGTH[strength], None if index == _NO_BINDING else index)
+
+
+def _group_agent(envelope: InboundEnvelope, config: GatewayConfig) -> str | None:
+    frame = None if envelope.peer.kind == "dm" else config.frame_of(envelope.channel, envelope.account)
+    return None if frame is None else frame.group_rules(envelope.peer.id).agent
 
 
 def _matches(match: MatchConfig, envelope: InboundEnvelope) -> bool:

@@ -258,6 +258,20 @@ class BindingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The agent's name in [agents]."""
 
 
+class GroupRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """[channels.CHANNEL.accounts.NAME.groups."ID"]: what holds in one group or channel; "*" is any without a table of its own."""
+
+    allow_from: tuple[str, ...] | None = None
+    """Sender ids that may talk here, "*" is whoever is in the group. Not set: whoever is in it. An empty list means nobody."""
+    require_mention: bool | None = None
+    """Overrides require_mention of the account."""
+    agent: str | None = None
+    """The agent that answers here: stronger than bindings by channel, account, guild or team, weaker than those by peer."""
+    commands: tuple[str, ...] = ()
+    """Sender ids that may talk here, stop turns of others, begin new sessions with /new and answer questions that others were
+    asked; "*" is whoever may talk."""
+
+
 class AccountFrame(Struct, frozen=True, forbid_unknown_fields=True):
     """[channels.CHANNEL.accounts.NAME]: the keys every account has, beside its channel's own."""
 
@@ -266,15 +280,41 @@ class AccountFrame(Struct, frozen=True, forbid_unknown_fields=True):
     dm_policy: DmPolicy | None = None
     """Who may write directly: pairing (the default: strangers get a code), allowlist, open, disabled."""
     allow_from: tuple[str, ...] = ()
-    """Sender ids that may talk, "*" is anybody. An empty list means nobody."""
+    """Sender ids that may write directly, "*" is anybody. An empty list means nobody."""
+    operators: tuple[str, ...] = ()
+    """Sender ids of those who run this account: they may talk wherever it answers, and stop, renew and answer for others there.
+    Who may answer approvals stands in approvals.groups."""
     group_policy: GroupPolicy = "allowlist"
     """Which groups may talk: allowlist (the ids in groups), open, disabled."""
-    groups: tuple[str, ...] = ()
-    """Group and channel ids in which the account answers, "*" is any."""
+    groups: tuple[str, ...] | dict[str, GroupRules] = ()
+    """Group and channel ids in which the account answers, "*" is any: a list, or a table for each with rules of its own. In a
+    group of the list whoever is in it may talk."""
     require_mention: bool = True
     """In groups, only messages that mention or answer the bot are run."""
     queue_mode: QueueMode | None = None
     """Overrides sessions.queue_mode for this account."""
+
+    def group_name(self, group_id: str) -> str | None:
+        """The name under which a group stands in ``groups``, its id or "*"; None if it is not listed."""
+        return next((name for name in (group_id, "*") if name in self.groups), None)
+
+    def group_rules(self, group_id: str) -> GroupRules:
+        """What holds in a group, listed or not."""
+        name = self.group_name(group_id)
+        return self.groups[name] if name is not None and isinstance(self.groups, dict) else GroupRules()
+
+    @property
+    def open_groups(self) -> tuple[str, ...]:
+        """The groups in which whoever is there may talk, "*" for any."""
+        if self.group_policy == "disabled":
+            return ()
+        listed = tuple(name for name in self.groups if may_all_talk(self.group_rules(name)))
+        return listed if self.group_policy == "allowlist" or "*" in self.groups else (*listed, "*")
+
+
+def may_all_talk(rules: GroupRules) -> bool:
+    """Whether nobody in the group is left out."""
+    return rules.allow_from is None or "*" in rules.allow_from
 
 
 class AgentFrame(Struct, frozen=True, forbid_unknown_fields=True):
@@ -334,6 +374,10 @@ class GatewayConfig(Struct, frozen=True):
     def agents_with_one_session(self) -> frozenset[str]:
         """The agents whose direct messages share one session."""
         return frozenset(agent.agent_id for agent in self.agents if agent.frame.main_session)
+
+    def frame_of(self, channel: str, account: str) -> AccountFrame | None:
+        """The frame of an account; None if it is not configured."""
+        return next((one.frame for one in self.accounts if (one.channel, one.account) == (channel, account)), None)
 
     @property
     def default_agent(self) -> str:

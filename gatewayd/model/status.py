@@ -35,6 +35,7 @@ class AccountStatus(Struct, frozen=True):
 
     ``since`` is when ``state`` was entered, ``down_since`` from when on it should be connected and is not. ``inbox_waiting`` of
     its messages wait for a turn; ``inbox_full_since`` is from when on that is all it may have (``limits.account_waiting``).
+    ``open_groups`` are the groups in which whoever is there may talk, "*" for any.
     """
 
     channel: str
@@ -55,6 +56,7 @@ class AccountStatus(Struct, frozen=True):
     down_since: float | None = None
     inbox_waiting: int = 0
     inbox_full_since: float | None = None
+    open_groups: tuple[str, ...] = ()
 
 
 class InboxStatus(Struct, frozen=True):

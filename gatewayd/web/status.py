@@ -3,11 +3,15 @@
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict, replace
 from quart import Blueprint, Response
 
+from gatewayd.hub.access import who_may_talk
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.routing import resolve_route
+from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import InboundEnvelope, Peer, PeerKind, Sender
+from gatewayd.model.route import Explained
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, read_query
 from gatewayd.web.refusal import Refusal
@@ -17,7 +21,7 @@ _KINDS: dict[str, PeerKind] = {"dm": "dm", "group": "group", "channel": "channel
 
 
 class RouteQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """``peer`` is KIND:ID."""
+    """``peer`` is KIND:ID; ``sender`` somebody there of whom is asked whether they may talk."""
 
     channel: _Text
     account: _Text
@@ -25,6 +29,7 @@ class RouteQuery(Struct, frozen=True, forbid_unknown_fields=True):
     thread: _Text | None = None
     guild: _Text | None = None
     team: _Text | None = None
+    sender: _Text | None = None
 
 
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
@@ -39,10 +44,20 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def route() -> Response:
         await auth.require("read")
         query = read_query(RouteQuery)
-        gateway.manager.account(query.channel, query.account)
-        return answer(resolve_route(_envelope_of(query), gateway.config))
+        actor = gateway.manager.account(query.channel, query.account)
+        return answer(_explained(query, gateway, actor.settings.frame))
 
     return routes
+
+
+def _explained(query: RouteQuery, gateway: Gateway, frame: AccountFrame) -> Explained:
+    envelope, plugin = _envelope_of(query), gateway.plugins[query.channel]
+    route = resolve_route(envelope, gateway.config)
+    explained = Explained(**asdict(route), who=who_may_talk(envelope, frame, plugin))
+    if query.sender is None:
+        return explained
+    verdict = gateway.access.judge(envelope, frame, plugin)
+    return replace(explained, verdict=verdict.kind, decided_by=verdict.rule, reason=verdict.reason)
 
 
 def _envelope_of(query: RouteQuery) -> InboundEnvelope:
@@ -55,7 +70,8 @@ def _envelope_of(query: RouteQuery) -> InboundEnvelope:
         event_key="",
         kind="message",
         peer=Peer(kind=_KINDS[kind], id=peer_id, thread=query.thread),
-        sender=Sender(id=peer_id),
+        sender=Sender(id=query.sender or peer_id),
+        addressed=True,
         guild=query.guild,
         team=query.team,
     )

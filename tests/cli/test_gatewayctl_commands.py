@@ -9,7 +9,7 @@ from gatewayd.cli.ctl.approvals import follow_approvals
 from gatewayd.cli.ctl.options import Options
 from gatewayd.model.approval import Approval
 from gatewayd.model.envelope import Peer
-from gatewayd.model.route import Route
+from gatewayd.model.route import Explained, Route
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.store import PairingRow
 from tests.cli.conftest import Ctl
@@ -190,7 +190,7 @@ def test_pairing_revoke(daemon: FakeGatewayd, ctl: Ctl) -> None:
 
 def test_route(daemon: FakeGatewayd, ctl: Ctl) -> None:
     path = "/v1/gateway/route"
-    daemon.on("GET", path, of(Route("coder", "coder:slack:ops:group:c1", "team", binding=0)), of(Route("a", "k", "default")))
+    daemon.on("GET", path, of(Route("coder", "coder:slack:ops:group:c1", "team", binding=0)), of(Explained("a", "k", "default")))
     args = ["route", "--channel", "slack", "--account", "ops", "--peer", "group:C1:x", "--team", "T&1"]
     assert ctl(*args).out == (
         "agent        coder\nsession key  coder:slack:ops:group:c1\nrule         team (number 1 of [[bindings]])\n"
@@ -198,6 +198,34 @@ def test_route(daemon: FakeGatewayd, ctl: Ctl) -> None:
     assert daemon.asked[0].query == {"channel": "slack", "account": "ops", "peer": "group:C1:x", "team": "T&1"}
     assert ctl(*args).out.splitlines()[-1] == "rule         default: no binding matches"
     assert json.loads(ctl(*args, "--json").out) == {"agent_id": "a", "session_key": "k", "rule": "default"}
+
+
+@pytest.mark.parametrize(
+    ("found", "lines"),
+    [
+        (
+            Explained("coder", "k", "group", who="whoever is in the group (groups)"),
+            ["rule         group: its own agent", "may talk     whoever is in the group (groups)"],
+        ),
+        (
+            Explained("coder", "k", "default", who="x", verdict="admit", decided_by="operators", reason="admitted"),
+            ["sender       7: may talk, by operators"],
+        ),
+        (
+            Explained("coder", "k", "default", who="x", verdict="drop", decided_by="groups", reason="group_not_on_allow_list"),
+            ["sender       7: may not talk (group_not_on_allow_list), by groups"],
+        ),
+        (
+            Explained("coder", "k", "default", who="x", verdict="pair", decided_by="pairing", reason="pairing_required"),
+            ["sender       7: is asked to pair, by pairing"],
+        ),
+    ],
+)
+def test_route_says_who_may_talk(daemon: FakeGatewayd, ctl: Ctl, found: Explained, lines: list[str]) -> None:
+    daemon.on("GET", "/v1/gateway/route", of(found))
+    out = ctl("route", "--channel", "telegram", "--account", "main", "--peer", "group:-100", "--sender", "7").out
+    assert out.splitlines()[-len(lines) :] == lines
+    assert daemon.asked[0].query["sender"] == "7"
 
 
 def test_webchat_link_is_alone_on_stdout(daemon: FakeGatewayd, ctl: Ctl) -> None:

@@ -48,6 +48,8 @@ HEALTHY = Snapshot(
     counters={},
 )
 
+OPEN_GROUPS = tuple(f"-100{number}" for number in range(7))
+
 DEGRADED = msgspec.structs.replace(
     HEALTHY,
     ready=False,
@@ -310,3 +312,12 @@ def test_on_a_terminal_watch_draws_in_colour_until_ctrl_c(daemon: FakeGatewayd, 
     assert b"connected" in seen
     assert (b"\x1b[32mconnected" in seen) is not bool(no_color)
     assert b"Traceback" not in seen
+
+
+def test_it_is_said_where_whoever_is_in_a_group_may_talk() -> None:
+    open_one = AccountStatus("telegram", "main", "connected", NOW, open_groups=("*",))
+    many = AccountStatus("telegram", "other", "connected", NOW, open_groups=OPEN_GROUPS)
+    lines = [line.plain for line in status_lines(msgspec.structs.replace(HEALTHY, accounts=(open_one, many)), 200)]
+    [first, second] = [line.partition("telegram/")[2] for line in lines if "whoever" in line]
+    assert first == "main: whoever is in any group may talk"
+    assert second == "other: whoever is in -1000, -1001, -1002, -1003, -1004 and 2 more may talk"

@@ -18,6 +18,7 @@ from tests.config.plugins import Fussy, Nothing, OddSettings, Part, TelegramSett
 TOKEN = "123456:AAE-canary"
 ENV = {"TELEGRAM_TOKEN": TOKEN, "OPS_TOKEN": "ops-token-of-24-letters"}
 ACCOUNT = '[channels.telegram.accounts.main]\ntoken = { env = "TELEGRAM_TOKEN" }\n'
+GROUP = ACCOUNT + '[channels.telegram.accounts.main.groups."-100123"]\n'
 
 
 @pytest.fixture
@@ -93,7 +94,9 @@ def test_a_whole_file(file: Path) -> None:
     assert (ops.account, ops.frame.enabled) == ("ops", False)
     assert config.bindings[0].match.peer == "group:-100123"
     assert config.source == str(file)
-    assert config.warnings == ()
+    assert [warning.partition(": ")[2][:50] for warning in config.warnings] == [
+        "[channels.telegram.accounts.main].groups: whoever i"[:50]
+    ]
     assert set(secrets_of(config)) == {Secret(TOKEN), Secret(ENV["OPS_TOKEN"])}
     assert TOKEN not in repr(config)
 
@@ -206,6 +209,12 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         ("[channels.webchat.accounts.a]\n[channels.webchat.accounts.b]", "[channels.webchat.accounts]", "one account only"),
         (ACCOUNT + 'allow_from = [""]', "[channels.telegram.accounts.main].allow_from[0]", "is not an id"),
         (ACCOUNT + 'groups = ["1", " 2"]', "[channels.telegram.accounts.main].groups[1]", "is not an id"),
+        (ACCOUNT + 'operators = ["*"]', "[channels.telegram.accounts.main].operators[0]", 'cannot be "*"'),
+        (ACCOUNT + "groups = 7", "[channels.telegram.accounts.main].groups", "wrong value"),
+        (GROUP + 'commands = [" 2"]', "[channels.telegram.accounts.main.groups.-100123].commands[0]", "is not an id"),
+        (GROUP + 'allow_from = [""]', "[channels.telegram.accounts.main.groups.-100123].allow_from[0]", "is not an id"),
+        (GROUP + 'agent = "x"', "[channels.telegram.accounts.main.groups.-100123].agent", "no such agent"),
+        (GROUP + 'allowfrom = ["1"]', "[channels.telegram.accounts.main.groups.-100123].allowfrom", "unknown key"),
         (ACCOUNT + 'mode = "webhook"', "[channels.telegram.accounts.main]", 'mode "webhook" needs gateway.public_url'),
         ("[channels.greedy.accounts.a]", "[channels.greedy.accounts.a]", "use keys that are ours: enabled"),
         ("[channels.unusable.accounts.a]", "[channels.unusable.accounts.a]", "cannot be decoded: NameError: name 'NoSuchType'"),
@@ -514,3 +523,45 @@ def test_whatever_is_wrong_no_error_tells_a_secret(file: Path, secret: str, wron
         load_config(file, registry(), {"GOOD": secret + "\n", "SHORT": "ab", "CREDENTIALS_DIRECTORY": str(file.parent)})
     assert secret not in str(caught.value)
     assert [one for one in caught.value.problems if secret in repr(one)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "open_groups", "warning"),
+    [
+        (ACCOUNT + 'groups = ["-100123"]', ("-100123",), "whoever is in a group of this list may talk to the agent"),
+        (ACCOUNT + 'groups = ["-100123", "*"]', ("-100123", "*"), "whoever is in a group of this list may talk to the agent"),
+        (GROUP + 'commands = ["1"]', ("-100123",), "has no allow_from: whoever is in the group may talk"),
+        (GROUP + 'allow_from = ["*"]', ("-100123",), None),
+        (GROUP + 'allow_from = ["1"]\ncommands = ["1"]\nrequire_mention = false\nagent = "assistant"', (), None),
+        (GROUP + "allow_from = []", (), "is empty: nobody in the group can talk"),
+        (GROUP + 'allow_from = []\ncommands = ["1"]', (), None),
+        (ACCOUNT + 'group_policy = "disabled"\ngroups = ["1"]', (), "has no effect while group_policy is disabled"),
+        (ACCOUNT + 'group_policy = "open"', ("*",), None),
+    ],
+)
+def test_it_is_said_where_whoever_is_in_a_group_may_talk(
+    file: Path, text: str, open_groups: tuple[str, ...], warning: str | None
+) -> None:
+    config = load(file, text)
+    assert config.accounts[0].frame.open_groups == open_groups
+    assert len(config.warnings) == (warning is not None)
+    assert warning is None or warning in config.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ACCOUNT + 'groups = ["-100123"]\n[channels.telegram.accounts.main.groups."-100123"]\ncommands = ["1"]',
+        GROUP.removeprefix(ACCOUNT) + ACCOUNT + 'groups = ["-100123"]',
+        ACCOUNT + 'groups = ["-100123"]\ngroups."-100123".commands = ["1"]',
+        ACCOUNT + 'groups."-100123".commands = ["1"]\ngroups = ["-100123"]',
+    ],
+)
+def test_both_forms_of_groups_are_refused_with_the_cure(file: Path, text: str) -> None:
+    found = problem(file, text)
+    assert "give every group a table, and take the array out" in found.what
+    assert found.line is not None
+
+
+def test_another_key_that_is_there_twice_is_only_that(file: Path) -> None:
+    assert "array" not in problem(file, ACCOUNT + "[agents.a]\n[agents.a]").what

@@ -5,14 +5,18 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gatewayd.hub.routing import escape, resolve_route, session_key
 from gatewayd.model.config import (
+    AccountFrame,
+    AccountSettings,
     AgentFrame,
     AgentSettings,
     BindingConfig,
     DmScope,
     GatewayConfig,
+    GroupRules,
     MatchConfig,
     SessionsSection,
 )
@@ -60,6 +64,20 @@ def test_the_strongest_binding_wins_wherever_it_stands_in_the_file(count: int) -
         assert route.rule == rules[-1][0]
         assert route.binding == matches.index(rules[-1])
         assert route.agent_id == "second"
+
+
+@pytest.mark.parametrize("count", range(1, len(STRENGTHS) + 1))
+@pytest.mark.parametrize("name", ["-100", "*"])
+def test_a_groups_own_agent_is_stronger_than_wide_bindings_and_weaker_than_those_by_peer(count: int, name: str) -> None:
+    frame = AccountFrame(groups={name: GroupRules(agent="first")})
+    accounts = (AccountSettings("telegram", "main", frame, frame), AccountSettings("telegram", "other", AccountFrame(), frame))
+    bound = replace(config(*(match for _, match in STRENGTHS[:count])), accounts=accounts)
+    by_peer = STRENGTHS[count - 1][0] in ("peer", "parent_peer")
+    route = resolve_route(envelope(peer=TOPIC, guild="G1", team="T1"), bound)
+    assert (route.agent_id, route.rule) == (("second", STRENGTHS[count - 1][0]) if by_peer else ("first", "group"))
+    assert (route.binding is None) is not by_peer
+    for elsewhere in (envelope(account="other", peer=TOPIC), envelope(peer=Peer("dm", "-100"))):
+        assert resolve_route(elsewhere, bound).rule != "group"
 
 
 def test_of_equal_bindings_the_first_in_the_file_wins() -> None:

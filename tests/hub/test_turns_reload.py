@@ -16,6 +16,7 @@ from gatewayd.model.config import (
     ApproverGroup,
     BindingConfig,
     GatewayConfig,
+    GroupRules,
     LimitsSection,
     MatchConfig,
     SessionsSection,
@@ -61,6 +62,22 @@ async def test_a_turn_that_runs_ends_and_what_waits_goes_to_the_new_agent(tmp_pa
         assert [turn.request.text for turn in house.agents.turns] == ["first", "second", "third"]
         assert house.texts == ["re: first", "re: second", "re: third"]
         assert (house.inbox.waiting, house.turns.status().live) == (0, 0)
+
+
+async def test_what_waits_in_a_group_goes_to_the_agent_that_the_group_has_now(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate, group = Gate(), Peer("group", "-100")
+
+    def of_group(agent: str | None) -> GatewayConfig:
+        return with_agents("old", "new", frame=replace(OPEN, groups={"-100": GroupRules(agent=agent)}))
+
+    async with open_house(tmp_path, gate, config=of_group(None)) as house:
+        rows = [await house.say(text, peer=group) for text in ("first", "second")]
+        await anyio.sleep(1)
+        reconfigure(house, of_group("new"))
+        rows.append(await house.say("third", peer=group))
+        gate.gate.set()
+        assert [(await house.ended(row)).state for row in rows] == ["done"] * 3
+        assert [turn.request.agent_id for turn in house.agents.turns] == ["old", "new", "new"]
 
 
 async def test_a_turn_that_does_not_end_is_cut_and_begun_anew_with_the_new_agent(

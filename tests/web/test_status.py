@@ -29,6 +29,25 @@ async def test_the_route_of_a_message_that_nobody_sent(tmp_path: Path, clock: tr
 
 
 @pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("account=main&peer=dm:7", {"who": "anybody (dm_policy is open)"}),
+        ("account=strict&peer=group:7", {"who": "nobody (the group is not in groups)"}),
+        ("account=main&peer=dm:7&sender=7", {"verdict": "admit", "decided_by": "dm_policy"}),
+        ("account=strict&peer=dm:7&sender=7", {"verdict": "pair", "decided_by": "pairing", "reason": "pairing_required"}),
+        ("account=strict&peer=group:7&sender=7", {"verdict": "drop", "decided_by": "groups"}),
+        ("account=main&peer=group:7&sender=7", {"verdict": "admit", "decided_by": "group_policy"}),
+    ],
+)
+async def test_it_is_said_who_may_talk_and_why(
+    tmp_path: Path, clock: trio.testing.MockClock, query: str, expected: dict[str, str]
+) -> None:
+    async with open_site(tmp_path) as site, site.client("read") as client:
+        found = (await client.get(f"/v1/gateway/route?channel=loopback&{query}")).json()
+        assert found | expected == found
+
+
+@pytest.mark.parametrize(
     ("query", "status", "word"),
     [
         ("channel=loopback&account=main", 400, "peer"),

@@ -1,4 +1,4 @@
-"""``gatewayctl route``: which agent and session a message would go to, without sending one."""
+"""``gatewayctl route``: which agent and session a message would go to, and who may talk there, without sending one."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from gatewayd.cli.ctl.options import Json, connect
 from gatewayd.cli.ctl.wording import clean, pretty_json
-from gatewayd.model.route import Route
+from gatewayd.model.route import Explained
 
 
 def _peer(text: str) -> str:
@@ -24,20 +24,40 @@ def route(
     thread: Annotated[str | None, typer.Option(help="The id of a thread or topic in the peer.")] = None,
     guild: Annotated[str | None, typer.Option(help="The id of the Discord server.")] = None,
     team: Annotated[str | None, typer.Option(help="The id of the Slack team.")] = None,
+    sender: Annotated[str | None, typer.Option(help="Whether this sender may talk there, by id.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say which agent and session a message would go to, and by which rule. Nothing is sent."""
+    """Say which agent and session a message would go to, by which rule, and who may talk there. Nothing is sent."""
     from gatewayd.cli.ctl.screen import say
 
-    given = {"channel": channel, "account": account, "peer": peer, "thread": thread, "guild": guild, "team": team}
+    given = {
+        "channel": channel,
+        "account": account,
+        "peer": peer,
+        "thread": thread,
+        "guild": guild,
+        "team": team,
+        "sender": sender,
+    }
     params = {key: value for key, value in given.items() if value is not None}
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/gateway/route", params=params, scope="read")
-        found = client.decode(body, Route)
+        found = client.decode(body, Explained)
     if as_json:
         say(pretty_json(body))
         return
-    rule = (
-        "default: no binding matches" if found.binding is None else f"{found.rule} (number {found.binding + 1} of [[bindings]])"
-    )
-    say(f"agent        {clean(found.agent_id)}\nsession key  {clean(found.session_key)}\nrule         {rule}")
+    lines = [f"agent        {clean(found.agent_id)}", f"session key  {clean(found.session_key)}", f"rule         {_rule(found)}"]
+    lines += [f"may talk     {clean(found.who)}"] if found.who else []
+    lines += [f"sender       {clean(sender)}: {_verdict(found)}"] if sender and found.verdict else []
+    say("\n".join(lines))
+
+
+def _rule(found: Explained) -> str:
+    if found.binding is not None:
+        return f"{found.rule} (number {found.binding + 1} of [[bindings]])"
+    return "group: its own agent" if found.rule == "group" else "default: no binding matches"
+
+
+def _verdict(found: Explained) -> str:
+    said = {"admit": "may talk", "pair": "is asked to pair", None: ""}.get(found.verdict, f"may not talk ({found.reason})")
+    return f"{said}, by {clean(found.decided_by)}" if found.decided_by else said

@@ -8,10 +8,11 @@ from gatewayd.cli.ctl.accounts_view import DOWN, accounts_table
 from gatewayd.cli.ctl.screen import wrapped
 from gatewayd.cli.ctl.wording import clean, count, duration, uptime
 from gatewayd.model.letter import LetterCounts
-from gatewayd.model.status import AgentStatus, InboxStatus, OutboxStatus, Problem, Snapshot
+from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, OutboxStatus, Problem, Snapshot
 
 _INDENT = 11
 _PROBLEMS_SHOWN = 10
+_GROUPS_SHOWN = 5
 
 
 def is_healthy(snapshot: Snapshot) -> bool:
@@ -50,6 +51,7 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
     lines = wrapped(Text(verdict(snapshot), style=style), width, indent=0)
     lines += _problem_lines(snapshot, width)
     lines += [Text(), *accounts_table(snapshot.accounts, now=now, width=width), Text()]
+    lines += _labelled("groups", [_groups(account) for account in snapshot.accounts if account.open_groups], width)
     lines += _labelled("lanes", [_lanes(snapshot)], width)
     lines += _labelled("inbox", _inbox(snapshot.inbox, now), width)
     lines += _labelled("outbox", _outbox(snapshot.outbox), width)
@@ -102,6 +104,14 @@ def _labelled(label: str, entries: list[str], width: int, *, style: str = "") ->
         head = Text(label if index == 0 else "", style="bold")
         lines += wrapped(Text(entry, style=style), width, indent=_INDENT, first=head)
     return lines
+
+
+def _groups(account: AccountStatus) -> str:
+    """Where whoever is in a group may talk: somebody should have meant it."""
+    ids = account.open_groups
+    shown = ", ".join("any group" if one == "*" else clean(one, at_most=64) for one in ids[:_GROUPS_SHOWN])
+    more = f" and {len(ids) - _GROUPS_SHOWN} more" if len(ids) > _GROUPS_SHOWN else ""
+    return f"{clean(account.channel)}/{clean(account.account)}: whoever is in {shown}{more} may talk"
 
 
 def _lanes(snapshot: Snapshot) -> str:
