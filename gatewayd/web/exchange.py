@@ -7,6 +7,7 @@ from msgspec import Struct
 from quart import Response, request
 
 from gatewayd.hub.gateway import Gateway
+from gatewayd.kit import json
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 
 T = TypeVar("T", bound=Struct)
@@ -60,13 +61,10 @@ async def read_optional_body(kind: type[T]) -> T | None:
     if request.mimetype != "application/json":
         raise Refusal("unsupported_media_type", "the body must be JSON, with Content-Type: application/json")
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise Refusal("bad_request", f"in the body: {error}") from None
-    except (msgspec.DecodeError, UnicodeError):
-        raise Refusal("bad_request", "the body is not valid JSON") from None
-    except RecursionError:
-        raise Refusal("bad_request", "the body is nested too deeply") from None
+        return json.decode(raw, kind)
+    except json.Malformed as error:
+        where = "in the body" if error.is_json else "the body is not valid JSON"
+        raise Refusal("bad_request", f"{where}: {error}") from None
 
 
 def refuse_unless_ready(gateway: Gateway) -> None:

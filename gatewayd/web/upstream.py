@@ -9,6 +9,7 @@ import httpx2
 import msgspec
 from msgspec import Raw, Struct, field
 
+from gatewayd.kit import json
 from gatewayd.kit.http import exchange
 from gatewayd.model.approval import ToolRequest
 from gatewayd.model.errors import GatewayError
@@ -99,8 +100,8 @@ class Upstream:
         """The request with this id that waits at the server now; ``path`` is /permission or /question."""
         for raw in await self._get(path, list[Raw]) or ():
             try:
-                entry = msgspec.json.decode(raw, type=_Entry)
-            except msgspec.MsgspecError:
+                entry = json.decode(raw, _Entry)
+            except json.Malformed:
                 continue  # of a newer release; if it is the one, it is as good as gone for us
             if entry.id == request_id:
                 call = await self._call(entry)
@@ -123,10 +124,10 @@ class Upstream:
         if entry.session is None or entry.permission is None:
             return None
         try:
-            ref = msgspec.json.decode(entry.tool, type=_CallRef)
+            ref = json.decode(entry.tool, _CallRef)
             path = f"/session/{quote(entry.session, safe='')}/message/{quote(ref.message_id, safe='')}"
             message = await self._get(path, _Message)
-        except (msgspec.MsgspecError, UnicodeError, Refusal):
+        except (json.Malformed, Refusal):
             return None
         parts = () if message is None else message.parts
         return next((part for part in parts if part.call_id == ref.call_id and part.state and part.state.input), None)
@@ -153,8 +154,8 @@ class Upstream:
         if reply.status != 200:
             raise Refusal("bad_gateway", f"the agent's server answers {reply.status}")
         try:
-            return msgspec.json.decode(reply.body, type=kind)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return json.decode(reply.body, kind)
+        except json.Malformed:
             raise Refusal("bad_gateway", "the agent's server answers with something that is not of its protocol") from None
 
 
@@ -189,7 +190,6 @@ def _shown(permission: str, call: _Part, patterns: object, metadata: Mapping[str
 
 def _plain(raw: Raw) -> object:
     try:
-        value: object = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+        return json.decode(raw, object)
+    except json.Malformed:
         return None
-    return value

@@ -1,5 +1,6 @@
 """Messages of connectors: journaled once, answered when asked to."""
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -243,6 +244,19 @@ async def test_garbage_is_400_and_leaves_no_row(tmp_path: Path, clock: trio.test
         answer = await client.ask(request("POST", PATH, headers=headers, body=body))
         assert (answer.status, answer.code) == (400, "bad_request")
         assert await site.rows() == []
+
+
+@pytest.mark.parametrize(("start", "encoding"), [(b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le")])
+async def test_a_byte_order_mark_and_half_an_emoji_cost_nothing(
+    tmp_path: Path, clock: trio.testing.MockClock, start: bytes, encoding: str
+) -> None:
+    headers = {"Authorization": f"Bearer {token_of('write')}", "Content-Type": "application/json"}
+    body = start + json.dumps(message("half \ud83d")).encode(encoding)
+    async with open_site(tmp_path) as site, site.dial() as client:
+        answer = await client.ask(request("POST", PATH, headers=headers, body=body))
+        assert answer.status == 202
+        [row] = await site.rows()
+        assert row.envelope.text == "half \ufffd"
 
 
 async def test_a_full_inbox_is_429(tmp_path: Path, clock: trio.testing.MockClock) -> None:

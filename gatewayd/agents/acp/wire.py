@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from gatewayd.kit.surrogates import mend_surrogates
+from gatewayd.kit import json
 
 RequestId = int | str | None
 """As the agent chose it; 0 and null are ids, too. Numbers are bounded by Python, which reads none of more than 4300 digits."""
@@ -149,21 +149,18 @@ def given(value: Raw) -> bool:
 
 
 def read_message(line: bytes) -> Message | None:
-    """The JSON-RPC object of a line, or None: agents also log to their standard output.
-
-    Half a surrogate pair, as in a text that was cut, is U+FFFD here and in all that is read of the message later.
-    """
+    """The JSON-RPC object of a line, or None: agents also log to their standard output."""
     try:
-        return msgspec.json.decode(mend_surrogates(line), type=Message)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return json.decode(line, Message)
+    except json.Malformed:
         return None
 
 
 def read(data: Raw | bytes, kind: type[T]) -> T:
     """:raises Malformed: it is not of that kind."""
     try:
-        return msgspec.json.decode(bytes(data), type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return json.decode(data, kind, lenient=kind is not PermissionRequest)
+    except json.Malformed as error:
         raise Malformed(f"the agent sent no proper {kind.__name__}") from error
 
 

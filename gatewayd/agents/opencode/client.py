@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.agents.opencode.wire import TooMuch, check_values, decode, one_line
+from gatewayd.kit import json
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain
 from gatewayd.model.secret import Secret
@@ -153,8 +154,8 @@ def _refusal(reply: HttpReply, what: str, *, repeatable: bool) -> Exception:
 def _words(body: bytes) -> str:
     """What an error's body says, as far as it says anything."""
     try:
-        error = msgspec.json.decode(body[:100_000], type=_AnyError)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        error = json.decode(body[:100_000], _AnyError, lenient=True)
+    except json.Malformed:
         return ""
     words = error.data.message or error.message or error.error or error.name
     return f": {one_line(words, 200)}" if words else ""

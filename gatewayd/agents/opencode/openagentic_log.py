@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.dialect import Aborted, Answered, Failed, History, Outcome, Step, StreamEvent, Unfinished
 from gatewayd.agents.opencode.wire import KNOWN_MAX, OUTPUT_MAX, canonical, decode, one_line
+from gatewayd.kit import json
 from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
 
 
@@ -39,8 +39,8 @@ def read_log(events: Sequence[Raw], after: int) -> list[LogEvent]:
     found: list[LogEvent] = []
     for raw in events:
         try:
-            event = msgspec.json.decode(raw, type=LogEvent)
-        except msgspec.MsgspecError:
+            event = json.decode(raw, LogEvent)
+        except json.Malformed:
             continue
         if event.seq is not None and event.seq > after:
             found.append(event)
@@ -103,8 +103,8 @@ def _output(event: LogEvent) -> str:
     if event.is_error:
         return one_line(f"{event.error_type or 'error'}: {event.error_message or ''}")
     try:
-        text = msgspec.json.decode(event.output, type=str)
-    except msgspec.MsgspecError:
+        text = json.decode(event.output, str)
+    except json.Malformed:
         text = bytes(event.output).decode("utf-8", "replace")
     return text[:OUTPUT_MAX]
 

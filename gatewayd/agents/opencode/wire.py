@@ -6,7 +6,7 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Raw
 
-from gatewayd.kit.surrogates import mend_surrogates
+from gatewayd.kit import json
 from gatewayd.model.errors import AgentFailed
 
 KNOWN_MAX: Final = 10_000
@@ -49,11 +49,9 @@ def _values(data: bytes) -> int:
 
 def decode(data: bytes | str | Raw, type: type[T], *, what: str) -> T:
     """:raises Malformed: it is no JSON, or of another shape."""
-    if not isinstance(data, Raw):  # a part of what was mended already
-        data = mend_surrogates(data if isinstance(data, bytes) else data.encode("utf-8", "replace"))
     try:
-        return msgspec.json.decode(data, type=type)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return json.decode(data, type)
+    except json.Malformed as error:
         raise Malformed(f"{what}: the answer is not what the protocol says ({one_line(str(error), 100)})") from None
 
 

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.refusals import Purpose, Refusal, cure
-from gatewayd.channels.telegram.wire import Answer, Malformed, ResponseParameters, decode
+from gatewayd.channels.telegram.wire import Answer, ResponseParameters
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.secret import Redactor, Secret

@@ -14,7 +14,8 @@ from gatewayd.channels.telegram.poll import Poller
 from gatewayd.channels.telegram.refusals import Refusal, cure
 from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.webhook import WebhookReceiver
-from gatewayd.channels.telegram.wire import File, GetFile, Malformed, SentMessage, Update, User, decode
+from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, User
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.envelope import Attachment, InboundEnvelope
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing

@@ -9,7 +9,8 @@ from msgspec import Raw
 from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.memory import Memory
 from gatewayd.channels.telegram.refusals import cure
-from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, Malformed, Update, WebhookInfo, decode_batch
+from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, Update, WebhookInfo, decode_batch
+from gatewayd.kit.json import Malformed
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.channel import ChannelKit, Deliver

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from msgspec import Raw
 
-from gatewayd.channels.telegram.wire import Malformed, decode
+from gatewayd.kit.json import Malformed, decode
 
 _DEEPEST = 40
 _INLINE = ("text", "alternative_text", "expression")

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import anyio
 
 from gatewayd.channels.telegram.api import BotApi
-from gatewayd.channels.telegram.wire import Malformed, Numbered, SetWebhook, Update, WebhookInfo, decode
+from gatewayd.channels.telegram.wire import Numbered, SetWebhook, Update, WebhookInfo
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.ports.channel import ChannelKit, WebhookReply, WebhookRequest
 

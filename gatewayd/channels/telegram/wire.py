@@ -4,19 +4,11 @@ Only the fields that are used are named; unknown fields and unknown update types
 clients. Types: core.telegram.org/bots/api#available-types, #update, #making-requests.
 """
 
-import json
-from typing import TypeVar
-
-import msgspec
 from msgspec import Raw, Struct, field
 
+from gatewayd.kit.json import Malformed, decode
+
 ALLOWED_UPDATES = ("message", "edited_message", "channel_post", "edited_channel_post", "callback_query", "my_chat_member")
-
-T = TypeVar("T")
-
-
-class Malformed(ValueError):
-    """Not the JSON that was expected. The text says where, and quotes none of it."""
 
 
 class User(Struct, frozen=True):
@@ -308,30 +300,6 @@ class Numbered(Struct, frozen=True):
     """Of an update that cannot be read, its number."""
 
     update_id: int
-
-
-def decode(data: bytes | Raw, kind: type[T]) -> T:
-    """Decode JSON.
-
-    :raises Malformed: for whatever is wrong with it, also when it is nested beyond reason.
-    """
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.ValidationError as error:
-        raise Malformed(str(error)) from None
-    except (ValueError, RecursionError):  # msgspec.DecodeError and UnicodeDecodeError are ValueErrors
-        return _decode_leniently(bytes(data), kind)
-
-
-def _decode_leniently(data: bytes, kind: type[T]) -> T:
-    """JSON may carry half a surrogate pair, which msgspec refuses: one such character must not cost the whole batch."""
-    try:
-        repaired = json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace")
-        return msgspec.json.decode(repaired, type=kind)
-    except msgspec.ValidationError as error:
-        raise Malformed(str(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise Malformed(f"not usable JSON ({type(error).__name__})") from None
 
 
 def decode_batch(result: bytes | Raw) -> Batch:

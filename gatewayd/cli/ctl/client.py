@@ -15,11 +15,11 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gatewayd import __version__
-from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.faults import answer_fault, decode_fault, transport_fault, wrong_type_fault
 from gatewayd.cli.ctl.locate import Target, is_loopback
 from gatewayd.cli.ctl.outcome import Unreachable
 from gatewayd.cli.ctl.sync_http import httpx2
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.config import Scope
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class Client:
         """:raises Unreachable: another release speaks there, or not gatewayd at all."""
         try:
             return decode(body, answer)
-        except Unreadable as error:
+        except Malformed as error:
             raise decode_fault(self.target, error, body) from None
 
     def _read(self, response: httpx2.Response) -> bytes:

@@ -9,10 +9,10 @@ import msgspec
 import typer
 from msgspec import Struct
 
-from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.options import Options, options_of
 from gatewayd.cli.ctl.outcome import Misunderstood, NotNow, Unreachable
 from gatewayd.cli.ctl.wording import clean, clock_time, safe_json
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.event import Event
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _write_sent(sent: "httpx2.ServerSentEvent", write: Callable[[Event], None]) 
 def _decode(data: str, kind: type[T]) -> T:
     try:
         return decode(data, kind)
-    except Unreadable as error:
+    except Malformed as error:
         raise Misunderstood(f"An event is not understood here ({clean(str(error))}): gatewayd is of another release.") from None
 
 
@@ -156,7 +156,7 @@ def _write_line(event: Event) -> None:
     try:
         data = decode(bytes(event.data), dict[str, Value])
         said = " ".join(f"{clean(key)}={_value(value)}" for key, value in data.items())
-    except Unreadable:
+    except Malformed:
         said = clean(bytes(event.data).decode("utf-8", "replace"), at_most=2000)
     say(f"{event.seq:>6}  {clock_time(event.at)}  {clean(event.kind):<22}  {said}".rstrip())
 

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from gatewayd import __version__
-from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.locate import Target
 from gatewayd.cli.ctl.outcome import CtlError, Declined, Misunderstood, NotNow, Refused, Unreachable
 from gatewayd.cli.ctl.sync_http import httpx2
 from gatewayd.cli.ctl.wording import clean
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.config import Scope
 from gatewayd.model.errors import ConfigProblem
 
@@ -61,7 +61,7 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
     """An answer that is not 2xx."""
     try:
         problem = decode(body, _ErrorBody).error
-    except Unreadable:
+    except Malformed:
         return _foreign_answer(target, status, headers)
     said = clean(problem.message).rstrip(".")
     match status, problem.code:
@@ -98,18 +98,18 @@ def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path
 def _refused_because(body: bytes) -> list[str]:
     try:
         problems = decode(body, _ConfigRefused).problems
-    except Unreadable:
+    except Malformed:
         return ["  no reason that can be read here"]
     return [f"  {clean(str(problem))}" for problem in problems]
 
 
-def decode_fault(target: Target, error: Unreadable, body: bytes) -> Unreachable:
+def decode_fault(target: Target, error: Malformed, body: bytes) -> Unreachable:
     """A 2xx answer that is not ours to understand."""
     if not error.is_json:
         return wrong_type_fault(target)
     try:
         who = f"gatewayd {clean(decode(body, _Versioned).version, at_most=40)}"
-    except Unreadable:
+    except Malformed:
         who = f"What listens at {target.url}"
     return Misunderstood(f"{who} gives an answer that is not understood here ({clean(str(error))}). {_OTHER_RELEASE}.")
 

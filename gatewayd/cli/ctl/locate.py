@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
-from gatewayd.cli.ctl.decode import Unreadable, decode
 from gatewayd.cli.ctl.outcome import Misused, Unreachable
 from gatewayd.cli.ctl.wording import clean
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.secret import Secret
 
 _START = "Start it with `gatewayd`, or `systemctl start gatewayd` where it is a service"
@@ -132,7 +132,7 @@ def _read_endpoint(directory: Path) -> Endpoint | None:
         raise
     except OSError:
         return None
-    except Unreadable as error:
+    except Malformed as error:
         raise Unreachable(f"{path} is damaged ({error}). Restart gatewayd: it writes the file anew.") from None
     return Endpoint(_own_url(found.url), found.pid, directory)
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
-from gatewayd.channels.telegram.wire import Batch, Malformed, Update, decode, decode_batch
+from gatewayd.channels.telegram.wire import Batch, Update, decode_batch
+from gatewayd.kit.json import Malformed, decode
 
 RECEIVER = Receiver("telegram", "main", Bot(424242, "echo_bot"))
 
@@ -129,7 +130,7 @@ def test_half_a_surrogate_pair_does_not_cost_the_batch() -> None:
     )
     [update] = decode_batch(data).updates
     assert update.message is not None
-    assert update.message.text == "a?b"
+    assert update.message.text == "a\ufffdb"
 
 
 @pytest.mark.parametrize(

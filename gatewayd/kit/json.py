@@ -1,0 +1,159 @@
+"""JSON that others wrote, read as typed structs: the one reader of all drivers. Pure.
+
+msgspec reads first, which is all that happens to proper JSON (RFC 8259). What it refuses is mended and read once more: a faulty
+place that nobody needs must not cost an answer or a batch of messages. Nothing in here raises anything but ``Malformed``.
+"""
+
+import json
+import re
+from typing import Annotated, Final, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Raw, Struct
+
+T = TypeVar("T")
+
+# What has to be looked at in a string. After \u, D800 to DBFF is the first half of a surrogate pair and DC00 to DFFF the second
+# (RFC 8259, section 7). A backslash takes the next byte with it, so that what follows an escaped one is text.
+_PAIR: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_IN_STRING: Final = re.compile(rb"(" + _PAIR + rb")|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\.|([\x00-\x1f])", re.DOTALL)
+_STRING_OR_WORD: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+
+_CARRIER: Final = 0x100000
+"""A half that is kept is carried by the private character this much above it, since no UTF-8 can hold a half."""
+_FIRST, _SECOND = "[\U0010d800-\U0010dbff]", "[\U0010dc00-\U0010dfff]"
+_CARRIED: Final = re.compile(f"({_FIRST})({_SECOND})|{_FIRST}|{_SECOND}")
+_ENDS_WITH_FIRST: Final = re.compile(f"{_FIRST}\\Z")
+
+
+class Malformed(ValueError):
+    """No JSON, or JSON of another shape. The text says where, as msgspec does. ``is_json``: only the shape is wrong."""
+
+    def __init__(self, where: str, *, is_json: bool = True) -> None:
+        super().__init__(where)
+        self.is_json = is_json
+
+
+def decode(data: bytes | str | Raw, kind: type[T], *, lenient: bool = False, keep_halves: bool = False) -> T:
+    """The JSON text as ``kind``. Keys that ``kind`` does not know are ignored.
+
+    A byte order mark is skipped; NaN and Infinity, which Python and JavaScript libraries write, are null; half a surrogate pair,
+    as a text has that was cut in the middle of an emoji, is U+FFFD, and so is what is no UTF-8.
+
+    ``lenient``: a field that has a default and holds something of another type counts as not given. Not for what decides who
+    said something or what is allowed.
+    ``keep_halves``: a half is kept for ``Joiner``, which finds its other half in the next piece.
+
+    :raises Malformed: whatever the text is.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors, and so is Python's of a very long number
+        first = error
+    try:
+        return _decode_mended(mended(_bytes(data), keep_halves=keep_halves), kind, lenient=lenient)
+    except msgspec.ValidationError as error:
+        raise Malformed(str(error), is_json=True) from None
+    except RecursionError:
+        raise Malformed("it is nested too deeply", is_json=False) from None
+    except ValueError:
+        raise Malformed(str(first), is_json=False) from None
+
+
+def _bytes(data: bytes | str | Raw) -> bytes:
+    return data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
+
+
+def _decode_mended(data: bytes, kind: type[T], *, lenient: bool) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError:
+        if not lenient:
+            raise
+    return msgspec.json.decode(_without_odd_fields(data, kind), type=kind)
+
+
+def mended(data: bytes, *, keep_halves: bool = False) -> bytes:
+    """The same JSON text with its faulty places mended (see ``decode``), all else letter by letter. In time linear in the bytes,
+    for any bytes; a second time changes nothing."""
+
+    def in_string(match: re.Match[bytes]) -> bytes:
+        if match[2]:
+            return chr(_CARRIER + int(match[2], 16)).encode() if keep_halves else rb"\ufffd"
+        return b"\\u%04x" % match[3][0] if match[3] else match[0]
+
+    text = data.decode(json.detect_encoding(data), "replace").encode()
+    return _STRING_OR_WORD.sub(lambda match: _IN_STRING.sub(in_string, match[1]) if match[1] else b"null", text)
+
+
+def _without_odd_fields(data: bytes | Raw, kind: object) -> bytes:
+    """JSON text of ``kind`` without those of its optional fields that hold something of another type, at any depth.
+
+    :raises msgspec.ValidationError: it is not of that kind even so.
+    """
+    try:
+        msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError:
+        data = bytes(data).strip()
+        for part in _parts(kind):
+            if data.startswith(b"{") and isinstance(part, type) and issubclass(part, Struct):
+                return _object_without(data, part)
+            if data.startswith(b"[") and get_origin(part) in (list, tuple):
+                items = msgspec.json.decode(data, type=list[Raw])
+                return msgspec.json.encode([Raw(_without_odd_fields(item, get_args(part)[0])) for item in items])
+        raise
+    return bytes(data)
+
+
+def _object_without(data: bytes, kind: type[Struct]) -> bytes:
+    fields = msgspec.json.decode(data, type=dict[str, Raw])
+    hints = get_type_hints(kind, include_extras=True)
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name in fields:
+            try:
+                fields[field.encode_name] = Raw(_without_odd_fields(fields[field.encode_name], hints[field.name]))
+            except msgspec.ValidationError:
+                if field.required:
+                    raise
+                del fields[field.encode_name]
+    return msgspec.json.encode(fields)
+
+
+def _parts(kind: object) -> tuple[object, ...]:
+    """What a value of the kind may be: of ``A | B`` both, of ``Annotated[A, …]`` A."""
+    if get_origin(kind) is Annotated:
+        return _parts(get_args(kind)[0])
+    if get_origin(kind) in (list, tuple):
+        return (kind,)
+    return tuple(part for inner in get_args(kind) for part in _parts(inner)) or (kind,)
+
+
+class Joiner:
+    """Pieces of one text, whose ends may cut an emoji in two. Gives the same text in whole characters: a half that finds no other
+    is U+FFFD."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def take(self, piece: str) -> str:
+        """What is whole with this piece, perhaps "". The piece comes from ``decode`` with ``keep_halves``."""
+        text = self._held + piece
+        self._held = text[-1:] if _ENDS_WITH_FIRST.search(text[-1:]) else ""
+        return whole(text.removesuffix(self._held) if self._held else text)
+
+    def rest(self) -> str:
+        """Nothing more comes: the half that still waits."""
+        held, self._held = self._held, ""
+        return whole(held)
+
+
+def whole(text: str) -> str:
+    """The text with the halves that ``decode`` kept: two that belong together as one character, any other as U+FFFD."""
+    return _CARRIED.sub(_joined, text)
+
+
+def _joined(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return "\ufffd"
+    first, second = ord(match[1]) - _CARRIER, ord(match[2]) - _CARRIER
+    return chr(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))
