@@ -2,11 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
-from typing import Literal
 
 import anyio
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.actor.supervisor import describe, leaves
@@ -16,6 +14,7 @@ from gatewayd.hub.attempts import Agents, Attempts
 from gatewayd.hub.calls import CoreCalls
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.prompt import merge_edits, render_prompt
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.running import MediaSource, RunningTurn, TurnControl
@@ -24,7 +23,7 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
-from gatewayd.ports.agent import AgentCore, Final, StopsTurns, TurnRequest
+from gatewayd.ports.agent import AgentCore, StopsTurns, TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.sessions import Conversation
 from gatewayd.ports.store import InboundRow, Store
@@ -34,24 +33,9 @@ _TYPING_EVERY_SECONDS = 4.0
 _DRAFT_EVERY_SECONDS = 0.1
 _NEW_SESSION_SECONDS = 30.0
 _STOP_SECONDS = 15.0
-_REPLY_MAX = 1_000_000
 _REASON_MAX = 200
 
-SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator can see why."
-SORRY_SLOW = "Sorry, that took too long and was stopped."
-SORRY_LOST = "Sorry, I was interrupted while I worked on that, and what I did is not known. Please look, and ask again."
-SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
-
 SignalSink = Callable[[str, str, Signal], Awaitable[None]]
-
-
-class Outcome(Struct, frozen=True):
-    """How an attempt ended. ``text`` is the reply; ``detail`` is for the operator only."""
-
-    kind: Literal["answered", "failed", "again", "timed_out", "stopped", "lost"]
-    text: str = ""
-    detail: str = ""
-    after_seconds: float | None = None
 
 
 class ReplyEngine:
@@ -239,12 +223,12 @@ class ReplyEngine:
         try:
             state = await core.turn_state(request.session_id, request.turn_id) if was_running else "new"
             if state in ("running", "ended"):
-                return _answer(await core.resume(turn))
+                return answer_of(await core.resume(turn), self._clean)
             if state == "lost":
                 if request.agent_id in self._reports_lost:
                     return Outcome("lost", detail='the turn was cut, and on_lost_turn = "report"')
                 await turn.forget_refs()
-            return _answer(await core.run(turn))
+            return answer_of(await core.run(turn), self._clean)
         finally:
             self._agents.note_turn(request.agent_id, -1)
 
@@ -284,7 +268,7 @@ class ReplyEngine:
         return " ".join(self._redact(reason).split())[:_REASON_MAX]
 
     async def _end(self, rows: Sequence[InboundRow], route: Route, turn_id: str, outcome: Outcome, control: TurnControl) -> None:
-        state, reason, text = _verdict(outcome, control)
+        state, reason, text = verdict_on(outcome, control.stopped)
         plugin = self._plugins[rows[-1].envelope.channel]
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
@@ -341,32 +325,6 @@ def _as_begun(row: InboundRow, turn_id: str, session_key: str, attempt: int) -> 
     if attempt == row.attempts:
         return row
     return replace(row, state="running", turn_id=turn_id, session_key=session_key, attempts=attempt)
-
-
-def _answer(final: object) -> Outcome:
-    """Whatever a core returns, in a third party's code too, becomes a text of a bounded length or the reason why not."""
-    if not isinstance(final, Final) or not isinstance(final.text, str):
-        return Outcome("failed", detail=f"bug in the agent core: it returned a {type(final).__name__}, not a Final with a text")
-    if len(final.text) > _REPLY_MAX:
-        return Outcome("failed", detail=f"the reply is longer than {_REPLY_MAX} characters")
-    return Outcome("answered", text=final.text)
-
-
-def _verdict(outcome: Outcome, control: TurnControl) -> tuple[Literal["done", "dead"], str, str]:
-    """State, reason and the words for the user."""
-    match outcome.kind:
-        case "answered":
-            return "done", "answered" if outcome.text.strip() else "answered_nothing", outcome.text
-        case "stopped":
-            return "done", control.stopped or "stopped", ""
-        case "timed_out":
-            return "dead", "turn_timed_out", SORRY_SLOW
-        case "lost":
-            return "dead", "turn_lost", SORRY_LOST
-        case "again":
-            return "dead", "attempts_exhausted", SORRY_GONE
-        case "failed":
-            return "dead", "agent_failed", SORRY_FAILED
 
 
 def _request(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:

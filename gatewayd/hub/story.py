@@ -26,6 +26,7 @@ _WHY: Final = {
     "agent_failed": "the agent failed",
     "answer": "it was the answer to a question of the agent",
     "answered": "the agent answered",
+    "answered_cut": "the agent answered, and the end of its answer may be missing",
     "answered_nothing": "the agent chose to say nothing",
     "approval_vote": "it was the answer to a request for permission",
     "attempts_exhausted": "its turn was tried too often",

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.agents.callable import CallableCore, CallableSettings, CallableTurn, open_callable
-from gatewayd.hub.reply import SORRY_FAILED
+from gatewayd.hub.outcome import SORRY_FAILED
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import NeedsOperator
 from gatewayd.model.question import Option

@@ -10,7 +10,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.reply import SORRY_LOST
+from gatewayd.hub.outcome import SORRY_LOST
 from gatewayd.model.config import LimitsSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import TryAgain

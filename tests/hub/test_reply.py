@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.hub.reply import SORRY_FAILED, SORRY_SLOW
+from gatewayd.hub.outcome import MAY_BE_CUT, SORRY_FAILED, SORRY_SLOW
 from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import AgentFailed, TryAgain
@@ -32,6 +32,19 @@ LET_GO = anyio.Event()
 def _let_go_anew() -> None:
     global LET_GO
     LET_GO = anyio.Event()
+
+
+class Cuts(ScriptedAgents):
+    async def run(self, turn: Turn) -> Final:
+        return Final(f"re: {turn.request.text}", cut=f"no end came {CANARY}")
+
+
+async def test_a_cut_answer_is_sent_and_stored_and_counted_as_cut(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, agents=Cuts(echo)) as house:
+        row = await house.ended(await house.say("go"))
+        assert (row.state, row.reason, row.detail) == ("done", "answered_cut", "no end came ***")
+        assert house.texts == [f"re: go\n\n{MAY_BE_CUT}"]
+        assert house.agents.errors == ["no end came ***"]
 
 
 async def _next_is_answered(house: House, peer: Peer | None = None) -> None:

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.hub.reply import SORRY_SLOW
+from gatewayd.hub.outcome import SORRY_SLOW
 from gatewayd.model.approval import ToolRequest
 from gatewayd.model.config import ApprovalsSection, LimitsSection, SessionsSection
 from gatewayd.model.envelope import Peer

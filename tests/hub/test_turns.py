@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.hub.reply import SORRY_FAILED, SORRY_GONE, SORRY_SLOW
+from gatewayd.hub.outcome import SORRY_FAILED, SORRY_GONE, SORRY_SLOW
 from gatewayd.model.config import AccountFrame, LimitsSection, QueueMode, SessionsSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import AgentFailed, NeedsOperator, TryAgain

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.hub.reply import SORRY_FAILED, SORRY_LOST
+from gatewayd.hub.outcome import SORRY_FAILED, SORRY_LOST
 from tests.fakes.acp_agent import command, ran
 from tests.fakes.bot_api import FakeBotApi
 from tests.kit.test_process import gone

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import trio
 
-from gatewayd.hub.reply import SORRY_FAILED
+from gatewayd.hub.outcome import SORRY_FAILED
 from tests.fakes.bot_api import FakeBotApi
 from tests.whole.process import daemon
 from tests.whole.test_telegram import ALICE, configuration

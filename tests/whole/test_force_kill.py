@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import trio
 
-from gatewayd.hub.reply import SORRY_LOST
+from gatewayd.hub.outcome import SORRY_LOST
 from tests.fakes.bot_api.bot import Call
 from tests.whole.force import KILLED, Bench
 from tests.whole.points import ASK, COMMITS, START, WALK, Point

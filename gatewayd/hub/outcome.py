@@ -1,0 +1,72 @@
+"""What became of a turn: of what its core returned, for the store, and in words for its user. Pure."""
+
+import re
+from collections.abc import Callable
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from gatewayd.kit.text import compose, is_blank, sanitise
+from gatewayd.ports import agent as port
+
+SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator can see why."
+SORRY_SLOW = "Sorry, that took too long and was stopped."
+SORRY_LOST = "Sorry, I was interrupted while I worked on that, and what I did is not known. Please look, and ask again."
+SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
+MAY_BE_CUT: Final = "(This answer may be incomplete: its end did not arrive.)"
+
+_REPLY_MAX: Final = 1_000_000
+
+
+class Outcome(Struct, frozen=True):
+    """How an attempt ended. ``text`` is the reply; ``detail`` is for the operator only."""
+
+    kind: Literal["answered", "cut", "failed", "again", "timed_out", "stopped", "lost"]
+    text: str = ""
+    detail: str = ""
+    after_seconds: float | None = None
+
+
+def answer_of(final: object, clean: Callable[[str], str]) -> Outcome:
+    """Whatever a core returns, in a third party's code too, becomes a text of a bounded length or the reason why not. ``clean``
+    makes a reason fit for the store."""
+    if not isinstance(final, port.Final) or not isinstance(final.text, str):
+        return Outcome("failed", detail=f"bug in the agent core: it returned a {type(final).__name__}, not a Final with a text")
+    if len(final.text) > _REPLY_MAX:
+        return Outcome("failed", detail=f"the reply is longer than {_REPLY_MAX} characters")
+    if final.cut is None:
+        return Outcome("answered", text=final.text)
+    kind: Literal["failed", "cut"] = "failed" if is_blank(sanitise(final.text)) else "cut"
+    return Outcome(kind, text=final.text, detail=clean(str(final.cut)))
+
+
+def verdict_on(outcome: Outcome, stopped: str | None) -> tuple[Literal["done", "dead"], str, str]:
+    """State, reason and the words for the user. ``stopped`` says why somebody ended the turn, if that is how it ended."""
+    match outcome.kind:
+        case "answered":
+            return "done", "answered" if outcome.text.strip() else "answered_nothing", outcome.text
+        case "cut":
+            return "done", "answered_cut", marked_as_cut(outcome.text)
+        case "stopped":
+            return "done", stopped or "stopped", ""
+        case "timed_out":
+            return "dead", "turn_timed_out", SORRY_SLOW
+        case "lost":
+            return "dead", "turn_lost", SORRY_LOST
+        case "again":
+            return "dead", "attempts_exhausted", SORRY_GONE
+        case "failed":
+            return "dead", "agent_failed", SORRY_FAILED
+
+
+def marked_as_cut(text: str) -> str:
+    """The text, and the sentence behind it: outside of a block of code in which the text may have been cut."""
+    # What closes such a block is no shorter than what has opened it: https://spec.commonmark.org/0.31.2/#fenced-code-blocks
+    ends = ["", *("\n" + sign * max([3, *map(len, re.findall(f"{sign}+", text))]) for sign in "`~")]
+    tried = [f"{text.rstrip()}{end}\n\n{MAY_BE_CUT}" for end in ends]
+    return next((marked for marked in tried if not _ends_in_code(marked)), tried[0])
+
+
+def _ends_in_code(markdown: str) -> bool:
+    body = compose(markdown, text_format="rich", text_limit=None)[-1]
+    return any(span.kind in ("code", "pre") and span.end >= len(body.text.rstrip()) for span in body.spans)
