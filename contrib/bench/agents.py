@@ -10,7 +10,7 @@ one turn after the other, then many sessions with one turn each, all at once, wh
 import argparse
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -64,7 +64,7 @@ async def measure(agent: Direct, options: argparse.Namespace, memory: Callable[[
 
     async def take_turn(session: str, number: int) -> None:
         reply = await agent.turn(session, f"say reply {number}")
-        if not reply.endswith(f"reply {number}"):
+        if not reply.rstrip().endswith(f"reply {number}"):
             raise RuntimeError(f"turn {number} was answered with {reply!r}")
 
     async def open_and_take(number: int) -> None:
@@ -90,13 +90,15 @@ async def _all_at_once(do: Callable[[int], Awaitable[None]], times: int) -> floa
     return time.perf_counter() - started
 
 
-async def through_gatewayd(contender: Contender, directory: Path, options: argparse.Namespace) -> Figures:
+async def through_gatewayd(
+    contender: Contender, directory: Path, options: argparse.Namespace, env: Mapping[str, str] | None = None
+) -> Figures:
     config = (
         '[gateway]\nbind = "127.0.0.1:0"\nlog_level = "warning"\n'
         f"[agents.bench]\n{as_toml(contender.settings)}"
         '[channels.webchat.accounts.main]\ndm_policy = "open"\nallow_from = ["*"]\n'
     )
-    async with run_gatewayd(config, directory, env=contender.env) as daemon, http_client(daemon.url) as client:
+    async with run_gatewayd(config, directory, env={**contender.env, **(env or {})}) as daemon, http_client(daemon.url) as client:
         client.headers["authorization"] = f"Bearer {daemon.token}"
         return await measure(Gatewayd(client), options, lambda: _memory(daemon))
 

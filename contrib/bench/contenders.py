@@ -1,18 +1,21 @@
 """Each kind of agent twice: as gatewayd is configured to run it, and called directly."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from contrib.bench.direct import ChatCompletions, Direct, Echo, InProcess, Server, http_client, open_acp
+from contrib.bench.lean_http import Connections
 from tests.agents.real.installed import (
     API_KEY,
     MODEL,
     ROOT,
+    Project,
     install_opencode,
     make_openagentic_project,
     make_opencode_project,
@@ -45,8 +48,8 @@ def echo(root: Path, model_url: str) -> Contender:
 def chat_completions(root: Path, model_url: str) -> Contender:
     @asynccontextmanager
     async def direct() -> AsyncIterator[tuple[Direct, int | None]]:
-        async with http_client(model_url) as client:
-            yield ChatCompletions(client), None
+        with closing(Connections(model_url)) as connections:
+            yield ChatCompletions(connections, model_url), None
 
     return Contender({"core": "chat_completions", "url": model_url, "model": MODEL, "max_history_tokens": 0}, direct)
 
@@ -109,6 +112,20 @@ def acp(root: Path, model_url: str) -> Contender:
     return Contender({"core": "acp", "command": command, **_place(ours.directory, ours.env)}, direct)
 
 
+def scripted_acp(root: Path, model_url: str) -> Contender:
+    """The tests' ACP agent, which answers at once: what is left is the protocol."""
+    ours, theirs = (_make_folder(root / side) for side in ("ours", "theirs"))
+    command = [sys.executable, "-m", "tests.fakes.acp_agent"]
+    env = {"PYTHONPATH": str(ROOT)}
+
+    @asynccontextmanager
+    async def direct() -> AsyncIterator[tuple[Direct, int | None]]:
+        async with open_acp(command, Project(theirs, {**os.environ, **env})) as (agent, pid):
+            yield agent, pid
+
+    return Contender({"core": "acp", "command": command, **_place(ours, env)}, direct)
+
+
 CONTENDERS: Mapping[str, Callable[[Path, str], Contender]] = {
     "echo": echo,
     "chat_completions": chat_completions,
@@ -116,7 +133,13 @@ CONTENDERS: Mapping[str, Callable[[Path, str], Contender]] = {
     "openagentic": openagentic,
     "opencode": opencode,
     "acp": acp,
+    "scripted_acp": scripted_acp,
 }
+
+
+def _make_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _place(directory: Path, env: Mapping[str, str]) -> dict[str, Value]:

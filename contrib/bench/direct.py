@@ -6,20 +6,23 @@ them (``gatewayd/agents``).
 
 import subprocess
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
 import msgspec
 import trio
 
-from gatewayd.kit.sse import EventStream
+from contrib.bench.lean_http import Connections
 from tests.agents.real.installed import API_KEY, MODEL, Project
 
 Json = dict[str, Any]
+
+_CAPABILITIES = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
 
 
 class Direct(Protocol):
@@ -46,26 +49,20 @@ class Echo:
 
 
 class ChatCompletions:
-    """One streamed request; nothing is remembered."""
+    """One streamed request; nothing is remembered. It trusts the server to write one whole event a line."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, connections: Connections, url: str) -> None:
+        self._connections = connections
+        self._path = f"{urlsplit(url).path}/chat/completions"
 
     async def new_session(self) -> str:
         return ""
 
     async def turn(self, session: str, text: str) -> str:
         body = {"model": MODEL, "messages": [{"role": "user", "content": text}], "stream": True}
-        pieces: list[str] = []
-        async with (
-            self._client.stream("POST", "chat/completions", json=body) as response,
-            aclosing(EventStream(response)) as events,
-        ):
-            async for event in events:
-                if event.data != "[DONE]":
-                    [choice] = msgspec.json.decode(event.data)["choices"]
-                    pieces.append(choice["delta"].get("content", ""))
-        return "".join(pieces)
+        answer = await self._connections.post(self._path, msgspec.json.encode(body))
+        events = [line[5:] for line in answer.split(b"\n") if line.startswith(b"data:") and b"[DONE]" not in line]
+        return "".join(msgspec.json.decode(event)["choices"][0]["delta"].get("content", "") for event in events)
 
 
 class Server:
@@ -99,13 +96,14 @@ class Acp:
         self._writing = trio.Lock()
 
     async def read(self) -> None:
-        """Hand out what the agent says, until it ends."""
+        """Hand out what the agent says. :raises RuntimeError: it has ended."""
         assert self._process.stdout is not None
         rest = b""
         async for chunk in self._process.stdout:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self._take(msgspec.json.decode(line, type=Json))
+        raise RuntimeError("the agent has ended")
 
     def _take(self, message: Json) -> None:
         if "method" not in message:
@@ -154,7 +152,7 @@ async def open_acp(command: Sequence[str], project: Project) -> AsyncIterator[tu
         try:
             acp = Acp(process, project.directory)
             nursery.start_soon(acp.read)
-            await acp.call("initialize", {"protocolVersion": 1, "clientCapabilities": {}})
+            await acp.call("initialize", {"protocolVersion": 1, "clientCapabilities": _CAPABILITIES})
             yield acp, process.pid
         finally:
             nursery.cancel_scope.cancel()

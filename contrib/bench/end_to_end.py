@@ -11,7 +11,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -94,13 +94,13 @@ async def measure(api: FakeBotApi, pid: int, options: argparse.Namespace) -> Fig
     return Figures(alone, together, 1000 * (cpu_seconds(pid) - spent) / together.latencies.count)
 
 
-async def measure_gatewayd(directory: Path, options: argparse.Namespace) -> Figures:
+async def measure_gatewayd(directory: Path, options: argparse.Namespace, env: Mapping[str, str] | None = None) -> Figures:
     async with FakeBotApi.serve() as api:
         account = telegram_account(
             "bench", write_token(directory, "bench", api.token), api.url, 'dm_policy = "open"', 'allow_from = ["*"]'
         )
         config = f'[gateway]\nbind = "127.0.0.1:0"\nlog_level = "warning"\n[agents.echo]\ncore = "echo"\n{account}'
-        async with run_gatewayd(config, directory) as daemon:
+        async with run_gatewayd(config, directory, env=env) as daemon:
             return await measure(api, daemon.pid, options)
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -43,7 +43,9 @@ Mode = Literal["poll", "webhook"]
 
 
 @asynccontextmanager
-async def gatewayd_with(accounts: int, mode: Mode, directory: Path) -> AsyncIterator[Daemon]:
+async def gatewayd_with(
+    accounts: int, mode: Mode, directory: Path, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Daemon]:
     """A gatewayd with this many idle accounts, all of them connected."""
     await trio.Path(directory).mkdir()
     async with FakeBotApi.serve() as api:
@@ -57,7 +59,7 @@ async def gatewayd_with(accounts: int, mode: Mode, directory: Path) -> AsyncIter
             f'[gateway]\nbind = "127.0.0.1:0"\npublic_url = "{PUBLIC_URL}"\nlog_level = "warning"\n'
             f'[agents.echo]\ncore = "echo"\n{"".join(tables)}'
         )
-        async with run_gatewayd(config, directory, ready_within=CONNECT_SECONDS) as daemon:
+        async with run_gatewayd(config, directory, ready_within=CONNECT_SECONDS, env=env) as daemon:
             await wait_connected(daemon)
             yield daemon
 
@@ -79,9 +81,11 @@ class Idle(Struct):
     percent: float
 
 
-async def measure_idle(accounts: int, mode: Mode, directory: Path, options: argparse.Namespace) -> Idle:
+async def measure_idle(
+    accounts: int, mode: Mode, directory: Path, options: argparse.Namespace, env: Mapping[str, str] | None = None
+) -> Idle:
     """A gatewayd, once it has settled."""
-    async with gatewayd_with(accounts, mode, directory) as daemon:
+    async with gatewayd_with(accounts, mode, directory, env) as daemon:
         await trio.sleep(options.settle)
         percent = await cpu_percent(daemon.pid, options.seconds)
         return Idle(daemon.ready_after, rss_mib(daemon.pid), percent)

@@ -11,7 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,7 +70,7 @@ async def post(target: Target, options: argparse.Namespace, seconds: float) -> t
     return sum(result.statuses.get(200, 0) / result.seconds for result in results), statuses
 
 
-async def measure_gatewayd(directory: Path, options: argparse.Namespace) -> list[float]:
+async def measure_gatewayd(directory: Path, options: argparse.Namespace, env: Mapping[str, str] | None = None) -> list[float]:
     async with FakeBotApi.serve() as api:
         public = "https://bench.example"
         account = telegram_account(
@@ -80,7 +80,7 @@ async def measure_gatewayd(directory: Path, options: argparse.Namespace) -> list
             f'[gateway]\nbind = "127.0.0.1:0"\npublic_url = "{public}"\nlog_level = "warning"\n'
             f'[agents.echo]\ncore = "echo"\n{account}'
         )
-        async with run_gatewayd(config, directory) as daemon:
+        async with run_gatewayd(config, directory, env=env) as daemon:
             registered = await api.wait_webhook()
             secret = api.calls("setWebhook")[-1]["secret_token"]
             target = Target(daemon.url + registered.removeprefix(public), secret)

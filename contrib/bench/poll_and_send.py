@@ -1,4 +1,4 @@
-"""The baseline: a bot as one would write it in an afternoon. It polls, echoes, and keeps nothing.
+"""The baseline: the least code that polls, echoes, and keeps nothing.
 
 Chats are answered side by side, each in order; the offset moves with the next poll, and what is under way at a crash is lost.
 
@@ -9,34 +9,37 @@ import html
 import sys
 from typing import Any
 
-import httpx2
+import msgspec
 import trio
 
-CONNECTIONS = 64
+from contrib.bench.lean_http import Connections
+
 WAITING_PER_CHAT = 1000
 
+Update = dict[str, Any]
 
-async def answer_chat(http: httpx2.AsyncClient, base: str, texts: trio.MemoryReceiveChannel[dict[str, Any]]) -> None:
+
+async def answer_chat(http: Connections, path: str, texts: trio.MemoryReceiveChannel[Update]) -> None:
     async for message in texts:
         reply = {"chat_id": message["chat"]["id"], "text": html.escape(message["text"]), "parse_mode": "HTML"}
-        (await http.post(f"{base}/sendMessage", json=reply)).raise_for_status()
+        await http.post(f"{path}/sendMessage", msgspec.json.encode(reply))
 
 
 async def main(url: str, token: str) -> None:
-    base = f"{url}/bot{token}"
-    chats: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
+    path = f"/bot{token}"
+    chats: dict[int, trio.MemorySendChannel[Update]] = {}
     offset = 0
-    limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    async with httpx2.AsyncClient(timeout=60.0, limits=limits) as http, trio.open_nursery() as nursery:
+    http = Connections(url)
+    async with trio.open_nursery() as nursery:
         while True:
-            answer = await http.post(f"{base}/getUpdates", json={"offset": offset, "timeout": 30})
-            for update in answer.json()["result"]:
+            body = await http.post(f"{path}/getUpdates", msgspec.json.encode({"offset": offset, "timeout": 30}))
+            for update in msgspec.json.decode(body)["result"]:
                 offset = update["update_id"] + 1
                 message = update["message"]
                 chat_id = message["chat"]["id"]
                 if chat_id not in chats:
-                    chats[chat_id], receive = trio.open_memory_channel[dict[str, Any]](WAITING_PER_CHAT)
-                    nursery.start_soon(answer_chat, http, base, receive)
+                    chats[chat_id], receive = trio.open_memory_channel[Update](WAITING_PER_CHAT)
+                    nursery.start_soon(answer_chat, http, path, receive)
                 await chats[chat_id].send(message)
 
 

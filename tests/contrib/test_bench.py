@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contrib.bench import agents, end_to_end, footprint, ingest, soak, store
+from contrib.bench import agents, compare, end_to_end, footprint, ingest, soak, store
 from contrib.bench.figures import Latencies, median, quantile, verdict
 from contrib.bench.plot import Series, draw
 
@@ -74,6 +74,41 @@ def test_agents(run: Run) -> None:
     for agent in names:
         assert number(rf"{agent} +added at p50: [-\d.]+ ms; .* gatewayd ([\d.]+) MiB before", said) > 10
     assert number(r"openagentic .* agent (\d+) MiB", said) > 5
+
+
+@pytest.mark.slow
+def test_compare(run: Run) -> None:
+    """This revision with itself; every part, and each figure by the baseline where there is one."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout: there is no other revision")
+    few = (
+        "--pairs",
+        "1",
+        "--chats",
+        "2",
+        "--messages",
+        "2",
+        "--alone",
+        "2",
+        "--seconds",
+        "0.1",
+        "--turns",
+        "1",
+        "--sessions",
+        "2",
+    )
+    said = run(compare.main, "HEAD", *few)
+    assert len(re.findall(r"-> +[\d.]+   ratio [\d.]+ \([\d.]+ to [\d.]+\)", said)) == 12
+    assert said.count("of the baseline's") >= 8
+
+
+def test_compare_names_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="git has no files of no-such-revision"):
+        compare.main(["no-such-revision", "--directory", str(tmp_path)])
+    for option, what in (("--parts", "no such part: soup"), ("--agents", "no such agent: soup")):
+        with pytest.raises(SystemExit):
+            compare.main(["HEAD", option, "soup"])
+        assert what in capsys.readouterr().err
 
 
 @pytest.mark.slow
