@@ -20,12 +20,15 @@ def main() -> int:
         return replay(options.replay, logs=options.logs)
     if options.with_bug is not None:
         return hunt.hunt_here(bugs()[options.with_bug])
+    if options.minutes is not None:
+        return run_many(options.first, None, options.jobs, minutes=options.minutes, digests=options.digests)
     return run_many(options.first, options.seeds, options.jobs, digests=options.digests)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="contrib/simulate", description="The deterministic simulation: docs/simulation.md.")
     parser.add_argument("--seeds", type=_one_or_more, default=100, metavar="N", help="how many seeds to run")
+    parser.add_argument("--minutes", type=float, metavar="N", help="run seeds for so long, however many those are")
     parser.add_argument("--from", type=int, default=1, dest="first", metavar="SEED", help="the first of them")
     parser.add_argument("--jobs", type=_one_or_more, default=1, metavar="N", help="how many processes run them")
     parser.add_argument("--digests", action="store_true", help="print a digest of each run")
@@ -36,6 +39,8 @@ def _parse() -> argparse.Namespace:
     options = parser.parse_args()
     if options.with_bug is not None and options.with_bug not in bugs():
         parser.error(f"there is no planted bug {options.with_bug!r}; there are: {', '.join(bugs())}")
+    if options.minutes is not None and not options.minutes > 0:
+        parser.error("--minutes must be more than 0")
     if options.logs and options.replay is None:
         parser.error("--logs goes with --replay")
     return options

@@ -126,6 +126,9 @@ def to_inbound(update: Update, account: AccountConfig) -> InboundEnvelope:
         addressed=True,
         sent_at=update.at,
         press=update.press,
+        forwarded=update.mark.forwarded,
+        via_bot=update.mark.via_bot,
+        caption=update.mark.caption,
     )
 
 

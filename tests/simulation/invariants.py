@@ -14,7 +14,7 @@ from gatewayd.model.approval import Vote
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
 from tests.simulation.platforms import Account, Shown, place_of
-from tests.simulation.scenario import APPROVERS
+from tests.simulation.scenario import APPROVERS, CHANNELS
 from tests.simulation.trace import Violation
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _nothing_is_lost(world: "World", ledger: Ledger) -> None:
     known = {(row.channel, row.account, row.envelope.event_key) for row in ledger.inbound}
     for account in world.accounts.values():
         for number in account.confirmed:
-            if (account.channel, account.name, str(number)) not in known:
+            if (account.channel, account.name, account.key_of(number)) not in known:
                 raise Violation("nothing is lost", f"update {number} of {account} was acknowledged, and has no row")
 
 
@@ -272,7 +272,7 @@ def _gated(world: "World", ledger: Ledger) -> None:
 def _votes(world: "World", ledger: Ledger) -> None:
     by_id = {row.id: row for row in ledger.asked}
     senders = {row.id: f"{row.channel}:{row.envelope.sender.id}" for row in ledger.inbound}
-    may = {f"{channel}:{name}" for channel in ("polled", "pushed") for name in APPROVERS} | {"operator:alice"}
+    may = {f"{channel}:{name}" for channel in CHANNELS for name in APPROVERS} | {"operator:alice"}
     grants = {name: frame.approvals.session_grant for name, _, frame in world.scenario.agents}
     for row in ledger.asked:
         if row.state != "allowed":
@@ -301,7 +301,7 @@ def _calm_account(world: "World", ledger: Ledger) -> None:
             words = shown.texts[0].split()
             if words[:1] == ["re"]:
                 first.setdefault(words[1].partition(".")[0], shown.at)
-        sent = {str(update.number): update.at for update in account.updates}
+        sent = {account.key_of(update.number): update.at for update in account.updates}
         for row in ledger.inbound:
             if (row.channel, row.account) == (account.channel, account.name) and row.reason == "answered":
                 took = first[row.turn_id or ""] - sent[row.envelope.event_key]

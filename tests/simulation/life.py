@@ -1,9 +1,9 @@
 """One life of the daemon, from its start to its stop or to the moment at which the process is gone."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
-import httpx2
 import trio
 from msgspec import Struct
 
@@ -21,6 +21,7 @@ from gatewayd.web.refusal import STATUS, Refusal
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from tests.simulation.crash import CrashPlan, Point
 from tests.simulation.disk import LifeDisk
+from tests.simulation.telegram.streams import open_client
 from tests.simulation.trace import Violation
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class Life:
         self._passed: dict[Point, int] = {}
         self._desk: WebhookDesk | None = None
         self._nursery: trio.Nursery | None = None
+        self._http = open_client(partial(world.accept, self))
         self._stop = trio.Event()
+        self.doing = 0
         self._requests: set[trio.Event] = set()
 
     def check_alive(self) -> None:
@@ -152,7 +155,7 @@ class Life:
 
     async def _serve(self) -> None:
         world = self.world
-        async with trio.open_nursery() as host:
+        async with self._http, trio.open_nursery() as host:
             try:
                 async with (
                     open_store(world.state_dir, now=world.now, run_blocking=self._disk) as store,
@@ -180,7 +183,7 @@ class Life:
             world.configuration(self),
             world.registry,
             store,
-            cast(httpx2.AsyncClient, None),
+            self._http,
             state_dir=world.state_dir,
             now=world.now,
             rng=world.rng_of(f"life {self.number}"),
@@ -225,6 +228,7 @@ class Life:
 
     async def _do(self, name: str, act: Callable[[Gateway], Awaitable[object]]) -> None:
         assert self.gateway is not None
+        self.doing += 1
         try:
             await act(self.gateway)
             if name not in ("revives", "decides") and not self.dead:
@@ -232,3 +236,5 @@ class Life:
         except GatewayError as error:
             if not self.dead:
                 self.world.trace.tell("operator", f"{name}: {error.reason}")
+        finally:
+            self.doing -= 1

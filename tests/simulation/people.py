@@ -34,8 +34,8 @@ _QUIET_WORDS: Final = {"say": 8, "long": 1, "nothing": 1}
 _COMMANDS: Final = ("/stop", "/new", "/status")
 _CODE = re.compile(r"/approve ([A-Z0-9]+)")
 _PAIRING = re.compile(r"pairing approve ([A-Z0-9]+)")
-_USERS: Final = ("u1", "u2")
-_STRANGER: Final = "u9"
+_USERS: Final = ("101", "102")
+_STRANGER: Final = "109"
 
 
 class People:
@@ -122,7 +122,7 @@ class People:
     def _chat(self, rng: Random) -> Peer:
         if rng.random() < 0.65:
             return Peer("dm", rng.choice(_USERS))
-        return Peer("group", rng.choice(("g1", "g2")), "7" if rng.random() < 0.2 else None)
+        return Peer("group", rng.choice(("-1001", "-1002")), "7" if rng.random() < 0.2 else None)
 
     def _somebody(self, peer: Peer) -> str:
         return peer.id if peer.kind == "dm" else self._rng.choice(_USERS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from msgspec import Struct
 
-from gatewayd.model.envelope import InboundKind, Peer, Sender
+from gatewayd.model.envelope import InboundKind, Origin, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, Receipt, SendText
 from tests.simulation.trace import Trace, Violation
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 25.0
 _PAGE: Final = 10
+_FIRST_OF_PEOPLE: Final = 1_000_000
+"""People's messages are numbered from here, ours from 1."""
 
 SEND_FAULTS: Final[Mapping[str, int]] = {
     "limited": 4,
@@ -55,6 +57,17 @@ def place_of(channel: str, account: str, peer: Peer) -> str:
     return f"{channel}/{account}/{peer.kind}:{peer.id}" + ("" if peer.thread is None else f"#{peer.thread}")
 
 
+class Mark(Struct, frozen=True):
+    """What makes a text another than its sender's own word; see ``InboundEnvelope``."""
+
+    forwarded: Origin | None = None
+    via_bot: str | None = None
+    caption: bool = False
+
+
+OWN: Final = Mark()
+
+
 class Update(Struct, frozen=True):
     """Something that a person did. ``number`` is the platform's own id of it."""
 
@@ -66,6 +79,7 @@ class Update(Struct, frozen=True):
     message_id: str | None
     at: float
     press: str | None = None
+    mark: Mark = OWN
 
 
 class Shown(Struct):
@@ -105,10 +119,14 @@ class Weather:
 class Account:
     """One account of the simulated platform. ``on_shown`` hears of every message that becomes visible or changes."""
 
-    def __init__(self, channel: str, name: str, weather: Weather, trace: Trace, now: Callable[[], float]) -> None:
+    def __init__(
+        self, channel: str, name: str, weather: Weather, trace: Trace, now: Callable[[], float], *, keys: str = ""
+    ) -> None:
+        """``keys``: what an update's number is the end of, in the key under which the daemon has it."""
         self.channel = channel
         self.name = name
         self.weather = weather
+        self._keys = keys
         self.updates: list[Update] = []
         self.confirmed: set[int] = set()
         self.shown: dict[str, Shown] = {}
@@ -124,12 +142,25 @@ class Account:
     def __str__(self) -> str:
         return f"{self.channel}/{self.name}"
 
-    def happen(self, kind: InboundKind, peer: Peer, sender: Sender, text: str, *, message_id: str | None = None) -> Update:
+    def key_of(self, number: int) -> str:
+        """The ``event_key`` of an update."""
+        return f"{self._keys}{number}"
+
+    def happen(
+        self,
+        kind: InboundKind,
+        peer: Peer,
+        sender: Sender,
+        text: str,
+        *,
+        message_id: str | None = None,
+        mark: Mark = OWN,
+    ) -> Update:
         """A person does something. A new message gets its own id."""
         self._numbers += 1
         number = self._numbers
         press = f"p{number}" if kind == "button" else None
-        update = Update(number, kind, peer, sender, text, message_id or f"u{number}", self._now(), press)
+        update = Update(number, kind, peer, sender, text, message_id or str(_FIRST_OF_PEOPLE + number), self._now(), press, mark)
         self.updates.append(update)
         self._trace.tell(str(self), f"{sender.id} {kind} {number}{self._place(peer)}: {text[:70]!r}")
         self._arrived.set()
@@ -146,8 +177,8 @@ class Account:
     async def wait_arrived(self) -> None:
         await self._arrived.wait()
 
-    async def get_updates(self, life: "Life", offset: int) -> list[Update]:
-        """Confirm what is below ``offset``, then give what is not: at once, or after a while nothing."""
+    async def get_updates(self, life: "Life", offset: int, *, seconds: float = POLL_SECONDS) -> list[Update]:
+        """Confirm what is below ``offset``, then give what is not: at once, or after ``seconds`` nothing."""
         fate = self.weather.draw(POLL_FAULTS)
         await self._travel(life, fate)
         life.pass_point("before_call")
@@ -156,7 +187,7 @@ class Account:
             self.confirm(update)
         if fate == "hangs":
             await trio.sleep_forever()
-        with trio.move_on_after(POLL_SECONDS):
+        with trio.move_on_after(seconds):
             while len(self.updates) < offset:
                 await self.wait_arrived()
         life.check_alive()
@@ -179,7 +210,9 @@ class Account:
         if fate == "hangs":
             await trio.sleep_forever()
         if fate == "late":
-            self.late(self.weather.rng.uniform(0.1, 90.0), lambda: self._show_late(payload))
+            known = None if isinstance(payload, SendText) else self.shown.get(payload.message_id or "")
+            version = 0 if known is None else len(known.texts)
+            self.late(self.weather.rng.uniform(0.1, 90.0), lambda: self._show_late(payload, known, version))
         if fate in ("cut_before", "late"):
             raise OutcomeUnknown("the connection was cut")
         receipt = self.show(payload)
@@ -195,7 +228,7 @@ class Account:
     def show(self, payload: OutboundPayload) -> Receipt:
         """It is visible from now on. :raises SendRejected: there is no such message to change."""
         if isinstance(payload, SendText):
-            shown = Shown(f"b{len(self.shown) + 1}", payload.peer, [payload.body.text], payload.choices, self._now())
+            shown = Shown(str(len(self.shown) + 1), payload.peer, [payload.body.text], payload.choices, self._now())
             self.shown[shown.message_id] = shown
         else:
             assert isinstance(payload, EditText)
@@ -209,7 +242,9 @@ class Account:
         self.on_shown(self, shown)
         return Receipt(shown.message_id)
 
-    def _show_late(self, payload: OutboundPayload) -> None:
+    def _show_late(self, payload: OutboundPayload, known: Shown | None, version: int) -> None:
+        if known is not None and len(known.texts) != version:
+            return  # it was changed meanwhile: what comes this late is not taken
         try:
             self.show(payload)
         except SendRejected:

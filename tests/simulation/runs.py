@@ -1,9 +1,12 @@
 """Many seeds over some processes, or one of them step by step."""
 
 import gc
+import itertools
+import math
 import multiprocessing
 import time
-from collections.abc import Iterator, MutableMapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,10 +20,13 @@ from tests.simulation.world import simulate
 _COLLECT_EVERY = 8
 _LINES_TOLD = 8
 _TOLD_WHOLE = 3
+_ROUND = 400
+"""So many seeds are given to the processes at once where there is no end: the last of a round wait for each other."""
 
 
 class Result(Struct, frozen=True):
-    """What one seed came to. ``broken`` is the invariant, ``what`` the violation in words; ``newest`` are the last lines."""
+    """What one seed came to. ``fired``: how often each workload happened. ``broken`` is the invariant, ``what`` the violation in
+    words; ``newest`` are the last lines."""
 
     seed: int
     digest: str
@@ -30,6 +36,7 @@ class Result(Struct, frozen=True):
     lives: int
     messages: int
     seconds: float
+    fired: dict[str, int]
     broken: str | None = None
     what: str | None = None
     newest: tuple[str, ...] = ()
@@ -51,15 +58,17 @@ def run_seed(seed: int, trace: Trace | None = None) -> Result:
         lives=len(world.lives),
         messages=sum(len(account.updates) + len(account.shown) for account in world.accounts.values()),
         seconds=time.process_time() - began,
+        fired=dict(world.fired),
         broken=violation.invariant if violation else None,
         what=str(violation) if violation else None,
         newest=tuple(trace.newest) if violation else (),
     )
 
 
-def run_seeds(first: int, count: int, jobs: int) -> Iterator[Result]:
-    """The results, in no order when there are several jobs. Closing the iterator ends the processes."""
-    seeds = range(first, first + count)
+def run_seeds(first: int, count: int | None, jobs: int) -> Iterator[Result]:
+    """The results, in no order when there are several jobs; without a ``count`` they never end. Closing the iterator ends the
+    processes."""
+    seeds: Iterable[int] = itertools.count(first) if count is None else range(first, first + count)
     if jobs <= 1:
         with _without_logs():
             for seed in seeds:
@@ -69,11 +78,15 @@ def run_seeds(first: int, count: int, jobs: int) -> Iterator[Result]:
         return
     # Forked: each process has its own memory, and the hash seed of this one.
     with multiprocessing.get_context("fork").Pool(jobs, initializer=_be_quiet) as pool:
+        if count is None:
+            for begin in itertools.count(first, _ROUND):
+                yield from pool.imap_unordered(_run_collected, range(begin, begin + _ROUND), chunksize=4)
         yield from pool.imap_unordered(_run_collected, seeds, chunksize=4)
 
 
-def run_many(first: int, count: int, jobs: int, *, digests: bool = False) -> int:
-    """Run seeds and tell what came of them. Returns the exit code: 1 when a promise was broken."""
+def run_many(first: int, count: int | None, jobs: int, *, minutes: float = math.inf, digests: bool = False) -> int:
+    """Run seeds and tell what came of them; without a ``count``, as many as are begun within ``minutes``. Returns the exit code:
+    1 when a promise was broken."""
     began, results, failed = time.monotonic(), [], 0
     for result in run_seeds(first, count, jobs):
         results.append(result)
@@ -83,6 +96,9 @@ def run_many(first: int, count: int, jobs: int, *, digests: bool = False) -> int
             failed += 1
             print("\n".join(result.newest[-_LINES_TOLD:] if failed <= _TOLD_WHOLE else ()))
             print(f"seed {result.seed}: {result.what}\n    contrib/simulate --replay {result.seed}", flush=True)
+        if time.monotonic() - began > 60 * minutes:
+            break
+    _tell_workloads(results)
     seconds = time.monotonic() - began
     broken = [result for result in results if result.what is not None]
     print(
@@ -92,6 +108,13 @@ def run_many(first: int, count: int, jobs: int, *, digests: bool = False) -> int
         f"{sum(r.commits for r in results)} commits, {sum(r.messages for r in results)} messages, {len(broken)} violations"
     )
     return 1 if broken else 0
+
+
+def _tell_workloads(results: Sequence[Result]) -> None:
+    """How often each happened, per 1,000 seeds."""
+    fired = sum((Counter(result.fired) for result in results), Counter[str]())
+    for what, times in sorted(fired.items()):
+        print(f"{what:<48} {1000 * times / len(results):>10,.0f} per 1,000 seeds")
 
 
 def replay(seed: int, *, logs: bool) -> int:

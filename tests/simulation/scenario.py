@@ -24,8 +24,9 @@ from tests.simulation.cores import Memory
 
 Sections = tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection]
 Mood = Literal["rough", "isolated"]
-APPROVERS = ("boss", "chief")
-TEAM_CHAT = "ops"
+CHANNELS = ("polled", "pushed", "telegram")
+APPROVERS = ("201", "202")
+TEAM_CHAT = "-1009"
 
 
 class Chances(Struct, frozen=True):
@@ -60,8 +61,10 @@ class Scenario(Struct, frozen=True):
 def draw_scenario(rng: Random) -> Scenario:
     mood: Mood = "isolated" if rng.random() < 0.12 else "rough"
     accounts = (("polled", "main"), ("pushed", "hook"), ("polled", "second"), ("pushed", "spare"))[: rng.randint(2, 4)]
+    if rng.random() < 0.4:
+        accounts = (*accounts, ("telegram", "bot"))
     agents = tuple((name, _memory(rng), _agent(rng)) for name in ("alpha", "beta"))
-    binding = BindingConfig(MatchConfig(channel="pushed") if rng.random() < 0.7 else MatchConfig(peer="group:g1"), "beta")
+    binding = BindingConfig(MatchConfig(channel="pushed") if rng.random() < 0.7 else MatchConfig(peer="group:-1001"), "beta")
     if mood == "isolated":
         binding = BindingConfig(MatchConfig(channel="polled", account="main"), "beta")
     sections = draw_sections(rng)
@@ -129,7 +132,7 @@ def _agent(rng: Random) -> AgentFrame:
 
 
 def draw_sections(rng: Random) -> Sections:
-    people = tuple(f"{channel}:{name}" for channel in ("polled", "pushed") for name in APPROVERS)
+    people = tuple(f"{channel}:{name}" for channel in CHANNELS for name in APPROVERS)
     return (
         SessionsSection(
             dm_scope=rng.choices(("per-account-channel-peer", "per-channel-peer", "main"), (8, 1, 1))[0],

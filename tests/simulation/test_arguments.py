@@ -12,6 +12,7 @@ from tests.simulation.__main__ import main
     [
         (["--seeds", "0"], "argument --seeds: it must be 1 or more"),
         (["--jobs", "-1"], "argument --jobs: it must be 1 or more"),
+        (["--minutes", "0"], "--minutes must be more than 0"),
         (["--with-bug", "nope"], "there is no planted bug 'nope'; there are: ack-before-commit, "),
         (["--logs"], "--logs goes with --replay"),
     ],

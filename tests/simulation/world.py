@@ -2,17 +2,23 @@
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import trio
 import trio.testing
+from msgspec import Struct
 
+from gatewayd.channels.telegram import PLUGIN as TELEGRAM
+from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
+from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from tests.simulation.cores import CORE, Core, CoreWire
 from tests.simulation.crash import CrashPlan, Steps, draw_plan
@@ -24,6 +30,7 @@ from tests.simulation.people import People, decide_requests, meddle, repair, rev
 from tests.simulation.platforms import PUSH_FAULTS, Account, Update, Weather
 from tests.simulation.rest import check_at_rest
 from tests.simulation.scenario import Scenario, change, draw_scenario
+from tests.simulation.telegram.server import BOT_ID, TOKEN, BotServer
 from tests.simulation.trace import Trace, Violation
 
 EPOCH = 1_800_000_000.0
@@ -43,7 +50,9 @@ class World:
         self.rng = self.rng_of("world")
         self.scenario: Scenario = draw_scenario(self.rng_of("scenario"))
         chances = self.scenario.chances
-        self.registry = Registry.of([POLLED, PUSHED], [CORE])
+        self.registry = Registry.of([POLLED, PUSHED, TELEGRAM], [CORE])
+        self.fired: Counter[str] = Counter()
+        """How often what happened: the workloads that docs/simulation.md has a table of."""
         self.disk = Disk(self.rng_of("disk"), slow=chances.slow_disk)
         self.steps = Steps(_STEPS_MAX, self._go_in_circles)
         self.crashes = 0
@@ -52,7 +61,8 @@ class World:
         self.accounts: dict[tuple[str, str], Account] = {}
         for (channel, name), chance in zip(self.scenario.accounts, chances.network, strict=True):
             weather = Weather(self.rng_of(f"weather of {channel}/{name}"), chance)
-            account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now)
+            keys = f"{BOT_ID}:" if channel == "telegram" else ""
+            account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now, keys=keys)
             account.late, account.fail = self.later, self.fail
         self.cores = [
             Core(name, memory, self.rng_of(f"core {name}"), trace, self.now) for name, memory, _ in self.scenario.agents
@@ -103,6 +113,25 @@ class World:
         if self.lives:
             self.lives[-1].do(name, act)
 
+    def count(self, what: str) -> None:
+        """Something happened that is told of how often it does."""
+        self.fired[what] += 1
+
+    def accept(self, life: Life, host: str, stream: Any) -> None:
+        """The daemon connects to a Bot API server. :raises OSError: it is not reached."""
+        account = self.accounts["telegram", host.partition(".")[0]]
+        server_rng = self.rng_of(f"server of {account}, {self.steps.count}")
+        if life.dead or (account.weather.down and server_rng.random() < 0.5):
+            raise OSError("the network is unreachable")
+        assert self._nursery is not None
+        self._nursery.start_soon(BotServer(account, server_rng, self.count).serve, life, stream)
+
+    def settings_of(self, account: Account, life: Life) -> Struct:
+        """An account's own keys in the configuration."""
+        if account.channel != "telegram":
+            return Wire(account, life)
+        return TelegramSettings(Secret(TOKEN), api_base=f"http://{account.name}.example", poll_timeout_seconds=25)
+
     def configuration(self, life: Life) -> GatewayConfig:
         scenario = self.scenario
         sessions, outbox, limits, approvals = self.sections
@@ -117,7 +146,7 @@ class World:
                 for (name, _, frame), core in zip(scenario.agents, self.cores, strict=True)
             ),
             accounts=tuple(
-                AccountSettings(account.channel, account.name, scenario.frame, Wire(account, life))
+                AccountSettings(account.channel, account.name, scenario.frame, self.settings_of(account, life))
                 for account in self.accounts.values()
             ),
             bindings=scenario.bindings,
