@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from zlib import crc32
@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from gatewayd import __version__
 from gatewayd.actor.life import STOOD_STILL_SECONDS
+from gatewayd.kit.body import Body, CannotUnpack
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, TryAgain
 
 CONNECT_SECONDS = 10.0
@@ -179,7 +180,7 @@ def _build(
         method,
         url,
         content=content,
-        # No encoding, and the body is read raw: a compressed bomb is never unpacked.
+        # What comes packed even so is unpacked within bounds, see Body.
         headers={"accept-encoding": "identity", **(headers or {})},
         timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
         extensions={"trace": progress},
@@ -190,7 +191,10 @@ def describe(failure: Exception, what: str, *, written: bool, repeatable: bool) 
     """The error that names the cure for ``failure``, in words without a secret."""
     if isinstance(failure, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return NeedsOperator(f"{what}: the address in the configuration is not a usable http or https URL")
-    words = next((words for kind, words in _WORDS if isinstance(failure, kind)), type(failure).__name__)
+    if isinstance(failure, CannotUnpack):
+        words = str(failure)
+    else:
+        words = next((words for kind, words in _WORDS if isinstance(failure, kind)), type(failure).__name__)
     if isinstance(failure, httpx2.ConnectError) and (why := _why_not_connected(failure)):
         words = f"{words}: {why}"
     if written and not repeatable:
@@ -233,15 +237,11 @@ async def _read(client: httpx2.AsyncClient, request: httpx2.Request, what: str, 
 async def read_body(response: httpx2.Response, *, what: str, at_most_bytes: int) -> bytes:
     """The whole body of a response that was opened as a stream. The caller closes it. :raises AnswerTooLarge: it is longer."""
     body = bytearray()
-    # Leaving the loop early would abandon the library's nested generators: cancelling ends them where they stand.
-    with anyio.CancelScope() as enough:
-        async for chunk in response.aiter_raw():
-            if len(body) + len(chunk) > at_most_bytes:
-                enough.cancel()
-            elif not enough.cancel_called:
-                body += chunk
-    if enough.cancel_called:
-        raise AnswerTooLarge(f"{what}: the answer is longer than {at_most_bytes} bytes")
+    async with aclosing(Body(response)) as pieces:
+        async for piece in pieces:
+            if len(body) + len(piece) > at_most_bytes:
+                raise AnswerTooLarge(f"{what}: the answer is longer than {at_most_bytes} bytes")
+            body += piece
     return bytes(body)
 
 

@@ -6,12 +6,11 @@ generators that Trio then complains of; so the parser is ours.
 
 import re
 from collections import deque
-from contextlib import suppress
 
-import anyio
 import httpx2
 from msgspec import Struct
 
+from gatewayd.kit.body import Body
 from gatewayd.model.errors import GatewayError
 
 EVENT_BYTES = 8 * 1024 * 1024
@@ -34,8 +33,7 @@ class ServerSentEvent(Struct, frozen=True, omit_defaults=True):
 
 
 class EventParser:
-    """Bytes in, events out; however the bytes are cut into chunks, the events are the same. What a stream ends with without a
-    blank line is no event."""
+    """Bytes in, events out; however the bytes are cut into chunks, the events are the same."""
 
     def __init__(self, *, at_most_bytes: int = EVENT_BYTES) -> None:
         self._at_most = at_most_bytes
@@ -64,6 +62,13 @@ class EventParser:
                 events.append(event)
         self._grow(rest)
         return events
+
+    def end(self) -> ServerSentEvent | None:
+        """What the stream ended with, without a blank line or even a line end: no event for the standard (section 9.2.6), the
+        last one of many a server."""
+        whole = bytes(self._line)
+        self._line.clear()
+        return (self._take(whole) if whole else None) or self._complete()
 
     def _grow(self, piece: bytes) -> None:
         if self._size + len(self._line) + len(piece) > self._at_most:
@@ -115,7 +120,7 @@ class EventStream:
     """
 
     def __init__(self, response: httpx2.Response, *, at_most_bytes: int = EVENT_BYTES) -> None:
-        self._chunks = response.aiter_raw()  # raw: a compressed bomb is never unpacked
+        self._body = Body(response)
         self._parser = EventParser(at_most_bytes=at_most_bytes)
         self._ready: deque[ServerSentEvent] = deque()
 
@@ -124,14 +129,9 @@ class EventStream:
 
     async def __anext__(self) -> ServerSentEvent:
         while not self._ready:
-            self._ready.extend(self._parser.feed(await anext(self._chunks)))
+            self._ready.extend(self._parser.feed(await anext(self._body)))
         return self._ready.popleft()
 
     async def aclose(self) -> None:
         """Stop reading. The connection is not kept when the body was not read to its end."""
-        # The library's generators are nested, and closing the outer one abandons the inner ones: cancelling ends all of them
-        # where they stand, from the inside out.
-        with anyio.CancelScope() as scope, suppress(StopAsyncIteration, httpx2.RequestError):
-            scope.cancel()
-            while True:
-                await anext(self._chunks)
+        await self._body.aclose()

@@ -1,5 +1,6 @@
 """The client against servers that misbehave on purpose, on real sockets."""
 
+import gzip
 import logging
 import socket
 import ssl
@@ -14,6 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.kit.body import CannotUnpack
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, create_client, describe, exchange, open_stream
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, TryAgain
 
@@ -180,7 +182,7 @@ def test_what_was_not_written_may_be_tried_again(failure: Exception, words: str)
         (httpx2.ReadError("x"), "the connection broke"),
         (httpx2.RemoteProtocolError("x"), "closed without a proper answer"),
         (httpx2.LocalProtocolError("x"), "LocalProtocolError"),
-        (httpx2.DecodingError("x"), "DecodingError"),
+        (CannotUnpack("packed"), "packed"),
     ],
 )
 def test_what_was_written_is_unknown_unless_it_can_be_repeated(failure: Exception, words: str) -> None:
@@ -202,9 +204,23 @@ async def test_a_longer_answer_is_not_taken() -> None:
             await call(url, at_most_bytes=10)
 
 
-async def test_a_compressed_answer_is_not_unpacked() -> None:
-    async with server(answering(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x8b")) as url:
-        assert (await call(url)).body == b"\x1f\x8b"
+async def test_an_answer_that_came_packed_is_unpacked_within_the_bound() -> None:
+    bomb = gzip.compress(b"x" * 30_000_000)
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
+    packed = gzip.compress(b"hello")
+    async with server(answering(head % len(packed) + packed)) as url:
+        assert (await call(url)).body == b"hello"
+    async with server(answering(head % len(bomb) + bomb)) as url:
+        with pytest.raises(AnswerTooLarge):
+            await call(url)
+
+
+async def test_an_answer_that_cannot_be_unpacked_says_why() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\nok"
+    async with server(answering(head)) as url:
+        with pytest.raises(OutcomeUnknown, match=r"call: the body, which came packed \(content-encoding: br\)") as error:
+            await call(url)
+        assert SECRET not in error.value.reason
 
 
 async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:

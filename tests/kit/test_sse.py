@@ -64,6 +64,23 @@ def test_any_cut_of_the_bytes_gives_the_same_events(sent: list[ServerSentEvent],
     assert parse(*chunks) == sent
 
 
+@pytest.mark.parametrize(
+    ("rest", "last"),
+    [
+        (b"", None),
+        (b": only a comment", None),
+        (b"data: x", ServerSentEvent("x")),
+        (b"data: x\n", ServerSentEvent("x")),
+        (b"event: error\ndata: x\ndata: y\r", ServerSentEvent("x\ny", "error")),
+    ],
+)
+def test_what_a_stream_ends_with_can_be_asked_for(rest: bytes, last: ServerSentEvent | None) -> None:
+    parser = EventParser()
+    assert [event.data for event in parser.feed(b"data: first\n\n" + rest)] == ["first"]
+    assert parser.end() == last
+    assert parser.end() is None
+
+
 @given(st.lists(st.binary(max_size=40)))
 def test_any_bytes_at_all_are_taken(chunks: list[bytes]) -> None:
     assert parse(*chunks, at_most_bytes=10_000) == parse(b"".join(chunks), at_most_bytes=10_000)
