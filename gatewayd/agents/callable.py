@@ -17,7 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, Peer, Sender
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import AgentFailed, NeedsOperator
 from gatewayd.model.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnState
@@ -65,6 +65,7 @@ class CallableTurn:
         self.peer: Peer = request.peer
         self.sender: Sender = request.sender
         self.attachments: tuple[Attachment, ...] = request.attachments
+        self.messages: tuple[InboundEnvelope, ...] = request.messages
 
     async def ask(self, tool: str, input: JsonValue = None) -> Decision:
         """Ask the operator for permission, and wait. ``input`` is shown to them exactly; the answer counts once."""

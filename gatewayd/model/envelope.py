@@ -67,7 +67,7 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     ``press`` of a button is what ``PressAnswer`` is addressed to; its ``message_id`` is the message that bears the button.
     ``sent_at`` is the platform's time and ``received_at`` ours, in Unix seconds.
     ``forwarded`` is where a forwarded message comes from; ``via_bot`` the user name of the inline bot that wrote the text for its
-    sender; ``caption``: the text stands under a file.
+    sender; ``caption``: the text stands under a file; ``described``: it is the driver's line on what is no text, e.g. a poll.
     """
 
     channel: str
@@ -90,6 +90,7 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     forwarded: Origin | None = None
     via_bot: str | None = None
     caption: bool = False
+    described: bool = False
 
     @property
     def given_key(self) -> str | None:

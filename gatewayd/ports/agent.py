@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, Peer, Sender, Writer
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender, Writer
 from gatewayd.model.question import Question
 from gatewayd.ports.memos import Memos
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class TurnRequest(Struct, frozen=True):
     """One run of an agent. ``turn_id`` is the same when the turn is run again after a crash; ``attempt`` counts from 1.
 
-    ``prompt`` is the rendered text (header, messages); ``text`` is what the user wrote, alone. ``writers`` are those whose
-    messages these are, ``sender`` the one of the last.
+    ``prompt`` is the messages as one text, each with its header (docs/reference/prompt.md); ``text`` is what the user wrote,
+    alone; ``messages`` are the same as data, in order and with their edits made. ``writers`` are those whose messages these
+    are, ``sender`` the one of the last.
     """
 
     turn_id: str
@@ -41,6 +42,7 @@ class TurnRequest(Struct, frozen=True):
     text: str
     attachments: tuple[Attachment, ...] = ()
     writers: tuple[Writer, ...] = ()
+    messages: tuple[InboundEnvelope, ...] = ()
 
 
 class TextDelta(Struct, frozen=True, tag="text_delta"):
