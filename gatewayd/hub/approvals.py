@@ -18,6 +18,7 @@ from gatewayd.hub.escalation import Cards, Stages
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import conversation_of
 from gatewayd.hub.policy import judge
+from gatewayd.hub.voters import Voters
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Approval, ApprovalState, Outcome, Scope, ToolRequest, Vote
 from gatewayd.model.audit import AuditDraft
@@ -57,7 +58,7 @@ class ApprovalDesk:
         self._events = events
         self._config = config
         self._policies = policies
-        self._person_of = _persons(people)
+        self.voters = Voters(people)
         self._now = now
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
@@ -68,7 +69,7 @@ class ApprovalDesk:
         is in those groups is looked up when somebody answers."""
         self._config = config.approvals
         self._policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
-        self._person_of = _persons(config.sessions.identity_links)
+        self.voters = Voters(config.sessions.identity_links)
 
     async def load(self, live_turns: Collection[str | None]) -> None:
         """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire."""
@@ -109,10 +110,6 @@ class ApprovalDesk:
         _log.warning("request_refused", agent=turn.agent_id, tool=tool, size=len(request.input), reason=why)
         self._events.emit("approval.undeliverable", turn_id=turn.turn_id, agent=turn.agent_id, tool=tool, reason=why)
 
-    def voter(self, identity: str) -> str:
-        """Who an identity votes as: the person it belongs to, if that is known."""
-        return self._person_of.get(identity, identity)
-
     def find_pending(self, *, agent: str, ref: str) -> Approval | None:
         """The pending request that an agent's core knows by this id."""
         return next((row for row in self._pending.values() if (row.agent, row.ref) == (agent, ref)), None)
@@ -137,18 +134,18 @@ class ApprovalDesk:
         known = await self.get(approval_id)
         if known.state == "pending" and self._is_overdue(known):
             await self.settle(known.id, "expired")
-        grant = self.policy_of(known.agent).session_grant
-        if scope == "session" and grant == "off":
-            raise Conflict(f'agent {known.agent} has session_grant = "off": allow it once, or deny it')
-        vote = Vote(self.voter(by), allow, self._now(), scope if allow else "once", note, inbound_id)
+        if scope == "session" and known.session_grant == "off":
+            raise Conflict(f'agent {known.agent} had session_grant = "off" when it asked: allow it once, or deny it')
+        vote = Vote(by, allow, self._now(), scope if allow else "once", note, inbound_id)
         # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
         with anyio.CancelScope(shield=True):
             audit = self._audit(known, by, f"approval.{'allow' if allow else 'deny'}", scope=vote.scope, note=note)
-            row = await self._store.vote_approval(known.id, vote, grant=grant, now=self._now(), audit=audit)
+            person_of = self.voters.person_of
+            row = await self._store.vote_approval(known.id, vote, person_of=person_of, now=self._now(), audit=audit)
             if row is not None:
                 await self._note_vote(row, vote.by)
         if row is None:
-            raise Conflict(_why_not(await self.get(known.id), vote.by))
+            raise Conflict(self._why_not(await self.get(known.id), by))
         return row
 
     async def record(self, approval: Approval) -> Approval:
@@ -275,6 +272,7 @@ class ApprovalDesk:
             ref=request.ref,
             groups=policy.ask,
             quorum=policy.quorum,
+            session_grant=policy.session_grant,
         )
 
     async def decided_by_policy(self, turn: TurnRequest, request: ToolRequest) -> tuple[Outcome, str] | None:
@@ -295,7 +293,7 @@ class ApprovalDesk:
             # Unless it has expired or was withdrawn since the commit.
             if row.id in self._pending:
                 self._pending[row.id] = row
-            self._events.emit("approval.vote", id=row.id, by=by, votes=len(row.votes), quorum=row.quorum)
+            self._events.emit("approval.vote", id=row.id, by=by, votes=self.voters.count(row), quorum=row.quorum)
             await self._rewrite_cards(row)
             return
         self._forget(row.id)
@@ -311,6 +309,13 @@ class ApprovalDesk:
             await self.cards.update(row)
         except StoreRefused as error:
             _log.warning("cards_not_rewritten", approval=row.id, reason=error.reason)
+
+    def _why_not(self, row: Approval, by: str) -> str:
+        if row.state != "pending":
+            return f"approval {row.id} is not pending: it was {row.state} by {row.decided_by}"
+        person = self.voters.person_of(by)
+        who = by if person == by else f"{by} ({person})"
+        return f"{who} has answered approval {row.id} already; it waits for {row.quorum - self.voters.count(row)} more"
 
     def _is_overdue(self, approval: Approval) -> bool:
         """By the timer of the turn that waits, if one does: a wall clock that was set forwards ends nothing before its time."""
@@ -329,16 +334,6 @@ class ApprovalDesk:
         return AuditDraft(at=self._now(), actor=actor, action=action, subject=row.id, detail=text)
 
 
-def _why_not(row: Approval, by: str) -> str:
-    if row.state == "pending":
-        return f"{by} has answered approval {row.id} already; it waits for {row.quorum - len(row.votes)} more"
-    return f"approval {row.id} is not pending: it was {row.state} by {row.decided_by}"
-
-
 def hash_of(request: ToolRequest) -> str:
     """SHA-256 hex over the tool's name and its exact input: what was shown is what is allowed."""
     return hashlib.sha256(msgspec.json.encode([request.tool, request.input])).hexdigest()
-
-
-def _persons(people: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    return {identity: f"person:{person}" for person, identities in people.items() for identity in identities}

@@ -10,7 +10,9 @@ import anyio
 import msgspec
 
 from gatewayd.hub.outbox import Outbox, conversation_of
+from gatewayd.hub.voters import Voters
 from gatewayd.kit.text import compose
+from gatewayd.kit.unseen import UNSEEN
 from gatewayd.model.approval import Approval
 from gatewayd.model.config import OPERATORS, ApproverGroup, GatewayConfig
 from gatewayd.model.envelope import Peer, PeerKind
@@ -24,12 +26,6 @@ _SHOWN_CHARACTERS = (1500, 700, 300, 100, 0)
 _WHOLE_CHARACTERS = 20_000
 _FORMATTED_MAX = 4
 _NAME_MAX = 200
-_UNSEEN = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
-    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
-)
-"""What Python calls printable and no screen shows: Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt, and the
-empty braille pattern."""
 _OUTCOMES = {
     "allowed": "**Allowed**",
     "denied": "**Denied**",
@@ -62,7 +58,7 @@ class ApprovalCards:
     def reconfigure(self, config: GatewayConfig) -> None:
         """Ask, and let answer, whom this configuration names."""
         self._groups = config.approvals.groups
-        self._grants = {agent.agent_id: agent.frame.approvals.session_grant for agent in config.agents}
+        self._voters = Voters(config.sessions.identity_links)
         self._operators = can_operators_answer(config)
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
@@ -187,10 +183,9 @@ class ApprovalCards:
     def _choices(self, approval: Approval) -> tuple[tuple[Choice, ...], ...]:
         once, deny = Choice("Allow once", f"ap:{approval.id}:once"), Choice("Deny", f"ap:{approval.id}:deny")
         rows: list[tuple[Choice, ...]] = [(once, deny)]
-        grant = self._grants.get(approval.agent, "off")
-        if grant != "off":
-            what = f"all of {_inline(approval.tool)[:20]}" if grant == "tool" else "exactly this"
-            rows.append((Choice(f"Allow {what} for this session", f"ap:{approval.id}:session"),))
+        if approval.session_grant != "off":
+            what = approval.for_session(_inline(approval.tool, at_most=20))
+            rows.append((Choice(f"Allow for this session: {what}", f"ap:{approval.id}:session"),))
         return tuple(rows)
 
     def _text(self, approval: Approval, size: int, plugin: ChannelPlugin) -> str:
@@ -204,7 +199,7 @@ class ApprovalCards:
             f"Asked by {_plain(approval.asked_by or 'nobody known')} in {_plain(approval.origin)}.",
         ]
         if approval.quorum > 1:
-            lines.append(f"{len(approval.votes)} of {approval.quorum} have allowed it.")
+            lines.append(f"{self._voters.count(approval)} of {approval.quorum} have allowed it.")
         return "\n\n".join([*lines, answer] if answer else lines)
 
     def _outcome(self, approval: Approval, size: int, *, brief: bool, plugin: ChannelPlugin) -> str:
@@ -212,7 +207,7 @@ class ApprovalCards:
             return self._text(approval, size, plugin)
         said = _OUTCOMES[approval.state]
         if approval.state in ("allowed", "denied"):
-            what = " for this session" if approval.scope == "session" else ""
+            what = f" for this session ({approval.for_session(_plain(approval.tool))})" if approval.scope == "session" else ""
             note = f" ({_plain(approval.note)})" if approval.note else ""
             said += f"{what} by {_plain(approval.decided_by or 'nobody known')}{note}."
         elif approval.note:
@@ -309,7 +304,7 @@ def _pretty(text: str) -> str:
 
 def visible(text: str) -> str:
     """Nothing in it can hide or turn round what stands there: what cannot be seen is written as its number."""
-    return "".join(c if c == "\n" or (c.isprintable() and c not in _UNSEEN) else f"\\u{{{ord(c):x}}}" for c in text)
+    return "".join(c if c == "\n" or (c.isprintable() and c not in UNSEEN) else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def _longest_run(text: str) -> int:
@@ -320,10 +315,10 @@ def _longest_run(text: str) -> int:
     return longest
 
 
-def _inline(text: str) -> str:
+def _inline(text: str, *, at_most: int = 80) -> str:
     """Inside backticks."""
     seen = visible(" ".join(text.split())).replace("`", "'")
-    return seen if len(seen) <= 80 else seen[:79] + "…"
+    return seen if len(seen) <= at_most else seen[: at_most - 1] + "…"
 
 
 def _plain(text: str) -> str:

@@ -150,13 +150,13 @@ class Presses:
             if all(vote.inbound_id != row.id for vote in found.votes):
                 return await self._refuse_vote(row.envelope, wish, found, by, conflict.reason)
         if found.state == "pending":
-            return "approval_vote", f"Noted: {len(found.votes)} of {found.quorum}."
+            return "approval_vote", f"Noted: {self._desk.voters.count(found)} of {found.quorum}."
         return "approval_vote", f"{found.state.capitalize()}."
 
     async def _refuse_vote(self, envelope: InboundEnvelope, wish: Wish, found: Approval, by: str, reason: str) -> tuple[str, str]:
         if found.state != "pending":
             return await self._refuse(envelope, wish, "late", f"Too late: this was {found.state} already.")
-        if any(vote.by == self._desk.voter(by) for vote in found.votes):
+        if self._desk.voters.has_voted(found, by):
             return await self._refuse(envelope, wish, "again", "You have answered this already.")
         return await self._refuse(envelope, wish, "not_offered", reason)
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 ApprovalState = Literal["pending", "allowed", "denied", "expired", "withdrawn", "undeliverable"]
 Outcome = Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"]
 Scope = Literal["once", "session"]
+SessionGrant = Literal["off", "input", "tool"]
 
 
 class ToolRequest(Struct, frozen=True):
@@ -35,9 +36,9 @@ class Decision(Struct, frozen=True, omit_defaults=True):
 
 
 class Vote(Struct, frozen=True, omit_defaults=True):
-    """One person's yes or no. ``by`` is "operator:NAME" (a token), "CHANNEL:ID" (somebody in a chat), or "person:NAME" (the one
-    whose identity that is). ``inbound_id`` is the press or message that gave it, so that one that is handled again after a
-    crash is known."""
+    """One person's yes or no. ``by`` is the identity that gave it: "operator:NAME" (a token) or "CHANNEL:ID" (somebody in a
+    chat). Whose that is, is looked up when votes are counted. ``inbound_id`` is the press or message that gave it, so that one
+    that is handled again after a crash is known."""
 
     by: str
     allow: bool
@@ -53,6 +54,7 @@ class Approval(Struct, frozen=True, omit_defaults=True):
     ``code`` is what people write in a chat. ``origin`` is where the message came from (CHANNEL:ACCOUNT:KIND:ID) and
     ``asked_by`` who wrote it (CHANNEL:ID). It is allowed when ``quorum`` different people have said yes, denied by one no.
     ``groups`` are those whom it is shown to, in the order of escalation. ``scope`` session: the yes holds for the session.
+    ``session_grant`` is what that covers, as it was offered when it was asked: exactly this input, or the tool with any.
     """
 
     id: str
@@ -79,3 +81,8 @@ class Approval(Struct, frozen=True, omit_defaults=True):
     quorum: int = 1
     votes: tuple[Vote, ...] = ()
     scope: Scope = "once"
+    session_grant: SessionGrant = "off"
+
+    def for_session(self, tool: str) -> str:
+        """What a yes for the session covers, in words. ``tool`` is the tool's name as it can be shown where they stand."""
+        return f"every use of {tool}" if self.session_grant == "tool" else "exactly this input"

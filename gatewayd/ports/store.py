@@ -223,10 +223,11 @@ class Approvals(Protocol):
         """Pending ones oldest first (they are a queue), all others, and None for every state, newest first."""
 
     async def vote_approval(
-        self, approval_id: str, vote: Vote, *, grant: Literal["off", "input", "tool"], now: float, audit: AuditDraft
+        self, approval_id: str, vote: Vote, *, person_of: Callable[[str], str], now: float, audit: AuditDraft
     ) -> Approval | None:
-        """Add a vote to a pending row. One no denies it; as many yes as its quorum allow it. When every yes was for the
-        session, the row's scope is that, and ``grant`` is stored. None: it is not pending, or this voter has voted."""
+        """Add a vote to a pending row. One no denies it; the yes of as many people as its quorum allow it: ``person_of`` says
+        whose identity one is. When every yes was for the session, the row's scope is that, and what was offered is granted.
+        None: it is not pending, or this person has voted."""
 
     async def decide_approval(
         self,

@@ -60,7 +60,7 @@ def test_show_with_the_output_of_the_process(daemon: FakeGatewayd, ctl: Ctl) -> 
         "\n"
         "the end of its output:\n"
         "  listening\n"
-        "  bad end\n"
+        "  bad \\u202e end\n"
     )
     assert json.loads(ctl("agents", "show", "coder", "--json").out)["output"][0] == "listening"
 

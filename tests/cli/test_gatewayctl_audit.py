@@ -34,8 +34,8 @@ def test_list_shows_the_newest_last(daemon: FakeGatewayd, ctl: Ctl) -> None:
     rows = log(60)
     daemon.on("GET", "/v1/audit", page(rows[:1], rows[-1]), page(rows[58:], rows[-1]))
     assert ctl("audit", "list", "--limit", "2").out == (
-        '    59  2026-09-21 14:13:39  operator:ann          channels.stop         telegram/58  {"a":"b"}\n'
-        '    60  2026-09-21 14:13:39  operator:ann          channels.stop         telegram/59  {"a":"b"}\n'
+        '    59  2026-09-21 14:13:39  operator:ann          channels.stop         telegram/58  {"a":"\\u202eb"}\n'
+        '    60  2026-09-21 14:13:39  operator:ann          channels.stop         telegram/59  {"a":"\\u202eb"}\n'
     )
     assert [asked.query for asked in daemon.asked] == [{"after": "0", "limit": "1"}, {"after": "58", "limit": "2"}]
     assert "of_a_newer_release" in ctl("audit", "list", "--after", "3", "--json").out

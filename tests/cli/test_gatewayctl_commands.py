@@ -99,7 +99,9 @@ def test_approvals_list(daemon: FakeGatewayd, ctl: Ctl) -> None:
 
 def test_approvals_show_hides_nothing(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", "/v1/approvals/ap-7", of(SHELL), of(ALLOWED), of(SHELL))
-    assert ctl("approvals", "show", "ap-7").out == (
+    out = ctl("approvals", "show", "ap-7").out
+    assert max(map(len, out.splitlines())) == 80, "no line is left to the terminal to break"
+    assert out.replace(f"\n{' ' * 9}x", "x") == (
         "id       ap-7\n"
         "agent    assistant\n"
         "session  assistant:telegram:main:dm:4711\n"
@@ -110,9 +112,10 @@ def test_approvals_show_hides_nothing(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "answer   gatewayctl approvals allow ap-7\n"
         "         gatewayctl approvals deny ap-7\n"
     )
-    assert ctl("approvals", "show", "ap-7").out.splitlines()[-2:] == [
+    assert ctl("approvals", "show", "ap-7").out.splitlines()[-3:] == [
         "state    allowed by operator:alice, 2026-09-21 14:13:20",
-        "note     go on",
+        "note     go",
+        "         on",
     ]
     assert json.loads(ctl("approvals", "show", "--json", "ap-7").out)["id"] == "ap-7"
 
@@ -162,8 +165,8 @@ def test_approvals_watch_tells_what_comes_and_how_it_ends(daemon: FakeGatewayd, 
 def test_pairing_list(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", "/v1/pairing", of({"pending": [STRANGER], "paired": [FRIEND]}), of({"pending": [], "paired": []}))
     assert ctl("pairing", "list").out == (
-        "CODE  ACCOUNT        SENDER  NAME       EXPIRES\n"
-        "K7QX  telegram/main  4711    [bold]Eve  in 10 min\n"
+        "CODE  ACCOUNT        SENDER  NAME              EXPIRES\n"
+        "K7QX  telegram/main  4711    [bold]Eve\\x1b[2J  in 10 min\n"
         "\n"
         "admit one whose code you were told by that person: gatewayctl pairing approve CODE\n"
         "\n"
@@ -177,7 +180,7 @@ def test_pairing_list(daemon: FakeGatewayd, ctl: Ctl) -> None:
 @pytest.mark.parametrize(("verb", "done"), [("approve", "admitted"), ("deny", "refused")])
 def test_pairing_decisions(daemon: FakeGatewayd, ctl: Ctl, verb: str, done: str) -> None:
     daemon.on("POST", "/v1/pairing/k7qx", of(STRANGER), error(404, "not_found", "there is no code k7qx"))
-    assert ctl("pairing", verb, "k7qx") == (0, f"{done}: 4711 ([bold]Eve) on telegram/main\n", "")
+    assert ctl("pairing", verb, "k7qx") == (0, f"{done}: 4711 ([bold]Eve\\x1b[2J) on telegram/main\n", "")
     assert daemon.asked[0].json() == {"decision": verb}
     assert ctl("pairing", verb, "k7qx") == (1, "", "gatewayctl: there is no code k7qx (404).\n")
 

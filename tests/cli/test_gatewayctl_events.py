@@ -47,7 +47,7 @@ def test_without_follow_it_ends_where_the_log_ended(daemon: FakeGatewayd, ctl: C
     assert ctl("events", "--kind", "inbound.*", "--kind", "outbound.sent") == (
         0,
         "     4  2026-09-21 14:13:20  inbound.received        id=in-4 channel=telegram again=no reason=- n=1\n"
-        '     5  2026-09-21 14:13:20  outbound.sent           text="two words" empty=""\n',
+        '     5  2026-09-21 14:13:20  outbound.sent           text="two words\\u202e" empty=""\n',
         "numbers 1 to 3 are not stored any more\n",
     )
     first, second = daemon.asked

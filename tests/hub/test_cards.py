@@ -33,7 +33,7 @@ async def test_the_card_is_where_the_approvers_are_and_the_user_is_told(tmp_path
         card = await only_card(house)
         assert "rm -rf ./x" in text(card)
         assert "chat:7" in text(card), "who asked"
-        assert buttons(card) == ["Allow once", "Deny", "Allow exactly this for this session"]
+        assert buttons(card) == ["Allow once", "Deny", "Allow for this session: exactly this input"]
         assert approval.code not in text(card), "there are buttons"
         assert card.subject == approval.id
         [notice] = await house.screen(USER_CHAT)
@@ -225,7 +225,11 @@ def _approval(text: str) -> Approval:
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [("once", "**Allowed** by tg:2."), ("session", "**Allowed** for this session by tg:2."), ("deny", "**Denied** by tg:2.")],
+    [
+        ("once", "**Allowed** by tg:2."),
+        ("session", "**Allowed** for this session (exactly this input) by tg:2."),
+        ("deny", "**Denied** by tg:2."),
+    ],
 )
 async def test_a_decided_card_says_what_and_by_whom_and_has_no_buttons(
     tmp_path: Path, autojump_clock: MockClock, data: str, said: str

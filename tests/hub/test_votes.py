@@ -85,11 +85,11 @@ async def test_two_identities_of_one_person_are_one_voice(tmp_path: Path, autoju
         await house.press(card, "once", by="1")
         second = await house.press(card, "once", by="2")
         approval = await pending(house)
-        assert [vote.by for vote in approval.votes] == ["person:ann"]
+        assert [vote.by for vote in approval.votes] == ["tg:1"]
         assert await house.reason_of(second) == ("done", "approval_refused_again")
         await house.desk.decide(approval.id, allow=True, by="operator:me")
         await house.ended(row)
-        assert tool.decisions[0].by == "person:ann and operator:me", "an operator with a token is another"
+        assert tool.decisions[0].by == "tg:1 and operator:me", "an operator with a token is another"
 
 
 async def test_news_that_come_in_the_wrong_order_do_not_reopen_a_card(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -238,13 +238,44 @@ async def test_a_person_with_a_token_and_a_chat_is_one_voter(tmp_path: Path, aut
         approval = await pending(house)
         await house.send_all()
         await house.press(await only_card(house), "once", by="1")
-        assert [vote.by for vote in (await pending(house)).votes] == ["person:alice"]
-        with pytest.raises(Conflict, match="person:alice has answered"):
+        assert [vote.by for vote in (await pending(house)).votes] == ["tg:1"]
+        with pytest.raises(Conflict, match=r"operator:alice \(person:alice\) has answered"):
             await house.desk.decide(approval.id, allow=True, by="operator:alice")
         assert tool.ran == []
         await house.desk.decide(approval.id, allow=True, by="operator:bob")
         await house.ended(row)
         assert tool.ran == [RM]
+
+
+@pytest.mark.parametrize(
+    ("shown", "reloaded", "label", "covers"),
+    [
+        ("input", "tool", "exactly this input", [RM]),
+        ("tool", "input", "every use of shell", [RM]),
+        ("tool", "tool", "every use of shell", [RM, LS]),
+        ("input", "off", "exactly this input", []),
+    ],
+)
+async def test_an_old_card_grants_what_it_says_whatever_a_reload_has_changed(
+    tmp_path: Path, autojump_clock: MockClock, shown: str, reloaded: str, label: str, covers: list[ToolRequest]
+) -> None:
+    """And no more of it is used than the policy that is in force allows."""
+    tool = Tool(RM)
+    async with open_house(tmp_path, tool, config=asking(session_grant=shown, seconds=5)) as house:
+        row = await house.say("go")
+        await pending(house)
+        await house.send_all()
+        card = await only_card(house)
+        for part in (house.desk, house.cards):
+            part.reconfigure(asking(session_grant=reloaded, seconds=5))
+        assert buttons(card)[2] == f"Allow for this session: {label}"
+        await house.press(card, "session")
+        await house.ended(row)
+        assert f"for this session ({label})" in text(await only_card(house))
+        tool.requests = (RM, LS)
+        tool.ran.clear()
+        await run_again(house)
+        assert tool.ran == covers
 
 
 async def test_a_grant_for_any_input_is_over_when_the_policy_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:

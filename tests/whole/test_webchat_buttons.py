@@ -79,7 +79,7 @@ async def test_a_question_and_a_permission_are_answered_by_buttons(tmp_path: Pat
             await looks_right(tab)
             await tab.call("Page.reload")
             await tab.wait_for(f"{CONNECTED} && {BUTTONS}.length")
-            assert await tab.evaluate(BUTTONS) == ["Allow once", "Deny", "Allow exactly this for this session"]
+            assert await tab.evaluate(BUTTONS) == ["Allow once", "Deny", "Allow for this session: exactly this input"]
             await tab.evaluate("document.querySelectorAll('.choice').forEach((button) => button.click())")
             await tab.wait_for(f"{TOLD} === 'Allowed.'")
             assert ("status", "") in await tab.accessible()

@@ -1,7 +1,7 @@
 """``gatewayctl approvals``: tool requests that wait for a yes or no."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,7 +10,7 @@ from msgspec import Struct
 from gatewayd.cli.ctl.console import print_link
 from gatewayd.cli.ctl.options import Json, Options, connect, options_of
 from gatewayd.cli.ctl.outcome import Misunderstood, NotNow, Unreachable
-from gatewayd.cli.ctl.wording import clean, clock_time, duration, pretty_json, visible
+from gatewayd.cli.ctl.wording import clock_time, count, duration, one_line, pretty_json
 from gatewayd.model.approval import Approval
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
 @approvals.command("show")
 def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) -> None:
     """Show one request in full: exactly what would be run."""
-    from gatewayd.cli.ctl.screen import say
+    from gatewayd.cli.ctl.screen import console, say
 
     with connect(ctx) as client:
         body = client.fetch("GET", _path(approval_id), scope="approvals")
         approval = client.decode(body, Approval)
-        say(pretty_json(body) if as_json else "\n".join(_full(approval, client.now())))
+        say(pretty_json(body) if as_json else "\n".join(_full(approval, client.now(), console().width)))
 
 
 @approvals.command()
@@ -127,7 +127,7 @@ def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.
 
 def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
     """Print what is not ``known`` and what has ended, and bring ``known`` up to date with each line."""
-    from gatewayd.cli.ctl.screen import say
+    from gatewayd.cli.ctl.screen import console, say
 
     waiting = client.get("/v1/approvals", Approvals, params=_PENDING, scope="approvals").approvals
     for gone in known.keys() - {approval.id for approval in waiting}:
@@ -135,7 +135,7 @@ def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
         del known[gone]
     for approval in waiting:
         if approval.id not in known:
-            say("\n".join(_full(approval, client.now())) + "\n")
+            say("\n".join(_full(approval, client.now(), console().width)) + "\n")
             known[approval.id] = approval
 
 
@@ -153,42 +153,49 @@ def _path(approval_id: str) -> str:
 
 
 def _ending(approval: Approval) -> str:
-    by = f" by {clean(approval.decided_by)}" if approval.decided_by else ""
+    by = f" by {one_line(approval.decided_by)}" if approval.decided_by else ""
     if approval.state == "pending":
-        by = f", {len(approval.votes)} of {approval.quorum} have allowed it"
+        by = f", {count(len(approval.votes), 'vote')} so far, {approval.quorum} must allow it"
     elif approval.scope == "session":
-        by += " for this session"
-    return f"{clean(approval.id)} {approval.state}{by}: {clean(approval.tool)} {clean(visible(approval.input), at_most=200)}"
+        by += f" for this session ({approval.for_session(one_line(approval.tool))})"
+    return f"{one_line(approval.id)} {approval.state}{by}: {one_line(approval.tool)} {one_line(approval.input, at_most=200)}"
 
 
-def _full(approval: Approval, now: float) -> list[str]:
-    """What is shown is what is bound: the input is never shortened, and nothing in it is invisible."""
-    lines = [
-        f"id       {clean(approval.id)}",
-        f"agent    {clean(approval.agent)}",
-        f"session  {clean(approval.session_key)}",
-        f"tool     {visible(approval.tool)}",
-        f"input    {visible(approval.input).replace(chr(10), chr(10) + ' ' * 9)}",
-        f"asked    {clock_time(approval.created_at)} ({duration(now - approval.created_at)} ago), from {clean(approval.origin)}",
-    ]
+def _full(approval: Approval, now: float, width: int) -> list[str]:
+    """What is shown is what is bound: the input is never shortened, nothing in it is invisible, and no text looks like another
+    field."""
+    from gatewayd.cli.ctl.screen import field
+
+    return [line for label, text in _fields(approval, now) for line in field(label, text, width=width)]
+
+
+def _fields(approval: Approval, now: float) -> Iterator[tuple[str, str]]:
+    yield "id", approval.id
+    yield "agent", approval.agent
+    yield "session", approval.session_key
+    yield "tool", approval.tool
+    yield "input", approval.input
+    yield "asked", f"{clock_time(approval.created_at)} ({duration(now - approval.created_at)} ago), from {approval.origin}"
     if approval.asked_by:
-        lines.append(f"for      {clean(approval.asked_by)}")
+        yield "for", approval.asked_by
     if approval.groups:
-        lines.append(f"asks     {clean(', then '.join(approval.groups))}; {approval.quorum} must allow it")
+        yield "asks", f"{', then '.join(approval.groups)}; {approval.quorum} must allow it"
     for vote in approval.votes:
-        said = "allowed" if vote.allow else "denied"
-        lines.append(f"vote     {said} by {clean(vote.by)}, {clock_time(vote.at)}")
+        yield "vote", f"{'allowed' if vote.allow else 'denied'} by {vote.by}, {clock_time(vote.at)}"
     if approval.state == "pending":
-        lines.append(f"state    pending, expires in {duration(approval.expires_at - now)}")
-        lines.append(f"answer   gatewayctl approvals allow {clean(approval.id)}")
-        lines.append(f"         gatewayctl approvals deny {clean(approval.id)}")
-        return lines
-    by = f" by {clean(approval.decided_by)}" if approval.decided_by else ""
+        yield "state", f"pending, expires in {duration(approval.expires_at - now)}"
+        yield "answer", f"gatewayctl approvals allow {approval.id}"
+        if approval.session_grant != "off":
+            yield "", f"gatewayctl approvals allow --session {approval.id}"
+            yield "", f"  (for this session: {approval.for_session(one_line(approval.tool))})"
+        yield "", f"gatewayctl approvals deny {approval.id}"
+        return
+    session = f" for this session ({approval.for_session(one_line(approval.tool))})" if approval.scope == "session" else ""
+    by = f" by {approval.decided_by}" if approval.decided_by else ""
     at = f", {clock_time(approval.decided_at)}" if approval.decided_at is not None else ""
-    lines.append(f"state    {approval.state}{by}{at}" + (", used" if approval.consumed_at is not None else ""))
+    yield "state", f"{approval.state}{session}{by}{at}" + (", used" if approval.consumed_at is not None else "")
     if approval.note:
-        lines.append(f"note     {clean(approval.note, at_most=2000)}")
-    return lines
+        yield "note", approval.note
 
 
 def _table(waiting: tuple[Approval, ...], now: float, width: int) -> list["Text"]:
@@ -197,11 +204,11 @@ def _table(waiting: tuple[Approval, ...], now: float, width: int) -> list["Text"
     from gatewayd.cli.ctl.screen import Column, table
 
     columns = [
-        Column("ID", [Text(clean(one.id)) for one in waiting]),
+        Column("ID", [Text(one_line(one.id)) for one in waiting]),
         Column("AGE", [Text(duration(now - one.created_at)) for one in waiting]),
         Column("EXPIRES", [Text(f"in {duration(one.expires_at - now)}") for one in waiting], drop=1),
-        Column("AGENT", [Text(clean(one.agent)) for one in waiting], drop=2, least=12),
-        Column("TOOL", [Text(clean(visible(one.tool)), style="yellow") for one in waiting], least=10),
-        Column("INPUT", [Text(clean(visible(one.input))) for one in waiting], least=16),
+        Column("AGENT", [Text(one_line(one.agent)) for one in waiting], drop=2, least=12),
+        Column("TOOL", [Text(one_line(one.tool), style="yellow") for one in waiting], least=10),
+        Column("INPUT", [Text(one_line(one.input)) for one in waiting], least=16),
     ]
     return table(columns, width)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from rich.text import Text
 
-from gatewayd.cli.ctl.screen import Column, table, wrapped
-from gatewayd.cli.ctl.wording import clean, clock_time, count, duration, visible
+from gatewayd.cli.ctl.screen import Column, field, table, wrapped
+from gatewayd.cli.ctl.wording import clean, clock_time, count, duration, one_line
 from gatewayd.model.letter import EXCERPT, Letter, LetterCounts
 
 STYLES: Mapping[str, str] = {"dead": "bold red", "unknown": "yellow", "parked": "cyan"}
@@ -30,10 +30,10 @@ def letters_table(letters: Sequence[Letter], *, now: float, width: int) -> list[
             Column("STATE", [Text(clean(one.state), style=STYLES.get(one.state, "")) for one in letters]),
             Column("AGE", [Text(duration(now - ended(one))) for one in letters]),
             Column("ACCOUNT", [Text(_account(one)) for one in letters], drop=2, least=16),
-            Column("PEER", [Text(clean(one.peer)) for one in letters], drop=4, least=8),
+            Column("PEER", [Text(one_line(one.peer)) for one in letters], drop=4, least=8),
             Column("TRIES", [Text(str(one.attempts)) for one in letters], drop=5),
             Column("REASON", [Text(clean(one.reason or "-")) for one in letters], drop=1, least=12),
-            Column("TEXT", [Text(clean(one.excerpt, at_most=EXCERPT)) for one in letters], drop=3, least=16),
+            Column("TEXT", [Text(one_line(one.excerpt, at_most=EXCERPT)) for one in letters], drop=3, least=16),
         ],
         width,
     )
@@ -43,10 +43,10 @@ def letter_lines(letter: Letter, text: str, why_not: str | None, *, now: float, 
     """One letter in full. Nothing of its text is left out, nothing in it is invisible."""
     lines: list[Text] = []
     for label, value in _facts(letter, now):
-        lines += wrapped(Text(clean(value, at_most=2000)), width, indent=10, first=Text(label, style="bold"))
+        lines += wrapped(Text(one_line(value, at_most=2000)), width, indent=10, first=Text(label, style="bold"))
     if why_not is not None:
         lines += wrapped(Text(clean(why_not, at_most=2000)), width, indent=10, first=Text("no retry", style="bold"))
-    lines += [Text(), *(Text(f"  {line}") for line in visible(text).split("\n")), Text()]
+    lines += [Text(), *map(Text, field("", text, width=width, indent=2)), Text()]
     if letter.state == "unknown":
         lines += wrapped(Text(f"{SEEN_TWICE}.", style="yellow"), width, indent=0)
     verbs = ["drop"] if why_not is not None else ["retry", "drop"]

@@ -7,7 +7,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.options import Json, connect
-from gatewayd.cli.ctl.wording import clean, duration, pretty_json
+from gatewayd.cli.ctl.wording import duration, one_line, pretty_json
 from gatewayd.ports.store import PairingRow
 
 pairing = typer.Typer(help="Admit, refuse and remove people who write to the agent.", no_args_is_help=True, rich_markup_mode=None)
@@ -51,14 +51,14 @@ def list_pairings(ctx: typer.Context, as_json: Json = False) -> None:
 
     def common(rows: Sequence[PairingRow]) -> list[Column]:
         return [
-            Column("ACCOUNT", [Text(clean(f"{row.channel}/{row.account}")) for row in rows], least=16),
-            Column("SENDER", [Text(clean(row.sender_id)) for row in rows], least=10),
-            Column("NAME", [Text(clean(row.sender_name or "-")) for row in rows], least=10, drop=2),
+            Column("ACCOUNT", [Text(one_line(f"{row.channel}/{row.account}")) for row in rows], least=16),
+            Column("SENDER", [Text(one_line(row.sender_id)) for row in rows], least=10),
+            Column("NAME", [Text(one_line(row.sender_name or "-")) for row in rows], least=10, drop=2),
         ]
 
     target = console()
     if pending := answer.pending:
-        codes = Column("CODE", [Text(clean(row.code), style="yellow") for row in pending])
+        codes = Column("CODE", [Text(one_line(row.code), style="yellow") for row in pending])
         expires = Column("EXPIRES", [Text(f"in {duration(row.expires_at - now)}") for row in pending], drop=1)
         show(table([codes, *common(pending), expires], target.width), on=target)
         say("\nadmit one whose code you were told by that person: gatewayctl pairing approve CODE")
@@ -68,7 +68,7 @@ def list_pairings(ctx: typer.Context, as_json: Json = False) -> None:
         since = Column(
             "SINCE", [Text("-" if row.decided_at is None else duration(now - row.decided_at)) for row in paired], drop=1
         )
-        by = Column("BY", [Text(clean(row.decided_by or "-")) for row in paired], drop=3)
+        by = Column("BY", [Text(one_line(row.decided_by or "-")) for row in paired], drop=3)
         say("\nadmitted:")
         show(table([*common(paired), since, by], target.width), on=target)
 
@@ -97,7 +97,7 @@ def revoke(
 
     with connect(ctx) as client:
         client.post("/v1/pairing/revoke", _Who(channel, account, sender), _Nothing, scope="pairing")
-    say(f"{clean(sender)} may not talk to {clean(channel)}/{clean(account)} any more")
+    say(f"{one_line(sender)} may not talk to {one_line(channel)}/{one_line(account)} any more")
 
 
 def _decide(ctx: typer.Context, code: str, decision: str, done: str) -> None:
@@ -106,5 +106,5 @@ def _decide(ctx: typer.Context, code: str, decision: str, done: str) -> None:
 
     with connect(ctx) as client:
         row = client.post(f"/v1/pairing/{segment(code)}", _Answer(decision), PairingRow, scope="pairing")
-    name = f" ({clean(row.sender_name)})" if row.sender_name else ""
-    say(f"{done}: {clean(row.sender_id)}{name} on {clean(row.channel)}/{clean(row.account)}")
+    name = f" ({one_line(row.sender_name)})" if row.sender_name else ""
+    say(f"{done}: {one_line(row.sender_id)}{name} on {one_line(row.channel)}/{one_line(row.account)}")

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
 from gatewayd.cli.ctl.outcome import ReaderLeft
+from gatewayd.cli.ctl.wording import visible
 
-_UNBOUNDED = 10_000
+_UNBOUNDED = 1_000_000
 _GAP = 2
 
 
@@ -97,6 +98,14 @@ def wrapped(text: Text, width: int, *, indent: int, first: Text | None = None, a
         head.pad_right(max(0, indent - cell_len(head.plain)))
         lines.append(head + piece)
     return lines
+
+
+def field(label: str, text: str, *, width: int, indent: int = 9) -> list[str]:
+    """A label, and the whole of a foreign text beside it: whatever is in the text, each further line of it is indented, those
+    included that a terminal of this width would make itself. A label begins a line, and no text does."""
+    room = max(8, width - indent)
+    pieces = [piece for line in visible(text).split("\n") for piece in (chop_cells(line, room) or [""])]
+    return [f"{label if index == 0 else '':<{indent}}{piece}" for index, piece in enumerate(pieces)]
 
 
 def _widths(columns: Sequence[Column]) -> list[int]:

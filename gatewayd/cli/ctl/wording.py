@@ -11,6 +11,8 @@ import unicodedata
 
 import msgspec
 
+from gatewayd.kit.unseen import UNSEEN
+
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _CONTROL_SEQUENCE = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]")
@@ -19,10 +21,16 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def clean(text: str, *, at_most: int = 500) -> str:
-    """One line without control sequences and invisible characters, at most so many characters long."""
-    text = _CONTROL_SEQUENCE.sub("", text)
-    line = " ".join("".join(" " if char.isspace() else char for char in text if _is_visible(char)).split())
+    """One line of words, at most so many characters long: blanks are one blank, colours are left out, and what else cannot be
+    seen is written as an escape."""
+    line = "".join(char if _is_visible(char) else _escape(char) for char in _CONTROL_SEQUENCE.sub("", text))
+    line = " ".join(line.split())
     return line if len(line) <= at_most else line[: at_most - 1] + "…"
+
+
+def one_line(text: str, *, at_most: int = 500) -> str:
+    """A name or an input on one line: nothing is left out of it, and a line end is written as one, so that it begins no line."""
+    return clean(visible(text).replace("\n", "\\n"), at_most=at_most)
 
 
 def visible(text: str) -> str:
@@ -72,7 +80,7 @@ def clock_time(at: float) -> str:
 
 
 def _is_visible(char: str, *, blank: bool = True) -> bool:
-    return (blank and char.isspace()) or unicodedata.category(char) not in _INVISIBLE
+    return (blank and char.isspace()) or (unicodedata.category(char) not in _INVISIBLE and char not in UNSEEN)
 
 
 def _escape(char: str) -> str:

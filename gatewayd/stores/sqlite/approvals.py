@@ -3,6 +3,7 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -49,19 +50,19 @@ class ApprovalTable(Tables):
         return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, values).fetchall())]
 
     async def vote_approval(
-        self, approval_id: str, vote: Vote, *, grant: Literal["off", "input", "tool"], now: float, audit: AuditDraft
+        self, approval_id: str, vote: Vote, *, person_of: Callable[[str], str], now: float, audit: AuditDraft
     ) -> Approval | None:
         def add(connection: sqlite3.Connection) -> Approval | None:
             row = _select(connection, "id = ? AND state = 'pending'", (approval_id,))
-            if row is None or any(earlier.by == vote.by for earlier in row.votes):
+            if row is None or any(person_of(earlier.by) == person_of(vote.by) for earlier in row.votes):
                 return None
-            row = _with_vote(row, vote, now)
+            row = _with_vote(row, vote, person_of, now)
             connection.execute(
                 "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ?, votes = ?, scope = ? WHERE id = ?",
                 (row.state, row.decided_by, row.note, row.decided_at, _json(row.votes), row.scope, row.id),
             )
-            if row.state == "allowed" and row.scope == "session" and grant != "off":
-                _grant(connection, row, "" if grant == "tool" else row.input_hash, now)
+            if row.state == "allowed" and row.scope == "session":
+                _grant(connection, row, now)
             _audit(connection, audit)
             return row
 
@@ -101,11 +102,11 @@ class ApprovalTable(Tables):
         return None if record is None else str(record[0])
 
 
-def _with_vote(row: Approval, vote: Vote, now: float) -> Approval:
+def _with_vote(row: Approval, vote: Vote, person_of: Callable[[str], str], now: float) -> Approval:
     votes = (*row.votes, vote)
     if not vote.allow:
         return replace(row, votes=votes, state="denied", decided_by=vote.by, note=vote.note, decided_at=now)
-    if len(votes) < row.quorum:
+    if len({person_of(each.by) for each in votes}) < row.quorum:
         return replace(row, votes=votes)
     by = " and ".join(each.by for each in votes)
     scope: Literal["once", "session"] = "session" if all(each.scope == "session" for each in votes) else "once"
@@ -119,10 +120,12 @@ def _insert(connection: sqlite3.Connection, approval: Approval) -> bool:
     return connection.execute(insert, tuple(values.values())).rowcount == 1
 
 
-def _grant(connection: sqlite3.Connection, row: Approval, input_hash: str, now: float) -> None:
-    connection.execute(
+def _grant(connection: sqlite3.Connection, row: Approval, now: float) -> None:
+    # What covers any input covers this one, too, also when a reload allows no more than that.
+    covered = {"off": [], "input": [row.input_hash], "tool": [row.input_hash, ""]}[row.session_grant]
+    connection.executemany(
         "INSERT OR REPLACE INTO approval_grant VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (row.session_key, row.session_id, row.tool, input_hash, row.id, row.decided_by, now),
+        [(row.session_key, row.session_id, row.tool, input_hash, row.id, row.decided_by, now) for input_hash in covered],
     )
     # /new gives the key another session: what was allowed in the one before is over.
     connection.execute("DELETE FROM approval_grant WHERE session_key = ? AND session_id <> ?", (row.session_key, row.session_id))

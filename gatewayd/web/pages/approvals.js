@@ -1,6 +1,6 @@
 // Requests that wait for an operator. What they hold comes from agents: it is only ever set as text.
 
-import { at, call, clock, looker, open, visible } from "./console.js";
+import { at, call, clock, count, looker, oneLine, open, visible } from "./console.js";
 
 const RECENT = 20;
 let shown = new Map(); // id -> its card
@@ -22,26 +22,32 @@ function fact(list, name, text) {
   list.append(term, value);
 }
 
+// What a yes for the session covers, as it was offered when the agent asked.
+const covered = (approval) => approval.session_grant === "tool" ? `every use of ${oneLine(approval.tool)}` : "exactly this input";
+
 function fill(card, approval) {
-  card.querySelector(".agent").textContent = visible(approval.agent);
-  card.querySelector(".tool").textContent = visible(approval.tool);
+  card.querySelector(".agent").textContent = oneLine(approval.agent);
+  card.querySelector(".tool").textContent = oneLine(approval.tool);
   card.querySelector(".input").textContent = visible(pretty(approval.input));
-  card.querySelector(".input").setAttribute("aria-label", `Input of ${approval.tool}`);
+  card.querySelector(".input").setAttribute("aria-label", `Input of ${oneLine(approval.tool)}`);
   const facts = card.querySelector(".facts");
   facts.replaceChildren();
-  fact(facts, "Asked", `${clock(approval.created_at)}, in ${visible(approval.origin)}${approval.asked_by ? `, for ${visible(approval.asked_by)}` : ""}`);
+  fact(facts, "Asked", `${clock(approval.created_at)}, in ${oneLine(approval.origin)}${approval.asked_by ? `, for ${oneLine(approval.asked_by)}` : ""}`);
   fact(facts, "Expires", clock(approval.expires_at));
   fact(facts, "Id", `${approval.id} (${approval.code})`);
   const votes = approval.votes ?? [], quorum = approval.quorum ?? 1;
-  if (quorum > 1) fact(facts, "Allowed by", `${votes.length} of ${quorum}${votes.length ? `: ${votes.map((vote) => visible(vote.by)).join(", ")}` : ""}`);
+  if (quorum > 1) fact(facts, "Allowed by", `${votes.map((vote) => oneLine(vote.by)).join(", ") || "nobody"}; ${quorum} must allow it`);
 }
 
 function make(approval) {
   const card = at("card").content.firstElementChild.cloneNode(true);
   card.id = `approval-${approval.id}`;
+  const session = card.querySelector("[data-answer=session]");
+  if ((approval.session_grant ?? "off") === "off") session.remove();
+  else session.textContent += `: ${covered(approval)}`;
   for (const button of card.querySelectorAll("button")) {
     const wanted = button.dataset.answer;
-    button.setAttribute("aria-label", `${button.textContent}: ${approval.tool}`);
+    button.setAttribute("aria-label", `${button.textContent}: ${oneLine(approval.tool)}`);
     button.addEventListener("click", () => decide(card, approval, wanted));
   }
   return card;
@@ -53,7 +59,7 @@ async function decide(card, approval, answer) {
   try {
     const row = await call("POST", `/v1/approvals/${encodeURIComponent(approval.id)}`, body);
     card.querySelector(".said").textContent = row.state === "pending" ? "Noted. It waits for more." : "";
-    at("news").textContent = `${approval.tool}: ${row.state}`;
+    at("news").textContent = `${row.state}: ${oneLine(approval.tool)}`;
   } catch (error) {
     card.querySelector(".said").textContent = error.message;
     for (const button of card.querySelectorAll("button")) button.disabled = error.status === 409 && !/allow it once/.test(error.message);
@@ -69,7 +75,8 @@ function showWaiting(rows) {
     next.set(row.id, card);
   }
   const fresh = rows.filter((row) => !shown.has(row.id));
-  if (fresh.length) at("news").textContent = `New request: ${fresh.map((row) => row.tool).join(", ")}`;
+  // What comes from an agent stands last: it can say nothing of what comes after it.
+  if (fresh.length) at("news").textContent = `${count(fresh.length, "new request")}: ${fresh.map((row) => oneLine(row.tool)).join(", ")}`;
   for (const [id, card] of shown) if (!next.has(id)) card.remove();
   for (const card of next.values()) if (!card.isConnected) at("waiting").append(card);
   shown = next;
@@ -82,9 +89,9 @@ function showRecent(rows) {
     const line = document.createElement("li"), outcome = document.createElement("span"), what = document.createElement("code");
     outcome.className = "outcome";
     outcome.dataset.state = row.state;
-    outcome.textContent = row.state + (row.scope === "session" ? " for the session" : "");
-    what.textContent = visible(`${row.tool} ${row.input}`).slice(0, 300);
-    line.append(outcome, ` by ${visible(row.decided_by ?? "nobody")}, ${clock(row.decided_at ?? row.created_at)}: `, what);
+    outcome.textContent = row.state + (row.scope === "session" ? ` for the session (${covered(row)})` : "");
+    what.textContent = oneLine(`${row.tool} ${row.input}`).slice(0, 300);
+    line.append(outcome, ` by ${oneLine(row.decided_by ?? "nobody")}, ${clock(row.decided_at ?? row.created_at)}: `, what);
     return line;
   }));
 }

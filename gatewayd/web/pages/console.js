@@ -37,6 +37,9 @@ export async function call(method, path, body) {
 // What cannot be seen is written as its number: nothing may hide in what is decided about, or turn it round.
 export const visible = (text) => text.replace(/[^\P{C}\n]|[\u2028\u2029\u00ad\u115f\u1160\u3164\uffa0\ufe00-\ufe0f]/gu, escaped);
 
+// A name or an input on one line: a line end in it begins no line.
+export const oneLine = (text) => visible(text).replaceAll("\n", "\\n");
+
 // For what is only read: joined emojis and letters stay joined, what turns a line round or controls a terminal does not work.
 export const readable = (text) => text.replace(/(?![\n\t\u200c\u200d])[\p{C}\u2028\u2029]/gu, escaped);
 

@@ -36,7 +36,7 @@ async def a_whole_turn(store: SqliteStore) -> None:
     await ended(store, "done", reason="answered", message=replace(numbered("77"), event_key="update-7"))
     await store.add_approval(replace(approval(1, turn_id="turn-1"), id="ap_1", code="BCDFGH"))
     audit = AuditDraft(5.0, "x", "approval.allow", "ap_1")
-    await store.vote_approval("ap_1", Vote("operator:ann", True, 5.0), grant="off", now=5.0, audit=audit)
+    await store.vote_approval("ap_1", Vote("operator:ann", True, 5.0), person_of=str, now=5.0, audit=audit)
     await store.add_question(QuestionRow("qu_1", "turn-1", 0, "assistant:42", Question("which?"), "pending", 4.0, 900.0))
     await settled(store, "sent", turn_id="turn-1")
     await settled(store, "sent", turn_id="turn-1", subject="ap_1")

@@ -140,7 +140,7 @@ async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:
         )
         vote = Vote("operator:me", True, 100.0)
         audit = AuditDraft(100.0, "operator:me", "approval.allow", "ap_1")
-        allowed = await store.vote_approval("ap_1", vote, grant="input", now=100.0, audit=audit)
+        allowed = await store.vote_approval("ap_1", vote, person_of=str, now=100.0, audit=audit)
         assert allowed is not None
         assert allowed.state == "allowed"
         assert await store.consume_approval("ap_1", now=101.0)
@@ -170,7 +170,37 @@ def expected(approval_id: str, ordinal: int) -> Approval:
         expires_at=910.0,
         origin="telegram:main:dm:42",
         groups=("operators",),
+        session_grant="input",
     )
+
+
+async def test_a_vote_has_the_identity_that_gave_it_after_the_upgrade(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o700)
+    votes = [{"by": "operator:me", "allow": True, "at": 1.5, "note": "ä"}, {"by": "person:ann", "allow": True, "at": 2.0}]
+    with closing(sqlite3.connect(directory / "gatewayd.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection, scripts()[:3])
+        columns = "id, agent, session_key, turn_id, ordinal, tool, input, input_hash, state, created_at, expires_at, origin"
+        rest = "code, session_id, asked_groups, quorum, votes, scope"
+        for number in (1, 2, 3):
+            values = (f"ap_{number}", number, msgspec.json.encode(votes if number < 3 else votes[:1]).decode())
+            connection.execute(  # the columns are of this test's making
+                f"INSERT INTO approval ({columns}, {rest}) VALUES (?, 'assistant', 'key', 'turn-1', ?, 'shell', '{{}}', 'hash',"  # noqa: S608
+                " 'pending', 10.0, 910.0, 'telegram:main:dm:42', 'CODE', 's1', '[\"operators\"]', 3, ?, 'once')",
+                values,
+            )
+        entry = "INSERT INTO audit (at, actor, action, subject, detail, previous, hash) VALUES (1.0, ?, ?, ?, '{}', '', '')"
+        for subject in ("ap_1", "ap_3"):
+            connection.execute(entry, ("telegram:9", "approval.refused", subject))
+            connection.execute(entry, ("operator:me", "approval.allow", subject))
+            connection.execute(entry, ("telegram:42", "approval.allow", subject))
+    async with open_store(directory, now=lambda: 100.0, run_blocking=run_inline) as store:
+        rows = await store.approvals_of("turn-1")
+        assert rows[0].votes == (Vote("operator:me", True, 1.5, note="ä"), Vote("telegram:42", True, 2.0))
+        assert [vote.by for vote in rows[1].votes] == ["operator:me", "person:ann"], "of which the log knows nothing"
+        assert rows[2].votes == (Vote("operator:me", True, 1.5, note="ä"),)
+        assert {row.session_grant for row in rows} == {"input"}
 
 
 STATEMENTS = list(statements(scripts()[1]))

@@ -1,26 +1,23 @@
 """Votes, grants, and the entry of the log that is written with each."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.model.approval import Approval, Scope, Vote
+from gatewayd.model.approval import Approval, Scope, SessionGrant, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.samples import approval
 
-Grant = Literal["off", "input", "tool"]
 
-
-def asked(*, quorum: int = 1, number: int = 1, session_id: str = "s1") -> Approval:
+def asked(*, quorum: int = 1, number: int = 1, session_id: str = "s1", grant: SessionGrant = "off") -> Approval:
     row = replace(approval(number), code="BCDFGH", session_id=session_id, groups=("team", "operators"), quorum=quorum)
-    return replace(row, asked_by="telegram:42", ref="per_1")
+    return replace(row, asked_by="telegram:42", ref="per_1", session_grant=grant)
 
 
 def entry(action: str = "approval.allow") -> AuditDraft:
@@ -28,10 +25,16 @@ def entry(action: str = "approval.allow") -> AuditDraft:
 
 
 async def vote(
-    store: SqliteStore, by: str, *, allow: bool = True, scope: Scope = "once", grant: Grant = "off", number: int = 1
+    store: SqliteStore,
+    by: str,
+    *,
+    allow: bool = True,
+    scope: Scope = "once",
+    number: int = 1,
+    person_of: Callable[[str], str] = str,
 ) -> Approval | None:
     given = Vote(by, allow, 5.0, scope, f"{by} says so", inbound_id=3)
-    return await store.vote_approval(f"approval-{number}", given, grant=grant, now=5.0, audit=entry())
+    return await store.vote_approval(f"approval-{number}", given, person_of=person_of, now=5.0, audit=entry())
 
 
 async def test_all_of_a_row_is_kept(store: SqliteStore) -> None:
@@ -64,6 +67,22 @@ async def test_a_quorum_is_of_different_voters(store: SqliteStore) -> None:
     assert len(await store.audit_after(0, limit=10)) == 3, "a vote that does not count leaves no entry here"
 
 
+async def test_votes_count_by_whose_they_are_now(store: SqliteStore) -> None:
+    ann = {"telegram:1": "ann", "operator:ann": "ann"}
+    await store.add_approval(asked(quorum=2))
+    assert await vote(store, "telegram:1") is not None
+    assert await vote(store, "operator:ann", person_of=lambda by: ann.get(by, by)) is None, "they have become one person"
+    await store.add_approval(asked(quorum=3, number=2))
+    for by in ("telegram:1", "operator:ann"):
+        assert await vote(store, by, number=2) is not None
+    row = await vote(store, "operator:bob", number=2, person_of=lambda by: ann.get(by, by))
+    assert row is not None
+    assert row.state == "pending", "three votes of two people"
+    row = await vote(store, "operator:eve", number=2)
+    assert row is not None
+    assert row.state == "allowed"
+
+
 async def test_one_no_denies(store: SqliteStore) -> None:
     await store.add_approval(asked(quorum=3))
     await vote(store, "telegram:1")
@@ -85,9 +104,9 @@ async def test_by_id_or_by_code_in_any_case_and_the_newest_of_one_code(store: Sq
 
 
 @pytest.mark.parametrize(("grant", "same", "other"), [("off", False, False), ("input", True, False), ("tool", True, True)])
-async def test_a_grant_covers_what_it_says(store: SqliteStore, grant: Grant, same: bool, other: bool) -> None:
-    await store.add_approval(asked())
-    await vote(store, "telegram:1", scope="session", grant=grant)
+async def test_a_grant_covers_what_was_offered(store: SqliteStore, grant: SessionGrant, same: bool, other: bool) -> None:
+    await store.add_approval(asked(grant=grant))
+    await vote(store, "telegram:1", scope="session")
     key = asked().session_key
 
     async def granted(session_id: str = "s1", tool: str = "shell", input_hash: str = "abc", session_key: str = key) -> bool:
@@ -100,30 +119,33 @@ async def test_a_grant_covers_what_it_says(store: SqliteStore, grant: Grant, sam
     assert not await granted(tool="write")
     assert not await granted(session_id="s2")
     assert not await granted(session_key="other")
+    exactly = await store.find_grant(key, "s1", "shell", "abc", any_input=False)
+    assert (exactly is not None) == same, "also when no more than this input is allowed by now"
+    assert await store.find_grant(key, "s1", "shell", "def", any_input=False) is None
 
 
 @pytest.mark.parametrize("scopes", [("once", "session"), ("session", "once"), ("once", "once")])
 async def test_a_grant_needs_every_yes_to_be_for_the_session(store: SqliteStore, scopes: tuple[Scope, Scope]) -> None:
-    await store.add_approval(asked(quorum=2))
+    await store.add_approval(asked(quorum=2, grant="tool"))
     for number, scope in enumerate(scopes):
-        row = await vote(store, f"telegram:{number}", scope=scope, grant="tool")
+        row = await vote(store, f"telegram:{number}", scope=scope)
     assert row is not None
     assert (row.state, row.scope) == ("allowed", "once")
     assert await store.find_grant(row.session_key, "s1", "shell", "abc", any_input=True) is None
 
 
 async def test_a_no_grants_nothing(store: SqliteStore) -> None:
-    await store.add_approval(asked())
-    await vote(store, "telegram:1", allow=False, scope="session", grant="tool")
+    await store.add_approval(asked(grant="tool"))
+    await vote(store, "telegram:1", allow=False, scope="session")
     assert await store.find_grant(asked().session_key, "s1", "shell", "abc", any_input=True) is None
 
 
 async def test_a_new_session_forgets_the_grants_of_the_one_before(tmp_path: Path, store: SqliteStore) -> None:
     for number, session in ((1, "s1"), (2, "s2")):
-        await store.add_approval(asked(number=number, session_id=session))
-        await vote(store, "telegram:1", scope="session", grant="tool", number=number)
+        await store.add_approval(asked(number=number, session_id=session, grant="tool"))
+        await vote(store, "telegram:1", scope="session", number=number)
     with closing(sqlite3.connect(tmp_path / "state" / "gatewayd.db")) as connection:
-        assert connection.execute("SELECT session_id FROM approval_grant").fetchall() == [("s2",)]
+        assert connection.execute("SELECT DISTINCT session_id FROM approval_grant").fetchall() == [("s2",)]
 
 
 # --- The entry and what it tells of are one

@@ -18,3 +18,22 @@ CREATE INDEX inbound_given ON inbound (given_key) WHERE given_key IS NOT NULL;
 -- conversation: where the session's last turn answered, and with it what its agent says later.
 ALTER TABLE session ADD COLUMN conversation BLOB;
 CREATE INDEX session_of_agent ON session (agent_id, session_id);
+
+-- session_grant: what "for this session" was offered for. Of requests of before nobody knows: the least that it may have been.
+ALTER TABLE approval ADD COLUMN session_grant TEXT NOT NULL DEFAULT 'input' CHECK (session_grant IN ('off', 'input', 'tool'));
+
+-- A vote keeps the identity that gave it, and no more the person it was linked with then. Which it was is in the audit log, which
+-- has one entry for each vote, in their order.
+UPDATE approval SET votes = (
+    SELECT json_group_array(json(CASE WHEN actor IS NULL THEN value ELSE json_set(value, '$.by', actor) END)) FROM (
+        SELECT vote.value AS value, (
+            SELECT actor FROM audit AS entry
+            WHERE subject = approval.id AND action IN ('approval.allow', 'approval.deny') AND vote.key = (
+                SELECT count(*) FROM audit AS earlier
+                WHERE earlier.subject = entry.subject AND earlier.action IN ('approval.allow', 'approval.deny')
+                    AND earlier.seq < entry.seq
+            )
+        ) AS actor
+        FROM json_each(approval.votes) AS vote ORDER BY vote.key
+    )
+) WHERE instr(votes, '"person:') > 0;
