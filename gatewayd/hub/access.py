@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.roles import judge_group, who_in_group
+from gatewayd.model.commands import is_for_another_bot
 from gatewayd.model.config import AccountFrame, DmPolicy
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, NotFound
@@ -66,6 +67,8 @@ class AccessControl:
             return _drop("from_bot")
         if envelope.peer.kind == "dm":
             return self._judge_dm(envelope, frame, plugin)
+        if is_for_another_bot(envelope):
+            return _drop("for_another_bot")
         talk = judge_group(envelope, frame)
         return _admit(talk.rule) if talk.allowed else _drop(talk.reason, talk.rule)
 

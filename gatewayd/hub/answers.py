@@ -7,6 +7,7 @@ import msgspec
 from gatewayd.hub.cards import visible
 from gatewayd.hub.outbox import draft_texts
 from gatewayd.hub.prompt import merge_edits
+from gatewayd.model.commands import classify
 from gatewayd.model.envelope import InboundEnvelope, Writer
 from gatewayd.model.payload import Choice, EditText, OutboundPayload
 from gatewayd.model.question import Option, Question, QuestionRow
@@ -15,11 +16,6 @@ from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 
 _LABEL_MAX = 60
 SKIP = "/skip"
-
-
-def is_press(envelope: InboundEnvelope) -> bool:
-    """Whether this is a press of a button of ours, under a question that is open or not, or of none that there is."""
-    return envelope.kind == "button" and envelope.text.startswith(("qu:", "ap:"))
 
 
 def fits(row: QuestionRow, envelope: InboundEnvelope) -> bool:
@@ -48,7 +44,7 @@ def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] |
         index = envelope.text.rpartition(":")[2]
         return (options[int(index)].label,) if index.isdecimal() and int(index) < len(options) else None
     text = envelope.text.strip()
-    if text.lower() == SKIP and envelope.is_own_word:
+    if classify(envelope).name == SKIP:
         return None
     words = [word.strip() for word in text.split(",")] if row.question.multiple else [text]
     return tuple(_label(word, options) for word in words if word) or None

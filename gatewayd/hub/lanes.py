@@ -8,17 +8,13 @@ from typing import Final
 import anyio
 import msgspec
 
-from gatewayd.hub.answers import is_press
 from gatewayd.hub.running import TurnControl
+from gatewayd.model.commands import classify
 from gatewayd.model.config import QueueMode
-from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
 
-AT_ONCE: Final = frozenset({"/stop", "/status"})
-"""Commands that are acted on at once, also while a turn runs. /new keeps its place in the lane, so that what came before it stays
-before it."""
-_COMMANDS: Final = AT_ONCE | {"/new"}
 _COLLECTED_MAX: Final = 100
 
 
@@ -46,6 +42,7 @@ class Lane:
         self.waiting: list[Waiting] = []
         self.control: TurnControl | None = None
         self.running: Waiting | None = None
+        self.writers: frozenset[Writer] = frozenset()
         self.started_at: float | None = None
         self.condemned: set[str | None] = set()
         self.asking = anyio.CancelScope()
@@ -115,23 +112,24 @@ class Lane:
         for waiting in sorted(self.waiting):
             envelope = waiting.row.envelope
             came_after = envelope.received_at >= asked_at and waiting.row.turn_id is None
-            if came_after and command_of(waiting.row) is None and is_answer(envelope):
+            if came_after and may_be_answer(envelope) and is_answer(envelope):
                 taken = [waiting, *self._edits_of([waiting])]
                 self._leave(taken)
                 return taken
         return []
 
-    def empty(self) -> list[InboundRow]:
-        """Everything that waits, which waits no longer.
+    def drop(self, may_drop: Callable[[InboundEnvelope], bool]) -> list[InboundRow]:
+        """The messages that wait and may be dropped, with their edits; they wait no longer. A ``/new`` keeps its place.
 
-        But for a turn of an earlier life: it may be at work at its agent, and keeps its place until it is ended there.
+        A turn of an earlier life may be at work at its agent, and keeps its place, too, until it is ended there.
         """
-        rows = [waiting.row for waiting in sorted(self.waiting) if waiting.row.turn_id is None]
-        self.waiting = [waiting for waiting in self.waiting if waiting.row.turn_id is not None]
-        heapq.heapify(self.waiting)
-        self.condemned |= {waiting.row.turn_id for waiting in self.waiting}
+        chosen = [w for w in sorted(self.waiting) if w.row.envelope.kind != "edit" and may_drop(w.row.envelope)]
+        dropped = [w for w in chosen if w.row.turn_id is None and classify(w.row.envelope).kind != "command"]
+        dropped += self._edits_of(dropped)
+        self._leave(dropped)
+        self.condemned |= {waiting.row.turn_id for waiting in chosen if waiting.row.turn_id is not None}
         self.end_condemned()
-        return rows
+        return [waiting.row for waiting in sorted(dropped)]
 
     def end_condemned(self) -> None:
         """What is only to be stopped does not wait for a place."""
@@ -139,20 +137,15 @@ class Lane:
             self.asking.cancel()
 
 
-def command_of(row: InboundRow) -> str | None:
-    """The chat command of a message (``/stop``, ``/stop@name``), or None. Other slash words belong to the agent."""
-    if row.envelope.kind != "message":
-        return None
-    words = row.envelope.text.split(maxsplit=1)
-    word, at, _ = words[0].partition("@") if words else ("", "", "")
-    if at and not row.envelope.addressed:
-        return None  # for another bot in the same group
-    return word.lower() if word.lower() in _COMMANDS else None
-
-
 def _stands_alone(row: InboundRow) -> bool:
     """A row that is no part of what several messages say together."""
-    return command_of(row) is not None or is_press(row.envelope)
+    return classify(row.envelope).kind in ("command", "press")
+
+
+def may_be_answer(envelope: InboundEnvelope) -> bool:
+    """Whether what waits may answer a question at all: no command does, but for the one that leaves it unanswered."""
+    command = classify(envelope).command
+    return command is None or command.when == "answer"
 
 
 def place_of(row: InboundRow) -> Place:
@@ -162,4 +155,4 @@ def place_of(row: InboundRow) -> Place:
 def is_edit_of(edit: InboundRow, row: InboundRow) -> bool:
     """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
     same = row.envelope.message_id == edit.envelope.message_id and place_of(row) == place_of(edit)
-    return same and row.id < edit.id and row.turn_id is None and command_of(row) is None
+    return same and row.id < edit.id and row.turn_id is None and classify(row.envelope).kind != "command"

@@ -17,13 +17,14 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies, insist
 from gatewayd.model.approval import Approval, Scope
 from gatewayd.model.audit import AuditDraft
+from gatewayd.model.commands import classify
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.payload import PressAnswer, Signal
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, OutboundRow, Store
 
-_COMMANDS: Mapping[str, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
+_COMMANDS: Mapping[str | None, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
 _NOTE_MAX = 500
 _REFUSALS_PER_MINUTE = 10
 _SIGNALS_MAX = 64
@@ -78,7 +79,7 @@ class Presses:
         """Whether this row belongs here; then it is answered soon. ``admitted``: its sender may talk to the agent."""
         wish = wish_of(row.envelope)
         if wish is None or row.envelope.via is not None:
-            return False  # a program that brings messages speaks for nobody here
+            return False  # a program that brings messages speaks for nobody here, nor does a button that it says was pressed
         if not (admitted or row.envelope.kind == "button" or self._cards.is_approver(_identity(row.envelope))):
             return False
         self._waiting.append((row, wish))
@@ -127,6 +128,8 @@ class Presses:
     async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str]:
         """The row's reason, and the words for who pressed."""
         envelope = row.envelope
+        if not wish.approval:
+            return "command", "Which request? Its code stands behind the command, as in `/approve BCDFGH`."
         try:
             approval = await self._desk.get(wish.approval)
         except NotFound:
@@ -192,23 +195,24 @@ class Presses:
 
 
 def wish_of(envelope: InboundEnvelope) -> Wish | None:
-    """What an envelope wants of a request, if it is about one."""
-    if envelope.kind == "button":
-        kind, _, rest = envelope.text.partition(":")
-        approval, _, action = rest.rpartition(":")
-        if kind != "ap" or not approval:
-            return None
-        if action == "deny":
-            return Wish(approval, "deny")
-        return Wish(approval, "allow", "session" if action == "session" else "once") if action in ("once", "session") else None
-    if envelope.kind != "message":
+    """What an envelope wants of a request, if it is about one. A command without a code is about none that there is."""
+    heard = classify(envelope)
+    if heard.kind == "press":
+        return _wish_of_press(envelope.text)
+    if heard.name not in _COMMANDS:
         return None
-    words = envelope.text.split(maxsplit=2)
-    command, at, _ = words[0].partition("@") if words else ("", "", "")
-    wanted = _COMMANDS.get(command.lower())
-    if wanted is None or len(words) < 2 or (at and not envelope.addressed):
+    code, *note = heard.argument.split(maxsplit=1) or [""]
+    return Wish(code, _COMMANDS[heard.name], note=note[0][:_NOTE_MAX] if note else None)
+
+
+def _wish_of_press(data: str) -> Wish | None:
+    kind, _, rest = data.partition(":")
+    approval, _, action = rest.rpartition(":")
+    if kind != "ap" or not approval:
         return None
-    return Wish(words[1], wanted, note=words[2][:_NOTE_MAX] if len(words) > 2 else None)
+    if action == "deny":
+        return Wish(approval, "deny")
+    return Wish(approval, "allow", "session" if action == "session" else "once") if action in ("once", "session") else None
 
 
 def _bears(card: OutboundRow, envelope: InboundEnvelope) -> bool:

@@ -19,6 +19,7 @@ from gatewayd.hub.prompt import merge_edits, render_prompt
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.running import MediaSource, RunningTurn, TurnControl
 from gatewayd.hub.sessions import SessionMap
+from gatewayd.model.commands import as_said
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
@@ -143,11 +144,12 @@ class ReplyEngine:
             self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
             await insist(lambda: self._sessions.note_left_over(session_key, turn_id))
 
-    async def new_session(self, route: Route) -> str | None:
-        """Give the route's key a new session. Returns why not, for the operator, or None when it has one."""
+    async def new_session(self, route: Route, *, made_by: int) -> str | None:
+        """Give the route's key a new session, because of the message ``made_by``. Returns why not, for the operator, or None when
+        it has one."""
         outcome = Outcome("timed_out", detail=f"no new session within {_NEW_SESSION_SECONDS:g} s")
         with anyio.move_on_after(_NEW_SESSION_SECONDS):
-            outcome = await self.calls.call(lambda: self._make_session(route))
+            outcome = await self.calls.call(lambda: self._make_session(route, made_by))
         return None if outcome.kind == "answered" else outcome.detail
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
@@ -243,10 +245,10 @@ class ReplyEngine:
             outcome = self._classify(group)
         return outcome
 
-    async def _make_session(self, route: Route) -> Outcome:
+    async def _make_session(self, route: Route, made_by: int) -> Outcome:
         outcome = Outcome("answered")
         try:
-            await self._sessions.reset(route, await self._agents.core(route.agent_id))
+            await self._sessions.reset(route, await self._agents.core(route.agent_id), made_by=made_by)
         except* (Exception, SystemExit) as group:
             outcome = self._classify(group)
         return outcome
@@ -328,7 +330,7 @@ def _as_begun(row: InboundRow, turn_id: str, session_key: str, attempt: int) -> 
 
 
 def _request(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
-    envelopes = merge_edits([row.envelope for row in rows])
+    envelopes = merge_edits([replace(row.envelope, text=as_said(row.envelope)) for row in rows])
     last = envelopes[-1]
     return TurnRequest(
         turn_id=turn_id,

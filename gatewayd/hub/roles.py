@@ -6,14 +6,11 @@ from typing import Literal
 from msgspec import Struct
 
 from gatewayd.model.config import AccountFrame, may_all_talk
-from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.envelope import InboundEnvelope, Writer
 
 Role = Literal["own_chat", "writer", "operator", "commander", "member"]
 """What somebody is in a chat, the strongest first. In a direct message everybody is in their own chat. In a group: the writer of
 what is at stake (a turn that runs, a question), an operator of the account, one of the group's ``commands``, or only a member."""
-
-Author = tuple[str, str | None]
-"""Who wrote a message: the sender's id, and the token of the program that brought it, if one did."""
 
 
 class Talk(Struct, frozen=True):
@@ -24,11 +21,7 @@ class Talk(Struct, frozen=True):
     rule: str
 
 
-def author_of(envelope: InboundEnvelope) -> Author:
-    return envelope.sender.id, envelope.via
-
-
-def role_of(envelope: InboundEnvelope, frame: AccountFrame, writers: Collection[Author] = ()) -> Role:
+def role_of(envelope: InboundEnvelope, frame: AccountFrame, writers: Collection[Writer] = ()) -> Role:
     """What the sender of ``envelope`` is in its chat. ``writers`` are those of what is at stake. Whoever is more than a member
     may act on it: stop that turn, begin a new session, answer that question.
 
@@ -36,7 +29,7 @@ def role_of(envelope: InboundEnvelope, frame: AccountFrame, writers: Collection[
     """
     if envelope.peer.kind == "dm":
         return "own_chat"
-    if author_of(envelope) in writers:
+    if envelope.writer in writers:
         return "writer"
     if envelope.via is not None:
         return "member"

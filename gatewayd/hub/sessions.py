@@ -45,11 +45,16 @@ class SessionMap:
         self._remember(row)
         return row
 
-    async def reset(self, route: Route, core: AgentCore) -> SessionRow:
-        """Give the key a new, empty session (``/new``)."""
+    async def is_made_by(self, route: Route, inbound_id: int) -> bool:
+        """Whether the key's session is the one that this ``/new`` began, before a crash perhaps."""
+        row = await self.find(route.session_key)
+        return row is not None and (row.agent_id, row.made_by) == (route.agent_id, inbound_id)
+
+    async def reset(self, route: Route, core: AgentCore, *, made_by: int | None = None) -> SessionRow:
+        """Give the key a new, empty session, because of the ``/new`` with this number."""
         kind = self.kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
-        return await self._make(route, core, kind, row, None)
+        return await self._make(route, core, kind, row, None, made_by)
 
     async def find(self, session_key: str) -> SessionRow | None:
         """The session of a key, if it has one."""
@@ -65,12 +70,18 @@ class SessionMap:
             self._remember(row)
 
     async def _make(
-        self, route: Route, core: AgentCore, kind: str | None, before: SessionRow | None, conversation: Conversation | None
+        self,
+        route: Route,
+        core: AgentCore,
+        kind: str | None,
+        before: SessionRow | None,
+        conversation: Conversation | None,
+        made_by: int | None = None,
     ) -> SessionRow:
         session_id = await core.new_session(route.session_key)
         now = self._now()
         generation = 1 if before is None else before.generation + 1
-        row = SessionRow(route.session_key, route.agent_id, session_id, generation, now, now, kind, conversation=conversation)
+        row = SessionRow(route.session_key, route.agent_id, session_id, generation, now, now, kind, None, made_by, conversation)
         await self._store.put_session(row)
         self._remember(row)
         return row

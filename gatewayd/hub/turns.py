@@ -1,16 +1,15 @@
 """Lanes: one turn at a time per session key, lanes in parallel, nothing kept in memory for a lane without work."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import anyio
 import structlog
 import trio
 
-from gatewayd.hub.answers import is_press
 from gatewayd.hub.attempts import Agents
+from gatewayd.hub.commands import Answer, ChatCommands
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.lanes import AT_ONCE, Lane, Place, Waiting, command_of, is_edit_of, place_of
+from gatewayd.hub.lanes import Lane, Place, Waiting, is_edit_of, may_be_answer, place_of
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.places import Places
 from gatewayd.hub.questions import OpenQuestion, QuestionDesk
@@ -18,6 +17,7 @@ from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.routing import resolve_route
 from gatewayd.hub.running import TurnControl
 from gatewayd.hub.sessions import SessionMap
+from gatewayd.model.commands import classify
 from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.route import Route
@@ -51,6 +51,7 @@ class TurnRunner:
         self._agents = agents
         self._plugins = plugins
         self._now = now
+        self._chat = ChatCommands(sessions, config, self._end_waiting, now=now)
         self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
         self._take(config)
         self._lanes: dict[str, Lane] = {}
@@ -87,6 +88,7 @@ class TurnRunner:
         only waits for an agent goes on with another one when that agent is gone, or when it was not begun there; see ``give_up``
         for one that runs."""
         self._engine.reconfigure(config)
+        self._chat.reconfigure(config)
         self._take(config)
         self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
         agents = {agent.agent_id for agent in config.agents}
@@ -124,14 +126,12 @@ class TurnRunner:
         if self._draining or self._tasks is None:
             return
         lane, leaving = self._lanes.get(route.session_key), self._leaving.get(place_of(row))
-        command = command_of(row)
-        if command in AT_ONCE:
-            answer = self._stop(lane, leaving) if command == "/stop" else partial(self._describe, lane, route)
+        if (asked_in := self._asked_in(row, route)) is not None:
+            self._take_as_answer([row], route, self._questions.take(asked_in))
+            return
+        if (answer := self._chat.answer(row, route, [each for each in (lane, leaving) if each is not None])) is not None:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
-            return
-        if command is None and (asked_in := self._asked_in(row, route)) is not None:
-            self._take_as_answer([row], route, self._questions.take(asked_in))
             return
         if self._questions.is_not_for(row.envelope):
             self._tasks.start_soon(self._end_waiting, [row], "not_asked")
@@ -146,14 +146,14 @@ class TurnRunner:
             lane = self._lanes[route.session_key] = Lane(route.session_key)
             self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
         lane.add(Waiting(row.id, row, route))
-        says_something = not is_edit and not is_press(row.envelope) and not row.retries
+        says_something = not is_edit and classify(row.envelope).kind != "press" and not row.retries
         if lane.control is not None and lane.place == place_of(row) and self._mode_of(row) == "interrupt" and says_something:
             lane.control.stop("interrupted")
 
     def waits(self, row: InboundRow, route: Route) -> bool:
         """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
-        command = command_of(row)
-        return command not in AT_ONCE and (command is not None or self._asked_in(row, route) is None)
+        command = classify(row.envelope).command
+        return command.when == "in_place" if command is not None else self._asked_in(row, route) is None
 
     def refuses(self, envelope: InboundEnvelope) -> bool:
         """Whether it is a press under a question that somebody else was asked."""
@@ -161,8 +161,8 @@ class TurnRunner:
 
     def _asked_in(self, row: InboundRow, route: Route) -> str | None:
         """The session key under which a question waits for this answer."""
-        if row.retries:
-            return None  # it was written before the question, and a person has put it back now
+        if row.retries or not may_be_answer(row.envelope):
+            return None  # what a person has put back now was written before the question
         leaving = self._leaving.get(place_of(row))
         keys = (route.session_key, *([] if leaving is None else [leaving.key]))
         return next((key for key in keys if self._questions.waits_for(key, row.envelope)), None)
@@ -265,18 +265,21 @@ class TurnRunner:
         self.taken(rows)
         control.rests = lambda resting: self.returned(rows) if resting else self.taken(rows)
         lane.control, lane.running, lane.started_at = control, batch[-1], self._now()
+        lane.writers = frozenset(row.envelope.writer for row in rows)
         left_open: Sequence[InboundRow] = ()
         if rows[0].turn_id in lane.condemned:
             control.stop("stopped")
         try:
-            if command_of(rows[0]) is not None:
-                await self._new_session(rows[0], route)
-            elif is_press(rows[0].envelope):
-                await self._end(rows, "dropped", "late_press")
-            else:
-                left_open = await self._engine.run(rows, route, control)
+            match classify(rows[0].envelope).kind:
+                case "command":
+                    left_open = await self._begin_session(rows[0], route, control)
+                case "press":
+                    await self._end(rows, "dropped", "late_press")
+                case _:
+                    left_open = await self._engine.run(rows, route, control)
         finally:
             lane.control = lane.running = lane.started_at = None
+            lane.writers = frozenset()
             control.ended.set()
             if self._leaving.get(place_of(rows[-1])) is lane:
                 del self._leaving[place_of(rows[-1])]
@@ -285,24 +288,6 @@ class TurnRunner:
             self._place_anew(left_open)
         else:
             self.ended(rows)
-
-    def _stop(self, *given: Lane | None) -> Callable[[], Awaitable[str]]:
-        """Stop at once, before anything that came after it is added. Returns what is to be waited for before that is said."""
-        lanes = [lane for lane in given if lane is not None]
-        dropped = [row for lane in lanes for row in lane.empty()]
-        condemned = any(lane.condemned for lane in lanes)
-        controls = [lane.control for lane in lanes if lane.control is not None]
-        for control in controls:
-            control.stop("stopped")
-
-        async def finish() -> str:
-            if dropped:
-                await self._end_waiting(dropped, "stopped")
-            for control in controls:
-                await control.ended.wait()
-            return "Stopped." if dropped or condemned or controls else "Nothing is running."
-
-        return finish
 
     def _offer_what_waits(self, question: OpenQuestion) -> None:
         """A message that came while the question was being shown is its answer, too."""
@@ -338,33 +323,28 @@ class TurnRunner:
             self._commands -= 1
             self._idle.set()
 
-    async def _run_command(self, row: InboundRow, answer: Callable[[], Awaitable[str]]) -> None:
+    async def _run_command(self, row: InboundRow, answer: Answer) -> None:
         self.taken([row])
         try:
-            text = await answer()
-            await self._end([row], "done", "command", text=text)
+            reason, text = await answer()
+            await self._end([row], "done", reason, text=text)
             self.ended([row])
         finally:
             self._commands -= 1
             self._idle.set()
 
-    async def _describe(self, lane: Lane | None, route: Route) -> str:
-        session = await insist(lambda: self._sessions.find(route.session_key))
-        lines = [f"Agent **{route.agent_id}**."]
-        lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
-        if lane is not None and lane.started_at is not None:
-            lines.append(f"A turn has been running for {self._now() - lane.started_at:.0f} s; {len(lane.waiting)} waiting.")
-        else:
-            lines.append("No turn is running.")
-        return " ".join(lines)
-
-    async def _new_session(self, row: InboundRow, route: Route) -> None:
-        why_not = await self._engine.new_session(route)
-        if why_not is not None:
-            self._log.warning("session_not_made", session_key=route.session_key, reason=why_not)
-            await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
-            return
+    async def _begin_session(self, row: InboundRow, route: Route, control: TurnControl) -> Sequence[InboundRow]:
+        """``/new``: a new session, once, also over a restart; then the turn of the text behind it, if there is one."""
+        if not await insist(lambda: self._sessions.is_made_by(route, row.id)):
+            why_not = await self._engine.new_session(route, made_by=row.id)
+            if why_not is not None:
+                self._log.warning("session_not_made", session_key=route.session_key, reason=why_not)
+                await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
+                return ()
+        if classify(row.envelope).argument:
+            return await self._engine.run([row], route, control)
         await self._end([row], "done", "command", text="A new session has begun.")
+        return ()
 
     async def _end_waiting(self, rows: Sequence[InboundRow], reason: str) -> None:
         self.taken(rows)

@@ -33,6 +33,8 @@ class TextLimit(Struct, frozen=True):
 class ChannelPlugin(Struct, frozen=True):
     """The manifest. Loading it imports no driver code: ``settings`` and ``open`` are named as ``module:attribute``.
 
+    A command that is addressed to the bot by name (``/stop@us``) is delivered without the name: one with a name is another bot's.
+
     ``settings`` names a frozen msgspec Struct (``forbid_unknown_fields``) for the account's own keys; ``open`` names a
     ``ChannelOpener``. ``text_format`` says what ``RichText.text`` of a SendText is; ``text_limit`` None means no limit.
     ``webhook``: the channel may implement ReceivesWebhooks. ``authenticates_peers``: whoever reaches the agent here has

@@ -18,7 +18,7 @@ class Conversation(Struct, frozen=True):
 class SessionRow(Struct, frozen=True):
     """``session_id`` is the agent core's own id, ``core`` the kind of that core, None where an older release did not note it;
     ``generation`` grows with every new session. ``left_over`` is a turn that has ended for us and may still run at its agent;
-    ``conversation`` is where its last turn answered."""
+    ``made_by`` the ``/new`` that began it, the number of its message; ``conversation`` is where its last turn answered."""
 
     session_key: str
     agent_id: str
@@ -28,6 +28,7 @@ class SessionRow(Struct, frozen=True):
     last_used_at: float
     core: str | None = None
     left_over: str | None = None
+    made_by: int | None = None
     conversation: Conversation | None = None
 
 

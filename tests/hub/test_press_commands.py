@@ -22,10 +22,10 @@ PLACE = Peer("group", "-100")
     [
         ("/approve BCDFGH", Wish("BCDFGH", "allow")),
         ("/Approve bcdfgh\n", Wish("bcdfgh", "allow")),
-        ("/approve@bot BCDFGH", Wish("BCDFGH", "allow")),
+        ("/approve@other BCDFGH", None),
         ("/deny BCDFGH  not now, please", Wish("BCDFGH", "deny", note="not now, please")),
         ("/show BCDFGH", Wish("BCDFGH", "show")),
-        ("/approve", None),
+        ("/approve", Wish("", "allow")),
         ("/approved BCDFGH", None),
         ("please /approve BCDFGH", None),
         ("", None),
@@ -34,10 +34,6 @@ PLACE = Peer("group", "-100")
 )
 def test_what_a_message_wants(said: str, wish: Wish | None) -> None:
     assert wish_of(message(said)) == wish
-
-
-def test_a_command_to_another_bot_is_none() -> None:
-    assert wish_of(message("/approve@other BCDFGH", addressed=False)) is None
 
 
 def test_an_edit_is_no_command() -> None:
@@ -60,6 +56,13 @@ def test_an_edit_is_no_command() -> None:
 )
 def test_what_a_press_wants(data: str, wish: Wish | None) -> None:
     assert wish_of(message(data, kind="button")) == wish
+
+
+async def test_a_command_without_a_code_is_told_what_is_missing(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        row = await house.ended(await house.say("/approve"))
+        assert (row.reason, house.agents.turns) == ("command", [])
+        assert "Its code stands behind the command" in house.texts[0]
 
 
 async def test_a_code_in_any_case_and_a_note(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.hub.roles import Author, author_of, judge_group, role_of, who_in_group
+from gatewayd.hub.roles import judge_group, role_of, who_in_group
 from gatewayd.model.config import AccountFrame, GroupRules
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender, Writer
 from tests.hub.house import message
 
 GROUP, TOPIC, CHANNEL = Peer("group", "-100"), Peer("group", "-100", "7"), Peer("channel", "-100")
@@ -68,19 +68,19 @@ FRAME = rules(operators=("9",), _100=GroupRules(commands=("5",)))
     [
         (said("1", Peer("dm", "1")), (), "own_chat"),
         (said("1"), (), "member"),
-        (said("1"), [("1", None)], "writer"),
-        (said("1"), [("2", None), ("1", None)], "writer"),
-        (said("9"), [("1", None)], "operator"),
-        (said("5"), [("1", None)], "commander"),
+        (said("1"), [Writer("1")], "writer"),
+        (said("1"), [Writer("2"), Writer("1")], "writer"),
+        (said("9"), [Writer("1")], "operator"),
+        (said("5"), [Writer("1")], "commander"),
         (said("5", Peer("group", "-200")), (), "member"),
         (said("9", via="bridge"), (), "member"),
         (said("5", via="bridge"), (), "member"),
-        (said("1", via="bridge"), [("1", None)], "member"),
-        (said("1", via="bridge"), [("1", "bridge")], "writer"),
-        (said("1"), [("1", "bridge")], "member"),
+        (said("1", via="bridge"), [Writer("1")], "member"),
+        (said("1", via="bridge"), [Writer("1", "bridge")], "writer"),
+        (said("1"), [Writer("1", "bridge")], "member"),
     ],
 )
-def test_what_somebody_is_in_a_chat(envelope: InboundEnvelope, writers: list[Author], role: str) -> None:
+def test_what_somebody_is_in_a_chat(envelope: InboundEnvelope, writers: list[Writer], role: str) -> None:
     assert role_of(envelope, FRAME, writers) == role
 
 
@@ -109,7 +109,7 @@ def test_what_a_program_brings_is_never_allowed_more_than_what_the_platform_says
     brought, own = (said(envelope.sender.id, addressed=envelope.addressed, via=via) for via in ("bridge", None))
     assert judge_group(own, frame).allowed or not judge_group(brought, frame).allowed
     assert role_of(brought, frame) == "member"
-    assert role_of(brought, frame, [author_of(own)]) == "member"
+    assert role_of(brought, frame, [own.writer]) == "member"
 
 
 @given(FRAMES, SAID)

@@ -92,10 +92,10 @@ async def test_stop_ends_the_running_turn_and_drops_what_waits(tmp_path: Path, a
     async with open_house(tmp_path, Gate()) as house:
         running, waiting = await house.say("one"), await house.say("two")
         await trio.testing.wait_all_tasks_blocked()
-        await house.ended(await house.say("/stop@some_bot"))
+        await house.ended(await house.say("/stop"))
         assert await house.reason_of(await house.ended(running)) == ("done", "stopped")
         assert await house.reason_of(waiting) == ("dropped", "stopped")
-        assert house.texts == ["Stopped."]
+        assert house.texts == ["Stopped. 1 waiting message was dropped: `two`."]
         await house.ended(await house.say("/STOP now"))
         assert house.texts[-1] == "Nothing is running."
 
@@ -121,8 +121,9 @@ async def test_status_answers_while_a_turn_runs(tmp_path: Path, autojump_clock: 
 
 async def test_other_slash_words_belong_to_the_agent(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path) as house:
-        await house.ended(await house.say("/start"))
-        assert house.texts == ["re: /start"]
+        for said in ("/remind me", "/stopp", "/stop@some_bot", "/", "/etc/hosts is gone", "/new-file a"):
+            await house.ended(await house.say(said))
+            assert house.texts[-1] == f"re: {said}"
 
 
 async def test_a_failed_agent_is_one_honest_sentence_and_a_reason_for_the_operator(
@@ -352,7 +353,7 @@ async def test_what_comes_after_a_stop_in_the_same_delivery_is_run(tmp_path: Pat
         assert (await house.ended(before)).reason == "stopped"
         assert (await house.ended(stop)).reason == "command"
         await trio.testing.wait_all_tasks_blocked()
-        assert sorted(house.texts) == ["Stopped.", "re: after"]
+        assert sorted(house.texts) == ["Stopped. 1 waiting message was dropped: `before`.", "re: after"]
 
 
 @pytest.mark.parametrize("mode", ["queue", "collect", "interrupt"])
@@ -413,12 +414,13 @@ async def test_a_collected_turn_is_bounded(tmp_path: Path, autojump_clock: MockC
         assert [turn.request.text.count("\n\n") + 1 for turn in house.agents.turns] == [1, 100, 50]
 
 
-async def test_a_command_for_another_bot_in_the_group_is_none(tmp_path: Path, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("said", ["/stop@other_bot", "/weather@other_bot in Kiel", "/approve@other_bot CODE"])
+async def test_a_command_for_another_bot_in_the_group_is_nobody_s(tmp_path: Path, autojump_clock: MockClock, said: str) -> None:
     async with open_house(tmp_path) as house:
-        group = Peer("group", "-100")
-        await house.ended(await house.say("/stop@other_bot", peer=group, addressed=False))
-        await house.ended(await house.say("/stop@this_bot", peer=group))
-        assert house.texts == ["re: /stop@other_bot", "Nothing is running."]
+        for changes in ({}, {"addressed": False}, {"kind": "edit"}):
+            row = await house.ended(await house.say(said, peer=Peer("group", "-100"), **changes))
+            assert (row.state, row.reason) == ("dropped", "for_another_bot")
+        assert house.texts == []
 
 
 async def test_status_waits_for_a_store_that_cannot_be_read(tmp_path: Path, autojump_clock: MockClock) -> None:

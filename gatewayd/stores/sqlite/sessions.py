@@ -12,7 +12,9 @@ from gatewayd.ports.sessions import Conversation, SessionRow
 from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.tables import Tables
 
-_COLUMNS: Final = "session_key, agent_id, session_id, generation, created_at, last_used_at, core, left_over, conversation"
+_COLUMNS: Final = (
+    "session_key, agent_id, session_id, generation, created_at, last_used_at, core, left_over, made_by, conversation"
+)
 _NEWEST_TURN: Final = (
     "(SELECT turn_id FROM inbound WHERE inbound.session_key = session.session_key AND turn_id IS NOT NULL "
     "ORDER BY id DESC LIMIT 1)"
@@ -27,7 +29,7 @@ class SessionTable(Tables):
         return None if record is None else _row(record)
 
     async def put_session(self, row: SessionRow) -> None:
-        sql = f"INSERT OR REPLACE INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        sql = f"INSERT OR REPLACE INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         values = (*astuple(row)[:-1], None if row.conversation is None else msgspec.json.encode(row.conversation))
         await self._write(lambda connection: connection.execute(sql, values).rowcount)
 

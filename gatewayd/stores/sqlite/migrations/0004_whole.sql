@@ -37,3 +37,6 @@ UPDATE approval SET votes = (
         FROM json_each(approval.votes) AS vote ORDER BY vote.key
     )
 ) WHERE instr(votes, '"person:') > 0;
+
+-- made_by: the /new that began the session. After a crash it begins no second one.
+ALTER TABLE session ADD COLUMN made_by INTEGER;

@@ -1,0 +1,207 @@
+"""The chat commands that are acted on at once, and what is said to them. The table is gatewayd/model/commands.py."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from gatewayd.hub.cards import visible
+from gatewayd.hub.lanes import Lane
+from gatewayd.hub.outbox import insist
+from gatewayd.hub.roles import Role, role_of
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.model.commands import COMMANDS, Command, classify
+from gatewayd.model.config import AccountFrame, GatewayConfig
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.route import Route
+from gatewayd.ports.store import InboundRow
+
+NOTHING_RUNS: Final = "Nothing is running."
+NOTHING_ASKED: Final = "You are not asked anything now."
+NOT_YOURS_TO_STOP: Final = (
+    "What runs is somebody else's: only they, the operators of this bot and those listed for this group can stop it."
+)
+NOT_YOURS_TO_RENEW: Final = (
+    "Here only the operators of this bot, those listed for this group and whose turn runs can begin a new session."
+)
+_ROLES: Final[dict[Role, str]] = {
+    "own_chat": "you are in your own chat",
+    "writer": "you wrote what runs now",
+    "operator": "you are an operator of this account",
+    "commander": "you may act for others",
+    "member": "you are a member",
+}
+_QUOTED: Final = 3
+_QUOTE_LENGTH: Final = 40
+
+Said = tuple[str, str]
+"""The reason that ends the command's row, and the words for who wrote it."""
+Answer = Callable[[], Awaitable[Said]]
+
+
+class Here(Struct, frozen=True):
+    """A command where it was written. ``lanes`` are those of its chat that live."""
+
+    row: InboundRow
+    route: Route
+    role: Role
+    is_approver: bool
+    lanes: Sequence[Lane]
+
+    @property
+    def envelope(self) -> InboundEnvelope:
+        return self.row.envelope
+
+
+class ChatCommands:
+    """Made by the lanes. ``end`` ends rows that waited, with a reason."""
+
+    def __init__(
+        self,
+        sessions: SessionMap,
+        config: GatewayConfig,
+        end: Callable[[Sequence[InboundRow], str], Awaitable[None]],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._sessions = sessions
+        self._config = config
+        self._end = end
+        self._now = now
+        self.handlers: dict[str, Callable[[Here], Answer | None]] = {
+            "/help": _saying(help_text),
+            "/new": _refuse_new,
+            "/skip": _saying(lambda here: NOTHING_ASKED),
+            "/start": _saying(start_text),
+            "/status": lambda here: partial(self._describe, here),
+            "/stop": self._stop,
+            "/whoami": _saying(whoami_text),
+        }
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Act by these roles from now on."""
+        self._config = config
+
+    def answer(self, row: InboundRow, route: Route, lanes: Sequence[Lane]) -> Answer | None:
+        """What a command comes to that is acted on at once; None: the row is none such. What it stops is stopped when this
+        returns, before anything that came after it is added; its answer waits until that has ended."""
+        handler = self.handlers.get(classify(row.envelope).name or "")
+        return None if handler is None else handler(self._here(row, route, lanes))
+
+    def _here(self, row: InboundRow, route: Route, lanes: Sequence[Lane]) -> Here:
+        envelope = row.envelope
+        frame = self._config.frame_of(envelope.channel, envelope.account) or AccountFrame()
+        writers = frozenset(writer for lane in lanes for writer in lane.writers)
+        identity = f"{envelope.channel}:{envelope.sender.id}"
+        is_approver = any(identity in group.people for group in self._config.approvals.groups.values())
+        return Here(row, route, role_of(envelope, frame, writers), is_approver and envelope.via is None, lanes)
+
+    def _stop(self, here: Here) -> Answer:
+        """Everything that waits is dropped for who has a role here; of what others wrote, nothing for who has not."""
+        writer, acts_for_others = here.envelope.writer, here.role in ("operator", "commander")
+        dropped = [row for lane in here.lanes for row in lane.drop(lambda other: acts_for_others or other.writer == writer)]
+        running = [lane.control for lane in here.lanes if lane.control is not None]
+        stopped = running if here.role != "member" else []
+        for control in stopped:
+            control.stop("stopped")
+        condemned = any(lane.condemned for lane in here.lanes)
+
+        async def finish() -> Said:
+            if dropped:
+                await self._end(dropped, "stopped")
+            for control in stopped:
+                await control.ended.wait()
+            text = " ".join(_stopped(dropped, stopped=bool(stopped or condemned), goes_on=len(running) > len(stopped)))
+            refused = bool(running) and not (stopped or dropped or condemned)
+            return "command_refused" if refused else "command", text
+
+        return finish
+
+    async def _describe(self, here: Here) -> Said:
+        session = await insist(lambda: self._sessions.find(here.route.session_key))
+        lines = [f"Agent **{here.route.agent_id}**."]
+        lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
+        lane = next((lane for lane in here.lanes if lane.started_at is not None), None)
+        if lane is not None and lane.started_at is not None:
+            lines.append(f"A turn has been running for {self._now() - lane.started_at:.0f} s; {len(lane.waiting)} waiting.")
+        else:
+            lines.append("No turn is running.")
+        return "command", " ".join(lines)
+
+
+def _saying(words: Callable[[Here], str]) -> Callable[[Here], Answer]:
+    def handler(here: Here) -> Answer:
+        async def answer() -> Said:
+            return "command", words(here)
+
+        return answer
+
+    return handler
+
+
+def _refuse_new(here: Here) -> Answer | None:
+    """None: it keeps its place in the lane."""
+    if here.role != "member":
+        return None
+
+    async def refuse() -> Said:
+        return "command_refused", NOT_YOURS_TO_RENEW
+
+    return refuse
+
+
+def _stopped(dropped: Sequence[InboundRow], *, stopped: bool, goes_on: bool) -> list[str]:
+    """``goes_on``: something runs that is not the sender's."""
+    said = ["Stopped."] if stopped or (dropped and not goes_on) else []
+    messages = [row.envelope for row in dropped if row.envelope.kind == "message"]
+    if messages:
+        count = "1 waiting message was" if len(messages) == 1 else f"{len(messages)} waiting messages were"
+        more = f" and {len(messages) - _QUOTED} more" if len(messages) > _QUOTED else ""
+        said.append(f"{count} dropped: {', '.join(map(_quoted, messages[:_QUOTED]))}{more}.")
+    return said + ([NOT_YOURS_TO_STOP] if goes_on else []) or [NOTHING_RUNS]
+
+
+def _quoted(envelope: InboundEnvelope) -> str:
+    """The first words of a message, in which no markup counts; of one without words, what it brings."""
+    words = " ".join(envelope.text.split()) or ", ".join(attachment.kind for attachment in envelope.attachments)
+    cut = words if len(words) <= _QUOTE_LENGTH else words[: _QUOTE_LENGTH - 1].rstrip() + "…"
+    return _code(cut)
+
+
+def start_text(here: Here) -> str:
+    return f"Hello. The agent **{here.route.agent_id}** answers here. `/help` shows the commands; all else goes to the agent."
+
+
+def help_text(here: Here) -> str:
+    """The commands that the sender may use here, in words."""
+    shown = [_help_of(command, here) for command in COMMANDS]
+    lines = [f"- {line}" for line in shown if line is not None]
+    return "\n".join([*lines, "", f"All else goes to the agent **{here.route.agent_id}**."])
+
+
+def _help_of(command: Command, here: Here) -> str | None:
+    hidden = {"role": here.role == "member", "approver": not here.is_approver}.get(command.may, False)
+    if hidden or (here.envelope.via is not None and not command.connectors):
+        return None
+    said = command.help_own if here.role == "member" and command.help_own is not None else command.help
+    return f"`{' '.join(filter(None, (command.name, command.argument)))}` {said}"
+
+
+def whoami_text(here: Here) -> str:
+    """What an operator needs to know to write it into the configuration."""
+    envelope, peer = here.envelope, here.envelope.peer
+    thread = "" if peer.thread is None else f", thread {_code(peer.thread)}"
+    return "\n".join(
+        [
+            f"- You: {_code(envelope.sender.id)}; {_ROLES[here.role]}",
+            f"- This chat: {_code(f'{peer.kind}:{peer.id}')}{thread}",
+            f"- Account: {_code(f'{envelope.channel}/{envelope.account}')}",
+            f"- Agent: {_code(here.route.agent_id)}, session {_code(here.route.session_key)}",
+        ]
+    )
+
+
+def _code(text: str) -> str:
+    """A word of somebody else's, in which no markup counts."""
+    return f"`{visible(text).replace('`', chr(39))}`"
