@@ -84,7 +84,7 @@ class Outbox:
     """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block;
     ``lost`` hears of a row that was given up, by its subject.
 
-    Of each unsettled row of a configured account the number and the time are in memory, some 200 bytes; its text is not.
+    Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes; its text is not.
     What bounds them is the store: there are no more than turns were run for messages that were let in.
     """
 
@@ -100,7 +100,6 @@ class Outbox:
         self._queued: dict[int, float] = {}
         self._asked_at: dict[int, float] = {}
         self.delivery = Stopwatch(LONG)
-        self._forgotten: set[tuple[str, str]] = set()
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
         self.lost: Callable[[str], None] = lambda subject: None
@@ -122,20 +121,19 @@ class Outbox:
 
         :raises StoreRefused: it cannot be read.
         """
-        self._forgotten.difference_update(accounts)
         for channel, account in accounts:
+            self._open.setdefault((channel, account), {})
             after = 0
             while rows := await self._store.ready_outbound(channel, account, after_id=after, limit=_PAGE):
                 for row in rows:
                     self._note(row)
                 after = rows[-1].id
             # By age: what a person has put back is younger than its number says.
-            waiting = self._open.get((channel, account), {})
+            waiting = self._open[channel, account]
             self._open[channel, account] = dict(sorted(waiting.items(), key=lambda row: row[1]))
 
     def forget(self, channel: str, account: str) -> None:
         """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
-        self._forgotten.add((channel, account))
         rows = self._open.pop((channel, account), {})
         self._sending.difference_update(rows)
         self._deferred.difference_update(rows)
@@ -169,7 +167,7 @@ class Outbox:
             written = await self._store.end_inbound(
                 [row.id for row in rows], state=state, reason=reason, now=self._now(), detail=detail, replies=replies
             )
-        if written:
+        if written and (written[-1].channel, written[-1].account) in self._open:
             # The whole answer is there when its last part is.
             self._asked_at[written[-1].id] = min(row.envelope.received_at for row in rows)
         self._hand_over(written)
@@ -302,9 +300,10 @@ class Outbox:
             self.post(row)
 
     def _note(self, row: OutboundRow) -> None:
-        if (row.channel, row.account) in self._forgotten:
-            return
-        self._open.setdefault((row.channel, row.account), {})[row.id] = row.queued_at
+        waiting = self._open.get((row.channel, row.account))
+        if waiting is None:
+            return  # of an account that is not configured: nobody sends it
+        waiting[row.id] = row.queued_at
         self._queued[row.id] = anyio.current_time() - max(0.0, self._now() - row.queued_at)
         if row.next_attempt_at is not None:
             self._deferred.add(row.id)

@@ -57,6 +57,7 @@ async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Pa
     async with open_house(tmp_path) as house:
         ahead = 0.0
         outbox = Outbox(house.store, house.events, OutboxSection(stale_after_seconds=60), now=lambda: now() + ahead)
+        await outbox.adopt([("chat", "main")])
         drafts = draft_replies(message(), "hello", ChannelPlugin(id="chat", label="", settings="", open=""))
         young, old = [(await outbox.write(drafts))[0] for _ in range(2)]
         ahead = 100_000.0
@@ -64,6 +65,28 @@ async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Pa
         assert await outbox.mark_sending(young)
         await anyio.sleep(2)
         assert not await outbox.mark_sending(old), "its minute is over by the timer"
+
+
+async def test_what_is_written_for_an_account_that_is_not_configured_is_kept_and_not_counted(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Nobody sends it: a stop that waited for it would wait for nothing."""
+    async with open_house(tmp_path) as house:
+        drafts = draft_replies(message(account="gone"), "hello", ChannelPlugin(id="chat", label="", settings="", open=""))
+        await house.outbox.write(drafts)
+        assert (house.outbox.status().ready, house.outbox.due("chat", "gone"), house.outbox.depth("chat", "gone")) == (0, 0, 0)
+        await house.outbox.adopt([("chat", "gone")])
+        assert (house.outbox.status().ready, house.outbox.due("chat", "gone"), house.outbox.depth("chat", "gone")) == (1, 1, 1)
+
+
+async def test_what_is_not_counted_leaves_nothing_in_memory(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        row = await house.say("hello")
+        house.outbox.forget("chat", "main")
+        await house.ended(row)
+        kept = {name: value for name, value in vars(house.outbox).items() if isinstance(value, dict | set) and value}
+        assert kept.keys() <= {"_counts", "_open"}
+        assert not any(house.outbox._open.values())
 
 
 def test_a_long_reply_is_rows_in_order_and_only_the_first_answers_the_message() -> None:

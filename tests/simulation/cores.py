@@ -85,6 +85,9 @@ class Core:
         self._now = now
         self._sessions = 0
 
+    def __str__(self) -> str:
+        return self.name
+
     def tell(self, what: str) -> None:
         self._trace.tell(self.name, what)
 

@@ -106,6 +106,17 @@ def check(world: "World", ledger: Ledger) -> None:
         rule(world, ledger)
 
 
+def check_gone(world: "World", ledger: Ledger) -> None:
+    """While accounts are away: what belongs to them has ended, but for replies that wait for them. :raises Violation:"""
+    gone = {(one.channel, one.name) for one in world.accounts.values() if one in world.away}
+    for row in ledger.inbound:
+        if (row.channel, row.account) in gone and (row.ended_at is None or not row.reason):
+            raise Violation("everything ends", f"in-{row.id} of an account that is gone is {row.state} ({row.reason})")
+    for out in ledger.outbound:
+        if (out.channel, out.account) in gone and out.state == "sending":
+            raise Violation("everything ends", f"out-{out.id} of an account that is gone is {out.state}")
+
+
 def _nothing_is_lost(world: "World", ledger: Ledger) -> None:
     known = {(row.channel, row.account, row.envelope.event_key) for row in ledger.inbound}
     for account in world.accounts.values():
@@ -149,14 +160,14 @@ def _answers_once(world: "World", ledger: Ledger) -> None:
         text = out.payload.body.text
         if isinstance(out.payload, SendText) and out.turn_id is not None and text.startswith("re turn-"):
             said[out.turn_id].add(text.split()[1])
-    answers = {turn: ran for core in world.cores for turn, ran in core.turns.items()}
+    had_effect = {turn for core in world.cores for turn, ran in core.turns.items() if ran.effects}
     for row in ledger.inbound:
         runs = said.get(row.turn_id or "", set())
         if len(runs) > 1:
             raise Violation("one answer", f"{row.turn_id} was answered with {sorted(runs)}")
         if (row.reason == "answered") != bool(runs):
             raise Violation("one answer", f"in-{row.id} ended as {row.reason}, with the answers {sorted(runs)}")
-        if row.reason == "answered" and not answers[row.turn_id or ""].effects:
+        if row.reason == "answered" and row.turn_id not in had_effect:
             raise Violation("an effect once", f"{row.turn_id} was answered and had no effect")
 
 

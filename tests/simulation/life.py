@@ -111,6 +111,12 @@ class Life:
             reloader = self._reloader = self._reloader or Reloader(gateway, load, prepare)
             self.do("reloads", lambda gateway: reloader.reload("operator:alice"))
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether the accounts, agents and rules are in force that there are to be; a reload may have been refused."""
+        wanted = self.world.configuration(self)
+        return self.gateway is None or self.gateway.config == wanted
+
     def note_told(self, answer: PressAnswer) -> None:
         """Somebody who pressed was told something."""
         if not self.dead and answer.text:

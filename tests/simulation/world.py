@@ -24,14 +24,15 @@ from tests.simulation.cores import CORE, Core, CoreWire
 from tests.simulation.crash import CrashPlan, Steps, draw_plan
 from tests.simulation.disk import Disk
 from tests.simulation.drivers import POLLED, PUSHED, Wire
-from tests.simulation.invariants import Ledger, check
+from tests.simulation.invariants import Ledger, check, check_gone
 from tests.simulation.life import Life
-from tests.simulation.people import People, decide_requests, meddle, repair, revive
+from tests.simulation.people import People, decide_requests, repair, revive
 from tests.simulation.platforms import PUSH_FAULTS, Account, Update, Weather
 from tests.simulation.rest import check_at_rest
-from tests.simulation.scenario import Scenario, change, draw_scenario
+from tests.simulation.scenario import Scenario, draw_scenario
 from tests.simulation.telegram.server import BOT_ID, TOKEN, BotServer
 from tests.simulation.trace import Trace, Violation
+from tests.simulation.troubles import Troubles
 
 EPOCH = 1_800_000_000.0
 _SETTLE_SECONDS = 3 * 3600.0
@@ -77,6 +78,8 @@ class World:
         self._under_way = 0
         self.is_quiet = False
         self.sections = self.scenario.sections
+        self.away: set[object] = set()
+        """The accounts and agents that are not in the configuration now."""
 
     # What the parts of the world use.
 
@@ -144,12 +147,16 @@ class World:
             agents=tuple(
                 AgentSettings(name, frame, CoreWire(core, life))
                 for (name, _, frame), core in zip(scenario.agents, self.cores, strict=True)
+                if core not in self.away
             ),
             accounts=tuple(
                 AccountSettings(account.channel, account.name, scenario.frame, self.settings_of(account, life))
                 for account in self.accounts.values()
+                if account not in self.away
             ),
-            bindings=scenario.bindings,
+            bindings=tuple(
+                one for one in scenario.bindings if one.agent not in {core.name for core in self.cores if core in self.away}
+            ),
         )
 
     # The run.
@@ -160,7 +167,7 @@ class World:
             for account in self.accounts.values():
                 if account.channel == PUSHED.id:
                     self._nursery.start_soon(self._push_forever, account)
-            for at, act in (*self.people.plan(), *self._troubles()):
+            for at, act in (*self.people.plan(), *Troubles(self).plan()):
                 self.later(at, act)
             self._nursery.start_soon(self._operate_now_and_then)
             await self._live_until(self.scenario.seconds)
@@ -195,8 +202,22 @@ class World:
             core.clear()
         for account in self.accounts.values():
             account.weather.clear()
+        self.lives[-1].disarm()
+        try:
+            life = await self._come_to_rest()
+            await self._stop(life)
+            check_gone(self, Ledger(self.state_dir / "gatewayd.db"))
+            # What was taken in the last moment of that stop is there at the next start, and so is what was away.
+            self.away.clear()
+            self._begin(CrashPlan(None, 0))
+            await self._stop(await self._come_to_rest())
+            check(self, Ledger(self.state_dir / "gatewayd.db"))
+        except Violation as violation:
+            self.fail(violation)
+
+    async def _come_to_rest(self) -> Life:
+        """The daemon when all has come to its end. :raises Violation: that takes too long, or it keeps something."""
         life = self.lives[-1]
-        life.disarm()
         with trio.move_on_after(_SETTLE_SECONDS) as scope:
             while True:
                 if life.over.is_set():
@@ -207,16 +228,11 @@ class World:
                     break
                 await trio.sleep(_LOOK_SECONDS)
         if scope.cancelled_caught:
-            self.fail(Violation("everything ends", f"after {_SETTLE_SECONDS:g} s of quiet: {self._unsettled(life)}"))
-        if life.gateway is None or self.violation is not None:
-            return
-        try:
-            await life.gateway.events.wait_flushed()
-            check_at_rest(life.gateway, life.make_unused())
-            await self._stop(life)
-            check(self, Ledger(self.state_dir / "gatewayd.db"))
-        except Violation as violation:
-            self.fail(violation)
+            raise Violation("everything ends", f"after {_SETTLE_SECONDS:g} s of quiet: {self._unsettled(life)}")
+        assert life.gateway is not None
+        await life.gateway.events.wait_flushed()
+        check_at_rest(life.gateway, life.make_unused())
+        return life
 
     async def _stop(self, life: Life) -> None:
         seconds = self.scenario.gateway.drain_seconds + _STOP_SECONDS
@@ -229,12 +245,15 @@ class World:
 
     def _unsettled(self, life: Life) -> str:
         """What is not at its end yet, in words; empty when everything is."""
-        if self._under_way:
-            return f"{self._under_way} things are about to happen"
+        if self._under_way or life.doing:
+            return f"{self._under_way + life.doing} things are about to happen"
         gateway = life.gateway
         if gateway is None or not life.is_up:
             return "the daemon is not up"
-        left = [f"{account} has {len(account.unconfirmed)} updates" for account in self.accounts.values() if account.unconfirmed]
+        if not life.is_configured:
+            return "another configuration is in force"
+        here = [account for account in self.accounts.values() if account not in self.away]
+        left = [f"{account} has {len(account.unconfirmed)} updates" for account in here if account.unconfirmed]
         snapshot = gateway.snapshot()
         counts = {
             "messages in the inbox": gateway.inbox.waiting,
@@ -244,49 +263,6 @@ class World:
             "requests": snapshot.approvals_pending,
         }
         return ", ".join(left + [f"{count} {what}" for what, count in counts.items() if count])
-
-    def _troubles(self) -> list[tuple[float, Callable[[], None]]]:
-        """Illnesses of the disk, outages of accounts and agents, and what operators do to accounts."""
-        rng, chances, seconds = self.rng_of("troubles"), self.scenario.chances, self.scenario.seconds
-        found: list[tuple[float, Callable[[], None]]] = []
-        for _ in range(chances.illnesses):
-            at = rng.uniform(0, seconds)
-            found += [(at, partial(self._set_illness, rng.choice(("full", "io")))), (at + rng.uniform(1, 60), self._heal)]
-        touched = [account for account in self.accounts.values() if not self.is_calm(account)]
-        for _ in range(chances.outages):
-            account, at = rng.choice(touched), rng.uniform(0, seconds)
-            found += [(at, partial(setattr, account.weather, "down", True))]
-            found += [(at + rng.uniform(1, 90), partial(setattr, account.weather, "down", False))]
-        for _ in range(chances.agent_outages):
-            core, at = self.cores[0], rng.uniform(0, seconds)
-            found += [
-                (at, partial(setattr, core, "down", True)),
-                (at + rng.uniform(1, 60), partial(setattr, core, "down", False)),
-            ]
-        if rng.random() < chances.operator / 2:
-            for _ in range(rng.randint(1, 4)):
-                account, how = rng.choice(touched), rng.choice(("stop", "start", "restart"))
-                act = partial(self.operate, how, partial(meddle, account=account, how=how))
-                found.append((rng.uniform(0, seconds), act))
-        if self.scenario.mood == "rough" and rng.random() < chances.operator / 2:
-            for _ in range(rng.randint(1, 3)):
-                found.append((rng.uniform(0, seconds), partial(self._change_configuration, rng)))
-        return found
-
-    def _change_configuration(self, rng: Random) -> None:
-        """Somebody writes another configuration, and has it read."""
-        self.sections = change(self.scenario.sections, rng)
-        self.trace.tell("operator", "changes the configuration")
-        if self.lives:
-            self.lives[-1].reload()
-
-    def _set_illness(self, illness: str) -> None:
-        self.trace.tell("disk", f"falls ill: {illness}")
-        self.disk.illness = illness  # type: ignore[assignment]
-
-    def _heal(self) -> None:
-        self.trace.tell("disk", "is well again")
-        self.disk.illness = "none"
 
     async def _later(self, seconds: float, act: Callable[[], None]) -> None:
         await trio.sleep(seconds)
@@ -298,6 +274,8 @@ class World:
         while True:
             await trio.sleep(rng.uniform(4.0, 30.0))
             self.operate("revives", revive)
+            if self.lives and not self.lives[-1].is_configured:
+                self.lives[-1].reload()
             if not self.is_quiet and rng.random() < self.scenario.chances.operator / 2:
                 self.operate("repairs", partial(repair, rng=rng))
             if rng.random() < self.scenario.chances.operator:
