@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from gatewayd import __version__, logs
-from gatewayd.actor.supervisor import leaves
+from gatewayd.actor.border import leaves
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.config import secrets_of
 from gatewayd.hub.gateway import Gateway
@@ -81,6 +81,7 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Cal
     logs.configure(config.gateway.log_level, redactor=redactor)
     for warning in config.warnings:
         log.warning("configuration_warning", warning=warning)
+    _tell_broken(config)
     _allow_many_files()
     ready = trio.Event()
     try:
@@ -90,6 +91,11 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Cal
     except BaseException as error:
         return _exit_code(error, was_ready=ready.is_set())
     return EXIT_OK
+
+
+def _tell_broken(config: GatewayConfig) -> None:
+    for plugin in config.broken:
+        log.error("plugin_broken", reason=plugin)
 
 
 def _allow_many_files() -> None:
@@ -243,7 +249,10 @@ def _reloader(gateway: Gateway, store: SqliteStore, given: _Given, notifier: Not
     async def prepare(config: GatewayConfig) -> None:
         for secret in secrets_of(config):
             given.redactor.add(secret)
-        gateway.plugins.update({account.channel: given.registry.channel(account.channel) for account in config.accounts})
+        _tell_broken(config)
+        gateway.plugins.update(
+            {account.channel: given.registry.channel_or_stand_in(account.channel) for account in config.accounts}
+        )
         await _prepare_token(store, config, given)
 
     def tell_ready() -> None:

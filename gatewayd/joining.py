@@ -47,7 +47,7 @@ def join(
 ) -> Gateway:
     """Make every part of the hub and tell each what it needs of the others. Nothing runs yet. ``rng`` draws the jitter."""
     rng = rng or Random()
-    plugins = {account.channel: registry.channel(account.channel) for account in config.accounts}
+    plugins = {account.channel: registry.channel_or_stand_in(account.channel) for account in config.accounts}
     events = EventLog(store, now=now, keep=config.limits.event_rows)
     outbox = Outbox(store, events, config.outbox, now=now)
     access = AccessControl(store, events, now=now)

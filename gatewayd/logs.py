@@ -12,7 +12,6 @@ import select
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -20,6 +19,7 @@ from typing import Any, Final, Literal
 import msgspec
 import structlog
 
+from gatewayd.actor.border import trace_of
 from gatewayd.model.secret import Redactor
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -242,7 +242,7 @@ def _render_exception(logger: object, method: str, event: Event) -> Event:
     if error is None and found:
         error = sys.exception()
     if isinstance(error, BaseException):
-        event["exception"] = "".join(traceback.format_exception(error)).rstrip()
+        event["exception"] = trace_of(error)
     return event
 
 

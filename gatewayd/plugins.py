@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar, cast
 from msgspec import Struct
 from msgspec.inspect import type_info
 
+from gatewayd.actor.border import describe, third_party
 from gatewayd.model.errors import PluginError
 from gatewayd.ports.agent import AgentOpener, AgentPlugin
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
@@ -31,6 +32,11 @@ class Offer(Struct, frozen=True):
     id: str
     distribution: str
     target: EntryPoint | ChannelPlugin | AgentPlugin
+
+
+def stand_in(plugin_id: str) -> ChannelPlugin:
+    """The manifest that a channel has for the others while its own cannot be loaded."""
+    return ChannelPlugin(id=plugin_id, label=plugin_id, settings="-", open="-")
 
 
 class Registry:
@@ -50,9 +56,10 @@ class Registry:
         seen: set[str] = set()
         for distribution in distributions():
             try:
-                _read(distribution, offers, seen)
+                with third_party():
+                    _read(distribution, offers, seen)
             except Exception as error:
-                problems.append(f"the entry points of {_name(distribution)} cannot be read: {_say(error)}")
+                problems.append(f"the entry points of {_name(distribution)} cannot be read: {describe(error)}")
         return cls(offers[CHANNELS], offers[AGENTS], problems)
 
     @classmethod
@@ -77,6 +84,13 @@ class Registry:
         """:raises PluginError: unknown, broken, or offered by two distributions."""
         return self._channels.get(channel)
 
+    def channel_or_stand_in(self, channel: str) -> ChannelPlugin:
+        """As ``channel``, and a stand-in for one that cannot be used: its accounts are parked, and theirs are the only ones."""
+        try:
+            return self.channel(channel)
+        except PluginError:
+            return stand_in(channel)
+
     def agent(self, core: str) -> AgentPlugin:
         """:raises PluginError: unknown, broken, or offered by two distributions."""
         return self._agents.get(core)
@@ -90,9 +104,11 @@ class Registry:
         if not (isinstance(found, type) and issubclass(found, Struct)):
             raise PluginError(f"{self._owner(plugin)}: settings {plugin.settings!r} is not a msgspec Struct")
         try:
-            type_info(found)
+            with third_party():
+                type_info(found)
         except Exception as error:
-            raise PluginError(f"{self._owner(plugin)}: settings {plugin.settings!r} cannot be decoded: {_say(error)}") from error
+            what = f"settings {plugin.settings!r} cannot be decoded: {describe(error)}"
+            raise PluginError(f"{self._owner(plugin)}: {what}") from error
         return found
 
     def channel_opener(self, plugin: ChannelPlugin) -> ChannelOpener:
@@ -114,12 +130,13 @@ class Registry:
         if not (module and colon and attribute):
             raise PluginError(f"{self._owner(plugin)}: {reference!r} is not of the form module:attribute")
         try:
-            found: object = import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
+            with third_party():
+                found: object = import_module(module)
+                for part in attribute.split("."):
+                    found = getattr(found, part)
+                return found
         except Exception as error:
-            raise PluginError(f"{self._owner(plugin)}: {reference!r} cannot be imported: {_say(error)}") from error
-        return found
+            raise PluginError(f"{self._owner(plugin)}: {reference!r} cannot be imported: {describe(error)}") from error
 
     def _owner(self, plugin: ChannelPlugin | AgentPlugin) -> str:
         return (self._channels if isinstance(plugin, ChannelPlugin) else self._agents).owner(plugin.id)
@@ -167,9 +184,10 @@ class _Shelf(Generic[Manifest]):
 
     def _import(self, entry_point: EntryPoint, plugin_id: str) -> object:
         try:
-            return cast(object, entry_point.load())
+            with third_party():
+                return cast(object, entry_point.load())
         except Exception as error:
-            raise PluginError(f"{self.owner(plugin_id)}: {entry_point.value!r} cannot be imported: {_say(error)}") from error
+            raise PluginError(f"{self.owner(plugin_id)}: {entry_point.value!r} cannot be imported: {describe(error)}") from error
 
 
 def _read(distribution: Distribution, offers: Mapping[str, list[Offer]], seen: set[str]) -> None:
@@ -189,13 +207,10 @@ def _read(distribution: Distribution, offers: Mapping[str, list[Offer]], seen: s
 
 def _name(distribution: Distribution) -> str:
     try:
-        if distribution.name:
-            return f"{distribution.name} {distribution.version}"
+        with third_party():
+            if distribution.name:
+                return f"{distribution.name} {distribution.version}"
     except Exception:
         return str(getattr(distribution, "_path", "a distribution without readable metadata"))
     # Without METADATA the folder still tells a person which one it is.
     return str(getattr(distribution, "_path", "a distribution without metadata"))
-
-
-def _say(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

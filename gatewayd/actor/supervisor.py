@@ -18,6 +18,7 @@ import trio
 from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import describe, leaves, sole, third_party
 from gatewayd.actor.child import Child, ChildSpec, ChildStatus, Policy, SupervisorStatistics
 from gatewayd.actor.life import Life, ReturnedQuietly
 from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, TryAgain
@@ -31,13 +32,6 @@ class Verdict(Struct, frozen=True):
     cure: Literal["wait", "park", "restart"]
     reason: str
     after_seconds: float | None = None
-
-
-def leaves(error: BaseException) -> list[BaseException]:
-    """The errors that a group holds, however deep; a single error is its own leaf."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
-    return [error]
 
 
 def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
@@ -55,22 +49,6 @@ def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
     outages = [leaf for leaf in found if isinstance(leaf, TryAgain)]
     wishes = [leaf.after_seconds for leaf in outages if leaf.after_seconds is not None]
     return Verdict("wait", _join(redact(leaf.reason) for leaf in outages), max(wishes, default=None))
-
-
-def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
-    """Type and short text of an error, in one line without secrets."""
-    try:
-        text = " ".join(redact(str(error)).split())
-    except Exception:
-        # A third party's __str__ may be as broken as the rest of it.
-        text = ""
-    return f"{type(error).__name__}: {text}"[:_REASON_LENGTH].rstrip(": ")
-
-
-def sole(error: BaseException) -> BaseException:
-    """The one error inside a group; a group of several stays as it is."""
-    found = leaves(error)
-    return found[0] if len(found) == 1 else error
 
 
 def _error_of(life: Life) -> BaseException:
@@ -254,10 +232,10 @@ class Supervisor:
 
     async def _run_life(self, spec: ChildSpec, life: Life) -> None:
         try:
-            with life.scope:
+            # Around the scope, too: what a child leaves open of its own scopes is an error of leaving ours.
+            with third_party(), life.scope:
                 await spec.run(life)
-        # A library that calls sys.exit() has a bug, too: it ends the child, not the process.
-        except* (Exception, SystemExit) as group:
+        except* Exception as group:
             life.error = group
         finally:
             self._left_behind.discard(life)

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
+from gatewayd.actor.border import describe, third_party
 from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import AgentFailed, NeedsOperator
@@ -138,11 +139,12 @@ async def open_callable(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Agen
 def _find(name: str) -> Agent:
     module_name, _, attribute = name.partition(":")
     try:
-        found = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (Exception, SystemExit) as error:
-        raise NeedsOperator(f"object = {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        with third_party():
+            found = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+    except Exception as error:
+        raise NeedsOperator(f"object = {name!r} cannot be loaded: {describe(error)}") from error
     if not callable(found):
         raise NeedsOperator(f"object = {name!r} is not callable")
     return found

@@ -5,15 +5,18 @@ argparse and not the operator command's typer: a daemon should not hold a termin
 
 import gc
 import os
+import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from gatewayd import __version__
+from gatewayd.actor.border import describe, third_party
 from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, secrets_of, state_dir, user_config
 from gatewayd.model.config import GatewayConfig, LooksAround, parse_bind
 from gatewayd.model.errors import ConfigError
@@ -39,13 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configuration; else what the daemon returns.
     """
     options = _parser().parse_args(arguments)
-    match options.command:
-        case "check-config":
-            return _check(options.file or options.config, os.environ)
-        case "init":
-            return _init(options.file or options.config, os.environ)
-        case _:
-            return _run(options, os.environ)
+    with _ended_by_interrupts():
+        match options.command:
+            case "check-config":
+                return _check(options.file or options.config, os.environ)
+            case "init":
+                return _init(options.file or options.config, os.environ)
+            case _:
+                return _run(options, os.environ)
+
+
+@contextmanager
+def _ended_by_interrupts() -> Iterator[None]:
+    """SIGINT ends the process at once, until the daemon takes signals itself: a ``KeyboardInterrupt`` in the code of a plugin is
+    then always the plugin's own, and taken for an error of it (actor/border.py)."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _parser() -> ArgumentParser:
@@ -115,6 +130,10 @@ def _check(file: Path | None, env: Mapping[str, str]) -> int:
         _complain(str(error))
         return FAILED
     redact = Redactor(secrets_of(config))
+    if config.broken:
+        for sentence in config.broken:
+            _complain(f"{redact(sentence)}; gatewayd would run without it")
+        return FAILED
     for warning in (*config.warnings, *_found_around(config)):
         _complain(f"warning: {redact(warning)}")
     sys.stdout.write(f"{path or 'no file, the embedded default'}: ok\n{_summary(config)}")
@@ -126,12 +145,12 @@ def _found_around(config: GatewayConfig) -> Iterator[str]:
     plugins = [(f"[agents.{agent.agent_id}]", agent.settings) for agent in config.agents]
     plugins += [(f"[channels.{one.channel}.accounts.{one.account}]", one.settings) for one in config.accounts]
     for table, settings in plugins:
-        if isinstance(settings, LooksAround):
-            try:
-                found = list(settings.warnings())
-            except (Exception, SystemExit) as error:
-                found = [f"the plugin's own check failed: {error!r}"]
-            yield from (f"{config.source}: {table}: {sentence}" for sentence in found)
+        try:
+            with third_party():
+                found = [str(sentence) for sentence in settings.warnings()] if isinstance(settings, LooksAround) else []
+        except Exception as error:
+            found = [f"the plugin's own check failed: {describe(error)}"]
+        yield from (f"{config.source}: {table}: {sentence}" for sentence in found)
 
 
 def _summary(config: GatewayConfig) -> str:

@@ -8,7 +8,6 @@ from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.source import KeyPath
 from gatewayd.model.config import OPERATORS, AgentSettings, ApprovalsSection, ApproverGroup
 from gatewayd.model.envelope import PeerKind
-from gatewayd.model.errors import PluginError
 from gatewayd.ports.channel import ChannelPlugin
 
 Manifest = Callable[[str], ChannelPlugin]
@@ -114,14 +113,3 @@ def _check_agent(problems: Problems, agent: AgentSettings, approvals: ApprovalsS
     for index, rule in enumerate(policy.rules[:-1]):
         if rule.tool == "*" and not rule.input:
             problems.warn((*key, "rules", index), "fits every request: the rules after it are never looked at")
-
-
-def manifests_of(channels: Iterable[str], manifest: Manifest) -> dict[str, ChannelPlugin]:
-    """The manifests of these channels; one that is broken is noted elsewhere."""
-    found = {}
-    for channel in channels:
-        try:
-            found[channel] = manifest(channel)
-        except PluginError:
-            continue
-    return found

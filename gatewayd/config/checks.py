@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gatewayd.actor.border import describe, third_party
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.source import KeyPath
 from gatewayd.model.config import (
@@ -27,6 +28,7 @@ from gatewayd.model.config import (
     parse_bind,
 )
 from gatewayd.model.envelope import PeerKind
+from gatewayd.model.errors import PluginError
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import ChannelPlugin
 
@@ -181,13 +183,17 @@ def check_credentials(problems: Problems, accounts: Iterable[AccountSettings]) -
 
 
 def check_settings(problems: Problems, settings: Struct, key: KeyPath, gateway: GatewaySection | None) -> None:
-    """What the plugin itself says. ``gateway`` is None when that section has problems of its own: then nothing is asked."""
-    if gateway is None or not isinstance(settings, ChecksItself):
+    """What the plugin itself says. ``gateway`` is None when that section has problems of its own: then nothing is asked.
+
+    :raises PluginError: the check failed.
+    """
+    if gateway is None:
         return
     try:
-        found = list(settings.problems(gateway))
-    except Exception as error:  # third-party code
-        found = [f"the plugin's own check failed: {error!r}"]
+        with third_party():
+            found = [str(what) for what in settings.problems(gateway)] if isinstance(settings, ChecksItself) else []
+    except Exception as error:
+        raise PluginError(f"the plugin's own check failed: {describe(error)}") from error
     for what in found:
         problems.add(key, what)
 

@@ -13,10 +13,12 @@ from typing import Final, Literal, TypeVar, Union, cast, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Struct
 
+from gatewayd.actor.border import describe, third_party
 from gatewayd.config.describe import allowed, bare
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.secret_sources import SecretReader
 from gatewayd.config.source import KeyPath
+from gatewayd.model.errors import PluginError
 from gatewayd.model.secret import Secret
 
 S = TypeVar("S", bound=Struct)
@@ -26,7 +28,10 @@ INVALID: Final = object()
 
 
 class Decoder:
-    """Decodes tables into structs, noting every problem. Nothing here raises for what stands in the file."""
+    """Decodes tables into structs, noting every problem. Nothing here raises for what stands in the file.
+
+    :raises PluginError: from ``struct`` and ``structs``, when a plugin's own ``__post_init__`` fails.
+    """
 
     def __init__(self, problems: Problems, secrets: SecretReader) -> None:
         self._problems = problems
@@ -94,10 +99,14 @@ class Decoder:
         for kind in kinds:
             own = {field.name: values[name] for name, field in _fields((kind,)).items() if name in values}
             try:
-                built.append(kind(**own))
-            except Exception as error:  # a plugin's own __post_init__: ValueError by custom, but it may have bugs
-                self._problems.add(key, str(error) if isinstance(error, ValueError) else repr(error))
+                with third_party():
+                    made = _make(kind, own)
+            except Exception as error:
+                raise PluginError(f"{kind.__name__} cannot be made: {describe(error)}") from error
+            if isinstance(made, str):
+                self._problems.add(key, made)
                 return None
+            built.append(made)
         return tuple(built)
 
     def _items(self, value: object, kind: type, item: object, annotation: object, key: KeyPath) -> object:
@@ -159,6 +168,14 @@ def _part_for(value: object, parts: tuple[object, ...]) -> object | None:
     kinds: tuple[object, ...] = (list, tuple, set, frozenset) if isinstance(value, list) else (dict, Mapping)
     found = [part for part in parts if get_origin(part) in kinds]
     return found[0] if found and isinstance(value, list | dict) else None
+
+
+def _make(kind: type[Struct], own: dict[str, object]) -> Struct | str:
+    """The struct, or what is wrong with its values: that is what a ``ValueError`` of its ``__post_init__`` says, by custom."""
+    try:
+        return kind(**own)
+    except ValueError as error:
+        return str(error)
 
 
 def _or_invalid(value: object | None) -> object:

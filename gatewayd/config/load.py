@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.config import checks
-from gatewayd.config.approvers import check_approvals, manifests_of
+from gatewayd.config.approvers import check_approvals
 from gatewayd.config.decode import INVALID, Decoder, known_keys, show_kind
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.secret_sources import SecretReader
@@ -21,6 +21,7 @@ from gatewayd.model.config import (
     ApprovalsSection,
     AuthSection,
     BindingConfig,
+    BrokenPlugin,
     GatewayConfig,
     GatewaySection,
     LimitsSection,
@@ -91,6 +92,7 @@ class _Loader:
             accounts=tuple(account for account in accounts.values() if account),
             bindings=tuple(bindings.values()),
             warnings=(*self._problems.warnings, *self._registry.problems),
+            broken=self._problems.broken,
         )
 
     def _frame(self) -> tuple[GatewayConfig, GatewaySection | None]:
@@ -134,7 +136,7 @@ class _Loader:
         checks.check_matches(self._problems, bindings)
         checks.check_credentials(self._problems, filter(None, accounts.values()))
         channels = [channel for channel, _ in accounts if channel in self._registry.channel_ids]
-        manifests = manifests_of(channels, self._registry.channel)
+        manifests = {channel: self._registry.channel_or_stand_in(channel) for channel in channels}
         check_approvals(
             self._problems, config.approvals, filter(None, agents.values()), accounts, manifests, self._registry.channel_ids
         )
@@ -165,15 +167,12 @@ class _Loader:
             yield name, self._agent(name, table, ("agents", name), gateway)
 
     def _agent(self, name: str, table: Table, key: KeyPath, gateway: GatewaySection | None) -> AgentSettings | None:
-        core, plugin = table.get("core", AgentFrame().core), None
+        core = table.get("core", AgentFrame().core)
+        plugin: AgentPlugin | BrokenPlugin | None = None
         if isinstance(core, str):  # else it is noted when the frame is decoded
             plugin = self._plugin("agent core", core, self._registry.agent_ids, self._registry.agent, (*key, "core"))
-        built = self._two_structs(table, AgentFrame, plugin, key)
-        if built is None:
-            return None
-        frame, settings = built
-        checks.check_settings(self._problems, settings, key, gateway)
-        return AgentSettings(name, frame, settings)
+        built = self._two_structs(table, AgentFrame, plugin, key, gateway)
+        return None if built is None else AgentSettings(name, *built)
 
     def _accounts(self, gateway: GatewaySection | None) -> Iterator[tuple[tuple[str, str], AccountSettings | None]]:
         for channel, table in self._tables(self._table.get("channels", {}), ("channels",)):
@@ -185,48 +184,77 @@ class _Loader:
             accounts = table.get("accounts", {})
             if accounts == {}:
                 self._problems.add(key, "has no account", allowed=f"[channels.{channel}.accounts.NAME]")
-            if plugin is not None and plugin.one_account and isinstance(accounts, dict) and len(accounts) > 1:
+            if isinstance(plugin, ChannelPlugin) and plugin.one_account and isinstance(accounts, dict) and len(accounts) > 1:
                 self._problems.add((*key, "accounts"), f"{channel} can have one account only", found=str(len(accounts)))
             for account, own in self._tables(accounts, (*key, "accounts")):
                 yield (channel, account), self._account(plugin, channel, account, own, gateway)
 
     def _account(
-        self, plugin: ChannelPlugin | None, channel: str, account: str, table: Table, gateway: GatewaySection | None
+        self,
+        plugin: ChannelPlugin | BrokenPlugin | None,
+        channel: str,
+        account: str,
+        table: Table,
+        gateway: GatewaySection | None,
     ) -> AccountSettings | None:
         key = ("channels", channel, "accounts", account)
-        built = self._two_structs(table, AccountFrame, plugin, key)
-        if built is None or plugin is None:
+        built = self._two_structs(table, AccountFrame, plugin, key, gateway)
+        if built is None:
             return None
-        frame, settings = built
-        checks.check_account(self._problems, frame, key, plugin)
-        checks.check_settings(self._problems, settings, key, gateway)
-        return AccountSettings(channel, account, frame, settings)
+        checks.check_account(self._problems, built[0], key, self._registry.channel_or_stand_in(channel))
+        return AccountSettings(channel, account, *built)
 
     def _two_structs(
-        self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin | None, key: KeyPath
+        self,
+        table: Table,
+        frame: type[S],
+        plugin: ChannelPlugin | AgentPlugin | BrokenPlugin | None,
+        key: KeyPath,
+        gateway: GatewaySection | None,
     ) -> tuple[S, Struct] | None:
-        """Our frame and the plugin's settings out of one table."""
-        settings = None if plugin is None else self._settings_struct(plugin, frame, key)
+        """Our frame and the plugin's settings out of one table. None: there are problems with them."""
+        if isinstance(plugin, ChannelPlugin | AgentPlugin):
+            try:
+                return self._decoded(table, frame, plugin, key, gateway)
+            except PluginError as error:
+                plugin = self._park(key, error)
+        # The plugin's keys cannot be judged; ours still can.
+        ours = self._ours(table, frame, key)
+        return None if ours is None or plugin is None else (ours, plugin)
+
+    def _decoded(
+        self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin, key: KeyPath, gateway: GatewaySection | None
+    ) -> tuple[S, Struct] | None:
+        """:raises PluginError: the plugin, or its own check, cannot be used."""
+        settings = self._settings_struct(plugin, frame, key)
         if settings is None:
-            # The plugin's keys cannot be judged; ours still can.
-            self._decoder.struct({word: table[word] for word in known_keys(frame) if word in table}, frame, key)
+            self._ours(table, frame, key)
             return None
         built = self._decoder.structs(table, (frame, settings), key)
-        return None if built is None else (cast(S, built[0]), built[1])
+        if built is None:
+            return None
+        checks.check_settings(self._problems, built[1], key, gateway)
+        return cast(S, built[0]), built[1]
+
+    def _ours(self, table: Table, frame: type[S], key: KeyPath) -> S | None:
+        return self._decoder.struct({word: table[word] for word in known_keys(frame) if word in table}, frame, key)
+
+    def _park(self, key: KeyPath, error: PluginError) -> BrokenPlugin:
+        self._problems.park(key, error.reason)
+        return BrokenPlugin(error.reason)
 
     def _settings_struct(self, plugin: ChannelPlugin | AgentPlugin, frame: type[Struct], key: KeyPath) -> type[Struct] | None:
-        try:
-            settings = self._registry.settings(plugin)
-        except PluginError as error:
-            self._problems.add(key, error.reason)
-            return None
+        """:raises PluginError: there is none that can be used."""
+        settings = self._registry.settings(plugin)
         if clash := sorted(set(known_keys(settings)) & set(known_keys(frame))):
             self._problems.add(key, f"the settings {plugin.settings!r} of this plugin use keys that are ours: {listed(clash)}")
             return None
         return settings
 
-    def _plugin(self, what: str, name: str, ids: tuple[str, ...], get: Callable[[str], P], key: KeyPath) -> P | None:
-        """The plugin ``name`` out of ``ids``; a problem is noted when there is none that works."""
+    def _plugin(
+        self, what: str, name: str, ids: tuple[str, ...], get: Callable[[str], P], key: KeyPath
+    ) -> P | BrokenPlugin | None:
+        """The plugin ``name`` out of ``ids``, or why it cannot be used; a problem is noted when there is none."""
         if name not in ids:
             found, close = show(name), nearest(name, ids)
             self._problems.add(key, f"no {what} of this kind is installed", found=found, allowed=listed(ids), nearest=close)
@@ -234,8 +262,7 @@ class _Loader:
         try:
             return get(name)
         except PluginError as error:
-            self._problems.add(key, error.reason)
-            return None
+            return self._park(key, error)
 
     def _tables(self, found: object, key: KeyPath) -> Iterator[tuple[str, Table]]:
         """Tables by name, those with a name that can stand; problems are noted for the others."""

@@ -23,6 +23,7 @@ class Problems:
         self._problems: list[ConfigProblem] = []
         self._plain: set[int] = set()
         self._warnings: list[str] = []
+        self._broken: list[str] = []
         self.redactor = Redactor()
 
     def __len__(self) -> int:
@@ -51,6 +52,14 @@ class Problems:
     def warn(self, key: KeyPath, what: str) -> None:
         """Note what is allowed but probably not meant."""
         self._warnings.append(str(ConfigProblem(self._name(key), what, self._file, self._source.line(key))))
+
+    def park(self, key: KeyPath, reason: str) -> None:
+        """Note a plugin that cannot be used: what it is for is parked, and all else goes on."""
+        self._broken.append(str(ConfigProblem(self._name(key), reason, self._file, self._source.line(key))))
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        return tuple(self.redactor(broken) for broken in self._broken)
 
     @property
     def warnings(self) -> tuple[str, ...]:

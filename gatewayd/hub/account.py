@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import trio
 from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import Bug, describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, ReturnedQuietly
 from gatewayd.actor.mailbox import MailboxStatistics
-from gatewayd.actor.supervisor import describe
 from gatewayd.hub.memos import OwnMemos
 from gatewayd.hub.sender import Rows, Sender
-from gatewayd.model.config import AccountSettings, GatewayConfig
+from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.envelope import Attachment, InboundEnvelope
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import Signal
@@ -126,11 +127,12 @@ class AccountActor:
             redact=around.redact,
         )
 
-    def reconfigure(self, settings: AccountSettings, config: GatewayConfig) -> None:
+    def reconfigure(self, settings: AccountSettings, plugin: ChannelPlugin, config: GatewayConfig) -> None:
         """What holds from now on. What the driver was opened with holds for it as long as it is open: see ``is_outdated``."""
         if settings.frame.enabled and not self.settings.frame.enabled:
             self.held = False
         self.settings = settings
+        self.plugin = plugin
         self._public_url = config.gateway.public_url
         self._sender.reconfigure(config.outbox, mailbox_size=config.limits.mailbox)
 
@@ -187,14 +189,15 @@ class AccountActor:
         """Journal what the platform told us. Returns after the commit; waits while the inbox is full.
 
         :raises Overloaded: too many calls wait already; nothing was stored.
-        :raises StoreRefused: nothing was stored.
+        :raises StoreRefused: nothing was stored. :raises Bug: the driver made something else than envelopes; nothing was stored.
         """
         if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
             raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
         self.note_transport()
+        sound = [_sound(envelope) for envelope in envelopes]
         async with self._deliveries:
             key = None if memo is None else (self.settings.channel, self.settings.account, *memo)
-            await self._around.journal.deliver(envelopes, memo=key)
+            await self._around.journal.deliver(sound, memo=key)
         if envelopes:
             self._last_inbound_at = self._around.now()
 
@@ -203,13 +206,12 @@ class AccountActor:
         channel = self.channel
         if channel is None or self._child().state != "running":
             return
-        if not isinstance(channel, ShowsSignals):
-            return
         try:
-            with trio.move_on_after(_SIGNAL_SECONDS):
-                await channel.signal(signal)
-        except Exception as error:
-            self._log.debug("signal_failed", reason=describe(error, self._around.redact))
+            with trio.move_on_after(_SIGNAL_SECONDS), third_party():
+                if isinstance(channel, ShowsSignals):
+                    await channel.signal(signal)
+        except* Exception as group:
+            self._log.debug("signal_failed", reason=describe(sole(group), self._around.redact))
 
     async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
         """An attachment's bytes, from the platform.
@@ -219,9 +221,10 @@ class AccountActor:
         channel = self.channel
         if channel is None or self._child().state != "running":
             raise TryAgain("the account is not connected")
-        if not isinstance(channel, FetchesMedia):
-            raise SendRejected("this channel has no files to fetch")
-        return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
+        with third_party():
+            if not isinstance(channel, FetchesMedia):
+                raise SendRejected("this channel has no files to fetch")
+            return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
 
     @property
     def has_unsettled(self) -> bool:
@@ -259,6 +262,8 @@ class AccountActor:
         if self._draining:
             await trio.sleep_forever()
         config = self._opened = self._config()
+        if isinstance(config.settings, BrokenPlugin):
+            raise NeedsOperator(config.settings.reason)
         async with self._load()(config, _Kit(self, life, self._around, self._log)) as channel:
             with life.closes_after():
                 self.channel = channel
@@ -272,7 +277,8 @@ class AccountActor:
 
     def _load(self) -> ChannelOpener:
         try:
-            return self._opener(self.plugin)
+            with third_party():
+                return self._opener(self.plugin)
         except NeedsOperator:
             raise
         except Exception as error:
@@ -292,7 +298,8 @@ class AccountActor:
     async def _listen(self, channel: Channel, life: Life) -> None:
         with trio.CancelScope() as self._listening:
             if not self._draining:
-                await channel.listen(_Delivery(self, life))
+                with third_party():
+                    await channel.listen(_Delivery(self, life))
             if not self._draining:
                 raise ReturnedQuietly("listen returned")
         # Only after ``stop_listening``: nothing is heard any more, and what is left is sent.
@@ -303,6 +310,15 @@ class AccountActor:
         # Not before: in an outage each attempt of the account would be an attempt of every row, and kill it in the end.
         await life.wait_connected()
         await self._sender.run(channel, life)
+
+
+def _sound(envelope: object) -> InboundEnvelope:
+    """One with fields of the types that they are to have: what is stored is read again, in another life, too."""
+    try:
+        with third_party():
+            return msgspec.convert(msgspec.to_builtins(envelope), InboundEnvelope)
+    except Exception as error:
+        raise Bug(f"deliver was given what is no envelope: {describe(error)}") from None
 
 
 class _Delivery:

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 
+from gatewayd.actor.border import describe, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.hub.difference import reopens
 from gatewayd.hub.memos import OF_AGENTS, OwnMemos
-from gatewayd.model.config import AgentSettings
+from gatewayd.model.config import AgentSettings, BrokenPlugin
+from gatewayd.model.errors import NeedsOperator
 from gatewayd.model.histogram import LONG, Stopwatch
 from gatewayd.model.status import AgentState, AgentStatus
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener, CoreFacts, DescribesItself
@@ -105,10 +108,14 @@ class Agent:
 
     def facts(self) -> CoreFacts:
         """What the open core says of itself."""
+        core: object = self.core
         try:
-            return self.core.facts() if isinstance(self.core, DescribesItself) else CoreFacts()
-        except Exception:  # third-party code, and the snapshot is of everybody
-            return CoreFacts()
+            with third_party():
+                if isinstance(core, DescribesItself):
+                    return msgspec.convert(msgspec.to_builtins(core.facts()), CoreFacts)
+        except Exception as error:  # the snapshot is of everybody
+            self._around.log.debug("facts_failed", agent=self.settings.agent_id, reason=describe(error))
+        return CoreFacts()
 
     @property
     def output(self) -> tuple[str, ...]:
@@ -141,6 +148,8 @@ class Agent:
         """Open the core and keep it open, until it fails or is cancelled."""
         life.started()
         own = self.opened = self.settings
+        if isinstance(own.settings, BrokenPlugin):
+            raise NeedsOperator(own.settings.reason)
         around = self._around
         memos = OwnMemos(around.memos, OF_AGENTS, own.agent_id)
         directory = around.state_dir / "agents" / own.agent_id

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import trio
 
+from gatewayd.actor.border import third_party
+
 _CLOSE_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -27,18 +29,22 @@ class CoreCalls:
             yield
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What ``work`` returns. It must raise nothing but cancellation.
+        """What ``work`` returns. Cancelled, this gives it a few seconds to end, and then returns without it.
 
-        Cancelled, this gives ``work`` a few seconds to end, and then returns without it.
+        :raises Exception: what it raised, as it arrives from the border.
         """
         assert self._host is not None, "calls are made inside open()"
         scope, done = trio.CancelScope(), trio.Event()
         results: list[T] = []
+        errors: list[Exception] = []
 
         async def run() -> None:
             try:
-                with scope:
+                # Around the scope, too: what a core leaves open of its own scopes is an error of leaving ours.
+                with third_party(), scope:
                     results.append(await work())
+            except* Exception as group:
+                errors.append(group)
             finally:
                 done.set()
 
@@ -49,6 +55,8 @@ class CoreCalls:
             if not done.is_set():
                 scope.cancel()
                 await self._wait_gone(done)
+        if errors:
+            raise errors[0]
         if not results:
             # The host itself is being cancelled, and we with it.
             await trio.sleep_forever()

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gatewayd.actor.border import third_party
 from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
 from gatewayd.model.reload import Change
 
@@ -61,12 +62,21 @@ def in_force(old: GatewayConfig, new: GatewayConfig) -> GatewayConfig:
 
 def reopens(old: AgentSettings, new: AgentSettings) -> bool:
     """Whether the agent's core has to be opened anew. What only the hub looks at (approvals, say) does not."""
-    return old.frame.core != new.frame.core or old.settings != new.settings
+    return old.frame.core != new.frame.core or not _same(old.settings, new.settings)
 
 
 def reconnects(old: AccountSettings, new: AccountSettings) -> bool:
     """Whether the account's driver has to be opened anew. Who may write, and how, only the hub looks at."""
-    return old.settings != new.settings
+    return not _same(old.settings, new.settings)
+
+
+def _same(old: Struct, new: Struct) -> bool:
+    """A plugin's struct may compare itself as it likes."""
+    try:
+        with third_party():
+            return bool(old == new)
+    except Exception:
+        return False
 
 
 def _sections_of(config: GatewayConfig) -> list[str]:

@@ -1,6 +1,5 @@
 """The accounts of all channels, each a child of one supervisor: started, stopped, looked at and drained from here."""
 
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -11,8 +10,9 @@ import trio
 from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import leaves, trace_of
 from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
-from gatewayd.actor.supervisor import Supervisor, Verdict, leaves
+from gatewayd.actor.supervisor import Supervisor, Verdict
 from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
@@ -106,7 +106,7 @@ class ChannelManager:
             actor = self._known.get(_name_of(settings))
             if actor is None:
                 actor = self._add(settings, config)
-            actor.reconfigure(settings, config)
+            actor.reconfigure(settings, self._plugins[settings.channel], config)
             wanted[settings.channel, settings.account] = actor
         self._actors = wanted
         for name, actor in self._known.items():
@@ -320,8 +320,7 @@ class ChannelManager:
         channel, account = name.split("/")
         log = self._log.bind(channel=channel, account=account, cure=verdict.cure, reason=verdict.reason)
         if verdict.cure == "restart":
-            trace = self._redact("".join(traceback.format_exception(error)))
-            log.error("account_crashed", traceback=trace[-_LONGEST_TRACEBACK:])
+            log.error("account_crashed", traceback=self._redact(trace_of(error))[-_LONGEST_TRACEBACK:])
         else:
             log.warning("account_failed")
 

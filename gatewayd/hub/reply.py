@@ -7,7 +7,7 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
-from gatewayd.actor.supervisor import describe, leaves
+from gatewayd.actor.border import describe, leaves, trace_of
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.asking import Asking
 from gatewayd.hub.attempts import Agents, Attempts
@@ -139,7 +139,7 @@ class ReplyEngine:
         where the next turn of the session would run beside it. Where that cannot be done now, the next turn does it first."""
         outcome = Outcome("timed_out", detail=f"not within {_STOP_SECONDS:g} s")
         with anyio.move_on_after(_STOP_SECONDS):
-            outcome = await self.calls.call(lambda: self._stop_turn(turn_id, session_key, agent_id))
+            outcome = await self._ask(lambda: self._stop_turn(turn_id, session_key, agent_id))
         if outcome.kind != "stopped":
             self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
             await insist(lambda: self._sessions.note_left_over(session_key, turn_id))
@@ -149,7 +149,7 @@ class ReplyEngine:
         it has one."""
         outcome = Outcome("timed_out", detail=f"no new session within {_NEW_SESSION_SECONDS:g} s")
         with anyio.move_on_after(_NEW_SESSION_SECONDS):
-            outcome = await self.calls.call(lambda: self._make_session(route, made_by))
+            outcome = await self._ask(lambda: self._make_session(route, made_by))
         return None if outcome.kind == "answered" else outcome.detail
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
@@ -185,7 +185,7 @@ class ReplyEngine:
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn
 
-                outcome = await self.calls.call(lambda: self._call(rows, route, turn_id, attempt, was_running, begin))
+                outcome = await self._ask(lambda: self._call(rows, route, turn_id, attempt, was_running, begin))
             beside.cancel_scope.cancel()
         control.at_core = False
         if outcome is None:
@@ -194,6 +194,13 @@ class ReplyEngine:
             error = None if outcome.kind == "answered" else outcome.detail
             self._agents.note_end(route.agent_id, anyio.current_time() - began_at, error=error)
         return outcome
+
+    async def _ask(self, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """What comes of a call of a core. Whatever it raises is an outcome, too."""
+        try:
+            return await self.calls.call(work)
+        except Exception as error:
+            return self._classify(error)
 
     async def _call(
         self,
@@ -204,20 +211,15 @@ class ReplyEngine:
         was_running: bool,
         begin: Callable[[TurnRequest], RunningTurn],
     ) -> Outcome:
-        outcome = Outcome("stopped")
-        try:
-            core = await self._agents.core(route.agent_id)
-            envelope = rows[-1].envelope
-            conversation = Conversation(envelope.channel, envelope.account, envelope.peer)
-            session = await self._sessions.resolve(route, core, conversation)
-            if session.left_over is not None and isinstance(core, StopsTurns):
-                await core.stop_turn(session.session_id, session.left_over)
-                await self._sessions.note_left_over(route.session_key, None)
-            turn = begin(_request(rows, route, turn_id, attempt, session.session_id))
-            outcome = await self._run(core, turn, was_running)
-        except* (Exception, SystemExit) as group:
-            outcome = self._classify(group)
-        return outcome
+        core = await self._agents.core(route.agent_id)
+        envelope = rows[-1].envelope
+        conversation = Conversation(envelope.channel, envelope.account, envelope.peer)
+        session = await self._sessions.resolve(route, core, conversation)
+        if session.left_over is not None and isinstance(core, StopsTurns):
+            await core.stop_turn(session.session_id, session.left_over)
+            await self._sessions.note_left_over(route.session_key, None)
+        turn = begin(_request(rows, route, turn_id, attempt, session.session_id))
+        return await self._run(core, turn, was_running)
 
     async def _run(self, core: AgentCore, turn: RunningTurn, was_running: bool) -> Outcome:
         request = turn.request
@@ -235,23 +237,15 @@ class ReplyEngine:
             self._agents.note_turn(request.agent_id, -1)
 
     async def _stop_turn(self, turn_id: str, session_key: str, agent_id: str) -> Outcome:
-        outcome = Outcome("stopped")
-        try:
-            core = await self._agents.core(agent_id)
-            session = await self._sessions.find(session_key)
-            if isinstance(core, StopsTurns) and session is not None:
-                await core.stop_turn(session.session_id, turn_id)
-        except* (Exception, SystemExit) as group:
-            outcome = self._classify(group)
-        return outcome
+        core = await self._agents.core(agent_id)
+        session = await self._sessions.find(session_key)
+        if isinstance(core, StopsTurns) and session is not None:
+            await core.stop_turn(session.session_id, turn_id)
+        return Outcome("stopped")
 
     async def _make_session(self, route: Route, made_by: int) -> Outcome:
-        outcome = Outcome("answered")
-        try:
-            await self._sessions.reset(route, await self._agents.core(route.agent_id), made_by=made_by)
-        except* (Exception, SystemExit) as group:
-            outcome = self._classify(group)
-        return outcome
+        await self._sessions.reset(route, await self._agents.core(route.agent_id), made_by=made_by)
+        return Outcome("answered")
 
     def _classify(self, error: BaseException) -> Outcome:
         """What an error of the core means for the turn. The strictest of a group counts, as for accounts."""
@@ -261,7 +255,7 @@ class ReplyEngine:
         outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
         if len(outages) < len(found):
             bug = next(leaf for leaf in found if not isinstance(leaf, TryAgain | StoreRefused))
-            self._log.error("agent_core_crashed", exc_info=error)
+            self._log.error("agent_core_crashed", exception=trace_of(error))
             return Outcome("failed", detail=f"bug in the agent core: {describe(bug, self._redact)}")
         wishes = [leaf.after_seconds for leaf in outages if isinstance(leaf, TryAgain) and leaf.after_seconds is not None]
         return Outcome("again", detail=self._clean(outages[0].reason), after_seconds=max(wishes, default=None))

@@ -14,11 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import describe, sole, third_party
 from gatewayd.actor.life import Life
 from gatewayd.actor.mailbox import Mailbox, MailboxStatistics
-from gatewayd.actor.supervisor import describe, sole
 from gatewayd.model.config import OutboxSection
-from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import Channel
 from gatewayd.ports.store import OutboundRow, OutboundState
@@ -180,8 +180,9 @@ class Sender:
                     return None
                 payload = await self._rows.addressed(row)
                 called = True
-                receipt = await channel.send(payload)
-        except (Exception, SystemExit) as caught:
+                with third_party():
+                    receipt = _receipt(await channel.send(payload))
+        except Exception as caught:
             error = sole(caught)
         finally:
             del self._under_way[row.id]
@@ -189,8 +190,10 @@ class Sender:
             return Outcome("sent", receipt=receipt)
         if not called:
             return _not_called(error)
-        if error is None:
-            return Outcome("unknown", f"cut after {trio.current_time() - began_at:.3g} s without an answer")
+        if error is None or (scope.cancel_called and not isinstance(error, GatewayError)):
+            # What a driver raises in its cleaning up is no answer either.
+            cut = f"cut after {trio.current_time() - began_at:.3g} s without an answer"
+            return Outcome("unknown", cut, failure=error)
         return self._judge_error(row, error)
 
     def _judge_error(self, row: OutboundRow, error: BaseException) -> Outcome:
@@ -254,6 +257,13 @@ class Sender:
         if row.sending_at is not None:
             longest = min(longest, row.next_attempt_at - row.sending_at)
         return trio.current_time() + min(row.next_attempt_at - self._now(), longest)
+
+
+def _receipt(found: object) -> Receipt:
+    """:raises OutcomeUnknown: it is none, though ``send`` came back."""
+    if type(found) is Receipt and isinstance(found.message_id, str | None):
+        return found
+    raise OutcomeUnknown("bug: send returned no Receipt with the message's id as a text")
 
 
 def _not_called(error: BaseException | None) -> Outcome:

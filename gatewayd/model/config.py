@@ -333,6 +333,12 @@ class AgentFrame(Struct, frozen=True, forbid_unknown_fields=True):
     """All direct messages to this agent share one session, as with sessions.dm_scope = "main": for an agent of one person."""
 
 
+class BrokenPlugin(Struct, frozen=True):
+    """Stands where a plugin's settings would: it cannot be used, and ``reason`` says why. What it is for is parked."""
+
+    reason: str
+
+
 class AccountSettings(Struct, frozen=True):
     """One account, decoded: our frame and the plugin's settings."""
 
@@ -354,7 +360,8 @@ class GatewayConfig(Struct, frozen=True):
     """The whole configuration after both steps.
 
     ``source`` is the file it came from, None for the embedded default. ``warnings`` are sentences for the log: what is
-    allowed but probably not meant.
+    allowed but probably not meant. ``broken`` are sentences about plugins that cannot be used; their settings are
+    ``BrokenPlugin``.
     """
 
     gateway: GatewaySection = field(default_factory=GatewaySection)
@@ -369,6 +376,7 @@ class GatewayConfig(Struct, frozen=True):
     bindings: tuple[BindingConfig, ...] = ()
     source: str | None = None
     warnings: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
     @property
     def agents_with_one_session(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ import pytest
 import trio
 from msgspec import Struct
 
-from gatewayd.actor.supervisor import leaves
+from gatewayd.actor.border import leaves
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText
 from gatewayd.ports.channel import Channel, ChannelOpener, ChannelPlugin, Deliver, ShowsSignals

@@ -6,13 +6,14 @@ is answered there, and what is allowed is recorded first.
 
 import secrets
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 from quart import Response
 
+from gatewayd.actor.border import third_party
 from gatewayd.hub.approvals import hash_of
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.policy import judge
@@ -29,6 +30,24 @@ from gatewayd.web.upstream import DEEPEST, Listed, Upstream
 
 _MOST_ANSWERS: Final = 20
 """To one request: the first one that reaches the server counts, the others are tries."""
+
+
+def has_surface(core: object) -> TypeGuard[HasSurface]:
+    """Whether there is a server behind the core."""
+    with third_party():
+        return isinstance(core, HasSurface)
+
+
+def surface_of(core: HasSurface) -> Surface:
+    """:raises Exception: the core fails to say."""
+    with third_party():
+        return core.surface()
+
+
+def turn_in(core: HasSurface, session_id: str) -> str | None:
+    """The turn of ours that runs in a session of the core now. :raises Exception: the core fails to say."""
+    with third_party():
+        return core.turn_of(session_id)
 
 
 class Asked(Struct, frozen=True):
@@ -127,7 +146,7 @@ class Answers:
             return
         upstream = self.upstream(asked)
         for _ in range(DEEPEST):
-            if session is None or asked.core.turn_of(session) is not None:
+            if session is None or turn_in(asked.core, session) is not None:
                 raise turn_runs()
             parent = await upstream.parent(session)
             if parent is None:
@@ -142,7 +161,7 @@ class Answers:
         agents = self._gateway.agents
         for status in agents.snapshot():
             core: object = agents.open_core(status.agent)
-            if status.running and isinstance(core, HasSurface) and core.surface().url == asked.surface.url:
+            if status.running and has_surface(core) and surface_of(core).url == asked.surface.url:
                 raise Refusal(
                     "conflict",
                     f"a turn of agent {status.agent} runs on this server, which cannot tell the requests of two runs apart:"

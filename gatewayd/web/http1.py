@@ -20,7 +20,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
 
-from gatewayd.actor.supervisor import leaves
+from gatewayd.actor.border import leaves
 from gatewayd.web.head import MAX_HEAD_BYTES, refuse_other_protocols
 from gatewayd.web.refusal import Refusal, refusal_of_status
 from gatewayd.web.relay import AnswerCut

@@ -16,7 +16,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.approval import ToolRequest
 from gatewayd.ports.agent import AgentCore, HasSurface
 from gatewayd.web import surface as rules
-from gatewayd.web.answers import Answers, Asked, turn_runs
+from gatewayd.web.answers import Answers, Asked, has_surface, surface_of, turn_in, turn_runs
 from gatewayd.web.auth import Auth, Identity
 from gatewayd.web.exchange import refuse_unless_ready
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
@@ -80,7 +80,7 @@ class Proxy:
             if body and request.mimetype != "application/json":
                 raise Refusal("unsupported_media_type", "the body must be JSON, with Content-Type: application/json")
             headers["Content-Type"] = "application/json"
-        asked = Asked(operation, identity, agent, core, core.surface(), passed.query, headers, body)
+        asked = Asked(operation, identity, agent, core, surface_of(core), passed.query, headers, body)
         named = {*passed.directories, *rules.directory_of_header(request.headers.get("X-Opencode-Directory"))}
         own = asked.surface.directory
         if not named:
@@ -97,9 +97,7 @@ class Proxy:
         """
         kinds = {status.agent: status.core for status in self._gateway.agents.snapshot()}
         cores = {name: self._gateway.agents.open_core(name) for name in kinds}
-        self._without_server |= {
-            kinds[name] for name, core in cores.items() if core is not None and not isinstance(core, HasSurface)
-        }
+        self._without_server |= {kinds[name] for name, core in cores.items() if core is not None and not has_surface(core)}
         # One that is not open counts: or a client would be handed to another agent, while its own restarts.
         possible = [name for name, kind in kinds.items() if kind not in self._without_server]
         named = request.headers.get(AGENT_HEADER) or request.args.get(rules.AGENT_PARAMETER)
@@ -127,7 +125,7 @@ class Proxy:
             await self._answers.record(asked, _unasked(operation.name, body), allows=True, whole=whole)
         action = f"proxy.{request.method.lower()}"
         await self._gateway.audit.record(asked.identity.label, action, asked.agent + operation.path, bytes=len(body))
-        if guarded and operation.session is not None and asked.core.turn_of(operation.session) is not None:
+        if guarded and operation.session is not None and turn_in(asked.core, operation.session) is not None:
             raise turn_runs()  # it has begun meanwhile
         if operation.kind == "run":
             self._answers.refuse_second_run(asked)
@@ -159,6 +157,6 @@ def _server_of(agent: str, core: AgentCore | None, reason: str | None) -> HasSur
     if core is None:
         why = f": {reason}" if reason else ""
         raise Refusal("unavailable", f"agent {agent} is not open{why}", retry_after=RETRY_SECONDS)
-    if not isinstance(core, HasSurface):
+    if not has_surface(core):
         raise Refusal("conflict", f"agent {agent} has no server of the OpenCode protocol")
     return core

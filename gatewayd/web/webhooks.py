@@ -17,6 +17,7 @@ import structlog
 import trio
 from msgspec import Struct
 
+from gatewayd.actor.border import Bug, third_party, trace_of
 from gatewayd.hub.account import AccountActor
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import GatewayError, NotFound
@@ -117,12 +118,14 @@ class WebhookDesk:
 
     def _receive(self, receiver: ReceivesWebhooks, request: WebhookRequest, channel: str, account: str) -> WebhookReply:
         try:
-            return receiver.receive(request)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            raise Refusal("bad_request", "the body cannot be read") from None
-        except Exception:
-            log.exception("webhook_driver_failed", channel=channel, account=account)
+            with third_party():
+                reply = _reply_of(receiver, request)
+        except Exception as error:
+            log.error("webhook_driver_failed", channel=channel, account=account, exception=trace_of(error))
             raise refusal_of_status(500) from None
+        if reply is None:
+            raise Refusal("bad_request", "the body cannot be read")
+        return reply
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
         try:
@@ -160,9 +163,21 @@ class WebhookDesk:
 
 async def _do_afterwards(receipt: Receipt) -> None:
     try:
-        await receipt.receiver.received(receipt.request, receipt.reply)
-    except* Exception:
-        log.exception("webhook_afterwards_failed")
+        with third_party():
+            await receipt.receiver.received(receipt.request, receipt.reply)
+    except* Exception as group:
+        log.error("webhook_afterwards_failed", exception=trace_of(group))
+
+
+def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookReply | None:
+    """None: the body cannot be read."""
+    try:
+        reply: object = receiver.receive(request)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    if not isinstance(reply, WebhookReply):
+        raise Bug(f"receive returned a {type(reply).__name__}, not a WebhookReply")
+    return reply
 
 
 @cache

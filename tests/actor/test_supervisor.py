@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import Bug
 from gatewayd.actor.child import ChildSpec, ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor, judge
@@ -170,7 +171,7 @@ async def test_an_error_before_started_goes_to_the_caller(autojump_clock: trio.t
     async with watched.running() as supervisor:
         for name, run in (("a", broken), ("b", broken_in_a_task)):
             supervisor.add(ChildSpec(name=name, run=run))
-            with pytest.raises(ValueError, match="no such file"):
+            with pytest.raises(Bug, match="ValueError: no such file"):
                 await supervisor.start(name)
             assert supervisor.status(name).state == "stopped"
     assert watched.failures == []

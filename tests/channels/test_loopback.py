@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from gatewayd.actor.supervisor import leaves
+from gatewayd.actor.border import leaves
 from gatewayd.channels.loopback import PLUGIN
 from gatewayd.channels.loopback.channel import open_loopback
 from gatewayd.channels.loopback.platform import (

@@ -94,6 +94,8 @@ def registry() -> Registry:
             channel("greedy", "Greedy"),
             channel("unusable", "Unusable"),
             channel("missing", "NotThere"),
+            channel("twice", "Nothing"),
+            channel("twice", "Nothing"),
         ],
         agents=[
             AgentPlugin(id="echo", label="Echo", settings=f"{HERE}:Nothing", open=f"{HERE}:channel"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatewayd.config import load_config, secrets_of
 from gatewayd.config.problems import MAX_PROBLEMS
-from gatewayd.model.config import GatewayConfig, TokenConfig
+from gatewayd.model.config import BrokenPlugin, GatewayConfig, TokenConfig
 from gatewayd.model.errors import ConfigError, ConfigProblem
 from gatewayd.model.secret import Secret
 from tests.config.plugins import Fussy, Nothing, OddSettings, Part, TelegramSettings, registry
@@ -217,11 +217,7 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         (GROUP + 'allowfrom = ["1"]', "[channels.telegram.accounts.main.groups.-100123].allowfrom", "unknown key"),
         (ACCOUNT + 'mode = "webhook"', "[channels.telegram.accounts.main]", 'mode "webhook" needs gateway.public_url'),
         ("[channels.greedy.accounts.a]", "[channels.greedy.accounts.a]", "use keys that are ours: enabled"),
-        ("[channels.unusable.accounts.a]", "[channels.unusable.accounts.a]", "cannot be decoded: NameError: name 'NoSuchType'"),
-        ("[channels.missing.accounts.a]", "[channels.missing.accounts.a]", "'tests.config.plugins:NotThere' cannot be imported"),
         ("[channels.fussy.accounts.a]\nnumber = 13", "[channels.fussy.accounts.a]", "thirteen is refused here"),
-        ("[channels.fussy.accounts.a]\nnumber = 14", "[channels.fussy.accounts.a]", "KeyError('a bug')"),
-        ("[channels.fussy.accounts.a]\nnumber = 15", "[channels.fussy.accounts.a]", "the plugin's own check failed"),
         ('[[bindings]]\nagent = "assistant"\nmatch = {}', "bindings[0].match", "matches everything"),
         ('[[bindings]]\nagent = "assistant"\nmatch = { account = "*" }', "bindings[0].match", "matches everything"),
         ('[[bindings]]\nagent = "assistant"\nmatch = { channel = "irc" }', "bindings[0].match.channel", "no such channel"),
@@ -565,3 +561,29 @@ def test_both_forms_of_groups_are_refused_with_the_cure(file: Path, text: str) -
 
 def test_another_key_that_is_there_twice_is_only_that(file: Path) -> None:
     assert "array" not in problem(file, ACCOUNT + "[agents.a]\n[agents.a]").what
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ("[channels.unusable.accounts.a]", "cannot be decoded: NameError: name 'NoSuchType'"),
+        ("[channels.missing.accounts.a]", "'tests.config.plugins:NotThere' cannot be imported"),
+        ("[channels.twice.accounts.a]", "is offered more than once; uninstall all but one"),
+        ("[channels.fussy.accounts.a]\nnumber = 14", "Fussy cannot be made: KeyError: 'a bug'"),
+        ("[channels.fussy.accounts.a]\nnumber = 15", "the plugin's own check failed: RuntimeError: another bug"),
+        ('[agents.b]\ncore = "fussy"\nnumber = 15', "the plugin's own check failed: RuntimeError: another bug"),
+    ],
+)
+def test_a_plugin_that_cannot_be_used_is_parked_and_all_else_is_there(file: Path, table: str, what: str) -> None:
+    config = load(file, f"[agents.assistant]\ndefault = true\n{ACCOUNT}{table}\n")
+    [told] = config.broken
+    assert what in told
+    assert str(file) in told
+    settings = [one.settings for one in config.accounts] + [one.settings for one in config.agents]
+    assert [what in broken.reason for broken in settings if isinstance(broken, BrokenPlugin)] == [True]
+    assert [account.account for account in config.accounts if account.channel == "telegram"] == ["main"]
+
+
+def test_what_is_wrong_with_our_own_keys_of_a_broken_plugins_account_is_told_all_the_same(file: Path) -> None:
+    found = problem(file, '[channels.missing.accounts.a]\ndm_policy = "everybody"\nits_own = 1\n')
+    assert found.key == "[channels.missing.accounts.a].dm_policy"

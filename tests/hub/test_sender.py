@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import Bug
 from gatewayd.actor.life import Life
 from gatewayd.channels.loopback.platform import crashing_in_a_task, failing, hanging, ignoring_cancellation, taking
 from gatewayd.hub.sender import Sender
@@ -480,7 +481,7 @@ def test_each_conversation_is_seen_in_order_and_nothing_twice(
         try:
             with trio.move_on_after(seconds):
                 await sender.run(platform, life)
-        except* (TryAgain, KeyError):
+        except* (TryAgain, Bug):
             pass
 
     async def go() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from gatewayd.actor.supervisor import leaves
+from gatewayd.actor.border import leaves
 from gatewayd.kit.process import OUTPUT_LINE_MAX, OUTPUT_LINES, ChildProcess, open_process
 from gatewayd.model.errors import NeedsOperator, TryAgain
 

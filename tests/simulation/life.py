@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 from msgspec import Struct
 
-from gatewayd.actor.supervisor import leaves
+from gatewayd.actor.border import leaves
 from gatewayd.daemon import drain, run_hub
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader

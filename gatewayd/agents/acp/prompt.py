@@ -7,7 +7,7 @@ import anyio
 import anyio.abc
 from msgspec import Raw, Struct
 
-from gatewayd.actor.supervisor import sole
+from gatewayd.actor.border import sole
 from gatewayd.agents.acp.connection import Connection, Reply
 from gatewayd.agents.acp.permission import CANCELLED, answer, can_be_allowed, tool_request
 from gatewayd.agents.acp.toolcalls import OpenCalls, call_event, result_event

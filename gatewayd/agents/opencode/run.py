@@ -5,7 +5,7 @@ from collections.abc import Callable
 import anyio
 from structlog.typing import FilteringBoundLogger
 
-from gatewayd.actor.supervisor import leaves
+from gatewayd.actor.border import leaves
 from gatewayd.agents.opencode.asks import Asks
 from gatewayd.agents.opencode.dialect import (
     Aborted,

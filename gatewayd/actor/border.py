@@ -1,0 +1,196 @@
+"""The border to third-party code: agents, drivers, plug-ins. What is raised behind it arrives in front of it as an error of ours.
+
+Anything may be raised there: ``asyncio.CancelledError``, ``GeneratorExit``, ``KeyboardInterrupt``, the panic of a Rust extension
+(a ``BaseException``), groups of all of these, errors whose ``__str__`` raises, a ``trio.Cancelled`` that leaked out of a scope of
+theirs. None of it may end more than the turn or the life that it came from. One rule holds for all of it:
+
+- a ``trio.Cancelled`` passes while a scope of ours, around the border, is cancelled;
+- an error that names its cure (``gatewayd.model.errors``) arrives as a fresh one of its kind, with fields that can be relied on;
+- every other leaf becomes a :class:`Bug`: words, and nothing of the error itself that could fail once more.
+
+So ``except Exception`` in front of the border is enough, and what is no ``Exception`` there is ours. A signal that ends the
+process never arrives as ``KeyboardInterrupt``: signals.py and cli/gatewayd.py see to that.
+"""
+
+import math
+import traceback
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final, get_args
+
+from gatewayd.model.errors import (
+    AgentFailed,
+    Conflict,
+    GatewayError,
+    NeedsOperator,
+    NotFound,
+    OutcomeUnknown,
+    Overloaded,
+    PluginError,
+    Scope,
+    SendRejected,
+    StoreRefused,
+    TryAgain,
+)
+
+_REASON_LENGTH: Final = 200
+_LEAVES_MAX: Final = 20
+_TRACE_MAX: Final = 20_000
+_LONGEST_WISH_SECONDS: Final = 31_536_000.0
+_CURES: Final[tuple[type[GatewayError], ...]] = (
+    TryAgain,
+    PluginError,
+    NeedsOperator,
+    SendRejected,
+    OutcomeUnknown,
+    AgentFailed,
+    StoreRefused,
+    NotFound,
+    Conflict,
+    Overloaded,
+)
+
+
+class Bug(Exception):
+    """What third-party code raised without naming a cure. ``reason`` is its type and text, ``trace`` its traceback; both may hold
+    secrets."""
+
+    def __init__(self, reason: str, trace: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.trace = trace
+
+
+class third_party:
+    """``with third_party():`` around every call of, and every wait for, code that is not ours. It holds nothing, and nests.
+
+    :raises GatewayError: the error named its cure. :raises Bug: it did not. :raises ExceptionGroup: of several of these.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and (ours := _arrived(error)) is not error:
+            # Not as its cause: whatever formats that would call the third party's code again.
+            raise ours from None
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors that a group holds, however deep; a single error is its own leaf."""
+    return list(_leaves(error))
+
+
+def sole(error: BaseException) -> BaseException:
+    """The one error inside a group; a group of several stays as it is."""
+    found = leaves(error)
+    return found[0] if len(found) == 1 else error
+
+
+def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
+    """Type and short text of an error, in one line without secrets."""
+    reason = error.reason if type(error) is Bug else _say(error)
+    return " ".join(redact(reason).split())[:_REASON_LENGTH].rstrip(": ")
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback of an error, with its causes; where a bug is in it, that of each leaf. For a log that takes secrets out."""
+    found = leaves(error)
+    if not any(type(leaf) is Bug for leaf in found):
+        return _trace(error)
+    return "\n".join(leaf.trace if type(leaf) is Bug else _trace(leaf) for leaf in found)
+
+
+def _arrived(error: BaseException) -> BaseException:
+    """What ``error`` is on our side."""
+    if type(error) is Bug:
+        return error
+    import trio  # not before it is needed: the check of a configuration does without it
+
+    found = [leaf for leaf, _ in zip(_leaves(error), range(_LEAVES_MAX), strict=False)]
+    ours: list[Exception] = []
+    cancelled: BaseException | None = None
+    for leaf in found:
+        if type(leaf) is trio.Cancelled and _is_cancelled():
+            cancelled = leaf
+        else:
+            ours.append(_ours(leaf))
+    if cancelled is None:
+        return ours[0] if len(ours) == 1 else ExceptionGroup("several errors of third-party code", ours)
+    return BaseExceptionGroup("cancelled, and failed", [cancelled, *ours]) if ours else cancelled
+
+
+def _is_cancelled() -> bool:
+    """Whether a scope around the running task's border is cancelled. Outside of Trio, and in a thread, none can be."""
+    import trio
+
+    try:
+        return trio.current_effective_deadline() == -math.inf
+    except RuntimeError:
+        return False
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        # By the type, and past what a subclass makes of its attributes.
+        if issubclass(type(one), BaseExceptionGroup):
+            waiting += reversed(BaseExceptionGroup.exceptions.__get__(one))
+        else:
+            yield one
+
+
+def _ours(leaf: BaseException) -> Exception:
+    if type(leaf) is Bug:
+        return leaf
+    kind = next((kind for kind in _CURES if issubclass(type(leaf), kind)), None)
+    try:
+        if kind is not None:
+            return _fresh(kind, leaf)
+    except BaseException as error:  # raised by an attribute of the error, so by third-party code
+        return _bug(error)
+    return _bug(leaf)
+
+
+def _bug(error: BaseException) -> Bug:
+    return Bug(_say(error), _trace(error)[-_TRACE_MAX:])
+
+
+def _fresh(kind: type[GatewayError], leaf: BaseException) -> GatewayError:
+    """The same cure, with fields of the types that they are to have."""
+    reason = _plain(leaf.reason)  # type: ignore[attr-defined]
+    if kind is TryAgain:
+        wish, scope = leaf.after_seconds, leaf.scope  # type: ignore[attr-defined]
+        return TryAgain(reason, after_seconds=_seconds(wish), scope=scope if scope in get_args(Scope) else "account")
+    if kind is StoreRefused:
+        return StoreRefused(reason, may_pass=leaf.may_pass is True)  # type: ignore[attr-defined]
+    return kind(reason)
+
+
+def _seconds(wish: object) -> float | None:
+    if type(wish) not in (int, float) or not 0 <= wish <= _LONGEST_WISH_SECONDS:  # type: ignore[operator]
+        return None
+    return float(wish)  # type: ignore[arg-type]
+
+
+def _plain(text: object) -> str:
+    """As a text that is only a text, and that can be stored."""
+    return "".join((str(text),)).encode("utf-8", "backslashreplace").decode()
+
+
+def _say(error: BaseException) -> str:
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    try:
+        text = _plain(error)
+    except BaseException:  # its __str__ may be as broken as the rest of it, and raise anything
+        text = ""
+    return f"{name}: {text}".rstrip(": ")
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return _plain("".join(traceback.format_exception(error))).rstrip()
+    except BaseException:  # its notes, its causes: third-party code, too
+        trace = BaseException.__dict__["__traceback__"].__get__(error)
+        return "".join([*traceback.format_tb(trace), _say(error)])

@@ -1,0 +1,7 @@
+"""Imported anew by each test: what a plugin raises while it is imported."""
+
+from tests.third_party.traps import ChannelSettings, spring
+
+spring("import")
+
+Settings = ChannelSettings
