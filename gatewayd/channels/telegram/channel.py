@@ -9,6 +9,7 @@ from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.drafts import Drafts
 from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.memory import Memory
+from gatewayd.channels.telegram.menu import show_menu
 from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_of, typing_in
 from gatewayd.channels.telegram.poll import Poller
 from gatewayd.channels.telegram.refusals import Refusal, cure
@@ -69,6 +70,7 @@ class TelegramChannel:
         """See ``ports.channel.Channel``. Connected means that Telegram lets us receive: a getUpdates, or by webhook the
         setWebhook, has been answered."""
         username = await self._learn_name()
+        await self._show_menu()
         if self._settings.mode == "poll":
             await self._poller.run(deliver, lambda: self._kit.link.connected(username))
         if not self._account.webhook_url:
@@ -193,6 +195,10 @@ class TelegramChannel:
         await self._memory.remember_username(me.username)
         self._receiver = Receiver(self._account.channel, self._account.account, Bot(self._bot_id, me.username))
         return f"@{me.username}"
+
+    async def _show_menu(self) -> None:
+        for why in await show_menu(self._api) if self._settings.menu else ():
+            self._kit.log.warning("telegram.menu_not_set", reason=why)
 
     def _read(self, update: Update) -> InboundEnvelope | None:
         return to_inbound(update, self._receiver, received_at=self._kit.now())

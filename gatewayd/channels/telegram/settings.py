@@ -31,6 +31,8 @@ class TelegramSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How many updates Telegram may deliver at the same time by webhook."""
     link_previews: bool = False
     """true: Telegram shows a preview of the first link in a reply."""
+    menu: bool = True
+    """true: Telegram shows the chat commands of gatewayd in the bot's menu; false: the menu is left as it is."""
     drafts: bool = True
     """true: in private chats a reply is shown while it is being written, once a second."""
     max_attachment_bytes: Annotated[int, Meta(ge=1, le=2_147_483_648)] = 20_971_520

@@ -88,6 +88,10 @@ class FakeBotApi(Buttons):
         """Answer ``/control/…`` with this handler."""
         self._server.control = control
 
+    def menu(self, scope: str = "default") -> list[str]:
+        """The names of the commands in the list of a scope, for every language."""
+        return [command["command"] for command in self._bot.menus.get(f"{scope}:", [])]
+
     def revoke_token(self) -> None:
         """From now on: 401 Unauthorized."""
         self._bot.revoked = True

@@ -96,7 +96,7 @@ class Bot:
         self.watchers: list[Callable[[Call], None]] = []
         self.files: dict[str, StoredFile] = {}
         self.presses: dict[str, Json | None] = {}  # by the callback query's id, with the answer that was taken
-        self.commands: list[Json] = []
+        self.menus: dict[str, list[Json]] = {}  # by scope and language
         self.webhook: Webhook | None = None
         self.next_webhook_at = 0.0
         self.revoked = False

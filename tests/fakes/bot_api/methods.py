@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.fakes.bot_api import receiving, sending
+from tests.fakes.bot_api import menus, receiving, sending
 from tests.fakes.bot_api.bot import Bot
 from tests.fakes.bot_api.errors import Json, bad_request
 from tests.fakes.bot_api.result import Result
@@ -40,20 +40,6 @@ async def leave_chat(bot: Bot, params: Json) -> Result:
     return Result(True)
 
 
-async def set_my_commands(bot: Bot, params: Json) -> Result:
-    bot.commands = params.get("commands", [])
-    return Result(True)
-
-
-async def get_my_commands(bot: Bot, params: Json) -> Result:
-    return Result(bot.commands)
-
-
-async def delete_my_commands(bot: Bot, params: Json) -> Result:
-    bot.commands = []
-    return Result(True)
-
-
 async def end_session(bot: Bot, params: Json) -> Result:
     """logOut and close: of no consequence here."""
     return Result(True)
@@ -81,7 +67,7 @@ HANDLERS: dict[str, Callable[[Bot, Json], Awaitable[Result]]] = {
     "getFile": get_file,
     "getChat": get_chat,
     "leaveChat": leave_chat,
-    "setMyCommands": set_my_commands,
-    "getMyCommands": get_my_commands,
-    "deleteMyCommands": delete_my_commands,
+    "setMyCommands": menus.set_my_commands,
+    "getMyCommands": menus.get_my_commands,
+    "deleteMyCommands": menus.delete_my_commands,
 }
