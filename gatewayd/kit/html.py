@@ -7,44 +7,33 @@ style, so the page's Content-Security-Policy can forbid them.
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 LONGEST_MARKDOWN: Final = 64_000
-"""Characters. A longer text is shown as it is: the parser is not linear for hostile input."""
+"""Characters. A longer text is shown as it is, and so is one that is nested deeper than the parser goes."""
 
 _SAFE_LINK: Final = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
-_BARE_URL: Final = re.compile(r"https?://[^\s<>\"]+", re.IGNORECASE)
 _HEADING_SHIFT: Final = 2  # the page owns h1 and h2
 
 
 @lru_cache(maxsize=256)
 def markdown_to_html(text: str) -> str:
-    """Render CommonMark with tables and strike-through. Line breaks are kept, as people expect in a chat.
+    """Render what is markup by docs/reference/markdown.md. Line breaks are kept, as people expect in a chat.
 
     Costs about 2 ms per 1,000 characters: call it in a thread where more than one message is rendered.
     """
-    if len(text) > LONGEST_MARKDOWN:
+    from gatewayd.kit.text.parser import parse, parser  # 30 ms, and only the web chat needs it
+
+    tokens = parse(text) if len(text) <= LONGEST_MARKDOWN else None
+    if tokens is None:
         return f'<p class="as-is">{escape(text)}</p>\n'
-    parser = _parser()
-    env: dict[str, object] = {}
-    tokens = list(_tame_blocks(parser.parse(text, env)))
-    rendered: str = parser.renderer.render(tokens, parser.options, env)
+    rendered: str = parser().renderer.render(list(_tame_blocks(tokens)), parser().options, {})
     return rendered
-
-
-@cache
-def _parser() -> "MarkdownIt":
-    from markdown_it import MarkdownIt  # 30 ms, and only the web chat needs it
-
-    parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
-    parser.validateLink = _is_safe_link  # type: ignore[method-assign]
-    return parser
 
 
 def _is_safe_link(url: str) -> bool:
@@ -52,6 +41,7 @@ def _is_safe_link(url: str) -> bool:
 
 
 def _tame_blocks(tokens: "Iterable[Token]") -> "Iterator[Token]":
+    numbers: list[int] = []  # of the next item, in each list that is open
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + _HEADING_SHIFT, 6)}"
@@ -59,58 +49,61 @@ def _tame_blocks(tokens: "Iterable[Token]") -> "Iterator[Token]":
             alignment = str(token.attrs.pop("style", ""))
             if alignment:
                 token.attrs["class"] = alignment.replace("text-align:", "align-")
+        elif token.type == "ordered_list_open":
+            numbers.append(int(token.attrs.get("start", 1)))
+        elif token.type == "ordered_list_close":
+            numbers.pop()
+        elif token.type == "list_item_open" and token.info:
+            if int(token.info) != numbers[-1]:
+                token.attrs["value"] = token.info  # a list that counts in its own way keeps its numbers
+            numbers[-1] = int(token.info) + 1
         elif token.children is not None:
             token.children = list(_tame_inline(token.children))
         yield token
 
 
 def _tame_inline(tokens: "Iterable[Token]") -> "Iterator[Token]":
+    """A link that leads nowhere safe is its text and its target."""
+    unsafe: str | None = None
     in_link = False
     for token in tokens:
-        if token.type == "link_open":
-            # One that leads nowhere, [x](), is never asked about while it is parsed.
-            in_link = _is_safe_link(str(token.attrs.get("href", "")))
-            if in_link:
-                yield _outward(token)
-        elif token.type == "link_close":
-            if in_link:
+        match token.type:
+            case "link_open":
+                target = str(token.attrs.get("href", ""))
+                in_link = _is_safe_link(target)
+                unsafe = None if in_link else target
+                if in_link:
+                    yield _outward(token)
+            case "link_close":
+                yield _text(_written_out(unsafe)) if unsafe is not None else token
+                in_link, unsafe = False, None
+            case "image":
+                yield from _linked_image(token, in_link)
+            case "url" if not in_link:
+                yield from _link(token.content, token.content)
+            case "url":
+                yield _text(token.content)
+            case _:
                 yield token
-            in_link = False
-        elif token.type == "image":
-            yield from _linked_image(token, in_link)
-        elif token.type == "text" and not in_link:
-            yield from _with_links(token.content)
-        else:
-            yield token
 
 
 def _outward(token: "Token") -> "Token":
-    if token.type == "link_open":
-        token.attrs["rel"] = "noopener noreferrer nofollow"
-        token.attrs["target"] = "_blank"
+    token.attrs["rel"] = "noopener noreferrer nofollow"
+    token.attrs["target"] = "_blank"
     return token
 
 
 def _linked_image(image: "Token", in_link: bool) -> "Iterator[Token]":
     source = str(image.attrs.get("src", ""))
-    alt = "".join(child.content for child in image.children or ()) or source
-    yield from _link(source, alt) if _is_safe_link(source) and not in_link else [_text(alt)]
+    alt = image.content or source
+    if in_link or not _is_safe_link(source):
+        yield _text(alt if in_link or alt == source else alt + _written_out(source))
+    else:
+        yield from _link(source, alt)
 
 
-def _with_links(text: str) -> "Iterator[Token]":
-    at = 0
-    for found in _BARE_URL.finditer(text):
-        url = _without_punctuation(found.group())
-        yield _text(text[at : found.start()])
-        yield from _link(url, url)
-        at = found.start() + len(url)
-    yield _text(text[at:])
-
-
-def _without_punctuation(url: str) -> str:
-    """Drop what ends a sentence, but keep the bracket of ``https://en.wikipedia.org/wiki/Trio_(library)``."""
-    bare = url.rstrip(".,;:!?'*_)]}")
-    return bare + ")" if "(" in bare and url[len(bare) :].startswith(")") else bare
+def _written_out(target: str) -> str:
+    return f" ({target})" if target else ""
 
 
 def _link(url: str, shown: str) -> "Iterator[Token]":

@@ -1,5 +1,7 @@
 """The HTML made of agent text can be inserted without looking."""
 
+import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -7,15 +9,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gatewayd.kit.html import LONGEST_MARKDOWN, markdown_to_html
+from gatewayd.kit.text.markdown import render
 
 ALLOWED = {
     "a": {"href", "rel", "target", "title"},
     "code": {"class"},
+    "li": {"value"},
     "ol": {"start"},
     "p": {"class"},
     "td": {"class"},
     "th": {"class"},
-    **{tag: set() for tag in ("blockquote", "br", "em", "h3", "h4", "h5", "h6", "hr", "li", "pre")},
+    **{tag: set() for tag in ("blockquote", "br", "em", "h3", "h4", "h5", "h6", "hr", "pre")},
     **{tag: set() for tag in ("s", "strong", "table", "tbody", "thead", "tr", "ul")},
 }
 HOSTILE = [
@@ -75,6 +79,26 @@ def test_unsafe_links_and_images_are_not_links(url: str) -> None:
     assert audit(f"[text]({url}) ![text]({url}) <{url}>") == [("p", {})]
 
 
+def test_an_unsafe_link_is_its_text_and_its_target() -> None:
+    html = markdown_to_html("[text](javascript:alert(1)) ![pic](file:///x) [here]()")
+    assert html == "<p>text (javascript:alert(1)) pic (file:///x) here</p>\n"
+
+
+def test_items_keep_their_numbers() -> None:
+    html = markdown_to_html("1. a\n1. b\n   - x\n2. c\n7. d\n")
+    assert re.findall("<[ou]l|<li[^>]*>", html) == ["<ol", "<li>", '<li value="1">', "<ul", "<li>", "<li>", '<li value="7">']
+
+
+@pytest.mark.parametrize("text", ["2*3*4 &amp; __init__.py", "**「A」**なので", "C:\\_tmp\\*x* ~~gone~~", "see `a*b` and *x*"])
+def test_the_page_shows_the_words_that_every_channel_shows(text: str) -> None:
+    shown = unescape(re.sub("<[^>]*>", "", markdown_to_html(text))).rstrip("\n")
+    assert shown == render(text).text
+
+
+def test_what_is_nested_too_deep_is_shown_as_it_is() -> None:
+    assert markdown_to_html("> " * 300 + "deep").startswith('<p class="as-is">&gt; &gt;')
+
+
 def test_an_image_is_linked_and_not_loaded() -> None:
     html = markdown_to_html("![a cat](https://pics.example/cat.png)")
     assert "<img" not in html
@@ -93,6 +117,10 @@ def test_an_image_in_a_link_is_its_text() -> None:
     [
         ("see https://a.example/b_c.", "https://a.example/b_c"),
         ("(https://a.example/b)", "https://a.example/b"),
+        ("https://a.example/_v1_/__init__.py#L16, y", "https://a.example/_v1_/__init__.py#L16"),
+        ("*see https://a.example/a*b*", "https://a.example/a*b"),
+        ("详见https://a.example/_路径_。请看", "https://a.example/_路径_"),
+        ("http://[::1]:80/_x_ ", "http://[::1]:80/_x_"),
         ("https://en.wikipedia.org/wiki/Trio_(library)", "https://en.wikipedia.org/wiki/Trio_(library)"),
         ("x https://a.example/?q=1&r=2, y", "https://a.example/?q=1&r=2"),
     ],

@@ -1,14 +1,12 @@
-"""Agent markdown to formatted text (CommonMark, strike-through, tables), for platforms that take text and spans.
+"""Agent markdown (docs/reference/markdown.md) to formatted text, for platforms that take text and spans.
 
-HTML is not markup here: it stays as the text that it is. What has no span of its own becomes text: bullets and numbers for
-lists, aligned columns in a pre for tables, a line for thematic breaks. A line break in the source stays one: in a chat it was
-meant.
+What has no span of its own becomes text: bullets and numbers for lists, aligned columns in a pre for tables, a line for thematic
+breaks. A line break in the source stays one: in a chat it was meant.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +14,6 @@ from gatewayd.kit.text.writer import SpanWriter
 from gatewayd.model.payload import RichText, SpanKind
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 MAX_MARKDOWN = 32_768
@@ -26,8 +23,7 @@ takes about half a second."""
 LINK_SCHEMES = frozenset({"http", "https", "tg"})
 """Links that become spans. Any other target is written out behind its text: nothing is hidden, and nothing is live."""
 
-_MAX_NESTING = 50
-_LANGUAGE = re.compile(r"[\w+#.-]{1,32}")
+_LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 _SPAN_OF: dict[str, SpanKind] = {"strong_open": "bold", "em_open": "italic", "s_open": "strike"}
 
 
@@ -35,31 +31,21 @@ def render(markdown: str, *, spans: bool = True) -> RichText:
     """Render ``markdown``. Without ``spans`` the result is plain text, with every link's target written out."""
     if len(markdown) > MAX_MARKDOWN:
         return RichText(markdown)
-    tokens = _parser().parse(markdown)
-    # The parser silently drops blocks below its deepest level: rather no format than no text.
-    if any(token.level >= _MAX_NESTING - 2 for token in tokens):
-        return RichText(markdown)
+    from gatewayd.kit.text.parser import parse  # at first use: an idle daemon does not carry the parser
+
+    tokens = parse(markdown)
+    if tokens is None:
+        return RichText(markdown)  # rather no format than no text
     renderer = _Renderer(SpanWriter(with_spans=spans))
     renderer.blocks(tokens)
     return renderer.writer.finish()
-
-
-@lru_cache(maxsize=1)
-def _parser() -> "MarkdownIt":
-    """Made at first use: an idle daemon does not carry the parser."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING}).enable(["strikethrough", "table"])
-    # Which targets are live is decided here, not by the parser, which would leave the markup of the others in the text.
-    parser.validateLink = lambda url: True  # type: ignore[method-assign]
-    return parser
 
 
 class _Renderer:
     def __init__(self, writer: SpanWriter) -> None:
         self.writer = writer
         self._lists = 0
-        self._links: list[tuple[str, int, bool]] = []  # target, mark, is a span
+        self._links: list[tuple[str, str, int, bool]] = []  # target, title, mark, is a span
         self._block: dict[str, Callable[[Token], None]] = {
             "paragraph_open": lambda token: self._gap(),
             "heading_open": self._heading_open,
@@ -94,16 +80,16 @@ class _Renderer:
                     self.writer.open(_SPAN_OF[token.type])
                 case "strong_close" | "em_close" | "s_close":
                     self.writer.close()
-                case "softbreak" | "hardbreak":
+                case "softbreak":
                     self.writer.write("\n")
                 case "code_inline":
                     self._span("code", token.content)
                 case "link_open":
-                    self._link_open(str(token.attrGet("href") or ""))
+                    self._link_open(token, "href")
                 case "link_close":
                     self._link_close()
                 case "image":
-                    self._link_open(str(token.attrGet("src") or ""))
+                    self._link_open(token, "src")
                     self.writer.write(token.content)
                     self._link_close()
                 case _:
@@ -123,8 +109,10 @@ class _Renderer:
 
     def _code(self, token: "Token") -> None:
         language = _LANGUAGE.match(token.info)
+        further = "" if language else token.info  # words behind a language are for who shows the code
+        code = token.content.removesuffix("\n")
         self._gap()
-        self._span("pre", token.content.removesuffix("\n"), language.group() if language else None)
+        self._span("pre", f"{further}\n{code}" if further else code, language.group() if language else None)
 
     def _rule(self, token: "Token") -> None:
         self._gap()
@@ -154,14 +142,15 @@ class _Renderer:
         self.writer.indent = self._indents.pop()
         self.writer.hold(False)
 
-    def _link_open(self, target: str) -> None:
+    def _link_open(self, token: "Token", attribute: str) -> None:
+        target = str(token.attrGet(attribute) or "")
         live = is_live(target)
         if live:
             self.writer.open("link", target)
-        self._links.append((target, self.writer.mark(), live))
+        self._links.append((target, str(token.attrGet("title") or ""), self.writer.mark(), live))
 
     def _link_close(self) -> None:
-        target, mark, live = self._links.pop()
+        target, title, mark, live = self._links.pop()
         shown = self.writer.since(mark).strip()
         if not shown:
             self.writer.write(target)
@@ -169,6 +158,8 @@ class _Renderer:
             self.writer.close()
         if shown and target and not (live and self.writer.with_spans) and shown not in (target, target.removeprefix("mailto:")):
             self.writer.write(f" ({target.removeprefix('mailto:')})")
+        if title:
+            self.writer.write(f" ({title})")
 
     def _table(self, stream: "Iterator[Token]") -> None:
         rows: list[list[str]] = []

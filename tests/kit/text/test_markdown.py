@@ -14,6 +14,9 @@ def formats(rich: RichText) -> list[tuple[str, str | None, str]]:
     return [(span.kind, span.arg, rich.text[span.start : span.end]) for span in rich.spans]
 
 
+TITLED: list[tuple[str, str | None, str]] = [("link", "https://e.org", "t"), ("link", "https://e.org/i", "p")]
+
+
 @pytest.mark.parametrize(
     ("markdown", "text", "spans"),
     [
@@ -37,8 +40,8 @@ def formats(rich: RichText) -> list[tuple[str, str | None, str]]:
         ("- a\n\n  b\n- c", "• a\n  b\n• c", []),
         ("- a\n  ```\n  x\n  y\n  ```", "• a\n  x\ny", [("pre", None, "x\ny")]),
         ("a\n\n---\n\nb", "a\n\n———\n\nb", []),
-        ("<b>&lt;x&gt;</b>", "<b><x></b>", []),
-        (r"\*not\* a_b_c 2*3*4", "*not* a_b_c 234", [("italic", None, "3")]),
+        ("<b>&lt;x&gt;</b>", "<b>&lt;x&gt;</b>", []),
+        (r"\*not\* a_b_c 2*3*4", "*not* a_b_c 2*3*4", []),
         ("[t](https://e.org/?a=1&b=2)", "t", [("link", "https://e.org/?a=1&b=2", "t")]),
         ("<https://e.org>", "https://e.org", [("link", "https://e.org", "https://e.org")]),
         ("[t](TG://user?id=1)", "t", [("link", "TG://user?id=1", "t")]),
@@ -50,7 +53,18 @@ def formats(rich: RichText) -> list[tuple[str, str | None, str]]:
         ("[me](mailto:a@b.org) <c@d.org>", "me (a@b.org) c@d.org", []),
         ("[x](http:foo)", "x (http:foo)", []),
         ("| a | b |\n|---|--:|\n| 漢 | **1** |", "a  │ b\n───┼──\n漢 │ 1", [("pre", None, "a  │ b\n───┼──\n漢 │ 1")]),
-        ("[a]: https://e.org", "", []),
+        ("[a]: https://e.org", "[a]: https://e.org", []),
+        ('[t](https://e.org "title") ![p](https://e.org/i "title")', "t (title) p (title)", TITLED),
+        ("```计算 x\ny\n```", "计算 x\ny", [("pre", None, "计算 x\ny")]),
+        ("| a |\n|---|\n| 1 | 2 |", "| a |\n|---|\n| 1 | 2 |", []),
+        ("a\n#\nb\n-\nc", "a\n#\nb\n-\nc", []),
+        ("\\[\nx = a \\\\\n- y\n\\]", "\\[\nx = a \\\\\n- y\n\\]", []),
+        ("$$\n- y\n$$", "$$\n- y\n$$", []),
+        ("\\[\n- y", "\\[\n\n• y", []),
+        ("~~~\na*b*\n~~~", "a*b*", [("pre", None, "a*b*")]),
+        (" /\\_/\\\n( o.o )", " /\\_/\\\n( o.o )", []),
+        ("**a `b**` c", "**a b** c", [("code", None, "b**")]),
+        ("[**a](https://e.org) b**", "**a b**", [("link", "https://e.org", "**a")]),
     ],
 )
 def test_render(markdown: str, text: str, spans: list[tuple[str, str | None, str]]) -> None:
