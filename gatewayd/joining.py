@@ -54,7 +54,7 @@ def join(
     sessions = SessionMap(store, now=now)
     policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
     desk = ApprovalDesk(store, events, config.approvals, policies, config.sessions.identity_links, now=now)
-    questions = QuestionDesk(store, outbox, events, config.approvals, plugins, now=now)
+    questions = QuestionDesk(store, outbox, events, config, plugins, now=now)
     agents = AgentPool(
         config.agents,
         lambda core: registry.agent_opener(registry.agent(core)),
@@ -120,7 +120,7 @@ def join(
     repair = RepairDesk(store, inbox, outbox, events, now=now)
     turns.taken, turns.returned, turns.ended = inbox.taken, inbox.returned, inbox.ended
     presses.taken, presses.ended = inbox.taken, inbox.ended
-    outbox.post, outbox.lost = manager.post, lost
+    outbox.post, outbox.lost, outbox.shown = manager.post, lost, questions.note_shown
 
     sessions.kind_of = agents.kind_of
     agents.cut, agents.say_later = turns.give_up, late.say

@@ -1,13 +1,15 @@
 """A question as people see it in a chat, and what of theirs answers it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from gatewayd.hub.cards import visible
 from gatewayd.hub.outbox import draft_texts
 from gatewayd.hub.prompt import merge_edits
+from gatewayd.hub.roles import role_of
 from gatewayd.model.commands import classify
+from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import InboundEnvelope, Writer
 from gatewayd.model.payload import Choice, EditText, OutboundPayload
 from gatewayd.model.question import Option, Question, QuestionRow
@@ -30,11 +32,16 @@ def as_it_reads(rows: Sequence[InboundRow]) -> InboundEnvelope:
     return merge_edits([row.envelope for row in rows])[0]
 
 
-def may_answer(writers: Sequence[Writer], envelope: InboundEnvelope) -> bool:
-    """Whether it is for this person to answer what is asked of ``writers``: in a group only for them, and what a connector
-    brings only where one of the same name brought what they wrote."""
-    asked = [writer for writer in writers if envelope.via in (None, writer.via)]
-    return bool(asked) and (envelope.peer.kind == "dm" or any(writer.id == envelope.sender.id for writer in asked))
+def may_answer(envelope: InboundEnvelope, frame: AccountFrame, writers: Collection[Writer], shown_as: Collection[str]) -> bool:
+    """Whether it is for this person to answer, with this, what was asked of ``writers`` in the messages ``shown_as``.
+
+    In a group it is for the writers, and for those who may act for others there: these answer by a press or a reply, and whatever
+    else they write is no answer. What a connector brings is none where no connector of that name brought what is asked about.
+    """
+    if envelope.via is not None and all(writer.via != envelope.via for writer in writers):
+        return False
+    role = role_of(envelope, frame, writers)
+    return role in ("own_chat", "writer") or (role != "member" and (envelope.kind == "button" or envelope.reply_to in shown_as))
 
 
 def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] | None:

@@ -82,7 +82,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 class Outbox:
     """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block;
-    ``lost`` hears of a row that was given up, by its subject.
+    ``lost`` hears of a row that was given up, by its subject, and ``shown`` of one that was sent, with the platform's id of it.
 
     Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes; its text is not.
     What bounds them is the store: there are no more than turns were run for messages that were let in.
@@ -103,6 +103,7 @@ class Outbox:
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
         self.lost: Callable[[str], None] = lambda subject: None
+        self.shown: Callable[[str, str], None] = lambda subject, message_id: None
 
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str] = ()) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
@@ -247,6 +248,8 @@ class Outbox:
         )
         if row.subject is not None and state in ("dead", "parked"):
             self.lost(row.subject)
+        if row.subject is not None and receipt is not None and receipt.message_id is not None:
+            self.shown(row.subject, receipt.message_id)
         self._settled.set()
         self._settled = anyio.Event()
 

@@ -18,7 +18,7 @@ from gatewayd.hub.answers import answers_of, as_it_reads, fits, may_answer, rewr
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
 from gatewayd.kit.text import sanitise
-from gatewayd.model.config import ApprovalsSection, GatewayConfig
+from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.question import Option, Question, QuestionRow, QuestionState
@@ -35,23 +35,18 @@ Place = tuple[str, str, Peer]
 
 
 class OpenQuestion(Struct):
-    """A question that waits in this process. ``taken``: no answer is taken, not yet or not any more."""
+    """A question that waits in this process. ``writers`` are those who were asked, ``shown_as`` the ids of the messages that show
+    it. ``taken``: no answer is taken, not yet or not any more."""
 
     row: QuestionRow
     place: Place
-    writers: tuple[Writer, ...]
+    writers: frozenset[Writer]
     done: anyio.Event
+    shown_as: set[str]
     taken: bool = True
 
-    def is_answered_by(self, envelope: InboundEnvelope) -> bool:
-        """Whether this is an answer to it, from somebody who was asked."""
-        return self._fits(envelope) and may_answer(self.writers, envelope)
-
-    def is_not_for(self, envelope: InboundEnvelope) -> bool:
-        """Whether this is a press under it by somebody who was not asked."""
-        return envelope.kind == "button" and self._fits(envelope) and not may_answer(self.writers, envelope)
-
-    def _fits(self, envelope: InboundEnvelope) -> bool:
+    def fits(self, envelope: InboundEnvelope) -> bool:
+        """Whether this can be its answer, if it is for its sender to answer."""
         return self.place == (envelope.channel, envelope.account, envelope.peer) and fits(self.row, envelope)
 
 
@@ -64,7 +59,7 @@ class QuestionDesk:
         store: Store,
         outbox: Outbox,
         events: EventLog,
-        config: ApprovalsSection,
+        config: GatewayConfig,
         plugins: dict[str, ChannelPlugin],
         *,
         now: Callable[[], float],
@@ -72,18 +67,19 @@ class QuestionDesk:
         self._store = store
         self._outbox = outbox
         self._events = events
-        self._seconds = config.question_timeout_seconds
-        self._most = config.max_pending
+        self.reconfigure(config)
         self._asking = 0
         self._plugins = plugins
         self._now = now
         self._open: dict[str, OpenQuestion] = {}
+        self._asked = anyio.Event()
         self.offer: Callable[[OpenQuestion], None] = lambda question: None
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """How long questions wait that are asked from now on, and how many at once."""
+        """How long questions wait that are asked from now on, how many at once, and who answers for others."""
         self._seconds = config.approvals.question_timeout_seconds
         self._most = config.approvals.max_pending
+        self._frames = {(account.channel, account.account): account.frame for account in config.accounts}
 
     @contextmanager
     def place(self, *, known: bool) -> Iterator[bool]:
@@ -109,11 +105,20 @@ class QuestionDesk:
     def waits_for(self, session_key: str, envelope: InboundEnvelope) -> bool:
         """Whether this is the answer to a question that is open in its conversation. See :meth:`take`."""
         found = self._open.get(session_key)
-        return found is not None and not found.taken and found.is_answered_by(envelope)
+        return found is not None and not found.taken and self.is_answered_by(found, envelope)
+
+    def is_answered_by(self, found: "OpenQuestion", envelope: InboundEnvelope) -> bool:
+        """Whether this is its answer, from somebody who may give it."""
+        return found.fits(envelope) and self._may_answer(found, envelope)
 
     def is_not_for(self, envelope: InboundEnvelope) -> bool:
         """Whether this is a press by somebody under whose question it is not."""
-        return any(found.is_not_for(envelope) for found in self._open.values())
+        under = (found for found in self._open.values() if envelope.kind == "button" and found.fits(envelope))
+        return any(not self._may_answer(found, envelope) for found in under)
+
+    def _may_answer(self, found: "OpenQuestion", envelope: InboundEnvelope) -> bool:
+        frame = self._frames.get((envelope.channel, envelope.account))
+        return frame is not None and may_answer(envelope, frame, found.writers, found.shown_as)
 
     def take(self, session_key: str) -> "OpenQuestion":
         """Take the question that is open for one answer: nobody else's message is one any more."""
@@ -139,13 +144,15 @@ class QuestionDesk:
 
     async def wait(self, row: QuestionRow, turn: TurnRequest) -> QuestionRow:
         """Show a pending question and wait for what becomes of it."""
-        mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), turn.writers, anyio.Event())
+        writers = frozenset(message.writer for message in turn.messages)
+        mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), writers, anyio.Event(), set())
         self._open[turn.session_key] = mine
         try:
             await insist(partial(self._show, row, turn))
             if not mine.done.is_set():
                 mine.taken = False
                 self.offer(mine)
+                self._tell_asked()
             with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
                 await mine.done.wait()
             await self._end(row, "expired")  # unless it has ended
@@ -166,6 +173,26 @@ class QuestionDesk:
         for row in await self._store.questions_of(turn_id):
             if row.state == "pending":
                 await self.withdraw(row)
+
+    async def wait_asked(self, inbound_id: int) -> QuestionRow:
+        """Returns when the turn of this message waits for an answer, with the question."""
+        while True:
+            asked = self._asked
+            row = await self._store.get_inbound(inbound_id)
+            for found in self._open.values():
+                if row is not None and found.row.turn_id == row.turn_id and not found.taken:
+                    return found.row
+            await asked.wait()
+
+    def _tell_asked(self) -> None:
+        self._asked.set()
+        self._asked = anyio.Event()
+
+    def note_shown(self, subject: str, message_id: str) -> None:
+        """What was written about ``subject`` is this message on its platform."""
+        for found in self._open.values():
+            if found.row.id == subject:
+                found.shown_as.add(message_id)
 
     def note_lost(self, subject: str) -> None:
         """What was written about ``subject`` will not be shown: a question that nobody sees is not waited for."""
@@ -241,6 +268,9 @@ class QuestionDesk:
         shown = await self._store.outbound_about(row.id)
         if shown and shown[0].state in ("dead", "parked"):
             self.note_lost(row.id)
+        for each in shown:
+            if each.receipt is not None and each.receipt.message_id is not None:
+                self.note_shown(row.id, each.receipt.message_id)
         if shown:
             return  # before the restart
         plugin = self._plugins[turn.channel]

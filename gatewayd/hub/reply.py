@@ -339,6 +339,5 @@ def _request(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: in
         prompt=render_prompt(envelopes),
         text="\n\n".join(envelope.text for envelope in envelopes if envelope.text),
         attachments=tuple(attachment for envelope in envelopes for attachment in envelope.attachments),
-        writers=tuple(dict.fromkeys(envelope.writer for envelope in envelopes)),
         messages=tuple(envelopes),
     )

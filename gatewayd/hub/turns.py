@@ -292,7 +292,11 @@ class TurnRunner:
     def _offer_what_waits(self, question: OpenQuestion) -> None:
         """A message that came while the question was being shown is its answer, too."""
         lane = self._lanes.get(question.row.session_key)
-        waiting = [] if lane is None else lane.take_answer(question.is_answered_by, asked_at=question.row.created_at)
+        waiting = (
+            []
+            if lane is None
+            else lane.take_answer(partial(self._questions.is_answered_by, question), asked_at=question.row.created_at)
+        )
         if waiting:
             question.taken = True
             self._take_as_answer([each.row for each in waiting], waiting[0].route, question)

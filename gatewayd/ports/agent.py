@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender, Writer
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.question import Question
 from gatewayd.ports.memos import Memos
 
@@ -25,8 +25,7 @@ class TurnRequest(Struct, frozen=True):
     """One run of an agent. ``turn_id`` is the same when the turn is run again after a crash; ``attempt`` counts from 1.
 
     ``prompt`` is the messages as one text, each with its header (docs/reference/prompt.md); ``text`` is what the user wrote,
-    alone; ``messages`` are the same as data, in order and with their edits made. ``writers`` are those whose messages these
-    are, ``sender`` the one of the last.
+    alone; ``messages`` are the same as data, in order and with their edits made; ``sender`` wrote the last of them.
     """
 
     turn_id: str
@@ -41,7 +40,6 @@ class TurnRequest(Struct, frozen=True):
     prompt: str
     text: str
     attachments: tuple[Attachment, ...] = ()
-    writers: tuple[Writer, ...] = ()
     messages: tuple[InboundEnvelope, ...] = ()
 
 

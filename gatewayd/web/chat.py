@@ -6,6 +6,7 @@ it was answered.
 """
 
 import secrets
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -15,11 +16,12 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.routing import resolve_route
 from gatewayd.model.envelope import InboundEnvelope, Peer, PeerKind, Sender, connector_key
 from gatewayd.model.errors import Conflict
+from gatewayd.model.question import Option, QuestionRow
 from gatewayd.ports.store import InboundRow, InboundState
 from gatewayd.web.auth import Auth, Identity
 from gatewayd.web.exchange import answer, read_body, read_query, refuse_unless_ready
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
-from gatewayd.web.waits import Waits
+from gatewayd.web.waits import Waits, first_of
 
 MAX_TEXT_CHARS = 65_536
 MAX_WAIT_SECONDS = 120
@@ -71,6 +73,26 @@ class Accepted(Struct, frozen=True):
     session_id: str | None
 
 
+class QuestionText(Struct, frozen=True):
+    """What the agent asks. ``options`` may be empty; a text of one's own is always an answer."""
+
+    id: str
+    text: str
+    options: tuple[Option, ...]
+    multiple: bool
+
+
+class Asked(Struct, frozen=True):
+    """202: not over yet. Its agent asks something: the next message that this connector brings for the peer answers it."""
+
+    id: str
+    state: InboundState
+    duplicate: bool
+    session_key: str
+    session_id: str | None
+    question: QuestionText
+
+
 class ReplyText(Struct, frozen=True):
     text: str
 
@@ -100,12 +122,17 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
             raise Refusal("forbidden", f"this token brings nothing for {body.channel}/{body.account}: see its accounts")
         _check_account(gateway, body)
         row, duplicate = await bring(gateway, _envelope_of(body, identity))
+        found: InboundRow | QuestionRow = row
         if seconds and row.ended_at is None:
+            ends, asks = partial(gateway.inbox.wait_ended, row.id), partial(gateway.questions.wait_asked, row.id)
             with waits.until(seconds):
-                row = await gateway.inbox.wait_ended(row.id)
+                found = await first_of(ends, asks)
         session_key = row.session_key or resolve_route(row.envelope, gateway.config).session_key
         session = await gateway.sessions.find(session_key)
         session_id = None if session is None else session.session_id
+        if isinstance(found, QuestionRow):
+            return answer(Asked(_name(row), "running", duplicate, session_key, session_id, _question_of(found)), 202)
+        row = found
         if not seconds or row.ended_at is None:
             return answer(Accepted(_name(row), row.state, duplicate, session_key, session_id), 202)
         replies = [] if row.turn_id is None else await gateway.store.replies_of(row.turn_id)
@@ -114,6 +141,10 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         return answer(Ended(_name(row), row.state, row.reason, duplicate, session_key, session_id, payloads))
 
     return routes
+
+
+def _question_of(row: QuestionRow) -> QuestionText:
+    return QuestionText(row.id, row.question.text, row.question.options, row.question.multiple)
 
 
 def _check_account(gateway: Gateway, body: ChatBody) -> None:

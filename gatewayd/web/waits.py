@@ -1,10 +1,34 @@
 """Long waits of HTTP requests (``?wait=``, event streams) that must not hold up a stop."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from math import inf
+from typing import TypeVar
 
 import trio
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+async def first_of(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> T | U:
+    """What the first of two to end returns; the other is cancelled. :raises Exception: what the first one raised."""
+    results: list[T | U] = []
+    errors: list[Exception] = []
+    async with trio.open_nursery() as nursery:
+
+        async def run(call: Callable[[], Awaitable[T | U]]) -> None:
+            try:
+                results.append(await call())
+            except Exception as error:
+                errors.append(error)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(run, one)
+        nursery.start_soon(run, other)
+    if not results:
+        raise errors[0]
+    return results[0]
 
 
 class Waits:

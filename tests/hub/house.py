@@ -177,10 +177,10 @@ class House:
         self.sessions = SessionMap(store, now=now)
         policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
         self.desk = ApprovalDesk(store, self.events, config.approvals, policies, config.sessions.identity_links, now=now)
-        self.questions = QuestionDesk(store, self.outbox, self.events, config.approvals, plugins, now=now)
+        self.questions = QuestionDesk(store, self.outbox, self.events, config, plugins, now=now)
         self.cards = ApprovalCards(store, self.outbox, config, plugins, unreachable=self._unreachable)
         self.desk.cards = self.cards
-        self.outbox.lost = self._lost
+        self.outbox.lost, self.outbox.shown = self._lost, self.questions.note_shown
         self.presses = Presses(store, self.desk, self.cards, self.outbox, self.events, plugins, signal=self._signal, now=now)
         engine = ReplyEngine(
             store,

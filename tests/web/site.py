@@ -9,6 +9,7 @@ import httpx2
 import trio
 import trio.testing
 
+from gatewayd.agents import callable as own
 from gatewayd.agents import echo
 from gatewayd.channels import loopback
 from gatewayd.channels.loopback.settings import LoopbackSettings
@@ -134,7 +135,7 @@ async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, con
     ):
         gateway = join(
             config,
-            Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN]),
+            Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN, own.PLUGIN]),
             store,
             http,
             state_dir=state_dir,

@@ -10,7 +10,8 @@ import trio
 import trio.testing
 from msgspec import structs
 
-from gatewayd.model.config import AuthSection, LimitsSection, TokenConfig
+from gatewayd.agents.callable import CallableSettings
+from gatewayd.model.config import AgentFrame, AgentSettings, AuthSection, LimitsSection, TokenConfig
 from gatewayd.model.secret import Secret
 from gatewayd.web.chat import MAX_TEXT_CHARS
 from tests.web.client import request
@@ -76,6 +77,41 @@ async def test_a_program_sees_no_cards_and_decides_nothing(tmp_path: Path, clock
             await site.gateway.approvals.decide(waiting.id, allow=False, by="operator:me")
     [payload] = answers[0]["payloads"]
     assert "Waiting for" not in payload["text"]
+
+
+async def test_a_question_of_the_agent_reaches_who_was_brought_by_a_connector(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    config = configuration(agents=(AgentSettings("assistant", AgentFrame(), CallableSettings("tests.web.curious:ask")),))
+    async with open_site(tmp_path, config) as site, site.client("write") as client:
+        first = message("go", event_key="k")
+        began = trio.current_time()
+        for duplicate in (False, True):  # a repeat is told the same
+            response = await client.post(f"{PATH}?wait=60", json=first)
+            over = response.json()
+            assert (response.status_code, over["state"], over["duplicate"]) == (202, "running", duplicate)
+            options = [{"label": "North"}, {"label": "South"}]
+            assert over["question"] == {
+                "id": over["question"]["id"],
+                "text": "Where to?",
+                "options": options,
+                "multiple": False,
+            }
+        assert trio.current_time() - began < 10, "the wait ends with the question"
+        answered = (await client.post(f"{PATH}?wait=60", json=message("2"))).json()
+        assert (answered["state"], answered["reason"], answered["payloads"]) == ("done", "answer", [])
+        over = (await client.post(f"{PATH}?wait=60", json=first)).json()
+        assert [payload["text"] for payload in over["payloads"]] == ["told ('South',)"]
+
+
+async def test_another_connector_does_not_answer_it(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    config = configuration(agents=(AgentSettings("assistant", AgentFrame(), CallableSettings("tests.web.curious:ask")),))
+    async with open_site(tmp_path, config) as site, site.client("write") as client, site.client("admin") as other:
+        asked = (await client.post(f"{PATH}?wait=60", json=message("go"))).json()
+        beside = (await other.post(f"{PATH}?wait=1", json=message("2"))).json()
+        assert beside["state"] == "received"
+        [question] = await site.store.pending_questions(limit=10)
+        assert question.id == asked["question"]["id"]
 
 
 async def test_a_repeat_is_the_same_message(tmp_path: Path, clock: trio.testing.MockClock) -> None:
