@@ -1,6 +1,7 @@
 """Lanes: one turn at a time per session key, lanes in parallel, nothing kept in memory for a lane without work."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 import structlog

@@ -82,7 +82,9 @@ async def test_a_program_sees_no_cards_and_decides_nothing(tmp_path: Path, clock
 async def test_a_question_of_the_agent_reaches_who_was_brought_by_a_connector(
     tmp_path: Path, clock: trio.testing.MockClock
 ) -> None:
-    config = configuration(agents=(AgentSettings("assistant", AgentFrame(), CallableSettings("tests.web.curious:ask")),))
+    config = configuration(
+        agents=(AgentSettings("assistant", AgentFrame(core="callable"), CallableSettings("tests.web.curious:ask")),)
+    )
     async with open_site(tmp_path, config) as site, site.client("write") as client:
         first = message("go", event_key="k")
         began = trio.current_time()
@@ -105,7 +107,9 @@ async def test_a_question_of_the_agent_reaches_who_was_brought_by_a_connector(
 
 
 async def test_another_connector_does_not_answer_it(tmp_path: Path, clock: trio.testing.MockClock) -> None:
-    config = configuration(agents=(AgentSettings("assistant", AgentFrame(), CallableSettings("tests.web.curious:ask")),))
+    config = configuration(
+        agents=(AgentSettings("assistant", AgentFrame(core="callable"), CallableSettings("tests.web.curious:ask")),)
+    )
     async with open_site(tmp_path, config) as site, site.client("write") as client, site.client("admin") as other:
         asked = (await client.post(f"{PATH}?wait=60", json=message("go"))).json()
         beside = (await other.post(f"{PATH}?wait=1", json=message("2"))).json()
