@@ -261,6 +261,8 @@ class World:
             "replies ready": snapshot.outbox.ready,
             "replies being sent": snapshot.outbox.sending,
             "requests": snapshot.approvals_pending,
+            # One that closes slowly is gone in the end: it is no rest before that.
+            "connections left behind": gateway.manager.statistics().supervisor.left_behind,
         }
         return ", ".join(left + [f"{count} {what}" for what, count in counts.items() if count])
 
