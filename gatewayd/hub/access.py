@@ -63,6 +63,8 @@ class AccessControl:
         """Admit, ask for pairing, or drop with a reason."""
         if envelope.kind == "membership":
             return _drop("membership")
+        if envelope.kind == "service":
+            return _drop("service_message")
         if envelope.sender.is_bot:
             return _drop("from_bot")
         if envelope.peer.kind == "dm":

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditRow
-from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.envelope import InboundEnvelope, InboundKind
 from gatewayd.model.errors import NotFound
 from gatewayd.model.letter import excerpt_of
 from gatewayd.model.payload import EditText
@@ -47,10 +47,18 @@ _WHY: Final = {
     "not_on_group_allow_list": "its sender may not talk in this group",
     "pairing_required": "its sender is not paired",
     "sender_limit": "its sender had too many messages waiting",
+    "service_message": "it was news of the platform, and nothing to answer",
     "stale": "it was too old to be sent by itself",
     "stopped": "its turn was stopped",
     "turn_lost": "its turn was cut by a restart, and what it did is not known",
     "turn_timed_out": "its turn took too long",
+}
+_KINDS: Final[dict[InboundKind, str]] = {
+    "message": "message",
+    "edit": "edit",
+    "button": "press of a button",
+    "membership": "news of who came or went",
+    "service": "news of the platform",
 }
 _WHY_OF_REPLY: Final = {"interrupted": "gatewayd ended while it was being sent", "stale": "it had waited too long"}
 """What is said of a reply by gatewayd itself; all else is the platform's own answer."""
@@ -99,9 +107,8 @@ def _entries(rows: StoryRows) -> Iterator[StoryEntry]:
 
 def _of_message(row: InboundRow) -> Iterator[StoryEntry]:
     ref, envelope = f"in-{row.id}", row.envelope
-    what = {"message": "message", "edit": "edit", "button": "press of a button", "membership": "news of who came or went"}
     via = "" if envelope.via is None else f", brought by {envelope.via}"
-    said = f"{what[envelope.kind]} {_from(envelope)}{via}"
+    said = f"{_KINDS[envelope.kind]} {_from(envelope)}{via}"
     yield StoryEntry(envelope.received_at, "received", ref, said, excerpt_of(envelope.text) or None)
     if row.started_at is not None:
         yield StoryEntry(row.started_at, "turn_started", ref, f"{row.turn_id}, attempt {row.attempts}", row.session_key)

@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 PeerKind = Literal["dm", "group", "channel"]
-InboundKind = Literal["message", "edit", "button", "membership"]
+InboundKind = Literal["message", "edit", "button", "membership", "service"]
 AttachmentKind = Literal["photo", "document", "voice", "audio", "video", "sticker", "other"]
 
 
@@ -61,6 +61,7 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     """One inbound event, normalised.
 
     ``event_key`` is the platform's own id of the event, unique within (channel, account): the key of the dedup.
+    ``kind`` service: the platform's own news (a title changed), or what has no place to answer in; it goes to no agent.
     ``addressed`` is True when the agent is spoken to: a direct message, a mention, a reply to it, a command for it.
     ``via`` is the token of the program that brought it over HTTP: it is believed about who talks, and decides no request. None:
     the account's own driver has it from the platform.

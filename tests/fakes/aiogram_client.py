@@ -3,14 +3,17 @@
 import asyncio  # noqa: TID251 - a foreign client library, in a process of its own
 import json
 import sys
-from typing import Any
+from datetime import datetime, timedelta
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import aiogram.methods
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import TelegramForbiddenError, TelegramMigrateToChat, TelegramRetryAfter
-from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions, Message, Update
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions, Message, TelegramObject, Update
 
 
 async def describe_message(bot: Bot, message: Message) -> str:
@@ -110,8 +113,37 @@ def parameters(names: list[str]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
+def samples() -> dict[str, dict[str, Any]]:
+    """A value for each field of a Message and of an Update that the library knows."""
+    return {
+        kind.__name__: {field.alias or name: sample(field.annotation, 1) for name, field in kind.model_fields.items()}
+        for kind in (Message, Update)
+    }
+
+
+def sample(kind: Any, depth: int) -> Any:
+    """JSON of this type: a model's optional fields, too, down to a depth."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return sample(args[0], depth)
+    if origin in (Union, UnionType):
+        return sample(next(arg for arg in args if arg is not NoneType), depth)
+    if origin is Literal:
+        return args[0]
+    if origin is list:
+        return [sample(args[0], depth)]
+    if isinstance(kind, type) and issubclass(kind, TelegramObject):
+        fields = kind.model_fields.items()
+        return {f.alias or name: sample(f.annotation, depth + 1) for name, f in fields if f.is_required() or depth < 3}
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return next(iter(kind)).value
+    return {int: 7, float: 7.5, bool: True, datetime: 1_790_000_000, timedelta: 60}.get(kind, "word")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "--parameters":
         sys.stdout.write(json.dumps(parameters(sys.argv[2:])))
+    elif sys.argv[1] == "--samples":
+        sys.stdout.write(json.dumps(samples()))
     else:
         asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -201,7 +201,15 @@ class TelegramChannel:
             self._kit.log.warning("telegram.menu_not_set", reason=why)
 
     def _read(self, update: Update) -> InboundEnvelope | None:
-        return to_inbound(update, self._receiver, received_at=self._kit.now())
+        """None for what cannot become a row: nobody can say where it came from. The log has it then."""
+        reason = "it is of no kind that was asked for"
+        try:
+            envelope = to_inbound(update, self._receiver, received_at=self._kit.now())
+        except Malformed as malformed:
+            envelope, reason = None, str(malformed)
+        if envelope is None:
+            self._kit.log.warning("telegram.update_skipped", reason=f"update {update.update_id}: {reason}")
+        return envelope
 
 
 @asynccontextmanager

@@ -3,24 +3,24 @@
 Update and Message types: core.telegram.org/bots/api#update, #message, #messageentity.
 """
 
-from collections.abc import Iterator
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from msgspec import Struct
-
-from gatewayd.channels.telegram.rich_message import text_of
+from gatewayd.channels.telegram.content import Told, attachments_of, rich_text_of, tell
 from gatewayd.channels.telegram.wire import (
     CallbackQuery,
     Chat,
     Entity,
     ForwardOrigin,
-    Media,
     MembershipChange,
     Message,
     Update,
     User,
+    Whose,
 )
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.text import sanitise
-from gatewayd.model.envelope import Attachment, AttachmentKind, InboundEnvelope, InboundKind, Origin, Peer, PeerKind, Sender
+from gatewayd.model.envelope import Attachment, InboundEnvelope, InboundKind, Origin, Peer, PeerKind, Sender
 
 _PEER_KINDS: dict[str, PeerKind] = {"private": "dm", "group": "group", "supergroup": "group", "channel": "channel"}
 
@@ -41,50 +41,71 @@ class Receiver(Struct, frozen=True):
 
 
 def to_inbound(update: Update, receiver: Receiver, *, received_at: float) -> InboundEnvelope | None:
-    """The envelope, or None when there is nothing for an agent: a service message, another bot's or our own, an update type
-    that is not used."""
+    """The envelope; of the kind ``service`` where there is nothing for an agent. None for a type of update that is not used.
+
+    :raises Malformed: it cannot even be read who wrote where.
+    """
     if update.callback_query is not None:
         return _button(update.update_id, update.callback_query, receiver, received_at)
     if update.my_chat_member is not None:
         return _membership(update.update_id, update.my_chat_member, receiver, received_at)
-    if (message := update.message or update.channel_post) is not None:
+    if message := update.message or update.channel_post:
         return _message(update.update_id, "message", message, receiver, received_at)
-    if (message := update.edited_message or update.edited_channel_post) is not None:
+    if message := update.edited_message or update.edited_channel_post:
         return _message(update.update_id, "edit", message, receiver, received_at)
     return None
 
 
-def _message(number: int, kind: InboundKind, message: Message, receiver: Receiver, received_at: float) -> InboundEnvelope | None:
+def _message(number: int, kind: InboundKind, raw: Raw, receiver: Receiver, received_at: float) -> InboundEnvelope:
+    message = _read(raw)
     peer, sender = peer_of(message), _sender(message)
-    if peer is None or sender is None or sender.is_bot:
-        return None
-    raw, entities = (
+    written, entities = (
         (message.text, message.entities) if message.text is not None else (message.caption or "", message.caption_entities)
     )
-    text = sanitise(_readable(raw, entities, receiver.bot))
-    if not text and kind == "message":
-        text = sanitise(_described(message))
-    attachments = tuple(_attachments(message))
-    if not text and not attachments:
-        return None
+    text = sanitise(_readable(written, entities, receiver.bot) or rich_text_of(message))
+    attachments = tuple(attachments_of(message))
+    told = _told(message, raw, text, attachments)
+    is_for_nobody = sender is None or message.chat.type not in _PEER_KINDS or (told is not None and told.is_service)
     return InboundEnvelope(
         channel=receiver.channel,
         account=receiver.account,
         event_key=_event_key(number, receiver),
-        kind=kind,
+        kind="service" if is_for_nobody else kind,
         peer=peer,
-        sender=sender,
-        text=text,
+        sender=sender or _chat_as_sender(message.chat),
+        text=text if told is None else "\n".join(filter(None, (text, told.line))),
         attachments=attachments,
         message_id=str(message.message_id),
         reply_to=str(message.reply_to_message.message_id) if _is_reply(message) and message.reply_to_message else None,
-        addressed=peer.kind == "dm" or _is_addressed(message, raw, entities, receiver.bot),
+        addressed=peer.kind == "dm" or _is_addressed(message, written, entities, receiver.bot),
         sent_at=float(message.edit_date or message.date),
         received_at=received_at,
         forwarded=_forwarded(message),
         via_bot=_via_bot(message),
         caption=message.text is None and bool(message.caption),
+        described=told is not None and not text,
     )
+
+
+def _told(message: Message, raw: Raw, text: str, attachments: tuple[Attachment, ...]) -> Told | None:
+    """What there is beside the text; None where that is nothing, or files alone."""
+    if attachments or (text and not message.caption):
+        return None
+    told = tell(decode(raw, dict[str, object]))
+    return None if text and told.is_service else told
+
+
+def _read(raw: Raw) -> Message:
+    """A field of another type than the Bot API says costs no message, unless it says who wrote: then nobody did."""
+    try:
+        return decode(raw, Message)
+    except Malformed:
+        message = decode(raw, Message, lenient=True)
+    try:
+        decode(raw, Whose)
+    except Malformed:
+        return replace(message, from_=None, sender_chat=None, forward_origin=ForwardOrigin())
+    return message
 
 
 def _forwarded(message: Message) -> Origin | None:
@@ -113,41 +134,37 @@ def _via_bot(message: Message) -> str | None:
     return None if bot is None else sanitise(bot.username or str(bot.id))
 
 
-def _button(number: int, query: CallbackQuery, receiver: Receiver, received_at: float) -> InboundEnvelope | None:
+def _button(number: int, query: CallbackQuery, receiver: Receiver, received_at: float) -> InboundEnvelope:
     """A press of a button under one of our messages. Without the message (inline mode) there is no place to answer in.
 
     The server gives the message without its contents when it cannot read it (any more): its chat and number are there, its
     topic is not.
     """
-    peer = None if query.message is None else peer_of(query.message)
-    if query.message is None or peer is None or query.data is None:
-        return None
+    sender, message = _person(query.from_), query.message
+    is_ours = message is not None and message.chat.type in _PEER_KINDS and query.data is not None
     return InboundEnvelope(
         channel=receiver.channel,
         account=receiver.account,
         event_key=_event_key(number, receiver),
-        kind="button",
-        peer=peer,
-        sender=_person(query.from_),
-        text=sanitise(query.data),
-        message_id=str(query.message.message_id),
+        kind="button" if is_ours else "service",
+        peer=Peer("dm", sender.id) if message is None else peer_of(message),
+        sender=sender,
+        text=sanitise(query.data or ("" if is_ours else "[a press without data]")),
+        message_id=None if message is None else str(message.message_id),
         addressed=True,
         received_at=received_at,
         press=query.id,
     )
 
 
-def _membership(number: int, change: MembershipChange, receiver: Receiver, received_at: float) -> InboundEnvelope | None:
+def _membership(number: int, change: MembershipChange, receiver: Receiver, received_at: float) -> InboundEnvelope:
     """The bot was added, removed, promoted, blocked …: ``text`` is the new ChatMember status."""
-    kind = _PEER_KINDS.get(change.chat.type)
-    if kind is None:
-        return None
     return InboundEnvelope(
         channel=receiver.channel,
         account=receiver.account,
         event_key=_event_key(number, receiver),
         kind="membership",
-        peer=Peer(kind, str(change.chat.id)),
+        peer=Peer(_kind_of(change.chat), str(change.chat.id)),
         sender=_person(change.from_),
         text=sanitise(change.new_chat_member.status),
         sent_at=float(change.date),
@@ -160,13 +177,14 @@ def _event_key(number: int, receiver: Receiver) -> str:
     return f"{receiver.bot.id}:{number}"
 
 
-def peer_of(message: Message) -> Peer | None:
+def peer_of(message: Message) -> Peer:
     """Where a message is. Only a topic is a thread: message_thread_id alone is also set on plain replies, and the General
     topic has none that could be sent to."""
-    kind = _PEER_KINDS.get(message.chat.type)
-    if kind is None:
-        return None
-    return Peer(kind, str(message.chat.id), str(message.message_thread_id) if _in_topic(message) else None)
+    return Peer(_kind_of(message.chat), str(message.chat.id), str(message.message_thread_id) if _in_topic(message) else None)
+
+
+def _kind_of(chat: Chat) -> PeerKind:
+    return _PEER_KINDS.get(chat.type, "group")
 
 
 def _in_topic(message: Message) -> bool:
@@ -250,52 +268,3 @@ class _Utf16:
 
     def text(self) -> str:
         return self._units.decode("utf-16-le", "replace")
-
-
-def _attachments(message: Message) -> Iterator[Attachment]:
-    if message.photo:
-        yield _attachment("photo", max(message.photo, key=lambda size: size.width * size.height), "image/jpeg")
-    if message.animation:  # the API sets document, too, for old clients
-        yield _attachment("video", message.animation, "video/mp4")
-    elif message.document:
-        yield _attachment("document", message.document, None)
-    if message.voice:
-        yield _attachment("voice", message.voice, "audio/ogg")
-    if message.audio:
-        yield _attachment("audio", message.audio, None)
-    if message.video:
-        yield _attachment("video", message.video, "video/mp4")
-    if message.video_note:
-        yield _attachment("video", message.video_note, "video/mp4")
-    if message.sticker:
-        yield _attachment("sticker", message.sticker, _sticker_mime(message.sticker))
-
-
-def _attachment(kind: AttachmentKind, media: Media, mime: str | None) -> Attachment:
-    name = media.file_name or (media.emoji if kind == "sticker" else None)
-    return Attachment(kind, media.file_id, sanitise(name) if name else None, media.mime_type or mime, media.file_size)
-
-
-def _sticker_mime(sticker: Media) -> str:
-    if sticker.is_animated:
-        return "application/x-tgsticker"
-    return "video/webm" if sticker.is_video else "image/webp"
-
-
-def _described(message: Message) -> str:
-    """What has neither text nor file, in words for an agent."""
-    if message.venue is not None:
-        place = message.venue.location
-        return f"[venue: {message.venue.title}, {message.venue.address} ({place.latitude}, {place.longitude})]"
-    if message.location is not None:
-        return f"[location: {message.location.latitude}, {message.location.longitude}]"
-    if message.contact is not None:
-        name = f"{message.contact.first_name} {message.contact.last_name or ''}".strip()
-        return f"[contact: {name}, {message.contact.phone_number}]"
-    if message.poll is not None:
-        return f"[poll: {message.poll.question} ({' / '.join(option.text for option in message.poll.options)})]"
-    if message.dice is not None:
-        return f"[{message.dice.emoji}: {message.dice.value}]"
-    if message.rich_message is not None:
-        return text_of(message.rich_message)
-    return ""

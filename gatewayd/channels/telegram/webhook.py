@@ -51,7 +51,7 @@ class WebhookReceiver:
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._secret.encode()):
             return WebhookReply(status=401, body=b"wrong secret token")
         try:
-            update = decode(request.body, Update)
+            update = decode(request.body, Update, lenient=True)
         except Malformed as malformed:
             return self._unreadable(request.body, str(malformed))
         envelope = self._read(update)

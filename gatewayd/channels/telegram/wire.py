@@ -4,11 +4,17 @@ Only the fields that are used are named; unknown fields and unknown update types
 clients. Types: core.telegram.org/bots/api#available-types, #update, #making-requests.
 """
 
+from typing import Final
+
 from msgspec import Raw, Struct, field
 
 from gatewayd.kit.json import Malformed, decode
 
 ALLOWED_UPDATES = ("message", "edited_message", "channel_post", "edited_channel_post", "callback_query", "my_chat_member")
+
+
+_NOTHING: Final = Raw()
+"""A field that is not there. (msgspec takes no object for ``Raw | None``.)"""
 
 
 class User(Struct, frozen=True):
@@ -50,37 +56,6 @@ class Media(Struct, frozen=True):
     emoji: str | None = None
     is_animated: bool = False
     is_video: bool = False
-
-
-class Location(Struct, frozen=True):
-    latitude: float
-    longitude: float
-
-
-class Venue(Struct, frozen=True):
-    location: Location
-    title: str = ""
-    address: str = ""
-
-
-class Contact(Struct, frozen=True):
-    phone_number: str
-    first_name: str = ""
-    last_name: str | None = None
-
-
-class PollOption(Struct, frozen=True):
-    text: str
-
-
-class Poll(Struct, frozen=True):
-    question: str
-    options: tuple[PollOption, ...] = ()
-
-
-class Dice(Struct, frozen=True):
-    emoji: str
-    value: int
 
 
 class RepliedMessage(Struct, frozen=True):
@@ -134,12 +109,20 @@ class Message(Struct, frozen=True):
     video_note: Media | None = None
     animation: Media | None = None
     sticker: Media | None = None
-    location: Location | None = None
-    venue: Venue | None = None
-    contact: Contact | None = None
-    poll: Poll | None = None
-    dice: Dice | None = None
-    rich_message: Raw | None = None
+    live_photo: Media | None = None
+    rich_message: Raw = _NOTHING
+    migrate_to_chat_id: int | None = None
+    migrate_from_chat_id: int | None = None
+
+
+class Whose(Struct, frozen=True):
+    """Of a Message, what says who wrote it."""
+
+    from_: User | None = field(default=None, name="from")
+    sender_chat: Chat | None = None
+    sender_business_bot: User | None = None
+    via_bot: User | None = None
+    forward_origin: ForwardOrigin | None = None
 
 
 class CallbackQuery(Struct, frozen=True):
@@ -166,13 +149,14 @@ class MembershipChange(Struct, frozen=True):
 
 
 class Update(Struct, frozen=True):
-    """At most one of the optional fields is present; all are None in an update of a type that is not used."""
+    """At most one of the optional fields is present, and none in an update of a type that is not used. The messages are each a
+    Message."""
 
     update_id: int
-    message: Message | None = None
-    edited_message: Message | None = None
-    channel_post: Message | None = None
-    edited_channel_post: Message | None = None
+    message: Raw = _NOTHING
+    edited_message: Raw = _NOTHING
+    channel_post: Raw = _NOTHING
+    edited_channel_post: Raw = _NOTHING
     callback_query: CallbackQuery | None = None
     my_chat_member: MembershipChange | None = None
 
@@ -313,7 +297,7 @@ def decode_batch(result: bytes | Raw) -> Batch:
     numbers: list[int] = []
     for item in items:
         try:
-            update = decode(item, Update)
+            update = decode(item, Update, lenient=True)
             updates.append(update)
             numbers.append(update.update_id)
         except Malformed as error:

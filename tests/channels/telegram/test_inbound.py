@@ -15,6 +15,7 @@ ALICE = {"id": 4711, "is_bot": False, "first_name": "Alice", "last_name": "Lidde
 ECHO = {"id": 424242, "is_bot": True, "first_name": "Echo", "username": "Echo_Bot"}
 PRIVATE = {"id": 4711, "type": "private", "first_name": "Alice", "username": "alice"}
 GROUP = {"id": -100500, "type": "supergroup", "title": "Team", "is_forum": True}
+SERVICE = {"message_id": 1, "date": 1, "chat": {"id": -100500, "type": "supergroup"}, "from": ALICE}
 CHANNEL = {"id": -100600, "type": "channel", "title": "News", "username": "news"}
 
 
@@ -149,9 +150,10 @@ def test_an_edit() -> None:
     envelope = read({"edited_message": edited})
     assert envelope is not None
     assert (envelope.kind, envelope.text, envelope.sent_at, envelope.message_id) == ("edit", "better", 1800.0, "5")
-    assert read({"edited_message": {**edited, "text": None, "location": {"latitude": 1, "longitude": 2}}}) is None, (
-        "live location"
-    )
+    del edited["text"]
+    moved = read({"edited_message": {**edited, "location": {"latitude": 1, "longitude": 2}}})
+    assert moved is not None
+    assert (moved.kind, moved.text) == ("edit", "[location: 1, 2]"), "a live location"
 
 
 def test_channel_posts() -> None:
@@ -175,8 +177,8 @@ def test_an_anonymous_administrator_is_the_group() -> None:
 
 
 @pytest.mark.parametrize("sender", [ECHO, {"id": 9, "is_bot": True, "first_name": "Other"}])
-def test_bots_are_not_answered(sender: dict[str, Any]) -> None:
-    assert message(chat=GROUP, text="hi", **{"from": sender}) is None
+def test_a_bot_is_one(sender: dict[str, Any]) -> None:
+    assert in_group(text="hi", **{"from": sender}).sender.is_bot
 
 
 def test_photo_with_caption() -> None:
@@ -227,7 +229,7 @@ def test_attachments(fields: dict[str, Any], attachment: Attachment) -> None:
                 "location": {"latitude": 1, "longitude": 2},
                 "venue": {"location": {"latitude": 1, "longitude": 2}, "title": "Zoo", "address": "A 1"},
             },
-            "[venue: Zoo, A 1 (1.0, 2.0)]",
+            "[venue: Zoo, A 1 (1, 2)]",
         ),
         ({"contact": {"phone_number": "+49", "first_name": "Bob"}}, "[contact: Bob, +49]"),
         ({"poll": {"id": "1", "question": "Tea?", "options": [{"text": "yes"}, {"text": "no"}]}}, "[poll: Tea? (yes / no)]"),
@@ -241,24 +243,59 @@ def test_what_is_no_text_is_described(fields: dict[str, Any], text: str) -> None
 
 
 @pytest.mark.parametrize(
-    "update",
+    ("update", "text"),
     [
-        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "new_chat_members": [ALICE]}},
-        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "forum_topic_created": {"name": "x"}}},
-        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "pinned_message": {"message_id": 2, "text": "x"}}},
-        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "from": ALICE, "migrate_to_chat_id": -1}},
-        {"message": {"message_id": 1, "date": 1, "chat": {"id": 1, "type": "hologram"}, "from": ALICE, "text": "x"}},
-        {"message": {"message_id": 1, "date": 1, "chat": GROUP, "text": "from nobody"}},
-        {"hologram_call": {"id": "1", "shape": ["round"]}},
-        {"poll": {"id": "1", "question": "?"}},
-        {"callback_query": {"id": "1", "from": ALICE, "inline_message_id": "x", "data": "d"}},
-        {"callback_query": {"id": "1", "from": ALICE, "message": {"message_id": 1, "date": 0, "chat": PRIVATE}}},
-        {"my_chat_member": {"chat": {"id": 1, "type": "x"}, "from": ALICE, "date": 1, "new_chat_member": {"status": "left"}}},
-        {},
+        ({"message": {**SERVICE, "new_chat_members": [ALICE]}}, "[service message: new_chat_members]"),
+        ({"message": {**SERVICE, "pinned_message": {"message_id": 2, "text": "x"}}}, "[service message: pinned_message]"),
+        ({"message": SERVICE}, "[empty message]"),
+        ({"edited_message": {**SERVICE, "reply_markup": {}}}, "[empty message]"),
+        ({"message": {**SERVICE, "chat": {"id": 1, "type": "hologram"}, "text": "x"}}, "x"),
+        ({"message": {"message_id": 1, "date": 1, "chat": GROUP, "text": "from nobody"}}, "from nobody"),
+        ({"message": {**SERVICE, "text": "from an odd one", "from": {"id": "4711"}}}, "from an odd one"),
+        ({"message": {**SERVICE, "text": "by an odd one", "via_bot": "gif"}}, "by an odd one"),
+        ({"message": {**SERVICE, "text": "from odd places", "forward_origin": []}}, "from odd places"),
+        ({"callback_query": {"id": "1", "from": ALICE, "inline_message_id": "x", "data": "d"}}, "d"),
+        (
+            {"callback_query": {"id": "1", "from": ALICE, "message": {"message_id": 1, "date": 0, "chat": PRIVATE}}},
+            "[a press without data]",
+        ),
     ],
 )
-def test_what_is_nothing_for_an_agent(update: dict[str, Any]) -> None:
+def test_what_is_nothing_for_an_agent_is_kept_as_news(update: dict[str, Any], text: str) -> None:
+    envelope = read(update)
+    assert envelope is not None
+    assert (envelope.kind, envelope.text) == ("service", text)
+
+
+@pytest.mark.parametrize("update", [{"hologram_call": {"id": "1", "shape": ["round"]}}, {"poll": {"id": "1"}}, {}])
+def test_an_update_that_was_not_asked_for_is_none_of_ours(update: dict[str, Any]) -> None:
     assert read(update) is None
+
+
+@pytest.mark.parametrize("odd", [{"photo": 3}, {"entities": [{"type": 4}]}, {"media_group_id": 5}, {"via_bot": None}])
+def test_a_field_of_an_odd_type_costs_no_message(odd: dict[str, Any]) -> None:
+    envelope = message(text="hello", **odd)
+    assert envelope is not None
+    assert (envelope.kind, envelope.text, envelope.is_own_word) == ("message", "hello", True)
+
+
+def test_a_kind_that_nobody_knows_is_told() -> None:
+    envelope = message(hologram={"shape": "round"})
+    assert envelope is not None
+    assert (envelope.kind, envelope.text) == ("message", "[a message of a kind that gatewayd does not know: hologram]")
+    assert envelope.described
+
+
+def test_what_a_caption_stands_under_is_told_too() -> None:
+    envelope = message(caption="look", paid_media={"star_count": 5, "paid_media": []})
+    assert envelope is not None
+    assert (envelope.text, envelope.caption, envelope.described) == ("look\n[paid media for 5 stars]", True, False)
+
+
+def test_a_rich_message_is_a_text() -> None:
+    envelope = message(rich_message={"blocks": [{"type": "paragraph", "text": ["to ", {"type": "bold", "text": "read"}]}]})
+    assert envelope is not None
+    assert (envelope.text, envelope.described) == ("to read", False)
 
 
 def test_a_press_of_a_button() -> None:

@@ -54,7 +54,10 @@ async def test_each_kind_of_update_arrives_where_it_belongs(autojump_clock: Mock
         ("message", alice, "a caption", 1, True),
         ("message", Peer("channel", "-100777"), "a post", 0, False),
         ("membership", alice, "kicked", 0, False),
+        ("service", Peer("group", "-1001234567890"), "[service message: new_chat_title]", 0, False),
+        ("message", Peer("group", "-1001234567890"), "bots are not answered", 0, False),
     ]
+    assert rig.journal.envelopes[-1].sender.is_bot
 
 
 async def test_the_offset_is_saved_with_the_envelopes_and_used_after_a_restart(autojump_clock: MockClock) -> None:
