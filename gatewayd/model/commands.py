@@ -60,7 +60,7 @@ class Heard(Struct, frozen=True):
     """What an envelope is: ``press`` is one of a button of ours, under a question or a request; any other is a message. A command
     has its ``argument``, letter by letter."""
 
-    kind: Literal["message", "command", "press", "edit", "membership"]
+    kind: Literal["message", "command", "press", "edit", "membership", "service"]
     command: Command | None = None
     argument: str = ""
 

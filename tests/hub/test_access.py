@@ -28,6 +28,7 @@ GROUP = Peer("group", "-100")
         (AccountFrame(dm_policy="disabled", allow_from=("7",)), Peer("dm", "7"), {}, "dm_disabled"),
         (AccountFrame(dm_policy="open"), Peer("dm", "7"), {}, "answered"),
         (AccountFrame(dm_policy="open"), Peer("dm", "7"), {"kind": "membership"}, "membership"),
+        (AccountFrame(dm_policy="open"), Peer("dm", "7"), {"kind": "service"}, "service_message"),
         (AccountFrame(dm_policy="open"), Peer("dm", "7"), {"sender": Sender("7", is_bot=True)}, "from_bot"),
         (AccountFrame(), GROUP, {}, "group_not_on_allow_list"),
         (AccountFrame(groups=("-100",)), GROUP, {}, "answered"),
