@@ -117,10 +117,8 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         identity = await auth.require("write")
         seconds = read_query(WaitQuery).wait
         body = await read_body(ChatBody)
-        refuse_unless_ready(gateway)
         if not identity.may_bring(body.channel, body.account):
             raise Refusal("forbidden", f"this token brings nothing for {body.channel}/{body.account}: see its accounts")
-        _check_account(gateway, body)
         row, duplicate = await bring(gateway, _envelope_of(body, identity))
         found: InboundRow | QuestionRow = row
         if seconds and row.ended_at is None:
@@ -147,18 +145,17 @@ def _question_of(row: QuestionRow) -> QuestionText:
     return QuestionText(row.id, row.question.text, row.question.options, row.question.multiple)
 
 
-def _check_account(gateway: Gateway, body: ChatBody) -> None:
-    actor = gateway.manager.account(body.channel, body.account)
-    if not actor.settings.frame.enabled:
-        raise Refusal("conflict", f"the account {body.channel}/{body.account} is disabled in the configuration")
-
-
 async def bring(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow, bool]:
     """The row of what a connector brings, and whether it was there before.
 
-    :raises Conflict: its key is that of another message. :raises Refusal: there is no room.
+    :raises NotFound: there is no such account. :raises Conflict: its key is that of another message.
+    :raises Refusal: there is no room, the account is disabled, or the daemon is not ready.
     :raises StoreRefused: nothing was stored.
     """
+    refuse_unless_ready(gateway)
+    actor = gateway.manager.account(envelope.channel, envelope.account)
+    if not actor.settings.frame.enabled:
+        raise Refusal("conflict", f"the account {envelope.channel}/{envelope.account} is disabled in the configuration")
     known = await gateway.store.find_inbound(envelope.channel, envelope.account, envelope.event_key)
     if known is not None:
         return _same(known, envelope), True

@@ -1,21 +1,18 @@
 """What must hold at the end of a run: the rows in the store, beside what the world has seen."""
 
-import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Struct
-
-from gatewayd.model.approval import Vote
-from gatewayd.model.envelope import InboundEnvelope, Peer
-from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
+from gatewayd.model.envelope import Peer
+from gatewayd.model.payload import EditText, SendText
+from tests.simulation.decisions import check_decisions
+from tests.simulation.ledger import Ledger, OutRow
 from tests.simulation.platforms import Account, Shown, place_of
 from tests.simulation.scenario import APPROVERS, CHANNELS
 from tests.simulation.trace import Violation
+from tests.simulation.troubles import AGENTS_AWAY
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -23,68 +20,6 @@ if TYPE_CHECKING:
 CALM_SECONDS = 40.0
 """Within this the untouched account must answer, also the last of several messages at once."""
 _VISIBLE = ("sent", "unknown")
-
-
-class InRow(Struct, frozen=True):
-    id: int
-    channel: str
-    account: str
-    state: str
-    reason: str | None
-    turn_id: str | None
-    ended_at: float | None
-    envelope: InboundEnvelope
-
-    @property
-    def place(self) -> str:
-        return place_of(self.channel, self.account, self.envelope.peer)
-
-
-class OutRow(Struct, frozen=True):
-    id: int
-    channel: str
-    account: str
-    state: str
-    reason: str | None
-    turn_id: str | None
-    subject: str | None
-    payload: OutboundPayload
-    message_id: str | None
-
-    @property
-    def place(self) -> str:
-        return place_of(self.channel, self.account, self.payload.peer)
-
-
-class AskedRow(Struct, frozen=True):
-    """An approval."""
-
-    id: str
-    session_key: str
-    session_id: str
-    turn_id: str
-    tool: str
-    input: str
-    state: str
-    expires_at: float
-    decided_at: float | None
-    decided_by: str | None
-    consumed_at: float | None
-    quorum: int
-    votes: tuple[Vote, ...]
-
-
-class Ledger:
-    """All rows of a store. ``retried`` counts how often people had a letter run or sent again, by its ref."""
-
-    def __init__(self, path: Path) -> None:
-        with sqlite3.connect(path) as connection:
-            self.inbound = list(_inbound(connection))
-            self.outbound = list(_outbound(connection))
-            self.asked = list(_asked(connection))
-            by_hand = connection.execute("SELECT subject FROM audit WHERE action = 'letter.retried'")
-            self.retried = Counter(str(subject) for (subject,) in by_hand)
-        connection.close()
 
 
 def check(world: "World", ledger: Ledger) -> None:
@@ -102,6 +37,7 @@ def check(world: "World", ledger: Ledger) -> None:
         _gated,
         _votes,
         _calm_account,
+        check_decisions,
     ):
         rule(world, ledger)
 
@@ -220,9 +156,22 @@ def _in_order(world: "World", ledger: Ledger) -> None:
         for session_key, turns in core.started.items():
             # Of a turn that a person had run again the name ends with how often.
             numbers = [int(turn.removeprefix("turn-")) for turn in turns if turn.count("-") == 1]
-            for before, after in pairwise(numbers):
-                if after < before:
-                    raise Violation("in order", f"turn {after} of {session_key} began after turn {before}")
+            for in_order in _lines(world, ledger, numbers):
+                for before, after in pairwise(in_order):
+                    if after < before:
+                        raise Violation("in order", f"turn {after} of {session_key} began after turn {before}")
+
+
+def _lines(world: "World", ledger: Ledger, numbers: list[int]) -> Iterable[list[int]]:
+    """What must have begun in order: all turns of a session; or of each of its chats, where an agent was taken away: a turn that
+    ran with it goes on with the other one after it was cut, and only its own chat waits for that."""
+    if not world.fired[AGENTS_AWAY]:
+        return [numbers]
+    places = {row.id: row.place for row in ledger.inbound}
+    found: dict[str, list[int]] = defaultdict(list)
+    for number in numbers:
+        found[places[number]].append(number)
+    return found.values()
 
 
 def _no_cross_talk(world: "World", ledger: Ledger) -> None:
@@ -326,24 +275,3 @@ def _is_of(row: OutRow, account: Account) -> bool:
 
 def _shows(shown: Shown, row: OutRow) -> bool:
     return shown.peer == row.payload.peer and shown.texts[0] == row.payload.body.text
-
-
-def _inbound(connection: sqlite3.Connection) -> Iterator[InRow]:
-    sql = "SELECT id, channel, account, state, reason, turn_id, ended_at, envelope FROM inbound ORDER BY id"
-    decode = msgspec.json.Decoder(InboundEnvelope).decode
-    for *fields, envelope in connection.execute(sql):
-        yield InRow(*(*fields, decode(envelope)))
-
-
-def _outbound(connection: sqlite3.Connection) -> Iterator[OutRow]:
-    sql = "SELECT id, channel, account, state, reason, turn_id, subject, payload, receipt FROM outbound ORDER BY id"
-    decode, receipt_of = msgspec.json.Decoder(OutboundPayload).decode, msgspec.json.Decoder(Receipt).decode
-    for *fields, payload, receipt in connection.execute(sql):
-        yield OutRow(*(*fields, decode(payload), None if receipt is None else receipt_of(receipt).message_id))
-
-
-def _asked(connection: sqlite3.Connection) -> Iterator[AskedRow]:
-    *names, last = AskedRow.__struct_fields__
-    decode = msgspec.json.Decoder(tuple[Vote, ...]).decode
-    for *fields, votes in connection.execute(f"SELECT {', '.join(names)}, {last} FROM approval ORDER BY seq"):  # noqa: S608
-        yield AskedRow(*(*fields, decode(votes)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 from msgspec import Struct
@@ -13,10 +13,13 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
 from gatewayd.joining import join
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.errors import GatewayError, TryAgain
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.errors import Conflict, GatewayError, TryAgain
 from gatewayd.model.payload import PressAnswer
 from gatewayd.ports.channel import WebhookRequest
+from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store
+from gatewayd.web.chat import bring
 from gatewayd.web.refusal import STATUS, Refusal
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from tests.simulation.crash import CrashPlan, Point
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
 
 
 class Answered(Struct):
-    """A request to the daemon: its status when it was answered, None when the process was gone before."""
+    """A request to the daemon: its status, or what it came to, when it was answered; None when the process was gone before."""
 
     done: trio.Event
     status: int | None = None
+    result: object = None
 
 
 class Life:
@@ -143,6 +147,34 @@ class Life:
         await answered.done.wait()
         self._requests.discard(answered.done)
         return answered.status
+
+    async def bring(self, envelope: InboundEnvelope) -> tuple[InboundRow, bool] | None:
+        """What a connector is told of what it brings: the row, and whether it was known. None: it is not taken now, or the
+        connector does not hear of it. :raises Conflict: its key is that of another message."""
+        if not self.is_up:
+            return None
+        assert self._nursery is not None
+        answered = Answered(trio.Event())
+        self._requests.add(answered.done)
+        self._nursery.start_soon(self._take_brought, envelope, answered)
+        await answered.done.wait()
+        self._requests.discard(answered.done)
+        if isinstance(answered.result, Conflict):
+            raise answered.result
+        return cast("tuple[InboundRow, bool] | None", answered.result)
+
+    async def _take_brought(self, envelope: InboundEnvelope, answered: Answered) -> None:
+        assert self.gateway is not None
+        result: object = None
+        try:
+            result = await bring(self.gateway, envelope)
+        except Conflict as error:
+            result = error
+        except (GatewayError, Refusal):
+            result = None
+        if not self.dead:
+            answered.result = result
+        answered.done.set()
 
     async def run(self) -> None:
         """Live. Errors that a daemon may end with end the life; any other is a violation."""

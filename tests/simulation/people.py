@@ -7,9 +7,9 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.envelope import Peer, Sender
+from gatewayd.model.envelope import Origin, Peer, Sender
 from gatewayd.model.letter import LetterFilter
-from tests.simulation.platforms import Account, Shown, Update, place_of
+from tests.simulation.platforms import Account, Mark, Shown, Update, place_of
 from tests.simulation.scenario import APPROVERS, Scenario
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _WORDS: Final = {
     "again": 2,
     "tool": 16,
     "tools": 6,
-    "ask": 5,
+    "ask": 10,
 }
 _QUIET_WORDS: Final = {"say": 8, "long": 1, "nothing": 1}
 _COMMANDS: Final = ("/stop", "/new", "/status")
@@ -36,6 +36,9 @@ _CODE = re.compile(r"/approve ([A-Z0-9]+)")
 _PAIRING = re.compile(r"pairing approve ([A-Z0-9]+)")
 _USERS: Final = ("101", "102")
 _STRANGER: Final = "109"
+_BYSTANDER: Final = "108"
+"""In every group; writes no turn on purpose."""
+_MARKS: Final = (Mark(forwarded=Origin(name="Somebody")), Mark(via_bot="gif"), Mark(caption=True))
 
 
 class People:
@@ -62,6 +65,12 @@ class People:
                 acts.append((at + rng.uniform(0, 5), partial(self._write, account, self._chat(rng), rng.choice(_COMMANDS))))
             if rng.random() < 0.15:
                 acts.append((at + rng.choice((0.0, 0.1, 3.0)), partial(self._edit, account)))
+            if rng.random() < 0.15 and not self._world.is_calm(account):
+                acts.append((at + rng.uniform(0, 5), partial(self._pass_on, account, self._chat(rng))))
+            if rng.random() < 0.15 and not self._world.is_calm(account):
+                acts.append(
+                    (at + rng.uniform(0, 5), partial(self._stand_by, account, rng.choice(("/stop", "/stop", "/new", "say"))))
+                )
         return acts
 
     def see(self, account: Account, shown: Shown) -> None:
@@ -81,12 +90,56 @@ class People:
         if code := _CODE.search(text):
             for who in rng.sample(APPROVERS, k=rng.choice((0, 1, 2))):
                 self._write_text(account, shown.peer, Sender(who), f"{rng.choice(('/approve', '/approve', '/deny'))} {code[1]}")
-        if " asks which" in text and not datas and rng.random() < 0.6:
-            self._write_text(
-                account, shown.peer, Sender(self._somebody(shown.peer)), rng.choice(("1", "that", "/skip", "neither"))
-            )
+            if rng.random() < 0.3:
+                self._hear_say(account, shown.peer, Sender(rng.choice(APPROVERS)), f"/approve {code[1]}")
+        if " asks which" in text and "**Answer**" not in text and rng.random() < (0.5 if datas else 0.7):
+            self._answer(account, shown.peer)
         if code := _PAIRING.search(text):
             self._world.operate("pairing", lambda gateway: gateway.let_in(code[1], by="alice"))
+
+    def _answer(self, account: Account, peer: Peer) -> None:
+        """Somebody answers in words, and perhaps changes them: while the daemon is away, too."""
+        rng = self._rng
+        if peer.kind != "dm" and rng.random() < 0.4:
+            self._world.count("bystanders: answers")
+            self._write_text(account, peer, Sender(_BYSTANDER), rng.choice(("1", "/skip", "neither")))
+        sender, said = Sender(self._somebody(peer)), rng.choice(("1", "that", "/skip", "neither"))
+        changed = rng.choice(("2", "this", "otherwise")) if rng.random() < 0.5 and said != "/skip" else None
+        if rng.random() >= 0.5:
+            self._say_and_change(account, peer, sender, said, changed, rng.choice((0.0, 0.01, 1.0)))
+        elif self._world.take_down(lambda: self._say_and_change(account, peer, sender, said, changed, 0.0)) and changed:
+            self._world.count("edits of answers while the daemon was down")
+
+    def _say_and_change(self, account: Account, peer: Peer, sender: Sender, said: str, changed: str | None, after: float) -> None:
+        written = self._write_text(account, peer, sender, said)
+        if changed is None:
+            return
+        self._world.count("edits of answers")
+        edit: Callable[[], object] = partial(account.happen, "edit", peer, sender, changed, message_id=written.message_id)
+        if after:
+            self._world.later(after, edit)
+        else:
+            edit()
+
+    def _pass_on(self, account: Account, peer: Peer) -> None:
+        """Somebody forwards a text, takes one from a bot, or writes it under a picture: perhaps one that would be a command."""
+        place = place_of(account.channel, account.name, peer)
+        text = self._rng.choice(("/stop", "/new", "/status", f"<{place}> {len(account.updates) + 1} say"))
+        self._hear_say(account, peer, Sender(self._somebody(peer)), text)
+
+    def _hear_say(self, account: Account, peer: Peer, sender: Sender, text: str) -> None:
+        mark = self._rng.choice(_MARKS)
+        kind = "forwarded" if mark.forwarded else "by a bot" if mark.via_bot else "captions"
+        self._world.count(f"no own words: {kind}" + (", with a command" if text.startswith("/") else ""))
+        account.happen("message", peer, sender, text, mark=mark)
+
+    def _stand_by(self, account: Account, word: str) -> None:
+        peer = Peer("group", self._rng.choice(("-1001", "-1002")))
+        text = (
+            word if word in _COMMANDS else f"<{place_of(account.channel, account.name, peer)}> {len(account.updates) + 1} {word}"
+        )
+        self._world.count("bystanders: commands" if word in _COMMANDS else "bystanders: messages")
+        self._write_text(account, peer, Sender(_BYSTANDER), text)
 
     def _press(self, account: Account, shown: Shown, data: str) -> None:
         rng = self._rng

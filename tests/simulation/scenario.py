@@ -26,6 +26,7 @@ Sections = tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection
 Mood = Literal["rough", "isolated"]
 CHANNELS = ("polled", "pushed", "telegram")
 APPROVERS = ("201", "202")
+OPERATORS = ("201",)
 TEAM_CHAT = "-1009"
 
 
@@ -82,6 +83,7 @@ def draw_scenario(rng: Random) -> Scenario:
             dm_policy=rng.choices(("open", "pairing"), (9, 1))[0],
             group_policy="open",
             require_mention=False,
+            operators=OPERATORS,
         ),
         agents=agents,
         bindings=(binding,),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests.simulation.cores import Core
 from tests.simulation.people import meddle
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Plan = list[tuple[float, Callable[[], None]]]
+AGENTS_AWAY: Final = "agents taken away by a reload"
 
 
 class Troubles:
@@ -84,7 +85,7 @@ class Troubles:
         return found
 
     def _take_away(self, one: Account | Core) -> None:
-        self._world.count("accounts taken away by a reload" if isinstance(one, Account) else "agents taken away by a reload")
+        self._world.count("accounts taken away by a reload" if isinstance(one, Account) else AGENTS_AWAY)
         self._world.trace.tell("operator", f"takes {one} away")
         self._world.away.add(one)
         self._reload()

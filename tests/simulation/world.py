@@ -20,11 +20,13 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
+from tests.simulation.connectors import Connector
 from tests.simulation.cores import CORE, Core, CoreWire
 from tests.simulation.crash import CrashPlan, Steps, draw_plan
 from tests.simulation.disk import Disk
 from tests.simulation.drivers import POLLED, PUSHED, Wire
-from tests.simulation.invariants import Ledger, check, check_gone
+from tests.simulation.invariants import check, check_gone
+from tests.simulation.ledger import Ledger
 from tests.simulation.life import Life
 from tests.simulation.people import People, decide_requests, repair, revive
 from tests.simulation.platforms import PUSH_FAULTS, Account, Update, Weather
@@ -74,6 +76,7 @@ class World:
         self.people = People(self, self.rng_of("people"), self.scenario)
         for account in self.accounts.values():
             account.on_shown = self.people.see
+        self.connectors = [Connector(self, name, self.rng_of(f"connector {name}")) for name in ("bridge", "relay")]
         self._nursery: trio.Nursery | None = None
         self._under_way = 0
         self.is_quiet = False
@@ -105,11 +108,32 @@ class World:
     def _go_in_circles(self) -> None:
         self.fail(Violation("everything ends", f"{_STEPS_MAX} steps, and no end: something goes round in circles"))
 
-    def later(self, seconds: float, act: Callable[[], None]) -> None:
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
         """Do something in a while. The run does not end before."""
         assert self._nursery is not None
         self._under_way += 1
         self._nursery.start_soon(self._later, seconds, act)
+
+    def start(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Something begins that takes its time. The run does not end before it has."""
+        assert self._nursery is not None
+        self._under_way += 1
+        self._nursery.start_soon(self._finish, work, args)
+
+    async def _finish(self, work: Callable[..., Awaitable[None]], args: tuple[object, ...]) -> None:
+        try:
+            await work(*args)
+        except Violation as violation:
+            self.fail(violation)
+        self._under_way -= 1
+
+    def take_down(self, meanwhile: Callable[[], None]) -> bool:
+        """The process dies, and something happens before it is there again; where it may not die, that happens only."""
+        may = self.scenario.mood == "rough" and not self.is_quiet and self.lives[-1].is_up
+        if may:
+            self.lives[-1].crash("when a question was open")
+        meanwhile()
+        return may
 
     def operate(self, name: str, act: Callable[[Gateway], Awaitable[object]]) -> None:
         """An operator does something with the daemon, if there is one."""
@@ -169,6 +193,9 @@ class World:
                     self._nursery.start_soon(self._push_forever, account)
             for at, act in (*self.people.plan(), *Troubles(self).plan()):
                 self.later(at, act)
+            for connector in self.connectors:
+                for at, act in connector.plan():
+                    self.later(at, act)
             self._nursery.start_soon(self._operate_now_and_then)
             await self._live_until(self.scenario.seconds)
             await self._settle()
@@ -266,7 +293,7 @@ class World:
         }
         return ", ".join(left + [f"{count} {what}" for what, count in counts.items() if count])
 
-    async def _later(self, seconds: float, act: Callable[[], None]) -> None:
+    async def _later(self, seconds: float, act: Callable[[], object]) -> None:
         await trio.sleep(seconds)
         self._under_way -= 1
         act()

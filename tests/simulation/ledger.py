@@ -1,0 +1,114 @@
+"""All rows of a store at the end of a run, as they are in the file."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.model.approval import Vote
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.payload import OutboundPayload, Receipt
+from tests.simulation.platforms import place_of
+
+
+class InRow(Struct, frozen=True):
+    id: int
+    channel: str
+    account: str
+    state: str
+    reason: str | None
+    turn_id: str | None
+    ended_at: float | None
+    envelope: InboundEnvelope
+
+    @property
+    def place(self) -> str:
+        return place_of(self.channel, self.account, self.envelope.peer)
+
+
+class OutRow(Struct, frozen=True):
+    id: int
+    channel: str
+    account: str
+    state: str
+    reason: str | None
+    turn_id: str | None
+    subject: str | None
+    payload: OutboundPayload
+    message_id: str | None
+
+    @property
+    def place(self) -> str:
+        return place_of(self.channel, self.account, self.payload.peer)
+
+
+class AskedRow(Struct, frozen=True):
+    """An approval."""
+
+    id: str
+    session_key: str
+    session_id: str
+    turn_id: str
+    tool: str
+    input: str
+    state: str
+    expires_at: float
+    decided_at: float | None
+    decided_by: str | None
+    consumed_at: float | None
+    quorum: int
+    votes: tuple[Vote, ...]
+
+
+class QuestionedRow(Struct, frozen=True):
+    """A question of an agent to its user."""
+
+    id: str
+    turn_id: str
+    state: str
+    ended_at: float | None
+    answers: tuple[str, ...]
+
+
+class Ledger:
+    """All rows of a store. ``retried`` counts how often people had a letter run or sent again, by its ref."""
+
+    def __init__(self, path: Path) -> None:
+        with sqlite3.connect(path) as connection:
+            self.inbound = list(_inbound(connection))
+            self.outbound = list(_outbound(connection))
+            self.asked = list(_asked(connection))
+            self.questions = list(_questions(connection))
+            by_hand = connection.execute("SELECT subject FROM audit WHERE action = 'letter.retried'")
+            self.retried = Counter(str(subject) for (subject,) in by_hand)
+        connection.close()
+
+
+def _inbound(connection: sqlite3.Connection) -> Iterator[InRow]:
+    sql = "SELECT id, channel, account, state, reason, turn_id, ended_at, envelope FROM inbound ORDER BY id"
+    decode = msgspec.json.Decoder(InboundEnvelope).decode
+    for *fields, envelope in connection.execute(sql):
+        yield InRow(*(*fields, decode(envelope)))
+
+
+def _outbound(connection: sqlite3.Connection) -> Iterator[OutRow]:
+    sql = "SELECT id, channel, account, state, reason, turn_id, subject, payload, receipt FROM outbound ORDER BY id"
+    decode, receipt_of = msgspec.json.Decoder(OutboundPayload).decode, msgspec.json.Decoder(Receipt).decode
+    for *fields, payload, receipt in connection.execute(sql):
+        yield OutRow(*(*fields, decode(payload), None if receipt is None else receipt_of(receipt).message_id))
+
+
+def _asked(connection: sqlite3.Connection) -> Iterator[AskedRow]:
+    *names, last = AskedRow.__struct_fields__
+    decode = msgspec.json.Decoder(tuple[Vote, ...]).decode
+    for *fields, votes in connection.execute(f"SELECT {', '.join(names)}, {last} FROM approval ORDER BY seq"):  # noqa: S608
+        yield AskedRow(*(*fields, decode(votes)))
+
+
+def _questions(connection: sqlite3.Connection) -> Iterator[QuestionedRow]:
+    decode = msgspec.json.Decoder(tuple[str, ...]).decode
+    for *fields, answers in connection.execute("SELECT id, turn_id, state, ended_at, answers FROM question ORDER BY seq"):
+        yield QuestionedRow(*(*fields, decode(answers)))
