@@ -144,7 +144,7 @@ class AccountActor:
     @property
     def status(self) -> AccountStatus:
         """The truth about the account at this moment. No I/O."""
-        child = self._child()
+        child, held = self._child(), self._sender.held
         channel, account, outbox = self.settings.channel, self.settings.account, self._around.outbox
         return AccountStatus(
             channel=channel,
@@ -165,6 +165,9 @@ class AccountActor:
             down_since=child.down_since,
             inbox_waiting=self._around.journal.waiting_of(channel, account),
             inbox_full_since=self._around.journal.full_since(channel, account),
+            sends_held_since=None if held is None else held.since,
+            sends_held_until=None if held is None else held.until,
+            sends_held_reason=None if held is None else held.reason,
             open_groups=self.settings.frame.open_groups,
         )
 

@@ -210,10 +210,17 @@ class Outbox:
         reason: str | None = None,
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
     ) -> None:
         """Record the outcome of a send."""
         await self._store.settle_outbound(
-            row.id, state, now=self._now(), reason=reason, receipt=receipt, next_attempt_at=next_attempt_at
+            row.id,
+            state,
+            now=self._now(),
+            reason=reason,
+            receipt=receipt,
+            next_attempt_at=next_attempt_at,
+            attempt_counts=attempt_counts,
         )
         if state in _UNDELIVERED:
             _log.warning(

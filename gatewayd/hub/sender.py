@@ -17,6 +17,7 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import describe, sole, third_party
 from gatewayd.actor.life import Life
 from gatewayd.actor.mailbox import Mailbox, MailboxStatistics
+from gatewayd.hub.pace import Held, Pace
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import OutboundPayload, Receipt
@@ -44,17 +45,20 @@ class Rows(Protocol):
         reason: str | None = None,
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
     ) -> None: ...
 
 
 class Outcome(Struct, frozen=True):
-    """What became of one call: how the row is settled, and the error that the account fails with, if it does."""
+    """What became of one call: how the row is settled, and the error that the account fails with, if it does.
+    ``attempt_counts``: it is one of ``outbox.max_attempts``."""
 
     state: OutboundState
     reason: str | None = None
     receipt: Receipt | None = None
     next_attempt_at: float | None = None
     failure: BaseException | None = None
+    attempt_counts: bool = True
 
 
 class Sender:
@@ -77,8 +81,10 @@ class Sender:
         self._config = config
         self._now = now
         self._redact = redact
+        self._pace = Pace(backoff, now=now)
         self._places = trio.CapacityLimiter(config.concurrency)
         self._under_way: dict[int, trio.CancelScope] = {}
+        self._ended = trio.Event()
         self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
         self._mailbox: Mailbox[OutboundRow] = Mailbox(
             mailbox_size,
@@ -102,6 +108,11 @@ class Sender:
 
     def statistics(self) -> MailboxStatistics:
         return self._mailbox.statistics()
+
+    @property
+    def held(self) -> Held | None:
+        """Why nothing is sent for a while, though the account is connected."""
+        return self._pace.held
 
     @property
     def seconds_left(self) -> float:
@@ -148,15 +159,31 @@ class Sender:
         while True:
             place = object()
             await places.acquire_on_behalf_of(place)
+            await self._wait_for_pace()
             try:
                 row = await self._mailbox.take()
             except StoreRefused as error:
                 raise TryAgain(f"the store cannot be read: {error.reason}") from error
             calls.start_soon(self._send, channel, life, row, partial(places.release_on_behalf_of, place))
 
+    async def _wait_for_pace(self) -> None:
+        """While the account was too fast, one send is tried at a time."""
+        while self._pace.held is not None and (self._mailbox.statistics().taken or not self._pace.is_over):
+            await self._pace.wait()
+            if self._mailbox.statistics().taken:
+                await self._ended.wait()
+
     async def _send(self, channel: Channel, life: Life, row: OutboundRow, free_place: Callable[[], None]) -> None:
-        if trio.current_effective_deadline() == -math.inf:
-            # Stopped between the taking and now.
+        try:
+            await self._send_one(channel, life, row)
+        finally:
+            self._ended.set()
+            self._ended = trio.Event()
+        free_place()
+
+    async def _send_one(self, channel: Channel, life: Life, row: OutboundRow) -> None:
+        if trio.current_effective_deadline() == -math.inf or not self._pace.is_over:
+            # Stopped, or told to wait, between the taking and now.
             self._mailbox.put_back(row)
             return
         outcome = await self._call(channel, life, row)
@@ -166,7 +193,6 @@ class Sender:
             await self._settle(row, outcome)
             if outcome.failure is not None:
                 raise outcome.failure
-        free_place()
 
     async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> Outcome | None:
         """The one call. None: the row is not ready any more. Shielded, because only its own deadline may end it."""
@@ -187,6 +213,7 @@ class Sender:
         finally:
             del self._under_way[row.id]
         if receipt is not None:
+            self._pace.went_through()
             return Outcome("sent", receipt=receipt)
         if not called:
             return _not_called(error)
@@ -210,8 +237,11 @@ class Sender:
                 return Outcome("dead", f"bug: {describe(error, self._redact)}", failure=error)
 
     def _judge_outage(self, row: OutboundRow, error: TryAgain) -> Outcome:
-        attempts = row.attempts + 1
         reason = self._redact(error.reason)
+        if error.scope == "sends":
+            self._pace.hold(error, reason)
+            return Outcome("ready", reason, attempt_counts=False)
+        attempts = row.attempts + 1
         failure = error if error.scope == "account" else None
         if attempts >= self._config.max_attempts:
             return Outcome("dead", f"given up after {attempts} attempts: {reason}", failure=failure)
@@ -231,6 +261,7 @@ class Sender:
                     reason=outcome.reason,
                     receipt=outcome.receipt,
                     next_attempt_at=outcome.next_attempt_at,
+                    attempt_counts=outcome.attempt_counts,
                 )
             except StoreRefused as error:
                 self._unsettled[row.id] = row, outcome
@@ -239,7 +270,8 @@ class Sender:
             self._unsettled[row.id] = row, outcome
             raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
         if outcome.state == "ready":
-            self._mailbox.put_back(replace(row, attempts=row.attempts + 1, next_attempt_at=outcome.next_attempt_at))
+            attempts = row.attempts + outcome.attempt_counts
+            self._mailbox.put_back(replace(row, attempts=attempts, next_attempt_at=outcome.next_attempt_at))
             return
         self._mailbox.done(row)
         if outcome.state == "sent":
@@ -269,7 +301,8 @@ def _receipt(found: object) -> Receipt:
 def _not_called(error: BaseException | None) -> Outcome:
     """The row could not be marked: it was surely not sent, whatever the store has of it now."""
     if isinstance(error, StoreRefused):
-        return Outcome("ready", failure=TryAgain(f"the store cannot record what is sent: {error.reason}"))
+        refused = TryAgain(f"the store cannot record what is sent: {error.reason}")
+        return Outcome("ready", failure=refused, attempt_counts=False)
     if isinstance(error, SendRejected):
         return Outcome("dead", error.reason)
-    return Outcome("ready", failure=error or TryAgain("the store did not answer in time"))
+    return Outcome("ready", failure=error or TryAgain("the store did not answer in time"), attempt_counts=False)

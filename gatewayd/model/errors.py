@@ -11,7 +11,7 @@ from typing import Final, Literal, Self
 
 from msgspec import Struct
 
-Scope = Literal["conversation", "account"]
+Scope = Literal["conversation", "sends", "account"]
 
 _ERRNO_MAY_PASS: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
@@ -28,7 +28,8 @@ class TryAgain(GatewayError):
     """An outage: network, 5xx, rate limit. Waited out for ever with full-jitter back-off; spends no budget.
 
     Raised from ``send`` it promises that nothing was sent. ``after_seconds`` is the platform's own wish (``Retry-After``,
-    ``retry_after``) and is honoured as a minimum. ``scope`` says what has to wait: one conversation, or the account.
+    ``retry_after``) and is honoured as a minimum. ``scope`` says what has to wait: one conversation; all that the account sends,
+    because it is too fast (the connection stays, and no attempt is used up); or the account, which is connected anew.
     """
 
     def __init__(self, reason: str, *, after_seconds: float | None = None, scope: Scope = "account") -> None:

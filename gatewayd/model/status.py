@@ -35,7 +35,8 @@ class AccountStatus(Struct, frozen=True):
 
     ``since`` is when ``state`` was entered, ``down_since`` from when on it should be connected and is not. ``inbox_waiting`` of
     its messages wait for a turn; ``inbox_full_since`` is from when on that is all it may have (``limits.account_waiting``).
-    ``open_groups`` are the groups in which whoever is there may talk, "*" for any.
+    ``open_groups`` are the groups in which whoever is there may talk, "*" for any. ``sends_held_*``: it was too fast for its
+    platform, and all its sends wait, at least until then.
     """
 
     channel: str
@@ -57,6 +58,9 @@ class AccountStatus(Struct, frozen=True):
     inbox_waiting: int = 0
     inbox_full_since: float | None = None
     open_groups: tuple[str, ...] = ()
+    sends_held_since: float | None = None
+    sends_held_until: float | None = None
+    sends_held_reason: str | None = None
 
 
 class InboxStatus(Struct, frozen=True):

@@ -128,7 +128,8 @@ class Channel(Protocol):
     async def send(self, payload: OutboundPayload) -> Receipt:
         """Send one payload. Called one at a time per conversation, concurrently across conversations.
 
-        :raises TryAgain: surely not sent; ``scope`` says who waits.
+        :raises TryAgain: surely not sent; ``scope`` says who waits: this conversation, everything that the account ``"sends"``
+            (it is too fast: its platform says so, or the driver paces itself), or the account, which is connected anew.
         :raises SendRejected: refused for good.
         :raises OutcomeUnknown: perhaps sent.
         :raises NeedsOperator: the account cannot go on.

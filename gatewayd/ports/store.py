@@ -180,9 +180,11 @@ class OutboxRows(Protocol):
         reason: str | None = None,
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
     ) -> None:
         """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row that is ``sent``
-        stays as it is: whatever comes later, it is not sent again."""
+        stays as it is: whatever comes later, it is not sent again. ``attempt_counts``: or the attempt that ``mark_sending``
+        has counted is taken back."""
 
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         """Rows ready (also those with a next_attempt_at in the future), by id."""

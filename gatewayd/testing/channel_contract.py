@@ -47,6 +47,7 @@ PATIENCE = 10.0
 NAMED: Mapping[SendFailure, type[GatewayError]] = {
     "outage": TryAgain,
     "rate limit": TryAgain,
+    "pace": TryAgain,
     "rejected": SendRejected,
     "revoked": NeedsOperator,
     "cut": OutcomeUnknown,
@@ -353,5 +354,8 @@ class ChannelContract:
                     with pytest.raises(NAMED[failure]) as caught:
                         await channel.send(self.text(harness, f"into the {failure}"))
                     assert caught.value.reason
-                    if failure == "rate limit":
+                    if failure in ("rate limit", "pace"):
                         assert cast(TryAgain, caught.value).after_seconds is not None
+                    if failure == "pace":
+                        # The account is too fast, and nothing else: its connection is as good as before.
+                        assert cast(TryAgain, caught.value).scope == "sends"

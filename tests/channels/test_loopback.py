@@ -48,6 +48,7 @@ class LoopbackHarness:
         errors: dict[SendFailure, Exception] = {
             "outage": TryAgain("no route"),
             "rate limit": TryAgain("slow down", after_seconds=149),
+            "pace": TryAgain("too fast", after_seconds=1, scope="sends"),
             "rejected": SendRejected("blocked"),
             "revoked": NeedsOperator("who are you?"),
             "cut": OutcomeUnknown("cut"),

@@ -19,6 +19,8 @@ from gatewayd.channels.loopback.platform import (
     taking,
 )
 from gatewayd.hub.account import DELIVERIES, DELIVERIES_WAITING
+from gatewayd.model.config import OutboxSection
+from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, StoreRefused, TryAgain
 from gatewayd.model.payload import OutboundPayload, Receipt, Typing
 from gatewayd.ports.channel import AccountConfig, Channel, ChannelKit, ChannelOpener, Deliver
@@ -393,3 +395,46 @@ async def test_a_store_that_refuses_is_an_outage_and_nothing_is_acknowledged(tmp
         street.journal.refusal = None
         await acknowledged.wait()
         assert street.journal.texts == ["hello"]
+
+
+async def test_an_account_that_paces_itself_keeps_its_connection_and_sends_all_in_order(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_street(tmp_path, configuration(outbox=OutboxSection(max_attempts=2))) as street:
+        await trio.sleep(1)
+        street.platform().pace_seconds = 1.0
+        peers = [Peer("dm", name) for name in "abcd"]
+        rows = [row for peer in peers for row in await street.reply("first", "second", peer=peer)]
+        await trio.sleep(0.5)
+        held = street.status()
+        assert held.state == "connected"
+        assert (held.sends_held_since, held.sends_held_until) == (EPOCH + 1, EPOCH + 2)
+        assert held.sends_held_reason == "the platform takes no more at the moment"
+        await trio.sleep(7)
+        assert [await street.state_of(row) for row in rows] == ["sent"] * 8
+        for peer in peers:
+            assert [payload.body.text for payload in street.platform().sent if payload.peer == peer] == ["first", "second"]
+        assert (street.platform().opened, street.status().restarts) == (1, 0)
+        for row in rows:
+            found = await street.store.get_outbound(row.id)
+            assert found is not None
+            assert found.attempts == 1
+        await street.reply("one more")
+        await trio.sleep(1.5)
+        assert street.status().sends_held_since is None
+
+
+async def test_a_pause_without_a_time_grows_and_survives_a_new_connection(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path) as street:
+        await trio.sleep(1)
+        street.platform().before_send.always(failing(TryAgain("slower", scope="sends")))
+        [row] = await street.reply("hello")
+        await trio.sleep(600)
+        assert street.status().sends_held_since == EPOCH + 1
+        await street.manager.restart("loopback", "main")
+        await trio.sleep(1)
+        assert street.status().sends_held_since == EPOCH + 1
+        street.platform().before_send.always(None)
+        await trio.sleep(600)
+        assert await street.state_of(row) == "sent"
+        assert street.status().sends_held_since is None

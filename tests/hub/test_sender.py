@@ -415,11 +415,18 @@ class MemoryRows:
         reason: str | None = None,
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
     ) -> None:
         await trio.lowlevel.checkpoint()
-        assert self.rows[row.id].state in ("sending", "ready")
+        before = self.rows[row.id]
+        assert before.state in ("sending", "ready")
         self.rows[row.id] = replace(
-            self.rows[row.id], state=state, reason=reason, receipt=receipt, next_attempt_at=next_attempt_at
+            before,
+            state=state,
+            reason=reason,
+            receipt=receipt,
+            next_attempt_at=next_attempt_at,
+            attempts=before.attempts - (not attempt_counts and before.state == "sending"),
         )
 
 
@@ -445,6 +452,8 @@ class Fickle:
             match next(self._answers, "ok"):
                 case "again":
                     raise TryAgain("429", after_seconds=3, scope="conversation")
+                case "pace":
+                    raise TryAgain("too fast", after_seconds=2, scope="sends")
                 case "outage":
                     raise TryAgain("no route")
                 case "unknown":
@@ -464,7 +473,7 @@ class Fickle:
             self.busy.discard(conversation)
 
 
-ANSWERS = st.lists(st.sampled_from(["ok", "again", "outage", "unknown", "rejected", "bug", "hang"]), max_size=30)
+ANSWERS = st.lists(st.sampled_from(["ok", "again", "pace", "outage", "unknown", "rejected", "bug", "hang"]), max_size=30)
 POSTS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 0.0, 0.05, 1.0])), min_size=1, max_size=25)
 
 

@@ -30,6 +30,7 @@ class LoopbackChannel:
 
     async def send(self, payload: OutboundPayload) -> Receipt:
         await trio.lowlevel.checkpoint()
+        self._platform.keep_pace()
         await self._platform.before_send.play()
         receipt = self._platform.accept(payload)
         await self._platform.after_send.play()

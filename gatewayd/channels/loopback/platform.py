@@ -4,13 +4,14 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from itertools import count
+from math import inf
 
 import trio
 from msgspec import Struct, structs
 from trio.lowlevel import RunVar
 
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.errors import Overloaded, SendRejected
+from gatewayd.model.errors import Overloaded, SendRejected, TryAgain
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal
 from gatewayd.ports.channel import Deliver
 
@@ -120,6 +121,7 @@ class Shown(Struct, frozen=True):
 class LoopbackPlatform:
     """One account's other side. It lives as long as the test, through any number of ``open``.
 
+    ``pace_seconds``: the least time between two sends; an earlier one is refused with the time that it has to wait.
     ``sent`` are the payloads that reached it, ``shown`` the messages as they read now, ``acknowledged`` the event keys it was
     told are safe with us. A message that was not acknowledged is delivered again by the next ``listen``, as platforms do.
     """
@@ -135,6 +137,8 @@ class LoopbackPlatform:
         self.shown: OrderedDict[str, Shown] = OrderedDict()
         self.signals: deque[Signal] = deque(maxlen=_MOST_KEPT)
         self.acknowledged: deque[str] = deque(maxlen=_MOST_KEPT)
+        self.pace_seconds = 0.0
+        self._next_at = -inf
         self.opened = 0
         self.open_now = 0
         self._waiting: deque[tuple[InboundEnvelope, trio.Event]] = deque()
@@ -149,6 +153,13 @@ class LoopbackPlatform:
     def texts(self) -> list[str]:
         """The texts that reached the platform, in order."""
         return [payload.body.text for payload in self.sent if isinstance(payload, SendText)]
+
+    def keep_pace(self) -> None:
+        """:raises TryAgain: a send now would be too fast."""
+        wait = self._next_at - trio.current_time()
+        if wait > 0:
+            raise TryAgain("the platform takes no more at the moment", after_seconds=wait, scope="sends")
+        self._next_at = trio.current_time() + self.pace_seconds
 
     def inject(self, envelope: InboundEnvelope) -> trio.Event:
         """Let an event happen on the platform. The event returned is set when the driver has acknowledged it.

@@ -12,12 +12,12 @@ from gatewayd.channels.telegram.memory import Memory
 from gatewayd.channels.telegram.menu import show_menu
 from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_of, typing_in
 from gatewayd.channels.telegram.poll import Poller
-from gatewayd.channels.telegram.refusals import Refusal, cure
+from gatewayd.channels.telegram.refusals import Limits, Refusal, cure
 from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.webhook import WebhookReceiver
 from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, User
 from gatewayd.kit.json import Malformed, decode
-from gatewayd.model.envelope import Attachment, InboundEnvelope
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
 from gatewayd.model.secret import Secret
@@ -42,6 +42,7 @@ class TelegramChannel:
         self._settings = settings
         self._kit = kit
         self._memory = memory
+        self._limits = Limits()
         self._api = BotApi(kit.http, base=settings.api_base, token=settings.token)
         self._drafts = Drafts(self._api, kit)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
@@ -104,7 +105,7 @@ class TelegramChannel:
             await self._memory.remember_move(chat_id, moved)
             result = await self._write("sendMessage", params_in(moved))
         if isinstance(result, Refusal):
-            raise cure(result, "send")
+            raise self._cure(result, payload.peer)
         try:
             return Receipt(str(decode(result, SentMessage).message_id))
         except Malformed:
@@ -123,8 +124,15 @@ class TelegramChannel:
             lambda plain: from_edit(payload, chat_id=chat_id, message_id=message_id, link_previews=previews, plain=plain),
         )
         if isinstance(result, Refusal) and "message is not modified" not in result.description.lower():
-            raise cure(result, "send")
+            raise self._cure(result, payload.peer)
         return Receipt(payload.message_id)
+
+    def _cure(self, refusal: Refusal, peer: Peer) -> GatewayError:
+        """What a refusal of a send is, and who has to wait for it."""
+        error = cure(refusal, "send")
+        if isinstance(error, TryAgain) and refusal.code == 429:
+            error.scope = self._limits.scope_of(peer.id, error.after_seconds or 1.0, now=self._kit.now())
+        return error
 
     async def _write(self, method: str, params: Callable[[bool], Struct]) -> Raw | Refusal:
         """Call ``method`` with markup, and where the server cannot parse that with ``params(True)``, which has none."""

@@ -116,6 +116,25 @@ def cure(refusal: Refusal, purpose: Purpose) -> GatewayError:
             return OutcomeUnknown(reason)
 
 
+class Limits:
+    """Whose rate limit a 429 of a send is.
+
+    Telegram limits what goes to one chat and what one bot sends, and a 429 does not say which of them was reached
+    (https://core.telegram.org/bots/faq, "My bot is hitting limits"). What it says of two chats at the same time is no limit of a
+    chat. ``now`` is any clock of seconds.
+    """
+
+    def __init__(self) -> None:
+        self._chat: int | str = ""
+        self._until = 0.0
+
+    def scope_of(self, chat: int | str, seconds: float, *, now: float) -> Scope:
+        """Who has to wait, now that a send to ``chat`` is limited for so long."""
+        several = now < self._until and chat != self._chat
+        self._chat, self._until = chat, now + seconds
+        return "sends" if several else "conversation"
+
+
 def find_row(refusal: Refusal, purpose: Purpose) -> Row:
     """The row for ``refusal``: the first that fits."""
     if not refusal.by_telegram and 400 <= refusal.code < 500 and refusal.code != 429:

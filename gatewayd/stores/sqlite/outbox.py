@@ -47,15 +47,17 @@ class OutboxTable(Tables):
         reason: str | None = None,
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
     ) -> None:
         sql = """
-            UPDATE outbound SET state = ?, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?, settled_at = ?
+            UPDATE outbound SET state = ?, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?, settled_at = ?,
+                attempts = attempts - (? AND state = 'sending')
             WHERE id = ? AND state <> 'sent'
         """
         encoded = None if receipt is None else _encode(receipt)
         settled_at = None if state in _UNSETTLED else now
         message_id = None if receipt is None else receipt.message_id
-        values = (state, reason, encoded, message_id, next_attempt_at, settled_at, outbound_id)
+        values = (state, reason, encoded, message_id, next_attempt_at, settled_at, not attempt_counts, outbound_id)
 
         def settle(connection: sqlite3.Connection) -> None:
             connection.execute(sql, values)

@@ -263,3 +263,23 @@ async def test_an_outage_while_fetching_is_tried_again(autojump_clock: MockClock
         api.fail_next("getFile", 500, "Internal Server Error")
         with pytest.raises(TryAgain):
             await rig.channel.fetch(Attachment("document", "x"), at_most_bytes=100)
+
+
+async def test_a_rate_limit_of_two_chats_at_the_same_time_is_the_bots(autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api, rig_for(api) as rig:
+        scopes: list[str] = []
+
+        async def limited(chat: int) -> None:
+            api.fail_next("sendMessage", 429, "Too Many Requests: retry after 5", parameters={"retry_after": 5})
+            with pytest.raises(TryAgain) as caught:
+                await rig.channel.send(SendText(Peer("dm", str(chat)), RichText("hello")))
+            scopes.append(caught.value.scope)
+
+        for chat in (1, 2):
+            api.add_chat(chat)
+        await limited(1)
+        await limited(1)
+        await limited(2)
+        await trio.sleep(6)
+        await limited(1)
+        assert scopes == ["conversation", "conversation", "sends", "conversation"]
