@@ -21,8 +21,9 @@ class Harness(Protocol):
     """One account and its platform, for one test. ``peer`` is somebody whom ``produce`` lets write and to whom we can send.
 
     ``failures`` are the ways in which the platform can make the next send fail, and how to arrange for each: an outage or a
-    rate limit before anything was sent (of one chat, or of the ``pace`` of the whole account), a refusal of this one payload, a revoked credential, a connection that is cut after
-    the request was written. A platform lists those that it knows.
+    rate limit before anything was sent (``pace``: one of the whole account, which waits with its sends and stays connected), a
+    refusal of this one payload, a revoked credential, a connection that is cut after the request was written. A platform lists
+    those that it knows.
     """
 
     @property
