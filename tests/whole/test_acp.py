@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.hub.outcome import SORRY_FAILED, SORRY_LOST
+from gatewayd.hub.outcome import MAY_BE_CUT, SORRY_LOST
 from tests.fakes.acp_agent import command, ran
 from tests.fakes.bot_api import FakeBotApi
 from tests.kit.test_process import gone
@@ -88,9 +88,9 @@ async def test_an_agent_killed_in_mid_turn_is_told_and_the_conversation_goes_on(
             api.user_sends(ALICE, "hang")
             await gateway.wait_status(lambda snapshot: snapshot.lanes.running == 1)
             with trio.fail_after(30):
-                while "hang" not in (work / "received.jsonl").read_text():  # noqa: ASYNC110
+                while not (work / "waiting").exists():  # noqa: ASYNC110
                     await trio.sleep(0.01)
             os.kill(await pid_of_agent(gateway), signal.SIGKILL)
-            await api.wait_text(ALICE, SORRY_FAILED)
+            await api.wait_text(ALICE, f"Waiting.\n\n{MAY_BE_CUT}")
             api.user_sends(ALICE, "history")
             await api.wait_text(ALICE, "say one")

@@ -4,6 +4,7 @@ All writing goes through a bounded queue and one writer. So nothing that is canc
 that of the calls, and the reader never waits for an agent that does not read.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -11,16 +12,16 @@ import anyio
 import anyio.abc
 from msgspec import UNSET, Raw
 
-from gatewayd.agents.acp.framing import LINE_MAX, Lines, LineTooLong
+from gatewayd.agents.acp.framing import LINE_MAX, Lines, LineTooLong, messages_in
 from gatewayd.agents.acp.wire import (
     INVALID_REQUEST,
+    OURS,
     Message,
     RequestId,
     RpcError,
     error_text,
     given,
     read_error,
-    read_message,
     write,
 )
 
@@ -30,6 +31,7 @@ _UNWRITTEN_BYTES_MAX: Final = 32 * 1024 * 1024
 _ID_MAX: Final = 200
 _WRITE_SECONDS: Final = 30.0
 _NOISE_MAX: Final = 4000
+_ROUNDS: Final = 3
 
 
 class RequestRefused(Exception):
@@ -92,6 +94,10 @@ class Connection:
         self._lost: str | None = None
         self._lost_event = anyio.Event()
         self._scope = anyio.CancelScope()
+        self._is_receiving = False
+        self._received = 0
+        self._lines = Lines()
+        self._received_at = -math.inf
 
     async def run(self, stdin: anyio.abc.ByteSendStream, stdout: anyio.abc.ByteReceiveStream, peer: Peer) -> None:
         """Carry messages until the connection is lost. Closes nothing: the streams are the caller's."""
@@ -126,6 +132,19 @@ class Connection:
             reply.settle(ConnectionLost(why))
         self._scope.cancel()
         self._send.close()
+
+    @property
+    def mid_message_since(self) -> float:
+        """When the agent has written the newest bytes of a message that is not whole yet; -inf if there is no such message."""
+        return self._received_at if b"{" in self._lines.rest() else -math.inf
+
+    async def is_drained(self) -> bool:
+        """Whether all that the agent had written when this was called has been read and handled, as far as that can be seen."""
+        received = self._received
+        # What is readable wakes the reader in the next round of the event loop; then it needs one to read, and one to hand on.
+        for _ in range(_ROUNDS):
+            await anyio.lowlevel.checkpoint()
+        return self._lost is not None or (self._is_receiving and self._received == received)
 
     def ask(self, method: str, params: object, *, on_done: Callable[[], None] = lambda: None) -> Reply:
         """Send a request. ``on_done`` is called once, synchronously, after everything that the agent sent before its answer."""
@@ -177,10 +196,9 @@ class Connection:
                 reply.sent = True
 
     async def _read(self, stdout: anyio.abc.ByteReceiveStream, peer: Peer) -> None:
-        lines = Lines()
         while True:
             try:
-                found = lines.feed(await stdout.receive(_CHUNK))
+                found = self._lines.feed(await self._receive(stdout))
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 break
             except LineTooLong:
@@ -188,16 +206,31 @@ class Connection:
                 return
             for line in found:
                 await self._take(line, peer)
-        await self._take(lines.rest(), peer)
+        await self._take(self._lines.rest(), peer)
         self.lose("closed its output")
 
+    async def _receive(self, stdout: anyio.abc.ByteReceiveStream) -> bytes:
+        self._is_receiving = True
+        try:
+            return await stdout.receive(_CHUNK)
+        finally:
+            self._is_receiving = False
+            self._received += 1
+            self._received_at = anyio.current_time()
+
     async def _take(self, line: bytes, peer: Peer) -> None:
-        if not line.strip():
-            return
-        message = read_message(line)
-        if message is None or (message.id is UNSET and message.method is UNSET):
-            self._note(f"stdout: {line[:_NOISE_MAX].decode(errors='replace')}")
-        elif message.method is UNSET:
+        messages = tuple(messages_in(line))
+        for message in messages:
+            if isinstance(message, bytes):
+                self._note(f"stdout: {message[:_NOISE_MAX].decode(errors='replace')}")
+            elif message.method in OURS and len(messages) > 1:
+                # Nothing of the agent's: it logs what it reads, and of that nothing is answered.
+                self._note(f"stdout: its own input, {message.method}")
+            else:
+                await self._handle(message, peer)
+
+    async def _handle(self, message: Message, peer: Peer) -> None:
+        if message.method is UNSET:
             self._settle(message)
         elif message.id is UNSET:
             await peer.on_notification(message.method, message.params)
@@ -210,7 +243,8 @@ class Connection:
             await peer.on_request(message.id, message.method, message.params)
 
     def _settle(self, message: Message) -> None:
-        reply = self._pending.pop(message.id, None) if isinstance(message.id, int) else None
+        number = message.answers
+        reply = None if number is None else self._pending.pop(number, None)
         if reply is None:
             self._note(f"stdout: an answer to request {str(message.id)[:_NOISE_MAX]}, which nobody has asked")
         elif given(message.error):

@@ -1,36 +1,39 @@
 """The agent core: sessions and turns over one connection to one agent process."""
 
+import math
 from collections import OrderedDict
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 
 from gatewayd.agents.acp import hermes
 from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
 from gatewayd.agents.acp.dispatch import Dispatch
+from gatewayd.agents.acp.ends import GRACE_SECONDS, Trust
 from gatewayd.agents.acp.journal import Journal, SessionMemo
+from gatewayd.agents.acp.late import LateTexts
 from gatewayd.agents.acp.prompt import Limits, Prompt
+from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
 from gatewayd.agents.acp.wire import Malformed
 from gatewayd.agents.acp.words import FORGOTTEN, final_text
 from gatewayd.kit.process import ChildProcess
-from gatewayd.model.errors import AgentFailed, TryAgain
+from gatewayd.model.errors import AgentFailed, GatewayError, TryAgain
+from gatewayd.model.letter import excerpt_of
 from gatewayd.ports import agent as port
-
-if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
 
 _SESSIONS_MAX: Final = 10_000
 
 
 class Session:
-    """A session of ours. ``agent_session`` is the agent's, once this process has it."""
+    """A session of ours. ``agent_session`` is the agent's, once this process has it; ``ended_at`` is when its last turn ended."""
 
     def __init__(self, session_id: str, agent_session: str | None = None) -> None:
         self.id = session_id
         self.agent_session = agent_session
         self.lock = anyio.Lock()
+        self.ended_at = -math.inf
 
     @property
     def first_agent_session(self) -> str:
@@ -39,25 +42,34 @@ class Session:
 
 
 class AcpCore:
-    """Lives as long as the agent's process. A session that this process does not have yet is loaded by its first turn."""
+    """Lives as long as the agent's process. A session that this process does not have yet is loaded by its first turn.
+
+    ``late`` collects what is said in sessions without a turn, for ``say_late``.
+    """
 
     def __init__(
         self,
         connection: Connection,
         dispatch: Dispatch,
         setup: Setup,
-        journal: Journal,
+        late: LateTexts,
         process: ChildProcess,
-        limits: Limits,
-        log: "FilteringBoundLogger",
+        settings: AcpSettings,
+        kit: port.AgentKit,
     ) -> None:
         self._connection = connection
         self._dispatch = dispatch
         self._setup = setup
-        self._journal = journal
+        self._late = late
         self._process = process
-        self._limits = limits
-        self._log = log
+        self._limits = Limits(settings.prompt_timeout_seconds, settings.cancel_timeout_seconds)
+        self._shows_late = settings.late_text == "send"
+        self._kit = kit
+        self._log = kit.log
+        self._journal = Journal(kit.memos, kit.log)
+        self._trust = Trust()
+        # The agent's sessions in which a prompt did not end, with the session of ours each was.
+        self._left: dict[str, Session] = {}
         self._is_hermes = hermes.is_hermes(setup.agent.agent_info)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
@@ -75,10 +87,10 @@ class AcpCore:
         return await self._journal.state(session_id, turn_id)
 
     async def resume(self, turn: port.Turn) -> port.Final:
-        text = await self._journal.text(turn.request.session_id, turn.request.turn_id)
-        if text is None:
+        final = await self._journal.final(turn.request.session_id, turn.request.turn_id)
+        if final is None:
             raise AgentFailed("the turn cannot be taken up: it ended with the agent's process")
-        return port.Final(text)
+        return final
 
     async def run(self, turn: port.Turn) -> port.Final:
         session_id = turn.request.session_id
@@ -104,7 +116,8 @@ class AcpCore:
     async def _take_up(self, session: Session, before: SessionMemo, turn: port.Turn) -> str:
         """Load the session into this process, or begin a new one in its place."""
         wanted = before.agent_session or session.first_agent_session
-        loaded = "refused" if self._is_open(wanted) else await self._setup.load(wanted)
+        is_taken = self._is_open(wanted) or wanted in self._left
+        loaded = "refused" if is_taken else await self._setup.load(wanted)
         session.agent_session = await self._setup.create() if loaded == "refused" else wanted
         if loaded != "loaded" and before.turn_id is not None:
             self._log.warning("acp_session_forgotten", session=session.id, now=session.agent_session)
@@ -114,28 +127,76 @@ class AcpCore:
     async def _prompt(self, session: Session, agent_session: str, before: SessionMemo, turn: port.Turn) -> port.Final:
         turn_id = turn.request.turn_id
         moved = agent_session if agent_session != session.first_agent_session else None
+        await self._late.flush(agent_session)
         await self._journal.begin(session.id, turn_id, moved)
-        prompt = Prompt(turn, agent_session, self._connection, self._limits, self._log, no_cancel_while_asking=self._is_hermes)
+        prompt = Prompt(
+            turn,
+            agent_session,
+            self._connection,
+            self._limits,
+            self._trust,
+            self._log,
+            no_cancel_while_asking=self._is_hermes,
+        )
         try:
             with self._dispatch.to(agent_session, prompt):
                 end = await prompt.run()
-        except RequestRefused as error:
-            if self._is_hermes and hermes.is_broken(str(error)):
-                self._connection.lose(hermes.FAULT)
-                if not prompt.acted:
-                    raise await self._not_run(session, before, hermes.FAULT) from error
-            raise self._setup.failure(error) from error
-        except Malformed as error:
-            raise AgentFailed(str(error)) from error
-        except ConnectionLost as error:
-            if prompt.sent:
-                raise AgentFailed(f"the agent's process ended in the middle of the turn: the agent {error}") from error
-            raise await self._not_run(session, before, str(error)) from error
-        if self._is_hermes and hermes.is_queued(end.text) and not prompt.acted:
-            raise await self._not_run(session, before, hermes.FAULT)
-        text = final_text(end)
-        await self._journal.end(session.id, turn_id, text, moved)
-        return port.Final(text)
+        except (RequestRefused, Malformed, ConnectionLost, AgentFailed) as error:
+            failure = await self._failure(session, before, prompt, error)
+            final = port.Final(prompt.text_before_cut, cut=failure.reason)
+            if isinstance(failure, TryAgain) or not final.text:
+                raise failure from error
+        else:
+            if self._is_hermes and hermes.is_queued(end.text) and not prompt.acted:
+                raise await self._not_run(session, before, hermes.FAULT)
+            final = port.Final(final_text(end))
+        finally:
+            session.ended_at = anyio.current_time()
+            if prompt.goes_on:
+                self._leave(session, agent_session)
+        await self._journal.end(session.id, turn_id, final, moved)
+        return final
+
+    async def _failure(self, session: Session, before: SessionMemo, prompt: Prompt, error: Exception) -> GatewayError:
+        """What became of a prompt that did not end as it should. ``TryAgain``: the rules say that it is run again."""
+        match error:
+            case RequestRefused():
+                if self._is_hermes and hermes.is_broken(str(error)):
+                    self._connection.lose(hermes.FAULT)
+                    if not prompt.acted:
+                        return await self._not_run(session, before, hermes.FAULT)
+                return self._setup.failure(error)
+            case ConnectionLost() if prompt.sent:
+                return AgentFailed(f"the agent's process ended in the middle of the turn: the agent {error}")
+            case ConnectionLost():
+                return await self._not_run(session, before, str(error))
+            case AgentFailed():
+                return error
+            case _:
+                return AgentFailed(str(error))
+
+    def _leave(self, session: Session, agent_session: str) -> None:
+        """The prompt has not ended, and the agent does not stop it. That one session is given up, for the conversations in the
+        others. A process in which that happens twice, or that has no others, is ended."""
+        why = "did not end a turn, and did not stop it either"
+        others = any(other.agent_session for other in self._sessions.values() if other is not session)
+        if self._left or not others:
+            self._connection.lose(why)
+            return
+        self._log.warning("acp_session_left", session=session.id, reason=f"the agent {why}")
+        self._left[agent_session] = session
+        session.agent_session = None
+
+    async def say_late(self, agent_session: str, text: str, began_at: float) -> None:
+        """The agent has said something in a session without a turn."""
+        session = self._left.get(agent_session) or self._session_of(agent_session)
+        if session is not None and began_at - session.ended_at < GRACE_SECONDS:
+            self._trust.note_tail()
+        if session is not None and self._shows_late:
+            await self._kit.say_later(session.id, text)
+        else:
+            why = "no session of ours" if session is None else 'late_text = "log"'
+            self._log.warning("acp_late_text_not_shown", session=agent_session, reason=why, text=excerpt_of(text))
 
     async def _not_run(self, session: Session, before: SessionMemo, why: str) -> TryAgain:
         """The prompt was surely not run, and only a new process can run it."""
@@ -144,7 +205,10 @@ class AcpCore:
         return TryAgain(f"the agent {why}")
 
     def _is_open(self, agent_session: str) -> bool:
-        return any(session.agent_session == agent_session for session in self._sessions.values())
+        return self._session_of(agent_session) is not None
+
+    def _session_of(self, agent_session: str) -> Session | None:
+        return next((each for each in self._sessions.values() if each.agent_session == agent_session), None)
 
     def _remember(self, session: Session) -> None:
         self._sessions[session.id] = session

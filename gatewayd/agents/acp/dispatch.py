@@ -1,8 +1,8 @@
 """Brings what the agent sends to the prompt it is for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
@@ -20,6 +20,9 @@ from gatewayd.agents.acp.wire import (
     read,
 )
 
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
 _METHOD_MAX: Final = 200
 
 
@@ -31,10 +34,13 @@ class Replay:
 
 
 class Dispatch:
-    """The connection's peer. What is for no open prompt is dropped: late updates, and the history of a loaded session."""
+    """The connection's peer. What is for no open prompt is the history of a session that is being loaded, or goes to ``late``:
+    the agent's session, and the update."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, late: Callable[[str, Raw], None], log: "FilteringBoundLogger") -> None:
         self._connection = connection
+        self._late = late
+        self._log = log
         self._prompts: dict[str, Prompt] = {}
         self._replays: dict[str, Replay] = {}
 
@@ -71,10 +77,9 @@ class Dispatch:
             self._connection.refuse(request_id, INVALID_PARAMS, str(error))
             return
         prompt = self._prompts.get(request.session_id)
-        if prompt is None:
+        if prompt is None or not await prompt.deliver(Asked(request_id, request)):
             self._connection.answer(request_id, CANCELLED)
-        else:
-            await prompt.deliver(Asked(request_id, request))
+            self._log.warning("acp_permission_without_turn", session=request.session_id, tool=request.tool_call.title)
 
     async def on_notification(self, method: str, params: Raw) -> None:
         try:
@@ -89,7 +94,10 @@ class Dispatch:
             return
 
     async def _on_update(self, update: SessionUpdate) -> None:
-        if prompt := self._prompts.get(update.session_id):
-            await prompt.deliver(update.update)
-        elif replay := self._replays.get(update.session_id):
+        prompt = self._prompts.get(update.session_id)
+        if prompt is not None and await prompt.deliver(update.update):
+            return
+        if replay := self._replays.get(update.session_id):
             replay.updates += 1
+        else:
+            self._late(update.session_id, update.update)

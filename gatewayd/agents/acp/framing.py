@@ -1,9 +1,20 @@
-"""Lines out of a stream of bytes. Pure."""
+"""Lines out of a stream of bytes, and messages out of lines. Pure."""
 
+import json
+import re
+from collections.abc import Iterator
 from typing import Final
+
+from gatewayd.agents.acp.wire import Message, read_message
 
 LINE_MAX: Final = 8 * 1024 * 1024
 """Bytes of one message. The output of a tool and the history of a session come as single lines, so it is generous."""
+
+_OBJECTS_MAX: Final = 20
+"""Beginnings of objects that may lead to nothing, in a line which is no message as a whole."""
+_BEGINNING: Final = re.compile(r'\{\s*"')
+# It only finds where an object ends; what that is, kit.json reads.
+_DECODER: Final = json.JSONDecoder(strict=False)
 
 
 class LineTooLong(Exception):
@@ -31,3 +42,54 @@ class Lines:
     def rest(self) -> bytes:
         """What came after the last line end."""
         return bytes(self._rest)
+
+
+def messages_in(line: bytes) -> Iterator[Message | bytes]:
+    """What a line holds, in order: messages, and what is none, as bytes.
+
+    The protocol has one message per line and nothing else. But what an agent's libraries print may have no line end, and then
+    stands before a message: control sequences of a terminal, a prompt, a warning; or two messages stand in one line.
+    """
+    if not line.strip():
+        return
+    if (whole := read_message(line)) is not None:
+        yield whole if whole.says_something else line
+        return
+    text = line.decode(errors="surrogateescape")
+    taken = 0
+    for start, end, message in _objects(text):
+        if message.says_something:
+            yield from _noise(text[taken:start])
+            yield message
+            taken = end
+    yield from _noise(text[taken:])
+
+
+def _objects(text: str) -> Iterator[tuple[int, int, Message]]:
+    """Whole objects in a line, none within another."""
+    at = tried = 0
+    while tried < _OBJECTS_MAX and (beginning := _BEGINNING.search(text, at)):
+        start = beginning.start()
+        end = _end_of_object(text, start)
+        message = None if end is None else read_message(_bytes(text[start:end]))
+        tried += message is None or not message.says_something
+        at = start + 1
+        if end is not None and message is not None:
+            yield start, end, message
+            at = end
+
+
+def _end_of_object(text: str, start: int) -> int | None:
+    try:
+        return _DECODER.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _noise(part: str) -> Iterator[bytes]:
+    if part.strip():
+        yield _bytes(part)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")

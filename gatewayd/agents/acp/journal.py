@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.model.errors import StoreRefused
-from gatewayd.ports.agent import TurnState
+from gatewayd.ports.agent import Final, TurnState
 from gatewayd.ports.memos import Memos
 
 if TYPE_CHECKING:
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 class SessionMemo(Struct, frozen=True, omit_defaults=True):
-    """``turn_id`` is the last turn that began; ``text`` is what it ended with. ``agent_session``: the agent's session, when it
-    is not the one the session was made with."""
+    """``turn_id`` is the last turn that began; ``text`` is what it ended with, ``cut`` why its end may be missing.
+    ``agent_session``: the agent's session, when it is not the one the session was made with."""
 
     turn_id: str | None = None
     ended: bool = False
     text: str = ""
     agent_session: str | None = None
+    cut: str | None = None
 
 
 class Journal:
@@ -46,9 +47,9 @@ class Journal:
         """The prompt surely did not reach the agent: as it was."""
         await self._quietly(session_id, before)
 
-    async def end(self, session_id: str, turn_id: str, text: str, agent_session: str | None) -> None:
+    async def end(self, session_id: str, turn_id: str, final: Final, agent_session: str | None) -> None:
         """The agent has answered. A store that refuses must not lose the answer: then only a crash now would."""
-        await self._quietly(session_id, SessionMemo(turn_id, ended=True, text=text, agent_session=agent_session))
+        await self._quietly(session_id, SessionMemo(turn_id, True, final.text, agent_session, final.cut))
 
     async def state(self, session_id: str, turn_id: str) -> TurnState:
         """:raises StoreRefused:"""
@@ -57,10 +58,10 @@ class Journal:
             return "new"
         return "ended" if memo.ended else "lost"
 
-    async def text(self, session_id: str, turn_id: str) -> str | None:
+    async def final(self, session_id: str, turn_id: str) -> Final | None:
         """What the turn ended with. :raises StoreRefused:"""
         memo = await self.load(session_id)
-        return memo.text if memo.turn_id == turn_id and memo.ended else None
+        return Final(memo.text, memo.cut) if memo.turn_id == turn_id and memo.ended else None
 
     async def _quietly(self, session_id: str, memo: SessionMemo) -> None:
         try:

@@ -10,8 +10,7 @@ import anyio
 from gatewayd.agents.acp.connection import Connection
 from gatewayd.agents.acp.core import AcpCore
 from gatewayd.agents.acp.dispatch import Dispatch
-from gatewayd.agents.acp.journal import Journal
-from gatewayd.agents.acp.prompt import Limits
+from gatewayd.agents.acp.late import LateTexts
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
 from gatewayd.kit.process import ChildProcess, open_process
@@ -29,27 +28,37 @@ async def open_acp(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore
     """
     settings = agent.settings
     assert isinstance(settings, AcpSettings)
-    async with open_process(
-        settings.command,
-        cwd=await _directory(settings, kit),
-        env=settings.variables(),
-        marker=str(kit.directory),
-        stdin=True,
-        stdout="caller",
-        secrets=settings.secrets.values(),
-    ) as process:
-        connection = Connection(process.note)
-        dispatch = Dispatch(connection)
-        async with anyio.create_task_group() as group:
-            group.start_soon(_watch, connection, process)
-            group.start_soon(connection.run, process.stdin, process.stdout, dispatch)
-            setup = Setup(connection, dispatch, await _directory(settings, kit), settings.start_timeout_seconds)
-            await _initialize(setup)
-            limits = Limits(settings.prompt_timeout_seconds, settings.cancel_timeout_seconds)
-            core = AcpCore(connection, dispatch, setup, Journal(kit.memos, kit.log), process, limits, kit.log)
-            kit.log.info("acp_agent_open", version=core.facts().version, pid=process.pid)
-            yield core
-            group.cancel_scope.cancel()
+    async with (
+        open_process(
+            settings.command,
+            cwd=await _directory(settings, kit),
+            env=settings.variables(),
+            marker=str(kit.directory),
+            stdin=True,
+            stdout="caller",
+            secrets=settings.secrets.values(),
+        ) as process,
+        open_core(process, settings, kit, await _directory(settings, kit)) as core,
+    ):
+        kit.log.info("acp_agent_open", version=core.facts().version, pid=process.pid)
+        yield core
+
+
+@asynccontextmanager
+async def open_core(process: ChildProcess, settings: AcpSettings, kit: AgentKit, directory: Path) -> AsyncIterator[AcpCore]:
+    """The core over a process that runs. Raises as ``open_acp`` does."""
+    connection = Connection(process.note)
+    late = LateTexts(kit.log)
+    dispatch = Dispatch(connection, late.take, kit.log)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch, connection, process)
+        group.start_soon(connection.run, process.stdin, process.stdout, dispatch)
+        setup = Setup(connection, dispatch, directory, settings.start_timeout_seconds)
+        await _initialize(setup)
+        core = AcpCore(connection, dispatch, setup, late, process, settings, kit)
+        group.start_soon(late.run, core.say_late)
+        yield core
+        group.cancel_scope.cancel()
 
 
 async def _initialize(setup: Setup) -> None:

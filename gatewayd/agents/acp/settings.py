@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -37,6 +37,10 @@ class AcpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """A turn in which the agent says nothing for so long is stopped. Waiting for a permission does not count."""
     cancel_timeout_seconds: Timeout = 4.0
     """An agent that goes on for so long after it was told to stop is ended and started again."""
+
+    late_text: Literal["send", "log"] = "send"
+    """What the agent says between its turns, of a job in the background for example: sent as a message of its own where the
+    conversation's last turn was answered, or only logged with its first words."""
 
     def problems(self, gateway: GatewaySection) -> Iterator[str]:
         """What types cannot tell. See ``model.config.ChecksItself``."""

@@ -9,6 +9,7 @@ from msgspec import Raw
 from gatewayd import __version__
 from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
 from gatewayd.agents.acp.dispatch import Dispatch
+from gatewayd.agents.acp.ends import GRACE_SECONDS
 from gatewayd.agents.acp.wire import AUTH_REQUIRED, PROTOCOL_VERSION, Initialized, Malformed, NewSession, read
 from gatewayd.model.errors import AgentFailed, GatewayError, NeedsOperator, TryAgain
 
@@ -67,6 +68,10 @@ class Setup:
         with self._dispatch.replay(agent_session) as replay:
             try:
                 await self._request(method, {"sessionId": agent_session, **self._place()})
+                # The rest of the history must not be taken for something that the agent says now.
+                with anyio.move_on_after(GRACE_SECONDS):
+                    while not await self._connection.is_drained():
+                        pass
             except RequestRefused as error:
                 failure = self.failure(error)
                 if isinstance(failure, NeedsOperator):

@@ -3,6 +3,7 @@
 Shapes: https://agentclientprotocol.com/protocol/v1/schema. Fields that we do not use are not named, unknown ones are ignored.
 """
 
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gatewayd.kit import json
 
-RequestId = int | str | None
+RequestId = int | float | str | None
 """As the agent chose it; 0 and null are ids, too. Numbers are bounded by Python, which reads none of more than 4300 digits."""
 
 INVALID_REQUEST: Final = -32600
@@ -21,9 +22,12 @@ REQUEST_CANCELLED: Final = -32800
 """https://agentclientprotocol.com/protocol/v1/error"""
 
 PROTOCOL_VERSION: Final = 1
+OURS: Final = frozenset({"initialize", "session/new", "session/load", "session/resume", "session/prompt", "session/cancel"})
+"""The methods that we call and no agent does."""
 
 _NOTHING: Final = Raw()
 _DETAIL_MAX: Final = 500
+_NUMBER: Final = re.compile(r"([0-9]{1,18})(?:\.0)?", re.ASCII)
 
 T = TypeVar("T")
 
@@ -40,6 +44,17 @@ class Message(Struct, frozen=True):
     params: Raw = _NOTHING
     result: Raw = _NOTHING
     error: Raw = _NOTHING
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it is one at all: agents also log JSON."""
+        return self.id is not UNSET or self.method is not UNSET
+
+    @property
+    def answers(self) -> int | None:
+        """The request of ours that it answers. Some give the number back as another kind of it."""
+        known = isinstance(self.id, int | float | str) and _NUMBER.fullmatch(str(self.id))
+        return int(known[1]) if known else None
 
 
 class Implementation(Struct, frozen=True):
@@ -156,12 +171,23 @@ def read_message(line: bytes) -> Message | None:
         return None
 
 
-def read(data: Raw | bytes, kind: type[T]) -> T:
+def read(data: Raw | bytes, kind: type[T], *, keep_halves: bool = False) -> T:
     """:raises Malformed: it is not of that kind."""
     try:
-        return json.decode(data, kind, lenient=kind is not PermissionRequest)
+        return json.decode(data, kind, lenient=kind is not PermissionRequest, keep_halves=keep_halves)
     except json.Malformed as error:
         raise Malformed(f"the agent sent no proper {kind.__name__}") from error
+
+
+def text_chunk(update: Raw) -> MessageChunk | None:
+    """The piece of text in an update, its halves of characters kept for ``said.Said``; None for every other update.
+
+    :raises Malformed:
+    """
+    if read(update, UpdateKind).session_update != "agent_message_chunk":
+        return None
+    chunk = read(update, MessageChunk, keep_halves=True)
+    return chunk if chunk.content.type == "text" and chunk.content.text else None
 
 
 def read_error(data: Raw) -> RpcError:

@@ -7,6 +7,7 @@ import anyio
 import anyio.abc
 import msgspec
 import pytest
+import structlog
 import trio
 import trio.testing
 from hypothesis import given
@@ -87,6 +88,11 @@ class Heard:
         self.notifications.append(method)
 
 
+def dispatch_to(connection: Connection) -> Dispatch:
+    """Where nobody prompts, and nobody hears what is said late."""
+    return Dispatch(connection, lambda session, update: None, structlog.get_logger("test"))
+
+
 def on_fake_clock(test: Callable[[], Awaitable[None]]) -> None:
     trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -132,7 +138,7 @@ def test_every_request_is_answered_whatever_is_in_it(messages: list[tuple[str, R
         coming = Coming([line + b"\n" for line in [*lines, *notifications]])
 
         async with anyio.create_task_group() as group:
-            group.start_soon(connection.run, going, coming, Dispatch(connection))
+            group.start_soon(connection.run, going, coming, dispatch_to(connection))
             await connection.wait_lost()
 
         # The connection ends with its input; what was posted last may not be written then.
@@ -185,7 +191,7 @@ async def test_json_deeper_than_any_stack_is_noise(autojump_clock: trio.testing.
     noise: list[str] = []
     connection = Connection(noise.append)
     deep = b'{"method":"session/update","params":' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
-    await connection.run(Going(), Coming([deep]), Dispatch(connection))
+    await connection.run(Going(), Coming([deep]), dispatch_to(connection))
     assert connection.lost == "closed its output"
 
 

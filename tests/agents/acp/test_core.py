@@ -42,11 +42,11 @@ async def test_two_messages_are_two_paragraphs(kit: Kit) -> None:
     assert turn.streamed == "Let me look.\n\nDone."
 
 
-async def test_what_comes_after_the_end_is_not_of_the_next_turn(kit: Kit) -> None:
+async def test_what_comes_behind_the_end_is_of_its_own_turn(kit: Kit) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_core(kit) as core:
             session = await core.new_session("key")
-            assert await core.run(FakeTurn(session, "late words")) == Final("")
+            assert await core.run(FakeTurn(session, "late words")) == Final("late words")
             assert await core.run(FakeTurn(session, "say on time", turn_id="turn-2")) == Final("on time")
 
 
@@ -129,18 +129,22 @@ async def test_a_login_that_is_wanted_is_for_the_operator(kit: Kit, option: str)
                 await core.run(FakeTurn(await core.new_session("key"), "auth"))
 
 
-async def test_a_process_that_ends_in_mid_turn_fails_the_turn_and_the_core(kit: Kit) -> None:
+MID_TURN = "the agent's process ended in the middle of the turn"
+
+
+async def test_a_process_that_ends_in_mid_turn_cuts_the_turn_and_fails_the_core(kit: Kit) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_doomed(kit) as (core, ended):
             turn = FakeTurn(await core.new_session("key"), "die 3")
-            with pytest.raises(AgentFailed, match="the agent's process ended in the middle of the turn"):
-                await core.run(turn)
+            final = await core.run(turn)
+            assert (final.text, final.cut) == ("Dying.", f"{MID_TURN}: the agent closed its output")
         assert [verdict.cure for verdict in ended] == ["wait"]
         assert "ended with exit code 3; its last output: " in ended[0].reason
         assert "a fatal problem" in ended[0].reason
         assert turn.streamed == "Dying. "
         async with open_core(kit) as core:
-            assert await core.turn_state(turn.request.session_id, "turn-1") == "lost"
+            assert await core.turn_state(turn.request.session_id, "turn-1") == "ended"
+            assert await core.resume(turn) == final
 
 
 async def test_a_killed_process_is_told_from_one_that_ends(kit: Kit) -> None:
@@ -153,7 +157,9 @@ async def test_a_killed_process_is_told_from_one_that_ends(kit: Kit) -> None:
             assert pid
             os.kill(pid, signal.SIGKILL)
         assert "was ended by SIGKILL" in ended[0].reason
-        assert [type(outcome) for outcome in outcomes] == [AgentFailed]
+        [outcome] = outcomes
+        assert isinstance(outcome, Final)
+        assert outcome.cut is not None
 
 
 async def test_a_turn_is_new_then_ended_and_its_text_is_kept(kit: Kit) -> None:
@@ -300,8 +306,8 @@ async def test_a_silent_agent_is_stopped(kit: Kit) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_core(kit, prompt_timeout_seconds=0.3) as core:
             session = await core.new_session("key")
-            with pytest.raises(AgentFailed, match=r"the agent said nothing for 0\.3 s"):
-                await core.run(FakeTurn(session, "hang"))
+            final = await core.run(FakeTurn(session, "hang"))
+            assert final == Final("Waiting.", cut="the agent said nothing for 0.3 s, so it was stopped")
             assert await core.run(FakeTurn(session, "say hello")) == Final("hello")
 
 
@@ -373,7 +379,7 @@ async def test_leaving_ends_the_turns_that_still_run(kit: Kit) -> None:
             turn = FakeTurn(await core.new_session("key"), "hang")
             outcomes = run_soon(group, core, turn)
             await turn.spoken.wait()
-    assert [str(outcome).rpartition(": ")[2] for outcome in outcomes] == ["the agent was closed by gatewayd"]
+    assert outcomes == [Final("Waiting.", cut=f"{MID_TURN}: the agent was closed by gatewayd")]
 
 
 async def test_events_of_tools(kit: Kit) -> None:

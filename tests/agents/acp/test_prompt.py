@@ -7,6 +7,7 @@ from msgspec import Raw
 from trio.testing import MockClock
 
 from gatewayd.agents.acp.connection import Connection
+from gatewayd.agents.acp.ends import Trust
 from gatewayd.agents.acp.prompt import Asked, Limits, Prompt, TakenBack
 from gatewayd.agents.acp.wire import PermissionOption, PermissionRequest, ToolCallFields
 from gatewayd.model.approval import Decision, ToolRequest
@@ -22,7 +23,7 @@ class Scene:
         self.turn = FakeTurn("s", "do it", answer)
         self.connection = Connection(lambda line: None)
         self.told = Going()
-        self.prompt = Prompt(self.turn, "s", self.connection, Limits(600, 4), structlog.get_logger("test"))
+        self.prompt = Prompt(self.turn, "s", self.connection, Limits(600, 4), Trust(), structlog.get_logger("test"))
         self.failures: list[AgentFailed] = []
 
     async def run(self) -> None:
@@ -122,17 +123,6 @@ async def test_a_request_that_comes_when_the_prompt_is_over_is_cancelled(autojum
     await scene.prompt.deliver(text("late"))
     await scene.prompt.deliver(asked("ls"))
     assert scene.turn.requests == []
-
-
-async def test_one_that_writes_message_after_message_goes_round_in_circles(autojump_clock: MockClock) -> None:
-    scene = Scene()
-    async with anyio.create_task_group() as group:
-        group.start_soon(scene.run)
-        for number in range(21):
-            await scene.prompt.deliver(text("again", f"m{number}"))
-    assert [str(error) for error in scene.failures] == [
-        "the agent wrote 20 messages without using a tool: it goes round in circles"
-    ]
 
 
 async def test_what_cannot_be_read_is_passed_over(autojump_clock: MockClock) -> None:

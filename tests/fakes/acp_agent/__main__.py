@@ -128,6 +128,7 @@ def tool(
 
 def wait_for_cancel(session: str) -> str:
     say(session, "Waiting. ")
+    Path("waiting").touch()
     running[session].wait()
     return "cancelled"
 

@@ -1,0 +1,27 @@
+"""When a reply is believed to be whole: docs/decisions/0008. Pure."""
+
+from typing import Final
+
+GRACE_SECONDS: Final = 0.25
+_SHARE: Final = 0.05
+_FIRST_TURNS: Final = 3
+_TURNS_AFTER_A_TAIL: Final = 20
+
+
+class Trust:
+    """How far an agent's process is trusted to say nothing more once it has said that its turn is over."""
+
+    def __init__(self) -> None:
+        self._turns_to_watch = _FIRST_TURNS
+
+    def grace(self, seconds: float) -> float:
+        """How long to listen on after the end of a turn that took so many ``seconds``. Every text begins it anew."""
+        return GRACE_SECONDS if self._turns_to_watch else min(GRACE_SECONDS, _SHARE * seconds)
+
+    def note_end(self, *, had_tail: bool) -> None:
+        """A turn is over. ``had_tail``: text came behind its end."""
+        self._turns_to_watch = _TURNS_AFTER_A_TAIL if had_tail else max(0, self._turns_to_watch - 1)
+
+    def note_tail(self) -> None:
+        """Text came so shortly behind the end of a turn that more grace would have had it in the reply."""
+        self._turns_to_watch = _TURNS_AFTER_A_TAIL
