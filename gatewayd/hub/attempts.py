@@ -19,10 +19,14 @@ from gatewayd.ports.agent import AgentCore
 from gatewayd.ports.store import InboundRow
 
 AWAY = "The agent cannot be reached at the moment. Your message is kept, and will be answered when it is back."
+TRIED_AGAIN = "I cannot answer at the moment. Your message is kept, and is tried again."
 _FIRST_SECONDS = 4.0
 _LONGEST_SECONDS = 120.0
 _LOOK_AGAIN_SECONDS = 10.0
 """How long an agent may be away before the user hears of it, and how often it is looked for without news of a change."""
+
+
+Tell = Callable[[str], Awaitable[None]]
 
 
 class Agents(Protocol):
@@ -62,11 +66,17 @@ class Attempts:
             self._log.warning("turn_waits", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
             await control.pause(seconds)
 
-    async def wait_after(self, attempt: int, control: TurnControl, *, at_least: float | None) -> None:
-        """The pause after an attempt that met an outage."""
-        await control.pause(self._backoff.delay(attempt, at_least=at_least))
+    async def wait_after(self, attempt: int, control: TurnControl, *, at_least: float | None, since: float, tell: Tell) -> None:
+        """The pause after an attempt that met an outage. ``tell`` shows the user a sentence, when it is long ``since`` the turn
+        began."""
+        pause = self._backoff.delay(attempt, at_least=at_least)
+        unsaid = min(pause, max(0.0, since + _LOOK_AGAIN_SECONDS - anyio.current_time()))
+        await control.pause(unsaid)
+        if unsaid < pause and not control.stopped:
+            await tell(TRIED_AGAIN)
+            await control.pause(pause - unsaid)
 
-    async def wait_open(self, agent_id: str, control: TurnControl, *, tell: Callable[[str], Awaitable[None]]) -> None:
+    async def wait_open(self, agent_id: str, control: TurnControl, *, tell: Tell) -> None:
         """Returns when the agent can be asked, or never can (which the attempt itself will meet), or the turn was stopped.
 
         ``tell`` shows the user a sentence: called once, when it takes long.

@@ -1,30 +1,35 @@
 """What became of a turn: of what its core returned, for the store, and in words for its user. Pure."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from gatewayd.kit.text import compose, is_blank, sanitise
+from gatewayd.model.errors import FailureKind
 from gatewayd.ports import agent as port
 
 SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator can see why."
+SORRY_EMPTY = "Sorry, the agent gave no answer to that. Please ask again, perhaps in other words."
+SORRY_TOO_LONG = "Sorry, this is more than the agent can take in at once. Write /new to begin a new conversation, or write less."
 SORRY_SLOW = "Sorry, that took too long and was stopped."
 SORRY_LOST = "Sorry, I was interrupted while I worked on that, and what I did is not known. Please look, and ask again."
 SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
 MAY_BE_CUT: Final = "(This answer may be incomplete: its end did not arrive.)"
 
+_SORRY: Final[Mapping[FailureKind, str]] = {"failed": SORRY_FAILED, "empty": SORRY_EMPTY, "too_long": SORRY_TOO_LONG}
 _REPLY_MAX: Final = 1_000_000
 
 
 class Outcome(Struct, frozen=True):
-    """How an attempt ended. ``text`` is the reply; ``detail`` is for the operator only."""
+    """How an attempt ended. ``text`` is the reply; ``detail`` is for the operator only; ``failure`` is how it failed."""
 
     kind: Literal["answered", "cut", "failed", "again", "timed_out", "stopped", "lost"]
     text: str = ""
     detail: str = ""
     after_seconds: float | None = None
+    failure: FailureKind = "failed"
 
 
 def answer_of(final: object, clean: Callable[[str], str]) -> Outcome:
@@ -56,7 +61,7 @@ def verdict_on(outcome: Outcome, stopped: str | None) -> tuple[Literal["done", "
         case "again":
             return "dead", "attempts_exhausted", SORRY_GONE
         case "failed":
-            return "dead", "agent_failed", SORRY_FAILED
+            return "dead", "agent_failed", _SORRY[outcome.failure]
 
 
 def marked_as_cut(text: str) -> str:

@@ -99,11 +99,15 @@ class ReplyEngine:
             event_key=envelope.event_key,
             agent=route.agent_id,
         ):
-            taken_up = not was_running
+
+            async def tell(text: str) -> None:
+                await self._say_once(rows[-1], turn_id, text)
+
+            taken_up, began_at = not was_running, anyio.current_time()
             if attempt < self._config.max_turn_attempts:
                 await self._attempts.wait_due(rows, control)
             while attempt < self._config.max_turn_attempts:
-                await self._attempts.wait_open(route.agent_id, control, tell=lambda text: self._say_once(rows[-1], turn_id, text))
+                await self._attempts.wait_open(route.agent_id, control, tell=tell)
                 if control.stopped:
                     outcome = Outcome("stopped")
                     break
@@ -115,7 +119,7 @@ class ReplyEngine:
                 if outcome.kind != "again" or attempt >= self._config.max_turn_attempts:
                     break
                 self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)
-                await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds)
+                await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds, since=began_at, tell=tell)
             if control.moves and outcome.kind == "stopped":
                 await self.withdraw(turn_id, why="the agent is configured no more, and another one takes the message")
                 return [_as_begun(row, turn_id, route.session_key, attempt) for row in rows]
@@ -250,8 +254,9 @@ class ReplyEngine:
     def _classify(self, error: BaseException) -> Outcome:
         """What an error of the core means for the turn. The strictest of a group counts, as for accounts."""
         found = leaves(error)
-        if strict := [leaf.reason for leaf in found if isinstance(leaf, AgentFailed | NeedsOperator)]:
-            return Outcome("failed", detail=self._clean(strict[0]))
+        if strict := [leaf for leaf in found if isinstance(leaf, AgentFailed | NeedsOperator)]:
+            kind = strict[0].kind if isinstance(strict[0], AgentFailed) else "failed"
+            return Outcome("failed", detail=self._clean(strict[0].reason), failure=kind)
         outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
         if len(outages) < len(found):
             bug = next(leaf for leaf in found if not isinstance(leaf, TryAgain | StoreRefused))

@@ -50,8 +50,17 @@ class OutcomeUnknown(GatewayError):
     """The request may or may not have taken effect (cut after it was written): never resent blindly."""
 
 
+FailureKind = Literal["failed", "empty", "too_long"]
+
+
 class AgentFailed(GatewayError):
-    """A turn failed for good. ``reason`` is for the operator; the user gets one short sentence without it."""
+    """A turn failed for good. ``reason`` is for the operator; the user gets one short sentence without it, by the ``kind``:
+    ``empty`` is an answer without a word where the agent cannot mean that, ``too_long`` a conversation that the agent cannot take
+    in, so that it is to be begun anew."""
+
+    def __init__(self, reason: str, *, kind: FailureKind = "failed") -> None:
+        super().__init__(reason)
+        self.kind: FailureKind = kind
 
 
 class StoreRefused(GatewayError):

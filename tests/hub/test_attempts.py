@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gatewayd.hub.attempts import AWAY, Attempts
+from gatewayd.hub.attempts import AWAY, TRIED_AGAIN, Attempts
+from gatewayd.hub.outcome import SORRY_GONE
 from gatewayd.hub.reply import new_turn_id
 from gatewayd.hub.running import TurnControl
 from gatewayd.model.errors import NeedsOperator, TryAgain
@@ -52,6 +53,50 @@ async def test_an_agent_that_is_away_for_a_moment_is_not_spoken_of(tmp_path: Pat
         agents.changed.set()
         await house.ended(row)
         assert house.texts == ["re: hello"]
+
+
+async def test_who_meets_an_outage_for_ten_seconds_is_told_once_that_it_is_tried_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async def unreachable(turn: Turn) -> str:
+        raise TryAgain("the model's server: cannot connect: Connection refused")
+
+    async with open_house(tmp_path, unreachable) as house:
+        began = trio.current_time()
+        row = await house.say("hello")
+        await anyio.sleep(9)
+        assert house.texts == []
+        await anyio.sleep(2)
+        assert house.texts == [TRIED_AGAIN]
+        ended = await house.ended(row)
+        assert (ended.state, ended.reason) == ("dead", "attempts_exhausted")
+        assert house.texts == [TRIED_AGAIN, SORRY_GONE]
+        assert trio.current_time() - began > 60
+
+
+async def test_an_outage_of_a_moment_is_not_spoken_of(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def once(turn: Turn) -> str:
+        if turn.request.attempt == 1:
+            raise TryAgain("the model's server: cannot connect")
+        return "here"
+
+    async with open_house(tmp_path, once) as house:
+        await house.ended(await house.say("hello"))
+        assert house.texts == ["here"]
+
+
+async def test_a_stop_ends_the_pause_before_and_behind_the_first_word(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def unreachable(turn: Turn) -> str:
+        raise TryAgain("cannot connect", after_seconds=60)
+
+    for seconds, texts in ((5, []), (15, [TRIED_AGAIN])):
+        async with open_house(tmp_path / str(seconds), unreachable) as house:
+            row = await house.say("hello")
+            await anyio.sleep(seconds)
+            await house.say("/stop")
+            assert (await house.ended(row)).reason == "stopped"
+            assert house.texts[: len(texts)] == texts
+            assert house.texts.count(TRIED_AGAIN) == len(texts)
 
 
 async def test_a_stop_ends_the_waiting_for_an_agent(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.hub.attempts import TRIED_AGAIN
 from gatewayd.hub.outcome import SORRY_FAILED, SORRY_GONE, SORRY_SLOW
 from gatewayd.model.config import AccountFrame, LimitsSection, QueueMode, SessionsSection
 from gatewayd.model.envelope import Peer
@@ -159,7 +160,7 @@ async def test_an_agent_that_cannot_be_reached_is_tried_spaced_and_bounded(tmp_p
     async with open_house(tmp_path, down, config=config) as house:
         row = await house.ended(await house.say("hello"))
         assert (row.state, row.reason, row.attempts) == ("dead", "attempts_exhausted", 4)
-        assert house.texts == [SORRY_GONE]
+        assert house.texts == [TRIED_AGAIN, SORRY_GONE]
         assert all(later - earlier >= 10 for earlier, later in pairwise(at))
 
 
@@ -453,7 +454,7 @@ async def test_a_full_disk_delays_the_end_of_a_turn_and_loses_nothing(tmp_path: 
         await anyio.sleep(5)
         house.flaky.refuses.clear()
         assert (await house.ended(row)).reason == "answered"
-        assert house.texts == ["re: hello"]
+        assert house.texts == [TRIED_AGAIN, "re: hello"]
 
 
 async def test_after_the_last_try_nobody_waits(tmp_path: Path, autojump_clock: MockClock) -> None:

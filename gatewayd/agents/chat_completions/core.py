@@ -4,33 +4,36 @@ Nothing but the model's time is lost when a turn is run twice; except with ``ses
 conversation and may have tools of its own.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
-import httpx2
+import anyio.abc
 import msgspec
 
-from gatewayd.agents.chat_completions.history import Conversation, Exchange, Histories, newest
+from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
+from gatewayd.agents.chat_completions.reading import Asking, Reading
+from gatewayd.agents.chat_completions.refusals import ContextFull
 from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
-from gatewayd.agents.chat_completions.wire import EVENT_BYTES, WHAT, ChatRequest, Message, StreamedAnswer, refusal
-from gatewayd.kit.http import AnswerTooLarge, open_stream, read_body, retry_after_seconds
-from gatewayd.kit.sse import EventStream, EventTooLarge
-from gatewayd.model.errors import AgentFailed, GatewayError, OutcomeUnknown, TryAgain
+from gatewayd.agents.chat_completions.wire import ChatRequest, Message
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, CoreFacts, Final, TextDelta, Turn, TurnState
 
-_AFTER_END_SECONDS = 2.0
-"""A whole answer does not wait longer for its stream to end; when it ends, the connection can be used again."""
-_REFUSAL_BYTES = 65_536
-_TEXT_EVENTS = ("message", "error")
+LISTENED_TO = 64
+"""Answers that are listened to behind their end at once, each on a connection of its own; one more ends the oldest."""
+_SHORTER = 4
+"""How often a conversation that is too long is halved. Then none of it is sent."""
 
 
 class ChatCompletionsCore:
-    def __init__(self, settings: ChatCompletionsSettings, kit: AgentKit) -> None:
+    """``tasks`` is where answers are read, and outlives the turns."""
+
+    def __init__(self, settings: ChatCompletionsSettings, kit: AgentKit, tasks: anyio.abc.TaskGroup) -> None:
         self._settings = settings
-        self._http = kit.http
+        self._kit = kit
+        self._tasks = tasks
         self._remembers = settings.session_header is None
         self._histories = Histories(kit.memos, at_most_tokens=settings.max_history_tokens if self._remembers else 0)
+        self._listened_to: dict[Reading, None] = {}
 
     async def new_session(self, session_key: str) -> str:
         return self._histories.new_session_id(session_key)
@@ -47,67 +50,74 @@ class ChatCompletionsCore:
         request = turn.request
         conversation = await self._histories.load(request.session_id)
         reply = conversation.reply_of(request.turn_id)
-        if reply is None:
-            reply = await self._complete(turn, conversation)
-            await self._histories.save(conversation, Exchange(request.turn_id, request.prompt, reply))
-        return Final(reply)
+        return Final(await self._complete(turn, conversation.exchanges) if reply is None else reply)
 
     def facts(self) -> CoreFacts:
         return CoreFacts(url=self._settings.url)
 
-    async def _complete(self, turn: Turn, conversation: Conversation) -> str:
-        answer = StreamedAnswer()
+    async def _complete(self, turn: Turn, exchanges: Sequence[Exchange]) -> str:
+        """Ask, with less of the conversation each time the model says that it is too long. What was left out once stays out.
+
+        :raises ContextFull: it is too long without any of it. Else as ``Reading.wait``.
+        """
+        sent = newest(exchanges, at_most_tokens=self._settings.max_history_tokens) if self._remembers else ()
+        for length in _lengths(len(sent)):
+            try:
+                return await self._ask(
+                    turn, sent[len(sent) - length :], left_out=len(exchanges) - length if length < len(sent) else 0
+                )
+            except ContextFull as error:
+                full = error
+                self._kit.log.warning("chat_completions_conversation_too_long", exchanges=length, reason=error.reason)
+        raise full
+
+    async def _ask(self, turn: Turn, exchanges: Sequence[Exchange], *, left_out: int) -> str:
+        request, settings = turn.request, self._settings
+
+        async def show(piece: str) -> None:
+            await turn.emit(TextDelta(piece))
+
+        async def say_late(text: str) -> None:
+            await self._histories.extend(request.session_id, request.turn_id, text)
+            await self._kit.say_later(request.session_id, text)
+
+        asking = Asking(
+            settings.endpoint,
+            self._headers(request.session_id),
+            msgspec.json.encode(self._request(request.prompt, exchanges)),
+            self._remembers,
+            settings.first_token_seconds,
+            settings.between_tokens_seconds,
+        )
+        reading = Reading(asking, show=show, say_late=say_late)
+        self._tasks.start_soon(self._read, reading, name=f"answer for {request.turn_id}")
         try:
-            await self._stream(turn, conversation, answer)
-        except (TryAgain, OutcomeUnknown) as error:
-            if not answer.complete:
-                raise self._after(error, answer) from None
-        except EventTooLarge as error:
-            raise AgentFailed(f"{WHAT}: {error.reason}") from None
-        return answer.text()
+            reply = await reading.wait()
+            await self._histories.add(request.session_id, Exchange(request.turn_id, request.prompt, reply), left_out=left_out)
+        except BaseException:  # cancelled, too: whoever has no answer wants nothing behind it
+            reading.give_up()
+            raise
+        self._listen_on(reading)
+        return reply
 
-    def _after(self, error: TryAgain | OutcomeUnknown, answer: StreamedAnswer) -> GatewayError:
-        if answer.begun:
-            return AgentFailed(f"{error.reason}, in the middle of the answer")
-        return AgentFailed(error.reason) if isinstance(error, OutcomeUnknown) else error
+    async def _read(self, reading: Reading) -> None:
+        try:
+            await reading.run(self._kit.http)
+        finally:
+            self._listened_to.pop(reading, None)
 
-    async def _stream(self, turn: Turn, conversation: Conversation, answer: StreamedAnswer) -> None:
-        """:raises TryAgain: the server is out of reach or breaks off, and asking again does no harm.
-        :raises OutcomeUnknown: the same where it may do harm. :raises AgentFailed, NeedsOperator: refused."""
-        settings = self._settings
-        with anyio.move_on_after(settings.first_token_seconds) as patience:
-            async with open_stream(
-                self._http,
-                "POST",
-                settings.endpoint,
-                what=WHAT,
-                repeatable=self._remembers,
-                content=msgspec.json.encode(self._request(turn.request.prompt, conversation)),
-                headers=self._headers(turn.request.session_id),
-            ) as response:
-                await self._check(response)
-                async with aclosing(EventStream(response, at_most_bytes=EVENT_BYTES)) as events:
-                    async for event in events:
-                        if event.event in _TEXT_EVENTS and (piece := answer.take(event.data)):
-                            await turn.emit(TextDelta(piece))
-                        patience.deadline = self._deadline(patience.deadline, answer)
-        if patience.cancelled_caught:
-            reason = f"{WHAT} fell silent"
-            raise TryAgain(reason) if self._remembers else OutcomeUnknown(reason)
+    def _listen_on(self, reading: Reading) -> None:
+        if reading.goes_on:
+            self._listened_to[reading] = None
+        if len(self._listened_to) > LISTENED_TO:
+            next(iter(self._listened_to)).stop_listening()
 
-    def _deadline(self, old: float, answer: StreamedAnswer) -> float:
-        if answer.complete:
-            return min(old, anyio.current_time() + _AFTER_END_SECONDS)
-        # A server may say at once that it is going to say something.
-        return anyio.current_time() + self._settings.between_tokens_seconds if answer.begun else old
-
-    def _request(self, prompt: str, conversation: Conversation) -> ChatRequest:
+    def _request(self, prompt: str, exchanges: Sequence[Exchange]) -> ChatRequest:
         settings = self._settings
         messages = [Message("system", settings.system_prompt)] if settings.system_prompt else []
-        if self._remembers:
-            for exchange in newest(conversation.exchanges, at_most_tokens=settings.max_history_tokens):
-                if exchange.assistant.strip():  # many servers refuse an empty message, and two of the user's in a row
-                    messages += [Message("user", exchange.user), Message("assistant", exchange.assistant)]
+        for exchange in exchanges:
+            if exchange.assistant.strip():  # many servers refuse an empty message, and two of the user's in a row
+                messages += [Message("user", exchange.user), Message("assistant", exchange.assistant)]
         limit = settings.max_reply_tokens
         return ChatRequest(
             settings.model,
@@ -127,20 +137,16 @@ class ChatCompletionsCore:
             headers[settings.session_header] = session_id
         return headers
 
-    async def _check(self, response: httpx2.Response) -> None:
-        if response.status_code != 200:
-            body = b""
-            with suppress(AnswerTooLarge, httpx2.RequestError):  # the status says enough
-                body = await read_body(response, what=WHAT, at_most_bytes=_REFUSAL_BYTES)
-            after = retry_after_seconds(response)
-            raise refusal(response.status_code, body, after_seconds=after, repeatable=self._remembers)
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "text/event-stream":
-            raise AgentFailed(f"{WHAT} does not stream an answer but sends {kind[:100] or 'something'}: is url its API's base?")
+
+def _lengths(length: int) -> tuple[int, ...]:
+    """How much of a conversation is sent, one after the other: all, each time half as much, none."""
+    return tuple(dict.fromkeys((*(length >> half for half in range(_SHORTER)), 0)))
 
 
 @asynccontextmanager
 async def open_chat_completions(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
     """Connects to nothing yet: whether the server is there is found out by the first turn, and by each one anew."""
     assert isinstance(agent.settings, ChatCompletionsSettings)
-    yield ChatCompletionsCore(agent.settings, kit)
+    async with anyio.create_task_group() as tasks:
+        yield ChatCompletionsCore(agent.settings, kit, tasks)
+        tasks.cancel_scope.cancel()

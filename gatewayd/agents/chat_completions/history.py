@@ -10,9 +10,12 @@ from hashlib import sha256
 from itertools import accumulate, takewhile
 from typing import Final
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
+import anyio
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.memos import Memos
@@ -61,6 +64,7 @@ class Histories:
     def __init__(self, memos: Memos, *, at_most_tokens: int) -> None:
         self._memos = memos
         self._at_most_tokens = at_most_tokens
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     def new_session_id(self, session_key: str) -> str:
         """The part before the hyphen names the memo. Hashed: the id may go to the model's server, and the key tells who."""
@@ -79,12 +83,32 @@ class Histories:
             ) from None
         return conversation if conversation.session_id == session_id else Conversation(session_id)
 
-    async def save(self, conversation: Conversation, last: Exchange) -> None:
-        """The last exchange is kept whatever its length: it is how the turn is known to have ended."""
-        room = self._at_most_tokens - last.tokens
-        exchanges = (*newest(conversation.exchanges, at_most_tokens=room), last)
-        memo = msgspec.json.encode(Conversation(conversation.session_id, exchanges)).decode()
-        await self._memos.save(_memo_of(conversation.session_id), memo)
+    async def add(self, session_id: str, last: Exchange, *, left_out: int = 0) -> None:
+        """Add an exchange, and forget the oldest that were left out. It is kept whatever its length: it is how the turn is known
+        to have ended."""
+        async with self._lock(session_id):
+            exchanges = (await self.load(session_id)).exchanges[left_out:]
+            kept = newest(exchanges, at_most_tokens=self._at_most_tokens - last.tokens)
+            await self._save(Conversation(session_id, (*kept, last)))
+
+    async def extend(self, session_id: str, turn_id: str, more: str) -> None:
+        """Add to the reply of a turn what the model said behind it. Nothing, where the session was replaced."""
+        async with self._lock(session_id):
+            conversation = await self.load(session_id)
+            if conversation.reply_of(turn_id) is None:
+                return
+            exchanges = tuple(
+                replace(exchange, assistant=exchange.assistant + more) if exchange.turn_id == turn_id else exchange
+                for exchange in conversation.exchanges
+            )
+            await self._save(Conversation(session_id, exchanges))
+
+    async def _save(self, conversation: Conversation) -> None:
+        await self._memos.save(_memo_of(conversation.session_id), msgspec.json.encode(conversation).decode())
+
+    def _lock(self, session_id: str) -> anyio.Lock:
+        """What is read is written again before anybody else does so. Lives as long as somebody holds it or waits for it."""
+        return self._locks.setdefault(_memo_of(session_id), anyio.Lock())
 
 
 def _memo_of(session_id: str) -> str:

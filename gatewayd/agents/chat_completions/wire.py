@@ -1,35 +1,18 @@
-"""The bytes of ``POST /chat/completions`` (OpenAI API reference, "Chat") as many servers speak them. Pure.
+"""The bytes of ``POST /chat/completions`` (OpenAI API reference, "Chat") as many servers speak them. Pure."""
 
-Beyond the reference: errors come inside a stream that began with 200 (OpenClaw, OpenRouter, vLLM), as an object or a plain text
-(Ollama), or as finish_reason "error" (Hermes); some servers end without [DONE], some without finish_reason; Hermes mixes in
-events of its own. So an answer is whole when either end was seen, and nothing that went wrong.
-"""
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-from http import HTTPStatus
-from typing import Final
-
-import msgspec
 from msgspec import Struct
 
-from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain
+from gatewayd.kit import json
 
 WHAT: Final = "the model's server"
-REPLY_MAX: Final = 1_000_000
-"""Characters of a reply, the hub's own limit."""
-EVENT_BYTES: Final = 1024 * 1024
-"""Of one event: a piece of a reply."""
-
-CUT_OFF: Final = "*(The answer ends here because it reached its length limit.)*"
 
 _WORDS_MAX = 300
-_DONE = "[DONE]"
-_NO_REPLY = {
-    "tool_calls": "wants to call a tool, but this core has none: use a core with tools, or a model that does not ask for them",
-    "function_call": "wants to call a function, but this core has none",
-    "content_filter": "stopped at the provider's content filter",
-    "error": "ended with an error",
-    "abort": "was aborted by its server",
-}
+_WORDS_DEPTH = 6
+_WHERE_WORDS_ARE = ("error", "message", "detail", "msg", "errors", "reason", "raw", "code", "type")
+_TEXT_PARTS = ("text", "output_text", "refusal")
 
 
 class Message(Struct, frozen=True):
@@ -48,121 +31,117 @@ class ChatRequest(Struct, frozen=True, omit_defaults=True):
     temperature: float | None = None
 
 
-class _Error(Struct):
-    message: str | None = None
+class Delta(Struct):
+    """A piece of the answer, or a whole message. ``content`` is a text or a list of parts (Mistral's thinking models, Anthropic's
+    behind some proxies); reasoning comes under two names (DeepSeek, vLLM, OpenRouter)."""
 
-
-class _Delta(Struct):
-    content: str | None = None
+    content: object = None
     refusal: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
-
-
-class _Choice(Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(Struct):
-    choices: list[_Choice] | None = None
-    error: _Error | str | None = None
-
-
-class _Refusal(Struct):
-    """What a body of an error may hold. ``detail`` is FastAPI's, which vLLM and others are built on."""
-
-    error: _Error | str | None = None
-    message: str | None = None
-    detail: str | None = None
-
-
-class StreamedAnswer:
-    """An answer as far as it has come. ``begun``: the model has said or thought something."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self._pieces: list[str] = []
-        self._size = 0
-        self._finish: str | None = None
-        self._done = False
+    reasoning: object = None
+    reasoning_content: object = None
+    tool_calls: object = None
 
     @property
-    def complete(self) -> bool:
-        return self._done or self._finish is not None
+    def thinks(self) -> bool:
+        return bool(self.reasoning or self.reasoning_content or (isinstance(self.content, list) and self.content))
 
-    def take(self, data: str) -> str:
-        """One event of the stream; returns the new piece of the reply, perhaps "".
 
-        :raises AgentFailed: it is an error, no chunk at all, or the reply gets too long.
-        """
-        if data.strip() == _DONE:
-            self._done = True
-        if self._done or not data.strip():
+class Choice(Struct):
+    index: int | str | None = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: str | None = None
+
+    @property
+    def is_first(self) -> bool:
+        return self.index in (0, None, "0")
+
+    @property
+    def finish(self) -> str | None:
+        """Some write "null" where null is meant."""
+        return self.finish_reason if self.finish_reason not in (None, "", "null", "none") else None
+
+
+class Chunk(Struct):
+    """An event of a stream, or a whole answer. Errors come inside of what began with 200, as an object (OpenClaw, OpenRouter), a
+    plain text (Ollama), or the whole event (vLLM); ``detail`` is FastAPI's, which vLLM and others are built on."""
+
+    choices: list[Choice] | None = None
+    error: Any = None
+    object: str | None = None
+    type: str | None = None
+    message: Any = None
+    detail: Any = None
+    code: Any = None
+
+    def trouble(self, *, surely: bool) -> Any:
+        """What the server says that went wrong, in its own shape, or None. ``surely``: it is no event among others, so that words
+        that stand there instead of an answer are what went wrong."""
+        if self.error or isinstance(self.error, dict):
+            return self.error
+        if self.choices is None and (surely or "error" in (self.object, self.type)) and (words := self.message or self.detail):
+            return {"message": words, "code": self.code}
+        return None
+
+
+def read_chunk(data: str | bytes) -> Chunk:
+    """:raises kit.json.Malformed: it is none."""
+    return json.decode(data, Chunk, lenient=True, keep_halves=True)
+
+
+def text_of(content: object) -> str:
+    """What a content shows: a text, or the texts of its parts. What a model thinks is not shown.
+
+    :raises kit.json.Malformed: it is neither.
+    """
+    match content:
+        case None:
             return ""
-        try:
-            chunk = msgspec.json.decode(data, type=_Chunk)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise AgentFailed(f"{WHAT} sent what is no chunk of an answer: {_one_line(data)}") from None
-        if chunk.error is not None:
-            raise AgentFailed(f"{WHAT} broke off: {_words_of(chunk.error) or 'it did not say why'}")
-        return "".join(self._take_choice(choice) for choice in chunk.choices or () if choice.index == 0)
-
-    def _take_choice(self, choice: _Choice) -> str:
-        self._finish = choice.finish_reason or self._finish
-        delta = choice.delta or _Delta()
-        piece = delta.content or delta.refusal or ""
-        self.begun = self.begun or bool(piece or delta.reasoning or delta.reasoning_content or delta.tool_calls)
-        self._size += len(piece)
-        if self._size > REPLY_MAX:
-            raise AgentFailed(f"the reply is longer than {REPLY_MAX} characters")
-        self._pieces.append(piece)
-        if delta.tool_calls:
-            raise AgentFailed(f"the model {_NO_REPLY['tool_calls']}")
-        return piece
-
-    def text(self) -> str:
-        """The whole reply. :raises AgentFailed: it is none, or not whole."""
-        if not self.complete:
-            raise AgentFailed(f"{WHAT} ended its answer in the middle")
-        text = "".join(self._pieces)
-        if self._finish in _NO_REPLY:
-            said = f": {_one_line(text)}" if self._finish == "error" and text else ""
-            raise AgentFailed(f"the model {_NO_REPLY[self._finish]}{said}")
-        return f"{text}\n\n{CUT_OFF}".lstrip() if self._finish == "length" else text
+        case str():
+            return content
+        case list():
+            return "".join(_part(part) for part in content)
+        case {"type": str()}:
+            return _part(content)
+    raise json.Malformed("Expected a text or a list of parts")
 
 
-def refusal(status: int, body: bytes, *, after_seconds: float | None, repeatable: bool) -> Exception:
-    """What a status other than 200 means. ``repeatable``: doing the request twice is as good as once."""
-    words = _words_in(body)
-    why = f"{WHAT} answers {status} {_phrase(status)}{': ' if words else ''}{words}"
-    if status in (401, 403):
-        return NeedsOperator(f"{why}; it refuses the key: set api_key")
-    if status in (429, 503) or (repeatable and (status >= 500 or status == 408)):
-        return TryAgain(why, after_seconds=after_seconds)
-    return OutcomeUnknown(why) if status >= 500 else AgentFailed(why)
+def _part(part: object) -> str:
+    match part:
+        case str():
+            return part
+        case {"type": kind, **more} if kind in _TEXT_PARTS:
+            text = more.get("text") or more.get("refusal")
+            return text if isinstance(text, str) else ""
+    return ""
 
 
-def _phrase(status: int) -> str:
+def words_of(trouble: object) -> str:
+    """What an error says, in the provider's own words: one bounded line."""
+    found = list(dict.fromkeys(_words(trouble, _WORDS_DEPTH)))
+    return one_line(": ".join(found[:2]))
+
+
+def _words(trouble: object, depth: int) -> Iterator[str]:
+    """The first words, and what a router passes on of the provider behind it (OpenRouter's metadata.raw)."""
+    match trouble:
+        case str():
+            yield from filter(None, (one_line(trouble),))
+        case Mapping() if depth:
+            yield from next((words for key in _WHERE_WORDS_ARE if (words := [*_words(trouble.get(key), depth - 1)])), ())
+            if isinstance(metadata := trouble.get("metadata"), Mapping):
+                yield from _words(metadata.get("raw"), depth - 1)
+        case [first, *_] if depth:
+            yield from _words(first, depth - 1)
+
+
+def words_in(body: bytes) -> str:
+    """What the body of an error says; nothing for a page of some proxy's."""
     try:
-        return HTTPStatus(status).phrase
-    except ValueError:
+        return words_of(json.decode(body, object))
+    except json.Malformed:
         return ""
 
 
-def _words_in(body: bytes) -> str:
-    try:
-        found = msgspec.json.decode(body, type=_Refusal)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return ""  # a page of some proxy's: nothing for a log
-    return _words_of(found.error) or _one_line(found.message or found.detail or "")
-
-
-def _words_of(error: _Error | str | None) -> str:
-    return _one_line((error.message or "") if isinstance(error, _Error) else (error or ""))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text[: _WORDS_MAX * 2].split())[:_WORDS_MAX]
+def one_line(text: str) -> str:
+    return " ".join(json.whole(text[: _WORDS_MAX * 2]).split())[:_WORDS_MAX]

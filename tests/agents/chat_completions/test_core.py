@@ -1,103 +1,21 @@
 """The core against the scripted model, and against servers that misbehave, on real sockets."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
-import structlog
 import trio
 from trio.testing import MockClock
 
-from gatewayd.agents.chat_completions.core import ChatCompletionsCore, open_chat_completions
-from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
-from gatewayd.agents.chat_completions.wire import CUT_OFF
-from gatewayd.kit.http import create_client
-from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, Peer, Sender
+from gatewayd.agents.chat_completions.answer import CUT_OFF
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
-from gatewayd.model.question import Question
 from gatewayd.model.secret import Secret
-from gatewayd.ports.agent import AgentConfig, CoreFacts, DescribesItself, TextDelta, TurnEvent, TurnRequest
+from gatewayd.ports.agent import CoreFacts, DescribesItself, TextDelta
 from tests.agents.chat_completions.memos import MemosInMemory
+from tests.agents.chat_completions.talk import HEAD, HELLO, chat_with, read_request, server
 from tests.fakes.model_server import MODEL, ModelServer, Seen
 
 KEY = "canary-key-0123456789"
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
-HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
-
-
-class OneTurn:
-    """A turn without a hub: what the core emits is kept."""
-
-    goes_on = False
-
-    def __init__(self, text: str, turn_id: str, session_id: str) -> None:
-        peer, sender = Peer("dm", "7"), Sender("7")
-        self.request = TurnRequest(turn_id, 1, "assistant", "key", session_id, "chat", "main", peer, sender, text, text)
-        self.events: list[TurnEvent] = []
-
-    @property
-    def shown(self) -> str:
-        return "".join(event.text for event in self.events if isinstance(event, TextDelta))
-
-    async def emit(self, event: TurnEvent) -> None:
-        self.events.append(event)
-
-    async def permission(self, request: ToolRequest) -> Decision:
-        raise AssertionError("a model without tools asks for nothing")
-
-    async def question(self, question: Question) -> tuple[str, ...] | None:
-        raise AssertionError("a model without tools asks nothing")
-
-    async def withdraw(self, ref: str, *, why: str) -> None:
-        raise AssertionError("nothing was asked")
-
-    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
-        raise AssertionError("there are no attachments")
-
-
-class Kit:
-    directory = Path("/nowhere")
-    log = structlog.get_logger("test")
-
-    def __init__(self, http: httpx2.AsyncClient, memos: MemosInMemory) -> None:
-        self.http = http
-        self.memos = memos
-
-    def now(self) -> float:
-        return 0.0
-
-    async def say_later(self, session_id: str, text: str) -> None:
-        raise AssertionError("an answer ends with its turn")
-
-
-class Chat:
-    """A core with one session."""
-
-    def __init__(self, core: ChatCompletionsCore, memos: MemosInMemory, session: str) -> None:
-        self.core = core
-        self.memos = memos
-        self.session = session
-        self._turns = 0
-
-    def turn(self, text: str) -> OneTurn:
-        self._turns += 1
-        return OneTurn(text, f"turn-{self._turns}", self.session)
-
-    async def say(self, text: str) -> str:
-        return (await self.core.run(self.turn(text))).text
-
-
-@asynccontextmanager
-async def chat_with(url: str, *, memos: MemosInMemory | None = None, **changes: Any) -> AsyncIterator[Chat]:
-    memos = memos or MemosInMemory()
-    settings = ChatCompletionsSettings(**{"url": url, "model": MODEL, **changes})
-    async with create_client() as http, open_chat_completions(AgentConfig("a", settings), Kit(http, memos)) as core:
-        assert isinstance(core, ChatCompletionsCore)
-        yield Chat(core, memos, await core.new_session("key"))
 
 
 @pytest.fixture
@@ -147,9 +65,12 @@ async def test_the_model_is_told_the_conversation_again_the_oldest_left_out_firs
     assert 3 <= len(said) < 6
 
 
-async def test_an_empty_reply_is_not_told_again(model: ModelServer) -> None:
+async def test_an_empty_reply_is_a_failure_of_its_own_kind_and_is_not_told_again(model: ModelServer) -> None:
     async with chat_with(model.url) as chat:
-        assert await chat.say("finish stop") == ""
+        with pytest.raises(AgentFailed, match="the model said nothing") as caught:
+            await chat.say("finish stop")
+        assert caught.value.kind == "empty"
+        assert chat.memos.rows == {}
         await chat.say("say x")
     assert messages(model.requests[1]) == [("user", "say x")]
 
@@ -161,7 +82,7 @@ async def test_a_conversation_outlives_the_core(model: ModelServer) -> None:
         session = chat.session
     async with chat_with(model.url, memos=memos) as chat:
         chat.session = session
-        chat._turns = 1
+        chat.turns = 1
         await chat.say("say b")
     assert messages(model.requests[1]) == [("user", "say a"), ("assistant", "a"), ("user", "say b")]
 
@@ -272,30 +193,6 @@ async def test_a_stopped_turn_closes_the_connection(model: ModelServer) -> None:
         with trio.fail_after(10):
             await model.wait_requests(lambda requests: requests[0].end == "aborted")
         assert chat.memos.rows == {}
-
-
-async def read_request(stream: trio.SocketStream) -> None:
-    """To its end: closing with something unread would reset the connection."""
-    request = b""
-    while b"\r\n\r\n" not in request or not request.endswith(b"}"):
-        data = await stream.receive_some(65536)
-        if not data:
-            raise trio.BrokenResourceError
-        request += data
-
-
-@asynccontextmanager
-async def server(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
-    async def handle(stream: trio.SocketStream) -> None:
-        with suppress(trio.BrokenResourceError):
-            await read_request(stream)
-            await behave(stream)
-
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, handle, [listener])
-        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/v1"
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_connection_is_used_again() -> None:

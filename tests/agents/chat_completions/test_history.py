@@ -29,8 +29,7 @@ async def test_a_turn_is_found_by_its_id_until_it_is_pushed_out() -> None:
     histories = Histories(MemosInMemory(), at_most_tokens=50)
     session = histories.new_session_id("key")
     for number in range(5):
-        conversation = await histories.load(session)
-        await histories.save(conversation, Exchange(f"turn-{number}", "question", "answer"))
+        await histories.add(session, Exchange(f"turn-{number}", "question", "answer"))
     conversation = await histories.load(session)
     assert [conversation.reply_of(f"turn-{number}") for number in range(5)] == [None, None, "answer", "answer", "answer"]
 
@@ -38,8 +37,8 @@ async def test_a_turn_is_found_by_its_id_until_it_is_pushed_out() -> None:
 async def test_the_last_exchange_is_kept_whatever_its_length() -> None:
     histories = Histories(MemosInMemory(), at_most_tokens=50)
     session = histories.new_session_id("key")
-    await histories.save(await histories.load(session), Exchange("short", "a", "b"))
-    await histories.save(await histories.load(session), Exchange("long", "x" * 1000, "y" * 1000))
+    await histories.add(session, Exchange("short", "a", "b"))
+    await histories.add(session, Exchange("long", "x" * 1000, "y" * 1000))
     assert [exchange.turn_id for exchange in (await histories.load(session)).exchanges] == ["long"]
 
 
@@ -48,10 +47,10 @@ async def test_a_new_session_takes_the_old_one_s_place() -> None:
     histories = Histories(memos, at_most_tokens=50)
     old, new, other = (histories.new_session_id(key) for key in ("key", "key", "another key"))
     for session in (old, other):
-        await histories.save(await histories.load(session), Exchange("t", "a", session))
+        await histories.add(session, Exchange("t", "a", session))
     assert (await histories.load(new)).exchanges == ()
     assert (await histories.load(old)).reply_of("t") == old, "until the new one has said something"
-    await histories.save(await histories.load(new), Exchange("t2", "a", "b"))
+    await histories.add(new, Exchange("t2", "a", "b"))
     assert (await histories.load(old)).exchanges == ()
     assert (await histories.load(other)).reply_of("t") == other
     assert len(memos.rows) == 2
@@ -61,7 +60,7 @@ async def test_a_damaged_memo_is_no_empty_conversation() -> None:
     memos = MemosInMemory()
     histories = Histories(memos, at_most_tokens=50)
     session = histories.new_session_id("key")
-    await histories.save(await histories.load(session), Exchange("t", "a", "b"))
+    await histories.add(session, Exchange("t", "a", "b"))
     memos.rows = dict.fromkeys(memos.rows, '{"session_id":')
     with pytest.raises(AgentFailed, match="/new"):
         await histories.load(session)

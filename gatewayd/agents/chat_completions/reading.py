@@ -1,0 +1,168 @@
+"""One request and its answer, read in a task of its own: an answer whose end is believed may go on even so.
+
+An end is believed at once where the protocol says it: [DONE], or the end of the body. A finish_reason alone is believed after
+``SILENCE_SECONDS`` without another word, since some servers write one into every chunk; what then comes even so is a message of
+its own.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Final
+
+import anyio
+import httpx2
+from msgspec import Struct
+
+from gatewayd.agents.chat_completions.answer import Answer
+from gatewayd.agents.chat_completions.refusals import refusal
+from gatewayd.agents.chat_completions.wire import WHAT
+from gatewayd.kit.body import Body, CannotUnpack
+from gatewayd.kit.http import AnswerTooLarge, open_stream, read_body, retry_after_seconds
+from gatewayd.model.errors import AgentFailed, OutcomeUnknown, TryAgain
+
+SILENCE_SECONDS: Final = 1.0
+_AFTER_DONE_SECONDS: Final = 2.0
+"""How long the stream may take to end behind [DONE], so that its connection can be used again."""
+_LATE_SECONDS: Final = 60.0
+"""How long a server that has not ended its stream is listened to behind its last word, at most."""
+_SAY_SECONDS: Final = 5.0
+_REFUSAL_BYTES: Final = 65_536
+
+BROKEN_OFF: Final = "*(The answer breaks off here.)*"
+
+
+class Asking(Struct, frozen=True):
+    """A request. ``repeatable``: doing it twice is as good as once."""
+
+    url: str
+    headers: Mapping[str, str]
+    content: bytes
+    repeatable: bool
+    first_token_seconds: float
+    between_tokens_seconds: float
+
+
+class Reading:
+    """``run`` is a task of its own; ``wait`` is its turn's. ``show`` gets the pieces of the reply up to its end."""
+
+    def __init__(
+        self, asking: Asking, *, show: Callable[[str], Awaitable[None]], say_late: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._asking = asking
+        self._show = show
+        self._say_late = say_late
+        self._answer = Answer(repeatable=asking.repeatable)
+        self._scope = anyio.CancelScope()
+        self._over = anyio.Event()
+        self._silence = anyio.CancelScope()
+        self._error: Exception | None = None
+        self._believed = False
+        self._late: list[str] = []
+        self.goes_on = True
+        """Whether its connection is still there."""
+
+    async def wait(self) -> str:
+        """The reply, when its end is believed.
+
+        :raises TryAgain: the server is out of reach or breaks off, and asking again does no harm.
+        :raises AgentFailed, NeedsOperator: it refuses, or the answer is none or not whole.
+        """
+        with self._silence:
+            await self._over.wait()
+        self._believed = True
+        if self._error is not None:
+            self._raise(self._error)
+        return self._answer.text()
+
+    def give_up(self) -> None:
+        """Nobody wants the answer, or what comes behind it: the connection is closed, at which servers stop generating."""
+        self._late.clear()
+        self._believed = False
+        self._scope.cancel()
+
+    def stop_listening(self) -> None:
+        """What has come behind the answer is all."""
+        self._scope.cancel()
+
+    async def run(self, http: httpx2.AsyncClient) -> None:
+        """Never raises but for cancellation."""
+        is_whole = True
+        try:
+            with self._scope:
+                await self._read(http)
+        except Exception as error:
+            is_whole = False
+            self._error = error
+        finally:
+            self._over.set()
+            self.goes_on = False
+            await self._tell_late(is_whole=is_whole)
+
+    async def _read(self, http: httpx2.AsyncClient) -> None:
+        asking = self._asking
+        with anyio.move_on_after(asking.first_token_seconds) as patience:
+            async with open_stream(
+                http, "POST", asking.url, what=WHAT, repeatable=asking.repeatable, content=asking.content, headers=asking.headers
+            ) as response:
+                await self._check(response)
+                self._answer = Answer(response.headers.get("content-type", ""), repeatable=asking.repeatable)
+                try:
+                    await self._read_body(response, patience)
+                except CannotUnpack as error:
+                    raise AgentFailed(f"{WHAT}: {error}") from None
+        if patience.cancelled_caught and not self._believed and not self._answer.complete:
+            reason = f"{WHAT} fell silent"
+            raise TryAgain(reason) if asking.repeatable else OutcomeUnknown(reason)
+
+    async def _check(self, response: httpx2.Response) -> None:
+        if response.status_code != 200:
+            body = b""
+            with suppress(AnswerTooLarge, httpx2.RequestError):  # the status says enough
+                body = await read_body(response, what=WHAT, at_most_bytes=_REFUSAL_BYTES)
+            after = retry_after_seconds(response)
+            raise refusal(response.status_code, body, after_seconds=after, repeatable=self._asking.repeatable)
+
+    async def _read_body(self, response: httpx2.Response, patience: anyio.CancelScope) -> None:
+        answer = self._answer
+        async with aclosing(Body(response)) as body:
+            async for data in body:
+                before = (answer.said, answer.finished, answer.finished or answer.steps)
+                await self._take(answer.feed(data))
+                if answer.ended:
+                    self._over.set()
+                    patience.deadline = min(patience.deadline, anyio.current_time() + _AFTER_DONE_SECONDS)
+                elif answer.begun and before != (answer.said, answer.finished, answer.finished or answer.steps):
+                    self._heard(patience)
+        if not self._over.is_set():
+            await self._take(answer.close())
+
+    async def _take(self, piece: str) -> None:
+        if not piece:
+            return
+        if self._believed:
+            self._late.append(piece)
+        else:
+            await self._show(piece)
+
+    def _heard(self, patience: anyio.CancelScope) -> None:
+        """Something came: behind a finish_reason another word, before it whatever it is."""
+        now = anyio.current_time()
+        self._silence.deadline = now + SILENCE_SECONDS if self._answer.finished else math.inf
+        between = self._asking.between_tokens_seconds
+        patience.deadline = now + (min(between, _LATE_SECONDS) if self._answer.finished else between)
+
+    def _raise(self, error: Exception) -> None:
+        broke = isinstance(error, TryAgain | OutcomeUnknown)
+        if broke and self._answer.complete:
+            return
+        if broke and self._answer.begun:
+            raise AgentFailed(f"{error}, in the middle of the answer")
+        raise AgentFailed(str(error)) if isinstance(error, OutcomeUnknown) else error
+
+    async def _tell_late(self, *, is_whole: bool) -> None:
+        text = "".join(self._late).strip()
+        if not text:
+            return
+        with anyio.move_on_after(_SAY_SECONDS, shield=True):
+            await self._say_late(text if is_whole else f"{text}\n\n{BROKEN_OFF}")

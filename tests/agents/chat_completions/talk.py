@@ -1,0 +1,124 @@
+"""One session with the core, without a hub, and servers that behave as a test says."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import structlog
+import trio
+
+from gatewayd.agents.chat_completions.core import ChatCompletionsCore, open_chat_completions
+from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
+from gatewayd.kit.http import create_client
+from gatewayd.model.approval import Decision, ToolRequest
+from gatewayd.model.envelope import Attachment, Peer, Sender
+from gatewayd.model.question import Question
+from gatewayd.ports.agent import AgentConfig, TextDelta, TurnEvent, TurnRequest
+from tests.agents.chat_completions.memos import MemosInMemory
+from tests.fakes.model_server import MODEL
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
+
+
+class OneTurn:
+    """A turn without a hub: what the core emits is kept."""
+
+    goes_on = False
+
+    def __init__(self, text: str, turn_id: str, session_id: str) -> None:
+        peer, sender = Peer("dm", "7"), Sender("7")
+        self.request = TurnRequest(turn_id, 1, "assistant", "key", session_id, "chat", "main", peer, sender, text, text)
+        self.events: list[TurnEvent] = []
+
+    @property
+    def shown(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, TextDelta))
+
+    async def emit(self, event: TurnEvent) -> None:
+        self.events.append(event)
+
+    async def permission(self, request: ToolRequest) -> Decision:
+        raise AssertionError("a model without tools asks for nothing")
+
+    async def question(self, question: Question) -> tuple[str, ...] | None:
+        raise AssertionError("a model without tools asks nothing")
+
+    async def withdraw(self, ref: str, *, why: str) -> None:
+        raise AssertionError("nothing was asked")
+
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
+        raise AssertionError("there are no attachments")
+
+
+class Kit:
+    directory = Path("/nowhere")
+    log = structlog.get_logger("test")
+
+    def __init__(self, http: httpx2.AsyncClient, memos: MemosInMemory) -> None:
+        self.http = http
+        self.memos = memos
+        self.said_later: list[str] = []
+
+    def now(self) -> float:
+        return 0.0
+
+    async def say_later(self, session_id: str, text: str) -> None:
+        self.said_later.append(text)
+
+
+class Chat:
+    """A core with one session."""
+
+    def __init__(self, core: ChatCompletionsCore, kit: Kit, session: str) -> None:
+        self.core = core
+        self.memos = kit.memos
+        self.said_later = kit.said_later
+        self.session = session
+        self.turns = 0
+
+    def turn(self, text: str) -> OneTurn:
+        self.turns += 1
+        return OneTurn(text, f"turn-{self.turns}", self.session)
+
+    async def say(self, text: str) -> str:
+        return (await self.core.run(self.turn(text))).text
+
+
+@asynccontextmanager
+async def chat_with(
+    url: str, *, memos: MemosInMemory | None = None, http: httpx2.AsyncClient | None = None, **changes: Any
+) -> AsyncIterator[Chat]:
+    memos = memos or MemosInMemory()
+    settings = ChatCompletionsSettings(**{"url": url, "model": MODEL, **changes})
+    async with http or create_client() as client:
+        kit = Kit(client, memos)
+        async with open_chat_completions(AgentConfig("a", settings), kit) as core:
+            assert isinstance(core, ChatCompletionsCore)
+            yield Chat(core, kit, await core.new_session("key"))
+
+
+async def read_request(stream: trio.SocketStream) -> None:
+    """To its end: closing with something unread would reset the connection."""
+    request = b""
+    while b"\r\n\r\n" not in request or not request.endswith(b"}"):
+        data = await stream.receive_some(65536)
+        if not data:
+            raise trio.BrokenResourceError
+        request += data
+
+
+@asynccontextmanager
+async def server(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+    async def handle(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await read_request(stream)
+            await behave(stream)
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, handle, [listener])
+        yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/v1"
+        nursery.cancel_scope.cancel()
