@@ -12,7 +12,7 @@ from gatewayd.hub.access import AccessControl
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.room import Person, Senders, WaitingRoom
-from gatewayd.hub.routing import resolve_route
+from gatewayd.hub.routing import known_as, resolve_route
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
@@ -151,7 +151,8 @@ class InboxDesk:
         if any((envelope.channel, envelope.account) != account for envelope in envelopes):
             raise ValueError("a delivery is of one account")
         now = self._now()
-        stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in envelopes]
+        known = [known_as(envelope, self._config) for envelope in envelopes]
+        stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in known]
         await self._room.take(account, len(stamped))
         rows: list[InboundRow] = []
         try:

@@ -1,5 +1,9 @@
 """Which agent, which session: pure and deterministic."""
 
+from collections.abc import Collection
+
+from msgspec.structs import replace
+
 from gatewayd.model.config import GatewayConfig, MatchConfig
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.route import Route, Rule
@@ -21,6 +25,25 @@ def resolve_route(envelope: InboundEnvelope, config: GatewayConfig) -> Route:
     strength, index, agent_id = min(found, default=(len(_STRENGTH) - 1, _NO_BINDING, config.default_agent))
     key = session_key(agent_id, envelope, config)
     return Route(agent_id, key, _STRENGTH[strength], None if index == _NO_BINDING else index)
+
+
+def known_as(envelope: InboundEnvelope, config: GatewayConfig) -> InboundEnvelope:
+    """The envelope with its peer's id by which the configuration knows it: a group that got another id on its platform keeps its
+    rules and its sessions, until the configuration has the new one in the place of the former."""
+    former, now = envelope.formerly, envelope.peer.id
+    if former is None:
+        return envelope
+    frame = config.frame_of(envelope.channel, envelope.account)
+    listed: Collection[str] = () if frame is None else frame.groups
+    is_new = next((now in named for named in (listed, _bound(config)) if (now in named) != (former in named)), False)
+    return replace(envelope, peer=envelope.peer if is_new else replace(envelope.peer, id=former), formerly=None)
+
+
+def _bound(config: GatewayConfig) -> set[str]:
+    """The ids of groups that bindings name, and chats of approvals."""
+    peers = [name for it in config.bindings for name in (it.match.peer, it.match.parent_peer) if name is not None]
+    chats = [chat for group in config.approvals.groups.values() for chat in group.chats]
+    return {name.split(":")[1] for name in peers if ":" in name} | {chat.split(":")[3] for chat in chats if chat.count(":") >= 3}
 
 
 def _group_agent(envelope: InboundEnvelope, config: GatewayConfig) -> str | None:

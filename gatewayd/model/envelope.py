@@ -69,6 +69,8 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     ``sent_at`` is the platform's time and ``received_at`` ours, in Unix seconds.
     ``forwarded`` is where a forwarded message comes from; ``via_bot`` the user name of the inline bot that wrote the text for its
     sender; ``caption``: the text stands under a file; ``described``: it is the driver's line on what is no text, e.g. a poll.
+    ``formerly`` is the id that the peer had before its platform gave it another: where the configuration knows it by that one,
+    it goes on under it (hub/routing.py), and the field is None.
     """
 
     channel: str
@@ -92,6 +94,7 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     via_bot: str | None = None
     caption: bool = False
     described: bool = False
+    formerly: str | None = None
 
     @property
     def given_key(self) -> str | None:

@@ -160,12 +160,14 @@ class WebhookRequest(Struct, frozen=True):
 
 
 class WebhookReply(Struct, frozen=True):
-    """What to journal, and what to answer after the commit. A status of 400 and up journals nothing."""
+    """What to journal, and what to answer after the commit. A status of 400 and up journals nothing. ``memo`` (key, value) is
+    stored in the same transaction as the envelopes; without any it is not stored."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
     envelopes: tuple[InboundEnvelope, ...] = ()
+    memo: tuple[str, str] | None = None
 
 
 @runtime_checkable

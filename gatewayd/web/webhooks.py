@@ -129,7 +129,7 @@ class WebhookDesk:
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
         try:
-            await actor.deliver(reply.envelopes)
+            await actor.deliver(reply.envelopes, memo=reply.memo)
         except GatewayError as error:
             log.warning("webhook_not_journaled", channel=channel, account=account, reason=error.reason)
             refusal = refusal_of(error)

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.hub.routing import escape, resolve_route, session_key
+from gatewayd.hub.routing import escape, known_as, resolve_route, session_key
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
     AgentFrame,
     AgentSettings,
+    ApprovalsSection,
+    ApproverGroup,
     BindingConfig,
     DmScope,
     GatewayConfig,
@@ -173,3 +175,37 @@ def test_keys_are_lower_case_and_url_safe(message: InboundEnvelope) -> None:
 @given(st.text(), st.text())
 def test_escaping_keeps_different_texts_different(one: str, other: str) -> None:
     assert (escape(one) == escape(other)) is (one == other)
+
+
+OLD, NEW = "-4001", "-1001234004001"
+
+
+@pytest.mark.parametrize(
+    ("listed", "bound", "chats", "known"),
+    [
+        ((), None, (), OLD),
+        (("*",), None, (), OLD),
+        ((OLD,), None, (), OLD),
+        ((NEW,), None, (), NEW),
+        ((OLD, NEW), None, (), OLD),
+        ((OLD,), f"group:{NEW}", (), OLD),
+        ((NEW,), f"group:{OLD}", (), NEW),
+        (("*",), f"group:{OLD}", (), OLD),
+        (("*",), f"group:{NEW}:7", (), NEW),
+        (("*",), None, (f"telegram:main:group:{NEW}",), NEW),
+        (("*",), f"group:{NEW}", ("origin", f"telegram:main:group:{OLD}"), OLD),
+    ],
+)
+def test_a_group_with_another_id_goes_by_the_one_that_the_configuration_has(
+    listed: tuple[str, ...], bound: str | None, chats: tuple[str, ...], known: str
+) -> None:
+    frame = AccountFrame(groups=listed)
+    approvals = ApprovalsSection(groups={"owners": ApproverGroup(("telegram:1",), chats)})
+    settings = replace(
+        config(*([] if bound is None else [MatchConfig(peer=bound)])),
+        accounts=(AccountSettings("telegram", "main", frame, frame),),
+        approvals=approvals,
+    )
+    unmoved = envelope(peer=Peer("group", NEW, "7"))
+    assert known_as(replace(unmoved, formerly=OLD), settings) == replace(unmoved, peer=Peer("group", known, "7"))
+    assert known_as(unmoved, settings) == unmoved

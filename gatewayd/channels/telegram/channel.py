@@ -7,10 +7,10 @@ from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.drafts import Drafts
-from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
+from gatewayd.channels.telegram.inbound import Bot, Receiver, move_of, placed, to_inbound
 from gatewayd.channels.telegram.memory import Memory
 from gatewayd.channels.telegram.menu import show_menu
-from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_of, typing_in
+from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_in, typing_in
 from gatewayd.channels.telegram.poll import Poller
 from gatewayd.channels.telegram.refusals import Limits, Refusal, cure
 from gatewayd.channels.telegram.settings import TelegramSettings
@@ -60,6 +60,7 @@ class TelegramChannel:
         self._webhook = WebhookReceiver(
             self._api,
             kit,
+            memory.moves,
             url=account.webhook_url or "",
             secret=secret,
             max_connections=settings.webhook_max_connections,
@@ -99,25 +100,29 @@ class TelegramChannel:
             previews = self._settings.link_previews
             return lambda plain: from_outbound(payload, chat_id=chat_id, link_previews=previews, plain=plain)
 
-        chat_id = await self._memory.current_id(chat_id_of(payload.peer))
+        chat_id = self._memory.moves.now(chat_id_of(payload.peer))
         result = await self._write("sendMessage", params_in(chat_id))
         if isinstance(result, Refusal) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
-            await self._memory.remember_move(chat_id, moved)
-            result = await self._write("sendMessage", params_in(moved))
+            self._note_move(chat_id, moved)
+            await self._memory.save_moves()
+            chat_id = moved
+            result = await self._write("sendMessage", params_in(chat_id))
         if isinstance(result, Refusal):
             raise self._cure(result, payload.peer)
         try:
-            return Receipt(str(decode(result, SentMessage).message_id))
+            return Receipt(self._memory.moves.reference(decode(result, SentMessage).message_id, chat_id))
         except Malformed:
             return Receipt()  # it said ok: the message is out
 
     async def _edit(self, payload: EditText) -> Receipt:
         """editMessageText. A supergroup numbers its messages anew: there a number of the old group's is another message."""
-        chat_id, message_id = chat_id_of(payload.peer), number_of(payload.message_id)
+        home = chat_id_of(payload.peer)
+        chat_id = self._memory.moves.now(home)
+        message_id = number_in(chat_id, payload.message_id, home=home)
+        if message_id is None and payload.message_id and chat_id != home:
+            raise SendRejected("migrated: the group of the message that is to change has become a supergroup")
         if message_id is None:
             raise SendRejected("not known: Telegram gave no number for the message that is to change")
-        if await self._memory.current_id(chat_id) != chat_id:
-            raise SendRejected("migrated: the group of the message that is to change has become a supergroup")
         previews = self._settings.link_previews
         result = await self._write(
             "editMessageText",
@@ -153,7 +158,7 @@ class TelegramChannel:
         """sendChatAction typing, which Telegram shows for five seconds, the answer to a press, or the reply so far."""
         match signal:
             case Typing(peer):
-                action = typing_in(peer, chat_id=await self._memory.current_id(chat_id_of(peer)))
+                action = typing_in(peer, chat_id=self._memory.moves.now(chat_id_of(peer)))
                 if action is not None:
                     await self._tell("sendChatAction", action)
             case PressAnswer():
@@ -174,7 +179,7 @@ class TelegramChannel:
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
         if reply.status < 400:
-            self._webhook.received()
+            self._webhook.received(reply)
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
         """getFile, then the download. At most ``max_attachment_bytes``, whatever is asked for."""
@@ -212,12 +217,18 @@ class TelegramChannel:
         """None for what cannot become a row: nobody can say where it came from. The log has it then."""
         reason = "it is of no kind that was asked for"
         try:
-            envelope = to_inbound(update, self._receiver, received_at=self._kit.now())
+            if (move := move_of(update)) is not None:
+                self._note_move(*move)
+            if (envelope := to_inbound(update, self._receiver, received_at=self._kit.now())) is not None:
+                return placed(envelope, self._memory.moves)
         except Malformed as malformed:
-            envelope, reason = None, str(malformed)
-        if envelope is None:
-            self._kit.log.warning("telegram.update_skipped", reason=f"update {update.update_id}: {reason}")
-        return envelope
+            reason = str(malformed)
+        self._kit.log.warning("telegram.update_skipped", reason=f"update {update.update_id}: {reason}")
+        return None
+
+    def _note_move(self, before: int, now: int) -> None:
+        if self._memory.moves.note(before, now):
+            self._kit.log.warning("telegram.group_moved", group=before, supergroup=now)
 
 
 @asynccontextmanager
@@ -227,5 +238,6 @@ async def open_telegram(account: AccountConfig, kit: ChannelKit) -> AsyncIterato
     settings = account.settings
     assert isinstance(settings, TelegramSettings)
     memory = Memory(kit.memos, settings.token)
+    await memory.load_moves()
     secret = await memory.webhook_secret() if settings.mode == "webhook" else ""
     yield TelegramChannel(account, settings, kit, memory, await memory.username(), secret)

@@ -7,6 +7,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gatewayd.channels.telegram.content import Told, attachments_of, rich_text_of, tell
+from gatewayd.channels.telegram.memory import Moves
 from gatewayd.channels.telegram.wire import (
     CallbackQuery,
     Chat,
@@ -14,6 +15,7 @@ from gatewayd.channels.telegram.wire import (
     ForwardOrigin,
     MembershipChange,
     Message,
+    Migration,
     Update,
     User,
     Whose,
@@ -54,6 +56,26 @@ def to_inbound(update: Update, receiver: Receiver, *, received_at: float) -> Inb
     if message := update.edited_message or update.edited_channel_post:
         return _message(update.update_id, "edit", message, receiver, received_at)
     return None
+
+
+def move_of(update: Update) -> tuple[int, int] | None:
+    """The id of a group and that of the supergroup that it became, if the update tells of it."""
+    if b"migrate_" not in bytes(update.message):
+        return None
+    news = decode(update.message, Migration, lenient=True)
+    if news.migrate_to_chat_id is not None:
+        return news.chat.id, news.migrate_to_chat_id
+    return None if news.migrate_from_chat_id is None else (news.migrate_from_chat_id, news.chat.id)
+
+
+def placed(envelope: InboundEnvelope, moves: Moves) -> InboundEnvelope:
+    """With what is to be said of a supergroup that was a group."""
+    chat_id = int(envelope.peer.id)
+    if (before := moves.before(chat_id)) is None:
+        return envelope
+    numbers = (envelope.message_id, envelope.reply_to)
+    message_id, reply_to = (None if number is None else moves.reference(number, chat_id) for number in numbers)
+    return replace(envelope, formerly=str(before), message_id=message_id, reply_to=reply_to)
 
 
 def _message(number: int, kind: InboundKind, raw: Raw, receiver: Receiver, received_at: float) -> InboundEnvelope:

@@ -1,12 +1,15 @@
-"""What an account remembers between starts, all of it bound to the token: another token begins with nothing."""
+"""What an account remembers between starts. All but the moves of groups is bound to the token: another begins with nothing."""
 
 import hashlib
 import secrets
+from typing import Final
+
+import msgspec
 
 from gatewayd.model.secret import Secret
 from gatewayd.ports.memos import Memos
 
-_MOST_GROUPS = 10_000
+MOST_GROUPS = 10_000
 
 
 class Memory:
@@ -15,7 +18,16 @@ class Memory:
     def __init__(self, memos: Memos, token: Secret) -> None:
         self._memos = memos
         self._fingerprint = hashlib.sha256(token.reveal().encode()).hexdigest()[:16]
-        self._moved: dict[int, int | None] = {}
+        self.moves = Moves()
+
+    async def load_moves(self) -> None:
+        self.moves = Moves(await self._memos.load(Moves.KEY))
+
+    async def save_moves(self) -> None:
+        """Returns after the commit. :raises StoreRefused:"""
+        if (memo := self.moves.unsaved) is not None:
+            await self._memos.save(*memo)
+            self.moves.note_saved(memo)
 
     @property
     def offset_key(self) -> str:
@@ -53,20 +65,48 @@ class Memory:
             await self._memos.save(key, secret)
         return secret
 
-    async def current_id(self, chat_id: int | str) -> int | str:
-        """``chat_id``, or the supergroup that this group has become. Supergroups' and people's own ids never change."""
-        if isinstance(chat_id, str) or not -1_000_000_000_000 < chat_id < 0:
-            return chat_id
-        if chat_id not in self._moved:
-            saved = await self._memos.load(f"moved.{chat_id}.{self._fingerprint}")
-            self._note(chat_id, None if saved is None else int(saved))
-        return self._moved[chat_id] or chat_id
 
-    async def remember_move(self, chat_id: int, to: int) -> None:
-        await self._memos.save(f"moved.{chat_id}.{self._fingerprint}", str(to))
-        self._note(chat_id, to)
+class Moves:
+    """Groups that became supergroups: each got another id, once and for good (#message, migrate_to_chat_id). The same for every
+    bot. Beyond ``MOST_GROUPS`` the oldest is forgotten.
 
-    def _note(self, chat_id: int, to: int | None) -> None:
-        if len(self._moved) >= _MOST_GROUPS:
-            self._moved.clear()  # only a cache
-        self._moved[chat_id] = to
+    A supergroup numbers its messages anew. So a message in one that was a group is told of as NUMBER@CHAT: the number alone is
+    that of a message in the group of old.
+    """
+
+    KEY: Final = "moved"
+
+    def __init__(self, saved: str | None = None) -> None:
+        self._now = {} if saved is None else msgspec.json.decode(saved, type=dict[int, int])
+        self._before = {now: before for before, now in self._now.items()}
+        self._memo = self._saved = saved
+
+    def note(self, before: int, now: int) -> bool:
+        """Whether that is news."""
+        if self._now.get(before) == now:
+            return False
+        self._now[before], self._before[now] = now, before
+        while len(self._now) > MOST_GROUPS:
+            del self._before[self._now.pop(next(iter(self._now)))]
+        self._memo = msgspec.json.encode(self._now).decode()
+        return True
+
+    @property
+    def unsaved(self) -> tuple[str, str] | None:
+        """The memo that is to be written, with what it tells of or before that is acknowledged."""
+        return None if self._memo is None or self._memo == self._saved else (self.KEY, self._memo)
+
+    def note_saved(self, memo: tuple[str, str]) -> None:
+        self._saved = memo[1]
+
+    def now(self, chat_id: int | str) -> int | str:
+        """The id under which a chat can be reached."""
+        return chat_id if isinstance(chat_id, str) else self._now.get(chat_id, chat_id)
+
+    def before(self, chat_id: int) -> int | None:
+        """The id that a supergroup had as a group."""
+        return self._before.get(chat_id)
+
+    def reference(self, number: int | str, chat_id: int | str) -> str:
+        """How a message in a chat is told of."""
+        return f"{number}@{chat_id}" if chat_id in self._before else str(number)

@@ -49,13 +49,16 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}")
 def from_outbound(payload: SendText, *, chat_id: int | str, link_previews: bool, plain: bool = False) -> SendMessage:
     """sendMessage with parse_mode HTML; without markup when there is none, when it would be too long, or when ``plain``."""
     text, parse_mode = _formatted(payload.body, plain=plain)
+    home = chat_id_of(payload.peer)
     return SendMessage(
         chat_id=chat_id,
         text=text,
         parse_mode=parse_mode,
         message_thread_id=thread_of(payload.peer),
         # A reply is a courtesy: when the message is gone, the text must arrive all the same.
-        reply_parameters=None if (replied := number_of(payload.reply_to)) is None else ReplyParameters(replied),
+        reply_parameters=None
+        if (replied := number_in(chat_id, payload.reply_to, home=home)) is None
+        else ReplyParameters(replied),
         link_preview_options=None if link_previews else LinkPreviewOptions(is_disabled=True),
         reply_markup=keyboard_of(payload.choices),
     )
@@ -119,6 +122,13 @@ def chat_id_of(peer: Peer) -> int | str:
 
 def thread_of(peer: Peer) -> int | None:
     return number_of(peer.thread)
+
+
+def number_in(chat_id: int | str, message_id: str | None, *, home: int | str) -> int | None:
+    """The number of a message, which stands alone or as NUMBER@CHAT (see ``memory.Moves``), if it is in this chat. ``home`` is
+    where a number that stands alone is."""
+    number, _, place = (message_id or "").partition("@")
+    return number_of(number) if (number_of(place) if place else home) == chat_id else None
 
 
 def number_of(text: str | None) -> int | None:

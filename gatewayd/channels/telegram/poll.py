@@ -68,6 +68,7 @@ class Poller:
 
     async def _deliver(self, batch: Batch, next_offset: int, deliver: Deliver) -> None:
         envelopes = [envelope for update in batch.updates if (envelope := self._read(update)) is not None]
+        await self._memory.save_moves()
         await deliver(envelopes, memo=(self._memory.offset_key, str(next_offset)))
 
     async def _ask(self, offset: int | None, timeout_seconds: int) -> Batch:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from gatewayd.channels.telegram.api import BotApi
+from gatewayd.channels.telegram.memory import Moves
 from gatewayd.channels.telegram.wire import Numbered, SetWebhook, Update, WebhookInfo
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.envelope import InboundEnvelope
@@ -28,6 +29,7 @@ class WebhookReceiver:
         self,
         api: BotApi,
         kit: ChannelKit,
+        moves: Moves,
         *,
         url: str,
         secret: str,
@@ -37,6 +39,7 @@ class WebhookReceiver:
     ) -> None:
         self._api = api
         self._kit = kit
+        self._moves = moves
         self._url = url
         self._secret = secret
         self._max_connections = max_connections
@@ -55,7 +58,7 @@ class WebhookReceiver:
         except Malformed as malformed:
             return self._unreadable(request.body, str(malformed))
         envelope = self._read(update)
-        return WebhookReply(envelopes=() if envelope is None else (envelope,))
+        return WebhookReply(envelopes=() if envelope is None else (envelope,), memo=self._moves.unsaved)
 
     def _unreadable(self, body: bytes, reason: str) -> WebhookReply:
         try:
@@ -65,9 +68,11 @@ class WebhookReceiver:
         self._kit.log.warning("telegram.update_skipped", reason=f"update {number}: {reason}")
         return WebhookReply()
 
-    def received(self) -> None:
-        """After the answer: the transport is alive."""
+    def received(self, reply: WebhookReply) -> None:
+        """After the answer: the transport is alive, and what was to be remembered is."""
         self._kit.link.heard()
+        if reply.memo is not None:
+            self._moves.note_saved(reply.memo)
 
     async def register(self) -> None:
         """setWebhook, always: the server takes the same values again without effect.

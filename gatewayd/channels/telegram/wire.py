@@ -111,6 +111,12 @@ class Message(Struct, frozen=True):
     sticker: Media | None = None
     live_photo: Media | None = None
     rich_message: Raw = _NOTHING
+
+
+class Migration(Struct, frozen=True):
+    """Of a Message that tells that a group became a supergroup: it comes once in each of the two."""
+
+    chat: Chat
     migrate_to_chat_id: int | None = None
     migrate_from_chat_id: int | None = None
 

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from gatewayd.channels.telegram.api import BotApi
 from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
+from gatewayd.channels.telegram.memory import Moves
 from gatewayd.channels.telegram.webhook import CHECK_SECONDS, WebhookReceiver
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
@@ -133,6 +134,7 @@ def receiver() -> WebhookReceiver:
     return WebhookReceiver(
         api,
         kit,
+        Moves(),
         url=WEBHOOK_URL,
         secret="s",
         max_connections=1,
