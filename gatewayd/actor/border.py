@@ -21,6 +21,7 @@ from typing import Final, get_args
 from gatewayd.model.errors import (
     AgentFailed,
     Conflict,
+    FailureKind,
     GatewayError,
     NeedsOperator,
     NotFound,
@@ -165,6 +166,9 @@ def _fresh(kind: type[GatewayError], leaf: BaseException) -> GatewayError:
         return TryAgain(reason, after_seconds=_seconds(wish), scope=scope if scope in get_args(Scope) else "account")
     if kind is StoreRefused:
         return StoreRefused(reason, may_pass=leaf.may_pass is True)  # type: ignore[attr-defined]
+    if kind is AgentFailed:
+        how = _plain(leaf.kind)  # type: ignore[attr-defined]
+        return AgentFailed(reason, kind=next((kind for kind in get_args(FailureKind) if kind == how), "failed"))
     return kind(reason)
 
 

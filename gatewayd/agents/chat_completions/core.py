@@ -109,6 +109,7 @@ class ChatCompletionsCore:
     def _listen_on(self, reading: Reading) -> None:
         if reading.goes_on:
             self._listened_to[reading] = None
+            self._tasks.start_soon(reading.listen_on, name="what comes behind an answer")
         if len(self._listened_to) > LISTENED_TO:
             next(iter(self._listened_to)).stop_listening()
 

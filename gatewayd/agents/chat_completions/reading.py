@@ -26,6 +26,8 @@ _AFTER_DONE_SECONDS: Final = 2.0
 """How long the stream may take to end behind [DONE], so that its connection can be used again."""
 _LATE_SECONDS: Final = 60.0
 """How long a server that has not ended its stream is listened to behind its last word, at most."""
+_LATE_SILENCE_SECONDS: Final = 5.0
+"""Behind the answer, so much silence ends a message: more than the pauses of a slow model, whose every word would be one."""
 _SAY_SECONDS: Final = 5.0
 _REFUSAL_BYTES: Final = 65_536
 
@@ -59,8 +61,7 @@ class Reading:
         self._error: Exception | None = None
         self._believed = False
         self._late: list[str] = []
-        self.goes_on = True
-        """Whether its connection is still there."""
+        self._closed = anyio.Event()
 
     async def wait(self) -> str:
         """The reply, when its end is believed.
@@ -74,6 +75,20 @@ class Reading:
         if self._error is not None:
             self._raise(self._error)
         return self._answer.text()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its connection is still there."""
+        return not self._closed.is_set()
+
+    async def listen_on(self) -> None:
+        """Behind ``wait``, a task of its own: what still comes is said, and what came up to the end is said by ``run``."""
+        while self.goes_on:
+            silent_at = anyio.current_time() + _LATE_SILENCE_SECONDS if self._late else math.inf
+            with anyio.CancelScope(deadline=silent_at) as self._silence:
+                await self._closed.wait()
+            if self.goes_on:
+                await self._tell_late(is_whole=True)
 
     def give_up(self) -> None:
         """Nobody wants the answer, or what comes behind it: the connection is closed, at which servers stop generating."""
@@ -96,7 +111,7 @@ class Reading:
             self._error = error
         finally:
             self._over.set()
-            self.goes_on = False
+            self._closed.set()
             await self._tell_late(is_whole=is_whole)
 
     async def _read(self, http: httpx2.AsyncClient) -> None:
@@ -148,7 +163,8 @@ class Reading:
     def _heard(self, patience: anyio.CancelScope) -> None:
         """Something came: behind a finish_reason another word, before it whatever it is."""
         now = anyio.current_time()
-        self._silence.deadline = now + SILENCE_SECONDS if self._answer.finished else math.inf
+        silence = _LATE_SILENCE_SECONDS if self._believed else SILENCE_SECONDS
+        self._silence.deadline = now + silence if self._answer.finished else math.inf
         between = self._asking.between_tokens_seconds
         patience.deadline = now + (min(between, _LATE_SECONDS) if self._answer.finished else between)
 
@@ -161,7 +177,7 @@ class Reading:
         raise AgentFailed(str(error)) if isinstance(error, OutcomeUnknown) else error
 
     async def _tell_late(self, *, is_whole: bool) -> None:
-        text = "".join(self._late).strip()
+        text, self._late = "".join(self._late).strip(), []
         if not text:
             return
         with anyio.move_on_after(_SAY_SECONDS, shield=True):

@@ -18,9 +18,14 @@ from gatewayd.model.question import Question
 from gatewayd.ports.agent import AgentConfig, TextDelta, TurnEvent, TurnRequest
 from tests.agents.chat_completions.memos import MemosInMemory
 from tests.fakes.model_server import MODEL
+from tests.hub.house import House, ScriptedAgents, echo, open_house
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
+
+
+Behaviour = Callable[[trio.SocketStream, bytes], Awaitable[None]]
+"""Gets the connection and the request's body."""
 
 
 class OneTurn:
@@ -61,12 +66,15 @@ class Kit:
         self.http = http
         self.memos = memos
         self.said_later: list[str] = []
+        self.house: House | None = None
 
     def now(self) -> float:
         return 0.0
 
     async def say_later(self, session_id: str, text: str) -> None:
         self.said_later.append(text)
+        if self.house is not None:
+            await self.house.late.say("assistant", session_id, text)
 
 
 class Chat:
@@ -74,6 +82,7 @@ class Chat:
 
     def __init__(self, core: ChatCompletionsCore, kit: Kit, session: str) -> None:
         self.core = core
+        self.kit = kit
         self.memos = kit.memos
         self.said_later = kit.said_later
         self.session = session
@@ -100,25 +109,59 @@ async def chat_with(
             yield Chat(core, kit, await core.new_session("key"))
 
 
-async def read_request(stream: trio.SocketStream) -> None:
-    """To its end: closing with something unread would reset the connection."""
+async def read_request(stream: trio.SocketStream) -> bytes:
+    """Its body. To its end: closing with something unread would reset the connection."""
     request = b""
     while b"\r\n\r\n" not in request or not request.endswith(b"}"):
         data = await stream.receive_some(65536)
         if not data:
             raise trio.BrokenResourceError
         request += data
+    return request.partition(b"\r\n\r\n")[2]
 
 
 @asynccontextmanager
-async def server(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+async def serving(behave: Behaviour) -> AsyncIterator[str]:
+    """The URL of a server that lets ``behave`` answer each request; the connection ends with it."""
+
     async def handle(stream: trio.SocketStream) -> None:
         with suppress(trio.BrokenResourceError):
-            await read_request(stream)
-            await behave(stream)
+            await behave(stream, await read_request(stream))
 
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, handle, [listener])
         yield f"http://127.0.0.1:{listener.socket.getsockname()[1]}/v1"
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def server(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+    """As ``serving``, whatever the request is."""
+    async with serving(lambda stream, body: behave(stream)) as url:
+        yield url
+
+
+class OneCore(ScriptedAgents):
+    """An agent pool whose agent is the real core."""
+
+    def __init__(self) -> None:
+        super().__init__(echo)
+        self.real: ChatCompletionsCore | None = None
+
+    async def core(self, agent_id: str) -> ChatCompletionsCore:  # type: ignore[override]
+        assert self.real is not None
+        return self.real
+
+
+@asynccontextmanager
+async def house_with(directory: Path, behave: Behaviour, **changes: Any) -> AsyncIterator[House]:
+    """The hub, and behind it the core and a server that behaves so at each request."""
+    agents = OneCore()
+    async with (
+        serving(behave) as url,
+        chat_with(url, **changes) as chat,
+        open_house(directory, agents=agents) as chat.kit.house,
+    ):
+        agents.real = chat.core
+        yield chat.kit.house
