@@ -125,7 +125,9 @@ def configuration(
 
 
 @asynccontextmanager
-async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, connected: bool = True) -> AsyncIterator[Site]:
+async def open_site(
+    state_dir: Path, config: GatewayConfig | None = None, *, connected: bool = True, registry: Registry | None = None
+) -> AsyncIterator[Site]:
     """A ready daemon without the daemon. Leaving stops the server and cancels the rest; it fails if the server does not stop."""
     config = config or configuration()
     async with (
@@ -135,7 +137,7 @@ async def open_site(state_dir: Path, config: GatewayConfig | None = None, *, con
     ):
         gateway = join(
             config,
-            Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN, own.PLUGIN]),
+            registry or Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN, own.PLUGIN]),
             store,
             http,
             state_dir=state_dir,
