@@ -68,7 +68,7 @@ def with_choices(payload: OutboundPayload, row: QuestionRow) -> OutboundPayload:
     options = () if row.question.multiple else row.question.options
     rows = [(Choice(_button(option, number), f"qu:{row.id}:{number}"),) for number, option in enumerate(options)]
     rows.append((Choice("Skip", f"qu:{row.id}:skip"),))
-    return msgspec.structs.replace(payload, choices=tuple(rows))
+    return msgspec.structs.replace(payload, choices=tuple(rows), instead="Answer with your next message.")
 
 
 def _button(option: Option, number: int) -> str:

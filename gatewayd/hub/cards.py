@@ -134,7 +134,8 @@ class ApprovalCards:
         plugin = self._plugins[place.channel]
         choices = self._choices(approval) if plugin.buttons else ()
         body = _fitting(lambda size: self._text(approval, size, plugin), plugin)
-        return [self._draft(place, SendText(place.peer, body, choices=choices), approval, approval.id)]
+        instead = _in_words(approval) if choices else ""
+        return [self._draft(place, SendText(place.peer, body, choices=choices, instead=instead), approval, approval.id)]
 
     async def _notice(self, approval: Approval, turn: TurnRequest, shown: set[str]) -> list[OutboundDraft]:
         """In the chat that the message came from, unless the card itself is there: the user is not left in the dark."""
@@ -166,7 +167,9 @@ class ApprovalCards:
         if any(other.conversation == row.conversation and other.payload.body == body for other in rows):
             return []
         choices = self._choices(approval) if approval.state == "pending" and plugin.buttons else ()
-        edit, fresh = EditText(row.payload.peer, body, of=row.id, choices=choices), SendText(row.payload.peer, body)
+        instead = _in_words(approval) if choices else ""
+        edit = EditText(row.payload.peer, body, of=row.id, choices=choices, instead=instead)
+        fresh = SendText(row.payload.peer, body)
         place = _Place(row.channel, row.account, row.payload.peer)
         return [self._draft(place, edit if edits else fresh, approval, row.subject or approval.id)]
 
@@ -189,7 +192,7 @@ class ApprovalCards:
         return tuple(rows)
 
     def _text(self, approval: Approval, size: int, plugin: ChannelPlugin) -> str:
-        answer = "" if plugin.buttons else f"Answer with `/approve {approval.code}` or `/deny {approval.code}`."
+        answer = "" if plugin.buttons else _in_words(approval, mark="`")
         if size == 0:
             # Where nothing fits, what matters most: how to see it, and how to answer.
             return f"`{_inline(approval.tool)[:30]}`? See `/show {approval.code}`. {answer}"
@@ -225,6 +228,11 @@ class _Place(msgspec.Struct, frozen=True):
     @property
     def conversation(self) -> str:
         return conversation_of(self.channel, self.account, self.peer)
+
+
+def _in_words(approval: Approval, mark: str = "") -> str:
+    """How to answer without buttons."""
+    return f"Answer with {mark}/approve {approval.code}{mark} or {mark}/deny {approval.code}{mark}."
 
 
 def can_operators_answer(config: GatewayConfig) -> bool:

@@ -36,7 +36,8 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     """One message. ``body.text`` is markdown, plain or plain-with-spans, as the plugin's ``text_format`` says.
 
     ``part`` of ``parts`` (from 1) when a long reply was split; ``reply_to`` is a platform message id.
-    ``choices`` are rows of buttons, for channels that have ``buttons``.
+    ``choices`` are rows of buttons, for channels that have ``buttons``; ``instead`` is what to write where the platform takes
+    none, as plain text.
     """
 
     peer: Peer
@@ -45,6 +46,7 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     part: int = 1
     parts: int = 1
     choices: tuple[tuple[Choice, ...], ...] = ()
+    instead: str = ""
 
 
 class EditText(Struct, frozen=True, omit_defaults=True, tag="edit_text"):
@@ -57,6 +59,7 @@ class EditText(Struct, frozen=True, omit_defaults=True, tag="edit_text"):
     of: int
     message_id: str | None = None
     choices: tuple[tuple[Choice, ...], ...] = ()
+    instead: str = ""
 
 
 # The union grows by variants (send_media, react …), each with a capability flag in the manifest.

@@ -35,6 +35,7 @@ async def test_the_card_is_where_the_approvers_are_and_the_user_is_told(tmp_path
         assert "chat:7" in text(card), "who asked"
         assert buttons(card) == ["Allow once", "Deny", "Allow for this session: exactly this input"]
         assert approval.code not in text(card), "there are buttons"
+        assert card.payload.instead == f"Answer with /approve {approval.code} or /deny {approval.code}."
         assert card.subject == approval.id
         [notice] = await house.screen(USER_CHAT)
         assert "Waiting for permission to use `shell`" in text(notice)

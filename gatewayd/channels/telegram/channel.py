@@ -1,6 +1,6 @@
 """One Telegram account. What comes and goes is made in ``inbound`` and ``outbound``, what a refusal means in ``refusals``."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from msgspec import Raw, Struct
@@ -9,10 +9,11 @@ from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.drafts import Drafts
 from gatewayd.channels.telegram.inbound import Bot, Receiver, move_of, placed, to_inbound
 from gatewayd.channels.telegram.memory import Memory
+from gatewayd.channels.telegram.mending import Make, Mender
 from gatewayd.channels.telegram.menu import show_menu
-from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, number_in, typing_in
+from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, halves_of, number_in, typing_in
 from gatewayd.channels.telegram.poll import Poller
-from gatewayd.channels.telegram.refusals import Limits, Refusal, cure
+from gatewayd.channels.telegram.refusals import Limits, Refusal, cure, mend_of
 from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.webhook import WebhookReceiver
 from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, User
@@ -45,6 +46,7 @@ class TelegramChannel:
         self._limits = Limits()
         self._api = BotApi(kit.http, base=settings.api_base, token=settings.token)
         self._drafts = Drafts(self._api, kit)
+        self._mender = Mender(self._attempt, kit.log, on_lost_topic=settings.on_lost_topic)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
         self._account = account
         self._receiver = Receiver(account.channel, account.account, Bot(self._bot_id, username))
@@ -82,7 +84,7 @@ class TelegramChannel:
         await self._webhook.watch()
 
     async def send(self, payload: OutboundPayload) -> Receipt:
-        """See ``ports.channel.Channel``. Markup that the server cannot parse is given up once."""
+        """See ``ports.channel.Channel``. What the server does not take beside the words is given up, see ``mending``."""
         if not isinstance(payload, EditText):
             return await self._send(payload)
         try:
@@ -96,23 +98,40 @@ class TelegramChannel:
     async def _send(self, payload: SendText) -> Receipt:
         """sendMessage. A group's new id is taken once."""
 
-        def params_in(chat_id: int | str) -> Callable[[bool], Struct]:
+        def params_in(chat_id: int | str) -> Make:
             previews = self._settings.link_previews
-            return lambda plain: from_outbound(payload, chat_id=chat_id, link_previews=previews, plain=plain)
+            return lambda without: from_outbound(payload, chat_id=chat_id, link_previews=previews, without=without)
 
         chat_id = self._memory.moves.now(chat_id_of(payload.peer))
-        result = await self._write("sendMessage", params_in(chat_id))
+        result = await self._mender.write("sendMessage", payload, params_in(chat_id))
         if isinstance(result, Refusal) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
             self._note_move(chat_id, moved)
             await self._memory.save_moves()
             chat_id = moved
-            result = await self._write("sendMessage", params_in(chat_id))
+            result = await self._mender.write("sendMessage", payload, params_in(chat_id))
         if isinstance(result, Refusal):
+            if mend_of(result) == "length" and (halves := halves_of(payload)):
+                return await self._send_all(halves)
             raise self._cure(result, payload.peer)
         try:
             return Receipt(self._memory.moves.reference(decode(result, SentMessage).message_id, chat_id))
         except Malformed:
             return Receipt()  # it said ok: the message is out
+
+    async def _send_all(self, payloads: Sequence[SendText]) -> Receipt:
+        """The receipt is the last one's, which has the buttons. When some are out, the others are not tried again."""
+        receipt = Receipt()
+        for sent, payload in enumerate(payloads):
+            try:
+                receipt = await self._send(payload)
+            except GatewayError as error:
+                if sent == 0:
+                    raise
+                unknown = OutcomeUnknown(f"sent in part: {sent} of {len(payloads)} pieces; {error.reason}")
+            else:
+                continue
+            raise unknown
+        return receipt
 
     async def _edit(self, payload: EditText) -> Receipt:
         """editMessageText. A supergroup numbers its messages anew: there a number of the old group's is another message."""
@@ -124,9 +143,10 @@ class TelegramChannel:
         if message_id is None:
             raise SendRejected("not known: Telegram gave no number for the message that is to change")
         previews = self._settings.link_previews
-        result = await self._write(
+        result = await self._mender.write(
             "editMessageText",
-            lambda plain: from_edit(payload, chat_id=chat_id, message_id=message_id, link_previews=previews, plain=plain),
+            payload,
+            lambda without: from_edit(payload, chat_id=chat_id, message_id=message_id, link_previews=previews, without=without),
         )
         if isinstance(result, Refusal) and "message is not modified" not in result.description.lower():
             raise self._cure(result, payload.peer)
@@ -138,14 +158,6 @@ class TelegramChannel:
         if isinstance(error, TryAgain) and refusal.code == 429:
             error.scope = self._limits.scope_of(peer.id, error.after_seconds or 1.0, now=self._kit.now())
         return error
-
-    async def _write(self, method: str, params: Callable[[bool], Struct]) -> Raw | Refusal:
-        """Call ``method`` with markup, and where the server cannot parse that with ``params(True)``, which has none."""
-        result = await self._attempt(method, params(False))
-        if isinstance(result, Refusal) and "can't parse entities" in result.description.lower():
-            self._kit.log.warning("telegram.markup_refused", reason=result.description)
-            return await self._attempt(method, params(True))
-        return result
 
     async def _attempt(self, method: str, params: Struct) -> Raw | Refusal:
         timeout = self._settings.request_timeout_seconds

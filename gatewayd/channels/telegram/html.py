@@ -47,6 +47,17 @@ def to_html(rich: RichText) -> str:
     return "".join(parts)
 
 
+def written_out(rich: RichText) -> str:
+    """``rich`` without formats: the target of each link is behind its text."""
+    parts: list[str] = []
+    at = 0
+    for span in sorted(rich.spans, key=lambda span: span.end):
+        if span.kind == "link" and span.arg and span.arg != rich.text[span.start : span.end]:
+            parts.append(f"{rich.text[at : span.end]} ({span.arg})")
+            at = span.end
+    return "".join([*parts, rich.text[at:]])
+
+
 def _fits(span: Span, opened: Sequence[Span]) -> bool:
     if span.start >= span.end or (opened and span.end > opened[-1].end):
         return False  # empty, or crossing another

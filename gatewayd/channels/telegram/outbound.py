@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
-from gatewayd.channels.telegram.html import to_html
+from msgspec.structs import replace
+
+from gatewayd.channels.telegram.html import to_html, written_out
+from gatewayd.channels.telegram.refusals import Mend
 from gatewayd.channels.telegram.wire import (
     AnswerCallbackQuery,
     EditMessageText,
@@ -16,6 +20,7 @@ from gatewayd.channels.telegram.wire import (
     SendMessageDraft,
 )
 from gatewayd.kit.text import compose, is_blank, sanitise
+from gatewayd.kit.text.split import size_of, split
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
 from gatewayd.model.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText
@@ -37,8 +42,14 @@ LONGEST_LABEL = 64
 LONGEST_ANSWER = 200
 """answerCallbackQuery, parameter text: 0-200 characters. Counted in UTF-16 units, which are never fewer."""
 
-LONGEST_DRAFT = TextLimit(4096, "utf16")
-"""sendMessageDraft, parameter text: 0-4096 characters after entities parsing."""
+LONGEST_TEXT = TextLimit(4096, "utf16")
+"""sendMessage, editMessageText and sendMessageDraft, parameter text: 4096 characters after entities parsing."""
+
+SPLIT_FROM = 1024
+"""UTF-16 units. A text that is not longer and is refused as too long is not refused for its length."""
+
+NOTHING: Final[frozenset[Mend]] = frozenset()
+"""Of what a message may go without: nothing."""
 
 LONGEST_TOAST = 100
 """Characters. A toast is gone after a few seconds; what takes longer to read is shown until it is dismissed."""
@@ -46,37 +57,66 @@ LONGEST_TOAST = 100
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
-def from_outbound(payload: SendText, *, chat_id: int | str, link_previews: bool, plain: bool = False) -> SendMessage:
-    """sendMessage with parse_mode HTML; without markup when there is none, when it would be too long, or when ``plain``."""
-    text, parse_mode = _formatted(payload.body, plain=plain)
-    home = chat_id_of(payload.peer)
+def from_outbound(
+    payload: SendText, *, chat_id: int | str, link_previews: bool, without: frozenset[Mend] = NOTHING
+) -> SendMessage:
+    """sendMessage with parse_mode HTML; without markup also when there is none, or when it would be too long."""
+    text, parse_mode = _formatted(_in_words(payload, without), plain="markup" in without)
     return SendMessage(
         chat_id=chat_id,
         text=text,
         parse_mode=parse_mode,
-        message_thread_id=thread_of(payload.peer),
+        message_thread_id=None if "topic" in without else thread_of(payload.peer),
         # A reply is a courtesy: when the message is gone, the text must arrive all the same.
-        reply_parameters=None
-        if (replied := number_in(chat_id, payload.reply_to, home=home)) is None
-        else ReplyParameters(replied),
+        reply_parameters=None if "reply" in without else _reply_to(payload, chat_id),
         link_preview_options=None if link_previews else LinkPreviewOptions(is_disabled=True),
-        reply_markup=keyboard_of(payload.choices),
+        reply_markup=None if "buttons" in without else keyboard_of(payload.choices),
     )
 
 
 def from_edit(
-    payload: EditText, *, chat_id: int | str, message_id: int, link_previews: bool, plain: bool = False
+    payload: EditText, *, chat_id: int | str, message_id: int, link_previews: bool, without: frozenset[Mend] = NOTHING
 ) -> EditMessageText:
     """editMessageText, its text as in :func:`from_outbound`."""
-    text, parse_mode = _formatted(payload.body, plain=plain)
+    text, parse_mode = _formatted(_in_words(payload, without), plain="markup" in without)
     return EditMessageText(
         chat_id=chat_id,
         message_id=message_id,
         text=text,
         parse_mode=parse_mode,
         link_preview_options=None if link_previews else LinkPreviewOptions(is_disabled=True),
-        reply_markup=keyboard_of(payload.choices),
+        reply_markup=None if "buttons" in without else keyboard_of(payload.choices),
     )
+
+
+def halves_of(payload: SendText) -> list[SendText]:
+    """What the server finds too long, in shorter messages: the first is the reply, the last has the buttons. None when it is not
+    long."""
+    size = size_of(payload.body.text, LONGEST_TEXT.unit)
+    bodies = split(payload.body, TextLimit(size // 2 + 1, LONGEST_TEXT.unit)) if size > SPLIT_FROM else []
+    last = len(bodies) - 1
+    return [
+        replace(
+            payload,
+            body=body,
+            reply_to=payload.reply_to if at == 0 else None,
+            part=payload.part if at == 0 else payload.part + 1,
+            choices=payload.choices if at == last else (),
+        )
+        for at, body in enumerate(bodies)
+    ]
+
+
+def _in_words(payload: SendText | EditText, without: frozenset[Mend]) -> RichText:
+    """The text, and what to write where there are no buttons to press."""
+    if "buttons" not in without or not payload.instead:
+        return payload.body
+    return RichText(f"{payload.body.text}\n\n{payload.instead}", payload.body.spans)
+
+
+def _reply_to(payload: SendText, chat_id: int | str) -> ReplyParameters | None:
+    replied = number_in(chat_id, payload.reply_to, home=chat_id_of(payload.peer))
+    return None if replied is None else ReplyParameters(replied)
 
 
 def keyboard_of(choices: Sequence[Sequence[Choice]]) -> InlineKeyboardMarkup | None:
@@ -107,7 +147,7 @@ def typing_in(peer: Peer, *, chat_id: int | str) -> SendChatAction | None:
 
 def draft_in(draft: Draft, *, chat_id: int, draft_id: int) -> SendMessageDraft | None:
     """sendMessageDraft with the end of the text so far; None while there is nothing to see."""
-    bodies = compose(draft.text, text_format="rich", text_limit=LONGEST_DRAFT)
+    bodies = compose(draft.text, text_format="rich", text_limit=LONGEST_TEXT)
     if not bodies:
         return None
     text, parse_mode = _formatted(bodies[-1], plain=False)
@@ -141,7 +181,9 @@ def _formatted(body: RichText, *, plain: bool) -> tuple[str, str | None]:
         html = to_html(body)
         if len(html.encode("utf-8", "replace")) <= MAX_TEXT_BYTES:
             return _encodable(html), "HTML"
-    return _encodable(body.text), None
+    text = written_out(body)
+    fits = size_of(text, LONGEST_TEXT.unit) <= LONGEST_TEXT.size
+    return _encodable(text if fits else body.text), None
 
 
 def _label(choice: Choice) -> str:

@@ -15,6 +15,9 @@ from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, S
 Purpose = Literal["send", "own", "fetch"]
 """Sending to a chat; the account's own life (getMe, getUpdates, webhooks); fetching a file."""
 
+Mend = Literal["markup", "topic", "reply", "buttons", "length"]
+"""What the message goes without, sent once more, where the refusal is of that and not of the message."""
+
 Cure = Literal["try again", "needs operator", "rejected", "unknown"]
 
 
@@ -30,19 +33,21 @@ class Refusal(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """``codes`` is a range of error codes, ``phrase`` must be in the description (in any case), "" is in every one."""
+    """``codes`` is a range of error codes, ``phrase`` must be in the description (in any case), "" is in every one. ``mend`` is
+    what the message goes without before that becomes of it."""
 
     codes: range
     phrase: str
     purposes: tuple[Purpose, ...]
     cure: Cure
     name: str
+    mend: Mend | None = None
 
 
-def _row(code: int | range, phrase: str, purposes: str, cure: Cure, name: str) -> Row:
+def _row(code: int | range, phrase: str, purposes: str, cure: Cure, name: str, mend: Mend | None = None) -> Row:
     kinds: tuple[Purpose, ...] = ("send", "own", "fetch")
     codes = code if isinstance(code, range) else range(code, code + 1)
-    return Row(codes, phrase, tuple(kind for kind in kinds if kind in purposes), cure, name)
+    return Row(codes, phrase, tuple(kind for kind in kinds if kind in purposes), cure, name, mend)
 
 
 _ANY = "send own fetch"
@@ -66,20 +71,34 @@ TABLE: tuple[Row, ...] = (
     _row(403, "to bots", "send", "rejected", "peer is a bot"),
     _row(403, "", "send fetch", "rejected", "forbidden"),
     _row(403, "", "own", "needs operator", "forbidden"),
-    _row(400, "can't parse entities", "send", "rejected", "markup"),
-    _row(400, "too long", "send", "rejected", "too long"),
+    _row(400, "reply markup is too long", "send", "rejected", "too long", "buttons"),
+    _row(400, "reply markup", "send", "rejected", "buttons", "buttons"),
+    _row(400, "reply_markup", "send", "rejected", "buttons", "buttons"),
+    _row(400, "keyboard", "send", "rejected", "buttons", "buttons"),
+    _row(400, "button", "send", "rejected", "buttons", "buttons"),
+    _row(400, "replied", "send", "rejected", "reply gone", "reply"),
+    _row(400, "reply message", "send", "rejected", "reply gone", "reply"),
+    _row(400, "reply_", "send", "rejected", "reply gone", "reply"),
+    # Of servers of several years: can't parse entities, ENTITY_BOUNDS_INVALID, ENTITIES_TOO_LONG, entity URL '…' is invalid: URL
+    # host is empty, Wrong message entity: Wrong URL host, Wrong HTTP URL specified.
+    _row(400, "entit", "send", "rejected", "markup", "markup"),
+    _row(400, "parse", "send", "rejected", "markup", "markup"),
+    _row(400, "url", "send", "rejected", "markup", "markup"),
+    _row(400, "too long", "send", "rejected", "too long", "length"),
+    _row(400, "too_long", "send", "rejected", "too long", "length"),
     _row(400, "text is empty", "send", "rejected", "empty"),
     _row(400, "must be non-empty", "send", "rejected", "empty"),
     _row(400, "upgraded to a supergroup", "send", "rejected", "migrated"),
     _row(400, "chat not found", "send", "rejected", "chat not found"),
     _row(400, "to edit not found", "send", "rejected", "message gone"),
-    _row(400, "message_id_invalid", "send", "rejected", "message gone"),
+    _row(400, "message_id_invalid", "send", "rejected", "message gone", "reply"),
     _row(400, "can't be edited", "send", "rejected", "not editable"),
-    _row(400, "thread not found", "send", "rejected", "topic gone"),
-    _row(400, "topic_", "send", "rejected", "topic gone"),
+    _row(400, "thread", "send", "rejected", "topic gone", "topic"),
+    _row(400, "topic", "send", "rejected", "topic gone", "topic"),
     _row(400, "rights", "send", "rejected", "no right to write"),
     _row(400, "chat_write_forbidden", "send", "rejected", "no right to write"),
-    _row(400, "", "send", "rejected", "bad request"),
+    # In words that are new: perhaps the markup, and if not, nothing is lost by asking.
+    _row(400, "", "send", "rejected", "bad request", "markup"),
     _row(400, "resolve host", "own", "try again", "Telegram cannot resolve the name in gateway.public_url"),
     _row(400, "", "own", "needs operator", "bad request"),
     _row(400, "too big", "fetch", "rejected", "too large"),
@@ -133,6 +152,11 @@ class Limits:
         several = now < self._until and chat != self._chat
         self._chat, self._until = chat, now + seconds
         return "sends" if several else "conversation"
+
+
+def mend_of(refusal: Refusal) -> Mend | None:
+    """What a message that is refused like this should go without."""
+    return find_row(refusal, "send").mend
 
 
 def find_row(refusal: Refusal, purpose: Purpose) -> Row:

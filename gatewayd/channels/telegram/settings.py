@@ -35,6 +35,8 @@ class TelegramSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """true: Telegram shows the chat commands of gatewayd in the bot's menu; false: the menu is left as it is."""
     drafts: bool = True
     """true: in private chats a reply is shown while it is being written, once a second."""
+    on_lost_topic: Literal["general", "dead"] = "general"
+    """What becomes of a reply to a group's topic that was closed or deleted: general (it is sent to the group itself), dead."""
     max_attachment_bytes: Annotated[int, Meta(ge=1, le=2_147_483_648)] = 20_971_520
     """Larger files are not fetched for an agent. Telegram's own servers give out 20 MiB at most."""
 

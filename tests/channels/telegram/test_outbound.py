@@ -3,16 +3,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.channels.telegram.html import written_out
 from gatewayd.channels.telegram.outbound import (
     MAX_TEXT_BYTES,
     MOST_BUTTONS,
+    SPLIT_FROM,
     answer_from,
     chat_id_of,
     from_edit,
     from_outbound,
+    halves_of,
     keyboard_of,
     typing_in,
 )
+from gatewayd.channels.telegram.refusals import Mend
 from gatewayd.channels.telegram.wire import (
     AnswerCallbackQuery,
     EditMessageText,
@@ -27,6 +31,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
 from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText, Span
 from tests.fakes.bot_api.keyboards import violations_in
+from tests.kit.text.texts import rich_texts
 
 BOLD = RichText("a & b", (Span("bold", 0, 5),))
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
@@ -46,7 +51,7 @@ def test_text_without_formats_has_no_markup() -> None:
 
 def test_plain_when_asked_for() -> None:
     payload = SendText(Peer("dm", "4711"), BOLD)
-    assert from_outbound(payload, chat_id=4711, link_previews=False, plain=True) == SendMessage(
+    assert from_outbound(payload, chat_id=4711, link_previews=False, without=frozenset({"markup"})) == SendMessage(
         4711, "a & b", link_preview_options=NO_PREVIEW
     )
 
@@ -130,7 +135,9 @@ def test_an_edit_is_formatted_as_a_message() -> None:
         NO_PREVIEW,
         InlineKeyboardMarkup(((InlineKeyboardButton("Yes", "y"),),)),
     )
-    plain = from_edit(EditText(Peer("dm", "1"), BOLD, of=3), chat_id=1, message_id=8, link_previews=True, plain=True)
+    plain = from_edit(
+        EditText(Peer("dm", "1"), BOLD, of=3), chat_id=1, message_id=8, link_previews=True, without=frozenset({"markup"})
+    )
     assert plain == EditMessageText(1, 8, "a & b")
 
 
@@ -160,3 +167,38 @@ def test_the_server_takes_any_keyboard_as_it_is(choices: list[list[Choice]]) -> 
     assert [button["callback_data"] for row in markup["inline_keyboard"] for button in row] == [
         choice.data for row in choices for choice in row
     ]
+
+
+def test_what_a_message_goes_without() -> None:
+    choices = ((Choice("Yes", "y"),),)
+    body = RichText("see docs", (Span("link", 4, 8, "https://e.org/a_b"), Span("bold", 0, 8)))
+    payload = SendText(Peer("group", "-1", "77"), body, reply_to="5", choices=choices, instead="Answer with /yes.")
+    everything: frozenset[Mend] = frozenset({"markup", "topic", "reply", "buttons"})
+    sent = from_outbound(payload, chat_id=-1, link_previews=True, without=everything)
+    assert sent == SendMessage(-1, "see docs (https://e.org/a_b)\n\nAnswer with /yes.")
+    edit = EditText(Peer("dm", "1"), body, of=3, choices=choices, instead="Answer with /yes.")
+    edited = from_edit(edit, chat_id=1, message_id=8, link_previews=True, without=everything)
+    assert (edited.text, edited.reply_markup) == (sent.text, None)
+
+
+def test_targets_that_make_a_text_too_long_are_left_out() -> None:
+    text = "docs " + "a" * 4090
+    payload = SendText(Peer("dm", "1"), RichText(text, (Span("link", 0, 4, "https://e.org"),)))
+    sent = from_outbound(payload, chat_id=1, link_previews=True, without=frozenset({"markup"}))
+    assert sent.text == text
+
+
+@given(rich_texts())
+def test_written_out_is_the_text_with_the_targets_of_its_links(rich: RichText) -> None:
+    plain = written_out(rich)
+    assert plain.replace(" (https://example.org)", "") == rich.text.replace(" (https://example.org)", "")
+
+
+def test_a_text_that_is_found_too_long_is_sent_in_halves() -> None:
+    payload = SendText(Peer("dm", "1"), RichText("word " * 800), reply_to="5", choices=((Choice("Yes", "y"),),))
+    first, *_, last = halves = halves_of(payload)
+    assert len(halves) == 2
+    assert max(len(half.body.text) for half in halves) <= 2001
+    assert (first.reply_to, first.choices, first.part) == ("5", (), 1)
+    assert (last.reply_to, last.choices, last.part) == (None, payload.choices, 2)
+    assert halves_of(SendText(Peer("dm", "1"), RichText("a" * SPLIT_FROM))) == []
