@@ -27,6 +27,7 @@ from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.tally import LetterTally
 from gatewayd.hub.turns import TurnRunner
+from gatewayd.hub.unknown import UnknownReplies
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.payload import Signal
@@ -83,6 +84,7 @@ def join(
 
     cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
     desk.cards = cards
+    unknown = UnknownReplies(store, config, plugins)
     presses = Presses(store, desk, cards, outbox, events, plugins, signal=show, now=now)
     engine = ReplyEngine(
         store,
@@ -121,6 +123,7 @@ def join(
     turns.taken, turns.returned, turns.ended = inbox.taken, inbox.returned, inbox.ended
     presses.taken, presses.ended = inbox.taken, inbox.ended
     outbox.post, outbox.lost, outbox.shown = manager.post, lost, questions.note_shown
+    outbox.notice, presses.show_reply = unknown.notice, unknown.show
 
     sessions.kind_of = agents.kind_of
     agents.cut, agents.say_later = turns.give_up, late.say
@@ -145,5 +148,5 @@ def join(
         now=now,
     )
     gateway.plugins = plugins
-    gateway.parts += (events, outbox, desk, cards, questions, turns, late, inbox, manager, agents, gateway.cleaner)
+    gateway.parts += (events, outbox, unknown, desk, cards, questions, turns, late, inbox, manager, agents, gateway.cleaner)
     return gateway

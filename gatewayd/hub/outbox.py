@@ -82,7 +82,8 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 class Outbox:
     """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block;
-    ``lost`` hears of a row that was given up, by its subject, and ``shown`` of one that was sent, with the platform's id of it.
+    ``lost`` hears of a row that was given up, by its subject, and ``shown`` of one that was sent, with the platform's id of it;
+    ``notice`` says what the chat of a row is told when that becomes unknown.
 
     Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes; its text is not.
     What bounds them is the store: there are no more than turns were run for messages that were let in.
@@ -102,6 +103,7 @@ class Outbox:
         self.delivery = Stopwatch(LONG)
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
+        self.notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None
         self.lost: Callable[[str], None] = lambda subject: None
         self.shown: Callable[[str, str], None] = lambda subject, message_id: None
 
@@ -112,7 +114,7 @@ class Outbox:
         """
         now = self._now()
         status = await self._store.recover_outbound(
-            stale_before=now - self._config.stale_after_seconds, now=now, resend=resend_is_safe
+            stale_before=now - self._config.stale_after_seconds, now=now, resend=resend_is_safe, notice=self.notice
         )
         self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
         await self.adopt(accounts)
@@ -212,8 +214,8 @@ class Outbox:
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
     ) -> None:
-        """Record the outcome of a send."""
-        await self._store.settle_outbound(
+        """Record the outcome of a send. What its chat is told of an unknown one is committed with it, and handed over."""
+        notice = await self._store.settle_outbound(
             row.id,
             state,
             now=self._now(),
@@ -221,6 +223,7 @@ class Outbox:
             receipt=receipt,
             next_attempt_at=next_attempt_at,
             attempt_counts=attempt_counts,
+            notice=self.notice(row) if state == "unknown" else None,
         )
         if state in _UNDELIVERED:
             _log.warning(
@@ -257,6 +260,8 @@ class Outbox:
             self.lost(row.subject)
         if row.subject is not None and receipt is not None and receipt.message_id is not None:
             self.shown(row.subject, receipt.message_id)
+        if notice is not None:
+            self._hand_over([notice])
         self._settled.set()
         self._settled = anyio.Event()
 

@@ -1,11 +1,12 @@
-"""Answers to requests that come from chats: a press of a card's button, or ``/approve CODE``, ``/deny CODE``, ``/show CODE``.
+"""Answers to requests that come from chats: a press of a card's button, or ``/approve CODE``, ``/deny CODE``, ``/show CODE``. The
+last also shows a reply again that may not have arrived (hub/unknown.py).
 
 They are journaled like every message, and come here instead of a lane. Who may answer is decided here alone: pairing and allow
 lists let a person talk to an agent, not speak for its operator.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import anyio
@@ -22,13 +23,17 @@ from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.payload import PressAnswer, Signal
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundRow, Store
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
 
 _COMMANDS: Mapping[str | None, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
 _NOTE_MAX = 500
 _REFUSALS_PER_MINUTE = 10
 _SIGNALS_MAX = 64
 _TOLD_MAX = 200
+
+
+ShowsReplies = Callable[[InboundEnvelope, str], Awaitable[list[OutboundDraft] | None]]
+"""A reply again, by its code, for the chat that the envelope is from; None: there is none such there."""
 
 
 class SignalSink(Protocol):
@@ -45,7 +50,8 @@ class Wish(Struct, frozen=True):
 
 
 class Presses:
-    """Takes rows from the inbox; ``run`` answers them, one after the other. ``taken`` and ``ended`` tell the inbox."""
+    """Takes rows from the inbox; ``run`` answers them, one after the other. ``taken`` and ``ended`` tell the inbox;
+    ``show_reply`` is of hub/unknown.py."""
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class Presses:
         self._refusals: dict[str, list[float]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._signals = 0
+        self.show_reply: ShowsReplies = _shows_none
         self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
         self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
@@ -115,8 +122,8 @@ class Presses:
 
     async def _answer(self, row: InboundRow, wish: Wish) -> None:
         envelope = row.envelope
-        reason, text = await insist(lambda: self._carry_out(row, wish))
-        replies = []
+        reason, said = await insist(lambda: self._carry_out(row, wish))
+        text, replies = (said, []) if isinstance(said, str) else ("", said)
         if envelope.kind != "button" and text:
             replies = draft_replies(envelope, text, self._plugins[envelope.channel])
         await insist(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
@@ -125,9 +132,11 @@ class Presses:
         self.taken([row])
         self.ended([row])
 
-    async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str]:
-        """The row's reason, and the words for who pressed."""
+    async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str | list[OutboundDraft]]:
+        """The row's reason, and the words for who pressed; a reply that is shown again is rows of its own."""
         envelope = row.envelope
+        if wish.action == "show" and (shown := await self.show_reply(envelope, wish.approval)) is not None:
+            return "reply_shown_again", shown
         if not wish.approval:
             return "command", "Which request? Its code stands behind the command, as in `/approve BCDFGH`."
         try:
@@ -192,6 +201,10 @@ class Presses:
             self._refusals[who] = [*recent, now]
         self._events.emit("approval.refused", id=wish.approval[:64], by=who[:200], why=why)
         return f"approval_refused_{why}", text
+
+
+async def _shows_none(envelope: InboundEnvelope, code: str) -> None:
+    """Until it is joined."""
 
 
 def wish_of(envelope: InboundEnvelope) -> Wish | None:

@@ -24,6 +24,7 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
+from gatewayd.model.subject import SIGN
 from gatewayd.ports.agent import AgentCore, StopsTurns, TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.sessions import Conversation
@@ -312,7 +313,8 @@ class ReplyEngine:
     async def _say(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence while the turn goes on."""
         plugin = self._plugins[row.envelope.channel]
-        await insist(lambda: self._outbox.write(draft_replies(row.envelope, text, plugin, turn_id=turn_id)))
+        drafts = [replace(draft, subject=SIGN) for draft in draft_replies(row.envelope, text, plugin, turn_id=turn_id)]
+        await insist(lambda: self._outbox.write(drafts))
 
 
 def new_turn_id(row: InboundRow) -> str:

@@ -15,6 +15,7 @@ from gatewayd.model.letter import excerpt_of
 from gatewayd.model.payload import EditText
 from gatewayd.model.question import QuestionRow
 from gatewayd.model.story import Story, StoryEntry, StoryEvent
+from gatewayd.model.subject import SIGN, is_about_reply, is_repetition
 from gatewayd.ports.repair import Stories, StoryRows, Takers, shown_text
 from gatewayd.ports.store import InboundRow, OutboundRow
 
@@ -143,12 +144,20 @@ def _of_question(row: QuestionRow) -> Iterator[StoryEntry]:
         yield StoryEntry(row.ended_at, "question_ended", row.id, f"the question was {row.state}{by}")
 
 
+def _about(subject: str) -> str:
+    if subject == SIGN:
+        return " beside the answer"
+    if is_repetition(subject):
+        return ", shown once more because somebody asked for it,"
+    return " that the one before may not have arrived," if is_about_reply(subject) else f" about {subject}"
+
+
 def _of_reply(row: OutboundRow) -> Iterator[StoryEntry]:
     ref, payload = f"out-{row.id}", row.payload
     what = f"edit of out-{payload.of}" if isinstance(payload, EditText) else "reply"
     if not isinstance(payload, EditText) and payload.parts > 1:
         what += f" (part {payload.part} of {payload.parts})"
-    about = f" about {row.subject}" if row.subject else ""
+    about = _about(row.subject) if row.subject else ""
     text = f"{what}{about} to {row.channel}/{row.account} {payload.peer.label}"
     yield StoryEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
     if row.sending_at is not None:

@@ -47,7 +47,15 @@ COMMANDS: Final = (
     Command("/skip", "answer", "asked", "Leave a question of the agent unanswered", menu=False),
     Command("/approve", "approval", "approver", "Allow a request once", "CODE [NOTE]", connectors=False, menu=False),
     Command("/deny", "approval", "approver", "Deny a request", "CODE [NOTE]", connectors=False, menu=False),
-    Command("/show", "approval", "approver", "Show the whole input of a request", "CODE", connectors=False, menu=False),
+    Command(
+        "/show",
+        "approval",
+        "approver",
+        "Show the whole input of a request, or a reply again",
+        "CODE",
+        connectors=False,
+        menu=False,
+    ),
 )
 """In the order in which help and menus list them."""
 

@@ -293,6 +293,9 @@ class AccountFrame(Struct, frozen=True, forbid_unknown_fields=True):
     """In groups, only messages that mention or answer the bot are run."""
     queue_mode: QueueMode | None = None
     """Overrides sessions.queue_mode for this account."""
+    on_unknown: Literal["tell", "silent"] = "tell"
+    """When nobody knows whether a reply has arrived (the connection or the daemon ended while it was sent): tell its chat, once,
+    and how to see it again, or say nothing."""
 
     def group_name(self, group_id: str) -> str | None:
         """The name under which a group stands in ``groups``, its id or "*"; None if it is not listed."""

@@ -12,6 +12,7 @@ from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditRow
 from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace, LetterState, Skipped
 from gatewayd.model.question import QuestionRow
+from gatewayd.model.subject import SIGN, is_about_reply
 from gatewayd.ports.store import InboundRow, OutboundRow
 
 Account = tuple[str, str]
@@ -25,7 +26,7 @@ Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_lette
 def shown_text(row: OutboundRow) -> str:
     """The text of a reply for whoever may look at messages. A card of a request shows the exact input of a tool: that is for
     those who may decide, elsewhere."""
-    if row.subject is None or row.subject.startswith("qu_"):
+    if row.subject is None or row.subject == SIGN or row.subject.startswith("qu_") or is_about_reply(row.subject):
         return row.payload.body.text
     return f"(about a request for permission: gatewayctl approvals show {row.subject.partition('/')[0]})"
 

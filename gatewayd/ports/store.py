@@ -181,18 +181,27 @@ class OutboxRows(Protocol):
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
-    ) -> None:
+        notice: OutboundDraft | None = None,
+    ) -> OutboundRow | None:
         """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row that is ``sent``
         stays as it is: whatever comes later, it is not sent again. ``attempt_counts``: or the attempt that ``mark_sending``
-        has counted is taken back."""
+        has counted is taken back. ``notice`` about its reply is written with it, and returned, unless its turn has one."""
 
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         """Rows ready (also those with a next_attempt_at in the future), by id."""
 
-    async def recover_outbound(self, *, stale_before: float, now: float, resend: Collection[str] = ()) -> OutboxStatus:
+    async def recover_outbound(
+        self,
+        *,
+        stale_before: float,
+        now: float,
+        resend: Collection[str] = (),
+        notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
+    ) -> OutboxStatus:
         """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` again if its channel is in
-        ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked`` (reason stale). Returns the counts
-        by state."""
+        ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked`` (reason stale). Of each that
+        becomes unknown ``notice`` is asked for what is written about it, as in ``settle_outbound``. Returns the counts by
+        state."""
 
     async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
         """The newest rows in these states, newest first."""

@@ -17,6 +17,7 @@ from gatewayd.hub.routing import resolve_route
 from gatewayd.model.envelope import InboundEnvelope, Peer, PeerKind, Sender, connector_key
 from gatewayd.model.errors import Conflict
 from gatewayd.model.question import Option, QuestionRow
+from gatewayd.model.subject import SIGN
 from gatewayd.ports.store import InboundRow, InboundState
 from gatewayd.web.auth import Auth, Identity
 from gatewayd.web.exchange import answer, read_body, read_query, refuse_unless_ready
@@ -135,7 +136,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
             return answer(Accepted(_name(row), row.state, duplicate, session_key, session_id), 202)
         replies = [] if row.turn_id is None else await gateway.store.replies_of(row.turn_id)
         # Cards and questions are for people in the chat: what they show is no part of the answer.
-        payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject is None]
+        payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject in (None, SIGN)]
         return answer(Ended(_name(row), row.state, row.reason, duplicate, session_key, session_id, payloads))
 
     return routes

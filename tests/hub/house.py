@@ -24,6 +24,7 @@ from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
+from gatewayd.hub.unknown import UnknownReplies
 from gatewayd.model.audit import AuditRow
 from gatewayd.model.config import (
     AccountFrame,
@@ -181,7 +182,10 @@ class House:
         self.cards = ApprovalCards(store, self.outbox, config, plugins, unreachable=self._unreachable)
         self.desk.cards = self.cards
         self.outbox.lost, self.outbox.shown = self._lost, self.questions.note_shown
+        self.unknown = UnknownReplies(store, config, plugins)
+        self.outbox.notice = self.unknown.notice
         self.presses = Presses(store, self.desk, self.cards, self.outbox, self.events, plugins, signal=self._signal, now=now)
+        self.presses.show_reply = self.unknown.show
         engine = ReplyEngine(
             store,
             self.outbox,

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
+from gatewayd.model.subject import is_about_reply
 from gatewayd.ports.store import ChatLine, OutboundDraft, OutboundRow, OutboundState
 from gatewayd.stores.sqlite.columns import decode_column, peer_column
 from gatewayd.stores.sqlite.tables import Tables
@@ -48,7 +49,8 @@ class OutboxTable(Tables):
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
-    ) -> None:
+        notice: OutboundDraft | None = None,
+    ) -> OutboundRow | None:
         sql = """
             UPDATE outbound SET state = ?, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?, settled_at = ?,
                 attempts = attempts - (? AND state = 'sending')
@@ -59,10 +61,11 @@ class OutboxTable(Tables):
         message_id = None if receipt is None else receipt.message_id
         values = (state, reason, encoded, message_id, next_attempt_at, settled_at, not attempt_counts, outbound_id)
 
-        def settle(connection: sqlite3.Connection) -> None:
-            connection.execute(sql, values)
+        def settle(connection: sqlite3.Connection) -> OutboundRow | None:
+            settled = connection.execute(sql, values).rowcount == 1
+            return _insert_notice(connection, notice, now) if settled else None
 
-        await self._write(settle)
+        return await self._write(settle)
 
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         sql = f"""
@@ -71,10 +74,20 @@ class OutboxTable(Tables):
         """
         return await self._read(lambda connection: outbound_rows(connection.execute(sql, (channel, account, after_id, limit))))
 
-    async def recover_outbound(self, *, stale_before: float, now: float, resend: Collection[str] = ()) -> OutboxStatus:
+    async def recover_outbound(
+        self,
+        *,
+        stale_before: float,
+        now: float,
+        resend: Collection[str] = (),
+        notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
+    ) -> OutboxStatus:
         def recover(connection: sqlite3.Connection) -> OutboxStatus:
             for channel in resend:
                 connection.execute("UPDATE outbound SET state = 'ready' WHERE state = 'sending' AND channel = ?", (channel,))
+            cut = outbound_rows(
+                connection.execute(f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE state = 'sending' ORDER BY id")
+            )
             connection.execute(
                 "UPDATE outbound SET state = 'unknown', reason = 'interrupted', settled_at = ? WHERE state = 'sending'", (now,)
             )
@@ -82,6 +95,8 @@ class OutboxTable(Tables):
                 "UPDATE outbound SET state = 'parked', reason = 'stale', settled_at = ? WHERE state = 'ready' AND queued_at < ?",
                 (now, stale_before),
             )
+            for row in cut:
+                _insert_notice(connection, notice(row), now)
             return _count(connection)
 
         return await self._write(recover)
@@ -133,6 +148,16 @@ class OutboxTable(Tables):
         values = {"channel": channel, "account": account, "peer": peer_column(peer), "limit": limit}
         marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
         return await self._read(lambda connection: _lines(connection.execute(sql, {**values, **marks})))
+
+
+def _insert_notice(connection: sqlite3.Connection, draft: OutboundDraft | None, now: float) -> OutboundRow | None:
+    """One for each turn, however many of its rows it is about."""
+    if draft is None:
+        return None
+    of_turn = connection.execute("SELECT subject FROM outbound WHERE turn_id = ?", (draft.turn_id,))
+    if any(subject is not None and is_about_reply(subject) for (subject,) in of_turn):
+        return None
+    return insert_outbound(connection, draft, now)
 
 
 def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:

@@ -13,6 +13,7 @@ from gatewayd.model.audit import AuditDraft
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.letter import LetterState, NotALetter, Skipped
 from gatewayd.model.payload import EditText
+from gatewayd.model.subject import is_about_reply
 from gatewayd.ports.repair import FoundLetter, Repaired, Repairs, Takers
 from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite.audit import append_audit
@@ -94,7 +95,7 @@ def _why_not_again(connection: sqlite3.Connection, row: OutboundRow) -> str | No
         found = connection.execute(newer, (row.payload.of, row.id)).fetchone()
         if found is not None:
             return f"out-{found[0]} is a newer edit of the same message"
-    if row.subject is None:
+    if row.subject is None or is_about_reply(row.subject):
         return None
     # What was written about a request while it was pending asks for an answer; what came after says what became of it.
     subject = row.subject.partition("/")[0]

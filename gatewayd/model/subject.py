@@ -1,0 +1,28 @@
+"""What a row of the outbox is about. A card has the id of its request or question as its subject; what is named here has its own.
+Pure."""
+
+from typing import Final
+
+SIGN: Final = "sign"
+"""A sign of life of a turn: a sentence beside its reply."""
+_REPLY: Final = "re_"
+_AGAIN: Final = "/again"
+
+
+def about_reply(code: str) -> str:
+    """The subject of the notice that the reply with this code may not have arrived."""
+    return _REPLY + code
+
+
+def again(code: str) -> str:
+    """The subject of a repetition of that reply."""
+    return about_reply(code) + _AGAIN
+
+
+def is_about_reply(subject: str) -> bool:
+    """Whether it is of such a notice, or of a repetition."""
+    return subject.startswith(_REPLY)
+
+
+def is_repetition(subject: str) -> bool:
+    return is_about_reply(subject) and subject.endswith(_AGAIN)
