@@ -192,7 +192,7 @@ def noise(session: str) -> None:
 
 def perform(session: str, text: str) -> str:
     """Do what the prompt says. Returns the stop reason."""
-    word, _, rest = text.splitlines()[-1].partition(" ")
+    word, _, rest = text.splitlines()[-1].removeprefix("> ").partition(" ")
     first, _, others = rest.partition(" ")
     if word == "say":
         for piece in rest.split(" "):
