@@ -8,7 +8,6 @@
 The pieces together are the reply. The generator is always run to its end or closed in the task that started it.
 """
 
-import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from inspect import isasyncgen, iscoroutine
@@ -16,8 +15,9 @@ from uuid import uuid4
 
 import msgspec
 
-from gatewayd.actor.border import describe, third_party
+from gatewayd.kit.own_code import load
 from gatewayd.model.approval import Decision, ToolRequest
+from gatewayd.model.config import GatewaySection
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import AgentFailed, NeedsOperator
 from gatewayd.model.question import Option, Question
@@ -39,7 +39,15 @@ class CallableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """core = "callable": an async generator of yours is the agent."""
 
     object: str
-    """module:attribute of an async generator function that takes one argument, the turn."""
+    """module:attribute of an async generator function that takes one argument, the turn. The module is looked for where Python
+    looks, and beside the configuration file."""
+
+    def problems(self, gateway: GatewaySection) -> Iterator[str]:
+        """See ``model.config.ChecksItself``."""
+        module, colon, attribute = self.object.partition(":")
+        if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+            missing = f", e.g. {self.object + ':agent'!r}" if self.object and not colon else ", e.g. 'my_agent:agent'"
+            yield f"object = {self.object!r} is not MODULE:ATTRIBUTE{missing}"
 
     def warnings(self) -> Iterator[str]:
         """Whether ``object`` is there; it is imported for that. See ``model.config.LooksAround``."""
@@ -137,14 +145,7 @@ async def open_callable(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Agen
 
 
 def _find(name: str) -> Agent:
-    module_name, _, attribute = name.partition(":")
-    try:
-        with third_party():
-            found = importlib.import_module(module_name)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-    except Exception as error:
-        raise NeedsOperator(f"object = {name!r} cannot be loaded: {describe(error)}") from error
+    found = load(name)
     if not callable(found):
         raise NeedsOperator(f"object = {name!r} is not callable")
     return found

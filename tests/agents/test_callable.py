@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from gatewayd.agents.callable import CallableCore, CallableSettings, CallableTurn, open_callable
 from gatewayd.hub.outcome import SORRY_FAILED
+from gatewayd.model.config import GatewaySection
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import NeedsOperator
 from gatewayd.model.question import Option
@@ -149,6 +150,20 @@ async def test_what_cannot_be_loaded_needs_the_operator(name: str) -> None:
 
 
 async def test_a_module_that_is_not_there_needs_the_operator() -> None:
-    with pytest.raises(NeedsOperator, match="ModuleNotFoundError"):
+    with pytest.raises(NeedsOperator, match="there is no module no, neither in"):
         async with open_callable(AgentConfig("mine", CallableSettings(object="no.such:thing")), None):  # type: ignore[arg-type]
             pass
+
+
+@pytest.mark.parametrize(
+    "name", ["my_agent", "my_agent:", ":agent", "my_agent.agent", "my agent:agent", "my_agent:agent()", "a/b:c", ""]
+)
+def test_what_names_no_object_is_an_error_with_its_cure(name: str) -> None:
+    [problem] = CallableSettings(object=name).problems(GatewaySection())
+    assert problem.startswith(f"object = {name!r} is not MODULE:ATTRIBUTE, e.g. '")
+    assert problem.endswith(":agent'")
+
+
+@pytest.mark.parametrize("name", ["my_agent:agent", "a.b.c:d.e"])
+def test_what_names_an_object_is_none(name: str) -> None:
+    assert list(CallableSettings(object=name).problems(GatewaySection())) == []
