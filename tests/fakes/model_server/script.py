@@ -97,7 +97,8 @@ def answer(ask: Ask) -> Answer:
     if ask.for_title:
         return Answer((TITLE,))
     for line in reversed(ask.text.splitlines()):
-        word, _, rest = line.strip().partition(" ")
+        # What a person wrote is marked as such, line by line (docs/reference/prompt.md).
+        word, _, rest = line.strip().removeprefix("> ").partition(" ")
         if verb := VERBS.get(word):
             return verb(rest.strip(), ask)
     return Answer(_words(f"echo: {ask.text}"))
