@@ -19,11 +19,14 @@ _PAIR: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _IN_STRING: Final = re.compile(rb"(" + _PAIR + rb")|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\.|([\x00-\x1f])", re.DOTALL)
 _STRING_OR_WORD: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
+_MARK: Final = "\ufdd0"
 _CARRIER: Final = 0x100000
-"""A half that is kept is carried by the private character this much above it, since no UTF-8 can hold a half."""
-_FIRST, _SECOND = "[\U0010d800-\U0010dbff]", "[\U0010dc00-\U0010dfff]"
-_CARRIED: Final = re.compile(f"({_FIRST})({_SECOND})|{_FIRST}|{_SECOND}")
-_ENDS_WITH_FIRST: Final = re.compile(f"{_FIRST}\\Z")
+"""No UTF-8 can hold a half. One that is kept is a noncharacter, which is for a program's own use (Unicode, section 23.7), and
+behind it the private character that is so far above it."""
+_FIRST, _SECOND = f"{_MARK}([\U0010d800-\U0010dbff])", f"{_MARK}([\U0010dc00-\U0010dfff])"
+_CARRIED: Final = re.compile(f"{_FIRST}{_SECOND}|{_FIRST}|{_SECOND}")
+_CARRIED_FIRST: Final = re.compile(_FIRST)
+_CARRIED_LENGTH: Final = 2
 
 
 class Malformed(ValueError):
@@ -79,7 +82,7 @@ def mended(data: bytes, *, keep_halves: bool = False) -> bytes:
 
     def in_string(match: re.Match[bytes]) -> bytes:
         if match[2]:
-            return chr(_CARRIER + int(match[2], 16)).encode() if keep_halves else rb"\ufffd"
+            return (_MARK + chr(_CARRIER + int(match[2], 16))).encode() if keep_halves else rb"\ufffd"
         return b"\\u%04x" % match[3][0] if match[3] else match[0]
 
     text = data.decode(json.detect_encoding(data), "replace").encode()
@@ -138,8 +141,8 @@ class Joiner:
     def take(self, piece: str) -> str:
         """What is whole with this piece, perhaps "". The piece comes from ``decode`` with ``keep_halves``."""
         text = self._held + piece
-        self._held = text[-1:] if _ENDS_WITH_FIRST.search(text[-1:]) else ""
-        return whole(text.removesuffix(self._held) if self._held else text)
+        self._held = text[-_CARRIED_LENGTH:] if _CARRIED_FIRST.fullmatch(text[-_CARRIED_LENGTH:]) else ""
+        return whole(text.removesuffix(self._held))
 
     def rest(self) -> str:
         """Nothing more comes: the half that still waits."""

@@ -63,6 +63,11 @@ class EventParser:
         self._grow(rest)
         return events
 
+    @property
+    def pending(self) -> bool:
+        """Whether a line, or an event, has begun and not ended."""
+        return bool(self._line or self._data)
+
     def end(self) -> ServerSentEvent | None:
         """What the stream ended with, without a blank line or even a line end: no event for the standard (section 9.2.6), the
         last one of many a server."""

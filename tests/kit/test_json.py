@@ -102,10 +102,10 @@ def test_what_is_no_json_is_said_to_be_none(data: bytes | str) -> None:
 @pytest.mark.parametrize("piece", [b"\\", rb"\ud83d", rb"\\ud83d", rb"\ud83d\ude00", b'"', b'\\"', b"NaN ", b"-", b'"a",', b"\n"])
 @pytest.mark.parametrize("before", [b"", b'"'])
 def test_the_time_is_linear(before: bytes, piece: bytes) -> None:
-    data = before + piece * (1_000_000 // len(piece))
-    began = time.perf_counter()
+    data = before + piece * (300_000 // len(piece))
+    began = time.thread_time()
     mended(data)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 3
 
 
 def test_a_field_that_is_not_needed_costs_nothing_where_that_is_said() -> None:
@@ -153,7 +153,7 @@ def test_a_text_in_pieces_is_the_text(text: str, sizes: list[int]) -> None:
 def test_proper_json_is_read_by_msgspec_alone() -> None:
     """The way that every piece of every answer takes."""
     data = msgspec.json.encode({"theId": 1, "note": "x" * 200})
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(10_000):
         decode(data, Outer)
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2

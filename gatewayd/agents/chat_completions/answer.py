@@ -70,6 +70,11 @@ class Answer:
         return self._finish is not None and self._size > 0
 
     @property
+    def pending(self) -> bool:
+        """Whether an event is on its way."""
+        return self._events is not None and self._events.pending
+
+    @property
     def complete(self) -> bool:
         """It is whole even if its connection broke: a finish_reason came, and is none of those that stand in every chunk."""
         return self.ended or (self._finish is not None and not self._meaningless)

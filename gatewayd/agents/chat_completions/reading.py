@@ -149,6 +149,8 @@ class Reading:
                     patience.deadline = min(patience.deadline, anyio.current_time() + _AFTER_DONE_SECONDS)
                 elif answer.begun and before != (answer.said, answer.finished, answer.finished or answer.steps):
                     self._heard(patience)
+                elif answer.finished and answer.pending:
+                    self._silence.deadline = anyio.current_time() + SILENCE_SECONDS
         if not self._over.is_set():
             await self._take(answer.close())
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gatewayd.agents.acp.said import PARAGRAPH, Said
 from gatewayd.agents.acp.wire import MessageChunk, TextBlock
+from gatewayd.kit import json
 
 Chunk = tuple[str | None, str]
 TOOL = None
@@ -60,8 +61,9 @@ def test_many_chunks_with_an_id_each_are_one_text(texts: list[str]) -> None:
 @given(st.text(max_size=20), st.integers(0, 20))
 def test_half_an_emoji_finds_its_other_half(text: str, place: int) -> None:
     """As JSON escapes cut it: ``kit.json`` keeps the halves."""
-    units = "".join(chr(0x100000 + unit) if 0xD800 <= unit < 0xE000 else chr(unit) for unit in _utf16(text + "\U0001f600"))
-    assert together((None, units[:place]), (None, units[place:])).finish() == (text + "\U0001f600").strip()
+    units = [json.decode(f'"\\u{unit:04x}"', str, keep_halves=True) for unit in _utf16(text + "\U0001f600")]
+    chunks = [(None, "".join(part)) for part in (units[:place], units[place:])]
+    assert together(*chunks).finish() == (text + "\U0001f600").strip()
 
 
 def _utf16(text: str) -> list[int]:
