@@ -292,6 +292,15 @@ async def test_a_message_is_answered_and_both_are_in_the_history(tmp_path: Path)
         assert lines[1]["html"] == "<p><strong>hello</strong> &lt;i&gt;</p>\n"
 
 
+async def test_the_chat_commands_are_answered_here_too(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.logged_in() as client:
+        await client.post("/v1/webchat/messages", json={"id": "message-1", "text": "/help"})
+        lines = await wait_reply(here, client)
+        assert "<li><code>/new [TEXT]</code> Begin a new session" in lines[1]["html"]
+        assert "/approve" not in lines[1]["html"]
+        assert here.gateway.agents.snapshot()[0].turns == 0
+
+
 async def test_a_message_that_is_posted_twice_is_one(tmp_path: Path) -> None:
     async with site(tmp_path) as here, here.logged_in() as client:
         posts = [await client.post("/v1/webchat/messages", json={"id": "message-1", "text": "hello"}) for _ in range(3)]
