@@ -119,13 +119,13 @@ class Child:
         )
         return self.life
 
-    def end(self, life: Life, policy: Policy) -> int:
-        """The life is over. Returns how many have failed in a row now."""
+    def end(self, life: Life, policy: Policy, *, failed: bool = True) -> int:
+        """The life is over. Returns how many have failed in a row now; one that ended because it was asked to has not."""
         ended_at = trio.current_time()
         self._ran_seconds += ended_at - life.began_at
         if life.connected_at is not None and ended_at - life.connected_at >= policy.healthy_seconds:
             self._attempt = 0
-        self._attempt += 1
+        self._attempt += failed
         self.life = None
         return self._attempt
 

@@ -250,7 +250,7 @@ class Supervisor:
 
     def _after(self, child: Child, life: Life) -> float | None:
         """What follows a life that is over: the seconds to the next attempt, or None when there is none."""
-        attempt = child.end(life, self._policy)
+        attempt = child.end(life, self._policy, failed=not child.stop_asked.is_set() or life.error is not None)
         error = _error_of(life)
         verdict = judge(error, child.spec.redact)
         if not child.stop_asked.is_set() or life.error is not None:

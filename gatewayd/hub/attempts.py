@@ -54,7 +54,7 @@ class Attempts:
 
     async def wait_due(self, rows: Sequence[InboundRow], control: TurnControl) -> None:
         """A turn that was cut twice or more waits, counted from its newest start; one that was cut once goes on at once."""
-        attempts = max(row.attempts for row in rows)
+        attempts = max(row.attempts - row.stops for row in rows)
         if attempts < 2:
             return
         # Without jitter: drawn anew in each life of a process that ends every few seconds, it would be the shortest of all draws.

@@ -1,6 +1,7 @@
 """The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with what came of it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import anyio
@@ -34,6 +35,7 @@ _TYPING_AFTER_SECONDS = 0.5
 _TYPING_EVERY_SECONDS = 4.0
 _DRAFT_EVERY_SECONDS = 0.1
 _NEW_SESSION_SECONDS = 30.0
+_NOTE_SECONDS = 2.0
 _STOP_SECONDS = 15.0
 _REASON_MAX = 200
 
@@ -41,7 +43,9 @@ SignalSink = Callable[[str, str, Signal], Awaitable[None]]
 
 
 class ReplyEngine:
-    """Envelopes in, rows of replies out. Everything an agent core may do wrong ends here, in one sentence to the user."""
+    """Envelopes in, rows of replies out. Everything an agent core may do wrong ends here, in one sentence to the user.
+
+    ``is_leaving``: a stop was ordered."""
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class ReplyEngine:
         self._redact = redact
         self._attempts = Attempts(agents, now=now, rng=rng)
         self.calls = CoreCalls()
+        self.is_leaving = False
         self._ending: dict[str, anyio.Event] = {}
         self._log = structlog.get_logger("gatewayd.turns")
 
@@ -89,6 +94,7 @@ class ReplyEngine:
         turn_id = rows[0].turn_id or new_turn_id(rows[0])
         ids = [row.id for row in rows]
         attempt = max(row.attempts for row in rows)
+        most = self._config.max_turn_attempts + max(row.stops for row in rows)
         was_running = any(row.state == "running" for row in rows)
         outcome = Outcome("again", detail="its earlier attempts ended with the process")
         envelope = rows[-1].envelope
@@ -105,19 +111,20 @@ class ReplyEngine:
                 await self._say_once(rows[-1], turn_id, text)
 
             taken_up, began_at = not was_running, anyio.current_time()
-            if attempt < self._config.max_turn_attempts:
+            if attempt < most:
                 await self._attempts.wait_due(rows, control)
-            while attempt < self._config.max_turn_attempts:
+            while attempt < most:
                 await self._attempts.wait_open(route.agent_id, control, tell=tell)
                 if control.stopped:
                     outcome = Outcome("stopped")
                     break
                 attempt += 1
                 await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
-                outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
+                async with self._excused(ids):
+                    outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
                 # Cut short, it may have been while its core was still being asked; stopping what has ended does nothing.
                 taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
-                if outcome.kind != "again" or attempt >= self._config.max_turn_attempts:
+                if outcome.kind != "again" or attempt >= most:
                     break
                 self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)
                 await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds, since=began_at, tell=tell)
@@ -138,6 +145,17 @@ class ReplyEngine:
         """Returns when the reply of the key's turn is committed, if one is about to be."""
         if (over := self._ending.get(session_key)) is not None:
             await over.wait()
+
+    @asynccontextmanager
+    async def _excused(self, ids: Sequence[int]) -> AsyncIterator[None]:
+        """An attempt that an ordered stop cuts is no attempt that has failed."""
+        try:
+            yield
+        except anyio.get_cancelled_exc_class():
+            if self.is_leaving:
+                with anyio.move_on_after(_NOTE_SECONDS, shield=True), suppress(StoreRefused):
+                    await self._store.note_stop(ids)
+            raise
 
     async def stop_left_over(self, turn_id: str, session_key: str, agent_id: str) -> None:
         """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,

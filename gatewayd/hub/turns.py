@@ -173,7 +173,7 @@ class TurnRunner:
 
         What waits stays in the store for the next start.
         """
-        self._draining = True
+        self._draining = self._engine.is_leaving = True
         while self._commands or any(lane.is_busy for lane in self._lanes.values()):
             self._idle = anyio.Event()
             await self._idle.wait()

@@ -108,7 +108,7 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """A turn that takes longer is aborted, and its lane goes on. Waiting for an approval does not count."""
     max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
     """How often one message may start a turn before it is dead-lettered, also over restarts: each attempt waits longer than the
-    one before. Waiting for an agent that is not open is no attempt."""
+    one before. Waiting for an agent that is not open is no attempt, nor is one that an ordered stop of the daemon cut."""
 
 
 class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,7 +28,8 @@ OutboundState = Literal["ready", "sending", "sent", "unknown", "parked", "dead"]
 class InboundRow(Struct, frozen=True):
     """One journaled envelope. ``reason`` is machine-readable, set on every end state; ``attempts`` counts turn starts, the newest
     of them at ``started_at``. ``retries`` counts how often a person had a dead letter run again, each time as a new turn;
-    ``closed_at`` is when one dropped it. ``detail`` says in words what went wrong."""
+    ``closed_at`` is when one dropped it. ``detail`` says in words what went wrong. ``stops`` counts the attempts
+    that an ordered stop has cut."""
 
     id: int
     envelope: InboundEnvelope
@@ -42,6 +43,7 @@ class InboundRow(Struct, frozen=True):
     retries: int = 0
     closed_at: float | None = None
     detail: str | None = None
+    stops: int = 0
 
 
 class OutboundDraft(Struct, frozen=True):
@@ -147,6 +149,9 @@ class Inbox(Protocol):
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
         """Mark rows running, add one to their attempts, note the time. A row that has ended stays ended."""
+
+    async def note_stop(self, inbound_ids: Sequence[int]) -> None:
+        """An ordered stop has cut the newest attempt of these running rows: it is held against nobody."""
 
     async def end_inbound(
         self,

@@ -438,3 +438,17 @@ async def test_a_pause_without_a_time_grows_and_survives_a_new_connection(tmp_pa
         await trio.sleep(600)
         assert await street.state_of(row) == "sent"
         assert street.status().sends_held_since is None
+
+
+async def test_a_stop_that_was_ordered_is_no_failed_attempt(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path) as street:
+        await trio.sleep(1)
+        for _ in range(3):
+            await street.manager.stop("loopback", "main")
+            assert street.status().attempt == 0
+            await street.manager.start("loopback", "main")
+            await trio.sleep(1)
+        street.platform().on_listen.always(failing(TryAgain("no route")))
+        await street.manager.restart("loopback", "main")
+        await trio.sleep(0.01)
+        assert street.status().attempt == 1

@@ -14,10 +14,12 @@ from gatewayd.hub.attempts import AWAY, TRIED_AGAIN, Attempts
 from gatewayd.hub.outcome import SORRY_GONE
 from gatewayd.hub.reply import new_turn_id
 from gatewayd.hub.running import TurnControl
+from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.store import InboundRow
-from tests.hub.house import EPOCH, Gate, ScriptedAgents, echo, message, open_house
+from gatewayd.stores.sqlite import open_store, run_inline
+from tests.hub.house import EPOCH, Gate, ScriptedAgents, configuration, echo, message, now, open_house
 
 
 async def _say_nothing(text: str) -> None: ...
@@ -186,3 +188,47 @@ def test_no_clock_makes_the_pause_longer_than_its_ceiling(attempts: int, started
 def test_a_dead_letter_that_is_run_again_is_another_turn() -> None:
     row = InboundRow(7, message(), "received", 0)
     assert [new_turn_id(row), new_turn_id(InboundRow(7, message(), "received", 0, retries=2))] == ["turn-7", "turn-7-2"]
+
+
+async def test_a_stop_that_was_ordered_is_held_against_no_message(tmp_path: Path, autojump_clock: MockClock) -> None:
+    config = configuration(sessions=SessionsSection(max_turn_attempts=2))
+
+    async def hangs(turn: Turn) -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    async with open_house(tmp_path, hangs, config=config) as house:
+        row = await house.say("hello")
+        await wait_all_tasks_blocked()
+    for _ in range(5):
+        began_at = anyio.current_time()
+        async with open_house(tmp_path, hangs, config=config) as house, anyio.create_task_group() as tasks:
+            await wait_all_tasks_blocked()
+            assert len(house.agents.turns) == 1
+            assert anyio.current_time() == began_at, "it goes on at once"
+            tasks.start_soon(house.turns.drain)
+            await wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    found = await _row(tmp_path, row.id)
+    assert (found.state, found.attempts, found.stops) == ("running", 6, 5)
+    async with open_house(tmp_path, config=config) as house:
+        assert (await house.ended(row)).reason == "answered"
+
+
+async def test_a_crash_during_no_stop_is_an_attempt(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def hangs(turn: Turn) -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    async with open_house(tmp_path, hangs) as house:
+        row = await house.say("hello")
+        await wait_all_tasks_blocked()
+    found = await _row(tmp_path, row.id)
+    assert (found.attempts, found.stops) == (1, 0)
+
+
+async def _row(state_dir: Path, inbound_id: int) -> InboundRow:
+    async with open_store(state_dir, now=now, run_blocking=run_inline) as store:
+        found = await store.get_inbound(inbound_id)
+    assert found is not None
+    return found

@@ -15,7 +15,9 @@ from gatewayd.stores.sqlite.memos import save_memo
 from gatewayd.stores.sqlite.outbox import insert_outbound
 from gatewayd.stores.sqlite.tables import Tables
 
-INBOUND_COLUMNS = "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at, detail"
+INBOUND_COLUMNS = (
+    "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at, detail, stops"
+)
 _encode = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(InboundEnvelope)
 
@@ -54,6 +56,14 @@ class InboxTable(Tables):
             connection.executemany(sql, values)
 
         await self._write(start)
+
+    async def note_stop(self, inbound_ids: Sequence[int]) -> None:
+        sql = "UPDATE inbound SET stops = stops + 1 WHERE id = ? AND state = 'running'"
+
+        def note(connection: sqlite3.Connection) -> None:
+            connection.executemany(sql, [(inbound_id,) for inbound_id in inbound_ids])
+
+        await self._write(note)
 
     async def end_inbound(
         self,

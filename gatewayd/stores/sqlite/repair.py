@@ -137,7 +137,7 @@ def _retried(connection: sqlite3.Connection, row: InboundRow | OutboundRow, by: 
     if isinstance(row, InboundRow):
         connection.execute(
             """
-            UPDATE inbound SET state = 'received', attempts = 0, retries = retries + 1, reason = NULL, detail = NULL,
+            UPDATE inbound SET state = 'received', attempts = 0, stops = 0, retries = retries + 1, reason = NULL, detail = NULL,
                 turn_id = NULL, started_at = NULL, ended_at = NULL WHERE id = ?
             """,
             (row.id,),

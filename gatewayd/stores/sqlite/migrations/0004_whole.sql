@@ -40,3 +40,6 @@ UPDATE approval SET votes = (
 
 -- made_by: the /new that began the session. After a crash it begins no second one.
 ALTER TABLE session ADD COLUMN made_by INTEGER;
+
+-- stops: how many of the attempts of a message were cut by a stop of the daemon that was ordered: they are held against nobody.
+ALTER TABLE inbound ADD COLUMN stops INTEGER NOT NULL DEFAULT 0;
