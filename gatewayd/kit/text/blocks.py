@@ -6,6 +6,7 @@ from collections.abc import Callable
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, blockquote, fence, heading, hr, lheading, list_block, paragraph, table
 from markdown_it.rules_block.table import escapedSplit
+from markdown_it.token import Token
 
 Rule = Callable[[StateBlock, int, int, bool], bool]
 
@@ -13,6 +14,7 @@ _RULE = re.compile(r"[*_-]")
 _HEADING = re.compile(r"#{1,6}[ \t]+(?!#*[ \t]*$)")
 _QUOTE = re.compile(r">(?:[ \t]|$|[^\W\d_]|[*\"'\[]|[^\x00-\x7f])")
 _ITEM = re.compile(r"(?:[-*]|\d{1,9}[.)])[ \t]+\S")
+_CELL = re.compile(r"(?:\\.|`[^`]*+`|[^|])*+")  # up to a | outside of code
 _FORMULAS = {"\\[": "\\]", "$$": "$$"}
 _SHORTEST_UNDERLINE = 3
 
@@ -88,21 +90,45 @@ def _is_waves(line: str) -> bool:
 
 
 def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A table whose rows have no more cells than its head: the others would be lost."""
-    if not table(state, start, end, True):
+    """A row with more cells than the head has them all: a ``|`` in code divides none, and the last cell takes what is left."""
+    begin = len(state.tokens)
+    if not table(state, start, end, silent):
         return False
-    columns = _cells(_line(state, start))
-    for line in range(start + 2, end):
-        if state.isEmpty(line):
-            break
-        if _cells(_line(state, line)) > columns:
-            return False
-    return silent or table(state, start, end, False)
+    row: list[Token] = []
+    for token in state.tokens[begin:]:
+        if token.type == "tr_open":
+            row.clear()
+        elif token.type == "inline":
+            row.append(token)
+        elif token.type == "tr_close" and row[0].map:
+            _fill(row, _line(state, row[0].map[0]).strip())
+    return True
 
 
-def _cells(row: str) -> int:
-    cells = escapedSplit(row.strip())
-    return len(cells) - (cells[0] == "") - (len(cells) > 1 and cells[-1] == "")
+def _fill(row: list[Token], line: str) -> None:
+    if len(_without_edges(escapedSplit(line))) <= len(row):
+        return
+    cells = _without_edges(_cells(line))
+    texts = [*cells[: len(row) - 1], "|".join(cells[len(row) - 1 :])]
+    for token, text in zip(row, texts, strict=False):
+        token.content = text.strip().replace("\\|", "|")
+    for token in row[len(texts) :]:
+        token.content = ""
+
+
+def _cells(line: str) -> list[str]:
+    cells: list[str] = []
+    at = 0
+    while at <= len(line) and (cell := _CELL.match(line, at)):
+        cells.append(cell.group())
+        at = cell.end() + 1
+    return cells
+
+
+def _without_edges(cells: list[str]) -> list[str]:
+    """The line may begin and end with a divider."""
+    cells = cells[1:] if cells[0] == "" else cells
+    return cells[:-1] if cells and cells[-1] == "" else cells
 
 
 def _formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:

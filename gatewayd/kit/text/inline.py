@@ -117,7 +117,8 @@ def _backtick(state: StateInline, silent: bool) -> bool:
 
 def _is_code(before: str, inner: str, after: str) -> bool:
     in_words = before.isalnum() and inner[0].isalnum() and inner[-1].isalnum() and after.isalnum()
-    return not in_words and (not inner[-1].isspace() or inner[0].isspace())
+    opens_again = inner[-1].isspace() and not inner[0].isspace() and after.isalnum()
+    return not in_words and not opens_again
 
 
 def _link(state: StateInline, silent: bool) -> bool:
