@@ -19,7 +19,7 @@ from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.secret_sources import SecretReader
 from gatewayd.config.source import KeyPath
 from gatewayd.model.errors import PluginError
-from gatewayd.model.secret import Secret
+from gatewayd.model.secret import MaybeSecret, Secret
 
 S = TypeVar("S", bound=Struct)
 
@@ -76,6 +76,9 @@ class Decoder:
             return value
         if kind is Secret:
             return _or_invalid(self._secrets.read(value, key))
+        if kind is MaybeSecret:
+            given = value if isinstance(value, str) else self._secrets.read(value, key)
+            return INVALID if given is None else MaybeSecret(given)
         if isinstance(kind, type) and issubclass(kind, Struct) and kind.__struct_config__.tag is None:
             return _or_invalid(self.struct(value, kind, key))
         match get_origin(kind), get_args(kind):

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 from msgspec import inspect as types
 
-from gatewayd.model.secret import Secret
+from gatewayd.model.secret import MaybeSecret, Secret
 
 SOURCES_OF_SECRETS: Final = '{ file = "…" }, { env = "…" } or { credential = "…" }'
 
@@ -119,6 +119,8 @@ def _say(kind: types.Type) -> str:
             return either(_say(part) for part in parts if not isinstance(part, types.NoneType))
         case types.StructType(fields=fields):
             return f"a table with the keys {', '.join(field.encode_name for field in fields)}"
+        case types.CustomType(cls=cls) if cls is MaybeSecret:
+            return f"a text, or {SOURCES_OF_SECRETS}"
         case types.CustomType(cls=cls) if cls is Secret:
             return SOURCES_OF_SECRETS
         case _:

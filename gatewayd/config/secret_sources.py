@@ -17,7 +17,7 @@ from gatewayd.config.describe import SOURCES_OF_SECRETS
 from gatewayd.config.problems import Problems, listed
 from gatewayd.config.source import KeyPath
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.secret import SHORTEST_SECRET, Secret
+from gatewayd.model.secret import SHORTEST_SECRET, MaybeSecret, Secret
 
 MAX_BYTES: Final = 65_536
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -128,6 +128,8 @@ def secrets_of(config: GatewayConfig) -> Iterator[Secret]:
         match waiting.pop():
             case Secret() as secret:
                 yield secret
+            case MaybeSecret(value=value):
+                waiting.append(value)
             case Struct() as struct:
                 waiting.extend(getattr(struct, name) for name in struct.__struct_fields__)
             case dict() as table:

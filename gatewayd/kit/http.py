@@ -6,6 +6,7 @@ other side sent: errors are described in our own words.
 
 import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -31,6 +32,7 @@ POOLS = 64
 CONNECTIONS_PER_POOL = 256
 """A long poll holds one connection for its whole life, a send holds one for a moment."""
 
+_STATUS = re.compile(r"[1-5][0-9]{2}\b")
 _IDLE_PER_POOL = 32
 _IDLE_SECONDS = 30.0  # shorter than the usual server's keep-alive: it should be us who close
 
@@ -41,6 +43,7 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (httpx2.ConnectError, "cannot connect"),
     (httpx2.ReadTimeout, "no answer in time"),
     (httpx2.WriteTimeout, "the request could not be written in time"),
+    (httpx2.ProxyError, "the proxy does not let us through"),
     (httpx2.RemoteProtocolError, "closed without a proper answer"),
     (httpx2.NetworkError, "the connection broke"),
 )
@@ -58,7 +61,21 @@ class AnswerTooLarge(GatewayError):
     """The response is longer than the caller takes. The request itself was carried out."""
 
 
-def create_client() -> httpx2.AsyncClient:
+class SharedClient(httpx2.AsyncClient):
+    """A client with our settings. ``tls`` is its SSL context."""
+
+    def __init__(self, transport: httpx2.AsyncBaseTransport, tls: ssl.SSLContext) -> None:
+        super().__init__(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            headers={"user-agent": f"gatewayd/{__version__}"},
+        )
+        self.tls = tls
+
+
+def create_client() -> SharedClient:
     """The client that all drivers share; the caller closes it (``async with``).
 
     One SSL context for all (it takes megabytes), made from the system's store or $SSL_CERT_FILE. Otherwise the environment is
@@ -67,13 +84,22 @@ def create_client() -> httpx2.AsyncClient:
     shared HTTP/2 connection a stall of one account would be a stall of all.
     """
     _keep_quiet()
-    return httpx2.AsyncClient(
-        transport=_Pools(httpx2.create_ssl_context()),
-        trust_env=False,
-        follow_redirects=False,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        headers={"user-agent": f"gatewayd/{__version__}"},
+    tls = httpx2.create_ssl_context()
+    return SharedClient(_Pools(tls), tls)
+
+
+def client_through(proxy: str, like: httpx2.AsyncClient) -> SharedClient:
+    """A client whose requests all go through this proxy (see ``kit.proxy``), with the SSL context of another; the caller closes
+    it. It has one pool of connections."""
+    tls = like.tls if isinstance(like, SharedClient) else httpx2.create_ssl_context()
+    return SharedClient(_pool(tls, httpx2.Proxy(proxy, ssl_context=tls if proxy.startswith("https:") else None)), tls)
+
+
+def _pool(tls: ssl.SSLContext, proxy: httpx2.Proxy | None = None) -> httpx2.AsyncHTTPTransport:
+    limits = httpx2.Limits(
+        max_connections=CONNECTIONS_PER_POOL, max_keepalive_connections=_IDLE_PER_POOL, keepalive_expiry=_IDLE_SECONDS
     )
+    return httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, proxy=proxy)
 
 
 class _Pools(httpx2.AsyncBaseTransport):
@@ -81,10 +107,7 @@ class _Pools(httpx2.AsyncBaseTransport):
     bot's calls) shares connections, and an account that takes all connections of its pool takes few others' with them."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        limits = httpx2.Limits(
-            max_connections=CONNECTIONS_PER_POOL, max_keepalive_connections=_IDLE_PER_POOL, keepalive_expiry=_IDLE_SECONDS
-        )
-        self._pools = [httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits) for _ in range(POOLS)]
+        self._pools = [_pool(context) for _ in range(POOLS)]
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         key = request.url.raw_host + b"/".join(request.url.raw_path.split(b"/", 2)[:2])
@@ -197,6 +220,8 @@ def describe(failure: Exception, what: str, *, written: bool, repeatable: bool) 
         words = next((words for kind, words in _WORDS if isinstance(failure, kind)), type(failure).__name__)
     if isinstance(failure, httpx2.ConnectError) and (why := _why_not_connected(failure)):
         words = f"{words}: {why}"
+    if isinstance(failure, httpx2.ProxyError) and (status := _STATUS.match(str(failure))):
+        words = f"{words}: it answered {status[0]}"
     if written and not repeatable:
         return OutcomeUnknown(f"{what}: {words}; it may or may not have been carried out")
     return TryAgain(f"{what}: {words}")
@@ -258,7 +283,8 @@ class _Progress:
         self.written = False
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith("send_request_headers.started"):
+        # What opens a tunnel is for the proxy: the request itself goes through it afterwards.
+        if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
             self.written = True
 
 

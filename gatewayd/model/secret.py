@@ -43,6 +43,28 @@ class Secret:
         raise TypeError("a Secret is not serialised")
 
 
+class MaybeSecret:
+    """A text of the configuration that holds a secret in some cases only, such as a proxy's URL: written there, or named as a
+    secret is. ``value`` is a Secret then."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: str | Secret) -> None:
+        self.value = value
+
+    def reveal(self) -> str:
+        return self.value.reveal() if isinstance(self.value, Secret) else self.value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MaybeSecret) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash(("MaybeSecret", self.value))
+
+
 class Redactor:
     """Replaces every known secret in a text by ``***``, also where it is written as in a URL, in JSON, by ``repr`` or in base64
     (HTTP Basic), and where only its beginning is left.

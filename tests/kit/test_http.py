@@ -164,7 +164,8 @@ async def test_a_certificate_that_nobody_trusts_is_named(untrusted: ssl.SSLConte
         (httpx2.PoolTimeout("x"), "no free connection in time"),
         (httpx2.ConnectTimeout("x"), "no connection in time"),
         (httpx2.ConnectError("x"), "cannot connect"),
-        (httpx2.ProxyError("x"), "ProxyError"),
+        (httpx2.ProxyError("407 x"), "the proxy does not let us through: it answered 407"),
+        (httpx2.ProxyError("x"), "the proxy does not let us through"),
         (TimeoutError(), "no answer in time"),
     ],
 )

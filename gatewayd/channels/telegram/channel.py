@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
+import httpx2
 from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.api import BotApi, Refused
@@ -17,7 +18,9 @@ from gatewayd.channels.telegram.refusals import Limits, Refusal, cure, mend_of
 from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.webhook import WebhookReceiver
 from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, User
+from gatewayd.kit.http import client_through
 from gatewayd.kit.json import Malformed, decode
+from gatewayd.kit.proxy import proxy_for
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
@@ -37,6 +40,7 @@ class TelegramChannel:
         settings: TelegramSettings,
         kit: ChannelKit,
         memory: Memory,
+        http: httpx2.AsyncClient,
         username: str | None,
         secret: str,
     ) -> None:
@@ -44,7 +48,7 @@ class TelegramChannel:
         self._kit = kit
         self._memory = memory
         self._limits = Limits()
-        self._api = BotApi(kit.http, base=settings.api_base, token=settings.token)
+        self._api = BotApi(http, base=settings.api_base, token=settings.token)
         self._drafts = Drafts(self._api, kit)
         self._mender = Mender(self._attempt, kit.log, on_lost_topic=settings.on_lost_topic)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
@@ -252,4 +256,17 @@ async def open_telegram(account: AccountConfig, kit: ChannelKit) -> AsyncIterato
     memory = Memory(kit.memos, settings.token)
     await memory.load_moves()
     secret = await memory.webhook_secret() if settings.mode == "webhook" else ""
-    yield TelegramChannel(account, settings, kit, memory, await memory.username(), secret)
+    username = await memory.username()
+    async with _client(kit, settings) as http:
+        yield TelegramChannel(account, settings, kit, memory, http, username, secret)
+
+
+@asynccontextmanager
+async def _client(kit: ChannelKit, settings: TelegramSettings) -> AsyncIterator[httpx2.AsyncClient]:
+    """The shared client, or one of this account's own where it has a proxy."""
+    proxy = proxy_for(settings.api_base, settings.proxy)
+    if proxy is None:
+        yield kit.http
+        return
+    async with client_through(proxy, kit.http) as http:
+        yield http

@@ -6,8 +6,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta, Struct
 
+from gatewayd.kit.proxy import problem_of
 from gatewayd.model.config import GatewaySection
-from gatewayd.model.secret import Secret
+from gatewayd.model.secret import MaybeSecret, Secret
 
 PUBLIC_API = "https://api.telegram.org"
 _WEBHOOK_PORTS = (None, 443, 80, 88, 8443)  # setWebhook: the ports that Telegram's own servers connect to
@@ -33,6 +34,9 @@ class TelegramSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """true: Telegram shows a preview of the first link in a reply."""
     menu: bool = True
     """true: Telegram shows the chat commands of gatewayd in the bot's menu; false: the menu is left as it is."""
+    proxy: MaybeSecret | None = None
+    """By which proxy Telegram is reached: an http, https, socks5 or socks5h URL (one with a password in a file), or "environment"
+    for what HTTPS_PROXY and NO_PROXY say. The default is none."""
     drafts: bool = True
     """true: in private chats a reply is shown while it is being written, once a second."""
     on_lost_topic: Literal["general", "dead"] = "general"
@@ -48,6 +52,8 @@ class TelegramSettings(Struct, frozen=True, forbid_unknown_fields=True):
         base = _split(self.api_base)
         if base is None or base.scheme not in ("http", "https") or base.query or base.fragment:
             found.append(f"api_base must be an http or https URL, found {self.api_base!r}")
+        if self.proxy is not None and (why := problem_of(self.proxy)) is not None:
+            found.append(f"proxy {why}")
         if self.mode == "webhook":
             found += self._webhook_problems(gateway.public_url)
         return found

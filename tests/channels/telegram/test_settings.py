@@ -1,8 +1,16 @@
+from pathlib import Path
+
 import pytest
 
+from gatewayd.agents import echo
+from gatewayd.channels import telegram
 from gatewayd.channels.telegram.settings import TelegramSettings
-from gatewayd.model.config import GatewaySection
-from gatewayd.model.secret import Secret
+from gatewayd.config import load_config
+from gatewayd.config.secret_sources import secrets_of
+from gatewayd.model.config import GatewayConfig, GatewaySection
+from gatewayd.model.errors import ConfigError
+from gatewayd.model.secret import MaybeSecret, Secret
+from gatewayd.plugins import Registry
 
 TOKEN = Secret("424242:AAfake-token_for_tests")
 PUBLIC = GatewaySection(public_url="https://bot.example.org")
@@ -50,3 +58,42 @@ def test_telegram_calls_https_on_four_ports(url: str) -> None:
     assert "443, 80, 88 or 8443" in problem
     assert problems(GatewaySection(public_url=url), mode="webhook", api_base="http://127.0.0.1:1") == []
     assert problems(GatewaySection(public_url="https://bot.example.org:8443"), mode="webhook") == []
+
+
+PROXY = "http://user:canary@proxy.example.org:3128"
+TOML = """
+[channels.telegram.accounts.main]
+token = {{ env = "TOKEN" }}
+proxy = {proxy}
+"""
+
+
+def load(folder: Path, proxy: str) -> GatewayConfig:
+    (folder / "gatewayd.toml").write_text(TOML.format(proxy=proxy))
+    registry = Registry.of([telegram.PLUGIN], [echo.PLUGIN])
+    return load_config(folder / "gatewayd.toml", registry, {"TOKEN": TOKEN.reveal(), "PROXY": PROXY})
+
+
+def test_a_proxy_is_written_there_or_named_as_a_secret_is(tmp_path: Path) -> None:
+    [plain] = load(tmp_path, '"http://127.0.0.1:3128"').accounts
+    hidden = load(tmp_path, '{ env = "PROXY" }')
+    assert plain.settings == TelegramSettings(token=TOKEN, proxy=MaybeSecret("http://127.0.0.1:3128"))
+    assert hidden.accounts[0].settings == TelegramSettings(token=TOKEN, proxy=MaybeSecret(Secret(PROXY)))
+    assert set(secrets_of(hidden)) == {TOKEN, Secret(PROXY)}
+    assert "canary" not in repr(hidden)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        (f'"{PROXY}"', "proxy holds a password: put the URL into a file"),
+        ('"127.0.0.1:3128"', 'proxy must be "environment" or a URL that begins with http://'),
+        ('{ file = "nowhere" }', "cannot be read"),
+        ("3128", "is not a secret's source"),
+    ],
+)
+def test_what_is_wrong_with_a_proxy_is_said(tmp_path: Path, proxy: str, words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, proxy)
+    assert words in str(refused.value)
+    assert "canary" not in str(refused.value)
