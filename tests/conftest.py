@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 # A shell's background job ignores SIGINT, and what it starts inherits that: programs that are to end by Ctrl-C would not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# What the shell of whoever runs the tests says of a gatewayd of their own is nothing to these.
+for _name in [name for name in os.environ if name.startswith("GATEWAYD_")]:
+    del os.environ[_name]
 # CI looks at the same examples every time: what it says is about the change. At a desk each run looks at others.
 _SAME = bool(os.environ.get("CI"))
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=_SAME)

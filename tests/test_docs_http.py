@@ -1,6 +1,9 @@
 """docs/reference/http.md names every route and every error code there is."""
 
+import ast
 import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,38 @@ def test_every_route_is_described(route: str) -> None:
 def test_every_error_code_is_described_with_its_status(code: str, status: int) -> None:
     [line] = [line for line in PAGE.splitlines() if line.startswith(f"| `{code}` |")]
     assert str(status) in line.split("|")[2]
+
+
+def kinds_emitted() -> Iterator[str]:
+    """The first argument of every ``emit(…)`` of ours; ``*`` is what is filled in."""
+    for module in sorted((ROOT / "gatewayd").rglob("*.py")):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "emit" and node.args:
+                kind = node.args[0]
+                if isinstance(kind, ast.Constant):
+                    yield str(kind.value)
+                elif isinstance(kind, ast.JoinedStr):
+                    yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in kind.values)
+
+
+def kinds_described() -> set[str]:
+    """Those of the table under the heading "Events"."""
+    table = PAGE.partition("## Events\n")[2].partition("\n## ")[0]
+    return {
+        kind for line in table.splitlines() if line.startswith("| `") for kind in re.findall(r"`([a-z_.]+)`", line.split("|")[1])
+    }
+
+
+def test_there_are_events_to_look_for() -> None:
+    assert {"gateway.ready", "inbound.*", "approval.vote"} <= set(kinds_emitted())
+
+
+@pytest.mark.parametrize("kind", sorted(set(kinds_emitted())))
+def test_every_kind_of_event_is_described(kind: str) -> None:
+    assert any(fnmatch(known, kind) for known in kinds_described())
+
+
+@pytest.mark.parametrize("kind", sorted(kinds_described() - {"gateway.gap"}))
+def test_every_kind_that_is_described_is_emitted(kind: str) -> None:
+    said = {*kinds_emitted(), "letter.retried", "letter.dropped"}  # hub/repair.py names these two beside each other
+    assert any(fnmatch(kind, known) for known in said)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from gatewayd.config.source import KeyPath, Source
@@ -11,6 +10,8 @@ from gatewayd.model.secret import Redactor
 
 MAX_PROBLEMS: Final = 200
 MAX_FOUND: Final = 60
+_WORD_MAX: Final = 100
+_BEGINS_WITH: Final = 4
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 
@@ -99,9 +100,29 @@ class Problems:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that looks most like this one, if any does."""
-    # difflib needs quadratic time, and nobody means a known key by a text of a thousand letters.
-    return next(iter(get_close_matches(word[:100], list(known), n=1)), None)
+    """The known word that is this one but for one slip of the fingers for every three letters, or the one that it begins."""
+    # Quadratic time, and nobody means a known key by a text of a hundred letters.
+    if len(word) > _WORD_MAX:
+        return None
+    known = sorted(known)
+    found = min(known, key=lambda each: distance(word, each), default=None)
+    if found is not None and distance(word, found) <= len(word) // 3:
+        return found
+    return next((each for each in known if len(word) >= _BEGINS_WITH and each.startswith(f"{word}_")), None)
+
+
+def distance(one: str, other: str) -> int:
+    """How many letters are to be put in, left out, changed, or swapped with their neighbour (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, last, row = row, before, [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and (letter, one[i - 2]) == (other[j - 2], wanted):
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def show(value: object) -> str:

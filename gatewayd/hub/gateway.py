@@ -94,6 +94,7 @@ class Gateway:
         self.now = now
         self.version = __version__
         self.started_at = now()
+        self._began = anyio.current_time()
         self.last_stall: Callable[[], Stall | None] = lambda: None
         self.no_descriptors_since: Callable[[], float | None] = lambda: None
         self.stalls: Callable[[], StallStatistics] = StallStatistics
@@ -113,6 +114,11 @@ class Gateway:
     def state(self, state: DaemonState) -> None:
         self._state = state
         self._state_since = self.now()
+
+    @property
+    def uptime_s(self) -> float:
+        """By the monotonic clock: a wall clock that is set makes nothing older or younger."""
+        return anyio.current_time() - self._began
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Put a configuration in force that was checked: every part has it when this returns. A part that fails is a bug; then
@@ -170,7 +176,7 @@ class Gateway:
             pid=os.getpid(),
             state=self.state,
             started_at=self.started_at,
-            uptime_s=max(0.0, self.now() - self.started_at),
+            uptime_s=self.uptime_s,
             ready=not any(problem.level == "failing" for problem in problems),
             problems=problems,
             accounts=accounts,

@@ -112,7 +112,7 @@ def _of_agents(facts: Facts) -> Iterator[Problem]:
             text = f"agent {agent.agent} is {agent.state}{reason}"
             yield Problem("agent_down", "failing", agent.agent, agent.down_since or agent.since, text)
         elif agent.failed_in_a_row >= FAILED_IN_A_ROW:
-            text = f"agent {agent.agent} is open, and its last {agent.failed_in_a_row} turns failed: {agent.last_error}"
+            text = f"agent {agent.agent} is open, and its last {agent.failed_in_a_row} turns failed: see `gatewayctl agents list`"
             yield Problem("agent_failing", "failing", agent.agent, agent.failing_since or facts.now, text)
 
 

@@ -7,6 +7,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.status import AgentStatus
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, refuse_unless_ready
+from gatewayd.web.people import bare_agent, may_see_people
 
 
 class Agents(Struct, frozen=True):
@@ -26,8 +27,9 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.get("/v1/agents")
     async def list_agents() -> Response:
-        await auth.require("read")
-        return answer(Agents(agents.snapshot()))
+        identity = await auth.require("read")
+        shown = agents.snapshot()
+        return answer(Agents(shown if may_see_people(identity) else tuple(map(bare_agent, shown))))
 
     @routes.get("/v1/agents/<agent_id>")
     async def show(agent_id: str) -> Response:

@@ -166,7 +166,8 @@ class Auth:
         identity = await self.require(scope)
         if identity.role != "operator":
             raise Refusal(
-                "forbidden", f"messages are shown to the role operator only, and this token has the role {identity.role}"
+                "forbidden",
+                f"who talks with the agents is shown to the role operator only, and this token has the role {identity.role}",
             )
         return identity
 

@@ -9,6 +9,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.status import AccountStatus
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, read_optional_body, read_query, refuse_unless_ready
+from gatewayd.web.people import bare_account, may_see_people
 from gatewayd.web.refusal import Refusal
 
 
@@ -28,8 +29,9 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.get("/v1/channels")
     async def list_accounts() -> Response:
-        await auth.require("read")
-        return answer(Accounts(manager.snapshot()))
+        identity = await auth.require("read")
+        shown = manager.snapshot()
+        return answer(Accounts(shown if may_see_people(identity) else tuple(map(bare_account, shown))))
 
     @routes.post("/v1/channels/<channel>/start")
     async def start(channel: str) -> Response:

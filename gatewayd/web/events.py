@@ -24,6 +24,7 @@ from gatewayd.model.errors import StoreRefused
 from gatewayd.model.event import Event
 from gatewayd.web.auth import Admission, Auth
 from gatewayd.web.exchange import read_query
+from gatewayd.web.people import bare_event, may_see_people
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 from gatewayd.web.waits import Waits
 
@@ -75,7 +76,8 @@ class EventFeed(ResponseBody):
     """The body of one event stream. Not a generator, because Quart abandons the body in the middle when a reader leaves.
 
     A reader that is too slow for the live events reads the store until it has caught up; one that does not read at all is cut
-    off by the bound on writes. It ends when the token is taken away. ``readers`` holds the feeds that are open.
+    off by the bound on writes. It ends when the token is taken away. ``readers`` holds the feeds that are open. ``bare``: no
+    event says who wrote, and where.
     """
 
     def __init__(
@@ -86,12 +88,15 @@ class EventFeed(ResponseBody):
         after: int | None,
         readers: "set[EventFeed]",
         admission: Admission,
+        *,
+        bare: bool,
     ) -> None:
         self._readers = readers
         self._admission = admission
         self._log = log
         self._waits = waits
         self._kinds = kinds
+        self._bare = bare
         self._seq = log.last_seq if after is None else after
         self._live: MemoryObjectReceiveStream[Event] | None = None
         self._replaying = True
@@ -172,6 +177,7 @@ class EventFeed(ResponseBody):
         self._seq = event.seq
         if not self._kinds.wants(event.kind):
             return gap
+        event = bare_event(event) if self._bare else event
         return gap + b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.kind.encode(), msgspec.json.encode(event))
 
     def _ahead_of_log(self) -> bytes:
@@ -190,11 +196,12 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
 
     @routes.get("/v1/events")
     async def stream() -> Response:
-        await auth.require("read")
+        identity = await auth.require("read")
         query = read_query(EventsQuery)
         resumed = _last_event_id()
         after, admission = query.after if resumed is None else resumed, auth.admission("read")
-        feed = EventFeed(gateway.events, waits, KindFilter(query.kinds), after, readers, admission)
+        kinds, bare = KindFilter(query.kinds), not may_see_people(identity)
+        feed = EventFeed(gateway.events, waits, kinds, after, readers, admission, bare=bare)
         headers = {"X-Accel-Buffering": "no"}  # nginx would hold events back
         if request.method == "HEAD":
             return Response(b"", headers=headers, content_type="text/event-stream")

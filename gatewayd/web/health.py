@@ -50,7 +50,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
             Health(
                 ok=True,
                 version=gateway.version,
-                uptime_s=gateway.now() - gateway.started_at,
+                uptime_s=gateway.uptime_s,
                 channels_running=sum(account.state == "connected" for account in gateway.manager.snapshot()),
                 agentcore_mode=_default_core(gateway),
             )

@@ -14,6 +14,7 @@ from gatewayd.model.envelope import InboundEnvelope, Peer, PeerKind, Sender
 from gatewayd.model.route import Explained
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, read_query
+from gatewayd.web.people import bare_snapshot, may_see_people
 from gatewayd.web.refusal import Refusal
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -37,12 +38,13 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.get("/v1/gateway/status")
     async def status() -> Response:
-        await auth.require("read")
-        return answer(gateway.snapshot())
+        identity = await auth.require("read")
+        snapshot = gateway.snapshot()
+        return answer(snapshot if may_see_people(identity) else bare_snapshot(snapshot))
 
     @routes.get("/v1/gateway/route")
     async def route() -> Response:
-        await auth.require("read")
+        await auth.require_operator("read")
         query = read_query(RouteQuery)
         actor = gateway.manager.account(query.channel, query.account)
         return answer(_explained(query, gateway, actor.settings.frame))

@@ -119,3 +119,13 @@ async def test_ready_again_by_itself_when_there_is_room_although_nobody_writes(
         assert b'"writes":true' in bytes(told[-1].data)
     said = [entry["event"] for entry in logged if entry["event"].startswith("store_")]
     assert (said[0], said[-1]) == ("store_refuses", "store_writes_again")
+
+
+async def test_the_uptime_does_not_follow_the_wall_clock(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("read") as client:
+        before = (await client.get("/health")).json()["uptime_s"]
+        site.gateway.now = lambda: 5.0  # somebody has set it back by years
+        await trio.sleep(100)
+        after = (await client.get("/health")).json()["uptime_s"]
+        assert 100 <= after - before < 101
+        assert (await client.get("/v1/gateway/status")).json()["uptime_s"] >= after
