@@ -589,21 +589,15 @@ async def test_a_question_of_our_turn_is_answered_once(tmp_path: Path, clock: tr
             ("reply", {"answers": [["Red"]]}, "answers: ('Red',)"),
             ("reject", {}, "answers: None"),
         ):
-            async with trio.open_nursery() as nursery:
-                said: list[str] = []
-
-                async def talk(said: list[str] = said) -> None:
-                    answer = await client.post("/v1/chat/inbound?wait=60", json=message("question que_7:0"))
-                    said.extend(payload["text"] for payload in answer.json()["payloads"])
-
-                nursery.start_soon(talk)
-                while site.gateway.questions.find_pending(agent="coder", ref="que_7:0") is None:
-                    await trio.testing.wait_all_tasks_blocked(0.001)
-                if verb == "reply":
-                    two = await client.post("/question/que_7/reply", json={"answers": [["Red"], ["Blue"]]})
-                    assert two.status_code == 409
-                assert (await client.post(f"/question/que_7/{verb}", json=body)).json() is True
-            assert said[-1] == outcome
+            talk = message("question que_7:0") | {"event_key": verb}
+            asked = (await client.post("/v1/chat/inbound?wait=60", json=talk)).json()
+            assert asked["question"]
+            if verb == "reply":
+                two = await client.post("/question/que_7/reply", json={"answers": [["Red"], ["Blue"]]})
+                assert two.status_code == 409
+            assert (await client.post(f"/question/que_7/{verb}", json=body)).json() is True
+            over = (await client.post("/v1/chat/inbound?wait=60", json=talk)).json()
+            assert over["payloads"][-1]["text"] == outcome
         server.answers["GET /question"] = says([])
         late = await client.post("/question/que_7/reply", json={"answers": [["Red"]]})
         assert (late.status_code, late.json()["_tag"]) == (404, "QuestionNotFoundError")
