@@ -289,3 +289,18 @@ def test_the_example_gives_the_credential_that_the_configuration_names() -> None
     (given,) = re.findall(r"^LoadCredential=([^:]+):", text, re.MULTILINE)
     (named,) = re.findall(r'credential = "([^"]+)"', text)
     assert given == named
+
+
+def test_an_agent_that_takes_too_much_memory_does_not_end_the_service() -> None:
+    unit = (UNIT.parent / "gatewayd.service").read_text()
+    agents = (UNIT.parent / "gatewayd.service.d/agents.conf").read_text()
+    assert "\nOOMPolicy=continue\n" in unit
+    for text in (unit, agents):
+        high, most = (_mebibytes(text, name) for name in ("MemoryHigh", "MemoryMax"))
+        assert 256 < high < most
+
+
+def _mebibytes(text: str, name: str) -> int:
+    found = re.search(rf"^{name}=(\d+)([MG])$", text, re.M)
+    assert found is not None, name
+    return int(found[1]) * (1024 if found[2] == "G" else 1)

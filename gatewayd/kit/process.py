@@ -23,6 +23,8 @@ from gatewayd.kit.strays import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SEC
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 
+OOM_SCORE_ADJUSTMENT = 500
+"""Of -1000 to 1000: half of all memory is added to what the process takes when the kernel looks for one to end."""
 OUTPUT_LINES = 100
 """Lines of a process's output that are kept."""
 EPITAPH_LINES = 6
@@ -195,13 +197,22 @@ async def open_process(
 
 async def _start(command: Sequence[str], cwd: Path, env: Mapping[str, str], *, stdin: int) -> anyio.abc.Process:
     try:
-        return await anyio.open_process(
+        process = await anyio.open_process(
             list(command), cwd=cwd, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True
         )
     except OSError as error:
         raise _refusal(error, command[0], cwd, env.get("PATH", "")) from error
     except ValueError as error:
         raise NeedsOperator(f"command {command[0]!r} cannot be run: {error}") from error
+    _offer_to_the_oom_killer(process.pid)
+    return process
+
+
+def _offer_to_the_oom_killer(pid: int) -> None:
+    """Where memory runs out, the kernel is to end this process and what it starts, and not us (oom_score_adj of proc(5), which
+    anybody may raise and children inherit). No system without /proc does without its agents for that."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text(f"{OOM_SCORE_ADJUSTMENT}\n")
 
 
 def _refusal(error: OSError, name: str, cwd: Path, path: str) -> GatewayError:

@@ -181,6 +181,14 @@ class ReceivesWebhooks(Protocol):
 
 
 @runtime_checkable
+class ChecksHeaders(Protocol):
+    """A channel with a webhook whose secret is in a header: who does not know it is refused before the body is read."""
+
+    def check_headers(self, headers: Mapping[str, str]) -> WebhookReply | None:
+        """Pure and quick, as ``receive``, which has to check again. None: read the body."""
+
+
+@runtime_checkable
 class FetchesMedia(Protocol):
     """A channel whose attachments can be fetched on demand."""
 

@@ -182,9 +182,11 @@ def _finish(traffic: Traffic) -> Callable[[Response], Awaitable[Response]]:
 def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:
     async def webhook(channel: str, account: str) -> Response:
         """The slow path: chunked bodies, and webhooks on a connection that began with another request."""
+        headers = headers_of(request.scope["headers"])
+        app.webhooks.check(channel, account, headers)
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         query = request.query_string.decode("latin-1")
-        asked = WebhookRequest(method="POST", headers=headers_of(request.scope["headers"]), query=query, body=body)
+        asked = WebhookRequest(method="POST", headers=headers, query=query, body=body)
         with trio.move_on_after(DELIVER_SECONDS) as scope:
             receipt = await app.webhooks.answer(channel, account, asked)
         if scope.cancelled_caught:

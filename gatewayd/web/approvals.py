@@ -53,7 +53,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         seconds = read_query(WaitQuery).wait
         approval = await desk.get(approval_id)
         if seconds and approval.state == "pending":
-            with waits.until(seconds):
+            with waits.of_request(seconds):
                 approval = await desk.wait_decided(approval.id)
         return answer(approval)
 

@@ -124,7 +124,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         found: InboundRow | QuestionRow = row
         if seconds and row.ended_at is None:
             ends, asks = partial(gateway.inbox.wait_ended, row.id), partial(gateway.questions.wait_asked, row.id)
-            with waits.until(seconds):
+            with waits.of_request(seconds):
                 found = await first_of(ends, asks)
         session_key = row.session_key or resolve_route(row.envelope, gateway.config).session_key
         session = await gateway.sessions.find(session_key)

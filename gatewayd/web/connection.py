@@ -104,6 +104,7 @@ class Connection:
             refusal = self._if_late
         if refusal is not None:
             self._site.answered(refusal.status)
+            self._unread = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send(render_refusal(refusal))
             await self._stream.finish()
@@ -152,19 +153,24 @@ class Connection:
         return head
 
     async def _hand_over(self, head: RequestHead) -> None:
-        self._http1 = Http1Connection(self._site, self._stream)
-        data, self._unread = head.raw + self._unread, b""
-        await self._http1.run(data)
+        # Given away, and not kept in a variable: it may be large, and the connection may go on for days.
+        self._http1 = Http1Connection(self._site, self._stream, head.raw + self._unread)
+        self._unread = b""
+        await self._http1.run()
         if self._http1.unread:
             await self._stream.finish()
 
     async def _answer_webhook(self, head: RequestHead) -> bool:
         """Answer one webhook. Returns whether the connection goes on. :raises Refusal: the connection must not go on."""
-        body = await self._read_body(head)
         target = parse_target(head.target.decode("ascii"))
         assert target is not None, "only webhooks get here"
         channel, account, query = target
-        request = WebhookRequest(method="POST", headers=headers_of(head.headers), query=query, body=body)
+        headers = headers_of(head.headers)
+        if len(self._unread) < head.content_length:
+            # What nobody will take is not read, and what is not read ends the connection.
+            self._webhooks.check(channel, account, headers)
+        body = await self._read_body(head)
+        request = WebhookRequest(method="POST", headers=headers, query=query, body=body)
         self._allow(DELIVER_SECONDS, _TOO_LATE)
         try:
             receipt = await self._webhooks.answer(channel, account, request)
@@ -172,10 +178,12 @@ class Connection:
             goes_on = self._goes_on(head)
             self._site.answered(refusal.status)
             await self._send(render_refusal(refusal, close=not goes_on))
+            self._stream.held.clear()
             return goes_on
         reply, goes_on = receipt.reply, self._goes_on(head)
         self._site.answered(reply.status)
         await self._send(render(reply.status, reply.body, content_type=reply.content_type, close=not goes_on))
+        self._stream.held.clear()
         self._webhooks.afterwards(receipt)
         return goes_on
 

@@ -19,7 +19,7 @@ from gatewayd.model.config import Scope
 from gatewayd.ports.store import TokenRow
 from gatewayd.web.assets import load_pages
 from gatewayd.web.auth import Auth, client_address
-from gatewayd.web.exchange import answer, read_body
+from gatewayd.web.exchange import LOGIN_BYTES, answer, read_body
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import digest_of
 
@@ -108,7 +108,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         retry_after = auth.failures.retry_after(address)
         if retry_after is not None:
             raise Refusal("too_many_requests", "too many wrong codes from here; wait a minute", retry_after=retry_after)
-        body, now = await read_body(LoginBody), gateway.now()
+        body, now = await read_body(LoginBody, at_most_bytes=LOGIN_BYTES), gateway.now()
         used = await store.take_token(digest_of(_OF_CONSOLE + body.code.strip().lower()))
         if used is None or used.expires_at is None or used.expires_at <= now:
             await auth.note_failure(address, "console code")

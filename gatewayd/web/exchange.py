@@ -1,6 +1,6 @@
 """What was asked, decoded strictly, and what is answered, as JSON."""
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,9 @@ from gatewayd.kit import json
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 
 T = TypeVar("T", bound=Struct)
+
+LOGIN_BYTES: Final = 4096
+"""Of the body of a login, which anybody may send."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,11 +44,14 @@ def read_query(kind: type[T]) -> T:
         raise Refusal("bad_request", f"in the query: {error}") from None
 
 
-async def read_body(kind: type[T]) -> T:
-    """The JSON body as ``kind``.
+async def read_body(kind: type[T], *, at_most_bytes: int | None = None) -> T:
+    """The JSON body as ``kind``. ``at_most_bytes`` is for routes that anybody may ask: who sends more, or does not say how much,
+    is refused before the body is there.
 
-    :raises Refusal: unsupported_media_type, or bad_request with the place of what is wrong.
+    :raises Refusal: unsupported_media_type, body_too_large, or bad_request with the place of what is wrong.
     """
+    if at_most_bytes is not None and ("Transfer-Encoding" in request.headers or (request.content_length or 0) > at_most_bytes):
+        raise Refusal("body_too_large", f"the body is to be sent with its Content-Length, of at most {at_most_bytes} bytes")
     body = await read_optional_body(kind)
     if body is None:
         raise Refusal("bad_request", "a JSON body is needed")

@@ -26,6 +26,7 @@ from gatewayd.web.refusal import Refusal, refusal_of_status
 from gatewayd.web.relay import AnswerCut
 from gatewayd.web.response import render_refusal
 from gatewayd.web.stream import ClientStream
+from gatewayd.web.waits import CLIENT, Waits
 
 KEEP_ALIVE_SECONDS: Final = 30.0
 """How long a connection may be without a request."""
@@ -74,7 +75,9 @@ class Http1Site:
 class _Http11(H11Protocol):
     """Refuses what would make the connection something else; a refusal leaves as an exception. An answer that is the last on its
     connection, because it comes before the whole request or because the server closes, says so (RFC 9112, section 9.6): a client
-    would send its next one there."""
+    would send its next one there. ``streams``: the answer under way has no length, it goes on until somebody ends it."""
+
+    streams = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in (b"1.0", b"1.1"):
@@ -83,8 +86,10 @@ class _Http11(H11Protocol):
 
     async def _send_h11_event(self, event: h11.Data | h11.EndOfMessage | h11.InformationalResponse | h11.Response) -> None:
         last = self.connection.their_state is h11.SEND_BODY or self.context.terminated.is_set()
-        if last and isinstance(event, h11.Response):
-            event = h11.Response(status_code=event.status_code, headers=[*event.headers, (b"connection", b"close")])
+        if isinstance(event, h11.Response):
+            self.streams = all(name.lower() != b"content-length" for name, _ in event.headers)
+            if last:
+                event = h11.Response(status_code=event.status_code, headers=[*event.headers, (b"connection", b"close")])
         await super()._send_h11_event(event)
 
     async def _send_error_response(self, status_code: int) -> None:
@@ -92,16 +97,20 @@ class _Http11(H11Protocol):
 
 
 class Http1Connection:
-    """Serves requests with the app until the client or the keep-alive time ends it. Does not close ``stream``."""
+    """Serves requests with the app until the client or the keep-alive time ends it. Does not close ``stream``. ``first`` is what
+    has been read already: at least one whole request head."""
 
-    def __init__(self, site: Http1Site, stream: ClientStream) -> None:
+    def __init__(self, site: Http1Site, stream: ClientStream, first: bytes) -> None:
         self._site = site
         self._stream = stream
+        self._first = first
         self._sending = trio.Lock()
         self._reader = trio.CancelScope()
         self._receiving = trio.CancelScope()
         self._idle_deadline = inf
         self._ended = False
+        self._heard_all = False
+        self._client_waits = Waits()
         self._protocol: _Http11
 
     @property
@@ -109,11 +118,8 @@ class Http1Connection:
         """The client may still be sending a request that has been answered already."""
         return self._protocol.connection.their_state in (h11.SEND_BODY, h11.ERROR)
 
-    async def run(self, first: bytes) -> None:
-        """``first`` is what has been read already: at least one whole request head.
-
-        :raises ExceptionGroup: anything, as hypercorn has no barrier of its own.
-        """
+    async def run(self) -> None:
+        """:raises ExceptionGroup: anything, as hypercorn has no barrier of its own."""
         with trio.CancelScope() as scope:
             async with TaskGroup() as tasks:
                 self._protocol = _Http11(
@@ -121,13 +127,13 @@ class Http1Connection:
                     self._site.config,
                     self._site.context,
                     tasks,
-                    ConnectionState({}),
+                    ConnectionState({CLIENT: self._client_waits}),
                     False,
                     self._stream.client,
                     self._stream.server,
                     self._on_event,
                 )
-                await self._read(first)
+                await self._read()
                 scope.deadline = trio.current_time() + GOODBYE_SECONDS
 
     def stop(self) -> None:
@@ -141,22 +147,35 @@ class Http1Connection:
             self._idle_deadline = min(self._idle_deadline, trio.current_time() + seconds)
             self._receiving.deadline = self._idle_deadline
 
-    async def _read(self, first: bytes) -> None:
+    async def _read(self) -> None:
         try:
             with self._reader:
-                data = first
+                data, self._first = self._first, b""
                 while data:
                     await self._protocol.handle(RawData(data))
+                    del data
                     data = await self._receive()
                 # If half a request is there, h11 says what is wrong with it.
                 await self._protocol.handle(RawData(b""))
+                self._heard_all = True
+                self._client_waits.end_all()
+                if self._owes_an_answer:
+                    await trio.sleep_forever()
         except Refusal as refusal:
             self._ended = True
-            self._site.answered(refusal.status)
-            await self._write(render_refusal(refusal))
+            if self._protocol.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                self._site.answered(refusal.status)
+                await self._write(render_refusal(refusal))
         self._ended = True
         # Not from inside the scope above: a cancelled hand-over would leave the app without its disconnect.
         await self._protocol.handle(Closed())
+
+    @property
+    def _owes_an_answer(self) -> bool:
+        """A whole request has come. Who sent it may have closed its side, or be gone: it is carried out all the same, and its
+        answer is sent, unless that is a stream, which nobody hears."""
+        answering = self._protocol.connection.our_state in (h11.SEND_RESPONSE, h11.SEND_BODY)
+        return answering and not self._protocol.streams
 
     async def _receive(self) -> bytes:
         with trio.CancelScope(deadline=self._idle_deadline) as self._receiving:
@@ -169,10 +188,14 @@ class Http1Connection:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._write(event.data)
+            if self._heard_all and not self._owes_an_answer:
+                self._end()
         elif isinstance(event, Closed):
             self._end()
         elif isinstance(event, Updated):
             self._idle_deadline = trio.current_time() + KEEP_ALIVE_SECONDS if event.idle else inf
+            if event.idle:
+                self._stream.held.clear()
             self._receiving.deadline = self._idle_deadline
 
     async def _write(self, data: bytes) -> None:

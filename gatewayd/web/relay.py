@@ -112,7 +112,7 @@ class Relay:
                 timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
                 extensions={"target": target},
             )
-            with self._waits.until(seconds):
+            with self._waits.of_request(seconds):
                 return await self._http.send(request, stream=True)
             raise Refusal("gateway_timeout", f"{what} has not answered within {seconds:g} s")
         except (httpx2.RequestError, httpx2.InvalidURL) as error:

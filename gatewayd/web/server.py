@@ -17,6 +17,7 @@ from msgspec import Struct
 from gatewayd.web.app import GatewayApp
 from gatewayd.web.connection import Connection
 from gatewayd.web.http1 import Http1Site
+from gatewayd.web.intake import Intake
 from gatewayd.web.listen import url_of
 from gatewayd.web.stream import ClientStream
 
@@ -49,6 +50,7 @@ class GatewayServer:
         self._site = Http1Site(app, app.traffic.note)
         app.traffic.connections = lambda: (len(self._connections), self._limit)
         self._max_body = max_body_bytes
+        self._intake = Intake(max_body_bytes=max_body_bytes)
         self._limit = max_connections
         self._grace = grace_seconds
         self._slots = trio.Semaphore(max_connections)
@@ -136,7 +138,7 @@ class GatewayServer:
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         try:
-            client = ClientStream(stream)
+            client = ClientStream(stream, self._intake.open())
         except OSError:
             stream.socket.close()
             self._slots.release()

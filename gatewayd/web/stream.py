@@ -7,13 +7,15 @@ from typing import Final
 
 import trio
 
+from gatewayd.web.intake import Held
+
 WRITE_SECONDS: Final = 10.0
 """How long a client may take to accept the next piece of an answer."""
 LINGER_SECONDS: Final = 2.0
 """How long to go on reading after the last answer, see :meth:`ClientStream.finish`."""
 
 _PIECE: Final = 64 * 1024
-_RECEIVE: Final = 64 * 1024
+_RECEIVE: Final = 16 * 1024  # with more, hundreds of connections at once each hold a large buffer for a moment
 _RESET: Final = struct.pack("ii", 1, 0)
 
 Address = tuple[str, int]
@@ -22,18 +24,28 @@ Address = tuple[str, int]
 class ClientStream:
     """One accepted TCP (or Unix) connection. The owner calls :meth:`close` in the end; closing twice is no error.
 
-    ``client`` and ``server`` are the two ends, None on a Unix socket.
+    ``client`` and ``server`` are the two ends, None on a Unix socket. ``held`` counts what was received: whoever answers a
+    request clears it.
 
     :raises OSError: from the constructor, when the client has gone already.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, held: Held) -> None:
         self._stream = stream
+        self.held = held
         self.client = _address(stream.socket, stream.socket.getpeername())
         self.server = _address(stream.socket, stream.socket.getsockname())
 
     async def receive(self) -> bytes:
-        """The next bytes; empty when the client has finished sending, or is gone, or the stream is closed."""
+        """The next bytes; empty when the client has finished sending, or is gone, or the stream is closed.
+
+        :raises Refusal: overloaded: requests take too much memory. What was read is lost.
+        """
+        data = await self._receive()
+        self.held.add(len(data))
+        return data
+
+    async def _receive(self) -> bytes:
         try:
             return bytes(await self._stream.receive_some(_RECEIVE))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -65,12 +77,13 @@ class ClientStream:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             await self._stream.send_eof()
         with trio.move_on_after(LINGER_SECONDS):
-            while await self.receive():
+            while await self._receive():
                 pass
         self.close()
 
     def close(self) -> None:
         """Close, from any task: pending sends and receives end. The kernel goes on delivering what it has taken."""
+        self.held.clear()
         self._stream.socket.close()
 
     def abort(self) -> None:

@@ -3,9 +3,13 @@
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from math import inf
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
+from quart import request
+
+CLIENT: Final = "gatewayd.client"
+"""Where the state of a request's connection holds its ``Waits``: they end when the client has closed its side."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -32,7 +36,7 @@ async def first_of(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitabl
 
 
 class Waits:
-    """Cancel scopes that end early when the server stops."""
+    """Cancel scopes that end early when the server stops (or, one for each connection, when its client has closed its side)."""
 
     def __init__(self) -> None:
         self._scopes: set[trio.CancelScope] = set()
@@ -49,6 +53,14 @@ class Waits:
                 yield scope
             finally:
                 self._scopes.discard(scope)
+
+    @contextmanager
+    def of_request(self, seconds: float) -> Iterator[None]:
+        """As :meth:`until`; left, too, when the client of the present request has closed its side. It may be gone, or wait for
+        what there is now: which of the two, nobody can tell before the answer is written."""
+        client: Waits = request.scope["state"][CLIENT]
+        with self.until(seconds), client.until():
+            yield
 
     def end_all(self) -> None:
         """End every wait, and every later one at its first checkpoint."""

@@ -23,7 +23,7 @@ from gatewayd.model.errors import Conflict, NotFound, Overloaded
 from gatewayd.web.assets import load_pages
 from gatewayd.web.auth import Auth, client_address
 from gatewayd.web.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
-from gatewayd.web.exchange import answer, read_body, read_query, refuse_unless_ready
+from gatewayd.web.exchange import LOGIN_BYTES, answer, read_body, read_query, refuse_unless_ready
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 from gatewayd.web.waits import Waits
 
@@ -126,7 +126,7 @@ class Webchat:
         retry_after = self._auth.failures.retry_after(address)
         if retry_after is not None:
             raise Refusal("too_many_requests", "too many wrong codes from here; wait a minute", retry_after=retry_after)
-        body = await read_body(LoginRequest)
+        body = await read_body(LoginRequest, at_most_bytes=LOGIN_BYTES)
         now = self._gateway.now()
         login = await log_in(self._gateway.store, body.code, now, session_days=self._settings().session_days)
         if login is None:

@@ -6,7 +6,7 @@ same from outside. The ``Host`` header is not looked at here, because a reverse 
 the channel's own check of signature or secret decides, and without it nothing is journaled.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from math import inf
 from typing import Final, cast
@@ -21,7 +21,7 @@ from gatewayd.actor.border import Bug, third_party, trace_of
 from gatewayd.hub.account import AccountActor
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import GatewayError, NotFound
-from gatewayd.ports.channel import ReceivesWebhooks, WebhookReply, WebhookRequest
+from gatewayd.ports.channel import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal, refusal_of, refusal_of_status
 
 PREFIX: Final = "/v1/webhooks/"
@@ -67,6 +67,19 @@ class WebhookDesk:
             for _ in range(WORKERS):
                 nursery.start_soon(self._work)
             task_status.started()
+
+    def check(self, channel: str, account: str, headers: Mapping[str, str]) -> None:
+        """Whether it is worth while to read the body. :meth:`answer` looks again.
+
+        :raises Refusal: draining, not_found, unavailable, overloaded, or what the channel answers to these headers.
+        """
+        if self._gateway.state != "ready":
+            raise Refusal("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
+        _, receiver = self._receiver(channel, account)
+        if why := self._gateway.inbox.why_full(channel, account):
+            raise Refusal("overloaded", why, retry_after=RETRY_SECONDS)
+        if isinstance(receiver, ChecksHeaders) and (refused := receiver.check_headers(headers)) is not None:
+            raise _not_found() if refused.status == 404 else refusal_of_status(refused.status)
 
     async def answer(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
         """Check, parse, journal. Returns after the commit; hand the receipt to :meth:`afterwards` when it is answered.

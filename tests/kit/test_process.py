@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from gatewayd.actor.border import leaves
-from gatewayd.kit.process import OUTPUT_LINE_MAX, OUTPUT_LINES, ChildProcess, open_process
+from gatewayd.kit.process import OOM_SCORE_ADJUSTMENT, OUTPUT_LINE_MAX, OUTPUT_LINES, ChildProcess, open_process
 from gatewayd.model.errors import NeedsOperator, TryAgain
 
 FAILS_AFTER = 20.0
@@ -279,3 +279,17 @@ async def test_a_machine_that_is_full_is_an_outage(tmp_path: Path, marker: str) 
                 pass
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
+async def test_the_kernel_is_offered_the_agent_and_not_us(tmp_path: Path, marker: str) -> None:
+    """Where memory runs out; what the agent starts is offered, too."""
+    ours = Path("/proc/self/oom_score_adj").read_text()
+    grandchild = "import subprocess; print(subprocess.check_output(['cat', '/proc/self/oom_score_adj'], text=True))"
+    program = f"import sys; sys.stdin.readline(); {grandchild}"
+    with anyio.fail_after(FAILS_AFTER):
+        async with open_process(python(program), cwd=tmp_path, env={}, marker=marker, stdin=True, stdout="caller") as process:
+            assert int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) == OOM_SCORE_ADJUSTMENT
+            await process.stdin.send(b"go\n")
+            assert int(await process.stdout.receive()) == OOM_SCORE_ADJUSTMENT
+            await process.wait()
+    assert Path("/proc/self/oom_score_adj").read_text() == ours

@@ -1,7 +1,7 @@
 """A channel whose platform is a webhook with a shared secret: the smallest driver with everything the HTTP front meets."""
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -61,11 +61,16 @@ class HookChannel:
             await self.on_send.wait()
         return Receipt(message_id="1")
 
-    def receive(self, request: WebhookRequest) -> WebhookReply:
+    def check_headers(self, headers: Mapping[str, str]) -> WebhookReply | None:
         if self._settings.secret is None:
             return WebhookReply(status=404, body=b"no secret")
-        if not hmac.compare_digest(request.headers.get("x-hook-secret", ""), self._settings.secret):
+        if not hmac.compare_digest(headers.get("x-hook-secret", ""), self._settings.secret):
             return WebhookReply(status=401, body=b"wrong secret")
+        return None
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        if refused := self.check_headers(request.headers):
+            return refused
         self.seen.append(request)
         update = msgspec.json.decode(request.body, type=Update)
         if update.crash:

@@ -22,6 +22,7 @@ from gatewayd.web.listen import open_listeners
 from gatewayd.web.server import GRACE_SECONDS, GatewayServer
 from gatewayd.web.stream import WRITE_SECONDS
 from tests.web.client import RawClient, chunked, dial, request
+from tests.web.hook import SECRET
 from tests.web.site import Site, configuration, open_site, token_of
 
 HEALTH = request("GET", "/health")
@@ -286,11 +287,11 @@ async def test_a_process_without_free_descriptors_goes_on_accepting_later(
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 async def test_ten_mebibytes_to_a_webhook(tmp_path: Path, clock: trio.testing.MockClock, framing: str) -> None:
-    body = b"x" * (10 * 1024 * 1024)
+    body, knows = b"x" * (10 * 1024 * 1024), {"X-Hook-Secret": SECRET}
     if framing == "chunks":
-        raw = request("POST", "/v1/webhooks/hook/main", headers={"Transfer-Encoding": "chunked"}) + chunked(body)
+        raw = request("POST", "/v1/webhooks/hook/main", headers={**knows, "Transfer-Encoding": "chunked"}) + chunked(body)
     else:
-        raw = request("POST", "/v1/webhooks/hook/main", body=body)
+        raw = request("POST", "/v1/webhooks/hook/main", headers=knows, body=body)
     async with open_site(tmp_path) as site, site.dial() as client:
         answer = await client.ask(raw)
         assert (answer.status, answer.code) == (413, "body_too_large")

@@ -1,6 +1,6 @@
 """One Telegram account. What comes and goes is made in ``inbound`` and ``outbound``, what a refusal means in ``refusals``."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import httpx2
@@ -189,9 +189,13 @@ class TelegramChannel:
             await self._api.call(method, params, timeout_seconds=SIGNAL_SECONDS)
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
+        return self.check_headers(request.headers) or self._webhook.receive(request)
+
+    def check_headers(self, headers: Mapping[str, str]) -> WebhookReply | None:
+        """See ``ports.channel.ChecksHeaders``."""
         if self._settings.mode != "webhook":
             return WebhookReply(status=404, body=b"this account polls")
-        return self._webhook.receive(request)
+        return self._webhook.check_headers(headers)
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
         if reply.status < 400:

@@ -5,7 +5,7 @@ lost over a restart. It is removed by an account in poll mode, when it finds one
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -50,15 +50,20 @@ class WebhookReceiver:
     def receive(self, request: WebhookRequest) -> WebhookReply:
         """401 without the secret, 400 for what is no Update. Whoever knows the secret is Telegram: an update that cannot be
         read further is taken and skipped, because refusing it would bring it back for a day."""
-        given = request.headers.get(_HEADER, "")
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), self._secret.encode()):
-            return WebhookReply(status=401, body=b"wrong secret token")
+        if refused := self.check_headers(request.headers):
+            return refused
         try:
             update = decode(request.body, Update, lenient=True)
         except Malformed as malformed:
             return self._unreadable(request.body, str(malformed))
         envelope = self._read(update)
         return WebhookReply(envelopes=() if envelope is None else (envelope,), memo=self._moves.unsaved)
+
+    def check_headers(self, headers: Mapping[str, str]) -> WebhookReply | None:
+        """401 without the secret."""
+        given = headers.get(_HEADER, "")
+        is_right = hmac.compare_digest(given.encode("utf-8", "replace"), self._secret.encode())
+        return None if is_right else WebhookReply(status=401, body=b"wrong secret token")
 
     def _unreadable(self, body: bytes, reason: str) -> WebhookReply:
         try:
