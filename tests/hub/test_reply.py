@@ -7,10 +7,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.hub.outcome import MAY_BE_CUT, SORRY_FAILED, SORRY_SLOW
+from gatewayd.hub.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_SLOW, SORRY_TOO_LONG
 from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.envelope import Peer
-from gatewayd.model.errors import AgentFailed, TryAgain
+from gatewayd.model.errors import AgentFailed, FailureKind, TryAgain
 from gatewayd.model.payload import Draft
 from gatewayd.ports.agent import Final, TextDelta, Turn
 from tests.hub.house import CANARY, Gate, House, Script, ScriptedAgents, configuration, echo, open_house
@@ -51,6 +51,21 @@ async def _next_is_answered(house: House, peer: Peer | None = None) -> None:
     house.agents.script = echo
     with anyio.fail_after(60):
         assert (await house.ended(await house.say("next", peer=peer))).reason == "answered"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("failed", SORRY_FAILED), ("empty", SORRY_EMPTY), ("too_long", SORRY_TOO_LONG), ("odd", SORRY_FAILED)]
+)
+async def test_a_failure_says_which_sentence_its_user_gets(
+    tmp_path: Path, autojump_clock: MockClock, kind: FailureKind, text: str
+) -> None:
+    async def fails(turn: Turn) -> str:
+        raise AgentFailed("the reason", kind=kind)
+
+    async with open_house(tmp_path, fails) as house:
+        row = await house.ended(await house.say("hello"))
+        assert (row.state, row.reason, row.detail) == ("dead", "agent_failed", "the reason")
+        assert house.texts == [text]
 
 
 class Returns(ScriptedAgents):

@@ -182,15 +182,15 @@ class Shown:
     def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
         match event.kind:
             case "message.updated":
-                info = decode(event.body, _Updated, what="message").info
+                info = decode(event.body, _Updated, what="message", lenient=True).info
                 if info.answers and (info.id in self._finishes or len(self._finishes) <= KNOWN_MAX):
                     self._finishes[info.id] = info.finish
             case "message.part.updated":
                 return self._note_part(decode(event.body, _PartUpdated, what="part").part)
             case "message.part.delta":
-                return self._note_delta(decode(event.body, _Delta, what="delta"))
+                return self._note_delta(decode(event.body, _Delta, what="delta", lenient=True))
             case "session.error":
-                error = decode(event.body, _SessionError, what="error").error
+                error = decode(event.body, _SessionError, what="error", lenient=True).error
                 self.failure = "the server reports an error, and does not say which" if error is None else str(error)
         return ()
 

@@ -47,10 +47,10 @@ def _values(data: bytes) -> int:
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
-def decode(data: bytes | str | Raw, type: type[T], *, what: str) -> T:
-    """:raises Malformed: it is no JSON, or of another shape."""
+def decode(data: bytes | str | Raw, type: type[T], *, what: str, lenient: bool = False) -> T:
+    """``lenient``: see kit.json. :raises Malformed: it is no JSON, or of another shape."""
     try:
-        return json.decode(data, type)
+        return json.decode(data, type, lenient=lenient)
     except json.Malformed as error:
         raise Malformed(f"{what}: the answer is not what the protocol says ({one_line(str(error), 100)})") from None
 
