@@ -150,6 +150,8 @@ class AcpCore:
             if self._is_hermes and hermes.is_queued(end.text) and not prompt.acted:
                 raise await self._not_run(session, before, hermes.FAULT)
             final = port.Final(final_text(end))
+            if not final.text and not prompt.acted:
+                raise AgentFailed("the agent ended its turn without a word", kind="empty")
         finally:
             session.ended_at = anyio.current_time()
             if prompt.goes_on:

@@ -23,7 +23,7 @@ _NOT_DONE: Final[Mapping[Outcome, str]] = {
 
 
 def final_text(end: PromptEnd) -> str:
-    """The reply. Empty only when the agent chose to say nothing: many say nothing more after a permission was refused."""
+    """The reply. Empty when the agent said nothing: many say nothing more after a permission was refused."""
     if why := _STOPPED.get(end.stop_reason):
         return f"{end.text}\n\n{why}".strip()
     if not end.text and end.refused is not None:

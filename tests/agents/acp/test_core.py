@@ -29,10 +29,12 @@ async def test_a_text_turn(kit: Kit) -> None:
     assert len(turn.events) == 4
 
 
-async def test_an_agent_that_says_nothing_has_said_nothing(kit: Kit) -> None:
+async def test_an_agent_that_says_nothing_gave_no_answer(kit: Kit) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_core(kit) as core:
-            assert await core.run(FakeTurn(await core.new_session("key"), "nothing")) == Final("")
+            with pytest.raises(AgentFailed, match="without a word") as failed:
+                await core.run(FakeTurn(await core.new_session("key"), "nothing"))
+    assert failed.value.kind == "empty"
 
 
 async def test_two_messages_are_two_paragraphs(kit: Kit) -> None:

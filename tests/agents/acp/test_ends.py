@@ -79,11 +79,11 @@ async def test_what_is_in_the_pipe_already_is_taken_without_any_wait(kit: Kit, a
 
 
 async def test_one_that_was_late_is_watched_for_twenty_turns(kit: Kit, autojump_clock: MockClock) -> None:
-    early = [(ended(number),) for number in range(PROMPT, PROMPT + 3)]
-    async with open_scripted(ScriptedAgent(*early, (ended(PROMPT + 3), 0.1, said("late"))), kit) as core:
+    early = [(said("ok"), ended(number)) for number in range(PROMPT, PROMPT + 3)]
+    async with open_scripted(ScriptedAgent(*early, (said("ok"), ended(PROMPT + 3), 0.1, said("late"))), kit) as core:
         session = await core.new_session("key")
         for _ in range(4):
-            assert await core.run(FakeTurn(session, "go")) == Final("")
+            assert await core.run(FakeTurn(session, "go")) == Final("ok")
         await anyio.sleep(2)
         assert kit.later == [(session, "late")]
         assert core._trust._turns_to_watch == 20

@@ -12,16 +12,16 @@ from tests.agents.acp.script import ScriptedAgent, ended, line, open_scripted, s
 
 
 async def test_its_pieces_are_one_message_until_it_is_silent(kit: Kit, autojump_clock: MockClock) -> None:
-    script = (ended(), 2.0, said("The job"), 0.9, said(" is done."), 1.5, said("And another."))
+    script = (said("ok"), ended(), 2.0, said("The job"), 0.9, said(" is done."), 1.5, said("And another."))
     async with open_scripted(ScriptedAgent(script), kit) as core:
         session = await core.new_session("key")
-        assert await core.run(FakeTurn(session, "go")) == Final("")
+        assert await core.run(FakeTurn(session, "go")) == Final("ok")
         await anyio.sleep(10)
         assert kit.later == [(session, "The job is done."), (session, "And another.")]
 
 
 async def test_it_is_said_before_the_next_prompt_begins(kit: Kit, autojump_clock: MockClock) -> None:
-    agent = ScriptedAgent((ended(),), (said("now"), ended(4)))
+    agent = ScriptedAgent((said("ok"), ended()), (said("now"), ended(4)))
     async with open_scripted(agent, kit) as core:
         session = await core.new_session("key")
         await core.run(FakeTurn(session, "go"))
@@ -93,7 +93,7 @@ async def test_it_is_bounded(kit: Kit, autojump_clock: MockClock) -> None:
 async def test_a_permission_without_a_turn_is_cancelled_and_logged(kit: Kit, autojump_clock: MockClock) -> None:
     asked = {"sessionId": "s1", "toolCall": {"toolCallId": "c", "title": "rm"}, "options": []}
     request = line(id=0, method="session/request_permission", params=asked)
-    agent = ScriptedAgent((ended() + request, 5.0, request))
+    agent = ScriptedAgent((said("ok"), ended() + request, 5.0, request))
     with capture_logs() as logs:
         async with open_scripted(agent, kit) as core:
             await core.run(FakeTurn(await core.new_session("key"), "go"))
