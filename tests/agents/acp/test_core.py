@@ -222,7 +222,7 @@ async def test_a_session_that_the_agent_has_lost_goes_on_and_the_user_is_told(ki
         await anyio.Path(kit.work / "sessions.json").unlink()
         async with open_core(kit, *filter(None, [option])) as core:
             turn = FakeTurn(session, "history", turn_id="turn-2")
-            assert await core.run(turn) == Final("")
+            assert await core.run(turn) == Final("I remember nothing.")
             assert turn.events == [Notice(FORGOTTEN)]
         async with open_core(kit) as core:
             again = FakeTurn(session, "history", turn_id="turn-3")
@@ -249,7 +249,7 @@ async def test_an_agent_that_counts_its_sessions_anew_mixes_up_nobody(kit: Kit) 
             bob = await core.new_session("bob")
             assert bob != alice
             await core.run(FakeTurn(bob, "say the secret of bob"))
-            assert await core.run(FakeTurn(alice, "history", turn_id="turn-2")) == Final("")
+            assert await core.run(FakeTurn(alice, "history", turn_id="turn-2")) == Final("I remember nothing.")
 
 
 async def test_a_session_of_another_core_is_begun_anew(kit: Kit) -> None:

@@ -229,7 +229,7 @@ def perform(session: str, text: str) -> str:
             "serve": lambda: serve(session, rest),
             "env": lambda: say(session, os.environ.get(rest, "unset")),
             "child": lambda: child(session),
-            "history": lambda: say(session, " | ".join(sessions[session][:-1])),
+            "history": lambda: say(session, " | ".join(sessions[session][:-1]) or "I remember nothing."),
             "messages": lambda: messages(session, rest),
             "nothing": lambda: update(session, "agent_thought_chunk", content={"type": "text", "text": "hm"}),
         }
