@@ -101,7 +101,7 @@ class ChatCommands:
         """Everything that waits is dropped for who has a role here; of what others wrote, nothing for who has not."""
         writer, acts_for_others = here.envelope.writer, here.role in ("operator", "commander")
         dropped = [row for lane in here.lanes for row in lane.drop(lambda other: acts_for_others or other.writer == writer)]
-        running = [lane.control for lane in here.lanes if lane.control is not None]
+        running = [lane.turn for lane in here.lanes if lane.turn is not None]
         stopped = running if here.role != "member" else []
         for control in stopped:
             control.stop("stopped")

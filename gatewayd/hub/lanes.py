@@ -57,6 +57,12 @@ class Lane:
         """The agent of the turn that runs."""
         return None if self.running is None else self.running.route.agent_id
 
+    @property
+    def turn(self) -> TurnControl | None:
+        """What could be stopped: of a ``/new`` only the turn of its text."""
+        heard = None if self.running is None else classify(self.running.row.envelope)
+        return None if heard is not None and heard.kind == "command" and not heard.argument else self.control
+
     def add(self, waiting: Waiting) -> None:
         heapq.heappush(self.waiting, waiting)
 

@@ -248,3 +248,36 @@ async def test_new_over_a_crash_begins_one_session(tmp_path: Path, autojump_cloc
         assert (house.agents.sessions, house.texts) == (0, ["A new session has begun."])
         again = await house.ended(await house.say("/new"))
         assert (again.reason, house.agents.sessions) == ("command", 1)
+
+
+async def test_a_new_session_that_is_being_made_is_nothing_to_stop(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        gate = house.flaky.holds["put_session"] = anyio.Event()
+        new = await house.say("/new")
+        await trio.testing.wait_all_tasks_blocked()
+        await house.ended(await house.say("/stop"))
+        gate.set()
+        assert (await house.ended(new)).reason == "command"
+        assert house.texts == [NOTHING_RUNS, "A new session has begun."]
+
+
+async def test_a_stop_while_a_session_is_made_stops_the_text_behind_new(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        gate = house.flaky.holds["put_session"] = anyio.Event()
+        new = await house.say("/new and this")
+        await trio.testing.wait_all_tasks_blocked()
+        stop = await house.say("/stop")
+        gate.set()
+        assert (await house.ended(new)).reason == "stopped"
+        await house.ended(stop)
+        assert (house.texts[-1], house.agents.turns) == ("Stopped.", [])
+
+
+async def test_roles_are_those_of_the_configuration_that_is_in_force(tmp_path: Path, autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with open_house(tmp_path, gate, config=configuration(frame=FRAME)) as house:
+        await runs(house)
+        house.turns.reconfigure(configuration(frame=replace(FRAME, operators=(), groups={"-100": GroupRules(commands=("2",))})))
+        for sender, reason in ((BOSS, "command_refused"), (HELPER, "command_refused"), (BOB, "command")):
+            assert (await house.ended(await say(house, "/stop", sender))).reason == reason
+        assert gate.running == []
