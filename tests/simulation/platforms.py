@@ -133,7 +133,7 @@ class Account:
         self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
         self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
         self.fail: Callable[[Violation], None] = lambda violation: None
-        self._pauses: dict[tuple[Peer, str], float] = {}
+        self._pauses: dict[tuple[Peer, str, str | None], float] = {}
         self._trace = trace
         self._now = now
         self._arrived = trio.Event()
@@ -262,7 +262,7 @@ class Account:
 
     def _look_at_pause(self, payload: OutboundPayload, life: "Life") -> None:
         """What was refused with a wish for a pause must not come again before."""
-        until = self._pauses.get((payload.peer, payload.body.text), 0.0)
+        until = self._pauses.get(_name_of(payload), 0.0)
         if self._now() < until - 0.001 and not life.dead:
             self.fail(
                 Violation("pauses are kept", f"{self} was sent {payload.body.text[:40]!r} {until - self._now():.1f} s early")
@@ -272,9 +272,10 @@ class Account:
         """The faults of a call that surely has had no effect."""
         life.check_alive()
         wish = self.weather.rng.choice((None, 0.5, 3.0, 30.0, 149.0))
-        # The text of an answer is that of one row; others may come again for another reason.
-        if payload is not None and wish is not None and fate.startswith("limited") and payload.body.text.startswith("re turn-"):
-            self._pauses[payload.peer, payload.body.text] = self._now() + wish
+        # The text of an answer is that of one row, as an edit of one message is; others may come again for another reason.
+        named = payload is not None and (isinstance(payload, EditText) or payload.body.text.startswith("re turn-"))
+        if payload is not None and named and wish is not None and fate.startswith("limited"):
+            self._pauses[_name_of(payload)] = self._now() + wish
         match fate:
             case "limited":
                 raise TryAgain("429 in this chat", after_seconds=wish, scope="conversation")
@@ -290,3 +291,7 @@ class Account:
                 raise NeedsOperator("401: the token was revoked")
             case _:
                 return
+
+
+def _name_of(payload: OutboundPayload) -> tuple[Peer, str, str | None]:
+    return payload.peer, payload.body.text, payload.message_id if isinstance(payload, EditText) else None

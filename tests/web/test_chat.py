@@ -201,6 +201,13 @@ async def test_the_story_of_a_message_is_found_by_the_key_that_was_given(tmp_pat
             assert "in-1" in story["found"]
 
 
+async def test_one_key_for_two_accounts_is_two_messages(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.client("write") as client:
+        first = (await client.post(PATH, json=message(event_key="k"))).json()
+        other = (await client.post(PATH, json=message(event_key="k", channel="loopback", account="strict"))).json()
+        assert (first["id"], other["id"], other["duplicate"]) == ("in-1", "in-2", False)
+
+
 async def test_repeats_at_the_same_time_are_one_message(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     answers: list[dict[str, Any]] = []
     async with open_site(tmp_path) as site, site.client("write") as client:

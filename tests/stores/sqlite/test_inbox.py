@@ -21,6 +21,15 @@ async def test_what_is_not_there_is_none(store: SqliteStore) -> None:
     assert await store.find_inbound("telegram", "main", "1") is None
 
 
+async def test_a_key_is_of_one_account(store: SqliteStore) -> None:
+    """Each account of a channel has its own numbers."""
+    main, other = await store.add_inbound([envelope("1"), envelope("1", account="other")])
+    assert await store.find_inbound("telegram", "main", "1") == main
+    assert await store.find_inbound("telegram", "other", "1") == other
+    assert await store.find_inbound("telegram", "third", "1") is None
+    assert await store.find_inbound("webchat", "main", "1") is None
+
+
 async def test_a_known_event_key_is_skipped_also_within_one_call(store: SqliteStore) -> None:
     [first] = await store.add_inbound([envelope("1", text="first")])
     rows = await store.add_inbound([envelope("1", text="again"), envelope("2"), envelope("2", text="twice")])
