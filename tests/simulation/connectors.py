@@ -47,7 +47,7 @@ class Connector:
         self._world.trace.tell(self.name, f"brings {key} for {account}: {envelope.text!r}")
         self._world.count("connectors: messages, again" if again else "connectors: messages")
         for _ in range(self._rng.choice((1, 1, 2, 3))):
-            while (answer := await self._ask(envelope)) is None:
+            while (answer := await self._ask_or_complain(envelope)) is None:
                 if account in self._world.away:
                     return
                 await trio.sleep(self._rng.uniform(0.1, 20.0))
@@ -63,6 +63,13 @@ class Connector:
             return
         if answer is not None:
             self._violated(f"another text under {key} of {account} was taken as in-{answer[0].id}")
+
+    async def _ask_or_complain(self, envelope: InboundEnvelope) -> tuple[InboundRow, bool] | None:
+        try:
+            return await self._ask(envelope)
+        except Conflict as refused:
+            self._violated(f"{envelope.given_key} was refused, and is the key of nothing else: {refused.reason}")
+            return None
 
     async def _ask(self, envelope: InboundEnvelope) -> tuple[InboundRow, bool] | None:
         return await self._world.lives[-1].bring(envelope) if self._world.lives else None
