@@ -4,6 +4,7 @@ A card is an outbox row whose subject is the approval's id, a notice one whose s
 is known what has been shown where, and what has become of the request is written over it, once.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -26,6 +27,10 @@ _SHOWN_CHARACTERS = (1500, 700, 300, 100, 0)
 _WHOLE_CHARACTERS = 20_000
 _FORMATTED_MAX = 4
 _NAME_MAX = 200
+# What is markup within a line (docs/reference/markdown.md).
+_MARKER = re.compile(r"[*_~`]|<(?=[^\s<>]*>)")
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^()]*)\)")
+_LINK_START = re.compile(r"\]\(")
 _OUTCOMES = {
     "allowed": "**Allowed**",
     "denied": "**Denied**",
@@ -333,4 +338,6 @@ def _plain(text: str) -> str:
     """A word or a sentence of somebody else's, in which no markup counts."""
     seen = visible(" ".join(text.split()))
     shown = seen if len(seen) <= _NAME_MAX else seen[: _NAME_MAX - 1] + "…"
-    return "".join(f"\\{c}" if c in "\\`*_~[]()<>#|!" else c for c in shown)
+    if "\\" in shown or shown.count("$") > 1 or any("://" in word and _MARKER.search(word) for word in shown.split(" ")):
+        return f"`{_inline(shown, at_most=_NAME_MAX)}`"  # where a backslash would not escape but be shown
+    return _LINK_START.sub(r"]\\(", _LINK.sub(r"\\[\1\\]\\(\2\\)", _MARKER.sub(r"\\\g<0>", shown)))

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.cards import visible, whole_text
+from gatewayd.hub.cards import _plain, visible, whole_text
 from gatewayd.hub.outbox import conversation_of
+from gatewayd.kit.text.markdown import render
 from gatewayd.model.approval import Approval, ToolRequest
 from gatewayd.model.config import (
     OutboxSection,
 )
 from gatewayd.model.envelope import Peer, Sender
-from gatewayd.model.payload import EditText, SendText
+from gatewayd.model.payload import EditText, SendText, Span
 from gatewayd.ports.store import OutboundRow
 from tests.hub.approvers import BOSS_CHAT, TEAM_CHAT, USER_CHAT, asking, buttons, only_card, text
 from tests.hub.house import House, message, open_house
@@ -395,3 +396,20 @@ async def test_a_card_that_was_perhaps_sent_can_be_pressed_and_its_outcome_is_a_
         assert "**Allowed** by tg:1." in text(outcome)
         await house.send_all()
         assert await house.store.list_outbound(["dead"], limit=10) == []
+
+
+names = st.lists(
+    st.sampled_from(
+        [*"aB1中 *_`[]()<>#|!\\$~", "~~", "[x](http://e)", "<a@b.c>", "__init__", "C:\\x_", "\\*", "x.y/_z_", "http://x/_y_"]
+    )
+)
+
+
+@given(names.map("".join))
+def test_a_name_reads_as_it_is_and_formats_nothing(name: str) -> None:
+    """Between what a card puts around it. A backtick may be an apostrophe, where the name is shown as code."""
+    shown = " ".join(name.split())
+    rich = render(f"**Agent**: ({_plain(name)}) wants.")
+    assert rich.text.replace("'", "`") == f"Agent: ({shown}) wants.".replace("'", "`")
+    assert {span.kind for span in rich.spans} <= {"bold", "code"}
+    assert [span for span in rich.spans if span.kind == "bold"] == [Span("bold", 0, 5)]

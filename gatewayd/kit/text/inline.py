@@ -6,12 +6,11 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline, backtick, link
 
 from gatewayd.kit.text.emphasis import marker, pair
-from gatewayd.kit.text.verbatim import stretches
+from gatewayd.kit.text.verbatim import is_escape, stretches
 
 _STOPS = re.compile(r"[\n!*<\[\]\\_`~]")
 _AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.-]{1,31}://[^\s<>]*|(?:mailto:)?[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+)>")
 _TARGET_WITH_SCHEME = re.compile(r"\]\(\s*<?[A-Za-z][A-Za-z0-9+.-]*://")
-_ESCAPED = re.compile(r"\\(?:[*_~`]|\$(?=\d))")
 _ESCAPED_BLOCK = re.compile(r"\\[#>+-]")
 _LINE_START = re.compile(r"(?m:^)[ \t]{0,3}\Z")
 _SINGLE_TICKS = re.compile(r"`([^`]+)`(?!`)")
@@ -87,7 +86,7 @@ def _escape(state: StateInline, silent: bool) -> bool:
         return False
     if source.startswith("\n", at + 1) and source[at - 1 : at].isalnum():
         shown = ""  # a hard line break; the break itself follows
-    elif _ESCAPED.match(source, at) or (_ESCAPED_BLOCK.match(source, at) and _LINE_START.search(source, max(0, at - 4), at)):
+    elif is_escape(source, at) or (_ESCAPED_BLOCK.match(source, at) and _LINE_START.search(source, max(0, at - 4), at)):
         shown = source[at + 1]
     else:
         return False

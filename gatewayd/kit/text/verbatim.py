@@ -23,10 +23,14 @@ _DRIVE = re.compile(r"(?<![\w\\])(?:[A-Za-z]:|\.{1,2}|~|%\w{1,40}%)\Z")
 # Names with spaces go on behind them as long as a further backslash comes: C:\Program Files (x86)\_x.
 _PATH = re.compile(r"""(?:(?!(?<!\\)\*\*)[^\s`<>"|\[\]])++(?:(?:[ ][\w.()-]++){1,3}\\(?:(?!(?<!\\)\*\*)[^\s`<>"|\[\]])*+)*+""")
 _BACKSLASH_WORD = re.compile(r"\\[^\s`\]]*+")
-_ESCAPE = re.compile(r"\\(?:[*_~`#>+-]|\$\d)")
-_DISPLAYED = re.compile(r"\\\((?:[^\\]|\\(?![()]))*+\\\)|\\\[(?:[^\\]|\\(?![\[\]]))*+\\\]")
+_ESCAPE = re.compile(r"\\(?:[*_~`]|\$(?=\d))")
+_ESCAPED_BLOCK = re.compile(r"\\[#>+-]")
+_DISPLAYED = re.compile(r"(?<!\])\\\((?:[^\\]|\\(?![()]))*+\\\)|\\\[(?:[^\\]|\\(?![\[\]]))*+\\\](?!\\?\()")
+_LINK_FOLLOWS = re.compile(r"[^\[\]]*+(?<=\\)\]\\?\(")
+_LINK_AS_IT_IS = re.compile(r"<[^\s<>]*+>")
+_LONGEST_TARGET = 2000
 _DOLLARS = re.compile(r"\$\$[^$]++\$\$|(?<![\w$\\])\$(?!\s)[^$`\n]++(?<!\s)\$(?![\w$])")
-_TAG = re.compile(r"</?[A-Za-z][\w:-]*+(?:\s[^<>`\n=]*+=[^<>`\n]*+|\s*+/?)>")
+_TAG = re.compile(r"<!--[^<>]*+>|</?[A-Za-z][\w:-]*+(?:\s[^<>`\n=]*+=[^<>`\n]*+|\s*+/?)>")
 _DUNDER = re.compile(r"(?<![\w\\])__[A-Za-z0-9](?:[A-Za-z0-9_]*[A-Za-z0-9])?__(?!\w)")
 _SHRUG = re.compile(r"¯[^\s`]+")
 _SENTENCE_END = ".,;:!?'"
@@ -117,13 +121,35 @@ def _backslash(text: str, at: int, done: int) -> Stretch | None:
     return Stretch(at, _without_markers(text, at, word.end()))
 
 
+def is_escape(text: str, at: int) -> bool:
+    """Whether the backslash at ``at`` escapes the sign behind it, wherever in a line it stands."""
+    return _ESCAPE.match(text, at) is not None or _escapes_link(text, at)
+
+
+def _escapes_link(text: str, at: int) -> bool:
+    """A sign of what would be a link without its backslashes."""
+    match text[at + 1 : at + 2]:
+        case "[":
+            return _LINK_FOLLOWS.match(text, at + 2) is not None
+        case "]":
+            return text.startswith(("(", "\\("), at + 2)
+        case "(":
+            return text[at - 1 : at] == "]"
+        case ")":
+            opened = text.rfind("(", max(0, at - _LONGEST_TARGET), at)
+            return opened >= 2 and text.startswith("]\\", opened - 2) and text.find(")", opened, at) < 0
+        case "<":
+            return _LINK_AS_IT_IS.match(text, at + 1) is not None
+    return False
+
+
 def _escapes_only(text: str, start: int, end: int) -> bool:
     """Whether each backslash escapes something: else the word is a formula, a path or a pattern, and keeps all of them."""
     at = text.find("\\", start, end)
     while at >= 0:
-        if (escape := _ESCAPE.match(text, at)) is None:
+        if not is_escape(text, at) and not _ESCAPED_BLOCK.match(text, at):
             return text[at + 1 : at + 2] == "\n" and text[at - 1 : at].isalnum()  # a hard line break
-        at = text.find("\\", escape.end(), end)
+        at = text.find("\\", at + 2, end)
     return True
 
 
