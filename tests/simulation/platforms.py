@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.life import Life
 
 POLL_SECONDS: Final = 25.0
+NOT_MODIFIED: Final = "not modified"
 _PAGE: Final = 10
 _FIRST_OF_PEOPLE: Final = 1_000_000
 """People's messages are numbered from here, ours from 1."""
@@ -127,6 +128,7 @@ class Account:
         self.name = name
         self.weather = weather
         self._keys = keys
+        self.edits_may_be_repeated = False
         self.updates: list[Update] = []
         self.confirmed: set[int] = set()
         self.shown: dict[str, Shown] = {}
@@ -203,6 +205,7 @@ class Account:
     async def send(self, life: "Life", payload: OutboundPayload) -> Receipt:
         """What a driver calls for one payload."""
         fate = self.weather.draw(SEND_FAULTS)
+        version = self._version_of(payload)
         await self._travel(life, fate)
         life.pass_point("before_call")
         self._look_at_pause(payload, life)
@@ -210,11 +213,11 @@ class Account:
         if fate == "hangs":
             await trio.sleep_forever()
         if fate == "late":
-            known = None if isinstance(payload, SendText) else self.shown.get(payload.message_id or "")
-            version = 0 if known is None else len(known.texts)
-            self.late(self.weather.rng.uniform(0.1, 90.0), lambda: self._show_late(payload, known, version))
+            self.late(self.weather.rng.uniform(0.1, 90.0), lambda: self._show_late(payload, version))
         if fate in ("cut_before", "late"):
             raise OutcomeUnknown("the connection was cut")
+        if self.edits_may_be_repeated and version != self._version_of(payload):
+            raise SendRejected(NOT_MODIFIED)  # it took so long that it was sent once more: the same twice is once
         receipt = self.show(payload)
         life.pass_point("after_call")
         if fate == "hangs_after":
@@ -242,8 +245,13 @@ class Account:
         self.on_shown(self, shown)
         return Receipt(shown.message_id)
 
-    def _show_late(self, payload: OutboundPayload, known: Shown | None, version: int) -> None:
-        if known is not None and len(known.texts) != version:
+    def _version_of(self, payload: OutboundPayload) -> int:
+        """How often the message was changed that is to change."""
+        known = None if isinstance(payload, SendText) else self.shown.get(payload.message_id or "")
+        return 0 if known is None else len(known.texts)
+
+    def _show_late(self, payload: OutboundPayload, version: int) -> None:
+        if version != self._version_of(payload):
             return  # it was changed meanwhile: what comes this late is not taken
         try:
             self.show(payload)

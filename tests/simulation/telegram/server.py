@@ -18,7 +18,7 @@ from msgspec import Struct
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.payload import Choice, EditText, RichText, SendText
-from tests.simulation.platforms import OPEN_FAULTS, Account, Update
+from tests.simulation.platforms import NOT_MODIFIED, OPEN_FAULTS, Account, Update
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life
@@ -38,6 +38,7 @@ class BotServer:
 
     def __init__(self, account: Account, rng: Random, count: Callable[[str], None]) -> None:
         self._account = account
+        account.edits_may_be_repeated = True
         self._rng = rng
         self._count = count
         self._methods: dict[str, Callable[[Life, Json], Awaitable[object]]] = {
@@ -133,13 +134,13 @@ class BotServer:
         payload = EditText(peer, RichText(_visible(params)), 0, message_id, _choices_of(params))
         if known is not None and (known.texts[-1], known.choices) == (payload.body.text, payload.choices):
             await self._take(life, params)
-            raise SendRejected("not modified")
+            raise SendRejected(NOT_MODIFIED)
         await self._account.send(life, payload)
         return True
 
 
 _WORDS: Final = {
-    "not modified": "Bad Request: message is not modified",
+    NOT_MODIFIED: "Bad Request: message is not modified",
     "there is no such message in this chat": "Bad Request: message to edit not found",
 }
 
