@@ -18,7 +18,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnRequest, TurnState
-from tests.simulation.platforms import place_of
+from tests.simulation.platforms import WRECKS, place_of
 from tests.simulation.trace import Trace, Violation
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Core:
         self.down = False
         self.chance = 0.0
         self.fail: Callable[[Violation], None] = lambda violation: None
+        self.count: Callable[[str], None] = lambda what: None
         self._trace = trace
         self._now = now
         self._sessions = 0
@@ -228,7 +229,7 @@ class OpenCore:
             self._life.check_alive()
         except BaseException as error:
             # A server goes on with what the daemon has not ended, and is told of what it has.
-            cancelled = not isinstance(error, Exception)
+            cancelled = isinstance(error, trio.Cancelled)
             self._cut(ran, goes_on=cancelled and self._core.memory == "server" and turn.goes_on)
             raise
         return Final(self._core.end(ran, text)) if isinstance(text, str) else self._garbage(ran, text)
@@ -285,6 +286,10 @@ class Play:
 
     async def bug(self) -> str:
         raise ValueError("a bug in the core")
+
+    async def wreck(self) -> str:
+        self._core.count("agents: raised what is no Exception")
+        raise self._rng.choice(WRECKS)("out of the core")
 
     async def garbage(self) -> Final:
         return None  # type: ignore[return-value]
@@ -349,6 +354,7 @@ _SCRIPTS: dict[str, Callable[[Play], Awaitable[str | Final]]] = {
     "fail": Play.fail,
     "bug": Play.bug,
     "garbage": Play.garbage,
+    "wreck": Play.wreck,
     "hang": Play.hang,
     "tool": Play.tool,
     "tools": Play.tools,

@@ -94,11 +94,13 @@ def _who_answers(world: "World", ledger: Ledger) -> None:
 
 
 def _answer_of(ledger: Ledger, question: QuestionedRow) -> list[InRow]:
-    """The message that answered a question: both ended in one transaction."""
+    """The message that answered a question: both are of one chat, and ended in one transaction."""
     if question.ended_at is None or question.state not in ("answered", "dismissed"):
         return []
+    # turn-N begins with the message in-N.
+    asked_in = next(row.place for row in ledger.inbound if row.id == int(question.turn_id.split("-")[1]))
     ended = [row for row in ledger.inbound if row.reason == "answer" and row.ended_at == question.ended_at]
-    return [row for row in ended if row.envelope.kind == "message"] if len(ended) <= 2 else []
+    return [row for row in ended if row.envelope.kind == "message" and row.place == asked_in]
 
 
 def _brought(world: "World", ledger: Ledger) -> None:

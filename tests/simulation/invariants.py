@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatewayd.model.envelope import Peer
 from gatewayd.model.payload import EditText, SendText
 from tests.simulation.decisions import check_decisions
-from tests.simulation.ledger import Ledger, OutRow
+from tests.simulation.ledger import AskedRow, Ledger, OutRow
 from tests.simulation.platforms import Account, Shown, place_of
 from tests.simulation.scenario import APPROVERS, CHANNELS
 from tests.simulation.trace import Violation
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CALM_SECONDS = 40.0
 """Within this the untouched account must answer, also the last of several messages at once."""
 _VISIBLE = ("sent", "unknown")
+_RELOAD_SECONDS = 40.0
+"""So long may it take until a configuration is in force, after the reload was asked for."""
 
 
 def check(world: "World", ledger: Ledger) -> None:
@@ -233,7 +235,6 @@ def _votes(world: "World", ledger: Ledger) -> None:
     by_id = {row.id: row for row in ledger.asked}
     senders = {row.id: f"{row.channel}:{row.envelope.sender.id}" for row in ledger.inbound}
     may = {f"{channel}:{name}" for channel in CHANNELS for name in APPROVERS} | {"operator:alice"}
-    grants = {name: frame.approvals.session_grant for name, _, frame in world.scenario.agents}
     for row in ledger.asked:
         if row.state != "allowed":
             continue
@@ -241,17 +242,27 @@ def _votes(world: "World", ledger: Ledger) -> None:
         if by.startswith("session:"):
             given = by_id[by.partition(":")[2]]
             same = (given.session_key, given.session_id, given.tool) == (row.session_key, row.session_id, row.tool)
-            grant = grants[row.session_key.split(":")[0]]
+            grant = given.session_grant
             if not same or grant == "off" or (grant == "input" and given.input != row.input):
                 raise Violation("gated", f"{row.id} was allowed by {given.id}, which was of another session or request")
         elif not by.startswith("policy:"):
             yes = {vote.by for vote in row.votes if vote.allow}
-            if len(yes) < row.quorum or not yes <= may:
+            if len(yes) < row.quorum or not yes <= may or _is_one_person_twice(world, row):
                 raise Violation("gated", f"{row.id} was allowed by {sorted(yes)}, of whom {row.quorum} were wanted")
             if any(vote.inbound_id is not None and senders[vote.inbound_id] != vote.by for vote in row.votes):
                 raise Violation("gated", f"{row.id} was answered in somebody else's name: {row.votes}")
             if (row.decided_at or 0.0) > row.expires_at:
                 raise Violation("gated", f"{row.id} was allowed after its time was over")
+
+
+def _is_one_person_twice(world: "World", row: AskedRow) -> bool:
+    """Whether those who were wanted were one person by the links that held when it was decided. Where they may have changed just
+    then, either answer is right."""
+    decided = row.decided_at or 0.0
+    _, linked = max(change for change in world.changes if change[0] < decided)
+    changed = any(decided - _RELOAD_SECONDS <= at <= decided for at, _ in world.changes)
+    people = {"one" if vote.by in linked else vote.by for vote in row.votes if vote.allow}
+    return not changed and len(people) < row.quorum
 
 
 def _calm_account(world: "World", ledger: Ledger) -> None:

@@ -55,11 +55,13 @@ class AskedRow(Struct, frozen=True):
     tool: str
     input: str
     state: str
+    created_at: float
     expires_at: float
     decided_at: float | None
     decided_by: str | None
     consumed_at: float | None
     quorum: int
+    session_grant: str
     votes: tuple[Vote, ...]
 
 

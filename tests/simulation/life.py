@@ -24,6 +24,7 @@ from gatewayd.web.refusal import STATUS, Refusal
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from tests.simulation.crash import CrashPlan, Point
 from tests.simulation.disk import LifeDisk
+from tests.simulation.platforms import Panic
 from tests.simulation.telegram.streams import open_client
 from tests.simulation.trace import Violation
 
@@ -185,7 +186,7 @@ class Life:
         try:
             with self._scope:
                 await self._serve()
-        except* Exception as group:
+        except* (Exception, KeyboardInterrupt, SystemExit, GeneratorExit, Panic) as group:
             self._judge(group)
         finally:
             self._end()

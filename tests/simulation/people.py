@@ -24,11 +24,17 @@ _WORDS: Final = {
     "fail": 2,
     "bug": 1,
     "garbage": 1,
+    "wreck": 1,
     "hang": 1,
     "again": 2,
     "tool": 16,
     "tools": 6,
     "ask": 10,
+}
+_FOCUSED: Final[dict[str, dict[str, int]]] = {
+    "everything": _WORDS,
+    "questions": _WORDS | {"ask": 80},
+    "tools": _WORDS | {"tool": 80, "tools": 20},
 }
 _QUIET_WORDS: Final = {"say": 8, "long": 1, "nothing": 1}
 _COMMANDS: Final = ("/stop", "/new", "/status")
@@ -169,12 +175,13 @@ class People:
             account.happen("edit", old.peer, old.sender, f"{place} {number}.changed {word}", message_id=old.message_id)
 
     def _word(self, account: Account) -> str:
-        words = _QUIET_WORDS if self._world.is_calm(account) else _WORDS
+        words = _QUIET_WORDS if self._world.is_calm(account) else _FOCUSED[self._scenario.focus]
         return self._rng.choices(list(words), list(words.values()))[0]
 
     def _chat(self, rng: Random) -> Peer:
         if rng.random() < 0.65:
-            return Peer("dm", rng.choice(_USERS))
+            # Few sessions are used again and again where it is about what holds for a session.
+            return Peer("dm", _USERS[0] if self._scenario.focus == "tools" else rng.choice(_USERS))
         return Peer("group", rng.choice(("-1001", "-1002")), "7" if rng.random() < 0.2 else None)
 
     def _somebody(self, peer: Peer) -> str:

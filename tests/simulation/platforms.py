@@ -36,6 +36,7 @@ SEND_FAULTS: Final[Mapping[str, int]] = {
     "hangs_after": 1,
     "slow": 4,
     "garbage": 1,
+    "wreck": 1,
     "revoked": 1,
 }
 POLL_FAULTS: Final[Mapping[str, int]] = {
@@ -45,12 +46,21 @@ POLL_FAULTS: Final[Mapping[str, int]] = {
     "again": 5,
     "hangs": 2,
     "garbage": 1,
+    "wreck": 1,
     "revoked": 1,
     "ends": 1,
     "slow": 4,
 }
 OPEN_FAULTS: Final[Mapping[str, int]] = {"dropped": 4, "bug": 2, "closes_slowly": 4}
 PUSH_FAULTS: Final[Mapping[str, int]] = {"dropped": 4, "answer_lost": 4, "twice": 4, "slow": 4}
+
+
+class Panic(BaseException):
+    """As extensions raise it, and other event loops where they cancel."""
+
+
+WRECKS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, Panic)
+"""What third-party code may raise that is no ``Exception``."""
 
 
 def place_of(channel: str, account: str, peer: Peer) -> str:
@@ -128,13 +138,17 @@ class Account:
         self.name = name
         self.weather = weather
         self._keys = keys
-        self.edits_may_be_repeated = False
+        self.is_in_process = True
+        """Whether a driver raises what this raises. A server behind HTTP does not, and an edit that comes again is none to it."""
+        self.gives_up: Callable[[], bool] = lambda: False
+        """Whether a reply is given up after some attempts; then what comes next need not wait."""
         self.updates: list[Update] = []
         self.confirmed: set[int] = set()
         self.shown: dict[str, Shown] = {}
         self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
         self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
         self.fail: Callable[[Violation], None] = lambda violation: None
+        self.count: Callable[[str], None] = lambda what: None
         self._pauses: dict[tuple[Peer, str, str | None], float] = {}
         self._trace = trace
         self._now = now
@@ -216,7 +230,7 @@ class Account:
             self.late(self.weather.rng.uniform(0.1, 90.0), lambda: self._show_late(payload, version))
         if fate in ("cut_before", "late"):
             raise OutcomeUnknown("the connection was cut")
-        if self.edits_may_be_repeated and version != self._version_of(payload):
+        if not self.is_in_process and version != self._version_of(payload):
             raise SendRejected(NOT_MODIFIED)  # it took so long that it was sent once more: the same twice is once
         receipt = self.show(payload)
         life.pass_point("after_call")
@@ -276,13 +290,18 @@ class Account:
                 Violation("pauses are kept", f"{self} was sent {payload.body.text[:40]!r} {until - self._now():.1f} s early")
             )
 
+    def _comes_once(self, payload: OutboundPayload) -> bool:
+        """The text of an answer is that of one row, and of one message the edits are in one order; others may come again for
+        another reason."""
+        if isinstance(payload, SendText):
+            return payload.body.text.startswith("re turn-")
+        return not self.gives_up()
+
     def _meet(self, fate: str, life: "Life", payload: OutboundPayload | None = None) -> None:
         """The faults of a call that surely has had no effect."""
         life.check_alive()
         wish = self.weather.rng.choice((None, 0.5, 3.0, 30.0, 149.0))
-        # The text of an answer is that of one row, as an edit of one message is; others may come again for another reason.
-        named = payload is not None and (isinstance(payload, EditText) or payload.body.text.startswith("re turn-"))
-        if payload is not None and named and wish is not None and fate.startswith("limited"):
+        if payload is not None and wish is not None and fate.startswith("limited") and self._comes_once(payload):
             self._pauses[_name_of(payload)] = self._now() + wish
         match fate:
             case "limited":
@@ -294,6 +313,11 @@ class Account:
             case "rejected":
                 raise SendRejected("the user has blocked the bot")
             case "garbage":
+                raise ValueError("the answer is no JSON")
+            case "wreck" if self.is_in_process:
+                self.count("drivers: raised what is no Exception")
+                raise self.weather.rng.choice(WRECKS)("out of the driver")
+            case "wreck":
                 raise ValueError("the answer is no JSON")
             case "revoked":
                 raise NeedsOperator("401: the token was revoked")

@@ -24,9 +24,12 @@ from tests.simulation.cores import Memory
 
 Sections = tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection]
 Mood = Literal["rough", "isolated"]
+Focus = Literal["everything", "questions", "tools"]
 CHANNELS = ("polled", "pushed", "telegram")
 APPROVERS = ("201", "202")
 OPERATORS = ("201",)
+ONE_PERSON = (*(f"{channel}:201" for channel in CHANNELS), "operator:alice")
+"""Identities that some configurations link."""
 TEAM_CHAT = "-1009"
 
 
@@ -44,10 +47,11 @@ class Chances(Struct, frozen=True):
 
 
 class Scenario(Struct, frozen=True):
-    """``seconds``: how long things go wrong; ``messages`` are written in them. In the mood ``isolated`` nothing crashes, and
-    nothing happens to the first account and its agent: they must answer in time."""
+    """``focus``: what people write most of; ``seconds``: how long things go wrong; ``messages`` are written in them. In the mood
+    ``isolated`` nothing crashes, and nothing happens to the first account and its agent: they must answer in time."""
 
     mood: Mood
+    focus: Focus
     seconds: float
     messages: int
     chances: Chances
@@ -75,6 +79,7 @@ def draw_scenario(rng: Random) -> Scenario:
     seconds = rng.choice((10.0, 30.0, 60.0, 200.0))
     return Scenario(
         mood=mood,
+        focus=rng.choices(("everything", "questions", "tools"), (5, 2, 2))[0],
         seconds=seconds,
         messages=rng.randint(4, 14),
         chances=_chances(rng, mood, len(accounts)),
@@ -95,7 +100,17 @@ def draw_scenario(rng: Random) -> Scenario:
 def change(sections: Sections, rng: Random) -> Sections:
     """What an operator may write into the file meanwhile. Who shares a session stays as it is: the oracle knows one answer."""
     sessions, outbox, limits, approvals = draw_sections(rng)
-    return replace(sessions, dm_scope=sections[0].dm_scope), outbox, limits, approvals
+    links = {"boss": ONE_PERSON} if rng.random() < 0.5 else {}
+    return replace(sessions, dm_scope=sections[0].dm_scope, identity_links=links), outbox, limits, approvals
+
+
+def change_grants(frame: AgentFrame, rng: Random) -> AgentFrame:
+    """What "for this session" is to mean from now on."""
+    return replace(frame, approvals=replace(frame.approvals, session_grant=_grant(rng)))
+
+
+def _grant(rng: Random) -> Literal["off", "input", "tool"]:
+    return rng.choice(("off", "input", "tool"))
 
 
 def _memory(rng: Random) -> Memory:
@@ -128,7 +143,7 @@ def _agent(rng: Random) -> AgentFrame:
             ask=rng.choice((("operators",), ("team",), ("team", "operators"), ("there", "team"))),
             escalate_after_seconds=rng.choice((5.0, 60.0)),
             quorum=rng.choice((1, 1, 2)),
-            session_grant=rng.choice(("off", "input", "tool")),
+            session_grant=_grant(rng),
         ),
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.cores import Core
 from tests.simulation.people import meddle
 from tests.simulation.platforms import Account
-from tests.simulation.scenario import change
+from tests.simulation.scenario import change, change_grants
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -69,7 +69,7 @@ class Troubles:
         world, rng = self._world, self._rng
         if world.scenario.mood != "rough":
             return found
-        if rng.random() < world.scenario.chances.operator / 2:
+        if world.scenario.focus == "tools" or rng.random() < world.scenario.chances.operator / 2:
             found += [(self._some_time(), self._change_sections) for _ in range(rng.randint(1, 3))]
         if rng.random() < 0.35:
             found += self._away(rng.choice(self._touched))
@@ -97,7 +97,10 @@ class Troubles:
 
     def _change_sections(self) -> None:
         """Somebody writes another configuration, and has it read."""
-        self._world.sections = change(self._world.scenario.sections, self._rng)
+        world = self._world
+        world.sections = change(world.scenario.sections, self._rng)
+        world.frames = {name: change_grants(frame, self._rng) for name, frame in world.frames.items()}
+        world.changes.append((world.now(), frozenset(world.sections[0].identity_links.get("boss", ()))))
         self._world.trace.tell("operator", "changes the configuration")
         self._world.count("other reloads")
         self._reload()

@@ -1,5 +1,6 @@
 """One run: the world outside of the daemon, and life after life of it in one state directory."""
 
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -66,12 +67,13 @@ class World:
             weather = Weather(self.rng_of(f"weather of {channel}/{name}"), chance)
             keys = f"{BOT_ID}:" if channel == "telegram" else ""
             account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now, keys=keys)
-            account.late, account.fail = self.later, self.fail
+            account.late, account.fail, account.count = self.later, self.fail, self.count
+            account.gives_up = lambda: self.sections[1].max_attempts < 100
         self.cores = [
             Core(name, memory, self.rng_of(f"core {name}"), trace, self.now) for name, memory, _ in self.scenario.agents
         ]
         for core in self.cores:
-            core.fail = self.fail
+            core.fail, core.count = self.fail, self.count
             core.chance = chances.agent if self.scenario.mood == "rough" or core is self.cores[0] else 0.0
         self.people = People(self, self.rng_of("people"), self.scenario)
         for account in self.accounts.values():
@@ -81,6 +83,9 @@ class World:
         self._under_way = 0
         self.is_quiet = False
         self.sections = self.scenario.sections
+        self.frames = {name: frame for name, _, frame in self.scenario.agents}
+        self.changes: list[tuple[float, frozenset[str]]] = [(-math.inf, frozenset())]
+        """When another configuration was asked for, and the identities that are one person by it."""
         self.away: set[object] = set()
         """The accounts and agents that are not in the configuration now."""
 
@@ -169,8 +174,8 @@ class World:
             limits=limits,
             approvals=approvals,
             agents=tuple(
-                AgentSettings(name, frame, CoreWire(core, life))
-                for (name, _, frame), core in zip(scenario.agents, self.cores, strict=True)
+                AgentSettings(core.name, self.frames[core.name], CoreWire(core, life))
+                for core in self.cores
                 if core not in self.away
             ),
             accounts=tuple(

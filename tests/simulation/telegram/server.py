@@ -38,7 +38,7 @@ class BotServer:
 
     def __init__(self, account: Account, rng: Random, count: Callable[[str], None]) -> None:
         self._account = account
-        account.edits_may_be_repeated = True
+        account.is_in_process = False
         self._rng = rng
         self._count = count
         self._methods: dict[str, Callable[[Life, Json], Awaitable[object]]] = {
