@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -17,11 +17,6 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 
 class CannotUnpack(httpx2.DecodingError):
     """Not what content-encoding says, of a kind that is not unpacked here, or more than ``UNPACKED_MAX``. The text says which."""
-
-
-class Unpacker(Protocol):
-    def unpack(self, data: bytes) -> Iterator[bytes]:
-        """:raises CannotUnpack: it is not what it is said to be, or too much."""
 
 
 class Body:
@@ -40,6 +35,8 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._unpacker is None:
+            return await anext(self._chunks)
         if (piece := next(self._unpacked, None)) is not None:
             await anyio.lowlevel.checkpoint()  # one chunk may become many
             return piece
@@ -58,11 +55,6 @@ class Body:
                 await anext(self._chunks)
 
 
-class _Plain:
-    def unpack(self, data: bytes) -> Iterator[bytes]:
-        yield data
-
-
 class _Deflated:
     """gzip (RFC 1952), and deflate, which is zlib's format (RFC 9110, section 8.4.1.2) or, from some servers, the bare one."""
 
@@ -74,6 +66,7 @@ class _Deflated:
         self._size = 0
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
+        """:raises CannotUnpack: it is not what it is said to be, or too much."""
         if self._stream is None and not self._plain:
             self._first += data
             if len(self._first) < len(_GZIP_MAGIC):
@@ -115,11 +108,11 @@ class _Deflated:
         return piece, b""
 
 
-def _unpacker(header: str) -> Unpacker:
+def _unpacker(header: str) -> _Deflated | None:
     codings = [coding for part in header.lower().split(",") if (coding := part.strip()) not in ("", "identity")]
     match codings:
         case []:
-            return _Plain()
+            return None
         case ["gzip" | "x-gzip"]:
             return _Deflated("gzip")
         case ["deflate"]:

@@ -34,7 +34,7 @@ async def post(gateway: Daemon, text: str, *, wait: int = 0) -> dict[str, object
 
 def said(seen: Seen) -> list[str]:
     """The last line of each message: the one before it says who wrote when."""
-    return [message["content"].splitlines()[-1] for message in seen.body["messages"]]
+    return [message["content"].splitlines()[-1].removeprefix("> ") for message in seen.body["messages"]]
 
 
 async def test_a_turn_cut_by_kill_9_is_asked_again_and_remembered_once(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from codecs import BOM_UTF8
 from typing import Final
 
 from gatewayd.agents.chat_completions.refusals import refusal_inside
-from gatewayd.agents.chat_completions.wire import WHAT, Choice, Chunk, Delta, one_line, read_chunk, text_of, words_of
+from gatewayd.agents.chat_completions.wire import WHAT, Choice, Chunk, Delta, one_line, read_chunk, text_of, words_in, words_of
 from gatewayd.kit.json import Joiner, Malformed, decode
 from gatewayd.kit.sse import EventParser, EventTooLarge, ServerSentEvent
 from gatewayd.model.errors import AgentFailed
@@ -151,6 +151,8 @@ class Answer:
         except (Malformed, IndexError):
             raise AgentFailed(f"{WHAT} sends what is no answer: {one_line(body[:1000].decode('utf-8', 'replace'))}") from None
         trouble = chunk.trouble(surely=True)
+        if chunk.choices is None and trouble is None and words_in(body):
+            trouble = decode(body, object)  # in words of its own
         if chunk.choices is None and trouble is None:
             raise AgentFailed(f"{WHAT} sends {self._kind[:100] or 'something'} without an answer in it: is url its API's base?")
         piece = self._take_chunk(chunk, trouble, body.decode("utf-8", "replace"))

@@ -78,8 +78,8 @@ class Reading:
 
     @property
     def goes_on(self) -> bool:
-        """Whether its connection is still there."""
-        return not self._closed.is_set()
+        """Whether something may still come."""
+        return not self._closed.is_set() and not self._answer.ended
 
     async def listen_on(self) -> None:
         """Behind ``wait``, a task of its own: what still comes is said, and what came up to the end is said by ``run``."""
@@ -142,21 +142,20 @@ class Reading:
         answer = self._answer
         async with aclosing(Body(response)) as body:
             async for data in body:
-                before = (answer.said, answer.finished, answer.finished or answer.steps)
-                await self._take(answer.feed(data))
+                steps, said, finished = answer.steps, answer.said, answer.finished
+                if piece := answer.feed(data):
+                    await self._take(piece)
                 if answer.ended:
                     self._over.set()
                     patience.deadline = min(patience.deadline, anyio.current_time() + _AFTER_DONE_SECONDS)
-                elif answer.begun and before != (answer.said, answer.finished, answer.finished or answer.steps):
+                elif answer.said > said or (answer.begun and not finished and answer.steps > steps):
                     self._heard(patience)
                 elif answer.finished and answer.pending:
                     self._silence.deadline = anyio.current_time() + SILENCE_SECONDS
-        if not self._over.is_set():
-            await self._take(answer.close())
+        if not self._over.is_set() and (piece := answer.close()):
+            await self._take(piece)
 
     async def _take(self, piece: str) -> None:
-        if not piece:
-            return
         if self._believed:
             self._late.append(piece)
         else:
@@ -164,11 +163,11 @@ class Reading:
 
     def _heard(self, patience: anyio.CancelScope) -> None:
         """Something came: behind a finish_reason another word, before it whatever it is."""
-        now = anyio.current_time()
-        silence = _LATE_SILENCE_SECONDS if self._believed else SILENCE_SECONDS
-        self._silence.deadline = now + silence if self._answer.finished else math.inf
-        between = self._asking.between_tokens_seconds
-        patience.deadline = now + (min(between, _LATE_SECONDS) if self._answer.finished else between)
+        now, patient = anyio.current_time(), self._asking.between_tokens_seconds
+        if self._answer.finished:
+            patient = min(patient, _LATE_SECONDS)
+            self._silence.deadline = now + (_LATE_SILENCE_SECONDS if self._believed else SILENCE_SECONDS)
+        patience.deadline = now + patient
 
     def _raise(self, error: Exception) -> None:
         broke = isinstance(error, TryAgain | OutcomeUnknown)

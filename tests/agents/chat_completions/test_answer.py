@@ -174,6 +174,8 @@ def test_a_whole_answer_need_not_be_streamed(lead: bytes) -> None:
             "answers with an error 400 Bad Request: as Gemini says it",
         ),
         (b'{"message": "in words"}', "answers with an error: in words"),
+        (b'{"code": 402, "msg": "Insufficient balance"}', "answers with an error 402 Payment Required: Insufficient balance"),
+        (b'{"success": false, "errors": [{"reason": "x"}]}', "answers with an error: x"),
         (b'{"hello": 1}', "sends application/json without an answer in it: is url its API's base"),
         (b"[]", "what is no answer"),
         (b'{"choices": [{"message": {"cont', "what is no answer"),
@@ -185,7 +187,7 @@ def test_a_whole_answer_need_not_be_streamed(lead: bytes) -> None:
     ],
 )
 def test_a_body_without_an_answer_says_why(body: bytes, reason: str) -> None:
-    with pytest.raises(AgentFailed, match=reason):
+    with pytest.raises((AgentFailed, NeedsOperator), match=reason):
         streamed(body, "application/json")
 
 
