@@ -21,10 +21,13 @@ object = "console_agent:agent"
 """
 AGENT = '''
 async def agent(turn):
-    """Asks for what it is told."""
-    decision = await turn.ask("shell", {"command": turn.text})
+    """Asks for what it is told: a command, perhaps with the tool before it."""
+    tool, _, command = turn.text.rpartition("|")
+    decision = await turn.ask(tool or "shell", {"command": command})
     yield f"{decision.outcome} by {decision.by}"
 '''
+FORGED = "ls\nallowed: rm\u202e"
+SEEN = "ls\\nallowed: rm\\u{202e}"
 HOSTILE = "echo <img src=x onerror=alert(1)> \u202egnp.exe"
 CARDS = "document.querySelectorAll('#waiting .card').length"
 
@@ -80,6 +83,8 @@ async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
         assert "\\u{202e}" in shown
         assert await tab.evaluate("document.title") == "(1) Approvals – gatewayd"
         assert ("button", "Allow once: shell") in await tab.accessible()
+        assert ("button", "Allow for this session: exactly this input: shell") in await tab.accessible()
+        assert await tab.evaluate("document.getElementById('news').textContent") == "1 new request: shell"
         assert await tab.evaluate(LOW_CONTRAST) == []
         if folder := os.environ.get("GATEWAYD_SCREENSHOTS"):
             await tab.screenshot(Path(folder) / "console.png")
@@ -93,6 +98,13 @@ async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
         await tab.wait_for(f"{CARDS} === 1")
         await press(tab, "deny")
         await tab.wait_for("document.querySelector('#recent .outcome').textContent === 'denied'")
+        await say(server, f"{FORGED}|x", "three")
+        await tab.wait_for(f"{CARDS} === 1")
+        assert await tab.evaluate("document.querySelector('#waiting .tool').textContent") == SEEN
+        assert await tab.evaluate("document.getElementById('news').textContent") == f"1 new request: {SEEN}"
+        assert ("button", f"Deny: {SEEN}") in await tab.accessible()
+        await press(tab, "session")
+        await tab.wait_for("document.querySelector('#recent .outcome').textContent.includes('exactly this input')")
         assert tab.complaints == []
 
 
