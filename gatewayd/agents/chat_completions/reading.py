@@ -28,6 +28,8 @@ _LATE_SECONDS: Final = 60.0
 """How long a server that has not ended its stream is listened to behind its last word, at most."""
 _LATE_SILENCE_SECONDS: Final = 5.0
 """Behind the answer, so much silence ends a message: more than the pauses of a slow model, whose every word would be one."""
+_BEHIND_REPLY_SECONDS: Final = 0.5
+"""The reply is to be committed before what comes behind it."""
 _SAY_SECONDS: Final = 5.0
 _REFUSAL_BYTES: Final = 65_536
 
@@ -60,6 +62,7 @@ class Reading:
         self._silence = anyio.CancelScope()
         self._error: Exception | None = None
         self._believed = False
+        self._believed_at = 0.0
         self._late: list[str] = []
         self._closed = anyio.Event()
 
@@ -71,7 +74,7 @@ class Reading:
         """
         with self._silence:
             await self._over.wait()
-        self._believed = True
+        self._believed, self._believed_at = True, anyio.current_time()
         if self._error is not None:
             self._raise(self._error)
         return self._answer.text()
@@ -182,4 +185,5 @@ class Reading:
         if not text:
             return
         with anyio.move_on_after(_SAY_SECONDS, shield=True):
+            await anyio.sleep_until(self._believed_at + _BEHIND_REPLY_SECONDS)
             await self._say_late(text if is_whole else f"{text}\n\n{BROKEN_OFF}")

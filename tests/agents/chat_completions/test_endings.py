@@ -268,6 +268,16 @@ async def test_what_comes_late_is_told_to_the_model_in_the_next_turn(autojump_cl
     assert asked[3] == ["one", "Half of it.", "two", "Half of it.", "three", "Half of it.", "four"]
 
 
+@pytest.mark.parametrize("pause", [0.999, 1.0, 1.0001, 1.001, 1.01])
+async def test_what_comes_on_the_edge_of_the_silence_is_in_the_reply_or_behind_it(
+    tmp_path: Path, autojump_clock: MockClock, pause: float
+) -> None:
+    async with house_with(tmp_path, streaming(HALF, STOP, pause, REST, END)) as house:
+        await house.ended(await house.say("go"))
+        await anyio.sleep(10)
+        assert house.texts in (["Half of it."], ["Half of ", "it."])
+
+
 async def test_what_comes_late_is_said_after_a_silence_and_when_the_core_closes(autojump_clock: MockClock) -> None:
     async with serving(streaming(HALF, STOP, 3.0, REST, 10.0, chunk("More."), 600.0)) as url:
         async with chat_with(url) as chat:
