@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
+import anyio
 import httpx2
 from msgspec import Raw, Struct
 
@@ -31,6 +32,10 @@ SIGNAL_SECONDS = 3.0
 """For sendChatAction and answerCallbackQuery, on which nothing depends."""
 
 
+NAME_SECONDS = 120.0
+"""How often the bot's name is looked at, at most: between two polls, or with the webhook's registration."""
+
+
 class TelegramChannel:
     """One open account. Made by :func:`open_telegram`."""
 
@@ -53,6 +58,7 @@ class TelegramChannel:
         self._mender = Mender(self._attempt, kit.log, on_lost_topic=settings.on_lost_topic)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
         self._account = account
+        self._look_again_at = 0.0
         self._receiver = Receiver(account.channel, account.account, Bot(self._bot_id, username))
         self._poller = Poller(
             self._api,
@@ -77,15 +83,16 @@ class TelegramChannel:
     async def listen(self, deliver: Deliver) -> None:
         """See ``ports.channel.Channel``. Connected means that Telegram lets us receive: a getUpdates, or by webhook the
         setWebhook, has been answered."""
-        username = await self._learn_name()
+        username = await self._learn_name(self._settings.request_timeout_seconds)
+        self._look_again_at = anyio.current_time() + NAME_SECONDS
         await self._show_menu()
         if self._settings.mode == "poll":
-            await self._poller.run(deliver, lambda: self._kit.link.connected(username))
+            await self._poller.run(deliver, lambda: self._kit.link.connected(username), self._look_at_name)
         if not self._account.webhook_url:
             raise NeedsOperator('mode = "webhook" needs gateway.public_url')
         await self._webhook.register()
         self._kit.link.connected(username)
-        await self._webhook.watch()
+        await self._webhook.watch(self._look_at_name)
 
     async def send(self, payload: OutboundPayload) -> Receipt:
         """See ``ports.channel.Channel``. What the server does not take beside the words is given up, see ``mending``."""
@@ -219,10 +226,21 @@ class TelegramChannel:
             refusal = refused.refusal
         raise cure(refusal, "fetch")
 
-    async def _learn_name(self) -> str:
+    async def _look_at_name(self) -> None:
+        """Its owner can rename a bot at any time, and nobody tells it. What goes wrong here, receiving will find, too."""
+        if anyio.current_time() < self._look_again_at:
+            return
+        self._look_again_at = anyio.current_time() + NAME_SECONDS
+        before = self._receiver.bot.username
+        with suppress(GatewayError):
+            name = await self._learn_name(SIGNAL_SECONDS)
+            if self._receiver.bot.username != before:
+                self._kit.log.info("telegram.renamed", name=name)
+                self._kit.link.connected(name)
+
+    async def _learn_name(self, timeout_seconds: float) -> str:
         """getMe: whether the token is good, and the name by which groups mention us."""
-        timeout = self._settings.request_timeout_seconds
-        me = await self._api.ask("getMe", None, User, purpose="own", timeout_seconds=timeout)
+        me = await self._api.ask("getMe", None, User, purpose="own", timeout_seconds=timeout_seconds)
         if me.username is None:
             return me.first_name
         await self._memory.remember_username(me.username)

@@ -1,6 +1,6 @@
 """Receiving by long poll (core.telegram.org/bots/api#getupdates)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -40,7 +40,9 @@ class Poller:
         self._read = read
         self._may_delete_webhook = True
 
-    async def run(self, deliver: Deliver, connected: Callable[[], None]) -> NoReturn:
+    async def run(
+        self, deliver: Deliver, connected: Callable[[], None], between_polls: Callable[[], Awaitable[None]]
+    ) -> NoReturn:
         """``connected`` is called when Telegram has let us receive.
 
         :raises TryAgain: an outage, or somebody else receives for this bot. :raises NeedsOperator: the token is void.
@@ -65,6 +67,7 @@ class Poller:
             if batch.next_offset is not None:
                 await self._deliver(batch, batch.next_offset, deliver)
                 offset = batch.next_offset
+            await between_polls()
 
     async def _deliver(self, batch: Batch, next_offset: int, deliver: Deliver) -> None:
         envelopes = [envelope for update in batch.updates if (envelope := self._read(update)) is not None]

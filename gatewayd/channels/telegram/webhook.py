@@ -5,7 +5,7 @@ lost over a restart. It is removed by an account in poll mode, when it finds one
 """
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -91,7 +91,7 @@ class WebhookReceiver:
         params = SetWebhook(self._url, self._secret, self._max_connections)
         await self._api.ask("setWebhook", params, bool, purpose="own", timeout_seconds=self._timeout_seconds)
 
-    async def watch(self) -> NoReturn:
+    async def watch(self, look_too: Callable[[], Awaitable[None]]) -> NoReturn:
         """Look at the registration now and then: say what Telegram could not deliver, take it back if it is gone."""
         while True:
             await anyio.sleep(CHECK_SECONDS * self._kit.rng.uniform(0.9, 1.1))
@@ -104,6 +104,7 @@ class WebhookReceiver:
             if info.url != self._url:
                 self._kit.log.warning("telegram.webhook_lost")
                 await self.register()
+            await look_too()
 
     async def _info(self) -> WebhookInfo:
         return await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=self._timeout_seconds)

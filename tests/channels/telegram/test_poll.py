@@ -2,6 +2,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.channels.telegram.webhook import CHECK_SECONDS
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from tests.channels.telegram.rig import Rig, rig_for
@@ -225,3 +226,24 @@ async def test_what_waits_ends_the_doubt_about_a_rival(autojump_clock: MockClock
                 await api.wait_delivered()
             assert rig.journal.texts == ["hello"]
             assert trio.current_time() - began < 1
+
+
+@pytest.mark.parametrize("mode", ["poll", "webhook"])
+async def test_a_bot_that_is_renamed_hears_its_new_name_within_minutes(mode: str, autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api, rig_for(api, mode=mode) as rig, rig.listening():
+        await trio.sleep(1000)
+        known = len(api.calls("getMe"))
+        assert 1 < known < 12
+        api.user["username"] = "new_name_bot"
+        await trio.sleep(CHECK_SECONDS * 1.1 + 10)
+        assert rig.channel._receiver.bot.username == "new_name_bot"
+        assert rig.kit.connected_as == ["@echo_bot", "@new_name_bot"]
+
+
+async def test_while_the_name_cannot_be_asked_for_messages_come_in(autojump_clock: MockClock) -> None:
+    async with FakeBotApi.serve() as api, rig_for(api) as rig, rig.listening():
+        api.fail_next("getMe", 500, "Internal Server Error", times=None)
+        await trio.sleep(1000)
+        assert len(api.calls("getMe")) > 3
+        api.user_sends(ALICE, "hello")
+        await rig.journal.wait_texts("hello")
