@@ -137,6 +137,8 @@ class AgentPool:
         """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
         if (agent := self._all.get(agent_id)) is not None:
             agent.note_end(seconds, error=error)
+        if error is not None:
+            self._events.emit("agent.failed", agent=agent_id, reason=error)
 
     def durations(self) -> dict[str, Histogram]:
         """How long attempts of turns took, by agent."""
@@ -179,6 +181,7 @@ class AgentPool:
         :raises NotFound: there is no such agent.
         """
         self._known(agent_id).forgive()
+        self._events.emit("agent.restarted", agent=agent_id)
         await self._supervisor.restart(agent_id)
         return self.status(agent_id)
 
@@ -254,7 +257,8 @@ class AgentPool:
 
     def _on_change(self, status: ChildStatus) -> None:
         self._all[status.name].tell_change()
-        state = STATES[status.state]
+        # One that was closed (a restart, a reload, the end) is no case for an operator, which parked is.
+        state = "closed" if status.state == "stopped" else STATES[status.state]
         tell = self._log.warning if state in ("waiting", "parked") else self._log.info
         tell("agent_state", agent=status.name, state=state, reason=status.reason)
         self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)

@@ -26,7 +26,7 @@ from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryA
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
 from gatewayd.model.subject import SIGN
-from gatewayd.ports.agent import AgentCore, StopsTurns, TurnRequest
+from gatewayd.ports.agent import AgentCore, StopsTurns, ToolCall, ToolResult, TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.sessions import Conversation
 from gatewayd.ports.store import InboundRow, Store
@@ -36,6 +36,7 @@ _TYPING_EVERY_SECONDS = 4.0
 _DRAFT_EVERY_SECONDS = 0.1
 _NEW_SESSION_SECONDS = 30.0
 _NOTE_SECONDS = 2.0
+_ID_MAX = 200
 _STOP_SECONDS = 15.0
 _REASON_MAX = 200
 
@@ -193,7 +194,12 @@ class ReplyEngine:
                 def tell(text: str) -> None:
                     beside.start_soon(self._say, rows[-1], turn_id, text, name=f"notice {turn_id}")
 
+                def watch(event: ToolCall | ToolResult) -> None:
+                    self._events.emit("agent.tool", agent=route.agent_id, turn_id=turn_id, **_tool_of(event))
+
                 def begin(request: TurnRequest) -> RunningTurn:
+                    about = {"agent": route.agent_id, "turn_id": turn_id, "session_key": route.session_key}
+                    self._events.emit("agent.turn", **about, session_id=request.session_id, attempt=attempt)
                     turn = RunningTurn(
                         request,
                         Asking(self._desk, self._store, request),
@@ -202,6 +208,7 @@ class ReplyEngine:
                         control,
                         tell,
                         self._fetch,
+                        watch,
                     )
                     control.at_core = control.was_at_core = True
                     beside.start_soon(self._show_typing, request, control, name=f"typing {turn_id}")
@@ -339,6 +346,13 @@ def new_turn_id(row: InboundRow) -> str:
     """The id of the turn that begins with this row. A dead letter that a person has run again is another turn: what was asked and
     allowed in the first is no answer in the second."""
     return f"turn-{row.id}" if not row.retries else f"turn-{row.id}-{row.retries}"
+
+
+def _tool_of(event: ToolCall | ToolResult) -> dict[str, str]:
+    """What everybody may know who reads events: which tool, and how it stands. Not its input and output."""
+    if isinstance(event, ToolResult):
+        return {"call_id": event.call_id[:_ID_MAX], "state": "failed" if event.is_error else "done"}
+    return {"call_id": event.call_id[:_ID_MAX], "state": "begun", "tool": event.tool[:_ID_MAX]}
 
 
 def _as_begun(row: InboundRow, turn_id: str, session_key: str, attempt: int) -> InboundRow:

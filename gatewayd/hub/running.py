@@ -15,11 +15,12 @@ from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NotFound, SendRejected
 from gatewayd.model.question import Question
-from gatewayd.ports.agent import Notice, TextDelta, TurnEvent, TurnRequest
+from gatewayd.ports.agent import Notice, TextDelta, ToolCall, ToolResult, TurnEvent, TurnRequest
 
 _DRAFT_MAX = 100_000
 _NOTICES_MAX = 5
 _NOTICE_MAX = 500
+_TOOLS_MAX = 200
 
 MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
 """Channel, account, attachment and the most bytes to take, to the bytes."""
@@ -117,8 +118,10 @@ class RunningTurn:
         control: TurnControl,
         tell: Callable[[str], None],
         fetch: MediaSource,
+        watch: Callable[[ToolCall | ToolResult], None],
     ) -> None:
-        """``scope`` has the turn's deadline; ``tell`` shows a sentence in the chat and does not wait for it."""
+        """``scope`` has the turn's deadline; ``tell`` shows a sentence in the chat and does not wait for it; ``watch`` hears of
+        the first tools."""
         self._request = request
         self._fetch = fetch
         self._asking = asking
@@ -126,6 +129,8 @@ class RunningTurn:
         self._scope = scope
         self._control = control
         self._tell = tell
+        self._watch = watch
+        self._watched = 0
         self._people = 0
         self._seconds_left = math.inf
         self._text = StringIO()
@@ -151,6 +156,9 @@ class RunningTurn:
         if isinstance(event, Notice) and event.text not in self._control.told and len(self._control.told) < _NOTICES_MAX:
             self._control.told.add(event.text)
             self._tell(sanitise(event.text)[:_NOTICE_MAX])
+        if isinstance(event, ToolCall | ToolResult) and self._watched < _TOOLS_MAX:
+            self._watched += 1
+            self._watch(event)
         # A core that emits without ever waiting must not starve the others.
         await anyio.lowlevel.checkpoint()
 

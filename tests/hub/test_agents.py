@@ -131,3 +131,33 @@ async def test_failures_in_a_row_count_from_the_first_until_a_turn_ends_well_or_
         assert row() == (1, now())
         await pool.restart("assistant")
         assert row() == (0, None)
+
+
+class ToldAll(Told):
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[tuple[str, dict[str, object]]] = []
+
+    def emit(self, kind: str, **data: object) -> None:
+        self.all.append((kind, data))
+
+
+async def test_what_becomes_of_an_agent_is_told_as_events(autojump_clock: MockClock) -> None:
+    told = ToldAll()
+    async with open_pool(fine, told, slow=0.1) as pool:
+        await pool.core("assistant")
+        pool.note_end("assistant", 1.0, error=None)
+        pool.note_end("assistant", 1.0, error="the model is gone")
+        await pool.restart("assistant")
+        await pool.core("assistant")
+    said = [(kind, data.get("state") or data.get("reason")) for kind, data in told.all]
+    assert said == [
+        ("agent.state", "opening"),
+        ("agent.state", "open"),
+        ("agent.failed", "the model is gone"),
+        ("agent.restarted", None),
+        ("agent.state", "closed"),
+        ("agent.state", "opening"),
+        ("agent.state", "open"),
+    ]
+    assert {data["agent"] for _, data in told.all} == {"assistant"}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -12,7 +13,7 @@ from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import AgentFailed, FailureKind, TryAgain
 from gatewayd.model.payload import Draft
-from gatewayd.ports.agent import Final, TextDelta, Turn
+from gatewayd.ports.agent import Final, TextDelta, ToolCall, ToolResult, Turn
 from tests.hub.house import CANARY, Gate, House, Script, ScriptedAgents, configuration, echo, open_house
 
 SHORT = configuration(sessions=SessionsSection(turn_timeout_seconds=30))
@@ -45,6 +46,32 @@ async def test_a_cut_answer_is_sent_and_stored_and_counted_as_cut(tmp_path: Path
         assert (row.state, row.reason, row.detail) == ("done", "answered_cut", "no end came ***")
         assert house.texts == [f"re: go\n\n{MAY_BE_CUT}"]
         assert house.agents.errors == ["no end came ***"]
+
+
+async def works(turn: Turn) -> str:
+    for number in range(150):
+        await turn.emit(ToolCall(f"c{number}", "shell", '{"secret": 1}'))
+        await turn.emit(ToolResult(f"c{number}", "secret", is_error=number == 1))
+    return "done"
+
+
+async def test_a_turn_and_its_tools_are_told_as_events_without_what_is_in_them(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, works) as house:
+        await house.ended(await house.say("go"))
+        await house.events.wait_flushed()
+        told = [(each.kind, msgspec.json.decode(each.data)) for each in await house.events.after(0, limit=1000)]
+    [turn] = [data for kind, data in told if kind == "agent.turn"]
+    about = {"agent": "assistant", "turn_id": "turn-1"}
+    assert turn == {**about, "session_key": "assistant:chat:main:dm:7", "session_id": "session-1", "attempt": 1}
+    tools = [data for kind, data in told if kind == "agent.tool"]
+    assert tools[:4] == [
+        {**about, "call_id": "c0", "state": "begun", "tool": "shell"},
+        {**about, "call_id": "c0", "state": "done"},
+        {**about, "call_id": "c1", "state": "begun", "tool": "shell"},
+        {**about, "call_id": "c1", "state": "failed"},
+    ]
+    assert len(tools) == 200
+    assert "secret" not in str(told)
 
 
 async def _next_is_answered(house: House, peer: Peer | None = None) -> None:
