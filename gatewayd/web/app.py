@@ -39,11 +39,13 @@ from gatewayd.web import (
 )
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
+from gatewayd.web.health import PROBED
 from gatewayd.web.metrics import Traffic
 from gatewayd.web.origin import HostPolicy
 from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
 from gatewayd.web.relay import PassedOn
 from gatewayd.web.response import SECURITY_HEADERS
+from gatewayd.web.spelling import is_one_spelling
 from gatewayd.web.waits import Waits
 from gatewayd.web.webhooks import DELIVER_SECONDS, PREFIX, WebhookDesk, headers_of, too_late
 
@@ -133,8 +135,12 @@ def _hosts(config: GatewayConfig) -> HostPolicy:
 def _check_every_request(app: GatewayApp) -> None:
     @app.before_request
     async def check_host_and_origin() -> None:
+        if not is_one_spelling(request.scope["raw_path"]):
+            raise Refusal("not_found", _MESSAGES[404])
         if request.path.startswith(PREFIX):
             return  # a platform or its proxy, not a browser: the signature decides, see web/webhooks.py
+        if request.path in PROBED:
+            return  # load balancers ask by address, or name no host at all; whoever asks learns nothing
         host = request.headers.get("Host")
         server = request.scope.get("server")
         if not app.hosts.allows_host(host, reached=server[0] if server else None):

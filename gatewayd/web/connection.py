@@ -16,6 +16,7 @@ from gatewayd.web.head import HeadReader, RequestHead
 from gatewayd.web.http1 import KEEP_ALIVE_SECONDS, Http1Connection, Http1Site
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.response import CONTINUE, render, render_refusal
+from gatewayd.web.spelling import is_one_spelling
 from gatewayd.web.stream import WRITE_SECONDS, ClientStream
 from gatewayd.web.webhooks import DELIVER_SECONDS, PREFIX, WebhookDesk, headers_of, parse_target, too_late
 
@@ -219,7 +220,8 @@ class Connection:
 
 def _is_fast(head: RequestHead) -> bool:
     # Chunked bodies are left to hypercorn: no platform sends its webhooks so, and one decoder is enough.
-    return head.method == b"POST" and head.target.startswith(_RAW_PREFIX) and not head.chunked
+    is_webhook = head.method == b"POST" and head.target.startswith(_RAW_PREFIX) and not head.chunked
+    return is_webhook and is_one_spelling(head.target.partition(b"?")[0])
 
 
 def _late(what: str, seconds: float) -> Refusal:

@@ -41,17 +41,17 @@ class RequestHead(Struct, frozen=True):
 def refuse_other_protocols(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
     """HTTP/1.1 is all that is spoken here; TLS and HTTP/2 end at a reverse proxy.
 
-    A server may ignore ``Upgrade`` (RFC 9110 section 7.8), but a client that asks for WebSocket and goes on talking must not
-    be mistaken for one that sends a second request. The absolute form of a target would be a second answer to the question
-    which host is meant, so it is refused as well.
+    An offer to upgrade is ignored (RFC 9110 section 7.8): clients that know HTTP/2 make it with their first request, and go on
+    with HTTP/1.1. But one that asks for WebSocket and goes on talking must not be mistaken for one that sends a second request.
+    The absolute form of a target would be a second answer to the question which host is meant, so it is refused as well.
 
     :raises Refusal: with a 4xx code.
     """
     if method == b"CONNECT":
         raise Refusal("method_not_allowed", "CONNECT is not served here")
-    for name, _ in headers:
-        if name == b"upgrade":
-            raise Refusal("bad_request", "upgrades (WebSocket, h2c) are not served here")
+    for name, value in headers:
+        if name == b"upgrade" and b"websocket" in value.lower():
+            raise Refusal("bad_request", "WebSocket is not served here")
     if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
         raise Refusal("bad_request", "the request target must be a path")
     if not target.isascii():

@@ -3,8 +3,10 @@
 ``/health`` says that the process answers; it never touches the store. ``/readyz`` is 200 exactly when ``ready`` of the status
 is true: the daemon is neither starting nor draining, the store writes, and every enabled account is connected or was stopped
 by an operator (one that is starting, waiting or parked makes it 503). Both are public and name nothing; the reasons are for
-a token with the scope ``read``.
+a token with the scope ``read``. Load balancers ask by HEAD or OPTIONS, too, and with any ``Host`` or none.
 """
+
+from typing import Final
 
 from msgspec import Struct
 from quart import Blueprint, Response
@@ -14,6 +16,8 @@ from gatewayd.hub.problems import is_down
 from gatewayd.model.status import AccountState, Problem
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer
+
+PROBED: Final = ("/health", "/healthz", "/readyz")
 
 
 class Health(Struct, frozen=True):
@@ -69,6 +73,8 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         )
         return answer(Readiness(ready=snapshot.ready, problems=snapshot.problems, accounts=down), status)
 
+    for path in PROBED:
+        routes.add_url_rule(path, f"probe {path[1:]}", readyz if path == "/readyz" else health, methods=["OPTIONS"])
     return routes
 
 

@@ -15,6 +15,7 @@ from gatewayd.model.config import parse_bind
 from gatewayd.model.errors import NeedsOperator, StoreRefused
 
 _TCP: Final = (socket.AF_INET, socket.AF_INET6)
+_LOOPBACK_OF: Final[Mapping[str, str]] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked for, not bound
 
 
 async def open_listeners(bind: str) -> list[trio.SocketListener]:
@@ -74,11 +75,14 @@ def _name(kind: int) -> str:
 
 
 def url_of(listener: trio.SocketListener) -> str:
-    """The URL of a listener, with the port it really has."""
+    """The URL of a listener, with the port it really has. Of one on all addresses it is the loopback's: "0.0.0.0" is no address
+    that a request can name."""
     name = listener.socket.getsockname()
     if not isinstance(name, tuple):
         return f"unix:{name}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    bound = str(name[0])
+    address = _LOOPBACK_OF.get(bound, bound)
+    host = f"[{address}]" if ":" in address else address
     return f"http://{host}:{name[1]}"
 
 

@@ -31,6 +31,7 @@ COOKIE: Final = "gatewayd_webchat"
 LONGEST_TEXT: Final = 32_000
 """Characters of one message."""
 _COMMIT_SECONDS: Final = 10.0
+_COOKIES: Final = 5
 
 
 ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
@@ -132,7 +133,7 @@ class Webchat:
         if login is None:
             await self._auth.note_failure(address, "webchat login code")
             raise Refusal("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
-        if previous := request.cookies.get(COOKIE):
+        for previous in _cookies():
             await log_out(self._gateway.store, previous)
         self._gateway.events.emit("channels.webchat.login", name=login.name, address=address)
         response = answer(LoggedIn(login.name))
@@ -214,11 +215,10 @@ class Webchat:
         return response
 
     async def _require_login(self) -> Login:
-        token = request.cookies.get(COOKIE)
-        login = await find_login(self._gateway.store, token, self._gateway.now()) if token else None
-        if login is None:
-            raise Refusal("unauthorized", "you are not logged in; ask for a link with: gatewayctl webchat link")
-        return login
+        for token in _cookies():
+            if (login := await find_login(self._gateway.store, token, self._gateway.now())) is not None:
+                return login
+        raise Refusal("unauthorized", "you are not logged in; ask for a link with: gatewayctl webchat link")
 
     def _conversation(self, login: Login) -> Conversation:
         return Conversation(self._gateway.store, login, self._account().account, now=self._gateway.now)
@@ -250,3 +250,9 @@ class Webchat:
         """Behind a TLS proxy every request looks like plain http; the name that was asked for tells."""
         public = urlsplit(self._gateway.config.gateway.public_url or "")
         return public.scheme == "https" and request.host.lower() == public.netloc.lower()
+
+
+def _cookies() -> list[str]:
+    """Every session cookie of the present request: another program on this host can set one of the same name for a longer path,
+    and a browser sends that one first (RFC 6265bis, section 5.8.3)."""
+    return request.cookies.getlist(COOKIE)[:_COOKIES]

@@ -65,7 +65,7 @@ def test_empty_lines_before_the_request_line_are_skipped() -> None:
         (b"GET http://elsewhere/ HTTP/1.1\r\nHost: a\r\n\r\n", "bad_request"),
         (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", "bad_request"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "bad_request"),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n", "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c, WebSocket\r\n\r\n", "bad_request"),
         (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "method_not_allowed"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http_version_not_supported"),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", "http_version_not_supported"),

@@ -50,11 +50,6 @@ HOSTILE: dict[str, tuple[bytes, int | None]] = {
         400,
     ),
     "websocket by POST": (request("POST", "/v1/webhooks/hook/main", headers=UPGRADE, body=b"x") + FRAME, 400),
-    "h2c upgrade": (
-        request("GET", "/", headers={"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}),
-        400,
-    ),
-    "h2c upgrade with a body": (request("POST", "/", headers={"Upgrade": "h2c", "HTTP2-Settings": "!"}, body=b"x"), 400),
     "HTTP/2": (H2_PREFACE + H2_SETTINGS, 505),
     "HTTP/2 CONNECT without a path": (H2_PREFACE + H2_SETTINGS + H2_CONNECT, 505),
     "HTTP/2, garbage": (H2_PREFACE + b"\xff" * 1000, 505),

@@ -406,3 +406,11 @@ async def test_a_wrong_cursor_is_refused(tmp_path: Path) -> None:
             assert (await client.get(f"/v1/webchat/stream?after={wrong}")).status_code == 400
         for wrong in ("0", "201", "x"):
             assert (await client.get(f"/v1/webchat/history?limit={wrong}")).status_code == 400
+
+
+async def test_of_two_cookies_of_the_name_both_are_tried(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.logged_in("alice") as client:
+        session = client.cookies[COOKIE]
+        for cookies in (f"{COOKIE}=of-another-program; {COOKIE}={session}", f"{COOKIE}={session}; {COOKIE}=x"):
+            async with here.client() as other:
+                assert (await other.get("/v1/webchat/history", headers={"Cookie": cookies})).status_code == 200
