@@ -29,8 +29,8 @@ class Pace:
         self._in_a_row = 0
         self.held: Held | None = None
 
-    def hold(self, error: TryAgain, reason: str) -> None:
-        """Wait as long as the error says; one that does not say how long, longer each time."""
+    def hold(self, error: TryAgain, reason: str) -> float:
+        """Wait as long as the error says; one that does not say how long, longer each time. Returns for how many seconds."""
         self._in_a_row += 1
         wish = error.after_seconds
         seconds = self._backoff.delay(self._in_a_row) if wish is None else wish
@@ -38,6 +38,7 @@ class Pace:
         now = self._now()
         since = now if self.held is None else self.held.since
         self.held = Held(since, now + self._until - trio.current_time(), reason)
+        return seconds
 
     def went_through(self) -> None:
         """A send was not too fast."""

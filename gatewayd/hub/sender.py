@@ -239,8 +239,8 @@ class Sender:
     def _judge_outage(self, row: OutboundRow, error: TryAgain) -> Outcome:
         reason = self._redact(error.reason)
         if error.scope == "sends":
-            self._pace.hold(error, reason)
-            return Outcome("ready", reason, attempt_counts=False)
+            seconds = self._pace.hold(error, reason)
+            return Outcome("ready", reason, next_attempt_at=self._now() + seconds, attempt_counts=False)
         attempts = row.attempts + 1
         failure = error if error.scope == "account" else None
         if attempts >= self._config.max_attempts:

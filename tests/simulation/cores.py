@@ -7,6 +7,7 @@ those, too.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,7 @@ from gatewayd.model.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnRequest, TurnState
 from tests.simulation.platforms import WRECKS, place_of
 from tests.simulation.trace import Trace, Violation
+from tests.third_party.kinds import any_bug
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life
@@ -227,9 +229,10 @@ class OpenCore:
         try:
             text = await Play(self._core, self._life, turn, ran).play()
             self._life.check_alive()
-        except BaseException as error:
+        except BaseException:
             # A server goes on with what the daemon has not ended, and is told of what it has.
-            cancelled = isinstance(error, trio.Cancelled)
+            # By the scopes and not by the error, which may be anything.
+            cancelled = self._life.dead or trio.current_effective_deadline() == -inf
             self._cut(ran, goes_on=cancelled and self._core.memory == "server" and turn.goes_on)
             raise
         return Final(self._core.end(ran, text)) if isinstance(text, str) else self._garbage(ran, text)
@@ -285,7 +288,7 @@ class Play:
         raise AgentFailed("the model refused")
 
     async def bug(self) -> str:
-        raise ValueError("a bug in the core")
+        raise any_bug(self._rng)
 
     async def wreck(self) -> str:
         self._core.count("agents: raised what is no Exception")

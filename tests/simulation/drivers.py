@@ -21,6 +21,7 @@ from gatewayd.ports.channel import (
     WebhookRequest,
 )
 from tests.simulation.platforms import OPEN_FAULTS, POLL_SECONDS, Account, Update
+from tests.third_party.kinds import any_bug
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life
@@ -138,7 +139,7 @@ async def _opened(wire: Wire) -> AsyncIterator[None]:
     weather = wire.account.weather
     fate = weather.draw(OPEN_FAULTS)
     if fate == "bug":
-        raise ValueError("a bug in the opening")
+        raise any_bug(weather.rng)
     if fate == "dropped":
         raise TryAgain("no connection")
     try:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from gatewayd.model.envelope import Peer
 from gatewayd.model.payload import EditText, SendText
+from gatewayd.model.subject import is_about_reply, is_repetition
 from tests.simulation.decisions import check_decisions
 from tests.simulation.ledger import AskedRow, Ledger, OutRow
 from tests.simulation.platforms import Account, Shown, place_of
 from tests.simulation.scenario import APPROVERS, CHANNELS
 from tests.simulation.trace import Violation
-from tests.simulation.troubles import AGENTS_AWAY
+from tests.simulation.troubles import ACCOUNTS_AWAY, AGENTS_AWAY
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -33,6 +34,7 @@ def check(world: "World", ledger: Ledger) -> None:
         _effects_once,
         _answers_once,
         _visible_once,
+        _told_once,
         _edits_once,
         _in_order,
         _no_cross_talk,
@@ -126,6 +128,25 @@ def _visible_once(world: "World", ledger: Ledger) -> None:
                 text = shown.texts[0][:60]
                 raise Violation("visible once", f"{account} shows {shown.message_id}, which no row explains: {text!r}")
             unknown.remove(row_or_none)
+
+
+def _told_once(world: "World", ledger: Ledger) -> None:
+    """Of each reply that has a part of unknown fate its chat is told once, and of no other. An account that was away when its row
+    was found to be unknown is excused."""
+    about = [row for row in ledger.outbound if row.subject is not None and is_about_reply(row.subject)]
+    notices = Counter(row.turn_id for row in about if not is_repetition(row.subject or ""))
+    parts = [row for row in ledger.outbound if row.turn_id and row.subject is None and isinstance(row.payload, SendText)]
+    unknown = {row.turn_id for row in parts if row.state == "unknown"}
+    for turn in unknown - notices.keys():
+        if not world.fired[ACCOUNTS_AWAY]:
+            raise Violation("told once", f"a part of the answer of {turn} is unknown, and its chat was not told")
+    for turn, times in notices.items():
+        if times > 1 or turn not in unknown | {row.turn_id for row in parts if ledger.retried[f"out-{row.id}"]}:
+            raise Violation("told once", f"the chat of {turn} was told {times} times that its answer may not have arrived")
+    places = {row.turn_id: row.place for row in parts}
+    for row in about:
+        if row.place != places.get(row.turn_id, row.place):
+            raise Violation("no cross-talk", f"out-{row.id}, about the answer of {row.turn_id}, went to {row.place}")
 
 
 def _edits_once(world: "World", ledger: Ledger) -> None:

@@ -39,6 +39,7 @@ _FOCUSED: Final[dict[str, dict[str, int]]] = {
 _QUIET_WORDS: Final = {"say": 8, "long": 1, "nothing": 1}
 _COMMANDS: Final = ("/stop", "/new", "/status")
 _CODE = re.compile(r"/approve ([A-Z0-9]+)")
+_AGAIN = re.compile(r"may not have arrived.*/show (R[A-Z0-9]{7})")
 _PAIRING = re.compile(r"pairing approve ([A-Z0-9]+)")
 _USERS: Final = ("101", "102")
 _STRANGER: Final = "109"
@@ -100,6 +101,9 @@ class People:
                 self._hear_say(account, shown.peer, Sender(rng.choice(APPROVERS)), f"/approve {code[1]}")
         if " asks which" in text and "**Answer**" not in text and rng.random() < (0.5 if datas else 0.7):
             self._answer(account, shown.peer)
+        if (code := _AGAIN.search(text)) and rng.random() < 0.5:
+            self._world.count("replies of unknown fate shown again")
+            self._write_text(account, shown.peer, Sender(self._somebody(shown.peer)), f"/show {code[1]}")
         if code := _PAIRING.search(text):
             self._world.operate("pairing", lambda gateway: gateway.let_in(code[1], by="alice"))
 

@@ -11,7 +11,7 @@ import trio
 from msgspec import Struct
 
 from gatewayd.model.envelope import InboundKind, Origin, Peer, Sender
-from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Scope, SendRejected, TryAgain
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, Receipt, SendText
 from tests.simulation.trace import Trace, Violation
 
@@ -307,7 +307,8 @@ class Account:
             case "limited":
                 raise TryAgain("429 in this chat", after_seconds=wish, scope="conversation")
             case "limited_all":
-                raise TryAgain("429", after_seconds=wish)
+                scope: Scope = "account" if payload is None else self.weather.rng.choice(("account", "sends"))
+                raise TryAgain("429", after_seconds=wish, scope=scope)
             case "broken" | "dropped":
                 raise TryAgain("502")
             case "rejected":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Plan = list[tuple[float, Callable[[], None]]]
+ACCOUNTS_AWAY: Final = "accounts taken away by a reload"
 AGENTS_AWAY: Final = "agents taken away by a reload"
 
 
@@ -85,7 +86,7 @@ class Troubles:
         return found
 
     def _take_away(self, one: Account | Core) -> None:
-        self._world.count("accounts taken away by a reload" if isinstance(one, Account) else AGENTS_AWAY)
+        self._world.count(ACCOUNTS_AWAY if isinstance(one, Account) else AGENTS_AWAY)
         self._world.trace.tell("operator", f"takes {one} away")
         self._world.away.add(one)
         self._reload()

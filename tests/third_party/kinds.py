@@ -2,6 +2,7 @@
 
 from asyncio import CancelledError  # noqa: TID251 -- what a bridge to another loop lets through
 from collections.abc import Callable
+from random import Random
 from threading import Thread
 
 import trio
@@ -96,3 +97,11 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "OutcomeUnknown": lambda: OutcomeUnknown("cut"),
     "a cure that cannot be read": lambda: BrokenCure("x"),
 }
+
+_CURES = ("TryAgain", "TryAgain with wrong fields", "NeedsOperator", "AgentFailed", "SendRejected", "OutcomeUnknown")
+_BUGS = [make for kind, make in KINDS.items() if kind not in (*_CURES, "a cure that cannot be read")]
+
+
+def any_bug(rng: Random) -> BaseException:
+    """One of those that name no cure."""
+    return rng.choice(_BUGS)()
