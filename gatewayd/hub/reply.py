@@ -111,6 +111,10 @@ class ReplyEngine:
             async def tell(text: str) -> None:
                 await self._say_once(rows[-1], turn_id, text)
 
+            begun_in = rows[0].session_key
+            if begun_in is not None and begun_in != route.session_key:
+                # With an agent that is configured no more: should it come back, the turn may still be at work there.
+                await insist(lambda: self._sessions.note_left_over(begun_in, turn_id))
             taken_up, began_at = not was_running, anyio.current_time()
             if attempt < most:
                 await self._attempts.wait_due(rows, control)

@@ -333,3 +333,17 @@ async def test_a_turn_that_only_waits_for_its_agent_ends_with_its_account(tmp_pa
         reconfigure(house, GONE)
         assert await after(house, row.id) == ("done", "account_removed")
         assert house.inbox.waiting == 0
+
+
+async def test_a_turn_that_goes_on_with_another_agent_is_stopped_where_it_was_begun_when_that_is_back(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    row = await cut(tmp_path)
+    config = configuration()
+    other = replace(config, agents=(replace(config.agents[0], agent_id="other"),))
+    async with open_house(tmp_path, agents=Known("new"), config=other) as house:
+        assert await after(house, row) == ("done", "answered")
+    agents = GoingOn()
+    async with open_house(tmp_path, agents=agents) as house:
+        assert (await house.ended(await house.say("next"))).reason == "answered"
+        assert agents.stopped == [("session-1", f"turn-{row}")]
