@@ -96,6 +96,7 @@ class Conversation:
 
     def __init__(self, store: Store, login: Login, account: str, *, now: Callable[[], float]) -> None:
         self.name = login.name
+        self.session = login.id
         self._store = store
         self._login = login
         self._account = account
@@ -148,7 +149,7 @@ class ConversationFeed(ResponseBody):
 
     async def __aenter__(self) -> "ConversationFeed":
         with suppress(Overloaded):  # somebody was quicker than we: the stream ends at once
-            self._page = self._stack.enter_context(self._channel.subscribe(self._conversation.name))
+            self._page = self._stack.enter_context(self._channel.subscribe(self._conversation.name, self._conversation.session))
         self._beat_at = trio.current_time() + PING_SECONDS
         return self
 
@@ -163,16 +164,25 @@ class ConversationFeed(ResponseBody):
     async def __anext__(self) -> bytes:
         if self._page is None:
             raise StopAsyncIteration
-        if not self._greeted:
-            self._greeted = True
-            return _event("hello")
         try:
+            if not self._greeted:
+                return await self._greet()
             while not self._waits.over:
                 if block := await self._next_block(self._page):
                     return block
         except StoreRefused:
             pass
         raise StopAsyncIteration
+
+    async def _greet(self) -> bytes:
+        """Who has ended the login before the page was subscribed could not end its stream.
+
+        :raises StopAsyncIteration: it was ended.
+        """
+        self._greeted = True
+        if not await self._conversation.is_open():
+            raise StopAsyncIteration
+        return _event("hello")
 
     async def _next_block(self, page: Page) -> bytes:
         news = await self._next_news(page)

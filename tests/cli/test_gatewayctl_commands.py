@@ -243,6 +243,34 @@ def test_webchat_link_is_alone_on_stdout(daemon: FakeGatewayd, ctl: Ctl) -> None
     assert [asked.json() for asked in daemon.asked] == [{"name": "alice"}, {}, {}]
 
 
+SESSION = {"id": "0123456789ab", "name": "alice", "created_at": NOW - 61, "expires_at": NOW + 86_500, "pages": 2}
+
+
+def test_webchat_sessions(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", "/v1/webchat/sessions", of({"sessions": [SESSION], "links": 1}), of({"sessions": [], "links": 0}))
+    assert ctl("webchat", "sessions") == (
+        0,
+        "ID            NAME   SINCE  ENDS    PAGES\n0123456789ab  alice  1 min  in 1 d  2\n",
+        "1 link not used yet\n",
+    )
+    assert ctl("webchat", "sessions") == (0, "nobody is logged in\n", "")
+
+
+def test_webchat_revoke(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("POST", "/v1/webchat/revoke", of({"sessions": [SESSION], "links": 0}), of({"sessions": [SESSION], "links": 2}))
+    assert ctl("webchat", "revoke", "0123456789ab") == (0, "ended: 0123456789ab (alice)\n", "")
+    assert ctl("webchat", "revoke", "--name", "alice") == (0, "ended: 0123456789ab (alice)\ntaken back: 2 links\n", "")
+    assert [asked.json() for asked in daemon.asked] == [{"id": "0123456789ab"}, {"name": "alice"}]
+
+
+@pytest.mark.parametrize("args", [[], ["0123456789ab", "--name", "alice"]])
+def test_webchat_revoke_wants_to_know_whose(daemon: FakeGatewayd, ctl: Ctl, args: list[str]) -> None:
+    code, out, err = ctl("webchat", "revoke", *args)
+    assert (code, out) == (64, "")
+    assert err.startswith("gatewayctl: Say whose:")
+    assert daemon.asked == []
+
+
 @pytest.mark.parametrize(
     ("args", "body"),
     [

@@ -36,9 +36,11 @@ class News(Struct, frozen=True):
 
 
 class Page:
-    """One open page. Holds at most one of each kind of news, so a page that reads slowly costs no memory and is never behind."""
+    """One open page. Holds at most one of each kind of news, so a page that reads slowly costs no memory and is never behind.
+    ``session`` is the id of the login that it was opened with."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: str = "") -> None:
+        self.session = session
         self._news = News()
         self._closed = False
         self._something = anyio.Event()
@@ -130,13 +132,13 @@ class WebchatChannel:
         return envelope.event_key
 
     @contextmanager
-    def subscribe(self, name: str) -> Iterator[Page]:
-        """An open page of ``name``, for as long as the block lasts.
+    def subscribe(self, name: str, session: str = "") -> Iterator[Page]:
+        """An open page of ``name``, for as long as the block lasts. ``session``: see :meth:`close_pages_of`.
 
         :raises Overloaded: too many pages are open, or the account is stopping.
         """
         self.check_room(name)
-        page = Page()
+        page = Page(session)
         mine = self._pages.setdefault(name, [])
         mine.append(page)
         try:
@@ -152,6 +154,16 @@ class WebchatChannel:
             raise Overloaded("the web chat is stopping")
         if len(self._pages.get(name, ())) >= PAGES_PER_NAME or self.open_pages >= self._settings.max_pages:
             raise Overloaded("too many pages of this chat are open; close one and reload")
+
+    def close_pages_of(self, name: str, session: str) -> None:
+        """End the streams of one login; each page comes back, and is asked to log in."""
+        for page in self._pages.get(name, ()):
+            if page.session == session:
+                page.close()
+
+    def pages_of(self, name: str, session: str) -> int:
+        """How many pages are open with one login."""
+        return sum(page.session == session for page in self._pages.get(name, ()))
 
     @property
     def open_pages(self) -> int:

@@ -5,6 +5,7 @@ The store holds SHA-256 digests only; codes and session tokens have enough entro
 
 import secrets
 from base64 import b32encode
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -17,6 +18,8 @@ CODE_SECONDS: Final = 15 * 60.0
 DAY_SECONDS: Final = 86_400.0
 _CODE_BYTES: Final = 10
 _CODE_GROUP: Final = 4
+_ID_CHARS: Final = 12
+_ROLE: Final = "webchat"
 
 
 class LoginLink(Struct, frozen=True):
@@ -33,6 +36,28 @@ class Login(Struct, frozen=True):
     token: str
     name: str
     expires_at: float
+
+    @property
+    def id(self) -> str:
+        """What it is called where others read it; see :class:`Session`."""
+        return _id_of(_digest(self.token))
+
+
+class Session(Struct, frozen=True):
+    """A login that has not ended, without its secret: ``id`` is the beginning of the digest that is kept. Times are Unix
+    seconds."""
+
+    id: str
+    name: str
+    created_at: float
+    expires_at: float
+
+
+class Ended(Struct, frozen=True):
+    """What was ended: logins, and so many links that nobody has used yet."""
+
+    sessions: list[Session]
+    links: int
 
 
 async def new_login_link(store: Tokens, base_url: str, name: str, now: float) -> LoginLink:
@@ -88,6 +113,47 @@ async def log_out(store: Tokens, token: str) -> None:
         await store.delete_token(row.digest)
 
 
+async def list_sessions(store: Tokens, now: float) -> list[Session]:
+    """Every login that has not ended, the oldest first."""
+    return [_session(row) for row in await store.list_tokens("web_session") if not _expired(row, now)]
+
+
+async def count_links(store: Tokens, now: float) -> int:
+    """How many links wait to be used."""
+    return len(await _links(store, now))
+
+
+async def end_session(store: Tokens, id: str, now: float) -> Ended:
+    """End one login. None of that id: nothing is ended."""
+    return await _end(store, [row for row in await store.list_tokens("web_session") if _id_of(row.digest) == id], now)
+
+
+async def end_person(store: Tokens, name: str, now: float) -> Ended:
+    """End every login of one name, and the links that were made for it: each of them is a way in."""
+    rows = [*await store.list_tokens("web_session"), *await _links(store, now)]
+    return await _end(store, [row for row in rows if row.name == name], now)
+
+
+async def _end(store: Tokens, rows: Sequence[TokenRow], now: float) -> Ended:
+    for row in rows:
+        await store.delete_token(row.digest)
+    over = [row for row in rows if not _expired(row, now)]
+    return Ended([_session(row) for row in over if row.kind == "web_session"], sum(row.kind == "login_code" for row in over))
+
+
+async def _links(store: Tokens, now: float) -> list[TokenRow]:
+    """The console's links are of the same kind, but of an operator's role."""
+    return [row for row in await store.list_tokens("login_code") if row.role == _ROLE and not _expired(row, now)]
+
+
+def _session(row: TokenRow) -> Session:
+    return Session(_id_of(row.digest), row.name, row.created_at, row.expires_at or 0.0)
+
+
+def _id_of(digest: str) -> str:
+    return digest[:_ID_CHARS]
+
+
 def _new_code() -> str:
     letters = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower()
     return "-".join(letters[at : at + _CODE_GROUP] for at in range(0, len(letters), _CODE_GROUP))
@@ -106,4 +172,4 @@ def _expired(row: TokenRow, now: float) -> bool:
 
 
 def _row(kind: Literal["login_code", "web_session"], digest: str, name: str, now: float, expires_at: float) -> TokenRow:
-    return TokenRow(digest=digest, kind=kind, name=name, role="webchat", scopes=(), created_at=now, expires_at=expires_at)
+    return TokenRow(digest=digest, kind=kind, name=name, role=_ROLE, scopes=(), created_at=now, expires_at=expires_at)
