@@ -24,7 +24,8 @@ def check_decisions(world: "World", ledger: Ledger) -> None:
 def _only_own_words_decide(world: "World", ledger: Ledger) -> None:
     voted = {vote.inbound_id for row in ledger.asked for vote in row.votes}
     for row in ledger.inbound:
-        own = row.envelope.is_own_word
+        # Not by the daemon's own word for it.
+        own = (row.envelope.forwarded, row.envelope.via_bot, row.envelope.caption) == (None, None, False)
         if not own and row.envelope.kind == "message" and row.reason in ("command", "command_refused", "approval_vote"):
             raise Violation("whose word", f"in-{row.id} is not its sender's own word, and ended as {row.reason}")
         if (not own or row.envelope.via is not None) and row.id in voted:
