@@ -15,6 +15,7 @@ from gatewayd.ports.channel import WebhookRequest
 from gatewayd.web.head import HeadReader, RequestHead
 from gatewayd.web.http1 import KEEP_ALIVE_SECONDS, Http1Connection, Http1Site
 from gatewayd.web.refusal import Refusal
+from gatewayd.web.request_id import FIELD, HEADER, new_request_id, request_id_of
 from gatewayd.web.response import CONTINUE, render, render_refusal
 from gatewayd.web.spelling import is_one_spelling
 from gatewayd.web.stream import WRITE_SECONDS, ClientStream
@@ -51,6 +52,7 @@ class Connection:
         self._if_late: Refusal | None = None
         self._awaits_head = False
         self._served_one = False
+        self._request_id = ""
         self._closing = False
         self._stopping = False
 
@@ -107,7 +109,7 @@ class Connection:
             self._site.answered(refusal.status)
             self._unread = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.send(render_refusal(refusal))
+                await self._stream.send(render_refusal(refusal, self._request_id or new_request_id()))
             await self._stream.finish()
         return None
 
@@ -123,7 +125,10 @@ class Connection:
             if not _is_fast(head):
                 return head
             self._served_one = True
-            if not await self._answer_webhook(head):
+            self._request_id = request_id_of(head.headers)
+            with structlog.contextvars.bound_contextvars(**{FIELD: self._request_id}):
+                goes_on = await self._answer_webhook(head)
+            if not goes_on:
                 return None
             self._allow(KEEP_ALIVE_SECONDS)
         return None
@@ -131,6 +136,7 @@ class Connection:
     async def _next_head(self) -> RequestHead | None:
         """The next request's head; None when there will be none. :raises Refusal:"""
         reader = HeadReader()
+        self._request_id = ""
         self._awaits_head = True
         head = self._feed(reader)
         while head is None and not (self._stopping and not self._closing):
@@ -178,12 +184,13 @@ class Connection:
         except Refusal as refusal:
             goes_on = self._goes_on(head)
             self._site.answered(refusal.status)
-            await self._send(render_refusal(refusal, close=not goes_on))
+            await self._send(render_refusal(refusal, self._request_id, close=not goes_on))
             self._stream.held.clear()
             return goes_on
         reply, goes_on = receipt.reply, self._goes_on(head)
         self._site.answered(reply.status)
-        await self._send(render(reply.status, reply.body, content_type=reply.content_type, close=not goes_on))
+        headers = {HEADER: self._request_id}
+        await self._send(render(reply.status, reply.body, content_type=reply.content_type, headers=headers, close=not goes_on))
         self._stream.held.clear()
         self._webhooks.afterwards(receipt)
         return goes_on

@@ -24,6 +24,7 @@ from gatewayd.actor.border import leaves
 from gatewayd.web.head import MAX_HEAD_BYTES, refuse_other_protocols
 from gatewayd.web.refusal import Refusal, refusal_of_status
 from gatewayd.web.relay import AnswerCut
+from gatewayd.web.request_id import FIELD, HEADER, STATE, new_request_id, request_id_of
 from gatewayd.web.response import render_refusal
 from gatewayd.web.stream import ClientStream
 from gatewayd.web.waits import CLIENT, Waits
@@ -60,12 +61,13 @@ class Http1Site:
     ) -> None:
         """hypercorn's ``AppWrapper``. What a handler raises is answered by the app; here ends what fails in the middle of a
         response, and hypercorn closes the connection."""
-        try:
-            await self._app(scope, receive, send)
-        except* AnswerCut as cut:
-            log.warning("answer_cut", reason=str(leaves(cut)[0]))
-        except* Exception:
-            log.exception("response_failed")
+        with structlog.contextvars.bound_contextvars(**{FIELD: scope["state"][STATE]}):
+            try:
+                await self._app(scope, receive, send)
+            except* AnswerCut as cut:
+                log.warning("answer_cut", reason=str(leaves(cut)[0]))
+            except* Exception:
+                log.exception("response_failed")
 
     async def stop(self) -> None:
         """From now on a connection ends with the request that is under way."""
@@ -78,8 +80,10 @@ class _Http11(H11Protocol):
     would send its next one there. ``streams``: the answer under way has no length, it goes on until somebody ends it."""
 
     streams = False
+    request_id = ""
 
     async def _check_protocol(self, event: h11.Request) -> None:
+        self.request_id = self.connection_state[STATE] = request_id_of(event.headers)
         if event.http_version not in (b"1.0", b"1.1"):
             raise Refusal("http_version_not_supported", "only HTTP/1.1 is served here")
         refuse_other_protocols(event.method, event.target, event.headers)
@@ -88,8 +92,8 @@ class _Http11(H11Protocol):
         last = self.connection.their_state is h11.SEND_BODY or self.context.terminated.is_set()
         if isinstance(event, h11.Response):
             self.streams = all(name.lower() != b"content-length" for name, _ in event.headers)
-            if last:
-                event = h11.Response(status_code=event.status_code, headers=[*event.headers, (b"connection", b"close")])
+            headers = [*event.headers, (HEADER.encode(), self.request_id.encode())]
+            event = h11.Response(status_code=event.status_code, headers=headers + [(b"connection", b"close")] * last)
         await super()._send_h11_event(event)
 
     async def _send_error_response(self, status_code: int) -> None:
@@ -165,7 +169,7 @@ class Http1Connection:
             self._ended = True
             if self._protocol.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 self._site.answered(refusal.status)
-                await self._write(render_refusal(refusal))
+                await self._write(render_refusal(refusal, self._protocol.request_id or new_request_id()))
         self._ended = True
         # Not from inside the scope above: a cancelled hand-over would leave the app without its disconnect.
         await self._protocol.handle(Closed())

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Final
 
 from gatewayd.web.refusal import Refusal
+from gatewayd.web.request_id import HEADER
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -43,9 +44,9 @@ def render(
     return head.encode("latin-1", "replace") + b"\r\n" + body
 
 
-def render_refusal(refusal: Refusal, *, close: bool = True) -> bytes:
+def render_refusal(refusal: Refusal, request_id: str, *, close: bool = True) -> bytes:
     """The error answer as bytes."""
-    return render(refusal.status, refusal.body, headers=refusal.headers, close=close)
+    return render(refusal.status, refusal.body, headers=refusal.headers | {HEADER: request_id}, close=close)
 
 
 @lru_cache(maxsize=1)

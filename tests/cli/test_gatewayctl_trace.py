@@ -30,7 +30,7 @@ STORY = Story(
 
 
 def test_a_story_has_times_gaps_and_a_verdict(daemon: FakeGatewayd, ctl: Ctl) -> None:
-    daemon.on("GET", "/v1/messages/telegram%2Fmain%2F12", of(STORY))
+    daemon.on("GET", "/v1/messages/telegram/main/12", of(STORY))
     code, out, err = ctl("trace", "telegram/main/12")
     assert (code, err) == (0, "")
     assert (

@@ -37,6 +37,11 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def segments(text: str) -> str:
+    """``text`` as several segments of a path, cut at its slashes: an escaped one makes another path (web/spelling.py)."""
+    return quote(text, safe="/")
+
+
 class Client:
     """Asks one daemon. Every method raises CtlError with a sentence for the operator. Closed by its ``with`` block."""
 

@@ -23,14 +23,14 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """Tell what happened to a message, when and why, from its receipt to what became of its reply."""
-    from gatewayd.cli.ctl.client import segment
+    from gatewayd.cli.ctl.client import segments
     from gatewayd.cli.ctl.screen import console, say, show
     from gatewayd.cli.ctl.story_view import story_lines
 
     if not message_id:
         raise Misused("Which message? gatewayctl trace in-12, or another ID: gatewayctl trace --help.")
     with connect(ctx) as client:
-        body = client.fetch("GET", f"/v1/messages/{segment(message_id)}", scope="read")
+        body = client.fetch("GET", f"/v1/messages/{segments(message_id)}", scope="read")
         story = client.decode(body, Story)
     if as_json:
         say(pretty_json(body))

@@ -11,7 +11,7 @@ const refresh = looker(async () => {
   const id = asked();
   if (!id) return show(null);
   try {
-    const story = await call("GET", `/v1/messages/${encodeURIComponent(id)}`);
+    const story = await call("GET", `/v1/messages/${id.split("/").map(encodeURIComponent).join("/")}`);
     if (id === asked()) show(story);
   } catch (error) {
     if (error.status === 404 && id === asked()) show(null);
