@@ -18,7 +18,8 @@ import msgspec
 from gatewayd import __version__
 from gatewayd.actor.border import describe, third_party
 from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, secrets_of, state_dir, user_config
-from gatewayd.model.config import GatewayConfig, LooksAround, parse_bind
+from gatewayd.model.bind import parse_bind
+from gatewayd.model.config import GatewayConfig, LooksAround
 from gatewayd.model.errors import ConfigError
 from gatewayd.model.secret import Redactor
 from gatewayd.plugins import Registry

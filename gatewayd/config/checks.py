@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final, get_args
 from urllib.parse import SplitResult, urlsplit
 
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gatewayd.actor.border import describe, third_party
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.source import KeyPath
+from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import (
     SCOPES_OF_ROLE,
     AccountFrame,
@@ -25,7 +26,6 @@ from gatewayd.model.config import (
     Scope,
     SessionsSection,
     TokenConfig,
-    parse_bind,
 )
 from gatewayd.model.envelope import PeerKind
 from gatewayd.model.errors import PluginError
@@ -57,6 +57,20 @@ def check_gateway(problems: Problems, gateway: GatewaySection) -> None:
             problems.add(
                 ("gateway", "allowed_hosts", index), "is not a host name", found=show(host), allowed="HOST, without a port"
             )
+    for index, proxy in enumerate(gateway.trusted_proxies):
+        _check_proxy(problems, proxy, ("gateway", "trusted_proxies", index))
+
+
+def _check_proxy(problems: Problems, proxy: str, key: KeyPath) -> None:
+    try:
+        everybody = proxy != "unix" and ip_network(proxy).prefixlen == 0
+    except ValueError as error:
+        allowed = 'an address, a network as 10.1.0.0/24, or "unix"'
+        what = "has bits behind its length" if "host bits" in str(error) else "is not an address or a network"
+        problems.add(key, what, found=show(proxy), allowed=allowed)
+        return
+    if everybody:
+        problems.add(key, "trusts everybody: then each client chooses the address that is counted for it", found=show(proxy))
 
 
 def check_identities(problems: Problems, sessions: SessionsSection, known: Known) -> None:

@@ -48,6 +48,10 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     """The https URL under which the platforms reach this daemon, for webhooks. Without a path."""
     allowed_hosts: tuple[str, ...] = ()
     """Further Host names a browser may use, beside the bind address, localhost and public_url's host."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of reverse proxies in front, e.g. ["127.0.0.1", "10.1.0.0/24"], and "unix" for those that come over
+    a Unix socket. Only they are believed who a request comes from (X-Forwarded-For, Forwarded). Never a network that clients are
+    in."""
     drain_seconds: Seconds = 20.0
     """How long a stop waits for running turns and unsent replies."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -59,20 +63,6 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     stall_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0
     """Whatever holds up everything else for so long is named in the log and in the status: most often the code of an agent that
     waits without giving way."""
-
-
-def parse_bind(bind: str) -> tuple[str, int]:
-    """``host:port`` or ``[ipv6]:port`` as host and port. :raises ValueError: it is neither."""
-    host, colon, port = bind.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port[:6]) > 65_535:
-        raise ValueError("is not HOST:PORT with a port from 0 to 65535")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("an IPv6 address stands in brackets, as in [::1]:18790")
-    if not host or any(character.isspace() or character in "[]/@" for character in host):
-        raise ValueError("has no usable host")
-    return host, int(port)
 
 
 @runtime_checkable

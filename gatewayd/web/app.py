@@ -16,7 +16,8 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.config import GatewayConfig, parse_bind
+from gatewayd.model.bind import parse_bind
+from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.web import (
@@ -38,6 +39,7 @@ from gatewayd.web import (
     status,
     webchat,
 )
+from gatewayd.web.addresses import TrustedProxies
 from gatewayd.web.auth import Auth
 from gatewayd.web.connection import BODY_SECONDS
 from gatewayd.web.health import PROBED
@@ -81,7 +83,8 @@ class GatewayApp(QuartTrio):
         super().__init__("gatewayd.web", static_folder=None, template_folder=None)
         self.url_map.merge_slashes = False  # one path, one way to write it
         self.gateway = gateway
-        self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now, audit=gateway.audit)
+        proxies = TrustedProxies(gateway.config.gateway.trusted_proxies)
+        self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now, audit=gateway.audit, proxies=proxies)
         self.waits = Waits()
         self.webhooks = WebhookDesk(gateway)
         self.traffic = Traffic()
@@ -91,6 +94,7 @@ class GatewayApp(QuartTrio):
     def reconfigure(self, config: GatewayConfig) -> None:
         """Let in by this configuration from the next request on."""
         self.auth.reconfigure(config.auth)
+        self.auth.proxies = TrustedProxies(config.gateway.trusted_proxies)
         self.hosts = _hosts(config)
 
 

@@ -6,11 +6,10 @@ logs and histories. Of every token only the SHA-256 digest is kept; look-up is b
 
 import base64
 import hmac
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal, get_args
 
 import anyio
 import msgspec
@@ -22,11 +21,15 @@ from gatewayd.hub.audit import AuditLog
 from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope, TokenConfig
 from gatewayd.model.errors import StoreRefused
 from gatewayd.ports.store import TokenRow, Tokens
+from gatewayd.web.addresses import TrustedProxies, network_of
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import NAME as LOCAL
 from gatewayd.web.tokens import digest_of, ensure_token
 
-__all__ = ["Admission", "Auth", "FailureLimiter", "Identity", "client_address", "ensure_token"]
+__all__ = ["Admission", "Auth", "FailureLimiter", "Identity", "ensure_token"]
+
+Kind = Literal["token", "basic", "webchat login code", "console code"]
+"""What can be guessed. Each is counted apart: who guesses one locks nobody out of another."""
 
 FAILURES_PER_WINDOW: Final = 10
 FAILURES_RECORDED: Final = 3
@@ -34,6 +37,9 @@ FAILURES_RECORDED: Final = 3
 ALL_FAILURES_RECORDED: Final = 60
 """Of all addresses, per window: who owns many addresses cannot fill the disk with entries that are never deleted."""
 WINDOW_SECONDS: Final = 60.0
+UNGUESSABLE_CHARS: Final = 32
+"""A token of so many characters is looked at whoever has guessed before from the same address: to guess one takes longer than
+anybody has, even when it is hexadecimal (128 bits). Those that gatewayd makes have 43."""
 LOOK_AGAIN_SECONDS: Final = 15.0
 """So long may a stream go on whose token is good no more."""
 _ADDRESSES: Final = 4096
@@ -94,7 +100,7 @@ class FailureLimiter:
 
     def retry_after(self, address: str) -> int | None:
         """Seconds until this address may try again, or None when it may now."""
-        began, count = self._windows.get(_network(address), (0.0, 0))
+        began, count = self._windows.get(network_of(address), (0.0, 0))
         left = began + WINDOW_SECONDS - self._now()
         if count < self._allowed or left <= 0:
             return None
@@ -103,7 +109,7 @@ class FailureLimiter:
 
     def failed(self, address: str) -> int:
         """Note one wrong credential. Returns how many there are in the present window."""
-        network, now = _network(address), self._now()
+        network, now = network_of(address), self._now()
         began, count = self._windows.pop(network, (now, 0))
         if not 0 <= now - began < WINDOW_SECONDS:
             began, count = now, 0
@@ -116,24 +122,34 @@ class FailureLimiter:
 class Auth:
     """Checks bearer tokens: those of the configuration, and those in the store (kind ``token``).
 
-    ``failures`` is shared with every other place where something secret can be guessed (the web chat's login codes), by
-    :meth:`note_failure`. Failures are told to ``audit``, up to a few per address.
+    Wrong credentials are counted per client address and kind, also those of other places where something secret can be guessed
+    (the login codes), by :meth:`wrong`. They are told to ``audit``, up to a few per address.
 
-    An address that has sent too many wrong tokens is answered 429 without a look at what it sends next, right or wrong:
-    otherwise the limit would not slow a guesser down. The exception is a token that was right before, from any address,
-    since the start: so neither a neighbour behind the same proxy nor a broken script on the same host locks out an
-    operator who is at work.
+    What is right is let in, whoever else has guessed from the same address: of what gatewayd makes (codes of 80 bits and more,
+    tokens of 256) and of long tokens nothing can be guessed, so that their limit keeps the log short and nothing else. The
+    exception are configured tokens of fewer than ``UNGUESSABLE_CHARS`` characters, which people may have made up: from an address
+    that has sent too many wrong ones they are answered 429 without a look, or the limit would not slow a guesser down; but not
+    one that was right before, from any address, since the start.
     """
 
-    def __init__(self, store: Tokens, config: AuthSection, *, now: Callable[[], float], audit: AuditLog | None = None) -> None:
+    def __init__(
+        self,
+        store: Tokens,
+        config: AuthSection,
+        *,
+        now: Callable[[], float],
+        audit: AuditLog | None = None,
+        proxies: TrustedProxies | None = None,
+    ) -> None:
         self._store = store
         self._now = now
         self._audit = audit
-        self.failures = FailureLimiter(now)
+        self._failures = {kind: FailureLimiter(now) for kind in get_args(Kind)}
         self._recorded = FailureLimiter(now, allowed=ALL_FAILURES_RECORDED, addresses=1)
         self._proved: OrderedDict[str, None] = OrderedDict()
         self._configured: dict[str, Identity] = {}
         self._replaced_at: dict[str, float] = {}
+        self.proxies = proxies or TrustedProxies(())
         self.reconfigure(config)
 
     def reconfigure(self, config: AuthSection) -> None:
@@ -151,7 +167,7 @@ class Auth:
 
         :raises Refusal: unauthorized, too_many_requests, or forbidden when the token lacks the scope.
         """
-        identity = await self.identify(request.headers.get("Authorization"), client_address())
+        identity = await self.identify_sender()
         if not identity.may(scope):
             raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
         return identity
@@ -178,13 +194,14 @@ class Auth:
 
         :raises Refusal: as ``require``; bad_origin.
         """
-        authorization = request.headers.get("Authorization", "")
-        user = None
+        authorization, user = request.headers.get("Authorization", ""), None
+        kind: Kind = "token"
         if authorization.strip().lower().startswith("basic"):
             _refuse_cross_site()
             user, authorization = _bearer_of_basic(authorization)
+            kind = "basic"
         try:
-            identity = await self.identify(authorization, client_address())
+            identity = await self.identify(authorization, self.client_address(), kind)
         except Refusal as refusal:
             if refusal.code == "unauthorized":
                 # Without this a client that knows Basic never asks its user, or uses what it was given.
@@ -208,27 +225,42 @@ class Auth:
 
         return Admission(holds)
 
-    async def note_failure(self, address: str, what: str) -> None:
-        """Count a wrong credential from an address, and record it unless there were too many. ``what`` was wrong, in words."""
-        count = self.failures.failed(address)
+    async def wrong(self, kind: Kind, refusal: Refusal, address: str | None = None) -> Refusal:
+        """Count a wrong credential from an address (that of the present request), and record it unless there were too many.
+        Returns what answers it: ``refusal``, or too_many_requests."""
+        address = address or self.client_address()
+        limiter = self._failures[kind]
+        retry_after = limiter.retry_after(address)
+        await self._record(kind, address, limiter.failed(address))
+        return refusal if retry_after is None else _too_many(kind, retry_after)
+
+    async def _record(self, kind: Kind, address: str, count: int) -> None:
         if self._audit is None or count > FAILURES_RECORDED or self._recorded.retry_after("") is not None:
             return
         in_all = self._recorded.failed("")
         last = count == FAILURES_RECORDED or in_all == ALL_FAILURES_RECORDED
-        await self._audit.record_failure(address, what, last=last)
+        await self._audit.record_failure(address, kind, last=last)
+
+    def client_address(self) -> str:
+        """The address that the present request counts for."""
+        client = request.scope.get("client")
+        return self.proxies.client_of(client[0] if client else None, request.scope["headers"])
+
+    async def identify_sender(self) -> Identity:
+        """Who sent the present request, by a bearer token. :raises Refusal: as ``identify``."""
+        return await self.identify(request.headers.get("Authorization"), self.client_address())
 
     async def optional(self, scope: Scope) -> Identity | None:
         """As :meth:`require` when a token was sent; None when none was sent or it lacks the scope.
 
         :raises Refusal: unauthorized or too_many_requests for a wrong token.
         """
-        authorization = request.headers.get("Authorization")
-        if authorization is None:
+        if request.headers.get("Authorization") is None:
             return None
-        identity = await self.identify(authorization, client_address())
+        identity = await self.identify_sender()
         return identity if identity.may(scope) else None
 
-    async def identify(self, authorization: str | None, address: str) -> Identity:
+    async def identify(self, authorization: str | None, address: str, kind: Kind = "token") -> Identity:
         """The identity behind an ``Authorization`` header.
 
         :raises Refusal: unauthorized, or too_many_requests after too many failures from ``address``.
@@ -237,14 +269,15 @@ class Auth:
         if not token:
             raise _unauthorized("a bearer token is needed: Authorization: Bearer …")
         digest = digest_of(token)
-        retry_after = self.failures.retry_after(address)
-        if retry_after is not None and digest not in self._proved:
-            raise Refusal("too_many_requests", "too many wrong tokens from this address", retry_after=retry_after)
+        if len(token) < UNGUESSABLE_CHARS and digest not in self._proved:
+            retry_after = self._failures[kind].retry_after(address)
+            if retry_after is not None:
+                raise _too_many(kind, retry_after)
         identity = await self._look_up(digest)
         if identity is None:
             self._proved.pop(digest, None)
-            await self.note_failure(address, "token")
-            raise _unauthorized("this token is not known, or it has expired", error="invalid_token")
+            unknown = _unauthorized("this token is not known, or it has expired", error="invalid_token")
+            raise await self.wrong(kind, unknown, address)
         self._remember(digest)
         return identity
 
@@ -275,12 +308,6 @@ class Auth:
         self._proved.move_to_end(digest)
         if len(self._proved) > _PROVED:
             self._proved.popitem(last=False)
-
-
-def client_address() -> str:
-    """The address the present request's connection comes from. Headers that a client can write are not believed."""
-    client = request.scope.get("client")
-    return client[0] if client else "local"
 
 
 def _refuse_cross_site() -> None:
@@ -319,15 +346,11 @@ def _identity_of(row: TokenRow) -> Identity | None:
         return None
 
 
-def _network(address: str) -> str:
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
-    except ValueError:
-        return address
-
-
 def _unauthorized(message: str, *, error: str | None = None) -> Refusal:
     challenge = 'Bearer realm="gatewayd"' + (f', error="{error}"' if error else "")
     return Refusal("unauthorized", message, headers={"WWW-Authenticate": challenge})
+
+
+def _too_many(kind: Kind, retry_after: int) -> Refusal:
+    what = "tokens" if kind in ("token", "basic") else "codes"
+    return Refusal("too_many_requests", f"too many wrong {what} from this address", retry_after=retry_after)

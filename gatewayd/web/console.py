@@ -18,7 +18,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import Scope
 from gatewayd.ports.store import TokenRow
 from gatewayd.web.assets import load_pages
-from gatewayd.web.auth import Auth, client_address
+from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import LOGIN_BYTES, answer, read_body
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import digest_of
@@ -83,7 +83,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.post("/v1/console/links")
     async def make_link() -> Response:
-        identity = await auth.identify(request.headers.get("Authorization"), client_address())
+        identity = await auth.identify_sender()
         page = (await read_body(LinkBody)).page
         needed = _SCOPES[page]
         if identity.role != "operator":
@@ -104,25 +104,21 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.post("/v1/console/login")
     async def log_in() -> Response:
-        address = client_address()
-        retry_after = auth.failures.retry_after(address)
-        if retry_after is not None:
-            raise Refusal("too_many_requests", "too many wrong codes from here; wait a minute", retry_after=retry_after)
         body, now = await read_body(LoginBody, at_most_bytes=LOGIN_BYTES), gateway.now()
         used = await store.take_token(digest_of(_OF_CONSOLE + body.code.strip().lower()))
         if used is None or used.expires_at is None or used.expires_at <= now:
-            await auth.note_failure(address, "console code")
-            raise Refusal("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
+            gone = Refusal("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
+            raise await auth.wrong("console code", gone)
         token = secrets.token_urlsafe(32)
         row = _row("token", token, used.name, used.role, used.scopes, now, SESSION_SECONDS)
         # As old as its code: what was asked for with a token ends with that token.
         await store.put_token(replace(row, created_at=used.created_at))
-        await gateway.audit.record(f"{used.role}:{used.name}", "console.login", used.name, address=address)
+        await gateway.audit.record(f"{used.role}:{used.name}", "console.login", used.name, address=auth.client_address())
         return answer(Session(token, used.name, used.scopes, now + SESSION_SECONDS))
 
     @routes.post("/v1/console/logout")
     async def log_out() -> Response:
-        identity = await auth.identify(request.headers.get("Authorization"), client_address())
+        identity = await auth.identify_sender()
         await read_body(Nothing)
         digest = _digest_of_request()
         row = await store.get_token(digest)

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from gatewayd.model.config import parse_bind
+from gatewayd.model.bind import parse_bind
 from gatewayd.model.errors import NeedsOperator, StoreRefused
 
 _TCP: Final = (socket.AF_INET, socket.AF_INET6)

@@ -21,7 +21,7 @@ from gatewayd.model.config import AccountSettings, Name
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Conflict, NotFound, Overloaded
 from gatewayd.web.assets import load_pages
-from gatewayd.web.auth import Auth, client_address
+from gatewayd.web.auth import Auth
 from gatewayd.web.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
 from gatewayd.web.exchange import LOGIN_BYTES, answer, read_body, read_query, refuse_unless_ready
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
@@ -123,19 +123,15 @@ class Webchat:
         return answer(link)
 
     async def log_in(self) -> Response:
-        address = client_address()
-        retry_after = self._auth.failures.retry_after(address)
-        if retry_after is not None:
-            raise Refusal("too_many_requests", "too many wrong codes from here; wait a minute", retry_after=retry_after)
         body = await read_body(LoginRequest, at_most_bytes=LOGIN_BYTES)
         now = self._gateway.now()
         login = await log_in(self._gateway.store, body.code, now, session_days=self._settings().session_days)
         if login is None:
-            await self._auth.note_failure(address, "webchat login code")
-            raise Refusal("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
+            used = Refusal("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
+            raise await self._auth.wrong("webchat login code", used)
         for previous in _cookies():
             await log_out(self._gateway.store, previous)
-        self._gateway.events.emit("channels.webchat.login", name=login.name, address=address)
+        self._gateway.events.emit("channels.webchat.login", name=login.name, address=self._auth.client_address())
         response = answer(LoggedIn(login.name))
         self._set_cookie(response, login)
         return response

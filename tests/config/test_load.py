@@ -198,6 +198,9 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         ("[limits]\nmailbox = 10_000_001", "[limits].mailbox", "wrong value"),
         ('[gateway]\nallowed_hosts = "x"', "[gateway].allowed_hosts", "wrong value"),
         ('[gateway]\nallowed_hosts = ["x", "http://y"]', "[gateway].allowed_hosts[1]", "is not a host name"),
+        ('[gateway]\ntrusted_proxies = ["unix", "proxy"]', "[gateway].trusted_proxies[1]", "is not an address or a network"),
+        ('[gateway]\ntrusted_proxies = ["10.0.0.1/8"]', "[gateway].trusted_proxies[0]", "has bits behind its length"),
+        ('[gateway]\ntrusted_proxies = ["::/0"]', "[gateway].trusted_proxies[0]", "trusts everybody"),
         ('[gateway]\nstate_dir = "state"', "[gateway].state_dir", "must be an absolute path"),
         ('[sessions]\nidentity_links = { a = ["1234"] }', "[sessions].identity_links.a[0]", "is not CHANNEL:ID"),
         (

@@ -1,6 +1,7 @@
 import pytest
 
-from gatewayd.model.config import AgentFrame, AgentSettings, GatewayConfig, GatewaySection, parse_bind
+from gatewayd.model.bind import parse_bind
+from gatewayd.model.config import AgentFrame, AgentSettings, GatewayConfig, GatewaySection
 
 
 @pytest.mark.parametrize(

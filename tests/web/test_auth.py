@@ -1,18 +1,22 @@
 """Tokens: who they are, what they may, and what happens to who guesses."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import trio
 from msgspec.structs import replace
 
+from gatewayd.channels.webchat import login
 from gatewayd.model.config import AuthSection, Role, Scope, TokenConfig
 from gatewayd.model.secret import Secret
 from gatewayd.ports.store import TokenRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
-from gatewayd.web.auth import FAILURES_PER_WINDOW, WINDOW_SECONDS, Auth, FailureLimiter, Identity
+from gatewayd.web import console
+from gatewayd.web.auth import FAILURES_PER_WINDOW, UNGUESSABLE_CHARS, WINDOW_SECONDS, Auth, FailureLimiter, Identity, Kind
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import digest_of
 from tests.web.client import now
@@ -105,7 +109,7 @@ async def test_a_guesser_is_stopped_and_others_are_not(tmp_path: Path, autojump_
         stopped = await refusal_of(auth, "Bearer guess-again")
         assert (stopped.code, stopped.status) == ("too_many_requests", 429)
         assert 0 < int(stopped.headers["Retry-After"]) <= WINDOW_SECONDS
-        # Not even a right token is looked at, or the limit would be none.
+        # Not even a right token is looked at when it is so short that somebody may have made it up, or the limit would be none.
         assert (await refusal_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
         assert (await auth.identify(f"Bearer {STORED}", THERE)).name == "ops"
         await trio.sleep(WINDOW_SECONDS)
@@ -119,8 +123,40 @@ async def test_a_token_that_was_right_before_is_not_locked_out(tmp_path: Path, a
             await refusal_of(auth, f"Bearer guess-{attempt}")
         assert (await auth.identify(f"Bearer {STORED}", HERE)).name == "ops"
         await store.delete_token(digest_of(STORED))
-        assert (await refusal_of(auth, f"Bearer {STORED}")).code == "unauthorized"
         assert (await refusal_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
+        assert (await refusal_of(auth, f"Bearer {STORED}", THERE)).code == "unauthorized"
+
+
+async def test_a_token_that_nobody_can_guess_is_let_in_though_a_neighbour_guesses(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    long = "x" * UNGUESSABLE_CHARS
+    async with open_auth(tmp_path) as (auth, store):
+        await store.put_token(row(long))
+        for attempt in range(3 * FAILURES_PER_WINDOW):
+            refusal = await refusal_of(auth, f"Bearer {attempt:032}")
+            assert refusal.code == ("unauthorized" if attempt < FAILURES_PER_WINDOW else "too_many_requests")
+        assert (await auth.identify(f"Bearer {long}", HERE)).name == "ops"
+        assert (await refusal_of(auth, f"Bearer {long[:-1]}")).code == "too_many_requests"
+
+
+async def test_each_kind_of_secret_is_counted_apart(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_auth(tmp_path) as (auth, _):
+        for number, guessed in enumerate(get_args(Kind)):
+            address = f"192.0.2.{number}"
+            for _ in range(FAILURES_PER_WINDOW):
+                assert (await auth.wrong(guessed, Refusal("unauthorized", "no"), address)).code == "unauthorized"
+            assert (await auth.wrong(guessed, Refusal("unauthorized", "no"), address)).code == "too_many_requests"
+            for other in set(get_args(Kind)) - {guessed}:
+                assert (await auth.wrong(other, Refusal("unauthorized", "no"), address)).code == "unauthorized", (guessed, other)
+
+
+def test_codes_and_tokens_of_ours_cannot_be_guessed() -> None:
+    """What needs no lock-out: codes of at least 80 bits, in the alphabet that their texts show."""
+    assert 8 * login._CODE_BYTES >= 80
+    assert 5 * len(login._new_code().replace("-", "")) >= 80
+    assert 8 * console._CODE_BYTES >= 80
+    assert len(secrets.token_urlsafe(32)) >= UNGUESSABLE_CHARS
 
 
 def test_the_table_of_addresses_is_bounded_and_ipv6_counts_by_network() -> None:

@@ -230,13 +230,23 @@ async def test_nothing_is_told_without_a_login(method: str, path: str, tmp_path:
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
 
 
-async def test_guessing_codes_is_slowed_down(tmp_path: Path) -> None:
+async def test_guessed_codes_are_answered_429_and_a_right_one_logs_in(tmp_path: Path) -> None:
     async with site(tmp_path) as here, here.client() as client:
         for _ in range(FAILURES_PER_WINDOW):
             assert (await client.post("/v1/webchat/login", json={"code": "abcd-efgh"})).status_code == 401
-        answer = await client.post("/v1/webchat/login", json={"code": await here.code()})
+        answer = await client.post("/v1/webchat/login", json={"code": "abcd-efgh"})
         assert answer.status_code == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 60
+        # It has 80 bits: nobody has guessed it.
+        assert (await client.post("/v1/webchat/login", json={"code": await here.code()})).status_code == 200
+
+
+async def test_wrong_tokens_lock_out_no_login(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.client() as client:
+        for _ in range(FAILURES_PER_WINDOW + 2):
+            await client.post("/v1/webchat/links", json={}, headers={"Authorization": "Bearer wrong"})
+        assert (await client.post("/v1/webchat/login", json={"code": "abcd-efgh"})).status_code == 401
+        assert (await client.post("/v1/webchat/login", json={"code": await here.code()})).status_code == 200
 
 
 async def test_logging_out_ends_the_session(tmp_path: Path) -> None:

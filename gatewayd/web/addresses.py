@@ -1,0 +1,154 @@
+"""Whose request it is: the address of the connection, or the one that a trusted proxy says. Pure.
+
+A proxy adds the address of whoever connected to it at the right end of ``X-Forwarded-For``, or of ``Forwarded`` (RFC 7239). What
+stands to the left was there before, so that a client can write it. So the values are read from the right, and only as long as who
+reported them is trusted: nobody outside can choose the address that is counted for him.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import islice
+from typing import Final
+
+UNIX: Final = "unix"
+"""Among the trusted proxies: whoever connects over a Unix socket."""
+LOCAL: Final = "local"
+"""The address of whoever does."""
+MOST_HOPS: Final = 16
+"""Proxies behind one another whose words are followed."""
+
+_PAIR: Final = re.compile(
+    rb'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[!#$%&\'*+.^_`|~0-9A-Za-z:\[\]-]*)\s*(;|,|\Z)', re.DOTALL
+)
+"""A forwarded-pair (RFC 7239, section 4) and what ends it. Colons and brackets without quotes are taken: many send them so."""
+_NODE: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)")
+"""IPv6 in brackets or IPv4, with a port or without, or a bare IPv6."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+Network = IPv4Network | IPv6Network
+
+
+def canonical(address: str) -> str:
+    """One spelling of an address; IPv4 that came over an IPv6 socket is IPv4. What is no address stays as it is."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(_plain(found))
+
+
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has at least."""
+    address = canonical(address)
+    return str(IPv6Network((address, 64), strict=False)) if ":" in address else address
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        return ip_address(canonical(address)).is_loopback
+    except ValueError:
+        return False
+
+
+class TrustedProxies:
+    """``gateway.trusted_proxies``: addresses, networks, and "unix".
+
+    :raises ValueError: an entry is none of these.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names = tuple(names)
+        self._unix = UNIX in names
+        self._networks: tuple[Network, ...] = tuple(ip_network(name) for name in names if name != UNIX)
+
+    def trusts(self, peer: str | None) -> bool:
+        """``peer`` is the address of a connection, None over a Unix socket."""
+        if peer is None:
+            return self._unix
+        if not self._networks:
+            return False
+        try:
+            address = _plain(ip_address(peer.partition("%")[0]))
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
+
+    def client_of(self, peer: str | None, headers: Headers) -> str:
+        """The address that a request counts for. Header names are lower case.
+
+        What is malformed, hidden (RFC 7239, section 6.3) or differs between the two headers counts for the proxy that said it.
+        """
+        own = LOCAL if peer is None else canonical(peer)
+        if not self.trusts(peer):
+            return own
+        headers = tuple(headers)
+        found = {
+            self._follow(own, hops(value for key, value in reversed(headers) if key == name))
+            for name, hops in ((b"x-forwarded-for", _hops_of_list), (b"forwarded", _hops_of_elements))
+            if any(key == name for key, _ in headers)
+        }
+        return found.pop() if len(found) == 1 else own
+
+    def _follow(self, reporter: str, hops: Iterator[str | None]) -> str:
+        """``hops`` from the right; None: it cannot be read."""
+        for hop in islice(hops, MOST_HOPS):
+            if hop is None:
+                return reporter
+            reporter = hop
+            if not self.trusts(hop):
+                return reporter
+        return reporter
+
+
+def _hops_of_list(lines: Iterable[bytes]) -> Iterator[str | None]:
+    """Of X-Forwarded-For: addresses with commas between them."""
+    for line in lines:
+        for node in reversed(line.split(b",")):
+            yield _address_of(node.strip(b" \t"))
+
+
+def _hops_of_elements(lines: Iterable[bytes]) -> Iterator[str | None]:
+    """Of Forwarded. A line that is not well formed is a hop that cannot be read: a quote left open by a client must not swallow
+    what the proxy has added."""
+    for line in lines:
+        elements = _elements(line)
+        if elements is None:
+            yield None
+            return
+        yield from reversed(elements)
+
+
+def _elements(line: bytes) -> list[str | None] | None:
+    elements: list[str | None] = []
+    values: dict[bytes, bytes] = {}
+    at, end = 0, b","
+    while at < len(line) or end == b";":
+        pair = _PAIR.match(line, at)
+        if pair is None or (name := pair[1].lower()) in values:
+            return None
+        values[name], at, end = pair[2], pair.end(), pair[3]
+        if end != b";":
+            elements.append(_address_of(_unquoted(values.get(b"for", b""))))
+            values = {}
+    return elements
+
+
+def _unquoted(value: bytes) -> bytes:
+    return re.sub(rb"\\(.)", rb"\1", value[1:-1], flags=re.DOTALL) if value.startswith(b'"') else value
+
+
+def _address_of(node: bytes) -> str | None:
+    found = _NODE.fullmatch(node.decode("latin-1"))
+    if found is None:
+        return None
+    try:
+        return str(_plain(ip_address(found[1] or found[2] or found[3])))
+    except ValueError:
+        return None
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Without what the notation allows beside the address itself."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
