@@ -9,7 +9,6 @@ import faulthandler
 import gc
 import os
 import resource
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -50,6 +49,7 @@ EXIT_REFUSED = 78
 _OWNER = "owner"
 _STATUS_SECONDS = 1.0
 _LAST_SECONDS = 1.0
+_STDOUT = 1
 _STDERR = 2
 _START_SECONDS = 1800.0
 _MORE_SECONDS = 60.0
@@ -288,13 +288,18 @@ async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
     notifier.ready(_status_line(gateway))
     log.info("ready", url=url, version=__version__, accounts=len(gateway.config.accounts))
     webchat = any(account.channel == "webchat" and account.frame.enabled for account in gateway.config.accounts)
-    # Under a service manager this would put a way in into the journal; there one asks `gatewayctl webchat link`.
-    if webchat and "NOTIFY_SOCKET" not in os.environ:
-        base = gateway.config.gateway.public_url or url
-        link = await new_login_link(gateway.store, base, _OWNER, gateway.now())
+    if webchat:
+        said = await _way_in(gateway, url)
         with suppress(OSError):  # nobody reads it
-            sys.stdout.write(f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n")
-            sys.stdout.flush()
+            os.write(_STDOUT, said.encode())
+
+
+async def _way_in(gateway: Gateway, url: str) -> str:
+    """A login link, to a terminal only: what goes into a file or the journal is read later, and by others."""
+    if not os.isatty(_STDOUT):
+        return "\nTalk to your agent: gatewayctl webchat link prints a link to its page.\n\n"
+    link = await new_login_link(gateway.store, gateway.config.gateway.public_url or url, _OWNER, gateway.now())
+    return f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n"
 
 
 async def _tell_status(gateway: Gateway, notifier: Notifier) -> None:

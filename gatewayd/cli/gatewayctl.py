@@ -1,6 +1,5 @@
 """The operator's command. The commands themselves are in ``gatewayd.cli.ctl``, one module each."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from gatewayd.cli.ctl.route import route
 from gatewayd.cli.ctl.status import status
 from gatewayd.cli.ctl.trace import trace
 from gatewayd.cli.ctl.webchat import webchat
+from gatewayd.cli.streams import complain, let_go, run_with_streams
 
 _GLOBAL = ("--url", "--token-file", "--state-dir", "--timeout", "--version")
 
@@ -84,13 +84,16 @@ app.add_typer(audit, name="audit")
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code (docs/reference/gatewayctl.md). Errors are sentences on stderr."""
+    return run_with_streams("gatewayctl", lambda: _run(args), needs_stdout=True)
+
+
+def _run(args: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets an escape instead of a traceback.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=args, prog_name="gatewayctl", standalone_mode=False)
-        sys.stdout.flush()
     except CtlError as error:
         return _fail(str(error), error.code)
     except typer.TyperException as error:
@@ -98,17 +101,24 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ReaderLeft, BrokenPipeError):
-        # The reader (head, less) has enough. What is still buffered goes nowhere, or the interpreter would complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return _left()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # so typer ends when it is in the middle of a page of help
+            return _left()
+        raise
     return code if isinstance(code, int) else DONE
+
+
+def _left() -> int:
+    let_go(sys.stdout)
+    return DONE
 
 
 def _misused(error: typer.TyperException) -> int:
     message = error.format_message().replace("Value error, ", "", 1)
     if message.startswith("Usage:"):
         # A group without a command: the message is its whole help page.
-        sys.stderr.write(message + "\n")
+        complain(message)
         return USAGE
     if getattr(error, "option_name", None) in _GLOBAL:
         return _fail(f"{message}. It stands before the command: gatewayctl {getattr(error, 'option_name', '')} … COMMAND.", USAGE)
@@ -117,5 +127,5 @@ def _misused(error: typer.TyperException) -> int:
 
 def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"gatewayctl: {message}\n")
+    complain(f"gatewayctl: {message}")
     return code

@@ -11,18 +11,22 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatewayd import __version__
 from gatewayd.actor.border import describe, third_party
+from gatewayd.cli.streams import complain, run_with_streams
 from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, secrets_of, state_dir, user_config
 from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import GatewayConfig, LooksAround
 from gatewayd.model.errors import ConfigError
 from gatewayd.model.secret import Redactor
 from gatewayd.plugins import Registry
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 OK: Final = 0
 FAILED: Final = 1
@@ -39,9 +43,13 @@ $XDG_CONFIG_HOME/gatewayd/gatewayd.toml, else an embedded default: the web chat 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0; 1: check-config found problems, or init could not write; 2: wrong usage; 78: the daemon cannot run with this
-    configuration; else what the daemon returns.
+    0; 1: check-config found problems, or init could not write; 2: wrong usage; 74: the output could not be written; 78: the
+    daemon cannot run with this configuration; else what the daemon returns.
     """
+    return run_with_streams("gatewayd", lambda: _main(arguments), needs_stdout=False)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     with _ended_by_interrupts():
         match options.command:
@@ -64,8 +72,14 @@ def _ended_by_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+class _Parser(ArgumentParser):
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        """argparse says nothing when a page of help cannot be written."""
+        (file or sys.stderr).write(message)
+
+
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser("gatewayd", description=DESCRIPTION, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter)
+    parser = _Parser("gatewayd", description=DESCRIPTION, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"gatewayd {__version__}")
     parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file")
     parser.add_argument("--state-dir", metavar="DIR", type=Path, help="where the store and the token live")
@@ -102,7 +116,7 @@ def _run(options: Namespace, env: Mapping[str, str]) -> int:
     try:
         config = load()
     except ConfigError as error:
-        _complain(str(error))
+        complain(str(error))
         return MISCONFIGURED
     # What is made until the daemon is ready stays; it turns the collector on again then (daemon.py).
     gc.disable()
@@ -137,15 +151,15 @@ def _check(file: Path | None, env: Mapping[str, str]) -> int:
     try:
         config = load_config(path, Registry.installed(), env)
     except ConfigError as error:
-        _complain(str(error))
+        complain(str(error))
         return FAILED
     redact = Redactor(secrets_of(config))
     if config.broken:
         for sentence in config.broken:
-            _complain(f"{redact(sentence)}; gatewayd would run without it")
+            complain(f"{redact(sentence)}; gatewayd would run without it")
         return FAILED
     for warning in (*config.warnings, *_found_around(config)):
-        _complain(f"warning: {redact(warning)}")
+        complain(f"warning: {redact(warning)}")
     sys.stdout.write(f"{path or 'no file, the embedded default'}: ok\n{_summary(config)}")
     return OK
 
@@ -186,7 +200,7 @@ def _init(file: Path | None, env: Mapping[str, str]) -> int:
 
     path = file or _new_file(env)
     if path is None:
-        _complain("there is neither $XDG_CONFIG_HOME nor $HOME: say where, gatewayd init FILE")
+        complain("there is neither $XDG_CONFIG_HOME nor $HOME: say where, gatewayd init FILE")
         return FAILED
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +210,7 @@ def _init(file: Path | None, env: Mapping[str, str]) -> int:
     except OSError as error:
         there = isinstance(error, FileExistsError) and os.path.lexists(path)
         what = "is there already; it was not touched" if there else f"cannot be written: {error.strerror or error}"
-        _complain(f"{path}: {what}")
+        complain(f"{path}: {what}")
         return FAILED
     found = find_config(None, env)
     how = "gatewayd" if found is not None and found.absolute() == path.absolute() else f"gatewayd --config {path}"
@@ -209,7 +223,3 @@ def _new_file(env: Mapping[str, str]) -> Path | None:
     if named := env.get("GATEWAYD_CONFIG"):
         return Path(named)
     return SYSTEM_CONFIG if os.geteuid() == 0 else user_config(env)
-
-
-def _complain(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

@@ -42,7 +42,8 @@ async def test_with_nothing_configured_it_answers(tmp_path: Path) -> None:
         assert health["agentcore_mode"] == "echo"
         answer = await post(gateway, "hello", "k1", wait=20)
         assert answer["payloads"] == [{"text": "hello"}]
-        assert "/#code=" in gateway.log.read_text()
+        assert "#code=" not in gateway.log.read_text()
+        assert gateway.log.read_text().count("gatewayctl webchat link") == 1
         assert await gateway.stop() == 0
         assert not (gateway.state_dir / "endpoint.json").exists()
 

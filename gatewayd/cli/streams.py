@@ -1,0 +1,70 @@
+"""The three standard streams, when one of them is closed, full, or has nobody behind it.
+
+A descriptor that is closed at the start is given to whatever is opened first: what is printed, or logged, would be written into
+the store. So each of the three is opened before anything else is.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TextIO
+
+LOST: Final = 74
+"""EX_IOERR of sysexits.h: the output could not be written."""
+_STREAMS: Final = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
+_OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+
+
+def run_with_streams(program: str, run: Callable[[], int], *, needs_stdout: bool) -> int:
+    """What ``run`` returns, or ``LOST`` after a sentence on stderr. ``needs_stdout``: where it is closed, nothing is begun. A
+    reader that has enough (head, less) is no fault."""
+    if "stdout" in open_closed() and needs_stdout:
+        complain(f"{program}: stdout is closed, so nothing was done. Where no output is wanted: > /dev/null")
+        return LOST
+    try:
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        let_go(sys.stdout)
+        return 0
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT:
+            raise
+        let_go(sys.stdout)
+        complain(f"{program}: the output cannot be written ({error.strerror}). What was asked for may have been done.")
+        return LOST
+
+
+def open_closed() -> frozenset[str]:
+    """Open /dev/null in the place of each standard stream that is closed. Returns which were. Such a stdout is for reading only:
+    what is printed fails, as it should."""
+    closed = set()
+    for fd, (name, flags) in enumerate(_STREAMS.items()):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free is this one
+            closed.add(name)
+            setattr(sys, name, open(fd, "r" if fd == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    return frozenset(closed)
+
+
+def let_go(stream: TextIO) -> None:
+    """What is still buffered goes nowhere, or the interpreter would complain at its end."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(devnull, stream.fileno())
+    os.close(devnull)
+
+
+def complain(text: str) -> None:
+    """A line on stderr; where that cannot be written, either, the exit code has to say it."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except OSError:
+        let_go(sys.stderr)
