@@ -414,11 +414,11 @@ async def test_another_kind_of_core_under_the_same_name_begins_a_new_session(tmp
 async def test_hosts_are_let_in_by_the_new_configuration(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as bench, bench.site.client() as client:
         asked = {"Host": "gate.example.org"}
-        assert (await client.get("/health", headers=asked)).status_code == 421
+        assert (await client.get("/v1/gateway/status", headers=asked)).status_code == 421
         section = replace(bench.gateway.config.gateway, allowed_hosts=("gate.example.org",))
         bench.found = replace(bench.gateway.config, gateway=section)
         await bench.reloader.reload("operator:op")
-        assert (await client.get("/health", headers=asked)).status_code == 200
+        assert (await client.get("/v1/gateway/status", headers=asked)).status_code == 200
 
 
 async def test_a_token_that_was_taken_away_lets_nobody_in(tmp_path: Path) -> None:
