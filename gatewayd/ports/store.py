@@ -122,7 +122,8 @@ class TokenRow(Struct, frozen=True):
 class ChatLine(Struct, frozen=True):
     """One line of a conversation's transcript: from the inbox (``direction`` in) or the outbox (out).
 
-    ``text`` and ``choices`` are those of its newest edit, whose row is ``edit``; 0: it was never edited.
+    ``text`` and ``choices`` are those of its newest edit, whose row is ``edit``; 0: it was never edited. ``event_key`` is that of
+    a line from the inbox.
     """
 
     direction: Literal["in", "out"]
@@ -132,6 +133,7 @@ class ChatLine(Struct, frozen=True):
     state: str
     choices: tuple[tuple[Choice, ...], ...] = ()
     edit: int = 0
+    event_key: str = ""
 
 
 class Inbox(Protocol):

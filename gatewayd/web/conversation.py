@@ -11,7 +11,7 @@ import trio
 from msgspec import Struct
 from quart.wrappers.response import ResponseBody
 
-from gatewayd.channels.webchat.channel import News, Page, WebchatChannel
+from gatewayd.channels.webchat.channel import News, Page, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import Login, find_login
 from gatewayd.kit.html import markdown_to_html
 from gatewayd.model.envelope import Peer
@@ -27,13 +27,14 @@ _DRAFT_CHARS_PER_SECOND: Final = 200_000  # a draft is sent whole each time: the
 
 class Line(Struct, frozen=True, omit_defaults=True):
     """One line: what the person wrote as ``text``, what the agent wrote as safe ``html`` with rows of ``buttons``, as it reads
-    now. ``at`` is Unix seconds."""
+    now. ``at`` is Unix seconds; ``client`` the id that a page gave its message."""
 
     id: str
     sender: Literal["you", "agent"] = msgspec.field(name="from")
     at: float
     state: str
     text: str = ""
+    client: str = ""
     html: str = ""
     buttons: tuple[tuple[Choice, ...], ...] = ()
 
@@ -106,7 +107,7 @@ class Conversation:
         """:raises StoreRefused: it cannot be read."""
         newest = await self._transcript(limit + 1)
         lines = newest[-limit:]
-        return History(self.name, await _shown(lines), str(Cursor().past(lines)), more=len(newest) > limit)
+        return History(self.name, await self._shown(lines), str(Cursor().past(lines)), more=len(newest) > limit)
 
     async def lines_after(self, cursor: Cursor) -> tuple[list[Line], list[Line], Cursor]:
         """The lines that are newer, those that were edited since, and how far that reaches. An edit of a line that is not among
@@ -117,7 +118,7 @@ class Conversation:
         lines = [line for line in await self._transcript(HISTORY_LINES) if cursor.is_before(line)]
         edited = [line for line in lines if cursor.is_edit(line)]
         new = [line for line in lines if not cursor.is_edit(line)]
-        return await _shown(new), await _shown(edited), cursor.past(lines)
+        return await self._shown(new), await self._shown(edited), cursor.past(lines)
 
     async def is_open(self) -> bool:
         """The login has not ended. :raises StoreRefused: it cannot be read."""
@@ -125,6 +126,9 @@ class Conversation:
 
     async def _transcript(self, limit: int) -> list[ChatLine]:
         return await self._store.transcript("webchat", self._account, Peer("dm", self.name), limit=limit)
+
+    async def _shown(self, lines: list[ChatLine]) -> list[Line]:
+        return await anyio.to_thread.run_sync(_show, lines, self.name)
 
 
 class ConversationFeed(ResponseBody):
@@ -218,17 +222,13 @@ class ConversationFeed(ResponseBody):
         return news
 
 
-async def _shown(lines: list[ChatLine]) -> list[Line]:
-    return await anyio.to_thread.run_sync(_show, lines)
+def _show(lines: list[ChatLine], name: str) -> list[Line]:
+    return [_own_line(line, name) if line.direction == "in" else _agent_line(line) for line in lines]
 
 
-def _show(lines: list[ChatLine]) -> list[Line]:
-    return [
-        Line(id=f"in-{line.id}", sender="you", at=line.at, state=line.state, text=line.text)
-        if line.direction == "in"
-        else _agent_line(line)
-        for line in lines
-    ]
+def _own_line(line: ChatLine, name: str) -> Line:
+    client = client_id_of(line.event_key, name)
+    return Line(id=f"in-{line.id}", sender="you", at=line.at, state=line.state, text=line.text, client=client)
 
 
 def _agent_line(line: ChatLine) -> Line:

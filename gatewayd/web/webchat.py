@@ -60,11 +60,17 @@ class PressRequest(Struct, frozen=True, forbid_unknown_fields=True):
     data: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-class HistoryQuery(Struct, frozen=True):
+class ShownQuery(Struct, frozen=True):
+    """``name`` is whom the page shows: the cookie of a browser may be somebody else's by now."""
+
+    name: Name | None = None
+
+
+class HistoryQuery(ShownQuery, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=HISTORY_LINES)] = HISTORY_LINES
 
 
-class StreamQuery(Struct, frozen=True):
+class StreamQuery(ShownQuery, frozen=True):
     after: Annotated[str, Meta(pattern=r"^[0-9]{1,18}\.[0-9]{1,18}$")] = str(Cursor())
 
 
@@ -105,7 +111,8 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
 
 
 class Webchat:
-    """The handlers. Every one but ``make_link`` and ``log_in`` needs a session cookie."""
+    """The handlers. Every one but ``make_link`` and ``log_in`` needs a session cookie, of the name that the request says its
+    page shows; a page that shows nobody yet may ask for the history."""
 
     def __init__(self, gateway: Gateway, auth: Auth, waits: Waits) -> None:
         self._gateway = gateway
@@ -137,8 +144,8 @@ class Webchat:
         return response
 
     async def log_out(self) -> Response:
+        login = await self._require_login(read_query(ShownQuery))
         await read_body(Nothing)
-        login = await self._require_login()
         await log_out(self._gateway.store, login.token)
         response = answer(Nothing())
         response.delete_cookie(COOKIE, path="/")
@@ -146,7 +153,7 @@ class Webchat:
 
     async def show_history(self) -> Response:
         query = read_query(HistoryQuery)
-        login = await self._require_login()
+        login = await self._find_login(query.name)
         response = answer(await self._conversation(login).history(query.limit))
         longer = await prolong(self._gateway.store, login, self._gateway.now(), session_days=self._settings().session_days)
         if longer is not login:
@@ -155,7 +162,7 @@ class Webchat:
 
     async def take_message(self) -> Response:
         """202 after the commit; 503 with Retry-After when the inbox is full or the account is stopped."""
-        login = await self._require_login()
+        login = await self._require_login(read_query(ShownQuery))
         body = await read_body(MessageRequest)
         if not body.text.strip():
             raise Refusal("bad_request", "the message is empty")
@@ -165,7 +172,7 @@ class Webchat:
 
     async def take_press(self) -> Response:
         """As ``take_message``, for a button. What has become of it is told by the stream."""
-        login = await self._require_login()
+        login = await self._require_login(read_query(ShownQuery))
         body = await read_body(PressRequest)
         message_id = await self._message_id(login, int(body.line.removeprefix("out-")))
         return await self._journal(lambda channel: channel.press(login.name, message_id, body.data, body.id))
@@ -199,7 +206,7 @@ class Webchat:
     async def stream(self) -> Response:
         """Server-sent events, see :class:`ConversationFeed`."""
         query = read_query(StreamQuery)
-        login = await self._require_login()
+        login = await self._require_login(query)
         channel = self._channel()
         headers = {"X-Accel-Buffering": "no"}  # nginx would hold events back
         if request.method == "HEAD":
@@ -210,11 +217,23 @@ class Webchat:
         response.timeout = None
         return response
 
-    async def _require_login(self) -> Login:
-        for token in _cookies():
-            if (login := await find_login(self._gateway.store, token, self._gateway.now())) is not None:
-                return login
-        raise Refusal("unauthorized", "you are not logged in; ask for a link with: gatewayctl webchat link")
+    async def _require_login(self, query: ShownQuery) -> Login:
+        login = await self._find_login(query.name)
+        if query.name is None:
+            raise Refusal("bad_request", "the query must say whom the page shows: ?name=NAME")
+        return login
+
+    async def _find_login(self, shown: str | None) -> Login:
+        """The login of the request's cookies, of whom the page shows: in one browser all pages have one cookie, and what is
+        written on a page must not go into another person's conversation."""
+        found = [await find_login(self._gateway.store, token, self._gateway.now()) for token in _cookies()]
+        logins = [login for login in found if login is not None]
+        if not logins:
+            raise Refusal("unauthorized", "you are not logged in; ask for a link with: gatewayctl webchat link")
+        login = next((login for login in logins if shown in (None, login.name)), None)
+        if login is None:
+            raise Refusal("other_login", f"this browser is logged in as {logins[0].name} now, and the page shows {shown}")
+        return login
 
     def _conversation(self, login: Login) -> Conversation:
         return Conversation(self._gateway.store, login, self._account().account, now=self._gateway.now)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gatewayd.agents import echo
 from gatewayd.agents.echo import EchoSettings
 from gatewayd.channels.webchat import PLUGIN
-from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel
+from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.hub.gateway import Gateway
@@ -78,9 +78,11 @@ class Site:
 
     @asynccontextmanager
     async def logged_in(self, name: str = "alice") -> AsyncIterator[httpx2.AsyncClient]:
+        """A browser whose one page shows ``name``."""
         async with self.client() as client:
             answer = await client.post("/v1/webchat/login", json={"code": await self.code(name)})
             assert answer.status_code == 200
+            client.params = httpx2.QueryParams(name=name)
             yield client
 
 
@@ -139,7 +141,7 @@ async def streaming(here: Site, client: httpx2.AsyncClient, after: str = "0.0") 
     """A page of the person whose cookie ``client`` has."""
     headers = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
     async with dial(here.url) as connection:
-        await connection.say(request("GET", f"/v1/webchat/stream?after={after}", headers=headers))
+        await connection.say(request("GET", f"/v1/webchat/stream?name={client.params['name']}&after={after}", headers=headers))
         status, answered = await connection.head()
         assert (status, answered["content-type"], answered["cache-control"]) == (200, "text/event-stream", "no-store")
         stream = Stream(connection)
@@ -153,6 +155,12 @@ async def wait_reply(here: Site, client: httpx2.AsyncClient) -> list[dict[str, A
         await stream.until_answer()
     found: list[dict[str, Any]] = (await client.get("/v1/webchat/history")).json()["lines"]
     return found
+
+
+async def post_and_answer(here: Site, client: httpx2.AsyncClient) -> str:
+    """Say something; the id of the answer's line."""
+    await client.post("/v1/webchat/messages", json={"id": "message-1", "text": "hello"})
+    return str((await wait_reply(here, client))[-1]["id"])
 
 
 # The page.
@@ -413,9 +421,62 @@ async def test_pages_are_bounded_and_a_page_that_leaves_makes_room(tmp_path: Pat
 async def test_a_wrong_cursor_is_refused(tmp_path: Path) -> None:
     async with site(tmp_path) as here, here.logged_in() as client:
         for wrong in ("x", "1", "1.2.3", "-1.0", "9" * 19 + ".0"):
-            assert (await client.get(f"/v1/webchat/stream?after={wrong}")).status_code == 400
+            assert (await client.get("/v1/webchat/stream", params={"after": wrong})).status_code == 400
         for wrong in ("0", "201", "x"):
-            assert (await client.get(f"/v1/webchat/history?limit={wrong}")).status_code == 400
+            assert (await client.get("/v1/webchat/history", params={"limit": wrong})).status_code == 400
+
+
+# Whom a page shows.
+
+
+async def test_a_page_of_somebody_else_does_nothing(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.logged_in("guest") as client:
+        line = await post_and_answer(here, client)
+        client.params = httpx2.QueryParams(name="frida")
+        bodies = {
+            "messages": {"id": "message-2", "text": "for the agent of frida"},
+            "presses": {"id": "press-0001", "line": line, "data": "x"},
+            "logout": {},
+        }
+        for method, path in ENDPOINTS:
+            answer = await client.request(method, path, json=bodies.get(path.rpartition("/")[2]))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (409, "other_login")
+            assert "guest" in answer.json()["error"]["message"]
+        client.params = httpx2.QueryParams(name="guest")
+        assert len((await client.get("/v1/webchat/history")).json()["lines"]) == 2, "nothing stored, and still logged in"
+
+
+async def test_a_page_must_say_whom_it_shows_but_for_its_first_look(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.logged_in() as client:
+        client.params = httpx2.QueryParams()
+        for method, path in ENDPOINTS:
+            if path != "/v1/webchat/history":
+                answer = await client.request(method, path, json=None if method == "GET" else {})
+                assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+        assert (await client.get("/v1/webchat/history")).json()["name"] == "alice"
+        assert (await client.get("/v1/webchat/history", params={"name": "No such"})).status_code == 400
+
+
+async def test_of_two_cookies_the_one_of_whom_the_page_shows_counts(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.logged_in("alice") as alice, here.logged_in("bob") as bob, here.client() as other:
+        cookies = "; ".join(f"{COOKIE}={client.cookies[COOKIE]}" for client in (alice, bob))
+        for name in ("alice", "bob"):
+            answer = await other.get(f"/v1/webchat/history?name={name}", headers={"Cookie": cookies})
+            assert answer.json()["name"] == name
+
+
+async def test_a_line_says_which_message_of_a_page_it_is(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.logged_in() as client:
+        async with streaming(here, client) as stream:
+            await client.post("/v1/webchat/messages", json={"id": "message-1", "text": "hello"})
+            assert (await stream.next())[1]["client"] == "message-1"
+        assert (await client.get("/v1/webchat/history")).json()["lines"][0]["client"] == "message-1"
+
+
+def test_a_message_of_elsewhere_has_no_page() -> None:
+    assert client_id_of("alice:message-1", "alice") == "message-1"
+    for key in ("42", "bob:message-1", "alice2:message-1", "Alice:message-1"):
+        assert client_id_of(key, "alice") == ""
 
 
 async def test_of_two_cookies_of_the_name_both_are_tried(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ class Tab:
     async def open(self, url: str) -> None:
         await self.call("Page.navigate", url=url)
 
+    async def reload(self) -> None:
+        """And wait until the new page begins."""
+        await self.evaluate("window.isOld = true")
+        await self.call("Page.reload")
+        await self.wait_for("!window.isOld")
+
     async def type(self, text: str) -> None:
         await self.call("Input.insertText", text=text)
 
@@ -127,18 +133,49 @@ class Tab:
             self.complaints.append(str(params["args"]))
 
 
+class Browser:
+    """One person's browser: its pages share a profile, so its cookies, its storage and its connections."""
+
+    def __init__(self, http: httpx2.AsyncClient, address: str, nursery: trio.Nursery) -> None:
+        self._http = http
+        self._address = address
+        self._nursery = nursery
+
+    async def first(self) -> Tab:
+        """The page that is there from the start."""
+        pages = (await self._http.get(f"{self._address}/json/list")).json()
+        return await self._attach(next(page for page in pages if page["type"] == "page"))
+
+    async def tab(self) -> Tab:
+        """Another page, in front of the others."""
+        return await self._attach((await self._http.put(f"{self._address}/json/new?about:blank")).json())
+
+    async def _attach(self, page: Params) -> Tab:
+        tab: Tab = await self._nursery.start(self._read, page["webSocketDebuggerUrl"])
+        for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
+            await tab.call(f"{domain}.enable")
+        return tab
+
+    async def _read(self, address: str, *, task_status: trio.TaskStatus[Tab]) -> None:
+        async with self._http.websocket(address, max_message_size_bytes=LARGEST_MESSAGE) as socket:
+            tab = Tab(socket)
+            task_status.started(tab)
+            await tab.read()
+
+
+@asynccontextmanager
+async def open_browser() -> AsyncIterator[Browser]:
+    """Start a Chromium with a fresh profile; ended, with its profile, on leaving."""
+    async with _chromium() as profile, httpx2.AsyncClient(trust_env=False) as http, trio.open_nursery() as nursery:
+        yield Browser(http, await _debugging_address(http, profile), nursery)
+        nursery.cancel_scope.cancel()
+
+
 @asynccontextmanager
 async def open_tab() -> AsyncIterator[Tab]:
-    """Start a Chromium with a fresh profile and give its one page; ended, with its profile, on leaving."""
-    async with _chromium() as profile, httpx2.AsyncClient(trust_env=False) as http:
-        address = await _page_address(http, profile)
-        async with http.websocket(address, max_message_size_bytes=LARGEST_MESSAGE) as socket, trio.open_nursery() as nursery:
-            tab = Tab(socket)
-            nursery.start_soon(tab.read)
-            for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
-                await tab.call(f"{domain}.enable")
-            yield tab
-            nursery.cancel_scope.cancel()
+    """The one page of a Chromium of its own."""
+    async with open_browser() as browser:
+        yield await browser.first()
 
 
 @asynccontextmanager
@@ -155,13 +192,14 @@ async def _chromium() -> AsyncIterator[Path]:
                 await process.wait()
 
 
-async def _page_address(http: httpx2.AsyncClient, profile: Path) -> str:
-    """Chromium writes the port it took into its profile, and lists its pages there."""
+async def _debugging_address(http: httpx2.AsyncClient, profile: Path) -> str:
+    """Chromium writes the port it took into its profile, and lists its pages there, once there is one."""
     announced = trio.Path(profile / "DevToolsActivePort")
     with trio.fail_after(20):
         while True:
             await trio.sleep(0.02)
             with suppress(FileNotFoundError, StopIteration):
                 port = next(iter((await announced.read_text()).splitlines()))
-                pages = (await http.get(f"http://127.0.0.1:{port}/json/list")).json()
-                return next(str(page["webSocketDebuggerUrl"]) for page in pages if page["type"] == "page")
+                address = f"http://127.0.0.1:{port}"
+                if any(page["type"] == "page" for page in (await http.get(f"{address}/json/list")).json()):
+                    return address

@@ -32,7 +32,7 @@ TOLD = "document.getElementById('told').textContent"
 
 def posted(tab: Tab) -> int:
     """How many presses the page has posted."""
-    return sum(url.endswith("/v1/webchat/presses") for url in tab.requested)
+    return sum("/v1/webchat/presses?" in url for url in tab.requested)
 
 
 async def wait_buttons(tab: Tab, first: str) -> None:

@@ -154,7 +154,7 @@ class WebchatWalk(ClientWalk):
     async def post(self, gateway: Daemon, chat: int, text: str) -> httpx2.Response:
         async with await self._page(chat, gateway) as page:
             key = text.encode().hex().rjust(8, "0")[-64:]
-            return await page.post("/v1/webchat/messages", json={"id": key, "text": text})
+            return await page.post(f"/v1/webchat/messages?name=user{chat}", json={"id": key, "text": text})
 
     async def texts(self, chat: int, gateway: Daemon) -> list[str]:
         async with await self._page(chat, gateway) as page:

@@ -117,7 +117,7 @@ class WebchatChannel:
 
         :raises Overloaded: the account is stopping, nothing was stored.
         """
-        envelope = self._envelope(name, f"{name}:{client_message_id}", text)
+        envelope = self._envelope(name, _event_key(name, client_message_id), text)
         await self._journal(envelope)
         self._tell_line(name, ends_draft=False)
         return envelope.event_key
@@ -198,6 +198,16 @@ class WebchatChannel:
     def _tell_line(self, name: str, *, ends_draft: bool) -> None:
         for page in self._pages.get(name, ()):
             page.tell_line(ends_draft=ends_draft)
+
+
+def _event_key(name: str, client_message_id: str) -> str:
+    return f"{name}:{client_message_id}"
+
+
+def client_id_of(event_key: str, name: str) -> str:
+    """The id that a page of ``name`` gave its message; empty for one that came in by another way."""
+    prefix = _event_key(name, "")
+    return event_key.removeprefix(prefix) if event_key.startswith(prefix) else ""
 
 
 @asynccontextmanager

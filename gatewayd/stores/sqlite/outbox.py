@@ -225,8 +225,9 @@ def _lines(records: Iterable[tuple[Any, ...]]) -> list[ChatLine]:
     edits: list[tuple[int, EditText]] = []
     for direction, row_id, at, data, state in records:
         if direction == "in":
-            text = decode_column(_ENVELOPE, data, f"inbound row {row_id}").text
-            lines[direction, row_id] = ChatLine(direction=direction, id=row_id, at=at, text=text, state=state)
+            heard = decode_column(_ENVELOPE, data, f"inbound row {row_id}")
+            line = ChatLine(direction="in", id=row_id, at=at, text=heard.text, state=state, event_key=heard.event_key)
+            lines["in", row_id] = line
             continue
         payload = decode_column(_PAYLOAD, data, f"outbound row {row_id}")
         if isinstance(payload, EditText):

@@ -2,7 +2,7 @@
 
 import { at, call, clock, count, looker, oneLine, open, visible } from "./console.js";
 
-const RECENT = 20;
+const RECENT = 20, EXCERPT = 300;
 let shown = new Map(); // id -> its card
 
 function pretty(text) {
@@ -90,8 +90,10 @@ function showRecent(rows) {
     outcome.className = "outcome";
     outcome.dataset.state = row.state;
     outcome.textContent = row.state + (row.scope === "session" ? ` for the session (${covered(row)})` : "");
-    what.textContent = oneLine(`${row.tool} ${row.input}`).slice(0, 300);
+    const whole = oneLine(`${row.tool} ${row.input}`), more = whole.length - EXCERPT;
+    what.textContent = whole.slice(0, EXCERPT);
     line.append(outcome, ` by ${oneLine(row.decided_by ?? "nobody")}, ${clock(row.decided_at ?? row.created_at)}: `, what);
+    if (more > 0) line.append(` … and ${count(more, "character")} more`);
     return line;
   }));
 }

@@ -1,21 +1,31 @@
-// The wire to gatewayd: JSON requests, and the stream of events with an honest idea of whether it is alive.
+// The wire to gatewayd: JSON requests that say whom this page shows, and the stream of events with an honest idea of whether it
+// is alive. Without a stream the page looks every few seconds.
+
+import { Turn } from "./turn.js";
 
 const SILENCE_MS = 40_000; // gatewayd sends a ping every 15 s
+const HELLO_MS = 6_000;
+const LOOK_MS = 4_000;
+const LOOK_HIDDEN_MS = 30_000;
 const LONGEST_WAIT_MS = 30_000;
 const REQUEST_MS = 20_000;
+const AT_ONCE_MS = 300;
 
 export class Refused extends Error {
-  constructor(status, message, retryAfterSeconds = 0) {
+  constructor(status, message, code = "", retryAfterSeconds = 0) {
     super(message);
     this.status = status; // 0: nobody answered
+    this.code = code;
     this.retryAfterSeconds = retryAfterSeconds;
   }
 }
 
-export async function request(method, path, body) {
+// `name` is whom the page shows: gatewayd refuses with the code other_login when the browser's cookie is somebody else's by now.
+// null: whoever it is.
+export async function request(method, what, body, name = null, more = {}) {
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(address(what, name, more), {
       method,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -27,8 +37,13 @@ export async function request(method, path, body) {
   }
   const answer = await response.json().catch(() => null);
   if (response.ok && answer !== null) return answer;
-  const message = answer?.error?.message ?? `gatewayd answered ${response.status}`;
-  throw new Refused(response.status, message, Number(response.headers.get("Retry-After")) || 0);
+  const { message = `gatewayd answered ${response.status}`, code } = answer?.error ?? {};
+  throw new Refused(response.status, message, code, Number(response.headers.get("Retry-After")) || 0);
+}
+
+function address(what, name, more) {
+  const query = new URLSearchParams(name === null ? more : { name, ...more });
+  return `/v1/webchat/${what}${query.size ? `?${query}` : ""}`;
 }
 
 export function newId() {
@@ -36,26 +51,34 @@ export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// Calls back: history(answer), message(line), edit(line), answer(answer), draft(draft), typing(), state(name, why), loggedOut().
-// States: "connecting" (first time), "connected", "reconnecting", "offline" (the device says that it has no network).
+// Calls back: history(answer), message(line), edit(line), answer(answer), draft(draft), typing(), state(name, why), and
+// refused(error) when nobody or somebody else is logged in: then it has stopped. States: "connecting", "connected",
+// "reconnecting", "offline" (the device says that it has no network).
 export class Connection {
   #on;
+  #name = null;
   #source = null;
+  #turn = new Turn(() => this.#rest());
   #attempt = 0;
   #timer = 0;
   #watchdog = 0;
+  #begunAt = 0;
   #stopped = true;
   #run = 0; // grows with every start and stop: what an older run still awaits is ignored
 
   constructor(on) {
     this.#on = on;
-    addEventListener("online", () => this.#hurry());
+    addEventListener("online", () => this.hurry());
     addEventListener("offline", () => !this.#stopped && this.#lost());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#hurry());
+    addEventListener("focus", () => this.hurry());
+    addEventListener("pageshow", (event) => event.persisted && this.hurry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
   }
 
-  start() {
+  // `name`: whom the page shows. null: nobody yet, so that it takes whoever is logged in.
+  start(name = null) {
     this.stop();
+    this.#name = name;
     this.#stopped = false;
     this.#attempt = 0;
     this.#on.state("connecting", "");
@@ -67,40 +90,52 @@ export class Connection {
     this.#close();
   }
 
+  // Look now, unless the stream is there.
+  hurry() {
+    if (this.#stopped || this.#source?.readyState === EventSource.OPEN || Date.now() - this.#begunAt < AT_ONCE_MS) return;
+    this.#attempt = 0;
+    this.#connect();
+  }
+
+  // Look now, even so.
+  check() {
+    if (!this.#stopped) this.#connect();
+  }
+
   async #connect() {
     this.#close();
+    this.#begunAt = Date.now();
     const run = this.#run;
     let history;
     try {
-      history = await request("GET", "/v1/webchat/history");
+      history = await request("GET", "history", undefined, this.#name);
     } catch (error) {
       if (run !== this.#run) return;
-      if (error.status === 401) {
-        this.stop();
-        this.#on.loggedOut();
-      } else {
-        this.#lost(error.message, error.retryAfterSeconds * 1000);
-      }
-      return;
+      if (error.status !== 401 && error.code !== "other_login") return this.#lost(error.message, error.retryAfterSeconds * 1000);
+      this.stop();
+      return this.#on.refused(error);
     }
     if (run !== this.#run) return;
+    this.#name = history.name;
     this.#on.history(history);
-    this.#open(history.cursor);
+    if (run !== this.#run) return;
+    if (this.#turn.take()) this.#open(history.cursor);
+    else this.#rest();
   }
 
   #open(cursor) {
-    const source = new EventSource(`/v1/webchat/stream?after=${encodeURIComponent(cursor)}`);
+    const source = new EventSource(address("stream", this.#name, { after: cursor }));
     this.#source = source;
     const listen = (kind, handle) =>
       source.addEventListener(kind, (event) => {
         if (source !== this.#source) return;
-        this.#heard();
+        this.#expect(SILENCE_MS, () => this.#lost());
         handle(event.data ? JSON.parse(event.data) : null);
       });
-    source.onerror = () => source === this.#source && this.#lost();
+    source.onerror = () => source === this.#source && this.#rest(); // before its hello: refused, or there is no room
     listen("hello", () => {
-      this.#attempt = 0;
-      this.#on.state("connected", "");
+      source.onerror = () => source === this.#source && this.#lost();
+      this.#is("connected");
     });
     listen("ping", () => {});
     listen("message", (line) => this.#on.message(line));
@@ -108,12 +143,25 @@ export class Connection {
     listen("answer", (answer) => this.#on.answer(answer));
     listen("draft", (draft) => this.#on.draft(draft));
     listen("typing", () => this.#on.typing());
-    this.#heard();
+    this.#expect(HELLO_MS, () => this.#rest());
   }
 
-  #heard() {
+  // Without a stream: gatewayd has just answered, and is asked again soon.
+  #rest() {
+    if (this.#stopped) return;
+    this.#close();
+    this.#is("connected");
+    this.#timer = setTimeout(() => this.#connect(), document.hidden ? LOOK_HIDDEN_MS : LOOK_MS);
+  }
+
+  #is(state, why = "") {
+    this.#attempt = 0;
+    this.#on.state(state, why);
+  }
+
+  #expect(milliseconds, otherwise) {
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#lost(), SILENCE_MS);
+    this.#watchdog = setTimeout(otherwise, milliseconds);
   }
 
   #lost(why = "the connection is gone", atLeastMs = 0) {
@@ -123,17 +171,12 @@ export class Connection {
     this.#timer = setTimeout(() => this.#connect(), Math.max(atLeastMs, 200 + Math.random() * most));
   }
 
-  #hurry() {
-    if (this.#stopped || this.#source?.readyState === EventSource.OPEN) return;
-    this.#attempt = 0;
-    this.#connect();
-  }
-
   #close() {
     this.#run++;
     clearTimeout(this.#timer);
     clearTimeout(this.#watchdog);
     this.#source?.close();
     this.#source = null;
+    this.#turn.end();
   }
 }

@@ -1,6 +1,9 @@
 // What the pages of the console share: the login, requests with its token, the stream of events, and foreign texts made harmless.
 
+import { Turn } from "./turn.js";
+
 const AGAIN_MS = 2_000;
+const POLL_MS = 4_000, POLL_HIDDEN_MS = 30_000; // without a stream
 const SILENCE_MS = 40_000; // gatewayd sends a comment every 15 s
 const LOOK_MS = 300; // at most one look in so long, however many events come
 const KEY = "gatewayd-console";
@@ -9,6 +12,11 @@ const ENDED = "The login has ended. Ask for a new link.";
 export const at = (id) => document.getElementById(id);
 let session = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 let reading = null;
+let giving = false; // the stream is let go, for another page of this browser
+const turn = new Turn(() => {
+  giving = true;
+  reading?.abort();
+});
 let ending = 0;
 
 export class Refused extends Error {
@@ -123,6 +131,13 @@ async function follow(kinds, refresh) {
   const mine = session;
   reading?.abort();
   while (session === mine) {
+    if (!turn.take()) {
+      say("connected", "Looking every few seconds");
+      refresh();
+      await untilSeen(document.hidden ? POLL_HIDDEN_MS : POLL_MS);
+      continue;
+    }
+    giving = false;
     const abort = reading = new AbortController();
     let silence = 0;
     const alive = () => { clearTimeout(silence); silence = setTimeout(() => abort.abort(), SILENCE_MS); };
@@ -146,8 +161,12 @@ async function follow(kinds, refresh) {
         alive();
         if (part.value.includes("data:")) refresh();
       }
-    } catch { /* said below */ } finally { clearTimeout(silence); }
+    } catch { /* said below */ } finally {
+      clearTimeout(silence);
+      turn.end();
+    }
     if (session !== mine) return;
+    if (giving) continue;
     say("reconnecting", "Reconnecting…");
     await pause(AGAIN_MS);
     refresh();
@@ -157,6 +176,17 @@ async function follow(kinds, refresh) {
 function say(state, text) {
   at("state").dataset.state = state;
   at("state").textContent = text;
+}
+
+// A pause that ends when somebody looks at the page.
+async function untilSeen(milliseconds) {
+  const over = new AbortController(), { signal } = over;
+  await new Promise((done) => {
+    setTimeout(done, milliseconds);
+    addEventListener("focus", done, { signal });
+    document.addEventListener("visibilitychange", done, { signal });
+  });
+  over.abort();
 }
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));

@@ -1,5 +1,7 @@
 // The conversation as it is on the page. A line's id ("in-12", "out-7") is its number in gatewayd's journal; it is shown once.
 
+import { patch, selectIn, selectedIn } from "./patch.js";
+
 const MOST_LINES = 500;
 const TYPING_MS = 12_000; // longer than gatewayd's pause between two signs of life
 const NEAR_END_PX = 80;
@@ -48,10 +50,11 @@ export class Conversation {
     new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#scroller);
   }
 
-  // All lines at once, not announced; afterwards new lines are.
+  // All lines at once, not announced; afterwards new lines are. Returns how many lines of the agent are new here.
   showHistory({ lines, more }) {
     this.quiet(); // what was being written may be finished among these lines; if not, gatewayd tells again
     this.#log.setAttribute("aria-busy", "true");
+    const fresh = lines.filter(({ id, from }) => from === "agent" && !this.#lines.has(id)).length;
     lines.forEach((line) => this.#show(line));
     document.getElementById("earlier").hidden = !more;
     this.#settle();
@@ -59,11 +62,14 @@ export class Conversation {
       this.#log.setAttribute("aria-busy", "false");
       this.#log.setAttribute("aria-live", "polite");
     });
+    return fresh;
   }
 
   showLine(line) {
+    const selected = selectedIn(this.#draftBody);
     if (line.from === "agent") this.quiet();
     this.#show(line);
+    if (selected && line.from === "agent") selectIn(this.#lines.get(line.id).querySelector(".body"), selected);
     this.#settle();
   }
 
@@ -76,8 +82,7 @@ export class Conversation {
 
   showDraft({ html }) {
     this.#work();
-    this.#draftBody.innerHTML = html; // made by gatewayd's kit/html.py: safe tags only, and the CSP forbids scripts besides
-    dressCode(this.#draftBody);
+    patch(this.#draftBody, rendered(html));
     this.#settle();
   }
 
@@ -95,19 +100,12 @@ export class Conversation {
   }
 
   // A message on its way; it stands below the journaled lines until gatewayd has it.
-  addOutgoing(message) {
-    const bubble = lineElement("you", message.text);
-    bubble.dataset.text = message.text;
+  addOutgoing(text) {
+    const bubble = lineElement("you", text);
     this.#waiting.append(bubble);
     this.#settle();
     this.toEnd();
     return bubble;
-  }
-
-  // gatewayd has it, as the line ``id``, which is here already or comes by the stream or the history.
-  confirmOutgoing(bubble, id) {
-    if (this.#lines.has(id)) bubble.remove();
-    bubble.dataset.line = id;
   }
 
   removeAll() {
@@ -115,7 +113,6 @@ export class Conversation {
     this.#lines.clear();
     this.#lastDay = "";
     this.#log.replaceChildren();
-    this.#waiting.replaceChildren();
     this.#log.setAttribute("aria-live", "off");
   }
 
@@ -139,7 +136,6 @@ export class Conversation {
       if (line.from === "agent") this.#fill(known, line);
       return;
     }
-    if (line.from === "you") this.#dropOutgoing(line);
     const at = new Date(line.at * 1000);
     this.#markDay(at);
     const element = lineElement(line.from, line.text, at);
@@ -157,22 +153,13 @@ export class Conversation {
     this.#looks.set(element, looks);
     const hadFocus = element.contains(document.activeElement);
     const body = element.querySelector(".body");
-    body.innerHTML = html; // see showDraft
-    dressCode(body);
+    patch(body, rendered(html));
     element.querySelector(".choices")?.remove();
     element.classList.toggle("asking", buttons.length > 0);
     if (buttons.length) body.after(choices(buttons, (data, button) => this.#press(id, data, button)));
     if (!hadFocus) return;
     element.tabIndex = -1;
     element.focus({ preventScroll: true });
-  }
-
-  // The journaled line takes the place of the bubble on its way. The stream may be quicker than the answer to our own post,
-  // which names the line: then the text tells.
-  #dropOutgoing({ id, text }) {
-    const bubbles = [...this.#waiting.children];
-    const named = bubbles.find((bubble) => bubble.dataset.line === id);
-    (named ?? bubbles.find((bubble) => bubble.classList.contains("sending") && bubble.dataset.text === text))?.remove();
   }
 
   #markDay(at) {
@@ -226,6 +213,13 @@ export function note(element, text, ...more) {
   const words = make("p", { className: "note" }, text ?? "", ...more);
   if (text) element.append(words);
   return words;
+}
+
+// What an agent wrote. The HTML is made by gatewayd's kit/html.py: safe tags only, and the CSP forbids scripts besides.
+function rendered(html) {
+  const body = make("div", { innerHTML: html });
+  dressCode(body);
+  return body;
 }
 
 // Code blocks get their language and a copy button, and can be scrolled by keyboard.

@@ -6,7 +6,8 @@ import { newId, request } from "./connection.js";
 const TRIES = 4;
 const ANSWER_MS = 10_000; // an answer can get lost: then the buttons can be pressed again
 
-// Calls back: tell(words), fail(words), loggedOut().
+// Calls back: tell(words), fail(words), shown(), the name whom the page shows, and refused(error) when nobody or somebody else is
+// logged in.
 export class Presses {
   #on;
   #waiting = new Map(); // press id -> { button, timer }
@@ -23,12 +24,12 @@ export class Presses {
     this.#on.tell("");
     this.#on.fail("");
     try {
-      await post({ id, line, data });
+      await post({ id, line, data }, this.#on.shown());
       const held = this.#waiting.get(id); // not any more when the answer was quicker
       if (held) held.timer = setTimeout(() => this.#release(id), ANSWER_MS);
     } catch (error) {
       this.#release(id);
-      if (error.status === 401) this.#on.loggedOut();
+      if (error.status === 401 || error.code === "other_login") this.#on.refused(error);
       else this.#on.fail(`The button did not work: ${error.message}.`);
     }
   }
@@ -61,10 +62,10 @@ function dress(button, busy) {
   for (const other of group.querySelectorAll("button")) other.setAttribute("aria-disabled", String(busy));
 }
 
-async function post(body) {
+async function post(body, name) {
   for (let tries = 1; ; tries++) {
     try {
-      return await request("POST", "/v1/webchat/presses", body);
+      return await request("POST", "presses", body, name);
     } catch (error) {
       if (tries === TRIES || ![0, 429, 503].includes(error.status)) throw error;
       await new Promise((done) => setTimeout(done, 1000 * Math.max(1, Math.min(5, error.retryAfterSeconds))));

@@ -1,7 +1,9 @@
-// Joins the page: login, the composer, what is on its way, and the connection.
+// Joins the page: login, the composer, what is on its way, and the connection. Whom the page shows is said in every request, and
+// what was typed is kept under that name: it is sent and shown as nobody else's.
 
-import { Connection, newId, request } from "./connection.js";
-import { Conversation, make, note } from "./conversation.js";
+import { Connection, request } from "./connection.js";
+import { Conversation } from "./conversation.js";
+import { Outgoing } from "./outgoing.js";
 import { Presses } from "./presses.js";
 
 const LONGEST_TEXT = 32_000; // characters, as gatewayd counts them
@@ -13,18 +15,18 @@ const STATES = {
 };
 const TOLD_MS = 8_000;
 const GROWS_BY_ITSELF = CSS.supports("field-sizing", "content");
-const UNSENT_KEY = "gatewayd.unsent.";
+const LOGIN_KEY = "gatewayd.login"; // written at each login and logout, so that the other pages of this browser look
+const DRAFT_KEY = "gatewayd.draft."; // of this tab, by name
 const LOGGED_OUT = "You are logged out. What you have not sent yet is kept on this page.";
 
 const [waiting, login, chat, reason, stateLine, composer, text, send, trouble, told] = [
   "waiting", "login", "chat", "login-reason", "state", "composer", "text", "send", "trouble", "told",
 ].map((id) => document.getElementById(id));
 const touch = matchMedia("(pointer: coarse)");
-const presses = new Presses({ tell, fail: complain, loggedOut: () => leave(LOGGED_OUT) });
+const presses = new Presses({ tell, fail: complain, shown: () => shown, refused });
 const conversation = new Conversation((line, data, button) => presses.press(line, data, button));
-const outgoing = new Map(); // message id -> { id, text, bubble, failed }
-let lastPost = Promise.resolve(); // posts go one after the other, so that messages keep their order
-let loggedInAs = null;
+const outgoing = new Outgoing(conversation, { taken: () => connection.hurry(), refused });
+let shown = null; // the name of whom the page shows
 let missed = 0;
 let toldTimer = 0;
 
@@ -34,42 +36,52 @@ const connection = new Connection({
     stateLine.textContent = STATES[name];
     stateLine.title = why;
     waiting.textContent = why ? `Not connected: ${why}. Trying again…` : STATES[name];
+    if (name === "connected") outgoing.hurry();
   },
   history(answer) {
     const first = enter(answer.name);
-    conversation.showHistory(answer);
-    if (!first) return;
-    restoreUnsent();
-    conversation.toEnd();
+    const fresh = conversation.showHistory(answer);
+    outgoing.open(answer.name);
+    outgoing.caughtUp();
+    answer.lines.forEach((line) => outgoing.arrived(line));
+    outgoing.hurry();
+    if (first) conversation.toEnd();
+    else miss(fresh);
   },
   message(line) {
+    outgoing.arrived(line);
     conversation.showLine(line);
-    if (line.from === "agent" && document.hidden) document.title = `(${++missed}) gatewayd`;
+    miss(line.from === "agent" ? 1 : 0);
   },
   edit: (line) => conversation.showEdit(line),
   answer: (answer) => presses.answer(answer),
   draft: (draft) => conversation.showDraft(draft),
   typing: () => conversation.showTyping(),
-  loggedOut: () => leave(loggedInAs === null ? "" : LOGGED_OUT),
+  refused,
 });
+
+function miss(count) {
+  if (count && document.hidden) document.title = `(${(missed += count)}) gatewayd`;
+}
 
 // Login
 
 async function logIn(code) {
   reason.textContent = "";
   try {
-    await request("POST", "/v1/webchat/login", { code });
+    await request("POST", "login", { code });
   } catch (error) {
     if (error.status === 0) return leave("gatewayd does not answer. Is it running?");
     return connectOr(error.message);
   }
+  tellOthers();
   connection.start();
 }
 
 // A used link may be a reloaded bookmark of somebody who is logged in: then it does no harm.
 async function connectOr(explanation) {
   try {
-    await request("GET", "/v1/webchat/history?limit=1");
+    await request("GET", "history", undefined, null, { limit: 1 });
   } catch {
     return leave(explanation);
   }
@@ -77,9 +89,12 @@ async function connectOr(explanation) {
 }
 
 function enter(name) {
-  if (loggedInAs !== null && loggedInAs !== name) showNothing();
   const first = chat.hidden;
-  loggedInAs = name;
+  if (shown !== name) {
+    showNothing();
+    shown = name;
+    text.value = sessionStorage.getItem(DRAFT_KEY + name) ?? "";
+  }
   document.getElementById("name").textContent = name;
   waiting.hidden = true;
   login.hidden = true;
@@ -91,6 +106,7 @@ function enter(name) {
 
 function leave(explanation) {
   connection.stop();
+  outgoing.close();
   waiting.hidden = true;
   chat.hidden = true;
   login.hidden = false;
@@ -98,9 +114,27 @@ function leave(explanation) {
   document.getElementById("code").focus();
 }
 
+// Nobody is logged in, or somebody else is: then the page begins anew, and shows whom it can speak for.
+function refused(error) {
+  if (error.code !== "other_login") return leave(shown === null ? "" : LOGGED_OUT);
+  const before = shown;
+  showNothing();
+  chat.hidden = true;
+  waiting.hidden = false;
+  complain(`Somebody else has logged in in this browser. What ${before} has not sent is kept until ${before} logs in again.`);
+  connection.start();
+}
+
 function showNothing() {
-  outgoing.clear();
+  shown = null;
+  text.value = "";
+  tell("");
+  outgoing.close();
   conversation.removeAll();
+}
+
+function tellOthers() {
+  localStorage.setItem(LOGIN_KEY, `${Date.now()} ${Math.random()}`);
 }
 
 function codeFromAddress() {
@@ -119,13 +153,16 @@ document.getElementById("login-form").addEventListener("submit", (event) => {
 
 document.getElementById("logout").addEventListener("click", async () => {
   try {
-    await request("POST", "/v1/webchat/logout", {});
+    await request("POST", "logout", {}, shown);
   } catch (error) {
+    if (error.code === "other_login") return refused(error);
     if (error.status !== 401) return complain(`You are still logged in: ${error.message}.`);
   }
+  sessionStorage.removeItem(DRAFT_KEY + shown);
+  outgoing.erase();
   showNothing();
-  saveUnsent();
-  loggedInAs = null;
+  complain("");
+  tellOthers();
   leave("You are logged out.");
 });
 
@@ -134,89 +171,33 @@ addEventListener("hashchange", () => {
   if (code) logIn(code);
 });
 
+addEventListener("storage", ({ key }) => key === LOGIN_KEY && connection.check());
+
 // Sending
 
 function submit() {
-  const value = text.value.trim();
+  const value = text.value.trim().replace(/\p{Cs}/gu, "\uFFFD"); // half an emoji is no text
   if (!value) return;
   if ([...value].length > LONGEST_TEXT) {
     return complain(`This is too long: ${[...value].length.toLocaleString()} of at most ${LONGEST_TEXT.toLocaleString()} characters.`);
   }
+  if (!outgoing.add(value)) return complain("Too many messages wait to be sent already.");
   complain("");
-  text.value = "";
+  write("");
+}
+
+// The composer
+
+// What is written but not sent outlives a reload.
+function write(value = text.value) {
+  if (text.value !== value) text.value = value;
   fit();
-  text.focus();
-  const message = { id: newId(), text: value, bubble: null, failed: false };
-  keep(message);
-  post(message);
-}
-
-function keep(message) {
-  message.bubble = conversation.addOutgoing(message);
-  outgoing.set(message.id, message);
-  saveUnsent();
-}
-
-function post(message) {
-  message.failed = false;
-  message.bubble.classList.remove("unsent");
-  message.bubble.classList.add("sending");
-  note(message.bubble, "");
-  lastPost = lastPost.then(async () => {
-    let answer;
-    try {
-      answer = await request("POST", "/v1/webchat/messages", { id: message.id, text: message.text });
-    } catch (error) {
-      if (error.status === 401) leave(LOGGED_OUT);
-      return failed(message, error);
-    }
-    outgoing.delete(message.id);
-    saveUnsent();
-    conversation.confirmOutgoing(message.bubble, answer.id);
-  });
-}
-
-function failed(message, error) {
-  if (!outgoing.has(message.id)) return;
-  message.bubble.classList.replace("sending", "unsent");
-  const retry = make("button", { type: "button", textContent: "Retry" });
-  retry.addEventListener("click", () => {
-    post(message);
-    text.focus();
-  });
-  note(message.bubble, `Not sent: ${error.message}.`, retry).setAttribute("role", "alert");
-  message.failed = true;
-  saveUnsent();
-}
-
-// Only this tab's and this login's: what was typed but perhaps never reached gatewayd survives a reload.
-function saveUnsent() {
-  const stored = [...outgoing.values()].map(({ id, text, failed }) => ({ id, text, failed }));
   try {
-    sessionStorage.setItem(UNSENT_KEY + loggedInAs, JSON.stringify(stored));
+    sessionStorage.setItem(DRAFT_KEY + shown, value);
   } catch {
     // storage is full or forbidden: the page works without
   }
 }
-
-// What was under way is posted again, which is harmless under its id; what had failed waits for the person.
-function restoreUnsent() {
-  let stored = [];
-  try {
-    stored = JSON.parse(sessionStorage.getItem(UNSENT_KEY + loggedInAs) ?? "[]");
-  } catch {
-    return;
-  }
-  for (const { id, text, failed: hadFailed } of stored) {
-    if (outgoing.has(id)) continue;
-    const message = { id, text, bubble: null, failed: hadFailed };
-    keep(message);
-    if (hadFailed) failed(message, new Error("gatewayd did not answer"));
-    else post(message);
-  }
-}
-
-// The composer
 
 function fit() {
   send.disabled = !text.value.trim();
@@ -239,17 +220,18 @@ function tell(words) {
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
   submit();
+  text.focus();
 });
-text.addEventListener("input", fit);
+text.addEventListener("input", () => write());
 text.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || touch.matches) return;
+  // 229 is an input method's key (UI Events, section 8.3.1); Safari sends it after the end of the composition.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229 || touch.matches) return;
   event.preventDefault();
   submit();
 });
 for (const chip of document.querySelectorAll("[data-fill]")) {
   chip.addEventListener("click", () => {
-    text.value = chip.dataset.fill;
-    fit();
+    write(chip.dataset.fill);
     text.focus();
   });
 }

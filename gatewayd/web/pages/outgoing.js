@@ -1,0 +1,182 @@
+// Messages on their way. Each has an id that is made here, under which gatewayd takes it once: so it may be posted until an answer
+// comes, after a reload too. One goes after the other, so that they keep their order.
+
+import { newId, request } from "./connection.js";
+import { make, note } from "./conversation.js";
+
+const MOST = 50; // that wait
+const AGAIN_MS = 5_000;
+const NEVER = [400, 413, 415]; // what these answer is refused for good; anything else may pass
+
+// Calls back: taken() when gatewayd has taken one, and refused(error) when nobody or somebody else is logged in.
+export class Outgoing {
+  #conversation;
+  #on;
+  #name = null;
+  #messages = new Map(); // id -> { id, text, at, why, sent, bubble }; `why`: refused for good
+  #busy = false;
+  #timer = 0;
+
+  constructor(conversation, on) {
+    this.#conversation = conversation;
+    this.#on = on;
+    addEventListener("storage", ({ key, newValue }) => {
+      // another page has sent or discarded it
+      if (newValue === null && key?.startsWith(this.#key(""))) this.#forget(key.slice(this.#key("").length));
+    });
+  }
+
+  // From now on these are the messages of `name`; those that a page left behind are here again.
+  open(name) {
+    if (name === this.#name) return;
+    this.close();
+    this.#name = name;
+    for (const message of stored(this.#key(""))) this.#show(message);
+  }
+
+  // Nobody's any more; they stay stored for whose they are.
+  close() {
+    clearTimeout(this.#timer);
+    for (const { bubble } of this.#messages.values()) bubble.remove();
+    this.#messages.clear();
+    this.#name = null;
+  }
+
+  erase() {
+    for (const { id } of stored(this.#key(""))) localStorage.removeItem(this.#key(id));
+    this.close();
+  }
+
+  // False: too many wait already.
+  add(text) {
+    if ([...this.#messages.values()].filter((message) => !message.sent).length >= MOST) return false;
+    const last = [...this.#messages.values()].at(-1)?.at ?? 0;
+    const message = { id: newId(), text, at: Math.max(Date.now(), last + 1), why: "" };
+    this.#show(message);
+    this.#save(message);
+    this.hurry();
+    return true;
+  }
+
+  // gatewayd has the line of the page that has these.
+  arrived({ client }) {
+    if (this.#messages.has(client)) this.#done(client);
+  }
+
+  // gatewayd has all that it has taken, shown or too old to be shown.
+  caughtUp() {
+    for (const message of [...this.#messages.values()]) {
+      if (message.old) this.#forget(message.id);
+      message.old = message.sent; // what was taken just now may be newer than what was looked at
+    }
+  }
+
+  async hurry() {
+    if (this.#busy) return;
+    clearTimeout(this.#timer);
+    this.#busy = true;
+    const name = this.#name;
+    let next;
+    while (name === this.#name && (next = this.#next()) && (await this.#post(next, name))) {}
+    this.#busy = false;
+    if (name !== this.#name) this.hurry();
+  }
+
+  #next() {
+    return [...this.#messages.values()].find(({ sent, why }) => !sent && !why);
+  }
+
+  // Whether the next one may go.
+  async #post(message, name) {
+    const { id, text } = message;
+    try {
+      await request("POST", "messages", { id, text }, name);
+    } catch (error) {
+      if (name !== this.#name || this.#messages.get(id) !== message || message.sent) return true;
+      if (NEVER.includes(error.status)) return this.#fail(message, error.message);
+      this.#wait(error);
+      if (error.status === 401 || error.code === "other_login") this.#on.refused(error);
+      return false;
+    }
+    localStorage.removeItem(keyOf(name, id));
+    message.sent = true;
+    this.#on.taken();
+    return true;
+  }
+
+  #wait(error) {
+    for (const message of this.#messages.values()) {
+      if (!message.sent && !message.why) this.#mark(message, "waiting", `Waiting to be sent: ${error.message}.`);
+    }
+    this.#timer = setTimeout(() => this.hurry(), Math.max(AGAIN_MS, error.retryAfterSeconds * 1000));
+  }
+
+  #fail(message, why) {
+    message.why = why;
+    this.#save(message);
+    const retry = make("button", { type: "button", textContent: "Retry" });
+    const discard = make("button", { type: "button", textContent: "Discard" });
+    retry.addEventListener("click", () => this.#retry(message));
+    discard.addEventListener("click", () => this.#done(message.id));
+    this.#mark(message, "unsent", `Not sent: ${why}.`, retry, discard).setAttribute("role", "alert");
+    return true;
+  }
+
+  #retry(message) {
+    message.why = "";
+    this.#save(message);
+    this.#mark(message, "sending");
+    this.hurry();
+  }
+
+  #show(message) {
+    this.#messages.set(message.id, message);
+    message.bubble = this.#conversation.addOutgoing(message.text);
+    if (message.why) this.#fail(message, message.why);
+    else this.#mark(message, "sending");
+  }
+
+  #mark({ bubble }, state, ...words) {
+    bubble.classList.remove("sending", "waiting", "unsent");
+    bubble.classList.add(state);
+    return note(bubble, ...words);
+  }
+
+  #done(id) {
+    localStorage.removeItem(this.#key(id));
+    this.#forget(id);
+  }
+
+  #forget(id) {
+    this.#messages.get(id)?.bubble.remove();
+    this.#messages.delete(id);
+  }
+
+  #save({ id, text, at, why }) {
+    try {
+      localStorage.setItem(this.#key(id), JSON.stringify({ id, text, at, why }));
+    } catch {
+      // storage is full or forbidden: the page works without
+    }
+  }
+
+  #key(id) {
+    return keyOf(this.#name, id);
+  }
+}
+
+const keyOf = (name, id) => `gatewayd.unsent.${name}.${id}`; // a name has no dot in it
+
+// Those under this beginning of a key, in the order in which they were written.
+function stored(prefix) {
+  const found = [];
+  for (const key of Object.keys(localStorage).filter((key) => key.startsWith(prefix))) {
+    try {
+      const { id, text, at, why } = JSON.parse(localStorage.getItem(key));
+      found.push({ id: String(id), text: String(text), at: Number(at), why: String(why) });
+    } catch {
+      localStorage.removeItem(key); // not ours
+    }
+  }
+  return found.sort((one, other) => one.at - other.at);
+}
