@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/reliability.md").read_text()
 TESTS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)))
-PROMISES = 26
+PROMISES = [*range(1, 27), 28, 29, 30, 32, 33]
+"""Those that do not hold yet are named under "What is not promised"."""
 
 
 @cache
@@ -27,7 +28,7 @@ def test_every_test_that_is_named_exists(path: str, name: str) -> None:
 
 def test_every_promise_is_held_by_a_test() -> None:
     rows = dict(re.findall(r"^\| (\d+) \|.*\|(.*)\|$", PAGE, re.MULTILINE))
-    assert [int(number) for number in rows] == list(range(1, PROMISES + 1))
+    assert [int(number) for number in rows] == PROMISES
     assert [number for number, held in rows.items() if "`tests/" not in held] == []
 
 
