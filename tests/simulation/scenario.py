@@ -100,7 +100,10 @@ def draw_scenario(rng: Random) -> Scenario:
 def change(sections: Sections, rng: Random) -> Sections:
     """What an operator may write into the file meanwhile. Who shares a session stays as it is: the oracle knows one answer."""
     sessions, outbox, limits, approvals = draw_sections(rng)
-    links = {"boss": ONE_PERSON} if rng.random() < 0.5 else {}
+    linked = rng.random() < 0.5
+    # Where links decide who shares a session, a reload of them gives somebody another session, as it should.
+    by_account = sections[0].dm_scope in ("main", "per-account-channel-peer")
+    links = {"boss": ONE_PERSON} if linked and by_account else {}
     return replace(sessions, dm_scope=sections[0].dm_scope, identity_links=links), outbox, limits, approvals
 
 
