@@ -1,8 +1,9 @@
 """Markdown to HTML that a page may insert without looking: agent text is untrusted.
 
 Raw HTML in the markdown stays text. Links lead only to http, https and mailto, and tell the other side nothing
-(``noopener noreferrer``). Images are not loaded but linked, so that reading a message calls nobody. Nothing needs an inline
-style, so the page's Content-Security-Policy can forbid them.
+(``noopener noreferrer``); where a link's text shows another host than it leads to, the real one is written behind it. Images are
+not loaded but linked, so that reading a message calls nobody. Nothing needs an inline style, so the page's
+Content-Security-Policy can forbid them.
 """
 
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Final
+
+from gatewayd.kit.hosts import unshown_host
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -63,19 +66,23 @@ def _tame_blocks(tokens: "Iterable[Token]") -> "Iterator[Token]":
 
 
 def _tame_inline(tokens: "Iterable[Token]") -> "Iterator[Token]":
-    """A link that leads nowhere safe is its text and its target."""
+    """A link that leads nowhere safe is its text and its target; one whose text shows another place has its own behind it."""
     unsafe: str | None = None
     in_link = False
+    target, shown = "", ""
     for token in tokens:
+        shown += _words(token)
         match token.type:
             case "link_open":
-                target = str(token.attrs.get("href", ""))
+                target, shown = str(token.attrs.get("href", "")), _words(token)
                 in_link = _is_safe_link(target)
                 unsafe = None if in_link else target
                 if in_link:
                     yield _outward(token)
             case "link_close":
                 yield _text(_written_out(unsafe)) if unsafe is not None else token
+                if in_link:
+                    yield from _real_host(target, shown)
                 in_link, unsafe = False, None
             case "image":
                 yield from _linked_image(token, in_link)
@@ -102,6 +109,28 @@ def _linked_image(image: "Token", in_link: bool) -> "Iterator[Token]":
         yield from _link(source, alt)
 
 
+def _words(token: "Token") -> str:
+    """What a reader sees of it, now or with the pointer on it."""
+    return (
+        "\n"
+        if token.type == "softbreak"
+        else str(token.attrs.get("title", "")) + " " * (token.type == "link_open") + token.content
+    )
+
+
+def _real_host(target: str, shown: str) -> "Iterator[Token]":
+    """Isolated, so that nothing before it turns it round."""
+    from markdown_it.token import Token
+
+    host = unshown_host(target, shown)
+    if host is not None:
+        yield _text(" (")
+        yield Token("bdi_open", "bdi", 1)
+        yield _text(host)
+        yield Token("bdi_close", "bdi", -1)
+        yield _text(")")
+
+
 def _written_out(target: str) -> str:
     return f" ({target})" if target else ""
 
@@ -115,6 +144,7 @@ def _link(url: str, shown: str) -> "Iterator[Token]":
     yield _outward(Token("link_open", "a", 1, attrs={"href": url}))
     yield _text(shown)
     yield Token("link_close", "a", -1)
+    yield from _real_host(url, shown)
 
 
 def _text(content: str) -> "Token":

@@ -19,7 +19,7 @@ ALLOWED = {
     "p": {"class"},
     "td": {"class"},
     "th": {"class"},
-    **{tag: set() for tag in ("blockquote", "br", "em", "h3", "h4", "h5", "h6", "hr", "pre")},
+    **{tag: set() for tag in ("bdi", "blockquote", "br", "em", "h3", "h4", "h5", "h6", "hr", "pre")},
     **{tag: set() for tag in ("s", "strong", "table", "tbody", "thead", "tr", "ul")},
 }
 HOSTILE = [

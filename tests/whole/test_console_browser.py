@@ -108,6 +108,39 @@ async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
         assert tab.complaints == []
 
 
+# An element of the requests whose own box hides a part of it, and a page that is wider than its window.
+HIDDEN_PARTS = """
+[...document.querySelectorAll('.requests *')].filter((part) => part.checkVisibility() && !part.matches('.visually-hidden'))
+  .filter((part) => part.scrollHeight > part.clientHeight + 1 && getComputedStyle(part).overflowY !== 'visible'
+    || part.getBoundingClientRect().right > innerWidth + 1)
+  .map((part) => part.className || part.tagName)
+"""
+
+
+@pytest.mark.slow
+async def test_a_long_input_is_shown_whole_before_it_can_be_answered(tmp_path: Path) -> None:
+    (tmp_path / "console_agent.py").write_text(AGENT)
+    async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
+        await tab.open(await console_link(server))
+        await tab.wait_for("document.getElementById('state').textContent === 'Live'")
+        command = "echo harmless" + "\n" * 300 + "w" * 200 + " " * 3000 + "; rm -rf THE-END"
+        await say(server, command, "long")
+        await tab.wait_for(f"{CARDS} === 1")
+        for width, height, phone in ((1280, 800, False), (390, 844, True)):
+            await tab.show_as(width, height, phone=phone)
+            assert await tab.evaluate(HIDDEN_PARTS) == []
+            assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            shown = await tab.evaluate("document.querySelector('#waiting .input').innerText")
+            assert shown.rstrip().endswith('THE-END"\n}')
+            below = "document.querySelector('.answers').getBoundingClientRect().top"
+            assert await tab.evaluate(f"{below} >= document.querySelector('#waiting .input').getBoundingClientRect().bottom")
+        await tab.show_as(1280, 800)
+        await press(tab, "deny")
+        await tab.wait_for("document.querySelectorAll('#recent li').length === 1")
+        assert "more" in await tab.evaluate("document.querySelector('#recent li').innerText.slice(-30)")
+        assert tab.complaints == []
+
+
 @pytest.mark.slow
 async def test_what_is_answered_elsewhere_goes_and_a_used_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "console_agent.py").write_text(AGENT)
