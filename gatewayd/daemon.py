@@ -34,7 +34,7 @@ from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
 from gatewayd.signals import remember_hangups, watch_signals
 from gatewayd.stalls import StallDetector
-from gatewayd.stores.sqlite import SqliteStore, open_store
+from gatewayd.stores.sqlite import SqliteStore, open_store, who_can_read
 from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
 from gatewayd.web.app import create_app
 from gatewayd.web.listen import adopt_listeners, endpoint_file, open_listeners
@@ -147,6 +147,8 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
     ask_reload, reload_asked = trio.open_memory_channel[None](1)
     async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
         own.start_soon(partial(watch_signals, stop, at_once=own.cancel_scope.cancel, reload=partial(_ask, ask_reload)))
+        if (open_to := who_can_read(state_dir)) is not None:
+            log.warning("state_dir_readable", reason=open_to)
         listeners = adopt_listeners(inherited) if inherited else await open_listeners(config.gateway.bind)
         if inherited:
             log.info("sockets_inherited", sockets=list(inherited.values()), note="gateway.bind is not used")
@@ -236,7 +238,7 @@ async def _recover(gateway: Gateway) -> None:
 async def _prepare_token(store: SqliteStore, config: GatewayConfig, given: _Given) -> None:
     path = await ensure_token(store, config.auth, given.state_dir)
     if path is not None:
-        given.redactor.add(Secret(path.read_text().strip()))
+        given.redactor.add(Secret(path.read_text(encoding="utf-8-sig").strip()))
 
 
 def _reloader(gateway: Gateway, store: SqliteStore, given: _Given, notifier: Notifier) -> Reloader:

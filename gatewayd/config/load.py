@@ -13,6 +13,7 @@ from gatewayd.config.decode import INVALID, Decoder, known_keys, show_kind
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.secret_sources import SecretReader
 from gatewayd.config.source import KeyPath, Source, Table
+from gatewayd.config.unfilled import check_unfilled
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -80,11 +81,14 @@ class _Loader:
         self._decoder = Decoder(self._problems, SecretReader(self._problems, env, folder.absolute()))
 
     def load(self) -> GatewayConfig:
+        if self._source.open_to is not None:
+            self._problems.warn((), self._source.open_to)
         config, sound_gateway = self._frame()
         agents = dict(self._agents(sound_gateway))
         accounts = dict(self._accounts(sound_gateway))
         bindings = dict(self._bindings())
         self._cross_check(config, agents, accounts, bindings)
+        check_unfilled(self._problems, self._table)
         self._problems.raise_any()
         return msgspec.structs.replace(
             config,

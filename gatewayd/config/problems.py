@@ -54,6 +54,14 @@ class Problems:
         """Note what is allowed but probably not meant."""
         self._warnings.append(str(ConfigProblem(self._name(key), what, self._file, self._source.line(key))))
 
+    def hint(self, key: KeyPath, what: str) -> None:
+        """Note what is probably why this key, or its table, has a problem; where there is none, it is a warning."""
+        names = (self._name(key), self._name(key[:-1]))
+        if any(problem.key in names for problem in self._problems):
+            self.add(key, what)
+        else:
+            self.warn(key, what)
+
     def park(self, key: KeyPath, reason: str) -> None:
         """Note a plugin that cannot be used: what it is for is parked, and all else goes on."""
         self._broken.append(str(ConfigProblem(self._name(key), reason, self._file, self._source.line(key))))

@@ -4,6 +4,7 @@ What stands under a secret's key may be the secret, pasted into the wrong place:
 where it is plainly a name. Credentials: systemd.exec(5), LoadCredential= and $CREDENTIALS_DIRECTORY.
 """
 
+import codecs
 import os
 import re
 import stat
@@ -115,9 +116,10 @@ class SecretReader:
         if mode & stat.S_IROTH:
             self._problems.warn(key, f"{what} can be read by every user of this machine; chmod 600 cures that")
         try:
-            return data.decode("utf-8")
+            return data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            self._problems.add(key, f"{what} is not UTF-8 text")
+            is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            self._problems.add(key, f"{what} is {'UTF-16 text: save it as UTF-8' if is_utf16 else 'not UTF-8 text'}")
             return None
 
 

@@ -1,5 +1,7 @@
 """The file: read with bounds, decoded from TOML, and the lines of its keys."""
 
+import codecs
+import os
 import re
 import stat
 import tomllib
@@ -12,6 +14,7 @@ from gatewayd.model.errors import ConfigError, ConfigProblem
 Table = dict[str, object]
 KeyPath = tuple[str | int, ...]
 
+_ROOT: Final = 0
 MAX_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 32
 MAX_ATTEMPTS: Final = 200
@@ -27,13 +30,15 @@ _DEEP_KEY: Final = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY_PART}(?:[ \t]*+\.[ \t]*
 
 
 class Source:
-    """A configuration text and its table. ``path`` is None for the embedded default.
+    """A configuration text and its table. ``path`` is None for the embedded default. ``open_to``: a sentence where others than
+    us can write it.
 
     :raises ConfigError: unreadable, too large, not UTF-8, not TOML, or nested too deeply.
     """
 
     def __init__(self, data: bytes, path: Path | None = None) -> None:
         self.path = path
+        self.open_to = None if path is None else _who_can_write(path)
         self._text = _decode(data, path).replace("\r\n", "\n")
         self.table: Table = _parse(self._text, path)
         self._lines: dict[KeyPath, int] | None = None
@@ -83,12 +88,29 @@ def _read(path: Path) -> bytes:
         raise _refuse(path, f"cannot be read: {error.strerror or error}") from error
 
 
+def _who_can_write(path: Path) -> str | None:
+    """Who writes the configuration decides what runs here, and as which user."""
+    for place, what in ((path, "the file"), (path.absolute().parent, "its directory")):
+        try:
+            found = place.stat()
+        except OSError:
+            continue
+        if found.st_uid not in (os.geteuid(), _ROOT):
+            return f"{what} belongs to user {found.st_uid}, who can write another one; chown cures that"
+        kept = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX  # only who owns a file there can replace it
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not kept:
+            return f"others can write {what} (mode {stat.S_IMODE(found.st_mode):04o}); chmod go-w cures that"
+    return None
+
+
 def _decode(data: bytes, path: Path | None) -> str:
     if len(data) > MAX_BYTES:
         raise _refuse(path, f"is larger than {MAX_BYTES:,} bytes")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise _refuse(path, "is UTF-16 text: save it as UTF-8") from None
         raise _refuse(path, "is not UTF-8 text", data.count(b"\n", 0, error.start) + 1) from None
 
 

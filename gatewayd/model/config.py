@@ -40,7 +40,8 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     """[gateway]: the daemon itself."""
 
     state_dir: str | None = None
-    """Where the store and the token live. Default: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/gatewayd."""
+    """Where the store and the token live. Default: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/gatewayd. One in which
+    others can write is refused."""
     bind: str = "127.0.0.1:18790"
     """host:port of the HTTP server; port 0 takes a free one. IPv6 as [::1]:18790. Where systemd hands over a socket
     (gatewayd.socket), that one is used and not this."""

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from gatewayd.kit.private_file import write_private
 from gatewayd.model.bind import parse_bind
 from gatewayd.model.errors import NeedsOperator, StoreRefused
 
@@ -93,11 +94,8 @@ def endpoint_file(state_dir: Path, url: str) -> Iterator[None]:
     :raises StoreRefused: it cannot be written.
     """
     path = state_dir / "endpoint.json"
-    part = state_dir / ".endpoint.json"
     try:
-        part.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
-        part.chmod(0o600)
-        part.replace(path)
+        write_private(path, f"{json.dumps({'url': url, 'pid': os.getpid()})}\n".encode())
     except OSError as error:
         raise StoreRefused.of_os(error, f"{path} cannot be written") from error
     try:

@@ -4,11 +4,11 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from gatewayd.kit.private_file import write_private
 from gatewayd.model.config import AuthSection
 from gatewayd.model.errors import NeedsOperator, StoreRefused
 from gatewayd.ports.store import TokenRow, Tokens
@@ -40,7 +40,7 @@ async def ensure_token(
         token = _read(path)
         if token is None and not config.tokens:
             token = secrets.token_urlsafe(32)
-            _write(path, token)
+            write_private(path, f"{token}\n".encode())
     except OSError as error:
         raise StoreRefused.of_os(error, f"the token file {path} cannot be used") from error
     digest = None if token is None else digest_of(token)
@@ -68,31 +68,9 @@ def _read(path: Path) -> str | None:
     try:
         if os.fstat(fd).st_mode & 0o077:
             os.fchmod(fd, 0o600)
-        token = os.read(fd, _MAX_BYTES).decode("utf-8", "replace").strip()
+        token = os.read(fd, _MAX_BYTES).decode("utf-8-sig", "replace").strip()
     finally:
         os.close(fd)
     if len(token) < _MIN_CHARS or not token.isprintable() or " " in token:
         raise NeedsOperator(f"{path} holds no token; delete it, and the next start makes a new one")
     return token
-
-
-def _write(path: Path, token: str) -> None:
-    """Atomic and durable: after a power cut there is the whole file or none."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(fd, 0o600)
-        os.write(fd, f"{token}\n".encode())
-        os.fsync(fd)
-        os.rename(part, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
-    finally:
-        os.close(fd)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

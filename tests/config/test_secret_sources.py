@@ -121,7 +121,7 @@ def test_a_secret_too_short_to_be_kept_out_of_texts(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    write(tmp_path / "binary", b"\xff\xfe\x00")
+    write(tmp_path / "binary", b"\xff\xfd\x00")
     write(tmp_path / "large", b"x" * (MAX_BYTES + 1))
     for name, what in [
         ("missing", "cannot be read: No such file or directory"),
@@ -162,3 +162,14 @@ def test_a_credential_that_was_not_given(tmp_path: Path, name: str) -> None:
 def test_a_credentials_directory_that_is_not_there(tmp_path: Path) -> None:
     env = {"CREDENTIALS_DIRECTORY": str(tmp_path / "missing")}
     assert Reading({"credential": "x"}, env, tmp_path).problem.allowed == "none"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_file_from_windows_holds_the_same_secret(tmp_path: Path, end: bytes) -> None:
+    read = Reading({"file": write(tmp_path / "token", b"\xef\xbb\xbf" + PASTED.encode() + end)}, {}, tmp_path)
+    assert read.secret == Secret(PASTED)
+
+
+def test_utf_16_is_named(tmp_path: Path) -> None:
+    read = Reading({"file": write(tmp_path / "token", PASTED.encode("utf-16"))}, {}, tmp_path)
+    assert read.problem.what.endswith("is UTF-16 text: save it as UTF-8")

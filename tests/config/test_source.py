@@ -40,7 +40,6 @@ def test_what_is_not_toml_is_told_with_its_line(text: str, what: str, line: int)
 def test_what_is_not_utf8_is_told_with_its_line() -> None:
     problem = refusal(b"a = 1\nb = '\xff'")
     assert (problem.what, problem.line) == ("is not UTF-8 text", 2)
-    assert refusal("a = 1".encode("utf-16")).what == "is not UTF-8 text"
 
 
 def test_what_is_too_large_is_refused() -> None:
@@ -220,3 +219,48 @@ def test_any_bytes_are_a_table_or_a_refusal_in_words(data: bytes) -> None:
         found = error.problems[0].what
     assert isinstance(found, str) or tomllib.loads(data.decode()) == found
     assert found != ""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_from_windows_is_read(end: str) -> None:
+    text = end.join(["# a file", "[a]", "b = 1", "c = 'd'", ""])
+    source = Source(b"\xef\xbb\xbf" + text.encode(), Path("/x/gatewayd.toml"))
+    assert source.table == {"a": {"b": 1, "c": "d"}}
+    assert source.line(("a", "c")) == 4
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_another_encoding_is_named(encoding: str) -> None:
+    assert "UTF-16" in refusal(("\ufeff" if encoding != "utf-16" else "").encode(encoding) + "a = 1".encode(encoding)).what
+
+
+def _written(folder: Path, file_mode: int, folder_mode: int) -> str | None:
+    file = folder / "etc" / "gatewayd.toml"
+    file.parent.mkdir()
+    file.write_text("")
+    file.chmod(file_mode)
+    file.parent.chmod(folder_mode)
+    return Source.read(file).open_to
+
+
+@pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o600, 0o700), (0o644, 0o755), (0o640, 0o1777), (0o444, 0o555)])
+def test_a_file_that_only_we_can_write(tmp_path: Path, file_mode: int, folder_mode: int) -> None:
+    assert _written(tmp_path, file_mode, folder_mode) is None
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "what"),
+    [(0o666, 0o755, "the file (mode 0666)"), (0o660, 0o755, "the file (mode 0660)"), (0o600, 0o777, "its directory (mode 0777)")],
+)
+def test_a_file_that_others_can_write_is_told_of(tmp_path: Path, file_mode: int, folder_mode: int, what: str) -> None:
+    told = _written(tmp_path, file_mode, folder_mode)
+    assert told is not None
+    assert told.startswith(f"others can write {what}; chmod go-w cures that")
+
+
+def test_whose_file_it_is_counts_too(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    (tmp_path / "gatewayd.toml").write_text("")
+    os.chown(tmp_path / "gatewayd.toml", 4711, -1)
+    assert (Source.read(tmp_path / "gatewayd.toml").open_to or "").startswith("the file belongs to user 4711")

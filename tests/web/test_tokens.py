@@ -123,3 +123,12 @@ async def test_a_link_is_not_followed(tmp_path: Path, autojump_clock: trio.testi
     (tmp_path / "token").symlink_to(tmp_path / "elsewhere")
     with pytest.RaisesGroup(pytest.RaisesExc(StoreRefused, match="cannot be used")):
         await start(tmp_path)
+
+
+@pytest.mark.parametrize("written", [b"\xef\xbb\xbf%s", b"%s\r\n", b"\xef\xbb\xbf%s\r\n"])
+async def test_a_token_file_from_windows_is_read(tmp_path: Path, written: bytes, autojump_clock: trio.testing.MockClock) -> None:
+    token = "a-token-of-somebody-0123456789"
+    (tmp_path / "token").write_bytes(written % token.encode())
+    (tmp_path / "token").chmod(0o600)
+    assert await start(tmp_path) is not None
+    assert await works(tmp_path, token)

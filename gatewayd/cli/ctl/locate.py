@@ -145,7 +145,7 @@ def _own_url(url: str) -> str:
 def _read_token(path: Path, *, of_daemon: bool = False) -> Secret:
     try:
         with path.open("rb") as file:
-            text = file.read(8192).decode("utf-8", "replace")
+            text = file.read(8192).decode("utf-8-sig", "replace")
     except PermissionError:
         raise Unreachable(_no_permission(path, "$GATEWAYD_TOKEN")) from None
     except FileNotFoundError:

@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from gatewayd.model.errors import StoreRefused
 
 LOCK_NAME = "gatewayd.lock"
+_ROOT = 0
 _STORE_MADE = "gatewayd.db was made here; without it gatewayd does not start over by itself"
 
 
@@ -42,11 +44,14 @@ class StateDirectory:
 def hold_directory(path: Path) -> StateDirectory:
     """Make the directory (mode 0700) if need be, and lock it. An existing one keeps its mode: it may hold other things.
 
-    :raises StoreRefused: it cannot be made or written, or another process holds it.
+    :raises StoreRefused: it cannot be made or written, others can write there, or another process holds it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock_file = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _refuse_others(path, path.stat())
+        if (path / LOCK_NAME).is_symlink():
+            raise StoreRefused(f"{path / LOCK_NAME} is a symbolic link: remove it, gatewayd makes its lock itself")
+        lock_file = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreRefused.of_os(error, f"the state directory {path} cannot be written") from error
     try:
@@ -54,6 +59,30 @@ def hold_directory(path: Path) -> StateDirectory:
     except BaseException:
         os.close(lock_file)
         raise
+
+
+def who_can_read(path: Path) -> str | None:
+    """A sentence where others can see what lies in the state directory. What gatewayd writes there is its owner's only; what
+    agents write may be not."""
+    mode = path.stat().st_mode
+    if not mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return None
+    return f"others can look into the state directory {path} (mode {stat.S_IMODE(mode):04o}): chmod 700 {path}"
+
+
+def _refuse_others(path: Path, found: os.stat_result) -> None:
+    """Whoever can write in the directory can put another store, or a link to somebody's file, in the place of ours.
+
+    :raises StoreRefused: others can.
+    """
+    own = f"or name one that gatewayd makes itself, such as --state-dir {path}/gatewayd"
+    us = os.geteuid()
+    if found.st_uid not in (us, _ROOT):
+        raise StoreRefused(
+            f"the state directory {path} belongs to user {found.st_uid}, and gatewayd runs as user {us}: chown {us} {path}, {own}"
+        )
+    if (mode := stat.S_IMODE(found.st_mode)) & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StoreRefused(f"others can write in the state directory {path} (mode {mode:04o}): chmod 700 {path}, {own}")
 
 
 def _lock(path: Path, lock_file: int) -> StateDirectory:

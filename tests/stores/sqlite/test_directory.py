@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gatewayd.model.errors import StoreRefused
-from gatewayd.stores.sqlite.directory import hold_directory
+from gatewayd.stores.sqlite.directory import hold_directory, who_can_read
 from gatewayd.stores.sqlite.files import open_files
 
 
@@ -75,3 +75,41 @@ def test_what_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "state" / "gatewayd.lock").mkdir(parents=True)
     with pytest.raises(StoreRefused, match="cannot be written: Is a directory"):
         hold_directory(tmp_path / "state")
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o1777, 0o770, 0o2775, 0o702, 0o720])
+def test_a_directory_in_which_others_can_write_is_refused_with_the_cure(tmp_path: Path, bits: int) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(bits)
+    with pytest.raises(StoreRefused, match=rf"others can write in .* \(mode {bits:04o}\): chmod 700 {state}") as caught:
+        hold_directory(state)
+    assert not caught.value.may_pass
+    assert list(state.iterdir()) == []
+    state.chmod(0o700)
+    hold_directory(state).release()
+
+
+def test_another_one_s_directory_is_refused(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a directory away")
+    os.chown(tmp_path, 4711, -1)
+    with pytest.raises(StoreRefused, match=r"belongs to user 4711, and gatewayd runs as user 0: chown 0"):
+        hold_directory(tmp_path)
+
+
+@pytest.mark.parametrize(("bits", "told"), [(0o700, False), (0o500, False), (0o750, True), (0o755, True), (0o711, True)])
+def test_who_can_look_into_it_is_said(tmp_path: Path, bits: int, told: bool) -> None:
+    tmp_path.chmod(bits)
+    assert (f"(mode {bits:04o}): chmod 700" in (who_can_read(tmp_path) or "")) == told
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("of somebody else")
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "gatewayd.lock").symlink_to(other)
+    with pytest.raises(StoreRefused, match="is a symbolic link"):
+        hold_directory(state)
+    assert other.read_text() == "of somebody else"

@@ -1,0 +1,44 @@
+"""Variables that somebody has written into the configuration as for a shell. Nothing fills them in, and what was meant as an
+address or a path is then used as it stands."""
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gatewayd.config.problems import Problems
+from gatewayd.config.source import KeyPath
+
+_VARIABLE: Final = re.compile(r"\$(?:\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)")
+_LITERAL: Final = frozenset({"system_prompt", "input", "tool"})
+"""Keys whose texts are for a model, or are compared with what a tool is given: a $ in them is one."""
+_SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh", "busybox", "cmd", "cmd.exe", "pwsh", "powershell"})
+_CURE: Final = (
+    "has a variable in it ($NAME or ${NAME}), and nothing is filled in here: write the value itself; a secret comes from "
+    '{ env = "NAME" }'
+)
+
+
+def check_unfilled(problems: Problems, table: object) -> None:
+    """Note every text that looks as if it should be filled in. The text is not shown: it may hold more than a name."""
+    for key, text in _texts(table, ()):
+        if _VARIABLE.search(text):
+            problems.hint(key[:-1] if key[-1] == "file" else key, _CURE)  # of a secret: there the problem is the secret's
+
+
+def _texts(value: object, key: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if key and key[-1] in _LITERAL:
+        return
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, (*key, name))
+    elif isinstance(value, list) and not _fills_in_itself(value):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*key, index))
+
+
+def _fills_in_itself(words: list[object]) -> bool:
+    """A command that goes through a shell, itself or in a container."""
+    return any(isinstance(word, str) and os.path.basename(word) in _SHELLS for word in words)
