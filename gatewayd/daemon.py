@@ -37,7 +37,7 @@ from gatewayd.stalls import StallDetector
 from gatewayd.stores.sqlite import SqliteStore, open_store, who_can_read
 from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
 from gatewayd.web.app import create_app
-from gatewayd.web.listen import adopt_listeners, endpoint_file, open_listeners
+from gatewayd.web.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket
 from gatewayd.web.server import GatewayServer
 from gatewayd.web.tokens import ensure_token
 
@@ -163,9 +163,8 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
         async with run_hub(gateway, host=left_behind):
             server = _server(gateway)
             gateway.no_descriptors_since = lambda: server.no_room_since
-            urls = await own.start(server.serve, listeners)
-            with endpoint_file(state_dir, urls[0]):
-                await _announce(gateway, urls[0], notifier)
+            async with _open_front(own, server, listeners, state_dir) as url:
+                await _announce(gateway, url, notifier)
                 given.ready.set()
                 if given.hung_up():
                     _ask(ask_reload)
@@ -182,6 +181,17 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
                     watched.cancel_scope.cancel()
         own.cancel_scope.cancel()
     log.info("stopped")
+
+
+@asynccontextmanager
+async def _open_front(
+    own: trio.Nursery, server: GatewayServer, listeners: list[trio.SocketListener], state_dir: Path
+) -> AsyncIterator[str]:
+    """The HTTP server, and the files by which gatewayctl finds it. Its URL."""
+    with operators_socket(state_dir) as operators:
+        urls = await own.start(partial(server.serve, operators=operators), listeners)
+        with endpoint_file(state_dir, urls[0], has_socket=operators is not None):
+            yield urls[0]
 
 
 @asynccontextmanager
@@ -277,7 +287,12 @@ async def _reload_when_asked(gateway: Gateway, asked: trio.MemoryReceiveChannel[
 
 def _server(gateway: Gateway) -> GatewayServer:
     section = gateway.config.gateway
-    return GatewayServer(create_app(gateway), max_connections=section.max_connections, max_body_bytes=section.max_body_bytes)
+    return GatewayServer(
+        create_app(gateway),
+        max_connections=section.max_connections,
+        max_body_bytes=section.max_body_bytes,
+        max_per_address=section.max_connections_per_address,
+    )
 
 
 async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:

@@ -57,6 +57,8 @@ def check_gateway(problems: Problems, gateway: GatewaySection) -> None:
             problems.add(
                 ("gateway", "allowed_hosts", index), "is not a host name", found=show(host), allowed="HOST, without a port"
             )
+    if gateway.max_connections_per_address >= gateway.max_connections > 1:
+        problems.warn(("gateway", "max_connections_per_address"), "is not below max_connections: one client can have all places")
     for index, proxy in enumerate(gateway.trusted_proxies):
         _check_proxy(problems, proxy, ("gateway", "trusted_proxies", index))
 

@@ -11,7 +11,9 @@ from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
 from gatewayd.model.reload import Change
 
 NEEDS_RESTART: Final[Mapping[str, frozenset[str]]] = {
-    "gateway": frozenset({"state_dir", "bind", "max_body_bytes", "max_connections", "log_level", "stall_seconds"}),
+    "gateway": frozenset(
+        {"state_dir", "bind", "max_body_bytes", "max_connections", "max_connections_per_address", "log_level", "stall_seconds"}
+    ),
 }
 """The keys that are read once, when the daemon starts, by the name of their section."""
 

@@ -61,6 +61,9 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     """The largest HTTP request body; more is answered 413."""
     max_connections: Count = 1000
     """How many HTTP connections at once; more wait in the listen queue."""
+    max_connections_per_address: Count = 250
+    """The same for each client address (IPv6: each /64); more are answered 429. Connections of trusted_proxies are not counted,
+    but the requests that they pass on are, by the address that they say."""
     stall_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0
     """Whatever holds up everything else for so long is named in the log and in the status: most often the code of an agent that
     waits without giving way."""

@@ -126,8 +126,12 @@ class Connection:
                 return head
             self._served_one = True
             self._request_id = request_id_of(head.headers)
-            with structlog.contextvars.bound_contextvars(**{FIELD: self._request_id}):
-                goes_on = await self._answer_webhook(head)
+            leave = self._site.places.request(self._stream.client and self._stream.client[0], head.headers)
+            try:
+                with structlog.contextvars.bound_contextvars(**{FIELD: self._request_id}):
+                    goes_on = await self._answer_webhook(head)
+            finally:
+                leave()
             if not goes_on:
                 return None
             self._allow(KEEP_ALIVE_SECONDS)

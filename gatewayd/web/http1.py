@@ -22,10 +22,12 @@ from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallabl
 
 from gatewayd.actor.border import leaves
 from gatewayd.web.head import MAX_HEAD_BYTES, refuse_other_protocols
+from gatewayd.web.health import PROBED
+from gatewayd.web.places import Places
 from gatewayd.web.refusal import Refusal, refusal_of_status
 from gatewayd.web.relay import AnswerCut
 from gatewayd.web.request_id import FIELD, HEADER, STATE, new_request_id, request_id_of
-from gatewayd.web.response import render_refusal
+from gatewayd.web.response import SECURITY_HEADERS, render_refusal
 from gatewayd.web.stream import ClientStream
 from gatewayd.web.waits import CLIENT, Waits
 
@@ -40,10 +42,11 @@ log = structlog.get_logger("gatewayd.web")
 class Http1Site:
     """What all connections share: the app, hypercorn's configuration, and whether the server stops."""
 
-    def __init__(self, app: ASGIFramework, answered: Callable[[int], None]) -> None:
+    def __init__(self, app: ASGIFramework, answered: Callable[[int], None], places: Places) -> None:
         """``answered`` hears the status of what is answered without the app."""
         self._app = app
         self.answered = answered
+        self.places = places
         self.config = Config()
         self.config.accesslog = None
         self.config.errorlog = None  # what fails is logged below, or by the barrier of the connection
@@ -63,11 +66,27 @@ class Http1Site:
         response, and hypercorn closes the connection."""
         with structlog.contextvars.bound_contextvars(**{FIELD: scope["state"][STATE]}):
             try:
-                await self._app(scope, receive, send)
+                await self._run_in_place(scope, receive, send)
             except* AnswerCut as cut:
                 log.warning("answer_cut", reason=str(leaves(cut)[0]))
             except* Exception:
                 log.exception("response_failed")
+
+    async def _run_in_place(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        assert scope["type"] == "http", "see _Http11"
+        client = scope["client"]
+        try:
+            probes = scope["path"] in PROBED  # of a load balancer, which are its own
+            leave = None if probes else self.places.request(client[0] if client else None, scope["headers"])
+        except Refusal as refusal:
+            self.answered(refusal.status)
+            await _refuse(refusal, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if leave is not None:
+                leave()
 
     async def stop(self) -> None:
         """From now on a connection ends with the request that is under way."""
@@ -215,3 +234,10 @@ class Http1Connection:
         """Nothing more is read or written. The reader tells the app."""
         self._ended = True
         self._reader.cancel()
+
+
+async def _refuse(refusal: Refusal, send: ASGISendCallable) -> None:
+    fields = refusal.headers | {"Content-Type": "application/json", "Content-Length": str(len(refusal.body))}
+    headers = [(name.lower().encode(), value.encode()) for name, value in {**SECURITY_HEADERS, **fields}.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": refusal.body, "more_body": False})

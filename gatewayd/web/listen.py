@@ -3,20 +3,25 @@
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
+import structlog
 import trio
 
 from gatewayd.kit.private_file import write_private
 from gatewayd.model.bind import parse_bind
 from gatewayd.model.errors import NeedsOperator, StoreRefused
 
+SOCKET_NAME: Final = "gatewayd.sock"
 _TCP: Final = (socket.AF_INET, socket.AF_INET6)
 _LOOPBACK_OF: Final[Mapping[str, str]] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked for, not bound
+
+log = structlog.get_logger("gatewayd.web")
 
 
 async def open_listeners(bind: str) -> list[trio.SocketListener]:
@@ -88,14 +93,56 @@ def url_of(listener: trio.SocketListener) -> str:
 
 
 @contextmanager
-def endpoint_file(state_dir: Path, url: str) -> Iterator[None]:
+def operators_socket(state_dir: Path) -> Iterator[trio.SocketListener | None]:
+    """Listen on ``gatewayd.sock`` in the state directory, for whoever runs as our user (and root). It is the operators' way in
+    while the port is flooded, and nothing else needs it: where it cannot be made (a path of more than 107 bytes, a file system
+    without sockets, something else in its place), the log says so, and there is None. It is closed and its file
+    removed at the end.
+    """
+    path = state_dir / SOCKET_NAME
+    try:
+        made = _bind_private(path)
+    except OSError as error:
+        log.warning("operators_socket_left_out", path=str(path), reason=error.strerror or str(error))
+        yield None
+        return
+    ours = path.lstat()
+    try:
+        yield trio.SocketListener(trio.socket.from_stdlib_socket(made))
+    finally:
+        made.close()
+        with suppress(OSError):
+            if os.path.samestat(path.lstat(), ours):
+                path.unlink()
+
+
+def _bind_private(path: Path) -> socket.socket:
+    """A listening Unix socket with mode 0600 from its first moment. Whoever holds the state directory's lock is alone there: a
+    socket that is found is a killed daemon's, and a link is nobody's. Neither binding nor unlinking follows one (unix(7))."""
+    with suppress(FileNotFoundError):
+        if stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFSOCK, stat.S_IFLNK):
+            path.unlink()
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(made.fileno(), 0o600)  # what bind() gives its file, less the umask
+        made.bind(str(path))
+        made.listen()
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+@contextmanager
+def endpoint_file(state_dir: Path, url: str, *, has_socket: bool = False) -> Iterator[None]:
     """``endpoint.json`` tells gatewayctl where we are, for as long as we are there.
 
     :raises StoreRefused: it cannot be written.
     """
     path = state_dir / "endpoint.json"
+    says = {"url": url, "pid": os.getpid()} | ({"socket": SOCKET_NAME} if has_socket else {})
     try:
-        write_private(path, f"{json.dumps({'url': url, 'pid': os.getpid()})}\n".encode())
+        write_private(path, f"{json.dumps(says)}\n".encode())
     except OSError as error:
         raise StoreRefused.of_os(error, f"{path} cannot be written") from error
     try:

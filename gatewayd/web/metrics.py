@@ -4,7 +4,7 @@ Labels are names out of the configuration, states, kinds and codes: never a peer
 make a series. Nothing is kept here: each answer is made from the hub's own numbers, and so agrees with status and readiness.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import trio
@@ -19,6 +19,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.meters import Meters, meters_of
 from gatewayd.model.histogram import Histogram
 from gatewayd.web.auth import Auth
+from gatewayd.web.places import Places
 
 APPROVALS = ("allowed", "denied", "expired", "withdrawn", "undeliverable")
 INBOUND = ("received", "done", "dropped", "dead")
@@ -30,11 +31,11 @@ Samples = Iterable[tuple[tuple[str, ...], float | None]]
 
 
 class Traffic:
-    """HTTP requests that were answered, by the hundred of their status; how many ``connections`` are open, and may be."""
+    """HTTP requests that were answered, by the hundred of their status, and the ``places`` of connections."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(("1xx", "2xx", "3xx", "4xx", "5xx"), 0)
-        self.connections: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.places: Places | None = None
 
     def note(self, status: int) -> None:
         self.counts[f"{status // 100}xx"] += 1
@@ -56,9 +57,11 @@ class HubCollector(Collector):
         yield from _of_store(meters)
         classes = [((name,), count) for name, count in self._traffic.counts.items()]
         yield _counter("http_requests", "HTTP requests answered, by the hundred of their status.", ("status",), classes)
-        used, limit = self._traffic.connections()
-        states = [(("open",), used), (("limit",), limit)]
-        yield _gauge("http_connections", "HTTP connections (gateway.max_connections).", ("state",), states)
+        if (places := self._traffic.places) is not None:
+            states = [(("open",), places.taken), (("limit",), places.limit)]
+            yield _gauge("http_connections", "HTTP connections (gateway.max_connections).", ("state",), states)
+            refused = [((reason,), count) for reason, count in places.refused.items()]
+            yield _counter("http_refused", "Connections, and proxies' requests, that found no place.", ("reason",), refused)
 
 
 def blueprint(gateway: Gateway, auth: Auth, traffic: Traffic) -> Blueprint:

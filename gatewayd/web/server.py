@@ -2,13 +2,15 @@
 
 No connection can end the process (each has a barrier), none can hold up a stop (every write is bounded, and in the end the
 sockets are closed by force), and there are never more than ``gateway.max_connections``: then accepting stops, and who comes
-next waits in the kernel's listen queue.
+next waits in the kernel's listen queue. Who has too many of them already is turned away at once (web/places.py). The operators'
+socket has places of its own, so that they get in whatever comes over the port.
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -19,6 +21,10 @@ from gatewayd.web.connection import Connection
 from gatewayd.web.http1 import Http1Site
 from gatewayd.web.intake import Intake
 from gatewayd.web.listen import url_of
+from gatewayd.web.places import OPERATORS, Leave, Places, nothing
+from gatewayd.web.refusal import Refusal
+from gatewayd.web.request_id import new_request_id
+from gatewayd.web.response import render_refusal
 from gatewayd.web.stream import ClientStream
 
 GRACE_SECONDS: Final = 3.0
@@ -27,6 +33,7 @@ _ACCEPT_PAUSE_SECONDS: Final = 0.1
 _LOG_PAUSE_SECONDS: Final = 60.0
 # No descriptors or memory left: the same errors as in trio.serve_listeners.
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_TURNED_AWAY: Final = "see gateway.max_connections_per_address; a reverse proxy is named in gateway.trusted_proxies"
 
 log = structlog.get_logger("gatewayd.web")
 
@@ -44,16 +51,23 @@ class GatewayServer:
     for want of descriptors or memory; None while they can."""
 
     def __init__(
-        self, app: GatewayApp, *, max_connections: int, max_body_bytes: int, grace_seconds: float = GRACE_SECONDS
+        self,
+        app: GatewayApp,
+        *,
+        max_connections: int,
+        max_body_bytes: int,
+        max_per_address: int | None = None,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._app = app
-        self._site = Http1Site(app, app.traffic.note)
-        app.traffic.connections = lambda: (len(self._connections), self._limit)
+        self._places = Places(max_connections, of_one=max_per_address or max_connections, proxies=lambda: app.auth.proxies)
+        self._site = Http1Site(app, app.traffic.note, self._places)
+        app.traffic.places = self._places
         self._max_body = max_body_bytes
         self._intake = Intake(max_body_bytes=max_body_bytes)
-        self._limit = max_connections
         self._grace = grace_seconds
-        self._slots = trio.Semaphore(max_connections)
+        self._slots = trio.Semaphore(max_connections, max_value=max_connections)
+        self._operators = trio.Semaphore(OPERATORS, max_value=OPERATORS)
         self._connections: set[Connection] = set()
         self._closing = trio.Event()
         self._stopping = trio.Event()
@@ -67,10 +81,12 @@ class GatewayServer:
         self,
         listeners: Sequence[trio.SocketListener],
         *,
+        operators: trio.SocketListener | None = None,
         task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Accept and serve; closes the listeners. Starts with the URLs. Returns after :meth:`stop`, when every connection is
-        closed: within the grace time, and a moment for what is cut off then. Cancelling cuts at once."""
+        """Accept and serve; closes the listeners. Starts with the URLs of ``listeners``; the first is a TCP one's. Returns after
+        :meth:`stop`, when every connection is closed: within the grace time, and a moment for what is cut off then. Cancelling
+        cuts at once."""
         self.urls = tuple(map(url_of, listeners))
         try:
             async with trio.open_nursery() as background:
@@ -79,7 +95,9 @@ class GatewayServer:
                     background.start_soon(self._cut_off_in_time, connections)
                     async with trio.open_nursery() as accepting:
                         for listener in listeners:
-                            accepting.start_soon(self._accept, listener, connections)
+                            accepting.start_soon(self._accept, listener, self._slots, self._admit, connections)
+                        if operators is not None:
+                            accepting.start_soon(self._accept, operators, self._operators, self._admit_operator, connections)
                         task_status.started(self.urls)
                         await self._closing.wait()
                         accepting.cancel_scope.cancel()
@@ -103,7 +121,7 @@ class GatewayServer:
         await self._stopped.wait()
 
     def statistics(self) -> ServerStatistics:
-        return ServerStatistics(open=len(self._connections), limit=self._limit, accepted=self._accepted)
+        return ServerStatistics(open=self._places.taken, limit=self._places.limit, accepted=self._accepted)
 
     async def _wind_up(self) -> None:
         await self._site.stop()
@@ -126,23 +144,58 @@ class GatewayServer:
                 connection.abort()
             connections.cancel_scope.cancel()
 
-    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+    async def _accept(
+        self,
+        listener: trio.SocketListener,
+        slots: trio.Semaphore,
+        admit: Callable[[ClientStream], Leave],
+        connections: trio.Nursery,
+    ) -> None:
         async with listener:
             while True:
-                if self._slots.value == 0:
-                    self._warn("connection_limit_reached", limit=self._limit)
-                await self._slots.acquire()
-                stream = await self._accept_one(listener)
-                self._accepted += 1
-                connections.start_soon(self._serve_one, stream)
+                if slots.value == 0:
+                    self._warn("connection_limit_reached", limit=slots.max_value)
+                await slots.acquire()
+                client = self._admitted(await self._accept_one(listener), slots, admit)
+                if client is None:
+                    slots.release()
+                else:
+                    connections.start_soon(self._serve_one, *client)
 
-    async def _serve_one(self, stream: trio.SocketStream) -> None:
+    def _admitted(
+        self, stream: trio.SocketStream, slots: trio.Semaphore, admit: Callable[[ClientStream], Leave]
+    ) -> tuple[ClientStream, Callable[[], None]] | None:
+        """The client and how it leaves; None: it has gone, or there is no place for it."""
+        self._accepted += 1
         try:
             client = ClientStream(stream, self._intake.open())
         except OSError:
             stream.socket.close()
-            self._slots.release()
-            return
+            return None
+        try:
+            leave = admit(client)
+        except Refusal as refusal:
+            self._warn("connection_turned_away", client=client.client, reason=str(refusal), note=_TURNED_AWAY)
+            self._site.answered(refusal.status)
+            client.turn_away(render_refusal(refusal, new_request_id()))
+            return None
+
+        def leave_slot() -> None:
+            leave()
+            slots.release()
+
+        return client, leave_slot
+
+    def _admit(self, client: ClientStream) -> Leave:
+        return self._places.connect(client.client and client.client[0])
+
+    def _admit_operator(self, client: ClientStream) -> Leave:
+        """The file's mode has decided who may connect. The Host that is named there is that of the port."""
+        port = urlsplit(self.urls[0])
+        client.server = (port.hostname or "", port.port or 0)
+        return nothing
+
+    async def _serve_one(self, client: ClientStream, leave: Callable[[], None]) -> None:
         connection = Connection(client, self._site, self._app.webhooks, max_body_bytes=self._max_body)
         self._connections.add(connection)
         if self._stopping.is_set():
@@ -153,7 +206,7 @@ class GatewayServer:
             await connection.serve()
         finally:
             self._connections.discard(connection)
-            self._slots.release()
+            leave()
 
     async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
         while True:

@@ -1,5 +1,6 @@
 """A client's connection on which every wait has an end."""
 
+import os
 import socket
 import struct
 from contextlib import suppress
@@ -79,6 +80,16 @@ class ClientStream:
         with trio.move_on_after(LINGER_SECONDS):
             while await self._receive():
                 pass
+        self.close()
+
+    def turn_away(self, answer: bytes) -> None:
+        """Answer and close at once, as far as that takes no waiting. What was sent already is taken, or closing would undo the
+        answer."""
+        descriptor = self._stream.socket.fileno()
+        with suppress(OSError):
+            os.write(descriptor, answer)
+            self._stream.socket.shutdown(socket.SHUT_WR)
+            os.read(descriptor, _RECEIVE)
         self.close()
 
     def close(self) -> None:

@@ -217,6 +217,7 @@ def test_what_needs_a_restart_is_said_and_not_done(key: str) -> None:
         "bind": "127.0.0.1:7",
         "max_body_bytes": 2048,
         "max_connections": 7,
+        "max_connections_per_address": 7,
         "log_level": "error",
         "stall_seconds": 9.0,
     }[key]

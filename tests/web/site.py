@@ -160,7 +160,12 @@ async def open_site(
 
 def _serve(gateway: Gateway, config: GatewayConfig) -> GatewayServer:
     section = config.gateway
-    return GatewayServer(create_app(gateway), max_connections=section.max_connections, max_body_bytes=section.max_body_bytes)
+    return GatewayServer(
+        create_app(gateway),
+        max_connections=section.max_connections,
+        max_body_bytes=section.max_body_bytes,
+        max_per_address=section.max_connections_per_address,
+    )
 
 
 async def _all_connected(gateway: Gateway) -> None:

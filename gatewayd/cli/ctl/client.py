@@ -1,12 +1,13 @@
 """One connection to one gatewayd, in the words of its HTTP interface.
 
-Redirects are never followed: the token goes to the URL it belongs to. On loopback the environment's proxies are not used either.
+Redirects are never followed: the token goes to the URL it belongs to. On this machine the environment's proxies are not used.
 """
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from types import TracebackType
 from typing import Self, TypeVar
@@ -42,12 +43,16 @@ def segments(text: str) -> str:
     return quote(text, safe="/")
 
 
+def _over(path: Path) -> httpx2.HTTPTransport:
+    return httpx2.HTTPTransport(uds=str(path), verify=SSLContext(PROTOCOL_TLS_CLIENT), trust_env=False)
+
+
 class Client:
     """Asks one daemon. Every method raises CtlError with a sentence for the operator. Closed by its ``with`` block."""
 
     def __init__(self, target: Target, *, timeout: float) -> None:
         url = urlsplit(target.url)
-        local = is_loopback(url.hostname or "")
+        local = target.socket is not None or is_loopback(url.hostname or "")
         self.target = target
         self._timeout = timeout
         self._clock_ahead = 0.0
@@ -57,6 +62,7 @@ class Client:
                 headers={"Authorization": f"Bearer {target.token.reveal()}", "User-Agent": f"gatewayctl/{__version__}"},
                 timeout=timeout,
                 trust_env=not local,
+                transport=None if target.socket is None else _over(target.socket),
                 # Loading the system's certificates takes longer than a whole request: only where TLS is spoken.
                 verify=httpx2.create_ssl_context() if url.scheme == "https" else SSLContext(PROTOCOL_TLS_CLIENT),
             )

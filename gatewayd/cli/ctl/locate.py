@@ -8,11 +8,13 @@ import ipaddress
 import os
 import pwd
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.cli.ctl.outcome import Misused, Unreachable
 from gatewayd.cli.ctl.wording import clean
@@ -21,23 +23,27 @@ from gatewayd.model.secret import Secret
 
 _START = "Start it with `gatewayd`, or `systemctl start gatewayd` where it is a service"
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+_PROBE_SECONDS = 1.0
 _PORTS = {"http": 80, "https": 443}
 
 
 class Target(Struct, frozen=True):
-    """Whom to ask and as whom. ``url`` has no trailing slash; ``token_from`` says in words where the token was found."""
+    """Whom to ask and as whom. ``url`` ends in no slash; ``token_from`` says in words where the token was found. ``socket`` is
+    another way there, which is free while the port is crowded."""
 
     url: str
     token: Secret
     token_from: str
     pid: int | None = None
+    socket: Path | None = None
 
 
 class Endpoint(Struct, frozen=True):
-    """What ``endpoint.json`` says, and where it was found."""
+    """What ``endpoint.json`` says, and where it was found. ``socket`` is the name of a Unix socket beside it."""
 
     url: str
     pid: int
+    socket: str | None = None
     directory: Path = Path()
 
 
@@ -58,7 +64,7 @@ def locate(
     named_token = _named_token(url, token_file, environ)
     if named_url is None:
         endpoint = _find_endpoint(directories)
-        return _with_token(endpoint, named_token)
+        return replace(_with_token(endpoint, named_token), socket=_socket_of(endpoint))
     base = _parse_url(named_url)
     if named_token is not None:
         return Target(base.geturl(), *named_token)
@@ -115,6 +121,20 @@ def _endpoint_of(base: SplitResult, directories: Sequence[Path]) -> Endpoint:
     )
 
 
+def _socket_of(endpoint: Endpoint) -> Path | None:
+    """The operators' socket, if somebody listens there now: at a stop it goes before the port that the service manager holds."""
+    if endpoint.socket is None or "/" in endpoint.socket:
+        return None
+    path = endpoint.directory / endpoint.socket
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return None
+    return path
+
+
 def _with_token(endpoint: Endpoint, named: tuple[Secret, str] | None) -> Target:
     url = _parse_url(endpoint.url).geturl()
     if named is not None:
@@ -134,7 +154,7 @@ def _read_endpoint(directory: Path) -> Endpoint | None:
         return None
     except Malformed as error:
         raise Unreachable(f"{path} is damaged ({error}). Restart gatewayd: it writes the file anew.") from None
-    return Endpoint(_own_url(found.url), found.pid, directory)
+    return Endpoint(_own_url(found.url), found.pid, found.socket, directory)
 
 
 def _own_url(url: str) -> str:

@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,24 @@ def unreadable(path: Path) -> Iterator[None]:
         if as_root:
             os.seteuid(0)
         path.chmod(0o700)
+
+
+def test_its_socket_is_preferred_where_somebody_listens(tmp_path: Path) -> None:
+    path = settle(tmp_path / "mine") / "gatewayd.sock"
+    endpoint = {"url": LOCAL, "pid": os.getpid(), "socket": path.name}
+    (tmp_path / "mine/endpoint.json").write_text(json.dumps(endpoint))
+    assert find(tmp_path).socket is None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        assert find(tmp_path).socket is None
+        listening.listen()
+        target = find(tmp_path)
+        assert (target.url, target.socket, target.token_from) == (LOCAL, path, str(tmp_path / "mine/token"))
+        assert find(tmp_path, url=LOCAL).socket is None
+        (tmp_path / "mine/endpoint.json").write_text(json.dumps(endpoint | {"socket": f"../mine/{path.name}"}))
+        assert find(tmp_path).socket is None
+    (tmp_path / "mine/endpoint.json").write_text(json.dumps(endpoint))
+    assert find(tmp_path).socket is None, "nobody listens any more"
 
 
 def test_the_local_daemon_and_its_token_are_found(tmp_path: Path) -> None:
