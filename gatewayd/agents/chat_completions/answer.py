@@ -33,6 +33,8 @@ _NO_REPLY = {
     "error": "ended with an error",
     "abort": "was aborted by its server",
 }
+_TEXT_IS_NO_ANSWER = frozenset(_NO_REPLY) - {"abort"}
+"""What was said before these led to a tool, is withheld, or is the error."""
 # A byte order mark and white space may stand before either.
 _LEAD = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n])*")
 _STREAM_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -78,6 +80,12 @@ class Answer:
     def complete(self) -> bool:
         """It is whole even if its connection broke: a finish_reason came, and is none of those that stand in every chunk."""
         return self.ended or (self._finish is not None and not self._meaningless)
+
+    @property
+    def text_before_cut(self) -> str:
+        """What was said, of an answer whose end is missing. Nothing, where that is no answer."""
+        text = "".join(self._pieces)
+        return text if text.strip() and self._size <= REPLY_MAX and self._finish not in _TEXT_IS_NO_ANSWER else ""
 
     def feed(self, data: bytes) -> str:
         """The next bytes of the body; returns the new piece of the reply, perhaps ""."""
@@ -188,6 +196,7 @@ class Answer:
         except Malformed:
             raise AgentFailed(f"{WHAT} sent what is no chunk of an answer: its content is neither a text nor parts") from None
         if isinstance(delta.tool_calls, list) and delta.tool_calls:
+            self._finish = "tool_calls"
             raise AgentFailed(f"the model {_NO_REPLY['tool_calls']}")
         if said or delta.thinks:
             self.begun = True

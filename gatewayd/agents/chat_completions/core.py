@@ -12,7 +12,7 @@ import anyio.abc
 import msgspec
 
 from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
-from gatewayd.agents.chat_completions.reading import Asking, Reading
+from gatewayd.agents.chat_completions.reading import BROKEN_OFF, Asking, Reading
 from gatewayd.agents.chat_completions.refusals import ContextFull
 from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
 from gatewayd.agents.chat_completions.wire import ChatRequest, Message
@@ -50,12 +50,12 @@ class ChatCompletionsCore:
         request = turn.request
         conversation = await self._histories.load(request.session_id)
         reply = conversation.reply_of(request.turn_id)
-        return Final(await self._complete(turn, conversation.exchanges) if reply is None else reply)
+        return await self._complete(turn, conversation.exchanges) if reply is None else reply
 
     def facts(self) -> CoreFacts:
         return CoreFacts(url=self._settings.url)
 
-    async def _complete(self, turn: Turn, exchanges: Sequence[Exchange]) -> str:
+    async def _complete(self, turn: Turn, exchanges: Sequence[Exchange]) -> Final:
         """Ask, with less of the conversation each time the model says that it is too long. What was left out once stays out.
 
         :raises ContextFull: it is too long without any of it. Else as ``Reading.wait``.
@@ -71,7 +71,7 @@ class ChatCompletionsCore:
                 self._kit.log.warning("chat_completions_conversation_too_long", exchanges=length, reason=error.reason)
         raise full
 
-    async def _ask(self, turn: Turn, exchanges: Sequence[Exchange], *, left_out: int) -> str:
+    async def _ask(self, turn: Turn, exchanges: Sequence[Exchange], *, left_out: int) -> Final:
         request, settings = turn.request, self._settings
 
         async def show(piece: str) -> None:
@@ -93,7 +93,8 @@ class ChatCompletionsCore:
         self._tasks.start_soon(self._read, reading, name=f"answer for {request.turn_id}")
         try:
             reply = await reading.wait()
-            await self._histories.add(request.session_id, Exchange(request.turn_id, request.prompt, reply), left_out=left_out)
+            last = Exchange(request.turn_id, request.prompt, reply.text, reply.cut)
+            await self._histories.add(request.session_id, last, left_out=left_out)
         except BaseException:  # cancelled, too: whoever has no answer wants nothing behind it
             reading.give_up()
             raise
@@ -118,7 +119,8 @@ class ChatCompletionsCore:
         messages = [Message("system", settings.system_prompt)] if settings.system_prompt else []
         for exchange in exchanges:
             if exchange.assistant.strip():  # many servers refuse an empty message, and two of the user's in a row
-                messages += [Message("user", exchange.user), Message("assistant", exchange.assistant)]
+                said = exchange.assistant if exchange.cut is None else f"{exchange.assistant}\n\n{BROKEN_OFF}"
+                messages += [Message("user", exchange.user), Message("assistant", said)]
         limit = settings.max_reply_tokens
         return ChatRequest(
             settings.model,

@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.model.errors import AgentFailed
+from gatewayd.ports import agent as port
 from gatewayd.ports.memos import Memos
 
 _BYTES_PER_TOKEN: Final = 3
@@ -27,11 +28,12 @@ _TOKENS_PER_MESSAGE: Final = 4
 
 
 class Exchange(Struct, frozen=True):
-    """One message of the user's and the reply to it."""
+    """One message of the user's and the reply to it. ``cut``: why the end of the reply is missing."""
 
     turn_id: str
     user: str
     assistant: str
+    cut: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -45,9 +47,9 @@ class Conversation(Struct, frozen=True):
     session_id: str
     exchanges: tuple[Exchange, ...] = ()
 
-    def reply_of(self, turn_id: str) -> str | None:
+    def reply_of(self, turn_id: str) -> port.Final | None:
         """The reply that this turn ended with, if it is (still) here."""
-        return next((exchange.assistant for exchange in self.exchanges if exchange.turn_id == turn_id), None)
+        return next((port.Final(each.assistant, each.cut) for each in self.exchanges if each.turn_id == turn_id), None)
 
 
 def newest(exchanges: Sequence[Exchange], *, at_most_tokens: int) -> tuple[Exchange, ...]:

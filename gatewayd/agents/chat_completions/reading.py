@@ -20,6 +20,7 @@ from gatewayd.agents.chat_completions.wire import WHAT
 from gatewayd.kit.body import Body, CannotUnpack
 from gatewayd.kit.http import AnswerTooLarge, open_stream, read_body, retry_after_seconds
 from gatewayd.model.errors import AgentFailed, OutcomeUnknown, TryAgain
+from gatewayd.ports import agent as port
 
 SILENCE_SECONDS: Final = 1.0
 _AFTER_DONE_SECONDS: Final = 2.0
@@ -66,18 +67,23 @@ class Reading:
         self._late: list[str] = []
         self._closed = anyio.Event()
 
-    async def wait(self) -> str:
-        """The reply, when its end is believed.
+    async def wait(self) -> port.Final:
+        """The reply, when its end is believed; cut, when something was said and its end does not come.
 
-        :raises TryAgain: the server is out of reach or breaks off, and asking again does no harm.
-        :raises AgentFailed, NeedsOperator: it refuses, or the answer is none or not whole.
+        :raises TryAgain: the server is out of reach or breaks off, and asking again does no harm: nothing was shown.
+        :raises AgentFailed, NeedsOperator: it refuses, or the answer is none.
         """
         with self._silence:
             await self._over.wait()
         self._believed, self._believed_at = True, anyio.current_time()
-        if self._error is not None:
-            self._raise(self._error)
-        return self._answer.text()
+        try:
+            if self._error is not None:
+                self._raise(self._error)
+            return port.Final(self._answer.text())
+        except AgentFailed as error:
+            if not (text := self._answer.text_before_cut):
+                raise
+            return port.Final(text, cut=error.reason)
 
     @property
     def goes_on(self) -> bool:

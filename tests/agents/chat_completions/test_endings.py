@@ -19,7 +19,7 @@ from trio.testing import MockClock
 from gatewayd.agents.chat_completions.answer import CUT_OFF
 from gatewayd.agents.chat_completions.reading import BROKEN_OFF
 from gatewayd.hub.attempts import TRIED_AGAIN
-from gatewayd.hub.outcome import SORRY_EMPTY, SORRY_FAILED, SORRY_GONE, SORRY_TOO_LONG
+from gatewayd.hub.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_GONE, SORRY_TOO_LONG
 from tests.agents.chat_completions.talk import Behaviour, chat_with, house_with, serving
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/streams.md").read_text("utf-8")
@@ -89,8 +89,10 @@ class Ending(Struct):
 
 
 DEAD = "dead, `agent_failed`"
+AS_CUT = "done, `answered_cut`"
 GONE = "dead, `attempts_exhausted`"
 HALF, REST = chunk("Half of "), chunk("it.")
+CUT = [f"Half of\n\n{MAY_BE_CUT}"]
 ENDINGS = [
     Ending("`[DONE]`", streaming(HALF, REST, DONE, 600.0), ["Half of it."]),
     Ending("the end of the body, behind a finish_reason", streaming(HALF, REST, STOP, END), ["Half of it."]),
@@ -132,12 +134,20 @@ ENDINGS = [
     Ending("packed in another way", whole(b"\x8b", content_encoding="br"), [SORRY_FAILED], DEAD, "content-encoding: br"),
     Ending("finish_reason `length`", streaming(HALF, chunk(None, "length"), END), [f"Half of \n\n{CUT_OFF}"]),
     Ending(
-        "finish_reason `content_filter`, `error`, `abort`, `tool_calls`; a call of a tool",
+        "finish_reason `content_filter`, `error`, `tool_calls`; a call of a tool",
         streaming(HALF, chunk(None, "content_filter"), END),
         [SORRY_FAILED],
         DEAD,
         "content filter",
     ),
+    Ending(
+        "finish_reason `content_filter`, `error`, `tool_calls`; a call of a tool",
+        streaming(HALF, chunk(None, tool_calls=[{"id": "1"}]), STOP, END),
+        [SORRY_FAILED],
+        DEAD,
+        "call a tool",
+    ),
+    Ending("finish_reason `abort`", streaming(HALF, chunk(None, "abort"), END), CUT, AS_CUT, "was aborted by its server"),
     Ending(
         "no text, or nothing but thoughts",
         streaming(chunk(None, reasoning="hm"), STOP, END),
@@ -148,23 +158,23 @@ ENDINGS = [
     Ending(
         "the body ends without a finish_reason and `[DONE]`",
         streaming(HALF, END),
-        [SORRY_FAILED],
-        DEAD,
+        CUT,
+        AS_CUT,
         "ended its answer in the middle",
     ),
-    Ending("the connection breaks in the middle", streaming(HALF), [SORRY_FAILED], DEAD, "in the middle of the answer"),
+    Ending("the connection breaks in the middle", streaming(HALF), CUT, AS_CUT, "in the middle of the answer"),
     Ending(
         "the same in a stream with a finish_reason in each chunk",
         streaming(chunk("a ", "stop"), chunk("b ", "stop")),
-        [SORRY_FAILED],
-        DEAD,
+        [f"a b\n\n{MAY_BE_CUT}"],
+        AS_CUT,
         "in the middle",
     ),
     Ending(
         "silence for `between_tokens_seconds`",
         streaming(HALF, 61.0),
-        [SORRY_FAILED],
-        DEAD,
+        CUT,
+        AS_CUT,
         "fell silent, in the middle",
         within=60.1,
     ),
@@ -186,9 +196,29 @@ ENDINGS = [
     Ending(
         "an error in the middle",
         streaming(HALF, b'event: error\ndata: {"message":"on fire"}\n\n'),
-        [SORRY_FAILED],
-        DEAD,
+        CUT,
+        AS_CUT,
         "broke off: on fire",
+    ),
+    Ending(
+        "what is no event of an answer, in the middle", streaming(HALF, b"data: <html>\n\n"), CUT, AS_CUT, "no chunk of an answer"
+    ),
+    *(
+        Ending(
+            "a cut answer that is nothing but thoughts",
+            streaming(chunk(None, reasoning="hm"), *steps),
+            [SORRY_FAILED],
+            DEAD,
+            why,
+            within=60.1,
+        )
+        for steps, why in (
+            ([END], "ended its answer in the middle"),
+            ([], "in the middle of the answer"),
+            ([61.0], "fell silent, in the middle"),
+            ([b'event: error\ndata: {"message":"on fire"}\n\n'], "broke off: on fire"),
+            ([b"data: <html>\n\n"], "no chunk of an answer"),
+        )
     ),
     Ending(
         "what is no answer: a page, another program",
@@ -229,7 +259,7 @@ ENDINGS = [
 
 
 def test_each_row_of_the_page_has_its_test() -> None:
-    assert [row[0] for row in ROWS] == [ending.row for ending in ENDINGS]
+    assert [row[0] for row in ROWS] == list(dict.fromkeys(ending.row for ending in ENDINGS))
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.row)
@@ -266,6 +296,23 @@ async def test_what_comes_late_is_told_to_the_model_in_the_next_turn(autojump_cl
         await chat.say("four")
     assert asked[1] == ["one", "Half of it.", "two"]
     assert asked[3] == ["one", "Half of it.", "two", "Half of it.", "three", "Half of it.", "four"]
+
+
+async def test_a_cut_answer_is_told_to_the_model_as_cut_and_is_found_again_as_cut(autojump_clock: MockClock) -> None:
+    asked: list[list[str]] = []
+
+    async def behave(stream: trio.SocketStream, body: bytes) -> None:
+        asked.append([message["content"] for message in json.loads(body)["messages"]])
+        await streaming(HALF)(stream, body)
+
+    async with serving(behave) as url, chat_with(url) as chat:
+        turn = chat.turn("one")
+        final = await chat.core.run(turn)
+        assert (final.text, final.cut is None) == ("Half of ", False)
+        assert await chat.core.turn_state(chat.session, turn.request.turn_id) == "ended"
+        assert await chat.core.resume(turn) == final
+        await chat.say("two")
+    assert asked == [["one"], ["one", f"Half of \n\n{BROKEN_OFF}", "two"]]
 
 
 @pytest.mark.parametrize("pause", [0.999, 1.0, 1.0001, 1.001, 1.01])

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
 from gatewayd.model.errors import AgentFailed
+from gatewayd.ports.agent import Final
 from tests.agents.chat_completions.memos import MemosInMemory
 
 exchanges = st.lists(st.builds(Exchange, st.text(max_size=3), st.text(max_size=30), st.text(max_size=30)), max_size=8)
@@ -31,7 +32,7 @@ async def test_a_turn_is_found_by_its_id_until_it_is_pushed_out() -> None:
     for number in range(5):
         await histories.add(session, Exchange(f"turn-{number}", "question", "answer"))
     conversation = await histories.load(session)
-    assert [conversation.reply_of(f"turn-{number}") for number in range(5)] == [None, None, "answer", "answer", "answer"]
+    assert [conversation.reply_of(f"turn-{number}") for number in range(5)] == [None, None, *[Final("answer")] * 3]
 
 
 async def test_the_last_exchange_is_kept_whatever_its_length() -> None:
@@ -49,10 +50,10 @@ async def test_a_new_session_takes_the_old_one_s_place() -> None:
     for session in (old, other):
         await histories.add(session, Exchange("t", "a", session))
     assert (await histories.load(new)).exchanges == ()
-    assert (await histories.load(old)).reply_of("t") == old, "until the new one has said something"
+    assert (await histories.load(old)).reply_of("t") == Final(old), "until the new one has said something"
     await histories.add(new, Exchange("t2", "a", "b"))
     assert (await histories.load(old)).exchanges == ()
-    assert (await histories.load(other)).reply_of("t") == other
+    assert (await histories.load(other)).reply_of("t") == Final(other)
     assert len(memos.rows) == 2
 
 
