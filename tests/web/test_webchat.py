@@ -360,6 +360,14 @@ async def test_messages_are_bounded_and_strict(body: object, status: int, tmp_pa
         assert (await client.post("/v1/webchat/messages", json=body)).status_code == status
 
 
+async def test_half_an_emoji_is_taken_as_a_sign(tmp_path: Path) -> None:
+    async with site(tmp_path) as here, here.logged_in() as client:
+        body = b'{"id":"message-1","text":"half \\ud83d"}'
+        answer = await client.post("/v1/webchat/messages", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 202
+        assert (await client.get("/v1/webchat/history")).json()["lines"][0]["text"] == "half \ufffd"
+
+
 async def test_other_sites_cannot_post(tmp_path: Path) -> None:
     message = b'{"id":"message-1","text":"forged"}'
     async with site(tmp_path) as here, here.logged_in() as client:

@@ -150,6 +150,12 @@ class Browser:
         """Another page, in front of the others."""
         return await self._attach((await self._http.put(f"{self._address}/json/new?about:blank")).json())
 
+    async def window(self, of: Tab) -> Tab:
+        """Another page in a window of its own: the others stay visible. ``of`` is any page of this browser."""
+        made = await of.call("Target.createTarget", url="about:blank", newWindow=True)
+        pages = (await self._http.get(f"{self._address}/json/list")).json()
+        return await self._attach(next(page for page in pages if page["id"] == made["targetId"]))
+
     async def _attach(self, page: Params) -> Tab:
         tab: Tab = await self._nursery.start(self._read, page["webSocketDebuggerUrl"])
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):

@@ -7,6 +7,7 @@ import trio
 
 from tests.whole.chromium import EXECUTABLE, Browser, Tab, open_browser
 from tests.whole.process import Daemon, daemon
+from tests.whole.test_console_browser import console_link
 from tests.whole.test_webchat_browser import BODIES, CONFIG, CONNECTED, OWN, UNSENT, fits, login_link, say, surprises
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXECUTABLE is None, reason="there is no Chromium on this machine")]
@@ -133,6 +134,29 @@ async def test_two_people_in_two_profiles_and_one_who_logs_out(tmp_path: Path) -
                 await frida.evaluate("[...Object.keys(localStorage), ...Object.keys(sessionStorage)].join()") == "gatewayd.login"
             )
             assert await guest.evaluate(NAME) == "guest"
+
+
+async def test_of_many_visible_windows_each_loads_sends_and_is_told(tmp_path: Path) -> None:
+    """Of the chat and of the console, which share the browser's six connections."""
+    with trio.fail_after(180):
+        async with daemon(tmp_path, CONFIG) as server, open_browser() as browser:
+            pages = [await browser.first()]
+            await enter(pages[0], server, "frida")
+            for number in range(7):
+                operator = await browser.window(pages[0])
+                await operator.open(await console_link(server))
+                await operator.wait_for("!document.getElementById('console').hidden")
+                await operator.wait_for("document.getElementById('state').dataset.state === 'connected'")
+                window = await browser.window(pages[0])
+                await window.open(server.url)
+                await window.wait_for(CONNECTED)
+                await say(window, f"{number}")
+                await window.wait_for(f"{OWN}.includes('{number}') && {UNSENT} === 0")
+                pages.append(window)
+            assert await pages[0].evaluate("document.visibilityState") == "visible"
+            for tab in pages:
+                await tab.wait_for(f"{OWN}.length === 7 && {CONNECTED}", within=15)
+            assert [line for tab in pages for line in surprises(tab)] == []
 
 
 async def test_the_tenth_page_loads_and_sends(tmp_path: Path) -> None:
