@@ -2,24 +2,47 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
 import trio
 
 from gatewayd.actor.border import third_party
+from gatewayd.actor.standing import stands_at
+from gatewayd.model.status import LeftBehind
 
 _CLOSE_SECONDS = 5.0
+_PLACES_MAX = 3
+"""How many of the places are told where calls of one agent stand."""
 
 T = TypeVar("T")
 
 
-class CoreCalls:
-    """Runs each call in a task of its own. ``left_behind`` counts those that were cancelled and still run: only the end of
-    the process can end them."""
+@dataclass(eq=False)
+class _Call:
+    """One call under way. ``since`` is when it was left behind, in Unix seconds; ``task`` is None until it has begun."""
 
-    def __init__(self) -> None:
+    agent_id: str
+    scope: trio.CancelScope
+    done: trio.Event
+    task: trio.lowlevel.Task | None = None
+    since: float = 0.0
+
+    @property
+    def where(self) -> str:
+        return "" if self.task is None else stands_at(self.task)
+
+
+class CoreCalls:
+    """Runs each call in a task of its own. Those that were cancelled and still run are left behind: only the end of the process
+    can end them. ``now`` gives Unix seconds."""
+
+    def __init__(self, *, now: Callable[[], float]) -> None:
         self._host: trio.Nursery | None = None
-        self.left_behind = 0
+        self._now = now
+        self._left: list[_Call] = []
+        self._log = structlog.get_logger("gatewayd.turns")
 
     @asynccontextmanager
     async def open(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
@@ -28,33 +51,43 @@ class CoreCalls:
             self._host = host or own
             yield
 
-    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What ``work`` returns. Cancelled, this gives it a few seconds to end, and then returns without it.
+    @property
+    def left_behind(self) -> int:
+        return len(self._left)
+
+    def standing(self) -> tuple[LeftBehind, ...]:
+        """What was left behind, by agent, and where it stands now."""
+        agents = dict.fromkeys(call.agent_id for call in self._left)
+        return tuple(_summary(agent_id, [call for call in self._left if call.agent_id == agent_id]) for agent_id in agents)
+
+    async def call(self, agent_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work``, of this agent, returns. Cancelled, this gives it a few seconds to end, and then returns without it.
 
         :raises Exception: what it raised, as it arrives from the border.
         """
         assert self._host is not None, "calls are made inside open()"
-        scope, done = trio.CancelScope(), trio.Event()
+        call = _Call(agent_id, trio.CancelScope(), trio.Event())
         results: list[T] = []
         errors: list[Exception] = []
 
         async def run() -> None:
+            call.task = trio.lowlevel.current_task()
             try:
                 # Around the scope, too: what a core leaves open of its own scopes is an error of leaving ours.
-                with third_party(), scope:
+                with third_party(), call.scope:
                     results.append(await work())
             except* Exception as group:
                 errors.append(group)
             finally:
-                done.set()
+                call.done.set()
 
         self._host.start_soon(run, name="call of an agent core")
         try:
-            await done.wait()
+            await call.done.wait()
         finally:
-            if not done.is_set():
-                scope.cancel()
-                await self._wait_gone(done)
+            if not call.done.is_set():
+                call.scope.cancel()
+                await self._wait_gone(call)
         if errors:
             raise errors[0]
         if not results:
@@ -62,14 +95,23 @@ class CoreCalls:
             await trio.sleep_forever()
         return results[0]
 
-    async def _wait_gone(self, done: trio.Event) -> None:
+    async def _wait_gone(self, call: _Call) -> None:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await done.wait()
-        if not done.is_set():
+            await call.done.wait()
+        if not call.done.is_set():
             assert self._host is not None
-            self.left_behind += 1
-            self._host.start_soon(self._note_gone, done)
+            call.since = self._now()
+            self._left.append(call)
+            self._log.error("agent_does_not_stop", agent=call.agent_id, where=call.where)
+            self._host.start_soon(self._note_gone, call)
 
-    async def _note_gone(self, done: trio.Event) -> None:
-        await done.wait()
-        self.left_behind -= 1
+    async def _note_gone(self, call: _Call) -> None:
+        await call.done.wait()
+        self._left.remove(call)
+        self._log.info("agent_stopped_at_last", agent=call.agent_id, seconds=round(self._now() - call.since, 3))
+
+
+def _summary(agent_id: str, calls: list[_Call]) -> LeftBehind:
+    """``calls`` are the oldest first."""
+    places = tuple(dict.fromkeys(where for call in calls[:_PLACES_MAX] if (where := call.where)))
+    return LeftBehind(agent_id, len(calls), calls[0].since, places)

@@ -157,6 +157,7 @@ class Gateway:
         """Everything at this moment, from memory: no I/O, the same order every time."""
         accounts, agents = self.manager.snapshot(), self.agents.snapshot()
         inbox, outbox = self.inbox.status(), self.outbox.status()
+        left_behind = self.turns.standing()
         facts = Facts(
             now=self.now(),
             state=self.state,
@@ -166,6 +167,7 @@ class Gateway:
             letters=self.tally.counts,
             accounts=accounts,
             agents=agents,
+            left_behind=left_behind,
             stall=self.last_stall(),
             refused=self.refused,
             no_descriptors_since=self.no_descriptors_since(),
@@ -188,6 +190,7 @@ class Gateway:
             counters=self._counters(),
             inbox=inbox,
             letters=self.tally.counts,
+            left_behind=left_behind,
         )
 
     def _tell_of_store(self, refusal: str | None) -> None:

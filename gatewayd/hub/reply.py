@@ -79,7 +79,7 @@ class ReplyEngine:
         self._fetch = fetch
         self._redact = redact
         self._attempts = Attempts(agents, now=now, rng=rng)
-        self.calls = CoreCalls()
+        self.calls = CoreCalls(now=now)
         self.is_leaving = False
         self._ending: dict[str, anyio.Event] = {}
         self._log = structlog.get_logger("gatewayd.turns")
@@ -167,7 +167,7 @@ class ReplyEngine:
         where the next turn of the session would run beside it. Where that cannot be done now, the next turn does it first."""
         outcome = Outcome("timed_out", detail=f"not within {_STOP_SECONDS:g} s")
         with anyio.move_on_after(_STOP_SECONDS):
-            outcome = await self._ask(lambda: self._stop_turn(turn_id, session_key, agent_id))
+            outcome = await self._ask(agent_id, lambda: self._stop_turn(turn_id, session_key, agent_id))
         if outcome.kind != "stopped":
             self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
             await insist(lambda: self._sessions.note_left_over(session_key, turn_id))
@@ -177,7 +177,7 @@ class ReplyEngine:
         it has one."""
         outcome = Outcome("timed_out", detail=f"no new session within {_NEW_SESSION_SECONDS:g} s")
         with anyio.move_on_after(_NEW_SESSION_SECONDS):
-            outcome = await self._ask(lambda: self._make_session(route, made_by))
+            outcome = await self._ask(route.agent_id, lambda: self._make_session(route, made_by))
         return None if outcome.kind == "answered" else outcome.detail
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
@@ -219,7 +219,7 @@ class ReplyEngine:
                     beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
                     return turn
 
-                outcome = await self._ask(lambda: self._call(rows, route, turn_id, attempt, was_running, begin))
+                outcome = await self._ask(route.agent_id, lambda: self._call(rows, route, turn_id, attempt, was_running, begin))
             beside.cancel_scope.cancel()
         control.at_core = False
         if outcome is None:
@@ -229,10 +229,10 @@ class ReplyEngine:
             self._agents.note_end(route.agent_id, anyio.current_time() - began_at, error=error)
         return outcome
 
-    async def _ask(self, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    async def _ask(self, agent_id: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """What comes of a call of a core. Whatever it raises is an outcome, too."""
         try:
-            return await self.calls.call(work)
+            return await self.calls.call(agent_id, work)
         except Exception as error:
             return self._classify(error)
 

@@ -22,7 +22,7 @@ from gatewayd.model.commands import classify
 from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.route import Route
-from gatewayd.model.status import LaneStatus
+from gatewayd.model.status import LaneStatus, LeftBehind
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import EndState, InboundRow
 
@@ -121,6 +121,10 @@ class TurnRunner:
     def left_behind(self) -> int:
         """Calls of agent cores that ignored their cancellation."""
         return self._engine.calls.left_behind
+
+    def standing(self) -> tuple[LeftBehind, ...]:
+        """What they are, by agent, and where they stand."""
+        return self._engine.calls.standing()
 
     def add(self, row: InboundRow, route: Route) -> None:
         """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""

@@ -19,6 +19,7 @@ ProblemCode = Literal[
     "account_down",
     "agent_down",
     "agent_failing",
+    "agent_does_not_stop",
     "inbox_full",
     "account_full",
     "no_descriptors",
@@ -117,6 +118,16 @@ class AgentStatus(Struct, frozen=True):
     failing_since: float | None = None
 
 
+class LeftBehind(Struct, frozen=True):
+    """``count`` calls of an agent were cancelled and still run, the oldest since ``since``. ``where``: the places in which the
+    oldest of them stand now, FILE:LINE in FUNCTION, each once."""
+
+    agent: str
+    count: int
+    since: float
+    where: tuple[str, ...]
+
+
 class Stall(Struct, frozen=True):
     """The event loop did nothing else for ``seconds``; ``where`` is the frame that blocked it."""
 
@@ -166,3 +177,4 @@ class Snapshot(Struct, frozen=True):
     counters: dict[str, int]
     inbox: InboxStatus = InboxStatus()
     letters: LetterCounts = LetterCounts()
+    left_behind: tuple[LeftBehind, ...] = ()

@@ -152,6 +152,8 @@ def _of_agents(meters: Meters) -> Iterator[Metric]:
     yield _counter("agent_turns", "Attempts of turns begun.", labels, each(agent.turns for agent in agents))
     yield _counter("agent_failures", "Attempts of turns that failed.", labels, each(agent.failures for agent in agents))
     yield _counter("agent_restarts", "Times its core was opened but the first.", labels, each(agent.restarts for agent in agents))
+    left = [((left.agent,), left.count) for left in meters.snapshot.left_behind]
+    yield _gauge("agent_turns_left_behind", "Turns that were to end and still run.", labels, left)
     durations = [((name,), histogram) for name, histogram in meters.turns.items()]
     yield _histogram("turn_seconds", "Attempts of turns, with the waiting for people in them.", labels, durations)
     states = [(("live",), lanes.live), (("running",), lanes.running)]

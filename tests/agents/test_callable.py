@@ -1,9 +1,11 @@
 """The callable core: the user's async generator, its mistakes, and its door to approvals."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 from trio.testing import MockClock
 
@@ -116,6 +118,52 @@ async def test_a_question_that_nobody_answers_is_none(tmp_path: Path, autojump_c
         await house.ended(await house.say("hi"))
         assert trio.current_time() > 3000
         assert house.texts[-1] == "None"
+
+
+spinning: list[str] = []
+
+
+async def spins(turn: CallableTurn) -> AsyncGenerator[str, None]:
+    """Takes its cancellation for an error like any other, and all the processor's time."""
+    if turn.text != "spin":
+        yield "quick"
+        return
+    spinning.append(turn.turn_id)
+    while spinning:
+        with suppress(trio.Cancelled):
+            await trio.lowlevel.checkpoint()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await trio.lowlevel.checkpoint()
+
+
+def test_one_that_will_not_be_cancelled_is_named_with_its_line_once_and_others_are_answered(tmp_path: Path) -> None:
+    clock = MockClock()
+
+    async def main() -> None:
+        async with open_house(tmp_path, script(await _open("spins"))) as house:
+            await house.say("spin")
+            await _until(lambda: bool(spinning))
+            await house.say("/stop")
+            while not house.turns.left_behind:
+                await trio.lowlevel.checkpoint()
+                clock.jump(0.01)
+            [left] = house.turns.standing()
+            assert (left.count, left.since > 0) == (1, True)
+            [where] = left.where
+            assert __file__ in where
+            assert where.endswith(" in spins")
+            await house.inbox.wait_ended((await house.say("next")).id)
+            assert house.texts[-1] == "quick"
+            assert [one["event"] for one in logged if "agent" in one and "stop" in one["event"]] == ["agent_does_not_stop"]
+            spinning.clear()
+            await _until(lambda: not house.turns.left_behind)
+            assert house.turns.standing() == ()
+
+    with structlog.testing.capture_logs() as logged:
+        trio.run(main, clock=clock)
 
 
 async def test_a_stopped_turn_closes_the_generator(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.problems import FAILED_IN_A_ROW, OLD_SECONDS, STALL_TOLD_SECONDS, Facts, Refused, problems_of
 from gatewayd.model.letter import LetterCounts
-from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, Problem, ProblemCode, Stall
+from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, LeftBehind, Problem, ProblemCode, Stall
 from gatewayd.ports.store import StoreStatistics
 
 NOW = 1_800_000_000.0
@@ -55,6 +55,12 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
     (with_agent(state="waiting", since=NOW - 1, down_since=THEN, reason="cut"), "agent_down", "failing", "other"),
     (with_agent(state="parked", since=NOW - 1, down_since=THEN), "agent_down", "failing", "other"),
     (with_agent(failed_in_a_row=FAILED_IN_A_ROW, failing_since=THEN, last_error="no"), "agent_failing", "failing", "other"),
+    (
+        replace(WELL, left_behind=(LeftBehind("other", 2, THEN, ("a.py:1 in f", "a.py:9 in f")),)),
+        "agent_does_not_stop",
+        "warning",
+        "other",
+    ),
     (with_account(oldest_pending_at=THEN), "outbox_old", "warning", "telegram/other"),
     (replace(WELL, letters=LetterCounts(in_dead=1, oldest_dead_at=THEN)), "dead_letters", "warning", ""),
     (replace(WELL, letters=LetterCounts(out_parked=1, oldest_parked_at=THEN)), "dead_letters", "warning", ""),

@@ -14,7 +14,7 @@ from gatewayd.hub.problems import FAILED_IN_A_ROW, OLD_SECONDS, Refused
 from gatewayd.model.config import AccountSettings, AgentFrame, AgentSettings, GatewayConfig, LimitsSection
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.status import ProblemCode, Stall
+from gatewayd.model.status import LeftBehind, ProblemCode, Stall
 from tests.web import attached, hook
 from tests.web.client import now
 from tests.web.site import ACCOUNTS, AGENTS, OPEN, Site, configuration, open_site
@@ -141,6 +141,14 @@ async def agent_failing(site: Site) -> Expected:
     return Expected("agent_failing", "assistant", began_at)
 
 
+async def agent_does_not_stop(site: Site) -> Expected:
+    began_at = now()
+    left = LeftBehind("assistant", 1, began_at, ("core.py:7 in agent",))
+    site.gateway.turns.standing = lambda: (left,)  # type: ignore[method-assign]
+    await trio.sleep(60)
+    return Expected("agent_does_not_stop", "assistant", began_at)
+
+
 async def outbox_old(site: Site) -> Expected:
     async def refuse(payload: object) -> object:
         raise TryAgain("too many requests", after_seconds=900, scope="conversation")
@@ -197,6 +205,7 @@ MATRIX: list[tuple[Fault, GatewayConfig]] = [
     (account_down, DOWN),
     (agent_down, configuration(agents=(*AGENTS, AWAY))),
     (agent_failing, configuration()),
+    (agent_does_not_stop, configuration()),
     (inbox_full, SMALL),
     (account_full, SMALL_ACCOUNT),
     (outbox_old, configuration()),

@@ -1,0 +1,34 @@
+"""Where a task stands: for what was cancelled and still runs, which nobody but its author can mend."""
+
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import trio
+
+_FRAMES_MAX: Final = 200
+_DEPTH_MAX: Final = 20
+_WAITING: Final = (f"{Path(trio.__file__).parent}/", "/anyio/")
+"""Where code waits. What is of interest is who waits there."""
+
+
+def stands_at(task: trio.lowlevel.Task) -> str:
+    """FILE:LINE in FUNCTION: the innermost frame that is not one of Trio or AnyIO. A task that waits for tasks of its own stands
+    where the newest of them does. Empty when it has ended. For a task that does not run at this moment, so not for one's own.
+    """
+    for _ in range(_DEPTH_MAX):
+        inner = next((task for nursery in reversed(task.child_nurseries) for task in nursery.child_tasks), None)
+        if inner is None:
+            break
+        task = inner
+    frames = list(islice(task.iter_await_frames(), _FRAMES_MAX))
+    own = [(frame, line) for frame, line in frames if not _only_waits(frame)]
+    if not (found := own or frames):
+        return ""
+    frame, line = found[-1]
+    return f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}"
+
+
+def _only_waits(frame: FrameType) -> bool:
+    return any(part in frame.f_code.co_filename for part in _WAITING)
