@@ -35,6 +35,7 @@ class Tab:
         self._answers: dict[int, trio.MemorySendChannel[Params]] = {}
         self.complaints: list[str] = []
         self.requested: list[str] = []
+        self.width = 0
 
     async def read(self) -> None:
         """Read answers and events until cancelled."""
@@ -102,7 +103,8 @@ class Tab:
         await self.call("Input.dispatchMouseEvent", type="mouseReleased", **common)
 
     async def show_as(self, width: int, height: int, *, phone: bool = False, dark: bool = False, scale: float = 1) -> None:
-        """Take the size, touch and colour scheme of a device."""
+        """Take the size, touch and colour scheme of a device. A page that overflows becomes wider than a phone."""
+        self.width = width
         await self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone)
         await self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -122,7 +122,7 @@ async def is_accessible(tab: Tab) -> None:
 
 async def fits(tab: Tab) -> None:
     """Nothing scrolls sideways, nothing but the conversation scrolls at all, and the input is visible."""
-    assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert await tab.evaluate("Math.max(innerWidth, document.documentElement.scrollWidth)") == tab.width
     assert await tab.evaluate("document.documentElement.scrollHeight <= innerHeight")
     bottom = await tab.evaluate("document.getElementById('composer').getBoundingClientRect().bottom")
     assert bottom <= await tab.evaluate("innerHeight")

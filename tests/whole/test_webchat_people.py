@@ -116,6 +116,7 @@ async def test_two_people_in_two_profiles_and_one_who_logs_out(tmp_path: Path) -
                 await tab.show_as(390, 844, phone=True)
                 await tab.evaluate("document.getElementById('text').focus()")
                 await tab.type(text)
+                await fits(tab)
                 await tab.evaluate("document.getElementById('send').click()")
                 await tab.wait_for(f"{BODIES}.length === 2")
                 assert set(await tab.evaluate(BODIES)) == {text}
