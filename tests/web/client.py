@@ -119,8 +119,9 @@ class RawClient:
 
 
 @asynccontextmanager
-async def dial(url: str, *, receive_buffer: int | None = None) -> AsyncIterator[RawClient]:
-    """Connect to the server at ``url``. A small ``receive_buffer`` makes a client that does not read felt sooner."""
+async def dial(url: str, *, receive_buffer: int | None = None, source: str | None = None) -> AsyncIterator[RawClient]:
+    """Connect to the server at ``url``, from the address ``source``. A small ``receive_buffer`` makes a client that does not read
+    felt sooner."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
@@ -128,6 +129,8 @@ async def dial(url: str, *, receive_buffer: int | None = None) -> AsyncIterator[
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     try:
+        if source is not None:
+            await sock.bind((source, 0))
         await sock.connect((parts.hostname, parts.port))
         yield RawClient(trio.SocketStream(sock))
     finally:
