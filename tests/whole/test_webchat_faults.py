@@ -2,6 +2,7 @@
 shown as unsent that was sent, and nothing is sent twice."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ async def test_what_is_refused_for_good_says_why_and_can_be_discarded(tmp_path: 
         async with daemon(tmp_path, CONFIG) as server, open_tab() as tab:
             await tab.open(await login_link(server))
             await tab.wait_for(CONNECTED)
-            old = {"id": "an-old-message", "text": "x" * 32_001, "at": 1, "why": ""}
+            old = {"id": "an-old-message", "text": "x" * 32_001, "at": time.time() * 1000, "why": ""}
             await tab.evaluate(f"localStorage.setItem('gatewayd.unsent.owner.an-old-message', {json.dumps(json.dumps(old))})")
             await tab.evaluate("localStorage.setItem('gatewayd.unsent.owner.broken', '{')")
             await tab.evaluate("localStorage.setItem('gatewayd.unsent.someone.else', '{}')")
@@ -149,6 +150,22 @@ async def test_what_is_refused_for_good_says_why_and_can_be_discarded(tmp_path: 
             await tab.evaluate("[...document.querySelectorAll('#unsent button')].at(-1).click()")
             await tab.wait_for(f"{UNSENT} === 0")
             assert await tab.evaluate("Object.keys(localStorage).filter((key) => key.includes('.owner.')).length") == 0
+
+
+async def test_what_has_waited_for_days_goes_only_when_the_person_says_so(tmp_path: Path) -> None:
+    with trio.fail_after(90):
+        async with daemon(tmp_path, CONFIG) as server, open_tab() as tab:
+            await tab.open(await login_link(server))
+            await tab.wait_for(CONNECTED)
+            old = {"id": "an-old-message", "text": "of last week", "at": (time.time() - 7 * 86_400) * 1000, "why": ""}
+            await tab.evaluate(f"localStorage.setItem('gatewayd.unsent.owner.an-old-message', {json.dumps(json.dumps(old))})")
+            await tab.reload()
+            await tab.wait_for(f"{CONNECTED} && {NOTES}.includes('This has waited since')")
+            await say(tab, "of today")
+            await tab.wait_for(f"{OWN}.length === 1")
+            assert await lines_of(server, "owner") == ["of today"]
+            await tab.evaluate("document.querySelector('#unsent button').click()")
+            await tab.wait_for(f"{OWN}.length === 2 && {UNSENT} === 0")
 
 
 async def test_the_enter_of_an_input_method_sends_nothing(tmp_path: Path) -> None:

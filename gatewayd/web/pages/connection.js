@@ -9,7 +9,7 @@ const LOOK_MS = 4_000;
 const LOOK_HIDDEN_MS = 30_000;
 const LONGEST_WAIT_MS = 30_000;
 const REQUEST_MS = 20_000;
-const AT_ONCE_MS = 300;
+const ASKING_MS = 3_000;
 
 export class Refused extends Error {
   constructor(status, message, code = "", retryAfterSeconds = 0) {
@@ -62,7 +62,8 @@ export class Connection {
   #attempt = 0;
   #timer = 0;
   #watchdog = 0;
-  #begunAt = 0;
+  #asking = false;
+  #askedAt = 0;
   #stopped = true;
   #run = 0; // grows with every start and stop: what an older run still awaits is ignored
 
@@ -90,9 +91,10 @@ export class Connection {
     this.#close();
   }
 
-  // Look now, unless the stream is there.
+  // Look now, unless the stream is there or an answer is to be expected.
   hurry() {
-    if (this.#stopped || this.#source?.readyState === EventSource.OPEN || Date.now() - this.#begunAt < AT_ONCE_MS) return;
+    if (this.#stopped || this.#source?.readyState === EventSource.OPEN) return;
+    if (this.#asking && Date.now() - this.#askedAt < ASKING_MS) return;
     this.#attempt = 0;
     this.#connect();
   }
@@ -104,18 +106,21 @@ export class Connection {
 
   async #connect() {
     this.#close();
-    this.#begunAt = Date.now();
+    this.#asking = true;
+    this.#askedAt = Date.now();
     const run = this.#run;
     let history;
     try {
       history = await request("GET", "history", undefined, this.#name);
     } catch (error) {
       if (run !== this.#run) return;
+      this.#asking = false;
       if (error.status !== 401 && error.code !== "other_login") return this.#lost(error.message, error.retryAfterSeconds * 1000);
       this.stop();
       return this.#on.refused(error);
     }
     if (run !== this.#run) return;
+    this.#asking = false;
     this.#name = history.name;
     this.#on.history(history);
     if (run !== this.#run) return;

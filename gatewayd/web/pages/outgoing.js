@@ -6,6 +6,7 @@ import { make, note } from "./conversation.js";
 
 const MOST = 50; // that wait
 const AGAIN_MS = 5_000;
+const KNOWN_MS = 86_400_000; // gatewayd knows an id again for two days at least
 const NEVER = [400, 413, 415]; // what these answer is refused for good; anything else may pass
 
 // Calls back: taken() when gatewayd has taken one, and refused(error) when nobody or somebody else is logged in.
@@ -13,7 +14,7 @@ export class Outgoing {
   #conversation;
   #on;
   #name = null;
-  #messages = new Map(); // id -> { id, text, at, why, sent, bubble }; `why`: refused for good
+  #messages = new Map(); // id -> { id, text, at, why, sent, bubble }; `why` it does not go by itself any more
   #busy = false;
   #timer = 0;
 
@@ -31,7 +32,10 @@ export class Outgoing {
     if (name === this.#name) return;
     this.close();
     this.#name = name;
-    for (const message of stored(this.#key(""))) this.#show(message);
+    for (const message of stored(this.#key(""))) {
+      if (Date.now() - message.at > KNOWN_MS) message.why ||= `This has waited since ${new Date(message.at).toLocaleString()}; perhaps it was sent.`;
+      this.#show(message);
+    }
   }
 
   // Nobody's any more; they stay stored for whose they are.
@@ -66,8 +70,8 @@ export class Outgoing {
   // gatewayd has all that it has taken, shown or too old to be shown.
   caughtUp() {
     for (const message of [...this.#messages.values()]) {
-      if (message.old) this.#forget(message.id);
-      message.old = message.sent; // what was taken just now may be newer than what was looked at
+      if (message.seen) this.#forget(message.id);
+      message.seen = message.sent; // what was taken just now may be newer than what was looked at
     }
   }
 
@@ -93,7 +97,7 @@ export class Outgoing {
       await request("POST", "messages", { id, text }, name);
     } catch (error) {
       if (name !== this.#name || this.#messages.get(id) !== message || message.sent) return true;
-      if (NEVER.includes(error.status)) return this.#fail(message, error.message);
+      if (NEVER.includes(error.status)) return this.#stop(message, `Not sent: ${error.message}.`);
       this.#wait(error);
       if (error.status === 401 || error.code === "other_login") this.#on.refused(error);
       return false;
@@ -111,14 +115,15 @@ export class Outgoing {
     this.#timer = setTimeout(() => this.hurry(), Math.max(AGAIN_MS, error.retryAfterSeconds * 1000));
   }
 
-  #fail(message, why) {
+  // It goes when the person says so.
+  #stop(message, why) {
     message.why = why;
     this.#save(message);
     const retry = make("button", { type: "button", textContent: "Retry" });
     const discard = make("button", { type: "button", textContent: "Discard" });
     retry.addEventListener("click", () => this.#retry(message));
     discard.addEventListener("click", () => this.#done(message.id));
-    this.#mark(message, "unsent", `Not sent: ${why}.`, retry, discard).setAttribute("role", "alert");
+    this.#mark(message, "unsent", why, retry, discard).setAttribute("role", "alert");
     return true;
   }
 
@@ -132,7 +137,7 @@ export class Outgoing {
   #show(message) {
     this.#messages.set(message.id, message);
     message.bubble = this.#conversation.addOutgoing(message.text);
-    if (message.why) this.#fail(message, message.why);
+    if (message.why) this.#stop(message, message.why);
     else this.#mark(message, "sending");
   }
 

@@ -95,7 +95,7 @@ function enter(name) {
     shown = name;
     text.value = sessionStorage.getItem(DRAFT_KEY + name) ?? "";
   }
-  document.getElementById("name").textContent = name;
+  Object.assign(document.getElementById("name"), { textContent: name, title: name });
   waiting.hidden = true;
   login.hidden = true;
   chat.hidden = false;
