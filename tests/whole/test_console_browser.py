@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.whole.chromium import EXECUTABLE, Tab, open_tab
+from tests.whole.chromium import EXECUTABLE, Tab, open_browser, open_tab
 from tests.whole.process import Daemon, daemon
 from tests.whole.test_webchat_browser import LOW_CONTRAST
 
@@ -46,9 +46,9 @@ async def say(server: Daemon, text: str, key: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
-async def console_link(server: Daemon) -> str:
-    async with server.client() as client:
-        answer = await client.post("/v1/console/links", json={})
+async def console_link(server: Daemon, page: str = "approvals", token: str | None = None) -> str:
+    async with server.client(token=token) as client:
+        answer = await client.post("/v1/console/links", json={"page": page})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["url"])
 
@@ -159,3 +159,46 @@ async def test_what_is_answered_elsewhere_goes_and_a_used_link_is_refused(tmp_pa
         await tab.open("about:blank")
         await tab.open(link)
         await tab.wait_for("document.getElementById('login-reason').textContent.includes('used already')")
+
+
+LOOKER = "the-token-of-one-who-looks-0123456789"
+TOKENS = """
+[auth.tokens.boss]
+token = { env = "BOSS" }
+scopes = ["admin"]
+
+[auth.tokens.looker]
+token = { env = "LOOKER" }
+scopes = ["read", "approvals"]
+"""
+BOSS = "the-token-of-the-boss-0123456789"
+NAME = "document.getElementById('name').textContent"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profiles", [1, 2])
+async def test_two_people_each_act_in_their_own_name(profiles: int, tmp_path: Path) -> None:
+    """In two tabs of one browser and in two browsers: on every page of the console, over a reload, and when one logs out."""
+    (tmp_path / "console_agent.py").write_text(AGENT)
+    env = {"PYTHONPATH": str(tmp_path), "BOSS": BOSS, "LOOKER": LOOKER}
+    async with daemon(tmp_path / "state", CONFIG + TOKENS, env=env) as server, open_browser() as one, open_browser() as other:
+        server.token = BOSS
+        boss = await one.first()
+        looker = await (one.window(boss) if profiles == 1 else other.first())
+        for page in ("letters", "trace", "approvals"):
+            for tab, token, name in ((boss, BOSS, "boss"), (looker, LOOKER, "looker")):
+                await tab.open(await console_link(server, page, token))
+                await tab.wait_for(f"{NAME} === {name!r} && document.getElementById('state').dataset.state === 'connected'")
+            for tab, name in ((boss, "boss"), (looker, "looker")):
+                await tab.reload()
+                await tab.wait_for(f"{NAME} === {name!r} && document.getElementById('state').dataset.state === 'connected'")
+        for tab, name in ((looker, "looker"), (boss, "boss")):
+            await say(server, f"by {name}", name)
+            await tab.wait_for(f"{CARDS} === 1")
+            await press(tab, "once")
+            await tab.wait_for(f"document.getElementById('recent').innerText.includes('by operator:{name}')")
+        await looker.evaluate("document.getElementById('logout').click()")
+        await looker.wait_for("!document.getElementById('login').hidden")
+        await boss.reload()
+        await boss.wait_for(f"{NAME} === 'boss' && !document.getElementById('console').hidden")
+        assert boss.complaints + looker.complaints == []
