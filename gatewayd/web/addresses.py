@@ -7,6 +7,7 @@ reported them is trusted: nobody outside can choose the address that is counted 
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import islice
 from typing import Final
@@ -17,6 +18,8 @@ LOCAL: Final = "local"
 """The address of whoever does."""
 MOST_HOPS: Final = 16
 """Proxies behind one another whose words are followed."""
+
+_REMEMBERED: Final = 1024
 
 _PAIR: Final = re.compile(
     rb'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[!#$%&\'*+.^_`|~0-9A-Za-z:\[\]-]*)\s*(;|,|\Z)', re.DOTALL
@@ -31,13 +34,11 @@ Network = IPv4Network | IPv6Network
 
 def canonical(address: str) -> str:
     """One spelling of an address; IPv4 that came over an IPv6 socket is IPv4. What is no address stays as it is."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(_plain(found))
+    found = _parse(address)
+    return address if found is None else str(found)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def network_of(address: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has at least."""
     address = canonical(address)
@@ -45,10 +46,8 @@ def network_of(address: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    try:
-        return ip_address(canonical(address)).is_loopback
-    except ValueError:
-        return False
+    found = _parse(address)
+    return found is not None and found.is_loopback
 
 
 class TrustedProxies:
@@ -68,11 +67,8 @@ class TrustedProxies:
             return self._unix
         if not self._networks:
             return False
-        try:
-            address = _plain(ip_address(peer.partition("%")[0]))
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)
+        address = _parse(peer)
+        return address is not None and any(address in network for network in self._networks)
 
     def client_of(self, peer: str | None, headers: Headers) -> str:
         """The address that a request counts for. Header names are lower case.
@@ -140,15 +136,16 @@ def _unquoted(value: bytes) -> bytes:
 
 def _address_of(node: bytes) -> str | None:
     found = _NODE.fullmatch(node.decode("latin-1"))
-    if found is None:
-        return None
+    address = _parse(found[1] or found[2] or found[3]) if found else None
+    return None if address is None else str(address)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """The address alone, without what its notation may say beside it; None for what is none."""
     try:
-        return str(_plain(ip_address(found[1] or found[2] or found[3])))
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-
-
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Without what the notation allows beside the address itself."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

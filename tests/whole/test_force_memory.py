@@ -10,6 +10,14 @@ from tests.web.client import dial, request
 from tests.whole.process import daemon
 
 CONNECTIONS = 400
+# All of them come from one address here.
+CONFIG = f"""\
+[gateway]
+max_connections_per_address = {CONNECTIONS + 10}
+[agents.assistant]
+core = "echo"
+[channels.webchat.accounts.main]
+"""
 BODY = 1_048_576
 MIB = 1024 * 1024
 
@@ -24,7 +32,7 @@ def memory_of(pid: int) -> int:
 @pytest.mark.parametrize("target", ["/v1/webhooks/nothing/here", "/v1/webchat/login", "/v1/console/login", "/v1/chat/inbound"])
 @pytest.mark.parametrize("knows_the_token", [False, True])
 async def test_bodies_that_do_not_end_take_no_memory(tmp_path: Path, target: str, knows_the_token: bool) -> None:
-    async with daemon(tmp_path / "state") as gateway:
+    async with daemon(tmp_path / "state", CONFIG) as gateway:
         before, most = memory_of(gateway.process.pid), 0
         headers = {"Content-Length": str(BODY), "Content-Type": "application/json"}
         if knows_the_token:
