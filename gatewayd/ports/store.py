@@ -352,6 +352,9 @@ class Tokens(Protocol):
     async def take_token(self, digest: str) -> TokenRow | None:
         """Return and delete, atomically: a one-time code. The caller looks at ``expires_at``."""
 
+    async def exchange_token(self, digest: str, row: TokenRow) -> bool:
+        """Put ``row`` in the place of the row with this digest, atomically. False: that one is gone, and nothing was put."""
+
     async def list_tokens(self, kind: str) -> list[TokenRow]: ...
 
     async def delete_token(self, digest: str) -> None: ...

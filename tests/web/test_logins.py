@@ -2,12 +2,13 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
-from gatewayd.channels.webchat.login import end_session, find_login, list_sessions
+from gatewayd.channels.webchat.login import end_session, find_login, list_sessions, log_in, prolong
 from gatewayd.web.conversation import Conversation, ConversationFeed, Cursor
 from gatewayd.web.logins import open_channel
 from gatewayd.web.waits import Waits
@@ -96,3 +97,15 @@ async def test_a_page_that_opens_while_its_login_ends_is_not_greeted(tmp_path: P
         await end_session(here.gateway.store, login.id, time.time())
         async with feed as blocks:
             assert [block async for block in blocks] == []
+
+
+async def test_a_login_that_is_ended_while_it_is_prolonged_stays_ended(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        store, began = here.gateway.store, time.time()
+        for _ in range(20):
+            login = await log_in(store, await here.code(), began, session_days=30)
+            assert login is not None
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(prolong, store, login, began + 5 * 86_400, session_days=30))
+                nursery.start_soon(end_session, store, login.id, began)
+            assert await find_login(store, login.token, began) is None

@@ -55,6 +55,31 @@ async def test_what_it_writes_is_for_its_owner_only(tmp_path: Path) -> None:
         assert {"gatewayd.db", "token", "endpoint.json"} <= modes.keys()
 
 
+async def test_a_state_directory_that_others_can_write_is_refused_and_one_they_can_read_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    (tmp_path / "state").chmod(0o777)
+    code, said = await run_to_end(tmp_path / "state")
+    assert code == EXIT_REFUSED
+    assert f"others can write in the state directory {tmp_path / 'state'} (mode 0777): chmod 700" in said
+    assert "Traceback" not in said
+    assert list((tmp_path / "state").iterdir()) == []
+    (tmp_path / "state").chmod(0o755)
+    async with daemon(tmp_path / "state") as gateway:
+        await gateway.wait_logged("state_dir_readable")
+
+
+async def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
+    state, other = tmp_path / "state", tmp_path / "other"
+    state.mkdir(mode=0o700)
+    other.write_text("of somebody else")
+    for name in ("endpoint.json", ".endpoint.json", ".endpoint.json.part", ".token.part"):
+        (state / name).symlink_to(other)
+    async with daemon(state) as gateway:
+        assert await gateway.stop() == 0
+    assert other.read_text() == "of somebody else"
+    assert stat.S_IMODE((state / "token").lstat().st_mode) == 0o600
+
+
 async def test_a_second_daemon_on_the_same_state_is_refused_in_words(tmp_path: Path) -> None:
     async with daemon(tmp_path / "state") as gateway:
         code, said = await run_to_end(tmp_path / "state")

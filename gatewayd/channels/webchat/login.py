@@ -75,15 +75,14 @@ async def log_in(store: Tokens, code: str, now: float, *, session_days: int) -> 
     """Use up a code. None: there is no such code (any more). Case, spaces and dashes do not matter: people type codes."""
     digest = _code_digest(code)
     known = await store.get_token(digest)
-    if known is None or known.kind != "login_code":
-        return None
-    row = await store.take_token(digest)
-    if row is None or _expired(row, now):
+    if known is None or known.kind != "login_code" or _expired(known, now):
         return None
     token = secrets.token_urlsafe(32)
     expires_at = now + session_days * DAY_SECONDS
-    await store.put_token(_row("web_session", _digest(token), row.name, now, expires_at))
-    return Login(token=token, name=row.name, expires_at=expires_at)
+    # In one: who ends all logins of a name at this moment ends the code or the session.
+    if not await store.exchange_token(digest, _row("web_session", _digest(token), known.name, now, expires_at)):
+        return None
+    return Login(token=token, name=known.name, expires_at=expires_at)
 
 
 async def find_login(store: Tokens, token: str, now: float) -> Login | None:
@@ -102,7 +101,8 @@ async def prolong(store: Tokens, login: Login, now: float, *, session_days: int)
     row = await store.get_token(_digest(login.token))
     if row is None:
         return login
-    await store.put_token(msgspec.structs.replace(row, expires_at=expires_at))
+    if not await store.exchange_token(row.digest, msgspec.structs.replace(row, expires_at=expires_at)):
+        return login  # it was ended meanwhile, and stays so
     return msgspec.structs.replace(login, expires_at=expires_at)
 
 

@@ -12,16 +12,14 @@ from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.tables import Tables
 
 _COLUMNS = "digest, kind, name, role, scopes, created_at, expires_at"
+_PUT = f"INSERT OR REPLACE INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SELECT = f"SELECT {_COLUMNS} FROM token WHERE digest = ?"
 _SCOPES = msgspec.json.Decoder(tuple[str, ...])
 
 
 class TokenTable(Tables):
     async def put_token(self, row: TokenRow) -> None:
-        sql = f"INSERT OR REPLACE INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        scopes = msgspec.json.encode(row.scopes)
-        values = (row.digest, row.kind, row.name, row.role, scopes, row.created_at, row.expires_at)
-        await self._write(lambda connection: connection.execute(sql, values).rowcount)
+        await self._write(lambda connection: _put(connection, row))
 
     async def get_token(self, digest: str) -> TokenRow | None:
         return await self._read(lambda connection: _row_or_none(connection, digest))
@@ -34,6 +32,15 @@ class TokenTable(Tables):
 
         return await self._write(take)
 
+    async def exchange_token(self, digest: str, row: TokenRow) -> bool:
+        def exchange(connection: sqlite3.Connection) -> bool:
+            there = connection.execute("DELETE FROM token WHERE digest = ?", (digest,)).rowcount > 0
+            if there:
+                _put(connection, row)
+            return there
+
+        return await self._write(exchange)
+
     async def list_tokens(self, kind: str) -> list[TokenRow]:
         sql = f"SELECT {_COLUMNS} FROM token WHERE kind = ? ORDER BY created_at, digest"
         return await self._read(lambda connection: [_row(record) for record in connection.execute(sql, (kind,))])
@@ -44,6 +51,11 @@ class TokenTable(Tables):
     async def delete_expired_tokens(self, now: float) -> int:
         sql = "DELETE FROM token WHERE expires_at <= ?"
         return await self._write(lambda connection: connection.execute(sql, (now,)).rowcount)
+
+
+def _put(connection: sqlite3.Connection, row: TokenRow) -> int:
+    values = (row.digest, row.kind, row.name, row.role, msgspec.json.encode(row.scopes), row.created_at, row.expires_at)
+    return connection.execute(_PUT, values).rowcount
 
 
 def _row_or_none(connection: sqlite3.Connection, digest: str) -> TokenRow | None:

@@ -235,3 +235,11 @@ def test_loopback() -> None:
     assert [is_loopback(host) for host in ("localhost", "127.9.9.9", "::1", "localhost.example", "10.0.0.1")] == [True] * 3 + [
         False
     ] * 2
+
+
+@pytest.mark.parametrize("written", [b"\xef\xbb\xbf%s", b"%s\r\n", b"\xef\xbb\xbf%s\r\n"])
+def test_a_token_file_from_windows_is_read(tmp_path: Path, written: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(written % b"a-token-0123456789")
+    found = locate([tmp_path], url="http://127.0.0.1:1", token_file=file, environ={})
+    assert found.token.reveal() == "a-token-0123456789"

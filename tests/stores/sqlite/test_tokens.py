@@ -52,3 +52,15 @@ async def test_expired_tokens_are_deleted_and_lasting_ones_kept(store: SqliteSto
     assert await store.get_token("d1") is None
     assert await store.get_token("d2") == lasting
     assert await store.get_token("d3") == later
+
+
+async def test_what_is_gone_is_exchanged_for_nothing(store: SqliteStore) -> None:
+    session = replace(ROW, digest="d2", kind="web_session")
+    assert not await store.exchange_token("d1", session)
+    assert await store.get_token("d2") is None
+    await store.put_token(ROW)
+    assert await store.exchange_token("d1", session)
+    assert (await store.get_token("d1"), await store.get_token("d2")) == (None, session)
+    longer = replace(session, expires_at=99.0)
+    assert await store.exchange_token("d2", longer)
+    assert await store.get_token("d2") == longer
