@@ -8,6 +8,8 @@ import tenacity
 # tenacity's wait_exponential is exact here: base * 2**62 is far above any ceiling. Past it only the same ceiling follows,
 # and 2.0**1024 (nine hours of an outage) would be the float that does not exist.
 _LAST_ATTEMPT = 62
+_LOOKS_SECONDS = (60.0, 300.0, 900.0, 1800.0)
+_LATER = 1.25
 
 
 class Backoff:
@@ -26,6 +28,13 @@ class Backoff:
         state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
         state.attempt_number = min(max(attempt, 1), _LAST_ATTEMPT)
         return self._ceiling(state)
+
+    def look(self, number: int) -> float:
+        """Seconds until the ``number``-th look, from 1, at something that waits for a person: 1, 5, 15, then every 30 minutes.
+
+        Up to a quarter is added, so that what stopped together does not ask together.
+        """
+        return _LOOKS_SECONDS[min(number, len(_LOOKS_SECONDS)) - 1] * self._rng.uniform(1.0, _LATER)
 
     def delay(self, attempt: int, *, at_least: float | None = None) -> float:
         """Seconds to wait after the ``attempt``-th failure in a row.

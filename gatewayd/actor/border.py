@@ -169,6 +169,8 @@ def _fresh(kind: type[GatewayError], leaf: BaseException) -> GatewayError:
     if kind is AgentFailed:
         how = _plain(leaf.kind)  # type: ignore[attr-defined]
         return AgentFailed(reason, kind=next((kind for kind in get_args(FailureKind) if kind == how), "failed"))
+    if kind is NeedsOperator:
+        return NeedsOperator(reason, look_again=leaf.look_again is True)  # type: ignore[attr-defined]
     return kind(reason)
 
 

@@ -29,7 +29,8 @@ class ChildSpec(Struct, frozen=True):
 class ChildStatus(Struct, frozen=True):
     """``since`` and ``next_attempt_at`` are Unix seconds. ``since`` is when ``state`` was entered: an outage is one state,
     however many attempts are made in it. ``down_since`` is from when on it should run and does not, whatever states it went
-    through. ``attempt`` counts failures in a row, ``restarts`` all lives but the first."""
+    through. ``attempt`` counts failures in a row, ``restarts`` all lives but the first. One that is ``parked`` with a
+    ``next_attempt_at`` is looked at again then; it stays parked in that, unless it works."""
 
     name: str
     state: ChildState
@@ -70,12 +71,14 @@ class Child:
         self.life: Life | None = None
         self.stop_asked = trio.Event()
         self.kept: trio.Event | None = None
+        self.woken = trio.Event()
         self._now = now
         self._on_change = on_change
         self._ran_seconds = 0.0
         self._bugs: deque[float] = deque()
         self._lives = 0
         self._attempt = 0
+        self._looks = 0
         self._next_attempt_at: float | None = None
         self._reason: str | None = None
         self._state: ChildState = "stopped"
@@ -107,9 +110,28 @@ class Child:
         """Note that the next attempt is ``delay`` seconds away."""
         self._enter("waiting", reason, self._now() + delay)
 
+    def park(self, reason: str, look: Callable[[int], float] | None) -> float | None:
+        """Note that it waits for a person, and ``look`` (seconds by the number of the look) if it is also looked at again by
+        itself. Returns in how many seconds."""
+        if look is None:
+            self.enter("parked", reason)
+            return None
+        self._looks += 1
+        delay = look(self._looks)
+        self._enter("parked", reason, self._now() + delay)
+        return delay
+
+    def wake(self) -> None:
+        """An operator does not wait for the next look at what is parked."""
+        if self._state == "parked":
+            self.forgive()
+            self.enter("starting")
+            self.woken.set()
+
     def begin(self, on_started: Callable[[], None]) -> Life:
         """A new life. While an outage lasts, the attempts in it do not end the ``waiting``."""
         self._lives += 1
+        self.woken = trio.Event()
         self._next_attempt_at = None
         self.life = Life(
             connect_seconds=self.spec.connect_seconds,
@@ -124,10 +146,17 @@ class Child:
         ended_at = trio.current_time()
         self._ran_seconds += ended_at - life.began_at
         if life.connected_at is not None and ended_at - life.connected_at >= policy.healthy_seconds:
-            self._attempt = 0
+            self._attempt = self._looks = 0
         self._attempt += failed
         self.life = None
         return self._attempt
+
+    async def wait(self, seconds: float) -> None:
+        """Returns when that time is over, or somebody wants it to stop or to go on at once."""
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                for event in (self.stop_asked, self.woken):
+                    nursery.start_soon(_end_with, event, nursery.cancel_scope)
 
     def ask_to_stop(self, within_seconds: float) -> None:
         """End the life, or the back-off between two. Asked again, the shorter time counts."""
@@ -137,7 +166,7 @@ class Child:
 
     def forgive(self) -> None:
         """An operator has started it: what it did before is no longer held against it."""
-        self._attempt = 0
+        self._attempt = self._looks = 0
         self._bugs.clear()
 
     def over_budget(self, policy: Policy) -> bool:
@@ -158,3 +187,8 @@ class Child:
             elif self._down_since is None:
                 self._down_since = self._since
             self._on_change(self.status)
+
+
+async def _end_with(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

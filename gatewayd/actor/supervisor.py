@@ -3,7 +3,8 @@
 What ends a child decides what becomes of it (``gatewayd.model.errors``):
 
 - ``TryAgain``: an outage. Waited out for ever, with back-off; spends nothing.
-- ``NeedsOperator``: parked at once, with the reason.
+- ``NeedsOperator``: parked at once, with the reason; and with ``look_again`` tried again slowly (``Backoff.look``), which is no
+  restart loop. It stays parked until it works.
 - anything else, and returning without being asked to: a bug. Restarted with back-off until the budget is spent, then parked.
 
 Errors of a child never reach the supervisor's caller, except one before ``Life.started``: that belongs to who started it.
@@ -32,6 +33,7 @@ class Verdict(Struct, frozen=True):
     cure: Literal["wait", "park", "restart"]
     reason: str
     after_seconds: float | None = None
+    look_again: bool = False
 
 
 def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
@@ -42,8 +44,10 @@ def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
     the cleaning up), and no bug hides for ever behind an outage that happened at the same time.
     """
     found = leaves(error)
-    if operator := [leaf.reason for leaf in found if isinstance(leaf, NeedsOperator)]:
-        return Verdict("park", _join(redact(reason) for reason in operator))
+    if operator := [leaf for leaf in found if isinstance(leaf, NeedsOperator)]:
+        # Of several reasons one that nothing but a setting mends is enough to make looking pointless.
+        look_again = all(leaf.look_again for leaf in operator)
+        return Verdict("park", _join(redact(leaf.reason) for leaf in operator), look_again=look_again)
     if bugs := [describe(leaf, redact) for leaf in found if not isinstance(leaf, TryAgain)]:
         return Verdict("restart", f"bug: {_join(bugs)}")
     outages = [leaf for leaf in found if isinstance(leaf, TryAgain)]
@@ -122,7 +126,8 @@ class Supervisor:
                 keepers.cancel_scope.cancel()
 
     async def start(self, name: str) -> None:
-        """Start a child that is stopped or parked; one that lives is left alone. Returns once it has said ``started``.
+        """Start a child that is stopped or parked, which does not wait for its next look; one that lives is left alone. Returns
+        once it has said ``started``.
 
         :raises NotFound: no such child.
         :raises Conflict: outside ``run``.
@@ -133,6 +138,7 @@ class Supervisor:
             if self._keepers is None:
                 raise Conflict(_NOT_RUNNING)
             if child.kept is not None:
+                child.wake()
                 return
             child.forgive()
             child.stop_asked = trio.Event()
@@ -168,6 +174,15 @@ class Supervisor:
         """:raises NotFound: no such child."""
         return self._child(name).status
 
+    def is_down(self, name: str) -> bool:
+        """Whether it has ended, and nothing but a start or a look makes it live. :raises NotFound: no such child."""
+        child = self._child(name)
+        return child.state == "stopped" or (child.state == "parked" and child.life is None)
+
+    def is_kept(self, name: str) -> bool:
+        """Whether it lives, or will by itself. :raises NotFound: no such child."""
+        return self._child(name).kept is not None
+
     def statistics(self) -> SupervisorStatistics:
         states = [child.state for child in self._children.values()]
         return SupervisorStatistics(
@@ -201,8 +216,7 @@ class Supervisor:
                 delay = self._after(child, life) if gone else None
                 if delay is None:
                     return
-                with trio.move_on_after(delay):
-                    await child.stop_asked.wait()
+                await child.wait(delay)
                 if child.stop_asked.is_set():
                     child.enter("stopped")
                     return
@@ -262,8 +276,7 @@ class Supervisor:
             window = self._policy.bug_window_seconds
             verdict = Verdict("park", f"{verdict.reason} (more than {self._policy.bugs} times in {window:g} s)")
         if verdict.cure == "park":
-            child.enter("parked", verdict.reason)
-            return None
+            return child.park(verdict.reason, self._backoff.look if verdict.look_again else None)
         delay = self._backoff.delay(attempt, at_least=verdict.after_seconds)
         child.wait_until_attempt(delay, verdict.reason)
         return delay

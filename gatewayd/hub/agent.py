@@ -139,6 +139,7 @@ class Agent:
             pid=facts.pid,
             sessions=facts.sessions,
             url=facts.url,
+            next_attempt_at=child.next_attempt_at,
             down_since=child.down_since,
             failed_in_a_row=self._failed_in_a_row,
             failing_since=self._failing_since,

@@ -237,7 +237,7 @@ class ChannelManager:
                 self._outbox.forget(actor.settings.channel, actor.settings.account)
                 return
         lives = not self._is_down(name)
-        if lives and (actor.is_outdated or not self._is_to_run(actor)):
+        if (lives and actor.is_outdated) or (self._supervisor.is_kept(name) and not self._is_to_run(actor)):
             await self._supervisor.stop(name)
         state = self._supervisor.status(name).state
         if not self._draining:
@@ -255,14 +255,14 @@ class ChannelManager:
                 await trio.sleep(_STORE_RETRY_SECONDS)
 
     def _is_down(self, name: str) -> bool:
-        return self._supervisor.status(name).state in ("stopped", "parked")
+        return self._supervisor.is_down(name)
 
     def _is_settled(self, name: str, actor: AccountActor) -> bool:
         """Whether nothing has to be done, unless something is being done already."""
         state = self._supervisor.status(name).state
         if self._is_to_run(actor):
             return state != "stopped" and not actor.is_outdated
-        return state in ("stopped", "parked") and not actor.removed
+        return not self._supervisor.is_kept(name) and not actor.removed
 
     def _is_to_run(self, actor: AccountActor) -> bool:
         return actor.settings.frame.enabled and not (actor.held or actor.removed or self._draining)

@@ -39,7 +39,15 @@ class TryAgain(GatewayError):
 
 
 class NeedsOperator(GatewayError):
-    """Only a person can mend it (revoked token, bad setting): the account is parked at once, with the reason."""
+    """Only a person can mend it (revoked token, bad setting): the account is parked at once, with the reason.
+
+    ``look_again``: it may be mended elsewhere than in our configuration (a platform that says for ten minutes that it knows no
+    token, a command that is installed). So it is also looked at again slowly, by itself: parked, but not for good.
+    """
+
+    def __init__(self, reason: str, *, look_again: bool = False) -> None:
+        super().__init__(reason)
+        self.look_again = look_again
 
 
 class SendRejected(GatewayError):

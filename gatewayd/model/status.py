@@ -34,6 +34,7 @@ ProblemCode = Literal[
 class AccountStatus(Struct, frozen=True):
     """One account. ``connected`` is said by the transport, never assumed; ``last_transport_at`` counts inbound bytes only.
 
+    ``next_attempt_at``: it is tried again then, also when it is parked, if it may be mended elsewhere than in the configuration.
     ``since`` is when ``state`` was entered, ``down_since`` from when on it should be connected and is not. ``inbox_waiting`` of
     its messages wait for a turn; ``inbox_full_since`` is from when on that is all it may have (``limits.account_waiting``).
     ``open_groups`` are the groups in which whoever is there may talk, "*" for any. ``sends_held_*``: it was too fast for its
@@ -94,9 +95,9 @@ class OutboxStatus(Struct, frozen=True):
 
 
 class AgentStatus(Struct, frozen=True):
-    """One agent. ``state`` is that of its core; ``reason`` says why it is not open. ``down_since`` is from when on it is not
-    open, ``failed_in_a_row`` how many of its newest turns failed without one that did not, the first of them at
-    ``failing_since``."""
+    """One agent. ``state`` is that of its core; ``reason`` says why it is not open, ``next_attempt_at`` when it is tried again.
+    ``down_since`` is from when on it is not open, ``failed_in_a_row`` how many of its newest turns failed in a
+    row, the first of them at ``failing_since``."""
 
     agent: str
     core: str
@@ -115,6 +116,7 @@ class AgentStatus(Struct, frozen=True):
     down_since: float | None = None
     restarts: int = 0
     failed_in_a_row: int = 0
+    next_attempt_at: float | None = None
     failing_since: float | None = None
 
 

@@ -787,3 +787,76 @@ def test_there_is_one_life_at_most_and_the_state_is_true(commands: list[tuple[st
         assert all(now.state != before.state for before, now in pairwise(watched.changes))
 
     trio.run(go, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+# Parked, and looked at again.
+
+DAY = 86_400.0
+ELSEWHERE = NeedsOperator("unknown token", look_again=True)
+
+
+async def test_what_may_be_mended_elsewhere_is_looked_at_again_slowly_and_stays_parked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    looks: list[float] = []
+
+    async def run(life: Life) -> None:
+        life.started()
+        looks.append(trio.current_time())
+        if trio.current_time() < DAY:
+            await trio.sleep(2)
+            raise ELSEWHERE
+        await healthy(life)
+
+    watched = Watched()
+    async with watched.running(a=run) as supervisor:
+        await trio.sleep(3)
+        first = supervisor.status("a").next_attempt_at
+        assert first is not None
+        assert 60 <= first - (EPOCH + 2) <= 75
+        await trio.sleep(DAY - 100)
+        status = supervisor.status("a")
+        assert (status.state, status.reason, status.since) == ("parked", "unknown token", EPOCH + 2)
+        await trio.sleep(3000)
+        assert supervisor.status("a").state == "running"
+        assert supervisor.status("a").next_attempt_at is None
+    pauses = [after - before - 2 for before, after in pairwise(looks)]
+    for pause, least in zip(pauses, [60, 300, 900, *[1800] * len(pauses)], strict=False):
+        assert least <= pause <= least * 1.25
+    assert 38 <= len(looks) <= 51
+    assert watched.states("a") == ["starting", "parked", "running"]
+
+
+@pytest.mark.parametrize("error", [NeedsOperator("no"), ExceptionGroup("", [ELSEWHERE, NeedsOperator("no")])])
+async def test_what_only_a_setting_mends_is_not_looked_at_again(error: Exception, autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=scripted(failing(error))) as supervisor:
+        await trio.sleep(DAY)
+        assert supervisor.status("a").state == "parked"
+        assert supervisor.status("a").next_attempt_at is None
+        assert supervisor.is_down("a")
+        assert not supervisor.is_kept("a")
+
+
+async def test_a_start_does_not_wait_for_the_next_look_and_a_stop_ends_the_looking(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    watched = Watched()
+    async with watched.running(a=failing(ELSEWHERE), b=scripted(failing(ELSEWHERE))) as supervisor:
+        await trio.sleep(10)
+        await supervisor.start("b")
+        await supervisor.stop("a")
+        assert trio.current_time() == 10
+        await trio.testing.wait_all_tasks_blocked()
+        assert supervisor.status("b").state == "running"
+        await trio.sleep(DAY)
+        assert supervisor.status("a").state == "stopped"
+        assert watched.failures.count("unknown token") <= 2
+
+
+async def test_an_outage_in_a_look_is_waited_out(autojump_clock: trio.testing.MockClock) -> None:
+    watched = Watched()
+    async with watched.running(a=scripted(failing(ELSEWHERE), failing(TryAgain("no route")))) as supervisor:
+        await trio.sleep(200)
+        assert supervisor.status("a").state == "running"
+    assert watched.states("a")[:4] == ["starting", "parked", "waiting", "running"]

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.channels.loopback.platform import failing, ignoring_cancellation, lingering, platform_of
+from gatewayd.channels.loopback.platform import failing, ignoring_cancellation, lingering, platform_of, taking
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, GatewaySection, LimitsSection, OutboxSection
 from gatewayd.model.errors import NeedsOperator, NotFound, StoreRefused, TryAgain
 from gatewayd.ports.store import OutboundRow, OutboundState
-from tests.hub.street import Street, open_street
+from tests.hub.street import Street, now, open_street
 
 
 def account(name: str, identity: str | None = None, *, enabled: bool = True) -> AccountSettings:
@@ -315,3 +315,42 @@ def test_whatever_comes_after_whatever_the_last_configuration_is_what_runs(
                 assert street.manager.under_way == ()
 
     trio.run(go, clock=MockClock(autojump_threshold=0))
+
+
+ELSEWHERE = NeedsOperator("unknown token", look_again=True)
+
+
+@pytest.mark.parametrize("mid_look", [False, True])
+@pytest.mark.parametrize("then", ["enabled", "disabled", "other", "stopped", "started"])
+async def test_a_change_ends_the_waiting_for_the_next_look(
+    then: str, mid_look: bool, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_street(tmp_path, accounts(account("a"))) as street:
+        platform_of("a").on_listen.next(failing(ELSEWHERE))
+        await street.manager.restart("loopback", "a")
+        await trio.sleep(1)
+        assert states(street) == {"a": "parked"}
+        assert (street.status("a").next_attempt_at or 0) > now()
+        if mid_look:
+            platform_of("a").on_open.next(taking(30))
+            await trio.sleep(80)
+            assert (street.status("a").state, street.status("a").next_attempt_at) == ("parked", None)
+        match then:
+            case "disabled":
+                await change(street, accounts(account("a", enabled=False)))
+            case "other":
+                await change(street, accounts(account("a", "@new")))
+            case "stopped":
+                await street.manager.stop("loopback", "a")
+            case "started":
+                await street.manager.start("loopback", "a")
+            case _:
+                await change(street, accounts(account("a")))
+        await trio.sleep(31)
+        expected = {"disabled": "disabled", "stopped": "stopped"}.get(then, "connected")
+        if then != "enabled" or mid_look:
+            assert states(street) == {"a": expected}
+        await trio.sleep(86_400)
+        assert states(street) == {"a": expected}
+        if then == "other":
+            assert street.status("a").identity == "@new"

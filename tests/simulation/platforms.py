@@ -321,7 +321,7 @@ class Account:
             case "wreck":
                 raise ValueError("the answer is no JSON")
             case "revoked":
-                raise NeedsOperator("401: the token was revoked")
+                raise NeedsOperator("401: the token was revoked", look_again=self.weather.rng.random() < 0.5)
             case _:
                 return
 

@@ -140,7 +140,9 @@ def _query(path: str, directory: str | None) -> str:
 def _refusal(reply: HttpReply, what: str, *, repeatable: bool) -> Exception:
     status = reply.status
     if status in (401, 403):
-        return NeedsOperator(f"{what}: the server refuses the credentials ({status}): set username and password, or token")
+        return NeedsOperator(
+            f"{what}: the server refuses the credentials ({status}): set username and password, or token", look_again=True
+        )
     why = f"{what}: the server answers {status}{_words(reply.body)}"
     if status == 404:
         return NoSuchThing(why)

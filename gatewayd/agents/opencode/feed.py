@@ -70,7 +70,9 @@ class Feed:
                 return "no answer in time"
             try:
                 if response.status_code in (401, 403):
-                    raise NeedsOperator("the server refuses the credentials: set username and password, or token")
+                    raise NeedsOperator(
+                        "the server refuses the credentials: set username and password, or token", look_again=True
+                    )
                 if response.status_code != 200:
                     return f"the server answers {response.status_code}"
                 return await self._read_events(response)

@@ -18,7 +18,8 @@ Purpose = Literal["send", "own", "fetch"]
 Mend = Literal["markup", "topic", "reply", "buttons", "length"]
 """What the message goes without, sent once more, where the refusal is of that and not of the message."""
 
-Cure = Literal["try again", "needs operator", "rejected", "unknown"]
+Cure = Literal["try again", "look again", "needs operator", "rejected", "unknown"]
+"""``look again`` is for the operator, too, but may end without them: Telegram itself says such things for minutes at a time."""
 
 
 class Refusal(Struct, frozen=True):
@@ -54,10 +55,10 @@ _ANY = "send own fetch"
 
 TABLE: tuple[Row, ...] = (
     _row(429, "", _ANY, "try again", "rate limit"),
-    _row(401, "", _ANY, "needs operator", "Telegram does not accept the token (revoked or mistyped?)"),
-    _row(404, "", "send own", "needs operator", "Telegram knows no such bot (check token and api_base)"),
+    _row(401, "", _ANY, "look again", "Telegram does not accept the token (revoked or mistyped?)"),
+    _row(404, "", "send own", "look again", "Telegram knows no such bot (check token and api_base)"),
     _row(404, "", "fetch", "rejected", "gone"),
-    _row(421, "", _ANY, "needs operator", "this Bot API server does not serve this token"),
+    _row(421, "", _ANY, "look again", "this Bot API server does not serve this token"),
     _row(range(300, 400), "", _ANY, "needs operator", "api_base redirects elsewhere: set it to the final address"),
     _row(409, "webhook", "own", "try again", "another program has set a webhook for this bot"),
     _row(409, "getupdates", "own", "try again", "another program polls with this token"),
@@ -70,7 +71,7 @@ TABLE: tuple[Row, ...] = (
     _row(403, "initiate conversation", "send", "rejected", "not started"),
     _row(403, "to bots", "send", "rejected", "peer is a bot"),
     _row(403, "", "send fetch", "rejected", "forbidden"),
-    _row(403, "", "own", "needs operator", "forbidden"),
+    _row(403, "", "own", "look again", "forbidden"),
     _row(400, "reply markup is too long", "send", "rejected", "too long", "buttons"),
     _row(400, "reply markup", "send", "rejected", "buttons", "buttons"),
     _row(400, "reply_markup", "send", "rejected", "buttons", "buttons"),
@@ -100,7 +101,7 @@ TABLE: tuple[Row, ...] = (
     # In words that are new: perhaps the markup, and if not, nothing is lost by asking.
     _row(400, "", "send", "rejected", "bad request", "markup"),
     _row(400, "resolve host", "own", "try again", "Telegram cannot resolve the name in gateway.public_url"),
-    _row(400, "", "own", "needs operator", "bad request"),
+    _row(400, "", "own", "look again", "bad request"),
     _row(400, "too big", "fetch", "rejected", "too large"),
     _row(400, "", "fetch", "rejected", "gone"),
     _row(413, "", "send fetch", "rejected", "too long"),
@@ -112,7 +113,7 @@ TABLE: tuple[Row, ...] = (
     _row(range(501, 600), "", "send", "unknown", "a proxy got no answer from Telegram"),
     _row(range(501, 600), "", "own fetch", "try again", "a proxy got no answer from Telegram"),
     _row(range(400, 500), "", "send fetch", "rejected", "refused"),
-    _row(range(400, 500), "", "own", "needs operator", "refused"),
+    _row(range(400, 500), "", "own", "look again", "refused"),
     _row(range(1000), "", "send", "unknown", "not an answer of the Bot API"),
     _row(range(1000), "", "own fetch", "try again", "not an answer of the Bot API"),
 )
@@ -127,6 +128,8 @@ def cure(refusal: Refusal, purpose: Purpose) -> GatewayError:
             # What is said of one message holds up its conversation; whether the account is well, its own calls tell.
             scope: Scope = "conversation" if purpose == "send" else "account"
             return TryAgain(reason, after_seconds=refusal.retry_after_seconds, scope=scope)
+        case "look again":
+            return NeedsOperator(reason, look_again=True)
         case "needs operator":
             return NeedsOperator(reason)
         case "rejected":

@@ -58,6 +58,8 @@ def _details(account: AccountStatus, now: float, width: int) -> list[Text]:
     parts = [clean(account.reason)] if account.reason else []
     if account.next_attempt_at is not None and account.state == "waiting":
         parts.append(f"next attempt in {duration(account.next_attempt_at - now)}, after {count(account.attempt, 'failure')}")
+    if account.next_attempt_at is not None and account.state == "parked":
+        parts.append(f"looked at again in {duration(account.next_attempt_at - now)}")
     if account.sends_held_since is not None:
         parts.append(
             f"sends have waited for {duration(now - account.sends_held_since)}: {clean(account.sends_held_reason or '')}"

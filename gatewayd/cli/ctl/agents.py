@@ -118,6 +118,8 @@ def _table(rows: "Sequence[AgentStatus]", *, now: float, width: int) -> "list[Te
         parts = [clean(row.reason)] if row.reason else []
         if row.state == "parked":
             parts.append(f"to go on: gatewayctl agents restart {clean(row.agent)}")
+            if row.next_attempt_at is not None:
+                parts.append(f"looked at again in {duration(row.next_attempt_at - now)}")
         if row.last_error is not None:
             parts.append(f"last error{_ago(row, now)}: {clean(row.last_error)}")
         details.append(wrapped(Text("; ".join(parts), style="dim"), width, indent=2) if parts else [])
@@ -131,6 +133,7 @@ def _facts(agent: AgentStatus, now: float) -> list[tuple[str, str]]:
         ("core", agent.core),
         ("state", agent.state + (f": {agent.reason}" if agent.reason else "")),
         ("to go on", f"gatewayctl agents restart {agent.agent}" if agent.state == "parked" else None),
+        ("next look", None if agent.next_attempt_at is None else f"in {duration(agent.next_attempt_at - now)}"),
         ("version", agent.version),
         ("process", None if agent.pid is None else str(agent.pid)),
         ("url", agent.url),

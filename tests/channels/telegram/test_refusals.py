@@ -98,6 +98,15 @@ def test_each_refusal_has_its_cure(purpose: Purpose, code: int, description: str
     assert f"someMethod answered {code} {description}".rstrip() in error.reason
 
 
+def test_what_telegram_may_say_for_minutes_is_looked_at_again_and_a_wrong_setting_is_not() -> None:
+    def looks_again(code: int, words: str) -> bool:
+        error = cure(Refusal("getMe", code, words), "own")
+        return isinstance(error, NeedsOperator) and error.look_again
+
+    assert all(looks_again(code, "Logged out") for code in (400, 401, 403, 404, 421))
+    assert not looks_again(301, "")
+
+
 def test_every_row_of_the_table_is_reached() -> None:
     reached = {find_row(Refusal("m", code, description), purpose) for purpose, code, description, _, _ in SAID}
     assert reached == set(TABLE)
