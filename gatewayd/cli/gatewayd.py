@@ -23,6 +23,7 @@ from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import GatewayConfig, LooksAround
 from gatewayd.model.errors import ConfigError
 from gatewayd.model.secret import Redactor
+from gatewayd.pid1 import stand_in
 from gatewayd.plugins import Registry
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _bind(text: str) -> str:
 
 
 def _run(options: Namespace, env: Mapping[str, str]) -> int:
+    stand_in()
     registry = Registry.installed()
     path = find_config(options.config, env)
 
