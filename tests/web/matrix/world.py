@@ -245,12 +245,11 @@ class World:
                 self._fresh[name] = await self._makers[name]()
             path, text = path.replace(f"{{{name}}}", self._fresh[name]), text.replace(f"{{{name}}}", self._fresh[name])
         headers = await self._credentials(sender)
-        await self._settle()
         self._touched, heard = set(), len(self._server.heard)
         status, said = await self._answer(row.method, path, headers, text)
-        if status < 300:
+        if status < 300 and row.method != "GET":
             await self._settle()
-            for name in re.findall(r"\{(\w+)\}", row.path + json.dumps(body)) if row.method != "GET" else ():
+            for name in re.findall(r"\{(\w+)\}", row.path + json.dumps(body)):
                 self._fresh.pop(name, None)
             if row.path.partition("?")[0].endswith(("/logout", "/v1/webchat/login")):
                 self._console.pop(sender, None)
