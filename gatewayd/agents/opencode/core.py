@@ -151,7 +151,7 @@ class OpencodeCore:
             last_words=lambda: sidecar.last_words if sidecar is not None else "",
             log=self._log,
         )
-        failed = False
+        is_over = False
         async with self._watch.follow(run):
             self._runs[session.id] = run
             try:
@@ -159,16 +159,18 @@ class OpencodeCore:
                     await run.begin()
                 else:
                     run.take_up()
-                return await run.follow()
+                final = await run.follow()
+                is_over = True
+                return final
             except Exception:  # not a cancellation
-                failed = True
+                is_over = True
                 raise
             finally:
                 del self._runs[session.id]
                 gone = sidecar is not None and self._watch.why_down is not None
-                # A turn that failed has nobody who would hear of its run any more. One whose daemon leaves runs on, and is taken
-                # up when it is back.
-                if run.may_run and not gone and (failed or not turn.goes_on):
+                # A turn that failed, or was cut, has nobody who would hear of its run any more. One whose daemon leaves runs on,
+                # and is taken up when it is back.
+                if run.may_run and not gone and (is_over or not turn.goes_on):
                     await run.abort()
 
     async def _state(self, session: Session, mark: str) -> tuple[TurnState, Outcome | None]:

@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol
 from msgspec import Raw, Struct
 
 from gatewayd.model.approval import Decision
+from gatewayd.model.errors import FailureKind
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import TurnEvent
 
@@ -118,9 +119,11 @@ class Answered(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """``reason`` is one bounded line for the operator."""
+    """``reason`` is one bounded line for the operator. ``withheld``: nothing that was said is an answer."""
 
     reason: str
+    kind: FailureKind = "failed"
+    withheld: bool = False
 
 
 class Aborted(Struct, frozen=True):
@@ -143,12 +146,21 @@ class History(Struct, frozen=True):
     """What the server has stored of the run that began after a mark. ``outcome`` None: nothing was begun since.
 
     ``messages`` counts what the model wrote; ``finishes`` are the ids of those messages and how each ended, where they have ids.
+    ``said`` is what it said at last, if it used no tool after that: what it says before a tool is mostly what it is about to do.
     """
 
     outcome: Outcome | None = None
     steps: tuple[Step, ...] = ()
     messages: int = 0
     finishes: Mapping[str, str | None] = {}
+    said: str = ""
+
+
+def answered(text: str, steps: Sequence[Step]) -> Answered | Failed:
+    """The run ended properly. One that did something may say nothing more; else its user is told."""
+    if text.strip() or steps:
+        return Answered(text)
+    return Failed("the agent ended its turn without a word", kind="empty", withheld=True)
 
 
 class Progress(Protocol):
@@ -161,6 +173,10 @@ class Progress(Protocol):
     @property
     def cut(self) -> int:
         """How many answers in a row were cut off in the middle."""
+
+    @property
+    def said(self) -> str:
+        """As ``History.said``, of what was streamed: servers do not store an answer that has no end."""
 
     @property
     def failure(self) -> str | None:

@@ -25,7 +25,7 @@ from gatewayd.agents.opencode.dialect import (
     State,
     StreamEvent,
 )
-from gatewayd.agents.opencode.openagentic_log import LogEvent, Shown, fold, open_calls, read_log
+from gatewayd.agents.opencode.openagentic_log import DELTA, LogEvent, Shown, fold, open_calls, read_log
 from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, canonical, decode
 from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed, TryAgain
@@ -108,7 +108,9 @@ class OpenAgentic:
         if streamed.type != "session.event":
             return None
         kind = decode(streamed.event, _Kind, what="event").type
-        return StreamEvent(kind, streamed.session_id, streamed.event, nudges=kind != "assistant.delta")
+        if kind == DELTA:
+            streamed = decode(data, _Streamed, what="event", keep_halves=True)
+        return StreamEvent(kind, streamed.session_id, streamed.event, nudges=kind != DELTA)
 
     def progress(self, session: Session) -> Shown:
         return Shown()

@@ -1,13 +1,20 @@
 """OpenAgentic's log of a session: what it says of a run, and what of it has been shown. Pure."""
 
 from collections.abc import Sequence
+from itertools import takewhile
+from typing import Final
 
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.dialect import Aborted, Answered, Failed, History, Outcome, Step, StreamEvent, Unfinished
+from gatewayd.agents.opencode.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
+from gatewayd.agents.opencode.said import LastSaid
 from gatewayd.agents.opencode.wire import KNOWN_MAX, OUTPUT_MAX, canonical, decode, one_line
 from gatewayd.kit import json
+from gatewayd.kit.json import Joiner
 from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
+
+DELTA: Final = "assistant.delta"
+TOO_MANY_STEPS: Final = "The agent stopped here: it may not take more steps in one turn."
 
 
 class LogEvent(Struct):
@@ -78,18 +85,29 @@ def fold(log: Sequence[LogEvent]) -> History:
             case "assistant.message":
                 messages += 1
             case "result" if event.parent_tool_use_id is None:
-                outcome = _ending(event)
+                outcome = _ending(event, [*steps.values()])
                 break
-    return History(outcome, tuple(steps.values()), messages)
+    return History(outcome, tuple(steps.values()), messages, said=_said(log))
 
 
-def _ending(result: LogEvent) -> Outcome:
+def _said(log: Sequence[LogEvent]) -> str:
+    """See ``History``."""
+    own = [event for event in log if event.parent_tool_use_id is None]
+    behind_tools = takewhile(lambda event: not event.type.startswith("tool."), reversed(own))
+    texts = [event.text for event in behind_tools if event.type == "assistant.message" and event.text]
+    return "\n\n".join(reversed(texts)).strip()
+
+
+def _ending(result: LogEvent, steps: Sequence[Step]) -> Outcome:
     """``stop_reason`` (query_loop_steps/terminal_basic.py): end, interrupted, no_output, max_steps, blocked:…"""
     reason = result.stop_reason or "end"
     if reason == "interrupted":
         return Aborted()
-    if reason == "end" or result.final_text:
-        return Answered(result.final_text or "")
+    text = result.final_text or ""
+    if reason == "max_steps" and text:
+        return answered(f"{text}\n\n{TOO_MANY_STEPS}", steps)
+    if reason in ("end", "no_output") or text:
+        return answered(text, steps)
     return Failed(f"the agent stopped without an answer: {one_line(reason)}")
 
 
@@ -118,16 +136,25 @@ class Shown:
         self.failure: str | None = None
         self._calls: set[str] = set()
         self._results: set[str] = set()
-        self._said = False
+        self._begun = False
         self._streams = False
+        self._said = LastSaid()
+        self._joiner = Joiner()
+
+    @property
+    def said(self) -> str:
+        return self._said.text
 
     def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
-        if event.kind not in ("assistant.delta", "assistant.message"):
+        if event.kind not in (DELTA, "assistant.message", "tool.use"):
             return ()
         said = decode(event.body, LogEvent, what="event")
         if said.parent_tool_use_id is not None:
             return ()
-        if event.kind == "assistant.delta":
+        if event.kind == "tool.use":
+            self._said.clear()
+            return ()
+        if event.kind == DELTA:
             self._streams = True
             return self._say(said.text_delta)
         # A server without a terminal sends no deltas (1.1): then each message is shown when it is whole.
@@ -135,10 +162,12 @@ class Shown:
         shown = () if streamed else self._say(said.text or "")
         return (*shown, *self._say("\n\n"))
 
-    def _say(self, text: str) -> tuple[TurnEvent, ...]:
-        if not text or not (self._said or text.strip()):
+    def _say(self, piece: str) -> tuple[TurnEvent, ...]:
+        text = self._joiner.take(piece)
+        if not text or not (self._begun or text.strip()):
             return ()
-        self._said = True
+        self._begun = True
+        self._said.add(text)
         return (TextDelta(text),)
 
     def catch_up(self, history: History) -> Sequence[TurnEvent]:

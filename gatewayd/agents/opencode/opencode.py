@@ -23,7 +23,7 @@ from gatewayd.agents.opencode.dialect import (
     State,
     StreamEvent,
 )
-from gatewayd.agents.opencode.opencode_messages import Message, Shown, fold, newer
+from gatewayd.agents.opencode.opencode_messages import DELTA, Message, Shown, fold, newer
 from gatewayd.agents.opencode.opencode_permissions import Permissions
 from gatewayd.agents.opencode.opencode_requests import Entry, to_questions
 from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, decode
@@ -127,6 +127,8 @@ class OpenCode:
 
     def read(self, data: str) -> StreamEvent | None:
         payload = decode(data, _Streamed, what="event").payload
+        if payload.type == DELTA:
+            payload = decode(data, _Streamed, what="event", keep_halves=True).payload
         if not payload.type.startswith(("message.", "session.", "permission.", "question.")):
             return None
         owner = decode(payload.properties, _Properties, what="event")

@@ -1,13 +1,22 @@
 """OpenCode's messages: what they say of a run, and what of it has been shown. Pure."""
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.dialect import Aborted, Answered, Failed, History, Outcome, Step, StreamEvent, Unfinished
+from gatewayd.agents.opencode.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
+from gatewayd.agents.opencode.said import LastSaid
 from gatewayd.agents.opencode.wire import KNOWN_MAX, OUTPUT_MAX, Id, Malformed, canonical, decode, one_line
+from gatewayd.kit.json import Joiner
+from gatewayd.model.errors import FailureKind
 from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
+
+TOO_LONG: Final = "The reply ends here: the model may not write more in one go."
+DELTA: Final = "message.part.delta"
+_CONTEXT_FULL: Final = "ContextOverflowError"
 
 
 class ErrorData(Struct):
@@ -29,7 +38,9 @@ class Time(Struct):
 
 
 class Info(Struct):
-    """``finish``: stop, length, tool-calls, unknown (the stream was cut) … ``summary`` of an assistant: it is not the answer."""
+    """``finish``: stop, length, content-filter, tool-calls, error, unknown (the stream was cut) …
+
+    ``summary`` of an assistant: it is not the answer."""
 
     id: Id
     role: str
@@ -64,6 +75,10 @@ class Part(Struct):
     state: ToolState | None = None
 
     @property
+    def is_said(self) -> bool:
+        return self.is_text and bool(self.text.strip())
+
+    @property
     def is_text(self) -> bool:
         return self.type == "text" and not self.synthetic and not self.ignored
 
@@ -74,7 +89,7 @@ class Message(Struct):
 
     @property
     def text(self) -> str:
-        return "\n\n".join(part.text for part in self.parts if part.is_text and part.text.strip())
+        return "\n\n".join(part.text for part in self.parts if part.is_said)
 
 
 def newer(messages: Sequence[Message], mark: str) -> Sequence[Message]:
@@ -90,12 +105,9 @@ def fold(messages: Sequence[Message]) -> History:
     if not messages:
         return History()
     answers = [message for message in messages if message.info.answers]
-    return History(
-        _outcome(answers),
-        tuple(step for message in answers for part in message.parts if (step := to_step(part)) is not None),
-        len(answers),
-        {message.info.id: message.info.finish for message in answers},
-    )
+    steps = tuple(step for message in answers for part in message.parts if (step := to_step(part)) is not None)
+    finishes = {message.info.id: message.info.finish for message in answers}
+    return History(_outcome(answers, steps), steps, len(answers), finishes, _said(answers))
 
 
 def to_step(part: Part) -> Step | None:
@@ -115,25 +127,43 @@ def to_step(part: Part) -> Step | None:
     return Step(part.id, part.tool, given)
 
 
-def _outcome(answers: Sequence[Message]) -> Outcome:
+def _said(answers: Sequence[Message]) -> str:
+    """See ``History``: of the last message that says something or uses a tool."""
+    last = next(
+        (message for message in reversed(answers) if any(part.is_said or part.type == "tool" for part in message.parts)), None
+    )
+    if last is None:
+        return ""
+    behind_tools = [*takewhile(lambda part: part.type != "tool", reversed(last.parts))]
+    return Message(last.info, behind_tools[::-1]).text
+
+
+def _outcome(answers: Sequence[Message], steps: Sequence[Step]) -> Outcome:
     if not answers:
         return Unfinished()
     info = answers[-1].info
     text = next((message.text for message in reversed(answers) if message.text), "")
     if info.error is not None:
-        return Aborted() if info.error.name == "MessageAbortedError" else Failed(str(info.error))
+        kind: FailureKind = "too_long" if info.error.name == _CONTEXT_FULL else "failed"
+        return Aborted() if info.error.name == "MessageAbortedError" else Failed(str(info.error), kind)
     if info.time.completed is None:
         return Unfinished("the agent's server was restarted in the middle of the turn")
     match info.finish:
         case None:
             return Aborted()  # while the provider was being tried again
         case "tool-calls":
-            return Unfinished(refused=True, text=text)
+            # A refused call fails; behind any other the server would go on, were it not restarted there.
+            refused = any(part.state is not None and part.state.status == "error" for part in answers[-1].parts)
+            return Unfinished(refused=refused, text=text)
         case "unknown":
             return Unfinished("the model's answer was cut off in the middle")
         case "error":
             return Failed("the model's provider reports an error, and does not say which")
-    return Answered(text)
+        case "content-filter":
+            return Failed("the model stopped at the provider's content filter", withheld=True)
+        case "length":
+            return answered(f"{text}\n\n{TOO_LONG}".strip(), steps)
+    return answered(text, steps)
 
 
 def _cut(finishes: Sequence[str | None]) -> int:
@@ -166,7 +196,9 @@ class Shown:
     def __init__(self) -> None:
         self.failure: str | None = None
         self._finishes: dict[str, str | None] = {}
-        self._texts: set[str] = set()
+        self._texts: dict[str, str] = {}
+        self._said = LastSaid()
+        self._joiner = Joiner()
         self._calls: set[str] = set()
         self._results: set[str] = set()
         self._last_text: str | None = None
@@ -179,6 +211,10 @@ class Shown:
     def cut(self) -> int:
         return _cut(list(self._finishes.values()))
 
+    @property
+    def said(self) -> str:
+        return self._said.text
+
     def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
         match event.kind:
             case "message.updated":
@@ -187,8 +223,8 @@ class Shown:
                     self._finishes[info.id] = info.finish
             case "message.part.updated":
                 return self._note_part(decode(event.body, _PartUpdated, what="part").part)
-            case "message.part.delta":
-                return self._note_delta(decode(event.body, _Delta, what="delta", lenient=True))
+            case kind if kind == DELTA:
+                return self._note_delta(decode(event.body, _Delta, what="delta", lenient=True, keep_halves=True))
             case "session.error":
                 error = decode(event.body, _SessionError, what="error", lenient=True).error
                 self.failure = "the server reports an error, and does not say which" if error is None else str(error)
@@ -202,7 +238,9 @@ class Shown:
         if part.messageID not in self._finishes:
             return ()  # the user's own
         if part.is_text and len(self._texts) < KNOWN_MAX:
-            self._texts.add(part.id)
+            self._texts[part.id] = part.messageID
+            if part.is_said:
+                self._said.put(part.text, message=part.messageID, part=part.id)
         step = to_step(part)
         return () if step is None else list(self._show(step))
 
@@ -210,11 +248,16 @@ class Shown:
         if delta.partID not in self._texts or delta.field != "text" or not delta.delta:
             return ()
         last, self._last_text = self._last_text, delta.partID
-        return (TextDelta(f"\n\n{delta.delta}" if last not in (None, delta.partID) else delta.delta),)
+        if last != delta.partID:
+            self._joiner = Joiner()
+        text = self._joiner.take(delta.delta)
+        self._said.add(text, message=self._texts[delta.partID], part=delta.partID)
+        return (TextDelta(f"\n\n{text}" if last not in (None, delta.partID) else text),) if text else ()
 
     def _show(self, step: Step) -> Iterator[TurnEvent]:
         if step.call_id not in self._calls and len(self._calls) < KNOWN_MAX:
             self._calls.add(step.call_id)
+            self._said.use_tool(step.call_id)
             yield ToolCall(step.call_id, step.tool, step.input)
         if step.output is not None and step.call_id in self._calls and step.call_id not in self._results:
             self._results.add(step.call_id)

@@ -72,6 +72,7 @@ class Run:
         self._begun = False
         self._idle_at: float | None = None
         self._history = History()
+        self._stored = ""
         self._missed = True
         self._reconnected = False
         self._reasons: set[str] = set()
@@ -121,7 +122,10 @@ class Run:
         self._watch.nudge()
 
     async def follow(self) -> Final:
-        """To the end of the run. :raises AgentFailed: it failed. :raises TryAgain: it never began, and will not."""
+        """To the end of the run. What was said is a cut answer, if the run fails after it.
+
+        :raises AgentFailed: it failed. :raises TryAgain: it never began, and will not.
+        """
         outcome: Answered | Failed | None = None
         failure: BaseException | None = None
         try:
@@ -132,13 +136,17 @@ class Run:
                 tasks.cancel_scope.cancel()
         except* GatewayError as group:
             failure = leaves(group)[0]
-        if failure is not None:
-            raise failure
-        self.may_run = False
+        if outcome is not None:
+            self.may_run = False
+        if isinstance(outcome, Answered):
+            return Final(outcome.text)
         if isinstance(outcome, Failed):
-            raise AgentFailed(outcome.reason)
-        assert outcome is not None
-        return Final(outcome.text)
+            failure = AgentFailed(outcome.reason, kind=outcome.kind)
+        assert failure is not None
+        text = "" if isinstance(outcome, Failed) and outcome.withheld else max(self._stored, self._shown.said, key=len)
+        if isinstance(failure, AgentFailed) and text:
+            return Final(text, cut=failure.reason)
+        raise failure
 
     async def abort(self) -> None:
         """Stop the run, and wait until it is over; both within a few seconds, also for a caller who was cancelled."""
@@ -173,6 +181,7 @@ class Run:
     async def _look(self, asks: Asks, board: Board) -> Answered | Failed | None:
         """What follows from what the server says; None: it goes on."""
         state = board.state(self.session.id)
+        self._stored = ""
         try:
             await asks.update(await self._dialect.asked(self.session, self._mark, board))
             await self._tell(state)
@@ -189,6 +198,7 @@ class Run:
         if state.kind != "idle":
             self._begun, self._idle_at = True, None
             return None
+        self._stored = history.said
         return self._verdict(history, board.asked_at)
 
     async def _tell(self, state: State) -> None:

@@ -13,6 +13,8 @@ KNOWN_MAX: Final = 10_000
 """Things of one run that are remembered because they were shown; more are not shown."""
 REASON_MAX = 300
 """Characters of a reason that a server gave."""
+TEXT_MAX: Final = 1_000_000
+"""Characters of an answer, the hub's own limit."""
 OUTPUT_MAX = 20_000
 """Characters of a tool's output that are passed on as an event."""
 
@@ -47,10 +49,10 @@ def _values(data: bytes) -> int:
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
-def decode(data: bytes | str | Raw, type: type[T], *, what: str, lenient: bool = False) -> T:
-    """``lenient``: see kit.json. :raises Malformed: it is no JSON, or of another shape."""
+def decode(data: bytes | str | Raw, type: type[T], *, what: str, lenient: bool = False, keep_halves: bool = False) -> T:
+    """``lenient``, ``keep_halves``: see kit.json. :raises Malformed: it is no JSON, or of another shape."""
     try:
-        return json.decode(data, type, lenient=lenient)
+        return json.decode(data, type, lenient=lenient, keep_halves=keep_halves)
     except json.Malformed as error:
         raise Malformed(f"{what}: the answer is not what the protocol says ({one_line(str(error), 100)})") from None
 

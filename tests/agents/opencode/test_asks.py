@@ -262,6 +262,7 @@ async def test_a_yes_is_not_for_what_changed_after_it_was_shown(
 async def test_two_calls_of_which_only_the_patterns_are_known_are_two(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     async def script(run: ModelRun) -> None:
         await run.tools(("mcp_mail", {"to": "a"}), ("mcp_mail", {"to": "b"}))
+        await run.say("done")
 
     server = FakeOpenCode(script)
     async with server.serve(), open_core(server) as core:

@@ -145,7 +145,7 @@ async def test_a_dismissed_question(autojump_clock: MockClock, nursery: trio.Nur
 
 
 @BOTH
-async def test_a_failing_model_fails_the_turn(autojump_clock: MockClock, kind: type[Fake]) -> None:
+async def test_what_a_failing_model_has_said_is_a_cut_answer(autojump_clock: MockClock, kind: type[Fake]) -> None:
     async def script(run: ModelRun) -> None:
         await run.say("well")
         await run.fail("no credit")
@@ -156,8 +156,8 @@ async def test_a_failing_model_fails_the_turn(autojump_clock: MockClock, kind: t
         # OpenAgentic is silent about it.
         reason = "APIError: no credit" if kind is FakeOpenCode else "ended without a result: the server does not say why"
         began = trio.current_time()
-        with pytest.raises(AgentFailed, match=reason):
-            await core.run(FakeTurn(session, "go"))
+        final = await core.run(FakeTurn(session, "go"))
+        assert (final.text, reason in (final.cut or "")) == ("well", True)
         assert trio.current_time() - began < 10
         server.script = FakeOpenCode().script
         assert await core.run(FakeTurn(session, "again", turn_id="t2")) == Final("echo: again")

@@ -103,8 +103,8 @@ async def test_a_model_that_is_cut_off_for_ever_is_stopped(autojump_clock: MockC
 
     server = FakeOpenCode(script)
     async with server.serve(), open_core(server) as core:
-        with pytest.raises(AgentFailed, match="cut off"):
-            await core.run(FakeTurn(await core.new_session("k"), "go"))
+        final = await core.run(FakeTurn(await core.new_session("k"), "go"))
+        assert (final.text, "cut off" in (final.cut or "")) == ("and so", True)
         assert server.status == {}
 
 
@@ -203,8 +203,9 @@ async def test_stopped_by_somebody_else(autojump_clock: MockClock, nursery: trio
         going = go(nursery, core, FakeTurn(session, "go"))
         await trio.sleep(5)
         await core._client.call("POST", f"/session/{session}/abort", what="another client")
-        with pytest.raises(AgentFailed, match="stopped on the agent's server"):
-            await going.wait()
+        final = await going.wait()
+        assert final.text.startswith("and and")
+        assert "stopped on the agent's server" in (final.cut or "")
 
 
 @BOTH

@@ -15,7 +15,7 @@ from gatewayd.agents.opencode.openagentic import OpenAgentic
 from gatewayd.agents.opencode.openagentic_log import fold as fold_log
 from gatewayd.agents.opencode.openagentic_log import open_calls, read_log
 from gatewayd.agents.opencode.opencode import OpenCode
-from gatewayd.agents.opencode.opencode_messages import Message, fold, newer
+from gatewayd.agents.opencode.opencode_messages import TOO_LONG, Message, fold, newer
 from gatewayd.agents.opencode.opencode_requests import Permission, shown_input, to_questions
 from gatewayd.agents.opencode.wire import Malformed, canonical, decode, one_line
 from gatewayd.ports.agent import ToolCall, ToolResult
@@ -136,15 +136,16 @@ DONE = {"time": {"completed": 1.0}}
     ("info", "outcome"),
     [
         ({**DONE, "finish": "stop"}, Answered("hello")),
-        ({**DONE, "finish": "length"}, Answered("hello")),
-        ({**DONE, "finish": "tool-calls"}, Unfinished(refused=True, text="hello")),
+        ({**DONE, "finish": "length"}, Answered(f"hello\n\n{TOO_LONG}")),
+        ({**DONE, "finish": "content-filter"}, Failed("the model stopped at the provider's content filter", withheld=True)),
+        ({**DONE, "finish": "tool-calls"}, Unfinished(text="hello")),
         ({**DONE, "finish": "unknown"}, Unfinished("the model's answer was cut off in the middle")),
         ({**DONE, "finish": "error"}, Failed("the model's provider reports an error, and does not say which")),
         (DONE, Aborted()),
         ({}, Unfinished("the agent's server was restarted in the middle of the turn")),
         ({**DONE, "error": {"name": "MessageAbortedError", "data": {}}}, Aborted()),
         ({**DONE, "error": {"name": "APIError", "data": {"message": "a\nb"}}}, Failed("APIError: a b")),
-        ({**DONE, "error": {"name": "ContextOverflowError"}}, Failed("ContextOverflowError")),
+        ({**DONE, "error": {"name": "ContextOverflowError"}}, Failed("ContextOverflowError", "too_long")),
     ],
 )
 def test_how_a_run_ended(info: dict[str, Any], outcome: object) -> None:
