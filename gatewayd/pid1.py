@@ -1,8 +1,9 @@
 """What process 1 of a container owes to the others: it takes up whatever has ended, and passes signals on.
 
 Orphans become children of process 1 (pid_namespaces(7)), and stay zombies until it waits for them. Beside Trio and
-``subprocess``, which wait for children of their own, also in code of third parties, nobody could tell an orphan from a child whose
-exit code is somebody else's. So where gatewayd is process 1 it becomes two: one that does this and nothing else, and the daemon as its child.
+``subprocess``, which wait for children of their own, also in code of third parties, nobody could tell an orphan from a child
+whose exit code is somebody else's. So where gatewayd is process 1 it becomes two: one that does this and nothing else, and the
+daemon as its child.
 """
 
 import os

@@ -140,6 +140,8 @@ class Agent:
             sessions=facts.sessions,
             url=facts.url,
             next_attempt_at=child.next_attempt_at,
+            away_since=facts.away_since,
+            away_reason=facts.away_reason,
             down_since=child.down_since,
             failed_in_a_row=self._failed_in_a_row,
             failing_since=self._failing_since,

@@ -113,6 +113,9 @@ def _of_agents(facts: Facts) -> Iterator[Problem]:
             reason = f": {agent.reason}" if agent.reason else ""
             text = f"agent {agent.agent} is {agent.state}{reason}"
             yield Problem("agent_down", "failing", agent.agent, agent.down_since or agent.since, text)
+        elif agent.away_since is not None:
+            text = f"agent {agent.agent} does not answer: {agent.away_reason or 'it does not say why'}"
+            yield Problem("agent_away", "failing", agent.agent, agent.away_since, text)
         elif agent.failed_in_a_row >= FAILED_IN_A_ROW:
             text = f"agent {agent.agent} is open, and its last {agent.failed_in_a_row} turns failed: see `gatewayctl agents list`"
             yield Problem("agent_failing", "failing", agent.agent, agent.failing_since or facts.now, text)

@@ -18,6 +18,7 @@ ProblemCode = Literal[
     "store_refuses",
     "account_down",
     "agent_down",
+    "agent_away",
     "agent_failing",
     "agent_does_not_stop",
     "inbox_full",
@@ -97,7 +98,7 @@ class OutboxStatus(Struct, frozen=True):
 class AgentStatus(Struct, frozen=True):
     """One agent. ``state`` is that of its core; ``reason`` says why it is not open, ``next_attempt_at`` when it is tried again.
     ``down_since`` is from when on it is not open, ``failed_in_a_row`` how many of its newest turns failed in a
-    row, the first of them at ``failing_since``."""
+    row, the first of them at ``failing_since``. ``away_since``: its core is open, and what it talks to has not answered since."""
 
     agent: str
     core: str
@@ -118,6 +119,8 @@ class AgentStatus(Struct, frozen=True):
     failed_in_a_row: int = 0
     next_attempt_at: float | None = None
     failing_since: float | None = None
+    away_since: float | None = None
+    away_reason: str | None = None
 
 
 class LeftBehind(Struct, frozen=True):

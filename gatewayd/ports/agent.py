@@ -157,13 +157,16 @@ class StopsTurns(Protocol):
 
 class CoreFacts(Struct, frozen=True, omit_defaults=True):
     """What a core knows of itself. ``output`` is the end of its process's output, one line each, for the operator only;
-    ``sessions`` counts those it has open."""
+    ``sessions`` counts those it has open. ``away_since`` (Unix seconds): what it talks to has not answered since then, because of
+    ``away_reason``, and it waits for it."""
 
     version: str | None = None
     pid: int | None = None
     sessions: int | None = None
     url: str | None = None
     output: tuple[str, ...] = ()
+    away_since: float | None = None
+    away_reason: str | None = None
 
 
 @runtime_checkable

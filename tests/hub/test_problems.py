@@ -54,6 +54,7 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
     (with_account(state="parked", since=NOW - 1, down_since=THEN), "account_down", "failing", "telegram/other"),
     (with_agent(state="waiting", since=NOW - 1, down_since=THEN, reason="cut"), "agent_down", "failing", "other"),
     (with_agent(state="parked", since=NOW - 1, down_since=THEN), "agent_down", "failing", "other"),
+    (with_agent(away_since=THEN, away_reason="no route"), "agent_away", "failing", "other"),
     (with_agent(failed_in_a_row=FAILED_IN_A_ROW, failing_since=THEN, last_error="no"), "agent_failing", "failing", "other"),
     (
         replace(WELL, left_behind=(LeftBehind("other", 2, THEN, ("a.py:1 in f", "a.py:9 in f")),)),

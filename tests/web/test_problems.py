@@ -15,6 +15,7 @@ from gatewayd.model.config import AccountSettings, AgentFrame, AgentSettings, Ga
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.status import LeftBehind, ProblemCode, Stall
+from gatewayd.ports.agent import CoreFacts
 from tests.web import attached, hook
 from tests.web.client import now
 from tests.web.site import ACCOUNTS, AGENTS, OPEN, Site, configuration, open_site
@@ -141,6 +142,14 @@ async def agent_failing(site: Site) -> Expected:
     return Expected("agent_failing", "assistant", began_at)
 
 
+async def agent_away(site: Site) -> Expected:
+    began_at = now()
+    core = site.gateway.agents.open_core("assistant")
+    core.facts = lambda: CoreFacts(away_since=began_at, away_reason="no route")  # type: ignore[union-attr]
+    await trio.sleep(60)
+    return Expected("agent_away", "assistant", began_at)
+
+
 async def agent_does_not_stop(site: Site) -> Expected:
     began_at = now()
     left = LeftBehind("assistant", 1, began_at, ("core.py:7 in agent",))
@@ -205,6 +214,7 @@ MATRIX: list[tuple[Fault, GatewayConfig]] = [
     (account_down, DOWN),
     (agent_down, configuration(agents=(*AGENTS, AWAY))),
     (agent_failing, configuration()),
+    (agent_away, configuration()),
     (agent_does_not_stop, configuration()),
     (inbox_full, SMALL),
     (account_full, SMALL_ACCOUNT),

@@ -1,6 +1,6 @@
 """What a run asks for, permission and answers: brought to the people, and their answers brought back, each exactly once."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import count
 
 import anyio
@@ -52,13 +52,7 @@ class Asks:
 
         :raises AgentFailed: the run has asked for more than anybody answers.
         """
-        refs = {asked.ref for asked in listed}
-        for ref, entry in list(self._open.items()):
-            if ref not in refs and not entry.answering:
-                self._settle(ref)
-                self._void.add(ref)
-                for part in entry.asked.refs:
-                    await self._turn.withdraw(part, why="it was answered elsewhere, or the agent gave it up")
+        await self.withdraw(but={asked.ref for asked in listed}, why="it was answered elsewhere, or the agent gave it up")
         for asked in listed:
             if len(self._settled) >= _SETTLED_MAX:
                 raise AgentFailed(
@@ -69,6 +63,15 @@ class Asks:
             if asked.ref not in self._open and (asked.ref not in self._settled or asked.ref in self._void):
                 self._open[asked.ref] = entry = _Open(asked, one_too_many=len(self._open) >= _OPEN_MAX)
                 self._tasks.start_soon(self._deal_with, entry, name=f"request {asked.ref}")
+
+    async def withdraw(self, *, but: Collection[str] = (), why: str) -> None:
+        """Nobody has to answer any more, except these. An answer that is on its way to the server stays on it."""
+        for ref, entry in list(self._open.items()):
+            if ref not in but and not entry.answering:
+                self._settle(ref)
+                self._void.add(ref)
+                for part in entry.asked.refs:
+                    await self._turn.withdraw(part, why=why)
 
     async def _deal_with(self, entry: _Open) -> None:
         if entry.asked.ref in self._void:

@@ -28,6 +28,8 @@ _BUSY_SECONDS = 90.0
 _BUSY_AGAIN_SECONDS = 0.5
 _LATE_SECONDS = 30.0
 """How long a prompt that was stored, and has not begun, may take to begin until it counts as lost."""
+_AWAY_SECONDS = 3.0
+"""A stream that breaks is there again by then, if the server is."""
 _TITLE_MAX = 200
 _FORGOTTEN = "I have lost the memory of this conversation. Write /new to begin a new one."
 _ANOTHER_FIRST = "I am busy in another conversation at the moment; yours is next."
@@ -53,6 +55,7 @@ class OpencodeCore:
         self._watch = watch
         self._settings = settings
         self._log = kit.log
+        self._now = kit.now
         self._memory = Memory(kit.memos)
         self._runs: dict[str, Run] = {}
         self._places = _Places()
@@ -107,12 +110,16 @@ class OpencodeCore:
 
     def facts(self) -> CoreFacts:
         process = self._sidecar.process if self._sidecar is not None else None
+        seconds, why = self._watch.silence or (0.0, "")
+        away = seconds >= _AWAY_SECONDS
         return CoreFacts(
             version=self._version,
             pid=process.pid if process is not None else None,
             sessions=self._watch.sessions,
             url=self._client.url,
             output=process.output if process is not None else (),
+            away_since=self._now() - seconds if away else None,
+            away_reason=why if away else None,
         )
 
     def surface(self) -> Surface:

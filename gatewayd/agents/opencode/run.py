@@ -76,6 +76,7 @@ class Run:
         self._missed = True
         self._reconnected = False
         self._reasons: set[str] = set()
+        self._given_up: str | None = None
 
     # What the watch tells.
 
@@ -93,6 +94,10 @@ class Run:
         self._missed = self._reconnected = True
 
     def down(self) -> None:
+        self._woken.set()
+
+    def given_up(self, why: str) -> None:
+        self._given_up = why
         self._woken.set()
 
     # What the core asks for.
@@ -132,7 +137,7 @@ class Run:
             async with anyio.create_task_group() as tasks:
                 asks = Asks(self._turn, self.session, self._dialect, tasks, self._log)
                 while outcome is None:
-                    outcome = await self._look(asks, await self._next_board())
+                    outcome = await self._look(asks, await self._next_board(asks))
                 tasks.cancel_scope.cancel()
         except* GatewayError as group:
             failure = leaves(group)[0]
@@ -158,7 +163,7 @@ class Run:
 
     # How the end is found.
 
-    async def _next_board(self) -> Board:
+    async def _next_board(self, asks: Asks) -> Board:
         """What the server says next, asked after the prompt was sent. :raises AgentFailed: the server, or the core, is gone."""
         while True:
             await self._woken.wait()
@@ -167,6 +172,9 @@ class Run:
                 raise AgentFailed(one_line(self._watch.why_down))
             if (why := self._runaway()) is not None:
                 raise AgentFailed(why)
+            if self._given_up is not None:
+                why, self._given_up = self._given_up, None
+                await asks.withdraw(why=why)
             board, self._board = self._board, None
             if board is not None and board.asked_at >= self._since:
                 return board

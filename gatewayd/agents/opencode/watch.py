@@ -24,7 +24,8 @@ _SOON_SECONDS = 1.05
 
 
 class Follower(Protocol):
-    """An open run. ``connected`` is told after each connect of the stream: events may have been missed."""
+    """An open run. ``connected`` is told after each connect of the stream: events may have been missed; ``given_up`` when nothing
+    has come for ``unreachable_seconds``, once in each outage: whom it asked need not answer any more."""
 
     @property
     def session(self) -> Session: ...
@@ -36,6 +37,8 @@ class Follower(Protocol):
     def connected(self) -> None: ...
 
     def down(self) -> None: ...
+
+    def given_up(self, why: str) -> None: ...
 
 
 class Watch:
@@ -61,6 +64,8 @@ class Watch:
         self._nudged = anyio.Event()
         self._soon = False
         self._lost_at: float | None = None
+        self._lost_why = ""
+        self._given_up = False
         self._failing = False
         self.why_down: str | None = None
         self._feed = Feed(
@@ -71,6 +76,11 @@ class Watch:
     def sessions(self) -> int:
         """How many have a run."""
         return len(self._followers)
+
+    @property
+    def silence(self) -> tuple[float, str] | None:
+        """For how many seconds the server has answered nothing, and why not; None while it does."""
+        return None if self._lost_at is None else (anyio.current_time() - self._lost_at, self._lost_why)
 
     async def run(self) -> None:
         """Watch until cancelled. :raises TryAgain: the server has answered nothing for too long. :raises NeedsOperator: it
@@ -120,7 +130,7 @@ class Watch:
             self.nudge()
 
     def _connect(self) -> None:
-        self._lost_at = None
+        self._found()
         for follower in self._followers.values():
             follower.connected()
         self.nudge()
@@ -130,9 +140,20 @@ class Watch:
         now = anyio.current_time()
         if self._lost_at is None:
             self._lost_at = now
+        self._lost_why = why
         silent = now - self._lost_at
-        if silent > self._unreachable_seconds and not (self._patient and self._followers):
+        if silent <= self._unreachable_seconds:
+            return
+        if not (self._patient and self._followers):
             raise TryAgain(f"the agent's server has not answered for {silent:.0f} s: {why}")
+        if not self._given_up:
+            self._given_up = True
+            for follower in self._followers.values():
+                follower.given_up(f"the agent's server has not answered for {silent:.0f} s")
+
+    def _found(self) -> None:
+        self._lost_at = None
+        self._given_up = False
 
     async def _poll(self) -> None:
         while True:
@@ -159,7 +180,7 @@ class Watch:
             self._broken(error.reason)
             return
         self._failing = False
-        self._lost_at = None
+        self._found()
         for follower in list(self._followers.values()):
             if follower.session.directory == directory:
                 follower.take(board)

@@ -276,3 +276,46 @@ async def test_two_calls_of_which_only_the_patterns_are_known_are_two(autojump_c
             going.turn.decide(number, ALLOWED)
         await going.wait()
         assert server.ran == ["mcp_mail", "mcp_mail"]
+
+
+@BOTH
+async def test_a_server_that_dies_while_a_request_waits_is_told_within_seconds_and_the_request_is_kept_for_a_while(
+    autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]
+) -> None:
+    server = kind(shell)
+    async with server.serve(), open_core(server, unreachable_seconds=60.0) as core:
+        going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
+        await going.turn.wait_requests()
+        assert core.facts().away_since is None
+        await server.http.stop()
+        await trio.sleep(10)
+        facts = core.facts()
+        assert facts.away_since is not None
+        assert facts.away_reason
+        await trio.sleep(40)
+        assert going.turn.withdrawn == []
+        await trio.sleep(40)
+        assert len(going.turn.withdrawn) == 1
+        assert not going.done.is_set()
+        await server.http.start()
+        await trio.sleep(30)
+        assert core.facts().away_since is None
+        assert server.ran == [], "nobody sees the request any more, so its answer is a no"
+        assert len(going.turn.requests) == 1
+
+
+@BOTH
+async def test_a_server_that_is_back_in_time_hears_the_answer(
+    autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]
+) -> None:
+    server = kind(shell)
+    async with server.serve(), open_core(server, unreachable_seconds=60.0) as core:
+        going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
+        await going.turn.wait_requests()
+        await server.http.stop()
+        await trio.sleep(40)
+        await server.http.start()
+        await trio.sleep(30)
+        going.turn.decide(0, ALLOWED)
+        assert await going.wait() == Final("done: ran")
+        assert going.turn.withdrawn == []
