@@ -12,6 +12,7 @@ from gatewayd.actor.supervisor import Verdict, judge
 from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.words import FORGOTTEN
+from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.ports.agent import AgentConfig, Final, Notice, TextDelta, ToolCall, ToolResult
 from tests.agents.acp.rig import FAILS_AFTER, FakeTurn, Kit, judge_opening, open_core, open_doomed, run_soon
@@ -411,3 +412,21 @@ async def test_a_command_that_is_no_agent(kit: Kit, program: str) -> None:
             verdict = judge(error)
     assert verdict
     assert verdict.cure == ("park" if program == "cat" else "wait")
+
+
+async def test_a_process_that_is_killed_while_a_permission_waits_ends_the_turn_and_the_core_at_once(kit: Kit) -> None:
+    async def nobody_answers(request: ToolRequest) -> Decision:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    with anyio.fail_after(FAILS_AFTER):
+        async with open_doomed(kit) as (core, ended), anyio.create_task_group() as group:
+            turn = FakeTurn(await core.new_session("key"), "tool rm -rf ./x", nobody_answers)
+            outcomes = run_soon(group, core, turn)
+            await turn.asked.wait()
+            pid = core.facts().pid
+            assert pid
+            os.kill(pid, signal.SIGKILL)
+        assert [verdict.cure for verdict in ended] == ["wait"]
+        assert "was ended by SIGKILL" in ended[0].reason
+        assert len(outcomes) == 1
