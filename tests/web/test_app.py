@@ -91,6 +91,24 @@ async def test_too_many_wrong_tokens_are_answered_429(tmp_path: Path, clock: tri
         assert (await client.ask(request("GET", "/health"))).status == 200
 
 
+async def test_who_guesses_one_kind_of_secret_locks_out_no_other(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    json = {"Content-Type": "application/json"}
+    guesses = {
+        "tokens": request("GET", "/v1/channels", headers={"Authorization": "Bearer wrong"}),
+        "passwords": request("GET", "/session", headers={"Authorization": "Basic eDp3cm9uZw=="}),
+        "codes": request("POST", "/v1/console/login", headers=json, body=b'{"code":"wrong"}'),
+    }
+    right = request("GET", "/v1/channels", headers={"Authorization": f"Bearer {token_of('read')}"})
+    for guessed in guesses:
+        async with open_site(tmp_path / guessed) as site, site.dial() as client:
+            answers = [(await client.ask(guesses[guessed])).status for _ in range(12)]
+            assert answers == [401] * 10 + [429] * 2, guessed
+            for other in guesses.keys() - {guessed}:
+                assert (await client.ask(guesses[other])).status == 401, (guessed, other)
+            # A short token, never used so far: it waits while others guess tokens, and only then.
+            assert (await client.ask(right)).status == (429 if guessed == "tokens" else 200)
+
+
 # Host and Origin.
 
 
