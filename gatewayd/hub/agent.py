@@ -62,6 +62,7 @@ class Agent:
         self.core: AgentCore | None = None
         self.changed = anyio.Event()
         self.running = 0
+        self.ordered_restarts = 0
         self.duration = Stopwatch(LONG)
         self._around = around
         self._turns = 0

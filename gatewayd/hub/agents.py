@@ -128,6 +128,11 @@ class AgentPool:
         agent = self._agents.get(agent_id)
         await (anyio.sleep_forever() if agent is None else agent.changed.wait())
 
+    def ordered_restarts(self, agent_id: str) -> int:
+        """How often its core was closed and opened anew because somebody wanted that."""
+        agent = self._all.get(agent_id)
+        return 0 if agent is None else agent.ordered_restarts
+
     def note_turn(self, agent_id: str, delta: int) -> None:
         """Count a turn that begins (+1) or ends (-1)."""
         if (agent := self._all.get(agent_id)) is not None:
@@ -180,7 +185,9 @@ class AgentPool:
 
         :raises NotFound: there is no such agent.
         """
-        self._known(agent_id).forgive()
+        agent = self._known(agent_id)
+        agent.forgive()
+        agent.ordered_restarts += 1
         self._events.emit("agent.restarted", agent=agent_id)
         await self._supervisor.restart(agent_id)
         return self.status(agent_id)
@@ -221,6 +228,7 @@ class AgentPool:
         if self._is_gone(agent_id):
             return
         if agent.is_outdated:
+            agent.ordered_restarts += 1
             await self._supervisor.restart(agent_id)
         elif self._supervisor.status(agent_id).state == "stopped":
             await self._supervisor.start(agent_id)

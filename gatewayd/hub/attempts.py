@@ -38,6 +38,9 @@ class Agents(Protocol):
     async def wait_changed(self, agent_id: str) -> None:
         """Returns at the next change of the agent's state."""
 
+    def ordered_restarts(self, agent_id: str) -> int:
+        """How often somebody has had its core closed and opened anew, by order or by other settings."""
+
     def note_turn(self, agent_id: str, delta: int) -> None: ...
 
     def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None: ...

@@ -123,12 +123,16 @@ class ReplyEngine:
                 if control.stopped:
                     outcome = Outcome("stopped")
                     break
-                attempt += 1
+                attempt, ordered = attempt + 1, self._agents.ordered_restarts(route.agent_id)
                 await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
                 async with self._excused(ids):
                     outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
                 # Cut short, it may have been while its core was still being asked; stopping what has ended does nothing.
                 taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
+                if outcome.kind == "again" and self._agents.ordered_restarts(route.agent_id) != ordered:
+                    # As with a stop of the whole process: it was somebody's order that cut it.
+                    await insist(lambda: self._store.note_stop(ids))
+                    most += 1
                 if outcome.kind != "again" or attempt >= most:
                     break
                 self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)

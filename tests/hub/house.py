@@ -124,6 +124,7 @@ class ScriptedAgents:
         self.away: TryAgain | NeedsOperator | None = None
         self.changed = anyio.Event()
         self.sessions = 0
+        self.restarts = 0
 
     async def core(self, agent_id: str) -> "ScriptedAgents":
         if self.away is not None:
@@ -132,6 +133,9 @@ class ScriptedAgents:
 
     async def wait_changed(self, agent_id: str) -> None:
         await self.changed.wait()
+
+    def ordered_restarts(self, agent_id: str) -> int:
+        return self.restarts
 
     def note_turn(self, agent_id: str, delta: int) -> None:
         pass

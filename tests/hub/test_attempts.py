@@ -232,3 +232,23 @@ async def _row(state_dir: Path, inbound_id: int) -> InboundRow:
         found = await store.get_inbound(inbound_id)
     assert found is not None
     return found
+
+
+async def test_an_ordered_restart_of_the_agent_is_no_attempt_that_has_failed(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def cut(turn: Turn) -> str:
+        if agents.restarts < 3:
+            agents.restarts += 1
+            raise TryAgain("the agent was closed")
+        if len(agents.turns) < 5:
+            raise TryAgain("the agent is broken")
+        return "at last"
+
+    agents = ScriptedAgents(cut)
+    config = configuration(sessions=SessionsSection(max_turn_attempts=2))
+    async with open_house(tmp_path, agents=agents, config=config) as house:
+        ended = await house.ended(await house.say("hello"))
+        assert (ended.state, ended.attempts, ended.stops) == ("done", 5, 3)
+        assert house.texts[-1] == "at last"
+        agents.turns.clear()
+        gone = await house.ended(await house.say("again"))
+        assert (gone.state, gone.attempts) == ("dead", 2), "outages are attempts as ever"
