@@ -1,6 +1,6 @@
 """A chat with an agent in memory: the real core on the hub of the tests."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,14 +27,16 @@ class OneCore(ScriptedAgents):
             raise TryAgain("it is opened anew")
         return self.real
 
-    async def live(self, agent: ScriptedAgent, kit: Kit, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """One life of the core, as under supervision."""
-        try:
-            async with open_scripted(agent, kit) as self.real:
-                task_status.started()
-                await anyio.sleep_forever()
-        except* TryAgain:
-            self.real = None
+    async def live(self, lives: Sequence[ScriptedAgent], kit: Kit, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """The lives of the core, as under supervision: each has another process."""
+        for agent in lives:
+            try:
+                async with open_scripted(agent, kit) as self.real:
+                    if agent is lives[0]:
+                        task_status.started()
+                    await anyio.sleep_forever()
+            except* TryAgain:
+                self.real = None
 
 
 class LateKit(Kit):
@@ -47,10 +49,10 @@ class LateKit(Kit):
 
 
 @asynccontextmanager
-async def open_chat(directory: Path, agent: ScriptedAgent) -> AsyncIterator[House]:
+async def open_chat(directory: Path, *lives: ScriptedAgent) -> AsyncIterator[House]:
     agents, kit = OneCore(), LateKit(directory / "agent")
     async with open_house(directory, agents=agents) as kit.house, anyio.create_task_group() as tasks:
-        await tasks.start(agents.live, agent, kit)
+        await tasks.start(agents.live, lives, kit)
         yield kit.house
         tasks.cancel_scope.cancel()
 

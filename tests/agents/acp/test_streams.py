@@ -89,6 +89,25 @@ async def test_silence_and_no_cancel_is_honoured(tmp_path: Path, autojump_clock:
     assert house.texts[:2] == [CUT, FORGOTTEN]
 
 
+class Leaving(ScriptedAgent):
+    """Ends when it is sent a prompt, and has read nothing of it."""
+
+    async def send(self, item: bytes) -> None:
+        if b'"session/prompt"' in item:
+            self.die()
+            raise anyio.BrokenResourceError
+        await super().send(item)
+
+
+async def test_a_prompt_that_the_process_does_not_have_is_run_again(tmp_path: Path, autojump_clock: MockClock) -> None:
+    second = ScriptedAgent([said("fine"), ended()])
+    async with open_chat(tmp_path, Leaving(), second) as house:
+        row = await ask(house)
+    assert house.texts == ["fine"]
+    assert (row.state, row.reason, row.attempts) == ("done", "answered", 2)
+    assert [message["method"] for message in second.heard].count("session/prompt") == 1
+
+
 async def test_what_comes_after_a_stop_is_logged(tmp_path: Path, autojump_clock: MockClock) -> None:
     with capture_logs() as logs:
         async with open_chat(tmp_path, ScriptedAgent([said("one")], behind_stop=[said("two")])) as house:
