@@ -262,7 +262,6 @@ class World:
         if scope.cancelled_caught:
             raise Violation("everything ends", f"after {_SETTLE_SECONDS:g} s of quiet: {self._unsettled(life)}")
         assert life.gateway is not None
-        await life.gateway.events.wait_flushed()
         check_at_rest(life.gateway, life.make_unused())
         return life
 
@@ -295,6 +294,7 @@ class World:
             "requests": snapshot.approvals_pending,
             # One that closes slowly is gone in the end: it is no rest before that.
             "connections left behind": gateway.manager.statistics().supervisor.left_behind,
+            "events to be written": len(gateway.events._buffer),
         }
         return ", ".join(left + [f"{count} {what}" for what, count in counts.items() if count])
 
