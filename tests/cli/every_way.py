@@ -50,7 +50,7 @@ def run(program: str, how: str, arguments: list[str], folder: Path) -> tuple[int
     if child == 0:
         os.dup2(os.open(err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.alarm(1 if "watch" in arguments else 30)  # Ctrl-C, for those that follow
+        signal.alarm(30 if arguments[0:1] in (["status"], ["webchat"]) else 2)  # Ctrl-C, for those that follow
         arrange(how, os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
         sys.argv = [program]
         sys.exit(MAINS[program](arguments))
