@@ -54,7 +54,7 @@ class Places:
     async def acquire(self, account: str) -> None:
         """Wait for a place and take it."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if account not in self._queues and self._may_take(account):
+        if not self._has_waiting(account) and self._may_take(account):
             self._take(account)
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
@@ -77,15 +77,22 @@ class Places:
         waiting = sum(len(lot) for lot in self._queues.values())
         return PlacesStatistics(used=self._limit - self._free, limit=self._limit, waiting=waiting)
 
+    def _has_waiting(self, account: str) -> bool:
+        """Whether somebody waits. A queue may be empty: who was cancelled has left it, and has not run since to take it away."""
+        return len(self._queues.get(account, ())) > 0
+
     def _may_take(self, account: str) -> bool:
         return self._free > (self._kept if account in self._held else 0)
+
+    def _may_be_given(self, account: str) -> bool:
+        return self._has_waiting(account) and self._may_take(account)
 
     def _take(self, account: str) -> None:
         self._free -= 1
         self._held[account] = self._held.get(account, 0) + 1
 
     def _hand_out(self) -> None:
-        while account := next((account for account in self._queues if self._may_take(account)), None):
+        while account := next(filter(self._may_be_given, self._queues), None):
             lot = self._queues[account]
             self._take(account)
             lot.unpark()

@@ -112,3 +112,41 @@ def test_no_place_is_lost_and_none_is_idle_while_one_may_have_it(steps: list[tup
             assert bench.places.statistics() == PlacesStatistics(used=0, limit=limit, waiting=0)
 
     trio.run(go, clock=MockClock(autojump_threshold=0))
+
+
+async def test_a_place_is_not_given_to_who_has_just_been_cancelled(autojump_clock: MockClock) -> None:
+    """Who waits is cancelled, and a place becomes free before it has run again."""
+    places = Places(1, shared=False)
+    await places.acquire("main")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(places.acquire, "main")
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        places.release("main")
+        with trio.CancelScope(shield=True), trio.fail_after(1):
+            await places.acquire("main")
+    assert places.statistics() == PlacesStatistics(used=1, limit=1, waiting=0)
+    places.release("main")
+    assert places.statistics().used == 0
+
+
+@given(st.lists(st.sampled_from(["a", "b", "end first", "end last", "cancel", "settle"]), max_size=30), st.integers(1, 3))
+def test_no_place_is_lost_whatever_happens_at_the_same_moment(steps: list[str], limit: int) -> None:
+    async def go() -> None:
+        async with trio.open_nursery() as nursery:
+            bench = Bench(Places(limit, shared=False), nursery)
+            for number, step in enumerate(steps):
+                if step in ("a", "b"):
+                    nursery.start_soon(bench._run, f"{step}{number}")
+                elif step == "settle":
+                    await wait_all_tasks_blocked()
+                elif step == "cancel" and (waiting := [turn for turn in bench._ends if turn not in bench.running]):
+                    bench._ends[waiting[0]].cancel()
+                elif step != "cancel" and bench.running:
+                    bench._ends[bench.running[0 if step == "end first" else -1]].cancel()
+            await wait_all_tasks_blocked()
+            while bench.running:
+                await bench.end(bench.running[0])
+            assert bench.places.statistics() == PlacesStatistics(used=0, limit=limit, waiting=0)
+
+    trio.run(go, clock=MockClock(autojump_threshold=0))
