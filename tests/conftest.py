@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What the shell of whoever runs the tests says of a gatewayd of their own is nothing to these.
 for _name in [name for name in os.environ if name.startswith("GATEWAYD_")]:
     del os.environ[_name]
+# Hundreds of Pythons are started: where none of them may keep what it has compiled, that is most of what they do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # CI looks at the same examples every time: what it says is about the change. At a desk each run looks at others.
 _SAME = bool(os.environ.get("CI"))
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=_SAME)

@@ -61,6 +61,7 @@ def check(told: Told) -> None:
                 assert err.count("\n") == said.count("\n"), what
 
 
+@pytest.mark.slow
 async def test_commands_of_gatewayctl(state_dir: Path, tmp_path: Path) -> None:
     rows = [["status"], ["webchat", "link"]]
     async with daemon(state_dir):
@@ -77,6 +78,7 @@ async def test_every_command_of_gatewayctl(state_dir: Path, tmp_path: Path) -> N
     assert sum(bool(out) for (_, how), (_, out, _) in told.items() if not how) > 15
 
 
+@pytest.mark.slow
 async def test_every_command_of_gatewayd_but_the_daemon(tmp_path: Path, state_dir: Path) -> None:
     rows = [["--help"], ["check-config"], ["init", str(tmp_path / "new.toml")]]
     told = await run_all("gatewayd", rows[:-1], HOWS, tmp_path)

@@ -14,6 +14,8 @@ from tests.kit.test_process import gone
 from tests.whole.process import Daemon, daemon
 from tests.whole.test_telegram import ALICE, configuration
 
+pytestmark = pytest.mark.slow
+
 POLICY = """
 [agents.assistant.approvals]
 ask = ["owners"]

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
 from tests.agents.real.conftest import model, openagentic_project, opencode_binary, opencode_project
 from tests.agents.real.installed import Project, oa_command
 from tests.fakes.model_server import ModelServer
 from tests.whole.process import Daemon, daemon
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["model", "openagentic_project", "opencode_binary", "opencode_project"]
 

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import trio
 
 from tests.fakes.model_server import MODEL, ModelServer, Seen
 from tests.whole.process import Daemon, daemon
+
+pytestmark = pytest.mark.slow
 
 
 def configuration(model: ModelServer) -> str:

@@ -19,6 +19,8 @@ from gatewayd.model.status import Snapshot
 from tests.fakes.bot_api import FakeBotApi
 from tests.whole.process import Daemon, daemon
 
+pytestmark = pytest.mark.slow
+
 ALICE, BOB = 1001, 1002
 SECRETS = {"second": "1234567:AAsecond-bot-of-the-test-000000000000", "third": "7654321:AAthird-bot-of-the-test-0000000000000"}
 

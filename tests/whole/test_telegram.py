@@ -12,6 +12,8 @@ from gatewayd.model.status import Snapshot
 from tests.fakes.bot_api import FakeBotApi, make_supergroup
 from tests.whole.process import Daemon, daemon
 
+pytestmark = pytest.mark.slow
+
 ALICE, BOB = 1001, 1002
 GROUP = -1_001_000_000_007
 

@@ -10,6 +10,8 @@ from tests.fakes.bot_api import FakeBotApi, Json, make_supergroup, make_user
 from tests.whole.process import daemon
 from tests.whole.test_telegram import ALICE, configuration
 
+pytestmark = pytest.mark.slow
+
 OPS = make_supergroup(-1_001_000_000_009, "Ops", forum=True)
 TOPIC = 77
 CAROL = make_user(1003, "Carol", "carol")

@@ -14,6 +14,8 @@ from tests.third_party.kinds import KINDS
 from tests.whole.process import daemon
 from tests.whole.test_daemon import post
 
+pytestmark = pytest.mark.slow
+
 ROOT = str(Path(__file__).parents[2])
 CONFIG = """
 [agents.wild]

@@ -12,6 +12,8 @@ import trio
 from tests.whole.process import Daemon, daemon
 from tests.whole.test_daemon import post
 
+pytestmark = pytest.mark.slow
+
 FED_EVERY = 0.1
 STALL = 0.2
 CONFIG = f"""\

@@ -213,6 +213,7 @@ async def test_a_session_goes_on_in_a_new_process_and_its_history_is_not_told_ag
     assert [message.get("method") for message in received(kit.work)].count("session/load") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["", "--trusting", "--no-load"])
 async def test_a_session_that_the_agent_has_lost_goes_on_and_the_user_is_told(kit: Kit, option: str) -> None:
     """Refused, accepted though it is unknown, or the agent cannot load at all."""
@@ -400,6 +401,7 @@ async def test_events_of_tools(kit: Kit) -> None:
     assert shown == [ToolCall("c1", "execute", "{}"), ToolResult("c1", "output of ls -l")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["cat", "echo hello", "yes"])
 async def test_a_command_that_is_no_agent(kit: Kit, program: str) -> None:
     settings = AcpSettings(command=tuple(program.split()), start_timeout_seconds=1)

@@ -160,6 +160,7 @@ async def test_hermes_is_not_told_to_cancel_while_it_asks(kit: Kit) -> None:
     assert "session/cancel" not in [message.get("method") for message in received(kit.work)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("twice", [False, True])
 async def test_hermes_is_started_again_when_its_session_is_broken(kit: Kit, twice: bool) -> None:
     """However it came to that. The turn was not run, and runs in the next process."""

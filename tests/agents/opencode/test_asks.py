@@ -48,6 +48,7 @@ async def test_an_answer_is_handed_over_until_it_is_heard(
         assert len(going.turn.requests) == 1
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("fault", ["lost", "unanswered", None])
 async def test_one_yes_is_for_one_call_even_if_the_next_has_its_id(
@@ -278,6 +279,7 @@ async def test_two_calls_of_which_only_the_patterns_are_known_are_two(autojump_c
         assert server.ran == ["mcp_mail", "mcp_mail"]
 
 
+@pytest.mark.slow
 @BOTH
 async def test_a_server_that_dies_while_a_request_waits_is_told_within_seconds_and_the_request_is_kept_for_a_while(
     autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]

@@ -22,6 +22,7 @@ def prompts(server: Fake) -> int:
     return sum(seen.endswith("/prompt_async") for seen in server.http.seen)
 
 
+@pytest.mark.slow
 @BOTH
 async def test_a_prompt_that_did_not_arrive_was_not_run(autojump_clock: MockClock, kind: type[Fake]) -> None:
     server = kind()
@@ -162,6 +163,7 @@ async def test_an_unknown_agent_fails_without_ever_being_busy(autojump_clock: Mo
         assert prompt.json()["model"] == {"providerID": "some", "modelID": "model"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stored", "busy"), [(0.0, 0.0), (8.0, 0.0), (0.0, 60.0), (8.0, 8.0)])
 async def test_a_run_may_begin_late(autojump_clock: MockClock, stored: float, busy: float) -> None:
     server = FakeOpenCode()
@@ -170,6 +172,7 @@ async def test_a_run_may_begin_late(autojump_clock: MockClock, stored: float, bu
         assert await core.run(FakeTurn(await core.new_session("k"), "hi")) == Final("echo: hi")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stored", "busy", "reason"), [(1e6, 0.0, "never began"), (0.0, 1e6, "ended without a result")])
 async def test_a_run_that_never_begins_has_failed(autojump_clock: MockClock, stored: float, busy: float, reason: str) -> None:
     server = FakeOpenCode()

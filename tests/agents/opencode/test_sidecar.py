@@ -19,6 +19,8 @@ from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
 from tests.agents.opencode.house import ALLOWED, DictMemos, FakeTurn, open_core
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MODULE = "tests.fakes.opencode_server"
 KINDS = pytest.mark.parametrize("kind", ["opencode", "openagentic"])

@@ -264,6 +264,7 @@ async def trio_forever(run: Any) -> None:
     await trio.sleep_forever()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOTH)
 async def test_a_prompt_that_did_not_arrive_is_sent_again(tmp_path: Path, autojump_clock: MockClock, kind: type[Fake]) -> None:
     server = kind()
@@ -275,6 +276,7 @@ async def test_a_prompt_that_did_not_arrive_is_sent_again(tmp_path: Path, autoju
     assert (row.state, row.reason) == ANSWERED
 
 
+@pytest.mark.slow
 async def test_a_prompt_that_is_never_begun(tmp_path: Path, autojump_clock: MockClock) -> None:
     server = FakeOpenCode()
     server.begins_after = 1e6

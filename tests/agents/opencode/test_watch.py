@@ -53,6 +53,7 @@ async def test_a_broken_stream_is_begun_anew(autojump_clock: MockClock, nursery:
         assert [type(step).__name__ for step in going.turn.steps] == ["ToolCall", "ToolResult"]
 
 
+@pytest.mark.slow
 @BOTH
 async def test_an_outage_in_the_middle_is_waited_out(autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]) -> None:
     server = kind(shell)

@@ -44,6 +44,7 @@ def clock() -> trio.testing.MockClock:
     return trio.testing.MockClock(autojump_threshold=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", range(BATCHES))
 async def test_what_becomes_of_each(tmp_path: Path, clock: trio.testing.MockClock, batch: int) -> None:
     mine, expected = ROWS[batch::BATCHES], answers()
