@@ -135,6 +135,7 @@ class Supervisor:
         """
         child = self._child(name)
         async with child.lock:
+            self._refuse_if_removed(child)
             if self._keepers is None:
                 raise Conflict(_NOT_RUNNING)
             if child.kept is not None:
@@ -154,6 +155,7 @@ class Supervisor:
         # Before the lock, too: a stop that is under way already must not hold up one that has less time.
         child.ask_to_stop(within_seconds)
         async with child.lock:
+            self._refuse_if_removed(child)
             child.ask_to_stop(within_seconds)
             if child.kept is None:
                 child.enter("stopped")
@@ -198,6 +200,11 @@ class Supervisor:
             return self._children[name]
         except KeyError:
             raise NotFound(f"there is no {name}") from None
+
+    def _refuse_if_removed(self, child: Child) -> None:
+        """Who waited for a child's lock looks again: it may be known no more. :raises NotFound:"""
+        if self._children.get(child.spec.name) is not child:
+            raise NotFound(f"there is no {child.spec.name}")
 
     async def _keep(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
         """Run life after life until the child is stopped or parked. :raises Conflict: the supervisor was left meanwhile."""

@@ -618,6 +618,27 @@ async def test_what_is_started_at_the_moment_of_leaving_does_not_live(autojump_c
     assert ends in (["refused"], ["started"])
 
 
+@pytest.mark.parametrize("order", ["start", "stop", "restart"])
+async def test_who_waits_for_a_child_that_is_removed_meanwhile_is_told(
+    autojump_clock: trio.testing.MockClock, order: str
+) -> None:
+    watched = Watched()
+    supervisor = watched.supervisor
+    supervisor.add(ChildSpec(name="a", run=healthy))
+    told: list[str] = []
+
+    async def give() -> None:
+        with pytest.raises(NotFound):
+            await getattr(supervisor, order)("a")
+        told.append(order)
+
+    async with trio.open_nursery() as nursery, supervisor.run(), supervisor._children["a"].lock:
+        nursery.start_soon(give)
+        await trio.testing.wait_all_tasks_blocked()
+        supervisor.remove("a")
+    assert told == [order]
+
+
 async def test_work_that_ignores_its_end_is_a_bug(autojump_clock: trio.testing.MockClock) -> None:
     async def run(life: Life) -> None:
         life.started()
