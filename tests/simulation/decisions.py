@@ -85,7 +85,8 @@ def _who_answers(world: "World", ledger: Ledger) -> None:
     for question in ledger.questions:
         for answer in _answer_of(ledger, question):
             told = [row for row in asked[question.turn_id] if answer.envelope.via in (None, row.envelope.via)]
-            if not told:
+            # A message that a person has run again begins another turn: who was asked in the first is not known any more.
+            if asked[question.turn_id] and not told:
                 raise Violation(
                     "whose word", f"in-{answer.id} was brought, and answered {question.id}, which was not asked there"
                 )
