@@ -211,6 +211,7 @@ OWN_CORE = """
 from contextlib import asynccontextmanager
 import trio
 from msgspec import Struct
+from gatewayd.hub.reply import ReplyEngine
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import AgentPlugin, Final
 
@@ -236,7 +237,10 @@ class Core:
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
         if turn.request.text == "crash":
-            raise KeyboardInterrupt
+            async def broken(*args):
+                raise RuntimeError("a bug of gatewayd's own")
+            ReplyEngine._end = broken
+            return Final("")
         await self.closed.wait()
         raise AgentFailed("closed under its turn")
 
