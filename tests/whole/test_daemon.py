@@ -295,13 +295,15 @@ async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, 
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         await post(gateway, "stubborn", "k1")
         await gateway.wait_status(lambda snapshot: snapshot.agents[0].running == 1)
-        body = {"channel": "webchat", "account": "main", "event_key": "k2", "peer": {"kind": "dm", "id": "eve"}}
+        eve = {"peer": {"kind": "dm", "id": "eve"}, "sender": {"id": "eve"}}
+        body = {"channel": "webchat", "account": "main", "event_key": "k2", "text": "crash", **eve}
         async with gateway.client() as client:
-            await client.post("/v1/chat/inbound", json=body | {"sender": {"id": "eve"}, "text": "crash"})
+            await client.post("/v1/chat/inbound", json=body)
         assert await gateway.wait() == EXIT_CRASHED
         assert '"event":"crashed"' in gateway.log.read_text()
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
-        assert (await post(gateway, "crash", "k2", wait=20))["state"] == "done"
+        async with gateway.client() as client:
+            assert (await client.post("/v1/chat/inbound?wait=20", json=body)).json()["state"] == "done"
 
 
 async def test_a_hang_up_is_a_reload_unless_it_was_to_be_ignored(tmp_path: Path) -> None:
