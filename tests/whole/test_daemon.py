@@ -301,9 +301,8 @@ async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, 
             await client.post("/v1/chat/inbound", json=body)
         assert await gateway.wait() == EXIT_CRASHED
         assert '"event":"crashed"' in gateway.log.read_text()
-    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
-        async with gateway.client() as client:
-            assert (await client.post("/v1/chat/inbound?wait=20", json=body)).json()["state"] == "done"
+    async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway, gateway.client() as client:
+        assert (await client.post("/v1/chat/inbound?wait=20", json=body)).json()["state"] == "done"
 
 
 async def test_a_hang_up_is_a_reload_unless_it_was_to_be_ignored(tmp_path: Path) -> None:
