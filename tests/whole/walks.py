@@ -66,9 +66,9 @@ class Walk:
         return True
 
     async def texts(self, chat: int, gateway: Daemon) -> list[str]:
-        """What the user sees of the bot."""
+        """What the user sees of the bot, without the notices of replies of unknown fate."""
         with suppress(KeyError):
-            return self.api.texts(chat)
+            return without_notices(self.api.texts(chat))
         return []
 
 
@@ -159,7 +159,7 @@ class WebchatWalk(ClientWalk):
     async def texts(self, chat: int, gateway: Daemon) -> list[str]:
         async with await self._page(chat, gateway) as page:
             answer = await page.get("/v1/webchat/history")
-        return [_text_of(line["html"]) for line in answer.json()["lines"] if line["from"] == "agent"]
+        return without_notices([_text_of(line["html"]) for line in answer.json()["lines"] if line["from"] == "agent"])
 
     async def _page(self, chat: int, gateway: Daemon) -> httpx2.AsyncClient:
         if chat not in self._cookies:
@@ -198,3 +198,7 @@ def _text_of(html: str) -> str:
     parser = _Words()
     parser.feed(html)
     return parser.words.strip()
+
+
+def without_notices(texts: list[str]) -> list[str]:
+    return [text for text in texts if not text.startswith("The reply before this may not have arrived")]
