@@ -95,11 +95,12 @@ def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback of an error, with its causes; where a bug is in it, that of each leaf. For a log that takes secrets out."""
-    found = leaves(error)
-    if not any(type(leaf) is Bug for leaf in found):
-        return _trace(error)
-    return "\n".join(leaf.trace if type(leaf) is Bug else _trace(leaf) for leaf in found)
+    """The traceback of each leaf of an error, with its causes. For a log that takes secrets out.
+
+    Those of the groups around the leaves are left out: the library shows ten levels of groups, and we have more. Then it shows
+    everything but what was raised.
+    """
+    return "\n".join(leaf.trace if type(leaf) is Bug else _trace(leaf) for leaf in leaves(error))
 
 
 def _arrived(error: BaseException) -> BaseException:

@@ -96,8 +96,8 @@ def url_of(listener: trio.SocketListener) -> str:
 def operators_socket(state_dir: Path) -> Iterator[trio.SocketListener | None]:
     """Listen on ``gatewayd.sock`` in the state directory, for whoever runs as our user (and root). It is the operators' way in
     while the port is flooded, and nothing else needs it: where it cannot be made (a path of more than 107 bytes, a file system
-    without sockets, something else in its place), the log says so, and there is None. It is closed and its file
-    removed at the end.
+    without sockets, something else in its place), the log says so, and there is None. Its file is removed at the end;
+    whoever accepts from it closes it.
     """
     path = state_dir / SOCKET_NAME
     try:
@@ -110,7 +110,6 @@ def operators_socket(state_dir: Path) -> Iterator[trio.SocketListener | None]:
     try:
         yield trio.SocketListener(trio.socket.from_stdlib_socket(made))
     finally:
-        made.close()
         with suppress(OSError):
             if os.path.samestat(path.lstat(), ours):
                 path.unlink()

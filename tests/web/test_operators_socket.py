@@ -1,8 +1,8 @@
 """The operators' way in: a Unix socket in the state directory, which is there while the port is crowded."""
 
 import stat
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +28,17 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / SOCKET_NAME
 
 
+@contextmanager
+def opened(state_dir: Path) -> Iterator[trio.SocketListener | None]:
+    """The socket, closed as the server closes it."""
+    with operators_socket(state_dir) as listener:
+        yield listener
+        if listener is not None:
+            listener.socket.close()
+
+
 async def test_it_is_private_from_the_start_and_gone_at_the_end(place: Path) -> None:
-    with operators_socket(place.parent) as listener:
+    with opened(place.parent) as listener:
         assert listener is not None
         assert stat.S_ISSOCK(place.lstat().st_mode)
         assert stat.S_IMODE(place.lstat().st_mode) == 0o600
@@ -39,7 +48,7 @@ async def test_it_is_private_from_the_start_and_gone_at_the_end(place: Path) -> 
 async def test_that_of_a_killed_daemon_is_replaced(place: Path) -> None:
     with trio.socket.socket(trio.socket.AF_UNIX) as killed:
         await killed.bind(str(place))
-    with operators_socket(place.parent) as listener:
+    with opened(place.parent) as listener:
         assert listener is not None
         await (await trio.open_unix_socket(place)).aclose()
 
@@ -48,7 +57,7 @@ async def test_a_link_is_replaced_and_not_followed(place: Path, tmp_path: Path) 
     for target in (tmp_path / "precious", tmp_path / "nowhere"):
         (tmp_path / "precious").write_text("kept")
         place.symlink_to(target)
-        with operators_socket(place.parent) as listener:
+        with opened(place.parent) as listener:
             assert listener is not None
             assert stat.S_ISSOCK(place.lstat().st_mode)
         assert (tmp_path / "precious").read_text() == "kept"
@@ -72,7 +81,7 @@ async def test_a_path_that_is_too_long_is_said(tmp_path: Path, logged: list[Even
 
 
 async def test_anothers_is_not_removed(place: Path) -> None:
-    with operators_socket(place.parent):
+    with opened(place.parent):
         place.unlink()
         place.write_text("somebody's")
     assert place.read_text() == "somebody's"

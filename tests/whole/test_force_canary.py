@@ -112,8 +112,8 @@ async def _misplace(client: httpx2.AsyncClient, secret: str, webhook_secret: str
         await client.get(f"/v1/gateway/status?token={secret}"),
         await client.get(f"/{secret}"),
         await client.get("/v1/gateway/status", headers={"Authorization": f"Basic {secret}"}),
-        await client.get("/health", headers={"Host": f"{secret}.example".replace(":", "")}),
-        await client.get("/health", headers={"Origin": f"https://{secret}.example"}),
+        await client.get("/v1/gateway/status", headers={"Host": f"{secret}.example".replace(":", "")}),
+        await client.get("/v1/gateway/status", headers={"Origin": f"https://{secret}.example"}),
         await client.post("/v1/webchat/login", json={"code": secret + "x"}),
         await client.post(
             "/v1/webchat/login", content=f'{{"code": {secret}'.encode(), headers={"Content-Type": "application/json"}

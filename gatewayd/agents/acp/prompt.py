@@ -13,7 +13,7 @@ from gatewayd.actor.border import sole
 from gatewayd.agents.acp.connection import Connection, Reply
 from gatewayd.agents.acp.ends import GRACE_SECONDS, Trust
 from gatewayd.agents.acp.permission import CANCELLED, answer, can_be_allowed, tool_request
-from gatewayd.agents.acp.said import Said
+from gatewayd.agents.acp.said import CIRCLES_MAX, Said
 from gatewayd.agents.acp.toolcalls import OpenCalls, call_event, result_event
 from gatewayd.agents.acp.wire import (
     INVALID_PARAMS,
@@ -119,7 +119,8 @@ class Prompt:
     def text_before_cut(self) -> str:
         """The text, if the agent may have said all of it though it did not end properly: if it used no tool after it. What it
         says before a tool is mostly what it is about to do."""
-        return self._said.finish() if self._said.ends_in_text and self._said.length <= _TEXT_MAX else ""
+        is_runaway = self._said.length > _TEXT_MAX or self._said.is_in_circles
+        return self._said.finish() if self._said.ends_in_text and not is_runaway else ""
 
     async def deliver(self, item: Item) -> bool:
         """Called by the reader. False: the prompt is over."""
@@ -305,6 +306,8 @@ class Prompt:
         text = self._said.add(chunk)
         if self._said.length > _TEXT_MAX:
             raise AgentFailed(f"the reply is longer than {_TEXT_MAX} characters")
+        if self._said.is_in_circles:
+            raise AgentFailed(f"the agent wrote {CIRCLES_MAX} messages without using a tool: it goes round in circles")
         if text:
             await self._turn.emit(TextDelta(text))
 

@@ -8,6 +8,8 @@ from gatewayd.kit.json import Joiner
 PARAGRAPH: Final = "\n\n"
 _FEW: Final = 3
 """So many messages in a row, without a tool between them, are believed to be messages if they may be."""
+CIRCLES_MAX: Final = 20
+"""OpenCode 1.18 calls its model again for ever where that breaks off, each time in a new message."""
 
 
 class Said:
@@ -41,6 +43,11 @@ class Said:
         """Whether something was said, and no tool was used after it."""
         return not self._begins_part
 
+    @property
+    def is_in_circles(self) -> bool:
+        """Whether it is message after message, each in several chunks, without a tool between them."""
+        return bool(self._parts) and self._parts[-1].of_several_chunks > CIRCLES_MAX
+
     def finish(self) -> str:
         """All of it: nothing more comes."""
         text = PARAGRAPH.join(part.text for part in self._parts)
@@ -72,6 +79,11 @@ class _Part:
         self._of_one_chunk += 1
         self._id = message_id
         return self._between + text if len(self._messages) > 1 else text
+
+    @property
+    def of_several_chunks(self) -> int:
+        """How many messages are certainly not a chunk with an id of its own."""
+        return len(self._messages) - self._of_one_chunk
 
     @property
     def text(self) -> str:

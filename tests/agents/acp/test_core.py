@@ -301,6 +301,15 @@ async def test_a_reply_without_end_is_stopped(kit: Kit) -> None:
             assert await core.run(FakeTurn(session, "say hello")) == Final("hello")
 
 
+async def test_an_agent_that_begins_its_answer_again_and_again_is_stopped(kit: Kit) -> None:
+    with anyio.fail_after(FAILS_AFTER):
+        async with open_core(kit) as core:
+            session = await core.new_session("key")
+            with pytest.raises(AgentFailed, match="wrote 20 messages without using a tool"):
+                await core.run(FakeTurn(session, "messages " + " | ".join(["cut off"] * 21)))
+            assert await core.run(FakeTurn(session, "say hello")) == Final("hello")
+
+
 async def test_a_request_that_is_not_served_is_refused(kit: Kit) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_core(kit) as core:

@@ -52,6 +52,21 @@ def test_messages_of_several_chunks_are_paragraphs(messages: list[list[str]]) ->
     assert together(*chunks).finish() == PARAGRAPH.join("".join(message) for message in messages).strip()
 
 
+@pytest.mark.parametrize(
+    ("chunks", "is_in_circles"),
+    [
+        ([(f"m{number}", "cut ") for number in range(21) for _ in range(2)], True),
+        ([(f"m{number}", "cut ") for number in range(20) for _ in range(2)], False),
+        ([(f"m{number}", "word ") for number in range(1000)], False),
+        ([("a", "word ") for _ in range(1000)], False),
+        ([*[(f"m{number}", "cut ") for number in range(21) for _ in range(2)], TOOL, ("b", "Done.")], False),
+        ([], False),
+    ],
+)
+def test_whether_it_goes_round_in_circles(chunks: list[Chunk | None], is_in_circles: bool) -> None:
+    assert together(*chunks).is_in_circles == is_in_circles
+
+
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=4, max_size=40))
 def test_many_chunks_with_an_id_each_are_one_text(texts: list[str]) -> None:
     said = together(*((f"m{number}", text) for number, text in enumerate(texts)))

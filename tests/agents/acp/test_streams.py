@@ -47,6 +47,9 @@ TABLE: dict[str, list[Wanted]] = {
         for end in ([NO_REASON], [REFUSED], [1.0, None], [])
     ],
     "more than 1,000,000 characters": [([said("x" * 1_000_001)], [SORRY_FAILED], FAILED, True)],
+    "more than 20 messages, each in several chunks, without a tool": [
+        ([said("cut ", messageId=f"m{number // 2}") for number in range(42)], [SORRY_FAILED], FAILED, True)
+    ],
     "text between turns, or later behind the response": [
         ([said("one"), ended(), 0.3, said("two")], ["one", "two"], ANSWERED, False),
         ([said("one"), ended(), 90.0, said("two"), 0.9, said(" three")], ["one", "two three"], ANSWERED, False),

@@ -56,8 +56,9 @@ async def recovery_of_the_provider(core: OpencodeCore, nursery: trio.Nursery) ->
 async def cut_stream(core: OpencodeCore, nursery: trio.Nursery) -> None:
     """It would call the model again for ever."""
     going = await begin(core, nursery, "cut off in the")
-    with pytest.raises(AgentFailed, match="cut off in the middle"):
-        await going.wait()
+    end = await going.wait()
+    assert end.text == "off in the"
+    assert "cut off in the middle" in (end.cut or "")
 
 
 async def dismissed(core: OpencodeCore, nursery: trio.Nursery) -> None:

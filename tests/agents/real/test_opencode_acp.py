@@ -91,7 +91,7 @@ async def _failures(core: AcpCore, session: str) -> None:
         await core.run(FakeTurn(session, "fail 403"))
     # It would ask the model again for ever.
     with pytest.raises(AgentFailed, match="round in circles"):
-        await core.run(FakeTurn(session, "cut short"))
+        await core.run(FakeTurn(session, "cut short of its end"))
 
 
 async def test_two_sessions_whose_calls_share_an_id(

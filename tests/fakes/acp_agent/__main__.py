@@ -169,7 +169,8 @@ def child(session: str) -> None:
 
 def messages(session: str, rest: str) -> None:
     for number, part in enumerate(rest.split("|")):
-        say(session, part.strip(), messageId=f"m{number}")
+        for at, word in enumerate(part.split()):
+            say(session, f" {word}" if at else word, messageId=f"m{number}")
 
 
 def flood(session: str) -> None:
