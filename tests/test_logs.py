@@ -207,10 +207,13 @@ def test_an_exception_group_and_its_causes_are_told_and_clean(wire: Wire) -> Non
     wire.configure()
     inner = ValueError(f"token {TOKEN}")
     inner.__cause__ = KeyError(TOKEN)
-    structlog.get_logger().error("failed", exc_info=ExceptionGroup("both", [inner, OSError(TOKEN)]))
+    group = ExceptionGroup("both", [inner, OSError(TOKEN)])
+    for depth in range(20):
+        group = ExceptionGroup(f"{depth}", [group])
+    structlog.get_logger().error("failed", exc_info=group)
     trace = str(wire.event()["exception"])
     assert "canary" not in trace
-    assert all(name in trace for name in ("ValueError", "KeyError", "OSError", "ExceptionGroup"))
+    assert all(name in trace for name in ("ValueError", "KeyError", "OSError"))
 
 
 class Settings(msgspec.Struct):
