@@ -34,11 +34,13 @@ class MailboxStatistics(Struct, frozen=True):
 
 
 class _Line(Generic[Item]):
-    """The items of one line that are in memory, by number. ``cut_short``: later ones are in the source only."""
+    """The items of one line that are in memory, by number. ``due``: when the first one may go. ``cut_short``: later ones are in
+    the source only."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.items: list[tuple[int, float, Item]] = []
+        self.items: list[tuple[int, Item]] = []
+        self.due = -math.inf
         self.taken = False
         self.cut_short = False
         self.turn = 0
@@ -48,7 +50,8 @@ class Mailbox(Generic[Item]):
     """Many lines; of each, one item at a time is out, in the order of their numbers, which never change.
 
     A line whose item is out, or has to wait until a time, holds up no other line. It keeps one place while it waits, and a
-    quarter of all at most otherwise. Times are Trio's. One task takes; any may post.
+    quarter of all at most otherwise. Times are Trio's; ``due_of`` is asked when an item becomes the first of its line. One task
+    takes; any may post.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class Mailbox(Generic[Item]):
             if self._ready:
                 _, line = self._ready.popleft()
                 line.taken = True
-                return line.items[0][2]
+                return line.items[0][1]
             self._wake = trio.Event()
             with trio.CancelScope(deadline=self._timed[0][0] if self._timed else math.inf):
                 await self._wake.wait()
@@ -154,8 +157,8 @@ class Mailbox(Generic[Item]):
         if len(line.items) > 1:
             line.cut_short = True
             self._left_out.add(line.name)
-            self._held.difference_update(number for number, _, _ in line.items[1:])
-        line.items = [(self._number_of(item), self._due_of(item), item)]
+            self._held.difference_update(number for number, _ in line.items[1:])
+        line.items = [(self._number_of(item), item)]
         line.taken = False
         self._queue(line)
 
@@ -177,7 +180,7 @@ class Mailbox(Generic[Item]):
 
     def _leave_last(self, line: _Line[Item]) -> None:
         """Leave the last item of a line to the source, so that the line stays a beginning of what is kept."""
-        number, _, _ = line.items.pop()
+        number, _ = line.items.pop()
         self._held.discard(number)
         line.cut_short = True
         self._left_out.add(line.name)
@@ -189,16 +192,16 @@ class Mailbox(Generic[Item]):
         self._held.add(number)
         head = line.items[0] if line.items else None
         # What is out stays the head.
-        insort(line.items, (number, self._due_of(item), item), lo=int(line.taken), key=lambda entry: entry[0])
+        insort(line.items, (number, item), lo=int(line.taken), key=lambda entry: entry[0])
         if not line.taken and line.items[0] is not head:
             self._queue(line)
 
     def _queue(self, line: _Line[Item]) -> None:
         """Give the line its turn, now or when its first item is due. An older turn of the same line is void."""
         line.turn = next(self._turns)
-        due = line.items[0][1]
-        if due > trio.current_time():
-            heapq.heappush(self._timed, (due, line.turn, line))
+        line.due = self._due_of(line.items[0][1])
+        if line.due > trio.current_time():
+            heapq.heappush(self._timed, (line.due, line.turn, line))
         else:
             self._ready.append((line.turn, line))
         self._wake.set()
@@ -253,4 +256,4 @@ class Mailbox(Generic[Item]):
             self._insert(line, item)
 
     def _waits(self, line: _Line[Item]) -> bool:
-        return bool(line.items) and not line.taken and line.items[0][1] > trio.current_time()
+        return bool(line.items) and not line.taken and line.due > trio.current_time()

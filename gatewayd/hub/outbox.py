@@ -9,6 +9,7 @@ import structlog
 from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.pauses import Pauses
 from gatewayd.kit.text import compose
 from gatewayd.model.config import GatewayConfig, OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
@@ -86,7 +87,8 @@ class Outbox:
     ``notice`` says what the chat of a row is told when that becomes unknown.
 
     Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes; its text is not.
-    What bounds them is the store: there are no more than turns were run for messages that were let in.
+    Of each conversation that waits there is the time until which it does. What bounds them is the store: there are no more than
+    turns were run for messages that were let in.
     """
 
     def __init__(self, store: Store, events: EventLog, config: OutboxSection, *, now: Callable[[], float]) -> None:
@@ -97,7 +99,8 @@ class Outbox:
         self._counts: dict[OutboundState, int] = {}
         self._open: dict[tuple[str, str], dict[int, float]] = {}
         self._sending: set[int] = set()
-        self._deferred: set[int] = set()
+        self._deferred: dict[int, float] = {}
+        self._pauses = Pauses(now=now)
         self._queued: dict[int, float] = {}
         self._asked_at: dict[int, float] = {}
         self.delivery = Stopwatch(LONG)
@@ -139,8 +142,9 @@ class Outbox:
         """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
         rows = self._open.pop((channel, account), {})
         self._sending.difference_update(rows)
-        self._deferred.difference_update(rows)
+        self._pauses.forget(channel, account)
         for outbound_id in rows:
+            self._deferred.pop(outbound_id, None)
             self._queued.pop(outbound_id, None)
             self._asked_at.pop(outbound_id, None)
 
@@ -237,9 +241,8 @@ class Outbox:
                 outbound_id=row.id,
             )
         self._sending.discard(row.id)
-        self._deferred.discard(row.id)
-        if next_attempt_at is not None:
-            self._deferred.add(row.id)
+        self._deferred.pop(row.id, None)
+        self._pause(row, state, next_attempt_at)
         if state not in _OPEN:
             self._queued.pop(row.id, None)
             asked_at = self._asked_at.pop(row.id, None)
@@ -265,6 +268,24 @@ class Outbox:
         self._settled.set()
         self._settled = anyio.Event()
 
+    def _pause(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
+        if next_attempt_at is None or (row.channel, row.account) not in self._open:
+            self._pauses.let_go(row)
+            return
+        self._hold(replace(row, next_attempt_at=next_attempt_at, sending_at=None))
+        if state not in _OPEN:
+            # Nothing of this conversation may ever be sent again, and nobody would forget its pause.
+            self._deferred.pop(row.id)
+            self._pauses.sweep()
+
+    def _hold(self, row: OutboundRow) -> None:
+        self._pauses.hold(row, at_most=self._config.stale_after_seconds)
+        self._deferred[row.id] = self._pauses.until(row)
+
+    def waits_until(self, row: OutboundRow) -> float:
+        """Until when the conversation of a row waits, on the timer; in the past when it does not."""
+        return self._pauses.until(row)
+
     def is_unsettled(self, outbound_id: int) -> bool:
         """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere yet."""
         return any(outbound_id in rows for rows in self._open.values())
@@ -280,7 +301,8 @@ class Outbox:
 
     def due(self, channel: str, account: str) -> int:
         """Rows of one account that can be sent now: not those that wait for their next attempt."""
-        return len(self._open.get((channel, account), {}).keys() - self._deferred)
+        rows, now = self._open.get((channel, account), {}), anyio.current_time()
+        return len(rows) - sum(self._deferred[outbound_id] > now for outbound_id in rows.keys() & self._deferred.keys())
 
     async def wait_settled(self) -> None:
         """Returns when the next outcome is recorded."""
@@ -321,4 +343,6 @@ class Outbox:
         waiting[row.id] = row.queued_at
         self._queued[row.id] = anyio.current_time() - max(0.0, self._now() - row.queued_at)
         if row.next_attempt_at is not None:
-            self._deferred.add(row.id)
+            self._hold(row)
+        elif self._pauses.until(row) > anyio.current_time():
+            self._deferred[row.id] = self._pauses.until(row)

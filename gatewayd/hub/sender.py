@@ -48,6 +48,8 @@ class Rows(Protocol):
         attempt_counts: bool = True,
     ) -> None: ...
 
+    def waits_until(self, row: OutboundRow) -> float: ...
+
 
 class Outcome(Struct, frozen=True):
     """What became of one call: how the row is settled, and the error that the account fails with, if it does.
@@ -91,7 +93,7 @@ class Sender:
             lambda after, limit: rows.ready(channel, account, after_id=after, limit=limit),
             line_of=lambda row: row.conversation,
             number_of=lambda row: row.id,
-            due_of=self._due,
+            due_of=rows.waits_until,
         )
         self.last_sent_at: float | None = None
 
@@ -244,7 +246,9 @@ class Sender:
         attempts = row.attempts + 1
         failure = error if error.scope == "account" else None
         if attempts >= self._config.max_attempts:
-            return Outcome("dead", f"given up after {attempts} attempts: {reason}", failure=failure)
+            # What comes after it in its conversation keeps what the platform has asked for.
+            pause = None if error.after_seconds is None else self._now() + error.after_seconds
+            return Outcome("dead", f"given up after {attempts} attempts: {reason}", next_attempt_at=pause, failure=failure)
         delay = self._backoff.delay(attempts, at_least=error.after_seconds)
         return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
@@ -271,24 +275,11 @@ class Sender:
             raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
         if outcome.state == "ready":
             attempts = row.attempts + outcome.attempt_counts
-            self._mailbox.put_back(replace(row, attempts=attempts, next_attempt_at=outcome.next_attempt_at))
+            self._mailbox.put_back(replace(row, attempts=attempts))
             return
         self._mailbox.done(row)
         if outcome.state == "sent":
             self.last_sent_at = self._now()
-
-    def _due(self, row: OutboundRow) -> float:
-        """When a row may be sent, on Trio's clock: ``next_attempt_at`` is of the wall clock, for restarts.
-
-        A wall clock that was set back meanwhile (to 1970, on a board without a battery) must not hold a reply up for years, nor
-        for longer than it was to wait when it was tried last.
-        """
-        if row.next_attempt_at is None:
-            return -math.inf
-        longest = self._config.stale_after_seconds
-        if row.sending_at is not None:
-            longest = min(longest, row.next_attempt_at - row.sending_at)
-        return trio.current_time() + min(row.next_attempt_at - self._now(), longest)
 
 
 def _receipt(found: object) -> Receipt:

@@ -92,9 +92,10 @@ class Letters(Protocol):
 
     async def retry_letters(self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float) -> Repairs:
         """Put letters back, with an audit entry for each (``letter.retried``): a message as one that was just received, with the
-        edits that ended with it; a reply as one to be sent, under its own id. Skipped is what is no letter, what is of no
-        configured account, and what would be wrong now: an edit of a message that was not sent or has a newer edit, an edit of
-        a message that is retried without it, a card of a request that is over."""
+        edits that ended with it; a reply as one to be sent, under its own id, and not before the time that its last refusal asked
+        for. Skipped is what is no letter, what is of no configured account, and what would be wrong now: an edit of a message
+        that was not sent or has a newer edit, an edit of a message that is retried without it, a card of a request that is
+        over."""
 
     async def drop_letters(self, refs: Sequence[str], *, by: str, note: str | None, now: float) -> Repairs:
         """Close letters, with an audit entry for each (``letter.dropped``). What is no letter is skipped."""

@@ -206,9 +206,9 @@ class OutboxRows(Protocol):
         notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
     ) -> OutboxStatus:
         """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` again if its channel is in
-        ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked`` (reason stale). Of each that
-        becomes unknown ``notice`` is asked for what is written about it, as in ``settle_outbound``. Returns the counts by
-        state."""
+        ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked`` (reason stale), unless its next
+        attempt is to come: its conversation waits for that. Of each that becomes unknown ``notice`` is asked for what is
+        written about it, as in ``settle_outbound``. Returns the counts by state."""
 
     async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
         """The newest rows in these states, newest first."""

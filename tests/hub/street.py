@@ -25,7 +25,7 @@ from gatewayd.model.payload import RichText, SendText
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 
 EPOCH = 1_800_000_000.0
 ALICE = Peer("dm", "alice")
@@ -75,7 +75,11 @@ class Street:
     """Everything that an account touches, and the other side of each account."""
 
     def __init__(
-        self, store: Store, config: GatewayConfig, opener: Callable[[ChannelPlugin], ChannelOpener], http: httpx2.AsyncClient
+        self,
+        store: SqliteStore,
+        config: GatewayConfig,
+        opener: Callable[[ChannelPlugin], ChannelOpener],
+        http: httpx2.AsyncClient,
     ) -> None:
         self.store = store
         self.events = EventLog(store, now=now, keep=config.limits.event_rows)

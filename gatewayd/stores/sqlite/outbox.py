@@ -92,8 +92,11 @@ class OutboxTable(Tables):
                 "UPDATE outbound SET state = 'unknown', reason = 'interrupted', settled_at = ? WHERE state = 'sending'", (now,)
             )
             connection.execute(
-                "UPDATE outbound SET state = 'parked', reason = 'stale', settled_at = ? WHERE state = 'ready' AND queued_at < ?",
-                (now, stale_before),
+                """
+                UPDATE outbound SET state = 'parked', reason = 'stale', settled_at = :now
+                WHERE state = 'ready' AND queued_at < :before AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
+                """,
+                {"now": now, "before": stale_before},
             )
             for row in cut:
                 _insert_notice(connection, notice(row), now)

@@ -145,10 +145,10 @@ def _retried(connection: sqlite3.Connection, row: InboundRow | OutboundRow, by: 
     else:
         connection.execute(
             """
-            UPDATE outbound SET state = 'ready', attempts = 0, reason = NULL, next_attempt_at = NULL, settled_at = NULL,
-                queued_at = ? WHERE id = ?
+            UPDATE outbound SET state = 'ready', attempts = 0, reason = NULL, settled_at = NULL, queued_at = :now,
+                next_attempt_at = CASE WHEN next_attempt_at > :now THEN next_attempt_at END WHERE id = :id
             """,
-            (now, row.id),
+            {"now": now, "id": row.id},
         )
     return _repaired(connection, row, "letter.retried", by, note, now)
 
