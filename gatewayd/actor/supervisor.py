@@ -22,7 +22,7 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import describe, leaves, sole, third_party
 from gatewayd.actor.child import Child, ChildSpec, ChildStatus, Policy, SupervisorStatistics
 from gatewayd.actor.life import Life, ReturnedQuietly
-from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, TryAgain
+from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, StoreRefused, TryAgain
 
 _REASON_LENGTH = 200
 
@@ -48,10 +48,10 @@ def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
         # Of several reasons one that nothing but a setting mends is enough to make looking pointless.
         look_again = all(leaf.look_again for leaf in operator)
         return Verdict("park", _join(redact(leaf.reason) for leaf in operator), look_again=look_again)
-    if bugs := [describe(leaf, redact) for leaf in found if not isinstance(leaf, TryAgain)]:
+    outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
+    if bugs := [describe(leaf, redact) for leaf in found if leaf not in outages]:
         return Verdict("restart", f"bug: {_join(bugs)}")
-    outages = [leaf for leaf in found if isinstance(leaf, TryAgain)]
-    wishes = [leaf.after_seconds for leaf in outages if leaf.after_seconds is not None]
+    wishes = [leaf.after_seconds for leaf in outages if isinstance(leaf, TryAgain) and leaf.after_seconds is not None]
     return Verdict("wait", _join(redact(leaf.reason) for leaf in outages), max(wishes, default=None))
 
 

@@ -17,7 +17,7 @@ from gatewayd.actor.border import Bug
 from gatewayd.actor.child import ChildSpec, ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor, judge
-from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, SendRejected, TryAgain
+from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, SendRejected, StoreRefused, TryAgain
 
 EPOCH = 1_700_000_000.0
 
@@ -101,6 +101,12 @@ def test_the_strictest_cure_in_a_group_wins() -> None:
     assert judge(ExceptionGroup("", [outage, bug])).cure == "restart"
     assert judge(ExceptionGroup("", [outage, TryAgain("also", after_seconds=9)])).after_seconds == 9
     assert judge(ExceptionGroup("", [outage, outage])).reason == "no route"
+
+
+def test_a_store_that_refuses_is_an_outage_and_parks_nobody() -> None:
+    verdict = judge(ExceptionGroup("", [StoreRefused("the disk is full"), TryAgain("no route", after_seconds=9)]))
+    assert (verdict.cure, verdict.reason, verdict.after_seconds) == ("wait", "the disk is full; no route", 9)
+    assert judge(ExceptionGroup("", [StoreRefused("the disk is full"), KeyError("x")])).cure == "restart"
 
 
 def test_any_other_error_is_a_bug_also_one_of_ours() -> None:

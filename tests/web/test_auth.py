@@ -12,12 +12,14 @@ from msgspec.structs import replace
 
 from gatewayd.channels.webchat import login
 from gatewayd.model.config import AuthSection, Role, Scope, TokenConfig
+from gatewayd.model.errors import StoreRefused
 from gatewayd.model.secret import Secret
 from gatewayd.ports.store import TokenRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.web import console
 from gatewayd.web.auth import FAILURES_PER_WINDOW, UNGUESSABLE_CHARS, WINDOW_SECONDS, Auth, FailureLimiter, Identity, Kind
 from gatewayd.web.refusal import Refusal
+from gatewayd.web.tokens import NAME as LOCAL
 from gatewayd.web.tokens import digest_of
 from tests.web.client import now
 
@@ -176,3 +178,17 @@ def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
     limiter.failed(HERE)
     time[0] = 0.0
     assert (limiter.retry_after(HERE) or 0) <= WINDOW_SECONDS
+
+
+async def test_the_operator_is_known_while_the_store_cannot_be_read(tmp_path: Path) -> None:
+    """By the token in the file, which only a restart ends: it is the time to ask for the status. Nobody else is let in."""
+    async with open_auth(tmp_path / "db") as (auth, store):
+        await store.put_token(replace(row("local-token-0123456789"), name=LOCAL))
+        await store.put_token(replace(row("login-token-0123456789", expires_at=now() + 1000), name=LOCAL))
+        for token in ("local-token-0123456789", "login-token-0123456789", STORED):
+            await auth.identify(f"Bearer {token}", HERE)
+    # It is closed: every read fails.
+    assert (await auth.identify("Bearer local-token-0123456789", HERE)).name == LOCAL
+    for token in ("login-token-0123456789", STORED, "unknown-token-0123456789"):
+        with pytest.raises(StoreRefused):
+            await auth.identify(f"Bearer {token}", HERE)

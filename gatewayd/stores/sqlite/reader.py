@@ -10,7 +10,7 @@ import anyio
 
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite.blocking import RunBlocking
-from gatewayd.stores.sqlite.refusal import is_about_the_file, refusal
+from gatewayd.stores.sqlite.refusal import is_about_the_file, is_damage, refusal
 
 T = TypeVar("T")
 
@@ -21,10 +21,14 @@ class Reader:
     Every query is one SELECT and so sees one state of the file: at least all that was committed before the call.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking, damaged: Callable[[StoreRefused], None]
+    ) -> None:
+        """``damaged`` hears, in the event loop, that the file is damaged."""
         self._connection = connection
         self._path = path
         self._run_blocking = run_blocking
+        self._damaged = damaged
         self._lock = anyio.Lock()
         self._closed = False
 
@@ -33,7 +37,12 @@ class Reader:
         async with self._lock:
             if self._closed:
                 raise StoreRefused(f"{self._path}: the store is closed")
-            return await self._run_blocking(partial(self._query, query))
+            try:
+                return await self._run_blocking(partial(self._query, query))
+            except StoreRefused as refused:
+                if isinstance(refused.__cause__, sqlite3.Error) and is_damage(refused.__cause__):
+                    self._damaged(refused)
+                raise
 
     async def close(self) -> None:
         """Wait for the query under way; refuse those that come later."""

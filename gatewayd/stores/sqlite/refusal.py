@@ -40,6 +40,11 @@ def is_about_the_file(error: BaseException) -> bool:
     return _primary_code(error) in _WORDS
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is not what was written: no statement that works tells that it is whole."""
+    return _primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def refusal(error: sqlite3.Error, path: Path) -> StoreRefused:
     """The error as a StoreRefused that names the file."""
     words = _WORDS.get(_primary_code(error), "SQLite refused")

@@ -74,7 +74,7 @@ async def open_store(
         files = await run(partial(open_files, state_dir))
     try:
         writer = Writer(files.writer, files.path, run, now)
-        reader = Reader(files.reader, files.path, run)
+        reader = Reader(files.reader, files.path, run, writer.note_damage)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.run, name="store writer")
             try:

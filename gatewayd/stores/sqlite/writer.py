@@ -16,7 +16,7 @@ from gatewayd.model.histogram import Stopwatch
 from gatewayd.ports.store import StoreStatistics
 from gatewayd.stores.sqlite.blocking import RunBlocking
 from gatewayd.stores.sqlite.place import Place
-from gatewayd.stores.sqlite.refusal import is_about_the_file, refusal
+from gatewayd.stores.sqlite.refusal import is_about_the_file, is_damage, refusal
 
 T = TypeVar("T")
 
@@ -89,6 +89,7 @@ class Writer:
         self._operations = 0
         self._rows = 0
         self._last_commit_seconds = 0.0
+        self._damage: str | None = None
         self._healthy = True
         self._last_error: str | None = None
         self._last_error_at: float | None = None
@@ -138,6 +139,12 @@ class Writer:
                 for job in chain(batch, self._waiting()):
                     job.done.set()
                 self._receive.close()
+
+    def note_damage(self, damage: StoreRefused) -> None:
+        """The file is damaged, as somebody else has found."""
+        self._damage = self._damage or damage.reason
+        self._note_error(damage.reason)
+        self._note_health()
 
     def close(self) -> None:
         """Take no further operations; ``run`` ends after those that wait."""
@@ -196,24 +203,34 @@ class Writer:
         # On most of these errors SQLite has rolled back by itself already (sqlite.org/lang_transaction.html, section 3).
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        return _refuse(batch, refusal(error, self._path), started)
+        refused = refusal(error, self._path)
+        if is_damage(error):
+            self._damage = self._damage or refused.reason
+        return _refuse(batch, refused, started)
 
     def _note(self, commit: _Commit, operations: int) -> None:
-        was_healthy, self._healthy = self._healthy, commit.error is None
         self._last_commit_seconds = commit.seconds
         self._stopwatch.observe(commit.seconds)
-        if commit.error is None:
-            self._failing_since = None
+        if commit.error is not None:
+            self._note_error(commit.error)
+        else:
             self._commits += 1
             self._operations += operations
             self._rows += commit.rows
-        else:
-            self._last_error = commit.error
-            self._last_error_at = self._now()
-            if self._failing_since is None:
-                self._failing_since = self._last_error_at
+            # What is not damaged is still of use. But no commit that works tells that the rest is whole: the next start looks.
+            if self._damage is None:
+                self._failing_since = None
+        self._note_health()
+
+    def _note_error(self, error: str) -> None:
+        self._last_error, self._last_error_at = error, self._now()
+        if self._failing_since is None:
+            self._failing_since = self._last_error_at
+
+    def _note_health(self) -> None:
+        was_healthy, self._healthy = self._healthy, self._failing_since is None
         if self._healthy != was_healthy:
-            self.on_health(commit.error)
+            self.on_health(None if self._healthy else self._last_error)
 
 
 def _refuse(batch: Sequence[_Job[Any]], refused: StoreRefused, started: float) -> _Commit:

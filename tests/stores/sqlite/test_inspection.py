@@ -155,16 +155,21 @@ async def test_a_large_file_is_checked_in_part_and_says_so(closed: Path, monkeyp
         assert not store.statistics().checked_whole
 
 
-async def test_damage_met_later_is_refused_by_the_call_that_meets_it(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damage_met_later_is_refused_by_the_call_that_meets_it_and_told_until_the_end(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inspection, "WHOLE_CHECK_BYTES", 4096)
     path = closed / "gatewayd.db"
     for page in range(60, path.stat().st_size // 4096):  # behind the schema and the roots of all trees
         overwrite(path, page * 4096, noise(4096))
     async with open_store(closed, now=lambda: 0.0, run_blocking=run_inline) as store:
+        told: list[str | None] = []
+        store.watch(told.append)
         with pytest.raises(StoreRefused, match=r"gatewayd\.db: the file is damaged \(SQLITE_CORRUPT"):
             await store.pending_inbound(after_id=0, limit=1000)
+        assert not store.statistics().healthy
         with pytest.raises(StoreRefused, match=r"gatewayd\.db: the file is damaged .*; nothing was stored"):
             await store.add_inbound([envelope(f"new-{number}", text="x" * 500) for number in range(1000)])
-        assert not store.statistics().healthy
         await store.add_outbound([draft("what is not damaged is still of use")], now=1.0)
-        assert store.statistics().healthy
+        assert not store.statistics().healthy
+        assert ["damaged" in (reason or "") for reason in told] == [True]

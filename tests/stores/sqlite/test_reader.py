@@ -24,7 +24,9 @@ async def test_a_read_does_not_wait_for_a_commit_under_way(tmp_path: Path) -> No
     disk = GatedDisk()
     with closing(open_files(tmp_path)) as files:
         writer = Writer(files.writer, files.path, disk, now=lambda: 0.0)
-        store = SqliteStore(writer, Reader(files.reader, files.path, run_inline), lambda: 0.0, checked_whole=True)
+        store = SqliteStore(
+            writer, Reader(files.reader, files.path, run_inline, writer.note_damage), lambda: 0.0, checked_whole=True
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             await store.save_memo("telegram", "main", "offset", "1")
@@ -43,7 +45,7 @@ async def test_one_connection_serves_one_query_at_a_time(tmp_path: Path) -> None
     disk.shut()
     answers: list[object] = []
     with closing(open_files(tmp_path)) as files:
-        reader = Reader(files.reader, files.path, disk)
+        reader = Reader(files.reader, files.path, disk, lambda damage: None)
 
         async def ask() -> None:
             answers.append(await reader.fetch(lambda connection: connection.execute("SELECT count(*) FROM memo").fetchone()))
@@ -78,7 +80,7 @@ async def test_start_and_status_never_scan_the_history(tmp_path: Path) -> None:
         files.reader.set_trace_callback(asked.append)
         files.writer.set_trace_callback(asked.append)
         writer = Writer(files.writer, files.path, run_inline, now=lambda: 0.0)
-        store = SqliteStore(writer, Reader(files.reader, files.path, run_inline), Clock(), checked_whole=True)
+        store = SqliteStore(writer, Reader(files.reader, files.path, run_inline, writer.note_damage), Clock(), checked_whole=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             await use_every_query(store)
