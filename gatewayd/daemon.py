@@ -203,7 +203,10 @@ async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None
     async with trio.open_nursery() as telling:
         await telling.start(gateway.events.run)
         await telling.start(gateway.tally.run)
-        async with gateway.agents.run(host=host), trio.open_nursery() as turning:
+        async with (
+            gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, host=host),
+            trio.open_nursery() as turning,
+        ):
             await turning.start(partial(gateway.turns.run, host=host))
             await turning.start(gateway.inbox.run)
             await turning.start(gateway.presses.run)

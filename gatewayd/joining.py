@@ -22,6 +22,7 @@ from gatewayd.hub.presses import Presses
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.retention import Cleaner
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.story import StoryTeller
@@ -50,12 +51,10 @@ def join(
     rng = rng or Random()
     plugins = {account.channel: registry.channel_or_stand_in(account.channel) for account in config.accounts}
     events = EventLog(store, now=now, keep=config.limits.event_rows)
-    outbox = Outbox(store, events, config.outbox, now=now)
+    reports = DeliveryReports()
+    unknown = UnknownReplies(store, config, plugins)
+    outbox = Outbox(store, events, config.outbox, reports, notice=unknown.notice, now=now)
     access = AccessControl(store, events, now=now)
-    sessions = SessionMap(store, now=now)
-    policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
-    desk = ApprovalDesk(store, events, config.approvals, policies, config.sessions.identity_links, now=now)
-    questions = QuestionDesk(store, outbox, events, config, plugins, now=now)
     agents = AgentPool(
         config.agents,
         lambda core: registry.agent_opener(registry.agent(core)),
@@ -78,14 +77,12 @@ def join(
     def unreachable(channel: str, account: str) -> str | None:
         return manager.unreachable(channel, account)
 
-    def lost(subject: str) -> None:
-        desk.notify(subject)
-        questions.note_lost(subject)
-
     cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
-    desk.cards = cards
-    unknown = UnknownReplies(store, config, plugins)
-    presses = Presses(store, desk, cards, outbox, events, plugins, signal=show, now=now)
+    policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
+    desk = ApprovalDesk(store, events, config.approvals, policies, config.sessions.identity_links, cards, reports, now=now)
+    questions = QuestionDesk(store, outbox, events, config, plugins, reports, now=now)
+    sessions = SessionMap(store, kind_of=agents.kind_of, now=now)
+    presses = Presses(store, desk, cards, outbox, events, plugins, signal=show, show_reply=unknown.show, now=now)
     engine = ReplyEngine(
         store,
         outbox,
@@ -122,11 +119,7 @@ def join(
     repair = RepairDesk(store, inbox, outbox, events, now=now)
     turns.taken, turns.returned, turns.ended = inbox.taken, inbox.returned, inbox.ended
     presses.taken, presses.ended = inbox.taken, inbox.ended
-    outbox.post, outbox.lost, outbox.shown = manager.post, lost, questions.note_shown
-    outbox.notice, presses.show_reply = unknown.notice, unknown.show
-
-    sessions.kind_of = agents.kind_of
-    agents.cut, agents.say_later = turns.give_up, late.say
+    outbox.post = manager.post
     gateway = Gateway(
         config=config,
         store=store,
@@ -143,6 +136,7 @@ def join(
         agents=agents,
         repair=repair,
         tally=LetterTally(store, events),
+        late=late,
         stories=StoryTeller(store, accounts=inbox.takers),
         cleaner=Cleaner(store, outbox, events, config, now=now),
         now=now,

@@ -35,10 +35,13 @@ STATES: dict[str, AgentState] = {
 """The supervisor's words for the states, in the operator's."""
 
 
+SayLater = Callable[[str, str, str], Awaitable[None]]
+"""The agent, its session, and the text that it says there without a turn."""
+
+
 @dataclass(frozen=True)
 class AgentSurroundings:
-    """What all agents share. ``opener`` finds the opener of a kind of core; ``say_later`` takes the agent, its session, and the
-    text."""
+    """What all agents share. ``opener`` finds the opener of a kind of core."""
 
     opener: Callable[[str], AgentOpener]
     http: "httpx2.AsyncClient"
@@ -46,7 +49,6 @@ class AgentSurroundings:
     state_dir: Path
     log: "FilteringBoundLogger"
     now: Callable[[], float]
-    say_later: Callable[[str, str, str], Awaitable[None]]
 
 
 class Agent:
@@ -148,7 +150,7 @@ class Agent:
             failing_since=self._failing_since,
         )
 
-    async def run(self, life: Life) -> None:
+    async def run(self, life: Life, say_later: SayLater) -> None:
         """Open the core and keep it open, until it fails or is cancelled."""
         life.started()
         own = self.opened = self.settings
@@ -157,7 +159,7 @@ class Agent:
         around = self._around
         memos = OwnMemos(around.memos, OF_AGENTS, own.agent_id)
         directory = around.state_dir / "agents" / own.agent_id
-        kit = _Kit(own.agent_id, around, memos, directory)
+        kit = _Kit(own.agent_id, around, memos, directory, say_later)
         async with around.opener(own.frame.core)(AgentConfig(own.agent_id, own.settings), kit) as core:
             with life.closes_after():
                 self.core = core
@@ -173,16 +175,17 @@ class Agent:
 class _Kit:
     """What a core gets from us (ports/agent.py AgentKit)."""
 
-    def __init__(self, agent_id: str, around: AgentSurroundings, memos: Memos, directory: Path) -> None:
+    def __init__(self, agent_id: str, around: AgentSurroundings, memos: Memos, directory: Path, say_later: SayLater) -> None:
         self.http = around.http
         self.memos = memos
         self.directory = directory
         self.log = around.log.bind(agent=agent_id)
         self._agent_id = agent_id
         self._around = around
+        self._say_later = say_later
 
     def now(self) -> float:
         return self._around.now()
 
     async def say_later(self, session_id: str, text: str) -> None:
-        await self._around.say_later(self._agent_id, session_id, text)
+        await self._say_later(self._agent_id, session_id, text)

@@ -1,7 +1,8 @@
 """The agent cores, each open under supervision: an outage of one is waited out, a wrong key parks it, the others go on."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 import trio
+from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.child import ChildSpec, ChildStatus
+from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor
-from gatewayd.hub.agent import STATES, Agent, AgentSurroundings
+from gatewayd.hub.agent import STATES, Agent, AgentSurroundings, SayLater
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AgentSettings, GatewayConfig
@@ -33,11 +36,7 @@ _CUT_SECONDS = 10.0
 
 
 class AgentPool:
-    """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core.
-
-    ``cut`` (set by the gateway) ends the turns of an agent that is configured no more, so that they go on elsewhere.
-    ``say_later`` (set by it, too) takes what an agent says in a session without a turn.
-    """
+    """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core."""
 
     def __init__(
         self,
@@ -59,19 +58,25 @@ class AgentPool:
         self._redact = redact
         self._drain_seconds = drain_seconds
         self._log = structlog.get_logger("gatewayd.agents")
-        self._around = AgentSurroundings(opener, http, memos, state_dir, self._log, now, lambda *said: self.say_later(*said))
+        self._around = AgentSurroundings(opener, http, memos, state_dir, self._log, now)
         self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change)
         self._settling = Settling(self._bring_about)
         # All that there are: also those that are configured no more and still have turns.
         self._all: dict[str, Agent] = {}
         self._agents: dict[str, Agent] = {}
-        self.cut: Callable[[str], None] = lambda agent_id: None
-        self.say_later: Callable[[str, str, str], Awaitable[None]] = _say_nowhere
+        self._served: _Served | None = None
         self._want(agents)
 
     @asynccontextmanager
-    async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
-        """Cores are open inside; a core that cannot be opened does not hold up the others. ``host``: see Supervisor.run."""
+    async def run(
+        self, *, cut: Callable[[str], None], say_later: SayLater, host: trio.Nursery | None = None
+    ) -> AsyncIterator[None]:
+        """Cores are open inside; a core that cannot be opened does not hold up the others.
+
+        ``cut`` ends the turns of an agent that is configured no more, so that they go on elsewhere; ``say_later`` takes what an
+        agent says in a session without a turn. ``host``: see Supervisor.run.
+        """
+        self._served = _Served(cut, say_later)
         async with self._supervisor.run(host=host), self._settling.run():
             for agent_id in self._agents:
                 await self._supervisor.start(agent_id)  # returns when the opening has begun
@@ -211,8 +216,16 @@ class AgentPool:
 
     def _add(self, settings: AgentSettings) -> Agent:
         agent = self._all[settings.agent_id] = Agent(settings, self._around)
-        self._supervisor.add(ChildSpec(name=settings.agent_id, run=agent.run, redact=self._redact))
+        self._supervisor.add(ChildSpec(name=settings.agent_id, run=partial(self._live, agent), redact=self._redact))
         return agent
+
+    async def _live(self, agent: Agent, life: Life) -> None:
+        await agent.run(life, self._serving.say_later)
+
+    @property
+    def _serving(self) -> "_Served":
+        assert self._served is not None, "agents are opened, and closed, in run"
+        return self._served
 
     async def _bring_about(self, agent_id: str) -> None:
         """Make one agent what it is to be. That may change at every wait, and then it is looked at once more."""
@@ -237,7 +250,7 @@ class AgentPool:
         """Let its turns end, cut those that do not, close the core and forget the agent: as long as nobody wants it back."""
         await self._wait_idle(agent, self._drain_seconds, lambda: self._is_gone(agent_id))
         if agent.running and self._is_gone(agent_id):
-            self.cut(agent_id)
+            self._serving.cut(agent_id)
             await self._wait_idle(agent, _CUT_SECONDS, lambda: self._is_gone(agent_id))
         if self._is_gone(agent_id):
             await self._supervisor.stop(agent_id)
@@ -272,5 +285,8 @@ class AgentPool:
         self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)
 
 
-async def _say_nowhere(agent_id: str, session_id: str, text: str) -> None:
-    """Nobody listens yet."""
+class _Served(Struct, frozen=True):
+    """Who has turns on the agents, for as long as they run."""
+
+    cut: Callable[[str], None]
+    say_later: SayLater

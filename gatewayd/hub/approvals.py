@@ -18,6 +18,7 @@ from gatewayd.hub.escalation import Cards, Stages
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import conversation_of
 from gatewayd.hub.policy import judge
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.voters import Voters
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Approval, ApprovalState, Outcome, Scope, ToolRequest, Vote
@@ -39,9 +40,8 @@ _CODE_LENGTH = 6
 
 
 class ApprovalDesk:
-    """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once. ``cards`` is set by the gateway."""
-
-    cards: Cards
+    """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once. ``cards`` show it to people;
+    ``reports`` say what became of those."""
 
     def __init__(
         self,
@@ -50,6 +50,8 @@ class ApprovalDesk:
         config: ApprovalsSection,
         policies: Mapping[str, AgentApprovals],
         people: Mapping[str, Sequence[str]],
+        cards: Cards,
+        reports: DeliveryReports,
         *,
         now: Callable[[], float],
     ) -> None:
@@ -59,6 +61,8 @@ class ApprovalDesk:
         self._config = config
         self._policies = policies
         self.voters = Voters(people)
+        self._cards = cards
+        self._reports = reports
         self._now = now
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
@@ -211,7 +215,8 @@ class ApprovalDesk:
         """Show a pending request to one group after the other, until it is decided or its time is over."""
         row = await self.get(approval.id)
         if row.state == "pending":
-            await self._wait_pending(row, turn)
+            with self._reports.subscribe(row.id, sent=lambda message_id: None, lost=lambda: self.notify(row.id)):
+                await self._wait_pending(row, turn)
             row = await self.get(approval.id)
         # It may have been decided while the row was on its way back to us, or a card on its way out.
         self._forget(row.id)
@@ -220,7 +225,7 @@ class ApprovalDesk:
 
     async def _wait_pending(self, approval: Approval, turn: TurnRequest) -> None:
         seconds = self.policy_of(approval.agent).escalate_after_seconds
-        stages = Stages(self.cards, approval, turn, every_seconds=seconds, now=self._now())
+        stages = Stages(self._cards, approval, turn, every_seconds=seconds, now=self._now())
         # A clock that was set back must not make a request wait for longer than any may.
         longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
         overdue = anyio.current_time() + max(0.0, min(approval.expires_at - self._now(), longest))
@@ -306,7 +311,7 @@ class ApprovalDesk:
     async def _rewrite_cards(self, row: Approval) -> None:
         """What was decided holds, also when it cannot be shown now: the next start shows it, or the next press."""
         try:
-            await self.cards.update(row)
+            await self._cards.update(row)
         except StoreRefused as error:
             _log.warning("cards_not_rewritten", approval=row.id, reason=error.reason)
 

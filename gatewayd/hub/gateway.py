@@ -14,6 +14,7 @@ from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.audit import AuditLog
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.late import LateTexts
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox, draft_texts
 from gatewayd.hub.presses import Presses
@@ -69,6 +70,7 @@ class Gateway:
         agents: AgentPool,
         repair: RepairDesk,
         tally: LetterTally,
+        late: LateTexts,
         stories: StoryTeller,
         cleaner: Cleaner,
         now: Callable[[], float],
@@ -87,6 +89,7 @@ class Gateway:
         self.turns = turns
         self.agents = agents
         self.repair = repair
+        self.late = late
         self.stories = stories
         self.cleaner = cleaner
         self.audit = AuditLog(store, now=now)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.pauses import Pauses
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import compose
 from gatewayd.model.config import GatewayConfig, OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
@@ -83,18 +84,29 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 class Outbox:
     """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block;
-    ``lost`` hears of a row that was given up, by its subject, and ``shown`` of one that was sent, with the platform's id of it;
-    ``notice`` says what the chat of a row is told when that becomes unknown.
+    ``reports`` hears of a row with a subject that was sent or given up; ``notice`` says what the chat of a row is told when that
+    becomes unknown.
 
     Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes; its text is not.
     Of each conversation that waits there is the time until which it does. What bounds them is the store: there are no more than
     turns were run for messages that were let in.
     """
 
-    def __init__(self, store: Store, events: EventLog, config: OutboxSection, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        events: EventLog,
+        config: OutboxSection,
+        reports: DeliveryReports,
+        *,
+        notice: Callable[[OutboundRow], OutboundDraft | None],
+        now: Callable[[], float],
+    ) -> None:
         self._store = store
         self._events = events
         self._config = config
+        self._reports = reports
+        self._notice = notice
         self._now = now
         self._counts: dict[OutboundState, int] = {}
         self._open: dict[tuple[str, str], dict[int, float]] = {}
@@ -106,9 +118,6 @@ class Outbox:
         self.delivery = Stopwatch(LONG)
         self._settled = anyio.Event()
         self.post: Callable[[OutboundRow], None] = lambda row: None
-        self.notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None
-        self.lost: Callable[[str], None] = lambda subject: None
-        self.shown: Callable[[str, str], None] = lambda subject, message_id: None
 
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str] = ()) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
@@ -117,7 +126,7 @@ class Outbox:
         """
         now = self._now()
         status = await self._store.recover_outbound(
-            stale_before=now - self._config.stale_after_seconds, now=now, resend=resend_is_safe, notice=self.notice
+            stale_before=now - self._config.stale_after_seconds, now=now, resend=resend_is_safe, notice=self._notice
         )
         self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
         await self.adopt(accounts)
@@ -227,7 +236,7 @@ class Outbox:
             receipt=receipt,
             next_attempt_at=next_attempt_at,
             attempt_counts=attempt_counts,
-            notice=self.notice(row) if state == "unknown" else None,
+            notice=self._notice(row) if state == "unknown" else None,
         )
         if state in _UNDELIVERED:
             _log.warning(
@@ -260,9 +269,9 @@ class Outbox:
             message_id=receipt.message_id if receipt else None,
         )
         if row.subject is not None and state in ("dead", "parked"):
-            self.lost(row.subject)
+            self._reports.report_lost(row.subject)
         if row.subject is not None and receipt is not None and receipt.message_id is not None:
-            self.shown(row.subject, receipt.message_id)
+            self._reports.report_sent(row.subject, receipt.message_id)
         if notice is not None:
             self._hand_over([notice])
         self._settled.set()

@@ -50,8 +50,7 @@ class Wish(Struct, frozen=True):
 
 
 class Presses:
-    """Takes rows from the inbox; ``run`` answers them, one after the other. ``taken`` and ``ended`` tell the inbox;
-    ``show_reply`` is of hub/unknown.py."""
+    """Takes rows from the inbox; ``run`` answers them, one after the other. ``taken`` and ``ended`` tell the inbox."""
 
     def __init__(
         self,
@@ -63,6 +62,7 @@ class Presses:
         plugins: dict[str, ChannelPlugin],
         *,
         signal: SignalSink,
+        show_reply: ShowsReplies,
         now: Callable[[], float],
     ) -> None:
         self._store = store
@@ -72,13 +72,13 @@ class Presses:
         self._events = events
         self._plugins = plugins
         self._signal = signal
+        self._show_reply = show_reply
         self._now = now
         self._waiting: deque[tuple[InboundRow, Wish]] = deque()
         self._wake = anyio.Event()
         self._refusals: dict[str, list[float]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._signals = 0
-        self.show_reply: ShowsReplies = _shows_none
         self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
         self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
@@ -135,7 +135,7 @@ class Presses:
     async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str | list[OutboundDraft]]:
         """The row's reason, and the words for who pressed; a reply that is shown again is rows of its own."""
         envelope = row.envelope
-        if wish.action == "show" and (shown := await self.show_reply(envelope, wish.approval)) is not None:
+        if wish.action == "show" and (shown := await self._show_reply(envelope, wish.approval)) is not None:
             return "reply_shown_again", shown
         if not wish.approval:
             return "command", "Which request? Its code stands behind the command, as in `/approve BCDFGH`."
@@ -201,10 +201,6 @@ class Presses:
             self._refusals[who] = [*recent, now]
         self._events.emit("approval.refused", id=wish.approval[:64], by=who[:200], why=why)
         return f"approval_refused_{why}", text
-
-
-async def _shows_none(envelope: InboundEnvelope, code: str) -> None:
-    """Until it is joined."""
 
 
 def wish_of(envelope: InboundEnvelope) -> Wish | None:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from gatewayd.hub.answers import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import sanitise
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
@@ -45,6 +46,15 @@ class OpenQuestion(Struct):
     shown_as: set[str]
     taken: bool = True
 
+    def note_shown(self, message_id: str) -> None:
+        """This message on its platform shows it."""
+        self.shown_as.add(message_id)
+
+    def note_lost(self) -> None:
+        """It will not be shown: a question that nobody sees is not waited for."""
+        self.taken = True
+        self.done.set()
+
     def fits(self, envelope: InboundEnvelope) -> bool:
         """Whether this can be its answer, if it is for its sender to answer."""
         return self.place == (envelope.channel, envelope.account, envelope.peer) and fits(self.row, envelope)
@@ -61,6 +71,7 @@ class QuestionDesk:
         events: EventLog,
         config: GatewayConfig,
         plugins: dict[str, ChannelPlugin],
+        reports: DeliveryReports,
         *,
         now: Callable[[], float],
     ) -> None:
@@ -70,6 +81,7 @@ class QuestionDesk:
         self.reconfigure(config)
         self._asking = 0
         self._plugins = plugins
+        self._reports = reports
         self._now = now
         self._open: dict[str, OpenQuestion] = {}
         self._asked = anyio.Event()
@@ -148,14 +160,15 @@ class QuestionDesk:
         mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), writers, anyio.Event(), set())
         self._open[turn.session_key] = mine
         try:
-            await insist(partial(self._show, row, turn))
-            if not mine.done.is_set():
-                mine.taken = False
-                self.offer(mine)
-                self._tell_asked()
-            with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
-                await mine.done.wait()
-            await self._end(row, "expired")  # unless it has ended
+            with self._reports.subscribe(row.id, sent=mine.note_shown, lost=mine.note_lost):
+                await insist(partial(self._show, mine, turn))
+                if not mine.done.is_set():
+                    mine.taken = False
+                    self.offer(mine)
+                    self._tell_asked()
+                with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
+                    await mine.done.wait()
+                await self._end(row, "expired")  # unless it has ended
         finally:
             if self._open.get(turn.session_key) is mine:
                 del self._open[turn.session_key]
@@ -187,19 +200,6 @@ class QuestionDesk:
     def _tell_asked(self) -> None:
         self._asked.set()
         self._asked = anyio.Event()
-
-    def note_shown(self, subject: str, message_id: str) -> None:
-        """What was written about ``subject`` is this message on its platform."""
-        for found in self._open.values():
-            if found.row.id == subject:
-                found.shown_as.add(message_id)
-
-    def note_lost(self, subject: str) -> None:
-        """What was written about ``subject`` will not be shown: a question that nobody sees is not waited for."""
-        for found in self._open.values():
-            if found.row.id == subject:
-                found.taken = True
-                found.done.set()
 
     def find_pending(self, *, agent: str, ref: str) -> QuestionRow | None:
         """The open question that an agent's core knows by this id."""
@@ -264,13 +264,14 @@ class QuestionDesk:
             if found.row.id == row.id:
                 found.done.set()
 
-    async def _show(self, row: QuestionRow, turn: TurnRequest) -> None:
+    async def _show(self, mine: OpenQuestion, turn: TurnRequest) -> None:
+        row = mine.row
         shown = await self._store.outbound_about(row.id)
         if shown and shown[0].state in ("dead", "parked"):
-            self.note_lost(row.id)
+            mine.note_lost()
         for each in shown:
             if each.receipt is not None and each.receipt.message_id is not None:
-                self.note_shown(row.id, each.receipt.message_id)
+                mine.note_shown(each.receipt.message_id)
         if shown:
             return  # before the restart
         plugin = self._plugins[turn.channel]

@@ -17,21 +17,22 @@ _TOUCH_SECONDS = 60.0
 
 class SessionMap:
     """One row per session key. Only ``reset`` gives a key a new session, and another agent, or another kind of core under the
-    same agent's name: that knows nothing of the old session. ``kind_of`` (set by the gateway) is the kind of an agent's core.
+    same agent's name: that knows nothing of the old session. ``kind_of`` is the kind of an agent's core, None before it
+    was ever open.
     """
 
-    def __init__(self, store: Sessions, *, now: Callable[[], float]) -> None:
+    def __init__(self, store: Sessions, *, kind_of: Callable[[str], str | None], now: Callable[[], float]) -> None:
         self._store = store
+        self._kind_of = kind_of
         self._now = now
         self._cache: OrderedDict[str, SessionRow] = OrderedDict()
-        self.kind_of: Callable[[str], str | None] = lambda agent_id: None
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def resolve(self, route: Route, core: AgentCore, conversation: Conversation | None = None) -> SessionRow:
         """The session of a route, for a turn that answers in ``conversation``; the first message makes it. Called by one lane at
         a time per key."""
         # Before anything is waited for: ``core`` is this moment's.
-        now, kind = self._now(), self.kind_of(route.agent_id)
+        now, kind = self._now(), self._kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
         if row is None or row.agent_id != route.agent_id:
             return await self._make(route, core, kind, row, conversation)
@@ -52,7 +53,7 @@ class SessionMap:
 
     async def reset(self, route: Route, core: AgentCore, *, made_by: int | None = None) -> SessionRow:
         """Give the key a new, empty session, because of the ``/new`` with this number."""
-        kind = self.kind_of(route.agent_id)
+        kind = self._kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
         return await self._make(route, core, kind, row, None, made_by)
 

@@ -22,6 +22,7 @@ from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.presses import Presses
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.hub.unknown import UnknownReplies
@@ -176,20 +177,28 @@ class House:
         self.files: dict[str, bytes] = {}
         self.handed: list[OutboundRow] = []
         self.events = EventLog(store, now=now, keep=config.limits.event_rows)
-        self.outbox = Outbox(store, self.events, config.outbox, now=now)
+        self.reports = DeliveryReports()
+        self.unknown = UnknownReplies(store, config, plugins)
+        self.outbox = Outbox(store, self.events, config.outbox, self.reports, notice=self.unknown.notice, now=now)
         self.outbox.post = self.handed.append
         self.access = AccessControl(store, self.events, now=now)
-        self.sessions = SessionMap(store, now=now)
+        self.sessions = SessionMap(store, kind_of=lambda agent_id: None, now=now)
         policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
-        self.desk = ApprovalDesk(store, self.events, config.approvals, policies, config.sessions.identity_links, now=now)
-        self.questions = QuestionDesk(store, self.outbox, self.events, config, plugins, now=now)
         self.cards = ApprovalCards(store, self.outbox, config, plugins, unreachable=self._unreachable)
-        self.desk.cards = self.cards
-        self.outbox.lost, self.outbox.shown = self._lost, self.questions.note_shown
-        self.unknown = UnknownReplies(store, config, plugins)
-        self.outbox.notice = self.unknown.notice
-        self.presses = Presses(store, self.desk, self.cards, self.outbox, self.events, plugins, signal=self._signal, now=now)
-        self.presses.show_reply = self.unknown.show
+        people = config.sessions.identity_links
+        self.desk = ApprovalDesk(store, self.events, config.approvals, policies, people, self.cards, self.reports, now=now)
+        self.questions = QuestionDesk(store, self.outbox, self.events, config, plugins, self.reports, now=now)
+        self.presses = Presses(
+            store,
+            self.desk,
+            self.cards,
+            self.outbox,
+            self.events,
+            plugins,
+            signal=self._signal,
+            show_reply=self.unknown.show,
+            now=now,
+        )
         engine = ReplyEngine(
             store,
             self.outbox,
@@ -221,10 +230,6 @@ class House:
         if attachment.ref not in self.files:
             raise SendRejected("gone")
         return self.files[attachment.ref][:at_most_bytes]
-
-    def _lost(self, subject: str) -> None:
-        self.desk.notify(subject)
-        self.questions.note_lost(subject)
 
     async def _signal(self, channel: str, account: str, signal: Signal) -> None:
         self.signals.append(signal)

@@ -19,6 +19,7 @@ from gatewayd.hub.account import AccountActor
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox, conversation_of
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, LimitsSection, OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.payload import RichText, SendText
@@ -83,7 +84,7 @@ class Street:
     ) -> None:
         self.store = store
         self.events = EventLog(store, now=now, keep=config.limits.event_rows)
-        self.outbox = Outbox(store, self.events, config.outbox, now=now)
+        self.outbox = Outbox(store, self.events, config.outbox, DeliveryReports(), notice=lambda row: None, now=now)
         self.journal = StoreJournal(store)
         self.manager = ChannelManager(
             config,

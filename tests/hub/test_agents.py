@@ -52,8 +52,12 @@ async def open_pool(before_open: Callable[[], None], told: Told | None = None, *
         now=now,
         redact=redact,
     )
-    async with pool.run():
+    async with pool.run(cut=lambda agent_id: None, say_later=say_nowhere):
         yield pool
+
+
+async def say_nowhere(agent_id: str, session_id: str, text: str) -> None:
+    """Nobody says anything in these tests."""
 
 
 def fine() -> None:

@@ -22,6 +22,7 @@ from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
 from gatewayd.ports.store import MemoRows
 from tests.hub.house import ScriptedAgents, echo, now
+from tests.hub.test_agents import say_nowhere
 
 
 class Own(Struct, frozen=True):
@@ -89,8 +90,7 @@ async def open_pool(cores: Cores, config: GatewayConfig) -> AsyncIterator[AgentP
         rng=Random(1),
         now=now,
     )
-    pool.cut = cores.cut.append
-    async with pool.run():
+    async with pool.run(cut=cores.cut.append, say_later=say_nowhere):
         await anyio.sleep(1)
         yield pool
 

@@ -78,7 +78,7 @@ def test_all_else_is_the_agent_s_letter_by_letter(text: str, kind: str) -> None:
 def test_each_command_has_one_place_where_it_is_acted_on(tmp_path: Path) -> None:
     async def end(rows: object, reason: str) -> None: ...
 
-    acted_on = ChatCommands(SessionMap(None, now=now), configuration(), end, now=now).handlers  # type: ignore[arg-type]
+    acted_on = ChatCommands(SessionMap(None, kind_of={}.get, now=now), configuration(), end, now=now).handlers  # type: ignore[arg-type]
     approvals = {name for name in NAMES if wish_of(message(f"{name} CODE")) is not None}
     assert set(acted_on) | approvals == set(NAMES)
     assert set(acted_on) & approvals == set()

@@ -62,6 +62,7 @@ class Site:
             repair=RepairDesk(house.store, house.inbox, house.outbox, house.events, now=now),
             tally=LetterTally(house.store, house.events),
             cleaner=Cleaner(house.store, house.outbox, house.events, house.config, now=now),
+            late=house.late,
             stories=StoryTeller(house.store, accounts=house.inbox.takers),
             now=now,
         )

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
@@ -57,7 +58,14 @@ async def test_old_replies_are_parked_at_the_start_and_during_a_long_outage(tmp_
 async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path) as house:
         ahead = 0.0
-        outbox = Outbox(house.store, house.events, OutboxSection(stale_after_seconds=60), now=lambda: now() + ahead)
+        outbox = Outbox(
+            house.store,
+            house.events,
+            OutboxSection(stale_after_seconds=60),
+            DeliveryReports(),
+            notice=lambda row: None,
+            now=lambda: now() + ahead,
+        )
         await outbox.adopt([("chat", "main")])
         drafts = draft_replies(message(), "hello", ChannelPlugin(id="chat", label="", settings="", open=""))
         young, old = [(await outbox.write(drafts))[0] for _ in range(2)]
@@ -169,20 +177,26 @@ async def test_whom_it_concerns_hears_that_a_row_is_given_up(
     tmp_path: Path, autojump_clock: MockClock, state: OutboundState, heard: bool
 ) -> None:
     async with open_house(tmp_path) as house:
+        sent: list[str] = []
         lost: list[str] = []
-        house.outbox.lost = lost.append
-        rows = await house.outbox.write([about("one", "ap_1"), about("two", None)])
+        with house.reports.subscribe("ap_1", sent=sent.append, lost=lambda: lost.append("ap_1")):
+            rows = await house.outbox.write([about("one", "ap_1"), about("two", None), about("three", "ap_2")])
+            receipt = Receipt("m1") if state == "sent" else None
+            due = now() + 9 if state == "ready" else None
+            for row in rows:
+                await house.outbox.settle(row, state, reason="because", receipt=receipt, next_attempt_at=due)
+        assert (lost, sent) == (["ap_1"] if heard else [], ["m1"] if state == "sent" else [])
         for row in rows:
-            await house.outbox.settle(row, state, reason="because", next_attempt_at=now() + 9 if state == "ready" else None)
-        assert lost == (["ap_1"] if heard else [])
+            await house.outbox.settle(row, "dead", reason="because")
+        assert len(lost) == heard, "nobody hears of it any more"
 
 
 async def test_a_card_that_has_become_stale_is_given_up_and_heard_of(tmp_path: Path, autojump_clock: MockClock) -> None:
     config = configuration(outbox=OutboxSection(stale_after_seconds=60))
     async with open_house(tmp_path, config=config) as house:
         lost: list[str] = []
-        house.outbox.lost = lost.append
-        [row] = await house.outbox.write([about("one", "ap_1")])
-        await anyio.sleep(61)
-        assert not await house.outbox.mark_sending(row)
+        with house.reports.subscribe("ap_1", sent=lambda message_id: None, lost=lambda: lost.append("ap_1")):
+            [row] = await house.outbox.write([about("one", "ap_1")])
+            await anyio.sleep(61)
+            assert not await house.outbox.mark_sending(row)
         assert lost == ["ap_1"]

@@ -17,6 +17,10 @@ from tests.hub.house import ScriptedAgents, echo, now, open_house
 ROUTE = Route("assistant", "assistant:chat:main:dm:7", "default")
 
 
+def no_kind(agent_id: str) -> None:
+    """No core was ever open."""
+
+
 class Down(ScriptedAgents):
     async def new_session(self, session_key: str) -> str:
         raise TryAgain("down")
@@ -26,7 +30,7 @@ async def test_a_key_keeps_its_session_until_it_is_reset(tmp_path: Path, autojum
     core = ScriptedAgents(echo)
     for expected in (("session-1", 1), ("session-2", 2)):
         async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
-            sessions = SessionMap(store, now=now)
+            sessions = SessionMap(store, kind_of=no_kind, now=now)
             for _ in range(2):
                 row = await sessions.resolve(ROUTE, core)
                 assert (row.session_id, row.generation) == expected
@@ -36,7 +40,7 @@ async def test_a_key_keeps_its_session_until_it_is_reset(tmp_path: Path, autojum
 
 async def test_a_core_that_is_down_costs_nobody_a_session(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
-        sessions = SessionMap(store, now=now)
+        sessions = SessionMap(store, kind_of=no_kind, now=now)
         with pytest.raises(TryAgain):
             await sessions.resolve(ROUTE, Down(echo))
         assert await sessions.find(ROUTE.session_key) is None
@@ -57,7 +61,7 @@ async def test_a_session_that_could_not_be_stored_is_not_used(tmp_path: Path, au
 async def test_the_last_use_is_noted_now_and_then(tmp_path: Path, autojump_clock: MockClock) -> None:
     core = ScriptedAgents(echo)
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
-        sessions = SessionMap(store, now=now)
+        sessions = SessionMap(store, kind_of=no_kind, now=now)
         first = await sessions.resolve(ROUTE, core)
         await anyio.sleep(30)
         assert await sessions.resolve(ROUTE, core) == first
@@ -71,8 +75,7 @@ async def test_another_kind_of_core_gets_no_session_of_the_one_before_it(tmp_pat
     core = ScriptedAgents(echo)
     for kind, expected in (("acp", ("session-1", 1)), ("echo", ("session-2", 2)), ("echo", ("session-2", 2))):
         async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
-            sessions = SessionMap(store, now=now)
-            sessions.kind_of = {"assistant": kind}.get
+            sessions = SessionMap(store, kind_of={"assistant": kind}.get, now=now)
             for _ in range(2):
                 row = await sessions.resolve(ROUTE, core)
                 assert (row.session_id, row.generation, row.core) == (*expected, kind)
@@ -85,10 +88,11 @@ async def test_a_session_of_an_older_release_is_its_agents_whatever_core_that_ha
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:
         old = SessionRow(ROUTE.session_key, "assistant", "session-of-old", 3, now(), now())
         await store.put_session(old)
-        sessions = SessionMap(store, now=now)
+        kinds: dict[str, str] = {}
+        sessions = SessionMap(store, kind_of=kinds.get, now=now)
         assert await sessions.resolve(ROUTE, core) == old, "while no core was ever open, nobody knows what it is"
-        sessions.kind_of = {"assistant": "acp"}.get
+        kinds["assistant"] = "acp"
         assert await sessions.resolve(ROUTE, core) == replace(old, core="acp")
         assert await store.get_session(ROUTE.session_key) == replace(old, core="acp")
-        sessions.kind_of = {"assistant": "echo"}.get
+        kinds["assistant"] = "echo"
         assert (await sessions.resolve(ROUTE, core)).session_id == "session-1"

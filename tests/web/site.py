@@ -13,6 +13,7 @@ from gatewayd.agents import callable as own
 from gatewayd.agents import echo
 from gatewayd.channels import loopback
 from gatewayd.channels.loopback.settings import LoopbackSettings
+from gatewayd.daemon import run_hub
 from gatewayd.hub.gateway import Gateway
 from gatewayd.joining import join
 from gatewayd.model.config import (
@@ -143,11 +144,7 @@ async def open_site(
             state_dir=state_dir,
             now=now,
         )
-        await gateway.access.load()
-        for run in (gateway.events.run, gateway.tally.run, gateway.inbox.run, gateway.turns.run):
-            await nursery.start(run)
-        async with gateway.agents.run(), gateway.manager.run():
-            await gateway.outbox.recover([(account.channel, account.account) for account in config.accounts])
+        async with run_hub(gateway, host=nursery):
             server = _serve(gateway, config)
             await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
             gateway.state = "ready"

@@ -18,6 +18,7 @@ from gatewayd.channels.webchat import PLUGIN
 from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
+from gatewayd.daemon import run_hub
 from gatewayd.hub.gateway import Gateway
 from gatewayd.joining import join
 from gatewayd.model.config import (
@@ -92,11 +93,8 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
     with trio.fail_after(PATIENCE):
         async with open_store(state_dir, now=time.time) as store, httpx2.AsyncClient() as http, trio.open_nursery() as nursery:
             gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir)
-            await gateway.access.load()
-            for part in (gateway.events, gateway.inbox, gateway.presses, gateway.turns):
-                await nursery.start(part.run)
             server = GatewayServer(create_app(gateway), max_connections=100, max_body_bytes=1_048_576, grace_seconds=0.2)
-            async with gateway.agents.run(), gateway.manager.run():
+            async with run_hub(gateway, host=nursery):
                 [url] = await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
                 gateway.state = "ready"
                 yield Site(gateway, url)
