@@ -212,7 +212,7 @@ async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None
             await turning.start(gateway.presses.run)
             await _recover(gateway)
             turning.start_soon(gateway.cleaner.run)
-            async with gateway.manager.run(host=host):
+            async with gateway.manager.run(journal=gateway.inbox, host=host):
                 yield
             # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
             turning.cancel_scope.cancel()

@@ -11,11 +11,13 @@ import structlog
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.late import LateTexts
+from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.presses import Presses
@@ -30,8 +32,6 @@ from gatewayd.hub.tally import LetterTally
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.hub.unknown import UnknownReplies
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.envelope import Attachment
-from gatewayd.model.payload import Signal
 from gatewayd.plugins import Registry
 from gatewayd.stores.sqlite import SqliteStore
 
@@ -51,9 +51,10 @@ def join(
     rng = rng or Random()
     plugins = {account.channel: registry.channel_or_stand_in(account.channel) for account in config.accounts}
     events = EventLog(store, now=now, keep=config.limits.event_rows)
-    reports = DeliveryReports()
+    mailboxes, reports = Mailboxes(), DeliveryReports()
     unknown = UnknownReplies(store, config, plugins)
-    outbox = Outbox(store, events, config.outbox, reports, notice=unknown.notice, now=now)
+    outbox = Outbox(store, events, config.outbox, mailboxes, reports, notice=unknown.notice, now=now)
+    backlog = Backlog(store, config.limits, now=now)
     access = AccessControl(store, events, now=now)
     agents = AgentPool(
         config.agents,
@@ -68,21 +69,29 @@ def join(
         drain_seconds=config.gateway.drain_seconds,
     )
 
-    async def show(channel: str, account: str, signal: Signal) -> None:
-        await manager.signal(channel, account, signal)
-
-    async def fetch(channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
-        return await manager.fetch(channel, account, attachment, at_most_bytes)
-
-    def unreachable(channel: str, account: str) -> str | None:
-        return manager.unreachable(channel, account)
-
-    cards = ApprovalCards(store, outbox, config, plugins, unreachable=unreachable)
+    manager = ChannelManager(
+        config,
+        plugins,
+        registry.channel_opener,
+        outbox=outbox,
+        mailboxes=mailboxes,
+        backlog=backlog,
+        memos=store,
+        events=events,
+        http=http,
+        log=structlog.get_logger("gatewayd.channels"),
+        rng=rng,
+        now=now,
+        redact=redact,
+    )
+    cards = ApprovalCards(store, outbox, config, plugins, unreachable=manager.unreachable)
     policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
     desk = ApprovalDesk(store, events, config.approvals, policies, config.sessions.identity_links, cards, reports, now=now)
     questions = QuestionDesk(store, outbox, events, config, plugins, reports, now=now)
     sessions = SessionMap(store, kind_of=agents.kind_of, now=now)
-    presses = Presses(store, desk, cards, outbox, events, plugins, signal=show, show_reply=unknown.show, now=now)
+    presses = Presses(
+        store, desk, cards, outbox, events, backlog, plugins, signal=manager.signal, show_reply=unknown.show, now=now
+    )
     engine = ReplyEngine(
         store,
         outbox,
@@ -93,39 +102,23 @@ def join(
         agents,
         config,
         plugins,
-        signal=show,
-        fetch=fetch,
+        signal=manager.signal,
+        fetch=manager.fetch,
         rng=rng,
         now=now,
         redact=redact,
     )
     late = LateTexts(store, outbox, events, config, plugins, wait_said=engine.wait_said)
-    turns = TurnRunner(engine, outbox, events, sessions, questions, agents, config, plugins, now=now)
-    inbox = InboxDesk(store, events, access, outbox, turns, presses, config, plugins, now=now)
-    manager = ChannelManager(
-        config,
-        plugins,
-        registry.channel_opener,
-        journal=inbox,
-        outbox=outbox,
-        memos=store,
-        events=events,
-        http=http,
-        log=structlog.get_logger("gatewayd.channels"),
-        rng=rng,
-        now=now,
-        redact=redact,
-    )
+    turns = TurnRunner(engine, outbox, events, sessions, questions, agents, backlog, config, plugins, now=now)
+    inbox = InboxDesk(store, events, access, outbox, backlog, turns, presses, config, plugins, now=now)
     repair = RepairDesk(store, inbox, outbox, events, now=now)
-    turns.taken, turns.returned, turns.ended = inbox.taken, inbox.returned, inbox.ended
-    presses.taken, presses.ended = inbox.taken, inbox.ended
-    outbox.post = manager.post
     gateway = Gateway(
         config=config,
         store=store,
         events=events,
         manager=manager,
         inbox=inbox,
+        backlog=backlog,
         outbox=outbox,
         access=access,
         approvals=desk,

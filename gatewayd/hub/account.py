@@ -41,11 +41,15 @@ _LONGEST_ROW_BACKOFF = 300.0
 
 
 class Journal(Protocol):
-    """What is needed of the inbox desk."""
+    """Where messages are committed: the inbox desk."""
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]: ...
+
+
+class Waiting(Protocol):
+    """What is needed of the backlog."""
 
     def waiting_of(self, channel: str, account: str) -> int: ...
 
@@ -66,8 +70,8 @@ class Outgoing(Rows, Protocol):
 class Surroundings:
     """What all accounts share. ``redact`` takes secrets out of texts."""
 
-    journal: Journal
     outbox: Outgoing
+    backlog: Waiting
     memos: MemoRows
     http: "httpx2.AsyncClient"
     log: "FilteringBoundLogger"
@@ -109,6 +113,7 @@ class AccountActor:
         self._opener = opener
         self._around = around
         self._child = child
+        self._journal: Journal | None = None
         self._log = around.log.bind(channel=settings.channel, account=settings.account)
         self._identity: str | None = None
         self._last_inbound_at: float | None = None
@@ -163,8 +168,8 @@ class AccountActor:
             outbox_depth=outbox.depth(channel, account),
             oldest_pending_at=outbox.oldest_at(channel, account),
             down_since=child.down_since,
-            inbox_waiting=self._around.journal.waiting_of(channel, account),
-            inbox_full_since=self._around.journal.full_since(channel, account),
+            inbox_waiting=self._around.backlog.waiting_of(channel, account),
+            inbox_full_since=self._around.backlog.full_since(channel, account),
             sends_held_since=None if held is None else held.since,
             sends_held_until=None if held is None else held.until,
             sends_held_reason=None if held is None else held.reason,
@@ -194,13 +199,14 @@ class AccountActor:
         :raises Overloaded: too many calls wait already; nothing was stored.
         :raises StoreRefused: nothing was stored. :raises Bug: the driver made something else than envelopes; nothing was stored.
         """
+        assert self._journal is not None, "only what a life has opened delivers"
         if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
             raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
         self.note_transport()
         sound = [_sound(envelope) for envelope in envelopes]
         async with self._deliveries:
             key = None if memo is None else (self.settings.channel, self.settings.account, *memo)
-            await self._around.journal.deliver(sound, memo=key)
+            await self._journal.deliver(sound, memo=key)
         if envelopes:
             self._last_inbound_at = self._around.now()
 
@@ -259,8 +265,10 @@ class AccountActor:
     def note_identity(self, identity: str | None) -> None:
         self._identity = identity or self._identity
 
-    async def run(self, life: Life) -> None:
-        """Open, listen and send, until it fails or is cancelled. The supervisor judges what it raises."""
+    async def run(self, life: Life, journal: Journal) -> None:
+        """Open, listen and send, until it fails or is cancelled. What it hears goes into ``journal``. The supervisor judges what
+        it raises."""
+        self._journal = journal
         life.started()
         if self._draining:
             await trio.sleep_forever()

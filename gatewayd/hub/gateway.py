@@ -12,6 +12,7 @@ from gatewayd.hub.access import AccessControl
 from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.audit import AuditLog
+from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.late import LateTexts
@@ -60,6 +61,7 @@ class Gateway:
         events: EventLog,
         manager: ChannelManager,
         inbox: InboxDesk,
+        backlog: Backlog,
         outbox: Outbox,
         access: AccessControl,
         approvals: ApprovalDesk,
@@ -80,6 +82,7 @@ class Gateway:
         self.events = events
         self.manager = manager
         self.inbox = inbox
+        self.backlog = backlog
         self.outbox = outbox
         self.access = access
         self.approvals = approvals
@@ -159,7 +162,7 @@ class Gateway:
     def snapshot(self) -> Snapshot:
         """Everything at this moment, from memory: no I/O, the same order every time."""
         accounts, agents = self.manager.snapshot(), self.agents.snapshot()
-        inbox, outbox = self.inbox.status(), self.outbox.status()
+        inbox, outbox = self.backlog.status(), self.outbox.status()
         left_behind = self.turns.standing()
         facts = Facts(
             now=self.now(),
@@ -207,7 +210,7 @@ class Gateway:
     def _counters(self) -> dict[str, int]:
         return {
             "inbound_received": self.inbox.received,
-            "inbound_waiting": self.inbox.waiting,
+            "inbound_waiting": self.backlog.waiting,
             "outbound_sent": self.outbox.sent(),
             "events": self.events.last_seq,
             "events_dropped": self.events.dropped,

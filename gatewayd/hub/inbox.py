@@ -9,15 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.hub.access import AccessControl
+from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
-from gatewayd.hub.room import Person, Senders, WaitingRoom
 from gatewayd.hub.routing import known_as, resolve_route
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
 from gatewayd.model.route import Route
-from gatewayd.model.status import InboxStatus
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
@@ -69,6 +68,7 @@ class InboxDesk:
         events: EventLog,
         access: AccessControl,
         outbox: Outbox,
+        backlog: Backlog,
         lanes: Lanes,
         presses: Presses,
         config: GatewayConfig,
@@ -80,56 +80,26 @@ class InboxDesk:
         self._events = events
         self._access = access
         self._outbox = outbox
+        self._backlog = backlog
         self._lanes = lanes
         self._presses = presses
         self._config = config
         self._accounts = _by_name(config)
         self._plugins = plugins
         self._now = now
-        self._room = WaitingRoom(config.limits.inbox_waiting, config.limits.account_waiting, now=now)
-        self._senders = Senders(config.limits.sender_waiting)
-        self._waiting: dict[int, tuple[InboundEnvelope, Person | None]] = {}
         self._refused: deque[_Refused] = deque()
         self._wake = anyio.Event()
-        self._ended: dict[int, set[anyio.Event]] = {}
         self.received = 0
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Let in, route and bound by these rules what comes from now on."""
         self._config = config
         self._accounts = _by_name(config)
-        self._room.resize(config.limits.inbox_waiting, config.limits.account_waiting)
-        self._senders.resize(config.limits.sender_waiting)
-
-    @property
-    def waiting(self) -> int:
-        """Rows that are journaled, or about to be, and not yet in a turn or ended."""
-        return self._room.used
-
-    def why_full(self, channel: str, account: str) -> str | None:
-        """Why a delivery of this account would have to wait; None if it would not."""
-        return self._room.why_full((channel, account))
+        self._backlog.resize(config.limits)
 
     def takers(self) -> dict[tuple[str, str], str | None]:
         """The configured accounts, and why a delivery of one would have to wait now, if that is so."""
-        return {account: self._room.why_full(account) for account in self._accounts}
-
-    def status(self) -> InboxStatus:
-        return InboxStatus(
-            waiting=self._room.used,
-            limit=self._room.limit,
-            oldest_at=next((envelope.received_at for envelope, _ in self._waiting.values()), None),
-            full_since=self._room.full_since,
-            limited_senders=self._senders.limited,
-        )
-
-    def waiting_of(self, channel: str, account: str) -> int:
-        """``waiting`` of one account."""
-        return self._room.used_by((channel, account))
-
-    def full_since(self, channel: str, account: str) -> float | None:
-        """From when on one account has had as much waiting as it may."""
-        return self._room.account_full_since((channel, account))
+        return {account: self._backlog.why_full(*account) for account in self._accounts}
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
@@ -153,14 +123,14 @@ class InboxDesk:
         now = self._now()
         known = [known_as(envelope, self._config) for envelope in envelopes]
         stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in known]
-        await self._room.take(account, len(stamped))
+        await self._backlog.reserve(account, len(stamped))
         rows: list[InboundRow] = []
         try:
             # A caller that goes away during the commit must not leave rows that nobody runs before the next start.
             with anyio.CancelScope(shield=True):
                 rows = await self._store.add_inbound(stamped, memo=memo)
         finally:
-            self._room.give_back(account, len(stamped) - len(rows))
+            self._backlog.release(account, len(stamped) - len(rows))
         self.received += len(rows)
         for row in rows:
             envelope = row.envelope
@@ -172,6 +142,7 @@ class InboxDesk:
                 peer=f"{envelope.peer.kind}:{envelope.peer.id}",
                 event_kind=envelope.kind,
             )
+            self._backlog.enter(row)
             self._hand_on(row, is_new=True)
         return rows
 
@@ -185,7 +156,7 @@ class InboxDesk:
     def resume(self, rows: Sequence[InboundRow]) -> None:
         """Put back what :meth:`pending` found, before any account listens: nothing newer may overtake it."""
         for row in rows:
-            self._room.take_nowait((row.envelope.channel, row.envelope.account), 1)
+            self._backlog.enter_again(row)
             self._hand_on(row, is_new=False)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -197,53 +168,8 @@ class InboxDesk:
             while self._refused:
                 await self._refuse_some()
 
-    def taken(self, rows: Sequence[InboundRow]) -> None:
-        """Rows have left the waiting room (into a turn, or ended)."""
-        for row in rows:
-            envelope, person = self._waiting.pop(row.id, (None, None))
-            if envelope is not None:
-                self._room.give_back((envelope.channel, envelope.account), 1)
-            if person is not None:
-                self._senders.remove(person)
-
-    def returned(self, rows: Sequence[InboundRow]) -> None:
-        """Rows are in the waiting room again: their turn only waits, because its agent is away. Else an outage would have as many
-        turns in memory as there are chats."""
-        for row in rows:
-            if row.id not in self._waiting:
-                self._room.take_nowait((row.envelope.channel, row.envelope.account), 1)
-                self._waiting[row.id] = row.envelope, None
-
-    def ended(self, rows: Sequence[InboundRow]) -> None:
-        """Rows have ended: wake who waits for them."""
-        for row in rows:
-            for event in self._ended.pop(row.id, ()):
-                event.set()
-
-    async def wait_ended(self, inbound_id: int) -> InboundRow:
-        """The row, once it has ended. :raises NotFound:"""
-        event = anyio.Event()
-        self._ended.setdefault(inbound_id, set()).add(event)
-        try:
-            row = await self._store.get_inbound(inbound_id)
-            if row is not None and row.ended_at is None:
-                await event.wait()
-                row = await self._store.get_inbound(inbound_id)
-        finally:
-            self._forget_waiter(inbound_id, event)
-        if row is None:
-            raise NotFound(f"there is no message in-{inbound_id}")
-        return row
-
-    def _forget_waiter(self, inbound_id: int, event: anyio.Event) -> None:
-        events = self._ended.get(inbound_id, set())
-        events.discard(event)
-        if not events:
-            self._ended.pop(inbound_id, None)
-
     def _hand_on(self, row: InboundRow, *, is_new: bool) -> None:
         envelope = row.envelope
-        self._waiting[row.id] = envelope, None
         settings = self._accounts.get((envelope.channel, envelope.account))
         if settings is None and row.turn_id is not None:
             self._lanes.end_removed([row])
@@ -262,14 +188,11 @@ class InboxDesk:
 
     def _add_to_lane(self, row: InboundRow, route: Route, *, is_new: bool) -> None:
         """Unless its sender has enough waiting there already. What was let in before a restart stays in."""
-        envelope = row.envelope
         if self._lanes.waits(row, route):
-            person = envelope.channel, envelope.account, envelope.sender.id
-            if is_new and not self._senders.may_wait(person):
-                self._later(_Refused(row, "sender_limit", "tell" if self._senders.is_to_be_told(person) else "none"))
+            if is_new and not self._backlog.may_wait(row):
+                self._later(_Refused(row, "sender_limit", "tell" if self._backlog.is_to_be_told(row) else "none"))
                 return
-            self._senders.add(person)
-            self._waiting[row.id] = envelope, person
+            self._backlog.count_for_sender(row)
         self._lanes.add(row, route)
 
     def _later(self, refused: _Refused) -> None:
@@ -294,8 +217,8 @@ class InboxDesk:
             self._events.emit(
                 "inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason
             )
-        self.taken(rows)
-        self.ended(rows)
+        self._backlog.dequeue(rows)
+        self._backlog.complete(rows)
 
     async def _answer_to(self, refused: _Refused) -> str | None:
         if refused.answer == "pair":

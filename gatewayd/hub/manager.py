@@ -12,8 +12,10 @@ from msgspec import Struct
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import leaves, trace_of
 from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
+from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor, Verdict
-from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings
+from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings, Waiting
+from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import Attachment
@@ -21,7 +23,7 @@ from gatewayd.model.errors import Conflict, NotFound, TryAgain
 from gatewayd.model.payload import Signal
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
-from gatewayd.ports.store import MemoRows, OutboundRow
+from gatewayd.ports.store import MemoRows
 
 if TYPE_CHECKING:
     import httpx2
@@ -45,7 +47,7 @@ class ManagerStatistics(Struct, frozen=True):
 
 
 class ChannelManager:
-    """Runs the accounts of a configuration inside ``async with manager.run():``.
+    """Runs the accounts of a configuration inside ``async with manager.run(...):``.
 
     ``plugins`` may grow: what a configuration needs is in it before :meth:`reconfigure`. ``opener`` imports a driver; what
     it raises parks the accounts of that plugin and no other. ``redact`` takes secrets out of what is shown. Every change of an
@@ -58,8 +60,9 @@ class ChannelManager:
         plugins: Mapping[str, ChannelPlugin],
         opener: Callable[[ChannelPlugin], ChannelOpener],
         *,
-        journal: Journal,
         outbox: Outgoing,
+        mailboxes: Mailboxes,
+        backlog: Waiting,
         memos: MemoRows,
         events: Emitter,
         http: "httpx2.AsyncClient",
@@ -76,7 +79,9 @@ class ChannelManager:
         self._plugins = plugins
         self._opener = opener
         self._outbox = outbox
-        self._around = Surroundings(journal, outbox, memos, http, log, rng, now, redact)
+        self._mailboxes = mailboxes
+        self._journal: Journal | None = None
+        self._around = Surroundings(outbox, backlog, memos, http, log, rng, now, redact)
         self._settling = Settling(self._bring_about)
         # By name, all that there are: also those that were removed and have not ended yet.
         self._known: dict[str, AccountActor] = {}
@@ -84,11 +89,13 @@ class ChannelManager:
         self.reconfigure(config)
 
     @asynccontextmanager
-    async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
+    async def run(self, *, journal: Journal, host: trio.Nursery | None = None) -> AsyncIterator[None]:
         """Every enabled account is started inside. Leaving stops what still runs, each within its close deadline.
 
-        ``host`` is where drivers run, and where one that cannot be ended stays: see ``Supervisor.run``.
+        ``journal`` takes what the accounts hear. ``host`` is where drivers run, and where one that cannot be ended stays: see
+        ``Supervisor.run``.
         """
+        self._journal = journal
         async with self._supervisor.run(host=host), self._settling.run():
             for actor in self._actors.values():
                 if actor.settings.frame.enabled:
@@ -109,6 +116,7 @@ class ChannelManager:
             actor.reconfigure(settings, self._plugins[settings.channel], config)
             wanted[settings.channel, settings.account] = actor
         self._actors = wanted
+        self._mailboxes.replace(wanted)
         for name, actor in self._known.items():
             actor.removed = self._actors.get((actor.settings.channel, actor.settings.account)) is not actor
             if actor.removed:
@@ -162,12 +170,6 @@ class ChannelManager:
         """Channels whose platform drops a repeated send by itself."""
         return {actor.settings.channel for actor in self._actors.values() if actor.plugin.resend_is_safe}
 
-    def post(self, row: OutboundRow) -> None:
-        """Hand a committed row to its account. Never waits. A row of an account that is gone stays in the store."""
-        actor = self._actors.get((row.channel, row.account))
-        if actor is not None:
-            actor.post(row)
-
     async def signal(self, channel: str, account: str, signal: Signal) -> None:
         """Best effort, also when there is no such account."""
         actor = self._actors.get((channel, account))
@@ -219,9 +221,13 @@ class ChannelManager:
         name = _name_of(settings)
         plugin = self._plugins[settings.channel]
         actor = AccountActor(settings, plugin, self._opener, config, self._around, lambda: self._supervisor.status(name))
-        self._supervisor.add(ChildSpec(name=name, run=actor.run, redact=self._redact))
+        self._supervisor.add(ChildSpec(name=name, run=partial(self._live, actor), redact=self._redact))
         self._known[name] = actor
         return actor
+
+    async def _live(self, actor: AccountActor, life: Life) -> None:
+        assert self._journal is not None, "accounts are started in run"
+        await actor.run(life, self._journal)
 
     async def _bring_about(self, name: str) -> None:
         """Make one account what it is to be. It may change its mind at every wait: what is to be is looked at anew after it."""

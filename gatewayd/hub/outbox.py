@@ -9,6 +9,7 @@ import structlog
 from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.pauses import Pauses
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import compose
@@ -83,7 +84,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Outbox:
-    """Writes rows, hands them to the accounts, settles them, and counts. ``post`` (set by the gateway) must not block;
+    """Writes rows, hands them to the accounts, settles them, and counts. ``mailboxes`` are the accounts';
     ``reports`` hears of a row with a subject that was sent or given up; ``notice`` says what the chat of a row is told when that
     becomes unknown.
 
@@ -97,6 +98,7 @@ class Outbox:
         store: Store,
         events: EventLog,
         config: OutboxSection,
+        mailboxes: Mailboxes,
         reports: DeliveryReports,
         *,
         notice: Callable[[OutboundRow], OutboundDraft | None],
@@ -105,6 +107,7 @@ class Outbox:
         self._store = store
         self._events = events
         self._config = config
+        self._mailboxes = mailboxes
         self._reports = reports
         self._notice = notice
         self._now = now
@@ -117,7 +120,6 @@ class Outbox:
         self._asked_at: dict[int, float] = {}
         self.delivery = Stopwatch(LONG)
         self._settled = anyio.Event()
-        self.post: Callable[[OutboundRow], None] = lambda row: None
 
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str] = ()) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
@@ -343,7 +345,7 @@ class Outbox:
         for row in rows:
             self._note(row)
             self._events.emit("outbound.ready", id=row.id, channel=row.channel, account=row.account, turn_id=row.turn_id)
-            self.post(row)
+            self._mailboxes.post(row)
 
     def _note(self, row: OutboundRow) -> None:
         waiting = self._open.get((row.channel, row.account))

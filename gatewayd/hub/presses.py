@@ -6,13 +6,14 @@ lists let a person talk to an agent, not speak for its operator.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, Protocol
 
 import anyio
 from msgspec import Struct
 
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards, first_cards, whole_text
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies, insist
@@ -50,7 +51,7 @@ class Wish(Struct, frozen=True):
 
 
 class Presses:
-    """Takes rows from the inbox; ``run`` answers them, one after the other. ``taken`` and ``ended`` tell the inbox."""
+    """Takes rows from the inbox; ``run`` answers them, one after the other."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Presses:
         cards: ApprovalCards,
         outbox: Outbox,
         events: EventLog,
+        backlog: Backlog,
         plugins: dict[str, ChannelPlugin],
         *,
         signal: SignalSink,
@@ -70,6 +72,7 @@ class Presses:
         self._cards = cards
         self._outbox = outbox
         self._events = events
+        self._backlog = backlog
         self._plugins = plugins
         self._signal = signal
         self._show_reply = show_reply
@@ -79,8 +82,6 @@ class Presses:
         self._refusals: dict[str, list[float]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._signals = 0
-        self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
-        self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
     def take(self, row: InboundRow, *, admitted: bool) -> bool:
         """Whether this row belongs here; then it is answered soon. ``admitted``: its sender may talk to the agent."""
@@ -129,8 +130,8 @@ class Presses:
         await insist(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
         self.acknowledge(envelope, text)
         self._events.emit("inbound.done", id=row.id, reason=reason)
-        self.taken([row])
-        self.ended([row])
+        self._backlog.dequeue([row])
+        self._backlog.complete([row])
 
     async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str | list[OutboundDraft]]:
         """The row's reason, and the words for who pressed; a reply that is shown again is rows of its own."""

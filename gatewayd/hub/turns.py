@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from gatewayd.hub.attempts import Agents
+from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.commands import Answer, ChatCommands
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.lanes import Lane, Place, Waiting, is_edit_of, may_be_answer, place_of
@@ -28,7 +29,7 @@ from gatewayd.ports.store import EndState, InboundRow
 
 
 class TurnRunner:
-    """Owns every live lane. ``run`` is its task; ``taken`` and ``ended`` (set by the gateway) tell the inbox."""
+    """Owns every live lane. ``run`` is its task."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class TurnRunner:
         sessions: SessionMap,
         questions: QuestionDesk,
         agents: Agents,
+        backlog: Backlog,
         config: GatewayConfig,
         plugins: dict[str, ChannelPlugin],
         *,
@@ -50,6 +52,7 @@ class TurnRunner:
         self._events = events
         self._sessions = sessions
         self._agents = agents
+        self._backlog = backlog
         self._plugins = plugins
         self._now = now
         self._chat = ChatCommands(sessions, config, self._end_waiting, now=now)
@@ -65,9 +68,6 @@ class TurnRunner:
         # Messages that are being committed as answers, each with its edits so far.
         self._answers: list[list[InboundRow]] = []
         self._log = structlog.get_logger("gatewayd.turns")
-        self.taken: Callable[[Sequence[InboundRow]], None] = lambda rows: None
-        self.returned: Callable[[Sequence[InboundRow]], None] = lambda rows: None
-        self.ended: Callable[[Sequence[InboundRow]], None] = lambda rows: None
 
     async def run(
         self, *, host: trio.Nursery | None = None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -267,8 +267,8 @@ class TurnRunner:
         batch = lane.take(self._mode_of(lane.waiting[0].row))
         rows = [waiting.row for waiting in batch]
         route = batch[-1].route
-        self.taken(rows)
-        control.rests = lambda resting: self.returned(rows) if resting else self.taken(rows)
+        self._backlog.dequeue(rows)
+        control.rests = lambda resting: self._backlog.requeue(rows) if resting else self._backlog.dequeue(rows)
         lane.control, lane.running, lane.started_at = control, batch[-1], self._now()
         lane.writers = frozenset(row.envelope.writer for row in rows)
         left_open: Sequence[InboundRow] = ()
@@ -289,10 +289,10 @@ class TurnRunner:
             if self._leaving.get(place_of(rows[-1])) is lane:
                 del self._leaving[place_of(rows[-1])]
         if left_open:
-            self.returned(left_open)
+            self._backlog.requeue(left_open)
             self._place_anew(left_open)
         else:
-            self.ended(rows)
+            self._backlog.complete(rows)
 
     def _offer_what_waits(self, question: OpenQuestion) -> None:
         """A message that came while the question was being shown is its answer, too."""
@@ -323,8 +323,8 @@ class TurnRunner:
         try:
             ended = await self._questions.answer(question, rows)
             self._answers.remove(rows)
-            self.taken(ended)
-            self.ended(ended)
+            self._backlog.dequeue(ended)
+            self._backlog.complete(ended)
             # The question was over: it is a message. Or it was answered, and an edit came too late.
             for row in rows[len(ended) :]:
                 self.add(row, route)
@@ -333,11 +333,11 @@ class TurnRunner:
             self._idle.set()
 
     async def _run_command(self, row: InboundRow, answer: Answer) -> None:
-        self.taken([row])
+        self._backlog.dequeue([row])
         try:
             reason, text = await answer()
             await self._end([row], "done", reason, text=text)
-            self.ended([row])
+            self._backlog.complete([row])
         finally:
             self._commands -= 1
             self._idle.set()
@@ -356,9 +356,9 @@ class TurnRunner:
         return ()
 
     async def _end_waiting(self, rows: Sequence[InboundRow], reason: str) -> None:
-        self.taken(rows)
+        self._backlog.dequeue(rows)
         await self._end(rows, "dropped", reason)
-        self.ended(rows)
+        self._backlog.complete(rows)
 
     async def _end(self, rows: Sequence[InboundRow], state: EndState, reason: str, *, text: str = "") -> None:
         envelope = rows[0].envelope

@@ -123,7 +123,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         row, duplicate = await bring(gateway, _envelope_of(body, identity))
         found: InboundRow | QuestionRow = row
         if seconds and row.ended_at is None:
-            ends, asks = partial(gateway.inbox.wait_ended, row.id), partial(gateway.questions.wait_asked, row.id)
+            ends, asks = partial(gateway.backlog.wait_ended, row.id), partial(gateway.questions.wait_asked, row.id)
             with waits.of_request(seconds):
                 found = await first_of(ends, asks)
         session_key = row.session_key or resolve_route(row.envelope, gateway.config).session_key
@@ -160,7 +160,7 @@ async def bring(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow
     known = await gateway.store.find_inbound(envelope.channel, envelope.account, envelope.event_key)
     if known is not None:
         return _same(known, envelope), True
-    if why := gateway.inbox.why_full(envelope.channel, envelope.account):
+    if why := gateway.backlog.why_full(envelope.channel, envelope.account):
         raise Refusal("overloaded", why, status=429, retry_after=RETRY_SECONDS)
     new = await gateway.inbox.deliver([envelope])
     if new:

@@ -180,7 +180,7 @@ class Webchat:
     async def _journal(self, deliver: Callable[[WebchatChannel], Awaitable[str]]) -> Response:
         refuse_unless_ready(self._gateway)
         account = self._account()
-        if self._gateway.inbox.why_full(account.channel, account.account):
+        if self._gateway.backlog.why_full(account.channel, account.account):
             raise Overloaded("too many messages wait for an answer; try again in a moment")
         key = None
         with anyio.move_on_after(_COMMIT_SECONDS):

@@ -76,7 +76,7 @@ class WebhookDesk:
         if self._gateway.state != "ready":
             raise Refusal("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
         _, receiver = self._receiver(channel, account)
-        if why := self._gateway.inbox.why_full(channel, account):
+        if why := self._gateway.backlog.why_full(channel, account):
             raise Refusal("overloaded", why, retry_after=RETRY_SECONDS)
         if isinstance(receiver, ChecksHeaders) and (refused := receiver.check_headers(headers)) is not None:
             raise _not_found() if refused.status == 404 else refusal_of_status(refused.status)
@@ -92,7 +92,7 @@ class WebhookDesk:
         if self._gateway.state != "ready":
             raise Refusal("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
         actor, receiver = self._receiver(channel, account)
-        if why := self._gateway.inbox.why_full(channel, account):
+        if why := self._gateway.backlog.why_full(channel, account):
             raise Refusal("overloaded", why, retry_after=RETRY_SECONDS)
         reply = self._receive(receiver, request, channel, account)
         if reply.status == 404:

@@ -155,7 +155,7 @@ def test_one_that_will_not_be_cancelled_is_named_with_its_line_once_and_others_a
             [where] = left.where
             assert __file__ in where
             assert where.endswith(" in spins")
-            await house.inbox.wait_ended((await house.say("next")).id)
+            await house.backlog.wait_ended((await house.say("next")).id)
             assert house.texts[-1] == "quick"
             assert [one["event"] for one in logged if "agent" in one and "stop" in one["event"]] == ["agent_does_not_stop"]
             spinning.clear()

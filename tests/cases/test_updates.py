@@ -81,7 +81,7 @@ async def run(case: Json, state_dir: Path) -> list[InboundRow]:
             api.add_update(update)
         async with open_gateway(case, api, state_dir) as gateway:
             await api.wait_delivered()
-            return [await gateway.inbox.wait_ended(number) for number in range(1, len(case["updates"]) + 1)]
+            return [await gateway.backlog.wait_ended(number) for number in range(1, len(case["updates"]) + 1)]
 
 
 def messages_of(case: Json) -> list[Json]:

@@ -14,10 +14,12 @@ from msgspec.structs import replace
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.late import LateTexts
+from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.presses import Presses
 from gatewayd.hub.questions import QuestionDesk
@@ -179,8 +181,10 @@ class House:
         self.events = EventLog(store, now=now, keep=config.limits.event_rows)
         self.reports = DeliveryReports()
         self.unknown = UnknownReplies(store, config, plugins)
-        self.outbox = Outbox(store, self.events, config.outbox, self.reports, notice=self.unknown.notice, now=now)
-        self.outbox.post = self.handed.append
+        mailboxes = Mailboxes()
+        mailboxes.replace(dict.fromkeys(((account.channel, account.account) for account in config.accounts), self))
+        self.outbox = Outbox(store, self.events, config.outbox, mailboxes, self.reports, notice=self.unknown.notice, now=now)
+        self.backlog = Backlog(store, config.limits, now=now)
         self.access = AccessControl(store, self.events, now=now)
         self.sessions = SessionMap(store, kind_of=lambda agent_id: None, now=now)
         policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
@@ -194,6 +198,7 @@ class House:
             self.cards,
             self.outbox,
             self.events,
+            self.backlog,
             plugins,
             signal=self._signal,
             show_reply=self.unknown.show,
@@ -216,12 +221,16 @@ class House:
             redact=redact,
         )
         self.late = LateTexts(store, self.outbox, self.events, config, plugins, wait_said=engine.wait_said)
-        self.turns = TurnRunner(engine, self.outbox, self.events, self.sessions, self.questions, agents, config, plugins, now=now)
-        self.inbox = InboxDesk(store, self.events, self.access, self.outbox, self.turns, self.presses, config, plugins, now=now)
-        self.presses.taken, self.presses.ended = self.inbox.taken, self.inbox.ended
-        self.turns.taken = self.inbox.taken
-        self.turns.returned = self.inbox.returned
-        self.turns.ended = self.inbox.ended
+        self.turns = TurnRunner(
+            engine, self.outbox, self.events, self.sessions, self.questions, agents, self.backlog, config, plugins, now=now
+        )
+        self.inbox = InboxDesk(
+            store, self.events, self.access, self.outbox, self.backlog, self.turns, self.presses, config, plugins, now=now
+        )
+
+    def post(self, row: OutboundRow) -> None:
+        """The mailbox of every account."""
+        self.handed.append(row)
 
     def _unreachable(self, channel: str, account: str) -> str | None:
         return self.down.get((channel, account))
@@ -303,7 +312,7 @@ class House:
 
     async def ended(self, row: InboundRow) -> InboundRow:
         """The row at its end, when what follows from it has been done, too: the end is in the store before it is told."""
-        found = await self.inbox.wait_ended(row.id)
+        found = await self.backlog.wait_ended(row.id)
         await trio.testing.wait_all_tasks_blocked()
         return found
 

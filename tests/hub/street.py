@@ -1,7 +1,7 @@
 """Accounts in a row, for the tests of actors: the real manager, outbox and store, loopback platforms, and a plain journal."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -17,6 +17,7 @@ from gatewayd.channels.loopback.platform import LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.hub.account import AccountActor
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox, conversation_of
 from gatewayd.hub.reports import DeliveryReports
@@ -84,14 +85,18 @@ class Street:
     ) -> None:
         self.store = store
         self.events = EventLog(store, now=now, keep=config.limits.event_rows)
-        self.outbox = Outbox(store, self.events, config.outbox, DeliveryReports(), notice=lambda row: None, now=now)
+        self.mailboxes = Mailboxes()
+        self.outbox = Outbox(
+            store, self.events, config.outbox, self.mailboxes, DeliveryReports(), notice=lambda row: None, now=now
+        )
         self.journal = StoreJournal(store)
         self.manager = ChannelManager(
             config,
             {PLUGIN.id: PLUGIN},
             opener,
-            journal=self.journal,
             outbox=self.outbox,
+            mailboxes=self.mailboxes,
+            backlog=self.journal,
             memos=store,
             events=self.events,
             http=http,
@@ -100,7 +105,10 @@ class Street:
             now=now,
             redact=lambda text: text.replace("hunter2", "***"),
         )
-        self.outbox.post = self.manager.post
+
+    def run(self) -> AbstractAsyncContextManager[None]:
+        """The accounts, with the journal that they deliver to."""
+        return self.manager.run(journal=self.journal)
 
     def platform(self, account: str = "main") -> LoopbackPlatform:
         return platform_of(account)
@@ -162,7 +170,7 @@ async def open_street(
         await tasks.start(street.events.run)
         await street.outbox.recover([(settings.channel, settings.account) for settings in config.accounts])
         if started:
-            async with street.manager.run():
+            async with street.run():
                 yield street
         else:
             yield street

@@ -140,7 +140,7 @@ async def test_a_signal_that_goes_wrong_is_nobodys_problem(how: str, tmp_path: P
 async def test_a_hang_while_connecting_is_an_outage(place: str, tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path, started=False) as street:
         getattr(street.platform(), place).next(hanging)
-        async with street.manager.run():
+        async with street.run():
             await trio.sleep(59.9)
             assert street.status().state == "starting"
             await trio.sleep(0.2)
@@ -185,7 +185,7 @@ async def test_a_driver_that_ends_or_crashes_is_restarted_then_parked(
 async def test_an_operators_problem_parks_at_once(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path, started=False) as street:
         street.platform().on_listen.always(failing(NeedsOperator("401: the token hunter2 was revoked")))
-        async with street.manager.run():
+        async with street.run():
             await trio.sleep(3600)
             status = street.status()
             assert (status.state, status.since, status.restarts) == ("parked", EPOCH, 0)
@@ -207,7 +207,7 @@ async def test_a_hang_in_close_before_it_ever_connected_is_cut_as_soon(tmp_path:
     async with open_street(tmp_path, started=False) as street:
         street.platform().on_listen.always(failing(TryAgain("no route", after_seconds=1000)))
         street.platform().on_close.next(hanging)
-        async with street.manager.run():
+        async with street.run():
             await trio.sleep(9.9)
             assert street.status().state == "starting"
             await trio.sleep(0.2)
@@ -218,7 +218,7 @@ async def test_the_driver_can_be_reached_while_it_is_open_only(tmp_path: Path, a
     async with open_street(tmp_path, started=False) as street:
         street.platform().on_listen.next(taking(5))
         assert street.actor().channel is None
-        async with street.manager.run():
+        async with street.run():
             await trio.sleep(1)
             assert street.actor().channel is not None
             street.platform().on_close.next(lingering(5))
@@ -375,7 +375,7 @@ async def test_a_full_inbox_is_not_held_against_the_driver(tmp_path: Path, autoj
 
     async with open_street(tmp_path, opener=lambda plugin: custom(listen), started=False) as street:
         street.journal.gate = trio.Event()
-        async with street.manager.run():
+        async with street.run():
             await trio.sleep(7200)
             assert (street.status().state, street.status().restarts) == ("connected", 0)
             street.journal.gate.set()

@@ -34,7 +34,7 @@ async def test_an_answer_that_was_edited_while_the_daemon_was_down(tmp_path: Pat
         assert [end.reason for end in ends] == ["answered", "answer", "answer"]
         assert script.answers == [("because",)]
         assert [turn.request.text for turn in house.agents.turns] == ["go"]
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_an_edit_that_comes_after_the_commit_changes_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -50,7 +50,7 @@ async def test_an_edit_that_comes_after_the_commit_changes_nothing(tmp_path: Pat
         gate.set()
         assert [(await house.ended(each)).reason for each in (row, answer, edit)] == ["answered", "answer", "edited_after_answer"]
         assert script.answers == [("because",)]
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_an_edited_answer_that_is_too_late_is_a_message_with_its_newest_text(
@@ -70,7 +70,7 @@ async def test_an_edited_answer_that_is_too_late_is_a_message_with_its_newest_te
         house.flaky.refuses.clear()
         assert [(await house.ended(each)).reason for each in (row, answer, edit)] == ["answered"] * 3
         assert [turn.request.text for turn in house.agents.turns] == ["go", "because"]
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 STEPS = ("edit", "edit", "refuse", "accept", "wait", "other")
@@ -133,4 +133,4 @@ async def check(house: House, script: Curious, told: list[InboundRow], others: l
     texts = [turn.request.text for turn in house.agents.turns]
     assert not any("text" in text for text in texts), "neither the answer nor an edit of it is a turn"
     assert {await house.reason_of(row) for row in others} <= {("done", "answered")}
-    assert house.inbox.waiting == 0
+    assert house.backlog.waiting == 0

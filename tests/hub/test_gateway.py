@@ -51,6 +51,7 @@ class Site:
             events=house.events,
             manager=cast(ChannelManager, self.accounts),
             inbox=house.inbox,
+            backlog=house.backlog,
             outbox=house.outbox,
             access=house.access,
             approvals=house.desk,

@@ -66,7 +66,7 @@ async def test_a_press_by_somebody_else_is_answered_in_words_and_disturbs_nothin
         await house.ended(row)
         assert script.answers == [("South",)]
         assert house.answers() == [NOT_YOURS, ""]
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_a_connector_does_not_answer_what_a_user_was_asked(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -80,7 +80,7 @@ async def test_a_reply_in_a_group_answers_its_message_and_a_direct_one_does_not(
 async def test_waiting_for_an_unknown_row_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path) as house:
         with pytest.raises(NotFound):
-            await house.inbox.wait_ended(4711)
+            await house.backlog.wait_ended(4711)
 
 
 async def test_the_bound_holds_however_many_deliver_at_once_and_the_first_come_is_first_served(
@@ -103,19 +103,19 @@ async def test_the_bound_holds_however_many_deliver_at_once_and_the_first_come_i
                 tasks.start_soon(deliver, number)
                 await trio.testing.wait_all_tasks_blocked()
             assert order == [0, 1]
-            assert house.inbox.why_full("chat", "main") == "the inbox is full"
+            assert house.backlog.why_full("chat", "main") == "the inbox is full"
             gate.gate.set()
         assert order == list(range(20))
         assert most <= 4
         await trio.testing.wait_all_tasks_blocked()
-        assert (house.inbox.waiting, house.inbox.why_full("chat", "main")) == (0, None)
+        assert (house.backlog.waiting, house.backlog.why_full("chat", "main")) == (0, None)
 
 
 async def test_a_delivery_larger_than_the_inbox_is_taken_when_it_is_empty(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_waiting=2))) as house:
         rows = await house.inbox.deliver([message(str(number)) for number in range(5)])
         assert (await house.ended(rows[-1])).reason == "answered"
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_who_delivers_and_goes_away_during_the_commit_leaves_nothing_unrun(
@@ -130,7 +130,7 @@ async def test_who_delivers_and_goes_away_during_the_commit_leaves_nothing_unrun
             house.flaky.holds["add_inbound"].set()
         await trio.testing.wait_all_tasks_blocked()
         assert house.texts == ["re: hello"]
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_room_is_given_back_when_nothing_was_stored(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -143,7 +143,7 @@ async def test_room_is_given_back_when_nothing_was_stored(tmp_path: Path, autoju
         for _ in range(2):
             await house.inbox.deliver([event])
         await trio.testing.wait_all_tasks_blocked()
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
         assert house.texts == ["re: again"]
 
 
@@ -165,17 +165,17 @@ async def test_who_stops_waiting_for_an_end_leaves_nothing_behind(tmp_path: Path
         ends: list[str | None] = []
 
         async def wait() -> None:
-            ends.append((await house.inbox.wait_ended(row.id)).reason)
+            ends.append((await house.backlog.wait_ended(row.id)).reason)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             with anyio.move_on_after(1):
-                await house.inbox.wait_ended(row.id)
+                await house.backlog.wait_ended(row.id)
             gate.gate.set()
         assert ends == ["answered"]
         with pytest.raises(NotFound):
-            await house.inbox.wait_ended(4711)
-        assert house.inbox._ended == {}
+            await house.backlog.wait_ended(4711)
+        assert house.backlog._ended == {}
 
 
 async def test_rows_dropped_for_one_reason_share_commits(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -183,11 +183,11 @@ async def test_rows_dropped_for_one_reason_share_commits(tmp_path: Path, autojum
         before = house.store.statistics().operations
         rows = await house.inbox.deliver([message(str(number)) for number in range(300)])
         for row in rows:
-            await house.inbox.wait_ended(row.id)
+            await house.backlog.wait_ended(row.id)
         assert {await house.reason_of(row) for row in rows} == {("dropped", "dm_disabled")}
         # Not 300: one for the delivery, two for the ends, and events in between.
         assert house.store.statistics().operations - before < 20
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_a_full_account_keeps_only_its_own_deliveries_waiting(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -197,7 +197,7 @@ async def test_a_full_account_keeps_only_its_own_deliveries_waiting(tmp_path: Pa
         for text in ("runs", "one", "two"):
             await house.say(text)
             await trio.testing.wait_all_tasks_blocked()
-        assert house.inbox.why_full("chat", "main") == "the inbox of chat/main is full"
+        assert house.backlog.why_full("chat", "main") == "the inbox of chat/main is full"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(house.inbox.deliver, [message("three")])
             await trio.testing.wait_all_tasks_blocked()
@@ -206,13 +206,13 @@ async def test_a_full_account_keeps_only_its_own_deliveries_waiting(tmp_path: Pa
             await house.say("other", channel="tg")
             await trio.testing.wait_all_tasks_blocked()
             assert "other" in gate.running
-            assert [house.inbox.waiting_of(channel, "main") for channel in ("chat", "tg")] == [2, 0]
-            assert house.inbox.full_since("chat", "main") == began_at
-            assert house.inbox.full_since("tg", "main") is None
+            assert [house.backlog.waiting_of(channel, "main") for channel in ("chat", "tg")] == [2, 0]
+            assert house.backlog.full_since("chat", "main") == began_at
+            assert house.backlog.full_since("tg", "main") is None
             gate.gate.set()
         await trio.testing.wait_all_tasks_blocked()
-        assert house.inbox.full_since("chat", "main") is None
-        assert house.inbox.status() == InboxStatus(waiting=0, limit=10_000)
+        assert house.backlog.full_since("chat", "main") is None
+        assert house.backlog.status() == InboxStatus(waiting=0, limit=10_000)
 
 
 async def test_a_delivery_is_of_one_account(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -234,12 +234,12 @@ async def test_what_a_sender_has_too_many_of_ends_with_that_reason_and_is_told_o
             await house.ended(row)
         assert [await house.reason_of(row) for row in rows[3:]] == [("dropped", "sender_limit")] * 3
         assert house.texts == [SORRY_MANY]
-        assert house.inbox.status().limited_senders == 1
+        assert house.backlog.status().limited_senders == 1
         other = await house.say("other", sender=Sender("8"), peer=Peer("dm", "8"))
         gate.gate.set()
         for row in (*rows[:3], other):
             assert (await house.ended(row)).reason == "answered"
-        assert house.inbox.status().limited_senders == 0
+        assert house.backlog.status().limited_senders == 0
         assert (await house.ended(await house.say("again"))).reason == "answered"
 
 
@@ -256,7 +256,7 @@ async def test_stop_and_presses_are_taken_from_a_sender_who_has_too_much_waiting
         assert (await house.ended(await house.say("/status"))).reason == "command"
         assert (await house.ended(await house.say("/stop"))).reason == "command"
         assert {(await house.ended(row)).reason for row in rows} == {"stopped"}
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_the_answer_to_a_question_is_taken_from_a_sender_who_has_too_much_waiting(
@@ -327,11 +327,11 @@ async def test_turns_that_wait_for_their_agent_are_in_the_waiting_room(tmp_path:
                 tasks.start_soon(deliver, number)
             await trio.sleep(120)
             # Those that had a place and came back are more than the limit; nobody comes in meanwhile.
-            assert 5 <= house.inbox.waiting <= 5 + 2
-            assert house.inbox.why_full("chat", "main") == "the inbox is full"
+            assert 5 <= house.backlog.waiting <= 5 + 2
+            assert house.backlog.why_full("chat", "main") == "the inbox is full"
             assert house.turns.status().live <= 5 + 2
             house.agents.away = None
             house.agents.changed.set()
         await trio.sleep(600)
         assert len([text for text in house.texts if text.startswith("re: ")]) == 20
-        assert house.inbox.status() == InboxStatus(waiting=0, limit=5)
+        assert house.backlog.status() == InboxStatus(waiting=0, limit=5)

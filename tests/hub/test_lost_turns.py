@@ -64,7 +64,7 @@ async def cut(tmp_path: Path) -> int:
 
 async def after(house: House, row_id: int) -> tuple[str, str | None]:
     with anyio.fail_after(10):
-        row = await house.inbox.wait_ended(row_id)
+        row = await house.backlog.wait_ended(row_id)
     return row.state, row.reason
 
 
@@ -283,7 +283,7 @@ async def test_a_turn_of_an_account_that_is_gone_at_the_start_is_stopped_at_its_
         assert await after(house, row) == ("dropped", "account_removed")
         assert agents.stopped == [("session-1", f"turn-{row}")]
         assert agents.asked_for == ["assistant"], "the agent that it was begun with, wherever the bindings lead now"
-        assert (agents.turns, agents.resumed, house.inbox.waiting) == ([], [], 0)
+        assert (agents.turns, agents.resumed, house.backlog.waiting) == ([], [], 0)
 
 
 async def test_a_turn_of_an_account_that_is_gone_and_cannot_be_stopped_is_stopped_before_the_next(
@@ -332,7 +332,7 @@ async def test_a_turn_that_only_waits_for_its_agent_ends_with_its_account(tmp_pa
         await anyio.sleep(60)
         reconfigure(house, GONE)
         assert await after(house, row.id) == ("done", "account_removed")
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_a_turn_that_goes_on_with_another_agent_is_stopped_where_it_was_begun_when_that_is_back(

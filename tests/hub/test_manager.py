@@ -232,7 +232,7 @@ async def test_one_crashes_for_ever_one_is_out_for_a_day_and_one_is_well(tmp_pat
     async with open_street(tmp_path, configuration("crashing", "outage", "well"), started=False) as street:
         platform_of("crashing").on_connected.always(failing(KeyError("chat")))
         platform_of("outage").on_listen.always(failing(TryAgain("no route to host")))
-        async with street.manager.run():
+        async with street.run():
             await street.reply("hours later", account="outage")
             crashed = 0
             for hour in range(24):

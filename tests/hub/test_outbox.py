@@ -8,6 +8,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.model.config import OutboxSection
@@ -62,6 +63,7 @@ async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Pa
             house.store,
             house.events,
             OutboxSection(stale_after_seconds=60),
+            Mailboxes(),
             DeliveryReports(),
             notice=lambda row: None,
             now=lambda: now() + ahead,

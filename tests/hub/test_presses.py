@@ -125,7 +125,7 @@ async def test_a_press_of_a_stranger_is_answered_and_written_down(tmp_path: Path
     async with open_house(tmp_path, tool, config=config) as house:
         await house.access.load()
         [row] = await house.inbox.deliver([message("hello", peer=Peer("dm", "66"), channel="tg")])
-        await house.inbox.wait_ended(row.id)
+        await house.backlog.wait_ended(row.id)
         approval_id = "ap_0000000000"
         press = await house.say(f"ap:{approval_id}:once", peer=Peer("dm", "66"), channel="tg", kind="button", press="p")
         assert await refused(house, press.id) == "unknown"

@@ -301,7 +301,7 @@ async def test_a_message_that_came_while_the_daemon_was_down_is_the_answer(tmp_p
         await house.ended(row)
         assert script.answers == [("because",)]
         assert [turn.request.text for turn in house.agents.turns] == ["go"]
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_what_was_said_before_the_question_is_no_answer(tmp_path: Path, autojump_clock: MockClock) -> None:

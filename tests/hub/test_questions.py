@@ -48,7 +48,7 @@ async def test_the_next_message_is_the_answer(
         assert script.answers == [answer]
         assert await state_of(house, question) == ("answered" if answer else "dismissed")
         assert len(house.agents.turns) == 1, "an answer is no turn"
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ async def test_what_differs_is_in_force_when_the_answer_comes(tmp_path: Path) ->
         assert (report.unchanged_accounts, report.unchanged_agents) == (1, 1)
         names = [f"{status.channel}/{status.account}" for status in bench.gateway.manager.snapshot()]
         assert names == ["loopback/main", "loopback/more"]
-        assert bench.gateway.inbox.status().limit == 7
+        assert bench.gateway.backlog.status().limit == 7
         platform = platform_of("more")
         await platform.say("hello", account="more")
         await platform.wait_until(lambda: platform.texts == ["hello"])
@@ -405,7 +405,7 @@ async def test_another_kind_of_core_under_the_same_name_begins_a_new_session(tmp
             bench.found = config
             await bench.reloader.reload("operator:op")
             await platform.say("again")
-            await gateway.inbox.wait_ended(gateway.inbox.received)
+            await gateway.backlog.wait_ended(gateway.inbox.received)
             [session] = await gateway.store.list_sessions(limit=10)
             assert session.core == expected
         assert session.generation == 2

@@ -75,7 +75,7 @@ async def test_a_message_runs_again_as_a_new_turn(tmp_path: Path, autojump_clock
         assert (await house.ended(row)).reason == "answered"
         assert moody.turns == ["turn-1", "turn-1-1"]
         assert house.texts[-1] == "re: hello"
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_who_may_not_write_any_more_is_not_answered(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
@@ -84,7 +84,7 @@ async def test_who_may_not_write_any_more_is_not_answered(tmp_path: Path, autoju
     config = configuration(frame=replace(OPEN, dm_policy="disabled"))
     async with open_house(tmp_path, config=config) as house:
         await desk_of(house).act("in-1", "retry", by=ANN)
-        [row] = [await house.inbox.wait_ended(1)]
+        [row] = [await house.backlog.wait_ended(1)]
         assert (row.state, row.reason) == ("dropped", "dm_disabled")
         assert house.texts == []
 
@@ -457,5 +457,5 @@ async def check_counts(house: House) -> None:
     letters = await house.store.count_letters()
     assert (letters.out_unknown, letters.out_parked, letters.out_dead) == (status.unknown, status.parked, status.dead)
     waiting = await house.store.pending_inbound(after_id=0, limit=1000)
-    assert house.inbox.waiting == len(waiting) == 0
+    assert house.backlog.waiting == len(waiting) == 0
     assert sum(house.outbox.depth(a.channel, a.account) for a in house.config.accounts) == status.ready + status.sending

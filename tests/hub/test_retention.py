@@ -11,6 +11,7 @@ import trio.testing
 from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.retention import EVERY_SECONDS, ROWS_TOGETHER, Cleaner
@@ -57,7 +58,9 @@ class Cellar:
         self.store = Watched(store)
         self.config = replace(configuration(), retention=section)
         self.events = EventLog(store, now=now, keep=1000)
-        self.outbox = Outbox(store, self.events, self.config.outbox, DeliveryReports(), notice=lambda row: None, now=now)
+        self.outbox = Outbox(
+            store, self.events, self.config.outbox, Mailboxes(), DeliveryReports(), notice=lambda row: None, now=now
+        )
         self.cleaner = Cleaner(self.store, self.outbox, self.events, self.config, now=now)
 
     async def fill(self, count: int, *, age: float, size: int = 10) -> None:

@@ -240,7 +240,7 @@ async def test_sending_waits_for_the_connection(tmp_path: Path, autojump_clock: 
     async with open_street(tmp_path, started=False) as street:
         street.platform().on_listen.next(taking(50))
         await street.reply("hello")
-        async with street.manager.run():
+        async with street.run():
             await trio.sleep(49)
             assert street.platform().texts == []
             await trio.sleep(2)
@@ -253,8 +253,8 @@ async def test_a_row_that_was_dealt_with_is_not_sent_however_often_it_is_posted(
     async with open_street(tmp_path) as street:
         [row] = await street.reply("once")
         await trio.sleep(1)
-        street.manager.post(row)
-        street.manager.post(row)
+        street.mailboxes.post(row)
+        street.mailboxes.post(row)
         await trio.sleep(1)
         assert street.platform().texts == ["once"]
         assert street.status().mailbox_depth == 0
@@ -263,7 +263,7 @@ async def test_a_row_that_was_dealt_with_is_not_sent_however_often_it_is_posted(
 async def test_a_row_that_only_the_store_knows_is_sent_after_a_restart(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path) as street:
         await trio.sleep(1)
-        street.outbox.post = lambda row: None
+        street.mailboxes.replace({})
         await street.reply("committed, and its writer was cancelled")
         await trio.sleep(1)
         assert street.platform().texts == []
@@ -378,7 +378,7 @@ async def test_more_replies_than_the_mailbox_holds_stay_in_the_store_and_keep_th
         for n in range(60):
             await street.reply(str(n), peer=peers[n % 7])
         assert street.status().mailbox_depth <= 8
-        async with street.manager.run():
+        async with street.run():
             street.platform().before_send.always(taking(0.1))
             for n in range(60, 120):
                 await street.reply(str(n), peer=peers[n % 7])

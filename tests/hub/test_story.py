@@ -121,7 +121,7 @@ async def test_who_is_not_let_in_is_told_why(tmp_path: Path, autojump_clock: tri
     config = configuration()
     async with open_house(tmp_path, config=config) as house:
         row = await house.say("hello", sender=Sender("7", is_bot=True))
-        await house.inbox.wait_ended(row.id)
+        await house.backlog.wait_ended(row.id)
         assert (await teller(house).tell("in-1")).verdict == "in-1 was dropped: it came from a bot."
         with pytest.raises(NotFound, match=r"nothing is known of 'in-2' \(any more\)"):
             await teller(house).tell("in-2")

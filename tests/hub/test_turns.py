@@ -335,7 +335,7 @@ async def test_the_inbox_makes_deliverers_wait_when_it_is_full(tmp_path: Path, a
         assert scope.cancelled_caught
         gate.gate.set()
         await trio.testing.wait_all_tasks_blocked()
-        assert house.inbox.why_full("chat", "main") is None
+        assert house.backlog.why_full("chat", "main") is None
         assert (await house.ended(await house.say("now"))).reason == "answered"
         assert "re: too much" not in house.texts
 
@@ -344,7 +344,7 @@ async def _fill(house: House) -> None:
     for n in range(3):
         await house.say(f"m{n}")
     await trio.testing.wait_all_tasks_blocked()
-    assert house.inbox.why_full("chat", "main")
+    assert house.backlog.why_full("chat", "main")
 
 
 async def test_what_comes_after_a_stop_in_the_same_delivery_is_run(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -61,7 +61,7 @@ async def test_a_turn_that_runs_ends_and_what_waits_goes_to_the_new_agent(tmp_pa
         assert [turn.request.agent_id for turn in house.agents.turns] == ["old", "new", "new"]
         assert [turn.request.text for turn in house.agents.turns] == ["first", "second", "third"]
         assert house.texts == ["re: first", "re: second", "re: third"]
-        assert (house.inbox.waiting, house.turns.status().live) == (0, 0)
+        assert (house.backlog.waiting, house.turns.status().live) == (0, 0)
 
 
 async def test_what_waits_in_a_group_goes_to_the_agent_that_the_group_has_now(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -228,7 +228,7 @@ async def test_what_waits_for_an_account_that_is_gone_ends(tmp_path: Path, autoj
         gate.gate.set()
         assert (await house.ended(running)).state == "done"
         assert [row.payload.body.text for row in house.handed] == ["re: first"]
-        assert house.inbox.waiting == 0
+        assert house.backlog.waiting == 0
 
 
 async def test_edits_go_with_their_message_and_commands_keep_their_place(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -41,8 +41,8 @@ def check_at_rest(gateway: Gateway, unused: Gateway) -> None:
         )
         if size > allowed:
             raise Violation("nothing is kept", f"a daemon with nothing to do has {size} in {name}, and {allowed} are allowed")
-    if gateway.inbox.waiting or gateway.turns.left_behind or gateway.agents.left_behind:
-        raise Violation("nothing is kept", f"{gateway.inbox.waiting} messages wait, or a core was left behind")
+    if gateway.backlog.waiting or gateway.turns.left_behind or gateway.agents.left_behind:
+        raise Violation("nothing is kept", f"{gateway.backlog.waiting} messages wait, or a core was left behind")
 
 
 def _sizes(gateway: Gateway) -> Iterator[tuple[str, int]]:

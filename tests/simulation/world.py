@@ -287,7 +287,7 @@ class World:
         left = [f"{account} has {len(account.unconfirmed)} updates" for account in here if account.unconfirmed]
         snapshot = gateway.snapshot()
         counts = {
-            "messages in the inbox": gateway.inbox.waiting,
+            "messages in the inbox": gateway.backlog.waiting,
             "lanes": snapshot.lanes.live,
             "replies ready": snapshot.outbox.ready,
             "replies being sent": snapshot.outbox.sending,

@@ -71,7 +71,7 @@ class Hub:
         """A message, when it has ended."""
         attachments = (traps.FILE,) if file else ()
         [row] = await self.gateway.inbox.deliver([traps.message(text, channel=channel, attachments=attachments)])
-        return await self.gateway.inbox.wait_ended(row.id)
+        return await self.gateway.backlog.wait_ended(row.id)
 
     def state(self) -> str:
         """What has become of the account's life, in the word of the page."""
@@ -135,7 +135,7 @@ async def _turn_with_file(hub: Hub) -> str:
 
 
 async def _left_turn(hub: Hub) -> str:
-    return _turn_word(await hub.gateway.inbox.wait_ended(1))
+    return _turn_word(await hub.gateway.backlog.wait_ended(1))
 
 
 def _turn_word(row: InboundRow) -> str:
@@ -146,7 +146,7 @@ def _turn_word(row: InboundRow) -> str:
 
 
 async def _worn_out_turn(hub: Hub) -> str:
-    row = await hub.gateway.inbox.wait_ended(1)
+    row = await hub.gateway.backlog.wait_ended(1)
     session = await hub.store.get_session(_session_key(hub.gateway.config))
     assert row.reason == "attempts_exhausted"
     assert session is not None

@@ -66,7 +66,7 @@ async def test_a_poll_stops_while_its_account_is_full_and_goes_on_after(tmp_path
             nursery.start_soon(poll)
             await trio.sleep(3600)
             assert not done.is_set()
-            assert site.gateway.inbox.full_since("loopback", "main") == now() - 3600
+            assert site.gateway.backlog.full_since("loopback", "main") == now() - 3600
             site.gateway.turns.places.of("somebody/else").release()
             with trio.fail_after(5):
                 await done.wait()

@@ -71,7 +71,7 @@ async def test_a_message_is_retried_and_answered(tmp_path: Path, clock: trio.tes
         assert (shown["letter"]["state"], shown["text"], shown["can_retry"]) == ("dead", "hello", True)
         retried = (await client.post(f"{PATH}/{ref}", json={"action": "retry", "note": "the key was wrong"})).json()["letter"]
         assert (retried["state"], retried["retries"], retried["attempts"]) == ("received", 1, 0)
-        await site.gateway.inbox.wait_ended(1)
+        await site.gateway.backlog.wait_ended(1)
         assert await state_of(site, ref) == "done"
         again = await client.post(f"{PATH}/{ref}", json={"action": "retry"})
         assert (again.status_code, message_of(again)) == (409, "in-1 is no dead letter (any more): it is done (answered)")

@@ -21,7 +21,7 @@ async def answered(site: Site) -> str:
         "loopback", "main", "update/7 ü", "message", peer, Sender("7", "Bob"), text="hello", message_id="4711", received_at=now()
     )
     [row] = await site.gateway.inbox.deliver([envelope])
-    await site.gateway.inbox.wait_ended(row.id)
+    await site.gateway.backlog.wait_ended(row.id)
     while (reply := await site.store.get_outbound(1)) is None or reply.state != "sent":
         await site.gateway.outbox.wait_settled()
     ended = await site.store.get_inbound(row.id)

@@ -351,4 +351,4 @@ async def _fill_inbox(site: Site) -> None:
         envelope = hook.HookChannel._envelope(site.hook(), hook.Update(key=f"full-{n}", text="/demo-tool x"))
         await account.deliver([envelope])
         await trio.sleep(1)
-    assert site.gateway.inbox.why_full("hook", "main")
+    assert site.gateway.backlog.why_full("hook", "main")
