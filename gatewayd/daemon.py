@@ -25,7 +25,6 @@ from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.config import secrets_of
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
-from gatewayd.joining import join
 from gatewayd.kit.http import create_client
 from gatewayd.kit.strays import end_all_strays
 from gatewayd.model.config import GatewayConfig
@@ -40,6 +39,7 @@ from gatewayd.web.app import create_app
 from gatewayd.web.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket
 from gatewayd.web.server import GatewayServer
 from gatewayd.web.tokens import ensure_token
+from gatewayd.wiring import drain, join, run_hub
 
 EXIT_OK = 0
 EXIT_CRASHED = 1
@@ -156,20 +156,17 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
         # Also of agents that are not configured any more, whose own start would end them.
         if ended := await end_all_strays(str(state_dir / "agents")):
             log.warning("strays_ended", count=ended)
-        gateway = join(config, given.registry, store, http, state_dir=state_dir, redact=given.redactor)
-        gateway.last_stall = given.stalls.last_stall
-        gateway.stalls = given.stalls.statistics
-        gateway.reload = _reloader(gateway, store, given, notifier).reload
+        gateway = join(config, given.registry, store, http, state_dir=state_dir, stalls=given.stalls, redact=given.redactor)
+        reloader = _reloader(gateway, store, given, notifier)
         async with run_hub(gateway, host=left_behind):
-            server = _server(gateway)
-            gateway.no_descriptors_since = lambda: server.no_room_since
+            server = _server(gateway, reloader)
             async with _open_front(own, server, listeners, state_dir) as url:
                 await _announce(gateway, url, notifier)
                 given.ready.set()
                 if given.hung_up():
                     _ask(ask_reload)
                 own.start_soon(_tell_status, gateway, notifier)
-                own.start_soon(_reload_when_asked, gateway, reload_asked)
+                own.start_soon(_reload_when_asked, reloader, reload_asked)
                 async with trio.open_nursery() as watched:
                     watched.start_soon(feed_watchdog, notifier)
                     await stop.wait()
@@ -194,60 +191,6 @@ async def _open_front(
             yield urls[0]
 
 
-@asynccontextmanager
-async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None]:
-    """The hub's own tasks, opened in their order, with what the last process left taken up before any account listens.
-
-    ``host`` is where drivers and calls of cores run, and where one that cannot be ended stays. To stop, ``drain`` first.
-    """
-    async with trio.open_nursery() as telling:
-        await telling.start(gateway.events.run)
-        await telling.start(gateway.tally.run)
-        async with (
-            gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, host=host),
-            trio.open_nursery() as turning,
-        ):
-            await turning.start(partial(gateway.turns.run, host=host))
-            await turning.start(gateway.inbox.run)
-            await turning.start(gateway.presses.run)
-            await _recover(gateway)
-            turning.start_soon(gateway.cleaner.run)
-            async with gateway.manager.run(journal=gateway.inbox, host=host):
-                yield
-            # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
-            turning.cancel_scope.cancel()
-        gateway.events.emit("gateway.stopped")
-        with trio.move_on_after(5):
-            await gateway.events.wait_flushed()
-        telling.cancel_scope.cancel()
-
-
-async def drain(gateway: Gateway) -> None:
-    """Take no new messages, let running turns finish and the outbox be flushed, close the accounts: in ``drain_seconds``."""
-    gateway.state = "draining"
-    gateway.events.emit("gateway.draining")
-    log.info("stopping", within_seconds=gateway.config.gateway.drain_seconds)
-    await gateway.manager.drain(gateway.flush, within_seconds=gateway.config.gateway.drain_seconds)
-
-
-async def _recover(gateway: Gateway) -> None:
-    """Take up what the last process left: outcomes nobody knows, requests that wait, messages that were not answered."""
-    await gateway.access.load()
-    accounts = [(account.channel, account.account) for account in gateway.config.accounts]
-    await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
-    # What was being sent when the last process ended is a letter now, and nobody was told by an event.
-    gateway.tally.look_again()
-    pending = await gateway.inbox.pending()
-    here = {(account.channel, account.account) for account in gateway.config.accounts}
-    live_turns = {row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in here}
-    await gateway.approvals.load(live_turns)
-    await gateway.questions.load(live_turns)
-    await gateway.store.delete_expired_tokens(gateway.now())
-    gateway.inbox.resume(pending)
-    if pending:
-        log.info("messages_recovered", count=len(pending))
-
-
 async def _prepare_token(store: SqliteStore, config: GatewayConfig, given: _Given) -> None:
     path = await ensure_token(store, config.auth, given.state_dir)
     if path is not None:
@@ -265,9 +208,8 @@ def _reloader(gateway: Gateway, store: SqliteStore, given: _Given, notifier: Not
         for secret in secrets_of(config):
             given.redactor.add(secret)
         _tell_broken(config)
-        gateway.plugins.update(
-            {account.channel: given.registry.channel_or_stand_in(account.channel) for account in config.accounts}
-        )
+        plugins = {account.channel: given.registry.channel_or_stand_in(account.channel) for account in config.accounts}
+        gateway.configured.add_plugins(plugins)
         await _prepare_token(store, config, given)
 
     def tell_ready() -> None:
@@ -282,16 +224,16 @@ def _ask(channel: trio.MemorySendChannel[None]) -> None:
         channel.send_nowait(None)
 
 
-async def _reload_when_asked(gateway: Gateway, asked: trio.MemoryReceiveChannel[None]) -> None:
+async def _reload_when_asked(reloader: Reloader, asked: trio.MemoryReceiveChannel[None]) -> None:
     async for _ in asked:
         with suppress(GatewayError):  # it is logged, and shown in the status
-            await gateway.reload("signal:SIGHUP")
+            await reloader.reload("signal:SIGHUP")
 
 
-def _server(gateway: Gateway) -> GatewayServer:
+def _server(gateway: Gateway, reloader: Reloader) -> GatewayServer:
     section = gateway.config.gateway
     return GatewayServer(
-        create_app(gateway),
+        create_app(gateway, reloader.reload),
         max_connections=section.max_connections,
         max_body_bytes=section.max_body_bytes,
         max_per_address=section.max_connections_per_address,
@@ -303,7 +245,7 @@ async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
     # What start-up made stays for good: the collector, off until now, need never look at it.
     gc.freeze()
     gc.enable()
-    gateway.state = "ready"
+    gateway.enter("ready")
     gateway.events.emit("gateway.ready", version=__version__)
     notifier.ready(_status_line(gateway))
     log.info("ready", url=url, version=__version__, accounts=len(gateway.config.accounts))

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,14 +16,14 @@ from gatewayd.actor.child import ChildSpec, ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor
 from gatewayd.hub.agent import STATES, Agent, AgentSurroundings, SayLater
-from gatewayd.hub.events import EventLog
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AgentSettings, GatewayConfig
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
 from gatewayd.model.histogram import Histogram
 from gatewayd.model.status import AgentStatus
 from gatewayd.ports.agent import AgentCore, AgentOpener
-from gatewayd.ports.store import MemoRows
 
 if TYPE_CHECKING:
     import httpx2
@@ -40,32 +39,27 @@ class AgentPool:
 
     def __init__(
         self,
-        agents: Sequence[AgentSettings],
+        context: Context,
+        configured: Configured,
         opener: Callable[[str], AgentOpener],
-        events: EventLog,
         *,
         http: "httpx2.AsyncClient",
-        memos: MemoRows,
         state_dir: Path,
-        rng: Random,
-        now: Callable[[], float],
-        redact: Callable[[str], str] = str,
-        drain_seconds: float = 20.0,
     ) -> None:
-        """``drain_seconds``: how long turns may go on when the core they run on is to be opened anew, or closed."""
-        self._events = events
+        self._events = context.events
         self._http = http
-        self._redact = redact
-        self._drain_seconds = drain_seconds
+        self._redact = context.redact
+        self._configured = configured
         self._log = structlog.get_logger("gatewayd.agents")
-        self._around = AgentSurroundings(opener, http, memos, state_dir, self._log, now)
-        self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change)
+        self._around = AgentSurroundings(opener, http, context.store, state_dir, self._log, context.now)
+        self._supervisor = Supervisor(Backoff(context.rng), now=context.now, on_change=self._on_change)
         self._settling = Settling(self._bring_about)
         # All that there are: also those that are configured no more and still have turns.
         self._all: dict[str, Agent] = {}
         self._agents: dict[str, Agent] = {}
         self._served: _Served | None = None
-        self._want(agents)
+        self._want(configured.config.agents)
+        configured.follow(self.reconfigure)
 
     @asynccontextmanager
     async def run(
@@ -89,7 +83,6 @@ class AgentPool:
         A core that was opened with other settings is opened anew, and one that is gone is closed, when the turns on it have
         ended, or after ``gateway.drain_seconds``: then they meet an outage, or are cut. No turn begins on it meanwhile.
         """
-        self._drain_seconds = config.gateway.drain_seconds
         self._want(config.agents)
 
     async def settle(self) -> None:
@@ -196,6 +189,11 @@ class AgentPool:
         self._events.emit("agent.restarted", agent=agent_id)
         await self._supervisor.restart(agent_id)
         return self.status(agent_id)
+
+    @property
+    def _drain_seconds(self) -> float:
+        """How long turns may go on when the core they run on is to be opened anew, or closed."""
+        return self._configured.config.gateway.drain_seconds
 
     def _known(self, agent_id: str) -> Agent:
         agent = self._agents.get(agent_id)

@@ -7,15 +7,16 @@ runs without a row that allowed it and was used up for it.
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection
 
 import anyio
 import msgspec
 import structlog
 from msgspec.structs import replace
 
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.escalation import Cards, Stages
-from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import conversation_of
 from gatewayd.hub.policy import judge
 from gatewayd.hub.reports import DeliveryReports
@@ -23,7 +24,7 @@ from gatewayd.hub.voters import Voters
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Approval, ApprovalState, Outcome, Scope, ToolRequest, Vote
 from gatewayd.model.audit import AuditDraft
-from gatewayd.model.config import AgentApprovals, ApprovalsSection, GatewayConfig
+from gatewayd.model.config import AgentApprovals, ApprovalsSection
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
@@ -43,37 +44,27 @@ class ApprovalDesk:
     """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once. ``cards`` show it to people;
     ``reports`` say what became of those."""
 
-    def __init__(
-        self,
-        store: Approvals,
-        events: EventLog,
-        config: ApprovalsSection,
-        policies: Mapping[str, AgentApprovals],
-        people: Mapping[str, Sequence[str]],
-        cards: Cards,
-        reports: DeliveryReports,
-        *,
-        now: Callable[[], float],
-    ) -> None:
-        """``people``: a person's identities (sessions.identity_links), CHANNEL:ID or operator:NAME. Two of them are one voter."""
-        self._store = store
-        self._events = events
-        self._config = config
-        self._policies = policies
-        self.voters = Voters(people)
+    def __init__(self, context: Context, configured: Configured, cards: Cards, reports: DeliveryReports) -> None:
+        self._store: Approvals = context.store
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
         self._cards = cards
         self._reports = reports
-        self._now = now
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
         self._overdue: dict[str, float] = {}
 
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Judge and count by these rules from now on. What waits keeps the groups, the quorum and the time it was asked with; who
-        is in those groups is looked up when somebody answers."""
-        self._config = config.approvals
-        self._policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
-        self.voters = Voters(config.sessions.identity_links)
+    @property
+    def _config(self) -> ApprovalsSection:
+        """Requests are judged and counted by it. What waits keeps the groups, the quorum and the time it was asked with; who is
+        in those groups is looked up when somebody answers."""
+        return self._configured.config.approvals
+
+    @property
+    def voters(self) -> Voters:
+        """Who is one person."""
+        return self._configured.voters
 
     async def load(self, live_turns: Collection[str | None]) -> None:
         """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire."""
@@ -90,7 +81,8 @@ class ApprovalDesk:
                 await self._rewrite_cards(row)
 
     def policy_of(self, agent: str) -> AgentApprovals:
-        return self._policies.get(agent) or AgentApprovals()
+        found = self._configured.agents.get(agent)
+        return AgentApprovals() if found is None else found.frame.approvals
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn ended without waiting for its answer (stopped, timed out)."""
@@ -171,7 +163,7 @@ class ApprovalDesk:
         """Whether no further request of this agent can wait. One of several agents may take up half of the room at most."""
         room = self._config.max_pending
         own = sum(row.agent == agent for row in self._pending.values())
-        return len(self._pending) >= room or (len(self._policies) > 1 and own >= max(1, room // 2))
+        return len(self._pending) >= room or (len(self._configured.agents) > 1 and own >= max(1, room // 2))
 
     def changed(self, approval_id: str) -> anyio.Event:
         """Is set when the request is decided, or a card of it is lost."""

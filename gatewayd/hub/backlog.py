@@ -5,8 +5,9 @@ from typing import Protocol
 
 import anyio
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.room import Account, Person, Senders, WaitingRoom
-from gatewayd.model.config import LimitsSection
+from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
 from gatewayd.model.status import InboxStatus
@@ -22,17 +23,19 @@ class Messages(Protocol):
 class Backlog:
     """Messages wait in it until they are dequeued: into a turn, or ended. ``now`` gives Unix seconds."""
 
-    def __init__(self, store: Messages, limits: LimitsSection, *, now: Callable[[], float]) -> None:
+    def __init__(self, store: Messages, configured: Configured, *, now: Callable[[], float]) -> None:
+        limits = configured.config.limits
         self._store = store
         self._room = WaitingRoom(limits.inbox_waiting, limits.account_waiting, now=now)
         self._senders = Senders(limits.sender_waiting)
         self._waiting: dict[int, tuple[InboundEnvelope, Person | None]] = {}
         self._ended: dict[int, set[anyio.Event]] = {}
+        configured.follow(self.reconfigure)
 
-    def resize(self, limits: LimitsSection) -> None:
+    def reconfigure(self, config: GatewayConfig) -> None:
         """Hold on to these bounds from now on. Who has a place keeps it."""
-        self._room.resize(limits.inbox_waiting, limits.account_waiting)
-        self._senders.resize(limits.sender_waiting)
+        self._room.resize(config.limits.inbox_waiting, config.limits.account_waiting)
+        self._senders.resize(config.limits.sender_waiting)
 
     @property
     def waiting(self) -> int:

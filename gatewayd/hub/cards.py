@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import anyio
 import msgspec
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox import Outbox, conversation_of
-from gatewayd.hub.voters import Voters
 from gatewayd.kit.text import compose
 from gatewayd.kit.unseen import UNSEEN
 from gatewayd.model.approval import Approval
@@ -47,24 +47,16 @@ class ApprovalCards:
         self,
         store: Store,
         outbox: Outbox,
-        config: GatewayConfig,
-        plugins: dict[str, ChannelPlugin],
+        configured: Configured,
         *,
         unreachable: Callable[[str, str], str | None],
     ) -> None:
         self._store = store
         self._outbox = outbox
-        self.reconfigure(config)
-        self._plugins = plugins
+        self._configured = configured
         self._unreachable = unreachable
         # Who looks at what is shown and then writes is alone: two at once would both write it.
         self._lock = anyio.Lock()
-
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Ask, and let answer, whom this configuration names."""
-        self._groups = config.approvals.groups
-        self._voters = Voters(config.sessions.identity_links)
-        self._operators = can_operators_answer(config)
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
         """See ``hub.escalation.Cards``."""
@@ -86,7 +78,7 @@ class ApprovalCards:
                 drafts += self._card(approval, place)
         reachable = len(reasons) < len(places)
         if group == OPERATORS:
-            reachable = self._operators
+            reachable = can_operators_answer(self._configured.config)
             reasons = ["no token has the scope approvals"]
         if reachable:
             drafts += await self._notice(approval, turn, {*shown, *(draft.conversation for draft in drafts)})
@@ -96,7 +88,7 @@ class ApprovalCards:
 
     async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
         """See ``hub.escalation.Cards``."""
-        if OPERATORS in groups and self._operators:
+        if OPERATORS in groups and can_operators_answer(self._configured.config):
             return None
         cards = first_cards(await self._store.outbound_about(approval.id))
         lost = [why for card in cards if (why := _why_lost(card)) is not None]
@@ -117,26 +109,26 @@ class ApprovalCards:
         """The people (CHANNEL:ID) who may answer this request in this conversation."""
         people: set[str] = set()
         for name in approval.groups:
-            group = self._groups.get(name)
+            group = self._configured.config.approvals.groups.get(name)
             if group is not None and conversation in _conversations(group, approval):
                 people.update(group.people)
         return frozenset(people)
 
     def is_approver(self, identity: str) -> bool:
         """Whether this person (CHANNEL:ID) may answer anything anywhere."""
-        return any(identity in group.people for group in self._groups.values())
+        return any(identity in group.people for group in self._configured.config.approvals.groups.values())
 
     def _places(self, group: str, turn: TurnRequest) -> list["_Place"]:
-        found = self._groups.get(group)
+        found = self._configured.config.approvals.groups.get(group)
         return [] if found is None else [_place(chat, turn) for chat in found.chats]
 
     def _why_not(self, place: "_Place") -> str | None:
-        if place.channel not in self._plugins:
+        if place.channel not in self._configured.plugins:
             return f"{place.channel}/{place.account} is not configured"
         return self._unreachable(place.channel, place.account)
 
     def _card(self, approval: Approval, place: "_Place") -> list[OutboundDraft]:
-        plugin = self._plugins[place.channel]
+        plugin = self._configured.plugins[place.channel]
         choices = self._choices(approval) if plugin.buttons else ()
         body = _fitting(lambda size: self._text(approval, size, plugin), plugin)
         instead = _in_words(approval) if choices else ""
@@ -155,12 +147,12 @@ class ApprovalCards:
                 f"Waiting for the operator's permission to use `{_inline(approval.tool)}`. "
                 f"Answer with `gatewayctl approvals allow {approval.id}` or `gatewayctl approvals deny {approval.id}`."
             )
-        body = _fitting(lambda size: text, self._plugins[place.channel])
+        body = _fitting(lambda size: text, self._configured.plugins[place.channel])
         return [self._draft(place, SendText(place.peer, body), approval, notice_of(approval.id))]
 
     def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
         """The edit of one card, or a new text where nothing can be edited. None when that has been written already."""
-        plugin = self._plugins.get(row.channel)
+        plugin = self._configured.plugins.get(row.channel)
         if plugin is None or _why_lost(row) is not None:
             return []
         is_notice = row.subject != approval.id
@@ -207,7 +199,7 @@ class ApprovalCards:
             f"Asked by {_plain(approval.asked_by or 'nobody known')} in {_plain(approval.origin)}.",
         ]
         if approval.quorum > 1:
-            lines.append(f"{self._voters.count(approval)} of {approval.quorum} have allowed it.")
+            lines.append(f"{self._configured.voters.count(approval)} of {approval.quorum} have allowed it.")
         return "\n\n".join([*lines, answer] if answer else lines)
 
     def _outcome(self, approval: Approval, size: int, *, brief: bool, plugin: ChannelPlugin) -> str:

@@ -7,12 +7,13 @@ from typing import Final
 from msgspec import Struct
 
 from gatewayd.hub.cards import visible
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.lanes import Lane
 from gatewayd.hub.outbox import insist
 from gatewayd.hub.roles import Role, role_of
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.commands import COMMANDS, Command, classify
-from gatewayd.model.config import AccountFrame, GatewayConfig
+from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
@@ -60,13 +61,13 @@ class ChatCommands:
     def __init__(
         self,
         sessions: SessionMap,
-        config: GatewayConfig,
+        configured: Configured,
         end: Callable[[Sequence[InboundRow], str], Awaitable[None]],
         *,
         now: Callable[[], float],
     ) -> None:
         self._sessions = sessions
-        self._config = config
+        self._configured = configured
         self._end = end
         self._now = now
         self.handlers: dict[str, Callable[[Here], Answer | None]] = {
@@ -79,10 +80,6 @@ class ChatCommands:
             "/whoami": _saying(whoami_text),
         }
 
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Act by these roles from now on."""
-        self._config = config
-
     def answer(self, row: InboundRow, route: Route, lanes: Sequence[Lane]) -> Answer | None:
         """What a command comes to that is acted on at once; None: the row is none such. What it stops is stopped when this
         returns, before anything that came after it is added; its answer waits until that has ended."""
@@ -91,10 +88,11 @@ class ChatCommands:
 
     def _here(self, row: InboundRow, route: Route, lanes: Sequence[Lane]) -> Here:
         envelope = row.envelope
-        frame = self._config.frame_of(envelope.channel, envelope.account) or AccountFrame()
+        account = self._configured.accounts.get((envelope.channel, envelope.account))
+        frame = AccountFrame() if account is None else account.frame
         writers = frozenset(writer for lane in lanes for writer in lane.writers)
         identity = f"{envelope.channel}:{envelope.sender.id}"
-        is_approver = any(identity in group.people for group in self._config.approvals.groups.values())
+        is_approver = any(identity in group.people for group in self._configured.config.approvals.groups.values())
         return Here(row, route, role_of(envelope, frame, writers), is_approver and envelope.via is None, lanes)
 
     def _stop(self, here: Here) -> Answer:

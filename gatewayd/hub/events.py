@@ -14,7 +14,6 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from gatewayd.kit.text import sanitise
-from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.event import Event
 from gatewayd.ports.store import EventDraft, EventRows
@@ -29,9 +28,9 @@ _RETRY_SECONDS = 1.0
 
 class EventLog:
     """Events of the daemon. ``run`` writes and publishes; without it running, emitted events wait in a bounded buffer. ``counts``
-    is how many were emitted since the start, by kind."""
+    is how many were emitted since the start, by kind; ``keep`` how many are to be stored."""
 
-    def __init__(self, store: EventRows, *, now: Callable[[], float], keep: int) -> None:
+    def __init__(self, store: EventRows, *, now: Callable[[], float], keep: Callable[[], int]) -> None:
         self._store = store
         self._now = now
         self._keep = keep
@@ -47,10 +46,6 @@ class EventLog:
         self.dropped = 0
         self.first_seq = 0
         self.last_seq = 0
-
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Keep so many from now on."""
-        self._keep = config.limits.event_rows
 
     def emit(self, kind: str, **data: EventValue) -> None:
         """Tell that something happened. ``data`` holds ids, states and reasons: never a secret, never a message's text.
@@ -144,11 +139,11 @@ class EventLog:
 
     async def _prune(self, added: int) -> None:
         self._since_prune += added
-        if self._since_prune < max(1, self._keep // 10):
+        if self._since_prune < max(1, self._keep() // 10):
             return
         self._since_prune = 0
         try:
-            await self._store.prune_events(keep=self._keep)
+            await self._store.prune_events(keep=self._keep())
         except StoreRefused:
             return
         self.first_seq, _ = await self._store.event_bounds()

@@ -1,7 +1,7 @@
 """The joined hub: what the HTTP front and the daemon see of it, and the truth about all of it in one snapshot."""
 
 import os
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -13,7 +13,8 @@ from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.audit import AuditLog
 from gatewayd.hub.backlog import Backlog
-from gatewayd.hub.events import EventLog
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.late import LateTexts
 from gatewayd.hub.manager import ChannelManager
@@ -22,124 +23,94 @@ from gatewayd.hub.presses import Presses
 from gatewayd.hub.problems import Facts, Refused, problems_of
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.repair import RepairDesk
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.retention import Cleaner
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.hub.story import StoryTeller
 from gatewayd.hub.tally import LetterTally
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.errors import Conflict
-from gatewayd.model.reload import ReloadReport
 from gatewayd.model.status import DaemonState, Snapshot, Stall, StallStatistics
-from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import PairingRow, Store
+from gatewayd.ports.store import PairingRow
 
 _LOOK_AGAIN_SECONDS = 0.2
 _log = structlog.get_logger("gatewayd.store")
 _WELCOME = "You are let in. Please write your message again."
 
 
-class Reconfigured(Protocol):
-    """A part that goes on by another configuration, in one step that cannot fail."""
+class Stalls(Protocol):
+    """Who watches the event loop: gatewayd/stalls.py."""
 
-    def reconfigure(self, config: GatewayConfig, /) -> None: ...
+    def last_stall(self) -> Stall | None:
+        """The newest stall that is over."""
+
+    def statistics(self) -> StallStatistics: ...
 
 
+@dataclass(kw_only=True)
 class Gateway:
-    """Made by joining.py; daemon.py moves ``state``, and sets ``last_stall`` (the newest stall of the event loop) and ``refused``
-    (why the newest configuration is not in force).
+    """Every part of the hub, by its name; and what concerns all of them: the daemon's state, the snapshot, a new configuration.
+    Made by wiring.py."""
 
-    ``plugins`` are those of the configured channels, one mapping for all parts: it only grows. ``parts`` are what follows a new
-    configuration, ``reload`` reads one and puts it in force (hub/reload.py).
-    """
+    context: Context
+    configured: Configured
+    manager: ChannelManager
+    agents: AgentPool
+    inbox: InboxDesk
+    backlog: Backlog
+    outbox: Outbox
+    reports: DeliveryReports
+    access: AccessControl
+    approvals: ApprovalDesk
+    questions: QuestionDesk
+    presses: Presses
+    sessions: SessionMap
+    turns: TurnRunner
+    late: LateTexts
+    repair: RepairDesk
+    tally: LetterTally
+    stories: StoryTeller
+    cleaner: Cleaner
+    stalls: Stalls
 
-    def __init__(
-        self,
-        *,
-        config: GatewayConfig,
-        store: Store,
-        events: EventLog,
-        manager: ChannelManager,
-        inbox: InboxDesk,
-        backlog: Backlog,
-        outbox: Outbox,
-        access: AccessControl,
-        approvals: ApprovalDesk,
-        questions: QuestionDesk,
-        presses: Presses,
-        sessions: SessionMap,
-        turns: TurnRunner,
-        agents: AgentPool,
-        repair: RepairDesk,
-        tally: LetterTally,
-        late: LateTexts,
-        stories: StoryTeller,
-        cleaner: Cleaner,
-        now: Callable[[], float],
-    ) -> None:
-        self.config = config
-        self.store = store
-        self.events = events
-        self.manager = manager
-        self.inbox = inbox
-        self.backlog = backlog
-        self.outbox = outbox
-        self.access = access
-        self.approvals = approvals
-        self.questions = questions
-        self.presses = presses
-        self.sessions = sessions
-        self.turns = turns
-        self.agents = agents
-        self.repair = repair
-        self.late = late
-        self.stories = stories
-        self.cleaner = cleaner
-        self.audit = AuditLog(store, now=now)
-        self.tally = tally
-        self.now = now
+    def __post_init__(self) -> None:
+        self.store, self.events, self.now = self.context.store, self.context.events, self.context.now
+        self.audit = AuditLog(self.store, now=self.now)
         self.version = __version__
-        self.started_at = now()
+        self.started_at = self.now()
         self._began = anyio.current_time()
-        self.last_stall: Callable[[], Stall | None] = lambda: None
-        self.no_descriptors_since: Callable[[], float | None] = lambda: None
-        self.stalls: Callable[[], StallStatistics] = StallStatistics
-        self.refused: Refused | None = None
-        store.watch(self._tell_of_store)
-        self.plugins: dict[str, ChannelPlugin] = {}
-        self.parts: list[Reconfigured] = []
-        self.reload: Callable[[str], Awaitable[ReloadReport]] = _no_reload
         self._state: DaemonState = "starting"
         self._state_since = self.started_at
+        self._refused: Refused | None = None
+        self._no_descriptors_since: float | None = None
+        self.store.watch(self._tell_of_store)
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration in force."""
+        return self.configured.config
 
     @property
     def state(self) -> DaemonState:
         return self._state
 
-    @state.setter
-    def state(self, state: DaemonState) -> None:
+    def enter(self, state: DaemonState) -> None:
+        """The daemon is in this state from now on."""
         self._state = state
         self._state_since = self.now()
+
+    def note_refused(self, refused: Refused | None) -> None:
+        """Why the newest configuration is not in force; None: it is."""
+        self._refused = refused
+
+    def note_no_descriptors(self, since: float | None) -> None:
+        """Since when connections cannot be accepted for want of descriptors or memory; None: they can."""
+        self._no_descriptors_since = since
 
     @property
     def uptime_s(self) -> float:
         """By the monotonic clock: a wall clock that is set makes nothing older or younger."""
         return anyio.current_time() - self._began
-
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Put a configuration in force that was checked: every part has it when this returns. A part that fails is a bug; then
-        every part has the one before it."""
-        before = self.config
-        try:
-            self._take(config)
-        except Exception:
-            self._take(before)
-            raise
-
-    def _take(self, config: GatewayConfig) -> None:
-        self.config = config
-        for part in self.parts:
-            part.reconfigure(config)
 
     async def let_in(self, code: str, *, by: str) -> PairingRow:
         """Approve a pairing, and tell the person.
@@ -174,9 +145,9 @@ class Gateway:
             accounts=accounts,
             agents=agents,
             left_behind=left_behind,
-            stall=self.last_stall(),
-            refused=self.refused,
-            no_descriptors_since=self.no_descriptors_since(),
+            stall=self.stalls.last_stall(),
+            refused=self._refused,
+            no_descriptors_since=self._no_descriptors_since,
         )
         problems = problems_of(facts)
         return Snapshot(
@@ -215,7 +186,3 @@ class Gateway:
             "events": self.events.last_seq,
             "events_dropped": self.events.dropped,
         }
-
-
-async def _no_reload(actor: str) -> ReloadReport:
-    raise Conflict("this configuration came from nowhere that could be read again")

@@ -1,7 +1,7 @@
 """The inbox: journal first, then decide, then hand on. What is acknowledged is in the store."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import anyio
@@ -10,14 +10,13 @@ from msgspec import Struct
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.backlog import Backlog
-from gatewayd.hub.events import EventLog
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.routing import known_as, resolve_route
-from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
 from gatewayd.model.route import Route
-from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
 _RECOVERY_PAGE = 1000
@@ -64,42 +63,30 @@ class InboxDesk:
 
     def __init__(
         self,
-        store: Store,
-        events: EventLog,
+        context: Context,
+        configured: Configured,
         access: AccessControl,
         outbox: Outbox,
         backlog: Backlog,
         lanes: Lanes,
         presses: Presses,
-        config: GatewayConfig,
-        plugins: dict[str, ChannelPlugin],
-        *,
-        now: Callable[[], float],
     ) -> None:
-        self._store = store
-        self._events = events
+        self._store: Store = context.store
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
         self._access = access
         self._outbox = outbox
         self._backlog = backlog
         self._lanes = lanes
         self._presses = presses
-        self._config = config
-        self._accounts = _by_name(config)
-        self._plugins = plugins
-        self._now = now
         self._refused: deque[_Refused] = deque()
         self._wake = anyio.Event()
         self.received = 0
 
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Let in, route and bound by these rules what comes from now on."""
-        self._config = config
-        self._accounts = _by_name(config)
-        self._backlog.resize(config.limits)
-
     def takers(self) -> dict[tuple[str, str], str | None]:
         """The configured accounts, and why a delivery of one would have to wait now, if that is so."""
-        return {account: self._backlog.why_full(*account) for account in self._accounts}
+        return {account: self._backlog.why_full(*account) for account in self._configured.accounts}
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
@@ -112,7 +99,7 @@ class InboxDesk:
         :raises ValueError: they are of several accounts.
         """
         for envelope in envelopes:
-            if (envelope.channel, envelope.account) not in self._accounts:
+            if (envelope.channel, envelope.account) not in self._configured.accounts:
                 raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
         if not envelopes:
             await self._store.add_inbound([], memo=memo)
@@ -121,7 +108,7 @@ class InboxDesk:
         if any((envelope.channel, envelope.account) != account for envelope in envelopes):
             raise ValueError("a delivery is of one account")
         now = self._now()
-        known = [known_as(envelope, self._config) for envelope in envelopes]
+        known = [known_as(envelope, self._configured.config) for envelope in envelopes]
         stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in known]
         await self._backlog.reserve(account, len(stamped))
         rows: list[InboundRow] = []
@@ -170,19 +157,19 @@ class InboxDesk:
 
     def _hand_on(self, row: InboundRow, *, is_new: bool) -> None:
         envelope = row.envelope
-        settings = self._accounts.get((envelope.channel, envelope.account))
+        settings = self._configured.accounts.get((envelope.channel, envelope.account))
         if settings is None and row.turn_id is not None:
             self._lanes.end_removed([row])
             return
         if settings is None:
             self._later(_Refused(row, "account_removed"))
             return
-        verdict = self._access.judge(envelope, settings.frame, self._plugins[envelope.channel])
+        verdict = self._access.judge(envelope, settings.frame, self._configured.plugins[envelope.channel])
         if self._presses.take(row, admitted=verdict.kind == "admit"):
             return
         self._presses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
         if verdict.kind == "admit" or row.state == "running":
-            self._add_to_lane(row, resolve_route(envelope, self._config), is_new=is_new)
+            self._add_to_lane(row, resolve_route(envelope, self._configured.config), is_new=is_new)
         else:
             self._later(_Refused(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))
 
@@ -210,7 +197,7 @@ class InboxDesk:
             rows.append(self._refused.popleft().row)
         text = await self._answer_to(first)
         envelope = first.row.envelope
-        plugin = self._plugins.get(envelope.channel)
+        plugin = self._configured.plugins.get(envelope.channel)
         replies = draft_replies(envelope, text, plugin) if text and plugin else []
         await insist(lambda: self._outbox.end_inbound(rows, state="dropped", reason=reason, replies=replies))
         for row in rows:
@@ -224,7 +211,3 @@ class InboxDesk:
         if refused.answer == "pair":
             return await insist(lambda: self._access.request_pairing(refused.row.envelope))
         return SORRY_MANY if refused.answer == "tell" else None
-
-
-def _by_name(config: GatewayConfig) -> dict[tuple[str, str], AccountSettings]:
-    return {(account.channel, account.account): account for account in config.accounts}

@@ -1,17 +1,16 @@
 """What agents say in sessions in which no turn is under way, of a job in the background for example: a message of its own."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
 from gatewayd.kit.text import sanitise
-from gatewayd.model.config import GatewayConfig
 from gatewayd.model.letter import excerpt_of
-from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.sessions import Sessions
 
 _TEXT_MAX = 100_000
@@ -28,23 +27,17 @@ class LateTexts:
         sessions: Sessions,
         outbox: Outbox,
         events: EventLog,
-        config: GatewayConfig,
-        plugins: Mapping[str, ChannelPlugin],
+        configured: Configured,
         *,
         wait_said: Callable[[str], Awaitable[None]],
     ) -> None:
         self._sessions = sessions
         self._outbox = outbox
         self._events = events
-        self._plugins = plugins
+        self._configured = configured
         self._wait_said = wait_said
         self._recent: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
         self._log = structlog.get_logger("gatewayd.turns")
-        self.reconfigure(config)
-
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Write to these accounts from now on."""
-        self._accounts = {(account.channel, account.account) for account in config.accounts}
 
     async def say(self, agent_id: str, session_id: str, text: str) -> None:
         """See ``ports.agent.AgentKit.say_later``."""
@@ -69,12 +62,12 @@ class LateTexts:
         where = session.conversation
         if where is None:
             return "the session has answered nowhere yet"
-        if (where.channel, where.account) not in self._accounts:
+        if (where.channel, where.account) not in self._configured.accounts:
             return "the account of its conversation is configured no more"
         if not self._admits((agent_id, session_id)):
             return f"the agent has said {_PER_MINUTE} things in this session in a minute"
         await self._wait_said(session.session_key)
-        plugin = self._plugins[where.channel]
+        plugin = self._configured.plugins[where.channel]
         drafts = draft_texts(where.channel, where.account, where.peer, _bounded(text), plugin, turn_id=turn_id)
         for row in (await insist(lambda: self._outbox.write(drafts)))[:1]:
             about = {"agent": agent_id, "session_key": session.session_key, "turn_id": turn_id, "id": row.id}

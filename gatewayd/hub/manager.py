@@ -1,11 +1,11 @@
 """The accounts of all channels, each a child of one supervisor: started, stopped, looked at and drained from here."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+import structlog
 import trio
 from msgspec import Struct
 
@@ -15,6 +15,8 @@ from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
 from gatewayd.actor.life import Life
 from gatewayd.actor.supervisor import Supervisor, Verdict
 from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings, Waiting
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
@@ -23,20 +25,12 @@ from gatewayd.model.errors import Conflict, NotFound, TryAgain
 from gatewayd.model.payload import Signal
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
-from gatewayd.ports.store import MemoRows
 
 if TYPE_CHECKING:
     import httpx2
-    from structlog.typing import FilteringBoundLogger
 
 _LONGEST_TRACEBACK = 8_000
 _STORE_RETRY_SECONDS = 1.0
-
-
-class Emitter(Protocol):
-    """What is needed of the event log."""
-
-    def emit(self, kind: str, **data: str | int | float | bool | None) -> None: ...
 
 
 class ManagerStatistics(Struct, frozen=True):
@@ -49,44 +43,40 @@ class ManagerStatistics(Struct, frozen=True):
 class ChannelManager:
     """Runs the accounts of a configuration inside ``async with manager.run(...):``.
 
-    ``plugins`` may grow: what a configuration needs is in it before :meth:`reconfigure`. ``opener`` imports a driver; what
-    it raises parks the accounts of that plugin and no other. ``redact`` takes secrets out of what is shown. Every change of an
-    account's state is the event ``channels.state``.
+    ``opener`` imports a driver; what it raises parks the accounts of that plugin and no other. Every change of an account's state
+    is the event ``channels.state``.
     """
 
     def __init__(
         self,
-        config: GatewayConfig,
-        plugins: Mapping[str, ChannelPlugin],
+        context: Context,
+        configured: Configured,
         opener: Callable[[ChannelPlugin], ChannelOpener],
         *,
         outbox: Outgoing,
         mailboxes: Mailboxes,
         backlog: Waiting,
-        memos: MemoRows,
-        events: Emitter,
         http: "httpx2.AsyncClient",
-        log: "FilteringBoundLogger",
-        rng: Random,
-        now: Callable[[], float],
-        redact: Callable[[str], str] = str,
     ) -> None:
-        self._events = events
-        self._log = log
-        self._redact = redact
+        self._events = context.events
+        self._log = structlog.get_logger("gatewayd.channels")
+        self._redact = context.redact
         self._draining = False
-        self._supervisor = Supervisor(Backoff(rng), now=now, on_change=self._on_change, on_failure=self._on_failure)
-        self._plugins = plugins
+        self._supervisor = Supervisor(
+            Backoff(context.rng), now=context.now, on_change=self._on_change, on_failure=self._on_failure
+        )
+        self._configured = configured
         self._opener = opener
         self._outbox = outbox
         self._mailboxes = mailboxes
         self._journal: Journal | None = None
-        self._around = Surroundings(outbox, backlog, memos, http, log, rng, now, redact)
+        self._around = Surroundings(outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact)
         self._settling = Settling(self._bring_about)
         # By name, all that there are: also those that were removed and have not ended yet.
         self._known: dict[str, AccountActor] = {}
         self._actors: dict[tuple[str, str], AccountActor] = {}
-        self.reconfigure(config)
+        self.reconfigure(configured.config)
+        configured.follow(self.reconfigure)
 
     @asynccontextmanager
     async def run(self, *, journal: Journal, host: trio.Nursery | None = None) -> AsyncIterator[None]:
@@ -113,7 +103,7 @@ class ChannelManager:
             actor = self._known.get(_name_of(settings))
             if actor is None:
                 actor = self._add(settings, config)
-            actor.reconfigure(settings, self._plugins[settings.channel], config)
+            actor.reconfigure(settings, self._configured.plugins[settings.channel], config)
             wanted[settings.channel, settings.account] = actor
         self._actors = wanted
         self._mailboxes.replace(wanted)
@@ -219,7 +209,7 @@ class ChannelManager:
 
     def _add(self, settings: AccountSettings, config: GatewayConfig) -> AccountActor:
         name = _name_of(settings)
-        plugin = self._plugins[settings.channel]
+        plugin = self._configured.plugins[settings.channel]
         actor = AccountActor(settings, plugin, self._opener, config, self._around, lambda: self._supervisor.status(name))
         self._supervisor.add(ChildSpec(name=name, run=partial(self._live, actor), redact=self._redact))
         self._known[name] = actor

@@ -39,6 +39,6 @@ def meters_of(gateway: Gateway) -> Meters:
         event_readers=gateway.events.readers,
         delivery=gateway.outbox.delivery.histogram,
         turns=gateway.agents.durations(),
-        stalls=gateway.stalls(),
+        stalls=gateway.stalls.statistics(),
         retention=gateway.cleaner.statistics(),
     )

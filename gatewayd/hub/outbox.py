@@ -8,12 +8,12 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.pauses import Pauses
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import compose
-from gatewayd.model.config import GatewayConfig, OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import SendRejected, StoreRefused
 from gatewayd.model.histogram import LONG, Stopwatch
@@ -97,7 +97,7 @@ class Outbox:
         self,
         store: Store,
         events: EventLog,
-        config: OutboxSection,
+        configured: Configured,
         mailboxes: Mailboxes,
         reports: DeliveryReports,
         *,
@@ -106,7 +106,7 @@ class Outbox:
     ) -> None:
         self._store = store
         self._events = events
-        self._config = config
+        self._configured = configured
         self._mailboxes = mailboxes
         self._reports = reports
         self._notice = notice
@@ -121,6 +121,10 @@ class Outbox:
         self.delivery = Stopwatch(LONG)
         self._settled = anyio.Event()
 
+    @property
+    def _stale_after_seconds(self) -> float:
+        return self._configured.config.outbox.stale_after_seconds
+
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str] = ()) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
 
@@ -128,7 +132,10 @@ class Outbox:
         """
         now = self._now()
         status = await self._store.recover_outbound(
-            stale_before=now - self._config.stale_after_seconds, now=now, resend=resend_is_safe, notice=self._notice
+            stale_before=now - self._stale_after_seconds,
+            now=now,
+            resend=resend_is_safe,
+            notice=self._notice,
         )
         self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
         await self.adopt(accounts)
@@ -158,10 +165,6 @@ class Outbox:
             self._deferred.pop(outbound_id, None)
             self._queued.pop(outbound_id, None)
             self._asked_at.pop(outbound_id, None)
-
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Hold on to these rules from now on."""
-        self._config = config.outbox
 
     async def write(self, drafts: Sequence[OutboundDraft]) -> list[OutboundRow]:
         """Commit rows that answer no inbound row (notices), then hand them over."""
@@ -198,7 +201,7 @@ class Outbox:
     async def mark_sending(self, row: OutboundRow) -> bool:
         """Commit ``sending`` before the call to the platform. False: do not send (settled elsewhere, or parked as stale)."""
         # By the timer, not by a wall clock that may have been set since: its age at the start, and the time from then on.
-        if anyio.current_time() - self._queued.get(row.id, math.inf) > self._config.stale_after_seconds:
+        if anyio.current_time() - self._queued.get(row.id, math.inf) > self._stale_after_seconds:
             await self.settle(row, "parked", reason="stale")
             return False
         if not await self._store.mark_sending(row.id):
@@ -290,7 +293,7 @@ class Outbox:
             self._pauses.sweep()
 
     def _hold(self, row: OutboundRow) -> None:
-        self._pauses.hold(row, at_most=self._config.stale_after_seconds)
+        self._pauses.hold(row, at_most=self._stale_after_seconds)
         self._deferred[row.id] = self._pauses.until(row)
 
     def waits_until(self, row: OutboundRow) -> float:

@@ -15,7 +15,8 @@ from msgspec import Struct
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards, first_cards, whole_text
-from gatewayd.hub.events import EventLog
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies, insist
 from gatewayd.model.approval import Approval, Scope
 from gatewayd.model.audit import AuditDraft
@@ -23,8 +24,7 @@ from gatewayd.model.commands import classify
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.payload import PressAnswer, Signal
-from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 
 _COMMANDS: Mapping[str | None, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
 _NOTE_MAX = 500
@@ -55,28 +55,26 @@ class Presses:
 
     def __init__(
         self,
-        store: Store,
+        context: Context,
+        configured: Configured,
         desk: ApprovalDesk,
         cards: ApprovalCards,
         outbox: Outbox,
-        events: EventLog,
         backlog: Backlog,
-        plugins: dict[str, ChannelPlugin],
         *,
         signal: SignalSink,
         show_reply: ShowsReplies,
-        now: Callable[[], float],
     ) -> None:
-        self._store = store
+        self._store = context.store
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
         self._desk = desk
         self._cards = cards
         self._outbox = outbox
-        self._events = events
         self._backlog = backlog
-        self._plugins = plugins
         self._signal = signal
         self._show_reply = show_reply
-        self._now = now
         self._waiting: deque[tuple[InboundRow, Wish]] = deque()
         self._wake = anyio.Event()
         self._refusals: dict[str, list[float]] = {}
@@ -126,7 +124,7 @@ class Presses:
         reason, said = await insist(lambda: self._carry_out(row, wish))
         text, replies = (said, []) if isinstance(said, str) else ("", said)
         if envelope.kind != "button" and text:
-            replies = draft_replies(envelope, text, self._plugins[envelope.channel])
+            replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel])
         await insist(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
         self.acknowledge(envelope, text)
         self._events.emit("inbound.done", id=row.id, reason=reason)
@@ -163,13 +161,13 @@ class Presses:
             if all(vote.inbound_id != row.id for vote in found.votes):
                 return await self._refuse_vote(row.envelope, wish, found, by, conflict.reason)
         if found.state == "pending":
-            return "approval_vote", f"Noted: {self._desk.voters.count(found)} of {found.quorum}."
+            return "approval_vote", f"Noted: {self._configured.voters.count(found)} of {found.quorum}."
         return "approval_vote", f"{found.state.capitalize()}."
 
     async def _refuse_vote(self, envelope: InboundEnvelope, wish: Wish, found: Approval, by: str, reason: str) -> tuple[str, str]:
         if found.state != "pending":
             return await self._refuse(envelope, wish, "late", f"Too late: this was {found.state} already.")
-        if self._desk.voters.has_voted(found, by):
+        if self._configured.voters.has_voted(found, by):
             return await self._refuse(envelope, wish, "again", "You have answered this already.")
         return await self._refuse(envelope, wish, "not_offered", reason)
 

@@ -15,16 +15,15 @@ import structlog
 from msgspec import Struct
 
 from gatewayd.hub.answers import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
-from gatewayd.hub.events import EventLog
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import sanitise
-from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.question import Option, Question, QuestionRow, QuestionState
 from gatewayd.ports.agent import TurnRequest
-from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, Store
 
 _log = structlog.get_logger("gatewayd.questions")
@@ -60,44 +59,34 @@ class OpenQuestion(Struct):
         return self.place == (envelope.channel, envelope.account, envelope.peer) and fits(self.row, envelope)
 
 
-class QuestionDesk:
-    """Asks, waits, and recognises answers. ``offer`` (set by the lanes) hears of a question that was shown just now, and may
-    have its answer already."""
+Offer = Callable[[OpenQuestion], None]
+"""Hears of a question that was shown just now, and may have its answer already."""
 
-    def __init__(
-        self,
-        store: Store,
-        outbox: Outbox,
-        events: EventLog,
-        config: GatewayConfig,
-        plugins: dict[str, ChannelPlugin],
-        reports: DeliveryReports,
-        *,
-        now: Callable[[], float],
-    ) -> None:
-        self._store = store
+
+class QuestionDesk:
+    """Asks, waits, and recognises answers."""
+
+    def __init__(self, context: Context, configured: Configured, outbox: Outbox, reports: DeliveryReports) -> None:
+        self._store: Store = context.store
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
         self._outbox = outbox
-        self._events = events
-        self.reconfigure(config)
-        self._asking = 0
-        self._plugins = plugins
         self._reports = reports
-        self._now = now
+        self._asking = 0
         self._open: dict[str, OpenQuestion] = {}
         self._asked = anyio.Event()
-        self.offer: Callable[[OpenQuestion], None] = lambda question: None
 
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """How long questions wait that are asked from now on, how many at once, and who answers for others."""
-        self._seconds = config.approvals.question_timeout_seconds
-        self._most = config.approvals.max_pending
-        self._frames = {(account.channel, account.account): account.frame for account in config.accounts}
+    @property
+    def _seconds(self) -> float:
+        """How long a question waits."""
+        return self._configured.config.approvals.question_timeout_seconds
 
     @contextmanager
     def place(self, *, known: bool) -> Iterator[bool]:
         """A place among those that may be open at once, each of which holds a turn in memory; False: there is none. A question
         that is ``known`` from before a restart has one in any case."""
-        may = known or self._asking < self._most
+        may = known or self._asking < self._configured.config.approvals.max_pending
         self._asking += may
         try:
             yield may
@@ -110,9 +99,9 @@ class QuestionDesk:
             if row.turn_id not in live_turns:
                 await self._end(row, "withdrawn")
 
-    def begin(self, turn: TurnRequest) -> "AskingUser":
+    def begin(self, turn: TurnRequest, offer: Offer) -> "AskingUser":
         """The questions of one run of a turn."""
-        return AskingUser(self, self._store, turn)
+        return AskingUser(self, self._store, turn, offer)
 
     def waits_for(self, session_key: str, envelope: InboundEnvelope) -> bool:
         """Whether this is the answer to a question that is open in its conversation. See :meth:`take`."""
@@ -129,8 +118,8 @@ class QuestionDesk:
         return any(not self._may_answer(found, envelope) for found in under)
 
     def _may_answer(self, found: "OpenQuestion", envelope: InboundEnvelope) -> bool:
-        frame = self._frames.get((envelope.channel, envelope.account))
-        return frame is not None and may_answer(envelope, frame, found.writers, found.shown_as)
+        account = self._configured.accounts.get((envelope.channel, envelope.account))
+        return account is not None and may_answer(envelope, account.frame, found.writers, found.shown_as)
 
     def take(self, session_key: str) -> "OpenQuestion":
         """Take the question that is open for one answer: nobody else's message is one any more."""
@@ -154,7 +143,7 @@ class QuestionDesk:
 
         return await insist(give)
 
-    async def wait(self, row: QuestionRow, turn: TurnRequest) -> QuestionRow:
+    async def wait(self, row: QuestionRow, turn: TurnRequest, offer: Offer) -> QuestionRow:
         """Show a pending question and wait for what becomes of it."""
         writers = frozenset(message.writer for message in turn.messages)
         mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), writers, anyio.Event(), set())
@@ -164,7 +153,7 @@ class QuestionDesk:
                 await insist(partial(self._show, mine, turn))
                 if not mine.done.is_set():
                     mine.taken = False
-                    self.offer(mine)
+                    offer(mine)
                     self._tell_asked()
                 with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
                     await mine.done.wait()
@@ -274,7 +263,7 @@ class QuestionDesk:
                 mine.note_shown(each.receipt.message_id)
         if shown:
             return  # before the restart
-        plugin = self._plugins[turn.channel]
+        plugin = self._configured.plugins[turn.channel]
         *before, last = draft_texts(turn.channel, turn.account, turn.peer, text_of(row.question), plugin, turn_id=turn.turn_id)
         payload = with_choices(last.payload, row) if plugin.buttons else last.payload
         drafts = [*before, msgspec.structs.replace(last, payload=payload, subject=row.id)]
@@ -285,7 +274,7 @@ class QuestionDesk:
         """Take the buttons away, and say what was answered, once. It is no harm when that cannot be stored now."""
         try:
             shown = await self._store.outbound_about(row.id)
-            plugin = self._plugins.get(shown[0].channel) if len(shown) == 1 else None
+            plugin = self._configured.plugins.get(shown[0].channel) if len(shown) == 1 else None
             if plugin is not None and plugin.edits:
                 await self._outbox.write([rewritten(row, shown[0], plugin)])
         except StoreRefused as error:
@@ -295,10 +284,11 @@ class QuestionDesk:
 class AskingUser:
     """The questions of one run of a turn: one at a time."""
 
-    def __init__(self, desk: QuestionDesk, store: Store, turn: TurnRequest) -> None:
+    def __init__(self, desk: QuestionDesk, store: Store, turn: TurnRequest, offer: Offer) -> None:
         self._desk = desk
         self._store = store
         self._turn = turn
+        self._offer = offer
         self._lock = anyio.Lock()
         self._left: list[QuestionRow] = []
         self._loaded = False
@@ -325,7 +315,7 @@ class AskingUser:
             await self._desk.withdraw(row)
             return None
         if row.state == "pending":
-            row = await self._desk.wait(row, self._turn)
+            row = await self._desk.wait(row, self._turn, self._offer)
         # It may have ended right before a crash, or while it was being shown.
         await self._desk.rewrite(row)
         return row.answers if row.state == "answered" else None

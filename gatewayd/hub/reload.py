@@ -76,8 +76,8 @@ class Reloader:
         counts = {"applied": len(found.applied), "needs_restart": len(found.needs_restart)}
         async with gateway.audit.doing(actor, _ACTION, new.source or "default", **counts), self._coming(new):
             self._refuse_unless_ready()
-            gateway.reconfigure(in_force(gateway.config, new))
-        gateway.refused = None
+            gateway.configured.replace(in_force(gateway.config, new))
+        gateway.note_refused(None)
         self._tell(found, new)
         with anyio.move_on_after(SETTLE_SECONDS):
             await gateway.manager.settle()
@@ -141,7 +141,7 @@ class Reloader:
             return  # it is nothing that is wrong with the configuration
         reason = _in_one_line(error)
         log.error("reload_refused", reason=error.reason)
-        self._gateway.refused = Refused(self._gateway.now(), reason)
+        self._gateway.note_refused(Refused(self._gateway.now(), reason))
         self._gateway.events.emit("gateway.reload_refused", reason=reason)
         try:
             await self._gateway.audit.record(actor, f"{_ACTION}.refused", "configuration", reason=reason)

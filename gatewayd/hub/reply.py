@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from random import Random
+from typing import Protocol
 
 import anyio
 import structlog
@@ -13,21 +13,22 @@ from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.asking import Asking
 from gatewayd.hub.attempts import Agents, Attempts
 from gatewayd.hub.calls import CoreCalls
-from gatewayd.hub.events import EventLog
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.prompt import merge_edits, render_prompt
 from gatewayd.hub.questions import QuestionDesk
-from gatewayd.hub.running import MediaSource, RunningTurn, TurnControl
+from gatewayd.hub.running import RunningTurn, TurnControl
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.commands import as_said
-from gatewayd.model.config import GatewayConfig
+from gatewayd.model.config import SessionsSection
+from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
 from gatewayd.model.subject import SIGN
 from gatewayd.ports.agent import AgentCore, StopsTurns, ToolCall, ToolResult, TurnRequest
-from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.sessions import Conversation
 from gatewayd.ports.store import InboundRow, Store
 
@@ -40,7 +41,13 @@ _ID_MAX = 200
 _STOP_SECONDS = 15.0
 _REASON_MAX = 200
 
-SignalSink = Callable[[str, str, Signal], Awaitable[None]]
+
+class Accounts(Protocol):
+    """What turns need of the accounts: hub/manager.py."""
+
+    async def signal(self, channel: str, account: str, signal: Signal) -> None: ...
+
+    async def fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes: ...
 
 
 class ReplyEngine:
@@ -50,44 +57,39 @@ class ReplyEngine:
 
     def __init__(
         self,
-        store: Store,
+        context: Context,
+        configured: Configured,
         outbox: Outbox,
-        events: EventLog,
         sessions: SessionMap,
         desk: ApprovalDesk,
         questions: QuestionDesk,
         agents: Agents,
-        config: GatewayConfig,
-        plugins: dict[str, ChannelPlugin],
-        *,
-        signal: SignalSink,
-        fetch: MediaSource,
-        rng: Random,
-        now: Callable[[], float],
-        redact: Callable[[str], str] = str,
+        accounts: Accounts,
     ) -> None:
-        self._store = store
+        self._store: Store = context.store
+        self._events = context.events
+        self._redact = context.redact
+        self._configured = configured
         self._outbox = outbox
-        self._events = events
         self._sessions = sessions
         self._desk = desk
         self._questions = questions
         self._agents = agents
-        self.reconfigure(config)
-        self._plugins = plugins
-        self._signal = signal
-        self._fetch = fetch
-        self._redact = redact
-        self._attempts = Attempts(agents, now=now, rng=rng)
-        self.calls = CoreCalls(now=now)
+        self._accounts = accounts
+        self._attempts = Attempts(agents, now=context.now, rng=context.rng)
+        self.calls = CoreCalls(now=context.now)
         self.is_leaving = False
         self._ending: dict[str, anyio.Event] = {}
         self._log = structlog.get_logger("gatewayd.turns")
 
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Run the next attempts by these rules."""
-        self._reports_lost = {agent.agent_id for agent in config.agents if agent.frame.on_lost_turn == "report"}
-        self._config = config.sessions
+    @property
+    def _config(self) -> SessionsSection:
+        return self._configured.config.sessions
+
+    def _reports_lost(self, agent_id: str) -> bool:
+        """Whether a turn that its agent has lost is reported instead of run again."""
+        agent = self._configured.agents.get(agent_id)
+        return agent is not None and agent.frame.on_lost_turn == "report"
 
     async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> Sequence[InboundRow]:
         """Run the turn of these rows to an end state. Returns when the rows have ended, or with the rows as they are now when
@@ -211,11 +213,11 @@ class ReplyEngine:
                     turn = RunningTurn(
                         request,
                         Asking(self._desk, self._store, request),
-                        self._questions.begin(request),
+                        self._questions.begin(request, control.offer),
                         scope,
                         control,
                         tell,
-                        self._fetch,
+                        self._accounts.fetch,
                         watch,
                     )
                     control.at_core = control.was_at_core = True
@@ -267,7 +269,7 @@ class ReplyEngine:
             if state in ("running", "ended"):
                 return answer_of(await core.resume(turn), self._clean)
             if state == "lost":
-                if request.agent_id in self._reports_lost:
+                if self._reports_lost(request.agent_id):
                     return Outcome("lost", detail='the turn was cut, and on_lost_turn = "report"')
                 await turn.forget_refs()
             return answer_of(await core.run(turn), self._clean)
@@ -304,7 +306,7 @@ class ReplyEngine:
 
     async def _end(self, rows: Sequence[InboundRow], route: Route, turn_id: str, outcome: Outcome, control: TurnControl) -> None:
         state, reason, text = verdict_on(outcome, control.stopped)
-        plugin = self._plugins[rows[-1].envelope.channel]
+        plugin = self._configured.plugins[rows[-1].envelope.channel]
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         detail = outcome.detail or None
@@ -326,7 +328,7 @@ class ReplyEngine:
         await anyio.sleep(_TYPING_AFTER_SECONDS)
         while True:
             if not control.waits_for_people:
-                await self._signal(request.channel, request.account, Typing(request.peer))
+                await self._accounts.signal(request.channel, request.account, Typing(request.peer))
             await anyio.sleep(_TYPING_EVERY_SECONDS)
 
     async def _show_drafts(self, turn: RunningTurn) -> None:
@@ -336,7 +338,7 @@ class ReplyEngine:
             # First the pause: a reply that comes at once is shown as a reply, not as a draft and then again.
             await anyio.sleep(_DRAFT_EVERY_SECONDS)
             turn.changed = anyio.Event()
-            await self._signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
+            await self._accounts.signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
 
     async def _say_once(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence if the turn has shown nothing yet, in an earlier life of the process either."""
@@ -345,7 +347,7 @@ class ReplyEngine:
 
     async def _say(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence while the turn goes on."""
-        plugin = self._plugins[row.envelope.channel]
+        plugin = self._configured.plugins[row.envelope.channel]
         drafts = [replace(draft, subject=SIGN) for draft in draft_replies(row.envelope, text, plugin, turn_id=turn_id)]
         await insist(lambda: self._outbox.write(drafts))
 

@@ -14,8 +14,9 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.model.config import GatewayConfig
+from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.letter import LetterState
 from gatewayd.ports.repair import Leftover, Retention
@@ -58,19 +59,19 @@ class Cleaner:
     """The task that deletes. ``now`` is in Unix seconds."""
 
     def __init__(
-        self, store: Retention, outbox: Outgoing, events: EventLog, config: GatewayConfig, *, now: Callable[[], float]
+        self, store: Retention, outbox: Outgoing, events: EventLog, configured: Configured, *, now: Callable[[], float]
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._events = events
-        self._config = config.retention
+        self._configured = configured
         self._now = now
         self._began: tuple[float, float] | None = None
         self._statistics = RetentionStatistics()
 
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Hold on to these bounds from the next transaction on."""
-        self._config = config.retention
+    @property
+    def _config(self) -> RetentionSection:
+        return self._configured.config.retention
 
     def statistics(self) -> RetentionStatistics:
         return self._statistics

@@ -9,7 +9,7 @@ import anyio
 
 from gatewayd.hub.asking import Asking
 from gatewayd.hub.places import Place
-from gatewayd.hub.questions import AskingUser
+from gatewayd.hub.questions import AskingUser, Offer
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment
@@ -29,11 +29,13 @@ MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
 class TurnControl:
     """The handle by which a lane stops its running turn, and the turn's place among those that run at the same time."""
 
-    def __init__(self, place: Place, changed: Callable[[], None], *, holds_place: bool = True) -> None:
+    def __init__(self, place: Place, changed: Callable[[], None], offer: Offer, *, holds_place: bool = True) -> None:
         """``holds_place``: the place is taken already. ``changed`` hears that the turn has begun to wait for people, ``rests``
-        (set by the lane) that it begins to rest, and that it does no more."""
+        (set by the lane) that it begins to rest, and that it does no more; ``offer``
+        hears of each question that the turn has shown."""
         self._place = place
         self._changed = changed
+        self.offer = offer
         self._holds_place = holds_place
         self._scope: anyio.CancelScope | None = None
         self.stopped: str | None = None

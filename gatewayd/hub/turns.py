@@ -1,16 +1,16 @@
 """Lanes: one turn at a time per session key, lanes in parallel, nothing kept in memory for a lane without work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
 import structlog
 import trio
 
-from gatewayd.hub.attempts import Agents
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.commands import Answer, ChatCommands
-from gatewayd.hub.events import EventLog
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.lanes import Lane, Place, Waiting, is_edit_of, may_be_answer, place_of
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.places import Places
@@ -24,7 +24,6 @@ from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus, LeftBehind
-from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import EndState, InboundRow
 
 
@@ -33,31 +32,26 @@ class TurnRunner:
 
     def __init__(
         self,
+        context: Context,
+        configured: Configured,
         engine: ReplyEngine,
         outbox: Outbox,
-        events: EventLog,
         sessions: SessionMap,
         questions: QuestionDesk,
-        agents: Agents,
         backlog: Backlog,
-        config: GatewayConfig,
-        plugins: dict[str, ChannelPlugin],
-        *,
-        now: Callable[[], float],
     ) -> None:
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
         self._engine = engine
         self._questions = questions
-        questions.offer = self._offer_what_waits
         self._outbox = outbox
-        self._events = events
         self._sessions = sessions
-        self._agents = agents
         self._backlog = backlog
-        self._plugins = plugins
-        self._now = now
-        self._chat = ChatCommands(sessions, config, self._end_waiting, now=now)
+        self._chat = ChatCommands(sessions, configured, self._end_waiting, now=context.now)
+        config = configured.config
         self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
-        self._take(config)
+        configured.follow(self.reconfigure)
         self._lanes: dict[str, Lane] = {}
         # By chat: lanes whose turn runs on while the chat's messages have another route by now.
         self._leaving: dict[Place, Lane] = {}
@@ -88,20 +82,16 @@ class TurnRunner:
         """Run what waits by these rules: its routes are found anew, and what is for an account that is gone ends. A turn that
         only waits for an agent goes on with another one when that agent is gone, or when it was not begun there; see ``give_up``
         for one that runs."""
-        self._engine.reconfigure(config)
-        self._chat.reconfigure(config)
-        self._take(config)
         self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
-        agents = {agent.agent_id for agent in config.agents}
         self._leaving = {}
         for lane in self._lanes.values():
             if lane.control is None or lane.running is None:
                 continue
             envelope = lane.running.row.envelope
             is_elsewhere = self._route_of(lane.running.row).session_key != lane.key
-            if lane.control.resting and (envelope.channel, envelope.account) not in self._modes:
+            if lane.control.resting and (envelope.channel, envelope.account) not in self._configured.accounts:
                 lane.control.stop("account_removed")
-            elif lane.agent_id not in agents and not lane.control.at_core:
+            elif lane.agent_id not in self._configured.agents and not lane.control.at_core:
                 lane.control.move()
             elif is_elsewhere and lane.control.resting and not (lane.running.row.attempts or lane.control.was_at_core):
                 # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
@@ -190,28 +180,23 @@ class TurnRunner:
             waiting=sum(len(lane.waiting) for lane in lanes),
         )
 
-    def _take(self, config: GatewayConfig) -> None:
-        self._config = config
-        self._mode = config.sessions.queue_mode
-        self._modes = {(a.channel, a.account): a.frame.queue_mode or self._mode for a in config.accounts}
-
     def _is_placed(self, waiting: Waiting, key: str) -> bool:
         """Whether a message may go on waiting in the lane with this key. A turn that was begun stays with its agent if it can."""
         envelope = waiting.row.envelope
-        if (envelope.channel, envelope.account) not in self._modes:
+        if (envelope.channel, envelope.account) not in self._configured.accounts:
             return False
-        if waiting.row.turn_id is not None and any(agent.agent_id == waiting.route.agent_id for agent in self._config.agents):
+        if waiting.row.turn_id is not None and waiting.route.agent_id in self._configured.agents:
             return True
         return self._route_of(waiting.row).session_key == key
 
     def _route_of(self, row: InboundRow) -> Route:
-        return resolve_route(row.envelope, self._config)
+        return resolve_route(row.envelope, self._configured.config)
 
     def _place_anew(self, rows: Sequence[InboundRow]) -> None:
         """Put rows in the lanes of their present routes. Those of accounts that are gone end."""
         gone: list[InboundRow] = []
         for row in rows:
-            if (row.envelope.channel, row.envelope.account) in self._modes:
+            if (row.envelope.channel, row.envelope.account) in self._configured.accounts:
                 self.add(row, self._route_of(row))
             else:
                 gone.append(row)
@@ -238,7 +223,9 @@ class TurnRunner:
         await self._end_waiting(rows, "account_removed")
 
     def _mode_of(self, row: InboundRow) -> QueueMode:
-        return self._modes.get((row.envelope.channel, row.envelope.account), self._mode)
+        account = self._configured.accounts.get((row.envelope.channel, row.envelope.account))
+        own = None if account is None else account.frame.queue_mode
+        return own or self._configured.config.sessions.queue_mode
 
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
@@ -253,7 +240,8 @@ class TurnRunner:
             lane.end_condemned()
             with lane.asking:
                 await place.acquire()
-            control = TurnControl(place, lambda: self._idle.set(), holds_place=not lane.asking.cancelled_caught)
+            holds_place = not lane.asking.cancelled_caught
+            control = TurnControl(place, lambda: self._idle.set(), self._offer_what_waits, holds_place=holds_place)
             try:
                 if lane.waiting and not self._draining:
                     await self._run_turn(lane, control)
@@ -362,7 +350,7 @@ class TurnRunner:
 
     async def _end(self, rows: Sequence[InboundRow], state: EndState, reason: str, *, text: str = "") -> None:
         envelope = rows[0].envelope
-        replies = draft_replies(envelope, text, self._plugins[envelope.channel]) if text else []
+        replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel]) if text else []
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
         for row in rows:
             self._events.emit(f"inbound.{state}", id=row.id, reason=reason)

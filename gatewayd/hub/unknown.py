@@ -2,18 +2,16 @@
 
 import re
 import secrets
-from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox import conversation_of, draft_texts
 from gatewayd.kit.text import compose
-from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.payload import SendText
 from gatewayd.model.subject import about_reply, again
-from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
 
 _TOLD: Final = "The reply before this may not have arrived: it was cut off while it was sent. `/show {code}` shows it again."
@@ -27,14 +25,9 @@ _CODE: Final = re.compile(f"R[{_ALPHABET}]{{7}}")
 class UnknownReplies:
     """Made for the outbox (``notice``) and for the commands in chats (``show``)."""
 
-    def __init__(self, store: Store, config: GatewayConfig, plugins: Mapping[str, ChannelPlugin]) -> None:
+    def __init__(self, store: Store, configured: Configured) -> None:
         self._store = store
-        self._plugins = plugins
-        self.reconfigure(config)
-
-    def reconfigure(self, config: GatewayConfig) -> None:
-        """Tell of what is of unknown fate from now on, in these accounts."""
-        self._telling = {(one.channel, one.account) for one in config.accounts if one.frame.on_unknown == "tell"}
+        self._configured = configured
 
     def notice(self, row: OutboundRow) -> OutboundDraft | None:
         """What its chat is told when this row becomes unknown. No I/O: it is called inside the store's transaction.
@@ -42,10 +35,11 @@ class UnknownReplies:
         None: nothing, because it is no part of a reply, or its account's ``on_unknown`` says so.
         """
         is_reply = row.turn_id is not None and row.subject is None and isinstance(row.payload, SendText)
-        if not is_reply or (row.channel, row.account) not in self._telling:
+        account = self._configured.accounts.get((row.channel, row.account))
+        if not is_reply or account is None or account.frame.on_unknown != "tell":
             return None
         code = "R" + "".join(secrets.choice(_ALPHABET) for _ in range(7))
-        plugin = self._plugins[row.channel]
+        plugin = self._configured.plugins[row.channel]
         body = compose(_TOLD.format(code=code), text_format=plugin.text_format, text_limit=plugin.text_limit)[0]
         return OutboundDraft(
             channel=row.channel,
@@ -68,7 +62,7 @@ class UnknownReplies:
         rows = await self._store.replies_of(notice.turn_id)
         parts = [row for row in rows if row.subject is None and isinstance(row.payload, SendText) and row.conversation == here]
         said = _AGAIN if parts else _GONE
-        marks = draft_texts(envelope.channel, envelope.account, envelope.peer, said, self._plugins[envelope.channel])
+        marks = draft_texts(envelope.channel, envelope.account, envelope.peer, said, self._configured.plugins[envelope.channel])
         mark = replace(marks[0], turn_id=notice.turn_id, subject=again(code))
         return [mark, *(replace(mark, payload=_alone(part)) for part in parts)]
 

@@ -89,16 +89,16 @@ class GatewayApp(QuartTrio):
         self.webhooks = WebhookDesk(gateway)
         self.traffic = Traffic()
         self.hosts = _hosts(gateway.config)
-        gateway.parts.append(self)
+        gateway.configured.follow(self.reconfigure)
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Let in by this configuration from the next request on."""
         self.auth.reconfigure(config.auth)
-        self.auth.proxies = TrustedProxies(config.gateway.trusted_proxies)
+        self.auth.trust(TrustedProxies(config.gateway.trusted_proxies))
         self.hosts = _hosts(config)
 
 
-def create_app(gateway: Gateway) -> GatewayApp:
+def create_app(gateway: Gateway, reload_configuration: reload.Reload) -> GatewayApp:
     """The app over a joined hub."""
     app = GatewayApp(gateway)
     app.config["MAX_CONTENT_LENGTH"] = gateway.config.gateway.max_body_bytes
@@ -125,7 +125,7 @@ def create_app(gateway: Gateway) -> GatewayApp:
         metrics.blueprint(gateway, app.auth, app.traffic),
         pairing.blueprint(gateway, app.auth),
         proxy.blueprint(gateway, app.auth, app.waits),
-        reload.blueprint(gateway, app.auth),
+        reload.blueprint(app.auth, reload_configuration),
         webchat.blueprint(gateway, app.auth, app.waits),
     ):
         app.register_blueprint(blueprint)

@@ -163,6 +163,10 @@ class Auth:
             if before.get(identity.name, digest) != digest:
                 self._replaced_at[identity.name] = self._now()
 
+    def trust(self, proxies: TrustedProxies) -> None:
+        """Believe these about who sends, from the next request on."""
+        self.proxies = proxies
+
     async def require(self, scope: Scope) -> Identity:
         """The identity behind the present request, if it has ``scope``.
 

@@ -1,13 +1,18 @@
 """``POST /v1/gateway/reload``: read the configuration anew and put in force what differs."""
 
+from collections.abc import Awaitable, Callable
+
 from msgspec import Struct
 from quart import Blueprint, Response
 
-from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import ConfigError, ConfigProblem
+from gatewayd.model.reload import ReloadReport
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, read_optional_body
 from gatewayd.web.refusal import STATUS, Code
+
+Reload = Callable[[str], Awaitable[ReloadReport]]
+"""Reads the configuration anew and puts it in force, because of this actor. Raises as ``hub.reload.Reloader.reload`` does."""
 
 _CODE: Code = "invalid_config"
 
@@ -28,7 +33,7 @@ class ConfigRefused(Struct, frozen=True):
     problems: tuple[ConfigProblem, ...]
 
 
-def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+def blueprint(auth: Auth, reload_configuration: Reload) -> Blueprint:
     routes = Blueprint("reload", __name__)
 
     @routes.post("/v1/gateway/reload")
@@ -36,7 +41,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         identity = await auth.require("admin")
         await read_optional_body(Nothing)
         try:
-            return answer(await gateway.reload(identity.label))
+            return answer(await reload_configuration(identity.label))
         except ConfigError as error:
             message = "the new configuration is refused, and the one before it is still in force"
             return answer(ConfigRefused(_Error(_CODE, message), error.problems), STATUS[_CODE])

@@ -213,16 +213,21 @@ class GatewayServer:
             try:
                 with trio.move_on_after(inf if self.no_room_since is None else _ACCEPT_PAUSE_SECONDS):
                     stream = await listener.accept()
-                    self.no_room_since = None
+                    self._note_room(since=None)
                     return stream
-                self.no_room_since = None  # it waits for somebody, as it should
+                self._note_room(since=None)  # it waits for somebody, as it should
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
                 if self.no_room_since is None:
-                    self.no_room_since = self._app.gateway.now()
+                    self._note_room(since=self._app.gateway.now())
                 self._warn("accept_failed", reason=error.strerror)
                 await trio.sleep(_ACCEPT_PAUSE_SECONDS)
+
+    def _note_room(self, *, since: float | None) -> None:
+        if since != self.no_room_since:
+            self.no_room_since = since
+            self._app.gateway.note_no_descriptors(since)
 
     def _warn(self, event: str, **fields: object) -> None:
         """Log, but not the same again within a minute."""

@@ -53,7 +53,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
 
 def _explained(query: RouteQuery, gateway: Gateway, frame: AccountFrame) -> Explained:
-    envelope, plugin = _envelope_of(query), gateway.plugins[query.channel]
+    envelope, plugin = _envelope_of(query), gateway.configured.plugins[query.channel]
     route = resolve_route(envelope, gateway.config)
     explained = Explained(**asdict(route), who=who_may_talk(envelope, frame, plugin))
     if query.sender is None:

@@ -20,17 +20,17 @@ from gatewayd.agents import callable as core
 from gatewayd.agents.callable import CallableSettings, CallableTurn
 from gatewayd.channels import telegram
 from gatewayd.channels.telegram.settings import TelegramSettings
-from gatewayd.daemon import run_hub
 from gatewayd.hub.gateway import Gateway
-from gatewayd.joining import join
 from gatewayd.kit.http import create_client
 from gatewayd.model.config import AccountFrame, AccountSettings, AgentFrame, AgentSettings, GatewayConfig
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.wiring import join, run_hub
 from tests.cases import cases
 from tests.fakes.bot_api import FakeBotApi
+from tests.hub.house import NoStalls
 
 CASES = dict(cases("updates"))
 LET_IN = 'dm_policy = "open", groups = ["-1001234567890"]'
@@ -65,8 +65,8 @@ async def open_gateway(case: Json, api: FakeBotApi, state_dir: Path) -> AsyncIte
         trio.open_nursery() as host,
     ):
         config = settings_of(case, api)
-        gateway = join(config, registry, store, http, state_dir=state_dir, now=now, rng=Random(1))
-        gateway.state = "ready"
+        gateway = join(config, registry, store, http, state_dir=state_dir, now=now, rng=Random(1), stalls=NoStalls())
+        gateway.enter("ready")
         async with run_hub(gateway, host=host):
             yield gateway
 

@@ -12,22 +12,14 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from gatewayd.hub.access import AccessControl
-from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.backlog import Backlog
-from gatewayd.hub.cards import ApprovalCards
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.inbox import InboxDesk
-from gatewayd.hub.late import LateTexts
 from gatewayd.hub.mailboxes import Mailboxes
+from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
-from gatewayd.hub.presses import Presses
-from gatewayd.hub.questions import QuestionDesk
-from gatewayd.hub.reply import ReplyEngine
-from gatewayd.hub.reports import DeliveryReports
-from gatewayd.hub.sessions import SessionMap
-from gatewayd.hub.turns import TurnRunner
-from gatewayd.hub.unknown import UnknownReplies
 from gatewayd.model.audit import AuditRow
 from gatewayd.model.config import (
     AccountFrame,
@@ -44,10 +36,12 @@ from gatewayd.model.config import (
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import EditText, PressAnswer, Receipt, SendText, Signal
+from gatewayd.model.status import AccountStatus, AgentStatus, Stall, StallStatistics
 from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
 from gatewayd.ports.store import InboundRow, OutboundRow, OutboundState
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.wiring import run_hub, wire
 
 EPOCH = 1_800_000_000.0
 CANARY = "canary-5c1f"
@@ -128,6 +122,7 @@ class ScriptedAgents:
         self.changed = anyio.Event()
         self.sessions = 0
         self.restarts = 0
+        self.status = AgentStatus("assistant", "echo", "open")
 
     async def core(self, agent_id: str) -> "ScriptedAgents":
         if self.away is not None:
@@ -163,87 +158,109 @@ class ScriptedAgents:
         return self.known
 
 
-class House:
-    """The parts, joined as the daemon joins them. ``sent`` are the rows handed to accounts; nothing sends them."""
+class ScriptedPool:
+    """The pool of that one core, for the parts that run turns."""
 
-    def __init__(self, real: SqliteStore, config: GatewayConfig, agents: ScriptedAgents) -> None:
-        plugins = {account.channel: PLUGINS[account.channel] for account in config.accounts}
-        self.flaky = FlakyStore(real)
-        store = cast(SqliteStore, self.flaky)
-        self.config = config
-        self.store = store
-        self.agents = agents
+    def __init__(self, agents: ScriptedAgents) -> None:
+        self._agents = agents
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._agents, name)
+
+    @asynccontextmanager
+    async def run(self, **partners: object) -> AsyncIterator[None]:
+        yield
+
+    def kind_of(self, agent_id: str) -> None:
+        """Nobody asks which kind of core it is."""
+
+    def snapshot(self) -> tuple[AgentStatus, ...]:
+        return (self._agents.status,)
+
+
+class ListedAccounts:
+    """The accounts of a configuration: what is posted to them is a list, and nothing sends it."""
+
+    def __init__(self, configured: Configured, mailboxes: Mailboxes) -> None:
+        self.handed: list[OutboundRow] = []
         self.signals: list[Signal] = []
         self.hangs = False
         self.down: dict[tuple[str, str], str] = {}
         self.files: dict[str, bytes] = {}
-        self.handed: list[OutboundRow] = []
-        self.events = EventLog(store, now=now, keep=config.limits.event_rows)
-        self.reports = DeliveryReports()
-        self.unknown = UnknownReplies(store, config, plugins)
-        mailboxes = Mailboxes()
-        mailboxes.replace(dict.fromkeys(((account.channel, account.account) for account in config.accounts), self))
-        self.outbox = Outbox(store, self.events, config.outbox, mailboxes, self.reports, notice=self.unknown.notice, now=now)
-        self.backlog = Backlog(store, config.limits, now=now)
-        self.access = AccessControl(store, self.events, now=now)
-        self.sessions = SessionMap(store, kind_of=lambda agent_id: None, now=now)
-        policies = {agent.agent_id: agent.frame.approvals for agent in config.agents}
-        self.cards = ApprovalCards(store, self.outbox, config, plugins, unreachable=self._unreachable)
-        people = config.sessions.identity_links
-        self.desk = ApprovalDesk(store, self.events, config.approvals, policies, people, self.cards, self.reports, now=now)
-        self.questions = QuestionDesk(store, self.outbox, self.events, config, plugins, self.reports, now=now)
-        self.presses = Presses(
-            store,
-            self.desk,
-            self.cards,
-            self.outbox,
-            self.events,
-            self.backlog,
-            plugins,
-            signal=self._signal,
-            show_reply=self.unknown.show,
-            now=now,
-        )
-        engine = ReplyEngine(
-            store,
-            self.outbox,
-            self.events,
-            self.sessions,
-            self.desk,
-            self.questions,
-            agents,
-            config,
-            plugins,
-            signal=self._signal,
-            fetch=self._fetch,
-            rng=Random(1),
-            now=now,
-            redact=redact,
-        )
-        self.late = LateTexts(store, self.outbox, self.events, config, plugins, wait_said=engine.wait_said)
-        self.turns = TurnRunner(
-            engine, self.outbox, self.events, self.sessions, self.questions, agents, self.backlog, config, plugins, now=now
-        )
-        self.inbox = InboxDesk(
-            store, self.events, self.access, self.outbox, self.backlog, self.turns, self.presses, config, plugins, now=now
-        )
+        self.statuses: tuple[AccountStatus, ...] = ()
+        mailboxes.replace(dict.fromkeys(configured.accounts, self))
+
+    @asynccontextmanager
+    async def run(self, **partners: object) -> AsyncIterator[None]:
+        yield
 
     def post(self, row: OutboundRow) -> None:
-        """The mailbox of every account."""
         self.handed.append(row)
 
-    def _unreachable(self, channel: str, account: str) -> str | None:
+    def channels_where_resend_is_safe(self) -> set[str]:
+        return set()
+
+    def snapshot(self) -> tuple[AccountStatus, ...]:
+        return self.statuses
+
+    def unreachable(self, channel: str, account: str) -> str | None:
         return self.down.get((channel, account))
 
-    async def _fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
+    async def fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
         if attachment.ref not in self.files:
             raise SendRejected("gone")
         return self.files[attachment.ref][:at_most_bytes]
 
-    async def _signal(self, channel: str, account: str, signal: Signal) -> None:
+    async def signal(self, channel: str, account: str, signal: Signal) -> None:
         self.signals.append(signal)
         if self.hangs:
             await anyio.sleep_forever()
+
+
+class NoStalls:
+    """Who watches the event loop and sees nothing, unless a test says that there was a stall."""
+
+    def __init__(self) -> None:
+        self.newest: Stall | None = None
+
+    def last_stall(self) -> Stall | None:
+        return self.newest
+
+    def statistics(self) -> StallStatistics:
+        return StallStatistics()
+
+
+class House:
+    """The hub as the daemon wires it, with a scripted agent and accounts that are lists: ``handed`` are their rows."""
+
+    def __init__(self, real: SqliteStore, config: GatewayConfig, agents: ScriptedAgents) -> None:
+        self.flaky = FlakyStore(real)
+        self.store = cast(SqliteStore, self.flaky)
+        self.agents = agents
+        plugins = {account.channel: PLUGINS[account.channel] for account in config.accounts}
+        self.configured = Configured(config, plugins)
+        self.events = EventLog(self.store, now=now, keep=lambda: config.limits.event_rows)
+        context = Context(self.store, self.events, now, Random(1), redact)
+
+        def accounts(outbox: Outbox, mailboxes: Mailboxes, backlog: Backlog) -> ChannelManager:
+            self.accounts = ListedAccounts(self.configured, mailboxes)
+            return cast(ChannelManager, self.accounts)
+
+        pool = cast(AgentPool, ScriptedPool(agents))
+        gateway = self.gateway = wire(context, self.configured, agents=pool, accounts=accounts, stalls=NoStalls())
+        self.outbox, self.backlog, self.inbox, self.turns = gateway.outbox, gateway.backlog, gateway.inbox, gateway.turns
+        self.desk, self.questions, self.presses = gateway.approvals, gateway.questions, gateway.presses
+        self.access, self.sessions, self.late = gateway.access, gateway.sessions, gateway.late
+        self.handed, self.signals, self.files, self.down = (
+            self.accounts.handed,
+            self.accounts.signals,
+            self.accounts.files,
+            self.accounts.down,
+        )
+
+    @property
+    def config(self) -> GatewayConfig:
+        return self.configured.config
 
     @property
     def texts(self) -> list[str]:
@@ -356,17 +373,8 @@ async def open_house(
     state_dir: Path, script: Script = echo, *, config: GatewayConfig | None = None, agents: ScriptedAgents | None = None
 ) -> AsyncIterator[House]:
     """A running hub. Leaving it is a crash for whatever still runs: only what was committed is in ``state_dir``."""
-    async with open_store(state_dir, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
+    async with open_store(state_dir, now=now, run_blocking=run_inline) as store, trio.open_nursery() as tasks:
         house = House(store, config or configuration(), agents or ScriptedAgents(script))
-        await house.access.load()
-        await tasks.start(house.events.run)
-        await tasks.start(house.inbox.run)
-        await tasks.start(house.presses.run)
-        await tasks.start(house.turns.run)
-        await house.outbox.recover([(account.channel, account.account) for account in house.config.accounts])
-        pending = await house.inbox.pending()
-        await house.desk.load({row.turn_id for row in pending})
-        await house.questions.load({row.turn_id for row in pending})
-        house.inbox.resume(pending)
-        yield house
-        tasks.cancel_scope.cancel()
+        async with run_hub(house.gateway, host=tasks):
+            yield house
+            tasks.cancel_scope.cancel()

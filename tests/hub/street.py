@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import anyio
 import httpx2
 import msgspec
-import structlog
 import trio
 
 from gatewayd.channels.loopback import PLUGIN
@@ -16,6 +16,8 @@ from gatewayd.channels.loopback.channel import open_loopback
 from gatewayd.channels.loopback.platform import LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.hub.account import AccountActor
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context, WholeStore
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
@@ -84,26 +86,24 @@ class Street:
         http: httpx2.AsyncClient,
     ) -> None:
         self.store = store
-        self.events = EventLog(store, now=now, keep=config.limits.event_rows)
+        self.configured = Configured(config, {PLUGIN.id: PLUGIN})
+        self.events = EventLog(store, now=now, keep=lambda: config.limits.event_rows)
         self.mailboxes = Mailboxes()
         self.outbox = Outbox(
-            store, self.events, config.outbox, self.mailboxes, DeliveryReports(), notice=lambda row: None, now=now
+            store, self.events, self.configured, self.mailboxes, DeliveryReports(), notice=lambda row: None, now=now
         )
         self.journal = StoreJournal(store)
+        context = Context(
+            cast(WholeStore, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***")
+        )
         self.manager = ChannelManager(
-            config,
-            {PLUGIN.id: PLUGIN},
+            context,
+            self.configured,
             opener,
             outbox=self.outbox,
             mailboxes=self.mailboxes,
             backlog=self.journal,
-            memos=store,
-            events=self.events,
             http=http,
-            log=structlog.get_logger(),
-            rng=Random(5),
-            now=now,
-            redact=lambda text: text.replace("hunter2", "***"),
         )
 
     def run(self) -> AbstractAsyncContextManager[None]:

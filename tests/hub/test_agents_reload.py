@@ -1,6 +1,6 @@
 """Agents under a changing configuration: a core is opened anew only for other settings, and not under a turn that runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -16,12 +16,13 @@ from msgspec import Struct
 from trio.testing import MockClock
 
 from gatewayd.hub.agents import AgentPool
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context, WholeStore
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, GatewayConfig, GatewaySection
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
-from gatewayd.ports.store import MemoRows
-from tests.hub.house import ScriptedAgents, echo, now
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentOpener
+from tests.hub.house import ScriptedAgents, echo, now, redact
 from tests.hub.test_agents import say_nowhere
 
 
@@ -80,23 +81,20 @@ def agents(*given: AgentSettings, drain: float = 20.0) -> GatewayConfig:
 
 @asynccontextmanager
 async def open_pool(cores: Cores, config: GatewayConfig) -> AsyncIterator[AgentPool]:
-    pool = AgentPool(
-        config.agents,
-        cores.opener,  # type: ignore[arg-type]
-        cast(EventLog, Silent()),
-        http=cast(httpx2.AsyncClient, None),
-        memos=cast(MemoRows, None),
-        state_dir=Path("/nowhere"),
-        rng=Random(1),
-        now=now,
-    )
+    context = Context(cast(WholeStore, None), cast(EventLog, Silent()), now, Random(1), redact)
+    opener = cast(Callable[[str], AgentOpener], cores.opener)
+    pool = AgentPool(context, Configured(config, {}), opener, http=cast(httpx2.AsyncClient, None), state_dir=Path("/nowhere"))
     async with pool.run(cut=cores.cut.append, say_later=say_nowhere):
         await anyio.sleep(1)
         yield pool
 
 
+def reconfigure(pool: AgentPool, config: GatewayConfig) -> None:
+    pool._configured.replace(config)
+
+
 async def change(pool: AgentPool, config: GatewayConfig) -> None:
-    pool.reconfigure(config)
+    reconfigure(pool, config)
     with trio.fail_after(100):
         await pool.settle()
     await anyio.sleep(1)
@@ -121,7 +119,7 @@ async def test_a_core_with_other_settings_is_opened_anew_when_its_turns_have_end
     cores = Cores()
     async with open_pool(cores, agents(agent("a"))) as pool:
         pool.note_turn("a", +1)
-        pool.reconfigure(agents(agent("a", "m2")))
+        reconfigure(pool, agents(agent("a", "m2")))
         await anyio.sleep(5)
         assert (cores.open_now["a"], pool.under_way, pool.kind_of("a")) == ("a:x:m1", ("a",), "x")
         async with anyio.create_task_group() as tasks:
@@ -138,7 +136,7 @@ async def test_a_turn_that_does_not_end_is_not_waited_for_for_ever(autojump_cloc
     async with open_pool(cores, agents(agent("a"), drain=30.0)) as pool:
         pool.note_turn("a", +1)
         began_at = trio.current_time()
-        pool.reconfigure(agents(agent("a", core="y"), drain=30.0))
+        reconfigure(pool, agents(agent("a", core="y"), drain=30.0))
         with pytest.raises(TryAgain, match="when its turns have ended"):
             await pool.core("a")
         await pool.settle()
@@ -151,7 +149,7 @@ async def test_turns_of_an_agent_that_is_gone_end_or_are_cut(autojump_clock: Moc
     cores = Cores()
     async with open_pool(cores, agents(agent("a"), agent("b"))) as pool:
         pool.note_turn("a", +1)
-        pool.reconfigure(agents(agent("b")))
+        reconfigure(pool, agents(agent("b")))
         await anyio.sleep(19)
         assert (set(cores.open_now), cores.cut) == ({"a", "b"}, [])
         await anyio.sleep(2)
@@ -167,7 +165,7 @@ async def test_gone_and_there_again_is_as_if_nothing_had_been(autojump_clock: Mo
     cores = Cores()
     async with open_pool(cores, agents(agent("a"), agent("b"))) as pool:
         pool.note_turn("a", +1)
-        pool.reconfigure(agents(agent("b")))
+        reconfigure(pool, agents(agent("b")))
         await anyio.sleep(5)
         await change(pool, agents(agent("a"), agent("b")))
         assert (cores.opened, cores.cut) == (["a:x:m1", "b:x:m1"], [])
@@ -204,7 +202,7 @@ def test_whatever_comes_after_whatever_the_last_configuration_is_what_is_open(
             if busy:
                 pool.note_turn("a", +1)
             for each, pause in zip(wanted, pauses, strict=False):
-                pool.reconfigure(agents(*(agent(name, model, core=kind) for name, (kind, model) in each.items())))
+                reconfigure(pool, agents(*(agent(name, model, core=kind) for name, (kind, model) in each.items())))
                 await anyio.sleep(pause)
             await pool.settle()
             await anyio.sleep(1)

@@ -128,7 +128,7 @@ async def test_who_waits_for_an_agent_has_given_its_place(autojump_clock: MockCl
     agents.away = TryAgain("agent assistant is waiting: connection refused")
     slots = trio.Semaphore(1)
     await slots.acquire()
-    control = TurnControl(slots, lambda: None)
+    control = TurnControl(slots, lambda: None, lambda question: None)
     attempts = Attempts(agents, now=lambda: EPOCH, rng=Random(1))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(attempts.wait_open, "assistant", control, tell=_say_nothing))
@@ -177,7 +177,7 @@ def test_no_clock_makes_the_pause_longer_than_its_ceiling(attempts: int, started
         await slots.acquire()
         row = InboundRow(1, message(), "running", attempts, started_at=EPOCH + started)
         pauses = Attempts(ScriptedAgents(echo), now=lambda: EPOCH, rng=Random(seed))
-        await pauses.wait_due([row], TurnControl(slots, lambda: None))
+        await pauses.wait_due([row], TurnControl(slots, lambda: None, lambda question: None))
         return trio.current_time()
 
     clock = MockClock(autojump_threshold=0)

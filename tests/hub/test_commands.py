@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.commands import NOT_YOURS_TO_RENEW, NOT_YOURS_TO_STOP, NOTHING_ASKED, NOTHING_RUNS, ChatCommands
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.presses import wish_of
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.commands import COMMANDS, Command, as_said, classify, is_for_another_bot
@@ -78,7 +79,7 @@ def test_all_else_is_the_agent_s_letter_by_letter(text: str, kind: str) -> None:
 def test_each_command_has_one_place_where_it_is_acted_on(tmp_path: Path) -> None:
     async def end(rows: object, reason: str) -> None: ...
 
-    acted_on = ChatCommands(SessionMap(None, kind_of={}.get, now=now), configuration(), end, now=now).handlers  # type: ignore[arg-type]
+    acted_on = ChatCommands(SessionMap(None, kind_of={}.get, now=now), Configured(configuration(), {}), end, now=now).handlers  # type: ignore[arg-type]
     approvals = {name for name in NAMES if wish_of(message(f"{name} CODE")) is not None}
     assert set(acted_on) | approvals == set(NAMES)
     assert set(acted_on) & approvals == set()
@@ -277,7 +278,7 @@ async def test_roles_are_those_of_the_configuration_that_is_in_force(tmp_path: P
     gate = Gate()
     async with open_house(tmp_path, gate, config=configuration(frame=FRAME)) as house:
         await runs(house)
-        house.turns.reconfigure(configuration(frame=replace(FRAME, operators=(), groups={"-100": GroupRules(commands=("2",))})))
+        house.configured.replace(configuration(frame=replace(FRAME, operators=(), groups={"-100": GroupRules(commands=("2",))})))
         for sender, reason in ((BOSS, "command_refused"), (HELPER, "command_refused"), (BOB, "command")):
             assert (await house.ended(await say(house, "/stop", sender))).reason == reason
         assert gate.running == []

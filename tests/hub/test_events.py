@@ -19,7 +19,7 @@ from tests.hub.house import now
 async def test_events_are_numbered_published_and_kept(tmp_path: Path, autojump_clock: MockClock) -> None:
     for first in (1, 3):
         async with open_store(tmp_path, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
-            log = EventLog(store, now=now, keep=100)
+            log = EventLog(store, now=now, keep=lambda: 100)
             await tasks.start(log.run)
             async with log.subscribe() as reader:
                 log.emit("gateway.test", n=1)
@@ -34,7 +34,7 @@ async def test_events_are_numbered_published_and_kept(tmp_path: Path, autojump_c
 
 async def test_a_reader_that_lags_is_closed_and_resumes_without_a_gap(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
-        log = EventLog(store, now=now, keep=10_000)
+        log = EventLog(store, now=now, keep=lambda: 10_000)
         await tasks.start(log.run)
         async with log.subscribe() as reader:
             for n in range(1000):
@@ -49,7 +49,7 @@ async def test_a_reader_that_lags_is_closed_and_resumes_without_a_gap(tmp_path: 
 
 async def test_old_events_are_pruned(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
-        log = EventLog(store, now=now, keep=50)
+        log = EventLog(store, now=now, keep=lambda: 50)
         await tasks.start(log.run)
         for n in range(500):
             log.emit("gateway.test", n=n)
@@ -85,7 +85,7 @@ class FullDisk:
 @pytest.mark.parametrize("count", [10, 10_050])
 async def test_a_full_disk_keeps_the_newest_events_and_counts_the_others(autojump_clock: MockClock, count: int) -> None:
     async with anyio.create_task_group() as tasks:
-        log = EventLog(FullDisk(), now=now, keep=50)  # type: ignore[arg-type]
+        log = EventLog(FullDisk(), now=now, keep=lambda: 50)  # type: ignore[arg-type]
         await tasks.start(log.run)
         for n in range(count):
             log.emit("gateway.test", n=n)
@@ -96,7 +96,7 @@ async def test_a_full_disk_keeps_the_newest_events_and_counts_the_others(autojum
 
 async def test_half_a_character_in_a_reason_does_not_end_the_daemon(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
-        log = EventLog(store, now=now, keep=100)
+        log = EventLog(store, now=now, keep=lambda: 100)
         await tasks.start(log.run)
         log.emit("gateway.test", reason="broken \ud83d", n=1)
         await log.wait_flushed()

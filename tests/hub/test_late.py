@@ -120,7 +120,7 @@ async def test_what_nobody_can_be_shown_is_in_the_log(
         if before == "new":
             await house.ended(await house.say("/new"))
         if before == "removed":
-            house.late.reconfigure(configuration(channels=("sms",)))
+            house.configured.replace(configuration(channels=("sms",)))
         shown = len(house.handed)
         with capture_logs() as logs:
             await say_later(house, "the job is done", session)

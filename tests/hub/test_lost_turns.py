@@ -17,7 +17,6 @@ from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import Turn, TurnState
 from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, open_house
 from tests.hub.test_approvals import RM, Tool, pending
-from tests.hub.test_turns_reload import reconfigure
 
 
 class Known(ScriptedAgents):
@@ -318,7 +317,7 @@ async def test_a_turn_that_waits_for_its_place_when_its_account_goes_is_stopped_
         [taken] = [turn.request.channel for turn in agents.resumed]
         waits = rows[0] if taken == "tg" else rows[1]
         gone = tuple(account for account in narrow.accounts if account.channel != waits.envelope.channel)
-        reconfigure(house, replace(narrow, accounts=gone))
+        house.configured.replace(replace(narrow, accounts=gone))
         assert await after(house, waits.id) == ("dropped", "account_removed")
         assert [turn_id for _, turn_id in agents.stopped] == [f"turn-{waits.id}"]
         gate.gate.set()
@@ -330,7 +329,7 @@ async def test_a_turn_that_only_waits_for_its_agent_ends_with_its_account(tmp_pa
     async with open_house(tmp_path, agents=agents) as house:
         row = await house.say("one")
         await anyio.sleep(60)
-        reconfigure(house, GONE)
+        house.configured.replace(GONE)
         assert await after(house, row.id) == ("done", "account_removed")
         assert house.backlog.waiting == 0
 

@@ -30,7 +30,7 @@ def accounts(*given: AccountSettings) -> GatewayConfig:
 
 
 async def change(street: Street, config: GatewayConfig) -> None:
-    street.manager.reconfigure(config)
+    street.configured.replace(config)
     with trio.fail_after(200):
         await street.manager.settle()
     await trio.sleep(1)
@@ -109,7 +109,7 @@ async def test_a_stop_that_comes_while_an_account_is_reconnected_holds(tmp_path:
     async with open_street(tmp_path, accounts(account("a"))) as street:
         platform_of("a").on_close.next(lingering(5))
         await trio.sleep(1)
-        street.manager.reconfigure(accounts(account("a", "@new")))
+        street.configured.replace(accounts(account("a", "@new")))
         await trio.sleep(1)
         await street.manager.stop("loopback", "a")
         await street.manager.settle()
@@ -138,7 +138,7 @@ async def test_removed_and_there_again_before_it_has_closed(tmp_path: Path, auto
     async with open_street(tmp_path, accounts(account("a"))) as street:
         platform_of("a").on_close.next(lingering(5))
         await trio.sleep(1)
-        street.manager.reconfigure(accounts())
+        street.configured.replace(accounts())
         await trio.sleep(1)
         assert street.manager.snapshot() == ()
         assert street.manager.is_closing("loopback", "a")
@@ -153,7 +153,7 @@ async def test_removed_and_there_again_before_it_has_closed(tmp_path: Path, auto
 async def test_removed_and_there_again_at_once(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path, accounts(account("a"))) as street:
         await trio.sleep(1)
-        street.manager.reconfigure(accounts())
+        street.configured.replace(accounts())
         await change(street, accounts(account("a")))
         await street.platform("a").say("still heard?")
         await trio.sleep(1)
@@ -211,9 +211,9 @@ async def test_what_became_of_a_send_is_recorded_when_the_disk_takes_it_though_i
         [row] = await street.reply("hello", account="a")
         await trio.sleep(1)
         if how == "removed":
-            street.manager.reconfigure(accounts())
+            street.configured.replace(accounts())
         elif how == "disabled":
-            street.manager.reconfigure(accounts(account("a", enabled=False)))
+            street.configured.replace(accounts(account("a", enabled=False)))
         elif how == "stopped":
             await street.manager.stop("loopback", "a")
         else:
@@ -233,9 +233,9 @@ async def test_an_account_that_is_back_before_the_disk_is_settles_by_itself(tmp_
         disk = Refusing(street)
         [row] = await street.reply("hello", account="a")
         await trio.sleep(1)
-        street.manager.reconfigure(accounts())
+        street.configured.replace(accounts())
         await trio.sleep(5)
-        street.manager.reconfigure(accounts(account("a")))
+        street.configured.replace(accounts(account("a")))
         await trio.sleep(5)
         assert states(street) == {"a": "waiting"}
         disk.refuses = False
@@ -248,7 +248,7 @@ async def test_a_drain_waits_for_what_is_being_removed_and_starts_nothing(tmp_pa
         for name in "ab":
             platform_of(name).on_close.next(lingering(5))
         await trio.sleep(1)
-        street.manager.reconfigure(accounts(account("b", "@new"), account("c")))
+        street.configured.replace(accounts(account("b", "@new"), account("c")))
         await street.manager.drain(trio.lowlevel.checkpoint, within_seconds=8)
         await street.manager.settle()
         assert [platform_of(name).open_now for name in "abc"] == [0, 0, 0]
@@ -281,9 +281,9 @@ CONFIGS = st.lists(
 
 async def test_an_account_that_comes_and_goes_in_one_moment_does_not_run(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path, accounts(account("a"))) as street:
-        street.manager.reconfigure(accounts(account("a"), account("b")))
+        street.configured.replace(accounts(account("a"), account("b")))
         await trio.lowlevel.checkpoint()
-        street.manager.reconfigure(accounts(account("a"), account("b", enabled=False)))
+        street.configured.replace(accounts(account("a"), account("b", enabled=False)))
         await street.manager.settle()
         await trio.sleep(60)
         assert platform_of("b").open_now == 0
@@ -303,7 +303,7 @@ def test_whatever_comes_after_whatever_the_last_configuration_is_what_runs(
                 for name in "abc":
                     platform_of(name).on_close.always(lingering(rng.random() * 4))
                 for config, pause in zip(configs, pauses, strict=False):
-                    street.manager.reconfigure(config)
+                    street.configured.replace(config)
                     await trio.sleep(pause)
                 await street.manager.settle()
                 await trio.sleep(1)

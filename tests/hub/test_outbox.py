@@ -8,6 +8,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies
 from gatewayd.hub.reports import DeliveryReports
@@ -62,7 +63,7 @@ async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Pa
         outbox = Outbox(
             house.store,
             house.events,
-            OutboxSection(stale_after_seconds=60),
+            Configured(configuration(outbox=OutboxSection(stale_after_seconds=60)), {}),
             Mailboxes(),
             DeliveryReports(),
             notice=lambda row: None,
@@ -181,7 +182,7 @@ async def test_whom_it_concerns_hears_that_a_row_is_given_up(
     async with open_house(tmp_path) as house:
         sent: list[str] = []
         lost: list[str] = []
-        with house.reports.subscribe("ap_1", sent=sent.append, lost=lambda: lost.append("ap_1")):
+        with house.gateway.reports.subscribe("ap_1", sent=sent.append, lost=lambda: lost.append("ap_1")):
             rows = await house.outbox.write([about("one", "ap_1"), about("two", None), about("three", "ap_2")])
             receipt = Receipt("m1") if state == "sent" else None
             due = now() + 9 if state == "ready" else None
@@ -197,7 +198,7 @@ async def test_a_card_that_has_become_stale_is_given_up_and_heard_of(tmp_path: P
     config = configuration(outbox=OutboxSection(stale_after_seconds=60))
     async with open_house(tmp_path, config=config) as house:
         lost: list[str] = []
-        with house.reports.subscribe("ap_1", sent=lambda message_id: None, lost=lambda: lost.append("ap_1")):
+        with house.gateway.reports.subscribe("ap_1", sent=lambda message_id: None, lost=lambda: lost.append("ap_1")):
             [row] = await house.outbox.write([about("one", "ap_1")])
             await anyio.sleep(61)
             assert not await house.outbox.mark_sending(row)

@@ -369,7 +369,7 @@ async def test_who_went_away_is_not_waited_for(tmp_path: Path, autojump_clock: M
     tool = Tool(RM)
     async with open_house(tmp_path, tool, config=asking("team", "here", escalate_after_seconds=0.1)) as house:
         card = await card_of_two(house)
-        house.hangs = True
+        house.accounts.hangs = True
         for _ in range(100):
             await house.press(card, "once", by="66")
         await house.press(card, "deny")

@@ -225,7 +225,7 @@ async def test_a_daemon_that_stops_reloads_nothing(tmp_path: Path, when: str) ->
         bench.found = replace(before, accounts=())
 
         def stop() -> None:
-            bench.gateway.state = "draining"
+            bench.gateway.enter("draining")
 
         if when == "before":
             stop()
@@ -282,11 +282,12 @@ async def test_rows_that_wait_for_an_account_are_counted_and_sent_when_it_comes(
         outbox = bench.gateway.outbox
         assert outbox.depth("loopback", "more") == 0, "nobody counts what is nobody's"
         bench.found = both
-        bench.before_load = lambda: setattr(bench.gateway, "state", "draining")
+        bench.before_load = lambda: bench.gateway.enter("draining")
         with pytest.raises(Conflict):
             await bench.reloader.reload("operator:op")
         assert outbox.depth("loopback", "more") == 0
-        bench.gateway.state, bench.before_load = "ready", lambda: None
+        bench.gateway.enter("ready")
+        bench.before_load = lambda: None
         platform_of("more").on_listen.next(trio.sleep_forever)
         await bench.reloader.reload("operator:op")
         assert outbox.depth("loopback", "more") == 1
@@ -301,7 +302,7 @@ async def test_a_part_that_fails_leaves_every_part_as_it_was(tmp_path: Path) -> 
                 raise ZeroDivisionError
 
     async with open_bench(tmp_path) as bench:
-        bench.gateway.parts.append(Broken())
+        bench.gateway.configured.follow(Broken().reconfigure)
         before = bench.gateway.config
         bench.found = replace(before, accounts=(*ACCOUNTS[:1], MORE), limits=LimitsSection(turns=7))
         with pytest.raises(ZeroDivisionError):

@@ -437,7 +437,7 @@ async def do(house: House, deed: str | tuple[str, str | int]) -> None:
             await anyio.sleep(1)
             await desk.act_on_all(ALL, "retry" if deed == "retry all" else "drop", by=ANN)
         case "expire":
-            later = Cleaner(house.store, house.outbox, house.events, house.config, now=lambda: now() + 100 * 86_400.0)
+            later = Cleaner(house.store, house.outbox, house.events, house.configured, now=lambda: now() + 100 * 86_400.0)
             await later.clean()
         case ("reply", state):
             await lost(house, state)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox
@@ -57,11 +58,12 @@ class Cellar:
         self.real = store
         self.store = Watched(store)
         self.config = replace(configuration(), retention=section)
-        self.events = EventLog(store, now=now, keep=1000)
+        self.configured = Configured(self.config, {})
+        self.events = EventLog(store, now=now, keep=lambda: 1000)
         self.outbox = Outbox(
-            store, self.events, self.config.outbox, Mailboxes(), DeliveryReports(), notice=lambda row: None, now=now
+            store, self.events, self.configured, Mailboxes(), DeliveryReports(), notice=lambda row: None, now=now
         )
-        self.cleaner = Cleaner(self.store, self.outbox, self.events, self.config, now=now)
+        self.cleaner = Cleaner(self.store, self.outbox, self.events, self.configured, now=now)
 
     async def fill(self, count: int, *, age: float, size: int = 10) -> None:
         """So many answered messages that ended so long ago, without much ado."""
@@ -184,7 +186,7 @@ async def test_a_clock_that_is_set_makes_nothing_old(
 ) -> None:
     async with open_cellar(tmp_path) as cellar, trio.open_nursery() as nursery:
         jumped = 0.0
-        cellar.cleaner = Cleaner(cellar.store, cellar.outbox, cellar.events, cellar.config, now=lambda: now() + jumped)
+        cellar.cleaner = Cleaner(cellar.store, cellar.outbox, cellar.events, cellar.configured, now=lambda: now() + jumped)
         await cellar.fill(left, age=9 * DAY)
         nursery.start_soon(cellar.cleaner.run)
         await anyio.sleep(1)
@@ -200,6 +202,6 @@ async def test_new_bounds_hold_at_once(tmp_path: Path, autojump_clock: trio.test
         await cellar.fill(3, age=9 * DAY)
         await cellar.cleaner.clean()
         assert await cellar.count() == 3
-        cellar.cleaner.reconfigure(replace(cellar.config, retention=replace(MIGHTY, keep_seconds=2 * DAY)))
+        cellar.configured.replace(replace(cellar.config, retention=replace(MIGHTY, keep_seconds=2 * DAY)))
         await cellar.cleaner.clean()
         assert await cellar.count() == 0

@@ -25,7 +25,7 @@ from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
-from tests.hub.house import OPEN, Gate, House, ScriptedAgents, configuration, open_house
+from tests.hub.house import OPEN, Gate, ScriptedAgents, configuration, open_house
 
 
 def with_agents(*names: str, bindings: tuple[BindingConfig, ...] = (), frame: AccountFrame = OPEN) -> GatewayConfig:
@@ -35,12 +35,6 @@ def with_agents(*names: str, bindings: tuple[BindingConfig, ...] = (), frame: Ac
 
 OLD = with_agents("old")
 NEW = with_agents("new")
-
-
-def reconfigure(house: House, config: GatewayConfig) -> None:
-    """As the gateway does it: every part in one step."""
-    for part in (house.events, house.outbox, house.desk, house.cards, house.questions, house.turns, house.inbox):
-        part.reconfigure(config)
 
 
 async def by_agent(turn: Turn) -> str:
@@ -53,7 +47,7 @@ async def test_a_turn_that_runs_ends_and_what_waits_goes_to_the_new_agent(tmp_pa
         rows = [await house.say(text) for text in ("first", "second", "third")]
         await anyio.sleep(1)
         assert gate.running == ["first"]
-        reconfigure(house, NEW)
+        house.configured.replace(NEW)
         await anyio.sleep(1)
         assert gate.running == ["first"], "one answer after the other in a chat"
         gate.gate.set()
@@ -73,7 +67,7 @@ async def test_what_waits_in_a_group_goes_to_the_agent_that_the_group_has_now(tm
     async with open_house(tmp_path, gate, config=of_group(None)) as house:
         rows = [await house.say(text, peer=group) for text in ("first", "second")]
         await anyio.sleep(1)
-        reconfigure(house, of_group("new"))
+        house.configured.replace(of_group("new"))
         rows.append(await house.say("third", peer=group))
         gate.gate.set()
         assert [(await house.ended(row)).state for row in rows] == ["done"] * 3
@@ -91,7 +85,7 @@ async def test_a_turn_that_does_not_end_is_cut_and_begun_anew_with_the_new_agent
     async with open_house(tmp_path, script, config=OLD) as house:
         row = await house.say("hello")
         await anyio.sleep(1)
-        reconfigure(house, NEW)
+        house.configured.replace(NEW)
         await anyio.sleep(1)
         assert [turn.request.agent_id for turn in house.agents.turns] == ["old"], "it has its time"
         house.turns.give_up("old")
@@ -112,7 +106,7 @@ async def test_what_a_cut_turn_has_asked_for_is_void(tmp_path: Path, autojump_cl
         row = await house.say("hello")
         await anyio.sleep(1)
         [asked] = await house.desk.list()
-        reconfigure(house, NEW)
+        house.configured.replace(NEW)
         house.turns.give_up("old")
         assert (await house.ended(row)).state == "done"
         assert (await house.desk.get(asked.id)).state == "withdrawn"
@@ -131,7 +125,7 @@ async def test_a_turn_that_only_waits_for_an_agent_that_is_gone_goes_to_another_
     async with open_house(tmp_path, config=OLD, agents=Away(by_agent)) as house:
         row = await house.say("hello")
         await anyio.sleep(3)
-        reconfigure(house, NEW)
+        house.configured.replace(NEW)
         ended = await house.ended(row)
         assert (ended.state, ended.attempts) == ("done", 1)
         assert house.texts[-1] == "new: hello"
@@ -162,7 +156,7 @@ async def test_a_turn_that_waits_for_an_agent_goes_to_another_by_a_binding_unles
         await anyio.sleep(3)
         rows = [await house.say(text) for text in ("first", "second")]
         await anyio.sleep(3)
-        reconfigure(house, replace(two, bindings=(BindingConfig(MatchConfig(channel="chat"), "other"),)))
+        house.configured.replace(replace(two, bindings=(BindingConfig(MatchConfig(channel="chat"), "other"),)))
         for row in rows:
             assert (await house.ended(row)).reason == "answered"
         assert house.texts[-2:] == ["other: first", "other: second"]
@@ -195,7 +189,7 @@ async def test_other_bindings_hold_for_what_waits(tmp_path: Path, autojump_clock
     async with open_house(tmp_path, gate, config=two) as house:
         rows = [await house.say(text) for text in ("first", "second")]
         await anyio.sleep(1)
-        reconfigure(house, replace(two, bindings=(BindingConfig(MatchConfig(channel="chat"), "other"),)))
+        house.configured.replace(replace(two, bindings=(BindingConfig(MatchConfig(channel="chat"), "other"),)))
         gate.gate.set()
         for row in rows:
             await house.ended(row)
@@ -208,7 +202,7 @@ async def test_a_reload_without_a_difference_moves_nothing(tmp_path: Path, autoj
         rows = [await house.say(text) for text in ("first", "second", "third")]
         await anyio.sleep(1)
         for _ in range(5):
-            reconfigure(house, OLD)
+            house.configured.replace(OLD)
             await anyio.sleep(0.1)
         assert house.turns.status().waiting == 2
         gate.gate.set()
@@ -222,7 +216,7 @@ async def test_what_waits_for_an_account_that_is_gone_ends(tmp_path: Path, autoj
     async with open_house(tmp_path, gate, config=OLD) as house:
         running, waiting = [await house.say(text) for text in ("first", "second")]
         await anyio.sleep(1)
-        reconfigure(house, replace(OLD, accounts=OLD.accounts[1:]))
+        house.configured.replace(replace(OLD, accounts=OLD.accounts[1:]))
         assert await house.reason_of(await house.ended(waiting)) == ("dropped", "account_removed")
         assert gate.running == ["first"], "the turn that runs ends, and its reply is kept"
         gate.gate.set()
@@ -239,7 +233,7 @@ async def test_edits_go_with_their_message_and_commands_keep_their_place(tmp_pat
         edit = await house.say("second, mended", kind="edit", message_id=second.envelope.message_id)
         fresh = await house.say("/new")
         await anyio.sleep(1)
-        reconfigure(house, NEW)
+        house.configured.replace(NEW)
         gate.gate.set()
         for row in (second, edit, fresh):
             assert (await house.ended(row)).state == "done"
@@ -254,7 +248,7 @@ async def test_other_modes_and_limits_hold_for_what_waits(tmp_path: Path, autoju
         rows.append(await house.say("b1", channel="sms"))
         await anyio.sleep(1)
         assert gate.most == 1
-        reconfigure(house, replace(OLD, sessions=SessionsSection(queue_mode="collect")))
+        house.configured.replace(replace(OLD, sessions=SessionsSection(queue_mode="collect")))
         await anyio.sleep(1)
         assert sorted(gate.running) == ["a1", "b1"], "more turns may run at once now"
         gate.gate.set()
@@ -280,7 +274,7 @@ async def test_who_may_answer_a_request_holds_at_once_also_for_one_that_waits(
         await anyio.sleep(1)
         await house.send_all()
         [card] = [row for row in house.handed if row.payload.choices]
-        reconfigure(house, configuration(approvals=team("tg:1" if kept else "tg:2"), policy=policy))
+        house.configured.replace(configuration(approvals=team("tg:1" if kept else "tg:2"), policy=policy))
         await house.press(card, "once", by="1")
         await anyio.sleep(1)
         assert (house.texts[-1] == "allowed") is kept
@@ -304,14 +298,14 @@ async def test_a_turn_that_runs_on_with_the_old_agent_is_stopped_and_answered_in
     async with open_house(tmp_path, script, config=two) as house:
         asking = await house.say("ask me")
         await anyio.sleep(1)
-        reconfigure(house, bound)
+        house.configured.replace(bound)
         await house.say("this one")
         assert (await house.ended(asking)).state == "done"
         assert house.texts[-1] == "this one"
-        reconfigure(house, two)
+        house.configured.replace(two)
         endless = await house.say("for ever")
         await anyio.sleep(1)
-        reconfigure(house, bound)
+        house.configured.replace(bound)
         waiting = await house.say("next")
         await anyio.sleep(1)
         assert len(house.agents.turns) == 2, "the next one waits, though another agent has it"

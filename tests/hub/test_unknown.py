@@ -116,7 +116,7 @@ async def test_an_account_may_say_nothing_of_it(tmp_path: Path, autojump_clock: 
         await house.ended(await house.say("hello"))
         await cut(house, house.handed[0])
         assert len(house.handed) == 1
-        house.unknown.reconfigure(configuration(frame=AccountFrame()))
+        house.configured.replace(configuration(frame=AccountFrame()))
         await house.ended(await house.say("hello"))
         await cut(house, house.handed[1])
         assert len(told(house)) == 1

@@ -266,8 +266,7 @@ async def test_an_old_card_grants_what_it_says_whatever_a_reload_has_changed(
         await pending(house)
         await house.send_all()
         card = await only_card(house)
-        for part in (house.desk, house.cards):
-            part.reconfigure(asking(session_grant=reloaded, seconds=5))
+        house.configured.replace(asking(session_grant=reloaded, seconds=5))
         assert buttons(card)[2] == f"Allow for this session: {label}"
         await house.press(card, "session")
         await house.ended(row)

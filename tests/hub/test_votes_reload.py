@@ -54,8 +54,7 @@ async def play(quorum: int, steps: list[str | int]) -> None:
             for step in steps:
                 if isinstance(step, int):
                     links = step
-                    house.desk.reconfigure(linked(links, quorum))
-                    house.cards.reconfigure(linked(links, quorum))
+                    house.configured.replace(linked(links, quorum))
                     continue
                 may = people([step], links).isdisjoint(people(votes, links))
                 try:

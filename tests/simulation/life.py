@@ -8,10 +8,8 @@ import trio
 from msgspec import Struct
 
 from gatewayd.actor.border import leaves
-from gatewayd.daemon import drain, run_hub
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
-from gatewayd.joining import join
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, GatewayError, TryAgain
@@ -22,6 +20,8 @@ from gatewayd.stores.sqlite import SqliteStore, open_store
 from gatewayd.web.chat import bring
 from gatewayd.web.refusal import STATUS, Refusal
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
+from gatewayd.wiring import drain, join, run_hub
+from tests.hub.house import NoStalls
 from tests.simulation.crash import CrashPlan, Point
 from tests.simulation.disk import LifeDisk
 from tests.simulation.platforms import Panic
@@ -108,7 +108,7 @@ class Life:
         async def prepare(config: GatewayConfig) -> None:
             await trio.lowlevel.checkpoint()
             registry = self.world.registry
-            gateway.plugins.update({account.channel: registry.channel(account.channel) for account in config.accounts})
+            gateway.configured.add_plugins({account.channel: registry.channel(account.channel) for account in config.accounts})
 
         if self.is_up:
             assert self.gateway is not None
@@ -203,7 +203,7 @@ class Life:
                     self._store = store
                     gateway = self.gateway = self._join(store)
                     async with run_hub(gateway, host=host):
-                        gateway.state = "ready"
+                        gateway.enter("ready")
                         self._desk = WebhookDesk(gateway)
                         await own.start(self._desk.run)
                         self._nursery = own
@@ -225,6 +225,7 @@ class Life:
             self._http,
             state_dir=world.state_dir,
             now=world.now,
+            stalls=NoStalls(),
             rng=world.rng_of(f"life {self.number}"),
         )
 

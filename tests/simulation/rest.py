@@ -46,8 +46,11 @@ def check_at_rest(gateway: Gateway, unused: Gateway) -> None:
 
 
 def _sizes(gateway: Gateway) -> Iterator[tuple[str, int]]:
-    seen: set[int] = {id(gateway)}
-    for part in vars(gateway).values():
+    parts = list(vars(gateway).values())
+    # Each part by its own name, and not as what another one got when it was run.
+    seen: set[int] = {id(gateway), *map(id, parts)}
+    for part in parts:
+        seen.discard(id(part))
         yield from _sizes_of(part, "", seen)
     for account in gateway.manager.snapshot():
         where = f"{account.channel}/{account.account}"

@@ -19,10 +19,8 @@ from gatewayd.agents import echo
 from gatewayd.channels import loopback
 from gatewayd.cli.gatewayd import _found_around
 from gatewayd.config import load_config
-from gatewayd.daemon import run_hub
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.routing import resolve_route
-from gatewayd.joining import join
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import ConfigError
 from gatewayd.plugins import Registry
@@ -32,6 +30,8 @@ from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.webhooks import WebhookDesk
+from gatewayd.wiring import join, run_hub
+from tests.hub.house import NoStalls
 from tests.third_party import traps
 from tests.third_party.kinds import KINDS
 
@@ -95,10 +95,10 @@ def _word(state: str, reason: str | None, restarts: int) -> str:
 async def open_hub(state_dir: Path, config: GatewayConfig) -> AsyncIterator[Hub]:
     async with open_store(state_dir, now=_now, run_blocking=run_inline) as store, trio.open_nursery() as host:
         http = cast(httpx2.AsyncClient, None)
-        gateway = join(config, REGISTRY, store, http, state_dir=state_dir, now=_now, rng=Random(1))
+        gateway = join(config, REGISTRY, store, http, state_dir=state_dir, now=_now, rng=Random(1), stalls=NoStalls())
         if _left_running is not None:
             await _left_running(store, config)
-        gateway.state = "ready"
+        gateway.enter("ready")
         async with run_hub(gateway, host=host):
             yield Hub(gateway, store)
 

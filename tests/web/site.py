@@ -13,9 +13,7 @@ from gatewayd.agents import callable as own
 from gatewayd.agents import echo
 from gatewayd.channels import loopback
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.daemon import run_hub
 from gatewayd.hub.gateway import Gateway
-from gatewayd.joining import join
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -28,6 +26,8 @@ from gatewayd.model.config import (
     Scope,
     TokenConfig,
 )
+from gatewayd.model.errors import Conflict
+from gatewayd.model.reload import ReloadReport
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
@@ -35,6 +35,8 @@ from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.web.app import create_app
 from gatewayd.web.listen import open_listeners
 from gatewayd.web.server import GatewayServer
+from gatewayd.wiring import join, run_hub
+from tests.hub.house import NoStalls
 from tests.web import attached, hook
 from tests.web.client import RawClient, dial, now, request
 
@@ -58,13 +60,30 @@ def token_of(scope: Scope) -> str:
     return f"a-token-for-{scope}-0123456789"
 
 
+async def no_reload(actor: str) -> ReloadReport:
+    """These configurations come from nowhere that could be read again."""
+    raise Conflict("there is no file")
+
+
 class Site:
     """A running front. ``url`` is where it listens; the hub's parts are real and may be looked at."""
 
-    def __init__(self, gateway: Gateway, store: SqliteStore, server: GatewayServer) -> None:
+    def __init__(self, gateway: Gateway, store: SqliteStore, stalls: NoStalls) -> None:
         self.gateway = gateway
         self.store = store
-        self.server = server
+        self.stalls = stalls
+        self.reload = no_reload
+        self.server = self.serve()
+
+    def serve(self, *, max_connections: int | None = None, max_body_bytes: int | None = None) -> GatewayServer:
+        """One more server over this hub, that nobody has started."""
+        section = self.gateway.config.gateway
+        return GatewayServer(
+            create_app(self.gateway, lambda actor: self.reload(actor)),
+            max_connections=max_connections or section.max_connections,
+            max_body_bytes=max_body_bytes or section.max_body_bytes,
+            max_per_address=section.max_connections_per_address,
+        )
 
     @property
     def url(self) -> str:
@@ -143,26 +162,17 @@ async def open_site(
             http,
             state_dir=state_dir,
             now=now,
+            stalls=(stalls := NoStalls()),
         )
         async with run_hub(gateway, host=nursery):
-            server = _serve(gateway, config)
-            await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
-            gateway.state = "ready"
+            site = Site(gateway, store, stalls)
+            await nursery.start(site.server.serve, await open_listeners("127.0.0.1:0"))
+            gateway.enter("ready")
             if connected:
                 await _all_connected(gateway)
-            yield Site(gateway, store, server)
-            server.stop()
+            yield site
+            site.server.stop()
         nursery.cancel_scope.cancel()
-
-
-def _serve(gateway: Gateway, config: GatewayConfig) -> GatewayServer:
-    section = config.gateway
-    return GatewayServer(
-        create_app(gateway),
-        max_connections=section.max_connections,
-        max_body_bytes=section.max_body_bytes,
-        max_per_address=section.max_connections_per_address,
-    )
 
 
 async def _all_connected(gateway: Gateway) -> None:

@@ -175,8 +175,7 @@ async def test_without_the_key_the_header_is_nothing_and_a_reload_changes_that(
         await client.ask(wrong)
         config = site.gateway.config
         changed = replace(config, gateway=replace(config.gateway, trusted_proxies=("127.0.0.0/8",)))
-        for part in site.gateway.parts:
-            part.reconfigure(changed)
+        site.gateway.configured.replace(changed)
         await client.ask(wrong)
         rows = [row for row in await site.gateway.audit.after(0, limit=100) if row.action == "auth.failed"]
         assert [row.subject for row in rows] == ["127.0.0.1", CLIENT]

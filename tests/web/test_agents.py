@@ -34,7 +34,7 @@ async def test_a_core_is_opened_anew(tmp_path: Path, clock: trio.testing.MockClo
         assert (answer.status_code, answer.json()["agent"]) == (200, "assistant")
         assert await site.gateway.agents.core("assistant") is not before
         assert (await client.post("/v1/agents/nobody/restart")).status_code == 404
-        site.gateway.state = "draining"
+        site.gateway.enter("draining")
         assert (await client.post("/v1/agents/assistant/restart")).status_code == 503
         assert await deeds(site) == [
             ("operator:admin", "agents.restart", "assistant"),

@@ -71,6 +71,6 @@ async def test_bodies_are_strict(tmp_path: Path, clock: trio.testing.MockClock) 
 
 async def test_nothing_is_started_while_draining(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client() as client:
-        site.gateway.state = "draining"
+        site.gateway.enter("draining")
         response = await client.post("/v1/channels/hook/start")
         assert (response.status_code, response.json()["error"]["code"]) == (503, "draining")

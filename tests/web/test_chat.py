@@ -145,7 +145,7 @@ async def test_a_key_stays_with_the_name_when_the_secret_is_replaced(tmp_path: P
     tokens = config.auth.tokens | {"write": TokenConfig(token=Secret(secret), scopes=("write",))}
     async with open_site(tmp_path) as site, site.client("write") as client:
         first = (await client.post(f"{PATH}?wait=30", json=message(event_key="k"))).json()
-        site.gateway.reconfigure(structs.replace(config, auth=AuthSection(tokens=tokens)))
+        site.gateway.configured.replace(structs.replace(config, auth=AuthSection(tokens=tokens)))
         client.headers["Authorization"] = f"Bearer {secret}"
         assert (await client.post(f"{PATH}?wait=30", json=message(event_key="k"))).json() == first | {"duplicate": True}
 
@@ -321,7 +321,7 @@ async def test_a_full_inbox_is_429(tmp_path: Path, clock: trio.testing.MockClock
 
 async def test_nothing_is_taken_while_draining(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client("write") as client:
-        site.gateway.state = "draining"
+        site.gateway.enter("draining")
         response = await client.post(PATH, json=message())
         assert (response.status_code, response.json()["error"]["code"]) == (503, "draining")
         assert response.headers["Retry-After"] == "5"

@@ -126,7 +126,7 @@ async def test_a_login_ends_with_the_token_that_it_was_asked_for_with(tmp_path: 
         _, session = await log_in(site, await new_code(site))
         code = await new_code(site)
         assert await get(site, "/v1/approvals", session["token"]) == 200
-        site.gateway.reconfigure(replace(site.gateway.config, auth=AuthSection(tokens=tokens[change])))
+        site.gateway.configured.replace(replace(site.gateway.config, auth=AuthSection(tokens=tokens[change])))
         assert await get(site, "/v1/approvals", session["token"]) == status
         _, later = await log_in(site, code)
         assert await get(site, "/v1/approvals", later["token"]) == status

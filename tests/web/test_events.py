@@ -185,7 +185,7 @@ async def test_a_reader_whose_token_is_taken_away_hears_the_end(
 ) -> None:
     async with open_site(tmp_path) as site, follow(site) as reader:
         assert await reader.block() is not None
-        site.gateway.reconfigure(replace(site.gateway.config, auth=AuthSection(tokens={})))
+        site.gateway.configured.replace(replace(site.gateway.config, auth=AuthSection(tokens={})))
         with trio.fail_after(2 * HEARTBEAT_SECONDS):
             while await reader.block() is not None:
                 if busy:

@@ -83,7 +83,7 @@ async def test_an_account_stopped_by_the_operator_is_not_a_problem(tmp_path: Pat
 
 async def test_not_ready_while_draining(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client("read") as client:
-        site.gateway.state = "draining"
+        site.gateway.enter("draining")
         response = await client.get("/readyz")
         assert response.status_code == 503
         [problem] = response.json()["problems"]

@@ -148,9 +148,9 @@ async def test_what_makes_no_sense_is_refused_in_words(tmp_path: Path, clock: tr
 async def test_nothing_is_done_while_the_daemon_stops_or_the_disk_is_full(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client() as client:
         refs = [await dead(site, str(number), text="x" * 3000) for number in range(60)]
-        site.gateway.state = "draining"
+        site.gateway.enter("draining")
         assert (await client.post(f"{PATH}/{refs[0]}", json={"action": "retry"})).status_code == 503
-        site.gateway.state = "ready"
+        site.gateway.enter("ready")
         site.fill_disk()
         statuses = {(await client.post(f"{PATH}/{ref}", json={"action": "drop", "note": "n" * 500})).status_code for ref in refs}
         assert 503 in statuses

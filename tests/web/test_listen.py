@@ -11,10 +11,8 @@ import trio
 import trio.testing
 
 from gatewayd.model.errors import GatewayError, NeedsOperator
-from gatewayd.web.app import create_app
 from gatewayd.web.connection import FIRST_HEAD_SECONDS, LAST_HEAD_SECONDS
 from gatewayd.web.listen import adopt_listeners, endpoint_file, url_of
-from gatewayd.web.server import GatewayServer
 from tests.web.client import RawClient, dial, request
 from tests.web.site import Site, open_site, token_of
 
@@ -129,7 +127,7 @@ class Heir:
     """A server on a socket that outlives it."""
 
     def __init__(self, site: Site, held: socket.socket) -> None:
-        self.server = GatewayServer(create_app(site.gateway), max_connections=100, max_body_bytes=1000)
+        self.server = site.serve(max_connections=100, max_body_bytes=1000)
         self._held = held
 
     @property
@@ -252,7 +250,7 @@ async def test_the_host_is_checked_on_whatever_was_handed_over(tmp_path: Path, c
     """The configuration binds 127.0.0.1; the address a connection has reached us under counts, and a Unix socket has none."""
     async with open_site(tmp_path / "state") as site, trio.open_nursery() as nursery:
         with closing(listening(socket.AF_UNIX, str(tmp_path / "s"))) as unix, closing(listening(address=("127.0.0.9", 0))) as tcp:
-            server = GatewayServer(create_app(site.gateway), max_connections=10, max_body_bytes=1000)
+            server = site.serve(max_connections=10, max_body_bytes=1000)
             urls = await nursery.start(server.serve, adopt_listeners({handed_over(unix): "", handed_over(tcp): ""}))
             assert urls == (f"http://127.0.0.9:{tcp.getsockname()[1]}", f"unix:{tmp_path}/s")
             for connect, hosts in (

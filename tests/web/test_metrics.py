@@ -45,7 +45,7 @@ def documented() -> dict[str, set[str]]:
 
 async def test_the_page_names_every_metric_with_its_labels_and_no_other(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site:
-        site.gateway.state = "draining"  # so that there is a problem, too
+        site.gateway.enter("draining")  # so that there is a problem, too
         series = await scrape(site)
     ours = {name: {label for label, _ in labels} for name, labels in series if name.startswith("gatewayd_")}
     shown = documented()

@@ -12,7 +12,6 @@ import trio.testing
 from structlog.typing import EventDict
 
 from gatewayd.model.config import GatewaySection
-from gatewayd.web.app import create_app
 from gatewayd.web.listen import SOCKET_NAME, open_listeners, operators_socket
 from gatewayd.web.places import OPERATORS
 from gatewayd.web.server import GatewayServer
@@ -90,7 +89,7 @@ async def test_anothers_is_not_removed(place: Path) -> None:
 @asynccontextmanager
 async def served(site: Site, place: Path) -> AsyncIterator[GatewayServer]:
     """A second server on the same hub, with the socket."""
-    server = GatewayServer(create_app(site.gateway), max_connections=2, max_body_bytes=1000)
+    server = site.serve(max_connections=2, max_body_bytes=1000)
     async with trio.open_nursery() as nursery:
         with operators_socket(place.parent) as operators:
             await nursery.start(partial(server.serve, operators=operators), await open_listeners("127.0.0.1:0"))
@@ -135,7 +134,7 @@ async def test_it_has_so_many_places(tmp_path: Path, place: Path, clock: trio.te
 async def test_the_host_of_the_port_is_that_of_the_socket(tmp_path: Path, place: Path, clock: trio.testing.MockClock) -> None:
     section = GatewaySection(bind="127.0.0.1:0")
     async with open_site(tmp_path / "s", configuration(gateway=section)) as site, trio.open_nursery() as nursery:
-        server = GatewayServer(create_app(site.gateway), max_connections=10, max_body_bytes=1000)
+        server = site.serve(max_connections=10, max_body_bytes=1000)
         listeners = await open_listeners("127.0.0.9:0")
         with operators_socket(place.parent) as operators:
             await nursery.start(partial(server.serve, operators=operators), listeners)

@@ -90,12 +90,12 @@ async def settle(site: Site, error: Exception) -> float:
 
 
 async def starting(site: Site) -> Expected:
-    site.gateway.state = "starting"
+    site.gateway.enter("starting")
     return Expected("starting", "", now())
 
 
 async def draining(site: Site) -> Expected:
-    site.gateway.state = "draining"
+    site.gateway.enter("draining")
     return Expected("draining", "", now())
 
 
@@ -180,21 +180,21 @@ async def unknown_send(site: Site) -> Expected:
 
 async def loop_stalled(site: Site) -> Expected:
     began_at = now()
-    site.gateway.last_stall = lambda: Stall(began_at, 3.0, "core.py:7 in run")
+    site.stalls.newest = Stall(began_at, 3.0, "core.py:7 in run")
     await trio.sleep(60)
     return Expected("loop_stalled", "", began_at)
 
 
 async def no_descriptors(site: Site) -> Expected:
     began_at = now()
-    site.gateway.no_descriptors_since = lambda: began_at
+    site.gateway.note_no_descriptors(began_at)
     await trio.sleep(60)
     return Expected("no_descriptors", "", began_at)
 
 
 async def config_refused(site: Site) -> Expected:
     began_at = now()
-    site.gateway.refused = Refused(began_at, "[limits].turns is not a number")
+    site.gateway.note_refused(Refused(began_at, "[limits].turns is not a number"))
     await trio.sleep(60)
     return Expected("config_refused", "", began_at)
 

@@ -239,7 +239,7 @@ async def test_a_stream_ends_when_its_token_is_taken_away(tmp_path: Path, clock:
         await raw.head()
         for _ in range(4):
             assert await raw.chunk() == b": heartbeat\n\n"
-        site.gateway.reconfigure(replace(site.gateway.config, auth=AuthSection(tokens={})))
+        site.gateway.configured.replace(replace(site.gateway.config, auth=AuthSection(tokens={})))
         with trio.fail_after(40):
             while await raw.chunk():
                 pass
@@ -393,7 +393,7 @@ async def test_a_write_is_recorded_and_bounded(tmp_path: Path, clock: trio.testi
         ]
         async with site.client("approvals") as reader:
             assert "a secret of mine" not in (await reader.get("/v1/audit")).text
-        site.gateway.state = "draining"
+        site.gateway.enter("draining")
         assert (await client.post("/session", json={})).json()["error"]["code"] == "draining"
 
 

@@ -30,7 +30,7 @@ async def test_the_report_is_the_answer(tmp_path: Path) -> None:
             actors.append(actor)
             return REPORT
 
-        site.gateway.reload = reload
+        site.reload = reload
         answer = await client.post("/v1/gateway/reload")
         assert (answer.status_code, actors) == (200, ["operator:admin"])
         assert answer.json() == {
@@ -63,7 +63,7 @@ async def test_all_that_is_wrong_is_told(tmp_path: Path) -> None:
         raise ConfigError(problems)
 
     async with open_site(tmp_path) as site, site.client() as client:
-        site.gateway.reload = reload
+        site.reload = reload
         answer = await client.post("/v1/gateway/reload")
         assert answer.status_code == 422
         assert answer.json()["error"]["code"] == "invalid_config"
@@ -83,7 +83,7 @@ async def test_other_refusals_are_told_in_words(tmp_path: Path, error: GatewayEr
         raise error
 
     async with open_site(tmp_path) as site, site.client() as client:
-        site.gateway.reload = reload
+        site.reload = reload
         answer = await client.post("/v1/gateway/reload")
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 

@@ -14,7 +14,6 @@ from structlog.typing import EventDict
 
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.errors import NeedsOperator
-from gatewayd.web.app import create_app
 from gatewayd.web.connection import HEAD_SECONDS
 from gatewayd.web.head import MAX_HEAD_BYTES
 from gatewayd.web.http1 import KEEP_ALIVE_SECONDS
@@ -343,7 +342,7 @@ class Stopwatch:
 @asynccontextmanager
 async def stopwatch(site: Site) -> AsyncIterator[Stopwatch]:
     """The test calls ``stop``; leaving waits for the server's end."""
-    watch = Stopwatch(GatewayServer(create_app(site.gateway), max_connections=100, max_body_bytes=100_000))
+    watch = Stopwatch(site.serve(max_connections=100, max_body_bytes=100_000))
     async with trio.open_nursery() as nursery:
         await nursery.start(watch.serve)
         yield watch
@@ -430,7 +429,7 @@ async def test_the_new_are_refused_and_the_rude_are_cut(tmp_path: Path, clock: t
 
 async def test_a_server_that_is_cancelled_ends_at_once(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, trio.open_nursery() as nursery:
-        server = GatewayServer(create_app(site.gateway), max_connections=10, max_body_bytes=1000)
+        server = site.serve(max_connections=10, max_body_bytes=1000)
         [url] = await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
         async with dial(url, receive_buffer=4096) as deaf, trio.open_nursery() as clients:
             clients.start_soon(_ask_for_ever, deaf)
@@ -468,7 +467,7 @@ async def test_ipv6_and_unix_sockets_are_served(tmp_path: Path, clock: trio.test
     await unix.bind(str(tmp_path / "front.sock"))
     unix.listen()
     async with open_site(tmp_path / "state") as site, trio.open_nursery() as nursery:
-        server = GatewayServer(create_app(site.gateway), max_connections=10, max_body_bytes=1000)
+        server = site.serve(max_connections=10, max_body_bytes=1000)
         listeners = [*await open_listeners("[::1]:0"), trio.SocketListener(unix)]
         urls = await nursery.start(server.serve, listeners)
         assert urls == (f"http://[::1]:{listeners[0].socket.getsockname()[1]}", f"unix:{tmp_path}/front.sock")

@@ -18,9 +18,7 @@ from gatewayd.channels.webchat import PLUGIN
 from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
-from gatewayd.daemon import run_hub
 from gatewayd.hub.gateway import Gateway
-from gatewayd.joining import join
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -41,7 +39,10 @@ from gatewayd.web.auth import FAILURES_PER_WINDOW
 from gatewayd.web.listen import open_listeners
 from gatewayd.web.server import GatewayServer
 from gatewayd.web.webchat import COOKIE, LONGEST_TEXT
+from gatewayd.wiring import join, run_hub
+from tests.hub.house import NoStalls
 from tests.web.client import RawClient, dial, request
+from tests.web.site import no_reload
 
 PATIENCE = 20.0
 TOKENS = {
@@ -92,11 +93,13 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
     """Joined as the daemon joins them, with the echo agent."""
     with trio.fail_after(PATIENCE):
         async with open_store(state_dir, now=time.time) as store, httpx2.AsyncClient() as http, trio.open_nursery() as nursery:
-            gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir)
-            server = GatewayServer(create_app(gateway), max_connections=100, max_body_bytes=1_048_576, grace_seconds=0.2)
+            gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, stalls=NoStalls())
+            server = GatewayServer(
+                create_app(gateway, no_reload), max_connections=100, max_body_bytes=1_048_576, grace_seconds=0.2
+            )
             async with run_hub(gateway, host=nursery):
                 [url] = await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
-                gateway.state = "ready"
+                gateway.enter("ready")
                 yield Site(gateway, url)
                 server.stop()
             nursery.cancel_scope.cancel()
@@ -405,7 +408,7 @@ async def test_a_stopped_account_shows_its_history_and_takes_nothing(tmp_path: P
 
 async def test_a_draining_daemon_takes_nothing(tmp_path: Path) -> None:
     async with site(tmp_path) as here, here.logged_in() as client:
-        here.gateway.state = "draining"
+        here.gateway.enter("draining")
         answer = await client.post("/v1/webchat/messages", json={"id": "message-1", "text": "hello"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
 

@@ -129,7 +129,7 @@ async def test_other_methods_are_not_taken(tmp_path: Path, clock: trio.testing.M
 async def test_nothing_is_taken_before_and_after(tmp_path: Path, clock: trio.testing.MockClock, slow: bool, state: str) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
         await go_slow(client, slow)
-        site.gateway.state = state  # type: ignore[assignment]
+        site.gateway.enter(state)  # type: ignore[arg-type]
         for target in (MAIN, "/v1/webhooks/nothing/main"):
             answer = await client.ask(post(update(), target=target))
             assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "draining", "5")

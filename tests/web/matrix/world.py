@@ -159,7 +159,7 @@ class World:
             self._touched.add("reload")
             return REPORT
 
-        self._site.gateway.reload = reload
+        self._site.reload = reload
         self._site.store._writer._connection.set_trace_callback(self._note)
         await self._say("main", CANARY, "hello")
         for name in ("letter", "approval", "code", "line"):

@@ -1,0 +1,173 @@
+"""The only place where the parts of the hub are wired, started and stopped.
+
+Every part gets its partners when it is made; what exists only while the hub runs comes with ``run``. Nothing is bound afterwards.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import httpx2
+import structlog
+import trio
+
+from gatewayd.hub.access import AccessControl
+from gatewayd.hub.agents import AgentPool
+from gatewayd.hub.approvals import ApprovalDesk
+from gatewayd.hub.backlog import Backlog
+from gatewayd.hub.cards import ApprovalCards
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context, WholeStore
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.gateway import Gateway, Stalls
+from gatewayd.hub.inbox import InboxDesk
+from gatewayd.hub.late import LateTexts
+from gatewayd.hub.mailboxes import Mailboxes
+from gatewayd.hub.manager import ChannelManager
+from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.presses import Presses
+from gatewayd.hub.questions import QuestionDesk
+from gatewayd.hub.repair import RepairDesk
+from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.reports import DeliveryReports
+from gatewayd.hub.retention import Cleaner
+from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.story import StoryTeller
+from gatewayd.hub.tally import LetterTally
+from gatewayd.hub.turns import TurnRunner
+from gatewayd.hub.unknown import UnknownReplies
+from gatewayd.model.config import GatewayConfig
+from gatewayd.plugins import Registry
+
+_FLUSH_SECONDS = 5.0
+
+log = structlog.get_logger("gatewayd")
+
+MakesAccounts = Callable[[Outbox, Mailboxes, Backlog], ChannelManager]
+
+
+def join(
+    config: GatewayConfig,
+    registry: Registry,
+    store: WholeStore,
+    http: httpx2.AsyncClient,
+    *,
+    state_dir: Path,
+    stalls: Stalls,
+    redact: Callable[[str], str] = str,
+    now: Callable[[], float] = time.time,
+    rng: Random | None = None,
+) -> Gateway:
+    """The hub of a configuration, with its real accounts and agents. Nothing runs yet. ``rng`` draws the jitter."""
+    plugins = {account.channel: registry.channel_or_stand_in(account.channel) for account in config.accounts}
+    configured = Configured(config, plugins)
+    events = EventLog(store, now=now, keep=lambda: configured.config.limits.event_rows)
+    context = Context(store, events, now, rng or Random(), redact)
+
+    def accounts(outbox: Outbox, mailboxes: Mailboxes, backlog: Backlog) -> ChannelManager:
+        return ChannelManager(
+            context, configured, registry.channel_opener, outbox=outbox, mailboxes=mailboxes, backlog=backlog, http=http
+        )
+
+    agents = AgentPool(
+        context, configured, lambda core: registry.agent_opener(registry.agent(core)), http=http, state_dir=state_dir
+    )
+    return wire(context, configured, agents=agents, accounts=accounts, stalls=stalls)
+
+
+def wire(context: Context, configured: Configured, *, agents: AgentPool, accounts: MakesAccounts, stalls: Stalls) -> Gateway:
+    """Every part of the hub, each made once. ``accounts`` makes the manager of the accounts over the outbox, the mailboxes that
+    the outbox posts to, and the backlog."""
+    store, events, now = context.store, context.events, context.now
+    mailboxes, reports = Mailboxes(), DeliveryReports()
+    backlog = Backlog(store, configured, now=now)
+    unknown = UnknownReplies(store, configured)
+    outbox = Outbox(store, events, configured, mailboxes, reports, notice=unknown.notice, now=now)
+    manager = accounts(outbox, mailboxes, backlog)
+    access = AccessControl(store, events, now=now)
+    sessions = SessionMap(store, kind_of=agents.kind_of, now=now)
+    cards = ApprovalCards(store, outbox, configured, unreachable=manager.unreachable)
+    desk = ApprovalDesk(context, configured, cards, reports)
+    questions = QuestionDesk(context, configured, outbox, reports)
+    presses = Presses(context, configured, desk, cards, outbox, backlog, signal=manager.signal, show_reply=unknown.show)
+    engine = ReplyEngine(context, configured, outbox, sessions, desk, questions, agents, manager)
+    turns = TurnRunner(context, configured, engine, outbox, sessions, questions, backlog)
+    inbox = InboxDesk(context, configured, access, outbox, backlog, turns, presses)
+    return Gateway(
+        context=context,
+        configured=configured,
+        manager=manager,
+        agents=agents,
+        inbox=inbox,
+        backlog=backlog,
+        outbox=outbox,
+        reports=reports,
+        access=access,
+        approvals=desk,
+        questions=questions,
+        presses=presses,
+        sessions=sessions,
+        turns=turns,
+        late=LateTexts(store, outbox, events, configured, wait_said=engine.wait_said),
+        repair=RepairDesk(store, inbox, outbox, events, now=now),
+        tally=LetterTally(store, events),
+        stories=StoryTeller(store, accounts=inbox.takers),
+        cleaner=Cleaner(store, outbox, events, configured, now=now),
+        stalls=stalls,
+    )
+
+
+@asynccontextmanager
+async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None]:
+    """The hub's own tasks, opened in their order, with what the last process left taken up before any account listens.
+
+    ``host`` is where drivers and calls of cores run, and where one that cannot be ended stays. To stop, ``drain`` first.
+    """
+    async with trio.open_nursery() as telling:
+        await telling.start(gateway.events.run)
+        await telling.start(gateway.tally.run)
+        async with (
+            gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, host=host),
+            trio.open_nursery() as turning,
+        ):
+            await turning.start(partial(gateway.turns.run, host=host))
+            await turning.start(gateway.inbox.run)
+            await turning.start(gateway.presses.run)
+            await _recover(gateway)
+            turning.start_soon(gateway.cleaner.run)
+            async with gateway.manager.run(journal=gateway.inbox, host=host):
+                yield
+            # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
+            turning.cancel_scope.cancel()
+        gateway.events.emit("gateway.stopped")
+        with trio.move_on_after(_FLUSH_SECONDS):
+            await gateway.events.wait_flushed()
+        telling.cancel_scope.cancel()
+
+
+async def drain(gateway: Gateway) -> None:
+    """Take no new messages, let running turns finish and the outbox be flushed, close the accounts: in ``drain_seconds``."""
+    gateway.enter("draining")
+    gateway.events.emit("gateway.draining")
+    log.info("stopping", within_seconds=gateway.config.gateway.drain_seconds)
+    await gateway.manager.drain(gateway.flush, within_seconds=gateway.config.gateway.drain_seconds)
+
+
+async def _recover(gateway: Gateway) -> None:
+    """Take up what the last process left: outcomes nobody knows, requests that wait, messages that were not answered."""
+    await gateway.access.load()
+    accounts = list(gateway.configured.accounts)
+    await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
+    # What was being sent when the last process ended is a letter now, and nobody was told by an event.
+    gateway.tally.look_again()
+    pending = await gateway.inbox.pending()
+    live_turns = {row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in gateway.configured.accounts}
+    await gateway.approvals.load(live_turns)
+    await gateway.questions.load(live_turns)
+    await gateway.store.delete_expired_tokens(gateway.now())
+    gateway.inbox.resume(pending)
+    if pending:
+        log.info("messages_recovered", count=len(pending))
