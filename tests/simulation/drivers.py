@@ -8,6 +8,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from gatewayd.actor.border import leaves
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.payload import OutboundPayload, PressAnswer, Receipt, Signal
@@ -21,6 +22,7 @@ from gatewayd.ports.channel import (
     WebhookRequest,
 )
 from tests.simulation.platforms import OPEN_FAULTS, POLL_SECONDS, Account, Update
+from tests.simulation.trace import Violation
 from tests.third_party.kinds import any_bug
 
 if TYPE_CHECKING:
@@ -144,6 +146,10 @@ async def _opened(wire: Wire) -> AsyncIterator[None]:
         raise TryAgain("no connection")
     try:
         yield
+    except* TryAgain as group:
+        if any(isinstance(leaf, TryAgain) and leaf.scope == "sends" for leaf in leaves(group)):
+            wire.account.fail(Violation("pauses are kept", f"{wire.account} was closed because its sends were too fast"))
+        raise
     finally:
         if fate == "closes_slowly" and not wire.life.dead:
             with trio.CancelScope(shield=True):

@@ -1,34 +1,50 @@
-"""Bugs that are put into the daemon's source while it is imported, to see that the simulation finds them."""
+"""Bugs that are put into the daemon's source while it is imported, to see that the simulation finds them, or a test."""
 
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import msgspec
 from msgspec import Struct
 
 FILE = Path(__file__).with_name("planted.toml")
+ROOT = Path(__file__).parents[2]
 
 
 class Change(Struct, frozen=True, forbid_unknown_fields=True):
-    """``old`` occurs exactly once in the source of ``module``."""
+    """``old`` occurs exactly once in the source of ``module``, or in ``file``, which is no Python: a path below the root."""
 
-    module: str
     old: str
     new: str
+    module: str = ""
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.module) == bool(self.file):
+            raise ValueError("a change is one of a module or of a file")
 
 
 class Bug(Struct, frozen=True, forbid_unknown_fields=True):
-    """``why`` it matters; found within ``seeds`` seeds."""
+    """``why`` it matters. The simulation finds it within so many ``seeds``; or, where it cannot, ``test`` fails, and fails at the
+    line ``assertion`` of its file."""
 
     name: str
     why: str
-    seeds: int
     change: tuple[Change, ...]
+    seeds: int = 0
+    test: str = ""
+    assertion: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.seeds) == bool(self.test) or bool(self.test) != bool(self.assertion):
+            raise ValueError(f"{self.name} is found by seeds, or by a test and its assertion")
 
 
 class DoesNotApply(Exception):
@@ -45,28 +61,46 @@ def bugs() -> dict[str, Bug]:
     return {bug.name: bug for bug in found}
 
 
-def changed_source(module: str, source: str, changes: Sequence[Change]) -> str:
+def changed_source(where: str, source: str, changes: Sequence[Change]) -> str:
     """:raises DoesNotApply: a text is not there, or more than once."""
     for change in changes:
         times = source.count(change.old)
         if times != 1:
-            raise DoesNotApply(f"{module} has this {times} times, not once:\n{change.old}")
+            raise DoesNotApply(f"{where} has this {times} times, not once:\n{change.old}")
         source = source.replace(change.old, change.new)
     return source
 
 
 def plant(bug: Bug) -> None:
-    """From now on the modules of ``bug`` are imported with it. They must not have been imported yet.
+    """From now on the modules of ``bug`` are imported with it. They must not have been imported yet. Its files are those of
+    ``planted_tree``.
 
     :raises DoesNotApply: one was, or the source is another by now.
     """
     by_module: dict[str, list[Change]] = {}
     for change in bug.change:
-        by_module.setdefault(change.module, []).append(change)
+        if change.module:
+            by_module.setdefault(change.module, []).append(change)
     for module in by_module:
         if module in sys.modules:
             raise DoesNotApply(f"{module} was imported already")
     sys.meta_path.insert(0, _Finder(by_module))
+
+
+@contextmanager
+def planted_tree(bug: Bug) -> Iterator[Path]:
+    """Where to look for ``bug``: here; or, where it is in files, in a copy that has it in them. :raises DoesNotApply:"""
+    of_files = [change for change in bug.change if change.file]
+    if not of_files:
+        yield ROOT
+        return
+    with TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*"))
+        for change in of_files:
+            file = tree / change.file
+            file.write_text(changed_source(change.file, file.read_text(), [change]))
+        yield tree
 
 
 class _Finder(importlib.abc.MetaPathFinder):
