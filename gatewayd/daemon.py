@@ -233,10 +233,13 @@ async def _reload_when_asked(reloader: Reloader, asked: trio.MemoryReceiveChanne
 def _server(gateway: Gateway, reloader: Reloader) -> GatewayServer:
     section = gateway.config.gateway
     return GatewayServer(
-        create_app(gateway, reloader.reload),
-        max_connections=section.max_connections,
+        create_app(
+            gateway,
+            reloader.reload,
+            max_connections=section.max_connections,
+            max_per_address=section.max_connections_per_address,
+        ),
         max_body_bytes=section.max_body_bytes,
-        max_per_address=section.max_connections_per_address,
     )
 
 

@@ -141,6 +141,16 @@ class AccountActor:
         self._public_url = config.gateway.public_url
         self._sender.reconfigure(config.outbox, mailbox_size=config.limits.mailbox)
 
+    def hold(self, held: bool) -> None:
+        """Whether it is an operator who has stopped it."""
+        self.held = held
+
+    def note_removed(self, removed: bool) -> None:
+        """Whether it is configured no more. Then it receives nothing any more, and what is under way is finished."""
+        self.removed = removed
+        if removed:
+            self.stop_listening()
+
     @property
     def is_outdated(self) -> bool:
         """Whether the newest life's driver was opened with other settings than hold now, or listens no more."""

@@ -80,6 +80,14 @@ class Agent:
         """Whether the newest core was opened with other settings than hold now."""
         return self.opened is not None and reopens(self.opened, self.settings)
 
+    def reconfigure(self, settings: AgentSettings) -> None:
+        """The next life has these."""
+        self.settings = settings
+
+    def note_ordered_restart(self) -> None:
+        """Its core is closed and opened anew because somebody wants that."""
+        self.ordered_restarts += 1
+
     def tell_change(self) -> None:
         self.changed.set()
         self.changed = anyio.Event()

@@ -185,7 +185,7 @@ class AgentPool:
         """
         agent = self._known(agent_id)
         agent.forgive()
-        agent.ordered_restarts += 1
+        agent.note_ordered_restart()
         self._events.emit("agent.restarted", agent=agent_id)
         await self._supervisor.restart(agent_id)
         return self.status(agent_id)
@@ -205,7 +205,7 @@ class AgentPool:
         wanted: dict[str, Agent] = {}
         for settings in agents:
             agent = wanted[settings.agent_id] = self._all.get(settings.agent_id) or self._add(settings)
-            agent.settings = settings
+            agent.reconfigure(settings)
         self._agents = wanted
         for agent_id, agent in self._all.items():
             if self._is_gone(agent_id) or agent.is_outdated or self._supervisor.status(agent_id).state == "stopped":
@@ -239,7 +239,7 @@ class AgentPool:
         if self._is_gone(agent_id):
             return
         if agent.is_outdated:
-            agent.ordered_restarts += 1
+            agent.note_ordered_restart()
             await self._supervisor.restart(agent_id)
         elif self._supervisor.status(agent_id).state == "stopped":
             await self._supervisor.start(agent_id)

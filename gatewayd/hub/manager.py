@@ -108,9 +108,7 @@ class ChannelManager:
         self._actors = wanted
         self._mailboxes.replace(wanted)
         for name, actor in self._known.items():
-            actor.removed = self._actors.get((actor.settings.channel, actor.settings.account)) is not actor
-            if actor.removed:
-                actor.stop_listening()
+            actor.note_removed(self._actors.get((actor.settings.channel, actor.settings.account)) is not actor)
             if self._settling.works_on(name) or not self._is_settled(name, actor):
                 self._settling.ask(name)
 
@@ -284,7 +282,7 @@ class ChannelManager:
         self, actors: list[AccountActor], act: Callable[[str], Awaitable[None]], *, held: bool
     ) -> tuple[AccountStatus, ...]:
         for actor in actors:
-            actor.held = held
+            actor.hold(held)
         # Shielded: who asked may go away in the middle, and a restart must not become a stop by that. The stop in it is
         # bounded by the account's own deadlines.
         with trio.CancelScope(shield=True):

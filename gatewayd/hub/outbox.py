@@ -16,7 +16,7 @@ from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import compose
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import SendRejected, StoreRefused
-from gatewayd.model.histogram import LONG, Stopwatch
+from gatewayd.model.histogram import LONG, Histogram, Stopwatch
 from gatewayd.model.letter import LetterState
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
 from gatewayd.model.status import OutboxStatus
@@ -118,7 +118,7 @@ class Outbox:
         self._pauses = Pauses(now=now)
         self._queued: dict[int, float] = {}
         self._asked_at: dict[int, float] = {}
-        self.delivery = Stopwatch(LONG)
+        self._delivery = Stopwatch(LONG)
         self._settled = anyio.Event()
 
     @property
@@ -261,7 +261,7 @@ class Outbox:
             self._queued.pop(row.id, None)
             asked_at = self._asked_at.pop(row.id, None)
             if state == "sent" and asked_at is not None:
-                self.delivery.observe(self._now() - asked_at)
+                self._delivery.observe(self._now() - asked_at)
             self._open.get((row.channel, row.account), {}).pop(row.id, None)
             self._counts[state] = self._counts.get(state, 0) + 1
         self._events.emit(
@@ -335,6 +335,10 @@ class Outbox:
     def sent(self) -> int:
         """Rows sent since the start."""
         return self._counts.get("sent", 0)
+
+    def delivery_times(self) -> Histogram:
+        """From the receipt of a message to that of its whole answer by the platform, since the start."""
+        return self._delivery.histogram
 
     def depth(self, channel: str, account: str) -> int:
         """Unsettled rows of one account."""

@@ -54,6 +54,10 @@ class OpenQuestion(Struct):
         self.taken = True
         self.done.set()
 
+    def take(self) -> None:
+        """For one answer: nobody else's message is one any more."""
+        self.taken = True
+
     def fits(self, envelope: InboundEnvelope) -> bool:
         """Whether this can be its answer, if it is for its sender to answer."""
         return self.place == (envelope.channel, envelope.account, envelope.peer) and fits(self.row, envelope)

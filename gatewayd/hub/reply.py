@@ -1,11 +1,12 @@
 """The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with what came of it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
 import anyio
 import structlog
+import trio
 from msgspec.structs import replace
 
 from gatewayd.actor.border import describe, leaves, trace_of
@@ -27,6 +28,7 @@ from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, Signal, Typing
 from gatewayd.model.route import Route
+from gatewayd.model.status import LeftBehind
 from gatewayd.model.subject import SIGN
 from gatewayd.ports.agent import AgentCore, StopsTurns, ToolCall, ToolResult, TurnRequest
 from gatewayd.ports.sessions import Conversation
@@ -51,9 +53,7 @@ class Accounts(Protocol):
 
 
 class ReplyEngine:
-    """Envelopes in, rows of replies out. Everything an agent core may do wrong ends here, in one sentence to the user.
-
-    ``is_leaving``: a stop was ordered."""
+    """Envelopes in, rows of replies out. Everything an agent core may do wrong ends here, in one sentence to the user."""
 
     def __init__(
         self,
@@ -77,8 +77,8 @@ class ReplyEngine:
         self._agents = agents
         self._accounts = accounts
         self._attempts = Attempts(agents, now=context.now, rng=context.rng)
-        self.calls = CoreCalls(now=context.now)
-        self.is_leaving = False
+        self._calls = CoreCalls(now=context.now)
+        self._is_leaving = False
         self._ending: dict[str, anyio.Event] = {}
         self._log = structlog.get_logger("gatewayd.turns")
 
@@ -90,6 +90,19 @@ class ReplyEngine:
         """Whether a turn that its agent has lost is reported instead of run again."""
         agent = self._configured.agents.get(agent_id)
         return agent is not None and agent.frame.on_lost_turn == "report"
+
+    def open(self, *, host: trio.Nursery | None = None) -> AbstractAsyncContextManager[None]:
+        """Cores can be called inside: see ``CoreCalls.open``."""
+        return self._calls.open(host=host)
+
+    def standing(self) -> tuple[LeftBehind, ...]:
+        """Calls that ignored their cancellation, by agent, and where they stand."""
+        return self._calls.standing()
+
+    @property
+    def left_behind(self) -> int:
+        """How many these are."""
+        return self._calls.left_behind
 
     async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> Sequence[InboundRow]:
         """Run the turn of these rows to an end state. Returns when the rows have ended, or with the rows as they are now when
@@ -152,6 +165,10 @@ class ReplyEngine:
                 over.set()
         return ()
 
+    def leave(self) -> None:
+        """A stop was ordered: an attempt that it cuts is no attempt."""
+        self._is_leaving = True
+
     async def wait_said(self, session_key: str) -> None:
         """Returns when the reply of the key's turn is committed, if one is about to be."""
         if (over := self._ending.get(session_key)) is not None:
@@ -163,7 +180,7 @@ class ReplyEngine:
         try:
             yield
         except anyio.get_cancelled_exc_class():
-            if self.is_leaving:
+            if self._is_leaving:
                 with anyio.move_on_after(_NOTE_SECONDS, shield=True), suppress(StoreRefused):
                     await self._store.note_stop(ids)
             raise
@@ -238,7 +255,7 @@ class ReplyEngine:
     async def _ask(self, agent_id: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """What comes of a call of a core. Whatever it raises is an outcome, too."""
         try:
-            return await self.calls.call(agent_id, work)
+            return await self._calls.call(agent_id, work)
         except Exception as error:
             return self._classify(error)
 
@@ -334,10 +351,8 @@ class ReplyEngine:
     async def _show_drafts(self, turn: RunningTurn) -> None:
         request = turn.request
         while True:
-            await turn.changed.wait()
-            # First the pause: a reply that comes at once is shown as a reply, not as a draft and then again.
-            await anyio.sleep(_DRAFT_EVERY_SECONDS)
-            turn.changed = anyio.Event()
+            # With the pause: a reply that comes at once is shown as a reply, not as a draft and then again.
+            await turn.wait_changed(then_seconds=_DRAFT_EVERY_SECONDS)
             await self._accounts.signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
 
     async def _say_once(self, row: InboundRow, turn_id: str, text: str) -> None:

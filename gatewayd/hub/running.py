@@ -136,7 +136,7 @@ class RunningTurn:
         self._people = 0
         self._seconds_left = math.inf
         self._text = StringIO()
-        self.changed = anyio.Event()
+        self._changed = anyio.Event()
 
     @property
     def request(self) -> TurnRequest:
@@ -151,10 +151,16 @@ class RunningTurn:
         """What was streamed, up to a length that is more than anybody reads while it grows."""
         return sanitise(self._text.getvalue())
 
+    async def wait_changed(self, *, then_seconds: float) -> None:
+        """Returns so long after something was streamed that :attr:`text_so_far` did not have the last time."""
+        await self._changed.wait()
+        await anyio.sleep(then_seconds)
+        self._changed = anyio.Event()
+
     async def emit(self, event: TurnEvent) -> None:
         if isinstance(event, TextDelta) and self._text.tell() < _DRAFT_MAX:
             self._text.write(event.text[:_DRAFT_MAX])
-            self.changed.set()
+            self._changed.set()
         if isinstance(event, Notice) and event.text not in self._control.told and len(self._control.told) < _NOTICES_MAX:
             self._control.told.add(event.text)
             self._tell(sanitise(event.text)[:_NOTICE_MAX])

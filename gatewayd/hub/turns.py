@@ -13,7 +13,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.lanes import Lane, Place, Waiting, is_edit_of, may_be_answer, place_of
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
-from gatewayd.hub.places import Places
+from gatewayd.hub.places import Places, PlacesStatistics
 from gatewayd.hub.questions import OpenQuestion, QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.routing import resolve_route
@@ -70,7 +70,7 @@ class TurnRunner:
 
         ``host`` is where calls of agent cores run, and where one that cannot be ended stays.
         """
-        async with self._engine.calls.open(host=host), anyio.create_task_group() as tasks:
+        async with self._engine.open(host=host), anyio.create_task_group() as tasks:
             self._tasks = tasks
             task_status.started()
             try:
@@ -110,11 +110,15 @@ class TurnRunner:
     @property
     def left_behind(self) -> int:
         """Calls of agent cores that ignored their cancellation."""
-        return self._engine.calls.left_behind
+        return self._engine.left_behind
 
     def standing(self) -> tuple[LeftBehind, ...]:
         """What they are, by agent, and where they stand."""
-        return self._engine.calls.standing()
+        return self._engine.standing()
+
+    def places_statistics(self) -> PlacesStatistics:
+        """How many turns run, may run and want to."""
+        return self.places.statistics()
 
     def add(self, row: InboundRow, route: Route) -> None:
         """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""
@@ -167,7 +171,8 @@ class TurnRunner:
 
         What waits stays in the store for the next start.
         """
-        self._draining = self._engine.is_leaving = True
+        self._draining = True
+        self._engine.leave()
         while self._commands or any(lane.is_busy for lane in self._lanes.values()):
             self._idle = anyio.Event()
             await self._idle.wait()
@@ -291,7 +296,7 @@ class TurnRunner:
             else lane.take_answer(partial(self._questions.is_answered_by, question), asked_at=question.row.created_at)
         )
         if waiting:
-            question.taken = True
+            question.take()
             self._take_as_answer([each.row for each in waiting], waiting[0].route, question)
 
     def _take_as_answer(self, rows: list[InboundRow], route: Route, question: OpenQuestion) -> None:

@@ -45,6 +45,7 @@ from gatewayd.web.connection import BODY_SECONDS
 from gatewayd.web.health import PROBED
 from gatewayd.web.metrics import Traffic
 from gatewayd.web.origin import HostPolicy
+from gatewayd.web.places import Places
 from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
 from gatewayd.web.relay import PassedOn
 from gatewayd.web.response import SECURITY_HEADERS
@@ -79,7 +80,7 @@ class GatewayApp(QuartTrio):
 
     asgi_http_class = _Connection
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, max_connections: int, max_per_address: int | None) -> None:
         super().__init__("gatewayd.web", static_folder=None, template_folder=None)
         self.url_map.merge_slashes = False  # one path, one way to write it
         self.gateway = gateway
@@ -87,7 +88,9 @@ class GatewayApp(QuartTrio):
         self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now, audit=gateway.audit, proxies=proxies)
         self.waits = Waits()
         self.webhooks = WebhookDesk(gateway)
-        self.traffic = Traffic()
+        of_one = max_per_address or max_connections
+        self.places = Places(max_connections, of_one=of_one, proxies=lambda: self.auth.proxies)
+        self.traffic = Traffic(self.places)
         self.hosts = _hosts(gateway.config)
         gateway.configured.follow(self.reconfigure)
 
@@ -98,9 +101,11 @@ class GatewayApp(QuartTrio):
         self.hosts = _hosts(config)
 
 
-def create_app(gateway: Gateway, reload_configuration: reload.Reload) -> GatewayApp:
-    """The app over a joined hub."""
-    app = GatewayApp(gateway)
+def create_app(
+    gateway: Gateway, reload_configuration: reload.Reload, *, max_connections: int, max_per_address: int | None = None
+) -> GatewayApp:
+    """The app over a hub, for so many connections at once, in all and from one address."""
+    app = GatewayApp(gateway, max_connections=max_connections, max_per_address=max_per_address)
     app.config["MAX_CONTENT_LENGTH"] = gateway.config.gateway.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.config["RESPONSE_TIMEOUT"] = None  # each write has its own bound, see web/stream.py

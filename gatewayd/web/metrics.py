@@ -33,9 +33,9 @@ Samples = Iterable[tuple[tuple[str, ...], float | None]]
 class Traffic:
     """HTTP requests that were answered, by the hundred of their status, and the ``places`` of connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Places) -> None:
         self.counts = dict.fromkeys(("1xx", "2xx", "3xx", "4xx", "5xx"), 0)
-        self.places: Places | None = None
+        self.places = places
 
     def note(self, status: int) -> None:
         self.counts[f"{status // 100}xx"] += 1
@@ -57,11 +57,11 @@ class HubCollector(Collector):
         yield from _of_store(meters)
         classes = [((name,), count) for name, count in self._traffic.counts.items()]
         yield _counter("http_requests", "HTTP requests answered, by the hundred of their status.", ("status",), classes)
-        if (places := self._traffic.places) is not None:
-            states = [(("open",), places.taken), (("limit",), places.limit)]
-            yield _gauge("http_connections", "HTTP connections (gateway.max_connections).", ("state",), states)
-            refused = [((reason,), count) for reason, count in places.refused.items()]
-            yield _counter("http_refused", "Connections, and proxies' requests, that found no place.", ("reason",), refused)
+        places = self._traffic.places
+        states = [(("open",), places.taken), (("limit",), places.limit)]
+        yield _gauge("http_connections", "HTTP connections (gateway.max_connections).", ("state",), states)
+        refused = [((reason,), count) for reason, count in places.refused.items()]
+        yield _counter("http_refused", "Connections, and proxies' requests, that found no place.", ("reason",), refused)
 
 
 def blueprint(gateway: Gateway, auth: Auth, traffic: Traffic) -> Blueprint:

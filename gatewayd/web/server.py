@@ -21,7 +21,7 @@ from gatewayd.web.connection import Connection
 from gatewayd.web.http1 import Http1Site
 from gatewayd.web.intake import Intake
 from gatewayd.web.listen import url_of
-from gatewayd.web.places import OPERATORS, Leave, Places, nothing
+from gatewayd.web.places import OPERATORS, Leave, nothing
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.request_id import new_request_id
 from gatewayd.web.response import render_refusal
@@ -54,19 +54,16 @@ class GatewayServer:
         self,
         app: GatewayApp,
         *,
-        max_connections: int,
         max_body_bytes: int,
-        max_per_address: int | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._app = app
-        self._places = Places(max_connections, of_one=max_per_address or max_connections, proxies=lambda: app.auth.proxies)
+        self._places = app.places
         self._site = Http1Site(app, app.traffic.note, self._places)
-        app.traffic.places = self._places
         self._max_body = max_body_bytes
         self._intake = Intake(max_body_bytes=max_body_bytes)
         self._grace = grace_seconds
-        self._slots = trio.Semaphore(max_connections, max_value=max_connections)
+        self._slots = trio.Semaphore(app.places.limit, max_value=app.places.limit)
         self._operators = trio.Semaphore(OPERATORS, max_value=OPERATORS)
         self._connections: set[Connection] = set()
         self._closing = trio.Event()
@@ -192,7 +189,7 @@ class GatewayServer:
     def _admit_operator(self, client: ClientStream) -> Leave:
         """The file's mode has decided who may connect. The Host that is named there is that of the port."""
         port = urlsplit(self.urls[0])
-        client.server = (port.hostname or "", port.port or 0)
+        client.stands_for(port.hostname or "", port.port or 0)
         return nothing
 
     async def _serve_one(self, client: ClientStream, leave: Callable[[], None]) -> None:

@@ -37,6 +37,10 @@ class ClientStream:
         self.client = _address(stream.socket, stream.socket.getpeername())
         self.server = _address(stream.socket, stream.socket.getsockname())
 
+    def stands_for(self, host: str, port: int) -> None:
+        """Its own end counts as this address from now on."""
+        self.server = (host, port)
+
     async def receive(self) -> bytes:
         """The next bytes; empty when the client has finished sending, or is gone, or the stream is closed.
 

@@ -79,10 +79,13 @@ class Site:
         """One more server over this hub, that nobody has started."""
         section = self.gateway.config.gateway
         return GatewayServer(
-            create_app(self.gateway, lambda actor: self.reload(actor)),
-            max_connections=max_connections or section.max_connections,
+            create_app(
+                self.gateway,
+                lambda actor: self.reload(actor),
+                max_connections=max_connections or section.max_connections,
+                max_per_address=section.max_connections_per_address,
+            ),
             max_body_bytes=max_body_bytes or section.max_body_bytes,
-            max_per_address=section.max_connections_per_address,
         )
 
     @property

@@ -46,11 +46,11 @@ async def open_loopback(account: AccountConfig, kit: ChannelKit) -> AsyncIterato
     """The ``ChannelOpener`` of the manifest. Opens nothing outside this process."""
     assert isinstance(account.settings, LoopbackSettings)
     platform = platform_of(account.account)
-    platform.opened += 1
+    platform.note_opening()
     await platform.on_open.play()
-    platform.open_now += 1
+    platform.note_open()
     try:
         yield LoopbackChannel(platform, account.settings, kit)
     finally:
-        platform.open_now -= 1
+        platform.note_closed()
         await platform.on_close.play()

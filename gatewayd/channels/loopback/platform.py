@@ -149,6 +149,16 @@ class LoopbackPlatform:
         # Keys of another process must not be taken for ours: the inbox remembers them.
         self._salt = secrets.token_hex(4)
 
+    def note_opening(self) -> None:
+        """The account is being opened, once more."""
+        self.opened += 1
+
+    def note_open(self) -> None:
+        self.open_now += 1
+
+    def note_closed(self) -> None:
+        self.open_now -= 1
+
     @property
     def texts(self) -> list[str]:
         """The texts that reached the platform, in order."""

@@ -51,7 +51,7 @@ class SqliteStore(
         self._checked_whole = checked_whole
 
     def watch(self, call: Callable[[str | None], None]) -> None:
-        self._writer.on_health = call
+        self._writer.watch(call)
 
     def statistics(self) -> StoreStatistics:
         return self._writer.statistics(checked_whole=self._checked_whole)

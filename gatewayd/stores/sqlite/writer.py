@@ -76,7 +76,6 @@ class Writer:
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking, now: Callable[[], float]) -> None:
-        """``on_health`` may be set: it hears, in the event loop, why a commit failed, and with None that one is good again."""
         self._connection = connection
         self._path = path
         self._place = Place(path)
@@ -94,8 +93,12 @@ class Writer:
         self._last_error: str | None = None
         self._last_error_at: float | None = None
         self._failing_since: float | None = None
-        self.on_health: Callable[[str | None], None] = lambda refusal: None
+        self._watchers: list[Callable[[str | None], None]] = []
         self._stopwatch = Stopwatch()
+
+    def watch(self, call: Callable[[str | None], None]) -> None:
+        """Have it called, in the event loop, with why a commit failed, and with None when one is good again."""
+        self._watchers.append(call)
 
     async def submit(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``operation`` in a transaction; returns its result after the commit, or raises what it raised.
@@ -230,7 +233,8 @@ class Writer:
     def _note_health(self) -> None:
         was_healthy, self._healthy = self._healthy, self._failing_since is None
         if self._healthy != was_healthy:
-            self.on_health(None if self._healthy else self._last_error)
+            for call in self._watchers:
+                call(None if self._healthy else self._last_error)
 
 
 def _refuse(batch: Sequence[_Job[Any]], refused: StoreRefused, started: float) -> _Commit:
