@@ -42,6 +42,13 @@ async def test_every_route_but_the_public_ones_wants_a_token(tmp_path: Path, clo
         assert seen >= 13
 
 
+async def test_nothing_is_compiled_to_build_the_addresses_of_routes(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site:
+        addresses = create_app(site.gateway, no_reload).url_map.bind("gateway.example")
+        with pytest.raises(NotImplementedError):
+            addresses.build("webhook", {"channel": "hook", "account": "main"})
+
+
 async def test_a_token_in_the_query_is_no_token(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
         for name in ("token", "access_token", "authorization"):
