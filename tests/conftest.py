@@ -16,7 +16,7 @@ for _name in [name for name in os.environ if name.startswith("GATEWAYD_")]:
 # Hundreds of Pythons are started: where none of them may keep what it has compiled, that is most of what they do.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-# To read the system's certificates takes longer than most tests, and each client does. Nothing of ours talks to the Internet here.
+# To read the system's certificates takes longer than most tests, and each client does. Nothing of ours talks to the Internet.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = os.devnull
 # CI looks at the same examples every time: what it says is about the change. At a desk each run looks at others.

@@ -44,7 +44,7 @@ async def test_every_route_but_the_public_ones_wants_a_token(tmp_path: Path, clo
 
 async def test_nothing_is_compiled_to_build_the_addresses_of_routes(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site:
-        addresses = create_app(site.gateway, no_reload).url_map.bind("gateway.example")
+        addresses = create_app(site.gateway, no_reload, max_connections=10).url_map.bind("gateway.example")
         with pytest.raises(NotImplementedError):
             addresses.build("webhook", {"channel": "hook", "account": "main"})
 
