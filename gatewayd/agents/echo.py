@@ -3,7 +3,7 @@
 ``/demo-tool TEXT`` asks for permission to use a tool, and really waits for the operator.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated
 from uuid import uuid4
@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from gatewayd.model.approval import Decision, ToolRequest
+from gatewayd.model.lifecycle import Outcome
 from gatewayd.ports.agent import (
     AgentConfig,
     AgentCore,
@@ -33,7 +34,7 @@ PLUGIN = AgentPlugin(
 )
 
 _DEMO = "/demo-tool"
-_WHY_NOT = {
+_WHY_NOT: Mapping[Outcome, str] = {
     "denied": "The operator said no",
     "expired": "Nobody answered in time",
     "withdrawn": "The request was withdrawn",

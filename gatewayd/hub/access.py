@@ -12,6 +12,7 @@ from gatewayd.model.commands import is_for_another_bot
 from gatewayd.model.config import AccountFrame, DmPolicy
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.lifecycle import PairingDecision
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import PairingRow, Pairings
 
@@ -151,7 +152,7 @@ class AccessControl:
         self._paired.discard((channel, account, sender_id))
         self._events.emit("pairing.revoked", channel=channel, account=account, sender_id=sender_id, by=by)
 
-    async def _decide(self, code: str, state: Literal["approved", "denied"], *, by: str) -> PairingRow:
+    async def _decide(self, code: str, state: PairingDecision, *, by: str) -> PairingRow:
         row = await self._store.decide_pairing(code, state, by=by, now=self._now())
         if row is None:
             raise NotFound("there is no such pairing code, or it has expired (codes live one hour)")

@@ -1,6 +1,7 @@
 """A question as people see it in a chat, and what of theirs answers it. Pure."""
 
 from collections.abc import Collection, Sequence
+from typing import assert_never
 
 import msgspec
 
@@ -88,15 +89,24 @@ def text_of(question: Question) -> str:
 
 
 def rewritten(row: QuestionRow, shown: OutboundRow, plugin: ChannelPlugin) -> OutboundDraft:
-    outcome = {
-        "answered": f"**Answer**: {_words(row.answers)}",
-        "dismissed": "**Skipped.**",
-        "expired": "**Nobody answered in time.**",
-    }.get(row.state, "**Not asked any more.**")
-    text = f"{visible(row.question.text)[:1000]}\n\n{outcome}"
+    text = f"{visible(row.question.text)[:1000]}\n\n{_outcome(row)}"
     [first, *_] = draft_texts(shown.channel, shown.account, shown.payload.peer, text, plugin)
     edit = EditText(shown.payload.peer, first.payload.body, of=shown.id)
     return OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, row.id)
+
+
+def _outcome(row: QuestionRow) -> str:
+    match row.state:
+        case "answered":
+            return f"**Answer**: {_words(row.answers)}"
+        case "dismissed":
+            return "**Skipped.**"
+        case "expired":
+            return "**Nobody answered in time.**"
+        case "withdrawn" | "pending":
+            return "**Not asked any more.**"
+        case never:
+            assert_never(never)
 
 
 def _words(answers: tuple[str, ...]) -> str:

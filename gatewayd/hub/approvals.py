@@ -22,10 +22,11 @@ from gatewayd.hub.policy import judge
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.voters import Voters
 from gatewayd.kit.text import sanitise
-from gatewayd.model.approval import Approval, ApprovalState, Outcome, Scope, ToolRequest, Vote
+from gatewayd.model.approval import Approval, Scope, ToolRequest, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.config import AgentApprovals, ApprovalsSection
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
+from gatewayd.model.lifecycle import ApprovalState, Outcome
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
 

@@ -3,19 +3,31 @@
 The store is waited for while it refuses: a turn that was begun again because of it would do again what it has done.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 import anyio
 
 from gatewayd.hub.approvals import ApprovalDesk, hash_of
 from gatewayd.hub.outbox import insist
 from gatewayd.model.approval import Approval, Decision, ToolRequest
+from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
 
 _INPUT_MAX = 100_000
 _TOOL_MAX = 200
 _VOID_MAX = 1000
+_FOUND_AGAIN: Final[Mapping[ApprovalState, bool]] = {
+    "pending": True,
+    "allowed": True,
+    "denied": True,
+    "expired": True,
+    "withdrawn": False,
+    "undeliverable": False,
+}
+"""Whether a turn that is run again takes up what an earlier run of it asked; or else it asks anew."""
 
 
 class Asking:
@@ -144,4 +156,4 @@ def _cannot_be_shown(request: ToolRequest) -> str | None:
 
 
 def _can_be_used(row: Approval) -> bool:
-    return row.state not in ("withdrawn", "undeliverable") and (row.consumed_at is None or row.ref is not None)
+    return _FOUND_AGAIN[row.state] and (row.consumed_at is None or row.ref is not None)

@@ -5,7 +5,8 @@ is known what has been shown where, and what has become of the request is writte
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import anyio
 import msgspec
@@ -17,6 +18,7 @@ from gatewayd.kit.unseen import UNSEEN
 from gatewayd.model.approval import Approval
 from gatewayd.model.config import OPERATORS, ApproverGroup, GatewayConfig
 from gatewayd.model.envelope import Peer, PeerKind
+from gatewayd.model.lifecycle import NEVER_SEEN, Outcome
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, RichText, SendText
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
@@ -31,7 +33,7 @@ _NAME_MAX = 200
 _MARKER = re.compile(r"[*_~`]|<(?=[^\s<>]*>)")
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^()]*)\)")
 _LINK_START = re.compile(r"\]\(")
-_OUTCOMES = {
+_OUTCOMES: Final[Mapping[Outcome, str]] = {
     "allowed": "**Allowed**",
     "denied": "**Denied**",
     "expired": "**Expired**: nobody answered in time; it was not run.",
@@ -206,7 +208,7 @@ class ApprovalCards:
         if approval.state == "pending":
             return self._text(approval, size, plugin)
         said = _OUTCOMES[approval.state]
-        if approval.state in ("allowed", "denied"):
+        if approval.state == "allowed" or approval.state == "denied":
             what = f" for this session ({approval.for_session(_plain(approval.tool))})" if approval.scope == "session" else ""
             note = f" ({_plain(approval.note)})" if approval.note else ""
             said += f"{what} by {_plain(approval.decided_by or 'nobody known')}{note}."
@@ -295,7 +297,7 @@ def _shown_input(approval: Approval, size: int) -> str:
 
 def _why_lost(row: OutboundRow) -> str | None:
     """Why nobody will see a message, if that is so."""
-    return f"it could not be shown: {row.reason or row.state}" if row.state in ("dead", "parked") else None
+    return f"it could not be shown: {row.reason or row.state}" if row.state in NEVER_SEEN else None
 
 
 def _pretty(text: str) -> str:

@@ -17,14 +17,20 @@ from gatewayd.kit.text import compose
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import SendRejected, StoreRefused
 from gatewayd.model.histogram import LONG, Histogram, Stopwatch
-from gatewayd.model.letter import LetterState
+from gatewayd.model.lifecycle import (
+    NEVER_SEEN,
+    OUTBOUND_DEAD_LETTERS,
+    OUTBOUND_OPEN,
+    EndState,
+    LetterState,
+    OutboundState,
+    SendOutcome,
+)
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, SendText
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import EndState, InboundRow, OutboundDraft, OutboundRow, OutboundState, Store
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
 
-_OPEN: tuple[OutboundState, ...] = ("ready", "sending")
-_UNDELIVERED: tuple[OutboundState, ...] = ("unknown", "parked", "dead")
 _log = structlog.get_logger("gatewayd.outbox")
 _PAGE = 1000
 _STORE_RETRY_SECONDS = 1.0
@@ -225,7 +231,7 @@ class Outbox:
     async def settle(
         self,
         row: OutboundRow,
-        state: OutboundState,
+        state: SendOutcome,
         *,
         reason: str | None = None,
         receipt: Receipt | None = None,
@@ -243,7 +249,7 @@ class Outbox:
             attempt_counts=attempt_counts,
             notice=self._notice(row) if state == "unknown" else None,
         )
-        if state in _UNDELIVERED:
+        if state in OUTBOUND_DEAD_LETTERS:
             _log.warning(
                 "reply_not_delivered",
                 outcome=state,
@@ -257,7 +263,7 @@ class Outbox:
         self._sending.discard(row.id)
         self._deferred.pop(row.id, None)
         self._pause(row, state, next_attempt_at)
-        if state not in _OPEN:
+        if state not in OUTBOUND_OPEN:
             self._queued.pop(row.id, None)
             asked_at = self._asked_at.pop(row.id, None)
             if state == "sent" and asked_at is not None:
@@ -273,7 +279,7 @@ class Outbox:
             reason=reason,
             message_id=receipt.message_id if receipt else None,
         )
-        if row.subject is not None and state in ("dead", "parked"):
+        if row.subject is not None and state in NEVER_SEEN:
             self._reports.report_lost(row.subject)
         if row.subject is not None and receipt is not None and receipt.message_id is not None:
             self._reports.report_sent(row.subject, receipt.message_id)
@@ -287,7 +293,7 @@ class Outbox:
             self._pauses.let_go(row)
             return
         self._hold(replace(row, next_attempt_at=next_attempt_at, sending_at=None))
-        if state not in _OPEN:
+        if state not in OUTBOUND_OPEN:
             # Nothing of this conversation may ever be sent again, and nobody would forget its pause.
             self._deferred.pop(row.id)
             self._pauses.sweep()

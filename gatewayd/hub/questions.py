@@ -5,9 +5,10 @@ the end of the message that gave it: a message is an answer or begins a turn, ne
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Final
 
 import anyio
 import msgspec
@@ -22,7 +23,8 @@ from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import sanitise
 from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.question import Option, Question, QuestionRow, QuestionState
+from gatewayd.model.lifecycle import NEVER_SEEN, QuestionEnd, QuestionState
+from gatewayd.model.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import InboundRow, Store
 
@@ -30,6 +32,14 @@ _log = structlog.get_logger("gatewayd.questions")
 _OPTIONS_MAX = 20
 _TEXT_MAX = 4000
 _VOID_MAX = 1000
+_FOUND_AGAIN: Final[Mapping[QuestionState, bool]] = {
+    "pending": True,
+    "answered": True,
+    "dismissed": False,
+    "expired": False,
+    "withdrawn": False,
+}
+"""Whether a turn that is run again takes up what an earlier run of it asked; or else it asks anew."""
 
 Place = tuple[str, str, Peer]
 
@@ -139,7 +149,7 @@ class QuestionDesk:
             given = tuple(rows)
             envelope = as_it_reads(given)
             said = answers_of(found.row, envelope)
-            state: QuestionState = "dismissed" if said is None else "answered"
+            state: QuestionEnd = "dismissed" if said is None else "answered"
             by = f"{envelope.channel}:{envelope.sender.id}"
             ids = [row.id for row in given]
             ended = await self._end_once(found.row, state, answers=said or (), by=by, inbound_ids=ids)
@@ -205,7 +215,7 @@ class QuestionDesk:
         if found is None:
             return False
         found.taken = True
-        state: QuestionState = "dismissed" if answers is None else "answered"
+        state: QuestionEnd = "dismissed" if answers is None else "answered"
         return await self._end(found.row, state, answers=answers or (), by=by) is not None
 
     def fresh(self, turn: TurnRequest, question: Question, ordinal: int) -> QuestionRow:
@@ -228,7 +238,7 @@ class QuestionDesk:
         )
 
     async def _end(
-        self, row: QuestionRow, state: QuestionState, *, answers: tuple[str, ...] = (), by: str | None = None
+        self, row: QuestionRow, state: QuestionEnd, *, answers: tuple[str, ...] = (), by: str | None = None
     ) -> QuestionRow | None:
         """pending -> state. None if it was not pending."""
         return await insist(partial(self._end_once, row, state, answers=answers, by=by))
@@ -236,7 +246,7 @@ class QuestionDesk:
     async def _end_once(
         self,
         row: QuestionRow,
-        state: QuestionState,
+        state: QuestionEnd,
         *,
         answers: tuple[str, ...],
         by: str | None,
@@ -260,7 +270,7 @@ class QuestionDesk:
     async def _show(self, mine: OpenQuestion, turn: TurnRequest) -> None:
         row = mine.row
         shown = await self._store.outbound_about(row.id)
-        if shown and shown[0].state in ("dead", "parked"):
+        if shown and shown[0].state in NEVER_SEEN:
             mine.note_lost()
         for each in shown:
             if each.receipt is not None and each.receipt.message_id is not None:
@@ -347,7 +357,7 @@ class AskingUser:
         if asked is not None and asked.question == bounded:
             return await insist(partial(self._desk.get, asked))
         for row in self._left:
-            if row.question == bounded and row.state in ("pending", "answered"):
+            if row.question == bounded and _FOUND_AGAIN[row.state]:
                 found = await insist(partial(self._desk.get, row))
                 self._left.remove(row)
                 return found

@@ -20,12 +20,12 @@ from gatewayd.model.letter import (
     LetterCounts,
     LetterFilter,
     LetterPlace,
-    LetterState,
     NotALetter,
     RepairAction,
     Skipped,
     parse_ref,
 )
+from gatewayd.model.lifecycle import LetterState
 from gatewayd.ports.repair import FoundLetter, Letters, Repairs, Takers
 from gatewayd.ports.store import InboundRow, OutboundRow
 

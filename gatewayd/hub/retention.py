@@ -18,7 +18,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.letter import LetterState
+from gatewayd.model.lifecycle import LetterState
 from gatewayd.ports.repair import Leftover, Retention
 
 ROWS_TOGETHER: Final = 200
@@ -32,7 +32,6 @@ _FIRST_AFTER_SECONDS: Final = 60.0
 _MEGABYTE: Final = 1_048_576
 _ENDED: Final[tuple[Leftover, ...]] = ("inbound", "outbound", "approval", "question")
 _LETTERS: Final[tuple[Leftover, ...]] = ("inbound_letter", "outbound_letter")
-_LETTER_STATES: Final[tuple[LetterState, ...]] = get_args(LetterState)
 
 log = structlog.get_logger("gatewayd.retention")
 
@@ -145,7 +144,7 @@ class Cleaner:
 
     def _tell_expired(self, kind: Leftover, deleted: Mapping[str, int]) -> None:
         """Letters that nobody has looked after are counted no more."""
-        for state in _LETTER_STATES if kind == "outbound_letter" else ():
+        for state in get_args(LetterState) if kind == "outbound_letter" else ():
             for _ in range(deleted.get(state, 0)):
                 self._outbox.note_dropped(state)
         direction = "in" if kind == "inbound_letter" else "out"

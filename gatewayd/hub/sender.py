@@ -20,9 +20,10 @@ from gatewayd.actor.mailbox import Mailbox, MailboxStatistics
 from gatewayd.hub.pace import Held, Pace
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import Channel
-from gatewayd.ports.store import OutboundRow, OutboundState
+from gatewayd.ports.store import OutboundRow
 
 _SETTLE_SECONDS = 10.0
 """How long the store may take over one outcome, also while the account is being stopped."""
@@ -40,7 +41,7 @@ class Rows(Protocol):
     async def settle(
         self,
         row: OutboundRow,
-        state: OutboundState,
+        state: SendOutcome,
         *,
         reason: str | None = None,
         receipt: Receipt | None = None,
@@ -55,7 +56,7 @@ class Outcome(Struct, frozen=True):
     """What became of one call: how the row is settled, and the error that the account fails with, if it does.
     ``attempt_counts``: it is one of ``outbox.max_attempts``."""
 
-    state: OutboundState
+    state: SendOutcome
     reason: str | None = None
     receipt: Receipt | None = None
     next_attempt_at: float | None = None

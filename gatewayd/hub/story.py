@@ -1,8 +1,8 @@
 """The story of one message, told from its rows: what happened when, why, and how it stands. Pure but for the look-up."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, assert_never, get_args
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,15 @@ from gatewayd.model.audit import AuditRow
 from gatewayd.model.envelope import InboundEnvelope, InboundKind
 from gatewayd.model.errors import NotFound
 from gatewayd.model.letter import excerpt_of
+from gatewayd.model.lifecycle import (
+    APPROVAL_OPEN,
+    QUESTION_OPEN,
+    ApprovalState,
+    InboundReason,
+    OutboundReason,
+    OutboundState,
+    QuestionState,
+)
 from gatewayd.model.payload import EditText
 from gatewayd.model.question import QuestionRow
 from gatewayd.model.story import Story, StoryEntry, StoryEvent
@@ -22,13 +31,20 @@ from gatewayd.ports.store import InboundRow, OutboundRow
 MOST_MESSAGES: Final = 50
 MOST_ENTRIES: Final = 1000
 _ORDER: Final = {event: number for number, event in enumerate(get_args(StoryEvent))}
-_WHY: Final = {
+_WHY: Final[Mapping[InboundReason, str]] = {
     "account_removed": "its account is not configured any more",
     "agent_failed": "the agent failed",
     "answer": "it was the answer to a question of the agent",
     "answered": "the agent answered",
     "answered_cut": "the agent answered, and the end of its answer may be missing",
     "answered_nothing": "the agent chose to say nothing",
+    "approval_refused_again": "it was a second answer to a request for permission",
+    "approval_refused_elsewhere": "it was an answer to a request for permission that is not shown there",
+    "approval_refused_forged": "it was a press that is not under the request for permission",
+    "approval_refused_late": "it was an answer to a request for permission that was over",
+    "approval_refused_not_an_approver": "its sender may not answer the request for permission",
+    "approval_refused_not_offered": "it was an answer to a request for permission that was not offered",
+    "approval_refused_unknown": "it was an answer to a request for permission that there is not",
     "approval_vote": "it was the answer to a request for permission",
     "attempts_exhausted": "its turn was tried too often",
     "command": "it was a command to gatewayd",
@@ -47,9 +63,9 @@ _WHY: Final = {
     "not_on_allow_list": "its sender is not on the allow list",
     "not_on_group_allow_list": "its sender may not talk in this group",
     "pairing_required": "its sender is not paired",
+    "reply_shown_again": "it asked for a reply to be shown again",
     "sender_limit": "its sender had too many messages waiting",
     "service_message": "it was news of the platform, and nothing to answer",
-    "stale": "it was too old to be sent by itself",
     "stopped": "its turn was stopped",
     "turn_lost": "its turn was cut by a restart, and what it did is not known",
     "turn_timed_out": "its turn took too long",
@@ -61,8 +77,34 @@ _KINDS: Final[dict[InboundKind, str]] = {
     "membership": "news of who came or went",
     "service": "news of the platform",
 }
-_WHY_OF_REPLY: Final = {"interrupted": "gatewayd ended while it was being sent", "stale": "it had waited too long"}
+_WHY_OF_REPLY: Final[Mapping[OutboundReason, str]] = {
+    "interrupted": "gatewayd ended while it was being sent",
+    "stale": "it had waited too long",
+}
 """What is said of a reply by gatewayd itself; all else is the platform's own answer."""
+_REPLY: Final[Mapping[OutboundState, str]] = {
+    "ready": "waits to be sent",
+    "sending": "is being sent",
+    "sent": "was sent",
+    "unknown": "may or may not have been seen",
+    "parked": "was not sent",
+    "dead": "was given up",
+}
+_APPROVAL: Final[Mapping[ApprovalState, str]] = {
+    "pending": "is asked for",
+    "allowed": "was allowed",
+    "denied": "was denied",
+    "expired": "was expired",
+    "withdrawn": "was withdrawn",
+    "undeliverable": "was undeliverable",
+}
+_QUESTION: Final[Mapping[QuestionState, str]] = {
+    "pending": "is open",
+    "answered": "was answered",
+    "dismissed": "was dismissed",
+    "expired": "was expired",
+    "withdrawn": "was withdrawn",
+}
 
 
 class StoryTeller:
@@ -130,7 +172,7 @@ def _of_approval(row: Approval) -> Iterator[StoryEntry]:
     for vote in row.votes if row.quorum > 1 else ():
         yield StoryEntry(vote.at, "approval_vote", row.id, f"{vote.by} said {'yes' if vote.allow else 'no'}")
     if row.decided_at is not None:
-        text = f"{row.tool} was {row.state} by {row.decided_by or 'nobody'}"
+        text = f"{row.tool} {_APPROVAL[row.state]} by {row.decided_by or 'nobody'}"
         yield StoryEntry(row.decided_at, "approval_decided", row.id, text)
     if row.consumed_at is not None:
         yield StoryEntry(row.consumed_at, "approval_used", row.id, f"{row.tool} was let run")
@@ -141,7 +183,7 @@ def _of_question(row: QuestionRow) -> Iterator[StoryEntry]:
     yield StoryEntry(row.created_at, "question_asked", row.id, text, excerpt_of(row.question.text) or None)
     if row.ended_at is not None:
         by = f" by {row.answered_by}" if row.answered_by else ""
-        yield StoryEntry(row.ended_at, "question_ended", row.id, f"the question was {row.state}{by}")
+        yield StoryEntry(row.ended_at, "question_ended", row.id, f"the question {_QUESTION[row.state]}{by}")
 
 
 def _about(subject: str) -> str:
@@ -170,15 +212,22 @@ def _of_reply(row: OutboundRow) -> Iterator[StoryEntry]:
 
 def _end_of_reply(row: OutboundRow, at: float) -> Iterator[StoryEntry]:
     ref = f"out-{row.id}"
-    if row.state == "sent":
-        known = row.receipt.message_id if row.receipt is not None else None
-        yield StoryEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
-    elif row.state == "unknown":
-        yield StoryEntry(at, "unknown", ref, "its user may or may not have seen it: it is not sent again by itself", row.reason)
-    elif row.state == "parked":
-        yield StoryEntry(at, "parked", ref, "not sent: it was too old to be sent by itself", row.reason)
-    elif row.state == "dead":
-        yield StoryEntry(at, "dead", ref, "given up", row.reason)
+    match row.state:
+        case "sent":
+            known = row.receipt.message_id if row.receipt is not None else None
+            yield StoryEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
+        case "unknown":
+            yield StoryEntry(
+                at, "unknown", ref, "its user may or may not have seen it: it is not sent again by itself", row.reason
+            )
+        case "parked":
+            yield StoryEntry(at, "parked", ref, "not sent: it was too old to be sent by itself", row.reason)
+        case "dead":
+            yield StoryEntry(at, "dead", ref, "given up", row.reason)
+        case "ready" | "sending":
+            pass  # it goes on
+        case never:
+            assert_never(never)
 
 
 def _of_operator(act: AuditRow) -> StoryEntry:
@@ -219,22 +268,26 @@ def _verdict(rows: StoryRows) -> str:
 
 def _verdict_of_message(row: InboundRow, rows: StoryRows) -> str:
     ref = f"in-{row.id}"
-    if row.state == "received":
-        return f"{ref} waits for a turn."
-    if row.state == "running":
-        return f"{ref} is being worked on, attempt {row.attempts}{_waits_for(rows)}."
-    if row.closed_at is not None:
-        return f"{ref} is dead ({_why(row.reason)}), and an operator has dropped it."
-    if row.state == "dead":
-        return f"{ref} is dead: {_why(row.reason)}{_in_words(row)}. `gatewayctl letters retry {ref}` runs it again."
-    if row.state == "dropped":
-        return f"{ref} was dropped: {_why(row.reason)}."
-    return f"{ref} is done: {_why(row.reason)}" + (f"; {_replies(rows.outbound)}." if rows.outbound else ".")
+    match row.state:
+        case "received":
+            return f"{ref} waits for a turn."
+        case "running":
+            return f"{ref} is being worked on, attempt {row.attempts}{_waits_for(rows)}."
+        case "dead" if row.closed_at is not None:
+            return f"{ref} is dead ({_why(row.reason)}), and an operator has dropped it."
+        case "dead":
+            return f"{ref} is dead: {_why(row.reason)}{_in_words(row)}. `gatewayctl letters retry {ref}` runs it again."
+        case "dropped":
+            return f"{ref} was dropped: {_why(row.reason)}."
+        case "done":
+            return f"{ref} is done: {_why(row.reason)}" + (f"; {_replies(rows.outbound)}." if rows.outbound else ".")
+        case never:
+            assert_never(never)
 
 
 def _waits_for(rows: StoryRows) -> str:
-    pending = [row.id for row in rows.approvals if row.state == "pending"]
-    pending += [row.id for row in rows.questions if row.state == "pending"]
+    pending = [row.id for row in rows.approvals if row.state in APPROVAL_OPEN]
+    pending += [row.id for row in rows.questions if row.state in QUESTION_OPEN]
     return f"; it waits for an answer to {' and '.join(pending)}" if pending else ""
 
 
@@ -243,10 +296,9 @@ def _replies(rows: Sequence[OutboundRow]) -> str:
     if len(rows) > 1:
         return f"{len(rows)} replies and edits: {_counted(_state(row) for row in rows)}"
     [row] = rows
-    reason = f" ({_WHY_OF_REPLY.get(row.reason, row.reason)})" if row.reason else ""
-    ends = {"sent": "was sent", "ready": "waits to be sent", "sending": "is being sent", "parked": "was not sent"}
-    ends |= {"unknown": "may or may not have been seen", "dead": "was given up"}
-    return f"out-{row.id} {ends[row.state]}{reason}" + (", and an operator has dropped it" if row.closed_at else "")
+    words = dict[str, str](_WHY_OF_REPLY.items())
+    reason = f" ({words.get(row.reason, row.reason)})" if row.reason else ""
+    return f"out-{row.id} {_REPLY[row.state]}{reason}" + (", and an operator has dropped it" if row.closed_at else "")
 
 
 def _state(row: OutboundRow) -> str:
@@ -262,4 +314,5 @@ def _in_words(row: InboundRow) -> str:
 
 
 def _why(reason: str | None) -> str:
-    return _WHY.get(reason or "", reason or "no reason is known")
+    words = dict[str, str](_WHY.items())  # a row of another release may have a reason that is not among them
+    return words.get(reason or "", reason or "no reason is known")

@@ -22,9 +22,10 @@ from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.commands import classify
 from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.lifecycle import EndState
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus, LeftBehind
-from gatewayd.ports.store import EndState, InboundRow
+from gatewayd.ports.store import InboundRow
 
 
 class TurnRunner:

@@ -4,8 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-ApprovalState = Literal["pending", "allowed", "denied", "expired", "withdrawn", "undeliverable"]
-Outcome = Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"]
+from gatewayd.model.lifecycle import ApprovalState, Outcome
+
 Scope = Literal["once", "session"]
 SessionGrant = Literal["off", "input", "tool"]
 

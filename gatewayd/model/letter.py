@@ -11,10 +11,9 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from gatewayd.model.errors import GatewayError
+from gatewayd.model.lifecycle import LetterState, RowState
 
 Direction = Literal["in", "out"]
-LetterState = Literal["dead", "unknown", "parked"]
-RowState = Literal["received", "running", "done", "dropped", "dead", "ready", "sending", "sent", "unknown", "parked"]
 RepairAction = Literal["retry", "drop"]
 
 EXCERPT: Final = 200

@@ -1,10 +1,8 @@
 """What an agent asks its user, and what became of it."""
 
-from typing import Literal
-
 from msgspec import Struct
 
-QuestionState = Literal["pending", "answered", "dismissed", "expired", "withdrawn"]
+from gatewayd.model.lifecycle import QuestionState
 
 
 class Option(Struct, frozen=True, omit_defaults=True):

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditRow
-from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace, LetterState, Skipped
+from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace, Skipped
+from gatewayd.model.lifecycle import LetterState
 from gatewayd.model.question import QuestionRow
 from gatewayd.model.subject import SIGN, is_about_reply
 from gatewayd.ports.store import InboundRow, OutboundRow

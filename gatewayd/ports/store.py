@@ -10,19 +10,26 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.approval import Approval, ApprovalState, Vote
+from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.audit import AuditDraft, AuditRow
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.event import Event
 from gatewayd.model.histogram import Histogram
+from gatewayd.model.lifecycle import (
+    ApprovalState,
+    EndState,
+    InboundState,
+    OutboundState,
+    Outcome,
+    PairingDecision,
+    PairingState,
+    QuestionEnd,
+    SendOutcome,
+)
 from gatewayd.model.payload import Choice, OutboundPayload, Receipt
-from gatewayd.model.question import QuestionRow, QuestionState
+from gatewayd.model.question import QuestionRow
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.sessions import Sessions
-
-EndState = Literal["done", "dropped", "dead"]
-InboundState = Literal["received", "running", "done", "dropped", "dead"]
-OutboundState = Literal["ready", "sending", "sent", "unknown", "parked", "dead"]
 
 
 class InboundRow(Struct, frozen=True):
@@ -100,7 +107,7 @@ class PairingRow(Struct, frozen=True):
     sender_id: str
     sender_name: str | None
     peer: Peer
-    state: Literal["pending", "approved", "denied"]
+    state: PairingState
     created_at: float
     expires_at: float
     decided_at: float | None = None
@@ -181,7 +188,7 @@ class OutboxRows(Protocol):
     async def settle_outbound(
         self,
         outbound_id: int,
-        state: OutboundState,
+        state: SendOutcome,
         *,
         now: float,
         reason: str | None = None,
@@ -190,9 +197,10 @@ class OutboxRows(Protocol):
         attempt_counts: bool = True,
         notice: OutboundDraft | None = None,
     ) -> OutboundRow | None:
-        """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row that is ``sent``
-        stays as it is: whatever comes later, it is not sent again. ``attempt_counts``: or the attempt that ``mark_sending``
-        has counted is taken back. ``notice`` about its reply is written with it, and returned, unless its turn has one."""
+        """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row whose life-cycle does not
+        lead there stays as it is: what was ``sent`` is not sent again, whatever comes later. ``attempt_counts``: or the attempt
+        that ``mark_sending`` has counted is taken back. ``notice`` about its reply is written with it, and returned, unless its
+        turn has one."""
 
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         """Rows ready (also those with a next_attempt_at in the future), by id."""
@@ -248,14 +256,7 @@ class Approvals(Protocol):
         None: it is not pending, or this person has voted."""
 
     async def decide_approval(
-        self,
-        approval_id: str,
-        state: Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"],
-        *,
-        by: str,
-        note: str | None,
-        now: float,
-        audit: AuditDraft | None = None,
+        self, approval_id: str, state: Outcome, *, by: str, note: str | None, now: float, audit: AuditDraft | None = None
     ) -> Approval | None:
         """pending -> state. None if it is not pending (any more): the caller looks and says why."""
 
@@ -279,7 +280,7 @@ class Questions(Protocol):
     async def end_question(
         self,
         question_id: str,
-        state: QuestionState,
+        state: QuestionEnd,
         *,
         now: float,
         answers: tuple[str, ...] = (),
@@ -328,13 +329,13 @@ class Pairings(Protocol):
         :raises Conflict: another sender holds this code: draw another one.
         """
 
-    async def decide_pairing(self, code: str, state: Literal["approved", "denied"], *, by: str, now: float) -> PairingRow | None:
+    async def decide_pairing(self, code: str, state: PairingDecision, *, by: str, now: float) -> PairingRow | None:
         """None when there is no such pending, unexpired code (codes compare without case).
 
         The decision replaces an earlier one about the same sender.
         """
 
-    async def list_pairings(self, state: Literal["pending", "approved", "denied"], *, limit: int) -> list[PairingRow]:
+    async def list_pairings(self, state: PairingState, *, limit: int) -> list[PairingRow]:
         """The oldest first; of the pending ones only those that are not expired."""
 
     async def is_paired(self, channel: str, account: str, sender_id: str) -> bool: ...

@@ -8,6 +8,7 @@ from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.approval import Approval, Scope
+from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.web.auth import Auth
 from gatewayd.web.exchange import answer, read_body, read_query
 from gatewayd.web.waits import Waits
@@ -20,7 +21,7 @@ class ApprovalList(Struct, frozen=True):
 
 
 class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    state: Literal["pending", "allowed", "denied", "expired", "withdrawn", "undeliverable", "all"] = "pending"
+    state: ApprovalState | Literal["all"] = "pending"
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 

@@ -16,9 +16,10 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.routing import resolve_route
 from gatewayd.model.envelope import InboundEnvelope, Peer, PeerKind, Sender, connector_key
 from gatewayd.model.errors import Conflict
+from gatewayd.model.lifecycle import InboundState
 from gatewayd.model.question import Option, QuestionRow
 from gatewayd.model.subject import SIGN
-from gatewayd.ports.store import InboundRow, InboundState
+from gatewayd.ports.store import InboundRow
 from gatewayd.web.auth import Auth, Identity
 from gatewayd.web.exchange import answer, read_body, read_query, refuse_unless_ready
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal

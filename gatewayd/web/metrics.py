@@ -18,13 +18,20 @@ from gatewayd import __version__
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.meters import Meters, meters_of
 from gatewayd.model.histogram import Histogram
+from gatewayd.model.lifecycle import (
+    DECIDE,
+    END_INBOUND,
+    INBOUND,
+    INBOUND_DEAD_LETTERS,
+    OUTBOUND_DEAD_LETTERS,
+    OUTBOUND_OPEN,
+    OUTBOUND_OVER,
+)
 from gatewayd.web.auth import Auth
 from gatewayd.web.places import Places
 
-APPROVALS = ("allowed", "denied", "expired", "withdrawn", "undeliverable")
-INBOUND = ("received", "done", "dropped", "dead")
-UNDELIVERED = ("unknown", "parked", "dead")
-OUTBOUND = ("sent", *UNDELIVERED)
+MESSAGES = (*INBOUND.made["add_inbound"], *END_INBOUND.targets)
+REPLIES = (*OUTBOUND_OVER, *OUTBOUND_DEAD_LETTERS)
 ACCOUNT_STATES = ("starting", "connected", "waiting", "parked", "stopped", "disabled")
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]
@@ -122,17 +129,18 @@ def _of_accounts(meters: Meters) -> Iterator[Metric]:
 
 def _of_messages(meters: Meters) -> Iterator[Metric]:
     snapshot, inbox, outbox = meters.snapshot, meters.snapshot.inbox, meters.snapshot.outbox
-    ends = [((outcome,), meters.events.get(f"inbound.{outcome}", 0)) for outcome in INBOUND]
+    ends = [((outcome,), meters.events.get(f"inbound.{outcome}", 0)) for outcome in MESSAGES]
     yield _counter("inbound", "Messages received, and how they ended.", ("outcome",), ends)
     yield _gauge("inbox_waiting", "Messages journaled and in no turn yet.", (), [((), inbox.waiting)])
     yield _gauge("inbox_limit", "How many there may be (limits.inbox_waiting).", (), [((), inbox.limit)])
     yield _gauge("inbox_oldest_age_seconds", "Age of the oldest of them.", (), [((), _age(meters, inbox.oldest_at))])
     yield _gauge("inbox_limited_senders", "Senders who were told that they sent too much.", (), [((), inbox.limited_senders)])
-    sends = [((outcome,), meters.events.get(f"outbound.{outcome}", 0)) for outcome in OUTBOUND]
+    sends = [((outcome,), meters.events.get(f"outbound.{outcome}", 0)) for outcome in REPLIES]
     yield _counter("outbound", "Replies, by how they ended.", ("outcome",), sends)
-    rows = [((state,), getattr(outbox, state)) for state in ("ready", "sending", "unknown", "parked", "dead")]
+    rows = [((state,), getattr(outbox, state)) for state in (*OUTBOUND_OPEN, *OUTBOUND_DEAD_LETTERS)]
     letters = meters.snapshot.letters
-    kept = [(("in", "dead"), letters.in_dead), *((("out", state), getattr(letters, f"out_{state}")) for state in UNDELIVERED)]
+    kinds = [("in", state) for state in INBOUND_DEAD_LETTERS] + [("out", state) for state in OUTBOUND_DEAD_LETTERS]
+    kept = [(kind, getattr(letters, "_".join(kind))) for kind in kinds]
     yield _gauge("letters", "Messages and replies that wait for a person.", ("direction", "state"), kept)
     yield _gauge("outbox", "Replies in the store that are not done with, by state.", ("state",), rows)
     oldest = min((at for account in snapshot.accounts if (at := account.oldest_pending_at) is not None), default=None)
@@ -161,7 +169,7 @@ def _of_agents(meters: Meters) -> Iterator[Metric]:
     taken = [(("used",), places.used), (("limit",), places.limit), (("waiting",), places.waiting)]
     yield _gauge("turn_places", "Places of running turns (limits.turns), and who waits for one.", ("state",), taken)
     yield _gauge("approvals_pending", "Requests that wait for somebody.", (), [((), meters.snapshot.approvals_pending)])
-    ends = [((outcome,), meters.events.get(f"approval.{outcome}", 0)) for outcome in APPROVALS]
+    ends = [((outcome,), meters.events.get(f"approval.{outcome}", 0)) for outcome in DECIDE.targets]
     yield _counter("approvals", "Requests, by how they ended.", ("outcome",), ends)
 
 

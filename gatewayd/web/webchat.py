@@ -20,6 +20,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import AccountSettings, Name
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Conflict, NotFound, Overloaded
+from gatewayd.model.lifecycle import OUTBOUND_OPEN
 from gatewayd.web.assets import load_pages
 from gatewayd.web.auth import Auth
 from gatewayd.web.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
@@ -199,7 +200,7 @@ class Webchat:
             raise NotFound("there is no such line in this chat")
         if row.receipt is not None and row.receipt.message_id is not None:
             return row.receipt.message_id
-        if row.state in ("ready", "sending"):
+        if row.state in OUTBOUND_OPEN:
             raise Overloaded("this line is just being sent; try again in a moment")
         raise Conflict(f"this line was not sent: {row.reason or row.state}")
 

@@ -35,11 +35,12 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.payload import EditText, PressAnswer, Receipt, SendText, Signal
 from gatewayd.model.status import AccountStatus, AgentStatus, Stall, StallStatistics
 from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
-from gatewayd.ports.store import InboundRow, OutboundRow, OutboundState
+from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.wiring import run_hub, wire
 

@@ -16,7 +16,8 @@ from gatewayd.channels.loopback.platform import failing, ignoring_cancellation, 
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, GatewaySection, LimitsSection, OutboxSection
 from gatewayd.model.errors import NeedsOperator, NotFound, StoreRefused, TryAgain
-from gatewayd.ports.store import OutboundRow, OutboundState
+from gatewayd.model.lifecycle import OutboundState
+from gatewayd.ports.store import OutboundRow
 from tests.hub.street import Street, now, open_street
 
 

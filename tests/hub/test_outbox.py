@@ -15,9 +15,10 @@ from gatewayd.hub.reports import DeliveryReports
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
+from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import EditText, Receipt, RichText, SendText
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
-from gatewayd.ports.store import OutboundDraft, OutboundState
+from gatewayd.ports.store import OutboundDraft
 from tests.hub.house import configuration, message, now, open_house
 
 
@@ -154,6 +155,7 @@ async def test_an_edit_learns_its_messages_id_when_its_turn_has_come(tmp_path: P
         [edited] = await house.outbox.write([replace(about("", "ap_1"), payload=edit)])
         with pytest.raises(SendRejected, match="was not sent"):
             await house.outbox.addressed(edited)
+        await house.outbox.mark_sending(row)
         await house.outbox.settle(row, "sent", receipt=Receipt("m7"))
         assert await house.outbox.addressed(edited) == replace(edit, message_id="m7")
         assert await house.outbox.addressed(row) == row.payload
@@ -163,6 +165,7 @@ async def test_an_edit_learns_its_messages_id_when_its_turn_has_come(tmp_path: P
 async def test_an_edit_of_what_has_no_id_is_rejected(tmp_path: Path, autojump_clock: MockClock, of: str) -> None:
     async with open_house(tmp_path) as house:
         [row] = await house.outbox.write([about("one", "ap_1")])
+        await house.outbox.mark_sending(row)
         if of == "unknown":
             await house.outbox.settle(row, "unknown", reason="interrupted")
         elif of == "no id":
@@ -177,7 +180,7 @@ async def test_an_edit_of_what_has_no_id_is_rejected(tmp_path: Path, autojump_cl
     ("state", "heard"), [("dead", True), ("parked", True), ("unknown", False), ("sent", False), ("ready", False)]
 )
 async def test_whom_it_concerns_hears_that_a_row_is_given_up(
-    tmp_path: Path, autojump_clock: MockClock, state: OutboundState, heard: bool
+    tmp_path: Path, autojump_clock: MockClock, state: SendOutcome, heard: bool
 ) -> None:
     async with open_house(tmp_path) as house:
         sent: list[str] = []
@@ -187,6 +190,8 @@ async def test_whom_it_concerns_hears_that_a_row_is_given_up(
             receipt = Receipt("m1") if state == "sent" else None
             due = now() + 9 if state == "ready" else None
             for row in rows:
+                if state != "parked":
+                    assert await house.outbox.mark_sending(row)
                 await house.outbox.settle(row, state, reason="because", receipt=receipt, next_attempt_at=due)
         assert (lost, sent) == (["ap_1"] if heard else [], ["m1"] if state == "sent" else [])
         for row in rows:

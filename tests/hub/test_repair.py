@@ -18,11 +18,12 @@ from gatewayd.hub.retention import Cleaner
 from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.errors import AgentFailed, Conflict, NotFound, StoreRefused
 from gatewayd.model.letter import Direction, LetterFilter, LetterPlace, NotALetter, RepairAction, Skipped
+from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import RichText, SendText
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.repair import Repairs, Takers
-from gatewayd.ports.store import OutboundDraft, OutboundRow, OutboundState
+from gatewayd.ports.store import OutboundDraft, OutboundRow
 from gatewayd.stores.sqlite import SqliteStore
 from tests.hub.house import OPEN, Gate, House, configuration, message, now, open_house
 
@@ -48,11 +49,12 @@ def desk_of(house: House) -> RepairDesk:
     return RepairDesk(house.store, house.inbox, house.outbox, house.events, now=now)
 
 
-async def lost(house: House, state: OutboundState = "unknown", *, text: str = "late") -> OutboundRow:
+async def lost(house: House, state: SendOutcome = "unknown", *, text: str = "late") -> OutboundRow:
     """A reply that was sent, or not, and became a letter."""
     peer = message().peer
     [row] = await house.outbox.write([OutboundDraft("chat", "main", "chat:main:dm:7", SendText(peer, RichText(text)))])
-    assert await house.outbox.mark_sending(row)
+    if state != "parked":
+        assert await house.outbox.mark_sending(row)
     await house.outbox.settle(row, state, reason="cut")
     return row
 

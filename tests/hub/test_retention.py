@@ -18,8 +18,8 @@ from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.retention import EVERY_SECONDS, ROWS_TOGETHER, Cleaner
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
+from gatewayd.model.lifecycle import OutboundState
 from gatewayd.ports.repair import Leftover, Swept
-from gatewayd.ports.store import OutboundState
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from tests.hub.house import EPOCH, configuration, message, now
 from tests.stores.sqlite.letterbox import ended, settled

@@ -21,9 +21,10 @@ from gatewayd.hub.sender import Sender
 from gatewayd.model.config import LimitsSection, OutboxSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import Deliver
-from gatewayd.ports.store import OutboundDraft, OutboundRow, OutboundState
+from gatewayd.ports.store import OutboundDraft, OutboundRow
 from tests.hub.street import BOB, EPOCH, Street, configuration, now, open_street
 
 

@@ -7,8 +7,9 @@ import pytest
 import trio.testing
 
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import RichText, SendText
-from gatewayd.ports.store import OutboundDraft, OutboundState
+from gatewayd.ports.store import OutboundDraft
 from tests.web.client import now
 from tests.web.site import Site, open_site
 
@@ -24,11 +25,13 @@ async def dead(site: Site, key: str, *, text: str = "hello", account: str = "mai
     return f"in-{row.id}"
 
 
-async def undelivered(site: Site, text: str = "re: hello", *, state: OutboundState = "unknown", account: str = "main") -> str:
+async def undelivered(site: Site, text: str = "re: hello", *, state: SendOutcome = "unknown", account: str = "main") -> str:
     """A reply that was not delivered for sure, as its ref. The outbox has counted it."""
     peer = Peer("dm", "7")
     draft = OutboundDraft("loopback", account, f"loopback:{account}:dm:7", SendText(peer, RichText(text)))
     [row] = await site.store.add_outbound([draft], now=now())
+    if state != "parked":
+        assert await site.gateway.outbox.mark_sending(row)
     await site.gateway.outbox.settle(row, state, reason="cut")
     return f"out-{row.id}"
 

@@ -102,7 +102,10 @@ async def test_a_line_that_was_not_sent_has_no_buttons_to_press(
     async with site(tmp_path) as here, here.logged_in() as client:
         payload = SendText(Peer("dm", "alice"), RichText("Really?"), choices=YES_NO)
         [row] = await here.gateway.store.add_outbound([OutboundDraft("webchat", "main", "c", payload)], now=time.time())
-        await here.gateway.store.settle_outbound(row.id, state, now=time.time(), reason="a reason")
+        if state in ("sending", "dead"):
+            assert await here.gateway.store.mark_sending(row.id)
+        if state in ("parked", "dead"):
+            await here.gateway.store.settle_outbound(row.id, state, now=time.time(), reason="a reason")
         answer = await client.post("/v1/webchat/presses", json=press_of(f"out-{row.id}"))
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gatewayd.agents.acp.prompt import PromptEnd
-from gatewayd.model.approval import Outcome
+from gatewayd.model.lifecycle import Outcome
 
 FORGOTTEN: Final = "The agent was started again and has forgotten this conversation."
 

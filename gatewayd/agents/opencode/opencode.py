@@ -27,7 +27,8 @@ from gatewayd.agents.opencode.opencode_messages import DELTA, Message, Shown, fo
 from gatewayd.agents.opencode.opencode_permissions import Permissions
 from gatewayd.agents.opencode.opencode_requests import Entry, to_questions
 from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, decode
-from gatewayd.model.approval import Decision, Outcome
+from gatewayd.model.approval import Decision
+from gatewayd.model.lifecycle import Outcome
 
 _PAGE = 50
 _SMALL_PAGES = (10, 1)

@@ -11,7 +11,8 @@ from msgspec import Struct
 from gatewayd.cli.ctl.options import Json, connect
 from gatewayd.cli.ctl.outcome import BAD_ANSWER, DONE, CtlError, Misused
 from gatewayd.cli.ctl.wording import clean, pretty_json
-from gatewayd.model.letter import Direction, Letter, LetterFilter, LetterState, NotALetter, RepairAction, parse_ref
+from gatewayd.model.letter import Direction, Letter, LetterFilter, NotALetter, RepairAction, parse_ref
+from gatewayd.model.lifecycle import LetterState
 
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.repair import Progress

@@ -4,26 +4,37 @@
 
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from gatewayd.model.approval import Approval, ApprovalState, Vote
+from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.audit import AuditDraft
+from gatewayd.model.lifecycle import APPROVAL, APPROVAL_OPEN, APPROVAL_USABLE, DECIDE, VOTE, ApprovalState, Outcome
 from gatewayd.stores.sqlite.audit import append_audit
 from gatewayd.stores.sqlite.columns import decode_column
+from gatewayd.stores.sqlite.states import among
 from gatewayd.stores.sqlite.tables import Tables
 
 # The order of the struct's fields; "groups" is a word of SQL.
 _COLUMNS = ", ".join("asked_groups" if name == "groups" else name for name in Approval.__struct_fields__)
 _PLACES = ", ".join("?" for _ in Approval.__struct_fields__)
+_CAN_VOTE: Final = f"id = ? AND {among(VOTE.sources)}"
+_DECIDE: Final = f"""
+    UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ? WHERE id = ? AND {among(DECIDE.sources)}
+"""
+_CONSUME: Final = (
+    f"UPDATE approval SET consumed_at = ?, ref = ? WHERE id = ? AND {among(APPROVAL_USABLE)} AND consumed_at IS NULL"
+)
 _GROUPS = msgspec.json.Decoder(tuple[str, ...])
 _VOTES = msgspec.json.Decoder(tuple[Vote, ...])
 
 
 class ApprovalTable(Tables):
     async def add_approval(self, approval: Approval, *, audit: AuditDraft | None = None) -> Approval:
+        assert approval.state in APPROVAL.made["add_approval"], f"no request begins as {approval.state}"
+
         def add(connection: sqlite3.Connection) -> Approval:
             if _insert(connection, approval):
                 _audit(connection, audit)
@@ -45,7 +56,7 @@ class ApprovalTable(Tables):
 
     async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]:
         condition, values = ("", (limit,)) if state is None else ("WHERE state = ?", (state, limit))
-        order = "ASC" if state == "pending" else "DESC"
+        order = "ASC" if state in APPROVAL_OPEN else "DESC"
         sql = f"SELECT {_COLUMNS} FROM approval {condition} ORDER BY seq {order} LIMIT ?"
         return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, values).fetchall())]
 
@@ -53,7 +64,7 @@ class ApprovalTable(Tables):
         self, approval_id: str, vote: Vote, *, person_of: Callable[[str], str], now: float, audit: AuditDraft
     ) -> Approval | None:
         def add(connection: sqlite3.Connection) -> Approval | None:
-            row = _select(connection, "id = ? AND state = 'pending'", (approval_id,))
+            row = _select(connection, _CAN_VOTE, (approval_id,))
             if row is None or any(person_of(earlier.by) == person_of(vote.by) for earlier in row.votes):
                 return None
             row = _with_vote(row, vote, person_of, now)
@@ -61,7 +72,7 @@ class ApprovalTable(Tables):
                 "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ?, votes = ?, scope = ? WHERE id = ?",
                 (row.state, row.decided_by, row.note, row.decided_at, _json(row.votes), row.scope, row.id),
             )
-            if row.state == "allowed" and row.scope == "session":
+            if row.state in APPROVAL_USABLE and row.scope == "session":
                 _grant(connection, row, now)
             _audit(connection, audit)
             return row
@@ -69,19 +80,10 @@ class ApprovalTable(Tables):
         return await self._write(add)
 
     async def decide_approval(
-        self,
-        approval_id: str,
-        state: Literal["allowed", "denied", "expired", "withdrawn", "undeliverable"],
-        *,
-        by: str,
-        note: str | None,
-        now: float,
-        audit: AuditDraft | None = None,
+        self, approval_id: str, state: Outcome, *, by: str, note: str | None, now: float, audit: AuditDraft | None = None
     ) -> Approval | None:
-        update = "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ? WHERE id = ? AND state = 'pending'"
-
         def decide(connection: sqlite3.Connection) -> Approval | None:
-            if connection.execute(update, (state, by, note, now, approval_id)).rowcount == 0:
+            if connection.execute(_DECIDE, (state, by, note, now, approval_id)).rowcount == 0:
                 return None
             _audit(connection, audit)
             return _select(connection, "id = ?", (approval_id,))
@@ -89,8 +91,7 @@ class ApprovalTable(Tables):
         return await self._write(decide)
 
     async def consume_approval(self, approval_id: str, *, ref: str | None = None, now: float) -> bool:
-        sql = "UPDATE approval SET consumed_at = ?, ref = ? WHERE id = ? AND state = 'allowed' AND consumed_at IS NULL"
-        return await self._write(lambda connection: connection.execute(sql, (now, ref, approval_id)).rowcount == 1)
+        return await self._write(lambda connection: connection.execute(_CONSUME, (now, ref, approval_id)).rowcount == 1)
 
     async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str, *, any_input: bool) -> str | None:
         sql = """

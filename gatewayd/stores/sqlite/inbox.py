@@ -4,20 +4,37 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final
 
 import msgspec
 
 from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 from gatewayd.stores.sqlite.columns import decode_column, peer_column
 from gatewayd.stores.sqlite.memos import save_memo
 from gatewayd.stores.sqlite.outbox import insert_outbound
+from gatewayd.stores.sqlite.states import among, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
 INBOUND_COLUMNS = (
     "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at, detail, stops"
 )
+[_NEW] = INBOUND.made["add_inbound"]
+_INSERT: Final = f"""
+    INSERT INTO inbound (channel, account, event_key, given_key, peer, state, received_at, message_id, envelope)
+    VALUES (?, ?, ?, ?, ?, {quoted(_NEW)}, ?, ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
+"""
+_START: Final = f"""
+    UPDATE inbound
+    SET state = {quoted(START_TURN.target)}, attempts = attempts + 1, turn_id = ?, session_key = ?, started_at = ?
+    WHERE id = ? AND {among(START_TURN.sources)}
+"""
+_NOTE_STOP: Final = f"UPDATE inbound SET stops = stops + 1 WHERE id = ? AND {among(INBOUND.marked['note_stop'])}"
+_END: Final = f"""
+    UPDATE inbound SET state = ?, reason = ?, detail = ?, ended_at = ? WHERE id = ? AND {among(END_INBOUND.sources)}
+"""
+_PENDING: Final = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE {among(INBOUND_OPEN)} AND id > ? ORDER BY id LIMIT ?"
 _encode = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(InboundEnvelope)
 
@@ -46,22 +63,16 @@ class InboxTable(Tables):
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
         now = self._now()
-        sql = """
-            UPDATE inbound SET state = 'running', attempts = attempts + 1, turn_id = ?, session_key = ?, started_at = ?
-            WHERE id = ? AND state IN ('received', 'running')
-        """
         values = [(turn_id, session_key, now, inbound_id) for inbound_id in inbound_ids]
 
         def start(connection: sqlite3.Connection) -> None:
-            connection.executemany(sql, values)
+            connection.executemany(_START, values)
 
         await self._write(start)
 
     async def note_stop(self, inbound_ids: Sequence[int]) -> None:
-        sql = "UPDATE inbound SET stops = stops + 1 WHERE id = ? AND state = 'running'"
-
         def note(connection: sqlite3.Connection) -> None:
-            connection.executemany(sql, [(inbound_id,) for inbound_id in inbound_ids])
+            connection.executemany(_NOTE_STOP, [(inbound_id,) for inbound_id in inbound_ids])
 
         await self._write(note)
 
@@ -69,36 +80,29 @@ class InboxTable(Tables):
         self,
         inbound_ids: Sequence[int],
         *,
-        state: Literal["done", "dropped", "dead"],
+        state: EndState,
         reason: str,
         now: float,
         detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:
-        sql = """
-            UPDATE inbound SET state = ?, reason = ?, detail = ?, ended_at = ?
-            WHERE id = ? AND state IN ('received', 'running')
-        """
         values = [(state, reason, detail, now, inbound_id) for inbound_id in inbound_ids]
 
         def end(connection: sqlite3.Connection) -> list[OutboundRow]:
-            if connection.executemany(sql, values).rowcount < 1:
+            if connection.executemany(_END, values).rowcount < 1:
                 return []
             return [insert_outbound(connection, draft, now) for draft in replies]
 
         return await self._write(end)
 
     async def pending_inbound(self, *, after_id: int, limit: int) -> list[InboundRow]:
-        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE state IN ('received', 'running') AND id > ? ORDER BY id LIMIT ?"
-        return await self._read(lambda connection: [inbound_row(record) for record in connection.execute(sql, (after_id, limit))])
+        values = (after_id, limit)
+        return await self._read(lambda connection: [inbound_row(record) for record in connection.execute(_PENDING, values)])
 
 
 def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: float) -> InboundRow | None:
     cursor = connection.execute(
-        """
-        INSERT INTO inbound (channel, account, event_key, given_key, peer, state, received_at, message_id, envelope)
-        VALUES (?, ?, ?, ?, ?, 'received', ?, ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
-        """,
+        _INSERT,
         (
             envelope.channel,
             envelope.account,
@@ -112,7 +116,7 @@ def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: floa
     )
     if cursor.rowcount == 0 or cursor.lastrowid is None:
         return None
-    return InboundRow(id=cursor.lastrowid, envelope=envelope, state="received", attempts=0)
+    return InboundRow(id=cursor.lastrowid, envelope=envelope, state=_NEW, attempts=0)
 
 
 def inbound_row(record: tuple[Any, ...]) -> InboundRow:

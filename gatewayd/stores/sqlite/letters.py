@@ -13,14 +13,24 @@ from msgspec import Struct
 
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace, excerpt_of, parse_ref
+from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
 from gatewayd.ports.repair import shown_text
 from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite.inbox import INBOUND_COLUMNS, inbound_row
 from gatewayd.stores.sqlite.outbox import OUTBOUND_COLUMNS, outbound_row
+from gatewayd.stores.sqlite.states import among
 from gatewayd.stores.sqlite.tables import Tables
 
 _NEWEST: Final = (math.inf, 2**63 - 1)
 _OLDEST: Final = (-math.inf, 0)
+INBOUND_LETTERS: Final = f"inbound INDEXED BY inbound_letter WHERE {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
+OUTBOUND_LETTERS: Final = f"outbound INDEXED BY outbound_letter WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
+# The index of the inbound ones does not hold their state: there is one only.
+[_INBOUND_STATE] = INBOUND_DEAD_LETTERS
+_COUNT: Final = f"""
+    SELECT 'in_{_INBOUND_STATE}', count(*), min(ended_at) FROM {INBOUND_LETTERS} UNION ALL
+    SELECT 'out_' || state, count(*), min(settled_at) FROM {OUTBOUND_LETTERS} GROUP BY state
+"""
 
 
 class _Table(Struct, frozen=True):
@@ -35,14 +45,14 @@ class _Table(Struct, frozen=True):
 
 _INBOUND = _Table(
     "in",
-    "inbound INDEXED BY inbound_letter WHERE state = 'dead' AND closed_at IS NULL",
+    INBOUND_LETTERS,
     "ended_at",
     INBOUND_COLUMNS,
     inbound_row,
 )
 _OUTBOUND = _Table(
     "out",
-    "outbound INDEXED BY outbound_letter WHERE state IN ('unknown', 'parked', 'dead') AND closed_at IS NULL",
+    OUTBOUND_LETTERS,
     "settled_at",
     OUTBOUND_COLUMNS,
     outbound_row,
@@ -66,11 +76,7 @@ class LetterTable(Tables):
         return await self._read(read)
 
     async def count_letters(self) -> LetterCounts:
-        sql = f"""
-            SELECT 'in_dead', count(*), min(ended_at) FROM {_INBOUND.letters} UNION ALL
-            SELECT 'out_' || state, count(*), min(settled_at) FROM {_OUTBOUND.letters} GROUP BY state
-        """
-        records = await self._read(lambda connection: connection.execute(sql).fetchall())
+        records = await self._read(lambda connection: connection.execute(_COUNT).fetchall())
         counts = {name: count for name, count, _ in records}
         oldest = {name: at for name, _, at in records}
         dead = [at for name in ("in_dead", "out_dead") if (at := oldest.get(name)) is not None]
@@ -83,7 +89,7 @@ class LetterTable(Tables):
 
 
 def _tables(wanted: LetterFilter) -> list[_Table]:
-    tables = [_INBOUND] if wanted.direction != "out" and wanted.state in (None, "dead") else []
+    tables = [_INBOUND] if wanted.direction != "out" and wanted.state in (None, _INBOUND_STATE) else []
     return [*tables, _OUTBOUND] if wanted.direction != "in" else tables
 
 
@@ -138,7 +144,7 @@ def get_letter(connection: sqlite3.Connection, ref: str) -> InboundRow | Outboun
         raise NotFound(f"there is no {ref} (any more)")
     if row.closed_at is not None:
         raise Conflict(f"{ref} was dropped")
-    if row.state not in ("dead", "unknown", "parked"):
+    if row.state not in (INBOUND_DEAD_LETTERS if direction == "in" else OUTBOUND_DEAD_LETTERS):
         reason = f" ({row.reason})" if row.reason else ""
         raise Conflict(f"{ref} is no dead letter (any more): it is {row.state}{reason}")
     return row

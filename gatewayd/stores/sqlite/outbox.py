@@ -3,24 +3,89 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, get_args
 
 import msgspec
 
 from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.lifecycle import (
+    CUT,
+    NEVER_SEEN,
+    OUTBOUND,
+    OUTBOUND_DEAD_LETTERS,
+    OUTBOUND_OPEN,
+    PARK_AT_START,
+    RESEND,
+    SEND,
+    OutboundState,
+    SendOutcome,
+)
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import is_about_reply
-from gatewayd.ports.store import ChatLine, OutboundDraft, OutboundRow, OutboundState
+from gatewayd.ports.store import ChatLine, OutboundDraft, OutboundRow
 from gatewayd.stores.sqlite.columns import decode_column, peer_column
+from gatewayd.stores.sqlite.states import among, outside, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
 OUTBOUND_COLUMNS = (
     "id, channel, account, conversation, payload, state, attempts, created_at, "
     "next_attempt_at, turn_id, reason, receipt, settled_at, subject, queued_at, sending_at, closed_at"
 )
-_UNSETTLED: tuple[OutboundState, ...] = ("ready", "sending")
+[_NEW] = OUTBOUND.made["add_outbound"]
+_INSERT: Final = f"""
+    INSERT INTO outbound (channel, account, conversation, peer, state, created_at, queued_at, turn_id, subject, edits, payload)
+    VALUES (?, ?, ?, ?, {quoted(_NEW)}, ?, ?, ?, ?, ?, ?)
+"""
+_SEND: Final = f"""
+    UPDATE outbound SET state = {quoted(SEND.target)}, attempts = attempts + 1, sending_at = ?
+    WHERE id = ? AND {among(SEND.sources)}
+"""
+_SETTLE: Final[Mapping[SendOutcome, str]] = {
+    outcome: f"""
+        UPDATE outbound SET state = {quoted(outcome)}, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?,
+            settled_at = ?, attempts = attempts - (? AND {among([SEND.target])})
+        WHERE id = ? AND {among(OUTBOUND.sources("settle_outbound", outcome))}
+    """
+    for outcome in get_args(SendOutcome)
+}
+_READY: Final = f"""
+    SELECT {OUTBOUND_COLUMNS} FROM outbound
+    WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
+"""
+_RESEND: Final = f"UPDATE outbound SET state = {quoted(RESEND.target)} WHERE {among(RESEND.sources)} AND channel = ?"
+_SELECT_CUT: Final = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE {among(CUT.sources)} ORDER BY id"
+_CUT: Final = f"UPDATE outbound SET state = {quoted(CUT.target)}, reason = ?, settled_at = ? WHERE {among(CUT.sources)}"
+_PARK: Final = f"""
+    UPDATE outbound SET state = {quoted(PARK_AT_START.target)}, reason = :reason, settled_at = :now
+    WHERE {among(PARK_AT_START.sources)} AND queued_at < :before AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
+"""
+# "in" sorts before "out": of the same instant, the question comes before its answer.
+_TRANSCRIPT: Final = f"""
+    WITH line AS (
+        SELECT * FROM (
+            SELECT 'in' AS direction, id, received_at AS at, envelope AS data, state FROM inbound
+            WHERE channel = :channel AND account = :account AND peer = :peer AND instr(envelope, :press) = 0
+            ORDER BY id DESC LIMIT :limit
+        ) UNION ALL SELECT * FROM (
+            SELECT 'out' AS direction, id, created_at AS at, payload AS data, state FROM outbound
+            WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) <> 1
+            ORDER BY id DESC LIMIT :limit
+        ) ORDER BY at DESC, direction DESC, id DESC LIMIT :limit
+    )
+    SELECT * FROM line UNION ALL
+        SELECT 'edit', id, created_at, payload, state FROM outbound
+        WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) = 1
+        AND id > (SELECT min(id) FROM line WHERE direction = 'out') AND {outside(NEVER_SEEN)}
+    ORDER BY at, direction, id
+"""
+# What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it.
+_COUNT: Final = f"""
+    SELECT state, count(*) FROM outbound WHERE {among(OUTBOUND_OPEN)} GROUP BY state UNION ALL
+    SELECT state, count(*) FROM outbound INDEXED BY outbound_letter
+        WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL GROUP BY state
+"""
 _encode = msgspec.json.Encoder().encode
 # The encoder writes no white space and the tag first, and inside a text every quotation mark has a backslash before it.
 _PRESS_MARK = b'"kind":"button"'
@@ -36,13 +101,12 @@ class OutboxTable(Tables):
 
     async def mark_sending(self, outbound_id: int) -> bool:
         now = self._now()
-        sql = "UPDATE outbound SET state = 'sending', attempts = attempts + 1, sending_at = ? WHERE id = ? AND state = 'ready'"
-        return await self._write(lambda connection: connection.execute(sql, (now, outbound_id)).rowcount == 1)
+        return await self._write(lambda connection: connection.execute(_SEND, (now, outbound_id)).rowcount == 1)
 
     async def settle_outbound(
         self,
         outbound_id: int,
-        state: OutboundState,
+        state: SendOutcome,
         *,
         now: float,
         reason: str | None = None,
@@ -51,28 +115,20 @@ class OutboxTable(Tables):
         attempt_counts: bool = True,
         notice: OutboundDraft | None = None,
     ) -> OutboundRow | None:
-        sql = """
-            UPDATE outbound SET state = ?, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?, settled_at = ?,
-                attempts = attempts - (? AND state = 'sending')
-            WHERE id = ? AND state <> 'sent'
-        """
         encoded = None if receipt is None else _encode(receipt)
-        settled_at = None if state in _UNSETTLED else now
+        settled_at = None if state in OUTBOUND_OPEN else now
         message_id = None if receipt is None else receipt.message_id
-        values = (state, reason, encoded, message_id, next_attempt_at, settled_at, not attempt_counts, outbound_id)
+        values = (reason, encoded, message_id, next_attempt_at, settled_at, not attempt_counts, outbound_id)
 
         def settle(connection: sqlite3.Connection) -> OutboundRow | None:
-            settled = connection.execute(sql, values).rowcount == 1
+            settled = connection.execute(_SETTLE[state], values).rowcount == 1
             return _insert_notice(connection, notice, now) if settled else None
 
         return await self._write(settle)
 
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
-        sql = f"""
-            SELECT {OUTBOUND_COLUMNS} FROM outbound
-            WHERE channel = ? AND account = ? AND state = 'ready' AND id > ? ORDER BY id LIMIT ?
-        """
-        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (channel, account, after_id, limit))))
+        values = (channel, account, after_id, limit)
+        return await self._read(lambda connection: outbound_rows(connection.execute(_READY, values)))
 
     async def recover_outbound(
         self,
@@ -84,23 +140,13 @@ class OutboxTable(Tables):
     ) -> OutboxStatus:
         def recover(connection: sqlite3.Connection) -> OutboxStatus:
             for channel in resend:
-                connection.execute("UPDATE outbound SET state = 'ready' WHERE state = 'sending' AND channel = ?", (channel,))
-            cut = outbound_rows(
-                connection.execute(f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE state = 'sending' ORDER BY id")
-            )
-            connection.execute(
-                "UPDATE outbound SET state = 'unknown', reason = 'interrupted', settled_at = ? WHERE state = 'sending'", (now,)
-            )
-            connection.execute(
-                """
-                UPDATE outbound SET state = 'parked', reason = 'stale', settled_at = :now
-                WHERE state = 'ready' AND queued_at < :before AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
-                """,
-                {"now": now, "before": stale_before},
-            )
+                connection.execute(_RESEND, (channel,))
+            cut = outbound_rows(connection.execute(_SELECT_CUT))
+            connection.execute(_CUT, (CUT.reason, now))
+            connection.execute(_PARK, {"reason": PARK_AT_START.reason, "now": now, "before": stale_before})
             for row in cut:
                 _insert_notice(connection, notice(row), now)
-            return _count(connection)
+            return OutboxStatus(**dict(connection.execute(_COUNT)))
 
         return await self._write(recover)
 
@@ -129,28 +175,9 @@ class OutboxTable(Tables):
         return await self._read(lambda connection: outbound_rows(connection.execute(sql, (turn_id,))))
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
-        # "in" sorts before "out": of the same instant, the question comes before its answer.
-        sql = """
-            WITH line AS (
-                SELECT * FROM (
-                    SELECT 'in' AS direction, id, received_at AS at, envelope AS data, state FROM inbound
-                    WHERE channel = :channel AND account = :account AND peer = :peer AND instr(envelope, :press) = 0
-                    ORDER BY id DESC LIMIT :limit
-                ) UNION ALL SELECT * FROM (
-                    SELECT 'out' AS direction, id, created_at AS at, payload AS data, state FROM outbound
-                    WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) <> 1
-                    ORDER BY id DESC LIMIT :limit
-                ) ORDER BY at DESC, direction DESC, id DESC LIMIT :limit
-            )
-            SELECT * FROM line UNION ALL
-                SELECT 'edit', id, created_at, payload, state FROM outbound
-                WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) = 1
-                AND id > (SELECT min(id) FROM line WHERE direction = 'out') AND state NOT IN ('parked', 'dead')
-            ORDER BY at, direction, id
-        """
         values = {"channel": channel, "account": account, "peer": peer_column(peer), "limit": limit}
         marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
-        return await self._read(lambda connection: _lines(connection.execute(sql, {**values, **marks})))
+        return await self._read(lambda connection: _lines(connection.execute(_TRANSCRIPT, {**values, **marks})))
 
 
 def _insert_notice(connection: sqlite3.Connection, draft: OutboundDraft | None, now: float) -> OutboundRow | None:
@@ -166,11 +193,7 @@ def _insert_notice(connection: sqlite3.Connection, draft: OutboundDraft | None, 
 def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:
     """Inside somebody's transaction."""
     cursor = connection.execute(
-        """
-        INSERT INTO outbound
-            (channel, account, conversation, peer, state, created_at, queued_at, turn_id, subject, edits, payload)
-        VALUES (?, ?, ?, ?, 'ready', ?, ?, ?, ?, ?, ?)
-        """,
+        _INSERT,
         (
             draft.channel,
             draft.account,
@@ -191,23 +214,13 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
         account=draft.account,
         conversation=draft.conversation,
         payload=draft.payload,
-        state="ready",
+        state=_NEW,
         attempts=0,
         created_at=now,
         turn_id=draft.turn_id,
         subject=draft.subject,
         queued_at=now,
     )
-
-
-def _count(connection: sqlite3.Connection) -> OutboxStatus:
-    """What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it."""
-    sql = """
-        SELECT state, count(*) FROM outbound WHERE state IN ('ready', 'sending') GROUP BY state UNION ALL
-        SELECT state, count(*) FROM outbound INDEXED BY outbound_letter
-            WHERE state IN ('unknown', 'parked', 'dead') AND closed_at IS NULL GROUP BY state
-    """
-    return OutboxStatus(**dict(connection.execute(sql)))
 
 
 def outbound_rows(cursor: sqlite3.Cursor) -> list[OutboundRow]:

@@ -4,18 +4,28 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from gatewayd.model.question import Question, QuestionRow, QuestionState
+from gatewayd.model.lifecycle import END_QUESTION, QUESTION, QUESTION_OPEN, TAKE_AS_ANSWER, QuestionEnd
+from gatewayd.model.question import Question, QuestionRow
 from gatewayd.stores.sqlite.columns import decode_column
+from gatewayd.stores.sqlite.states import among, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
 # The order of the struct's fields.
 _COLUMNS = ", ".join(QuestionRow.__struct_fields__)
 _PLACES = ", ".join("?" for _ in QuestionRow.__struct_fields__)
+_PENDING: Final = f"{among(QUESTION_OPEN)} ORDER BY seq LIMIT ?"
+_END: Final = f"""
+    UPDATE question SET state = ?, answers = ?, answered_by = ?, ended_at = ? WHERE id = ? AND {among(END_QUESTION.sources)}
+"""
+_TAKE: Final = f"""
+    UPDATE inbound SET state = {quoted(TAKE_AS_ANSWER.target)}, reason = ?, ended_at = ?
+    WHERE id = ? AND {among(TAKE_AS_ANSWER.sources)}
+"""
 _QUESTION = msgspec.json.Decoder(Question)
 _ANSWERS = msgspec.json.Decoder(tuple[str, ...])
 _encode = msgspec.json.Encoder().encode
@@ -23,6 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 class QuestionTable(Tables):
     async def add_question(self, row: QuestionRow) -> QuestionRow:
+        assert row.state in QUESTION.made["add_question"], f"no question begins as {row.state}"
         insert = f"INSERT INTO question ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT (turn_id, ordinal) DO NOTHING"
         values = {name: getattr(row, name) for name in QuestionRow.__struct_fields__}
         values |= {"question": _encode(row.question), "answers": _encode(row.answers)}
@@ -38,31 +49,22 @@ class QuestionTable(Tables):
         return await self._read(lambda connection: select_questions(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
 
     async def pending_questions(self, *, limit: int) -> list[QuestionRow]:
-        return await self._read(
-            lambda connection: select_questions(connection, "state = 'pending' ORDER BY seq LIMIT ?", (limit,))
-        )
+        return await self._read(lambda connection: select_questions(connection, _PENDING, (limit,)))
 
     async def end_question(
         self,
         question_id: str,
-        state: QuestionState,
+        state: QuestionEnd,
         *,
         now: float,
         answers: tuple[str, ...] = (),
         by: str | None = None,
         inbound_ids: Sequence[int] = (),
     ) -> QuestionRow | None:
-        update = """
-            UPDATE question SET state = ?, answers = ?, answered_by = ?, ended_at = ? WHERE id = ? AND state = 'pending'
-        """
-        done = """
-            UPDATE inbound SET state = 'done', reason = 'answer', ended_at = ? WHERE id = ? AND state IN ('received', 'running')
-        """
-
         def end(connection: sqlite3.Connection) -> QuestionRow | None:
-            if connection.execute(update, (state, _encode(answers), by, now, question_id)).rowcount == 0:
+            if connection.execute(_END, (state, _encode(answers), by, now, question_id)).rowcount == 0:
                 return None
-            connection.executemany(done, [(now, inbound_id) for inbound_id in inbound_ids])
+            connection.executemany(_TAKE, [(TAKE_AS_ANSWER.reason, now, inbound_id) for inbound_id in inbound_ids])
             [found] = select_questions(connection, "id = ?", (question_id,))
             return found
 

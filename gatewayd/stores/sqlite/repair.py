@@ -5,13 +5,14 @@
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.errors import Conflict, NotFound
-from gatewayd.model.letter import LetterState, NotALetter, Skipped
+from gatewayd.model.letter import NotALetter, Skipped
+from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, NEVER_SEEN, RETRY_INBOUND, RETRY_OUTBOUND, LetterState
 from gatewayd.model.payload import EditText
 from gatewayd.model.subject import is_about_reply
 from gatewayd.ports.repair import FoundLetter, Repaired, Repairs, Takers
@@ -19,9 +20,25 @@ from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite.audit import append_audit
 from gatewayd.stores.sqlite.inbox import INBOUND_COLUMNS, inbound_row
 from gatewayd.stores.sqlite.letters import get_letter, get_row, letter_of, text_of
+from gatewayd.stores.sqlite.states import among, outside, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
 _REASON_MAX = 200
+_NEWER_EDIT: Final = f"SELECT id FROM outbound WHERE edits = ? AND id > ? AND {outside(NEVER_SEEN)} LIMIT 1"
+_DEAD_OF_TURN: Final = f"""
+    SELECT {INBOUND_COLUMNS} FROM inbound
+    WHERE turn_id = ? AND {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL ORDER BY id
+"""
+_RETRY_INBOUND: Final = f"""
+    UPDATE inbound SET state = {quoted(RETRY_INBOUND.target)}, attempts = 0, stops = 0, retries = retries + 1, reason = NULL,
+        detail = NULL, turn_id = NULL, started_at = NULL, ended_at = NULL
+    WHERE id = ? AND {among(RETRY_INBOUND.sources)}
+"""
+_RETRY_OUTBOUND: Final = f"""
+    UPDATE outbound SET state = {quoted(RETRY_OUTBOUND.target)}, attempts = 0, reason = NULL, settled_at = NULL,
+        queued_at = :now, next_attempt_at = CASE WHEN next_attempt_at > :now THEN next_attempt_at END
+    WHERE id = :id AND {among(RETRY_OUTBOUND.sources)}
+"""
 
 
 class RepairTable(Tables):
@@ -91,8 +108,7 @@ def _why_not_again(connection: sqlite3.Connection, row: OutboundRow) -> str | No
         edited = get_row(connection, "out", row.payload.of)
         if not isinstance(edited, OutboundRow) or edited.receipt is None or edited.receipt.message_id is None:
             return f"it edits out-{row.payload.of}, which was not sent"
-        newer = "SELECT id FROM outbound WHERE edits = ? AND id > ? AND state IN ('ready', 'sending', 'sent', 'unknown') LIMIT 1"
-        found = connection.execute(newer, (row.payload.of, row.id)).fetchone()
+        found = connection.execute(_NEWER_EDIT, (row.payload.of, row.id)).fetchone()
         if found is not None:
             return f"out-{found[0]} is a newer edit of the same message"
     if row.subject is None or is_about_reply(row.subject):
@@ -129,27 +145,14 @@ def _changes(edit: InboundRow, message: InboundRow) -> bool:
 
 
 def _dead_of_turn(connection: sqlite3.Connection, row: InboundRow) -> list[InboundRow]:
-    sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE turn_id = ? AND state = 'dead' AND closed_at IS NULL ORDER BY id"
-    return [inbound_row(record) for record in connection.execute(sql, (row.turn_id,))]
+    return [inbound_row(record) for record in connection.execute(_DEAD_OF_TURN, (row.turn_id,))]
 
 
 def _retried(connection: sqlite3.Connection, row: InboundRow | OutboundRow, by: str, note: str | None, now: float) -> Repaired:
     if isinstance(row, InboundRow):
-        connection.execute(
-            """
-            UPDATE inbound SET state = 'received', attempts = 0, stops = 0, retries = retries + 1, reason = NULL, detail = NULL,
-                turn_id = NULL, started_at = NULL, ended_at = NULL WHERE id = ?
-            """,
-            (row.id,),
-        )
+        connection.execute(_RETRY_INBOUND, (row.id,))
     else:
-        connection.execute(
-            """
-            UPDATE outbound SET state = 'ready', attempts = 0, reason = NULL, settled_at = NULL, queued_at = :now,
-                next_attempt_at = CASE WHEN next_attempt_at > :now THEN next_attempt_at END WHERE id = :id
-            """,
-            {"now": now, "id": row.id},
-        )
+        connection.execute(_RETRY_OUTBOUND, {"now": now, "id": row.id})
     return _repaired(connection, row, "letter.retried", by, note, now)
 
 

@@ -12,7 +12,18 @@ from typing import Final
 
 from msgspec import Struct
 
+from gatewayd.model.lifecycle import (
+    APPROVAL_OPEN,
+    INBOUND_OPEN,
+    INBOUND_OVER,
+    OUTBOUND_DEAD_LETTERS,
+    OUTBOUND_OPEN,
+    OUTBOUND_OVER,
+    QUESTION_OPEN,
+)
 from gatewayd.ports.repair import Leftover, Swept
+from gatewayd.stores.sqlite.letters import INBOUND_LETTERS, OUTBOUND_LETTERS
+from gatewayd.stores.sqlite.states import among, outside
 from gatewayd.stores.sqlite.tables import Tables
 
 
@@ -26,13 +37,16 @@ class _Kind(Struct, frozen=True):
     number: str = "id"
 
 
-_UNSETTLED: Final = "(o.state IN ('ready', 'sending') OR (o.state IN ('unknown', 'parked', 'dead') AND o.closed_at IS NULL))"
+_LETTER: Final = f"({among(OUTBOUND_DEAD_LETTERS, 'o.state')} AND o.closed_at IS NULL)"
+_UNSETTLED: Final = f"({among(OUTBOUND_OPEN, 'o.state')} OR {_LETTER})"
+_ASKED: Final = among(APPROVAL_OPEN, "a.state")
+_QUESTIONED: Final = among(QUESTION_OPEN, "q.state")
 # A letter that was dropped is kept from then on, for whoever asks what became of it.
 _JUST_DROPPED: Final = "coalesce(row.closed_at, 0) >= :before"
 _MESSAGE_IS_USED: Final = f"""
     EXISTS (SELECT 1 FROM outbound o WHERE o.turn_id = row.turn_id AND {_UNSETTLED})
-    OR EXISTS (SELECT 1 FROM approval a WHERE a.turn_id = row.turn_id AND a.state = 'pending')
-    OR EXISTS (SELECT 1 FROM question q WHERE q.turn_id = row.turn_id AND q.state = 'pending')
+    OR EXISTS (SELECT 1 FROM approval a WHERE a.turn_id = row.turn_id AND {_ASKED})
+    OR EXISTS (SELECT 1 FROM question q WHERE q.turn_id = row.turn_id AND {_QUESTIONED})
     OR row.received_at >= :before
     OR {_JUST_DROPPED}
 """
@@ -42,46 +56,44 @@ _SUBJECT: Final = (
 )
 _REPLY_IS_USED: Final = f"""
     EXISTS (SELECT 1 FROM outbound o WHERE o.edits = row.id AND {_UNSETTLED})
-    OR EXISTS (SELECT 1 FROM approval a WHERE a.id = {_SUBJECT} AND a.state = 'pending')
-    OR EXISTS (SELECT 1 FROM question q WHERE q.id = {_SUBJECT} AND q.state = 'pending')
+    OR EXISTS (SELECT 1 FROM approval a WHERE a.id = {_SUBJECT} AND {_ASKED})
+    OR EXISTS (SELECT 1 FROM question q WHERE q.id = {_SUBJECT} AND {_QUESTIONED})
     OR {_JUST_DROPPED}
 """
 # A turn that is run again finds what it had asked.
 _REQUEST_IS_USED: Final = f"""
-    EXISTS (SELECT 1 FROM inbound i WHERE i.turn_id = row.turn_id AND i.state IN ('received', 'running'))
+    EXISTS (SELECT 1 FROM inbound i WHERE i.turn_id = row.turn_id AND {among(INBOUND_OPEN, "i.state")})
     OR EXISTS (SELECT 1 FROM outbound o WHERE o.subject IN (row.id, row.id || '/notice') AND {_UNSETTLED})
 """
 _KINDS: Final[dict[Leftover, _Kind]] = {
     "inbound": _Kind(
         "inbound",
-        "inbound INDEXED BY inbound_over WHERE (state IN ('done', 'dropped') OR closed_at IS NOT NULL)",
+        f"inbound INDEXED BY inbound_over WHERE ({among(INBOUND_OVER)} OR closed_at IS NOT NULL)",
         "ended_at",
         _MESSAGE_IS_USED,
     ),
     "outbound": _Kind(
         "outbound",
-        "outbound INDEXED BY outbound_over WHERE (state = 'sent' OR closed_at IS NOT NULL)",
+        f"outbound INDEXED BY outbound_over WHERE ({among(OUTBOUND_OVER)} OR closed_at IS NOT NULL)",
         "settled_at",
         _REPLY_IS_USED,
     ),
     "approval": _Kind(
-        "approval", "approval INDEXED BY approval_over WHERE state <> 'pending'", "decided_at", _REQUEST_IS_USED, "seq"
+        "approval",
+        f"approval INDEXED BY approval_over WHERE {outside(APPROVAL_OPEN)}",
+        "decided_at",
+        _REQUEST_IS_USED,
+        "seq",
     ),
     "question": _Kind(
-        "question", "question INDEXED BY question_over WHERE state <> 'pending'", "ended_at", _REQUEST_IS_USED, "seq"
-    ),
-    "inbound_letter": _Kind(
-        "inbound",
-        "inbound INDEXED BY inbound_letter WHERE state = 'dead' AND closed_at IS NULL",
+        "question",
+        f"question INDEXED BY question_over WHERE {outside(QUESTION_OPEN)}",
         "ended_at",
-        _MESSAGE_IS_USED,
+        _REQUEST_IS_USED,
+        "seq",
     ),
-    "outbound_letter": _Kind(
-        "outbound",
-        "outbound INDEXED BY outbound_letter WHERE state IN ('unknown', 'parked', 'dead') AND closed_at IS NULL",
-        "settled_at",
-        _REPLY_IS_USED,
-    ),
+    "inbound_letter": _Kind("inbound", INBOUND_LETTERS, "ended_at", _MESSAGE_IS_USED),
+    "outbound_letter": _Kind("outbound", OUTBOUND_LETTERS, "settled_at", _REPLY_IS_USED),
 }
 
 

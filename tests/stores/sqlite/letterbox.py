@@ -1,8 +1,9 @@
 """Letters and ended rows to look at, made by the store's own ways."""
 
 from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.lifecycle import EndState, OutboundState
 from gatewayd.model.payload import EditText, Receipt, RichText
-from gatewayd.ports.store import EndState, OutboundDraft, OutboundState
+from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.samples import ALICE, draft, envelope
 
@@ -44,9 +45,9 @@ async def settled(
     payload = made.payload if edits is None else EditText(ALICE, RichText("edited"), of=edits)
     about = OutboundDraft(made.channel, account, made.conversation, payload, turn_id, subject)
     [row] = await store.add_outbound([about], now=written_at)
-    if state in ("sending", "sent", "unknown"):
+    if state not in ("ready", "parked"):
         await store.mark_sending(row.id)
-    if state not in ("ready", "sending"):
+    if state != "ready" and state != "sending":
         receipt = Receipt(f"m{row.id}") if state == "sent" else None
         await store.settle_outbound(row.id, state, now=at, reason=None if state == "sent" else reason, receipt=receipt)
     return row.id

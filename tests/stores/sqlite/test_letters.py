@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace
-from gatewayd.ports.store import OutboundState
+from gatewayd.model.lifecycle import OutboundState
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from tests.stores.sqlite.letterbox import ended, settled
 from tests.stores.sqlite.samples import envelope

@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import trio
 from anyio.from_thread import start_blocking_portal
@@ -17,12 +18,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gatewayd.ports.store import EventDraft, OutboundState
+from gatewayd.model.lifecycle import SendOutcome
+from gatewayd.ports.store import EventDraft
 from gatewayd.stores.sqlite import SqliteStore, open_store
 from tests.stores.sqlite.samples import draft, envelope
 
 KEYS = st.sampled_from("abcdefgh")
-SETTLED = st.sampled_from(["ready", "sent", "unknown", "parked", "dead"])
+SETTLED = st.sampled_from(get_args(SendOutcome))
 
 
 @dataclass
@@ -60,8 +62,9 @@ class Model:
         return True
 
     def settle(self, index: int, state: str) -> None:
-        if self.outbound[index][1] != "sent":
-            self.outbound[index][1] = state
+        row = self.outbound[index]
+        if (row[1] == "sending" and state != "parked") or (row[1] == "ready" and state == "parked"):
+            row[1] = state
 
     def recover(self) -> None:
         for row in self.outbound:
@@ -158,7 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.outbound)
     @rule(data=st.data(), state=SETTLED)
-    def settle_outbound(self, data: st.DataObject, state: OutboundState) -> None:
+    def settle_outbound(self, data: st.DataObject, state: SendOutcome) -> None:
         index = data.draw(st.integers(0, len(self.model.outbound) - 1))
         self.portal.call(partial(self.store.settle_outbound, index + 1, state, now=3.0))
         self.model.settle(index, state)

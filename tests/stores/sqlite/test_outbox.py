@@ -3,9 +3,10 @@ from typing import get_args
 import pytest
 
 from gatewayd.model.envelope import Peer
+from gatewayd.model.lifecycle import OutboundState, SendOutcome
 from gatewayd.model.payload import Receipt
 from gatewayd.model.status import OutboxStatus
-from gatewayd.ports.store import OutboundRow, OutboundState
+from gatewayd.ports.store import OutboundRow
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.samples import draft, envelope
 
@@ -17,7 +18,10 @@ async def add(store: SqliteStore, text: str = "hi", now: float = 1.0) -> Outboun
 
 async def put(store: SqliteStore, state: OutboundState, now: float = 1.0) -> OutboundRow:
     row = await add(store, state, now)
-    await store.settle_outbound(row.id, state, now=now)
+    if state not in ("ready", "parked"):
+        await store.mark_sending(row.id)
+    if state != "sending":
+        await store.settle_outbound(row.id, state, now=now)
     settled = await store.get_outbound(row.id)
     assert settled is not None
     return settled
@@ -64,7 +68,7 @@ async def test_try_again_puts_a_row_back_with_its_time(store: SqliteStore) -> No
 
 
 @pytest.mark.parametrize("state", ["ready", "unknown", "parked", "dead"])
-async def test_a_sent_row_stays_sent(store: SqliteStore, state: OutboundState) -> None:
+async def test_a_sent_row_stays_sent(store: SqliteStore, state: SendOutcome) -> None:
     row = await put(store, "sent")
     await store.settle_outbound(row.id, state, now=2.0, reason="too late")
     assert await store.get_outbound(row.id) == row

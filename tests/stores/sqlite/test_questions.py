@@ -2,12 +2,14 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
 
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.question import Option, Question, QuestionRow, QuestionState
+from gatewayd.model.lifecycle import QuestionEnd
+from gatewayd.model.question import Option, Question, QuestionRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from tests.stores.sqlite.samples import envelope
 
@@ -60,11 +62,8 @@ async def test_a_message_that_has_ended_already_keeps_its_reason(store: SqliteSt
     assert (found.state, found.reason) == ("dropped", "stopped")
 
 
-STATES: tuple[QuestionState, ...] = ("answered", "dismissed", "expired", "withdrawn")
-
-
-@pytest.mark.parametrize("state", STATES)
-async def test_every_end_is_kept(store: SqliteStore, state: QuestionState) -> None:
+@pytest.mark.parametrize("state", get_args(QuestionEnd))
+async def test_every_end_is_kept(store: SqliteStore, state: QuestionEnd) -> None:
     await store.add_question(question(1))
     ended = await store.end_question("qu_1", state, now=5.0)
     assert ended is not None

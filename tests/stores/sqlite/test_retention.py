@@ -79,15 +79,19 @@ async def test_an_old_letter_that_was_just_dropped_stays(store: SqliteStore) -> 
     assert [await sweep_all(store, kind, before=YOUNG + 1) for kind in ("inbound", "outbound")] == [1, 1]
 
 
+async def be_over(store: SqliteStore, outbound_id: int) -> None:
+    """Send a reply, or drop it where it is a letter."""
+    await store.drop_letters([f"out-{outbound_id}"], by="operator:ann", note=None, now=OLD)
+    await store.mark_sending(outbound_id)
+    await store.settle_outbound(outbound_id, "sent", now=OLD)
+
+
 @pytest.mark.parametrize("state", ["ready", "sending", "unknown", "parked", "dead"])
 async def test_what_an_unsettled_reply_belongs_to_stays(state: str, store: SqliteStore) -> None:
     message = await ended(store, "done", at=OLD, turn_id="turn-1")
     reply = await settled(store, state, at=OLD, turn_id="turn-1")  # type: ignore[arg-type]
     assert await sweep_all(store, "inbound") == 0
-    if state in ("unknown", "parked", "dead"):
-        await store.drop_letters([f"out-{reply}"], by="operator:ann", note=None, now=OLD)
-    else:
-        await store.settle_outbound(reply, "sent", now=OLD)
+    await be_over(store, reply)
     assert await sweep_all(store, "inbound") == 1
     assert message not in await inbound(store)
 
@@ -97,7 +101,7 @@ async def test_a_message_that_is_to_be_edited_stays(state: str, store: SqliteSto
     shown = await settled(store, "sent", at=OLD)
     edit = await settled(store, state, edits=shown)  # type: ignore[arg-type]
     assert await sweep_all(store, "outbound") == 0
-    await store.settle_outbound(edit, "sent", now=OLD)
+    await be_over(store, edit)
     assert await sweep_all(store, "outbound") == 2
 
 
@@ -125,7 +129,7 @@ async def test_requests_of_turns_that_run_stay(store: SqliteStore) -> None:
     await store.add_approval(replace(approval(3, turn_id="turn-6"), id="ap_3"))
     card = await settled(store, "ready", subject="ap_2/notice")
     assert (await sweep_all(store, "approval"), await sweep_all(store, "question")) == (0, 1)
-    await store.settle_outbound(card, "sent", now=OLD)
+    await be_over(store, card)
     assert await sweep_all(store, "approval") == 1
     assert [row.id for row in await store.list_approvals(None, limit=10)] == ["ap_3", "ap_1"]
     await store.end_inbound([running.id], state="done", reason="answered", now=YOUNG)

@@ -55,6 +55,7 @@ async def test_a_line_reads_as_its_newest_edit_has_it(store: SqliteStore) -> Non
 async def test_an_edit_that_was_given_up_does_not_count(store: SqliteStore) -> None:
     row = await ask(store, "one?")
     number = await edit(store, row, "one: yes")
+    await store.mark_sending(number)
     await store.settle_outbound(number, "dead", now=4.0, reason="message gone")
     [line] = await lines(store)
     assert (line.text, line.choices, line.edit) == ("one?", YES, 0)

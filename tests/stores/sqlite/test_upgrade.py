@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.model.approval import Approval, ApprovalState, Vote
+from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.envelope import connector_key
 from gatewayd.model.letter import LetterFilter
+from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.payload import SendText
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
@@ -146,7 +147,8 @@ async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:
         assert await store.consume_approval("ap_1", now=101.0)
         assert not await store.consume_approval("ap_2", now=101.0)
         # New rows come after the old ones.
-        new = await store.add_approval(replace(expected("ap_9", 9), state="undeliverable"))
+        new = await store.add_approval(expected("ap_9", 9))
+        assert await store.decide_approval("ap_9", "undeliverable", by="gatewayd", note=None, now=102.0)
         assert [row.id for row in await store.list_approvals(None, limit=1)] == [new.id]
         [card] = await store.add_outbound([replace(draft("card"), subject="ap_9")], now=1.0)
         assert [row.id for row in await store.outbound_about("ap_9")] == [card.id]

@@ -216,6 +216,7 @@ async def test_last_rows_are_settled_while_all_is_cancelled(tmp_path: Path) -> N
     with trio.CancelScope() as scope:
         async with open_store(tmp_path, now=lambda: 0.0, run_blocking=run_inline) as store:
             [row] = await store.add_outbound([draft("hi")], now=1.0)
+            await store.mark_sending(row.id)
             scope.cancel()
             with trio.CancelScope(shield=True):
                 await store.settle_outbound(row.id, "sent", now=2.0)
