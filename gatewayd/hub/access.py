@@ -12,7 +12,7 @@ from gatewayd.model.commands import is_for_another_bot
 from gatewayd.model.config import AccountFrame, DmPolicy
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, NotFound
-from gatewayd.model.lifecycle import PairingDecision
+from gatewayd.model.lifecycle import DroppedReason, PairingDecision
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import PairingRow, Pairings
 
@@ -30,11 +30,11 @@ class Verdict(Struct, frozen=True):
     configuration that decided, or "pairing"."""
 
     kind: Literal["admit", "pair", "drop"]
-    reason: str = "admitted"
+    reason: DroppedReason | Literal["admitted"] = "admitted"
     rule: str = ""
 
 
-def _drop(reason: str, rule: str = "") -> Verdict:
+def _drop(reason: DroppedReason, rule: str = "") -> Verdict:
     return Verdict("drop", reason, rule)
 
 
@@ -73,7 +73,7 @@ class AccessControl:
         if is_for_another_bot(envelope):
             return _drop("for_another_bot")
         talk = judge_group(envelope, frame)
-        return _admit(talk.rule) if talk.allowed else _drop(talk.reason, talk.rule)
+        return _admit(talk.rule) if talk.reason == "admitted" else _drop(talk.reason, talk.rule)
 
     def _judge_dm(self, envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> Verdict:
         policy = _dm_policy(frame, plugin)

@@ -15,6 +15,7 @@ from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.commands import COMMANDS, Command, classify
 from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.lifecycle import DoneReason, DroppedReason
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
 
@@ -36,7 +37,7 @@ _ROLES: Final[dict[Role, str]] = {
 _QUOTED: Final = 3
 _QUOTE_LENGTH: Final = 40
 
-Said = tuple[str, str]
+Said = tuple[DoneReason, str]
 """The reason that ends the command's row, and the words for who wrote it."""
 Answer = Callable[[], Awaitable[Said]]
 
@@ -62,7 +63,7 @@ class ChatCommands:
         self,
         sessions: SessionMap,
         configured: Configured,
-        end: Callable[[Sequence[InboundRow], str], Awaitable[None]],
+        end: Callable[[Sequence[InboundRow], DroppedReason], Awaitable[None]],
         *,
         now: Callable[[], float],
     ) -> None:

@@ -16,6 +16,7 @@ from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.routing import known_as, resolve_route
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
+from gatewayd.model.lifecycle import DroppedReason
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow, Store
 
@@ -54,7 +55,7 @@ class _Refused(Struct, frozen=True):
     """A row that goes to no agent. ``pair``: its sender asks to be let in; ``tell``: its sender hears that there is too much."""
 
     row: InboundRow
-    reason: str
+    reason: DroppedReason
     answer: Literal["none", "pair", "tell"] = "none"
 
 
@@ -168,7 +169,7 @@ class InboxDesk:
         if self._presses.take(row, admitted=verdict.kind == "admit"):
             return
         self._presses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
-        if verdict.kind == "admit" or row.state == "running":
+        if verdict.reason == "admitted" or row.state == "running":
             self._add_to_lane(row, resolve_route(envelope, self._configured.config), is_new=is_new)
         else:
             self._later(_Refused(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))

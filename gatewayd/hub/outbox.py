@@ -22,6 +22,7 @@ from gatewayd.model.lifecycle import (
     OUTBOUND_DEAD_LETTERS,
     OUTBOUND_OPEN,
     EndState,
+    InboundReason,
     LetterState,
     OutboundState,
     SendOutcome,
@@ -185,7 +186,7 @@ class Outbox:
         rows: Sequence[InboundRow],
         *,
         state: EndState,
-        reason: str,
+        reason: InboundReason,
         detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:

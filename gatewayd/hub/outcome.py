@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from gatewayd.kit.text import compose, is_blank, sanitise
 from gatewayd.model.errors import FailureKind
+from gatewayd.model.lifecycle import EndState, InboundReason, StopReason
 from gatewayd.ports import agent as port
 
 SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator can see why."
@@ -45,7 +46,7 @@ def answer_of(final: object, clean: Callable[[str], str]) -> Outcome:
     return Outcome(kind, text=final.text, detail=clean(str(final.cut)))
 
 
-def verdict_on(outcome: Outcome, stopped: str | None) -> tuple[Literal["done", "dead"], str, str]:
+def verdict_on(outcome: Outcome, stopped: StopReason | None) -> tuple[EndState, InboundReason, str]:
     """State, reason and the words for the user. ``stopped`` says why somebody ended the turn, if that is how it ended."""
     match outcome.kind:
         case "answered":

@@ -7,7 +7,7 @@ lists let a person talk to an agent, not speak for its operator.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import anyio
 from msgspec import Struct
@@ -15,6 +15,7 @@ from msgspec import Struct
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards, first_cards, whole_text
+from gatewayd.hub.commands import Said
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies, insist
@@ -23,10 +24,21 @@ from gatewayd.model.audit import AuditDraft
 from gatewayd.model.commands import classify
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.lifecycle import DoneReason
 from gatewayd.model.payload import PressAnswer, Signal
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 
 _COMMANDS: Mapping[str | None, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
+Refusal = Literal["again", "elsewhere", "forged", "late", "not_an_approver", "not_offered", "unknown"]
+_REFUSED: Final[Mapping[Refusal, DoneReason]] = {
+    "again": "approval_refused_again",
+    "elsewhere": "approval_refused_elsewhere",
+    "forged": "approval_refused_forged",
+    "late": "approval_refused_late",
+    "not_an_approver": "approval_refused_not_an_approver",
+    "not_offered": "approval_refused_not_offered",
+    "unknown": "approval_refused_unknown",
+}
 _NOTE_MAX = 500
 _REFUSALS_PER_MINUTE = 10
 _SIGNALS_MAX = 64
@@ -131,7 +143,7 @@ class Presses:
         self._backlog.dequeue([row])
         self._backlog.complete([row])
 
-    async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[str, str | list[OutboundDraft]]:
+    async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[DoneReason, str | list[OutboundDraft]]:
         """The row's reason, and the words for who pressed; a reply that is shown again is rows of its own."""
         envelope = row.envelope
         if wish.action == "show" and (shown := await self._show_reply(envelope, wish.approval)) is not None:
@@ -149,7 +161,7 @@ class Presses:
             return "command", whole_text(approval)
         return await self._vote(row, wish, approval)
 
-    async def _vote(self, row: InboundRow, wish: Wish, approval: Approval) -> tuple[str, str]:
+    async def _vote(self, row: InboundRow, wish: Wish, approval: Approval) -> Said:
         by, allow = _identity(row.envelope), wish.action == "allow"
         try:
             found = await self._desk.decide(approval.id, allow=allow, by=by, note=wish.note, scope=wish.scope, inbound_id=row.id)
@@ -164,14 +176,14 @@ class Presses:
             return "approval_vote", f"Noted: {self._configured.voters.count(found)} of {found.quorum}."
         return "approval_vote", f"{found.state.capitalize()}."
 
-    async def _refuse_vote(self, envelope: InboundEnvelope, wish: Wish, found: Approval, by: str, reason: str) -> tuple[str, str]:
+    async def _refuse_vote(self, envelope: InboundEnvelope, wish: Wish, found: Approval, by: str, reason: str) -> Said:
         if found.state != "pending":
             return await self._refuse(envelope, wish, "late", f"Too late: this was {found.state} already.")
         if self._configured.voters.has_voted(found, by):
             return await self._refuse(envelope, wish, "again", "You have answered this already.")
         return await self._refuse(envelope, wish, "not_offered", reason)
 
-    async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> str | None:
+    async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> Refusal | None:
         """Why this person may not answer this request from here, in a word; None if they may."""
         here = conversation_of(envelope.channel, envelope.account, envelope.peer)
         without_thread = conversation_of(envelope.channel, envelope.account, Peer(envelope.peer.kind, envelope.peer.id))
@@ -187,7 +199,7 @@ class Presses:
             return "not_an_approver"
         return None
 
-    async def _refuse(self, envelope: InboundEnvelope, wish: Wish, why: str, text: str) -> tuple[str, str]:
+    async def _refuse(self, envelope: InboundEnvelope, wish: Wish, why: Refusal, text: str) -> Said:
         """Refused, answered and audited; somebody who presses without end fills no log."""
         who = _identity(envelope)
         now = self._now()
@@ -199,7 +211,7 @@ class Presses:
             await self._store.add_audit(AuditDraft(now, who, "approval.refused", wish.approval[:64], detail))
             self._refusals[who] = [*recent, now]
         self._events.emit("approval.refused", id=wish.approval[:64], by=who[:200], why=why)
-        return f"approval_refused_{why}", text
+        return _REFUSED[why], text
 
 
 def wish_of(envelope: InboundEnvelope) -> Wish | None:

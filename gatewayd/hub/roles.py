@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from gatewayd.model.config import AccountFrame, may_all_talk
 from gatewayd.model.envelope import InboundEnvelope, Writer
+from gatewayd.model.lifecycle import DroppedReason
 
 Role = Literal["own_chat", "writer", "operator", "commander", "member"]
 """What somebody is in a chat, the strongest first. In a direct message everybody is in their own chat. In a group: the writer of
@@ -17,7 +18,7 @@ class Talk(Struct, frozen=True):
     """Whether somebody may talk in a group. ``reason`` is machine-readable; ``rule`` is the account's key that decides."""
 
     allowed: bool
-    reason: str
+    reason: DroppedReason | Literal["admitted"]
     rule: str
 
 

@@ -14,6 +14,7 @@ from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NotFound, SendRejected
+from gatewayd.model.lifecycle import StopReason
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Notice, TextDelta, ToolCall, ToolResult, TurnEvent, TurnRequest
 
@@ -38,7 +39,7 @@ class TurnControl:
         self.offer = offer
         self._holds_place = holds_place
         self._scope: anyio.CancelScope | None = None
-        self.stopped: str | None = None
+        self.stopped: StopReason | None = None
         self.moves = False
         self.at_core = False
         self.was_at_core = False
@@ -48,7 +49,7 @@ class TurnControl:
         self.told: set[str] = set()
         self.ended = anyio.Event()
 
-    def stop(self, why: str) -> None:
+    def stop(self, why: StopReason) -> None:
         """End the turn now. ``why`` becomes the reason of its rows."""
         if self.stopped is None or self.moves:
             self.stopped, self.moves = why, False
@@ -58,7 +59,7 @@ class TurnControl:
     def move(self) -> None:
         """End the turn here, for another agent to take its messages: its rows stay open."""
         if self.stopped is None:
-            self.stop("moved")
+            self.stop("stopped")
             self.moves = True
 
     def attach(self, scope: anyio.CancelScope) -> None:

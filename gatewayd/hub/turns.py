@@ -22,7 +22,7 @@ from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.commands import classify
 from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
-from gatewayd.model.lifecycle import EndState
+from gatewayd.model.lifecycle import DroppedReason, EndState, InboundReason
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus, LeftBehind
 from gatewayd.ports.store import InboundRow
@@ -349,12 +349,12 @@ class TurnRunner:
         await self._end([row], "done", "command", text="A new session has begun.")
         return ()
 
-    async def _end_waiting(self, rows: Sequence[InboundRow], reason: str) -> None:
+    async def _end_waiting(self, rows: Sequence[InboundRow], reason: DroppedReason) -> None:
         self._backlog.dequeue(rows)
         await self._end(rows, "dropped", reason)
         self._backlog.complete(rows)
 
-    async def _end(self, rows: Sequence[InboundRow], state: EndState, reason: str, *, text: str = "") -> None:
+    async def _end(self, rows: Sequence[InboundRow], state: EndState, reason: InboundReason, *, text: str = "") -> None:
         envelope = rows[0].envelope
         replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel]) if text else []
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))

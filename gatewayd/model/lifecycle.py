@@ -23,6 +23,7 @@ LetterState = Literal["dead", "unknown", "parked"]
 RowState = InboundState | OutboundState
 
 DoneReason = Literal[
+    "account_removed",
     "answer",
     "answered",
     "answered_cut",
@@ -62,6 +63,8 @@ DroppedReason = Literal[
 ]
 DeadReason = Literal["agent_failed", "attempts_exhausted", "turn_lost", "turn_timed_out"]
 InboundReason = DoneReason | DroppedReason | DeadReason
+StopReason = Literal["account_removed", "interrupted", "stopped"]
+"""Why somebody ends a turn: the reason of its rows."""
 OutboundReason = Literal["interrupted", "stale"]
 """Those of the gateway itself. Every other reason of a reply is what its platform answered, in words."""
 

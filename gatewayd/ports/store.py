@@ -18,6 +18,7 @@ from gatewayd.model.histogram import Histogram
 from gatewayd.model.lifecycle import (
     ApprovalState,
     EndState,
+    InboundReason,
     InboundState,
     OutboundState,
     Outcome,
@@ -167,7 +168,7 @@ class Inbox(Protocol):
         inbound_ids: Sequence[int],
         *,
         state: EndState,
-        reason: str,
+        reason: InboundReason,
         now: float,
         detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),

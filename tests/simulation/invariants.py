@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gatewayd.model.envelope import Peer
+from gatewayd.model.lifecycle import OUTBOUND_OPEN, REASONS
 from gatewayd.model.payload import EditText, SendText
 from gatewayd.model.subject import is_about_reply, is_repetition
 from tests.simulation.decisions import check_decisions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CALM_SECONDS = 40.0
 """Within this the untouched account must answer, also the last of several messages at once."""
 _VISIBLE = ("sent", "unknown")
+_ENDS = {(state, reason) for state, reasons in REASONS.items() for reason in reasons}
 _RELOAD_SECONDS = 40.0
 """So long may it take until a configuration is in force, after the reload was asked for."""
 
@@ -77,10 +79,10 @@ def _taken_once(world: "World", ledger: Ledger) -> None:
 
 def _everything_ends(world: "World", ledger: Ledger) -> None:
     for row in ledger.inbound:
-        if row.state not in ("done", "dropped", "dead") or not row.reason or row.ended_at is None:
+        if (row.state, row.reason) not in _ENDS or row.ended_at is None:
             raise Violation("everything ends", f"in-{row.id} is {row.state} ({row.reason}) at the end")
     for out in ledger.outbound:
-        if out.state in ("ready", "sending"):
+        if out.state in OUTBOUND_OPEN:
             raise Violation("everything ends", f"out-{out.id} is {out.state} at the end")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from gatewayd.model.envelope import InboundEnvelope
-from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState
+from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 from gatewayd.stores.sqlite.columns import decode_column, peer_column
 from gatewayd.stores.sqlite.memos import save_memo
@@ -81,7 +81,7 @@ class InboxTable(Tables):
         inbound_ids: Sequence[int],
         *,
         state: EndState,
-        reason: str,
+        reason: InboundReason,
         now: float,
         detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),

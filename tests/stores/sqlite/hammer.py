@@ -28,7 +28,7 @@ async def work(store: SqliteStore, name: str) -> None:
         [row] = await store.add_inbound([envelope(f"{name}-{number}", text="x" * (number % 3000))])
         say(f"in {row.id}")
         [reply] = await store.end_inbound(
-            [row.id], state="done", reason="replied", now=1.0, replies=[draft("y" * (number % 500))]
+            [row.id], state="done", reason="answered", now=1.0, replies=[draft("y" * (number % 500))]
         )
         say(f"out {reply.id}")
         [event] = await store.add_events([EventDraft(at=1.0, kind="inbound.done", data=b"{}")])

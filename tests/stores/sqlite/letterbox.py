@@ -1,7 +1,7 @@
 """Letters and ended rows to look at, made by the store's own ways."""
 
 from gatewayd.model.envelope import InboundEnvelope, Peer
-from gatewayd.model.lifecycle import EndState, OutboundState
+from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
 from gatewayd.model.payload import EditText, Receipt, RichText
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore
@@ -16,7 +16,7 @@ async def ended(
     state: EndState = "dead",
     *,
     at: float = 100.0,
-    reason: str = "agent_failed",
+    reason: InboundReason = "agent_failed",
     account: str = "main",
     turn_id: str | None = None,
     message: InboundEnvelope | None = None,

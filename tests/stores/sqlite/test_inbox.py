@@ -61,25 +61,32 @@ async def test_a_turn_counts_its_starts(store: SqliteStore) -> None:
 
 async def test_ending_writes_the_replies_once(store: SqliteStore) -> None:
     [row] = await store.add_inbound([envelope("1")])
-    replies = await store.end_inbound([row.id], state="done", reason="replied", now=20.0, replies=[draft("a"), draft("b")])
+    replies = await store.end_inbound([row.id], state="done", reason="answered", now=20.0, replies=[draft("a"), draft("b")])
     assert [reply.payload.body.text for reply in replies] == ["a", "b"]
-    assert await store.end_inbound([row.id], state="done", reason="replied", now=30.0, replies=[draft("c")]) == []
+    assert await store.end_inbound([row.id], state="done", reason="answered", now=30.0, replies=[draft("c")]) == []
     assert await store.ready_outbound("telegram", "main", after_id=0, limit=10) == replies
     ended = await store.get_inbound(row.id)
     assert ended is not None
-    assert (ended.state, ended.reason, ended.ended_at) == ("done", "replied", 20.0)
+    assert (ended.state, ended.reason, ended.ended_at) == ("done", "answered", 20.0)
 
 
 async def test_of_several_rows_only_those_not_ended_are_ended(store: SqliteStore) -> None:
     first, second = await store.add_inbound([envelope("1"), envelope("2")])
-    await store.end_inbound([first.id], state="dropped", reason="not_paired", now=20.0)
-    assert len(await store.end_inbound([first.id, second.id], state="dead", reason="poison", now=30.0, replies=[draft("a")])) == 1
+    await store.end_inbound([first.id], state="dropped", reason="pairing_required", now=20.0)
+    assert (
+        len(
+            await store.end_inbound(
+                [first.id, second.id], state="dead", reason="attempts_exhausted", now=30.0, replies=[draft("a")]
+            )
+        )
+        == 1
+    )
     rows = [await store.get_inbound(row.id) for row in (first, second)]
-    assert [row and (row.state, row.reason) for row in rows] == [("dropped", "not_paired"), ("dead", "poison")]
+    assert [row and (row.state, row.reason) for row in rows] == [("dropped", "pairing_required"), ("dead", "attempts_exhausted")]
 
 
 async def test_ending_nothing_writes_nothing(store: SqliteStore) -> None:
-    assert await store.end_inbound([], state="done", reason="replied", now=1.0, replies=[draft("a")]) == []
+    assert await store.end_inbound([], state="done", reason="answered", now=1.0, replies=[draft("a")]) == []
     assert await store.ready_outbound("telegram", "main", after_id=0, limit=10) == []
 
 
@@ -94,7 +101,7 @@ async def test_an_ended_row_does_not_run_again(store: SqliteStore) -> None:
 
 async def test_pending_rows_are_paged_by_id(store: SqliteStore) -> None:
     rows = await store.add_inbound([envelope(str(number)) for number in range(5)])
-    await store.end_inbound([rows[1].id], state="done", reason="replied", now=20.0)
+    await store.end_inbound([rows[1].id], state="done", reason="answered", now=20.0)
     page = await store.pending_inbound(after_id=0, limit=2)
     assert page == [rows[0], rows[2]]
     assert await store.pending_inbound(after_id=page[-1].id, limit=2) == rows[3:]

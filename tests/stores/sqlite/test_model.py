@@ -143,7 +143,7 @@ class StoreMachine(RuleBasedStateMachine):
                 self.store.end_inbound,
                 [self.id_of(key) for key in keys],
                 state="done",
-                reason="replied",
+                reason="answered",
                 now=2.0,
                 replies=[draft(text) for text in replies],
             )

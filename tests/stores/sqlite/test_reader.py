@@ -106,7 +106,7 @@ async def use_every_query(store: SqliteStore) -> None:
     await store.get_inbound(row.id)
     await store.start_turn([row.id], turn_id="turn-1", session_key="key")
     await store.pending_inbound(after_id=0, limit=10)
-    [reply] = await store.end_inbound([row.id], state="done", reason="replied", now=1.0, replies=[draft("a")])
+    [reply] = await store.end_inbound([row.id], state="done", reason="answered", now=1.0, replies=[draft("a")])
     await store.mark_sending(reply.id)
     await store.settle_outbound(reply.id, "sent", now=1.0)
     await store.ready_outbound("telegram", "main", after_id=0, limit=10)
