@@ -12,6 +12,7 @@ from gatewayd.agents.acp.prompt import Asked, Prompt, TakenBack
 from gatewayd.agents.acp.wire import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
+    UPDATE,
     CancelledRequest,
     Malformed,
     PermissionRequest,
@@ -83,7 +84,7 @@ class Dispatch:
 
     async def on_notification(self, method: str, params: Raw) -> None:
         try:
-            if method == "session/update":
+            if method == UPDATE:
                 await self._on_update(read(params, SessionUpdate))
             elif method == "$/cancel_request":
                 taken_back = TakenBack(read(params, CancelledRequest).request_id)

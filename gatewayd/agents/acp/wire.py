@@ -25,6 +25,8 @@ PROTOCOL_VERSION: Final = 1
 OURS: Final = frozenset({"initialize", "session/new", "session/load", "session/resume", "session/prompt", "session/cancel"})
 """The methods that we call and no agent does."""
 
+UPDATE: Final = "session/update"
+_TEXT: Final = "agent_message_chunk"
 _NOTHING: Final = Raw()
 _DETAIL_MAX: Final = 500
 _NUMBER: Final = re.compile(r"([0-9]{1,18})(?:\.0)?", re.ASCII)
@@ -112,6 +114,10 @@ class UpdateKind(Struct, frozen=True, rename="camel"):
     session_update: str
 
 
+class _KindOfUpdate(Struct, frozen=True):
+    update: UpdateKind
+
+
 class TextBlock(Struct, frozen=True):
     type: str
     text: str = ""
@@ -164,11 +170,23 @@ def given(value: Raw) -> bool:
 
 
 def read_message(line: bytes) -> Message | None:
-    """The JSON-RPC object of a line, or None: agents also log to their standard output."""
+    """The JSON-RPC object of a line, or None: agents also log to their standard output.
+
+    Of a piece of text halves of characters are kept: the other one is in the next line.
+    """
     try:
-        return json.decode(line, Message)
+        message = json.decode(line, Message)
+        may_be_cut = rb"\u" in line and _is_text(message)
+        return json.decode(line, Message, keep_halves=True) if may_be_cut else message
     except json.Malformed:
         return None
+
+
+def _is_text(message: Message) -> bool:
+    try:
+        return message.method == UPDATE and json.decode(message.params, _KindOfUpdate).update.session_update == _TEXT
+    except json.Malformed:
+        return False
 
 
 def read(data: Raw | bytes, kind: type[T], *, keep_halves: bool = False) -> T:
@@ -184,7 +202,7 @@ def text_chunk(update: Raw) -> MessageChunk | None:
 
     :raises Malformed:
     """
-    if read(update, UpdateKind).session_update != "agent_message_chunk":
+    if read(update, UpdateKind).session_update != _TEXT:
         return None
     chunk = read(update, MessageChunk, keep_halves=True)
     return chunk if chunk.content.type == "text" and chunk.content.text else None
