@@ -107,6 +107,13 @@ def test_a_name_stays_inside_its_header(name: str) -> None:
     assert len(lines[0]) < 300
 
 
+@given(st.text('[]"\n a'))
+def test_an_id_stays_inside_its_header(sender_id: str) -> None:
+    header, text = render_prompt([envelope("text", sender=Sender(sender_id))]).splitlines()
+    assert header.count("[") == header.count("]") == 1
+    assert text == "> text"
+
+
 @pytest.mark.parametrize("sent_at", [1e30, -1e30, math.nan, math.inf])
 def test_a_time_that_is_none_is_not_told(sent_at: float) -> None:
     assert "2023-11-14 22:13 UTC" in render_prompt([envelope(sent_at=sent_at, received_at=1_700_000_000.0)])

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from gatewayd.model.config import AuthSection, Scope, TokenConfig
 from gatewayd.model.secret import Secret
-from tests.web.site import Site, open_site, token_of
+from tests.web.site import Site, configuration, open_site, token_of
+from tests.web.test_chat import message
 
 
 async def new_code(site: Site, scope: Scope = "admin", page: str | None = None) -> str:
@@ -130,6 +131,19 @@ async def test_a_login_ends_with_the_token_that_it_was_asked_for_with(tmp_path: 
         assert await get(site, "/v1/approvals", session["token"]) == status
         _, later = await log_in(site, code)
         assert await get(site, "/v1/approvals", later["token"]) == status
+
+
+async def test_a_login_brings_nothing_for_an_account_that_is_not_its_makers(tmp_path: Path) -> None:
+    token = TokenConfig(token=Secret(token_of("admin")), scopes=("admin",), accounts=("loopback/main",))
+    config = replace(configuration(), auth=AuthSection(tokens={"admin": token}))
+    async with open_site(tmp_path, config) as site, site.client(None) as client:
+        _, session = await log_in(site, await new_code(site, page="letters"))
+        headers = {"Authorization": f"Bearer {session['token']}"}
+        statuses = {}
+        for account in ("main", "strict"):
+            body = message(account=account)
+            statuses[account] = (await client.post("/v1/chat/inbound", json=body, headers=headers)).status_code
+        assert statuses == {"main": 202, "strict": 403}
 
 
 async def test_the_page_and_its_files_come_with_a_policy_that_runs_nothing_else(tmp_path: Path) -> None:

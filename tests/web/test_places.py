@@ -128,7 +128,7 @@ async def test_two_thousand_slow_connections_of_one_client(tmp_path: Path) -> No
 PEERS = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "127.0.0.1", "127.0.0.2", PROXY, None])
 
 
-@given(limit=st.integers(1, 60), of_one=st.integers(1, 60), moves=st.lists(st.tuples(PEERS, st.booleans()), max_size=150))
+@given(limit=st.integers(1, 60), of_one=st.integers(1, 5), moves=st.lists(st.tuples(PEERS, st.booleans()), max_size=150))
 def test_places_add_up(limit: int, of_one: int, moves: list[tuple[str | None, bool]]) -> None:
     places = Places(limit, of_one=of_one, proxies=lambda: TrustedProxies([PROXY]))
     inside: list[tuple[str | None, Leave]] = []
@@ -146,6 +146,19 @@ def test_places_add_up(limit: int, of_one: int, moves: list[tuple[str | None, bo
     for _, leave in inside:
         leave()
     assert (places.taken, places._outside, places._held) == (0, 0, {})
+
+
+def test_the_addresses_of_one_customer_are_one_client() -> None:
+    places = Places(60, of_one=2, proxies=lambda: TrustedProxies([]))
+    let_in = []
+    for peer in ("2001:db8::1", "2001:db8::2", "2001:db8::ffff:3", "2001:db8:0:1::1"):
+        try:
+            places.connect(peer)
+        except Refusal:
+            let_in.append(False)
+        else:
+            let_in.append(True)
+    assert let_in == [True, True, False, True]
 
 
 def test_there_is_a_reserve() -> None:
