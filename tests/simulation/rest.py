@@ -36,9 +36,7 @@ def check_at_rest(gateway: Gateway, unused: Gateway) -> None:
     """``unused`` was made of the same configuration and never ran. :raises Violation: something fills up."""
     before = dict(_sizes(unused))
     for name, size in _sizes(gateway):
-        allowed = max(
-            before.get(name, 0), _MAY_GROW.get(name.rpartition(" ")[2], 0), _PLUGINS if name.endswith("._plugins") else 0
-        )
+        allowed = max(before.get(name, 0), _MAY_GROW.get(name.rpartition(" ")[2], 0), _PLUGINS if name.endswith("plugins") else 0)
         if size > allowed:
             raise Violation("nothing is kept", f"a daemon with nothing to do has {size} in {name}, and {allowed} are allowed")
     if gateway.backlog.waiting or gateway.turns.left_behind or gateway.agents.left_behind:
