@@ -62,9 +62,7 @@ class AgentPool:
         configured.follow(self.reconfigure)
 
     @asynccontextmanager
-    async def run(
-        self, *, cut: Callable[[str], None], say_later: SayLater, host: trio.Nursery | None = None
-    ) -> AsyncIterator[None]:
+    async def run(self, *, cut: Callable[[str], None], say_later: SayLater, host: trio.Nursery | None) -> AsyncIterator[None]:
         """Cores are open inside; a core that cannot be opened does not hold up the others.
 
         ``cut`` ends the turns of an agent that is configured no more, so that they go on elsewhere; ``say_later`` takes what an

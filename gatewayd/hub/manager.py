@@ -79,7 +79,7 @@ class ChannelManager:
         configured.follow(self.reconfigure)
 
     @asynccontextmanager
-    async def run(self, *, journal: Journal, host: trio.Nursery | None = None) -> AsyncIterator[None]:
+    async def run(self, *, journal: Journal, host: trio.Nursery | None) -> AsyncIterator[None]:
         """Every enabled account is started inside. Leaving stops what still runs, each within its close deadline.
 
         ``journal`` takes what the accounts hear. ``host`` is where drivers run, and where one that cannot be ended stays: see

@@ -132,7 +132,7 @@ class Outbox:
     def _stale_after_seconds(self) -> float:
         return self._configured.config.outbox.stale_after_seconds
 
-    async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str] = ()) -> None:
+    async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str]) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
 
         ``resend_is_safe`` names the channels where a send that was cut may be repeated.

@@ -91,7 +91,7 @@ class ReplyEngine:
         agent = self._configured.agents.get(agent_id)
         return agent is not None and agent.frame.on_lost_turn == "report"
 
-    def open(self, *, host: trio.Nursery | None = None) -> AbstractAsyncContextManager[None]:
+    def open(self, *, host: trio.Nursery | None) -> AbstractAsyncContextManager[None]:
         """Cores can be called inside: see ``CoreCalls.open``."""
         return self._calls.open(host=host)
 

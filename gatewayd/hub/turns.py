@@ -65,7 +65,7 @@ class TurnRunner:
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def run(
-        self, *, host: trio.Nursery | None = None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        self, *, host: trio.Nursery | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart.
 

@@ -108,7 +108,7 @@ class Street:
 
     def run(self) -> AbstractAsyncContextManager[None]:
         """The accounts, with the journal that they deliver to."""
-        return self.manager.run(journal=self.journal)
+        return self.manager.run(journal=self.journal, host=None)
 
     def platform(self, account: str = "main") -> LoopbackPlatform:
         return platform_of(account)
@@ -168,7 +168,7 @@ async def open_street(
     ):
         street = Street(store, config, opener, http)
         await tasks.start(street.events.run)
-        await street.outbox.recover([(settings.channel, settings.account) for settings in config.accounts])
+        await street.outbox.recover([(settings.channel, settings.account) for settings in config.accounts], resend_is_safe=())
         if started:
             async with street.run():
                 yield street

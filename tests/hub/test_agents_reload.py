@@ -84,7 +84,7 @@ async def open_pool(cores: Cores, config: GatewayConfig) -> AsyncIterator[AgentP
     context = Context(cast(WholeStore, None), cast(EventLog, Silent()), now, Random(1), redact)
     opener = cast(Callable[[str], AgentOpener], cores.opener)
     pool = AgentPool(context, Configured(config, {}), opener, http=cast(httpx2.AsyncClient, None), state_dir=Path("/nowhere"))
-    async with pool.run(cut=cores.cut.append, say_later=say_nowhere):
+    async with pool.run(cut=cores.cut.append, say_later=say_nowhere, host=None):
         await anyio.sleep(1)
         yield pool
 

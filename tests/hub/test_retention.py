@@ -160,7 +160,7 @@ async def test_letters_that_go_are_counted_no_more(tmp_path: Path, autojump_cloc
         for state in states:
             await settled(cellar.real, state, at=EPOCH - 31 * DAY)
         await settled(cellar.real, "unknown", at=EPOCH)
-        await cellar.outbox.recover([])
+        await cellar.outbox.recover([], resend_is_safe=())
         assert cellar.outbox.status().unknown == 3
         await cellar.cleaner.clean()
         status = cellar.outbox.status()

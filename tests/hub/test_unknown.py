@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.story import StoryTeller
-from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.payload import EditText, RichText, SendText
 from gatewayd.ports.agent import Notice, Turn
@@ -116,7 +115,7 @@ async def test_an_account_may_say_nothing_of_it(tmp_path: Path, autojump_clock: 
         await house.ended(await house.say("hello"))
         await cut(house, house.handed[0])
         assert len(house.handed) == 1
-        house.configured.replace(configuration(frame=AccountFrame()))
+        house.configured.replace(configuration(frame=OPEN))
         await house.ended(await house.say("hello"))
         await cut(house, house.handed[1])
         assert len(told(house)) == 1
