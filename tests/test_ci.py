@@ -21,7 +21,8 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
     for tool in (*TOOLS, "chromium", "npm"):
         put_tool(tmp_path, tool, "echo ran $(basename $0) $*")
-    put_script(tmp_path / "contrib/simulate", "echo ran contrib/simulate $*")
+    for program in ("simulate", "wiring-holes"):
+        put_script(tmp_path / "contrib" / program, "echo ran contrib/$(basename $0) $*")
     return tmp_path
 
 
@@ -78,6 +79,7 @@ def test_ci_runs_the_readme_s_commands_and_then_the_checks(clone: Path) -> None:
     assert "ran pytest -q -n 2 -m force" in ran.stdout.splitlines()
     simulated = [line for line in ran.stdout.splitlines() if line.startswith("ran contrib/simulate")]
     assert simulated == ["ran contrib/simulate --seeds 400 --jobs 2", "ran contrib/simulate --planted --jobs 2"]
+    assert "ran contrib/wiring-holes" in [line.strip() for line in ran.stdout.splitlines()]
     deep = [line for line in ran.stdout.splitlines() if line.startswith("ran pytest") and " -m " not in line]
     assert len(deep) == 2, "10^5 examples for the texts, and not all the tests once more"
     for test in re.findall(r"[\w/.]+::\w+", " ".join(deep)):

@@ -276,8 +276,7 @@ class AccountActor:
         self._identity = identity or self._identity
 
     async def run(self, life: Life, journal: Journal) -> None:
-        """Open, listen and send, until it fails or is cancelled. What it hears goes into ``journal``. The supervisor judges what
-        it raises."""
+        """Open, listen and send, until it fails or is cancelled; what it hears goes to ``journal``. See ``actor.supervisor``."""
         self._journal = journal
         life.started()
         if self._draining:

@@ -1,4 +1,4 @@
-"""From envelopes to the text an agent reads: a header (who, where, when), the text, attachments as references. Pure.
+"""From messages to what an agent reads. Its text is a header (who, where, when), the text, attachments as references. Pure.
 
 Some cores take one string only, and those that take parts join them before a model sees them. So the frame holds in one
 string: each line of what a person wrote begins with ``> ``, each line of ours with ``[``, and what people choose, their names
@@ -13,13 +13,38 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
+from gatewayd.model.commands import as_said
 from gatewayd.model.envelope import Attachment, InboundEnvelope, InboundKind, Origin, Sender
+from gatewayd.model.route import Route
+from gatewayd.ports.agent import TurnRequest
+from gatewayd.ports.store import InboundRow
 
 _NAME_MAX = 64
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 """All that ``str.splitlines`` takes for one."""
 _WORD = re.compile(r"[A-Za-z0-9_.@:+/=-]+")
 _DONE: dict[InboundKind, str] = {"edit": "edited", "button": "pressed a button"}
+
+
+def request_of(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
+    """What a turn of these messages asks of its core."""
+    envelopes = merge_edits([replace(row.envelope, text=as_said(row.envelope)) for row in rows])
+    last = envelopes[-1]
+    return TurnRequest(
+        turn_id=turn_id,
+        attempt=attempt,
+        agent_id=route.agent_id,
+        session_key=route.session_key,
+        session_id=session_id,
+        channel=last.channel,
+        account=last.account,
+        peer=last.peer,
+        sender=last.sender,
+        prompt=render_prompt(envelopes),
+        text="\n\n".join(envelope.text for envelope in envelopes if envelope.text),
+        attachments=tuple(attachment for envelope in envelopes for attachment in envelope.attachments),
+        messages=tuple(envelopes),
+    )
 
 
 def merge_edits(envelopes: Sequence[InboundEnvelope]) -> list[InboundEnvelope]:

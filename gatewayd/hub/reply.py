@@ -18,11 +18,10 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.outcome import Outcome, answer_of, verdict_on
-from gatewayd.hub.prompt import merge_edits, render_prompt
+from gatewayd.hub.prompt import request_of
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.running import RunningTurn, TurnControl
 from gatewayd.hub.sessions import SessionMap
-from gatewayd.model.commands import as_said
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
@@ -275,7 +274,7 @@ class ReplyEngine:
         if session.left_over is not None and isinstance(core, StopsTurns):
             await core.stop_turn(session.session_id, session.left_over)
             await self._sessions.note_left_over(route.session_key, None)
-        turn = begin(_request(rows, route, turn_id, attempt, session.session_id))
+        turn = begin(request_of(rows, route, turn_id, attempt, session.session_id))
         return await self._run(core, turn, was_running)
 
     async def _run(self, core: AgentCore, turn: RunningTurn, was_running: bool) -> Outcome:
@@ -385,23 +384,3 @@ def _as_begun(row: InboundRow, turn_id: str, session_key: str, attempt: int) -> 
     if attempt == row.attempts:
         return row
     return replace(row, state="running", turn_id=turn_id, session_key=session_key, attempts=attempt)
-
-
-def _request(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
-    envelopes = merge_edits([replace(row.envelope, text=as_said(row.envelope)) for row in rows])
-    last = envelopes[-1]
-    return TurnRequest(
-        turn_id=turn_id,
-        attempt=attempt,
-        agent_id=route.agent_id,
-        session_key=route.session_key,
-        session_id=session_id,
-        channel=last.channel,
-        account=last.account,
-        peer=last.peer,
-        sender=last.sender,
-        prompt=render_prompt(envelopes),
-        text="\n\n".join(envelope.text for envelope in envelopes if envelope.text),
-        attachments=tuple(attachment for envelope in envelopes for attachment in envelope.attachments),
-        messages=tuple(envelopes),
-    )

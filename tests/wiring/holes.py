@@ -19,6 +19,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 WIRING: Final = "gatewayd/wiring.py"
 MYPY_SECONDS: Final = 120.0
+MEMORY: Final = "/dev/shm"  # noqa: S108
+"""The tests commit a lot, and no disk is to be tested here."""
 TESTS_SECONDS: Final = 60.0
 """A mutant whose tests hang for so long is noticed, too. They take some seconds."""
 
@@ -105,7 +107,10 @@ class Copy:
 
     def failed_test(self, tests: str) -> str | None:
         """The first test that fails; None: all pass."""
-        done = self._run(["pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", tests], TESTS_SECONDS)
+        done = self._run(
+            ["pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp=state", tests],
+            TESTS_SECONDS,
+        )
         if done is None:
             return f"the tests hang for {TESTS_SECONDS:g} s"
         if done.returncode == 0:
@@ -132,7 +137,7 @@ def find_holes(tests: str, *, talk: bool) -> list[Mutant]:
     source = (ROOT / WIRING).read_text()
     noticed_by = {"mypy": 0, "the tests": 0}
     began_at = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="wiring-holes-") as folder:
+    with tempfile.TemporaryDirectory(prefix="wiring-holes-", dir=MEMORY if os.path.isdir(MEMORY) else None) as folder:
         copy = Copy(Path(folder))
         try:
             copy.write(ast.unparse(ast.parse(source)))
