@@ -26,11 +26,12 @@ from gatewayd.model.config import AccountFrame, AccountSettings, AgentFrame, Age
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
 from gatewayd.wiring import join, run_hub
 from tests.cases import cases
 from tests.fakes.bot_api import FakeBotApi
 from tests.hub.house import NoStalls
+from tests.stores.opened_before import open_store
 
 CASES = dict(cases("updates"))
 LET_IN = 'dm_policy = "open", groups = ["-1001234567890"]'

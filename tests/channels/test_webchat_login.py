@@ -11,7 +11,8 @@ import trio
 
 from gatewayd.channels.webchat.login import CODE_SECONDS, DAY_SECONDS, find_login, log_in, log_out, new_login_link, prolong
 from gatewayd.ports.store import TokenRow
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
+from tests.stores.opened_before import open_store
 
 NOW = 1_800_000_000.0
 BASE = "http://127.0.0.1:18790"

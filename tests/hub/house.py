@@ -41,8 +41,9 @@ from gatewayd.model.status import AccountStatus, AgentStatus, Stall, StallStatis
 from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
 from gatewayd.ports.store import InboundRow, OutboundRow
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.wiring import run_hub, wire
+from tests.stores.opened_before import open_store
 
 EPOCH = 1_800_000_000.0
 CANARY = "canary-5c1f"

@@ -29,7 +29,8 @@ from gatewayd.model.payload import RichText, SendText
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
+from tests.stores.opened_before import open_store
 
 EPOCH = 1_800_000_000.0
 ALICE = Peer("dm", "alice")

@@ -18,8 +18,9 @@ from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.store import InboundRow
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
 from tests.hub.house import EPOCH, Gate, ScriptedAgents, configuration, echo, message, now, open_house
+from tests.stores.opened_before import open_store
 
 
 async def _say_nothing(text: str) -> None: ...

@@ -8,7 +8,8 @@ import pytest
 from gatewayd.hub.audit import LONGEST_TEXT, AuditLog
 from gatewayd.model.audit import AuditDraft, AuditHead, AuditRow, verify
 from gatewayd.model.errors import NotFound, StoreRefused
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
+from tests.stores.opened_before import open_store
 
 
 class FullDisk:

@@ -12,8 +12,9 @@ from gatewayd.hub.events import EventLog
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.event import Event
 from gatewayd.ports.store import EventDraft
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
 from tests.hub.house import now
+from tests.stores.opened_before import open_store
 
 
 async def test_events_are_numbered_published_and_kept(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -12,10 +12,11 @@ from gatewayd.model.config import ApprovalsSection, OutboxSection, SessionsSecti
 from gatewayd.model.payload import EditText
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
 from tests.hub.approvers import buttons, only_card, text
 from tests.hub.curious import TG_USER, USER, WHERE, WHY, Curious, open_question, state_of
 from tests.hub.house import ScriptedAgents, configuration, now, open_house
+from tests.stores.opened_before import open_store
 
 # --- Ends without an answer
 

@@ -20,8 +20,9 @@ from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import OutboundState
 from gatewayd.ports.repair import Leftover, Swept
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
 from tests.hub.house import EPOCH, configuration, message, now
+from tests.stores.opened_before import open_store
 from tests.stores.sqlite.letterbox import ended, settled
 
 DAY = 86_400.0

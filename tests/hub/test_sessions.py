@@ -11,8 +11,9 @@ from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.errors import StoreRefused, TryAgain
 from gatewayd.model.route import Route
 from gatewayd.ports.sessions import SessionRow
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
 from tests.hub.house import ScriptedAgents, echo, now, open_house
+from tests.stores.opened_before import open_store
 
 ROUTE = Route("assistant", "assistant:chat:main:dm:7", "default")
 

@@ -15,8 +15,9 @@ from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.payload import EditText, RichText, SendText
 from gatewayd.ports.agent import Notice, Turn
 from gatewayd.ports.store import OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
 from tests.hub.house import EPOCH, OPEN, House, configuration, now, open_house
+from tests.stores.opened_before import open_store
 
 ALICE = Peer("dm", "7")
 GROUP = Peer("group", "-1")

@@ -27,11 +27,12 @@ from gatewayd.plugins import Registry
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.sessions import SessionRow
 from gatewayd.ports.store import InboundRow
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.webhooks import WebhookDesk
 from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls
+from tests.stores.opened_before import open_store
 from tests.third_party import traps
 from tests.third_party.kinds import KINDS
 

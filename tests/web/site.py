@@ -31,12 +31,13 @@ from gatewayd.model.reload import ReloadReport
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web.app import create_app
 from gatewayd.web.listen import open_listeners
 from gatewayd.web.server import GatewayServer
 from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls
+from tests.stores.opened_before import open_store
 from tests.web import attached, hook
 from tests.web.client import RawClient, dial, now, request
 

@@ -15,12 +15,13 @@ from gatewayd.model.config import AuthSection, Role, Scope, TokenConfig
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.secret import Secret
 from gatewayd.ports.store import TokenRow
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web import console
 from gatewayd.web.auth import FAILURES_PER_WINDOW, UNGUESSABLE_CHARS, WINDOW_SECONDS, Auth, FailureLimiter, Identity, Kind
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import NAME as LOCAL
 from gatewayd.web.tokens import digest_of
+from tests.stores.opened_before import open_store
 from tests.web.client import now
 
 CONNECTOR = "configured-token-0123456789"

@@ -18,10 +18,11 @@ from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.payload import Choice, Draft, EditText, OutboundPayload, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.ports.store import OutboundDraft
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.testing.channel_contract import Kit
 from gatewayd.web.conversation import PING_SECONDS, Conversation, ConversationFeed, Cursor
 from gatewayd.web.waits import Waits
+from tests.stores.opened_before import open_store
 from tests.web.client import now
 
 ALICE = Peer("dm", "alice")

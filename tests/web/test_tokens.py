@@ -10,10 +10,11 @@ from gatewayd.model.config import AuthSection, TokenConfig
 from gatewayd.model.errors import NeedsOperator, StoreRefused
 from gatewayd.model.secret import Secret
 from gatewayd.ports.store import TokenRow
-from gatewayd.stores.sqlite import open_store, run_inline
+from gatewayd.stores.sqlite import run_inline
 from gatewayd.web.auth import Auth
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.tokens import NAME, digest_of, ensure_token
+from tests.stores.opened_before import open_store
 from tests.web.client import now
 
 NONE = AuthSection()

@@ -32,7 +32,6 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
-from gatewayd.stores.sqlite import open_store
 from gatewayd.web.app import create_app
 from gatewayd.web.assets import load_pages
 from gatewayd.web.auth import FAILURES_PER_WINDOW
@@ -41,6 +40,7 @@ from gatewayd.web.server import GatewayServer
 from gatewayd.web.webchat import COOKIE, LONGEST_TEXT
 from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls
+from tests.stores.opened_before import open_store
 from tests.web.client import RawClient, dial, request
 from tests.web.site import no_reload
 

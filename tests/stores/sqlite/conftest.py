@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from gatewayd.stores.sqlite import SqliteStore, run_inline
+from tests.stores.opened_before import open_store
 
 
 class Clock:
