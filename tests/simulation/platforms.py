@@ -209,8 +209,10 @@ class Account:
         life.check_alive()
         page = self.updates[offset - 1 : offset - 1 + _PAGE] if offset > 0 else self.updates[:_PAGE]
         if fate == "again" and self.updates:
-            first = self.weather.rng.randrange(len(self.updates))
-            page = [*self.updates[first : first + 2], *page, *page[-1:]]
+            # Never what comes after the page: an offset behind that would confirm what nobody has been given.
+            known = self.updates[: page[-1].number if page else offset - 1]
+            first = self.weather.rng.randrange(len(known))
+            page = [*known[first : first + 2], *page, *page[-1:]]
         if fate == "answer_lost":
             raise TryAgain("the connection was cut before the answer had come")
         life.pass_point("after_call")
