@@ -35,10 +35,8 @@ def _only_own_words_decide(world: "World", ledger: Ledger) -> None:
 def _roles(world: "World", ledger: Ledger) -> None:
     """In groups: a turn is stopped, and a session renewed, by who wrote it or has a role."""
     stops: dict[str, set[str]] = defaultdict(set)
-    writers: dict[str | None, set[str]] = defaultdict(set)
     wrote: dict[str, set[str]] = defaultdict(set)
     for row in ledger.inbound:
-        writers[row.turn_id].add(row.envelope.sender.id)
         if row.turn_id is not None:
             wrote[row.place].add(row.envelope.sender.id)
         if row.envelope.text == "/stop" and row.reason == "command":
@@ -48,7 +46,7 @@ def _roles(world: "World", ledger: Ledger) -> None:
             continue
         who = row.envelope.sender.id
         if row.reason == "stopped":
-            may = {who, *OPERATORS} | (writers[row.turn_id] if row.turn_id is not None else set())
+            may = {who, *OPERATORS, *(each.envelope.sender.id for each in ledger.turns[row.turn_id or ""])}
             if not stops[row.place] & may:
                 raise Violation("whose word", f"in-{row.id} of {sorted(may)} was stopped, by {sorted(stops[row.place])}")
         if row.envelope.text == "/new" and row.reason == "command" and who not in OPERATORS and who not in wrote[row.place]:
@@ -79,14 +77,10 @@ def _was_known(edit: InRow, question: QuestionedRow) -> bool:
 
 def _who_answers(world: "World", ledger: Ledger) -> None:
     """In groups whoever was asked; what a connector brings answers what was asked through it."""
-    asked: dict[str | None, list[InRow]] = defaultdict(list)
-    for row in ledger.inbound:
-        asked[row.turn_id].append(row)
     for question in ledger.questions:
         for answer in _answer_of(ledger, question):
-            told = [row for row in asked[question.turn_id] if answer.envelope.via in (None, row.envelope.via)]
-            # A message that a person has run again begins another turn: who was asked in the first is not known any more.
-            if asked[question.turn_id] and not told:
+            told = [row for row in ledger.turns[question.turn_id] if answer.envelope.via in (None, row.envelope.via)]
+            if not told:
                 raise Violation(
                     "whose word", f"in-{answer.id} was brought, and answered {question.id}, which was not asked there"
                 )

@@ -1,7 +1,7 @@
 """All rows of a store at the end of a run, as they are in the file."""
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,7 +76,8 @@ class QuestionedRow(Struct, frozen=True):
 
 
 class Ledger:
-    """All rows of a store. ``retried`` counts how often people had a letter run or sent again, by its ref."""
+    """All rows of a store. ``retried`` counts how often people had a letter run or sent again, by its ref. ``turns`` are the
+    messages of each turn, also those that a person has had run again since, which is another turn."""
 
     def __init__(self, path: Path) -> None:
         with sqlite3.connect(path) as connection:
@@ -84,8 +85,10 @@ class Ledger:
             self.outbound = list(_outbound(connection))
             self.asked = list(_asked(connection))
             self.questions = list(_questions(connection))
-            by_hand = connection.execute("SELECT subject FROM audit WHERE action = 'letter.retried'")
-            self.retried = Counter(str(subject) for (subject,) in by_hand)
+            by_hand = connection.execute("SELECT subject, detail FROM audit WHERE action = 'letter.retried'").fetchall()
+            self.retried = Counter(str(subject) for subject, _ in by_hand)
+            was_in = {(str(subject), msgspec.json.decode(detail).get("turn_id")) for subject, detail in by_hand}
+            self.turns = _turns(self.inbound, was_in)
         connection.close()
 
 
@@ -94,6 +97,15 @@ def _inbound(connection: sqlite3.Connection) -> Iterator[InRow]:
     decode = msgspec.json.Decoder(InboundEnvelope).decode
     for *fields, envelope in connection.execute(sql):
         yield InRow(*(*fields, decode(envelope)))
+
+
+def _turns(rows: list[InRow], was_in: set[tuple[str, str | None]]) -> dict[str, list[InRow]]:
+    found: dict[str, list[InRow]] = defaultdict(list)
+    by_ref = {f"in-{row.id}": row for row in rows}
+    for ref, turn_id in {*((ref, row.turn_id) for ref, row in by_ref.items()), *was_in}:
+        if turn_id is not None and ref in by_ref:
+            found[turn_id].append(by_ref[ref])
+    return found
 
 
 def _outbound(connection: sqlite3.Connection) -> Iterator[OutRow]:
