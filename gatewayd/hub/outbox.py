@@ -167,7 +167,7 @@ class Outbox:
         """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
         rows = self._open.pop((channel, account), {})
         self._sending.difference_update(rows)
-        self._pauses.forget(channel, account)
+        self._pauses.sweep()
         for outbound_id in rows:
             self._deferred.pop(outbound_id, None)
             self._queued.pop(outbound_id, None)

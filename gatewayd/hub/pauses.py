@@ -44,9 +44,6 @@ class Pauses:
         now = trio.current_time()
         self._until = {conversation: until for conversation, until in self._until.items() if until > now}
 
-    def forget(self, channel: str, account: str) -> None:
-        self._until = {key: until for key, until in self._until.items() if key[:2] != (channel, account)}
-
 
 def _conversation(row: OutboundRow) -> tuple[str, str, str]:
     return row.channel, row.account, row.conversation
