@@ -55,6 +55,7 @@ class People:
         self._world = world
         self._rng = rng
         self._scenario = scenario
+        self._impatience = world.rng_of("impatience")
         self.presses: dict[tuple[str, int], str] = {}
         """Of every press: who may have pressed it (the account and the update's number)."""
 
@@ -66,10 +67,10 @@ class People:
             account = rng.choice(list(self._world.accounts.values()))
             at = rng.uniform(0, seconds)
             for _ in range(rng.choice((1, 1, 1, 2, 5))):
-                acts.append((at, partial(self._write, account, self._chat(rng), self._word(account))))
+                acts.append((at, partial(self.write, account, self._chat(rng), self._word(account))))
                 at += rng.choice((0.0, 0.01, 0.5))
             if rng.random() < 0.15:
-                acts.append((at + rng.uniform(0, 5), partial(self._write, account, self._chat(rng), rng.choice(_COMMANDS))))
+                acts.append((at + rng.uniform(0, 5), partial(self.write, account, self._chat(rng), rng.choice(_COMMANDS))))
             if rng.random() < 0.15:
                 acts.append((at + rng.choice((0.0, 0.1, 3.0)), partial(self._edit, account)))
             if rng.random() < 0.15 and not self._world.is_calm(account):
@@ -84,6 +85,12 @@ class People:
         """A message has become visible, or has changed: people react, or do not."""
         rng = self._rng
         self._world.later(rng.uniform(0.1, 8.0), partial(self._react, account, shown, len(shown.texts)))
+
+    def lose_patience(self, account: Account, peer: Peer, seconds: float) -> None:
+        """Where a chat has to wait, an operator sends once more what did not arrive there before."""
+        if self._impatience.random() < 0.7:
+            act = partial(self._world.operate, "sends again", partial(send_again, account=account, peer=peer))
+            self._world.later(self._impatience.uniform(0, seconds), act)
 
     def _react(self, account: Account, shown: Shown, version: int) -> None:
         rng = self._rng
@@ -158,7 +165,7 @@ class People:
             update = account.happen("button", shown.peer, Sender(whose), data, message_id=shown.message_id)
             self.presses[str(account), update.number] = whose
 
-    def _write(self, account: Account, peer: Peer, word: str) -> None:
+    def write(self, account: Account, peer: Peer, word: str) -> None:
         sender = Sender(self._somebody(peer))
         if word in _COMMANDS:
             self._write_text(account, peer, sender, word)
@@ -217,6 +224,16 @@ async def repair(gateway: Gateway, rng: Random) -> None:
         how = rng.choice(("retry", "drop", "leave"))
         if how == "drop" or (how == "retry" and not letter.retries):
             await gateway.repair.act(letter.ref, "drop" if how == "drop" else "retry", by="operator:alice")
+
+
+async def send_again(gateway: Gateway, account: Account, peer: Peer) -> None:
+    """An operator sends the replies of one chat again that did not arrive, each once."""
+    wanted = LetterFilter(direction="out", channel=account.channel, account=account.name)
+    page = await gateway.repair.list(wanted, before=None, limit=10)
+    for letter in page.letters:
+        if letter.peer == peer.label and not letter.retries:
+            account.count("replies sent again in a chat that has to wait")
+            await gateway.repair.act(letter.ref, "retry", by="operator:alice")
 
 
 async def meddle(gateway: Gateway, account: Account, how: str) -> None:

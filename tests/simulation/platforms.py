@@ -3,7 +3,7 @@
 An account has its updates (what people do), what it confirmed of them, and what became visible. It outlives the daemon.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -128,7 +128,8 @@ class Weather:
 
 
 class Account:
-    """One account of the simulated platform. ``on_shown`` hears of every message that becomes visible or changes."""
+    """One account of the simulated platform. ``on_shown`` hears of every message that becomes visible or changes, ``on_pause`` of
+    every pause that is asked for in a chat."""
 
     def __init__(
         self, channel: str, name: str, weather: Weather, trace: Trace, now: Callable[[], float], *, keys: str = ""
@@ -141,15 +142,16 @@ class Account:
         self.is_in_process = True
         """Whether a driver raises what this raises. A server behind HTTP does not, and an edit that comes again is none to it."""
         self.gives_up: Callable[[], bool] = lambda: False
-        """Whether a reply is given up after some attempts; then what comes next need not wait."""
+        """Whether a reply is given up after some attempts; the next life does not know what it was to wait for."""
         self.updates: list[Update] = []
         self.confirmed: set[int] = set()
         self.shown: dict[str, Shown] = {}
         self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
+        self.on_pause: Callable[[Account, Peer, float], None] = lambda account, peer, seconds: None
         self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
         self.fail: Callable[[Violation], None] = lambda violation: None
         self.count: Callable[[str], None] = lambda what: None
-        self._pauses: dict[tuple[Peer, str, str | None], float] = {}
+        self._pauses: dict[tuple[object, ...], float] = {}
         self._trace = trace
         self._now = now
         self._arrived = trio.Event()
@@ -285,12 +287,19 @@ class Account:
         life.check_alive()
 
     def _look_at_pause(self, payload: OutboundPayload, life: "Life") -> None:
-        """What was refused with a wish for a pause must not come again before."""
-        until = self._pauses.get(_name_of(payload), 0.0)
+        """What was refused with a wish for a pause must not come again before, nor anything else where it goes."""
+        until = max((self._pauses.get(name, 0.0) for name in self._waits_as(payload, life)), default=0.0)
         if self._now() < until - 0.001 and not life.dead:
             self.fail(
                 Violation("pauses are kept", f"{self} was sent {payload.body.text[:40]!r} {until - self._now():.1f} s early")
             )
+
+    def _waits_as(self, payload: OutboundPayload, life: "Life") -> Iterator[tuple[object, ...]]:
+        """What is held by a pause: the payload, over restarts; and its chat, as long as the daemon lives that surely was told."""
+        if self._comes_once(payload):
+            yield payload.peer, payload.body.text, payload.message_id if isinstance(payload, EditText) else None
+        if self.is_in_process:
+            yield payload.peer, life.number
 
     def _comes_once(self, payload: OutboundPayload) -> bool:
         """The text of an answer is that of one row, and of one message the edits are in one order; others may come again for
@@ -303,8 +312,9 @@ class Account:
         """The faults of a call that surely has had no effect."""
         life.check_alive()
         wish = self.weather.rng.choice((None, 0.5, 3.0, 30.0, 149.0))
-        if payload is not None and wish is not None and fate.startswith("limited") and self._comes_once(payload):
-            self._pauses[_name_of(payload)] = self._now() + wish
+        if payload is not None and wish is not None and fate.startswith("limited"):
+            self._pauses.update(dict.fromkeys(self._waits_as(payload, life), self._now() + wish))
+            self.on_pause(self, payload.peer, wish)
         match fate:
             case "limited":
                 raise TryAgain("429 in this chat", after_seconds=wish, scope="conversation")
@@ -326,7 +336,3 @@ class Account:
                 raise NeedsOperator("401: the token was revoked", look_again=self.weather.rng.random() < 0.5)
             case _:
                 return
-
-
-def _name_of(payload: OutboundPayload) -> tuple[Peer, str, str | None]:
-    return payload.peer, payload.body.text, payload.message_id if isinstance(payload, EditText) else None

@@ -20,6 +20,7 @@ _MAY_GROW: Final = {
     "AccessControl._paired": 1000,
     "Outbox._counts": 6,
     "Outbox._open": 100,
+    "Pauses._until": 100,
     "Presses._refusals": 1000,
     "EventLog.counts": 200,
     "WaitingRoom._parts": 100,

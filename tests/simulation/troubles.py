@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from gatewayd.model.envelope import Peer
 from tests.simulation.cores import Core
 from tests.simulation.people import meddle
 from tests.simulation.platforms import Account
@@ -12,7 +13,7 @@ from tests.simulation.scenario import change, change_grants
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Plan = list[tuple[float, Callable[[], None]]]
+Plan = list[tuple[float, Callable[[], object]]]
 ACCOUNTS_AWAY: Final = "accounts taken away by a reload"
 AGENTS_AWAY: Final = "agents taken away by a reload"
 
@@ -24,7 +25,7 @@ class Troubles:
 
     def plan(self) -> Plan:
         """Illnesses of the disk, outages of accounts and agents, and what operators do: when, and what."""
-        return [*self._illnesses(), *self._outages(), *self._meddling(), *self._reloads()]
+        return [*self._illnesses(), *self._outages(), *self._meddling(), *self._reloads(), *self._vanishing()]
 
     @property
     def _touched(self) -> list[Account]:
@@ -78,6 +79,23 @@ class Troubles:
             found += self._away(rng.choice(world.cores))
         return found
 
+    def _vanishing(self) -> Plan:
+        """An account is taken away while the daemon is down and one of its turns may go on at its agent's server, and is back
+        soon: somebody writes there."""
+        world, rng = self._world, self._world.rng_of("vanishing")
+        if world.scenario.mood != "rough" or rng.random() >= 0.2:
+            return []
+        account, chat = rng.choice(self._touched), Peer("dm", "101")
+        at = rng.uniform(0, world.scenario.seconds)
+        gone = at + rng.uniform(1, 15)
+        back = gone + rng.choice((5.0, 20.0, 40.0))
+        return [
+            (at, partial(world.people.write, account, chat, "slow")),
+            (gone, partial(world.take_down, partial(self._leave_out, account), when="while an account is taken away")),
+            (back, partial(self._bring_back, account)),
+            (back + rng.choice((0.1, 2.0)), partial(world.people.write, account, chat, "say")),
+        ]
+
     def _away(self, one: Account | Core) -> Plan:
         at, rng = self._some_time(), self._rng
         found: Plan = [(at, partial(self._take_away, one))]
@@ -86,10 +104,13 @@ class Troubles:
         return found
 
     def _take_away(self, one: Account | Core) -> None:
+        self._leave_out(one)
+        self._reload()
+
+    def _leave_out(self, one: Account | Core) -> None:
         self._world.count(ACCOUNTS_AWAY if isinstance(one, Account) else AGENTS_AWAY)
         self._world.trace.tell("operator", f"takes {one} away")
         self._world.away.add(one)
-        self._reload()
 
     def _bring_back(self, one: Account | Core) -> None:
         self._world.trace.tell("operator", f"brings {one} back")

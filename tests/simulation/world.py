@@ -77,7 +77,7 @@ class World:
             core.chance = chances.agent if self.scenario.mood == "rough" or core is self.cores[0] else 0.0
         self.people = People(self, self.rng_of("people"), self.scenario)
         for account in self.accounts.values():
-            account.on_shown = self.people.see
+            account.on_shown, account.on_pause = self.people.see, self.people.lose_patience
         self.connectors = [Connector(self, name, self.rng_of(f"connector {name}")) for name in ("bridge", "relay")]
         self._nursery: trio.Nursery | None = None
         self._under_way = 0
@@ -132,11 +132,11 @@ class World:
             self.fail(violation)
         self._under_way -= 1
 
-    def take_down(self, meanwhile: Callable[[], None]) -> bool:
+    def take_down(self, meanwhile: Callable[[], None], *, when: str = "when a question was open") -> bool:
         """The process dies, and something happens before it is there again; where it may not die, that happens only."""
         may = self.scenario.mood == "rough" and not self.is_quiet and self.lives[-1].is_up
         if may:
-            self.lives[-1].crash("when a question was open")
+            self.lives[-1].crash(when)
         meanwhile()
         return may
 
