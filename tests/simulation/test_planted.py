@@ -87,12 +87,7 @@ def test_a_change_is_in_one_place(where: dict[str, str]) -> None:
 def test_quick_ones_are_found() -> None:
     ran = subprocess.run([SIMULATE, "--planted", *QUICK], capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert re.findall(r"^([a-z-]+) +\d*  (visible once|gated|an effect once|a test) ", ran.stdout, re.M) == [
-        ("recover-resends-sending", "visible once"),
-        ("press-of-a-stranger", "gated"),
-        ("core-not-asked", "an effect once"),
-        ("acp-late-text-dropped", "a test"),
-    ]
+    assert ran.stdout.splitlines()[-1] == f"{len(QUICK)} of {len(QUICK)} planted bugs found"
 
 
 JUDGED = """
