@@ -70,6 +70,8 @@ class Hub:
         self.main.sent.clear()
 
     async def kinds(self) -> list[str]:
+        """The events of all that has happened."""
+        await trio.testing.wait_all_tasks_blocked()
         await self.gateway.events.wait_flushed()
         return [event.kind for event in await self.store.events_after(0, limit=1000)]
 
