@@ -164,7 +164,7 @@ async def test_no_canary_comes_out_anywhere(tmp_path: Path) -> None:
     with trio.fail_after(120):
         async with Parrot.serve() as parrot:
             config = configuration(parrot, canaries)
-            env = canaries.env | {"TREE": str(Path(__file__).parents[2]), "NOTIFY_SOCKET": str(tmp_path / "nobody")}
+            env = canaries.env | {"TREE": f"{Path(__file__).parents[1]}/..", "NOTIFY_SOCKET": str(tmp_path / "nobody")}
             state_dir = tmp_path / "state"
             (state_dir / "agents").mkdir(parents=True)
             async with daemon(state_dir, config, env=env) as gateway:
