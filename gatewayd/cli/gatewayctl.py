@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from gatewayd import __version__
 from gatewayd.cli.ctl.agents import agents
@@ -80,6 +82,8 @@ app.command()(reload)
 app.add_typer(webchat, name="webchat")
 app.command()(console)
 app.add_typer(audit, name="audit")
+_commands = cache(get_command)
+"""Built once for all calls in a process: typer looks at every signature."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -93,7 +97,7 @@ def _run(args: Sequence[str] | None) -> int:
             # A terminal that cannot show a character gets an escape instead of a traceback.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=args, prog_name="gatewayctl", standalone_mode=False)
+        code = _commands(app)(args=args, prog_name="gatewayctl", standalone_mode=False)
     except CtlError as error:
         return _fail(str(error), error.code)
     except typer.TyperException as error:

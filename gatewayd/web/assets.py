@@ -1,5 +1,7 @@
 """The files of the page, from the package into memory once, with the headers that make a browser distrust everything else."""
 
+from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Final
@@ -46,7 +48,8 @@ class Asset(Struct, frozen=True):
         return response
 
 
-def load_pages() -> dict[str, Asset]:
+@cache
+def load_pages() -> Mapping[str, Asset]:
     """Every file of ``web/pages`` by its name."""
     folder = files("gatewayd.web").joinpath("pages")
     return {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}

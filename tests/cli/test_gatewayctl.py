@@ -231,9 +231,7 @@ def test_an_answer_in_drops_is_given_up(ctl: Ctl, monkeypatch: pytest.MonkeyPatc
     assert "was still answering after 0.6 s" in err
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"\xff", b"{}", b"[" * 100_000, b'{"x":' * 100_000, b'{"accounts":[1]}', b"null"]
-)
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"{}", b"[" * 10_000, b'{"x":' * 10_000, b'{"accounts":[1]}', b"null"])
 @pytest.mark.parametrize(
     "args",
     [
