@@ -88,6 +88,20 @@ async def test_a_rate_limit_makes_its_conversation_wait_and_no_other(tmp_path: P
         assert street.status().restarts == 0
 
 
+async def test_a_rate_limit_on_an_edit_is_kept(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path) as street:
+        [row] = await street.reply("one")
+        await trio.sleep(1)
+        street.platform().before_send.next(failing(TryAgain("429", after_seconds=149, scope="conversation")))
+        edit = EditText(row.payload.peer, RichText("two"), of=row.id)
+        [edited] = await street.outbox.write([OutboundDraft(row.channel, row.account, row.conversation, edit)])
+        await trio.sleep(148)
+        waiting = await row_now(street, edited)
+        assert (waiting.state, waiting.attempts) == ("ready", 1)
+        await trio.sleep(2)
+        assert (await row_now(street, edited)).state == "sent"
+
+
 async def test_a_wait_outlives_a_restart_of_the_daemon(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path) as street:
         street.platform().before_send.next(failing(TryAgain("429", after_seconds=149, scope="conversation")))
