@@ -27,12 +27,12 @@ from gatewayd.model.config import (
     ApproverGroup,
     GatewayConfig,
 )
-from gatewayd.model.envelope import Sender
+from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.errors import SendRejected
-from gatewayd.model.payload import Typing
+from gatewayd.model.payload import RichText, SendText, Typing
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.plugins import Registry
-from gatewayd.ports.store import TokenRow
+from gatewayd.ports.store import OutboundDraft, TokenRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.wiring import drain, join, run_hub
 from tests.hub.house import EPOCH, NoStalls
@@ -284,6 +284,19 @@ async def test_a_reply_of_unknown_fate_is_told_and_shown_again(tmp_path: Path, a
         code = hub.main.texts[0].partition("/show ")[2].split()[0].strip("`")
         await hub.main.say(f"/show {code}")
         await hub.main.wait_until(lambda: hub.main.texts[-1] == "re: hello")
+
+
+async def test_what_was_being_sent_at_a_crash_is_counted(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Recovery makes it a letter, of which no event tells."""
+    peer = Peer("dm", "alice")
+    async with store_of(tmp_path) as store:
+        payload = SendText(peer, RichText("half sent"))
+        [row] = await store.add_outbound([OutboundDraft("loopback", "main", "dm:alice", payload)], now=now())
+        assert await store.mark_sending(row.id)
+        async with hub_over(store) as hub:
+            await trio.sleep(5)
+            snapshot = hub.gateway.snapshot()
+            assert (snapshot.outbox.unknown, snapshot.letters.out_unknown) == (1, 1)
 
 
 async def test_what_is_over_and_old_goes(tmp_path: Path, autojump_clock: MockClock) -> None:
