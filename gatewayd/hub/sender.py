@@ -234,7 +234,8 @@ class Sender:
                 return Outcome("ready", self._redact(error.reason), failure=error)
             case SendRejected():
                 return Outcome("dead", self._redact(error.reason))
-            case OutcomeUnknown():
+            case OutcomeUnknown() | StoreRefused():
+                # The driver keeps something of its own with a send: before its call or after it.
                 return Outcome("unknown", self._redact(error.reason))
             case _:
                 return Outcome("dead", f"bug: {describe(error, self._redact)}", failure=error)

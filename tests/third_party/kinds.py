@@ -7,7 +7,7 @@ from threading import Thread
 
 import trio
 
-from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 
 
 class PanicException(BaseException):
@@ -95,10 +95,19 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "AgentFailed": lambda: AgentFailed("the model refused"),
     "SendRejected": lambda: SendRejected("the chat is gone"),
     "OutcomeUnknown": lambda: OutcomeUnknown("cut"),
+    "StoreRefused": lambda: StoreRefused("the disk is full", may_pass=True),
     "a cure that cannot be read": lambda: BrokenCure("x"),
 }
 
-_CURES = ("TryAgain", "TryAgain with wrong fields", "NeedsOperator", "AgentFailed", "SendRejected", "OutcomeUnknown")
+_CURES = (
+    "TryAgain",
+    "TryAgain with wrong fields",
+    "NeedsOperator",
+    "AgentFailed",
+    "SendRejected",
+    "OutcomeUnknown",
+    "StoreRefused",
+)
 _BUGS = [make for kind, make in KINDS.items() if kind not in (*_CURES, "a cure that cannot be read")]
 
 

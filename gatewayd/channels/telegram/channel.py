@@ -23,7 +23,7 @@ from gatewayd.kit.http import client_through
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.proxy import proxy_for
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer
-from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver, WebhookReply, WebhookRequest
@@ -117,7 +117,10 @@ class TelegramChannel:
         result = await self._mender.write("sendMessage", payload, params_in(chat_id))
         if isinstance(result, Refusal) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
             self._note_move(chat_id, moved)
-            await self._memory.save_moves()
+            try:
+                await self._memory.save_moves()
+            except StoreRefused as error:  # nothing was sent yet
+                raise TryAgain(f"the group's new id cannot be stored: {error.reason}", scope="conversation") from error
             chat_id = moved
             result = await self._mender.write("sendMessage", payload, params_in(chat_id))
         if isinstance(result, Refusal):

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from gatewayd.channels.telegram.memory import MOST_GROUPS, Moves
 from gatewayd.channels.telegram.outbound import number_in
 from gatewayd.model.envelope import Peer
-from gatewayd.model.errors import SendRejected
+from gatewayd.model.errors import SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import EditText, RichText, SendText
 from gatewayd.ports.channel import WebhookRequest
 from tests.channels.telegram.rig import Rig, rig_for
@@ -78,6 +78,24 @@ async def test_what_is_sent_to_either_id_arrives_and_can_be_edited_there(autojum
         assert api.texts(SUPERGROUP) == ["edited", "to a message of old"] * 2
         with pytest.raises(SendRejected, match="migrated"):
             await rig.channel.send(EditText(PEER, RichText("no"), 1, old.message_id))
+
+
+class FullDisk(dict[str, str]):
+    def __setitem__(self, key: str, value: str) -> None:
+        raise StoreRefused("the disk is full", may_pass=True)
+
+
+async def test_a_reply_that_tells_of_it_on_a_full_disk_is_tried_again(autojump_clock: MockClock) -> None:
+    """The group refused it, so nothing was sent yet."""
+    async with FakeBotApi.serve() as api, rig_for(api, kept=FullDisk()) as rig:
+        api.add_chat(GROUP)
+        api.group_upgrades(GROUP, SUPERGROUP)
+        with pytest.raises(TryAgain, match="the disk is full") as caught:
+            await rig.channel.send(SendText(PEER, RichText("hello")))
+        assert caught.value.scope == "conversation"
+        assert api.texts(SUPERGROUP) == []
+        await rig.channel.send(SendText(PEER, RichText("hello")))
+        assert api.texts(SUPERGROUP) == ["hello"]
 
 
 async def test_a_press_names_the_message_as_its_receipt_did(autojump_clock: MockClock) -> None:
