@@ -40,7 +40,7 @@ async def test_the_process_outlives_whatever_an_agent_raises(tmp_path: Path) -> 
     with trio.fail_after(60):
         async with daemon(tmp_path / "state", CONFIG) as gateway:
             for kind in KINDS:
-                if "TryAgain" in kind or "cure" in kind:
+                if "TryAgain" in kind or "cure" in kind or kind == "StoreRefused":
                     continue  # an outage: it would be tried again for minutes
                 answer = await post(gateway, kind, kind, wait=20)
                 assert answer["payloads"] == [{"text": SORRY_FAILED}], kind
