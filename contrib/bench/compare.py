@@ -1,6 +1,6 @@
 """This revision of gatewayd and another one, in turn, in one run.
 
-    contrib/bench/compare REV [--parts end_to_end,ingest,agents,footprint] [--pairs 5] [--directory PATH]
+    contrib/bench/compare REV [--parts end_to_end,calls,ingest,agents,footprint] [--pairs 5] [--directory PATH]
 
 REV is anything that git names a commit by. Its tree is laid into a temporary folder and runs with the Python and the packages of
 this one; the platforms, users and agents around both are those of this revision. One of the two begins each pair, in turn. A
@@ -21,7 +21,7 @@ from statistics import median
 import trio
 from msgspec import Struct
 
-from contrib.bench import agents, end_to_end, footprint, ingest
+from contrib.bench import agents, calls, end_to_end, footprint, ingest
 from contrib.bench.contenders import CONTENDERS, Contender
 from contrib.bench.figures import describe_machine, load
 from contrib.bench.processes import allow_many_files
@@ -60,6 +60,17 @@ def end_to_end_part(options: Namespace) -> Part:
         return of_conversations(await end_to_end.measure_baseline(directory, settings))
 
     return Part(run, baseline)
+
+
+def calls_part(options: Namespace) -> Part:
+    async def run(directory: Path, side: Side) -> Figures:
+        few = max(1, options.messages // 5)  # a count needs no long run
+        return {
+            "calls per reply, one user": await calls.per_reply(directory, 1, options.alone, side),
+            "calls per reply, all at once": await calls.per_reply(directory, options.chats, few, side),
+        }
+
+    return Part(run)
 
 
 def ingest_part(options: Namespace) -> Part:
@@ -114,6 +125,7 @@ def footprint_part(options: Namespace) -> Part:
 
 PARTS: Mapping[str, Callable[[Namespace], Part]] = {
     "end_to_end": end_to_end_part,
+    "calls": calls_part,
     "ingest": ingest_part,
     "agents": agents_part,
     "footprint": footprint_part,

@@ -98,7 +98,7 @@ def test_compare(run: Run) -> None:
         "2",
     )
     said = run(compare.main, "HEAD", *few)
-    assert len(re.findall(r"-> +[\d.]+   ratio [\d.]+ \([\d.]+ to [\d.]+\)", said)) == 12
+    assert len(re.findall(r"-> +[\d.]+   ratio [\d.]+ \([\d.]+ to [\d.]+\)", said)) == 14
     assert said.count("of the baseline's") >= 8
 
 
