@@ -31,9 +31,10 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError, StoreRefused, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
+from gatewayd.ports.store import Store
 from gatewayd.signals import remember_hangups, watch_signals
 from gatewayd.stalls import StallDetector
-from gatewayd.stores.sqlite import SqliteStore, open_store, who_can_read
+from gatewayd.stores.sqlite import open_store, who_can_read
 from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
 from gatewayd.web.app import create_app
 from gatewayd.web.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket
@@ -191,13 +192,13 @@ async def _open_front(
             yield urls[0]
 
 
-async def _prepare_token(store: SqliteStore, config: GatewayConfig, given: _Given) -> None:
+async def _prepare_token(store: Store, config: GatewayConfig, given: _Given) -> None:
     path = await ensure_token(store, config.auth, given.state_dir)
     if path is not None:
         given.redactor.add(Secret(path.read_text(encoding="utf-8-sig").strip()))
 
 
-def _reloader(gateway: Gateway, store: SqliteStore, given: _Given, notifier: Notifier) -> Reloader:
+def _reloader(gateway: Gateway, store: Store, given: _Given, notifier: Notifier) -> Reloader:
     async def load() -> GatewayConfig:
         # In a thread: it imports, and the files may be on a network that hangs.
         with trio.move_on_after(_LOAD_SECONDS):

@@ -20,7 +20,7 @@ from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.context import Context, WholeStore
+from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway, Stalls
 from gatewayd.hub.inbox import InboxDesk
@@ -41,6 +41,7 @@ from gatewayd.hub.turns import TurnRunner
 from gatewayd.hub.unknown import UnknownReplies
 from gatewayd.model.config import GatewayConfig
 from gatewayd.plugins import Registry
+from gatewayd.ports.store import Store
 
 _FLUSH_SECONDS = 5.0
 
@@ -52,7 +53,7 @@ MakesAccounts = Callable[[Outbox, Mailboxes, Backlog], ChannelManager]
 def join(
     config: GatewayConfig,
     registry: Registry,
-    store: WholeStore,
+    store: Store,
     http: httpx2.AsyncClient,
     *,
     state_dir: Path,

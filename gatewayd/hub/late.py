@@ -11,7 +11,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
 from gatewayd.kit.text import sanitise
 from gatewayd.model.letter import excerpt_of
-from gatewayd.ports.sessions import Sessions
+from gatewayd.ports.store import Sessions
 
 _TEXT_MAX = 100_000
 _PER_MINUTE = 10

@@ -26,8 +26,7 @@ from gatewayd.model.letter import (
     parse_ref,
 )
 from gatewayd.model.lifecycle import LetterState
-from gatewayd.ports.repair import FoundLetter, Letters, Repairs, Takers
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.store import FoundLetter, InboundRow, Letters, OutboundRow, Repairs, Takers
 
 MOST_AT_ONCE: Final = 500
 """Letters that one call does something with."""

@@ -30,8 +30,7 @@ from gatewayd.model.route import Route
 from gatewayd.model.status import LeftBehind
 from gatewayd.model.subject import SIGN
 from gatewayd.ports.agent import AgentCore, StopsTurns, ToolCall, ToolResult, TurnRequest
-from gatewayd.ports.sessions import Conversation
-from gatewayd.ports.store import InboundRow, Store
+from gatewayd.ports.store import Conversation, InboundRow, Store
 
 _TYPING_AFTER_SECONDS = 0.5
 _TYPING_EVERY_SECONDS = 4.0

@@ -19,7 +19,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import LetterState
-from gatewayd.ports.repair import Leftover, Retention
+from gatewayd.ports.store import Leftover, Retention
 
 ROWS_TOGETHER: Final = 200
 """Rows that one transaction looks at: no write beside it waits for more."""

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.route import Route
 from gatewayd.ports.agent import AgentCore
-from gatewayd.ports.sessions import Conversation, SessionRow, Sessions
+from gatewayd.ports.store import Conversation, SessionRow, Sessions
 
 _CACHED = 10_000
 # last_used_at is for people who look; writing it with every turn would cost a commit each.

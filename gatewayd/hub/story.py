@@ -25,8 +25,7 @@ from gatewayd.model.payload import EditText
 from gatewayd.model.question import QuestionRow
 from gatewayd.model.story import Story, StoryEntry, StoryEvent
 from gatewayd.model.subject import SIGN, is_about_reply, is_repetition
-from gatewayd.ports.repair import Stories, StoryRows, Takers, shown_text
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.store import InboundRow, OutboundRow, Stories, StoryRows, Takers, shown_text
 
 MOST_MESSAGES: Final = 50
 MOST_ENTRIES: Final = 1000
@@ -115,7 +114,7 @@ class StoryTeller:
         self._accounts = accounts
 
     async def tell(self, wanted: str) -> Story:
-        """The story that an id leads to; see ``ports.repair.Stories``. :raises NotFound: it leads to nothing that is kept."""
+        """The story that an id leads to; see ``ports.store.Stories``. :raises NotFound: it leads to nothing that is kept."""
         rows = await self._store.story_rows(wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
         if not (rows.inbound or rows.outbound or rows.approvals or rows.questions):
             raise NotFound(f"nothing is known of {wanted[:200]!r} (any more)")

@@ -17,7 +17,7 @@ from gatewayd.channels.loopback.platform import LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.hub.account import AccountActor
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.context import Context, WholeStore
+from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
@@ -94,9 +94,7 @@ class Street:
             store, self.events, self.configured, self.mailboxes, DeliveryReports(), notice=lambda row: None, now=now
         )
         self.journal = StoreJournal(store)
-        context = Context(
-            cast(WholeStore, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***")
-        )
+        context = Context(cast(Store, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***"))
         self.manager = ChannelManager(
             context,
             self.configured,

@@ -14,11 +14,12 @@ from trio.testing import MockClock
 
 from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.context import Context, WholeStore
+from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import AgentFrame, AgentSettings, GatewayConfig
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
+from gatewayd.ports.store import Store
 from tests.hub.house import CANARY, ScriptedAgents, echo, now, redact
 
 
@@ -42,7 +43,7 @@ async def open_pool(before_open: Callable[[], None], told: Told | None = None, *
 
     settings = AgentSettings("assistant", AgentFrame(), AgentFrame())
     events = told or Told()
-    context = Context(cast(WholeStore, None), cast(EventLog, events), now, Random(1), redact)
+    context = Context(cast(Store, None), cast(EventLog, events), now, Random(1), redact)
     configured = Configured(GatewayConfig(agents=(settings,)), {})
     pool = AgentPool(context, configured, lambda core: opener, http=cast(httpx2.AsyncClient, None), state_dir=Path("/nowhere"))
     async with pool.run(cut=lambda agent_id: None, say_later=say_nowhere, host=None):

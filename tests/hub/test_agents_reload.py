@@ -17,11 +17,12 @@ from trio.testing import MockClock
 
 from gatewayd.hub.agents import AgentPool
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.context import Context, WholeStore
+from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, GatewayConfig, GatewaySection
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentOpener
+from gatewayd.ports.store import Store
 from tests.hub.house import ScriptedAgents, echo, now, redact
 from tests.hub.test_agents import say_nowhere
 
@@ -81,7 +82,7 @@ def agents(*given: AgentSettings, drain: float = 20.0) -> GatewayConfig:
 
 @asynccontextmanager
 async def open_pool(cores: Cores, config: GatewayConfig) -> AsyncIterator[AgentPool]:
-    context = Context(cast(WholeStore, None), cast(EventLog, Silent()), now, Random(1), redact)
+    context = Context(cast(Store, None), cast(EventLog, Silent()), now, Random(1), redact)
     opener = cast(Callable[[str], AgentOpener], cores.opener)
     pool = AgentPool(context, Configured(config, {}), opener, http=cast(httpx2.AsyncClient, None), state_dir=Path("/nowhere"))
     async with pool.run(cut=cores.cut.append, say_later=say_nowhere, host=None):

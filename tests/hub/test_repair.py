@@ -22,8 +22,7 @@ from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import RichText, SendText
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
-from gatewayd.ports.repair import Repairs, Takers
-from gatewayd.ports.store import OutboundDraft, OutboundRow
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Repairs, Takers
 from gatewayd.stores.sqlite import SqliteStore
 from tests.hub.house import OPEN, Gate, House, configuration, message, now, open_house
 

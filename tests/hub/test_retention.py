@@ -19,7 +19,7 @@ from gatewayd.hub.retention import EVERY_SECONDS, ROWS_TOGETHER, Cleaner
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import OutboundState
-from gatewayd.ports.repair import Leftover, Swept
+from gatewayd.ports.store import Leftover, Swept
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from tests.hub.house import EPOCH, configuration, message, now
 from tests.stores.opened_before import open_store

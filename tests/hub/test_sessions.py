@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from gatewayd.hub.sessions import SessionMap
 from gatewayd.model.errors import StoreRefused, TryAgain
 from gatewayd.model.route import Route
-from gatewayd.ports.sessions import SessionRow
+from gatewayd.ports.store import SessionRow
 from gatewayd.stores.sqlite import run_inline
 from tests.hub.house import ScriptedAgents, echo, now, open_house
 from tests.stores.opened_before import open_store

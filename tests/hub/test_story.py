@@ -19,8 +19,7 @@ from gatewayd.model.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.model.story import Story
 from gatewayd.ports.agent import Turn
-from gatewayd.ports.repair import StoryRows
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.store import InboundRow, OutboundRow, StoryRows
 from tests.hub.house import House, configuration, message, now, open_house
 
 ENVELOPE = replace(message("hello"), received_at=10.0, sender=Sender("7", "Bob"))

@@ -25,8 +25,7 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import ConfigError
 from gatewayd.plugins import Registry
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.ports.sessions import SessionRow
-from gatewayd.ports.store import InboundRow
+from gatewayd.ports.store import InboundRow, SessionRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web.refusal import Refusal
 from gatewayd.web.webhooks import WebhookDesk

@@ -14,8 +14,7 @@ from msgspec import Struct
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace, excerpt_of, parse_ref
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
-from gatewayd.ports.repair import shown_text
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.store import InboundRow, OutboundRow, shown_text
 from gatewayd.stores.sqlite.inbox import INBOUND_COLUMNS, inbound_row
 from gatewayd.stores.sqlite.outbox import OUTBOUND_COLUMNS, outbound_row
 from gatewayd.stores.sqlite.states import among

@@ -15,8 +15,7 @@ from gatewayd.model.letter import NotALetter, Skipped
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, NEVER_SEEN, RETRY_INBOUND, RETRY_OUTBOUND, LetterState
 from gatewayd.model.payload import EditText
 from gatewayd.model.subject import is_about_reply
-from gatewayd.ports.repair import FoundLetter, Repaired, Repairs, Takers
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.store import FoundLetter, InboundRow, OutboundRow, Repaired, Repairs, Takers
 from gatewayd.stores.sqlite.audit import append_audit
 from gatewayd.stores.sqlite.inbox import INBOUND_COLUMNS, inbound_row
 from gatewayd.stores.sqlite.letters import get_letter, get_row, letter_of, text_of

@@ -21,7 +21,7 @@ from gatewayd.model.lifecycle import (
     OUTBOUND_OVER,
     QUESTION_OPEN,
 )
-from gatewayd.ports.repair import Leftover, Swept
+from gatewayd.ports.store import Leftover, Swept
 from gatewayd.stores.sqlite.letters import INBOUND_LETTERS, OUTBOUND_LETTERS
 from gatewayd.stores.sqlite.states import among, outside
 from gatewayd.stores.sqlite.tables import Tables

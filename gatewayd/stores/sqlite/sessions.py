@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import astuple, replace
 
-from gatewayd.ports.sessions import Conversation, SessionRow
+from gatewayd.ports.store import Conversation, SessionRow
 from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.tables import Tables
 

@@ -10,8 +10,7 @@ from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditRow
 from gatewayd.model.letter import NotALetter, parse_ref
 from gatewayd.model.question import QuestionRow
-from gatewayd.ports.repair import Account, StoryRows
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.store import Account, InboundRow, OutboundRow, StoryRows
 from gatewayd.stores.sqlite.approvals import select_approvals
 from gatewayd.stores.sqlite.audit import AUDIT_COLUMNS
 from gatewayd.stores.sqlite.inbox import INBOUND_COLUMNS, inbound_row

@@ -9,7 +9,7 @@ import trio.testing
 
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.letter import LetterFilter, LetterPlace
-from gatewayd.ports.repair import Leftover
+from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.reader import Reader

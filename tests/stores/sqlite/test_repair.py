@@ -5,8 +5,7 @@ from msgspec.structs import replace
 from gatewayd.model.audit import verify
 from gatewayd.model.letter import Skipped
 from gatewayd.model.question import Question, QuestionRow
-from gatewayd.ports.repair import Repairs
-from gatewayd.ports.store import InboundRow, OutboundRow
+from gatewayd.ports.store import InboundRow, OutboundRow, Repairs
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.letterbox import ACCOUNTS, edit_of, ended, numbered, settled
 from tests.stores.sqlite.samples import approval

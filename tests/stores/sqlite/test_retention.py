@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.question import Question, QuestionRow
-from gatewayd.ports.repair import Leftover
+from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.letterbox import ended, settled
 from tests.stores.sqlite.samples import approval

@@ -1,6 +1,6 @@
 from msgspec.structs import replace
 
-from gatewayd.ports.sessions import SessionRow
+from gatewayd.ports.store import SessionRow
 from gatewayd.stores.sqlite import SqliteStore
 
 ROW = SessionRow(

@@ -13,7 +13,7 @@ from gatewayd.model.approval import Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.envelope import connector_key
 from gatewayd.model.question import Question, QuestionRow
-from gatewayd.ports.repair import StoryRows
+from gatewayd.ports.store import StoryRows
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from tests.stores.sqlite.letterbox import ACCOUNTS, ended, numbered, settled
 from tests.stores.sqlite.samples import approval, envelope

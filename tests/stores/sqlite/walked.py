@@ -25,7 +25,7 @@ from gatewayd.model.lifecycle import (
     SendOutcome,
 )
 from gatewayd.model.question import Question, QuestionRow
-from gatewayd.ports.repair import Leftover
+from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.letterbox import ACCOUNTS
 from tests.stores.sqlite.samples import approval, draft, envelope, pairing

@@ -1,0 +1,90 @@
+"""The socket for stores: a protocol per concern, and ``Store``, which is all of them in one object.
+
+What every operation of every store promises, beside what its own docstring says:
+
+- A write is one transaction: all that its docstring names, or nothing. It returns after the commit, which is durable: a power
+  cut after the return loses nothing that the disk did not lie about.
+- Operations of several tasks have the effect of one after the other, in some order. Of two that compete for a row, the one that
+  comes second finds it as the first left it.
+- A read sees at least what was committed before it was called.
+- Rows change as ``gatewayd.model.lifecycle`` says and in no other way: in another state a row stays as it is.
+- A caller that is cancelled does not learn whether its write was done; it was done whole or not at all.
+- Every operation may raise StoreRefused (the disk is full, the file is damaged): then nothing was stored, and the caller must
+  not acknowledge.
+- Times are Unix seconds. Numbers of rows grow in the order in which they are added, and none is used again for another row.
+
+What a row is allowed to become is no matter of a store. Where that depends on the rows as they are at that moment, the operation
+takes the rule as a function: docs/decisions/0012-rules-are-arguments.md.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gatewayd.ports.store.approvals import Approvals, Questions
+from gatewayd.ports.store.auth import PairingRow, Pairings, TokenRow, Tokens
+from gatewayd.ports.store.dead_letters import FoundLetter, Letters, Repaired, Repairs, Takers, shown_text
+from gatewayd.ports.store.history import AuditRows, EventDraft, EventRows, Leftover, Retention, Stories, StoryRows, Swept
+from gatewayd.ports.store.messages import Account, ChatLine, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows
+from gatewayd.ports.store.state import Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
+
+__all__ = [
+    "Account",
+    "Approvals",
+    "AuditRows",
+    "ChatLine",
+    "Conversation",
+    "EventDraft",
+    "EventRows",
+    "FoundLetter",
+    "InboundRow",
+    "Inbox",
+    "Leftover",
+    "Letters",
+    "MemoRows",
+    "OutboundDraft",
+    "OutboundRow",
+    "OutboxRows",
+    "PairingRow",
+    "Pairings",
+    "Questions",
+    "Repaired",
+    "Repairs",
+    "Retention",
+    "SessionRow",
+    "Sessions",
+    "Store",
+    "StoreStatistics",
+    "Stories",
+    "StoryRows",
+    "Swept",
+    "Takers",
+    "TokenRow",
+    "Tokens",
+    "shown_text",
+]
+
+
+class Store(
+    Inbox,
+    OutboxRows,
+    Letters,
+    Stories,
+    Retention,
+    Sessions,
+    Approvals,
+    Questions,
+    AuditRows,
+    EventRows,
+    MemoRows,
+    Pairings,
+    Tokens,
+    Protocol,
+):
+    """All of it, one object. Any number of tasks may use it at once."""
+
+    def watch(self, call: Callable[[str | None], None]) -> None:
+        """Have ``call`` called, in the event loop, with the reason when the store begins to refuse, and with None when it writes
+        again. Each call of ``watch`` adds one."""
+
+    def statistics(self) -> StoreStatistics:
+        """No I/O."""

@@ -1,0 +1,93 @@
+"""What is looked back at, and deleted when it is old: events, the audit log, the trace of a message, retention."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from gatewayd.model.approval import Approval
+from gatewayd.model.audit import AuditDraft, AuditRow
+from gatewayd.model.event import Event
+from gatewayd.model.question import QuestionRow
+from gatewayd.ports.store.messages import Account, InboundRow, OutboundRow
+
+Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_letter", "outbound_letter"]
+"""What retention deletes: rows that are over, by their table, and letters that nobody has looked after."""
+
+
+class EventDraft(Struct, frozen=True):
+    """``data`` is the encoded JSON object."""
+
+    at: float
+    kind: str
+    data: bytes
+
+
+class StoryRows(Struct, frozen=True):
+    """All rows that a story is told from, each list by its number. ``more``: there are more than were asked for."""
+
+    inbound: list[InboundRow]
+    outbound: list[OutboundRow]
+    approvals: list[Approval]
+    questions: list[QuestionRow]
+    audit: list[AuditRow]
+    more: bool = False
+
+
+class Swept(Struct, frozen=True):
+    """How many rows one transaction has ``deleted``, by the state they were in. ``after`` is where to go on: the end and the
+    number of the row looked at last; None: there is no more."""
+
+    deleted: dict[str, int]
+    after: tuple[float, int] | None
+
+
+class EventRows(Protocol):
+    async def add_events(self, drafts: Sequence[EventDraft]) -> list[Event]:
+        """Number and store, all at once. Numbers grow by one, in the order of the drafts, without a gap. Not idempotent."""
+
+    async def events_after(self, seq: int, *, limit: int) -> list[Event]:
+        """At most ``limit`` with a larger number, by number."""
+
+    async def event_bounds(self) -> tuple[int, int]:
+        """The oldest number still stored and the newest; (0, 0): there are no events."""
+
+    async def prune_events(self, *, keep: int) -> int:
+        """Delete all but the newest ``keep`` events; how many were deleted. In as many transactions as it takes, the oldest
+        events first, so that no write beside it waits long; one that is cut has deleted a part."""
+
+
+class AuditRows(Protocol):
+    """Entries are added and never changed or deleted. Each has the hash over the one before (``gatewayd.model.audit.chained``),
+    whichever operation adds it."""
+
+    async def add_audit(self, draft: AuditDraft) -> AuditRow:
+        """Not idempotent."""
+
+    async def audit_after(self, seq: int, *, limit: int) -> list[AuditRow]:
+        """At most ``limit`` with a larger number, by number."""
+
+    async def audit_head(self) -> AuditRow | None:
+        """The newest entry."""
+
+
+class Stories(Protocol):
+    async def story_rows(self, wanted: str, *, accounts: Collection[Account], limit: int) -> StoryRows:
+        """What an id leads to: in-N, out-N, a turn's, approval's or question's id or code, the platform's id of a message or of
+        its event (also as CHANNEL/ACCOUNT/ID; of an event without them only in ``accounts``), or a session key.
+
+        From there to the turns, and to all that belongs to them: at most the ``limit`` newest messages, and ten times as many
+        of each other kind.
+        """
+
+
+class Retention(Protocol):
+    async def sweep(self, kind: Leftover, *, before: float, after: tuple[float, int] | None, limit: int) -> Swept:
+        """Look at the ``limit`` oldest rows of a kind that ended before ``before``, and delete those that nothing refers to.
+
+        Kept are: what a reply, an edit, a request or a question that is not settled refers to, the requests and questions of
+        turns that have not ended, and what was received or dropped by a person at or after ``before``.
+        """
+
+    async def bytes_used(self) -> int:
+        """The size of what is stored: of the file without its free pages."""

@@ -1,0 +1,192 @@
+"""Messages and replies: the inbox and the outbox."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.lifecycle import EndState, InboundReason, InboundState, OutboundState, SendOutcome
+from gatewayd.model.payload import Choice, OutboundPayload, Receipt
+from gatewayd.model.status import OutboxStatus
+
+Account = tuple[str, str]
+"""Channel and name."""
+
+
+class InboundRow(Struct, frozen=True):
+    """One journaled envelope. ``reason`` is machine-readable, set on every end state; ``attempts`` counts turn starts, the newest
+    of them at ``started_at``. ``retries`` counts how often a person had a dead letter run again, each time as a new turn;
+    ``closed_at`` is when one dropped it. ``detail`` says in words what went wrong. ``stops`` counts the attempts
+    that an ordered stop has cut."""
+
+    id: int
+    envelope: InboundEnvelope
+    state: InboundState
+    attempts: int
+    reason: str | None = None
+    turn_id: str | None = None
+    session_key: str | None = None
+    ended_at: float | None = None
+    started_at: float | None = None
+    retries: int = 0
+    closed_at: float | None = None
+    detail: str | None = None
+    stops: int = 0
+
+
+class OutboundDraft(Struct, frozen=True):
+    """A payload to be written to the outbox. Rows of one ``conversation`` are sent in the order of their ids.
+
+    ``subject`` is what it is about: the id of the approval or question whose card it is.
+    """
+
+    channel: str
+    account: str
+    conversation: str
+    payload: OutboundPayload
+    turn_id: str | None = None
+    subject: str | None = None
+
+
+class OutboundRow(Struct, frozen=True):
+    """One payload. ``queued_at`` is when it was put in the queue, first (``created_at``) or again by a person: its age for being
+    stale. ``sending_at`` is the newest call to the platform; ``closed_at`` is when a person dropped it."""
+
+    id: int
+    channel: str
+    account: str
+    conversation: str
+    payload: OutboundPayload
+    state: OutboundState
+    attempts: int
+    created_at: float
+    next_attempt_at: float | None = None
+    turn_id: str | None = None
+    reason: str | None = None
+    receipt: Receipt | None = None
+    settled_at: float | None = None
+    subject: str | None = None
+    queued_at: float = 0.0
+    sending_at: float | None = None
+    closed_at: float | None = None
+
+
+class ChatLine(Struct, frozen=True):
+    """One line of a conversation's transcript: from the inbox (``direction`` in) or the outbox (out).
+
+    ``text`` and ``choices`` are those of its newest edit, whose row is ``edit``; 0: it was never edited. ``event_key`` is that of
+    a line from the inbox.
+    """
+
+    direction: Literal["in", "out"]
+    id: int
+    at: float
+    text: str
+    state: str
+    choices: tuple[tuple[Choice, ...], ...] = ()
+    edit: int = 0
+    event_key: str = ""
+
+
+class Inbox(Protocol):
+    async def add_inbound(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]:
+        """Journal envelopes, and save ``memo`` (channel, account, key, value) in the same transaction, also when nothing is new.
+
+        Idempotent by (channel, account, event_key), within one call, too: an envelope that is known is skipped. Returns the rows
+        that are new, numbered in the order of the envelopes.
+        """
+
+    async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None: ...
+
+    async def get_inbound(self, inbound_id: int) -> InboundRow | None: ...
+
+    async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
+        """Mark rows running, add one to their attempts, and note the time, the turn and the session key. All rows at once; one
+        that has ended stays ended. Not idempotent: each call is one attempt more."""
+
+    async def note_stop(self, inbound_ids: Sequence[int]) -> None:
+        """Add one to the ``stops`` of those of these rows that run: an ordered stop has cut their newest attempt, and it is held
+        against nobody. Not idempotent."""
+
+    async def end_inbound(
+        self,
+        inbound_ids: Sequence[int],
+        *,
+        state: EndState,
+        reason: InboundReason,
+        now: float,
+        detail: str | None = None,
+        replies: Sequence[OutboundDraft] = (),
+    ) -> list[OutboundRow]:
+        """End rows, and write their replies in the same transaction. Of several rows those are ended that have not ended yet.
+
+        Idempotent by the rows: if all of them have ended already, nothing is written and the result is empty. Else it is the new
+        rows of the outbox, numbered in the order of the drafts.
+        """
+
+    async def pending_inbound(self, *, after_id: int, limit: int) -> list[InboundRow]:
+        """At most ``limit`` rows that are received or running, with a larger number than ``after_id``, by number."""
+
+
+class OutboxRows(Protocol):
+    async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]:
+        """Add rows that are ready, all at once, numbered in the order of the drafts. Not idempotent."""
+
+    async def mark_sending(self, outbound_id: int) -> bool:
+        """ready -> sending, before the call to the platform; adds one to attempts and notes the time. False, and nothing is
+        changed: the row is not ready. Of two calls at once one gets True."""
+
+    async def settle_outbound(
+        self,
+        outbound_id: int,
+        state: SendOutcome,
+        *,
+        now: float,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
+        notice: OutboundDraft | None = None,
+    ) -> OutboundRow | None:
+        """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row whose life-cycle does not
+        lead there stays as it is: what was ``sent`` is not sent again, whatever comes later. ``attempt_counts``: or the attempt
+        that ``mark_sending`` has counted is taken back.
+
+        ``notice`` about its reply is added in the same transaction, and returned, unless the row stayed as it was or the notice's
+        turn has a notice already.
+        """
+
+    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+        """At most ``limit`` rows of an account that are ready, with a larger number than ``after_id``, by number; also those with
+        a next_attempt_at in the future."""
+
+    async def recover_outbound(
+        self,
+        *,
+        stale_before: float,
+        now: float,
+        resend: Collection[str] = (),
+        notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
+    ) -> OutboxStatus:
+        """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` again if its channel is in
+        ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked`` (reason stale), unless its next
+        attempt is to come: its conversation waits for that. Of each that becomes unknown, by number, the rule ``notice`` is asked
+        for what is written about it, as in ``settle_outbound``. All in one transaction. Returns the counts by state, without
+        what a person has dropped."""
+
+    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
+        """The newest rows in these states, newest first."""
+
+    async def get_outbound(self, outbound_id: int) -> OutboundRow | None: ...
+
+    async def outbound_about(self, subject: str) -> list[OutboundRow]:
+        """The rows with this subject, by number."""
+
+    async def replies_of(self, turn_id: str) -> list[OutboundRow]:
+        """By number."""
+
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
+        """The newest ``limit`` lines of one conversation, oldest first. Presses of buttons are no lines, nor are edits."""

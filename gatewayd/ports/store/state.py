@@ -1,0 +1,81 @@
+"""What is known of conversations, accounts and the store itself: the session map, memos, statistics."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from gatewayd.model.envelope import Peer
+from gatewayd.model.histogram import Histogram
+
+
+class Conversation(Struct, frozen=True):
+    """A chat, as what is written to it needs it."""
+
+    channel: str
+    account: str
+    peer: Peer
+
+
+class SessionRow(Struct, frozen=True):
+    """``session_id`` is the agent core's own id, ``core`` the kind of that core, None where an older release did not note it;
+    ``generation`` grows with every new session. ``left_over`` is a turn that has ended for us and may still run at its agent;
+    ``made_by`` the ``/new`` that began it, the number of its message; ``conversation`` is where its last turn answered."""
+
+    session_key: str
+    agent_id: str
+    session_id: str
+    generation: int
+    created_at: float
+    last_used_at: float
+    core: str | None = None
+    left_over: str | None = None
+    made_by: int | None = None
+    conversation: Conversation | None = None
+
+
+class Sessions(Protocol):
+    async def get_session(self, session_key: str) -> SessionRow | None: ...
+
+    async def put_session(self, row: SessionRow) -> None:
+        """Insert, or replace the row with this session key. Idempotent."""
+
+    async def find_session(self, agent_id: str, session_id: str) -> tuple[SessionRow, str | None] | None:
+        """The row whose session is this one now, and the turn of the newest message under its key that has one and is still kept.
+        None: it was replaced, or there never was one."""
+
+    async def list_sessions(self, *, limit: int) -> list[SessionRow]:
+        """The last used first; of the same time, by session key."""
+
+
+class MemoRows(Protocol):
+    async def load_memo(self, channel: str, account: str, key: str) -> str | None: ...
+
+    async def save_memo(self, channel: str, account: str, key: str, value: str) -> None:
+        """Insert, or replace the value. Idempotent."""
+
+    async def forget_memo(self, channel: str, account: str, key: str) -> None:
+        """Delete. Idempotent: no error when there is none."""
+
+
+class StoreStatistics(Struct, frozen=True):
+    """The store's writer since the start.
+
+    ``queue_depth`` counts writes not yet committed, ``operations`` the write calls that were committed, ``rows`` the rows
+    they changed. ``healthy`` is False from a commit that failed (disk full, I/O error) to the next one that succeeds;
+    ``last_error`` keeps the reason in words, ``last_error_at`` and ``failing_since`` (the first failure since the last commit
+    that succeeded) are Unix seconds. ``checked_whole``: the check at start read the whole file, not only its head.
+    ``commit_seconds`` are the durations of all commits; ``committing_since`` is when the one under way began, Unix seconds.
+    """
+
+    queue_depth: int
+    commits: int
+    operations: int
+    rows: int
+    last_commit_seconds: float
+    healthy: bool
+    last_error: str | None
+    last_error_at: float | None
+    checked_whole: bool
+    failing_since: float | None = None
+    commit_seconds: Histogram = Histogram()
+    committing_since: float | None = None
