@@ -8,6 +8,7 @@ runs without a row that allowed it and was used up for it.
 import hashlib
 import secrets
 from collections.abc import Collection
+from functools import partial
 
 import anyio
 import msgspec
@@ -20,7 +21,7 @@ from gatewayd.hub.escalation import Cards, Stages
 from gatewayd.hub.outbox import conversation_of
 from gatewayd.hub.policy import judge
 from gatewayd.hub.reports import DeliveryReports
-from gatewayd.hub.voters import Voters
+from gatewayd.hub.voters import Voters, inputs_covered
 from gatewayd.kit.text import sanitise
 from gatewayd.model.approval import Approval, Scope, ToolRequest, Vote
 from gatewayd.model.audit import AuditDraft
@@ -137,8 +138,7 @@ class ApprovalDesk:
         # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
         with anyio.CancelScope(shield=True):
             audit = self._audit(known, by, f"approval.{'allow' if allow else 'deny'}", scope=vote.scope, note=note)
-            person_of = self.voters.person_of
-            row = await self._store.vote_approval(known.id, vote, person_of=person_of, now=self._now(), audit=audit)
+            row = await self._store.vote_approval(known.id, partial(self.voters.cast, vote=vote), audit=audit)
             if row is not None:
                 await self._note_vote(row, vote.by)
         if row is None:
@@ -281,9 +281,8 @@ class ApprovalDesk:
         grant = self.policy_of(turn.agent_id).session_grant
         if grant == "off":
             return None
-        granted = await self._store.find_grant(
-            turn.session_key, turn.session_id, request.tool, hash_of(request), any_input=grant == "tool"
-        )
+        inputs = inputs_covered(grant, hash_of(request))
+        granted = await self._store.find_grant(turn.session_key, turn.session_id, request.tool, inputs)
         return None if granted is None else ("allowed", f"session:{granted}")
 
     async def _note_vote(self, row: Approval, by: str) -> None:

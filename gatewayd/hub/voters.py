@@ -1,8 +1,12 @@
-"""Who votes as whom: several identities of one person are one voter, by the links that hold when votes are counted. Pure."""
+"""Who votes as whom, and what a vote decides: several identities of one person are one voter, by the links that hold when votes
+are counted. Pure."""
 
 from collections.abc import Mapping, Sequence
 
-from gatewayd.model.approval import Approval
+from msgspec.structs import replace
+
+from gatewayd.model.approval import Approval, Scope, SessionGrant, Vote
+from gatewayd.ports.store import ANY_INPUT, Voted
 
 
 class Voters:
@@ -22,3 +26,25 @@ class Voters:
     def has_voted(self, row: Approval, identity: str) -> bool:
         """Whether this person has, under whatever identity."""
         return any(self.person_of(vote.by) == self.person_of(identity) for vote in row.votes)
+
+    def cast(self, row: Approval, vote: Vote) -> Voted | None:
+        """A pending row with one more vote. One no denies it; the yes of as many people as its quorum allow it, for the session
+        if each of them meant that. None: this person has voted."""
+        if self.has_voted(row, vote.by):
+            return None
+        voted = replace(row, votes=(*row.votes, vote))
+        if not vote.allow:
+            return Voted(replace(voted, state="denied", decided_by=vote.by, note=vote.note, decided_at=vote.at))
+        if self.count(voted) < row.quorum:
+            return Voted(voted)
+        by = " and ".join(each.by for each in voted.votes)
+        scope: Scope = "session" if all(each.scope == "session" for each in voted.votes) else "once"
+        allowed = replace(voted, state="allowed", decided_by=by, note=vote.note, decided_at=vote.at, scope=scope)
+        return Voted(allowed, inputs_covered(row.session_grant, row.input_hash) if scope == "session" else ())
+
+
+def inputs_covered(grant: SessionGrant, input_hash: str) -> tuple[str, ...]:
+    """For which inputs of its tool a yes for the session holds, and by which yes an input is covered. What covers any input
+    covers this one, too, also when a reload allows no more than that."""
+    covered: Mapping[SessionGrant, tuple[str, ...]] = {"off": (), "input": (input_hash,), "tool": (input_hash, ANY_INPUT)}
+    return covered[grant]

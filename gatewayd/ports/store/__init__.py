@@ -20,7 +20,7 @@ takes the rule as a function: docs/decisions/0012-rules-are-arguments.md.
 from collections.abc import Callable
 from typing import Protocol
 
-from gatewayd.ports.store.approvals import Approvals, Questions
+from gatewayd.ports.store.approvals import ANY_INPUT, Approvals, Questions, Voted, VoteRule
 from gatewayd.ports.store.auth import PairingRow, Pairings, TokenRow, Tokens
 from gatewayd.ports.store.dead_letters import FoundLetter, Letters, Repaired, Repairs, Takers, shown_text
 from gatewayd.ports.store.history import AuditRows, EventDraft, EventRows, Leftover, Retention, Stories, StoryRows, Swept
@@ -28,6 +28,7 @@ from gatewayd.ports.store.messages import Account, ChatLine, InboundRow, Inbox, 
 from gatewayd.ports.store.state import Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
 
 __all__ = [
+    "ANY_INPUT",
     "Account",
     "Approvals",
     "AuditRows",
@@ -60,6 +61,8 @@ __all__ = [
     "Takers",
     "TokenRow",
     "Tokens",
+    "VoteRule",
+    "Voted",
     "shown_text",
 ]
 

@@ -1,12 +1,28 @@
 """What waits for people in a turn: requests for permission, and questions."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Protocol
 
-from gatewayd.model.approval import Approval, Vote
+from msgspec import Struct
+
+from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.lifecycle import ApprovalState, Outcome, QuestionEnd
 from gatewayd.model.question import QuestionRow
+
+ANY_INPUT: Final = ""
+"""Stands for the hash of an input where any will do."""
+
+
+class Voted(Struct, frozen=True):
+    """What a vote makes of a request: the ``row`` as it is then, and the hashes of the inputs for which its session is granted
+    its tool."""
+
+    row: Approval
+    grants: tuple[str, ...] = ()
+
+
+VoteRule = Callable[[Approval], Voted | None]
 
 
 class Approvals(Protocol):
@@ -26,12 +42,14 @@ class Approvals(Protocol):
         """In the order in which they were added: pending ones oldest first (they are a queue), all others, and None for every
         state, newest first."""
 
-    async def vote_approval(
-        self, approval_id: str, vote: Vote, *, person_of: Callable[[str], str], now: float, audit: AuditDraft
-    ) -> Approval | None:
-        """Add a vote to a pending row. One no denies it; the yes of as many people as its quorum allow it: ``person_of`` says
-        whose identity one is. When every yes was for the session, the row's scope is that, and what was offered is granted.
-        None: it is not pending, or this person has voted."""
+    async def vote_approval(self, approval_id: str, rule: VoteRule, *, audit: AuditDraft) -> Approval | None:
+        """Put what ``rule`` makes of a pending row in its place: its votes, its scope, its state, and who decided it, when and
+        why. The grants are committed with it: each replaces the one before for the same session, tool and input, and what the
+        session key was granted in other sessions is over. Returns the row as it is then.
+
+        None, and nothing is changed: it is not pending (then ``rule`` is not called), or ``rule`` says None. Of two votes at once
+        the second sees the first.
+        """
 
     async def decide_approval(
         self, approval_id: str, state: Outcome, *, by: str, note: str | None, now: float, audit: AuditDraft | None = None
@@ -42,8 +60,8 @@ class Approvals(Protocol):
         """Use an allowed row for what the core knows as ``ref``, which the row has from then on. False, and nothing is changed:
         it is not allowed, or was used. Of two calls at once one gets True."""
 
-    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str, *, any_input: bool) -> str | None:
-        """The id of the approval that allowed this for the session, for exactly this input or, if that counts, for any."""
+    async def find_grant(self, session_key: str, session_id: str, tool: str, inputs: Collection[str]) -> str | None:
+        """The id of an approval that granted the session this tool for one of these hashes."""
 
 
 class Questions(Protocol):

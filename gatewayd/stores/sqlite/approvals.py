@@ -3,8 +3,8 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.lifecycle import APPROVAL, APPROVAL_OPEN, APPROVAL_USABLE, DECIDE, VOTE, ApprovalState, Outcome
+from gatewayd.ports.store import VoteRule
 from gatewayd.stores.sqlite.audit import append_audit
 from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.states import among
@@ -24,6 +25,7 @@ _CAN_VOTE: Final = f"id = ? AND {among(VOTE.sources)}"
 _DECIDE: Final = f"""
     UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ? WHERE id = ? AND {among(DECIDE.sources)}
 """
+_VOTE: Final = "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ?, votes = ?, scope = ? WHERE id = ?"
 _CONSUME: Final = (
     f"UPDATE approval SET consumed_at = ?, ref = ? WHERE id = ? AND {among(APPROVAL_USABLE)} AND consumed_at IS NULL"
 )
@@ -60,24 +62,20 @@ class ApprovalTable(Tables):
         sql = f"SELECT {_COLUMNS} FROM approval {condition} ORDER BY seq {order} LIMIT ?"
         return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, values).fetchall())]
 
-    async def vote_approval(
-        self, approval_id: str, vote: Vote, *, person_of: Callable[[str], str], now: float, audit: AuditDraft
-    ) -> Approval | None:
-        def add(connection: sqlite3.Connection) -> Approval | None:
-            row = _select(connection, _CAN_VOTE, (approval_id,))
-            if row is None or any(person_of(earlier.by) == person_of(vote.by) for earlier in row.votes):
+    async def vote_approval(self, approval_id: str, rule: VoteRule, *, audit: AuditDraft) -> Approval | None:
+        def vote(connection: sqlite3.Connection) -> Approval | None:
+            found = _select(connection, _CAN_VOTE, (approval_id,))
+            voted = None if found is None else rule(found)
+            if voted is None:
                 return None
-            row = _with_vote(row, vote, person_of, now)
-            connection.execute(
-                "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ?, votes = ?, scope = ? WHERE id = ?",
-                (row.state, row.decided_by, row.note, row.decided_at, _json(row.votes), row.scope, row.id),
-            )
-            if row.state in APPROVAL_USABLE and row.scope == "session":
-                _grant(connection, row, now)
+            row = voted.row
+            connection.execute(_VOTE, (row.state, row.decided_by, row.note, row.decided_at, _json(row.votes), row.scope, row.id))
+            if voted.grants:
+                _grant(connection, row, voted.grants)
             _audit(connection, audit)
             return row
 
-        return await self._write(add)
+        return await self._write(vote)
 
     async def decide_approval(
         self, approval_id: str, state: Outcome, *, by: str, note: str | None, now: float, audit: AuditDraft | None = None
@@ -93,25 +91,14 @@ class ApprovalTable(Tables):
     async def consume_approval(self, approval_id: str, *, ref: str | None = None, now: float) -> bool:
         return await self._write(lambda connection: connection.execute(_CONSUME, (now, ref, approval_id)).rowcount == 1)
 
-    async def find_grant(self, session_key: str, session_id: str, tool: str, input_hash: str, *, any_input: bool) -> str | None:
-        sql = """
+    async def find_grant(self, session_key: str, session_id: str, tool: str, inputs: Collection[str]) -> str | None:
+        sql = f"""
             SELECT approval_id FROM approval_grant
-            WHERE session_key = ? AND session_id = ? AND tool = ? AND input_hash IN (?, ?)
+            WHERE session_key = ? AND session_id = ? AND tool = ? AND input_hash IN ({", ".join("?" for _ in inputs)})
         """
-        values = (session_key, session_id, tool, input_hash, "" if any_input else input_hash)
+        values = (session_key, session_id, tool, *inputs)
         record = await self._read(lambda connection: connection.execute(sql, values).fetchone())
         return None if record is None else str(record[0])
-
-
-def _with_vote(row: Approval, vote: Vote, person_of: Callable[[str], str], now: float) -> Approval:
-    votes = (*row.votes, vote)
-    if not vote.allow:
-        return replace(row, votes=votes, state="denied", decided_by=vote.by, note=vote.note, decided_at=now)
-    if len({person_of(each.by) for each in votes}) < row.quorum:
-        return replace(row, votes=votes)
-    by = " and ".join(each.by for each in votes)
-    scope: Literal["once", "session"] = "session" if all(each.scope == "session" for each in votes) else "once"
-    return replace(row, votes=votes, state="allowed", decided_by=by, note=vote.note, decided_at=now, scope=scope)
 
 
 def _insert(connection: sqlite3.Connection, approval: Approval) -> bool:
@@ -121,12 +108,10 @@ def _insert(connection: sqlite3.Connection, approval: Approval) -> bool:
     return connection.execute(insert, tuple(values.values())).rowcount == 1
 
 
-def _grant(connection: sqlite3.Connection, row: Approval, now: float) -> None:
-    # What covers any input covers this one, too, also when a reload allows no more than that.
-    covered = {"off": [], "input": [row.input_hash], "tool": [row.input_hash, ""]}[row.session_grant]
+def _grant(connection: sqlite3.Connection, row: Approval, inputs: Sequence[str]) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO approval_grant VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(row.session_key, row.session_id, row.tool, input_hash, row.id, row.decided_by, now) for input_hash in covered],
+        [(row.session_key, row.session_id, row.tool, each, row.id, row.decided_by, row.decided_at) for each in inputs],
     )
     # /new gives the key another session: what was allowed in the one before is over.
     connection.execute("DELETE FROM approval_grant WHERE session_key = ? AND session_id <> ?", (row.session_key, row.session_id))

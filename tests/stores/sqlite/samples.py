@@ -1,9 +1,12 @@
 """Rows to store."""
 
-from gatewayd.model.approval import Approval
+from functools import partial
+
+from gatewayd.hub.voters import Voters
+from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.payload import RichText, SendText, Span
-from gatewayd.ports.store import OutboundDraft, PairingRow
+from gatewayd.ports.store import OutboundDraft, PairingRow, VoteRule
 
 ALICE = Peer(kind="dm", id="42")
 
@@ -50,6 +53,11 @@ def approval(number: int, *, turn_id: str = "turn-1", ordinal: int | None = None
         expires_at=float(number) + 900,
         origin="telegram/main dm:42",
     )
+
+
+def voting(by: str, *, allow: bool = True, at: float = 5.0) -> VoteRule:
+    """The vote of somebody who is nobody else, for the session."""
+    return partial(Voters({}).cast, vote=Vote(by, allow, at, "session"))
 
 
 def pairing(code: str, sender_id: str, *, at: float = 0.0, expires_at: float = 100.0) -> PairingRow:

@@ -9,14 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.model.approval import Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.envelope import connector_key
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import StoryRows
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from tests.stores.sqlite.letterbox import ACCOUNTS, ended, numbered, settled
-from tests.stores.sqlite.samples import approval, envelope
+from tests.stores.sqlite.samples import approval, envelope, voting
 
 WHOLE = ["in-1", "out-1", "out-2", "ap_1", "qu_1"]
 
@@ -36,7 +35,7 @@ async def a_whole_turn(store: SqliteStore) -> None:
     await ended(store, "done", reason="answered", message=replace(numbered("77"), event_key="update-7"))
     await store.add_approval(replace(approval(1, turn_id="turn-1"), id="ap_1", code="BCDFGH"))
     audit = AuditDraft(5.0, "x", "approval.allow", "ap_1")
-    await store.vote_approval("ap_1", Vote("operator:ann", True, 5.0), person_of=str, now=5.0, audit=audit)
+    await store.vote_approval("ap_1", voting("operator:ann"), audit=audit)
     await store.add_question(QuestionRow("qu_1", "turn-1", 0, "assistant:42", Question("which?"), "pending", 4.0, 900.0))
     await settled(store, "sent", turn_id="turn-1")
     await settled(store, "sent", turn_id="turn-1", subject="ap_1")

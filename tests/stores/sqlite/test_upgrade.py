@@ -17,7 +17,7 @@ from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.payload import SendText
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
-from tests.stores.sqlite.samples import ALICE, draft, envelope
+from tests.stores.sqlite.samples import ALICE, draft, envelope, voting
 
 # As the first release wrote them.
 ENVELOPE = (
@@ -139,9 +139,8 @@ async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:
         assert rows[2] == replace(
             expected("ap_3", 3), state="denied", decided_at=20.0, decided_by="operator:me", note="a note", code="ap_3"
         )
-        vote = Vote("operator:me", True, 100.0)
         audit = AuditDraft(100.0, "operator:me", "approval.allow", "ap_1")
-        allowed = await store.vote_approval("ap_1", vote, person_of=str, now=100.0, audit=audit)
+        allowed = await store.vote_approval("ap_1", voting("operator:me", at=100.0), audit=audit)
         assert allowed is not None
         assert allowed.state == "allowed"
         assert await store.consume_approval("ap_1", now=101.0)

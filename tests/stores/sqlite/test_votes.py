@@ -1,23 +1,27 @@
-"""Votes, grants, and the entry of the log that is written with each."""
+"""Votes as their rule has it, grants, and the entry of the log that is written with each."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.model.approval import Approval, Scope, SessionGrant, Vote
+from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.audit import AuditDraft
-from gatewayd.model.errors import StoreRefused
+from gatewayd.model.errors import Conflict, StoreRefused
+from gatewayd.model.lifecycle import ApprovalState
+from gatewayd.ports.store import ANY_INPUT, Voted
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.samples import approval
 
 
-def asked(*, quorum: int = 1, number: int = 1, session_id: str = "s1", grant: SessionGrant = "off") -> Approval:
-    row = replace(approval(number), code="BCDFGH", session_id=session_id, groups=("team", "operators"), quorum=quorum)
-    return replace(row, asked_by="telegram:42", ref="per_1", session_grant=grant)
+def asked(*, number: int = 1, session_id: str = "s1") -> Approval:
+    row = replace(approval(number), code="BCDFGH", session_id=session_id, groups=("team", "operators"), quorum=2)
+    return replace(row, asked_by="telegram:42", ref="per_1", session_grant="tool")
 
 
 def entry(action: str = "approval.allow") -> AuditDraft:
@@ -25,71 +29,70 @@ def entry(action: str = "approval.allow") -> AuditDraft:
 
 
 async def vote(
-    store: SqliteStore,
-    by: str,
-    *,
-    allow: bool = True,
-    scope: Scope = "once",
-    number: int = 1,
-    person_of: Callable[[str], str] = str,
+    store: SqliteStore, by: str, *, state: ApprovalState = "pending", grants: tuple[str, ...] = (), number: int = 1
 ) -> Approval | None:
-    given = Vote(by, allow, 5.0, scope, f"{by} says so", inbound_id=3)
-    return await store.vote_approval(f"approval-{number}", given, person_of=person_of, now=5.0, audit=entry())
+    """A vote whose rule says what becomes of the row."""
+
+    def rule(row: Approval) -> Voted:
+        votes = (*row.votes, Vote(by, True, 5.0, "session", f"{by} says so", inbound_id=3))
+        if state == "pending":
+            return Voted(replace(row, votes=votes))
+        row = replace(row, votes=votes, state=state, scope="session", decided_by=by, note="a note", decided_at=5.0)
+        return Voted(row, grants)
+
+    return await store.vote_approval(f"approval-{number}", rule, audit=entry())
 
 
-async def test_all_of_a_row_is_kept(store: SqliteStore) -> None:
+async def test_what_the_rule_makes_of_a_row_is_kept(store: SqliteStore) -> None:
     await store.add_approval(asked())
     assert await store.get_approval("approval-1") == asked()
-    row = await vote(store, "telegram:1")
+    await vote(store, "telegram:1")
+    row = await vote(store, "telegram:2", state="allowed")
     assert row == await store.get_approval("approval-1")
-    assert row == replace(
-        asked(),
-        state="allowed",
-        decided_at=5.0,
-        decided_by="telegram:1",
-        note="telegram:1 says so",
-        votes=(Vote("telegram:1", True, 5.0, "once", "telegram:1 says so", 3),),
+    assert row is not None
+    assert [given.by for given in row.votes] == ["telegram:1", "telegram:2"]
+    assert replace(row, votes=()) == replace(
+        asked(), state="allowed", scope="session", decided_at=5.0, decided_by="telegram:2", note="a note"
     )
 
 
-async def test_a_quorum_is_of_different_voters(store: SqliteStore) -> None:
-    await store.add_approval(asked(quorum=3))
-    for by in ("telegram:1", "telegram:2"):
-        row = await vote(store, by)
-        assert row is not None
-        assert row.state == "pending"
-        assert await vote(store, by) is None
-        assert await vote(store, by, allow=False) is None, "nor is a yes taken back"
-    row = await vote(store, "operator:me")
-    assert row is not None
-    assert (row.state, row.decided_by) == ("allowed", "telegram:1 and telegram:2 and operator:me")
-    assert await vote(store, "telegram:4", allow=False) is None
-    assert len(await store.audit_after(0, limit=10)) == 3, "a vote that does not count leaves no entry here"
+async def test_a_rule_that_says_none_changes_nothing(store: SqliteStore) -> None:
+    await store.add_approval(asked())
+    assert await store.vote_approval("approval-1", lambda row: None, audit=entry()) is None
+    assert await store.get_approval("approval-1") == asked()
+    assert await store.audit_after(0, limit=10) == []
 
 
-async def test_votes_count_by_whose_they_are_now(store: SqliteStore) -> None:
-    ann = {"telegram:1": "ann", "operator:ann": "ann"}
-    await store.add_approval(asked(quorum=2))
-    assert await vote(store, "telegram:1") is not None
-    assert await vote(store, "operator:ann", person_of=lambda by: ann.get(by, by)) is None, "they have become one person"
-    await store.add_approval(asked(quorum=3, number=2))
-    for by in ("telegram:1", "operator:ann"):
-        assert await vote(store, by, number=2) is not None
-    row = await vote(store, "operator:bob", number=2, person_of=lambda by: ann.get(by, by))
-    assert row is not None
-    assert row.state == "pending", "three votes of two people"
-    row = await vote(store, "operator:eve", number=2)
-    assert row is not None
-    assert row.state == "allowed"
+async def test_a_rule_that_raises_changes_nothing(store: SqliteStore) -> None:
+    def rule(row: Approval) -> Voted:
+        raise Conflict(f"{row.id} is not for them")
+
+    await store.add_approval(asked())
+    with pytest.raises(Conflict, match="approval-1 is not for them"):
+        await store.vote_approval("approval-1", rule, audit=entry())
+    assert await store.get_approval("approval-1") == asked()
 
 
-async def test_one_no_denies(store: SqliteStore) -> None:
-    await store.add_approval(asked(quorum=3))
-    await vote(store, "telegram:1")
-    row = await vote(store, "telegram:2", allow=False)
-    assert row is not None
-    assert (row.state, row.decided_by, row.note) == ("denied", "telegram:2", "telegram:2 says so")
-    assert not await store.consume_approval("approval-1", now=6.0)
+async def test_of_what_is_not_pending_the_rule_is_not_asked(store: SqliteStore) -> None:
+    await store.add_approval(asked())
+    await vote(store, "telegram:1", state="denied")
+    called = list[Approval]()
+    assert await store.vote_approval("approval-1", lambda row: called.append(row), audit=entry()) is None
+    assert called == []
+
+
+async def test_of_two_votes_at_once_the_second_sees_the_first(store: SqliteStore) -> None:
+    await store.add_approval(asked())
+    seen = list[int]()
+
+    def rule(row: Approval) -> Voted:
+        seen.append(len(row.votes))
+        return Voted(replace(row, votes=(*row.votes, Vote("x", True, 5.0))))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(partial(store.vote_approval, "approval-1", rule, audit=entry()))
+    assert seen == [0, 1, 2]
 
 
 async def test_by_id_or_by_code_in_any_case_and_the_newest_of_one_code(store: SqliteStore) -> None:
@@ -103,14 +106,18 @@ async def test_by_id_or_by_code_in_any_case_and_the_newest_of_one_code(store: Sq
     assert await store.get_approval("") is None
 
 
-@pytest.mark.parametrize(("grant", "same", "other"), [("off", False, False), ("input", True, False), ("tool", True, True)])
-async def test_a_grant_covers_what_was_offered(store: SqliteStore, grant: SessionGrant, same: bool, other: bool) -> None:
-    await store.add_approval(asked(grant=grant))
-    await vote(store, "telegram:1", scope="session")
+@pytest.mark.parametrize(
+    ("inputs", "same", "other"), [((), False, False), (("abc",), True, False), (("abc", ANY_INPUT), True, True)]
+)
+async def test_a_grant_is_found_by_each_of_its_inputs(
+    store: SqliteStore, inputs: tuple[str, ...], same: bool, other: bool
+) -> None:
+    await store.add_approval(asked())
+    await vote(store, "telegram:1", state="allowed", grants=inputs)
     key = asked().session_key
 
     async def granted(session_id: str = "s1", tool: str = "shell", input_hash: str = "abc", session_key: str = key) -> bool:
-        found = await store.find_grant(session_key, session_id, tool, input_hash, any_input=True)
+        found = await store.find_grant(session_key, session_id, tool, (input_hash, ANY_INPUT))
         assert found in (None, "approval-1")
         return found is not None
 
@@ -119,31 +126,15 @@ async def test_a_grant_covers_what_was_offered(store: SqliteStore, grant: Sessio
     assert not await granted(tool="write")
     assert not await granted(session_id="s2")
     assert not await granted(session_key="other")
-    exactly = await store.find_grant(key, "s1", "shell", "abc", any_input=False)
-    assert (exactly is not None) == same, "also when no more than this input is allowed by now"
-    assert await store.find_grant(key, "s1", "shell", "def", any_input=False) is None
-
-
-@pytest.mark.parametrize("scopes", [("once", "session"), ("session", "once"), ("once", "once")])
-async def test_a_grant_needs_every_yes_to_be_for_the_session(store: SqliteStore, scopes: tuple[Scope, Scope]) -> None:
-    await store.add_approval(asked(quorum=2, grant="tool"))
-    for number, scope in enumerate(scopes):
-        row = await vote(store, f"telegram:{number}", scope=scope)
-    assert row is not None
-    assert (row.state, row.scope) == ("allowed", "once")
-    assert await store.find_grant(row.session_key, "s1", "shell", "abc", any_input=True) is None
-
-
-async def test_a_no_grants_nothing(store: SqliteStore) -> None:
-    await store.add_approval(asked(grant="tool"))
-    await vote(store, "telegram:1", allow=False, scope="session")
-    assert await store.find_grant(asked().session_key, "s1", "shell", "abc", any_input=True) is None
+    assert (await store.find_grant(key, "s1", "shell", ("abc",)) is not None) == same
+    assert await store.find_grant(key, "s1", "shell", ("def",)) is None
+    assert await store.find_grant(key, "s1", "shell", ()) is None
 
 
 async def test_a_new_session_forgets_the_grants_of_the_one_before(tmp_path: Path, store: SqliteStore) -> None:
     for number, session in ((1, "s1"), (2, "s2")):
-        await store.add_approval(asked(number=number, session_id=session, grant="tool"))
-        await vote(store, "telegram:1", scope="session", number=number)
+        await store.add_approval(asked(number=number, session_id=session))
+        await vote(store, "telegram:1", state="allowed", grants=("abc",), number=number)
     with closing(sqlite3.connect(tmp_path / "state" / "gatewayd.db")) as connection:
         assert connection.execute("SELECT DISTINCT session_id FROM approval_grant").fetchall() == [("s2",)]
 
@@ -162,7 +153,7 @@ REFUSE_ENTRIES = "CREATE TRIGGER no_entry BEFORE INSERT ON audit BEGIN SELECT RA
 
 
 async def test_without_its_entry_nothing_is_decided(store: SqliteStore, other_hand: sqlite3.Connection) -> None:
-    await store.add_approval(asked(quorum=2))
+    await store.add_approval(asked())
     other_hand.execute(REFUSE_ENTRIES)
     with pytest.raises(sqlite3.IntegrityError, match="no entry"):
         await vote(store, "telegram:1")
@@ -170,7 +161,7 @@ async def test_without_its_entry_nothing_is_decided(store: SqliteStore, other_ha
         await store.decide_approval("approval-1", "expired", by="gatewayd", note=None, now=5.0, audit=entry())
     with pytest.raises(sqlite3.IntegrityError, match="no entry"):
         await store.add_approval(asked(number=2), audit=entry())
-    assert await store.list_approvals(None, limit=10) == [asked(quorum=2)]
+    assert await store.list_approvals(None, limit=10) == [asked()]
     other_hand.execute("DROP TRIGGER no_entry")
     row = await vote(store, "telegram:1")
     assert row is not None

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from gatewayd.model.approval import Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.lifecycle import (
     LIFE_CYCLES,
@@ -28,7 +27,7 @@ from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.letterbox import ACCOUNTS
-from tests.stores.sqlite.samples import approval, draft, envelope, pairing
+from tests.stores.sqlite.samples import approval, draft, envelope, pairing, voting
 
 Change = tuple[str, str, str | None, str | None]
 """Table, operation, and the state before and after; None: there was no row, or there is none any more."""
@@ -133,8 +132,7 @@ class Walk:
         await self.do("recover_outbound", stale_before=stale_before, now=3.0, resend=resend, notice=lambda row: notice)
 
     async def vote(self, approval_id: str, *, allow: bool, by: str = "a:1") -> None:
-        vote = Vote(by, allow, 3.0, "session")
-        await self.do("vote_approval", approval_id, vote, person_of=str, now=3.0, audit=AUDIT)
+        await self.do("vote_approval", approval_id, voting(by, allow=allow, at=3.0), audit=AUDIT)
 
     async def retry(self, ref: str) -> None:
         await self.do("retry_letters", [ref], accounts=ACCOUNTS, by="operator:ann", note=None, now=3.0)
