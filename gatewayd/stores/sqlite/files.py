@@ -12,6 +12,7 @@ from gatewayd.stores.sqlite.directory import StateDirectory, hold_directory
 from gatewayd.stores.sqlite.inspection import check_missing, inspect, open_read_only
 from gatewayd.stores.sqlite.migrations import migrate
 from gatewayd.stores.sqlite.refusal import refusal
+from gatewayd.stores.sqlite.upgrade import upgrade
 
 OLDEST_SQLITE = (3, 24, 0)  # INSERT … ON CONFLICT
 LOG_BYTES_KEPT = 64 * 2**20
@@ -50,7 +51,7 @@ def open_files(state_dir: Path) -> OpenFiles:
         try:
             checked_whole = _find_or_make(directory, path)
             writer = stack.enter_context(closing(_open_writer(path)))
-            migrate(writer)
+            upgrade(writer, path)
             reader = stack.enter_context(closing(open_read_only(path)))
         except sqlite3.Error as error:
             raise refusal(error, path) from error

@@ -86,7 +86,7 @@ def _check_inside(connection: sqlite3.Connection, path: Path) -> bool:
     if version > newest_version():
         raise StoreRefused(
             f"{path} was written by a newer release of gatewayd (schema {version}, this one knows {newest_version()}): "
-            "install that release, or restore the backup you made before it. The file was not changed"
+            "install that release, or restore the copy that it made before (gatewayd.db.version-N). The file was not changed"
         )
     connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if path.stat().st_size > WHOLE_CHECK_BYTES:

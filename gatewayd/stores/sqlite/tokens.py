@@ -54,7 +54,7 @@ class TokenTable(Tables):
 
 
 def _put(connection: sqlite3.Connection, row: TokenRow) -> int:
-    values = (row.digest, row.kind, row.name, row.role, msgspec.json.encode(row.scopes), row.created_at, row.expires_at)
+    values = (row.digest, row.kind, row.name, row.role, msgspec.json.encode(row.scopes).decode(), row.created_at, row.expires_at)
     return connection.execute(_PUT, values).rowcount
 
 
@@ -65,4 +65,4 @@ def _row_or_none(connection: sqlite3.Connection, digest: str) -> TokenRow | None
 
 def _row(record: tuple[Any, ...]) -> TokenRow:
     row = TokenRow(*record)
-    return msgspec.structs.replace(row, scopes=decode_column(_SCOPES, record[4], f"token {row.name}"))
+    return msgspec.structs.replace(row, scopes=decode_column(_SCOPES, record[4].encode(), f"token {row.name}"))

@@ -68,7 +68,7 @@ async def test_a_row_that_cannot_be_decoded_is_refused_by_name(tmp_path: Path) -
     async with open_store(tmp_path, now=lambda: 0.0, run_blocking=run_inline) as store:
         [row] = await store.add_inbound([envelope("1")])
         with closing(sqlite3.connect(tmp_path / "gatewayd.db")) as other, other:
-            other.execute("UPDATE inbound SET envelope = '{}'")
+            other.execute("UPDATE inbound SET envelope = CAST('{}' AS BLOB)")
         with pytest.raises(StoreRefused, match=f"inbound row {row.id} "):
             await store.get_inbound(row.id)
 

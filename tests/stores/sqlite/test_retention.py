@@ -167,9 +167,8 @@ async def test_rows_that_stay_do_not_slow_the_next_call(store: SqliteStore) -> N
 async def test_nothing_is_deleted_from_the_audit_log_and_the_pages_are_free_again(store: SqliteStore) -> None:
     refs = [f"in-{await ended(store, at=OLD)}" for _ in range(50)]
     await store.drop_letters(refs, by="operator:ann", note="n" * 400, now=OLD)
-    await store._write(
-        lambda connection: connection.execute("UPDATE inbound SET envelope = envelope || zeroblob(20000)").rowcount
-    )
+    longer = "UPDATE inbound SET envelope = CAST(envelope || zeroblob(20000) AS BLOB)"
+    await store._write(lambda connection: connection.execute(longer).rowcount)
     before = await store.bytes_used()
     assert await sweep_all(store, "inbound") == 50
     assert await store.bytes_used() < before - 500_000

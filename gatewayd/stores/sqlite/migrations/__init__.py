@@ -4,13 +4,18 @@
 crash leaves either version whole. A released file is never edited; there is no way back but a backup.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
 APPLICATION_ID = 0x67747764
 """In the header of every file of ours (SQLite file format, section 1.3.9): "gtwd"."""
+HAS_STRICT: Final = sqlite3.sqlite_version_info >= (3, 37)
+_STRICT_TABLE: Final = re.compile(r"(CREATE TABLE .*)\n\)( WITHOUT ROWID)?(?:,? STRICT);\s*", re.DOTALL)
+_COLUMN: Final = re.compile(r"^    (\w+) (INTEGER|REAL|TEXT|BLOB)\b(?! PRIMARY KEY AUTOINCREMENT)", re.MULTILINE)
 
 
 @cache
@@ -52,7 +57,7 @@ def _migrate_one(connection: sqlite3.Connection, migrations: Sequence[str]) -> N
     if version >= len(migrations):
         return  # another process was faster
     for statement in statements(migrations[version]):
-        connection.execute(statement)
+        connection.execute(statement if HAS_STRICT else with_checks(statement))
     connection.execute(f"PRAGMA user_version = {version + 1}")
 
 
@@ -65,3 +70,13 @@ def statements(script: str) -> Iterator[str]:
             yield statement
             statement = ""
     assert not statement.strip(), f"an unfinished statement at the end of a migration: {statement!r}"
+
+
+def with_checks(statement: str) -> str:
+    """A STRICT table for an SQLite that has none: each column checks its type itself. Any other statement as it is."""
+    found = _STRICT_TABLE.fullmatch(statement.lstrip())
+    if found is None:
+        return statement
+    table, without_rowid = found.groups()
+    checks = [f"    CHECK (typeof({name}) IN ('{kind.lower()}', 'null'))" for name, kind in _COLUMN.findall(table)]
+    return ",\n".join([table, *checks]) + f"\n){without_rowid or ''};"
