@@ -1,4 +1,4 @@
-"""Hypothesis profiles: a modest number of examples by default, HYPOTHESIS_PROFILE=deep for 10^5. Files in memory."""
+"""Hypothesis profiles: few examples by default, HYPOTHESIS_PROFILE=slow for more and deep for 10^5. Files in memory."""
 
 import gc
 import os
@@ -23,14 +23,15 @@ os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = os.devnull
 # CI looks at the same examples every time: what it says is about the change. At a desk each run looks at others.
 _SAME = bool(os.environ.get("CI"))
-settings.register_profile("ci", deadline=None, max_examples=50, derandomize=_SAME)
+settings.register_profile("quick", deadline=None, max_examples=20, derandomize=_SAME)
+settings.register_profile("slow", deadline=None, max_examples=50, derandomize=_SAME)
 settings.register_profile("deep", deadline=None, max_examples=100_000, suppress_health_check=list(HealthCheck), derandomize=_SAME)
 # A killed process leaves in memory what it would leave on a disk; only a power cut tells them apart, and no test cuts power.
 # A third of the suite's time is spent waiting for a disk otherwise.
 if os.access("/dev/shm", os.W_OK):  # noqa: S108
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")  # noqa: S108
 
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.actor.mailbox import Mailbox
+from tests.examples import examples
 
 
 class Letter(Struct, frozen=True):
@@ -325,7 +326,7 @@ class Day:
             nursery.cancel_scope.cancel()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 10))
 def test_every_item_comes_once_and_in_the_order_of_its_line(seed: int, size: int, lines: int) -> None:
     day = Day(seed, size, lines)

@@ -25,7 +25,7 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only place where gatewayctl looks for a daemon. Empty at first."""
     for name in [name for name in os.environ if name.startswith(("GATEWAYD_", "XDG_")) or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    for name in ("STATE_DIRECTORY", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in ("STATE_DIRECTORY", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TZ", "UTC")

@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 import trio
 
 from gatewayd.cli.ctl.faults import NO_SUCH_PATH
@@ -62,6 +63,7 @@ async def test_an_operator_s_day(ctl: Ctl, state_dir: Path) -> None:
         assert err.startswith("unreachable: No running gatewayd found")
 
 
+@pytest.mark.slow
 async def test_an_approval_is_seen_and_answered(ctl: Ctl, state_dir: Path) -> None:
     body = {"channel": "webchat", "account": "main", "peer": {"kind": "dm", "id": "alice"}, "sender": {"id": "alice"}}
     async with daemon(state_dir) as running, running.client() as client:
@@ -99,6 +101,7 @@ async def leave_letters(state_dir: Path, number: int) -> None:
         await store.settle_outbound(row.id, "unknown", now=time.time(), reason="cut_off")
 
 
+@pytest.mark.slow
 async def test_letters_are_repaired_and_stories_told(ctl: Ctl, state_dir: Path) -> None:
     await leave_letters(state_dir, 620)
     async with daemon(state_dir) as running:
@@ -137,6 +140,7 @@ async def test_letters_are_repaired_and_stories_told(ctl: Ctl, state_dir: Path) 
             assert (await run(ctl, "console", page)).out.startswith(f"{running.url}/{page}#code=")
 
 
+@pytest.mark.slow
 async def test_a_killed_daemon_is_said_to_be_gone(ctl: Ctl, state_dir: Path) -> None:
     async with daemon(state_dir) as running:
         running.kill()

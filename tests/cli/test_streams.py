@@ -90,6 +90,7 @@ async def test_every_command_of_gatewayd_but_the_daemon(tmp_path: Path, state_di
         assert (tmp_path / "new.toml").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["gatewayctl", "gatewayd"])
 async def test_with_nowhere_to_say_it_there_is_the_exit_code(tmp_path: Path, state_dir: Path, program: str) -> None:
     told = await run_all(program, [["--version"], ["--nonsense"]], ("2>&-", "> /dev/full 2>&1"), tmp_path)

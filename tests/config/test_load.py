@@ -14,6 +14,7 @@ from gatewayd.model.config import BrokenPlugin, GatewayConfig, TokenConfig
 from gatewayd.model.errors import ConfigError, ConfigProblem
 from gatewayd.model.secret import Secret
 from tests.config.plugins import Fussy, Nothing, OddSettings, Part, TelegramSettings, registry
+from tests.examples import examples
 
 TOKEN = "123456:AAE-canary"
 ENV = {"TELEGRAM_TOKEN": TOKEN, "OPS_TOKEN": "ops-token-of-24-letters"}
@@ -508,7 +509,7 @@ HOW_WRONG = [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(200), deadline=None)
 @given(secret=SECRETS, wrong=st.lists(st.sampled_from(HOW_WRONG), min_size=1, max_size=6), noise=st.text(max_size=30))
 def test_whatever_is_wrong_no_error_tells_a_secret(file: Path, secret: str, wrong: list[str], noise: str) -> None:
     """The secret is at the same time a good one somewhere, pasted into wrong places, and part of wrong values."""

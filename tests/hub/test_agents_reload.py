@@ -23,6 +23,7 @@ from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, Gat
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentOpener
 from gatewayd.ports.store import Store
+from tests.examples import examples
 from tests.hub.house import ScriptedAgents, echo, now, redact
 from tests.hub.test_agents import say_nowhere
 
@@ -193,7 +194,7 @@ WANTED = st.lists(
 
 
 @given(wanted=WANTED, pauses=st.lists(st.sampled_from([0.0, 0.0, 1.0, 25.0]), min_size=6, max_size=6), busy=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_whatever_comes_after_whatever_the_last_configuration_is_what_is_open(
     wanted: list[dict[str, tuple[str, str]]], pauses: list[float], busy: bool
 ) -> None:

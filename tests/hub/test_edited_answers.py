@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from gatewayd.model.config import QueueMode, SessionsSection
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.ports.store import InboundRow
+from tests.examples import examples
 from tests.hub.curious import WHY, Curious, open_question
 from tests.hub.house import House, configuration, message, open_house
 
@@ -78,7 +79,7 @@ LIVES = st.lists(st.lists(st.sampled_from(STEPS), max_size=4), min_size=1, max_s
 
 
 @given(LIVES, st.sampled_from(["queue", "collect"]))
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @example([["edit"], []], "queue")
 @example([["edit", "accept"]], "queue")
 @example([["edit", "other"], ["edit"]], "collect")

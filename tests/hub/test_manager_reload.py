@@ -18,6 +18,7 @@ from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, 
 from gatewayd.model.errors import NeedsOperator, NotFound, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import OutboundState
 from gatewayd.ports.store import OutboundRow
+from tests.examples import examples
 from tests.hub.street import Street, now, open_street
 
 
@@ -291,7 +292,7 @@ async def test_an_account_that_comes_and_goes_in_one_moment_does_not_run(tmp_pat
 
 
 @given(wanted=CONFIGS, pauses=st.lists(st.sampled_from([0.0, 0.0, 0.5, 3.0]), min_size=6, max_size=6), seed=st.integers(0, 99))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 def test_whatever_comes_after_whatever_the_last_configuration_is_what_runs(
     wanted: list[dict[str, tuple[bool, str]]], pauses: list[float], seed: int
 ) -> None:

@@ -24,6 +24,7 @@ from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Repairs, Takers
 from gatewayd.stores.sqlite import SqliteStore
+from tests.examples import examples
 from tests.hub.house import OPEN, Gate, House, configuration, message, now, open_house
 
 ALL = LetterFilter()
@@ -402,7 +403,7 @@ DEEDS = st.lists(
 
 
 @given(deeds=DEEDS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_done_the_counts_are_those_of_the_table(deeds: list[str | tuple[str, str | int]]) -> None:
     """Through ends, retries, drops, sends, retention and restarts."""
 

@@ -87,6 +87,7 @@ async def open_cellar(state_dir: Path, section: RetentionSection = MIGHTY) -> As
         yield Cellar(store, section)
 
 
+@pytest.mark.slow
 async def test_fifty_thousand_rows_go_a_few_at_a_time(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """No transaction does more than its share, and whoever writes beside it waits for one of them at most."""
     async with open_cellar(tmp_path) as cellar, trio.open_nursery() as nursery:

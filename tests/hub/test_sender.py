@@ -25,6 +25,7 @@ from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import Deliver
 from gatewayd.ports.store import OutboundDraft, OutboundRow
+from tests.examples import examples
 from tests.hub.street import BOB, EPOCH, Street, configuration, now, open_street
 
 
@@ -590,7 +591,7 @@ ANSWERS = st.lists(st.sampled_from(["ok", "again", "pace", "outage", "unknown", 
 POSTS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 0.0, 0.05, 1.0])), min_size=1, max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     ANSWERS,
     POSTS,

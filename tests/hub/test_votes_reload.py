@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from gatewayd.model.config import GatewayConfig, SessionsSection
 from gatewayd.model.errors import Conflict
+from tests.examples import examples
 from tests.hub.approvers import asking
 from tests.hub.house import open_house
 from tests.hub.test_approvals import RM, Tool, pending
@@ -35,7 +36,7 @@ def people(votes: list[str], links: int) -> set[str]:
     return {next((name for name, known in LINKS[links].items() if vote in known), vote) for vote in votes}
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.sampled_from([2, 3]), STEPS)
 @example(2, ["tg:1", 1, "operator:ann"])
 @example(2, [1, "tg:1", 0, "operator:ann"])

@@ -67,8 +67,8 @@ def _hunt_and_tell(bug: Bug) -> Found:
 def _hunt(bug: Bug) -> Found:
     command = [sys.executable, "-m", "tests.simulation", "--with-bug", bug.name]
     with planted_tree(bug) as tree:
-        # Where a test makes its inputs up, they are the same each time.
-        env = {**os.environ, "PYTHONPATH": str(tree), "CI": "1"}
+        # Where a test makes its inputs up, they are many, and the same each time.
+        env = {**os.environ, "PYTHONPATH": str(tree), "CI": "1", "HYPOTHESIS_PROFILE": "slow"}
         seconds = _TEST_SECONDS if bug.test else None
         ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tree, env=env, timeout=seconds)
     last = (ran.stdout.splitlines() or [""])[-1]

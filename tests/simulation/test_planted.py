@@ -100,6 +100,7 @@ for test, assertion in CASES:
 """
 
 
+@pytest.mark.slow
 def test_a_test_finds_a_bug_only_by_failing_where_it_is_meant_to(tmp_path: Path) -> None:
     written = tmp_path / "test_written.py"
     written.write_text(

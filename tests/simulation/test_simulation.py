@@ -14,9 +14,9 @@ def simulate(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_promise_holds_over_a_few_seeds() -> None:
-    ran = simulate("--seeds", "12", "--from", "5001", "--jobs", "2")
+    ran = simulate("--seeds", "6", "--from", "5001", "--jobs", "1")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert re.match(r"12 seeds in .* 0 violations$", ran.stdout.splitlines()[-1])
+    assert re.match(r"6 seeds in .* 0 violations$", ran.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 
 from gatewayd.web.connection import BODY_SECONDS, HEAD_SECONDS
 from gatewayd.web.http1 import KEEP_ALIVE_SECONDS
+from tests.examples import examples
 from tests.web.client import chunked, request
 from tests.web.site import Site, open_site
 
@@ -126,7 +127,7 @@ async def all_pay(site: Site, several: list[Visit]) -> None:
     assert await site.rows() == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(several=st.lists(visits, min_size=1, max_size=5))
 def test_any_bytes_are_survived(server: Running, logged: list[EventDict], several: list[Visit]) -> None:
     server.portal.call(partial(all_pay, server.site, several))

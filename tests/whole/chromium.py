@@ -174,7 +174,7 @@ class Browser:
 @asynccontextmanager
 async def open_browser() -> AsyncIterator[Browser]:
     """Start a Chromium with a fresh profile; ended, with its profile, on leaving."""
-    async with _chromium() as profile, httpx2.AsyncClient(trust_env=False) as http, trio.open_nursery() as nursery:
+    async with _chromium() as profile, httpx2.AsyncClient(verify=False, trust_env=False) as http, trio.open_nursery() as nursery:
         yield Browser(http, await _debugging_address(http, profile), nursery)
         nursery.cancel_scope.cancel()
 

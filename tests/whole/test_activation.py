@@ -86,7 +86,9 @@ class Poster:
 
 
 def client_of(unit: SocketUnit) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=unit.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30.0, trust_env=False)
+    return httpx2.AsyncClient(
+        base_url=unit.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30.0, verify=False, trust_env=False
+    )
 
 
 async def say(client: httpx2.AsyncClient, text: str) -> int:

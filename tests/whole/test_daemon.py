@@ -48,6 +48,7 @@ async def test_with_nothing_configured_it_answers(tmp_path: Path) -> None:
         assert not (gateway.state_dir / "endpoint.json").exists()
 
 
+@pytest.mark.slow
 async def test_what_it_writes_is_for_its_owner_only(tmp_path: Path) -> None:
     async with daemon(tmp_path / "state") as gateway:
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in gateway.state_dir.iterdir() if path.name != "log"}
@@ -55,6 +56,7 @@ async def test_what_it_writes_is_for_its_owner_only(tmp_path: Path) -> None:
         assert {"gatewayd.db", "token", "endpoint.json"} <= modes.keys()
 
 
+@pytest.mark.slow
 async def test_a_state_directory_that_others_can_write_is_refused_and_one_they_can_read_warned_of(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o755)
     (tmp_path / "state").chmod(0o777)
@@ -68,6 +70,7 @@ async def test_a_state_directory_that_others_can_write_is_refused_and_one_they_c
         await gateway.wait_logged("state_dir_readable")
 
 
+@pytest.mark.slow
 async def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> None:
     state, other = tmp_path / "state", tmp_path / "other"
     state.mkdir(mode=0o700)
@@ -80,6 +83,7 @@ async def test_links_in_the_state_directory_are_not_followed(tmp_path: Path) -> 
     assert stat.S_IMODE((state / "token").lstat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 async def test_a_second_daemon_on_the_same_state_is_refused_in_words(tmp_path: Path) -> None:
     async with daemon(tmp_path / "state") as gateway:
         code, said = await run_to_end(tmp_path / "state")
@@ -97,6 +101,7 @@ async def test_a_taken_port_is_refused_in_words(tmp_path: Path) -> None:
     assert "in use" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("garbage", [b"", b"garbage" * 1000])
 async def test_a_damaged_store_is_refused_and_left_as_it_is(tmp_path: Path, garbage: bytes) -> None:
     state = tmp_path / "state"
@@ -121,6 +126,7 @@ async def test_a_stop_lets_the_running_turn_finish(tmp_path: Path) -> None:
         assert (await gateway.status()).agents[0].turns == 0, "it was answered before the stop"
 
 
+@pytest.mark.slow
 async def test_a_stop_that_cannot_wait_for_the_turn_leaves_it_for_the_next_start(tmp_path: Path) -> None:
     impatient = "[gateway]\ndrain_seconds = 0.5\n" + SLOW.replace("0.2", "30.0")
     async with daemon(tmp_path / "state", impatient) as gateway:
@@ -132,6 +138,7 @@ async def test_a_stop_that_cannot_wait_for_the_turn_leaves_it_for_the_next_start
         assert (answer["duplicate"], answer["payloads"]) == (True, [{"text": "one two"}])
 
 
+@pytest.mark.slow
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with daemon(tmp_path / "state", SLOW.replace("0.2", "60.0")) as gateway:
         await post(gateway, "one two", "k1")
@@ -143,6 +150,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             await gateway.wait()
 
 
+@pytest.mark.slow
 async def test_an_approval_survives_kill_and_counts_once(tmp_path: Path) -> None:
     async with daemon(tmp_path / "state") as gateway:
         await post(gateway, "/demo-tool tidy up", "k1")
@@ -185,6 +193,7 @@ def _datagrams(manager: socket.socket) -> list[bytes]:
             return found
 
 
+@pytest.mark.slow
 async def test_log_lines_are_json_with_the_ids(tmp_path: Path) -> None:
     async with daemon(tmp_path / "state") as gateway:
         await post(gateway, "hello", "k1", wait=20)
@@ -198,6 +207,7 @@ async def test_log_lines_are_json_with_the_ids(tmp_path: Path) -> None:
     assert (turn["session_key"], turn["reason"]) == ("assistant:webchat:main:dm:bob", "answered")
 
 
+@pytest.mark.slow
 async def test_a_hundred_idle_accounts_start_and_stop(tmp_path: Path) -> None:
     accounts = "".join(f"[channels.loopback.accounts.a{number}]\n" for number in range(100))
     async with daemon(tmp_path / "state", accounts) as gateway:
@@ -269,6 +279,7 @@ def own_core(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
+@pytest.mark.slow
 async def test_a_turn_that_meets_the_deadline_is_cut_before_its_agent_closes(tmp_path: Path, own_core: dict[str, str]) -> None:
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         await post(gateway, "slow", "k1")
@@ -305,6 +316,7 @@ async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, 
         assert (await client.post("/v1/chat/inbound?wait=20", json=body)).json()["state"] == "done"
 
 
+@pytest.mark.slow
 async def test_a_hang_up_is_a_reload_unless_it_was_to_be_ignored(tmp_path: Path) -> None:
     # The daemon inherits from us whether it is ignored, and we may run under nohup ourselves.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -322,6 +334,7 @@ async def test_a_hang_up_is_a_reload_unless_it_was_to_be_ignored(tmp_path: Path)
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["a file", "no directory can be made"])
 async def test_a_state_directory_that_is_none_is_refused_in_words(tmp_path: Path, what: str) -> None:
     file = tmp_path / "file"

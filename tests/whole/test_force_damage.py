@@ -167,6 +167,7 @@ async def test_damage_under_a_daemon_that_runs(tmp_path: Path) -> None:
             assert (code, "is damaged" in said) == (EXIT_REFUSED, True)
 
 
+@pytest.mark.force
 async def test_a_second_daemon_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with walk_by("chat/inbound", tmp_path) as walk:

@@ -66,6 +66,7 @@ async def test_full_while_messages_come(tmp_path: Path, way: WalkName) -> None:
                 assert await gateway.stop() == 0
 
 
+@pytest.mark.force
 async def test_a_disk_that_answers_with_errors(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with walk_by("telegram poll", tmp_path) as walk:

@@ -18,10 +18,10 @@ from tests.whole.walks import WALKS, WalkName, until, walk_by
 ALICE = 1001
 # At these the outcome of the send is not known to whoever comes next.
 UNKNOWN = {"sending", "called"}
-# A small selection stays among all tests; the rest is a step of its own.
-ALWAYS = {("telegram poll", "journaled"), ("chat/inbound", "called")}
+# One stays among the quick tests; the rest is a step of its own.
+ALWAYS = ("telegram poll", "journaled")
 EACH = [
-    pytest.param(walk, point, id=f"{walk}-{point.name}", marks=[] if (walk, point.name) in ALWAYS else [pytest.mark.force])
+    pytest.param(walk, point, id=f"{walk}-{point.name}", marks=[] if (walk, point.name) == ALWAYS else [pytest.mark.force])
     for walk in WALKS
     for point in WALK
 ]

@@ -104,7 +104,7 @@ async def _gatewayd(tmp_path: Path) -> AsyncIterator[tuple[trio.Process, int]]:
         await process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 async def test_the_daemon_ends_in_order_when_process_1_is_asked_to(tmp_path: Path, number: signal.Signals) -> None:
     assert number in PASSED_ON
     with trio.fail_after(SECONDS):

@@ -49,7 +49,9 @@ async def test_a_terminal_is_shown_a_link(tmp_path: Path) -> None:
     assert re.search(rb"Talk to your agent .*http://127\.0\.0\.1:\d+/#code=[a-z2-7-]+", shown, re.S)
 
 
-@pytest.mark.parametrize("behind", ["<&- >&- 2>&-", "> /dev/full 2>&1", "| true"])
+@pytest.mark.parametrize(
+    "behind", ["<&- >&- 2>&-", *(pytest.param(each, marks=pytest.mark.slow) for each in ("> /dev/full 2>&1", "| true"))]
+)
 async def test_it_runs_whatever_its_streams_are(tmp_path: Path, behind: str) -> None:
     state = tmp_path / "state"
     with started(state, behind) as process:

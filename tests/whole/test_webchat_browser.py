@@ -129,6 +129,7 @@ async def fits(tab: Tab) -> None:
     assert await tab.evaluate("parseFloat(getComputedStyle(document.getElementById('text')).fontSize)") >= 16
 
 
+@pytest.mark.slow
 async def test_a_newcomer_talks_to_the_agent(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with daemon(tmp_path, CONFIG) as server, open_tab() as tab:

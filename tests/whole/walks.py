@@ -168,7 +168,7 @@ class WebchatWalk(ClientWalk):
                 login = await client.post("/v1/webchat/login", json={"code": link.json()["code"]})
             assert login.status_code == 200, login.text
             self._cookies[chat] = login.cookies
-        return httpx2.AsyncClient(base_url=gateway.url, cookies=self._cookies[chat], timeout=30.0, trust_env=False)
+        return httpx2.AsyncClient(base_url=gateway.url, cookies=self._cookies[chat], timeout=30.0, verify=False, trust_env=False)
 
 
 @asynccontextmanager

@@ -237,7 +237,7 @@ async def test_a_row(tmp_path: Path, autojump_clock: MockClock, kind: type[Fake]
     _, script, shown, end, why = wanted
     async with open_chat(tmp_path, kind(script)) as house:
         row = await house.ended(await house.say("go"))
-        await anyio.sleep(600)
+        await anyio.sleep(60)
     assert house.texts == shown
     assert (row.state, row.reason) == end
     assert bool(house.agents.errors) == (why is not None)

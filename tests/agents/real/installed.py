@@ -161,7 +161,7 @@ class RunningServer(Struct, frozen=True):
     output: Path
 
     def client(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=self.url, timeout=60.0, trust_env=False)
+        return httpx2.AsyncClient(base_url=self.url, timeout=60.0, verify=False, trust_env=False)
 
     def kill(self) -> None:
         """As the kernel does it, with everything it has started."""

@@ -15,6 +15,7 @@ from gatewayd.model.envelope import InboundEnvelope
 from tests.channels.telegram.test_inbound import message, read
 from tests.fakes import bot_api
 
+pytestmark = pytest.mark.slow  # the client library takes seconds to import
 CLIENT_SCRIPT = Path(bot_api.__file__).parents[1] / "aiogram_client.py"
 FILES = {"photo", "document", "voice", "audio", "video", "video_note", "animation", "sticker", "live_photo"}
 READ = set(Message.__struct_encode_fields__) - LINES.keys() - FILES - SERVICE

@@ -42,6 +42,7 @@ def kill_after(lines: int, state_dir: Path) -> list[tuple[str, int]]:
     return [(kind.decode(), int(number)) for kind, number in said]
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
     acknowledged: defaultdict[str, set[int]] = defaultdict(set)
     for lines in KILLS_AFTER_LINES:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace
 from gatewayd.model.lifecycle import OutboundState
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from tests.examples import examples
 from tests.stores.sqlite.letterbox import ended, settled
 from tests.stores.sqlite.samples import envelope
 
@@ -103,7 +104,7 @@ async def test_they_are_counted_with_the_oldest(store: SqliteStore) -> None:
     letters=st.lists(st.tuples(st.sampled_from(["in", "unknown", "dead"]), st.sampled_from([1.0, 1.5, 2.0])), max_size=12),
     size=st.integers(1, 5),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_pages_are_the_list_whatever_their_size(letters: list[tuple[str, float]], size: int) -> None:
     """Also where many ended at the same instant, as after a crash."""
 

@@ -40,6 +40,7 @@ from gatewayd.model.lifecycle import (
 )
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.states import among, outside
+from tests.examples import examples
 from tests.stores.sqlite.samples import approval, pairing
 from tests.stores.sqlite.walked import LEGAL, Walk
 
@@ -193,7 +194,7 @@ class Walker(RuleBasedStateMachine):
 
 
 Walker.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(20), stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestAnyWalkIsLegal = Walker.TestCase
 

@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.ports.store import EventDraft
 from gatewayd.stores.sqlite import SqliteStore, open_store
+from tests.examples import examples
 from tests.stores.sqlite.samples import draft, envelope
 
 KEYS = st.sampled_from("abcdefgh")
@@ -244,6 +245,6 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachine.TestCase.settings = settings(
-    max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(10), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestStoreIsItsModel = StoreMachine.TestCase

@@ -14,6 +14,7 @@ from gatewayd.model.envelope import connector_key
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import StoryRows
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
+from tests.examples import examples
 from tests.stores.sqlite.letterbox import ACCOUNTS, ended, numbered, settled
 from tests.stores.sqlite.samples import approval, envelope, voting
 
@@ -115,7 +116,7 @@ async def test_of_a_session_the_newest_messages(store: SqliteStore) -> None:
 
 
 @given(wanted=st.one_of(st.text(max_size=60), st.from_regex(r"(in|out|turn)-[0-9]*(-[0-9]*)?/?", fullmatch=True)))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_is_answered(wanted: str) -> None:
     async def go() -> None:
         with tempfile.TemporaryDirectory() as state_dir:

@@ -32,6 +32,7 @@ async def test_a_head_is_as_hard_to_get_as_the_whole(tmp_path: Path, clock: trio
     assert {name for name, (letter, status) in found.items() if (status == 401) != (letter == "u")} == set()
 
 
+@pytest.mark.slow
 async def test_who_is_answered_what(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     wrong: list[str] = []
     async with World.open(tmp_path) as world:
