@@ -20,6 +20,7 @@ from gatewayd.model.lifecycle import (
     REASONS,
     LetterState,
 )
+from gatewayd.model.turn import TURN
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -42,6 +43,12 @@ def test_the_architecture_has_every_state_and_what_becomes_of_it() -> None:
     rows = [row for row in cells("architecture.md", first=tables) if len(row) == 4]
     found = {(table, *words(state)): words(becomes) for table, state, _, becomes in rows}
     assert found == {(cycle.table, state): {*cycle.targets(state)} for cycle in LIFE_CYCLES for state in cycle.stages}
+
+
+def test_the_architecture_has_every_state_of_a_turn_and_what_holds_in_it() -> None:
+    rows = [row for row in cells("architecture.md", first="turn") if len(row) == 6]
+    found = {word: (phase, slot, words(becomes)) for _, state, _, phase, slot, becomes in rows for word in words(state)}
+    assert found == {state: (stage.phase, stage.slot, {*stage.becomes}) for state, stage in TURN.items()}
 
 
 def test_what_a_person_does_is_said_there() -> None:

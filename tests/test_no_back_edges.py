@@ -31,10 +31,8 @@ FOREIGN = {
 HOLDERS = {
     "gatewayd/actor/supervisor.py": {"child.kept", "child.stop_asked", "life.error"},
     "gatewayd/channels/telegram/channel.py": {"error.scope"},
-    "gatewayd/hub/reply.py": {"control.at_core", "control.was_at_core"},
-    "gatewayd/hub/turns.py": {"control.rests", "lane.asking", "lane.control", "lane.running", "lane.started_at", "lane.writers"},
 }
-"""Values of another module that are filled in: an error, what a lane and its turn are at, what a child is to do."""
+"""Values of another module that are filled in: an error, what a child is to do."""
 VALUES = {"config", "settings", "running", "request", "accounts", "agents", "plugins", "voters"}
 """Attributes of parts that are values: whoever reads them may read on in them."""
 
@@ -121,8 +119,7 @@ def test_every_value_holder_is_one() -> None:
 
 
 def test_no_attribute_begins_as_a_function_that_does_nothing() -> None:
-    found = {name(path): open_ends(parsed(path)) for path in MODULES if name(path) not in ("gatewayd/hub/running.py",)}
-    found["gatewayd/hub/turns.py"].remove("control.rests")
+    found = {name(path): open_ends(parsed(path)) for path in MODULES}
     assert {path: ends for path, ends in found.items() if ends} == {}
 
 
@@ -184,8 +181,8 @@ PARTS = parts()
 
 def test_no_part_reaches_through_another() -> None:
     found = {name(path): reaches_through(parsed(path)) for path in MODULES}
-    # The reload is the gateway's own, and its control the turn's.
-    own = {"self._gateway", "self._control"}
+    # The reload is the gateway's own.
+    own = {"self._gateway"}
     found = {path: [each for each in reached if ".".join(each.split(".")[:2]) not in own] for path, reached in found.items()}
     assert {path: reached for path, reached in found.items() if reached} == {}
 

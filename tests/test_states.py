@@ -11,6 +11,7 @@ import pytest
 
 from gatewayd.model import lifecycle
 from gatewayd.model.lifecycle import LIFE_CYCLES
+from gatewayd.model.turn import TurnState
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for path in ROOT.glob("gatewayd/**/*.py") if path.name != "lifecycle.py")
@@ -33,7 +34,10 @@ TYPES = {
         "LetterState",
         "OutboundReason",
     )
-} | {"InboundReason": {reason for part in get_args(lifecycle.InboundReason) for reason in get_args(part)}}
+} | {
+    "TurnState": {*get_args(TurnState)},
+    "InboundReason": {reason for part in get_args(lifecycle.InboundReason) for reason in get_args(part)},
+}
 
 
 @cache

@@ -5,7 +5,8 @@ which are in the store: a restart is no way around the pause. That an agent is n
 waiting for it spends no attempt, however long it takes.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -13,10 +14,9 @@ import anyio
 import structlog
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.hub.running import TurnControl
+from gatewayd.hub.turn import LiveTurn
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.ports.agent import AgentCore
-from gatewayd.ports.store import InboundRow
 
 AWAY = "The agent cannot be reached at the moment. Your message is kept, and will be answered when it is back."
 TRIED_AGAIN = "I cannot answer at the moment. Your message is kept, and is tried again."
@@ -55,37 +55,37 @@ class Attempts:
         self._backoff = Backoff(rng, first_seconds=_FIRST_SECONDS, longest_seconds=_LONGEST_SECONDS)
         self._log = structlog.get_logger("gatewayd.turns")
 
-    async def wait_due(self, rows: Sequence[InboundRow], control: TurnControl) -> None:
+    async def wait_due(self, turn: LiveTurn) -> None:
         """A turn that was cut twice or more waits, counted from its newest start; one that was cut once goes on at once."""
-        attempts = max(row.attempts - row.stops for row in rows)
+        attempts = max(row.attempts - row.stops for row in turn.rows)
         if attempts < 2:
             return
         # Without jitter: drawn anew in each life of a process that ends every few seconds, it would be the shortest of all draws.
         pause = self._backoff.ceiling(attempts)
-        started_at = max(row.started_at or 0.0 for row in rows)
+        started_at = max(row.started_at or 0.0 for row in turn.rows)
         # A wall clock that was set back must not hold the lane up for years.
         seconds = min(started_at + pause - self._now(), pause)
         if seconds > 0:
             self._log.warning("turn_waits", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
-            await control.pause(seconds)
+            await turn.pause(seconds)
 
-    async def wait_after(self, attempt: int, control: TurnControl, *, at_least: float | None, since: float, tell: Tell) -> None:
+    async def wait_after(self, turn: LiveTurn, *, at_least: float | None, since: float, tell: Tell) -> None:
         """The pause after an attempt that met an outage. ``tell`` shows the user a sentence, when it is long ``since`` the turn
         began."""
-        pause = self._backoff.delay(attempt, at_least=at_least)
+        pause = self._backoff.delay(turn.attempt, at_least=at_least)
         unsaid = min(pause, max(0.0, since + _LOOK_AGAIN_SECONDS - anyio.current_time()))
-        await control.pause(unsaid)
-        if unsaid < pause and not control.stopped:
+        await turn.pause(unsaid)
+        if unsaid < pause and not turn.is_over:
             await tell(TRIED_AGAIN)
-            await control.pause(pause - unsaid)
+            await turn.pause(pause - unsaid)
 
-    async def wait_open(self, agent_id: str, control: TurnControl, *, tell: Tell) -> None:
-        """Returns when the agent can be asked, or never can (which the attempt itself will meet), or the turn was stopped.
+    async def wait_open(self, turn: LiveTurn, *, tell: Tell) -> None:
+        """Returns when the agent can be asked, or never can (which the attempt itself will meet), or the turn is over.
 
         ``tell`` shows the user a sentence: called once, when it takes long.
         """
-        began_at, told, logged = anyio.current_time(), False, False
-        while not control.stopped:
+        agent_id, began_at, told, logged = turn.route.agent_id, anyio.current_time(), False, False
+        while not turn.is_over:
             try:
                 await self._agents.core(agent_id)
             except NeedsOperator:
@@ -96,9 +96,11 @@ class Attempts:
                     logged = True
             else:
                 return
-            async with control.rest():
-                with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
-                    await self._agents.wait_changed(agent_id)
-            if not told and not control.stopped and anyio.current_time() - began_at >= _LOOK_AGAIN_SECONDS:
+            await turn.rest(partial(self._wait_changed, agent_id))
+            if not told and not turn.is_over and anyio.current_time() - began_at >= _LOOK_AGAIN_SECONDS:
                 told = True
                 await tell(AWAY)
+
+    async def _wait_changed(self, agent_id: str) -> None:
+        with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
+            await self._agents.wait_changed(agent_id)

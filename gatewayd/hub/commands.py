@@ -1,6 +1,6 @@
 """The chat commands that are acted on at once, and what is said to them. The table is gatewayd/model/commands.py."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.lifecycle import DoneReason, DroppedReason
 from gatewayd.model.route import Route
+from gatewayd.model.turn import TurnState
 from gatewayd.ports.store import InboundRow
 
 NOTHING_RUNS: Final = "Nothing is running."
@@ -34,6 +35,17 @@ _ROLES: Final[dict[Role, str]] = {
     "commander": "you may act for others",
     "member": "you are a member",
 }
+_DOES: Final[Mapping[TurnState, str]] = {
+    "preparing": "",
+    "waiting_for_agent": " It waits for its agent.",
+    "waiting_for_slot": " It waits for other turns to end.",
+    "at_core": "",
+    "waiting_for_people": " It waits for an answer.",
+    "moving": " It goes to another agent.",
+    "ending": "",
+    "ended": "",
+}
+"""What ``/status`` says of a turn beside how long it has been running."""
 _QUOTED: Final = 3
 _QUOTE_LENGTH: Final = 40
 
@@ -91,7 +103,7 @@ class ChatCommands:
         envelope = row.envelope
         account = self._configured.accounts.get((envelope.channel, envelope.account))
         frame = AccountFrame() if account is None else account.frame
-        writers = frozenset(writer for lane in lanes for writer in lane.writers)
+        writers = frozenset(writer for lane in lanes if lane.turn is not None for writer in lane.turn.writers)
         identity = f"{envelope.channel}:{envelope.sender.id}"
         is_approver = any(identity in group.people for group in self._configured.config.approvals.groups.values())
         return Here(row, route, role_of(envelope, frame, writers), is_approver and envelope.via is None, lanes)
@@ -100,17 +112,17 @@ class ChatCommands:
         """Everything that waits is dropped for who has a role here; of what others wrote, nothing for who has not."""
         writer, acts_for_others = here.envelope.writer, here.role in ("operator", "commander")
         dropped = [row for lane in here.lanes for row in lane.drop(lambda other: acts_for_others or other.writer == writer)]
-        running = [lane.turn for lane in here.lanes if lane.turn is not None]
+        running = [turn for lane in here.lanes if (turn := lane.stoppable) is not None]
         stopped = running if here.role != "member" else []
-        for control in stopped:
-            control.stop("stopped")
+        for turn in stopped:
+            turn.stop("stopped")
         condemned = any(lane.condemned for lane in here.lanes)
 
         async def finish() -> Said:
             if dropped:
                 await self._end(dropped, "stopped")
-            for control in stopped:
-                await control.ended.wait()
+            for turn in stopped:
+                await turn.wait_ended()
             text = " ".join(_stopped(dropped, stopped=bool(stopped or condemned), goes_on=len(running) > len(stopped)))
             refused = bool(running) and not (stopped or dropped or condemned)
             return "command_refused" if refused else "command", text
@@ -121,10 +133,12 @@ class ChatCommands:
         session = await insist(lambda: self._sessions.find(here.route.session_key))
         lines = [f"Agent **{here.route.agent_id}**."]
         lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
-        lane = next((lane for lane in here.lanes if lane.started_at is not None), None)
-        if lane is not None and lane.started_at is not None:
-            lines.append(f"A turn has been running for {self._now() - lane.started_at:.0f} s; {len(lane.waiting)} waiting.")
-        else:
+        running = [(lane.turn, len(lane.waiting)) for lane in here.lanes if lane.turn is not None]
+        for turn, waiting in running[:1]:
+            lines.append(
+                f"A turn has been running for {self._now() - turn.began_at:.0f} s; {waiting} waiting.{_DOES[turn.state]}"
+            )
+        if not running:
             lines.append("No turn is running.")
         return "command", " ".join(lines)
 

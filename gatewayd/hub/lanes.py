@@ -1,17 +1,19 @@
 """One lane: the messages of one session key that wait, in their order, and the turn that runs."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice, takewhile
 from typing import Final
 
 import anyio
 import msgspec
 
-from gatewayd.hub.running import TurnControl
+from gatewayd.hub import places
+from gatewayd.hub.turn import LiveTurn
 from gatewayd.model.commands import classify
 from gatewayd.model.config import QueueMode
-from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
+from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
 
@@ -40,28 +42,38 @@ class Lane:
     def __init__(self, key: str) -> None:
         self.key = key
         self.waiting: list[Waiting] = []
-        self.control: TurnControl | None = None
-        self.running: Waiting | None = None
-        self.writers: frozenset[Writer] = frozenset()
-        self.started_at: float | None = None
+        self.turn: LiveTurn | None = None
         self.condemned: set[str | None] = set()
-        self.asking = anyio.CancelScope()
+        self._asking = anyio.CancelScope()
 
     @property
     def place(self) -> Place | None:
         """The chat of the turn that runs."""
-        return None if self.running is None else place_of(self.running.row)
+        return None if self.turn is None else place_of(self.turn.rows[-1])
 
     @property
-    def agent_id(self) -> str | None:
-        """The agent of the turn that runs."""
-        return None if self.running is None else self.running.route.agent_id
+    def stoppable(self) -> LiveTurn | None:
+        """The turn, if there is something to stop: of a ``/new`` only the turn of its text."""
+        heard = None if self.turn is None else classify(self.turn.rows[-1].envelope)
+        return None if heard is not None and heard.kind == "command" and not heard.argument else self.turn
 
-    @property
-    def turn(self) -> TurnControl | None:
-        """What could be stopped: of a ``/new`` only the turn of its text."""
-        heard = None if self.running is None else classify(self.running.row.envelope)
-        return None if heard is not None and heard.kind == "command" and not heard.argument else self.control
+    async def wait_for(self, place: places.Place) -> bool:
+        """Take a place for the next turn. False: without one, for a turn that is only to be stopped."""
+        self._asking = anyio.CancelScope()
+        self._end_condemned()
+        with self._asking:
+            await place.acquire()
+        return not self._asking.cancelled_caught
+
+    @contextmanager
+    def runs(self, turn: LiveTurn) -> Iterator[None]:
+        """The lane works on this turn inside, which is ended behind it."""
+        self.turn = turn
+        try:
+            yield
+        finally:
+            self.turn = None
+            turn.move("ended")
 
     def add(self, waiting: Waiting) -> None:
         heapq.heappush(self.waiting, waiting)
@@ -111,7 +123,7 @@ class Lane:
     @property
     def is_busy(self) -> bool:
         """Whether a turn runs that does more than wait for people or for its agent."""
-        return self.control is not None and not self.control.waits_for_people and not self.control.resting
+        return self.turn is not None and self.turn.is_busy
 
     def take_answer(self, is_answer: Callable[[InboundEnvelope], bool], *, asked_at: float) -> list[Waiting]:
         """The first message that came after ``asked_at`` and is an answer, with its edits; they wait no longer."""
@@ -134,13 +146,13 @@ class Lane:
         dropped += self._edits_of(dropped)
         self._leave(dropped)
         self.condemned |= {waiting.row.turn_id for waiting in chosen if waiting.row.turn_id is not None}
-        self.end_condemned()
+        self._end_condemned()
         return [waiting.row for waiting in sorted(dropped)]
 
-    def end_condemned(self) -> None:
+    def _end_condemned(self) -> None:
         """What is only to be stopped does not wait for a place."""
         if self.waiting and self.waiting[0].row.turn_id in self.condemned:
-            self.asking.cancel()
+            self._asking.cancel()
 
 
 def _stands_alone(row: InboundRow) -> bool:

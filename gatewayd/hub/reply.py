@@ -20,8 +20,9 @@ from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.prompt import request_of
 from gatewayd.hub.questions import QuestionDesk
-from gatewayd.hub.running import RunningTurn, TurnControl
+from gatewayd.hub.running import RunningTurn
 from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.turn import LiveTurn
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
@@ -102,66 +103,71 @@ class ReplyEngine:
         """How many these are."""
         return self._calls.left_behind
 
-    async def run(self, rows: Sequence[InboundRow], route: Route, control: TurnControl) -> Sequence[InboundRow]:
-        """Run the turn of these rows to an end state. Returns when the rows have ended, or with the rows as they are now when
-        ``control`` says that another agent is to take them. Otherwise only cancellation leaves them open."""
-        turn_id = rows[0].turn_id or new_turn_id(rows[0])
-        ids = [row.id for row in rows]
-        attempt = max(row.attempts for row in rows)
-        most = self._config.max_turn_attempts + max(row.stops for row in rows)
-        was_running = any(row.state == "running" for row in rows)
-        outcome = Outcome("again", detail="its earlier attempts ended with the process")
-        envelope = rows[-1].envelope
-        with structlog.contextvars.bound_contextvars(
-            channel=envelope.channel,
-            account=envelope.account,
-            session_key=route.session_key,
-            turn_id=turn_id,
-            event_key=envelope.event_key,
-            agent=route.agent_id,
-        ):
-
-            async def tell(text: str) -> None:
-                await self._say_once(rows[-1], turn_id, text)
-
-            begun_in = rows[0].session_key
-            if begun_in is not None and begun_in != route.session_key:
+    async def run(self, turn: LiveTurn) -> Sequence[InboundRow]:
+        """Run a turn to the end state of its rows. Returns when they have ended, or with the rows as they are now when another
+        agent is to take them. Otherwise only cancellation leaves them open."""
+        key = turn.route.session_key
+        with structlog.contextvars.bound_contextvars(**turn.names):
+            begun_in = turn.rows[0].session_key
+            if begun_in is not None and begun_in != key:
                 # With an agent that is configured no more: should it come back, the turn may still be at work there.
-                await insist(lambda: self._sessions.note_left_over(begun_in, turn_id))
-            taken_up, began_at = not was_running, anyio.current_time()
-            if attempt < most:
-                await self._attempts.wait_due(rows, control)
-            while attempt < most:
-                await self._attempts.wait_open(route.agent_id, control, tell=tell)
-                if control.stopped:
-                    outcome = Outcome("stopped")
-                    break
-                attempt, ordered = attempt + 1, self._agents.ordered_restarts(route.agent_id)
-                await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=route.session_key))
-                async with self._excused(ids):
-                    outcome = await self._attempt(rows, route, turn_id, attempt, was_running, control)
-                # Cut short, it may have been while its core was still being asked; stopping what has ended does nothing.
-                taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
-                if outcome.kind == "again" and self._agents.ordered_restarts(route.agent_id) != ordered:
-                    # As with a stop of the whole process: it was somebody's order that cut it.
-                    await insist(lambda: self._store.note_stop(ids))
-                    most += 1
-                if outcome.kind != "again" or attempt >= most:
-                    break
-                self._log.warning("turn_met_an_outage", attempt=attempt, reason=outcome.detail)
-                await self._attempts.wait_after(attempt, control, at_least=outcome.after_seconds, since=began_at, tell=tell)
-            if control.moves and outcome.kind == "stopped":
-                await self.withdraw(turn_id, why="the agent is configured no more, and another one takes the message")
-                return [_as_begun(row, turn_id, route.session_key, attempt) for row in rows]
+                await insist(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
+            outcome, taken_up = await self._try(turn)
+            if outcome.kind == "stopped" and await self._is_handed_over(turn):
+                return turn.rows_as_begun()
+            if turn.state != "ending":
+                turn.move("ending")
             if not taken_up:
-                await self.stop_left_over(turn_id, route.session_key, route.agent_id)
-            over = self._ending[route.session_key] = anyio.Event()
+                await self.stop_left_over(turn.turn_id, key, turn.route.agent_id)
+            over = self._ending[key] = anyio.Event()
             try:
-                await self._end(rows, route, turn_id, outcome, control)
+                await self._end(turn, outcome)
             finally:
-                del self._ending[route.session_key]
+                del self._ending[key]
                 over.set()
         return ()
+
+    async def _try(self, turn: LiveTurn) -> tuple[Outcome, bool]:
+        """All attempts of a turn. What came of them, and whether what an earlier life of the process has begun was taken up."""
+        ids, began_at = turn.ids, anyio.current_time()
+        most = self._config.max_turn_attempts + max(row.stops for row in turn.rows)
+        outcome, taken_up = Outcome("again", detail="its earlier attempts ended with the process"), not turn.was_running
+
+        async def tell(text: str) -> None:
+            await self._say_once(turn.rows[-1], turn.turn_id, text)
+
+        if turn.attempt < most:
+            await self._attempts.wait_due(turn)
+        while turn.attempt < most:
+            await self._attempts.wait_open(turn, tell=tell)
+            if turn.is_over:
+                return Outcome("stopped"), taken_up
+            ordered = self._agents.ordered_restarts(turn.route.agent_id)
+            outcome = await self._begin_attempt(turn)
+            # Cut short, it may have been while its core was still being asked; stopping what has ended does nothing.
+            taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
+            if outcome.kind == "again" and self._agents.ordered_restarts(turn.route.agent_id) != ordered:
+                # As with a stop of the whole process: it was somebody's order that cut it.
+                await insist(lambda: self._store.note_stop(ids))
+                most += 1
+            if outcome.kind != "again" or turn.attempt >= most:
+                break
+            self._log.warning("turn_met_an_outage", attempt=turn.attempt, reason=outcome.detail)
+            await self._attempts.wait_after(turn, at_least=outcome.after_seconds, since=began_at, tell=tell)
+        return outcome, taken_up
+
+    async def _begin_attempt(self, turn: LiveTurn) -> Outcome:
+        ids, turn_id, key = turn.ids, turn.turn_id, turn.route.session_key
+        turn.begin_attempt()
+        await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=key))
+        async with self._excused(ids):
+            return await self._attempt(turn)
+
+    async def _is_handed_over(self, turn: LiveTurn) -> bool:
+        """Whether another agent takes the messages now. Not if somebody stops the turn at the last moment."""
+        if turn.state == "moving":
+            await self.withdraw(turn.turn_id, why="the agent is configured no more, and another one takes the message")
+        return turn.state == "moving"
 
     def leave(self) -> None:
         """A stop was ordered: an attempt that it cuts is no attempt."""
@@ -206,48 +212,47 @@ class ReplyEngine:
         await insist(lambda: self._desk.withdraw(turn_id, why=why))
         await insist(lambda: self._questions.withdraw_turn(turn_id))
 
-    async def _attempt(
-        self, rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, was_running: bool, control: TurnControl
-    ) -> Outcome:
+    async def _attempt(self, turn: LiveTurn) -> Outcome:
         """One attempt, with typing and drafts beside it. Its time limit holds for all that the core does."""
+        agent_id, turn_id = turn.route.agent_id, turn.turn_id
         outcome: Outcome | None = None
         began_at = anyio.current_time()
         async with anyio.create_task_group() as beside:
             with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
-                control.attach(scope)
+                turn.bind(scope)
 
                 def tell(text: str) -> None:
-                    beside.start_soon(self._say, rows[-1], turn_id, text, name=f"notice {turn_id}")
+                    beside.start_soon(self._say, turn.rows[-1], turn_id, text, name=f"notice {turn_id}")
 
                 def watch(event: ToolCall | ToolResult) -> None:
-                    self._events.emit("agent.tool", agent=route.agent_id, turn_id=turn_id, **_tool_of(event))
+                    self._events.emit("agent.tool", agent=agent_id, turn_id=turn_id, **_tool_of(event))
 
                 def begin(request: TurnRequest) -> RunningTurn:
-                    about = {"agent": route.agent_id, "turn_id": turn_id, "session_key": route.session_key}
-                    self._events.emit("agent.turn", **about, session_id=request.session_id, attempt=attempt)
-                    turn = RunningTurn(
+                    about = {"agent": agent_id, "turn_id": turn_id, "session_key": request.session_key}
+                    self._events.emit("agent.turn", **about, session_id=request.session_id, attempt=request.attempt)
+                    running = RunningTurn(
                         request,
                         Asking(self._desk, self._store, request),
-                        self._questions.begin(request, control.offer),
+                        self._questions.begin(request, turn.offer),
                         scope,
-                        control,
+                        turn,
                         tell,
                         self._accounts.fetch,
                         watch,
                     )
-                    control.at_core = control.was_at_core = True
-                    beside.start_soon(self._show_typing, request, control, name=f"typing {turn_id}")
-                    beside.start_soon(self._show_drafts, turn, name=f"drafts {turn_id}")
-                    return turn
+                    turn.move("at_core")
+                    beside.start_soon(self._show_typing, request, turn, name=f"typing {turn_id}")
+                    beside.start_soon(self._show_drafts, running, name=f"drafts {turn_id}")
+                    return running
 
-                outcome = await self._ask(route.agent_id, lambda: self._call(rows, route, turn_id, attempt, was_running, begin))
+                outcome = await self._ask(agent_id, lambda: self._call(turn, begin))
             beside.cancel_scope.cancel()
-        control.at_core = False
         if outcome is None:
-            outcome = Outcome("stopped") if control.stopped else Outcome("timed_out", detail="the turn's time is over")
+            outcome = Outcome("stopped") if turn.is_over else Outcome("timed_out", detail="the turn's time is over")
+        turn.leave_core()
         if outcome.kind != "stopped":
             error = None if outcome.kind == "answered" else outcome.detail
-            self._agents.note_end(route.agent_id, anyio.current_time() - began_at, error=error)
+            self._agents.note_end(agent_id, anyio.current_time() - began_at, error=error)
         return outcome
 
     async def _ask(self, agent_id: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
@@ -257,26 +262,20 @@ class ReplyEngine:
         except Exception as error:
             return self._classify(error)
 
-    async def _call(
-        self,
-        rows: Sequence[InboundRow],
-        route: Route,
-        turn_id: str,
-        attempt: int,
-        was_running: bool,
-        begin: Callable[[TurnRequest], RunningTurn],
-    ) -> Outcome:
-        core = await self._agents.core(route.agent_id)
-        envelope = rows[-1].envelope
+    async def _call(self, turn: LiveTurn, begin: Callable[[TurnRequest], RunningTurn]) -> Outcome:
+        core = await self._agents.core(turn.route.agent_id)
+        envelope = turn.rows[-1].envelope
         conversation = Conversation(envelope.channel, envelope.account, envelope.peer)
-        session = await self._sessions.resolve(route, core, conversation)
+        session = await self._sessions.resolve(turn.route, core, conversation)
         if session.left_over is not None and isinstance(core, StopsTurns):
             await core.stop_turn(session.session_id, session.left_over)
-            await self._sessions.note_left_over(route.session_key, None)
-        turn = begin(request_of(rows, route, turn_id, attempt, session.session_id))
-        return await self._run(core, turn, was_running)
+            await self._sessions.note_left_over(turn.route.session_key, None)
+        if turn.is_over:
+            return Outcome("stopped")  # before this call has heard of it
+        running = begin(request_of(turn.rows, turn.route, turn.turn_id, turn.attempt, session.session_id))
+        return await self._run(core, running, was_running=turn.was_running)
 
-    async def _run(self, core: AgentCore, turn: RunningTurn, was_running: bool) -> Outcome:
+    async def _run(self, core: AgentCore, turn: RunningTurn, *, was_running: bool) -> Outcome:
         request = turn.request
         self._agents.note_turn(request.agent_id, +1)
         try:
@@ -319,30 +318,25 @@ class ReplyEngine:
     def _clean(self, reason: str) -> str:
         return " ".join(self._redact(reason).split())[:_REASON_MAX]
 
-    async def _end(self, rows: Sequence[InboundRow], route: Route, turn_id: str, outcome: Outcome, control: TurnControl) -> None:
-        state, reason, text = verdict_on(outcome, control.stopped)
+    async def _end(self, turn: LiveTurn, outcome: Outcome) -> None:
+        rows, turn_id = turn.rows, turn.turn_id
+        state, reason, text = verdict_on(outcome, turn.stop_reason)
         plugin = self._configured.plugins[rows[-1].envelope.channel]
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         detail = outcome.detail or None
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, detail=detail, replies=replies))
         tell = self._log.error if state == "dead" else self._log.info
-        tell("turn_ended", state=state, reason=reason, detail=detail, inbound=[row.id for row in rows])
+        tell("turn_ended", state=state, reason=reason, detail=detail, inbound=turn.ids)
+        about = {"turn_id": turn_id, "session_key": turn.route.session_key, "reason": reason, "detail": detail}
         for row in rows:
-            self._events.emit(
-                f"inbound.{state}",
-                id=row.id,
-                turn_id=turn_id,
-                session_key=route.session_key,
-                reason=reason,
-                detail=detail,
-            )
+            self._events.emit(f"inbound.{state}", id=row.id, **about)
 
-    async def _show_typing(self, request: TurnRequest, control: TurnControl) -> None:
+    async def _show_typing(self, request: TurnRequest, turn: LiveTurn) -> None:
         # An answer that comes at once needs no sign of life, and each one costs a request.
         await anyio.sleep(_TYPING_AFTER_SECONDS)
         while True:
-            if not control.waits_for_people:
+            if turn.state == "at_core":
                 await self._accounts.signal(request.channel, request.account, Typing(request.peer))
             await anyio.sleep(_TYPING_EVERY_SECONDS)
 
@@ -365,21 +359,8 @@ class ReplyEngine:
         await insist(lambda: self._outbox.write(drafts))
 
 
-def new_turn_id(row: InboundRow) -> str:
-    """The id of the turn that begins with this row. A dead letter that a person has run again is another turn: what was asked and
-    allowed in the first is no answer in the second."""
-    return f"turn-{row.id}" if not row.retries else f"turn-{row.id}-{row.retries}"
-
-
 def _tool_of(event: ToolCall | ToolResult) -> dict[str, str]:
     """What everybody may know who reads events: which tool, and how it stands. Not its input and output."""
     if isinstance(event, ToolResult):
         return {"call_id": event.call_id[:_ID_MAX], "state": "failed" if event.is_error else "done"}
     return {"call_id": event.call_id[:_ID_MAX], "state": "begun", "tool": event.tool[:_ID_MAX]}
-
-
-def _as_begun(row: InboundRow, turn_id: str, session_key: str, attempt: int) -> InboundRow:
-    """The row as the store has it after that many attempts."""
-    if attempt == row.attempts:
-        return row
-    return replace(row, state="running", turn_id=turn_id, session_key=session_key, attempts=attempt)

@@ -7,6 +7,7 @@ import anyio
 import structlog
 import trio
 
+from gatewayd.hub import places
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.commands import Answer, ChatCommands
 from gatewayd.hub.configured import Configured
@@ -17,8 +18,8 @@ from gatewayd.hub.places import Places, PlacesStatistics
 from gatewayd.hub.questions import OpenQuestion, QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.routing import resolve_route
-from gatewayd.hub.running import TurnControl
 from gatewayd.hub.sessions import SessionMap
+from gatewayd.hub.turn import LiveTurn
 from gatewayd.model.commands import classify
 from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
@@ -86,27 +87,29 @@ class TurnRunner:
         self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
         self._leaving = {}
         for lane in self._lanes.values():
-            if lane.control is None or lane.running is None:
-                continue
-            envelope = lane.running.row.envelope
-            is_elsewhere = self._route_of(lane.running.row).session_key != lane.key
-            if lane.control.resting and (envelope.channel, envelope.account) not in self._configured.accounts:
-                lane.control.stop("account_removed")
-            elif lane.agent_id not in self._configured.agents and not lane.control.at_core:
-                lane.control.move()
-            elif is_elsewhere and lane.control.resting and not (lane.running.row.attempts or lane.control.was_at_core):
-                # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
-                lane.control.move()
-            if is_elsewhere:
-                self._leaving[place_of(lane.running.row)] = lane
+            if lane.turn is not None:
+                self._reconsider(lane, lane.turn)
         waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_misplaced(self._is_placed))
         self._place_anew([each.row for each in waiting])
+
+    def _reconsider(self, lane: Lane, turn: LiveTurn) -> None:
+        row = turn.rows[-1]
+        is_elsewhere = self._route_of(row).session_key != lane.key
+        if is_elsewhere:
+            self._leaving[place_of(row)] = lane
+        if turn.phase == "resting" and not self._has_account(row):
+            turn.stop("account_removed")
+        elif turn.route.agent_id not in self._configured.agents and turn.phase != "core":
+            turn.hand_over()
+        elif is_elsewhere and turn.phase == "resting" and turn.is_untouched:
+            # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
+            turn.hand_over()
 
     def give_up(self, agent_id: str) -> None:
         """Cut the turns that run with this agent, which is gone. Their messages go where the bindings say now."""
         for lane in self._lanes.values():
-            if lane.control is not None and lane.agent_id == agent_id:
-                lane.control.move()
+            if lane.turn is not None and lane.turn.route.agent_id == agent_id:
+                lane.turn.hand_over()
 
     @property
     def left_behind(self) -> int:
@@ -125,30 +128,38 @@ class TurnRunner:
         """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""
         if self._draining or self._tasks is None:
             return
-        lane, leaving = self._lanes.get(route.session_key), self._leaving.get(place_of(row))
+        if not self._take_at_once(row, route):
+            self._put_in_lane(row, route)
+
+    def _take_at_once(self, row: InboundRow, route: Route) -> bool:
+        """Whether the row waits for no turn: it is an answer, a command, or nothing any more. Then that is begun."""
+        assert self._tasks is not None, "rows are added while it runs"
+        lanes = self._lanes.get(route.session_key), self._leaving.get(place_of(row))
+        is_edit = row.envelope.kind == "edit" and row.turn_id is None
         if (asked_in := self._asked_in(row, route)) is not None:
             self._take_as_answer([row], route, self._questions.take(asked_in))
-            return
-        if (answer := self._chat.answer(row, route, [each for each in (lane, leaving) if each is not None])) is not None:
+        elif (answer := self._chat.answer(row, route, [each for each in lanes if each is not None])) is not None:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
-            return
-        if self._questions.is_not_for(row.envelope):
+        elif self._questions.is_not_for(row.envelope):
             self._tasks.start_soon(self._end_waiting, [row], "not_asked")
-            return
-        is_edit = row.envelope.kind == "edit" and row.turn_id is None
-        if is_edit and self._join_answer(row):
-            return
-        if is_edit and (lane is None or not lane.waits_for(row)):
+        elif is_edit and self._join_answer(row):
+            pass  # it goes where that goes
+        elif is_edit and (lanes[0] is None or not lanes[0].waits_for(row)):
             self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
-            return
+        else:
+            return False
+        return True
+
+    def _put_in_lane(self, row: InboundRow, route: Route) -> None:
+        assert self._tasks is not None, "rows are added while it runs"
+        lane = self._lanes.get(route.session_key)
         if lane is None:
             lane = self._lanes[route.session_key] = Lane(route.session_key)
             self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
         lane.add(Waiting(row.id, row, route))
-        says_something = not is_edit and classify(row.envelope).kind != "press" and not row.retries
-        if lane.control is not None and lane.place == place_of(row) and self._mode_of(row) == "interrupt" and says_something:
-            lane.control.stop("interrupted")
+        if lane.turn is not None and lane.place == place_of(row) and self._mode_of(row) == "interrupt" and _says_something(row):
+            lane.turn.stop("interrupted")
 
     def waits(self, row: InboundRow, route: Route) -> bool:
         """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
@@ -182,18 +193,20 @@ class TurnRunner:
         lanes = self._lanes.values()
         return LaneStatus(
             live=len(lanes),
-            running=sum(lane.control is not None for lane in lanes),
+            running=sum(lane.turn is not None for lane in lanes),
             waiting=sum(len(lane.waiting) for lane in lanes),
         )
 
     def _is_placed(self, waiting: Waiting, key: str) -> bool:
         """Whether a message may go on waiting in the lane with this key. A turn that was begun stays with its agent if it can."""
-        envelope = waiting.row.envelope
-        if (envelope.channel, envelope.account) not in self._configured.accounts:
+        if not self._has_account(waiting.row):
             return False
         if waiting.row.turn_id is not None and waiting.route.agent_id in self._configured.agents:
             return True
         return self._route_of(waiting.row).session_key == key
+
+    def _has_account(self, row: InboundRow) -> bool:
+        return (row.envelope.channel, row.envelope.account) in self._configured.accounts
 
     def _route_of(self, row: InboundRow) -> Route:
         return resolve_route(row.envelope, self._configured.config)
@@ -202,7 +215,7 @@ class TurnRunner:
         """Put rows in the lanes of their present routes. Those of accounts that are gone end."""
         gone: list[InboundRow] = []
         for row in rows:
-            if (row.envelope.channel, row.envelope.account) in self._configured.accounts:
+            if self._has_account(row):
                 self.add(row, self._route_of(row))
             else:
                 gone.append(row)
@@ -237,56 +250,57 @@ class TurnRunner:
         while lane.waiting and not self._draining:
             envelope = lane.waiting[0].row.envelope
             leaving = self._leaving.get(place_of(lane.waiting[0].row), lane)
-            if leaving is not lane and leaving.control is not None:
+            if leaving is not lane and leaving.turn is not None:
                 # One answer after the other in a chat, also where another agent gives the next.
-                await leaving.control.ended.wait()
+                await leaving.turn.wait_ended()
                 continue
             place = self.places.of(f"{envelope.channel}/{envelope.account}")
-            lane.asking = anyio.CancelScope()
-            lane.end_condemned()
-            with lane.asking:
-                await place.acquire()
-            holds_place = not lane.asking.cancelled_caught
-            control = TurnControl(place, lambda: self._idle.set(), self._offer_what_waits, holds_place=holds_place)
-            try:
-                if lane.waiting and not self._draining:
-                    await self._run_turn(lane, control)
-            finally:
-                control.give_place()
+            has_place = await lane.wait_for(place)
+            if lane.waiting and not self._draining:
+                await self._run_turn(lane, place, has_place=has_place)
+            elif has_place:
+                place.release()
             self._idle.set()
         # No await since the look at ``waiting``: nothing can have been added in between.
         del self._lanes[lane.key]
 
-    async def _run_turn(self, lane: Lane, control: TurnControl) -> None:
+    async def _run_turn(self, lane: Lane, place: places.Place, *, has_place: bool) -> None:
         batch = lane.take(self._mode_of(lane.waiting[0].row))
-        rows = [waiting.row for waiting in batch]
-        route = batch[-1].route
+        rows, route = [waiting.row for waiting in batch], batch[-1].route
+        offer, now = self._offer_what_waits, self._now()
+        turn = LiveTurn(rows, route, place, has_place=has_place, on_move=self._note_move, offer=offer, now=now)
         self._backlog.dequeue(rows)
-        control.rests = lambda resting: self._backlog.requeue(rows) if resting else self._backlog.dequeue(rows)
-        lane.control, lane.running, lane.started_at = control, batch[-1], self._now()
-        lane.writers = frozenset(row.envelope.writer for row in rows)
-        left_open: Sequence[InboundRow] = ()
-        if rows[0].turn_id in lane.condemned:
-            control.stop("stopped")
-        try:
-            match classify(rows[0].envelope).kind:
-                case "command":
-                    left_open = await self._begin_session(rows[0], route, control)
-                case "press":
-                    await self._end(rows, "dropped", "late_press")
-                case _:
-                    left_open = await self._engine.run(rows, route, control)
-        finally:
-            lane.control = lane.running = lane.started_at = None
-            lane.writers = frozenset()
-            control.ended.set()
-            if self._leaving.get(place_of(rows[-1])) is lane:
-                del self._leaving[place_of(rows[-1])]
+        with lane.runs(turn):
+            if rows[0].turn_id in lane.condemned:
+                turn.stop("stopped")
+            left_open = await self._work_on(turn)
+        if self._leaving.get(place_of(rows[-1])) is lane:
+            del self._leaving[place_of(rows[-1])]
         if left_open:
             self._backlog.requeue(left_open)
             self._place_anew(left_open)
         else:
             self._backlog.complete(rows)
+
+    async def _work_on(self, turn: LiveTurn) -> Sequence[InboundRow]:
+        """Bring a turn to its end. Returns the rows that are for another agent now, and stay open."""
+        match classify(turn.rows[0].envelope).kind:
+            case "command":
+                return await self._begin_session(turn)
+            case "press":
+                turn.advance("ending")
+                await self._end(turn.rows, "dropped", "late_press")
+                return ()
+            case _:
+                return await self._engine.run(turn)
+
+    def _note_move(self, turn: LiveTurn) -> None:
+        """What only waits for its agent is in the backlog: an outage must not let in more messages than there is room for."""
+        if turn.phase == "resting":
+            self._backlog.requeue(turn.rows)
+        else:
+            self._backlog.dequeue(turn.rows)
+        self._idle.set()
 
     def _offer_what_waits(self, question: OpenQuestion) -> None:
         """A message that came while the question was being shown is its answer, too."""
@@ -336,16 +350,21 @@ class TurnRunner:
             self._commands -= 1
             self._idle.set()
 
-    async def _begin_session(self, row: InboundRow, route: Route, control: TurnControl) -> Sequence[InboundRow]:
+    async def _begin_session(self, turn: LiveTurn) -> Sequence[InboundRow]:
         """``/new``: a new session, once, also over a restart; then the turn of the text behind it, if there is one."""
+        [row], route = turn.rows, turn.route
         if not await insist(lambda: self._sessions.is_made_by(route, row.id)):
             why_not = await self._engine.new_session(route, made_by=row.id)
+            if why_not is not None and turn.state == "moving":
+                return turn.rows
             if why_not is not None:
                 self._log.warning("session_not_made", session_key=route.session_key, reason=why_not)
+                turn.advance("ending")
                 await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
                 return ()
         if classify(row.envelope).argument:
-            return await self._engine.run([row], route, control)
+            return await self._engine.run(turn)
+        turn.advance("ending")
         await self._end([row], "done", "command", text="A new session has begun.")
         return ()
 
@@ -360,3 +379,9 @@ class TurnRunner:
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
         for row in rows:
             self._events.emit(f"inbound.{state}", id=row.id, reason=reason)
+
+
+def _says_something(row: InboundRow) -> bool:
+    """Whether it is a new message of its sender's: no edit of one, no press, and none that a person has put back."""
+    is_edit = row.envelope.kind == "edit" and row.turn_id is None
+    return not is_edit and classify(row.envelope).kind != "press" and not row.retries

@@ -12,10 +12,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gatewayd.hub.attempts import AWAY, TRIED_AGAIN, Attempts
 from gatewayd.hub.outcome import SORRY_GONE
-from gatewayd.hub.reply import new_turn_id
-from gatewayd.hub.running import TurnControl
+from gatewayd.hub.turn import LiveTurn, new_turn_id
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.model.route import Route
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import run_inline
@@ -24,6 +24,12 @@ from tests.stores.opened_before import open_store
 
 
 async def _say_nothing(text: str) -> None: ...
+
+
+def _turn(row: InboundRow, slots: trio.Semaphore) -> LiveTurn:
+    """One that has taken a slot."""
+    route = Route("assistant", "assistant:chat:main:dm:7", "default")
+    return LiveTurn([row], route, slots, has_place=True, on_move=lambda turn: None, offer=lambda question: None, now=EPOCH)
 
 
 async def test_a_message_waits_for_its_agent_without_spending_a_try_and_its_user_is_told_once(
@@ -129,16 +135,16 @@ async def test_who_waits_for_an_agent_has_given_its_place(autojump_clock: MockCl
     agents.away = TryAgain("agent assistant is waiting: connection refused")
     slots = trio.Semaphore(1)
     await slots.acquire()
-    control = TurnControl(slots, lambda: None, lambda question: None)
+    turn = _turn(InboundRow(1, message(), "received", 0), slots)
     attempts = Attempts(agents, now=lambda: EPOCH, rng=Random(1))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(attempts.wait_open, "assistant", control, tell=_say_nothing))
+        tasks.start_soon(partial(attempts.wait_open, turn, tell=_say_nothing))
         await wait_all_tasks_blocked()
-        assert slots.value == 1
+        assert (slots.value, turn.state) == (1, "waiting_for_agent")
         agents.away = None
         agents.changed.set()
         await wait_all_tasks_blocked()
-        assert (slots.value, control.resting) == (0, False)
+        assert (slots.value, turn.state) == (0, "preparing")
 
 
 async def test_a_parked_agent_is_not_waited_for(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -178,7 +184,7 @@ def test_no_clock_makes_the_pause_longer_than_its_ceiling(attempts: int, started
         await slots.acquire()
         row = InboundRow(1, message(), "running", attempts, started_at=EPOCH + started)
         pauses = Attempts(ScriptedAgents(echo), now=lambda: EPOCH, rng=Random(seed))
-        await pauses.wait_due([row], TurnControl(slots, lambda: None, lambda question: None))
+        await pauses.wait_due(_turn(row, slots))
         return trio.current_time()
 
     clock = MockClock(autojump_threshold=0)

@@ -206,7 +206,7 @@ async def test_what_is_asked_while_the_place_is_taken_again_frees_it_once_more(t
 
 
 async def test_a_left_behind_core_takes_no_place_for_good(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """Stopped while another turn has the only place, it gets the place when its own turn is long over."""
+    """Answered while another turn has the only place, it gets the place when its own turn is long over."""
     told: list[str] = []
 
     async def script(turn: Turn) -> str:
@@ -217,19 +217,40 @@ async def test_a_left_behind_core_takes_no_place_for_good(tmp_path: Path, autoju
     one = configuration(limits=LimitsSection(turns=1))
     async with open_house(tmp_path, script, config=one) as house:
         row = await house.say("go")
-        await pending(house)
+        approval = await pending(house)
         house.agents.script = gate = Gate()
         other = await house.say("hello", peer=peer(8))
+        await trio.testing.wait_all_tasks_blocked()
+        await house.desk.decide(approval.id, allow=True, by="operator:me")
         await trio.testing.wait_all_tasks_blocked()
         await house.ended(await house.say("/stop"))
         await house.ended(row)
         assert told == [], "it waits for a place"
         gate.gate.set()
         await house.ended(other)
-        assert told == ["withdrawn"]
+        assert told == ["allowed"]
         for number in range(3):
             with anyio.fail_after(60):
                 assert (await house.ended(await house.say("hello", peer=peer(number)))).reason == "answered"
+
+
+async def test_a_left_behind_core_asks_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
+    told: list[object] = []
+
+    async def script(turn: Turn) -> str:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(20)
+            told.append((await turn.permission(RM)).outcome)
+            told.append(await turn.question(Question("Why?")))
+        return ""
+
+    async with open_house(tmp_path, script) as house:
+        row = await house.say("go")
+        await anyio.sleep(1)
+        await house.say("/stop")
+        assert (await house.ended(row)).reason == "stopped"
+        await anyio.sleep(30)
+        assert (told, await house.desk.list()) == (["withdrawn", None], [])
 
 
 async def test_a_turns_time_stands_still_while_it_waits_for_its_user(tmp_path: Path, autojump_clock: MockClock) -> None:

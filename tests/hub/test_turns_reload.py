@@ -22,7 +22,7 @@ from gatewayd.model.config import (
     SessionsSection,
 )
 from gatewayd.model.envelope import Peer
-from gatewayd.model.errors import TryAgain
+from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
 from tests.hub.house import OPEN, Gate, ScriptedAgents, configuration, open_house
@@ -181,6 +181,43 @@ async def test_a_stop_by_the_user_holds_also_while_the_turn_is_cut(tmp_path: Pat
         await house.say("/stop")
         ended = await house.ended(row)
         assert (ended.state, ended.reason, len(house.agents.turns)) == ("done", "stopped", 1)
+
+
+async def test_a_stop_while_another_agent_is_about_to_take_the_message_holds(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def script(turn: Turn) -> str:
+        await anyio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async with open_house(tmp_path, script, config=OLD) as house:
+        row = await house.say("hello")
+        await anyio.sleep(1)
+        house.configured.replace(NEW)
+        house.flaky.holds["questions_of"] = held = anyio.Event()
+        house.turns.give_up("old")
+        await anyio.sleep(1)
+        stop = await house.say("/stop")
+        held.set()
+        assert (await house.ended(row)).reason == "stopped"
+        await house.ended(stop)
+        assert (house.texts, len(house.agents.turns)) == (["Stopped."], 1)
+
+
+async def test_a_new_session_that_the_old_agent_cannot_open_any_more_is_begun_by_the_new_one(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    class Gone(ScriptedAgents):
+        async def core(self, agent_id: str) -> "ScriptedAgents":
+            if agent_id == "old":
+                await anyio.sleep(5)
+                raise NeedsOperator("there is no agent 'old' any more")
+            return self
+
+    async with open_house(tmp_path, config=OLD, agents=Gone(by_agent)) as house:
+        row = await house.say("/new hello")
+        await anyio.sleep(1)
+        house.configured.replace(NEW)
+        assert (await house.ended(row)).reason == "answered"
+        assert house.texts == ["new: hello"]
 
 
 async def test_other_bindings_hold_for_what_waits(tmp_path: Path, autojump_clock: MockClock) -> None:
