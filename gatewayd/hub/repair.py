@@ -6,12 +6,14 @@ right to write meanwhile. A reply goes to its account again, under the number it
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gatewayd.hub.dead_letters import Takers, check_letter, drop, put_back, why_not
 from gatewayd.hub.events import EventLog
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
@@ -26,7 +28,7 @@ from gatewayd.model.letter import (
     parse_ref,
 )
 from gatewayd.model.lifecycle import LetterState
-from gatewayd.ports.store import FoundLetter, InboundRow, Letters, OutboundRow, Repairs, Takers
+from gatewayd.ports.store import InboundRow, Letters, OutboundRow, Repairs, letter_of, ref_of, shown_text
 
 MOST_AT_ONCE: Final = 500
 """Letters that one call does something with."""
@@ -52,6 +54,14 @@ class Outgoing(Protocol):
     def take_back(self, row: OutboundRow, was: LetterState) -> None: ...
 
     def note_dropped(self, was: LetterState) -> None: ...
+
+
+class FoundLetter(Struct, frozen=True):
+    """One letter with its whole ``text``. ``why_not``: it cannot be retried, in words."""
+
+    letter: Letter
+    text: str
+    why_not: str | None = None
 
 
 class LetterPage(Struct, frozen=True):
@@ -112,7 +122,9 @@ class RepairDesk:
 
     async def get(self, ref: str) -> FoundLetter:
         """:raises NotALetter: no ref. :raises NotFound: no such row. :raises Conflict: it is no letter (any more)."""
-        return await self._store.get_letter(ref, accounts=self._inbox.takers())
+        facts = await self._store.get_letter(ref)
+        check_letter(facts.row)
+        return FoundLetter(letter_of(facts.row), shown_text(facts.row), why_not(facts, self._inbox.takers()))
 
     async def act(self, ref: str, action: RepairAction, *, by: str, note: str | None = None) -> Letter:
         """Retry or drop one letter. Returns it as it is then.
@@ -126,7 +138,7 @@ class RepairDesk:
         repairs = await self._together([ref], action, by, note)
         if repairs.skipped:
             raise Conflict(f"{ref}: {repairs.skipped[0].why}")
-        return next(each.letter for each in repairs.done if each.letter.ref == ref)
+        return next(letter_of(each.row) for each in repairs.done if ref_of(each.row) == ref)
 
     async def act_on(self, refs: Sequence[str], action: RepairAction, *, by: str, note: str | None = None) -> Bulk:
         """Retry or drop these, in their order. :raises StoreRefused: nothing was done."""
@@ -156,20 +168,27 @@ class RepairDesk:
         done, looked_at, skipped = 0, 0, list[Skipped]()
         while done + _TOGETHER <= MOST_AT_ONCE and looked_at < _LOOKED_AT:
             places = await self._store.oldest_letters(wanted, after=place, limit=_TOGETHER)
-            if not places:
-                return Bulk(done, skipped)
-            try:
-                repairs = await self._together([each.ref for each in places], action, by, note)
-            except StoreRefused:
-                if not done:
-                    raise
+            repairs = await self._next(places, action, by, note, done_before=done)
+            if repairs is None:
                 break
             place = places[-1]
             looked_at += len(places)
             done += len(repairs.done)
             skipped += repairs.skipped
-        more = place is not None and bool(await self._store.oldest_letters(wanted, after=place, limit=1))
-        return Bulk(done, skipped, more, BulkPlace(until, place) if more and place is not None else None)
+        if place is None or not await self._store.oldest_letters(wanted, after=place, limit=1):
+            return Bulk(done, skipped)
+        return Bulk(done, skipped, True, BulkPlace(until, place))
+
+    async def _next(
+        self, places: Sequence[LetterPlace], action: RepairAction, by: str, note: str | None, *, done_before: int
+    ) -> Repairs | None:
+        """None: there are no more, or the store refuses. :raises StoreRefused: and nothing was done before."""
+        try:
+            return await self._together([each.ref for each in places], action, by, note) if places else None
+        except StoreRefused:
+            if not done_before:
+                raise
+            return None
 
     async def _together(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
         """In one transaction, with what follows from it in memory."""
@@ -185,9 +204,11 @@ class RepairDesk:
         return replace(repairs, skipped=[*repairs.skipped, *skipped])
 
     async def _repair(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
+        now = self._now()
         if action == "drop":
-            return await self._store.drop_letters(refs, by=by, note=note, now=self._now())
-        return await self._store.retry_letters(refs, accounts=self._inbox.takers(), by=by, note=note, now=self._now())
+            return await self._store.drop_letters(refs, partial(drop, by=by, note=note, now=now), now=now)
+        rule = partial(put_back, accounts=self._inbox.takers(), by=by, note=note, now=now)
+        return await self._store.retry_letters(refs, rule, now=now)
 
     def _is_unsettled(self, ref: str) -> bool:
         """A letter is counted, and its account lets go of it, a moment after its end is committed. Nothing is done in between."""
@@ -207,7 +228,7 @@ class RepairDesk:
     def _hand_on(self, repairs: Repairs, action: RepairAction, by: str) -> None:
         said = "letter.retried" if action == "retry" else "letter.dropped"
         for each in repairs.done:
-            self._events.emit(said, ref=each.letter.ref, by=by)
+            self._events.emit(said, ref=ref_of(each.row), by=by)
             if isinstance(each.row, OutboundRow):
                 if action == "retry":
                     self._outbox.take_back(each.row, each.was)

@@ -7,6 +7,7 @@ from typing import Final, assert_never, get_args
 import msgspec
 from msgspec import Struct
 
+from gatewayd.hub.dead_letters import Takers
 from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditRow
 from gatewayd.model.envelope import InboundEnvelope, InboundKind
@@ -25,7 +26,7 @@ from gatewayd.model.payload import EditText
 from gatewayd.model.question import QuestionRow
 from gatewayd.model.story import Story, StoryEntry, StoryEvent
 from gatewayd.model.subject import SIGN, is_about_reply, is_repetition
-from gatewayd.ports.store import InboundRow, OutboundRow, Stories, StoryRows, Takers, shown_text
+from gatewayd.ports.store import InboundRow, OutboundRow, Stories, StoryRows, shown_text
 
 MOST_MESSAGES: Final = 50
 MOST_ENTRIES: Final = 1000

@@ -24,5 +24,10 @@ def is_about_reply(subject: str) -> bool:
     return subject.startswith(_REPLY)
 
 
+def request_of(subject: str) -> str | None:
+    """The id of the request or question: that of a notice about one has a word behind a slash. None: it is about a reply."""
+    return None if is_about_reply(subject) else subject.partition("/")[0]
+
+
 def is_repetition(subject: str) -> bool:
     return is_about_reply(subject) and subject.endswith(_AGAIN)

@@ -22,7 +22,7 @@ from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import RichText, SendText
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
-from gatewayd.ports.store import OutboundDraft, OutboundRow, Repairs, Takers
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Repairs, RetryRule
 from gatewayd.stores.sqlite import SqliteStore
 from tests.examples import examples
 from tests.hub.house import OPEN, Gate, House, configuration, message, now, open_house
@@ -275,11 +275,11 @@ class Grudging:
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
-    async def retry_letters(self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float) -> Repairs:
+    async def retry_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
         self.left -= 1
         if self.left < 0:
             raise StoreRefused("the disk is full; nothing was stored")
-        return await self.store.retry_letters(refs, accounts=accounts, by=by, note=note, now=now)
+        return await self.store.retry_letters(refs, rule, now=now)
 
 
 async def many(house: House, count: int) -> None:

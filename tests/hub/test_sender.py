@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -16,6 +17,7 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import Bug
 from gatewayd.actor.life import Life
 from gatewayd.channels.loopback.platform import crashing_in_a_task, failing, hanging, ignoring_cancellation, taking
+from gatewayd.hub.dead_letters import put_back
 from gatewayd.hub.pauses import Pauses
 from gatewayd.hub.sender import Sender
 from gatewayd.model.config import LimitsSection, OutboxSection
@@ -119,9 +121,8 @@ async def test_a_wait_outlives_a_restart_of_the_daemon(tmp_path: Path, autojump_
 async def retry(street: Street, row: OutboundRow) -> None:
     """A person has a reply sent again, as the repair desk does it."""
     was = await row_now(street, row)
-    repairs = await street.store.retry_letters(
-        [f"out-{row.id}"], accounts={("loopback", "main"): None}, by="operator:alice", note=None, now=now()
-    )
+    rule = partial(put_back, accounts={("loopback", "main"): None}, by="operator:alice", note=None, now=now())
+    repairs = await street.store.retry_letters([f"out-{row.id}"], rule, now=now())
     [repaired] = repairs.done
     assert isinstance(repaired.row, OutboundRow)
     assert was.state != "ready"

@@ -22,7 +22,19 @@ from typing import Protocol
 
 from gatewayd.ports.store.approvals import ANY_INPUT, Approvals, Questions, Voted, VoteRule
 from gatewayd.ports.store.auth import PairingRow, Pairings, TokenRow, Tokens
-from gatewayd.ports.store.dead_letters import FoundLetter, Letters, Repaired, Repairs, Takers, shown_text
+from gatewayd.ports.store.dead_letters import (
+    DropRule,
+    LetterFacts,
+    LetterRow,
+    Letters,
+    Repair,
+    Repaired,
+    Repairs,
+    RetryRule,
+    letter_of,
+    ref_of,
+    shown_text,
+)
 from gatewayd.ports.store.history import AuditRows, EventDraft, EventRows, Leftover, Retention, Stories, StoryRows, Swept
 from gatewayd.ports.store.messages import Account, ChatLine, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows
 from gatewayd.ports.store.state import Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
@@ -34,12 +46,14 @@ __all__ = [
     "AuditRows",
     "ChatLine",
     "Conversation",
+    "DropRule",
     "EventDraft",
     "EventRows",
-    "FoundLetter",
     "InboundRow",
     "Inbox",
     "Leftover",
+    "LetterFacts",
+    "LetterRow",
     "Letters",
     "MemoRows",
     "OutboundDraft",
@@ -48,9 +62,11 @@ __all__ = [
     "PairingRow",
     "Pairings",
     "Questions",
+    "Repair",
     "Repaired",
     "Repairs",
     "Retention",
+    "RetryRule",
     "SessionRow",
     "Sessions",
     "Store",
@@ -58,11 +74,12 @@ __all__ = [
     "Stories",
     "StoryRows",
     "Swept",
-    "Takers",
     "TokenRow",
     "Tokens",
     "VoteRule",
     "Voted",
+    "letter_of",
+    "ref_of",
     "shown_text",
 ]
 

@@ -1,41 +1,50 @@
 """Dead letters: what waits for a person, in both directions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace, Skipped
+from gatewayd.model.approval import Approval
+from gatewayd.model.audit import AuditDraft
+from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace, Skipped, excerpt_of
 from gatewayd.model.lifecycle import LetterState
+from gatewayd.model.question import QuestionRow
 from gatewayd.model.subject import SIGN, is_about_reply
-from gatewayd.ports.store.messages import Account, InboundRow, OutboundRow
+from gatewayd.ports.store.messages import InboundRow, OutboundRow
 
-Takers = Mapping[Account, str | None]
-"""The configured accounts, and why one takes no message now (it is full), or None."""
-
-
-def shown_text(row: OutboundRow) -> str:
-    """The text of a reply for whoever may look at messages. A card of a request shows the exact input of a tool: that is for
-    those who may decide, elsewhere."""
-    if row.subject is None or row.subject == SIGN or row.subject.startswith("qu_") or is_about_reply(row.subject):
-        return row.payload.body.text
-    return f"(about a request for permission: gatewayctl approvals show {row.subject.partition('/')[0]})"
+LetterRow = InboundRow | OutboundRow
 
 
-class FoundLetter(Struct, frozen=True):
-    """One letter with its whole ``text``. ``why_not``: it cannot be retried, in words."""
+class LetterFacts(Struct, frozen=True):
+    """A row and what stands around it. ``dead_of_turn``: the letters among the messages of a message's turn, by number, itself
+    among them. Of a reply that is an edit, ``edited`` is the reply that it changes, and ``newer_edit`` the number of the first
+    edit of that one behind it which somebody has seen or may see. ``request`` is what the subject of a reply names. None: there
+    is no such row (any more)."""
 
-    letter: Letter
-    text: str
-    why_not: str | None = None
+    row: LetterRow
+    dead_of_turn: tuple[InboundRow, ...] = ()
+    edited: OutboundRow | None = None
+    newer_edit: int | None = None
+    request: Approval | QuestionRow | None = None
+
+
+class Repair(Struct, frozen=True):
+    """A letter that is to be put back or closed, and the entry of the audit log about it."""
+
+    row: LetterRow
+    audit: AuditDraft
+
+
+RetryRule = Callable[[LetterFacts], Sequence[Repair]]
+DropRule = Callable[[LetterRow], Repair]
 
 
 class Repaired(Struct, frozen=True):
-    """A letter that was retried or dropped: what it ``was``, and what it is now."""
+    """A letter that was retried or dropped: what it ``was``, and its ``row`` now."""
 
     was: LetterState
-    letter: Letter
-    row: InboundRow | OutboundRow
+    row: LetterRow
 
 
 class Repairs(Struct, frozen=True):
@@ -49,25 +58,89 @@ class Letters(Protocol):
     """Messages that are dead, and replies that are dead, unknown or parked, which nobody has retried or dropped."""
 
     async def list_letters(self, wanted: LetterFilter, *, before: LetterPlace | None, limit: int) -> list[Letter]:
-        """At most ``limit``, the newest first, in the order of their places; ``before`` goes on behind that one."""
+        """At most ``limit``, the newest first, in the order of their places, as ``letter_of`` shows them; ``before`` goes on
+        behind that one."""
 
     async def oldest_letters(self, wanted: LetterFilter, *, after: LetterPlace | None, limit: int) -> list[LetterPlace]:
         """At most ``limit``, the oldest first, in the order of their places; ``after`` goes on behind that one."""
 
     async def count_letters(self) -> LetterCounts: ...
 
-    async def get_letter(self, ref: str, *, accounts: Takers) -> FoundLetter:
-        """``accounts`` are those that are configured: a letter of another one cannot be retried.
+    async def get_letter(self, ref: str) -> LetterFacts:
+        """A row in whatever state. :raises NotALetter: no ref. :raises NotFound: no such row (any more)."""
 
-        :raises NotALetter: no ref. :raises NotFound: no such row (any more). :raises Conflict: it is no letter (any more).
+    async def retry_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
+        """Put back what ``rule`` makes of each row, one ref after the other, each as the ones before have left it: a message as
+        one that was just received, with a retry more; a reply as one to be sent, under its own number, and not before the time
+        that its last refusal asked for. Each with its audit entry, all in one transaction.
+
+        Skipped, and the others are done: what is no ref, what is not there (any more), and what ``rule`` raises Conflict for. A
+        ref that was put back by this call already is passed over. What is no letter stays as it is, whatever ``rule`` says. Of
+        two calls at once the second sees what the first has done.
         """
 
-    async def retry_letters(self, refs: Sequence[str], *, accounts: Takers, by: str, note: str | None, now: float) -> Repairs:
-        """Put letters back, with an audit entry for each (``letter.retried``): a message as one that was just received, with the
-        edits that ended with it; a reply as one to be sent, under its own id, and not before the time that its last refusal asked
-        for. Skipped is what is no letter, what is of no configured account, and what would be wrong now: an edit of a message
-        that was not sent or has a newer edit, an edit of a message that is retried without it, a card of a request that is
-        over."""
+    async def drop_letters(self, refs: Sequence[str], rule: DropRule, *, now: float) -> Repairs:
+        """Close letters: they stay in their state, and wait for nobody. In all else as ``retry_letters``."""
 
-    async def drop_letters(self, refs: Sequence[str], *, by: str, note: str | None, now: float) -> Repairs:
-        """Close letters, with an audit entry for each (``letter.dropped``). What is no letter is skipped."""
+
+def ref_of(row: LetterRow) -> str:
+    return f"in-{row.id}" if isinstance(row, InboundRow) else f"out-{row.id}"
+
+
+def shown_text(row: LetterRow) -> str:
+    """The text of a row for whoever may look at messages. A card of a request shows the exact input of a tool: that is for those
+    who may decide, elsewhere."""
+    if isinstance(row, InboundRow):
+        return row.envelope.text
+    if row.subject is None or row.subject == SIGN or row.subject.startswith("qu_") or is_about_reply(row.subject):
+        return row.payload.body.text
+    return f"(about a request for permission: gatewayctl approvals show {row.subject.partition('/')[0]})"
+
+
+def letter_of(row: LetterRow) -> Letter:
+    """A row as lists show it."""
+    return _inbound_letter(row) if isinstance(row, InboundRow) else _outbound_letter(row)
+
+
+def _inbound_letter(row: InboundRow) -> Letter:
+    envelope = row.envelope
+    return Letter(
+        ref=ref_of(row),
+        direction="in",
+        state=row.state,
+        reason=row.reason,
+        channel=envelope.channel,
+        account=envelope.account,
+        peer=envelope.peer.label,
+        sender=envelope.sender.id,
+        at=envelope.received_at,
+        ended_at=row.ended_at,
+        attempts=row.attempts,
+        retries=row.retries,
+        turn_id=row.turn_id,
+        session_key=row.session_key,
+        excerpt=excerpt_of(shown_text(row)),
+        closed_at=row.closed_at,
+        detail=row.detail,
+    )
+
+
+def _outbound_letter(row: OutboundRow) -> Letter:
+    return Letter(
+        ref=ref_of(row),
+        direction="out",
+        state=row.state,
+        reason=row.reason,
+        channel=row.channel,
+        account=row.account,
+        peer=row.payload.peer.label,
+        sender=None,
+        at=row.created_at,
+        ended_at=row.settled_at,
+        attempts=row.attempts,
+        retries=0,
+        turn_id=row.turn_id,
+        session_key=None,
+        excerpt=excerpt_of(shown_text(row)),
+        closed_at=row.closed_at,
+    )

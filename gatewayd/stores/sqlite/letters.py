@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from gatewayd.model.errors import Conflict, NotFound
-from gatewayd.model.letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace, excerpt_of, parse_ref
+from gatewayd.model.letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
-from gatewayd.ports.store import InboundRow, OutboundRow, shown_text
+from gatewayd.ports.store import LetterRow, letter_of
 from gatewayd.stores.sqlite.inbox import INBOUND_COLUMNS, inbound_row
 from gatewayd.stores.sqlite.outbox import OUTBOUND_COLUMNS, outbound_row
 from gatewayd.stores.sqlite.states import among
@@ -39,7 +38,7 @@ class _Table(Struct, frozen=True):
     letters: str
     end: str
     columns: str
-    read: Callable[[tuple[Any, ...]], InboundRow | OutboundRow]
+    read: Callable[[tuple[Any, ...]], LetterRow]
 
 
 _INBOUND = _Table(
@@ -135,72 +134,8 @@ def _oldest(
         yield LetterPlace(at, table.direction, row_id)
 
 
-def get_letter(connection: sqlite3.Connection, ref: str) -> InboundRow | OutboundRow:
-    """:raises NotALetter: :raises NotFound: :raises Conflict: it is none (any more)."""
-    direction, row_id = parse_ref(ref)
-    row = get_row(connection, direction, row_id)
-    if row is None:
-        raise NotFound(f"there is no {ref} (any more)")
-    if row.closed_at is not None:
-        raise Conflict(f"{ref} was dropped")
-    if row.state not in (INBOUND_DEAD_LETTERS if direction == "in" else OUTBOUND_DEAD_LETTERS):
-        reason = f" ({row.reason})" if row.reason else ""
-        raise Conflict(f"{ref} is no dead letter (any more): it is {row.state}{reason}")
-    return row
-
-
-def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> InboundRow | OutboundRow | None:
+def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> LetterRow | None:
     table = _INBOUND if direction == "in" else _OUTBOUND
     name = "inbound" if direction == "in" else "outbound"
     record = connection.execute(f"SELECT {table.columns} FROM {name} WHERE id = ?", (row_id,)).fetchone()
     return None if record is None else table.read(record)
-
-
-def text_of(row: InboundRow | OutboundRow) -> str:
-    return row.envelope.text if isinstance(row, InboundRow) else shown_text(row)
-
-
-def letter_of(row: InboundRow | OutboundRow) -> Letter:
-    if isinstance(row, InboundRow):
-        return _inbound_letter(row)
-    return Letter(
-        ref=f"out-{row.id}",
-        direction="out",
-        state=row.state,
-        reason=row.reason,
-        channel=row.channel,
-        account=row.account,
-        peer=row.payload.peer.label,
-        sender=None,
-        at=row.created_at,
-        ended_at=row.settled_at,
-        attempts=row.attempts,
-        retries=0,
-        turn_id=row.turn_id,
-        session_key=None,
-        excerpt=excerpt_of(text_of(row)),
-        closed_at=row.closed_at,
-    )
-
-
-def _inbound_letter(row: InboundRow) -> Letter:
-    envelope = row.envelope
-    return Letter(
-        ref=f"in-{row.id}",
-        direction="in",
-        state=row.state,
-        reason=row.reason,
-        channel=envelope.channel,
-        account=envelope.account,
-        peer=envelope.peer.label,
-        sender=envelope.sender.id,
-        at=envelope.received_at,
-        ended_at=row.ended_at,
-        attempts=row.attempts,
-        retries=row.retries,
-        turn_id=row.turn_id,
-        session_key=row.session_key,
-        excerpt=excerpt_of(envelope.text),
-        closed_at=row.closed_at,
-        detail=row.detail,
-    )

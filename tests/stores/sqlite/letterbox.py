@@ -1,14 +1,26 @@
 """Letters and ended rows to look at, made by the store's own ways."""
 
+from functools import partial
+
+from gatewayd.hub.dead_letters import Takers, drop, put_back
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
 from gatewayd.model.payload import EditText, Receipt, RichText
-from gatewayd.ports.store import OutboundDraft
+from gatewayd.ports.store import DropRule, OutboundDraft, RetryRule
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.samples import ALICE, draft, envelope
 
-ACCOUNTS = {("telegram", "main"): None}
+ACCOUNTS: Takers = {("telegram", "main"): None}
 _numbers = iter(range(1, 1_000_000_000))
+
+
+def retrying(*, now: float = 3.0, note: str | None = None, accounts: Takers = ACCOUNTS) -> RetryRule:
+    """As an operator retries."""
+    return partial(put_back, accounts=accounts, by="operator:ann", note=note, now=now)
+
+
+def dropping(*, now: float = 3.0, note: str | None = None) -> DropRule:
+    return partial(drop, by="operator:ann", note=note, now=now)
 
 
 async def ended(

@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.writer import Writer
 from tests.stores.sqlite.conftest import Clock
-from tests.stores.sqlite.letterbox import ACCOUNTS, ended, numbered, settled
+from tests.stores.sqlite.letterbox import ACCOUNTS, dropping, ended, numbered, retrying, settled
 from tests.stores.sqlite.samples import ALICE, approval, draft, envelope
 from tests.stores.sqlite.test_writer import GatedDisk
 
@@ -137,10 +137,10 @@ async def use_repair(store: SqliteStore) -> None:
     await store.count_letters()
     dead, shown = await ended(store, message=numbered("77"), turn_id="turn-9"), await settled(store, "sent", turn_id="turn-9")
     edit = await settled(store, "dead", edits=shown, subject="ap_1/notice")
-    for act in (store.get_letter(f"out-{edit}", accounts=ACCOUNTS), store.get_letter(f"in-{dead}", accounts=ACCOUNTS)):
+    for act in (store.get_letter(f"out-{edit}"), store.get_letter(f"in-{dead}")):
         await act
-    await store.retry_letters([f"in-{dead}"], accounts=ACCOUNTS, by="x", note=None, now=1.0)
-    await store.drop_letters([f"out-{edit}"], by="x", note=None, now=1.0)
+    await store.retry_letters([f"in-{dead}"], retrying(), now=1.0)
+    await store.drop_letters([f"out-{edit}"], dropping(), now=1.0)
     for known in ("77", "telegram/main/77", "turn-9", "in-1", "key", "assistant:42"):
         await store.story_rows(known, accounts=ACCOUNTS, limit=10)
     for kind in get_args(Leftover):

@@ -1,26 +1,40 @@
-"""What can be done with a letter: once, with its entry in the audit log, and not when it would be wrong."""
+"""Letters that are put back or dropped: as the rule has it, once, and with their entries in the audit log."""
 
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+import pytest
 from msgspec.structs import replace
 
-from gatewayd.model.audit import verify
-from gatewayd.model.letter import Skipped
+from gatewayd.model.audit import AuditDraft, verify
+from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.letter import NotALetter, Skipped
 from gatewayd.model.question import Question, QuestionRow
-from gatewayd.ports.store import InboundRow, OutboundRow, Repairs
+from gatewayd.ports.store import InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, Repairs, ref_of
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.letterbox import ACCOUNTS, edit_of, ended, numbered, settled
+from tests.stores.sqlite.letterbox import ended, numbered, settled
 from tests.stores.sqlite.samples import approval
 
 
+def entry(row: LetterRow, action: str = "letter.retried") -> AuditDraft:
+    return AuditDraft(500.0, "operator:ann", action, ref_of(row))
+
+
+def alone(facts: LetterFacts) -> Sequence[Repair]:
+    return [Repair(facts.row, entry(facts.row))]
+
+
+def close(row: LetterRow) -> Repair:
+    return Repair(row, entry(row, "letter.dropped"))
+
+
 async def retry(store: SqliteStore, *refs: str) -> Repairs:
-    return await store.retry_letters(refs, accounts=ACCOUNTS, by="operator:ann", note="again", now=500.0)
+    return await store.retry_letters(refs, alone, now=500.0)
 
 
-async def why_not(store: SqliteStore, ref: str) -> str | None:
-    """As it is shown; the same is said by who tries."""
-    shown = (await store.get_letter(ref, accounts=ACCOUNTS)).why_not
-    tried = await retry(store, ref)
-    assert tried.skipped == ([] if shown is None else [Skipped(ref, shown)])
-    return shown
+def done(repairs: Repairs) -> list[str]:
+    return [ref_of(each.row) for each in repairs.done]
 
 
 async def test_a_message_is_as_one_that_was_just_received(store: SqliteStore) -> None:
@@ -46,101 +60,132 @@ async def test_a_reply_keeps_its_number_and_is_not_stale(store: SqliteStore) -> 
     assert (status.ready, status.parked) == (1, 0)
 
 
-async def test_each_act_is_in_the_audit_log(store: SqliteStore) -> None:
+async def test_what_is_dropped_stays_what_it_was(store: SqliteStore) -> None:
+    number = await settled(store, "unknown")
+    [dropped] = (await store.drop_letters([f"out-{number}"], close, now=77.0)).done
+    assert (dropped.was, dropped.row.state, dropped.row.closed_at) == ("unknown", "unknown", 77.0)
+    assert (await store.recover_outbound(stale_before=0.0, now=80.0)).unknown == 0
+
+
+async def test_each_act_has_its_entry(store: SqliteStore) -> None:
     refs = [f"in-{await ended(store)}", f"out-{await settled(store)}"]
     await retry(store, *refs)
-    await store.drop_letters([f"out-{await settled(store, 'dead')}"], by="operator:bob", note=None, now=501.0)
+    await store.drop_letters([f"out-{await settled(store, 'dead')}"], close, now=501.0)
     entries = await store.audit_after(0, limit=10)
     verify(entries)
-    assert [(entry.actor, entry.action, entry.subject, entry.at) for entry in entries] == [
-        ("operator:ann", "letter.retried", "in-1", 500.0),
-        ("operator:ann", "letter.retried", "out-1", 500.0),
-        ("operator:bob", "letter.dropped", "out-2", 501.0),
-    ]
-    assert entries[0].detail == '{"attempts":1,"note":"again","reason":"agent_failed","state":"dead","turn_id":"turn-1"}'
+    expected = [("letter.retried", "in-1"), ("letter.retried", "out-1"), ("letter.dropped", "out-2")]
+    assert [(entry.action, entry.subject) for entry in entries] == expected
 
 
-async def test_what_is_no_letter_is_skipped_and_named(store: SqliteStore) -> None:
-    dead, done, dropped = f"in-{await ended(store)}", f"in-{await ended(store, 'done')}", f"out-{await settled(store)}"
-    await store.drop_letters([dropped], by="x", note=None, now=1.0)
-    repairs = await retry(store, dead, dead, done, dropped, "in-99", "garbage", "in-0")
-    assert [each.letter.ref for each in repairs.done] == [dead]
+async def test_the_rule_says_what_goes_along_and_that_is_done_once(store: SqliteStore) -> None:
+    rows = [f"in-{await ended(store, turn_id='turn-1')}" for _ in range(3)]
+
+    def two(facts: LetterFacts) -> list[Repair]:
+        return [Repair(row, entry(row)) for row in facts.dead_of_turn[:2]]
+
+    repairs = await store.retry_letters([rows[0], rows[1], rows[0], rows[2]], two, now=500.0)
+    assert (done(repairs), repairs.skipped) == ([rows[0], rows[1], rows[2]], [])
+    assert len(await store.audit_after(0, limit=10)) == 3
+
+
+async def test_what_is_no_ref_or_not_there_or_refused_is_skipped_alone(store: SqliteStore) -> None:
+    first, second, third = [f"out-{await settled(store)}" for _ in range(3)]
+
+    def rule(facts: LetterFacts) -> Sequence[Repair]:
+        if ref_of(facts.row) == second:
+            raise Conflict("not this one")
+        return alone(facts)
+
+    repairs = await store.retry_letters([first, second, "in-99", "garbage", "in-0", third], rule, now=500.0)
+    assert done(repairs) == [first, third]
     assert repairs.skipped == [
-        Skipped(done, f"{done} is no dead letter (any more): it is done (agent_failed)"),
-        Skipped(dropped, f"{dropped} was dropped"),
+        Skipped(second, "not this one"),
         Skipped("in-99", "there is no in-99 (any more)"),
         Skipped("garbage", "'garbage' is not in-NUMBER or out-NUMBER"),
         Skipped("in-0", "'in-0' is not in-NUMBER or out-NUMBER"),
     ]
-    [again] = (await retry(store, dead)).skipped
-    assert again == Skipped(dead, f"{dead} is no dead letter (any more): it is received")
-    assert [row.subject for row in await store.audit_after(0, limit=10)] == [dropped, dead]
+    with pytest.raises(NotFound, match="there is no in-99"):
+        await store.get_letter("in-99")
+    with pytest.raises(NotALetter):
+        await store.get_letter("garbage")
 
 
-async def test_what_is_dropped_stays_what_it_was(store: SqliteStore) -> None:
-    number = await settled(store, "unknown")
-    [dropped] = (await store.drop_letters([f"out-{number}"], by="x", note=None, now=77.0)).done
-    assert (dropped.was, dropped.letter.state, dropped.letter.closed_at) == ("unknown", "unknown", 77.0)
-    assert (await store.recover_outbound(stale_before=0.0, now=80.0)).unknown == 0
+async def test_what_is_no_letter_stays_as_it_is_whatever_the_rule_says(store: SqliteStore) -> None:
+    sent, dropped, message = await settled(store, "sent"), await settled(store), await ended(store, "done")
+    await store.drop_letters([f"out-{dropped}"], close, now=1.0)
+    for ref in (f"out-{sent}", f"out-{dropped}", f"in-{message}"):
+        before = await store.get_letter(ref)
+        assert await retry(store, ref) == Repairs([], [])
+        assert await store.drop_letters([ref], close, now=2.0) == Repairs([], [])
+        assert await store.get_letter(ref) == before
+    assert len(await store.audit_after(0, limit=10)) == 1
 
 
-async def test_an_account_that_is_gone_or_full_takes_nothing(store: SqliteStore) -> None:
-    gone = [f"in-{await ended(store, account='old')}", f"out-{await settled(store, account='old')}"]
-    for ref in gone:
-        assert await why_not(store, ref) == "the account telegram/old is not configured"
-    full = {("telegram", "main"): "the inbox is full"}
-    message, reply = f"in-{await ended(store)}", f"out-{await settled(store)}"
-    repairs = await store.retry_letters([message, reply], accounts=full, by="x", note=None, now=1.0)
-    assert repairs.skipped == [Skipped(message, "the inbox is full")]
-    assert [each.letter.ref for each in repairs.done] == [reply]
-    dropped = await store.drop_letters([*gone, message], by="x", note=None, now=1.0)
-    assert len(dropped.done) == 3
+async def test_a_bug_in_the_rule_undoes_all(store: SqliteStore) -> None:
+    refs = [f"out-{await settled(store)}" for _ in range(2)]
+
+    def rule(facts: LetterFacts) -> Sequence[Repair]:
+        if ref_of(facts.row) == refs[1]:
+            raise RuntimeError("a bug")
+        return alone(facts)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await store.retry_letters(refs, rule, now=500.0)
+    assert (await store.get_letter(refs[0])).row.state == "unknown"
+    assert await store.audit_after(0, limit=10) == []
 
 
-async def test_an_edit_is_sent_again_only_where_it_is_the_newest_of_a_message_that_is_there(store: SqliteStore) -> None:
-    unsent, sent = await settled(store, "dead"), await settled(store, "sent")
-    assert await why_not(store, f"out-{await settled(store, edits=unsent)}") == f"it edits out-{unsent}, which was not sent"
-    assert await why_not(store, f"out-{await settled(store, edits=99)}") == "it edits out-99, which was not sent"
-    older = await settled(store, "unknown", edits=sent)
-    newer = await settled(store, "sent", edits=sent)
-    assert await why_not(store, f"out-{older}") == f"out-{newer} is a newer edit of the same message"
-    last = await settled(store, "dead", edits=sent)
-    assert await why_not(store, f"out-{last}") is None
+async def test_of_two_at_once_the_second_finds_what_the_first_has_done(store: SqliteStore) -> None:
+    ref, states = f"out-{await settled(store)}", list[str]()
+
+    def rule(facts: LetterFacts) -> Sequence[Repair]:
+        states.append(facts.row.state)
+        return alone(facts)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(partial(store.retry_letters, [ref], rule, now=500.0))
+    assert states == ["unknown", "ready"]
+    assert len(await store.audit_after(0, limit=10)) == 1
 
 
-async def test_a_request_that_is_over_is_not_asked_again(store: SqliteStore) -> None:
-    """Before its end a card asks; what is written after it tells what became of it, and may be sent late."""
-    await store.add_approval(replace(approval(1), id="ap_1", created_at=10.0))
-    await store.add_question(QuestionRow("qu_1", "turn-1", 0, "key", Question("which?"), "pending", 10.0, 900.0))
-    subjects = ("ap_1", "ap_1/notice", "qu_1")
-    cards = {subject: await settled(store, "dead", subject=subject, written_at=20.0) for subject in subjects}
-    shown = {subject: (await store.get_letter(f"out-{card}", accounts=ACCOUNTS)).why_not for subject, card in cards.items()}
-    assert shown == dict.fromkeys(subjects)
-    await store.decide_approval("ap_1", "denied", by="x", note=None, now=30.0)
-    await store.end_question("qu_1", "expired", now=30.0)
-    for subject, card in cards.items():
-        asked = subject.removesuffix("/notice")
-        assert await why_not(store, f"out-{card}") == f"what it asks is over: {asked} waits for no answer"
-        outcome = await settled(store, "dead", subject=subject, written_at=31.0)
-        assert await why_not(store, f"out-{outcome}") is None
-    lost = await settled(store, "unknown", subject="ap_gone")
-    assert await why_not(store, f"out-{lost}") == "what it asks is over: ap_gone waits for no answer"
+async def test_the_letters_of_a_messages_turn_stand_around_it(store: SqliteStore) -> None:
+    first, second = await ended(store, turn_id="turn-1"), await ended(store, turn_id="turn-1", message=numbered("77"))
+    await ended(store, "done", turn_id="turn-1")
+    await ended(store, turn_id="turn-2")
+    dropped = await ended(store, turn_id="turn-1")
+    await store.drop_letters([f"in-{dropped}"], close, now=1.0)
+    facts = await store.get_letter(f"in-{second}")
+    assert (facts.row.id, [row.id for row in facts.dead_of_turn]) == (second, [first, second])
+    fresh = await store.get_letter(f"in-{first}")
+    assert fresh == replace(facts, row=fresh.row)
+    await retry(store, f"in-{first}")
+    assert (await store.get_letter(f"in-{first}")).dead_of_turn == (), "it has no turn now"
 
 
-async def test_the_edits_of_a_message_go_with_it(store: SqliteStore) -> None:
-    message = numbered("77")
-    first = await ended(store, turn_id="turn-1", message=message)
-    edit = await ended(store, turn_id="turn-1", message=edit_of(message, "second"))
-    other = await ended(store, turn_id="turn-1", message=numbered("78"))
-    assert await why_not(store, f"in-{edit}") == f"it is an edit of in-{first}: retry that one, and this goes with it"
-    repairs = await retry(store, f"in-{first}", f"in-{edit}")
-    assert ([each.letter.ref for each in repairs.done], repairs.skipped) == ([f"in-{first}", f"in-{edit}"], [])
-    assert [row.id for row in await store.pending_inbound(after_id=0, limit=10)] == [first, edit]
-    assert (await store.get_letter(f"in-{other}", accounts=ACCOUNTS)).why_not is None
+async def test_what_an_edit_changes_stands_around_it_and_the_first_newer_one_that_may_be_seen(store: SqliteStore) -> None:
+    shown = await settled(store, "sent")
+    edit = await settled(store, "dead", edits=shown)
+    for unseen in ("dead", "parked"):
+        await settled(store, unseen, edits=shown)
+    assert (await store.get_letter(f"out-{edit}")).newer_edit is None
+    newer = [await settled(store, state, edits=shown) for state in ("unknown", "sent")]
+    await settled(store, "sent", edits=99)
+    facts = await store.get_letter(f"out-{edit}")
+    assert (facts.edited, facts.newer_edit) == (await store.get_outbound(shown), newer[0])
+    last = await store.get_letter(f"out-{await settled(store, 'dead', edits=99)}")
+    assert (last.edited, last.newer_edit, last.request) == (None, None, None)
 
 
-async def test_an_edit_whose_message_is_over_runs_alone(store: SqliteStore) -> None:
-    message = numbered("77")
-    await ended(store, "done", turn_id="turn-1", message=message)
-    edit = await ended(store, turn_id="turn-1", message=edit_of(message, "second"))
-    assert await why_not(store, f"in-{edit}") is None
+async def test_the_request_that_a_reply_is_about_stands_around_it(store: SqliteStore) -> None:
+    asked = await store.add_approval(replace(approval(1), id="ap_1"))
+    question = await store.add_question(QuestionRow("qu_1", "turn-1", 0, "key", Question("which?"), "pending", 10.0, 900.0))
+    for subject, expected in (
+        ("ap_1", asked),
+        ("ap_1/notice", asked),
+        ("qu_1", question),
+        ("ap_gone", None),
+        ("re_ap_1", None),
+        (None, None),
+    ):
+        assert (await store.get_letter(f"out-{await settled(store, subject=subject)}")).request == expected

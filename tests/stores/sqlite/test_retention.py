@@ -7,7 +7,7 @@ from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.letterbox import ended, settled
+from tests.stores.sqlite.letterbox import dropping, ended, settled
 from tests.stores.sqlite.samples import approval
 
 OLD, YOUNG, BEFORE = 100.0, 900.0, 500.0
@@ -61,7 +61,7 @@ async def test_old_replies_go_by_what_became_of_them(store: SqliteStore) -> None
     letters = [await settled(store, state, at=OLD) for state in ("unknown", "parked", "dead")]
     waiting = [await settled(store, state) for state in ("ready", "sending")]
     dropped = await settled(store, "unknown", at=OLD)
-    await store.drop_letters([f"out-{dropped}"], by="operator:ann", note=None, now=OLD)
+    await store.drop_letters([f"out-{dropped}"], dropping(now=OLD), now=OLD)
     assert await sweep_all(store, "outbound") == 2
     assert sent not in await outbound(store)
     assert dropped not in await outbound(store)
@@ -73,7 +73,7 @@ async def test_old_replies_go_by_what_became_of_them(store: SqliteStore) -> None
 
 async def test_an_old_letter_that_was_just_dropped_stays(store: SqliteStore) -> None:
     message, reply = await ended(store, "dead", at=OLD), await settled(store, "dead", at=OLD)
-    repairs = await store.drop_letters([f"in-{message}", f"out-{reply}"], by="operator:ann", note=None, now=YOUNG)
+    repairs = await store.drop_letters([f"in-{message}", f"out-{reply}"], dropping(now=YOUNG), now=YOUNG)
     assert len(repairs.done) == 2
     assert [await sweep_all(store, kind) for kind in ("inbound", "outbound")] == [0, 0]
     assert [await sweep_all(store, kind, before=YOUNG + 1) for kind in ("inbound", "outbound")] == [1, 1]
@@ -81,7 +81,7 @@ async def test_an_old_letter_that_was_just_dropped_stays(store: SqliteStore) -> 
 
 async def be_over(store: SqliteStore, outbound_id: int) -> None:
     """Send a reply, or drop it where it is a letter."""
-    await store.drop_letters([f"out-{outbound_id}"], by="operator:ann", note=None, now=OLD)
+    await store.drop_letters([f"out-{outbound_id}"], dropping(now=OLD), now=OLD)
     await store.mark_sending(outbound_id)
     await store.settle_outbound(outbound_id, "sent", now=OLD)
 
@@ -166,7 +166,7 @@ async def test_rows_that_stay_do_not_slow_the_next_call(store: SqliteStore) -> N
 
 async def test_nothing_is_deleted_from_the_audit_log_and_the_pages_are_free_again(store: SqliteStore) -> None:
     refs = [f"in-{await ended(store, at=OLD)}" for _ in range(50)]
-    await store.drop_letters(refs, by="operator:ann", note="n" * 400, now=OLD)
+    await store.drop_letters(refs, dropping(now=OLD, note="n" * 400), now=OLD)
     longer = "UPDATE inbound SET envelope = CAST(envelope || zeroblob(20000) AS BLOB)"
     await store._write(lambda connection: connection.execute(longer).rowcount)
     before = await store.bytes_used()

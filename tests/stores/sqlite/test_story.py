@@ -15,7 +15,7 @@ from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import StoryRows
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from tests.examples import examples
-from tests.stores.sqlite.letterbox import ACCOUNTS, ended, numbered, settled
+from tests.stores.sqlite.letterbox import ACCOUNTS, ended, numbered, retrying, settled
 from tests.stores.sqlite.samples import approval, envelope, voting
 
 WHOLE = ["in-1", "out-1", "out-2", "ap_1", "qu_1"]
@@ -98,7 +98,7 @@ async def test_what_a_connector_brought_is_found_by_its_own_key(store: SqliteSto
 async def test_a_retried_message_keeps_its_earlier_turns(store: SqliteStore) -> None:
     number = await ended(store)
     await settled(store, "sent", turn_id=f"turn-{number}")
-    await store.retry_letters([f"in-{number}"], accounts=ACCOUNTS, by="operator:ann", note=None, now=200.0)
+    await store.retry_letters([f"in-{number}"], retrying(now=200.0), now=200.0)
     await store.start_turn([number], turn_id=f"turn-{number}-1", session_key="assistant:42")
     await settled(store, "sent", turn_id=f"turn-{number}-1")
     for wanted in (f"in-{number}", f"turn-{number}", f"turn-{number}-1", "out-1", "out-2"):

@@ -17,6 +17,7 @@ from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.payload import SendText
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
+from tests.stores.sqlite.letterbox import retrying
 from tests.stores.sqlite.samples import ALICE, draft, envelope, voting
 
 # As the first release wrote them.
@@ -123,8 +124,8 @@ async def test_what_wants_a_look_is_found_after_the_upgrade(first: Path) -> None
             assert (await store.story_rows(known, accounts=accounts, limit=10)).inbound
         swept = await store.sweep("outbound", before=1e9, after=None, limit=10)
         assert swept.deleted == {}  # a letter edits it
-        retried = await store.retry_letters(["out-7", "in-5"], accounts=accounts, by="operator:me", note=None, now=100.0)
-        assert [each.letter.state for each in retried.done] == ["ready", "received"]
+        retried = await store.retry_letters(["out-7", "in-5"], retrying(accounts=accounts, now=100.0), now=100.0)
+        assert [each.row.state for each in retried.done] == ["ready", "received"]
 
 
 async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:

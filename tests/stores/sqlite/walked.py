@@ -26,7 +26,7 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.letterbox import ACCOUNTS
+from tests.stores.sqlite.letterbox import dropping, retrying
 from tests.stores.sqlite.samples import approval, draft, envelope, pairing, voting
 
 Change = tuple[str, str, str | None, str | None]
@@ -135,10 +135,10 @@ class Walk:
         await self.do("vote_approval", approval_id, voting(by, allow=allow, at=3.0), audit=AUDIT)
 
     async def retry(self, ref: str) -> None:
-        await self.do("retry_letters", [ref], accounts=ACCOUNTS, by="operator:ann", note=None, now=3.0)
+        await self.do("retry_letters", [ref], retrying(), now=3.0)
 
     async def drop(self, ref: str) -> None:
-        await self.do("drop_letters", [ref], by="operator:ann", note=None, now=3.0)
+        await self.do("drop_letters", [ref], dropping(), now=3.0)
 
     async def sweep(self) -> None:
         for kind in get_args(Leftover):
