@@ -160,7 +160,7 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
         gateway = join(config, given.registry, store, http, state_dir=state_dir, stalls=given.stalls, redact=given.redactor)
         reloader = _reloader(gateway, store, given, notifier)
         async with run_hub(gateway, host=left_behind):
-            server = _server(gateway, reloader)
+            server = _server(gateway, reloader, given.registry)
             async with _open_front(own, server, listeners, state_dir) as url:
                 await _announce(gateway, url, notifier)
                 given.ready.set()
@@ -231,12 +231,14 @@ async def _reload_when_asked(reloader: Reloader, asked: trio.MemoryReceiveChanne
             await reloader.reload("signal:SIGHUP")
 
 
-def _server(gateway: Gateway, reloader: Reloader) -> GatewayServer:
+def _server(gateway: Gateway, reloader: Reloader, registry: Registry) -> GatewayServer:
     section = gateway.config.gateway
+    proxies = registry.agent_proxies(lambda broken: log.error("plugin_broken", reason=broken.reason))
     return GatewayServer(
         create_app(
             gateway,
             reloader.reload,
+            proxies,
             max_connections=section.max_connections,
             max_per_address=section.max_connections_per_address,
         ),

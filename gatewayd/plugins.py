@@ -7,7 +7,8 @@ and for nobody else.
 Entry points file format: https://packaging.python.org/en/latest/specifications/entry-points/
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Final, Generic, TypeVar, cast
@@ -19,6 +20,7 @@ from gatewayd.actor.border import describe, third_party
 from gatewayd.model.errors import PluginError
 from gatewayd.ports.agent import AgentOpener, AgentPlugin
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
+from gatewayd.ports.proxy import AgentProxy
 
 CHANNELS: Final = "gatewayd.channels"
 AGENTS: Final = "gatewayd.agents"
@@ -118,6 +120,27 @@ class Registry:
     def agent_opener(self, plugin: AgentPlugin) -> AgentOpener:
         """Imports the driver. :raises PluginError: it cannot be imported, or cannot be called."""
         return cast(AgentOpener, self._callable(plugin))
+
+    def agent_proxies(self, on_broken: Callable[[PluginError], None]) -> dict[str, AgentProxy]:
+        """The proxies of the kinds of cores that offer one, by kind. Imports every manifest; one that is broken is an error for
+        who uses the plugin. ``on_broken`` is called for each proxy that cannot be used."""
+        found: dict[str, AgentProxy] = {}
+        for kind in self.agent_ids:
+            with suppress(PluginError):
+                plugin = self.agent(kind)
+                try:
+                    found |= self._proxy(plugin)
+                except PluginError as error:
+                    on_broken(error)
+        return found
+
+    def _proxy(self, plugin: AgentPlugin) -> dict[str, AgentProxy]:
+        if plugin.proxy is None:
+            return {}
+        found = self._resolve(plugin, plugin.proxy)
+        if not isinstance(found, AgentProxy):
+            raise PluginError(f"{self._owner(plugin)}: proxy {plugin.proxy!r} is not an AgentProxy")
+        return {plugin.id: found}
 
     def _callable(self, plugin: ChannelPlugin | AgentPlugin) -> object:
         found = self._resolve(plugin, plugin.open)

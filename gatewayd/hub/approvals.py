@@ -19,7 +19,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.escalation import Cards, Stages
 from gatewayd.hub.outbox import conversation_of
-from gatewayd.hub.policy import judge
+from gatewayd.hub.policy import Action, judge
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.voters import Voters, inputs_covered
 from gatewayd.kit.text import sanitise
@@ -35,6 +35,8 @@ _log = structlog.get_logger("gatewayd.approvals")
 _LIST_MAX = 1000
 _EVERYTHING = 10_000_000
 _SHOWN_MAX = 200
+_INPUT_MAX = 100_000
+_TOOL_MAX = 200
 _RECENT = 100
 _GATEWAYD = "gatewayd"
 # No vowels and nothing that looks like something else: codes are read aloud and never spell a word.
@@ -85,6 +87,10 @@ class ApprovalDesk:
     def policy_of(self, agent: str) -> AgentApprovals:
         found = self._configured.agents.get(agent)
         return AgentApprovals() if found is None else found.frame.approvals
+
+    def judge(self, agent: str, request: ToolRequest) -> tuple[Action, str]:
+        """What the agent's rules say of a request, whoever is to be asked, and which rule it is."""
+        return judge(self.policy_of(agent).rules, request)
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn ended without waiting for its answer (stopped, timed out)."""
@@ -275,7 +281,7 @@ class ApprovalDesk:
 
     async def decided_by_policy(self, turn: TurnRequest, request: ToolRequest) -> tuple[Outcome, str] | None:
         """What a rule, or an earlier "for this session", says of a request, and which. None: somebody has to be asked."""
-        action, rule = judge(self.policy_of(turn.agent_id).rules, request)
+        action, rule = self.judge(turn.agent_id, request)
         if action != "ask":
             return ("allowed" if action == "allow" else "denied"), f"policy:{rule}"
         grant = self.policy_of(turn.agent_id).session_grant
@@ -334,3 +340,14 @@ class ApprovalDesk:
 def hash_of(request: ToolRequest) -> str:
     """SHA-256 hex over the tool's name and its exact input: what was shown is what is allowed."""
     return hashlib.sha256(msgspec.json.encode([request.tool, request.input])).hexdigest()
+
+
+def cannot_be_shown(request: ToolRequest) -> str | None:
+    """Why a request is refused before anybody is asked. What cannot be shown whole cannot be bound to what was shown."""
+    if len(request.tool) > _TOOL_MAX or len(request.input) > _INPUT_MAX or len(request.ref or "") > _INPUT_MAX:
+        return "the request is too long to be shown to an operator"
+    try:
+        "".join((request.tool, request.input, request.ref or "")).encode()
+    except UnicodeEncodeError:
+        return "the request is not valid text"
+    return None

@@ -9,15 +9,13 @@ from typing import Final
 
 import anyio
 
-from gatewayd.hub.approvals import ApprovalDesk, hash_of
+from gatewayd.hub.approvals import ApprovalDesk, cannot_be_shown, hash_of
 from gatewayd.hub.outbox import insist
 from gatewayd.model.approval import Approval, Decision, ToolRequest
 from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Approvals
 
-_INPUT_MAX = 100_000
-_TOOL_MAX = 200
 _VOID_MAX = 1000
 _FOUND_AGAIN: Final[Mapping[ApprovalState, bool]] = {
     "pending": True,
@@ -47,7 +45,7 @@ class Asking:
 
     async def permission(self, request: ToolRequest) -> Decision:
         """Ask an operator and wait, also for a store that refuses. A wait that is cancelled withdraws nothing."""
-        why_not = _cannot_be_shown(request)
+        why_not = cannot_be_shown(request)
         if why_not is not None:
             self._desk.note_refused(self._turn, request, why_not)
             return Decision("undeliverable", note=why_not)
@@ -142,17 +140,6 @@ class Asking:
         if used_before and ref is None:
             return Decision("withdrawn", note="this permission was used already")
         return Decision(row.state, by=row.decided_by, note=row.note)
-
-
-def _cannot_be_shown(request: ToolRequest) -> str | None:
-    """Why a request is refused before anybody is asked. What cannot be shown whole cannot be bound to what was shown."""
-    if len(request.tool) > _TOOL_MAX or len(request.input) > _INPUT_MAX or len(request.ref or "") > _INPUT_MAX:
-        return "the request is too long to be shown to an operator"
-    try:
-        "".join((request.tool, request.input, request.ref or "")).encode()
-    except UnicodeEncodeError:
-        return "the request is not valid text"
-    return None
 
 
 def _can_be_used(row: Approval) -> bool:

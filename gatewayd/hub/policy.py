@@ -20,19 +20,21 @@ def judge(rules: Sequence[ApprovalRule], request: ToolRequest) -> tuple[Action, 
     """What the first rule that fits says, and which it is ("rule 2"). Without one: ask."""
     values = _values(request.input)
     for number, rule in enumerate(rules, 1):
-        if _fits(rule, request.tool, values):
+        if _fits(rule, request, values):
             return rule.action, f"rule {number}"
     return "ask", ""
 
 
-def _fits(rule: ApprovalRule, tool: str, values: dict[str, str] | None) -> bool:
-    if not matches(rule.tool, tool):
+def _fits(rule: ApprovalRule, request: ToolRequest, values: dict[str, str] | None) -> bool:
+    if not matches(rule.tool, request.tool):
         return False
     if values is None:
         # Nobody knows what it would do: it is whatever is forbidden, and nothing that is allowed.
         return rule.action == "deny"
     barred = GOES_ON if rule.action == "allow" else frozenset[str]()
-    return all(key in values and matches(pattern, values[key], barred) for key, pattern in rule.input.items())
+    # So is each value of which nobody knows whether it is there.
+    unknown_fits = rule.action == "deny" and not request.whole
+    return all(matches(pattern, values[key], barred) if key in values else unknown_fits for key, pattern in rule.input.items())
 
 
 def matches(pattern: str, text: str, barred: frozenset[str] = frozenset()) -> bool:

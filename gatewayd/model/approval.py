@@ -16,11 +16,14 @@ class ToolRequest(Struct, frozen=True):
     ``ref`` is the core's own id of the request. A core gives it only when it is unique for ever and answering it twice runs
     the tool once (OpenCode's ``per_…``): then an answer that was used but perhaps not handed over before a crash is given
     again under the same ref.
+
+    ``whole``: the tool gets nothing that ``input`` does not show. Of what is not shown, a rule takes the worst.
     """
 
     tool: str
     input: str
     ref: str | None = None
+    whole: bool = True
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):

@@ -4,7 +4,6 @@ A core pushes events into the turn instead of being an async generator: a genera
 group cannot be cancelled cleanly, and a turn is cancelled often (time-out, /stop, drain).
 """
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -175,26 +174,6 @@ class DescribesItself(Protocol):
         """No I/O."""
 
 
-class Surface(Struct, frozen=True):
-    """The HTTP server behind a core: what the operator's proxy sends to. ``headers`` hold its credentials; ``directory`` is
-    where the agent works on it, None for the server's own. ``one_run_at_a_time``: it cannot tell apart requests of two runs."""
-
-    url: str
-    headers: Mapping[str, str]
-    directory: str | None = None
-    one_run_at_a_time: bool = False
-
-
-@runtime_checkable
-class HasSurface(Protocol):
-    """A core whose server speaks the OpenCode protocol, so that operators can attach to it through the proxy."""
-
-    def surface(self) -> Surface: ...
-
-    def turn_of(self, session_id: str) -> str | None:
-        """The turn of ours that runs in a session of the core now."""
-
-
 class AgentConfig(Struct, frozen=True):
     """One agent: its name and its core's decoded settings."""
 
@@ -234,9 +213,13 @@ class AgentOpener(Protocol):
 
 
 class AgentPlugin(Struct, frozen=True):
-    """The manifest of a kind of core. ``settings`` and ``open`` are named as ``module:attribute``, imported on use."""
+    """The manifest of a kind of core. ``settings``, ``open`` and ``proxy`` are named as ``module:attribute``, imported on use.
+
+    ``proxy`` is a ``ports.proxy.AgentProxy``, for cores with a server that operators' clients can attach to.
+    """
 
     id: str
     label: str
     settings: str
     open: str
+    proxy: str | None = None

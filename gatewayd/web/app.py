@@ -3,7 +3,7 @@
 Checks come in this order: Host (421), Origin (403), route (404, 405), token (401, 403, 429), body (408, 413, 415, 400).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -21,6 +21,7 @@ from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
+from gatewayd.ports.proxy import AgentProxy
 from gatewayd.web import (
     agents,
     approvals,
@@ -116,9 +117,14 @@ class GatewayApp(QuartTrio):
 
 
 def create_app(
-    gateway: Gateway, reload_configuration: reload.Reload, *, max_connections: int, max_per_address: int | None = None
+    gateway: Gateway,
+    reload_configuration: reload.Reload,
+    proxies: Mapping[str, AgentProxy],
+    *,
+    max_connections: int,
+    max_per_address: int | None = None,
 ) -> GatewayApp:
-    """The app over a hub, for so many connections at once, in all and from one address."""
+    """The app over a hub, for so many connections at once, in all and from one address. ``proxies``: by the kind of core."""
     app = GatewayApp(gateway, max_connections=max_connections, max_per_address=max_per_address)
     app.config["MAX_CONTENT_LENGTH"] = gateway.config.gateway.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
@@ -143,7 +149,7 @@ def create_app(
         messages.blueprint(gateway, app.auth),
         metrics.blueprint(gateway, app.auth, app.traffic),
         pairing.blueprint(gateway, app.auth),
-        proxy.blueprint(gateway, app.auth, app.waits),
+        proxy.blueprint(gateway, app.auth, app.waits, proxies),
         reload.blueprint(app.auth, reload_configuration),
         webchat.blueprint(gateway, app.auth, app.waits),
     ):

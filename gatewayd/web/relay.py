@@ -1,22 +1,21 @@
 """Passing a request on to an agent's server, and its answer back as it comes.
 
 Nothing is collected: while a client does not read, its connection to the server is not read either. No redirect is followed,
-no header is passed on that is not named here, and every wait has an end.
+no header is passed on that its proxy does not name, and every wait has an end.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
 import anyio
 import httpx2
-from msgspec import Struct
 from quart import Response
 from quart.wrappers.response import ResponseBody
 
 from gatewayd.kit.http import CONNECT_SECONDS, describe
-from gatewayd.ports.agent import Surface
+from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyRefused
 from gatewayd.web.auth import Admission
 from gatewayd.web.refusal import RETRY_SECONDS, Refusal
 from gatewayd.web.waits import Waits
@@ -25,26 +24,7 @@ MOST_OPEN: Final = 64
 """Requests under way, streams included."""
 _CLOSE_SECONDS: Final = 2.0
 
-# Not Set-Cookie and not Access-Control-*: the server is not to speak for our origin. Not Link: it holds the server's address.
-_ANSWER_HEADERS: Final = ("content-type", "content-length", "content-encoding", "retry-after", "x-next-cursor")
-_JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
-
-
-class Patience(Struct, frozen=True):
-    """Seconds: until the head of the answer is there, until all of it is, and between two pieces of it."""
-
-    head: float
-    whole: float
-    silence: float
-
-
-ORDINARY: Final = Patience(head=30, whole=120, silence=30)
-A_RUN: Final = Patience(head=3600, whole=3600, silence=3600)
-"""A prompt is answered when the agent has done what was asked, tools and permissions included."""
-A_STREAM: Final = Patience(head=30, whole=float("inf"), silence=90)
-"""OpenCode says something every 10 s, OpenAgentic every 30."""
-
 
 _OnClose = Callable[[], None]
 
@@ -61,60 +41,47 @@ class Relay:
         self._waits = waits
         self._open = 0
 
-    async def forward(
-        self,
-        surface: Surface,
-        method: str,
-        target: bytes,
-        *,
-        headers: Mapping[str, str],
-        body: bytes,
-        patience: Patience,
-        admission: Admission,
-    ) -> Response:
-        """Send, and answer with what comes back, a stream for as long as ``admission`` holds. ``target`` is path and query, sent
-        byte for byte.
+    async def forward(self, proxy: AgentProxy, method: str, forward: Forward, *, admission: Admission) -> Response:
+        """Send, and answer with what comes back, a stream for as long as ``admission`` holds.
 
-        :raises Refusal: bad_gateway, gateway_timeout, overloaded; not_found where the server answers with its own page.
+        :raises Refusal: bad_gateway, gateway_timeout, overloaded. :raises ProxyRefused: what comes back is not of the protocol.
         """
         if self._open >= MOST_OPEN:
             raise Refusal("overloaded", f"{MOST_OPEN} requests to agents' servers are under way", retry_after=RETRY_SECONDS)
         self._open += 1
         try:
-            upstream = await self._send(surface, method, target, headers, body, patience.head)
+            upstream = await self._send(method, forward)
         except BaseException:
             self._open -= 1
             raise
-        passed_on = PassedOn(upstream, self._waits, patience, admission, self._closed)
+        passed_on = PassedOn(upstream, self._waits, forward.patience, admission, self._closed)
         try:
-            _check(upstream)
-        except Refusal:
+            proxy.check_reply(upstream.status_code, upstream.headers.get("content-type", ""))
+        except ProxyRefused:
             await passed_on.aclose()
             raise
-        kept = {name: upstream.headers[name] for name in _ANSWER_HEADERS if name in upstream.headers}
+        kept = {name: upstream.headers[name] for name in proxy.reply_headers if name in upstream.headers}
         if kept.get("content-type", "").startswith(_EVENTS):
             kept["x-accel-buffering"] = "no"  # nginx would hold events back
         response = Response(passed_on, status=upstream.status_code, headers=kept)
         response.timeout = None
         return response
 
-    async def _send(
-        self, surface: Surface, method: str, target: bytes, headers: Mapping[str, str], body: bytes, seconds: float
-    ) -> httpx2.Response:
+    async def _send(self, method: str, forward: Forward) -> httpx2.Response:
         what = "the agent's server"
         failure: Exception
         try:
             request = self._http.build_request(
                 method,
-                surface.url.rstrip("/") + target.partition(b"?")[0].decode("ascii"),
-                content=body or None,
-                headers={"accept-encoding": "identity", **headers, **surface.headers},
+                forward.url.rstrip("/") + forward.target.partition(b"?")[0].decode("ascii"),
+                content=forward.body or None,
+                headers={"accept-encoding": "identity", **forward.headers},
                 timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-                extensions={"target": target},
+                extensions={"target": forward.target},
             )
-            with self._waits.of_request(seconds):
+            with self._waits.of_request(forward.patience.head):
                 return await self._http.send(request, stream=True)
-            raise Refusal("gateway_timeout", f"{what} has not answered within {seconds:g} s")
+            raise Refusal("gateway_timeout", f"{what} has not answered within {forward.patience.head:g} s")
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             failure = error
         # Out here, without the context: the library's errors carry the request, and that our credentials.
@@ -122,23 +89,6 @@ class Relay:
 
     def _closed(self) -> None:
         self._open -= 1
-
-
-def _check(upstream: httpx2.Response) -> None:
-    """:raises Refusal: this is not an answer of the protocol."""
-    status = upstream.status_code
-    if not 200 <= status < 600:
-        raise Refusal("bad_gateway", f"the agent's server answers with the status {status}, which is none of an answer")
-    if status in (401, 403, 407):
-        raise Refusal("bad_gateway", "the agent's server refuses gatewayd's credentials")
-    if 300 <= status < 400:
-        raise Refusal("bad_gateway", "the agent's server redirects, which is not followed")
-    kind = upstream.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "text/html":
-        # OpenCode's page for whatever it does not know, with the status 200.
-        raise Refusal("not_found", "the agent's server has nothing at this path")
-    if kind not in ("", _JSON, _EVENTS):
-        raise Refusal("bad_gateway", "the agent's server answers with something that is not of its protocol")
 
 
 class PassedOn(ResponseBody):

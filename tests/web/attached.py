@@ -8,13 +8,18 @@ from typing import Any
 import trio
 from msgspec import Struct
 
+from gatewayd.agents.opencode.surface import Surface
 from gatewayd.model.approval import ToolRequest
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, CoreFacts, Final, Surface, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, CoreFacts, Final, Turn, TurnState
 
 PLUGIN = AgentPlugin(
-    id="attached", label="Attached", settings="tests.web.attached:AttachedSettings", open="tests.web.attached:open_core"
+    id="attached",
+    label="Attached",
+    settings="tests.web.attached:AttachedSettings",
+    open="tests.web.attached:open_core",
+    proxy="gatewayd.agents.opencode.proxy.routes:PROXY",
 )
 PASSWORD = "the-password-of-the-core"
 SESSION = "ses_ours"

@@ -11,6 +11,7 @@ import trio.testing
 
 from gatewayd.agents import callable as own
 from gatewayd.agents import echo
+from gatewayd.agents.opencode.proxy.routes import PROXY
 from gatewayd.channels import loopback
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.hub.gateway import Gateway
@@ -45,6 +46,7 @@ SCOPES: tuple[Scope, ...] = ("read", "write", "approvals", "pairing", "admin")
 # Reading the system's certificates takes longer than most of these tests.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 MAX_BODY = 100_000
+PROXIES = {attached.PLUGIN.id: PROXY}
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
 AGENTS = (AgentSettings("assistant", AgentFrame(), echo.EchoSettings()),)
 ACCOUNTS = (
@@ -83,6 +85,7 @@ class Site:
             create_app(
                 self.gateway,
                 lambda actor: self.reload(actor),
+                PROXIES,
                 max_connections=max_connections or section.max_connections,
                 max_per_address=section.max_connections_per_address,
             ),

@@ -13,7 +13,7 @@ from gatewayd.web.app import GatewayApp, create_app
 from gatewayd.web.health import PROBED
 from gatewayd.web.webhooks import PREFIX
 from tests.web.client import Answer, chunked, request
-from tests.web.site import MAX_BODY, SCOPES, configuration, no_reload, open_site, token_of
+from tests.web.site import MAX_BODY, PROXIES, SCOPES, configuration, no_reload, open_site, token_of
 
 PUBLIC = {"/health", "/healthz", "/readyz", "/approvals", "/letters", "/trace", "/v1/console/login"}
 FOREIGN = {"Origin": "https://attacker.example"}
@@ -31,7 +31,7 @@ def routes(app: GatewayApp) -> Iterator[tuple[str, str]]:
 async def test_every_route_but_the_public_ones_wants_a_token(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
         seen = 0
-        for method, path in routes(create_app(site.gateway, no_reload, max_connections=10)):
+        for method, path in routes(create_app(site.gateway, no_reload, PROXIES, max_connections=10)):
             if path in PUBLIC or path.startswith(PREFIX):
                 continue
             answer = await client.ask(request(method, path, body=b"{}", headers={"Content-Type": "application/json"}))
@@ -44,7 +44,7 @@ async def test_every_route_but_the_public_ones_wants_a_token(tmp_path: Path, clo
 
 async def test_nothing_is_compiled_to_build_the_addresses_of_routes(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site:
-        addresses = create_app(site.gateway, no_reload, max_connections=10).url_map.bind("gateway.example")
+        addresses = create_app(site.gateway, no_reload, PROXIES, max_connections=10).url_map.bind("gateway.example")
         with pytest.raises(NotImplementedError):
             addresses.build("webhook", {"channel": "hook", "account": "main"})
 
@@ -122,7 +122,7 @@ async def test_who_guesses_one_kind_of_secret_locks_out_no_other(tmp_path: Path,
 async def test_a_rebound_name_reaches_nothing(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
         token = {"Authorization": f"Bearer {token_of('admin')}"}
-        for method, path in [("GET", "/"), *routes(create_app(site.gateway, no_reload, max_connections=10))]:
+        for method, path in [("GET", "/"), *routes(create_app(site.gateway, no_reload, PROXIES, max_connections=10))]:
             if path.startswith(PREFIX) or path in PROBED:
                 continue
             answer = await client.ask(request(method, path, host="attacker.example:18790", headers=token, body=b""))
@@ -132,7 +132,7 @@ async def test_a_rebound_name_reaches_nothing(tmp_path: Path, clock: trio.testin
 async def test_a_foreign_page_reaches_nothing(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
         token = {"Authorization": f"Bearer {token_of('admin')}"}
-        for method, path in routes(create_app(site.gateway, no_reload, max_connections=10)):
+        for method, path in routes(create_app(site.gateway, no_reload, PROXIES, max_connections=10)):
             if path.startswith(PREFIX) or path in PROBED:
                 continue
             for origin in ("https://attacker.example", "null", "http://localhost:3000"):

@@ -14,6 +14,7 @@ import trio.testing
 from msgspec.structs import replace
 
 from gatewayd.agents import echo
+from gatewayd.agents.opencode.proxy.upstream import MOST_BYTES
 from gatewayd.model.config import (
     AgentApprovals,
     AgentFrame,
@@ -25,7 +26,6 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.secret import Secret
 from gatewayd.web.relay import MOST_OPEN
-from gatewayd.web.upstream import MOST_BYTES
 from tests.web.attached import EVENTS, PASSWORD, SESSION, AttachedSettings, Heard, Server, chunk, open_server, says
 from tests.web.client import request
 from tests.web.site import Site, configuration, open_site, token_of

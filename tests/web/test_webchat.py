@@ -95,7 +95,7 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
         async with open_store(state_dir, now=time.time) as store, httpx2.AsyncClient() as http, trio.open_nursery() as nursery:
             gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, stalls=NoStalls())
             server = GatewayServer(
-                create_app(gateway, no_reload, max_connections=100), max_body_bytes=1_048_576, grace_seconds=0.2
+                create_app(gateway, no_reload, {}, max_connections=100), max_body_bytes=1_048_576, grace_seconds=0.2
             )
             async with run_hub(gateway, host=nursery):
                 [url] = await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))

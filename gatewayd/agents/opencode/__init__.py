@@ -8,4 +8,5 @@ PLUGIN = AgentPlugin(
     label="OpenCode and OpenAgentic",
     settings="gatewayd.agents.opencode.settings:OpencodeSettings",
     open="gatewayd.agents.opencode.opening:open_opencode",
+    proxy="gatewayd.agents.opencode.proxy.routes:PROXY",
 )

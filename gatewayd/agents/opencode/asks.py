@@ -95,7 +95,7 @@ class Asks:
             await self._hand_over(entry, lambda: self._dialect.answer(self._session, asked, None))
 
     async def _ask_permission(self, entry: _Open, asked: PermissionAsked) -> None:
-        decision = await self._turn.permission(ToolRequest(asked.tool, asked.input, asked.ref))
+        decision = await self._turn.permission(ToolRequest(asked.tool, asked.input, asked.ref, whole=asked.whole))
         if not decision.allowed and self._dialect.denial_ends_others:
             await self._wait_others(entry)
         await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, decision))

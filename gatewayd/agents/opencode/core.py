@@ -11,6 +11,7 @@ from gatewayd.agents.opencode.memory import Memory, TurnMemo
 from gatewayd.agents.opencode.run import Run, end_run
 from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.agents.opencode.sidecar import Sidecar
+from gatewayd.agents.opencode.surface import Surface
 from gatewayd.agents.opencode.watch import Watch
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import (
@@ -18,7 +19,6 @@ from gatewayd.ports.agent import (
     CoreFacts,
     Final,
     Notice,
-    Surface,
     Turn,
     TurnState,
 )

@@ -70,7 +70,8 @@ class Board(Struct, frozen=True):
 class PermissionAsked(Struct, frozen=True):
     """A tool that waits for a yes. ``ref`` is unique for ever; ``id`` is what the server calls it; ``input`` canonical JSON.
 
-    ``said`` is all that the server says of it, so that it can be told later whether it is still the same.
+    ``said`` is all that the server says of it, so that it can be told later whether it is still the same. ``whole``: see
+    ``ToolRequest``.
     """
 
     ref: str
@@ -79,6 +80,7 @@ class PermissionAsked(Struct, frozen=True):
     tool: str
     input: str
     said: str = ""
+    whole: bool = True
 
     @property
     def refs(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from gatewayd.agents.opencode.dialect import (
     StreamEvent,
 )
 from gatewayd.agents.opencode.openagentic_log import DELTA, LogEvent, Shown, fold, open_calls, read_log
+from gatewayd.agents.opencode.openagentic_requests import Permission, read_permission
 from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, canonical, decode
 from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed, TryAgain
@@ -77,12 +78,6 @@ class _Streamed(Struct):
 
 class _Kind(Struct):
     type: str
-
-
-class _Permission(Struct):
-    id: Id
-    tool: str
-    input: Raw
 
 
 class _Question(Struct):
@@ -158,11 +153,10 @@ class OpenAgentic:
         found: list[Asked] = []
         for seq, call in open_calls(log).items():
             for pending in board.permissions:
-                permission = decode(pending.body, _Permission, what="permission")
-                given = canonical(permission.input)
-                if (part := _part_of(call, permission, given)) is not None:
+                permission = read_permission(pending.body)
+                if (part := _part_of(call, permission)) is not None:
                     ref = f"{session.id}:{seq}{part}"
-                    found.append(PermissionAsked(ref, permission.id, session.id, permission.tool, given))
+                    found.append(PermissionAsked(ref, permission.id, session.id, permission.tool, permission.given))
         questions = {event.question_id: event for event in log if event.type == "user.question"}
         for pending in board.questions:
             entry = decode(pending.body, _Question, what="question")
@@ -235,14 +229,14 @@ class _Title(Struct):
     title: str
 
 
-def _part_of(call: LogEvent, permission: _Permission, given: str) -> str | None:
+def _part_of(call: LogEvent, permission: Permission) -> str | None:
     """Which part of the call the permission is for: "" for all of it, None if it is another's.
 
     A SlashCommand asks for each shell command of its template under an id that begins with its own, as another tool
     (runtime_core/slash_command.py).
     """
     if permission.id == call.tool_use_id:
-        return "" if permission.tool == call.name and given == canonical(call.input) else None
+        return "" if permission.tool == call.name and permission.given == canonical(call.input) else None
     prefix = f"{call.tool_use_id}:"
     return permission.id[len(prefix) - 1 :] if call.tool_use_id and permission.id.startswith(prefix) else None
 

@@ -204,15 +204,19 @@ async def test_a_request_that_vanishes_and_comes_back_is_refused(
         assert len(going.turn.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("times", "shown"), [(1, ('{"command":"do go"}', True)), (2, ('{"command":"do go","patterns":["do go"]}', False))]
+)
 async def test_a_request_whose_call_cannot_be_found_shows_what_it_says_itself(
-    autojump_clock: MockClock, nursery: trio.Nursery
+    autojump_clock: MockClock, nursery: trio.Nursery, times: int, shown: tuple[str, bool]
 ) -> None:
+    """It is looked for twice: it may be stored a moment later."""
     server = FakeOpenCode(shell)
     async with server.serve(), open_core(server) as core:
         going = go(nursery, core, FakeTurn(await core.new_session("k"), "go"))
-        server.http.faults = [Fault("GET", f"/message/msg_{number:012x}Ab", 404) for number in range(100)]
+        server.http.faults = [Fault("GET", f"/message/msg_{number:012x}Ab", 404) for number in range(100) for _ in range(times)]
         [request] = await going.turn.wait_requests()
-        assert request.input == '{"command":"do go","patterns":["do go"]}'
+        assert (request.input, request.whole) == shown
         going.turn.decide(0, ALLOWED)
         assert await going.wait() == Final("done: ran")
 

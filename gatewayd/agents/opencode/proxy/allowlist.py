@@ -13,14 +13,13 @@ from urllib.parse import quote, unquote, unquote_plus
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.web.refusal import Refusal
+from gatewayd.ports.proxy import AGENT_PARAMETER, ProxyRefused
 
 T = TypeVar("T")
 
 Kind = Literal["read", "stream", "write", "run", "change", "permission", "question"]
 """``write`` is always possible; ``run`` (a prompt) and ``change`` not in a session in which a turn of ours runs."""
 
-AGENT_PARAMETER: Final = "agent"
 MOST_QUESTIONS: Final = 20
 """Of one request."""
 LONGEST_NOTE: Final = 500
@@ -152,30 +151,30 @@ class _AnswersBody(Struct, frozen=True):
 def find_operation(method: str, raw_path: bytes) -> Operation:
     """The operation behind a request line.
 
-    :raises Refusal: bad_request for a path that could be read in two ways, not_found for one that is not passed on.
+    :raises ProxyRefused: bad_request for a path that could be read in two ways, not_found for one that is not passed on.
     """
     segments = _segments(raw_path)
     path = "/" + "/".join(segments)
     found = _find_read(path, segments) if method == "GET" else _find_write(method, path, segments)
     if found is None:
-        raise Refusal("not_found", f"{method} on this path is not passed on to agents' servers")
+        raise ProxyRefused("not_found", f"{method} on this path is not passed on to agents' servers")
     return found
 
 
 def pass_query(query: bytes) -> Passed:
     """What is passed on of a query, byte for byte.
 
-    :raises Refusal: bad_request: it has credentials, or characters that have to be escaped.
+    :raises ProxyRefused: bad_request: it has credentials, or characters that have to be escaped.
     """
     if not _QUERY.fullmatch(query):
-        raise Refusal("bad_request", "the query must be percent-encoded, and at most 8000 bytes")
+        raise ProxyRefused("bad_request", "the query must be percent-encoded, and at most 8000 bytes")
     kept: list[bytes] = []
     directories: list[str] = []
     for part in query.split(b"&"):
         name, _, value = part.decode("ascii").partition("=")
         name = unquote_plus(name)
         if name == "auth_token":
-            raise Refusal("bad_request", "credentials go into the Authorization header: a query ends up in logs")
+            raise ProxyRefused("bad_request", "credentials go into the Authorization header: a query ends up in logs")
         if name in _DIRECTORIES:
             directories.append(unquote_plus(value))
         if name != AGENT_PARAMETER:
@@ -199,15 +198,15 @@ def check_body(raw: bytes, *, admin: bool) -> bytes:
     A session can be made with permissions of its own, and a prompt can bring some: those that allow are not passed on, as
     tools would run then that nobody was asked about. A part of a prompt that is not text is only for an ``admin``.
 
-    :raises Refusal: bad_request, or forbidden for a body that allows tools or has such parts.
+    :raises ProxyRefused: bad_request, or forbidden for a body that allows tools or has such parts.
     """
     if not raw:
         return b""
     fields = _decode(raw, dict[str, Raw])
     if "permission" in fields and any(rule.action not in ("ask", "deny") for rule in _decode(fields["permission"], list[_Rule])):
-        raise Refusal("forbidden", "a session's own permissions may only ask and deny: what an agent may do is configured")
+        raise ProxyRefused("forbidden", "a session's own permissions may only ask and deny: what an agent may do is configured")
     if "tools" in fields and any(_decode(fields["tools"], dict[str, bool]).values()):
-        raise Refusal("forbidden", "a prompt may take tools away, not allow them: what an agent may do is configured")
+        raise ProxyRefused("forbidden", "a prompt may take tools away, not allow them: what an agent may do is configured")
     # Written anew: of a key that is given twice, the server sees what was looked at here.
     return msgspec.json.encode(fields | _check_parts(fields, admin=admin))
 
@@ -217,23 +216,23 @@ def _check_parts(fields: Mapping[str, Raw], *, admin: bool) -> dict[str, Raw]:
         return {}
     parts = _decode(fields["parts"], list[dict[str, Raw]])
     if not admin and any(_decode(part.get("type", Raw(b'""')), str) != _READ_BY_THE_MODEL for part in parts):
-        raise Refusal("forbidden", "a prompt with other parts than text (files, agents) needs the scope 'admin'")
+        raise ProxyRefused("forbidden", "a prompt with other parts than text (files, agents) needs the scope 'admin'")
     return {"parts": Raw(msgspec.json.encode(parts))}
 
 
 def read_reply(raw: bytes) -> Reply:
-    """An answer to a permission request, in either server's words. :raises Refusal: bad_request."""
+    """An answer to a permission request, in either server's words. :raises ProxyRefused: bad_request."""
     body = _decode(raw, _ReplyBody)
     key: Literal["reply", "response"] = "reply" if body.reply is not None else "response"
     word = body.reply if body.reply is not None else body.response
     if word not in _ALLOWING | _DENYING:
-        raise Refusal("bad_request", "reply is once, always or reject (OpenAgentic: allow or deny)")
+        raise ProxyRefused("bad_request", "reply is once, always or reject (OpenAgentic: allow or deny)")
     # "always" allows it to everybody who talks to that server, until it ends.
     return Reply(word in _ALLOWING, "once" if word == "always" else word, key, body.message)
 
 
 def read_answers(raw: bytes) -> tuple[tuple[str, ...], ...]:
-    """The labels for each question of a request (OpenAgentic: one text for each). :raises Refusal: bad_request."""
+    """The labels for each question of a request (OpenAgentic: one text for each). :raises ProxyRefused: bad_request."""
     return tuple((one,) if isinstance(one, str) else tuple(one) for one in _decode(raw, _AnswersBody).answers)
 
 
@@ -257,8 +256,8 @@ def _segments(raw_path: bytes) -> list[str]:
     return segments
 
 
-def _ambiguous() -> Refusal:
-    return Refusal(
+def _ambiguous() -> ProxyRefused:
+    return ProxyRefused(
         "bad_request", "this path is not passed on: its parts are ids and names, without escapes, dots and empty parts"
     )
 
@@ -307,6 +306,6 @@ def _decode(raw: bytes | Raw, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise Refusal("bad_request", f"in the body: {error}") from None
+        raise ProxyRefused("bad_request", f"in the body: {error}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise Refusal("bad_request", "the body is not valid JSON") from None
+        raise ProxyRefused("bad_request", "the body is not valid JSON") from None

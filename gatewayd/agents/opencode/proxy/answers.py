@@ -1,0 +1,85 @@
+"""Answers of attached clients to permissions and questions: each counts once, here or at the agent's server.
+
+What a turn of ours waits for is answered at our desk; the turn hands it to the server. What the client's own sessions wait for
+is answered there, and what is allowed is recorded first.
+"""
+
+import hashlib
+
+import msgspec
+
+from gatewayd.agents.opencode.proxy import allowlist
+from gatewayd.agents.opencode.proxy.asked import Asked
+from gatewayd.agents.opencode.proxy.upstream import Listed
+from gatewayd.ports.proxy import ProxyRefused, Reply
+
+_TRUE = Reply(b"true")
+
+
+async def answer_permission(asked: Asked) -> Reply | bytes:
+    """What is answered here, or the body to pass on.
+
+    :raises ProxyRefused: bad_request; forbidden by the agent's policy; conflict with a turn of ours.
+    """
+    desk, request_id = asked.desk, asked.operation.request
+    assert request_id is not None
+    reply = allowlist.read_reply(asked.body)
+    ours = desk.find_permission(request_id)
+    if ours is None:
+        listed = await asked.upstream.find_permission(request_id)
+        if listed is None:
+            return _gone("Permission", request_id)
+        # OpenAgentic says of a request neither whose it is nor anything unique. If a turn of ours waits for exactly the same tool
+        # and input, that is what is answered: whoever's it is, the one who answers has seen the same.
+        ours = await desk.find_same_permission(listed.asked) if listed.session is None else None
+        if ours is None:
+            return await _answer_there(asked, listed, reply)
+    done = await desk.decide(ours, allow=reply.allows, note=reply.note)
+    return _TRUE if done else _gone("Permission", request_id)
+
+
+async def _answer_there(asked: Asked, listed: Listed, reply: allowlist.Reply) -> Reply | bytes:
+    await asked.refuse_during_turn(listed.session)
+    session = listed.session or asked.operation.session or ""
+    recorded = await asked.desk.record(listed.asked, allow=reply.allows, session=session, note=reply.note, name=_name_of(listed))
+    if not recorded:
+        assert asked.operation.request is not None
+        return _gone("Permission", asked.operation.request)
+    return allowlist.encode_reply(reply)
+
+
+def _name_of(listed: Listed) -> str | None:
+    """Of exactly this request, for ever. None: the server gives an id again (OpenAgentic's ``call_0``)."""
+    if listed.session is None:
+        return None
+    said = [listed.session, listed.asked.ref, listed.asked.tool, listed.asked.input]
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:32]
+
+
+async def answer_question(asked: Asked) -> Reply | bytes:
+    """As ``answer_permission``. :raises ProxyRefused: bad_request; conflict with a turn of ours."""
+    desk, request_id = asked.desk, asked.operation.request
+    assert request_id is not None
+    rejects = asked.operation.name == "reject"
+    answers = () if rejects else allowlist.read_answers(asked.body)
+    for number in range(allowlist.MOST_QUESTIONS):
+        ours = desk.find_question(f"{request_id}:{number}")
+        if ours is None:
+            continue
+        if len(answers) > 1 or number > 0:
+            raise ProxyRefused("conflict", "these questions are asked one after the other in a chat: answer them there")
+        done = await desk.answer(ours, (answers[0] or None) if answers else None)
+        return _TRUE if done else _gone("Question", request_id)
+    listed = await asked.upstream.find_question(request_id)
+    if listed is None:
+        return _gone("Question", request_id)
+    await asked.refuse_during_turn(listed.session)
+    await desk.note_write("POST", asked.operation.path)
+    return b"" if rejects else allowlist.check_body(asked.body, admin=desk.is_admin)
+
+
+def _gone(kind: str, request_id: str) -> Reply:
+    """What OpenCode says of a request that does not wait (any more); OpenAgentic's clients look at the status."""
+    message = f"{kind} request not found: {request_id}"
+    body = {"_tag": f"{kind}NotFoundError", "requestID": request_id, "message": message}
+    return Reply(msgspec.json.encode(body), status=404)

@@ -1,0 +1,115 @@
+"""The proxy as the HTTP front mounts it: clients of OpenCode (and OpenAgentic) attach to the server of an agent through us."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.agents.opencode.proxy import allowlist
+from gatewayd.agents.opencode.proxy.answers import answer_permission, answer_question
+from gatewayd.agents.opencode.proxy.asked import DIRECTORY_HEADER, Asked, read, turn_runs
+from gatewayd.agents.opencode.surface import turn_in
+from gatewayd.model.approval import ToolRequest
+from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyDesk, ProxyRefused, ProxyRequest, Reply
+
+SHELL_TOOL: Final = "bash"
+"""What OpenCode calls the tool that runs the command a client gives it."""
+_SLASH_COMMANDS: Final = frozenset(("command", "init"))
+"""Verbs that fill in a template of the project's, and run the shell commands in it and in its arguments, unasked."""
+
+_ORDINARY: Final = Patience(head=30, whole=120, silence=30)
+_A_RUN: Final = Patience(head=3600, whole=3600, silence=3600)
+"""A prompt is answered when the agent has done what was asked, tools and permissions included."""
+_A_STREAM: Final = Patience(head=30, whole=float("inf"), silence=90)
+"""OpenCode says something every 10 s, OpenAgentic every 30."""
+_PATIENCE: Final = {"run": _A_RUN, "stream": _A_STREAM}
+
+
+class OpencodeProxy:
+    """See ``AgentProxy``."""
+
+    protocol = "OpenCode"
+    routes: Mapping[str, Sequence[str]] = allowlist.ROUTES
+    request_headers = ("Accept", DIRECTORY_HEADER, "Last-Event-Id")
+    # Not Set-Cookie and not Access-Control-*: the server is not to speak for our origin. Not Link: it holds the server's address.
+    reply_headers = ("content-type", "content-length", "content-encoding", "retry-after", "x-next-cursor")
+
+    def find(self, method: str, raw_path: bytes) -> "_Found":
+        return _Found(allowlist.find_operation(method, raw_path))
+
+    def check_reply(self, status: int, content_type: str) -> None:
+        if not 200 <= status < 600:
+            raise _bad_gateway(f"answers with the status {status}, which is none of an answer")
+        if status in (401, 403, 407):
+            raise _bad_gateway("refuses gatewayd's credentials")
+        if 300 <= status < 400:
+            raise _bad_gateway("redirects, which is not followed")
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == "text/html":
+            # OpenCode's page for whatever it does not know, with the status 200.
+            raise ProxyRefused("not_found", "the agent's server has nothing at this path")
+        if kind not in ("", "application/json", "text/event-stream"):
+            raise _bad_gateway("answers with something that is not of its protocol")
+
+
+PROXY: Final[AgentProxy] = OpencodeProxy()
+
+
+class _Found(Struct, frozen=True):
+    """See ``ports.proxy.Operation``."""
+
+    operation: allowlist.Operation
+
+    @property
+    def admin(self) -> bool:
+        return self.operation.admin
+
+    async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | Reply:
+        asked = await read(self.operation, request, desk)
+        match self.operation.kind:
+            case "permission":
+                outcome = await answer_permission(asked)
+            case "question":
+                outcome = await answer_question(asked)
+            case "read" | "stream":
+                outcome = b""
+            case _:
+                outcome = await _check_write(asked, request.method)
+        if isinstance(outcome, Reply):
+            return outcome
+        patience = _PATIENCE.get(self.operation.kind, _ORDINARY)
+        headers = {**asked.headers, **asked.surface.headers}
+        return Forward(asked.surface.url, asked.target, headers, outcome, patience)
+
+
+async def _check_write(asked: Asked, method: str) -> bytes:
+    """The body to pass on, after it was recorded. :raises ProxyRefused: it allows something, or a turn of ours runs there."""
+    operation, desk = asked.operation, asked.desk
+    body = allowlist.check_body(asked.body, admin=desk.is_admin)
+    guarded = operation.kind in ("run", "change")
+    if operation.kind == "run":
+        asked.refuse_second_run()
+    if guarded:
+        await asked.refuse_during_turn(operation.session)
+    if operation.kind == "run" and operation.admin:
+        await desk.record(_unasked(operation.name, body), allow=True, session=operation.session or "")
+    await desk.note_write(method, operation.path, size=len(body))
+    if guarded and operation.session is not None and turn_in(asked.core, operation.session) is not None:
+        raise turn_runs()  # it has begun meanwhile
+    if operation.kind == "run":
+        asked.refuse_second_run()
+    return body
+
+
+def _unasked(verb: str, body: bytes) -> ToolRequest:
+    """What a run of the client's own does without asking, as the tool that does it. What is in a slash command's template is
+    not known, so nothing in its body is taken for the tool's input."""
+    if verb not in _SLASH_COMMANDS:
+        return ToolRequest(SHELL_TOOL, body.decode())
+    shown = {"slash_command": {"command": verb} if verb == "init" else Raw(body or b"{}")}
+    return ToolRequest(SHELL_TOOL, msgspec.json.encode(shown).decode(), whole=False)
+
+
+def _bad_gateway(what: str) -> ProxyRefused:
+    return ProxyRefused("bad_gateway", f"the agent's server {what}")

@@ -1,0 +1,46 @@
+"""The HTTP server behind a core, as far as the proxy has to know it."""
+
+from collections.abc import Mapping
+from typing import Protocol, TypeGuard, runtime_checkable
+
+from msgspec import Struct
+
+from gatewayd.actor.border import third_party
+
+
+class Surface(Struct, frozen=True):
+    """What the proxy sends to. ``headers`` hold the credentials; ``directory`` is where the agent works on it, None for the
+    server's own. ``one_run_at_a_time``: it cannot tell apart requests of two runs."""
+
+    url: str
+    headers: Mapping[str, str]
+    directory: str | None = None
+    one_run_at_a_time: bool = False
+
+
+@runtime_checkable
+class HasSurface(Protocol):
+    """A core whose server speaks the OpenCode protocol. Also one of another plugin, which names our proxy in its manifest."""
+
+    def surface(self) -> Surface: ...
+
+    def turn_of(self, session_id: str) -> str | None:
+        """The turn of ours that runs in a session of the core now."""
+
+
+def has_surface(core: object) -> TypeGuard[HasSurface]:
+    """Whether there is a server behind the core."""
+    with third_party():
+        return isinstance(core, HasSurface)
+
+
+def surface_of(core: HasSurface) -> Surface:
+    """:raises Exception: the core fails to say."""
+    with third_party():
+        return core.surface()
+
+
+def turn_in(core: HasSurface, session_id: str) -> str | None:
+    """The turn of ours that runs in a session of the core now. :raises Exception: the core fails to say."""
+    with third_party():
+        return core.turn_of(session_id)
