@@ -7,6 +7,7 @@ younger than two days: platforms deliver a message again for so long, and it mus
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol, get_args
 
 import anyio
@@ -19,7 +20,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import LetterState
-from gatewayd.ports.store import Leftover, Retention
+from gatewayd.ports.store import Leftover, OldRow, Retention
 
 ROWS_TOGETHER: Final = 200
 """Rows that one transaction looks at: no write beside it waits for more."""
@@ -134,7 +135,9 @@ class Cleaner:
         """One transaction and the pause behind it. Returns where to go on."""
         # Shielded: what is deleted is counted.
         with anyio.CancelScope(shield=True):
-            swept = await self._store.sweep(kind, before=self._clock() - keep_seconds, after=after, limit=ROWS_TOGETHER)
+            before = self._clock() - keep_seconds
+            rule = partial(is_kept, since=before)
+            swept = await self._store.sweep(kind, rule, before=before, after=after, limit=ROWS_TOGETHER)
             deleted = sum(swept.deleted.values())
             self._statistics = replace(self._statistics, rows_deleted=self._statistics.rows_deleted + deleted)
             if kind in _LETTERS and deleted:
@@ -160,3 +163,9 @@ class Cleaner:
 
     def _most_bytes(self) -> int:
         return self._config.max_megabytes * _MEGABYTE
+
+
+def is_kept(row: OldRow, *, since: float) -> bool:
+    """What something refers to that is not over. What was received lately: its platform may bring it again. A letter that was
+    dropped lately: somebody may ask what became of it."""
+    return bool(row.needed_by) or any(at is not None and at >= since for at in (row.received_at, row.closed_at))

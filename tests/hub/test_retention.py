@@ -3,11 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import get_args
 
 import anyio
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
@@ -15,11 +18,11 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.reports import DeliveryReports
-from gatewayd.hub.retention import EVERY_SECONDS, ROWS_TOGETHER, Cleaner
+from gatewayd.hub.retention import EVERY_SECONDS, ROWS_TOGETHER, Cleaner, is_kept
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import OutboundState
-from gatewayd.ports.store import Leftover, Swept
+from gatewayd.ports.store import KeepRule, Leftover, Need, OldRow, Swept
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from tests.hub.house import EPOCH, configuration, message, now
 from tests.stores.opened_before import open_store
@@ -39,11 +42,13 @@ class Watched:
         self.refuses = False
         self.size: int | None = None
 
-    async def sweep(self, kind: Leftover, *, before: float, after: tuple[float, int] | None, limit: int) -> Swept:
+    async def sweep(
+        self, kind: Leftover, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
+    ) -> Swept:
         if self.refuses:
             raise StoreRefused("the disk is full; nothing was stored")
         rows = self.store.statistics().rows
-        swept = await self.store.sweep(kind, before=before, after=after, limit=limit)
+        swept = await self.store.sweep(kind, keeps, before=before, after=after, limit=limit)
         self.deleted.append(self.store.statistics().rows - rows)
         self.swept.append(kind)
         return swept
@@ -207,3 +212,23 @@ async def test_new_bounds_hold_at_once(tmp_path: Path, autojump_clock: trio.test
         cellar.configured.replace(replace(cellar.config, retention=replace(MIGHTY, keep_seconds=2 * DAY)))
         await cellar.cleaner.clean()
         assert await cellar.count() == 0
+
+
+times = st.one_of(st.none(), st.floats(0.0, 1000.0))
+
+
+@given(received_at=times, closed_at=times, needed_by=st.frozensets(st.sampled_from(get_args(Need))), since=st.floats(0.0, 1000.0))
+def test_what_is_needed_or_young_stays(
+    received_at: float | None, closed_at: float | None, needed_by: frozenset[Need], since: float
+) -> None:
+    """A platform may bring a message again that was received lately, though it ended long ago by a clock that was set; and
+    somebody may ask for a letter that was dropped lately."""
+    young = [at for at in (received_at, closed_at) if at is not None and at >= since]
+    assert is_kept(OldRow(received_at, closed_at, needed_by), since=since) == bool(needed_by or young)
+
+
+def test_of_the_same_instant_it_is_not_old() -> None:
+    for row in (OldRow(10.0, None, frozenset()), OldRow(None, 10.0, frozenset())):
+        assert is_kept(row, since=10.0)
+        assert not is_kept(row, since=10.1)
+    assert not is_kept(OldRow(None, None, frozenset()), since=0.0), "a request, or a reply that nobody has dropped"

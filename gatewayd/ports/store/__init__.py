@@ -35,7 +35,19 @@ from gatewayd.ports.store.dead_letters import (
     ref_of,
     shown_text,
 )
-from gatewayd.ports.store.history import AuditRows, EventDraft, EventRows, Leftover, Retention, Stories, StoryRows, Swept
+from gatewayd.ports.store.history import (
+    AuditRows,
+    EventDraft,
+    EventRows,
+    KeepRule,
+    Leftover,
+    Need,
+    OldRow,
+    Retention,
+    Stories,
+    StoryRows,
+    Swept,
+)
 from gatewayd.ports.store.messages import Account, ChatLine, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows
 from gatewayd.ports.store.state import Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
 
@@ -51,11 +63,14 @@ __all__ = [
     "EventRows",
     "InboundRow",
     "Inbox",
+    "KeepRule",
     "Leftover",
     "LetterFacts",
     "LetterRow",
     "Letters",
     "MemoRows",
+    "Need",
+    "OldRow",
     "OutboundDraft",
     "OutboundRow",
     "OutboxRows",

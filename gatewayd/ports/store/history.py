@@ -1,6 +1,6 @@
 """What is looked back at, and deleted when it is old: events, the audit log, the trace of a message, retention."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -13,6 +13,8 @@ from gatewayd.ports.store.messages import Account, InboundRow, OutboundRow
 
 Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_letter", "outbound_letter"]
 """What retention deletes: rows that are over, by their table, and letters that nobody has looked after."""
+Need = Literal["message", "reply", "edit", "approval", "question"]
+"""A kind of row that refers to another."""
 
 
 class EventDraft(Struct, frozen=True):
@@ -32,6 +34,22 @@ class StoryRows(Struct, frozen=True):
     questions: list[QuestionRow]
     audit: list[AuditRow]
     more: bool = False
+
+
+class OldRow(Struct, frozen=True):
+    """A row that ended long ago. ``received_at`` is of a message, ``closed_at`` of a letter that a person dropped.
+
+    ``needed_by`` is what refers to it and is not over. To a message: replies of its turn that are open, or letters that nobody
+    has dropped, and pending requests and questions of its turn. To a reply: such edits of it, and the pending request or question
+    that it is about. To a request or question: messages of its turn that have not ended, and such replies about it.
+    """
+
+    received_at: float | None
+    closed_at: float | None
+    needed_by: frozenset[Need]
+
+
+KeepRule = Callable[[OldRow], bool]
 
 
 class Swept(Struct, frozen=True):
@@ -82,12 +100,12 @@ class Stories(Protocol):
 
 
 class Retention(Protocol):
-    async def sweep(self, kind: Leftover, *, before: float, after: tuple[float, int] | None, limit: int) -> Swept:
-        """Look at the ``limit`` oldest rows of a kind that ended before ``before``, and delete those that nothing refers to.
-
-        Kept are: what a reply, an edit, a request or a question that is not settled refers to, the requests and questions of
-        turns that have not ended, and what was received or dropped by a person at or after ``before``.
-        """
+    async def sweep(
+        self, kind: Leftover, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
+    ) -> Swept:
+        """Look at the ``limit`` oldest rows of a kind that ended before ``before`` and behind ``after``, one after the other by
+        their end and number, and delete those that ``keeps`` does not keep, as the ones before have left them. In one
+        transaction, which does not grow with the number of rows that are kept."""
 
     async def bytes_used(self) -> int:
         """The size of what is stored: of the file without its free pages."""

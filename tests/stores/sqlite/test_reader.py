@@ -144,4 +144,4 @@ async def use_repair(store: SqliteStore) -> None:
     for known in ("77", "telegram/main/77", "turn-9", "in-1", "key", "assistant:42"):
         await store.story_rows(known, accounts=ACCOUNTS, limit=10)
     for kind in get_args(Leftover):
-        await store.sweep(kind, before=1e12, after=(0.0, 0), limit=10)
+        await store.sweep(kind, lambda row: False, before=1e12, after=(0.0, 0), limit=10)

@@ -5,19 +5,24 @@ from msgspec.structs import replace
 
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.question import Question, QuestionRow
-from gatewayd.ports.store import Leftover
+from gatewayd.ports.store import KeepRule, Leftover, Need, OldRow
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.letterbox import dropping, ended, settled
 from tests.stores.sqlite.samples import approval
 
 OLD, YOUNG, BEFORE = 100.0, 900.0, 500.0
+NOTHING = frozenset[Need]()
 
 
-async def sweep_all(store: SqliteStore, kind: Leftover, *, before: float = BEFORE, limit: int = 3) -> int:
+def is_needed(row: OldRow) -> bool:
+    return bool(row.needed_by)
+
+
+async def sweep_all(store: SqliteStore, kind: Leftover, rule: KeepRule = is_needed, *, before: float = BEFORE) -> int:
     """Until there is no more. Returns how many were deleted."""
-    deleted, after = 0, None
+    deleted, after, limit = 0, None, 3
     while True:
-        swept = await store.sweep(kind, before=before, after=after, limit=limit)
+        swept = await store.sweep(kind, rule, before=before, after=after, limit=limit)
         assert sum(swept.deleted.values()) <= limit
         deleted += sum(swept.deleted.values())
         after = swept.after
@@ -65,18 +70,40 @@ async def test_old_replies_go_by_what_became_of_them(store: SqliteStore) -> None
     assert await sweep_all(store, "outbound") == 2
     assert sent not in await outbound(store)
     assert dropped not in await outbound(store)
-    swept = await store.sweep("outbound_letter", before=BEFORE, after=None, limit=10)
+    swept = await store.sweep("outbound_letter", is_needed, before=BEFORE, after=None, limit=10)
     assert swept.deleted == {"unknown": 1, "parked": 1, "dead": 1}
     assert await outbound(store) == sorted([young, *waiting])
     assert not set(letters) & set(await outbound(store))
 
 
-async def test_an_old_letter_that_was_just_dropped_stays(store: SqliteStore) -> None:
+async def told(store: SqliteStore, kind: Leftover) -> list[OldRow]:
+    """What the rule is told of each row, when it keeps all."""
+    rows = list[OldRow]()
+
+    def keep(row: OldRow) -> bool:
+        rows.append(row)
+        return True
+
+    assert await sweep_all(store, kind, keep) == 0
+    return rows
+
+
+async def test_the_rule_is_told_when_a_row_came_and_when_it_was_dropped(store: SqliteStore) -> None:
     message, reply = await ended(store, "dead", at=OLD), await settled(store, "dead", at=OLD)
-    repairs = await store.drop_letters([f"in-{message}", f"out-{reply}"], dropping(now=YOUNG), now=YOUNG)
-    assert len(repairs.done) == 2
-    assert [await sweep_all(store, kind) for kind in ("inbound", "outbound")] == [0, 0]
-    assert [await sweep_all(store, kind, before=YOUNG + 1) for kind in ("inbound", "outbound")] == [1, 1]
+    assert await told(store, "inbound_letter") == [OldRow(10.0, None, NOTHING)]
+    assert await told(store, "outbound_letter") == [OldRow(None, None, NOTHING)]
+    await store.drop_letters([f"in-{message}", f"out-{reply}"], dropping(now=YOUNG), now=YOUNG)
+    assert await told(store, "inbound") == [OldRow(10.0, YOUNG, NOTHING)]
+    assert await told(store, "outbound") == [OldRow(None, YOUNG, NOTHING)]
+    assert await told(store, "inbound_letter") == await told(store, "outbound_letter") == []
+
+
+async def test_a_bug_in_the_rule_deletes_nothing(store: SqliteStore) -> None:
+    old = [await ended(store, "done", at=OLD) for _ in range(2)]
+    answers = iter([False])
+    with pytest.raises(RuntimeError):
+        await store.sweep("inbound", lambda row: next(answers), before=BEFORE, after=None, limit=10)
+    assert await inbound(store) == old
 
 
 async def be_over(store: SqliteStore, outbound_id: int) -> None:
@@ -90,6 +117,7 @@ async def be_over(store: SqliteStore, outbound_id: int) -> None:
 async def test_what_an_unsettled_reply_belongs_to_stays(state: str, store: SqliteStore) -> None:
     message = await ended(store, "done", at=OLD, turn_id="turn-1")
     reply = await settled(store, state, at=OLD, turn_id="turn-1")  # type: ignore[arg-type]
+    assert [row.needed_by for row in await told(store, "inbound")] == [{"reply"}]
     assert await sweep_all(store, "inbound") == 0
     await be_over(store, reply)
     assert await sweep_all(store, "inbound") == 1
@@ -100,6 +128,7 @@ async def test_what_an_unsettled_reply_belongs_to_stays(state: str, store: Sqlit
 async def test_a_message_that_is_to_be_edited_stays(state: str, store: SqliteStore) -> None:
     shown = await settled(store, "sent", at=OLD)
     edit = await settled(store, state, edits=shown)  # type: ignore[arg-type]
+    assert [row.needed_by for row in await told(store, "outbound")] == [{"edit"}]
     assert await sweep_all(store, "outbound") == 0
     await be_over(store, edit)
     assert await sweep_all(store, "outbound") == 2
@@ -110,12 +139,23 @@ async def test_the_cards_of_what_is_pending_stay(store: SqliteStore) -> None:
     await store.add_question(question(1, turn_id="turn-9"))
     cards = [await settled(store, "sent", at=OLD, subject=subject) for subject in ("ap_1", "ap_1/notice", "qu_1")]
     other = await settled(store, "sent", at=OLD, subject="ap_gone")
+    assert [row.needed_by for row in await told(store, "outbound")] == [{"approval"}, {"approval"}, {"question"}, NOTHING]
     assert await sweep_all(store, "outbound") == 1
     assert await outbound(store) == cards
     assert other not in cards
     await store.decide_approval("ap_1", "denied", by="x", note=None, now=OLD)
     await store.end_question("qu_1", "expired", now=OLD)
     assert await sweep_all(store, "outbound") == 3
+
+
+async def test_a_message_whose_turn_asks_stays(store: SqliteStore) -> None:
+    await ended(store, "done", at=OLD, turn_id="turn-1")
+    await store.add_approval(replace(approval(1, turn_id="turn-1"), id="ap_1"))
+    await store.add_question(question(1, turn_id="turn-1"))
+    assert [row.needed_by for row in await told(store, "inbound")] == [{"approval", "question"}]
+    await store.decide_approval("ap_1", "denied", by="x", note=None, now=OLD)
+    await store.end_question("qu_1", "expired", now=OLD)
+    assert [row.needed_by for row in await told(store, "inbound")] == [NOTHING]
 
 
 async def test_requests_of_turns_that_run_stay(store: SqliteStore) -> None:
@@ -128,22 +168,13 @@ async def test_requests_of_turns_that_run_stay(store: SqliteStore) -> None:
         await store.end_question(f"qu_{number}", "answered", now=OLD)
     await store.add_approval(replace(approval(3, turn_id="turn-6"), id="ap_3"))
     card = await settled(store, "ready", subject="ap_2/notice")
+    assert [row.needed_by for row in await told(store, "approval")] == [{"message"}, {"reply"}]
     assert (await sweep_all(store, "approval"), await sweep_all(store, "question")) == (0, 1)
     await be_over(store, card)
     assert await sweep_all(store, "approval") == 1
     assert [row.id for row in await store.list_approvals(None, limit=10)] == ["ap_3", "ap_1"]
     await store.end_inbound([running.id], state="done", reason="answered", now=YOUNG)
     assert (await sweep_all(store, "approval"), await sweep_all(store, "question")) == (1, 1)
-
-
-async def test_a_message_stays_while_its_platform_may_bring_it_again(store: SqliteStore) -> None:
-    """Its end may be older than its receipt: a clock was set."""
-    number = await ended(store, "done", at=OLD)
-    assert await sweep_all(store, "inbound", before=10.0) == 0
-    assert await sweep_all(store, "inbound", before=10.1) == 0
-    await store._write(lambda connection: connection.execute("UPDATE inbound SET received_at = 600").rowcount)
-    assert await sweep_all(store, "inbound") == 0
-    assert await inbound(store) == [number]
 
 
 async def test_rows_that_stay_do_not_slow_the_next_call(store: SqliteStore) -> None:
@@ -154,7 +185,7 @@ async def test_rows_that_stay_do_not_slow_the_next_call(store: SqliteStore) -> N
     gone = [await ended(store, "done", at=OLD + 1) for _ in range(7)]
     calls, after = [], None
     while True:
-        swept = await store.sweep("inbound", before=BEFORE, after=after, limit=5)
+        swept = await store.sweep("inbound", is_needed, before=BEFORE, after=after, limit=5)
         calls.append(sum(swept.deleted.values()))
         after = swept.after
         if after is None:

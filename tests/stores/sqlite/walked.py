@@ -142,7 +142,7 @@ class Walk:
 
     async def sweep(self) -> None:
         for kind in get_args(Leftover):
-            await self.do("sweep", kind, before=LATER, after=None, limit=1000)
+            await self.do("sweep", kind, lambda row: bool(row.needed_by), before=LATER, after=None, limit=1000)
 
     async def ask_again(self, sender: str, decision: PairingDecision) -> None:
         code = f"P{self.number()}"
