@@ -13,11 +13,12 @@ from quart.wrappers.response import ResponseBody
 
 from gatewayd.channels.webchat.channel import News, Page, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import Login, find_login
+from gatewayd.hub.transcript import ChatLine, lines_of
 from gatewayd.kit.html import markdown_to_html
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Overloaded, StoreRefused
 from gatewayd.model.payload import Choice
-from gatewayd.ports.store import ChatLine, Store
+from gatewayd.ports.store import Store
 from gatewayd.web.waits import Waits
 
 HISTORY_LINES: Final = 200
@@ -125,7 +126,7 @@ class Conversation:
         return await find_login(self._store, self._login.token, self._now()) is not None
 
     async def _transcript(self, limit: int) -> list[ChatLine]:
-        return await self._store.transcript("webchat", self._account, Peer("dm", self.name), limit=limit)
+        return lines_of(await self._store.transcript("webchat", self._account, Peer("dm", self.name), limit=limit))
 
     async def _shown(self, lines: list[ChatLine]) -> list[Line]:
         return await anyio.to_thread.run_sync(_show, lines, self.name)

@@ -48,7 +48,7 @@ from gatewayd.ports.store.history import (
     StoryRows,
     Swept,
 )
-from gatewayd.ports.store.messages import Account, ChatLine, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows
+from gatewayd.ports.store.messages import Account, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows, Said
 from gatewayd.ports.store.state import Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
 
 __all__ = [
@@ -56,7 +56,6 @@ __all__ = [
     "Account",
     "Approvals",
     "AuditRows",
-    "ChatLine",
     "Conversation",
     "DropRule",
     "EventDraft",
@@ -82,6 +81,7 @@ __all__ = [
     "Repairs",
     "Retention",
     "RetryRule",
+    "Said",
     "SessionRow",
     "Sessions",
     "Store",

@@ -1,13 +1,13 @@
 """Messages and replies: the inbox and the outbox."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.lifecycle import EndState, InboundReason, InboundState, OutboundState, SendOutcome
-from gatewayd.model.payload import Choice, OutboundPayload, Receipt
+from gatewayd.model.payload import OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 
 Account = tuple[str, str]
@@ -72,21 +72,14 @@ class OutboundRow(Struct, frozen=True):
     closed_at: float | None = None
 
 
-class ChatLine(Struct, frozen=True):
-    """One line of a conversation's transcript: from the inbox (``direction`` in) or the outbox (out).
+class Said(Struct, frozen=True):
+    """A message or reply of a conversation. ``at`` is when it was received (by our clock, where its platform does not say) or
+    written."""
 
-    ``text`` and ``choices`` are those of its newest edit, whose row is ``edit``; 0: it was never edited. ``event_key`` is that of
-    a line from the inbox.
-    """
-
-    direction: Literal["in", "out"]
     id: int
     at: float
-    text: str
-    state: str
-    choices: tuple[tuple[Choice, ...], ...] = ()
-    edit: int = 0
-    event_key: str = ""
+    state: InboundState | OutboundState
+    content: InboundEnvelope | OutboundPayload
 
 
 class Inbox(Protocol):
@@ -188,5 +181,7 @@ class OutboxRows(Protocol):
     async def replies_of(self, turn_id: str) -> list[OutboundRow]:
         """By number."""
 
-    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
-        """The newest ``limit`` lines of one conversation, oldest first. Presses of buttons are no lines, nor are edits."""
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[Said]:
+        """The newest ``limit`` messages and replies of one conversation, without presses of buttons and edits of replies, and of
+        such edits those that were written after the oldest reply among them and that somebody has seen or may see. By ``at``; of
+        the same instant, edits before messages before replies, each by number."""

@@ -3,15 +3,13 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, get_args
 
 import msgspec
 
-from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.lifecycle import (
     CUT,
-    NEVER_SEEN,
     OUTBOUND,
     OUTBOUND_DEAD_LETTERS,
     OUTBOUND_OPEN,
@@ -24,9 +22,9 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import is_about_reply
-from gatewayd.ports.store import ChatLine, OutboundDraft, OutboundRow
+from gatewayd.ports.store import OutboundDraft, OutboundRow
 from gatewayd.stores.sqlite.columns import decode_column, peer_column
-from gatewayd.stores.sqlite.states import among, outside, quoted
+from gatewayd.stores.sqlite.states import among, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
 OUTBOUND_COLUMNS = (
@@ -61,25 +59,6 @@ _PARK: Final = f"""
     UPDATE outbound SET state = {quoted(PARK_AT_START.target)}, reason = :reason, settled_at = :now
     WHERE {among(PARK_AT_START.sources)} AND queued_at < :before AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
 """
-# "in" sorts before "out": of the same instant, the question comes before its answer.
-_TRANSCRIPT: Final = f"""
-    WITH line AS (
-        SELECT * FROM (
-            SELECT 'in' AS direction, id, received_at AS at, envelope AS data, state FROM inbound
-            WHERE channel = :channel AND account = :account AND peer = :peer AND instr(envelope, :press) = 0
-            ORDER BY id DESC LIMIT :limit
-        ) UNION ALL SELECT * FROM (
-            SELECT 'out' AS direction, id, created_at AS at, payload AS data, state FROM outbound
-            WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) <> 1
-            ORDER BY id DESC LIMIT :limit
-        ) ORDER BY at DESC, direction DESC, id DESC LIMIT :limit
-    )
-    SELECT * FROM line UNION ALL
-        SELECT 'edit', id, created_at, payload, state FROM outbound
-        WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) = 1
-        AND id > (SELECT min(id) FROM line WHERE direction = 'out') AND {outside(NEVER_SEEN)}
-    ORDER BY at, direction, id
-"""
 # What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it.
 _COUNT: Final = f"""
     SELECT state, count(*) FROM outbound WHERE {among(OUTBOUND_OPEN)} GROUP BY state UNION ALL
@@ -87,12 +66,8 @@ _COUNT: Final = f"""
         WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL GROUP BY state
 """
 _encode = msgspec.json.Encoder().encode
-# The encoder writes no white space and the tag first, and inside a text every quotation mark has a backslash before it.
-_PRESS_MARK = b'"kind":"button"'
-_EDIT_MARK = b'{"type":"edit_text"'
 _PAYLOAD = msgspec.json.Decoder(OutboundPayload)
 _RECEIPT = msgspec.json.Decoder(Receipt)
-_ENVELOPE = msgspec.json.Decoder(InboundEnvelope)
 
 
 class OutboxTable(Tables):
@@ -174,11 +149,6 @@ class OutboxTable(Tables):
         sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE turn_id = ? ORDER BY id"
         return await self._read(lambda connection: outbound_rows(connection.execute(sql, (turn_id,))))
 
-    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[ChatLine]:
-        values = {"channel": channel, "account": account, "peer": peer_column(peer), "limit": limit}
-        marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
-        return await self._read(lambda connection: _lines(connection.execute(_TRANSCRIPT, {**values, **marks})))
-
 
 def _insert_notice(connection: sqlite3.Connection, draft: OutboundDraft | None, now: float) -> OutboundRow | None:
     """One for each turn, however many of its rows it is about."""
@@ -233,26 +203,3 @@ def outbound_row(record: tuple[Any, ...]) -> OutboundRow:
     row = OutboundRow(*record)
     receipt = None if record[11] is None else decode_column(_RECEIPT, record[11], where)
     return msgspec.structs.replace(row, payload=decode_column(_PAYLOAD, record[4], where), receipt=receipt)
-
-
-def _lines(records: Iterable[tuple[Any, ...]]) -> list[ChatLine]:
-    """The lines as they read now; an edit of a line that is not among them is passed over."""
-    lines: dict[tuple[str, int], ChatLine] = {}
-    edits: list[tuple[int, EditText]] = []
-    for direction, row_id, at, data, state in records:
-        if direction == "in":
-            heard = decode_column(_ENVELOPE, data, f"inbound row {row_id}")
-            line = ChatLine(direction="in", id=row_id, at=at, text=heard.text, state=state, event_key=heard.event_key)
-            lines["in", row_id] = line
-            continue
-        payload = decode_column(_PAYLOAD, data, f"outbound row {row_id}")
-        if isinstance(payload, EditText):
-            edits.append((row_id, payload))
-        else:
-            line = ChatLine(direction="out", id=row_id, at=at, text=payload.body.text, state=state, choices=payload.choices)
-            lines["out", row_id] = line
-    for row_id, edit in sorted(edits, key=lambda edit: edit[0]):
-        if (old := lines.get(("out", edit.of))) is not None:
-            new = msgspec.structs.replace(old, text=edit.body.text, choices=edit.choices, edit=row_id)
-            lines["out", edit.of] = new
-    return list(lines.values())

@@ -25,12 +25,14 @@ from gatewayd.stores.sqlite.retention import RetentionTable
 from gatewayd.stores.sqlite.sessions import SessionTable
 from gatewayd.stores.sqlite.story import StoryTable
 from gatewayd.stores.sqlite.tokens import TokenTable
+from gatewayd.stores.sqlite.transcript import TranscriptTable
 from gatewayd.stores.sqlite.writer import Writer
 
 
 class SqliteStore(
     InboxTable,
     OutboxTable,
+    TranscriptTable,
     LetterTable,
     RepairTable,
     StoryTable,

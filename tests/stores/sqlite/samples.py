@@ -6,7 +6,7 @@ from gatewayd.hub.voters import Voters
 from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.payload import RichText, SendText, Span
-from gatewayd.ports.store import OutboundDraft, PairingRow, VoteRule
+from gatewayd.ports.store import OutboundDraft, PairingRow, Said, VoteRule
 
 ALICE = Peer(kind="dm", id="42")
 
@@ -53,6 +53,10 @@ def approval(number: int, *, turn_id: str = "turn-1", ordinal: int | None = None
         expires_at=float(number) + 900,
         origin="telegram/main dm:42",
     )
+
+
+def text_of(row: Said) -> str:
+    return row.content.text if isinstance(row.content, InboundEnvelope) else row.content.body.text
 
 
 def voting(by: str, *, allow: bool = True, at: float = 5.0) -> VoteRule:

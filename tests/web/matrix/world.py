@@ -228,8 +228,8 @@ class World:
         channel = self._site.gateway.manager.account("webchat", "main").channel
         await channel.receive(HOLDER, "hello", await self._key())  # type: ignore[union-attr]
         await self._settle()
-        lines = await self._site.store.transcript("webchat", "main", Peer("dm", HOLDER), limit=10)
-        return max(f"out-{line.id}" for line in lines if line.direction == "out")
+        rows = await self._site.store.transcript("webchat", "main", Peer("dm", HOLDER), limit=10)
+        return max(f"out-{row.id}" for row in rows if not isinstance(row.content, InboundEnvelope))
 
     async def _console_code(self, page: str) -> str:
         answer = await self._once("POST", "/v1/console/links", _bearer("operator.admin"), json.dumps({"page": page}))
