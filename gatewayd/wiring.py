@@ -20,7 +20,7 @@ from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.context import Context
+from gatewayd.hub.context import MAIN, Context
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway, Stalls
 from gatewayd.hub.inbox import InboxDesk
@@ -59,14 +59,16 @@ def join(
     state_dir: Path,
     stalls: Stalls,
     redact: Callable[[str], str] = str,
+    name: str = MAIN,
     now: Callable[[], float] = time.time,
     rng: Random | None = None,
 ) -> Gateway:
-    """The hub of a configuration, with its real accounts and agents. Nothing runs yet. ``rng`` draws the jitter."""
+    """The hub of a configuration, with its real accounts and agents. Nothing runs yet. ``rng`` draws the jitter;
+    ``name`` is this gateway's among those that share the store."""
     plugins = {account.channel: registry.channel_or_stand_in(account.channel) for account in config.accounts}
     configured = Configured(config, plugins)
     events = EventLog(store, now=now, keep=lambda: configured.config.limits.event_rows)
-    context = Context(store, events, now, rng or Random(), redact)
+    context = Context(store, events, now, rng or Random(), redact, name)
 
     def accounts(outbox: Outbox, mailboxes: Mailboxes, backlog: Backlog) -> ChannelManager:
         return ChannelManager(
@@ -160,14 +162,14 @@ async def drain(gateway: Gateway) -> None:
 async def _recover(gateway: Gateway) -> None:
     """Take up what the last process left: outcomes nobody knows, requests that wait, messages that were not answered."""
     await gateway.access.load()
-    accounts = list(gateway.configured.accounts)
+    accounts = await gateway.claim(gateway.configured.accounts)
     await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
     # What was being sent when the last process ended is a letter now, and nobody was told by an event.
     gateway.tally.look_again()
-    pending = await gateway.inbox.pending()
+    pending = await gateway.inbox.pending(accounts)
     live_turns = {row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in gateway.configured.accounts}
-    await gateway.approvals.load(live_turns)
-    await gateway.questions.load(live_turns)
+    await gateway.approvals.load(live_turns, accounts)
+    await gateway.questions.load(live_turns, accounts)
     await gateway.store.delete_expired_tokens(gateway.now())
     gateway.inbox.resume(pending)
     if pending:

@@ -29,7 +29,7 @@ from gatewayd.model.config import AgentApprovals, ApprovalsSection
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.model.lifecycle import ApprovalState, Outcome
 from gatewayd.ports.agent import TurnRequest
-from gatewayd.ports.store import Approvals
+from gatewayd.ports.store import Account, Approvals
 
 _log = structlog.get_logger("gatewayd.approvals")
 _LIST_MAX = 1000
@@ -70,17 +70,18 @@ class ApprovalDesk:
         """Who is one person."""
         return self._configured.voters
 
-    async def load(self, live_turns: Collection[str | None]) -> None:
-        """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire."""
+    async def load(self, live_turns: Collection[str | None], accounts: Collection[Account]) -> None:
+        """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire. Those of other
+        accounts than these are left alone."""
         now = self._now()
-        for row in await self._store.list_approvals("pending", limit=_EVERYTHING):
+        for row in await self._store.list_approvals("pending", limit=_EVERYTHING, accounts=accounts):
             self._pending[row.id] = row
             if row.expires_at <= now:
                 await self.settle(row.id, "expired")
             elif row.turn_id not in live_turns:
                 await self.settle(row.id, "withdrawn", note="the turn that asked is gone")
         # What was decided right before a crash may not have been shown any more.
-        for row in await self._store.list_approvals(None, limit=_RECENT):
+        for row in await self._store.list_approvals(None, limit=_RECENT, accounts=accounts):
             if row.state != "pending" and row.decided_at is not None:
                 await self._rewrite_cards(row)
 

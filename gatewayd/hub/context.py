@@ -3,17 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from gatewayd.hub.events import EventLog
 from gatewayd.ports.store import Store
 
+MAIN: Final = "main"
+"""The gateway of a store that is not shared."""
+
 
 @dataclass(frozen=True)
 class Context:
-    """``now`` gives Unix seconds, ``rng`` draws the jitter, ``redact`` takes secrets out of what is shown."""
+    """``now`` gives Unix seconds, ``rng`` draws the jitter, ``redact`` takes secrets out of what is shown. ``name`` is that
+    of the gateway, among those that share the store."""
 
     store: Store
     events: EventLog
     now: Callable[[], float]
     rng: Random
     redact: Callable[[str], str]
+    name: str = MAIN

@@ -1,6 +1,7 @@
 """The joined hub: what the HTTP front and the daemon see of it, and the truth about all of it in one snapshot."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,7 +32,7 @@ from gatewayd.hub.tally import LetterTally
 from gatewayd.hub.turns import TurnRunner
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.status import DaemonState, Snapshot, Stall, StallStatistics
-from gatewayd.ports.store import PairingRow
+from gatewayd.ports.store import Account, PairingRow
 
 _LOOK_AGAIN_SECONDS = 0.2
 _log = structlog.get_logger("gatewayd.store")
@@ -111,6 +112,11 @@ class Gateway:
     def uptime_s(self) -> float:
         """By the monotonic clock: a wall clock that is set makes nothing older or younger."""
         return anyio.current_time() - self._began
+
+    async def claim(self, accounts: Collection[Account]) -> list[Account]:
+        """Note in the store that these accounts are this gateway's. Returns all that are, also those it had before: what is left
+        of them is for it to end. :raises StoreRefused:"""
+        return await self.store.claim_accounts(self.context.name, accounts)
 
     async def let_in(self, code: str, *, by: str) -> PairingRow:
         """Approve a pairing, and tell the person.

@@ -18,7 +18,7 @@ from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
 from gatewayd.model.lifecycle import DroppedReason
 from gatewayd.model.route import Route
-from gatewayd.ports.store import InboundRow, Store
+from gatewayd.ports.store import Account, InboundRow, Store
 
 _RECOVERY_PAGE = 1000
 _REFUSED_AT_ONCE = 256
@@ -134,10 +134,10 @@ class InboxDesk:
             self._hand_on(row, is_new=True)
         return rows
 
-    async def pending(self) -> list[InboundRow]:
-        """At start: what was journaled and has not ended, in order. The bound of the inbox bounds this, too."""
+    async def pending(self, accounts: Sequence[Account]) -> list[InboundRow]:
+        """At start: what was journaled of these accounts and has not ended, in order. The bound of the inbox bounds this, too."""
         rows: list[InboundRow] = []
-        while page := await self._store.pending_inbound(after_id=rows[-1].id if rows else 0, limit=_RECOVERY_PAGE):
+        while page := await self._store.pending_inbound(accounts, after_id=rows[-1].id if rows else 0, limit=_RECOVERY_PAGE):
             rows += page
         return rows
 

@@ -135,17 +135,19 @@ class Outbox:
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str]) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
 
+        ``accounts`` are all of this gateway, also those that it had: what waits is counted of those that are configured.
         ``resend_is_safe`` names the channels where a send that was cut may be repeated.
         """
         now = self._now()
         status = await self._store.recover_outbound(
+            accounts,
             stale_before=now - self._stale_after_seconds,
             now=now,
             resend=resend_is_safe,
             notice=self._notice,
         )
         self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
-        await self.adopt(accounts)
+        await self.adopt(list(self._configured.accounts))
 
     async def adopt(self, accounts: Sequence[tuple[str, str]]) -> None:
         """Count what waits for these accounts in the store. Before any of them sends.

@@ -5,7 +5,7 @@ the end of the message that gave it: a message is an answer or begins a turn, ne
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -26,7 +26,7 @@ from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import NEVER_SEEN, QuestionEnd, QuestionState
 from gatewayd.model.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import TurnRequest
-from gatewayd.ports.store import InboundRow, Store
+from gatewayd.ports.store import Account, InboundRow, Store
 
 _log = structlog.get_logger("gatewayd.questions")
 _OPTIONS_MAX = 20
@@ -107,9 +107,9 @@ class QuestionDesk:
         finally:
             self._asking -= may
 
-    async def load(self, live_turns: set[str | None]) -> None:
-        """At start: questions of turns that are gone are withdrawn."""
-        for row in await self._store.pending_questions(limit=10_000_000):
+    async def load(self, live_turns: Collection[str | None], accounts: Collection[Account]) -> None:
+        """At start: questions of turns that are gone are withdrawn. Those of other accounts than these are left alone."""
+        for row in await self._store.pending_questions(limit=10_000_000, accounts=accounts):
             if row.turn_id not in live_turns:
                 await self._end(row, "withdrawn")
 

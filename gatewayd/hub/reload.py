@@ -116,6 +116,7 @@ class Reloader:
         coming = [name for name in names if name not in known and not manager.is_closing(*name)]
         try:
             await outbox.adopt(coming)
+            await self._gateway.claim(coming)
             yield
         except BaseException:
             for name in coming:

@@ -236,7 +236,7 @@ class Play:
         rows = await self.house.store.list_approvals(None, limit=1000)
         assert [row for row in rows if row.state == "pending"] == []
         assert self.house.desk.pending_count() == 0
-        assert await self.house.store.pending_inbound(after_id=0, limit=10) == []
+        assert await self.house.store.pending_inbound(list(self.house.configured.accounts), after_id=0, limit=10) == []
         entries = await self.house.audited()
         verify(entries)
         votes = Counter((row.id, "allow" if vote.allow else "deny", vote.by) for row in rows for vote in row.votes)

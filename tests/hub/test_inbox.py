@@ -56,13 +56,14 @@ async def test_an_unknown_account_is_refused_before_anything_is_stored(tmp_path:
     async with open_house(tmp_path) as house:
         with pytest.raises(NotFound, match="chat/other"):
             await house.inbox.deliver([message(), message(account="other")])
-        assert await house.inbox.pending() == []
+        assert await house.inbox.pending([("chat", "main"), ("tg", "main")]) == []
 
 
 async def test_rows_of_an_account_that_was_removed_end_with_that_reason(tmp_path: Path, autojump_clock: MockClock) -> None:
     gate = Gate()
     async with open_house(tmp_path, gate) as house:
         await house.say("running")
+        await house.gateway.claim([("chat", "gone")])
         left = await house.store.add_inbound([message("left", account="gone")])
     async with open_house(tmp_path) as house:
         assert (await house.ended(left[0])).reason == "account_removed"
@@ -219,7 +220,7 @@ async def test_a_delivery_is_of_one_account(tmp_path: Path, autojump_clock: Mock
     async with open_house(tmp_path) as house:
         with pytest.raises(ValueError, match="one account"):
             await house.inbox.deliver([message(), message(channel="tg")])
-        assert await house.inbox.pending() == []
+        assert await house.inbox.pending([("chat", "main"), ("tg", "main")]) == []
 
 
 async def test_what_a_sender_has_too_many_of_ends_with_that_reason_and_is_told_once(

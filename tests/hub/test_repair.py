@@ -458,6 +458,6 @@ async def check_counts(house: House) -> None:
     assert {state: count for state, count in said.items() if count} == table
     letters = await house.store.count_letters()
     assert (letters.out_unknown, letters.out_parked, letters.out_dead) == (status.unknown, status.parked, status.dead)
-    waiting = await house.store.pending_inbound(after_id=0, limit=1000)
+    waiting = await house.store.pending_inbound(list(house.configured.accounts), after_id=0, limit=1000)
     assert house.backlog.waiting == len(waiting) == 0
     assert sum(house.outbox.depth(a.channel, a.account) for a in house.config.accounts) == status.ready + status.sending

@@ -49,11 +49,12 @@ from gatewayd.ports.store.history import (
     Swept,
 )
 from gatewayd.ports.store.messages import Account, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows, Said
-from gatewayd.ports.store.state import Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
+from gatewayd.ports.store.state import Accounts, Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
 
 __all__ = [
     "ANY_INPUT",
     "Account",
+    "Accounts",
     "Approvals",
     "AuditRows",
     "Conversation",
@@ -105,6 +106,7 @@ class Store(
     Letters,
     Stories,
     Retention,
+    Accounts,
     Sessions,
     Approvals,
     Questions,

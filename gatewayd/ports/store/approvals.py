@@ -9,6 +9,7 @@ from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.lifecycle import ApprovalState, Outcome, QuestionEnd
 from gatewayd.model.question import QuestionRow
+from gatewayd.ports.store.messages import Account
 
 ANY_INPUT: Final = ""
 """Stands for the hash of an input where any will do."""
@@ -38,9 +39,11 @@ class Approvals(Protocol):
     async def approvals_of(self, turn_id: str) -> list[Approval]:
         """All of a turn, by ordinal."""
 
-    async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]:
+    async def list_approvals(
+        self, state: ApprovalState | None, *, limit: int, accounts: Collection[Account] | None = None
+    ) -> list[Approval]:
         """In the order in which they were added: pending ones oldest first (they are a queue), all others, and None for every
-        state, newest first."""
+        state, newest first. ``accounts``: without those whose turn has a message of another account."""
 
     async def vote_approval(self, approval_id: str, rule: VoteRule, *, audit: AuditDraft) -> Approval | None:
         """Put what ``rule`` makes of a pending row in its place: its votes, its scope, its state, and who decided it, when and
@@ -71,8 +74,8 @@ class Questions(Protocol):
     async def questions_of(self, turn_id: str) -> list[QuestionRow]:
         """All of a turn, by ordinal."""
 
-    async def pending_questions(self, *, limit: int) -> list[QuestionRow]:
-        """Those that were added first, first."""
+    async def pending_questions(self, *, limit: int, accounts: Collection[Account] | None = None) -> list[QuestionRow]:
+        """Those that were added first, first. ``accounts``: without those whose turn has a message of another account."""
 
     async def end_question(
         self,

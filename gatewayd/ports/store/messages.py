@@ -120,8 +120,9 @@ class Inbox(Protocol):
         rows of the outbox, numbered in the order of the drafts.
         """
 
-    async def pending_inbound(self, *, after_id: int, limit: int) -> list[InboundRow]:
-        """At most ``limit`` rows that are received or running, with a larger number than ``after_id``, by number."""
+    async def pending_inbound(self, accounts: Collection[Account], *, after_id: int, limit: int) -> list[InboundRow]:
+        """At most ``limit`` rows of these accounts that are received or running, with a larger number than ``after_id``, by
+        number."""
 
 
 class OutboxRows(Protocol):
@@ -158,17 +159,18 @@ class OutboxRows(Protocol):
 
     async def recover_outbound(
         self,
+        accounts: Collection[Account],
         *,
         stale_before: float,
         now: float,
         resend: Collection[str] = (),
         notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
     ) -> OutboxStatus:
-        """At start: every ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` again if its channel is in
-        ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked`` (reason stale), unless its next
-        attempt is to come: its conversation waits for that. Of each that becomes unknown, by number, the rule ``notice`` is asked
-        for what is written about it, as in ``settle_outbound``. All in one transaction. Returns the counts by state, without
-        what a person has dropped."""
+        """At start, for the rows of these accounts and no others: every ``sending`` row becomes ``unknown`` (reason interrupted),
+        or ``ready`` again if its channel is in ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked``
+        (reason stale), unless its next attempt is to come: its conversation waits for that. Of each that becomes unknown, by
+        number, the rule ``notice`` is asked for what is written about it, as in ``settle_outbound``. All in one transaction.
+        Returns the counts by state, of all accounts, without what a person has dropped."""
 
     async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
         """The newest rows in these states, newest first."""

@@ -1,11 +1,13 @@
 """What is known of conversations, accounts and the store itself: the session map, memos, statistics."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from msgspec import Struct
 
 from gatewayd.model.envelope import Peer
 from gatewayd.model.histogram import Histogram
+from gatewayd.ports.store.messages import Account
 
 
 class Conversation(Struct, frozen=True):
@@ -45,6 +47,12 @@ class Sessions(Protocol):
 
     async def list_sessions(self, *, limit: int) -> list[SessionRow]:
         """The last used first; of the same time, by session key."""
+
+
+class Accounts(Protocol):
+    async def claim_accounts(self, gateway: str, accounts: Collection[Account]) -> list[Account]:
+        """Note that these accounts are this gateway's from now on, whoever had them before. Idempotent. Returns all that are its
+        own: those that it has ever had and no other one has claimed since, by channel and name."""
 
 
 class MemoRows(Protocol):

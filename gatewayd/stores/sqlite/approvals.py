@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.lifecycle import APPROVAL, APPROVAL_OPEN, APPROVAL_USABLE, DECIDE, VOTE, ApprovalState, Outcome
-from gatewayd.ports.store import VoteRule
+from gatewayd.ports.store import Account, VoteRule
 from gatewayd.stores.sqlite.audit import append_audit
-from gatewayd.stores.sqlite.columns import decode_column
+from gatewayd.stores.sqlite.columns import OF_NO_OTHERS, accounts_value, decode_column
 from gatewayd.stores.sqlite.states import among
 from gatewayd.stores.sqlite.tables import Tables
 
@@ -56,10 +56,14 @@ class ApprovalTable(Tables):
     async def approvals_of(self, turn_id: str) -> list[Approval]:
         return await self._read(lambda connection: select_approvals(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
 
-    async def list_approvals(self, state: ApprovalState | None, *, limit: int) -> list[Approval]:
-        condition, values = ("", (limit,)) if state is None else ("WHERE state = ?", (state, limit))
+    async def list_approvals(
+        self, state: ApprovalState | None, *, limit: int, accounts: Collection[Account] | None = None
+    ) -> list[Approval]:
+        conditions = [*(["state = :state"] if state is not None else []), *([OF_NO_OTHERS] if accounts is not None else [])]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         order = "ASC" if state in APPROVAL_OPEN else "DESC"
-        sql = f"SELECT {_COLUMNS} FROM approval {condition} ORDER BY seq {order} LIMIT ?"
+        sql = f"SELECT {_COLUMNS} FROM approval row {where} ORDER BY seq {order} LIMIT :limit"
+        values = {"state": state, "accounts": accounts_value(accounts or ()), "limit": limit}
         return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, values).fetchall())]
 
     async def vote_approval(self, approval_id: str, rule: VoteRule, *, audit: AuditDraft) -> Approval | None:

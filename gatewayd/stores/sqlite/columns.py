@@ -1,14 +1,32 @@
-"""What a struct becomes in a column, and back."""
+"""What a struct becomes in a column, and back; and accounts as the argument of a statement."""
 
-from typing import TypeVar
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+from collections.abc import Collection
+from typing import Final, TypeVar
 
 from msgspec import DecodeError
-from msgspec.json import Decoder
+from msgspec.json import Decoder, encode
 
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import StoreRefused
+from gatewayd.ports.store import Account
 
 T = TypeVar("T")
+
+
+_ACCOUNTS: Final = "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:accounts))"
+OF_ACCOUNTS: Final = f"(+channel, +account) IN {_ACCOUNTS}"
+"""The condition that a message or a reply is of one of ``:accounts``. By another index: an account has more rows than wait."""
+OF_NO_OTHERS: Final = f"""
+    NOT EXISTS (SELECT 1 FROM inbound i WHERE i.turn_id = row.turn_id AND (i.channel, i.account) NOT IN {_ACCOUNTS})
+"""
+"""The condition that no message of the turn of ``row`` is of an account beside ``:accounts``."""
+
+
+def accounts_value(accounts: Collection[Account]) -> str:
+    """Any number of accounts as one value for a statement."""
+    return encode(list(accounts)).decode()
 
 
 def peer_column(peer: Peer) -> str:

@@ -3,15 +3,15 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
-from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.columns import decode_column, peer_column
+from gatewayd.ports.store import Account, InboundRow, OutboundDraft, OutboundRow
+from gatewayd.stores.sqlite.columns import OF_ACCOUNTS, accounts_value, decode_column, peer_column
 from gatewayd.stores.sqlite.memos import save_memo
 from gatewayd.stores.sqlite.outbox import insert_outbound
 from gatewayd.stores.sqlite.states import among, quoted
@@ -34,7 +34,9 @@ _NOTE_STOP: Final = f"UPDATE inbound SET stops = stops + 1 WHERE id = ? AND {amo
 _END: Final = f"""
     UPDATE inbound SET state = ?, reason = ?, detail = ?, ended_at = ? WHERE id = ? AND {among(END_INBOUND.sources)}
 """
-_PENDING: Final = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE {among(INBOUND_OPEN)} AND id > ? ORDER BY id LIMIT ?"
+_PENDING: Final = f"""
+    SELECT {INBOUND_COLUMNS} FROM inbound WHERE {among(INBOUND_OPEN)} AND id > :after AND {OF_ACCOUNTS} ORDER BY id LIMIT :limit
+"""
 _encode = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(InboundEnvelope)
 
@@ -95,8 +97,8 @@ class InboxTable(Tables):
 
         return await self._write(end)
 
-    async def pending_inbound(self, *, after_id: int, limit: int) -> list[InboundRow]:
-        values = (after_id, limit)
+    async def pending_inbound(self, accounts: Collection[Account], *, after_id: int, limit: int) -> list[InboundRow]:
+        values = {"accounts": accounts_value(accounts), "after": after_id, "limit": limit}
         return await self._read(lambda connection: [inbound_row(record) for record in connection.execute(_PENDING, values)])
 
 

@@ -22,8 +22,8 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import is_about_reply
-from gatewayd.ports.store import OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.columns import decode_column, peer_column
+from gatewayd.ports.store import Account, OutboundDraft, OutboundRow
+from gatewayd.stores.sqlite.columns import OF_ACCOUNTS, accounts_value, decode_column, peer_column
 from gatewayd.stores.sqlite.states import among, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
@@ -52,12 +52,19 @@ _READY: Final = f"""
     SELECT {OUTBOUND_COLUMNS} FROM outbound
     WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
 """
-_RESEND: Final = f"UPDATE outbound SET state = {quoted(RESEND.target)} WHERE {among(RESEND.sources)} AND channel = ?"
-_SELECT_CUT: Final = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE {among(CUT.sources)} ORDER BY id"
-_CUT: Final = f"UPDATE outbound SET state = {quoted(CUT.target)}, reason = ?, settled_at = ? WHERE {among(CUT.sources)}"
+_RESEND: Final = f"""
+    UPDATE outbound SET state = {quoted(RESEND.target)}
+    WHERE {among(RESEND.sources)} AND {OF_ACCOUNTS} AND channel IN (SELECT value FROM json_each(:resend))
+"""
+_SELECT_CUT: Final = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE {among(CUT.sources)} AND {OF_ACCOUNTS} ORDER BY id"
+_CUT: Final = f"""
+    UPDATE outbound SET state = {quoted(CUT.target)}, reason = :reason, settled_at = :now
+    WHERE {among(CUT.sources)} AND {OF_ACCOUNTS}
+"""
 _PARK: Final = f"""
     UPDATE outbound SET state = {quoted(PARK_AT_START.target)}, reason = :reason, settled_at = :now
-    WHERE {among(PARK_AT_START.sources)} AND queued_at < :before AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
+    WHERE {among(PARK_AT_START.sources)} AND {OF_ACCOUNTS} AND queued_at < :before
+        AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
 """
 # What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it.
 _COUNT: Final = f"""
@@ -107,18 +114,20 @@ class OutboxTable(Tables):
 
     async def recover_outbound(
         self,
+        accounts: Collection[Account],
         *,
         stale_before: float,
         now: float,
         resend: Collection[str] = (),
         notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
     ) -> OutboxStatus:
+        of = {"accounts": accounts_value(accounts)}
+
         def recover(connection: sqlite3.Connection) -> OutboxStatus:
-            for channel in resend:
-                connection.execute(_RESEND, (channel,))
-            cut = outbound_rows(connection.execute(_SELECT_CUT))
-            connection.execute(_CUT, (CUT.reason, now))
-            connection.execute(_PARK, {"reason": PARK_AT_START.reason, "now": now, "before": stale_before})
+            connection.execute(_RESEND, {**of, "resend": _encode(list(resend)).decode()})
+            cut = outbound_rows(connection.execute(_SELECT_CUT, of))
+            connection.execute(_CUT, {**of, "reason": CUT.reason, "now": now})
+            connection.execute(_PARK, {**of, "reason": PARK_AT_START.reason, "now": now, "before": stale_before})
             for row in cut:
                 _insert_notice(connection, notice(row), now)
             return OutboxStatus(**dict(connection.execute(_COUNT)))

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,14 +11,18 @@ from msgspec.structs import replace
 
 from gatewayd.model.lifecycle import END_QUESTION, QUESTION, QUESTION_OPEN, TAKE_AS_ANSWER, QuestionEnd
 from gatewayd.model.question import Question, QuestionRow
-from gatewayd.stores.sqlite.columns import decode_column
+from gatewayd.ports.store import Account
+from gatewayd.stores.sqlite.columns import OF_NO_OTHERS, accounts_value, decode_column
 from gatewayd.stores.sqlite.states import among, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
 # The order of the struct's fields.
 _COLUMNS = ", ".join(QuestionRow.__struct_fields__)
 _PLACES = ", ".join("?" for _ in QuestionRow.__struct_fields__)
-_PENDING: Final = f"{among(QUESTION_OPEN)} ORDER BY seq LIMIT ?"
+_PENDING: Final = f"SELECT {_COLUMNS} FROM question row WHERE {among(QUESTION_OPEN)} ORDER BY seq LIMIT :limit"
+_PENDING_OF: Final = f"""
+    SELECT {_COLUMNS} FROM question row WHERE {among(QUESTION_OPEN)} AND {OF_NO_OTHERS} ORDER BY seq LIMIT :limit
+"""
 _END: Final = f"""
     UPDATE question SET state = ?, answers = ?, answered_by = ?, ended_at = ? WHERE id = ? AND {among(END_QUESTION.sources)}
 """
@@ -48,8 +52,10 @@ class QuestionTable(Tables):
     async def questions_of(self, turn_id: str) -> list[QuestionRow]:
         return await self._read(lambda connection: select_questions(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
 
-    async def pending_questions(self, *, limit: int) -> list[QuestionRow]:
-        return await self._read(lambda connection: select_questions(connection, _PENDING, (limit,)))
+    async def pending_questions(self, *, limit: int, accounts: Collection[Account] | None = None) -> list[QuestionRow]:
+        sql = _PENDING if accounts is None else _PENDING_OF
+        values = {"accounts": accounts_value(accounts or ()), "limit": limit}
+        return await self._read(lambda connection: [_row(record) for record in connection.execute(sql, values)])
 
     async def end_question(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 
 from gatewayd.ports.store import StoreStatistics
+from gatewayd.stores.sqlite.accounts import AccountTable
 from gatewayd.stores.sqlite.approvals import ApprovalTable
 from gatewayd.stores.sqlite.audit import AuditTable
 from gatewayd.stores.sqlite.blocking import RunBlocking, threads
@@ -30,6 +31,7 @@ from gatewayd.stores.sqlite.writer import Writer
 
 
 class SqliteStore(
+    AccountTable,
     InboxTable,
     OutboxTable,
     TranscriptTable,

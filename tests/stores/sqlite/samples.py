@@ -8,6 +8,7 @@ from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.payload import RichText, SendText, Span
 from gatewayd.ports.store import OutboundDraft, PairingRow, Said, VoteRule
 
+EVERY_ACCOUNT = [("telegram", "main"), ("telegram", "other")]
 ALICE = Peer(kind="dm", id="42")
 
 

@@ -1,7 +1,7 @@
 from gatewayd.model.envelope import Peer
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.conftest import Clock
-from tests.stores.sqlite.samples import draft, envelope
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, draft, envelope
 
 
 async def test_envelopes_come_back_as_they_were_in_order(store: SqliteStore) -> None:
@@ -9,7 +9,7 @@ async def test_envelopes_come_back_as_they_were_in_order(store: SqliteStore) -> 
     rows = await store.add_inbound(sent)
     assert [row.envelope for row in rows] == sent
     assert [row.id for row in rows] == sorted({row.id for row in rows})
-    assert await store.pending_inbound(after_id=0, limit=10) == rows
+    assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == rows
     assert await store.get_inbound(rows[1].id) == rows[1]
     assert await store.find_inbound("telegram", "main", "2") == rows[2]
     assert rows[0].state == "received"
@@ -52,7 +52,7 @@ async def test_a_turn_counts_its_starts(store: SqliteStore) -> None:
     first, second = await store.add_inbound([envelope("1"), envelope("2")])
     await store.start_turn([first.id, second.id], turn_id="turn-1", session_key="key")
     await store.start_turn([second.id], turn_id="turn-2", session_key="key")
-    rows = await store.pending_inbound(after_id=0, limit=10)
+    rows = await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10)
     assert [(row.state, row.attempts, row.turn_id, row.session_key) for row in rows] == [
         ("running", 1, "turn-1", "key"),
         ("running", 2, "turn-2", "key"),
@@ -102,9 +102,9 @@ async def test_an_ended_row_does_not_run_again(store: SqliteStore) -> None:
 async def test_pending_rows_are_paged_by_id(store: SqliteStore) -> None:
     rows = await store.add_inbound([envelope(str(number)) for number in range(5)])
     await store.end_inbound([rows[1].id], state="done", reason="answered", now=20.0)
-    page = await store.pending_inbound(after_id=0, limit=2)
+    page = await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=2)
     assert page == [rows[0], rows[2]]
-    assert await store.pending_inbound(after_id=page[-1].id, limit=2) == rows[3:]
+    assert await store.pending_inbound(EVERY_ACCOUNT, after_id=page[-1].id, limit=2) == rows[3:]
 
 
 async def test_an_envelope_without_a_time_gets_ours_in_the_transcript(store: SqliteStore, clock: Clock) -> None:

@@ -13,7 +13,7 @@ import trio
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite import inspection, open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
-from tests.stores.sqlite.samples import draft, envelope
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, draft, envelope
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -119,7 +119,7 @@ def test_a_log_without_its_database_is_not_a_first_start(killed: Path) -> None:
 
 async def test_what_was_committed_before_a_kill_is_there(killed: Path) -> None:
     async with open_store(killed, now=lambda: 0.0, run_blocking=run_inline) as store:
-        assert len(await store.pending_inbound(after_id=0, limit=1000)) == 200
+        assert len(await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=1000)) == 200
 
 
 @pytest.mark.parametrize("offset", [0, 4, 16, 24])
@@ -135,7 +135,7 @@ def test_a_log_with_a_garbage_header_is_refused(killed: Path, offset: int) -> No
 async def test_a_log_too_short_for_a_commit_lost_nothing(closed: Path, length: int) -> None:
     (closed / "gatewayd.db-wal").write_bytes(noise(length))
     async with open_store(closed, now=lambda: 0.0, run_blocking=run_inline) as store:
-        assert len(await store.pending_inbound(after_id=0, limit=1000)) == 200
+        assert len(await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=1000)) == 200
 
 
 def test_a_newer_releases_file_is_refused_and_left_as_it_was(closed: Path) -> None:
@@ -166,7 +166,7 @@ async def test_damage_met_later_is_refused_by_the_call_that_meets_it_and_told_un
         told: list[str | None] = []
         store.watch(told.append)
         with pytest.raises(StoreRefused, match=r"gatewayd\.db: the file is damaged \(SQLITE_CORRUPT"):
-            await store.pending_inbound(after_id=0, limit=1000)
+            await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=1000)
         assert not store.statistics().healthy
         with pytest.raises(StoreRefused, match=r"gatewayd\.db: the file is damaged .*; nothing was stored"):
             await store.add_inbound([envelope(f"new-{number}", text="x" * 500) for number in range(1000)])

@@ -22,7 +22,7 @@ from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.ports.store import EventDraft
 from gatewayd.stores.sqlite import SqliteStore, open_store
 from tests.examples import examples
-from tests.stores.sqlite.samples import draft, envelope
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, draft, envelope
 
 KEYS = st.sampled_from("abcdefgh")
 SETTLED = st.sampled_from(get_args(SendOutcome))
@@ -179,7 +179,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        status = self.portal.call(partial(self.store.recover_outbound, stale_before=0.0, now=4.0))
+        status = self.portal.call(partial(self.store.recover_outbound, EVERY_ACCOUNT, stale_before=0.0, now=4.0))
         self.model.recover()
         states = [row[1] for row in self.model.outbound]
         assert (status.ready, status.unknown, status.dead) == tuple(states.count(each) for each in ("ready", "unknown", "dead"))

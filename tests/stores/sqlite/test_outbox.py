@@ -8,7 +8,7 @@ from gatewayd.model.payload import Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.store import OutboundRow
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.samples import draft, envelope, text_of
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, draft, envelope, text_of
 
 
 async def add(store: SqliteStore, text: str = "hi", now: float = 1.0) -> OutboundRow:
@@ -77,7 +77,7 @@ async def test_a_sent_row_stays_sent(store: SqliteStore, state: SendOutcome) -> 
 async def test_recovery_leaves_no_row_sending_and_no_stale_row_ready(store: SqliteStore) -> None:
     rows = {state: await put(store, state, now=100.0) for state in get_args(OutboundState)}
     stale = await add(store, now=10.0)
-    status = await store.recover_outbound(stale_before=50.0, now=200.0)
+    status = await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=200.0)
     assert status == OutboxStatus(ready=1, sending=0, unknown=2, parked=2, dead=1)
     interrupted = await store.get_outbound(rows["sending"].id)
     assert interrupted is not None
@@ -86,20 +86,20 @@ async def test_recovery_leaves_no_row_sending_and_no_stale_row_ready(store: Sqli
     assert parked is not None
     assert (parked.state, parked.reason, parked.settled_at) == ("parked", "stale", 200.0)
     assert await store.get_outbound(rows["sent"].id) == rows["sent"]
-    assert await store.recover_outbound(stale_before=50.0, now=300.0) == status
+    assert await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=300.0) == status
 
 
 async def test_a_send_that_was_cut_is_ready_again_where_a_repeat_is_harmless(store: SqliteStore) -> None:
     cut = await put(store, "sending", now=100.0)
-    status = await store.recover_outbound(stale_before=50.0, now=200.0, resend={cut.channel})
+    status = await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=200.0, resend={cut.channel})
     assert (status.ready, status.unknown) == (1, 0)
     assert await store.mark_sending(cut.id)
-    other = await store.recover_outbound(stale_before=50.0, now=200.0, resend={"another"})
+    other = await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=200.0, resend={"another"})
     assert (other.ready, other.unknown) == (0, 1)
 
 
 async def test_an_empty_outbox_counts_nothing(store: SqliteStore) -> None:
-    assert await store.recover_outbound(stale_before=0.0, now=1.0) == OutboxStatus()
+    assert await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=1.0) == OutboxStatus()
 
 
 async def test_rows_are_listed_by_state_newest_first(store: SqliteStore) -> None:

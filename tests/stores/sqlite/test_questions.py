@@ -11,7 +11,7 @@ from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import QuestionEnd
 from gatewayd.model.question import Option, Question, QuestionRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
-from tests.stores.sqlite.samples import envelope
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, envelope
 
 
 def question(number: int, *, turn_id: str = "turn-1") -> QuestionRow:
@@ -49,7 +49,7 @@ async def test_the_message_that_answered_ends_with_the_question(store: SqliteSto
     assert (done.state, done.reason, done.ended_at) == ("done", "answer", 5.0)
     # What comes too late to be an answer is a message still.
     assert await store.end_question("qu_1", "answered", now=6.0, answers=("y",), by="chat:7", inbound_ids=[second.id]) is None
-    assert [row.id for row in await store.pending_inbound(after_id=0, limit=10)] == [second.id]
+    assert [row.id for row in await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10)] == [second.id]
 
 
 async def test_a_message_that_has_ended_already_keeps_its_reason(store: SqliteStore) -> None:

@@ -16,7 +16,7 @@ from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.writer import Writer
 from tests.stores.sqlite.conftest import Clock
 from tests.stores.sqlite.letterbox import ACCOUNTS, dropping, ended, numbered, retrying, settled
-from tests.stores.sqlite.samples import ALICE, approval, draft, envelope
+from tests.stores.sqlite.samples import ALICE, EVERY_ACCOUNT, approval, draft, envelope
 from tests.stores.sqlite.test_writer import GatedDisk
 
 
@@ -105,12 +105,12 @@ async def use_every_query(store: SqliteStore) -> None:
     await store.find_inbound("telegram", "main", "1")
     await store.get_inbound(row.id)
     await store.start_turn([row.id], turn_id="turn-1", session_key="key")
-    await store.pending_inbound(after_id=0, limit=10)
+    await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10)
     [reply] = await store.end_inbound([row.id], state="done", reason="answered", now=1.0, replies=[draft("a")])
     await store.mark_sending(reply.id)
     await store.settle_outbound(reply.id, "sent", now=1.0)
     await store.ready_outbound("telegram", "main", after_id=0, limit=10)
-    await store.recover_outbound(stale_before=0.0, now=1.0)
+    await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=1.0)
     await store.list_outbound(["dead", "unknown", "sent"], limit=10)
     await store.get_outbound(reply.id)
     await store.replies_of("turn-1")

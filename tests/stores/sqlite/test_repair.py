@@ -14,7 +14,7 @@ from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, Repairs, ref_of
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.letterbox import ended, numbered, settled
-from tests.stores.sqlite.samples import approval
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, approval
 
 
 def entry(row: LetterRow, action: str = "letter.retried") -> AuditDraft:
@@ -46,7 +46,7 @@ async def test_a_message_is_as_one_that_was_just_received(store: SqliteStore) ->
     assert row is not None
     assert (row.state, row.attempts, row.retries, row.turn_id, row.reason) == ("received", 0, 1, None, None)
     assert (row.ended_at, row.started_at) == (None, None)
-    assert [pending.id for pending in await store.pending_inbound(after_id=0, limit=10)] == [number]
+    assert [pending.id for pending in await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10)] == [number]
 
 
 async def test_a_reply_keeps_its_number_and_is_not_stale(store: SqliteStore) -> None:
@@ -56,7 +56,7 @@ async def test_a_reply_keeps_its_number_and_is_not_stale(store: SqliteStore) -> 
     assert repaired.was == "parked"
     assert (repaired.row.id, repaired.row.state, repaired.row.attempts, repaired.row.reason) == (number, "ready", 0, None)
     assert (repaired.row.created_at, repaired.row.queued_at, repaired.row.settled_at) == (20.0, 500.0, None)
-    status = await store.recover_outbound(stale_before=400.0, now=600.0)
+    status = await store.recover_outbound(EVERY_ACCOUNT, stale_before=400.0, now=600.0)
     assert (status.ready, status.parked) == (1, 0)
 
 
@@ -64,7 +64,7 @@ async def test_what_is_dropped_stays_what_it_was(store: SqliteStore) -> None:
     number = await settled(store, "unknown")
     [dropped] = (await store.drop_letters([f"out-{number}"], close, now=77.0)).done
     assert (dropped.was, dropped.row.state, dropped.row.closed_at) == ("unknown", "unknown", 77.0)
-    assert (await store.recover_outbound(stale_before=0.0, now=80.0)).unknown == 0
+    assert (await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=80.0)).unknown == 0
 
 
 async def test_each_act_has_its_entry(store: SqliteStore) -> None:

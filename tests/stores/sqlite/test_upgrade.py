@@ -18,7 +18,7 @@ from gatewayd.model.payload import SendText
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
 from tests.stores.sqlite.letterbox import retrying
-from tests.stores.sqlite.samples import ALICE, draft, envelope, voting
+from tests.stores.sqlite.samples import ALICE, EVERY_ACCOUNT, draft, envelope, voting
 
 # As the first release wrote them.
 ENVELOPE = (
@@ -83,7 +83,7 @@ async def test_everything_is_there_after_the_upgrade(first: Path) -> None:
             assert [(row.state, row.attempts, row.envelope.text) for row in rows if row] == [
                 (state, number, "hello") for number, state in enumerate(INBOUND, 1)
             ]
-            assert [row.id for row in await store.pending_inbound(after_id=0, limit=9)] == [1, 2]
+            assert [row.id for row in await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=9)] == [1, 2]
             sent = [await store.get_outbound(number) for number in range(1, 7)]
             assert [row.state for row in sent if row] == list(OUTBOUND)
             assert {row.subject for row in sent if row} == {None}

@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite import RunBlocking, SqliteStore, open_store, run_inl
 from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.writer import BATCH_LENGTH, QUEUE_LENGTH, Writer
 from tests.stores.sqlite.conftest import Clock
-from tests.stores.sqlite.samples import approval, draft, envelope
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, approval, draft, envelope
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ async def test_those_who_wait_share_one_commit(store: SqliteStore) -> None:
     assert after.operations == before.operations + 50
     assert after.rows >= before.rows + 50
     assert after.commits <= before.commits + 2
-    assert len(await store.pending_inbound(after_id=0, limit=100)) == 50
+    assert len(await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=100)) == 50
 
 
 async def test_a_batch_is_bounded(tmp_path: Path) -> None:
@@ -327,9 +327,9 @@ async def test_an_io_error_acknowledges_nothing_and_is_survived(tmp_path: Path, 
             await store.add_inbound([envelope("2", text="x" * 100_000)], memo=("telegram", "main", "offset", "3"))
         assert not store.statistics().healthy
         assert store.statistics().last_error_at == 5.0
-        assert await store.pending_inbound(after_id=0, limit=10) == [first]
+        assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == [first]
     [second] = await store.add_inbound([envelope("2", text="x" * 100_000)])
-    assert await store.pending_inbound(after_id=0, limit=10) == [first, second]
+    assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == [first, second]
     assert await store.load_memo("telegram", "main", "offset") is None
     assert store.statistics().healthy
 
@@ -365,6 +365,6 @@ async def test_real_threads_serve_many_tasks(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(16):
                 nursery.start_soon(work, number)
-        rows = await store.pending_inbound(after_id=0, limit=1000)
+        rows = await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=1000)
     assert sorted(row.envelope.event_key for row in rows) == sorted(found)
     assert len(found) == 160

@@ -27,7 +27,7 @@ from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
 from tests.stores.sqlite.letterbox import dropping, retrying
-from tests.stores.sqlite.samples import approval, draft, envelope, pairing, voting
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, approval, draft, envelope, pairing, voting
 
 Change = tuple[str, str, str | None, str | None]
 """Table, operation, and the state before and after; None: there was no row, or there is none any more."""
@@ -129,7 +129,8 @@ class Walk:
 
     async def recover(self, *, stale_before: float = 0.0, resend: Sequence[str] = ()) -> None:
         notice = replace(draft("it may not have arrived", turn_id=f"notice-{self.number()}"), subject="re_X")
-        await self.do("recover_outbound", stale_before=stale_before, now=3.0, resend=resend, notice=lambda row: notice)
+        named = {"stale_before": stale_before, "now": 3.0, "resend": resend, "notice": lambda row: notice}
+        await self.do("recover_outbound", EVERY_ACCOUNT, **named)
 
     async def vote(self, approval_id: str, *, allow: bool, by: str = "a:1") -> None:
         await self.do("vote_approval", approval_id, voting(by, allow=allow, at=3.0), audit=AUDIT)
