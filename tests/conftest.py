@@ -36,12 +36,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is imported and collected stays: the garbage collector need not look at it, now or later."""
+    """What is imported and collected stays: the garbage collector need not look at it, now or later. What the tests leave, it
+    looks at seldom, as each of them is over soon: that saves a tenth of their time."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000)
         gc.enable()
 
 

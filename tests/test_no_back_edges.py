@@ -154,7 +154,7 @@ def reaches_through(tree: ast.AST) -> list[str]:
     for node in nodes(tree):
         match node:
             case ast.Attribute(value=ast.Attribute(value=ast.Attribute(value=ast.Name(id=owner), attr=part), attr=other)):
-                is_part = (owner == "self" and part in PARTS) or owner == "gateway"
+                is_part = (owner == "self" and part in parts()) or owner == "gateway"
                 if is_part and other not in VALUES and part not in VALUES:
                     found.append(ast.unparse(node))
     return found
@@ -166,17 +166,15 @@ def private_of_others(tree: ast.AST) -> list[str]:
     return [ast.unparse(node) for node in found if not is_own(node.value) and node.attr not in own]
 
 
-def parts() -> set[str]:
+@cache
+def parts() -> frozenset[str]:
     """Under which names the hub's parts hold each other."""
     held: set[str] = set()
     for path in HUB:
         for init in (node for node in nodes(parsed(path)) if isinstance(node, ast.FunctionDef)):
             if init.name == "__init__":
                 held |= {argument.arg for argument in (*init.args.args, *init.args.kwonlyargs)}
-    return {f"_{each}" for each in held - {"self", "configured", "context", "around", "now", "rng"}}
-
-
-PARTS = parts()
+    return frozenset(f"_{each}" for each in held - {"self", "configured", "context", "around", "now", "rng"})
 
 
 def test_no_part_reaches_through_another() -> None:
