@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.escalation import Cards, Stages
-from gatewayd.hub.outbox import conversation_of
 from gatewayd.hub.policy import Action, judge
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.voters import Voters, inputs_covered
@@ -270,7 +269,7 @@ class ApprovalDesk:
             state="pending",
             created_at=now,
             expires_at=now + (policy.timeout_seconds or self._config.timeout_seconds),
-            origin=conversation_of(turn.channel, turn.account, turn.peer),
+            origin=str(turn.conversation),
             code="".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)),
             session_id=turn.session_id,
             asked_by=f"{turn.channel}:{turn.sender.id}",

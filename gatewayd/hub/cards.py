@@ -12,12 +12,13 @@ import anyio
 import msgspec
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.outbox import Outbox, conversation_of
+from gatewayd.hub.outbox import Outbox
 from gatewayd.kit.text import compose
 from gatewayd.kit.unseen import UNSEEN
 from gatewayd.model.approval import Approval
 from gatewayd.model.config import OPERATORS, ApproverGroup, GatewayConfig
 from gatewayd.model.envelope import Peer, PeerKind
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import NEVER_SEEN, Outcome
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, RichText, SendText
 from gatewayd.ports.agent import TurnRequest
@@ -68,17 +69,17 @@ class ApprovalCards:
     async def _show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
         cards = first_cards(await self._store.outbound_about(approval.id))
         shown = {card.conversation: card for card in cards}
-        places = self._places(group, turn)
+        chats = self._chats(group, turn)
         drafts: list[OutboundDraft] = []
         reasons: list[str] = []
-        for place in places:
-            card = shown.get(place.conversation)
-            why_not = self._why_not(place) or (None if card is None else _why_lost(card))
+        for chat in chats:
+            card = shown.get(str(chat))
+            why_not = self._why_not(chat.account) or (None if card is None else _why_lost(card))
             if why_not is not None:
                 reasons.append(why_not)
             elif card is None:
-                drafts += self._card(approval, place)
-        reachable = len(reasons) < len(places)
+                drafts += self._card(approval, chat)
+        reachable = len(reasons) < len(chats)
         if group == OPERATORS:
             reachable = can_operators_answer(self._configured.config)
             reasons = ["no token has the scope approvals"]
@@ -120,26 +121,26 @@ class ApprovalCards:
         """Whether this person (CHANNEL:ID) may answer anything anywhere."""
         return any(identity in group.people for group in self._configured.config.approvals.groups.values())
 
-    def _places(self, group: str, turn: TurnRequest) -> list["_Place"]:
+    def _chats(self, group: str, turn: TurnRequest) -> list[ConversationId]:
         found = self._configured.config.approvals.groups.get(group)
-        return [] if found is None else [_place(chat, turn) for chat in found.chats]
+        return [] if found is None else [turn.conversation if chat == ORIGIN else _chat(chat) for chat in found.chats]
 
-    def _why_not(self, place: "_Place") -> str | None:
-        if place.channel not in self._configured.plugins:
-            return f"{place.channel}/{place.account} is not configured"
-        return self._unreachable(place.channel, place.account)
+    def _why_not(self, account: AccountId) -> str | None:
+        if account.channel not in self._configured.plugins:
+            return f"{account} is not configured"
+        return self._unreachable(account.channel, account.name)
 
-    def _card(self, approval: Approval, place: "_Place") -> list[OutboundDraft]:
-        plugin = self._configured.plugins[place.channel]
+    def _card(self, approval: Approval, chat: ConversationId) -> list[OutboundDraft]:
+        plugin = self._configured.plugins[chat.account.channel]
         choices = self._choices(approval) if plugin.buttons else ()
         body = _fitting(lambda size: self._text(approval, size, plugin), plugin)
         instead = _in_words(approval) if choices else ""
-        return [self._draft(place, SendText(place.peer, body, choices=choices, instead=instead), approval, approval.id)]
+        return [self._draft(chat, SendText(chat.peer, body, choices=choices, instead=instead), approval, approval.id)]
 
     async def _notice(self, approval: Approval, turn: TurnRequest, shown: set[str]) -> list[OutboundDraft]:
         """In the chat that the message came from, unless the card itself is there: the user is not left in the dark."""
-        place = _place(ORIGIN, turn)
-        if place.conversation in shown or self._why_not(place) is not None:
+        chat = turn.conversation
+        if str(chat) in shown or self._why_not(chat.account) is not None:
             return []
         if await self._store.outbound_about(notice_of(approval.id)):
             return []
@@ -149,8 +150,8 @@ class ApprovalCards:
                 f"Waiting for the operator's permission to use `{_inline(approval.tool)}`. "
                 f"Answer with `gatewayctl approvals allow {approval.id}` or `gatewayctl approvals deny {approval.id}`."
             )
-        body = _fitting(lambda size: text, self._configured.plugins[place.channel])
-        return [self._draft(place, SendText(place.peer, body), approval, notice_of(approval.id))]
+        body = _fitting(lambda size: text, self._configured.plugins[turn.channel])
+        return [self._draft(chat, SendText(turn.peer, body), approval, notice_of(approval.id))]
 
     def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
         """The edit of one card, or a new text where nothing can be edited. None when that has been written already."""
@@ -169,14 +170,14 @@ class ApprovalCards:
         instead = _in_words(approval) if choices else ""
         edit = EditText(row.payload.peer, body, of=row.id, choices=choices, instead=instead)
         fresh = SendText(row.payload.peer, body)
-        place = _Place(row.channel, row.account, row.payload.peer)
-        return [self._draft(place, edit if edits else fresh, approval, row.subject or approval.id)]
+        chat = ConversationId(AccountId(row.channel, row.account), row.payload.peer)
+        return [self._draft(chat, edit if edits else fresh, approval, row.subject or approval.id)]
 
-    def _draft(self, place: "_Place", payload: OutboundPayload, approval: Approval, subject: str) -> OutboundDraft:
+    def _draft(self, chat: ConversationId, payload: OutboundPayload, approval: Approval, subject: str) -> OutboundDraft:
         return OutboundDraft(
-            channel=place.channel,
-            account=place.account,
-            conversation=place.conversation,
+            channel=chat.account.channel,
+            account=chat.account.name,
+            conversation=str(chat),
             payload=payload,
             turn_id=approval.turn_id,
             subject=subject,
@@ -219,16 +220,6 @@ class ApprovalCards:
         return f"**{_plain(approval.tool)}**: {said}\n\n{_shown_input(approval, size)}"
 
 
-class _Place(msgspec.Struct, frozen=True):
-    channel: str
-    account: str
-    peer: Peer
-
-    @property
-    def conversation(self) -> str:
-        return conversation_of(self.channel, self.account, self.peer)
-
-
 def _in_words(approval: Approval, mark: str = "") -> str:
     """How to answer without buttons."""
     return f"Answer with {mark}/approve {approval.code}{mark} or {mark}/deny {approval.code}{mark}."
@@ -253,16 +244,15 @@ def first_cards(rows: Sequence[OutboundRow]) -> list[OutboundRow]:
     return list(first.values())
 
 
-def _place(chat: str, turn: TurnRequest) -> _Place:
-    if chat == ORIGIN:
-        return _Place(turn.channel, turn.account, turn.peer)
-    channel, account, kind, peer_id = chat.split(":", 3)
+def _chat(name: str) -> ConversationId:
+    """A chat as the configuration names it: CHANNEL:ACCOUNT:KIND:ID, the id as it is, with its colons."""
+    channel, account, kind, peer_id = name.split(":", 3)
     known: PeerKind = "dm" if kind == "dm" else "group" if kind == "group" else "channel"
-    return _Place(channel, account, Peer(known, peer_id))
+    return ConversationId(AccountId(channel, account), Peer(known, peer_id))
 
 
 def _conversations(group: ApproverGroup, approval: Approval) -> list[str]:
-    return [approval.origin if chat == ORIGIN else chat for chat in group.chats]
+    return [approval.origin if chat == ORIGIN else str(_chat(chat)) for chat in group.chats]
 
 
 def _fitting(render: Callable[[int], str], plugin: ChannelPlugin) -> RichText:

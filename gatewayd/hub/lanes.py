@@ -13,15 +13,12 @@ from gatewayd.hub import places
 from gatewayd.hub.turn import LiveTurn
 from gatewayd.model.commands import classify
 from gatewayd.model.config import QueueMode
-from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.ids import ConversationId
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
 
 _COLLECTED_MAX: Final = 100
-
-
-Place = tuple[str, str, Peer]
-"""A chat: channel, account and peer."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -47,7 +44,7 @@ class Lane:
         self._asking = anyio.CancelScope()
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ConversationId | None:
         """The chat of the turn that runs."""
         return None if self.turn is None else place_of(self.turn.rows[-1])
 
@@ -166,8 +163,8 @@ def may_be_answer(envelope: InboundEnvelope) -> bool:
     return command is None or command.when == "answer"
 
 
-def place_of(row: InboundRow) -> Place:
-    return row.envelope.channel, row.envelope.account, row.envelope.peer
+def place_of(row: InboundRow) -> ConversationId:
+    return row.envelope.conversation
 
 
 def is_edit_of(edit: InboundRow, row: InboundRow) -> bool:

@@ -62,13 +62,14 @@ class LateTexts:
         where = session.conversation
         if where is None:
             return "the session has answered nowhere yet"
-        if (where.channel, where.account) not in self._configured.accounts:
+        channel, account = where.account.channel, where.account.name
+        if (channel, account) not in self._configured.accounts:
             return "the account of its conversation is configured no more"
         if not self._admits((agent_id, session_id)):
             return f"the agent has said {_PER_MINUTE} things in this session in a minute"
         await self._wait_said(session.session_key)
-        plugin = self._configured.plugins[where.channel]
-        drafts = draft_texts(where.channel, where.account, where.peer, _bounded(text), plugin, turn_id=turn_id)
+        plugin = self._configured.plugins[channel]
+        drafts = draft_texts(channel, account, where.peer, _bounded(text), plugin, turn_id=turn_id)
         for row in (await insist(lambda: self._outbox.write(drafts)))[:1]:
             about = {"agent": agent_id, "session_key": session.session_key, "turn_id": turn_id, "id": row.id}
             self._log.info("late_text_written", **about)

@@ -17,6 +17,7 @@ from gatewayd.kit.text import compose
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import SendRejected, StoreRefused
 from gatewayd.model.histogram import LONG, Histogram, Stopwatch
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import (
     NEVER_SEEN,
     OUTBOUND_DEAD_LETTERS,
@@ -37,12 +38,6 @@ _PAGE = 1000
 _STORE_RETRY_SECONDS = 1.0
 
 T = TypeVar("T")
-
-
-def conversation_of(channel: str, account: str, peer: Peer) -> str:
-    """The key under which rows keep one order: everything sent to one peer (and thread)."""
-    thread = "" if peer.thread is None else f":{peer.thread}"
-    return f"{channel}:{account}:{peer.kind}:{peer.id}{thread}"
 
 
 def draft_replies(
@@ -68,7 +63,7 @@ def draft_texts(
 ) -> list[OutboundDraft]:
     """``text`` (markdown) as rows to any peer, in its channel's format and split to its limit."""
     bodies = compose(text, text_format=plugin.text_format, text_limit=plugin.text_limit)
-    conversation = conversation_of(channel, account, peer)
+    conversation = str(ConversationId(AccountId(channel, account), peer))
     return [
         OutboundDraft(
             channel=channel,

@@ -18,12 +18,13 @@ from gatewayd.hub.cards import ApprovalCards, first_cards, whole_text
 from gatewayd.hub.commands import Said
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies, insist
+from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.model.approval import Approval, Scope
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.commands import classify
-from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, NotFound
+from gatewayd.model.ids import ConversationId
 from gatewayd.model.lifecycle import DoneReason
 from gatewayd.model.payload import PressAnswer, Signal
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
@@ -185,11 +186,11 @@ class Presses:
 
     async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> Refusal | None:
         """Why this person may not answer this request from here, in a word; None if they may."""
-        here = conversation_of(envelope.channel, envelope.account, envelope.peer)
-        without_thread = conversation_of(envelope.channel, envelope.account, Peer(envelope.peer.kind, envelope.peer.id))
+        here = envelope.conversation
+        names = {str(here), str(ConversationId(here.account, here.peer.whole))}
         cards = first_cards(await self._store.outbound_about(approval.id))
         # The platform may not tell the thread of a message that it does not show any more; its number tells the card.
-        card = next((card for card in cards if card.conversation in (here, without_thread) or _bears(card, envelope)), None)
+        card = next((card for card in cards if card.conversation in names or _bears(card, envelope)), None)
         if card is None:
             return "elsewhere"
         known = None if card.receipt is None else card.receipt.message_id

@@ -21,8 +21,9 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, draft_texts, insist
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import sanitise
-from gatewayd.model.envelope import InboundEnvelope, Peer, Writer
+from gatewayd.model.envelope import InboundEnvelope, Writer
 from gatewayd.model.errors import StoreRefused
+from gatewayd.model.ids import ConversationId
 from gatewayd.model.lifecycle import NEVER_SEEN, QuestionEnd, QuestionState
 from gatewayd.model.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import TurnRequest
@@ -41,15 +42,13 @@ _FOUND_AGAIN: Final[Mapping[QuestionState, bool]] = {
 }
 """Whether a turn that is run again takes up what an earlier run of it asked; or else it asks anew."""
 
-Place = tuple[str, str, Peer]
-
 
 class OpenQuestion(Struct):
     """A question that waits in this process. ``writers`` are those who were asked, ``shown_as`` the ids of the messages that show
     it. ``taken``: no answer is taken, not yet or not any more."""
 
     row: QuestionRow
-    place: Place
+    conversation: ConversationId
     writers: frozenset[Writer]
     done: anyio.Event
     shown_as: set[str]
@@ -70,7 +69,7 @@ class OpenQuestion(Struct):
 
     def fits(self, envelope: InboundEnvelope) -> bool:
         """Whether this can be its answer, if it is for its sender to answer."""
-        return self.place == (envelope.channel, envelope.account, envelope.peer) and fits(self.row, envelope)
+        return self.conversation == envelope.conversation and fits(self.row, envelope)
 
 
 Offer = Callable[[OpenQuestion], None]
@@ -160,7 +159,7 @@ class QuestionDesk:
     async def wait(self, row: QuestionRow, turn: TurnRequest, offer: Offer) -> QuestionRow:
         """Show a pending question and wait for what becomes of it."""
         writers = frozenset(message.writer for message in turn.messages)
-        mine = OpenQuestion(row, (turn.channel, turn.account, turn.peer), writers, anyio.Event(), set())
+        mine = OpenQuestion(row, turn.conversation, writers, anyio.Event(), set())
         self._open[turn.session_key] = mine
         try:
             with self._reports.subscribe(row.id, sent=mine.note_shown, lost=mine.note_lost):

@@ -31,7 +31,7 @@ from gatewayd.model.route import Route
 from gatewayd.model.status import LeftBehind
 from gatewayd.model.subject import SIGN
 from gatewayd.ports.agent import AgentCore, StopsTurns, ToolCall, ToolResult, TurnRequest
-from gatewayd.ports.store import Conversation, InboundRow, Store
+from gatewayd.ports.store import InboundRow, Store
 
 _TYPING_AFTER_SECONDS = 0.5
 _TYPING_EVERY_SECONDS = 4.0
@@ -265,8 +265,7 @@ class ReplyEngine:
     async def _call(self, turn: LiveTurn, begin: Callable[[TurnRequest], RunningTurn]) -> Outcome:
         core = await self._agents.core(turn.route.agent_id)
         envelope = turn.rows[-1].envelope
-        conversation = Conversation(envelope.channel, envelope.account, envelope.peer)
-        session = await self._sessions.resolve(turn.route, core, conversation)
+        session = await self._sessions.resolve(turn.route, core, envelope.conversation)
         if session.left_over is not None and isinstance(core, StopsTurns):
             await core.stop_turn(session.session_id, session.left_over)
             await self._sessions.note_left_over(turn.route.session_key, None)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import structlog
 from msgspec.structs import replace
 
+from gatewayd.model.ids import ConversationId
 from gatewayd.model.route import Route
 from gatewayd.ports.agent import AgentCore
-from gatewayd.ports.store import Conversation, SessionRow, Sessions
+from gatewayd.ports.store import SessionRow, Sessions
 
 _CACHED = 10_000
 # last_used_at is for people who look; writing it with every turn would cost a commit each.
@@ -28,7 +29,7 @@ class SessionMap:
         self._cache: OrderedDict[str, SessionRow] = OrderedDict()
         self._log = structlog.get_logger("gatewayd.turns")
 
-    async def resolve(self, route: Route, core: AgentCore, conversation: Conversation | None = None) -> SessionRow:
+    async def resolve(self, route: Route, core: AgentCore, conversation: ConversationId | None = None) -> SessionRow:
         """The session of a route, for a turn that answers in ``conversation``; the first message makes it. Called by one lane at
         a time per key."""
         # Before anything is waited for: ``core`` is this moment's.
@@ -76,7 +77,7 @@ class SessionMap:
         core: AgentCore,
         kind: str | None,
         before: SessionRow | None,
-        conversation: Conversation | None,
+        conversation: ConversationId | None,
         made_by: int | None = None,
     ) -> SessionRow:
         session_id = await core.new_session(route.session_key)

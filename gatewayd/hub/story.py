@@ -161,7 +161,7 @@ def _of_message(row: InboundRow) -> Iterator[StoryEntry]:
 
 def _from(envelope: InboundEnvelope) -> str:
     name = f" ({envelope.sender.name})" if envelope.sender.name else ""
-    return f"from {envelope.sender.id}{name} in {envelope.channel}/{envelope.account} {envelope.peer.label}"
+    return f"from {envelope.sender.id}{name} in {envelope.channel}/{envelope.account} {envelope.peer}"
 
 
 def _of_approval(row: Approval) -> Iterator[StoryEntry]:
@@ -200,7 +200,7 @@ def _of_reply(row: OutboundRow) -> Iterator[StoryEntry]:
     if not isinstance(payload, EditText) and payload.parts > 1:
         what += f" (part {payload.part} of {payload.parts})"
     about = _about(row.subject) if row.subject else ""
-    text = f"{what}{about} to {row.channel}/{row.account} {payload.peer.label}"
+    text = f"{what}{about} to {row.channel}/{row.account} {payload.peer}"
     yield StoryEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
     if row.sending_at is not None:
         yield StoryEntry(row.sending_at, "sending", ref, f"given to the platform, attempt {max(1, row.attempts)}")

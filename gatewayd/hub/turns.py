@@ -12,7 +12,7 @@ from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.commands import Answer, ChatCommands
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.lanes import Lane, Place, Waiting, is_edit_of, may_be_answer, place_of
+from gatewayd.hub.lanes import Lane, Waiting, is_edit_of, may_be_answer, place_of
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.places import Places, PlacesStatistics
 from gatewayd.hub.questions import OpenQuestion, QuestionDesk
@@ -23,6 +23,7 @@ from gatewayd.hub.turn import LiveTurn
 from gatewayd.model.commands import classify
 from gatewayd.model.config import GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.ids import ConversationId
 from gatewayd.model.lifecycle import DroppedReason, EndState, InboundReason
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus, LeftBehind
@@ -56,7 +57,7 @@ class TurnRunner:
         configured.follow(self.reconfigure)
         self._lanes: dict[str, Lane] = {}
         # By chat: lanes whose turn runs on while the chat's messages have another route by now.
-        self._leaving: dict[Place, Lane] = {}
+        self._leaving: dict[ConversationId, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
         self._idle = anyio.Event()

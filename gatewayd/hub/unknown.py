@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.outbox import conversation_of, draft_texts
+from gatewayd.hub.outbox import draft_texts
 from gatewayd.kit.text import compose
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.payload import SendText
@@ -56,7 +56,7 @@ class UnknownReplies:
             return None
         code = code.upper()
         notice = next(iter(await self._store.outbound_about(about_reply(code))), None)
-        here = conversation_of(envelope.channel, envelope.account, envelope.peer)
+        here = str(envelope.conversation)
         if notice is None or notice.turn_id is None or notice.conversation != here:
             return None
         rows = await self._store.replies_of(notice.turn_id)

@@ -4,22 +4,23 @@ from typing import Literal
 
 from msgspec import Struct
 
-PeerKind = Literal["dm", "group", "channel"]
+from gatewayd.model.ids import AccountId, ConversationId, Peer, PeerKind
+
+__all__ = [
+    "Attachment",
+    "AttachmentKind",
+    "InboundEnvelope",
+    "InboundKind",
+    "Origin",
+    "Peer",
+    "PeerKind",
+    "Sender",
+    "Writer",
+    "connector_key",
+]
+
 InboundKind = Literal["message", "edit", "button", "membership", "service"]
 AttachmentKind = Literal["photo", "document", "voice", "audio", "video", "sticker", "other"]
-
-
-class Peer(Struct, frozen=True, omit_defaults=True):
-    """Who or where on the other side. ``id`` and ``thread`` are the platform's own ids, as text, unchanged."""
-
-    kind: PeerKind
-    id: str
-    thread: str | None = None
-
-    @property
-    def label(self) -> str:
-        """For people: KIND:ID, and the thread behind it if there is one. No key: an id may hold a colon."""
-        return f"{self.kind}:{self.id}" + ("" if self.thread is None else f":{self.thread}")
 
 
 class Sender(Struct, frozen=True, omit_defaults=True):
@@ -95,6 +96,11 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     caption: bool = False
     described: bool = False
     formerly: str | None = None
+
+    @property
+    def conversation(self) -> ConversationId:
+        """Where it was written."""
+        return ConversationId(AccountId(self.channel, self.account), self.peer)
 
     @property
     def given_key(self) -> str | None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.question import Question
 from gatewayd.ports.memos import Memos
 
@@ -40,6 +41,11 @@ class TurnRequest(Struct, frozen=True):
     text: str
     attachments: tuple[Attachment, ...] = ()
     messages: tuple[InboundEnvelope, ...] = ()
+
+    @property
+    def conversation(self) -> ConversationId:
+        """Where the messages were written."""
+        return ConversationId(AccountId(self.channel, self.account), self.peer)
 
 
 class TextDelta(Struct, frozen=True, tag="text_delta"):

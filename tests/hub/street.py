@@ -21,10 +21,11 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox, conversation_of
+from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, LimitsSection, OutboxSection
 from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.payload import RichText, SendText
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
@@ -120,7 +121,7 @@ class Street:
 
     async def reply(self, *texts: str, account: str = "main", peer: Peer = ALICE) -> list[OutboundRow]:
         """Write rows to the outbox, as the end of a turn does."""
-        conversation = conversation_of("loopback", account, peer)
+        conversation = str(ConversationId(AccountId("loopback", account), peer))
         return await self.outbox.write(
             [OutboundDraft("loopback", account, conversation, SendText(peer, RichText(text))) for text in texts]
         )

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.cards import _plain, visible, whole_text
-from gatewayd.hub.outbox import conversation_of
 from gatewayd.kit.text.markdown import render
 from gatewayd.model.approval import Approval, ToolRequest
 from gatewayd.model.config import (
     OutboxSection,
 )
 from gatewayd.model.envelope import Peer, Sender
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.payload import EditText, SendText, Span
 from gatewayd.ports.store import OutboundRow
 from tests.hub.approvers import BOSS_CHAT, TEAM_CHAT, USER_CHAT, asking, buttons, only_card, text
@@ -80,7 +80,7 @@ async def test_in_a_group_the_card_comes_to_the_thread_of_the_message(
         row = await house.say("go", peer=peer, channel="tg", sender=Sender("1"))
         await pending(house)
         await house.send_all()
-        card = await only_card(house, conversation_of("tg", "main", peer))
+        card = await only_card(house, str(ConversationId(AccountId("tg", "main"), peer)))
         assert card.payload.peer == peer
         await house.press(card, "once")
         assert (await house.ended(row)).reason == "answered"
@@ -165,7 +165,7 @@ async def test_names_bring_no_markup_of_their_own(tmp_path: Path, autojump_clock
         card = text(await only_card(house))
         assert "**ls\\*\\* is harmless. \\[Allow\\]\\(http://x\\) \\`**" in card
         assert "chat:\\*7\\* \\_x\\_" in card
-        [notice] = await house.screen(conversation_of("chat", "main", Peer("dm", "7")))
+        [notice] = await house.screen(str(ConversationId(AccountId("chat", "main"), Peer("dm", "7"))))
         assert "`ls** is harmless. [Allow](http://x) '`" in text(notice)
 
 

@@ -17,6 +17,7 @@ from gatewayd.model.config import (
     GatewayConfig,
     TokenConfig,
 )
+from gatewayd.model.envelope import Peer
 from gatewayd.model.secret import Secret
 from tests.hub.approvers import BOSS_CHAT, TEAM_CHAT, asking, buttons, only_card, text
 from tests.hub.house import House, configuration, open_house
@@ -111,6 +112,22 @@ async def test_one_of_two_chats_is_enough(tmp_path: Path, autojump_clock: MockCl
         assert (await house.desk.get(approval.id)).state == "allowed"
         assert len(await house.screen(BOSS_CHAT)) == 1
         assert "Allowed" not in text(await only_card(house, BOSS_CHAT)), "what was never shown is not rewritten"
+
+
+async def test_a_chat_whose_id_has_a_colon_is_named_as_it_is_and_is_no_thread(tmp_path: Path, autojump_clock: MockClock) -> None:
+    room = ApproverGroup(people=("tg:1",), chats=("tg:main:group:-7:5",))
+    config = configuration(approvals=ApprovalsSection(groups={"room": room}), policy=AgentApprovals(ask=("room",)))
+    async with open_house(tmp_path, Tool(RM), config=config) as house:
+        row = await house.say("go")
+        approval = await pending(house)
+        await house.send_all()
+        card = await only_card(house, "tg:main:group:-7%3A5")
+        await house.press(card, "once", by="1", peer=Peer("group", "-7", "5"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await house.desk.get(approval.id)).state == "pending"
+        await house.press(card, "once", by="1")
+        await house.ended(row)
+        assert (await house.desk.get(approval.id)).state == "allowed"
 
 
 async def test_a_lost_card_matters_not_while_operators_can_answer(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from gatewayd.hub.late import _PER_MINUTE, _TEXT_MAX
 from gatewayd.model.envelope import Peer
+from gatewayd.model.ids import AccountId, ConversationId
 from tests.hub.house import House, ScriptedAgents, configuration, echo, open_house
 
 SESSION = "session-1"
@@ -58,9 +59,7 @@ async def test_a_session_of_two_chats_speaks_where_it_spoke_last(tmp_path: Path,
         there = await house.sessions.find(row.session_key)
         assert there is not None
         assert there.conversation is not None
-        await house.store.put_session(
-            replace(there, conversation=replace(there.conversation, channel="sms", peer=Peer("dm", "+1")))
-        )
+        await house.store.put_session(replace(there, conversation=ConversationId(AccountId("sms", "main"), Peer("dm", "+1"))))
         await say_later(house, "x " * 200)
         assert {(row.channel, row.conversation) for row in house.handed[1:]} == {("sms", "sms:main:dm:+1")}
         assert len(house.handed) == 4, "split as the channel wants it"

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.mailboxes import Mailboxes
-from gatewayd.hub.outbox import Outbox, conversation_of, draft_replies
+from gatewayd.hub.outbox import Outbox, draft_replies
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.envelope import Peer
@@ -111,11 +111,6 @@ def test_a_long_reply_is_rows_in_order_and_only_the_first_answers_the_message() 
     assert {payload.parts for payload in payloads} == {len(drafts)}
     assert [payload.reply_to for payload in payloads] == ["m1"] + [None] * (len(drafts) - 1)
     assert all(len(draft.payload.body.text) <= 100 for draft in drafts)
-
-
-def test_threads_are_conversations_of_their_own() -> None:
-    keys = {conversation_of("chat", "main", peer) for peer in (Peer("group", "9"), Peer("group", "9", "1"), Peer("dm", "9"))}
-    assert len(keys) == 3
 
 
 async def test_rows_are_handed_over_although_their_writer_goes_away_during_the_commit(

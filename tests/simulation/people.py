@@ -231,7 +231,7 @@ async def send_again(gateway: Gateway, account: Account, peer: Peer) -> None:
     wanted = LetterFilter(direction="out", channel=account.channel, account=account.name)
     page = await gateway.repair.list(wanted, before=None, limit=10)
     for letter in page.letters:
-        if letter.peer == peer.label and not letter.retries:
+        if letter.peer == str(peer) and not letter.retries:
             account.count("replies sent again in a chat that has to wait")
             await gateway.repair.act(letter.ref, "retry", by="operator:alice")
 

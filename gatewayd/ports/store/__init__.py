@@ -49,7 +49,7 @@ from gatewayd.ports.store.history import (
     Swept,
 )
 from gatewayd.ports.store.messages import Account, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows, Said
-from gatewayd.ports.store.state import Accounts, Conversation, MemoRows, SessionRow, Sessions, StoreStatistics
+from gatewayd.ports.store.state import Accounts, MemoRows, SessionRow, Sessions, StoreStatistics
 
 __all__ = [
     "ANY_INPUT",
@@ -57,7 +57,6 @@ __all__ = [
     "Accounts",
     "Approvals",
     "AuditRows",
-    "Conversation",
     "DropRule",
     "EventDraft",
     "EventRows",

@@ -5,17 +5,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.envelope import Peer
 from gatewayd.model.histogram import Histogram
+from gatewayd.model.ids import ConversationId
 from gatewayd.ports.store.messages import Account
-
-
-class Conversation(Struct, frozen=True):
-    """A chat, as what is written to it needs it."""
-
-    channel: str
-    account: str
-    peer: Peer
 
 
 class SessionRow(Struct, frozen=True):
@@ -32,7 +24,7 @@ class SessionRow(Struct, frozen=True):
     core: str | None = None
     left_over: str | None = None
     made_by: int | None = None
-    conversation: Conversation | None = None
+    conversation: ConversationId | None = None
 
 
 class Sessions(Protocol):

@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 from msgspec import DecodeError
 from msgspec.json import Decoder, encode
 
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import StoreRefused
 from gatewayd.ports.store import Account
 
@@ -27,12 +26,6 @@ OF_NO_OTHERS: Final = f"""
 def accounts_value(accounts: Collection[Account]) -> str:
     """Any number of accounts as one value for a statement."""
     return encode(list(accounts)).decode()
-
-
-def peer_column(peer: Peer) -> str:
-    """``kind:id[:thread]``, one text for one peer: a colon inside an id (Matrix has them) is written as %3A."""
-    parts = [peer.kind, peer.id] if peer.thread is None else [peer.kind, peer.id, peer.thread]
-    return ":".join(part.replace("%", "%25").replace(":", "%3A") for part in parts)
 
 
 def decode_column(decoder: Decoder[T], data: bytes, where: str) -> T:

@@ -11,7 +11,7 @@ import msgspec
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.ports.store import Account, InboundRow, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.columns import OF_ACCOUNTS, accounts_value, decode_column, peer_column
+from gatewayd.stores.sqlite.columns import OF_ACCOUNTS, accounts_value, decode_column
 from gatewayd.stores.sqlite.memos import save_memo
 from gatewayd.stores.sqlite.outbox import insert_outbound
 from gatewayd.stores.sqlite.states import among, quoted
@@ -110,7 +110,7 @@ def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: floa
             envelope.account,
             envelope.event_key,
             envelope.given_key,
-            peer_column(envelope.peer),
+            str(envelope.peer),
             envelope.received_at or now,
             envelope.message_id,
             _encode(envelope),

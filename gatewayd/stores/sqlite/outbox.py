@@ -23,7 +23,7 @@ from gatewayd.model.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import is_about_reply
 from gatewayd.ports.store import Account, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.columns import OF_ACCOUNTS, accounts_value, decode_column, peer_column
+from gatewayd.stores.sqlite.columns import OF_ACCOUNTS, accounts_value, decode_column
 from gatewayd.stores.sqlite.states import among, quoted
 from gatewayd.stores.sqlite.tables import Tables
 
@@ -177,7 +177,7 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
             draft.channel,
             draft.account,
             draft.conversation,
-            peer_column(draft.payload.peer),
+            str(draft.payload.peer),
             now,
             now,
             draft.turn_id,

@@ -6,9 +6,12 @@ import sqlite3
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import astuple, replace
 
-from gatewayd.ports.store import Conversation, SessionRow
+from gatewayd.model.envelope import Peer
+from gatewayd.model.ids import AccountId, ConversationId
+from gatewayd.ports.store import SessionRow
 from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.tables import Tables
 
@@ -19,7 +22,17 @@ _NEWEST_TURN: Final = (
     "(SELECT turn_id FROM inbound WHERE inbound.session_key = session.session_key AND turn_id IS NOT NULL "
     "ORDER BY id DESC LIMIT 1)"
 )
-_conversation: Final = msgspec.json.Decoder(Conversation)
+
+
+class _Conversation(Struct, frozen=True):
+    """As it is in the column."""
+
+    channel: str
+    account: str
+    peer: Peer
+
+
+_conversation: Final = msgspec.json.Decoder(_Conversation)
 
 
 class SessionTable(Tables):
@@ -30,7 +43,7 @@ class SessionTable(Tables):
 
     async def put_session(self, row: SessionRow) -> None:
         sql = f"INSERT OR REPLACE INTO session ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        values = (*astuple(row)[:-1], None if row.conversation is None else msgspec.json.encode(row.conversation))
+        values = (*astuple(row)[:-1], None if row.conversation is None else _encode(row.conversation))
         await self._write(lambda connection: connection.execute(sql, values).rowcount)
 
     async def find_session(self, agent_id: str, session_id: str) -> tuple[SessionRow, str | None] | None:
@@ -53,4 +66,10 @@ def _row(record: tuple[Any, ...]) -> SessionRow:
     row = SessionRow(*fields)
     if conversation is None:
         return row
-    return replace(row, conversation=decode_column(_conversation, conversation, f"session {row.session_key}"))
+    found = decode_column(_conversation, conversation, f"session {row.session_key}")
+    return replace(row, conversation=ConversationId(AccountId(found.channel, found.account), found.peer))
+
+
+def _encode(conversation: ConversationId) -> bytes:
+    account = conversation.account
+    return msgspec.json.encode(_Conversation(account.channel, account.name, conversation.peer))

@@ -11,7 +11,7 @@ from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.lifecycle import NEVER_SEEN
 from gatewayd.model.payload import OutboundPayload
 from gatewayd.ports.store import Said
-from gatewayd.stores.sqlite.columns import decode_column, peer_column
+from gatewayd.stores.sqlite.columns import decode_column
 from gatewayd.stores.sqlite.states import outside
 from gatewayd.stores.sqlite.tables import Tables
 
@@ -43,7 +43,7 @@ _PAYLOAD: Final = Decoder(OutboundPayload)
 
 class TranscriptTable(Tables):
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[Said]:
-        values = {"channel": channel, "account": account, "peer": peer_column(peer), "limit": limit}
+        values = {"channel": channel, "account": account, "peer": str(peer), "limit": limit}
         marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
 
         def read(connection: sqlite3.Connection) -> list[Said]:

@@ -1,0 +1,97 @@
+"""The names of accounts, peers and conversations: value types, each with one spelling. ``parse`` reads what ``str`` writes.
+
+Parts stand between separators, and a separator in a part is escaped as in URLs (RFC 3986, section 2.1), so that different values
+are spelled differently. The spellings are in rows of stores: they are not to be changed without a migration.
+"""
+
+from typing import Final, Literal, cast, get_args
+
+from msgspec import Struct
+
+PeerKind = Literal["dm", "group", "channel"]
+
+_KINDS: Final = frozenset(get_args(PeerKind))
+_IN_ACCOUNT: Final = {"%": "%25", "/": "%2F"}
+_IN_PEER: Final = {"%": "%25", ":": "%3A"}
+
+
+class AccountId(Struct, frozen=True, order=True):
+    """An account of a channel: ``CHANNEL/NAME``."""
+
+    channel: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_escape(self.channel, _IN_ACCOUNT)}/{_escape(self.name, _IN_ACCOUNT)}"
+
+    @classmethod
+    def parse(cls, text: str) -> "AccountId":
+        """:raises ValueError: ``text`` is not what ``str`` writes."""
+        channel, name = _parts(text, "/", _IN_ACCOUNT, 2, 2)
+        return cls(channel, name)
+
+
+class Peer(Struct, frozen=True, omit_defaults=True):
+    """Who or where on the other side: ``KIND:ID``, or ``KIND:ID:THREAD``. ``id`` and ``thread`` are the platform's own ids, as
+    text, unchanged."""
+
+    kind: PeerKind
+    id: str
+    thread: str | None = None
+
+    def __str__(self) -> str:
+        own = f"{self.kind}:{_escape(self.id, _IN_PEER)}"
+        return own if self.thread is None else f"{own}:{_escape(self.thread, _IN_PEER)}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Peer":
+        """:raises ValueError: ``text`` is not what ``str`` writes."""
+        return _peer(text, *_parts(text, ":", _IN_PEER, 2, 3))
+
+    @property
+    def whole(self) -> "Peer":
+        """The chat without its thread."""
+        return self if self.thread is None else Peer(self.kind, self.id)
+
+
+class ConversationId(Struct, frozen=True):
+    """A chat, or one thread of it, as an account sees it: ``CHANNEL:ACCOUNT:KIND:ID``, and ``:THREAD``. What is sent to it keeps
+    its order."""
+
+    account: AccountId
+    peer: Peer
+
+    def __str__(self) -> str:
+        return f"{_escape(self.account.channel, _IN_PEER)}:{_escape(self.account.name, _IN_PEER)}:{self.peer}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ConversationId":
+        """:raises ValueError: ``text`` is not what ``str`` writes."""
+        channel, name, *peer = _parts(text, ":", _IN_PEER, 4, 5)
+        return cls(AccountId(channel, name), _peer(text, *peer))
+
+
+def _escape(part: str, escapes: dict[str, str]) -> str:
+    for character, escaped in escapes.items():
+        part = part.replace(character, escaped)
+    return part
+
+
+def _parts(text: str, separator: str, escapes: dict[str, str], least: int, most: int) -> list[str]:
+    parts = text.split(separator)
+    plain = [_unescape(part, escapes) for part in parts]
+    if not least <= len(parts) <= most or [_escape(part, escapes) for part in plain] != parts:
+        raise ValueError(f"{text!r} names no account, peer or conversation")
+    return plain
+
+
+def _unescape(part: str, escapes: dict[str, str]) -> str:
+    for character, escaped in reversed(escapes.items()):
+        part = part.replace(escaped, character)
+    return part
+
+
+def _peer(text: str, kind: str, peer_id: str, thread: str | None = None) -> Peer:
+    if kind not in _KINDS:
+        raise ValueError(f"{text!r} names no kind of peer")
+    return Peer(cast(PeerKind, kind), peer_id, thread)
