@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, assert_never, get_args
 
 import msgspec
 from msgspec import Struct
 
 from gatewayd.hub.dead_letters import Takers
+from gatewayd.hub.trace import StoryRows, gather
 from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditRow
 from gatewayd.model.envelope import InboundEnvelope, InboundKind
@@ -26,7 +28,7 @@ from gatewayd.model.payload import EditText
 from gatewayd.model.question import QuestionRow
 from gatewayd.model.story import Story, StoryEntry, StoryEvent
 from gatewayd.model.subject import SIGN, is_about_reply, is_repetition
-from gatewayd.ports.store import InboundRow, OutboundRow, Stories, StoryRows, shown_text
+from gatewayd.ports.store import InboundRow, OutboundRow, Traces, shown_text
 
 MOST_MESSAGES: Final = 50
 MOST_ENTRIES: Final = 1000
@@ -110,13 +112,14 @@ _QUESTION: Final[Mapping[QuestionState, str]] = {
 class StoryTeller:
     """Looks a story up. ``accounts`` are the configured ones."""
 
-    def __init__(self, store: Stories, *, accounts: Callable[[], Takers]) -> None:
+    def __init__(self, store: Traces, *, accounts: Callable[[], Takers]) -> None:
         self._store = store
         self._accounts = accounts
 
     async def tell(self, wanted: str) -> Story:
-        """The story that an id leads to; see ``ports.store.Stories``. :raises NotFound: it leads to nothing that is kept."""
-        rows = await self._store.story_rows(wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
+        """The story that an id leads to; see ``gather``. :raises NotFound: it leads to nothing that is kept."""
+        rule = partial(gather, wanted=wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
+        rows = await self._store.read_trace(rule)
         if not (rows.inbound or rows.outbound or rows.approvals or rows.questions):
             raise NotFound(f"nothing is known of {wanted[:200]!r} (any more)")
         return tell(wanted, rows)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.repair import RepairDesk
 from gatewayd.hub.story import MOST_ENTRIES, StoryTeller, tell
+from gatewayd.hub.trace import StoryRows
 from gatewayd.model.approval import Approval, Decision, ToolRequest, Vote
 from gatewayd.model.audit import AuditRow
 from gatewayd.model.envelope import Sender
@@ -19,7 +20,7 @@ from gatewayd.model.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.model.story import Story
 from gatewayd.ports.agent import Turn
-from gatewayd.ports.store import InboundRow, OutboundRow, StoryRows
+from gatewayd.ports.store import InboundRow, OutboundRow
 from tests.hub.house import House, configuration, message, now, open_house
 
 ENVELOPE = replace(message("hello"), received_at=10.0, sender=Sender("7", "Bob"))

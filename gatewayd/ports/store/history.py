@@ -1,7 +1,7 @@
 """What is looked back at, and deleted when it is old: events, the audit log, the trace of a message, retention."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -16,6 +16,12 @@ Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_lette
 Need = Literal["message", "reply", "edit", "approval", "question"]
 """A kind of row that refers to another."""
 
+MessageKey = Literal["id", "turn_id", "session_key", "message_id", "event_key", "given_key"]
+ReplyKey = Literal["id", "turn_id", "message_id"]
+ApprovalKey = Literal["id", "turn_id", "code"]
+QuestionKey = Literal["id", "turn_id"]
+T = TypeVar("T")
+
 
 class EventDraft(Struct, frozen=True):
     """``data`` is the encoded JSON object."""
@@ -23,17 +29,6 @@ class EventDraft(Struct, frozen=True):
     at: float
     kind: str
     data: bytes
-
-
-class StoryRows(Struct, frozen=True):
-    """All rows that a story is told from, each list by its number. ``more``: there are more than were asked for."""
-
-    inbound: list[InboundRow]
-    outbound: list[OutboundRow]
-    approvals: list[Approval]
-    questions: list[QuestionRow]
-    audit: list[AuditRow]
-    more: bool = False
 
 
 class OldRow(Struct, frozen=True):
@@ -89,14 +84,28 @@ class AuditRows(Protocol):
         """The newest entry."""
 
 
-class Stories(Protocol):
-    async def story_rows(self, wanted: str, *, accounts: Collection[Account], limit: int) -> StoryRows:
-        """What an id leads to: in-N, out-N, a turn's, approval's or question's id or code, the platform's id of a message or of
-        its event (also as CHANNEL/ACCOUNT/ID; of an event without them only in ``accounts``), or a session key.
+class Lookup(Protocol):
+    """Ways to rows that belong together, each by an index: at most ``limit``, the newest first. What is given of an ``account``
+    must hold, too; an event_key or given_key wants one."""
 
-        From there to the turns, and to all that belongs to them: at most the ``limit`` newest messages, and ten times as many
-        of each other kind.
-        """
+    def messages(
+        self, by: MessageKey, value: str | int, *, account: Account | None = None, limit: int
+    ) -> Sequence[InboundRow]: ...
+
+    def replies(self, by: ReplyKey, value: str | int, *, account: Account | None = None, limit: int) -> Sequence[OutboundRow]:
+        """``message_id`` is that of the receipt."""
+
+    def approvals(self, by: ApprovalKey, value: str, *, limit: int) -> Sequence[Approval]:
+        """A code is compared without case."""
+
+    def questions(self, by: QuestionKey, value: str, *, limit: int) -> Sequence[QuestionRow]: ...
+
+    def audit(self, subject: str, *, limit: int) -> Sequence[AuditRow]: ...
+
+
+class Traces(Protocol):
+    async def read_trace(self, gather: Callable[[Lookup], T]) -> T:
+        """What ``gather`` makes of the rows that it looks up. Each look-up sees at least what was committed before the call."""
 
 
 class Retention(Protocol):

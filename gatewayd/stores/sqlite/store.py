@@ -24,8 +24,8 @@ from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.repair import RepairTable
 from gatewayd.stores.sqlite.retention import RetentionTable
 from gatewayd.stores.sqlite.sessions import SessionTable
-from gatewayd.stores.sqlite.story import StoryTable
 from gatewayd.stores.sqlite.tokens import TokenTable
+from gatewayd.stores.sqlite.trace import TraceTable
 from gatewayd.stores.sqlite.transcript import TranscriptTable
 from gatewayd.stores.sqlite.writer import Writer
 
@@ -37,7 +37,7 @@ class SqliteStore(
     TranscriptTable,
     LetterTable,
     RepairTable,
-    StoryTable,
+    TraceTable,
     RetentionTable,
     SessionTable,
     ApprovalTable,

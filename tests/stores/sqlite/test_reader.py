@@ -1,5 +1,6 @@
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -7,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from gatewayd.hub.trace import gather
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.letter import LetterFilter, LetterPlace
 from gatewayd.ports.store import Leftover
@@ -142,6 +144,6 @@ async def use_repair(store: SqliteStore) -> None:
     await store.retry_letters([f"in-{dead}"], retrying(), now=1.0)
     await store.drop_letters([f"out-{edit}"], dropping(), now=1.0)
     for known in ("77", "telegram/main/77", "turn-9", "in-1", "key", "assistant:42"):
-        await store.story_rows(known, accounts=ACCOUNTS, limit=10)
+        await store.read_trace(partial(gather, wanted=known, accounts=ACCOUNTS, limit=10))
     for kind in get_args(Leftover):
         await store.sweep(kind, lambda row: False, before=1e12, after=(0.0, 0), limit=10)

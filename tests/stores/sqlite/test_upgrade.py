@@ -3,12 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
+from gatewayd.hub.trace import gather
 from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.audit import AuditDraft
 from gatewayd.model.envelope import connector_key
@@ -121,7 +123,7 @@ async def test_what_wants_a_look_is_found_after_the_upgrade(first: Path) -> None
         assert [letter.ref for letter in letters] == ["out-7", "in-5", "out-6", "out-5", "out-4"]
         assert (await store.count_letters()).out_dead == 2
         for known in ("7", "9", "telegram/main/9", "turn-1", "key"):
-            assert (await store.story_rows(known, accounts=accounts, limit=10)).inbound
+            assert (await store.read_trace(partial(gather, wanted=known, accounts=accounts, limit=10))).inbound
         swept = await store.sweep("outbound", lambda row: bool(row.needed_by), before=1e9, after=None, limit=10)
         assert swept.deleted == {}  # a letter edits it
         retried = await store.retry_letters(["out-7", "in-5"], retrying(accounts=accounts, now=100.0), now=100.0)
@@ -247,7 +249,7 @@ async def test_what_connectors_brought_belongs_to_them_after_the_upgrade(tmp_pat
             assert (row.id, row.envelope.event_key, row.envelope.given_key) == (number, again, key)
             assert (row.envelope.text, row.envelope.received_at) == ("é 1.0", 10.0)
             assert await store.add_inbound([replace(row.envelope)]) == []
-            found = await store.story_rows(key, accounts=[("telegram", "main")], limit=5)
+            found = await store.read_trace(partial(gather, wanted=key, accounts=[("telegram", "main")], limit=5))
             assert [each.id for each in found.inbound] == [number]
         assert await store.find_inbound("telegram", "main", "chat:1") is not None
 
