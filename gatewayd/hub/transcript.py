@@ -1,13 +1,13 @@
 """A conversation as it reads now. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gatewayd.model.envelope import InboundEnvelope
-from gatewayd.model.payload import Choice, EditText
+from gatewayd.model.payload import Choice, EditText, SendText
 from gatewayd.ports.store import Said
 
 
@@ -28,20 +28,16 @@ class ChatLine(Struct, frozen=True):
     event_key: str = ""
 
 
-def lines_of(rows: Iterable[Said]) -> list[ChatLine]:
+def lines_of(rows: Sequence[Said]) -> list[ChatLine]:
     """The lines of a transcript, in its order. An edit is no line: of those of one reply the newest counts, and one of a reply
     that is not among the rows is passed over."""
-    lines: dict[tuple[str, int], ChatLine] = {}
-    edits: dict[int, EditText] = {}
-    for row in rows:
-        match row.content:
-            case InboundEnvelope(text=text, event_key=key):
-                lines["in", row.id] = ChatLine("in", row.id, row.at, text, row.state, event_key=key)
-            case EditText() as edit:
-                edits[row.id] = edit
-            case payload:
-                lines["out", row.id] = ChatLine("out", row.id, row.at, payload.body.text, row.state, payload.choices)
-    for number, edit in sorted(edits.items()):
-        if (old := lines.get(("out", edit.of))) is not None:
-            lines["out", edit.of] = replace(old, text=edit.body.text, choices=edit.choices, edit=number)
-    return list(lines.values())
+    edits = sorted(((row.id, row.content) for row in rows if isinstance(row.content, EditText)), key=itemgetter(0))
+    newest = {edit.of: (number, edit) for number, edit in edits}
+    return [_line(row, row.content, newest) for row in rows if not isinstance(row.content, EditText)]
+
+
+def _line(row: Said, content: InboundEnvelope | SendText, edits: Mapping[int, tuple[int, EditText]]) -> ChatLine:
+    if isinstance(content, InboundEnvelope):
+        return ChatLine("in", row.id, row.at, content.text, row.state, event_key=content.event_key)
+    number, shown = edits.get(row.id, (0, content))
+    return ChatLine("out", row.id, row.at, shown.body.text, row.state, shown.choices, number)
