@@ -3,15 +3,14 @@
 from functools import partial
 
 from gatewayd.hub.dead_letters import Takers, drop, put_back
-from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
 from gatewayd.model.payload import EditText, Receipt, RichText
 from gatewayd.ports.store import DropRule, OutboundDraft, RetryRule
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.samples import ALICE, draft, envelope
+from tests.stores.sqlite.samples import ALICE, draft, envelope, fresh_key
 
 ACCOUNTS: Takers = {("telegram", "main"): None}
-_numbers = iter(range(1, 1_000_000_000))
 
 
 def retrying(*, now: float = 3.0, note: str | None = None, accounts: Takers = ACCOUNTS) -> RetryRule:
@@ -34,7 +33,7 @@ async def ended(
     message: InboundEnvelope | None = None,
 ) -> int:
     """An inbound row that has ended, received at the time 10."""
-    [row] = await store.add_inbound([message or envelope(f"k{next(_numbers)}", account=account)])
+    [row] = await store.add_inbound([message or envelope(fresh_key(), account=account)])
     await store.start_turn([row.id], turn_id=turn_id or f"turn-{row.id}", session_key="assistant:42")
     await store.end_inbound([row.id], state=state, reason=reason, now=at)
     return row.id
@@ -63,34 +62,3 @@ async def settled(
         receipt = Receipt(f"m{row.id}") if state == "sent" else None
         await store.settle_outbound(row.id, state, now=at, reason=None if state == "sent" else reason, receipt=receipt)
     return row.id
-
-
-def edit_of(message: InboundEnvelope, text: str) -> InboundEnvelope:
-    """An edit of a message that has an id."""
-    return InboundEnvelope(
-        channel=message.channel,
-        account=message.account,
-        event_key=f"e{next(_numbers)}",
-        kind="edit",
-        peer=message.peer,
-        sender=message.sender,
-        text=text,
-        message_id=message.message_id,
-        received_at=message.received_at,
-    )
-
-
-def numbered(message_id: str, *, peer: Peer = ALICE) -> InboundEnvelope:
-    """A message with the platform's id."""
-    made = envelope(f"k{next(_numbers)}", peer=peer)
-    return InboundEnvelope(
-        channel=made.channel,
-        account=made.account,
-        event_key=made.event_key,
-        kind="message",
-        peer=peer,
-        sender=made.sender,
-        text="first",
-        message_id=message_id,
-        received_at=10.0,
-    )

@@ -1,6 +1,7 @@
 """Rows to store."""
 
 from functools import partial
+from itertools import count
 
 from gatewayd.hub.voters import Voters
 from gatewayd.model.approval import Approval, Vote
@@ -10,6 +11,7 @@ from gatewayd.ports.store import OutboundDraft, PairingRow, Said, VoteRule
 
 EVERY_ACCOUNT = [("telegram", "main"), ("telegram", "other")]
 ALICE = Peer(kind="dm", id="42")
+_keys = count(1)
 
 
 def envelope(
@@ -25,6 +27,41 @@ def envelope(
         text=text,
         attachments=(Attachment(kind="photo", ref="file-1", size_bytes=3),),
         received_at=at,
+    )
+
+
+def fresh_key() -> str:
+    return f"k{next(_keys)}"
+
+
+def edit_of(message: InboundEnvelope, text: str) -> InboundEnvelope:
+    """An edit of a message that has an id."""
+    return InboundEnvelope(
+        channel=message.channel,
+        account=message.account,
+        event_key=fresh_key(),
+        kind="edit",
+        peer=message.peer,
+        sender=message.sender,
+        text=text,
+        message_id=message.message_id,
+        received_at=message.received_at,
+    )
+
+
+def numbered(message_id: str, *, peer: Peer = ALICE) -> InboundEnvelope:
+    """A message with the platform's id."""
+    made = envelope(fresh_key(), peer=peer)
+    return InboundEnvelope(
+        channel=made.channel,
+        account=made.account,
+        event_key=made.event_key,
+        kind="message",
+        peer=peer,
+        sender=made.sender,
+        text="first",
+        message_id=message_id,
+        received_at=10.0,
     )
 
 

@@ -17,8 +17,8 @@ from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.writer import Writer
 from tests.stores.sqlite.conftest import Clock
-from tests.stores.sqlite.letterbox import ACCOUNTS, dropping, ended, numbered, retrying, settled
-from tests.stores.sqlite.samples import ALICE, EVERY_ACCOUNT, approval, draft, envelope
+from tests.stores.sqlite.letterbox import ACCOUNTS, dropping, ended, retrying, settled
+from tests.stores.sqlite.samples import ALICE, EVERY_ACCOUNT, approval, draft, envelope, numbered
 from tests.stores.sqlite.test_writer import GatedDisk
 
 

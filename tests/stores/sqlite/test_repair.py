@@ -13,8 +13,8 @@ from gatewayd.model.letter import NotALetter, Skipped
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, Repairs, ref_of
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.letterbox import ended, numbered, settled
-from tests.stores.sqlite.samples import EVERY_ACCOUNT, approval
+from tests.stores.sqlite.letterbox import ended, settled
+from tests.stores.sqlite.samples import EVERY_ACCOUNT, approval, numbered
 
 
 def entry(row: LetterRow, action: str = "letter.retried") -> AuditDraft:

@@ -11,8 +11,8 @@ from gatewayd.model.envelope import connector_key
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import Lookup
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.letterbox import ended, numbered, settled
-from tests.stores.sqlite.samples import approval, envelope
+from tests.stores.sqlite.letterbox import ended, settled
+from tests.stores.sqlite.samples import approval, envelope, numbered
 
 MAIN, OTHER = ("telegram", "main"), ("telegram", "other")
 Look = Callable[[Lookup], Sequence[Any]]
