@@ -18,6 +18,7 @@ from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
 from gatewayd.model.lifecycle import DroppedReason
 from gatewayd.model.route import Route
+from gatewayd.model.storable import refuse_unusable, refuse_unusable_memo
 from gatewayd.ports.store import Account, InboundRow, Store
 
 _RECOVERY_PAGE = 1000
@@ -97,11 +98,15 @@ class InboxDesk:
 
         :raises StoreRefused: nothing was stored; the platform must not be told.
         :raises NotFound: an envelope names an account that is not configured.
+        :raises UnusableId: an id of one, or the memo's, cannot be kept. Nothing was stored of any.
         :raises ValueError: they are of several accounts.
         """
         for envelope in envelopes:
             if (envelope.channel, envelope.account) not in self._configured.accounts:
                 raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
+            refuse_unusable(envelope)
+        if memo is not None:
+            refuse_unusable_memo(*memo[2:])
         if not envelopes:
             await self._store.add_inbound([], memo=memo)
             return []

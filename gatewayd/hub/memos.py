@@ -1,5 +1,6 @@
 """The memos of one owner: an account, or an agent."""
 
+from gatewayd.model.storable import refuse_unusable_memo
 from gatewayd.ports.store import MemoRows
 
 OF_AGENTS = "@agents"
@@ -18,6 +19,7 @@ class OwnMemos:
         return await self._rows.load_memo(self._channel, self._account, key)
 
     async def save(self, key: str, value: str) -> None:
+        refuse_unusable_memo(key, value)
         await self._rows.save_memo(self._channel, self._account, key, value)
 
     async def forget(self, key: str) -> None:

@@ -22,6 +22,7 @@ from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.storable import why_unusable
 from gatewayd.ports.channel import Channel
 from gatewayd.ports.store import OutboundRow
 
@@ -287,6 +288,8 @@ class Sender:
 def _receipt(found: object) -> Receipt:
     """:raises OutcomeUnknown: it is none, though ``send`` came back."""
     if type(found) is Receipt and isinstance(found.message_id, str | None):
+        if found.message_id is not None and why_unusable(found.message_id) is not None:
+            return Receipt()  # it was sent all the same; it cannot be edited, that is all
         return found
     raise OutcomeUnknown("bug: send returned no Receipt with the message's id as a text")
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import structlog
 from msgspec.structs import replace
 
+from gatewayd.model.errors import AgentFailed
 from gatewayd.model.ids import ConversationId
 from gatewayd.model.route import Route
+from gatewayd.model.storable import why_unusable
 from gatewayd.ports.agent import AgentCore
 from gatewayd.ports.store import SessionRow, Sessions
 
@@ -81,6 +83,8 @@ class SessionMap:
         made_by: int | None = None,
     ) -> SessionRow:
         session_id = await core.new_session(route.session_key)
+        if (why := why_unusable(session_id)) is not None:
+            raise AgentFailed(f"the id of its new session {why}")
         now = self._now()
         generation = 1 if before is None else before.generation + 1
         row = SessionRow(route.session_key, route.agent_id, session_id, generation, now, now, kind, None, made_by, conversation)

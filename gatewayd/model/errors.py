@@ -91,6 +91,10 @@ class NotFound(GatewayError):
     """What was named (account, approval, pairing code) does not exist."""
 
 
+class UnusableId(GatewayError):
+    """An id that somebody gives is too long, holds a NUL, or is no text. Nothing was stored under it."""
+
+
 class Conflict(GatewayError):
     """What was asked does not fit the present state (already decided, already stopped)."""
 

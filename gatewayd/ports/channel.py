@@ -75,7 +75,9 @@ class AccountConfig(Struct, frozen=True):
 class Deliver(Protocol):
     """Journal envelopes. Returns after the commit: only now may the platform be told. Waits while the inbox is full.
 
-    ``memo`` (key, value) is stored in the same transaction, e.g. a poll offset. Envelopes seen before are skipped.
+    ``memo`` (key, value) is stored in the same transaction, e.g. a poll offset. Envelopes seen before are skipped. Of envelopes
+    with an id that has a NUL character or more than 2,048 bytes, or with a text that is no Unicode, nothing is stored: that is a
+    bug of the driver.
     """
 
     async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None: ...

@@ -8,7 +8,8 @@ class Memos(Protocol):
 
     async def load(self, key: str) -> str | None: ...
 
-    async def save(self, key: str, value: str) -> None: ...
+    async def save(self, key: str, value: str) -> None:
+        """:raises UnusableId: the key is longer than 2,048 bytes or has a NUL character, or the value is no Unicode."""
 
     async def forget(self, key: str) -> None:
         """Delete; no error when there is none."""

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from gatewayd.model.errors import Conflict, GatewayError, NotFound, Overloaded, StoreRefused
+from gatewayd.model.errors import Conflict, GatewayError, NotFound, Overloaded, StoreRefused, UnusableId
 from gatewayd.model.letter import NotALetter
 
 Code = Literal[
@@ -120,7 +120,7 @@ def refusal_of(error: GatewayError) -> Refusal:
         return Refusal("not_found", error.reason)
     if isinstance(error, Conflict):
         return Refusal("conflict", error.reason)
-    if isinstance(error, NotALetter):
+    if isinstance(error, NotALetter | UnusableId):
         return Refusal("bad_request", error.reason)
     if isinstance(error, Overloaded):
         return Refusal("overloaded", error.reason, retry_after=RETRY_SECONDS)

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from gatewayd.hub.inbox import SORRY_MANY
 from gatewayd.model.config import AccountFrame, LimitsSection
 from gatewayd.model.envelope import Peer, Sender
-from gatewayd.model.errors import NotFound, StoreRefused, TryAgain
+from gatewayd.model.errors import NotFound, StoreRefused, TryAgain, UnusableId
 from gatewayd.model.payload import SendText
 from gatewayd.model.question import Question
 from gatewayd.model.status import InboxStatus
@@ -57,6 +57,20 @@ async def test_an_unknown_account_is_refused_before_anything_is_stored(tmp_path:
         with pytest.raises(NotFound, match="chat/other"):
             await house.inbox.deliver([message(), message(account="other")])
         assert await house.inbox.pending([("chat", "main"), ("tg", "main")]) == []
+
+
+async def test_ids_that_cannot_be_kept_are_refused_with_all_that_came_with_them(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    memo = ("chat", "main", "offset", "1")
+    async with open_house(tmp_path) as house:
+        with pytest.raises(UnusableId, match="event_key has a NUL"):
+            await house.inbox.deliver([message(), message(event_key="a\0b")], memo=memo)
+        with pytest.raises(UnusableId, match="key of a memo"):
+            await house.inbox.deliver([message()], memo=("chat", "main", "k" * 9999, "1"))
+        assert await house.inbox.pending([("chat", "main")]) == []
+        assert await house.store.load_memo("chat", "main", "offset") is None
+        assert house.backlog.waiting == 0
 
 
 async def test_rows_of_an_account_that_was_removed_end_with_that_reason(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -259,6 +259,8 @@ async def test_a_message_nobody_lets_in_ends_with_the_reason(tmp_path: Path, clo
         ({"text": "x" * (MAX_TEXT_CHARS + 1)}, 400, str(MAX_TEXT_CHARS)),
         ({"txt": "typo"}, 400, "txt"),
         ({"event_key": ""}, 400, "event_key"),
+        ({"event_key": "a\0b"}, 400, "event_key has a NUL character"),
+        ({"peer": {"kind": "dm", "id": "a\0b"}}, 400, "peer.id has a NUL character"),
     ],
 )
 async def test_what_is_wrong_is_said_and_leaves_no_row(

@@ -92,8 +92,9 @@ async def test_the_same_event_twice_is_one_row(tmp_path: Path, clock: trio.testi
         (b"[" * 50_000, SIGNED, 400),
         (b'{"key":' * 9_000, SIGNED, 400),
         (update(crash=True), SIGNED, 500),
+        (update("a\0b"), SIGNED, 500),
     ],
-    ids=["none", "empty", "wrong", "refused", "nothing", "binary", "cut", "deep-list", "deep-object", "crash"],
+    ids=["none", "empty", "wrong", "refused", "nothing", "binary", "cut", "deep-list", "deep-object", "crash", "id"],
 )
 async def test_what_is_refused_leaves_no_row(
     tmp_path: Path, clock: trio.testing.MockClock, slow: bool, body: bytes, headers: dict[str, str], status: int

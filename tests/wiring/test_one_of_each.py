@@ -204,6 +204,17 @@ async def test_a_dead_message_is_counted_and_put_back(tmp_path: Path, autojump_c
         assert "in-1" in (await hub.gateway.stories.tell("in-1")).found
 
 
+async def test_an_id_that_cannot_be_kept_is_the_fault_of_its_driver(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_hub(tmp_path) as hub:
+        told = hub.main.inject(replace(hub.main.message("hello"), event_key="a\0b"))
+        await trio.sleep(600)
+        status = next(account for account in hub.gateway.snapshot().accounts if account.account == "main")
+        assert status.state == "parked"
+        assert "event_key has a NUL character" in str(status.reason)
+        assert not told.is_set()
+        assert await hub.store.get_inbound(1) is None
+
+
 async def test_another_configuration_is_in_force_everywhere(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_hub(tmp_path) as hub:
         config = configuration()
