@@ -25,7 +25,6 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway, Stalls
 from gatewayd.hub.inbox import InboxDesk
 from gatewayd.hub.late import LateTexts
-from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.presses import Presses
@@ -47,7 +46,7 @@ _FLUSH_SECONDS = 5.0
 
 log = structlog.get_logger("gatewayd")
 
-MakesAccounts = Callable[[Outbox, Mailboxes, Backlog], ChannelManager]
+MakesAccounts = Callable[[Outbox, Backlog], ChannelManager]
 
 
 def join(
@@ -70,10 +69,8 @@ def join(
     events = EventLog(store, now=now, keep=lambda: configured.config.limits.event_rows)
     context = Context(store, events, now, rng or Random(), redact, name)
 
-    def accounts(outbox: Outbox, mailboxes: Mailboxes, backlog: Backlog) -> ChannelManager:
-        return ChannelManager(
-            context, configured, registry.channel_opener, outbox=outbox, mailboxes=mailboxes, backlog=backlog, http=http
-        )
+    def accounts(outbox: Outbox, backlog: Backlog) -> ChannelManager:
+        return ChannelManager(context, configured, registry.channel_opener, outbox=outbox, backlog=backlog, http=http)
 
     agents = AgentPool(
         context, configured, lambda core: registry.agent_opener(registry.agent(core)), http=http, state_dir=state_dir
@@ -82,14 +79,13 @@ def join(
 
 
 def wire(context: Context, configured: Configured, *, agents: AgentPool, accounts: MakesAccounts, stalls: Stalls) -> Gateway:
-    """Every part of the hub, each made once. ``accounts`` makes the manager of the accounts over the outbox, the mailboxes that
-    the outbox posts to, and the backlog."""
+    """Every part of the hub, each made once. ``accounts`` makes the manager of the accounts over the outbox and the backlog."""
     store, events, now = context.store, context.events, context.now
-    mailboxes, reports = Mailboxes(), DeliveryReports()
+    reports = DeliveryReports()
     backlog = Backlog(store, configured, now=now)
     unknown = UnknownReplies(store, configured)
-    outbox = Outbox(store, events, configured, mailboxes, reports, notice=unknown.notice, now=now)
-    manager = accounts(outbox, mailboxes, backlog)
+    outbox = Outbox(store, events, configured, reports, notice=unknown.notice, now=now)
+    manager = accounts(outbox, backlog)
     access = AccessControl(store, events, now=now)
     sessions = SessionMap(store, kind_of=agents.kind_of, now=now)
     cards = ApprovalCards(store, outbox, configured, unreachable=manager.unreachable)

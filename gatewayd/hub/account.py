@@ -1,4 +1,4 @@
-"""One account: an open channel that listens, and a mailbox that is sent from. What ends either ends both.
+"""One account: a task group around an open channel that listens, and a mailbox that is sent from. What ends either ends both.
 
 The actor outlives its lives. What a driver sees of the hub belongs to one life: a driver that was left behind can neither say
 that the account is connected nor journal anything.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
 import msgspec
 import trio
 from msgspec import Struct
@@ -17,8 +18,8 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import Bug, describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, ReturnedQuietly
-from gatewayd.actor.mailbox import MailboxStatistics
 from gatewayd.hub.memos import OwnMemos
+from gatewayd.hub.queue import MailboxStatistics
 from gatewayd.hub.sender import Rows, Sender
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.envelope import Attachment, InboundEnvelope
@@ -26,7 +27,7 @@ from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejec
 from gatewayd.model.payload import Signal
 from gatewayd.model.status import AccountState, AccountStatus
 from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, FetchesMedia, ShowsSignals
-from gatewayd.ports.store import InboundRow, MemoRows, OutboundRow
+from gatewayd.ports.store import InboundRow, MemoRows
 
 if TYPE_CHECKING:
     import httpx2
@@ -58,10 +59,6 @@ class Waiting(Protocol):
 
 class Outgoing(Rows, Protocol):
     """What is needed of the outbox."""
-
-    def depth(self, channel: str, account: str) -> int: ...
-
-    def oldest_at(self, channel: str, account: str) -> float | None: ...
 
     def forget(self, channel: str, account: str) -> None: ...
 
@@ -127,7 +124,6 @@ class AccountActor:
             around.outbox,
             Backoff(around.rng, longest_seconds=_LONGEST_ROW_BACKOFF),
             config.outbox,
-            mailbox_size=config.limits.mailbox,
             now=around.now,
             redact=around.redact,
         )
@@ -139,7 +135,7 @@ class AccountActor:
         self.settings = settings
         self.plugin = plugin
         self._public_url = config.gateway.public_url
-        self._sender.reconfigure(config.outbox, mailbox_size=config.limits.mailbox)
+        self._sender.reconfigure(config.outbox)
 
     def hold(self, held: bool) -> None:
         """Whether it is an operator who has stopped it."""
@@ -160,7 +156,8 @@ class AccountActor:
     def status(self) -> AccountStatus:
         """The truth about the account at this moment. No I/O."""
         child, held = self._child(), self._sender.held
-        channel, account, outbox = self.settings.channel, self.settings.account, self._around.outbox
+        channel, account = self.settings.channel, self.settings.account
+        queue = self._around.outbox.queue(channel, account)
         return AccountStatus(
             channel=channel,
             account=account,
@@ -174,9 +171,9 @@ class AccountActor:
             last_inbound_at=self._last_inbound_at,
             last_outbound_at=self._sender.last_sent_at,
             last_transport_at=self._last_transport_at,
-            mailbox_depth=self._sender.statistics().used,
-            outbox_depth=outbox.depth(channel, account),
-            oldest_pending_at=outbox.oldest_at(channel, account),
+            mailbox_depth=queue.statistics().used,
+            outbox_depth=len(queue),
+            oldest_pending_at=queue.oldest_at,
             down_since=child.down_since,
             inbox_waiting=self._around.backlog.waiting_of(channel, account),
             inbox_full_since=self._around.backlog.full_since(channel, account),
@@ -194,14 +191,10 @@ class AccountActor:
 
     def statistics(self) -> AccountStatistics:
         return AccountStatistics(
-            mailbox=self._sender.statistics(),
+            mailbox=self._around.outbox.queue(self.settings.channel, self.settings.account).statistics(),
             deliveries=self._deliveries.borrowed_tokens,
             deliveries_waiting=self._deliveries.statistics().tasks_waiting,
         )
-
-    def post(self, row: OutboundRow) -> None:
-        """Hand over a committed row. Never waits. Kept while the account waits, is parked or stopped."""
-        self._sender.post(row)
 
     async def deliver(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
         """Journal what the platform told us. Returns after the commit; waits while the inbox is full.
@@ -288,8 +281,8 @@ class AccountActor:
             with life.closes_after():
                 self.channel = channel
                 try:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._send, channel, life)
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._send, channel, life)
                         await self._listen(channel, life)
                 finally:
                     if self.channel is channel:

@@ -17,7 +17,6 @@ from gatewayd.actor.supervisor import Supervisor, Verdict
 from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings, Waiting
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import Attachment
@@ -54,7 +53,6 @@ class ChannelManager:
         opener: Callable[[ChannelPlugin], ChannelOpener],
         *,
         outbox: Outgoing,
-        mailboxes: Mailboxes,
         backlog: Waiting,
         http: "httpx2.AsyncClient",
     ) -> None:
@@ -68,7 +66,6 @@ class ChannelManager:
         self._configured = configured
         self._opener = opener
         self._outbox = outbox
-        self._mailboxes = mailboxes
         self._journal: Journal | None = None
         self._around = Surroundings(outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact)
         self._settling = Settling(self._bring_about)
@@ -106,7 +103,6 @@ class ChannelManager:
             actor.reconfigure(settings, self._configured.plugins[settings.channel], config)
             wanted[settings.channel, settings.account] = actor
         self._actors = wanted
-        self._mailboxes.replace(wanted)
         for name, actor in self._known.items():
             actor.note_removed(self._actors.get((actor.settings.channel, actor.settings.account)) is not actor)
             if self._settling.works_on(name) or not self._is_settled(name, actor):

@@ -1,6 +1,5 @@
 """The outbox: replies are rows before they are sent, and every row ends in one state with a reason."""
 
-import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
@@ -10,8 +9,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.mailboxes import Mailboxes
-from gatewayd.hub.pauses import Pauses
+from gatewayd.hub.queue import OutboundQueue
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.kit.text import compose
 from gatewayd.model.envelope import InboundEnvelope, Peer
@@ -34,7 +32,6 @@ from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
 
 _log = structlog.get_logger("gatewayd.outbox")
-_PAGE = 1000
 _STORE_RETRY_SECONDS = 1.0
 
 T = TypeVar("T")
@@ -86,13 +83,12 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Outbox:
-    """Writes rows, hands them to the accounts, settles them, and counts. ``mailboxes`` are the accounts';
-    ``reports`` hears of a row with a subject that was sent or given up; ``notice`` says what the chat of a row is told when that
-    becomes unknown.
+    """Writes rows, queues them for the accounts, settles them, and counts. ``reports`` hears of a row with a subject that was
+    sent or given up; ``notice`` says what the chat of a row is told when that becomes unknown.
 
-    Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes; its text is not.
-    Of each conversation that waits there is the time until which it does. What bounds them is the store: there are no more than
-    turns were run for messages that were let in.
+    Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes, and the text of
+    ``limits.mailbox`` of them. Of each conversation that waits there is the time until which it does. What bounds them is the
+    store: there are no more than turns were run for messages that were let in.
     """
 
     def __init__(
@@ -100,7 +96,6 @@ class Outbox:
         store: Store,
         events: EventLog,
         configured: Configured,
-        mailboxes: Mailboxes,
         reports: DeliveryReports,
         *,
         notice: Callable[[OutboundRow], OutboundDraft | None],
@@ -109,23 +104,13 @@ class Outbox:
         self._store = store
         self._events = events
         self._configured = configured
-        self._mailboxes = mailboxes
         self._reports = reports
         self._notice = notice
         self._now = now
         self._counts: dict[OutboundState, int] = {}
-        self._open: dict[tuple[str, str], dict[int, float]] = {}
-        self._sending: set[int] = set()
-        self._deferred: dict[int, float] = {}
-        self._pauses = Pauses(now=now)
-        self._queued: dict[int, float] = {}
-        self._asked_at: dict[int, float] = {}
+        self._queues: dict[tuple[str, str], OutboundQueue] = {}
         self._delivery = Stopwatch(LONG)
         self._settled = anyio.Event()
-
-    @property
-    def _stale_after_seconds(self) -> float:
-        return self._configured.config.outbox.stale_after_seconds
 
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str]) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
@@ -136,7 +121,7 @@ class Outbox:
         now = self._now()
         status = await self._store.recover_outbound(
             accounts,
-            stale_before=now - self._stale_after_seconds,
+            stale_before=now - self._configured.config.outbox.stale_after_seconds,
             now=now,
             resend=resend_is_safe,
             notice=self._notice,
@@ -150,25 +135,22 @@ class Outbox:
         :raises StoreRefused: it cannot be read.
         """
         for channel, account in accounts:
-            self._open.setdefault((channel, account), {})
-            after = 0
-            while rows := await self._store.ready_outbound(channel, account, after_id=after, limit=_PAGE):
-                for row in rows:
-                    self._note(row)
-                after = rows[-1].id
-            # By age: what a person has put back is younger than its number says.
-            waiting = self._open[channel, account]
-            self._open[channel, account] = dict(sorted(waiting.items(), key=lambda row: row[1]))
+            await self.queue(channel, account).load()
+
+    def queue(self, channel: str, account: str) -> OutboundQueue:
+        """What waits for this account."""
+        queue = self._queues.get((channel, account))
+        if queue is None:
+
+            async def read(after: int, limit: int) -> list[OutboundRow]:
+                return await self._store.ready_outbound(channel, account, after_id=after, limit=limit)
+
+            queue = self._queues[channel, account] = OutboundQueue(read, self._configured, now=self._now)
+        return queue
 
     def forget(self, channel: str, account: str) -> None:
         """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
-        rows = self._open.pop((channel, account), {})
-        self._sending.difference_update(rows)
-        self._pauses.sweep()
-        for outbound_id in rows:
-            self._deferred.pop(outbound_id, None)
-            self._queued.pop(outbound_id, None)
-            self._asked_at.pop(outbound_id, None)
+        self._queues.pop((channel, account), None)
 
     async def write(self, drafts: Sequence[OutboundDraft]) -> list[OutboundRow]:
         """Commit rows that answer no inbound row (notices), then hand them over."""
@@ -192,26 +174,20 @@ class Outbox:
             written = await self._store.end_inbound(
                 [row.id for row in rows], state=state, reason=reason, now=self._now(), detail=detail, replies=replies
             )
-        if written and (written[-1].channel, written[-1].account) in self._open:
-            # The whole answer is there when its last part is.
-            self._asked_at[written[-1].id] = min(row.envelope.received_at for row in rows)
-        self._hand_over(written)
+        self._hand_over(written, asked_at=min(row.envelope.received_at for row in rows))
         return written
-
-    async def ready(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
-        """Rows that are ready, by id: what an account reads when its mailbox has run over, or after a start."""
-        return await self._store.ready_outbound(channel, account, after_id=after_id, limit=limit)
 
     async def mark_sending(self, row: OutboundRow) -> bool:
         """Commit ``sending`` before the call to the platform. False: do not send (settled elsewhere, or parked as stale)."""
+        queue = self._queue_of(row)
         # By the timer, not by a wall clock that may have been set since: its age at the start, and the time from then on.
-        if anyio.current_time() - self._queued.get(row.id, math.inf) > self._stale_after_seconds:
+        if queue is not None and anyio.current_time() - queue.since(row.id) > self._configured.config.outbox.stale_after_seconds:
             await self.settle(row, "parked", reason="stale")
             return False
-        if not await self._store.mark_sending(row.id):
-            return False
-        self._sending.add(row.id)
-        return True
+        marked = await self._store.mark_sending(row.id)
+        if queue is not None:
+            queue.note_marked(row.id, marked)
+        return marked
 
     async def addressed(self, row: OutboundRow) -> OutboundPayload:
         """What to send for a row: an edit gets the platform's id of the message it edits.
@@ -258,16 +234,7 @@ class Outbox:
                 turn_id=row.turn_id,
                 outbound_id=row.id,
             )
-        self._sending.discard(row.id)
-        self._deferred.pop(row.id, None)
-        self._pause(row, state, next_attempt_at)
-        if state not in OUTBOUND_OPEN:
-            self._queued.pop(row.id, None)
-            asked_at = self._asked_at.pop(row.id, None)
-            if state == "sent" and asked_at is not None:
-                self._delivery.observe(self._now() - asked_at)
-            self._open.get((row.channel, row.account), {}).pop(row.id, None)
-            self._counts[state] = self._counts.get(state, 0) + 1
+        self._requeue(row, state, next_attempt_at)
         self._events.emit(
             f"outbound.{state}",
             id=row.id,
@@ -277,36 +244,37 @@ class Outbox:
             reason=reason,
             message_id=receipt.message_id if receipt else None,
         )
-        if row.subject is not None and state in NEVER_SEEN:
-            self._reports.report_lost(row.subject)
-        if row.subject is not None and receipt is not None and receipt.message_id is not None:
-            self._reports.report_sent(row.subject, receipt.message_id)
+        self._report(row, state, receipt)
         if notice is not None:
             self._hand_over([notice])
         self._settled.set()
         self._settled = anyio.Event()
 
-    def _pause(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
-        if next_attempt_at is None or (row.channel, row.account) not in self._open:
-            self._pauses.let_go(row)
+    def _requeue(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
+        """Let a settled row leave its queue, or wait in it once more."""
+        queue = self._queue_of(row)
+        if queue is not None and next_attempt_at is not None and row.id in queue:
+            queue.hold(replace(row, next_attempt_at=next_attempt_at, sending_at=None))
+        if state in OUTBOUND_OPEN:
+            if queue is not None:
+                queue.put_back(row)
             return
-        self._hold(replace(row, next_attempt_at=next_attempt_at, sending_at=None))
-        if state not in OUTBOUND_OPEN:
-            # Nothing of this conversation may ever be sent again, and nobody would forget its pause.
-            self._deferred.pop(row.id)
-            self._pauses.sweep()
+        self._counts[state] = self._counts.get(state, 0) + 1
+        ended = None if queue is None else queue.end(row.id)
+        if state == "sent" and ended is not None and ended.asked_at is not None:
+            self._delivery.observe(self._now() - ended.asked_at)
 
-    def _hold(self, row: OutboundRow) -> None:
-        self._pauses.hold(row, at_most=self._stale_after_seconds)
-        self._deferred[row.id] = self._pauses.until(row)
-
-    def waits_until(self, row: OutboundRow) -> float:
-        """Until when the conversation of a row waits, on the timer; in the past when it does not."""
-        return self._pauses.until(row)
+    def _report(self, row: OutboundRow, state: OutboundState, receipt: Receipt | None) -> None:
+        if row.subject is None:
+            return
+        if state in NEVER_SEEN:
+            self._reports.report_lost(row.subject)
+        if receipt is not None and receipt.message_id is not None:
+            self._reports.report_sent(row.subject, receipt.message_id)
 
     def is_unsettled(self, outbound_id: int) -> bool:
         """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere yet."""
-        return any(outbound_id in rows for rows in self._open.values())
+        return any(outbound_id in queue for queue in self._queues.values())
 
     def take_back(self, row: OutboundRow, was: LetterState) -> None:
         """A person has put a row back that was settled as ``was``. The caller has committed that, and does not wait after it."""
@@ -317,11 +285,6 @@ class Outbox:
         """A person has dropped a row that was settled as ``was``: it is not counted any more."""
         self._counts[was] = self._counts.get(was, 0) - 1
 
-    def due(self, channel: str, account: str) -> int:
-        """Rows of one account that can be sent now: not those that wait for their next attempt."""
-        rows, now = self._open.get((channel, account), {}), anyio.current_time()
-        return len(rows) - sum(self._deferred[outbound_id] > now for outbound_id in rows.keys() & self._deferred.keys())
-
     async def wait_settled(self) -> None:
         """Returns when the next outcome is recorded."""
         await self._settled.wait()
@@ -329,8 +292,8 @@ class Outbox:
     def status(self) -> OutboxStatus:
         """Counts by state."""
         return OutboxStatus(
-            ready=sum(len(rows) for rows in self._open.values()) - len(self._sending),
-            sending=len(self._sending),
+            ready=sum(len(queue) - queue.sending for queue in self._queues.values()),
+            sending=sum(queue.sending for queue in self._queues.values()),
             unknown=self._counts.get("unknown", 0),
             parked=self._counts.get("parked", 0),
             dead=self._counts.get("dead", 0),
@@ -344,27 +307,24 @@ class Outbox:
         """From the receipt of a message to that of its whole answer by the platform, since the start."""
         return self._delivery.histogram
 
+    def due(self, channel: str, account: str) -> int:
+        """Rows of one account that can be sent now: not those of conversations that wait."""
+        queue = self._queues.get((channel, account))
+        return 0 if queue is None else queue.due
+
     def depth(self, channel: str, account: str) -> int:
         """Unsettled rows of one account."""
-        return len(self._open.get((channel, account), ()))
+        return len(self._queues.get((channel, account), ()))
 
-    def oldest_at(self, channel: str, account: str) -> float | None:
-        """When the oldest unsettled row of one account was put in the queue."""
-        return next(iter(self._open.get((channel, account), {}).values()), None)
-
-    def _hand_over(self, rows: Sequence[OutboundRow]) -> None:
+    def _hand_over(self, rows: Sequence[OutboundRow], *, asked_at: float | None = None) -> None:
         for row in rows:
-            self._note(row)
+            # Before its account may have it: it is told of in the order in which things happen to it.
             self._events.emit("outbound.ready", id=row.id, channel=row.channel, account=row.account, turn_id=row.turn_id)
-            self._mailboxes.post(row)
+            queue = self._queue_of(row)
+            # None: of an account that is not configured, nobody sends it.
+            if queue is not None:
+                # The whole answer is there when its last part is.
+                queue.add(row, asked_at=asked_at if row is rows[-1] else None)
 
-    def _note(self, row: OutboundRow) -> None:
-        waiting = self._open.get((row.channel, row.account))
-        if waiting is None:
-            return  # of an account that is not configured: nobody sends it
-        waiting[row.id] = row.queued_at
-        self._queued[row.id] = anyio.current_time() - max(0.0, self._now() - row.queued_at)
-        if row.next_attempt_at is not None:
-            self._hold(row)
-        elif self._pauses.until(row) > anyio.current_time():
-            self._deferred[row.id] = self._pauses.until(row)
+    def _queue_of(self, row: OutboundRow) -> OutboundQueue | None:
+        return self._queues.get((row.channel, row.account))

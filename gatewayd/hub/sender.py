@@ -1,23 +1,24 @@
-"""One account's way out: rows from its mailbox to ``Channel.send``, and every outcome into the outbox.
+"""One account's way out: rows from its mailbox to ``Channel.send``, and every outcome into the outbox, which posts the next.
 
 A row is marked ``sending`` before the call and settled after it. What has been called may have had its effect, so a call that
 is cut is settled ``unknown``; what has not been called goes back. Stopping takes no new rows and lets calls under way end.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import anyio
 import trio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import describe, sole, third_party
 from gatewayd.actor.life import Life
-from gatewayd.actor.mailbox import Mailbox, MailboxStatistics
 from gatewayd.hub.pace import Held, Pace
+from gatewayd.hub.queue import OutboundQueue
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import SendOutcome
@@ -33,7 +34,7 @@ _SETTLE_SECONDS = 10.0
 class Rows(Protocol):
     """What is needed of the outbox."""
 
-    async def ready(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]: ...
+    def queue(self, channel: str, account: str) -> OutboundQueue: ...
 
     async def mark_sending(self, row: OutboundRow) -> bool: ...
 
@@ -50,8 +51,6 @@ class Rows(Protocol):
         attempt_counts: bool = True,
     ) -> None: ...
 
-    def waits_until(self, row: OutboundRow) -> float: ...
-
 
 class Outcome(Struct, frozen=True):
     """What became of one call: how the row is settled, and the error that the account fails with, if it does.
@@ -66,7 +65,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Sender:
-    """Belongs to the account and survives its lives: the mailbox, what is under way, and what could not be settled yet."""
+    """Belongs to the account and survives its lives: what is under way, and what could not be settled yet."""
 
     def __init__(
         self,
@@ -76,42 +75,27 @@ class Sender:
         backoff: Backoff,
         config: OutboxSection,
         *,
-        mailbox_size: int,
         now: Callable[[], float],
         redact: Callable[[str], str],
     ) -> None:
+        self._channel = channel
+        self._account = account
         self._rows = rows
         self._backoff = backoff
         self._config = config
         self._now = now
         self._redact = redact
         self._pace = Pace(backoff, now=now)
-        self._places = trio.CapacityLimiter(config.concurrency)
+        self._busy: set[int] = set()
+        self._changed = trio.Event()
         self._under_way: dict[int, trio.CancelScope] = {}
-        self._ended = trio.Event()
         self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
-        self._mailbox: Mailbox[OutboundRow] = Mailbox(
-            mailbox_size,
-            lambda after, limit: rows.ready(channel, account, after_id=after, limit=limit),
-            line_of=lambda row: row.conversation,
-            number_of=lambda row: row.id,
-            due_of=rows.waits_until,
-        )
         self.last_sent_at: float | None = None
 
-    def reconfigure(self, config: OutboxSection, *, mailbox_size: int) -> None:
+    def reconfigure(self, config: OutboxSection) -> None:
         """Send by these rules from now on. Calls under way keep the time-out they began with."""
         self._config = config
-        self._places.total_tokens = config.concurrency
-        if mailbox_size != self._mailbox.statistics().size:
-            self._mailbox.resize(mailbox_size)
-
-    def post(self, row: OutboundRow) -> None:
-        """Hand over a committed row. Never waits: what finds no room is read from the outbox later."""
-        self._mailbox.post(row)
-
-    def statistics(self) -> MailboxStatistics:
-        return self._mailbox.statistics()
+        self._note_change()
 
     @property
     def held(self) -> Held | None:
@@ -138,11 +122,14 @@ class Sender:
         :raises Exception: the driver's bug. Its row is a dead letter, so it cannot happen again for ever.
         """
         await self.settle_left()
-        # A writer that was cancelled between its commit and the post has left a row that only the store knows of.
-        self._mailbox.look_again()
-        async with trio.open_nursery() as calls:
+        queue = self._rows.queue(self._channel, self._account)
+        # A writer that was cancelled between its commit and its news has left a row that only the store knows of.
+        await _reading(queue.load)
+        async with anyio.create_task_group() as calls:
             try:
-                await self._dispatch(channel, life, calls)
+                with queue.open() as mailbox:
+                    calls.start_soon(_reading, queue.feed)
+                    await self._dispatch(channel, life, calls, mailbox)
             finally:
                 life.closing(after=self.seconds_left)
 
@@ -157,43 +144,45 @@ class Sender:
             row, outcome = self._unsettled.pop(next(iter(self._unsettled)))
             await self._settle(row, outcome)
 
-    async def _dispatch(self, channel: Channel, life: Life, calls: trio.Nursery) -> None:
-        # Of this life only: calls that an earlier one was cut in gave nothing back.
-        places = self._places = trio.CapacityLimiter(self._config.concurrency)
+    async def _dispatch(
+        self, channel: Channel, life: Life, calls: TaskGroup, mailbox: MemoryObjectReceiveStream[OutboundRow]
+    ) -> None:
+        # Of this life only: calls that an earlier one was cut in may never end.
+        busy = self._busy = set()
         while True:
-            place = object()
-            await places.acquire_on_behalf_of(place)
-            await self._wait_for_pace()
-            try:
-                row = await self._mailbox.take()
-            except StoreRefused as error:
-                raise TryAgain(f"the store cannot be read: {error.reason}") from error
-            calls.start_soon(self._send, channel, life, row, partial(places.release_on_behalf_of, place))
+            await self._wait_for_place()
+            row = await mailbox.receive()
+            busy.add(row.id)
+            calls.start_soon(self._send, channel, life, row, busy)
 
-    async def _wait_for_pace(self) -> None:
+    async def _wait_for_place(self) -> None:
         """While the account was too fast, one send is tried at a time."""
-        while self._pace.held is not None and (self._mailbox.statistics().taken or not self._pace.is_over):
-            await self._pace.wait()
-            if self._mailbox.statistics().taken:
-                await self._ended.wait()
+        while True:
+            if len(self._busy) >= (self._config.concurrency if self._pace.held is None else 1):
+                await self._changed.wait()
+            elif not self._pace.is_over:
+                await self._pace.wait()
+            else:
+                return
 
-    async def _send(self, channel: Channel, life: Life, row: OutboundRow, free_place: Callable[[], None]) -> None:
+    async def _send(self, channel: Channel, life: Life, row: OutboundRow, busy: set[int]) -> None:
         try:
             await self._send_one(channel, life, row)
         finally:
-            self._ended.set()
-            self._ended = trio.Event()
-        free_place()
+            busy.discard(row.id)
+            self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
     async def _send_one(self, channel: Channel, life: Life, row: OutboundRow) -> None:
         if trio.current_effective_deadline() == -math.inf or not self._pace.is_over:
             # Stopped, or told to wait, between the taking and now.
-            self._mailbox.put_back(row)
+            self._rows.queue(self._channel, self._account).put_back(row, changed=False)
             return
         outcome = await self._call(channel, life, row)
-        if outcome is None:
-            self._mailbox.done(row)
-        else:
+        if outcome is not None:
             await self._settle(row, outcome)
             if outcome.failure is not None:
                 raise outcome.failure
@@ -256,7 +245,7 @@ class Sender:
         return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
     async def _settle(self, row: OutboundRow, outcome: Outcome) -> None:
-        """Record the outcome and free the conversation. An outcome that cannot be recorded is kept for ``settle_left``.
+        """Record the outcome. An outcome that cannot be recorded is kept for ``settle_left``.
 
         :raises TryAgain: the store refuses, or does not answer.
         """
@@ -276,13 +265,16 @@ class Sender:
         if scope.cancelled_caught:
             self._unsettled[row.id] = row, outcome
             raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
-        if outcome.state == "ready":
-            attempts = row.attempts + outcome.attempt_counts
-            self._mailbox.put_back(replace(row, attempts=attempts))
-            return
-        self._mailbox.done(row)
         if outcome.state == "sent":
             self.last_sent_at = self._now()
+
+
+async def _reading(work: Callable[[], Awaitable[None]]) -> None:
+    """:raises TryAgain: the store cannot be read."""
+    try:
+        await work()
+    except StoreRefused as error:
+        raise TryAgain(f"the store cannot be read: {error.reason}") from error
 
 
 def _receipt(found: object) -> Receipt:

@@ -1,6 +1,6 @@
 """A hub in memory for the tests of its parts: the real parts on the real store, a scripted agent, and a list as the channel."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
 from gatewayd.model.audit import AuditRow
@@ -89,10 +88,13 @@ class Gate:
 
 
 class FlakyStore:
-    """The real store with a disk that can be full, and with commits whose news can be held back."""
+    """The real store with a disk that can be full, and with commits whose news can be held back. ``handed`` are the rows that the
+    outbox had from it to be sent."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, accounts: Collection[tuple[str, str]]) -> None:
         self._store = store
+        self._accounts = accounts
+        self.handed: list[OutboundRow] = []
         self.refuses: set[str] = set()
         self.refused: list[str] = []
         self.holds: dict[str, anyio.Event] = {}
@@ -108,7 +110,19 @@ class FlakyStore:
         result = await method(*args, **kwargs)
         if name in self.holds:
             await self.holds[name].wait()
+        self.handed += [row for row in _to_be_sent(name, result) if (row.channel, row.account) in self._accounts]
         return result
+
+
+def _to_be_sent(name: str, result: Any) -> Sequence[OutboundRow]:
+    match name:
+        case "add_outbound" | "end_inbound":
+            return cast(Sequence[OutboundRow], result)
+        case "settle_outbound" if result is not None:
+            return [result]
+        case "retry_letters":
+            return [repaired.row for repaired in result.done if isinstance(repaired.row, OutboundRow)]
+    return ()
 
 
 class ScriptedAgents:
@@ -181,23 +195,18 @@ class ScriptedPool:
 
 
 class ListedAccounts:
-    """The accounts of a configuration: what is posted to them is a list, and nothing sends it."""
+    """The accounts of a configuration, which send nothing."""
 
-    def __init__(self, configured: Configured, mailboxes: Mailboxes) -> None:
-        self.handed: list[OutboundRow] = []
+    def __init__(self) -> None:
         self.signals: list[Signal] = []
         self.hangs = False
         self.down: dict[tuple[str, str], str] = {}
         self.files: dict[str, bytes] = {}
         self.statuses: tuple[AccountStatus, ...] = ()
-        mailboxes.replace(dict.fromkeys(configured.accounts, self))
 
     @asynccontextmanager
     async def run(self, **partners: object) -> AsyncIterator[None]:
         yield
-
-    def post(self, row: OutboundRow) -> None:
-        self.handed.append(row)
 
     def channels_where_resend_is_safe(self) -> set[str]:
         return set()
@@ -233,10 +242,10 @@ class NoStalls:
 
 
 class House:
-    """The hub as the daemon wires it, with a scripted agent and accounts that are lists: ``handed`` are their rows."""
+    """The hub as the daemon wires it, with a scripted agent and accounts that are lists: ``handed`` is what waits for them."""
 
     def __init__(self, real: SqliteStore, config: GatewayConfig, agents: ScriptedAgents) -> None:
-        self.flaky = FlakyStore(real)
+        self.flaky = FlakyStore(real, [(account.channel, account.account) for account in config.accounts])
         self.store = cast(SqliteStore, self.flaky)
         self.agents = agents
         plugins = {account.channel: PLUGINS[account.channel] for account in config.accounts}
@@ -244,8 +253,8 @@ class House:
         self.events = EventLog(self.store, now=now, keep=lambda: config.limits.event_rows)
         context = Context(self.store, self.events, now, Random(1), redact)
 
-        def accounts(outbox: Outbox, mailboxes: Mailboxes, backlog: Backlog) -> ChannelManager:
-            self.accounts = ListedAccounts(self.configured, mailboxes)
+        def accounts(outbox: Outbox, backlog: Backlog) -> ChannelManager:
+            self.accounts = ListedAccounts()
             return cast(ChannelManager, self.accounts)
 
         pool = cast(AgentPool, ScriptedPool(agents))
@@ -254,7 +263,7 @@ class House:
         self.desk, self.questions, self.presses = gateway.approvals, gateway.questions, gateway.presses
         self.access, self.sessions, self.late = gateway.access, gateway.sessions, gateway.late
         self.handed, self.signals, self.files, self.down = (
-            self.accounts.handed,
+            self.flaky.handed,
             self.accounts.signals,
             self.accounts.files,
             self.accounts.down,

@@ -19,7 +19,6 @@ from gatewayd.hub.account import AccountActor
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.manager import ChannelManager
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.reports import DeliveryReports
@@ -90,10 +89,7 @@ class Street:
         self.store = store
         self.configured = Configured(config, {PLUGIN.id: PLUGIN})
         self.events = EventLog(store, now=now, keep=lambda: config.limits.event_rows)
-        self.mailboxes = Mailboxes()
-        self.outbox = Outbox(
-            store, self.events, self.configured, self.mailboxes, DeliveryReports(), notice=lambda row: None, now=now
-        )
+        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row: None, now=now)
         self.journal = StoreJournal(store)
         context = Context(cast(Store, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***"))
         self.manager = ChannelManager(
@@ -101,7 +97,6 @@ class Street:
             self.configured,
             opener,
             outbox=self.outbox,
-            mailboxes=self.mailboxes,
             backlog=self.journal,
             http=http,
         )

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox, draft_replies
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.model.config import OutboxSection
@@ -26,7 +25,7 @@ async def test_rows_are_counted_until_they_are_settled(tmp_path: Path, autojump_
     async with open_house(tmp_path) as house:
         await house.ended(await house.say("hello"))
         [row] = house.handed
-        assert (house.outbox.depth("chat", "main"), house.outbox.oldest_at("chat", "main")) == (1, row.created_at)
+        assert (house.outbox.depth("chat", "main"), house.outbox.queue("chat", "main").oldest_at) == (1, row.created_at)
         assert await house.outbox.mark_sending(row)
         assert (house.outbox.status().ready, house.outbox.status().sending) == (0, 1)
         await house.outbox.settle(row, "sent", receipt=Receipt("99"))
@@ -41,7 +40,7 @@ async def test_a_send_cut_by_a_crash_is_unknown_and_is_not_handed_out_again(tmp_
         await house.outbox.mark_sending(house.handed[0])
     async with open_house(tmp_path) as house:
         assert (house.outbox.status().unknown, house.outbox.status().ready) == (1, 2)
-        waiting, notice = await house.outbox.ready("chat", "main", after_id=0, limit=10)
+        waiting, notice = await house.store.ready_outbound("chat", "main", after_id=0, limit=10)
         assert waiting.payload.body.text == "re: waiting"
         assert "may not have arrived" in notice.payload.body.text
 
@@ -65,7 +64,6 @@ async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Pa
             house.store,
             house.events,
             Configured(configuration(outbox=OutboxSection(stale_after_seconds=60)), {}),
-            Mailboxes(),
             DeliveryReports(),
             notice=lambda row: None,
             now=lambda: now() + ahead,
@@ -98,8 +96,8 @@ async def test_what_is_not_counted_leaves_nothing_in_memory(tmp_path: Path, auto
         house.outbox.forget("chat", "main")
         await house.ended(row)
         kept = {name: value for name, value in vars(house.outbox).items() if isinstance(value, dict | set) and value}
-        assert kept.keys() <= {"_counts", "_open"}
-        assert not any(house.outbox._open.values())
+        assert kept.keys() <= {"_counts", "_queues"}
+        assert not any(map(len, house.outbox._queues.values()))
 
 
 def test_a_long_reply_is_rows_in_order_and_only_the_first_answers_the_message() -> None:

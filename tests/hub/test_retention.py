@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.mailboxes import Mailboxes
 from gatewayd.hub.outbox import Outbox
 from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.retention import EVERY_SECONDS, ROWS_TOGETHER, Cleaner, is_kept
@@ -66,9 +65,7 @@ class Cellar:
         self.config = replace(configuration(), retention=section)
         self.configured = Configured(self.config, {})
         self.events = EventLog(store, now=now, keep=lambda: 1000)
-        self.outbox = Outbox(
-            store, self.events, self.configured, Mailboxes(), DeliveryReports(), notice=lambda row: None, now=now
-        )
+        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row: None, now=now)
         self.cleaner = Cleaner(self.store, self.outbox, self.events, self.configured, now=now)
 
     async def fill(self, count: int, *, age: float, size: int = 10) -> None:

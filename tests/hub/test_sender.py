@@ -1,10 +1,11 @@
 """The way out: each outcome of a send, the order of each conversation, and what stopping does to it."""
 
-import math
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 import trio
@@ -17,18 +18,22 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import Bug
 from gatewayd.actor.life import Life
 from gatewayd.channels.loopback.platform import crashing_in_a_task, failing, hanging, ignoring_cancellation, taking
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.dead_letters import put_back
-from gatewayd.hub.pauses import Pauses
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox import Outbox
+from gatewayd.hub.reports import DeliveryReports
 from gatewayd.hub.sender import Sender
-from gatewayd.model.config import LimitsSection, OutboxSection
+from gatewayd.model.config import GatewayConfig, LimitsSection, OutboxSection
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.payload import EditText, OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import Deliver
-from gatewayd.ports.store import OutboundDraft, OutboundRow
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
 from tests.examples import examples
-from tests.hub.street import BOB, EPOCH, Street, configuration, now, open_street
+from tests.hub.street import ALICE, BOB, EPOCH, Street, configuration, now, open_street
 
 
 async def row_now(street: Street, row: OutboundRow) -> OutboundRow:
@@ -264,14 +269,14 @@ async def test_sending_waits_for_the_connection(tmp_path: Path, autojump_clock: 
             assert street.platform().texts == ["hello"]
 
 
-async def test_a_row_that_was_dealt_with_is_not_sent_however_often_it_is_posted(
+async def test_a_row_that_was_dealt_with_is_not_sent_however_often_it_is_queued(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with open_street(tmp_path) as street:
         [row] = await street.reply("once")
         await trio.sleep(1)
-        street.mailboxes.post(row)
-        street.mailboxes.post(row)
+        for _ in range(2):
+            street.outbox.queue("loopback", "main").add(row)
         await trio.sleep(1)
         assert street.platform().texts == ["once"]
         assert street.status().mailbox_depth == 0
@@ -280,8 +285,9 @@ async def test_a_row_that_was_dealt_with_is_not_sent_however_often_it_is_posted(
 async def test_a_row_that_only_the_store_knows_is_sent_after_a_restart(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path) as street:
         await trio.sleep(1)
-        street.mailboxes.replace({})
-        await street.reply("committed, and its writer was cancelled")
+        payload = SendText(ALICE, RichText("committed, and its writer was cancelled"))
+        conversation = str(ConversationId(AccountId("loopback", "main"), ALICE))
+        await street.store.add_outbound([OutboundDraft("loopback", "main", conversation, payload)], now=now())
         await trio.sleep(1)
         assert street.platform().texts == []
         await street.manager.restart("loopback", "main")
@@ -479,50 +485,51 @@ async def test_a_store_that_refuses_an_outcome_is_asked_again_and_the_row_is_not
 
 
 class MemoryRows:
-    """The outbox's rows, in memory, with its guards."""
+    """The store's outbound rows, in memory, with its guards."""
 
     def __init__(self) -> None:
         self.rows: dict[int, OutboundRow] = {}
-        self._pauses = Pauses(now=now)
 
-    def add(self, conversation: str) -> OutboundRow:
-        number = len(self.rows) + 1
-        payload = SendText(Peer("dm", conversation), RichText(str(number)))
-        row = OutboundRow(number, "loopback", "main", conversation, payload, "ready", 0, now())
-        self.rows[number] = row
-        return row
+    async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]:
+        await trio.lowlevel.checkpoint()
+        first = len(self.rows) + 1
+        rows = [
+            OutboundRow(number, draft.channel, draft.account, draft.conversation, draft.payload, "ready", 0, now, queued_at=now)
+            for number, draft in enumerate(drafts, first)
+        ]
+        self.rows.update((row.id, row) for row in rows)
+        return rows
 
-    async def ready(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         await trio.lowlevel.checkpoint()
         found = [row for row in self.rows.values() if row.state == "ready" and row.id > after_id][:limit]
         await trio.lowlevel.checkpoint()
         return found
 
-    async def addressed(self, row: OutboundRow) -> OutboundPayload:
+    async def mark_sending(self, outbound_id: int) -> bool:
         await trio.lowlevel.checkpoint()
-        return row.payload
-
-    async def mark_sending(self, row: OutboundRow) -> bool:
-        await trio.lowlevel.checkpoint()
-        if self.rows[row.id].state != "ready":
+        row = self.rows[outbound_id]
+        if row.state != "ready":
             return False
-        self.rows[row.id] = replace(self.rows[row.id], state="sending", attempts=self.rows[row.id].attempts + 1)
+        self.rows[row.id] = replace(row, state="sending", attempts=row.attempts + 1)
         return True
 
-    async def settle(
+    async def settle_outbound(
         self,
-        row: OutboundRow,
+        outbound_id: int,
         state: OutboundState,
         *,
-        reason: str | None = None,
-        receipt: Receipt | None = None,
-        next_attempt_at: float | None = None,
-        attempt_counts: bool = True,
+        now: float,
+        reason: str | None,
+        receipt: Receipt | None,
+        next_attempt_at: float | None,
+        attempt_counts: bool,
+        notice: OutboundDraft | None,
     ) -> None:
         await trio.lowlevel.checkpoint()
-        before = self.rows[row.id]
+        before = self.rows[outbound_id]
         assert before.state in ("sending", "ready")
-        self.rows[row.id] = replace(
+        self.rows[outbound_id] = replace(
             before,
             state=state,
             reason=reason,
@@ -530,11 +537,6 @@ class MemoryRows:
             next_attempt_at=next_attempt_at,
             attempts=before.attempts - (not attempt_counts and before.state == "sending"),
         )
-        if next_attempt_at is not None:
-            self._pauses.hold(self.rows[row.id], at_most=math.inf)
-
-    def waits_until(self, row: OutboundRow) -> float:
-        return self._pauses.until(row)
 
 
 class Fickle:
@@ -614,11 +616,17 @@ def test_each_conversation_is_seen_in_order_and_nothing_twice(
             pass
 
     async def go() -> None:
-        sender = Sender("loopback", "main", rows, Backoff(Random(1)), config, mailbox_size=size, now=now, redact=str)
+        store = cast(Store, rows)
+        events = EventLog(store, now=now, keep=lambda: 0)
+        configured = Configured(GatewayConfig(outbox=config, limits=LimitsSection(mailbox=size)), {})
+        outbox = Outbox(store, events, configured, DeliveryReports(), notice=lambda row: None, now=now)
+        await outbox.adopt([("loopback", "main")])
+        sender = Sender("loopback", "main", outbox, Backoff(Random(1)), config, now=now, redact=str)
 
         async def write() -> None:
-            for conversation, pause in posts:
-                sender.post(rows.add(conversation))
+            for number, (conversation, pause) in enumerate(posts, 1):
+                payload = SendText(Peer("dm", conversation), RichText(str(number)))
+                await outbox.write([OutboundDraft("loopback", "main", conversation, payload)])
                 await trio.sleep(pause)
 
         async with trio.open_nursery() as nursery:
@@ -627,7 +635,7 @@ def test_each_conversation_is_seen_in_order_and_nothing_twice(
                 await one_life(sender, seconds)
         while any(row.state == "ready" for row in rows.rows.values()):
             await one_life(sender, 100)
-        assert sender.statistics().used == 0
+        assert outbox.queue("loopback", "main").statistics().used == len(outbox.queue("loopback", "main")) == 0
 
     trio.run(go, clock=MockClock(autojump_threshold=0))
     assert not platform.wrong

@@ -19,13 +19,13 @@ _MAY_GROW: Final = {
     "AccessControl._pending": 1000,
     "AccessControl._paired": 1000,
     "Outbox._counts": 6,
-    "Outbox._open": 100,
-    "Pauses._until": 100,
+    "Outbox._queues": 100,
+    # Conversations that wait, with nothing in them.
+    "OutboundQueue._lines": 100,
+    "OutboundQueue._timed": 100,
     "Presses._refusals": 1000,
     "EventLog.counts": 200,
     "WaitingRoom._parts": 100,
-    # The one that waits for the next reply.
-    "Sender._places": 1,
 }
 """What is kept on purpose, and how much of it at most."""
 _PLUGINS: Final = 10
@@ -56,6 +56,7 @@ def _sizes(gateway: Gateway) -> Iterator[tuple[str, int]]:
         yield f"{where}: outbox", gateway.outbox.depth(account.channel, account.account)
         # Its rows stay where they are while it is away.
         if account.state == "connected":
+            yield from _sizes_of(gateway.outbox.queue(account.channel, account.account), f"{where}: ", seen)
             yield from _sizes_of(gateway.manager.account(account.channel, account.account), f"{where}: ", seen)
 
 

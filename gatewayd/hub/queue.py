@@ -1,0 +1,300 @@
+"""What waits to be sent by one account: the order of its conversations, their pauses, and the mailbox that rows are posted to.
+
+The mailbox is a memory object stream, open while the account can send, and the queue is its only producer. A row needs a permit
+to be in memory, and keeps it until it is settled: so what is posted always finds its place, and what is marked ``sending`` has
+one. Nothing here is the truth. A row without a permit is a number, and its text is read from the store when its turn comes.
+"""
+
+import heapq
+import math
+from bisect import insort
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import anyio
+import trio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from msgspec import Struct
+
+from gatewayd.hub.configured import Configured
+from gatewayd.ports.store import OutboundRow
+
+_PAGE = 1000
+
+Read = Callable[[int, int], Awaitable[list[OutboundRow]]]
+"""``read(after, limit)``: the account's first ``limit`` rows that are ready, of those with a greater number than ``after``."""
+
+
+class MailboxStatistics(Struct, frozen=True):
+    """``used`` of ``size`` permits are taken, ``posted`` of them by rows that are in the mailbox or being sent."""
+
+    size: int
+    used: int
+    posted: int
+    conversations: int
+
+
+class Waiting(Struct):
+    """A row that is not settled. ``row`` is here while it has a permit. ``queued_at`` is in Unix seconds, ``since`` is the same
+    on the timer, and ``asked_at`` is when the message came whose whole answer is there with this row."""
+
+    conversation: str
+    queued_at: float
+    since: float
+    asked_at: float | None
+    row: OutboundRow | None = None
+
+
+class _Line:
+    """One conversation: the numbers that wait, which of its rows is out, and until when nothing of it may be sent."""
+
+    def __init__(self, conversation: str) -> None:
+        self.conversation = conversation
+        self.numbers: list[int] = []
+        self.out: int | None = None
+        self.until = -math.inf
+        self.has_turn = False
+
+
+class OutboundQueue:
+    """Of each conversation one row at a time is out, in the order of their numbers, which never change. One that has a row out,
+    or waits for a time, holds up no other. ``now`` gives Unix seconds, all other times are Trio's."""
+
+    def __init__(self, read: Read, configured: Configured, *, now: Callable[[], float]) -> None:
+        self._read = read
+        self._configured = configured
+        self._now = now
+        # By age. Which of them are given to the platform now.
+        self._rows: dict[int, Waiting] = {}
+        self._sending: set[int] = set()
+        self._lines: dict[str, _Line] = {}
+        self._posted = 0
+        # The rows with a permit whose turn has not come, the newest last.
+        self._ahead: dict[int, None] = {}
+        self._turns: deque[_Line] = deque()
+        self._timed: list[tuple[float, int, _Line]] = []
+        self._tickets = count()
+        self._mailbox: MemoryObjectSendStream[OutboundRow] | None = None
+        self._wake = trio.Event()
+
+    @property
+    def _size(self) -> int:
+        return self._configured.config.limits.mailbox
+
+    # What the outbox tells.
+
+    def add(self, row: OutboundRow, *, asked_at: float | None = None) -> None:
+        """A row waits: it was written, put back by a person, or found in the store. One that is known is not added twice."""
+        if row.id in self._rows:
+            return
+        line = self._lines.get(row.conversation)
+        if line is None:
+            line = self._lines[row.conversation] = _Line(row.conversation)
+        since = trio.current_time() - max(0.0, self._now() - row.queued_at)
+        self._rows[row.id] = Waiting(line.conversation, row.queued_at, since, asked_at)
+        # Two writers may hand over in another order than they committed in.
+        insort(line.numbers, row.id)
+        if row.next_attempt_at is not None:
+            self.hold(row)
+        self._keep(row)
+        self._take_turn(line)
+
+    def hold(self, row: OutboundRow) -> None:
+        """Nothing is sent where this row goes before its ``next_attempt_at``: neither what a person puts back before it, nor what
+        comes after it when it is given up.
+
+        A wall clock that was set back meanwhile (to 1970, on a board without a battery) must not hold a reply up for years, nor
+        for longer than it was to wait when it was tried last.
+        """
+        assert row.next_attempt_at is not None
+        line, at_most = self._lines[row.conversation], self._configured.config.outbox.stale_after_seconds
+        if row.sending_at is not None:
+            at_most = min(at_most, row.next_attempt_at - row.sending_at)
+        until = trio.current_time() + min(row.next_attempt_at - self._now(), at_most)
+        line.until = max(line.until, until)
+        # A conversation that waits needs no memory.
+        for number in line.numbers:
+            self._drop_text(number)
+
+    def note_marked(self, number: int, marked: bool) -> None:
+        """A row is given to the platform now; or not, because somebody else has dealt with it."""
+        if not marked:
+            self.end(number)
+        elif number in self._rows:
+            self._sending.add(number)
+
+    def end(self, number: int) -> Waiting | None:
+        """A row is settled for good: the next of its conversation may go."""
+        waiting = self._rows.pop(number, None)
+        if waiting is not None:
+            self._take_turn(self._free(number, waiting))
+        return waiting
+
+    def put_back(self, row: OutboundRow, *, changed: bool = True) -> None:
+        """A row that was out waits again, before what comes after it. One that was ``changed`` in the store is read anew."""
+        waiting = self._rows.get(row.id)
+        if waiting is None:
+            return
+        waiting.row = None
+        line = self._free(row.id, waiting)
+        insort(line.numbers, row.id)
+        if not changed:
+            self._keep(row)
+        self._take_turn(line)
+
+    def since(self, number: int) -> float:
+        """Since when a row waits, on the timer."""
+        waiting = self._rows.get(number)
+        return math.inf if waiting is None else waiting.since
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def sending(self) -> int:
+        """How many are given to the platform."""
+        return len(self._sending)
+
+    @property
+    def due(self) -> int:
+        """How many can be sent now: not those of conversations that wait."""
+        now = trio.current_time()
+        return sum(len(line.numbers) + (line.out is not None) for line in self._lines.values() if line.until <= now)
+
+    @property
+    def oldest_at(self) -> float | None:
+        """When the oldest one was put in the queue, in Unix seconds."""
+        return next((waiting.queued_at for waiting in self._rows.values()), None)
+
+    def statistics(self) -> MailboxStatistics:
+        used = self._posted + len(self._ahead)
+        return MailboxStatistics(size=self._size, used=used, posted=self._posted, conversations=len(self._lines))
+
+    async def load(self) -> None:
+        """Find what is ready in the store and not known here. :raises StoreRefused: it cannot be read."""
+        after = 0
+        while rows := await self._read(after, _PAGE):
+            for row in rows:
+                self.add(row)
+            after = rows[-1].id
+        # By age: what a person has put back is younger than its number says.
+        self._rows = dict(sorted(self._rows.items(), key=lambda known: known[1].queued_at))
+
+    # What the account needs.
+
+    @contextmanager
+    def open(self) -> Iterator[MemoryObjectReceiveStream[OutboundRow]]:
+        """The account's mailbox. What was not taken out of it at the end waits again."""
+        # Without a bound of its own: its bound is that of the permits, which a reload may change.
+        self._mailbox, mailbox = anyio.create_memory_object_stream[OutboundRow](math.inf)
+        with self._mailbox, mailbox:
+            try:
+                yield mailbox
+            finally:
+                self._mailbox = None
+                while mailbox.statistics().current_buffer_used:
+                    self.put_back(mailbox.receive_nowait(), changed=False)
+
+    async def feed(self) -> None:
+        """Post what waits and what becomes due, until cancelled. :raises StoreRefused: the store cannot be read.
+
+        Only here, in a task of its own: those whose rows are in one commit hand them over one after the other in one turn of the
+        event loop, and what is posted is not overtaken any more.
+        """
+        while True:
+            while self._post():
+                await self._fetch()
+            self._wake = trio.Event()
+            with trio.CancelScope(deadline=self._timed[0][0] if self._timed else math.inf):
+                await self._wake.wait()
+
+    def _post(self) -> bool:
+        """Post the first row of each conversation whose turn has come, as far as there are permits. Returns whether the next
+        one's text has to be read first."""
+        self._release_due()
+        while self._mailbox is not None and self._turns and self._posted < self._size:
+            line = self._turns[0]
+            if not line.numbers or line.until > trio.current_time():
+                self._give_turn_back(self._turns.popleft())
+                continue
+            row = self._rows[line.numbers[0]].row
+            if row is None:
+                return True
+            self._turns.popleft()
+            line.has_turn = False
+            line.out = line.numbers.pop(0)
+            del self._ahead[row.id]
+            self._posted += 1
+            self._mailbox.send_nowait(row)
+        return False
+
+    async def _fetch(self) -> None:
+        """Read the text of the next row, and of those after it for which there is room."""
+        number = self._turns[0].numbers[0]
+        self._make_room()
+        rows = await self._read(number - 1, max(1, self._size - self._posted - len(self._ahead)))
+        self._make_room()
+        if not rows or rows[0].id != number:
+            self.end(number)  # somebody else has dealt with it
+        for row in rows:
+            self._keep(row)
+
+    def _make_room(self) -> None:
+        """Take permits from those whose turn comes last: a quarter of all at once, so that not each row is a read."""
+        while self._ahead and self._posted + len(self._ahead) > self._size * 3 // 4:
+            self._drop_text(next(reversed(self._ahead)))
+
+    def _keep(self, row: OutboundRow) -> None:
+        """Give a row that waits a permit, if there is one."""
+        waiting = self._rows.get(row.id)
+        if waiting is None or waiting.row is not None or self._posted + len(self._ahead) >= self._size:
+            return
+        line = self._lines[waiting.conversation]
+        if line.out != row.id and line.until <= trio.current_time():
+            waiting.row = row
+            self._ahead[row.id] = None
+
+    def _drop_text(self, number: int) -> None:
+        self._ahead.pop(number, None)
+        self._rows[number].row = None
+
+    def _free(self, number: int, waiting: Waiting) -> _Line:
+        """Take a row out of its conversation, whether it is out or waits."""
+        line = self._lines[waiting.conversation]
+        self._sending.discard(number)
+        if line.out == number:
+            line.out = None
+            self._posted -= 1
+            self._wake.set()
+        else:
+            line.numbers.remove(number)
+            self._ahead.pop(number, None)
+        return line
+
+    def _take_turn(self, line: _Line) -> None:
+        """Let a conversation whose row is not out have its turn, now or when its pause is over."""
+        if line.has_turn or line.out is not None:
+            return
+        if line.until > trio.current_time():
+            heapq.heappush(self._timed, (line.until, next(self._tickets), line))
+        elif line.numbers:
+            self._turns.append(line)
+        else:
+            del self._lines[line.conversation]
+            return
+        line.has_turn = True
+        self._wake.set()
+
+    def _give_turn_back(self, line: _Line) -> None:
+        line.has_turn = False
+        self._take_turn(line)
+
+    def _release_due(self) -> None:
+        now = trio.current_time()
+        while self._timed and self._timed[0][0] <= now:
+            self._give_turn_back(heapq.heappop(self._timed)[2])
