@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import anyio
 import structlog
 import trio
+from anyio.abc import TaskGroup
 
 from gatewayd import __version__, logs
 from gatewayd.actor.border import leaves
@@ -118,35 +120,40 @@ def _exit_code(error: BaseException, *, was_ready: bool) -> int:
 
 
 async def _run(given: _Given) -> None:
-    async with trio.open_nursery() as left_behind:
+    async with anyio.create_task_group() as last:
         try:
-            await _serve(given, left_behind)
-        except BaseException as error:
-            await _end_with_process(left_behind, partial(_exit_code, error, was_ready=given.ready.is_set()))
-            raise
-        await _end_with_process(left_behind, lambda: EXIT_OK)
+            async with anyio.create_task_group() as left_behind:
+                code: Callable[[], int] = lambda: EXIT_OK  # noqa: E731
+                try:
+                    await _serve(given, left_behind)
+                except BaseException as error:
+                    code = partial(_exit_code, error, was_ready=given.ready.is_set())
+                    raise
+                finally:
+                    left_behind.cancel_scope.cancel()
+                    last.start_soon(_end_with_process, code)
+        finally:
+            last.cancel_scope.cancel()
 
 
-async def _end_with_process(left_behind: trio.Nursery, code: Callable[[], int]) -> None:
-    """Trio cannot end a task that ignores its cancellation, and leaving the nursery would wait for it for ever. The store is
-    closed by now, so the process may simply go."""
-    left_behind.cancel_scope.cancel()
-    with trio.move_on_after(_LAST_SECONDS, shield=True):
-        while left_behind.child_tasks:  # noqa: ASYNC110
-            await trio.sleep(0.01)
-        return
-    log.error("left_behind_at_the_end", count=len(left_behind.child_tasks))
+async def _end_with_process(code: Callable[[], int]) -> None:
+    """Trio cannot end a task that ignores its cancellation, and leaving its group would wait for it for ever. The store is closed
+    by now, so the process may simply go."""
+    await trio.sleep(_LAST_SECONDS)
+    outer = trio.lowlevel.current_task().parent_nursery
+    assert outer is not None, "it is the task of a group"
+    log.error("left_behind_at_the_end", count=len(outer.parent_task.child_nurseries[-1].child_tasks))
     os._exit(code())
 
 
-async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
+async def _serve(given: _Given, left_behind: TaskGroup) -> None:
     config, state_dir, notifier = given.config, given.state_dir, Notifier(os.environ)
     inherited = take_listen_fds(os.environ)
     left_behind.start_soon(ask_for_time, notifier, given.ready)
     stop = trio.Event()
     # A second SIGHUP during a reload asks for one more; a third would ask for nothing else.
     ask_reload, reload_asked = trio.open_memory_channel[None](1)
-    async with open_store(state_dir, now=time.time) as store, create_client() as http, trio.open_nursery() as own:
+    async with open_store(state_dir, now=time.time) as store, create_client() as http, anyio.create_task_group() as own:
         own.start_soon(partial(watch_signals, stop, at_once=own.cancel_scope.cancel, reload=partial(_ask, ask_reload)))
         if (open_to := who_can_read(state_dir)) is not None:
             log.warning("state_dir_readable", reason=open_to)
@@ -168,7 +175,7 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
                     _ask(ask_reload)
                 own.start_soon(_tell_status, gateway, notifier)
                 own.start_soon(_reload_when_asked, reloader, reload_asked)
-                async with trio.open_nursery() as watched:
+                async with anyio.create_task_group() as watched:
                     watched.start_soon(feed_watchdog, notifier)
                     await stop.wait()
                     if inherited:
@@ -183,7 +190,7 @@ async def _serve(given: _Given, left_behind: trio.Nursery) -> None:
 
 @asynccontextmanager
 async def _open_front(
-    own: trio.Nursery, server: GatewayServer, listeners: list[trio.SocketListener], state_dir: Path
+    own: TaskGroup, server: GatewayServer, listeners: list[trio.SocketListener], state_dir: Path
 ) -> AsyncIterator[str]:
     """The HTTP server, and the files by which gatewayctl finds it. Its URL."""
     with operators_socket(state_dir) as operators:

@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import anyio
 import httpx2
 import structlog
 import trio
+from anyio.abc import TaskGroup
 
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.agents import AgentPool
@@ -120,17 +122,17 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
 
 
 @asynccontextmanager
-async def run_hub(gateway: Gateway, *, host: trio.Nursery) -> AsyncIterator[None]:
+async def run_hub(gateway: Gateway, *, host: TaskGroup) -> AsyncIterator[None]:
     """The hub's own tasks, opened in their order, with what the last process left taken up before any account listens.
 
     ``host`` is where drivers and calls of cores run, and where one that cannot be ended stays. To stop, ``drain`` first.
     """
-    async with trio.open_nursery() as telling:
+    async with anyio.create_task_group() as telling:
         await telling.start(gateway.events.run)
         await telling.start(gateway.tally.run)
         async with (
             gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, host=host),
-            trio.open_nursery() as turning,
+            anyio.create_task_group() as turning,
         ):
             await turning.start(partial(gateway.turns.run, host=host))
             await turning.start(gateway.inbox.run)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+import anyio
 import trio
 from msgspec import Struct
 
@@ -154,9 +155,9 @@ class Child:
     async def wait(self, seconds: float) -> None:
         """Returns when that time is over, or somebody wants it to stop or to go on at once."""
         with trio.move_on_after(seconds):
-            async with trio.open_nursery() as nursery:
+            async with anyio.create_task_group() as tasks:
                 for event in (self.stop_asked, self.woken):
-                    nursery.start_soon(_end_with, event, nursery.cancel_scope)
+                    tasks.start_soon(_end_with, event, tasks.cancel_scope)
 
     def ask_to_stop(self, within_seconds: float) -> None:
         """End the life, or the back-off between two. Asked again, the shorter time counts."""
@@ -189,6 +190,6 @@ class Child:
             self._on_change(self.status)
 
 
-async def _end_with(event: trio.Event, scope: trio.CancelScope) -> None:
+async def _end_with(event: trio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()

@@ -15,7 +15,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Literal
 
+import anyio
 import trio
+from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
@@ -93,8 +95,8 @@ class Supervisor:
         self._on_failure = on_failure
         self._children: dict[str, Child] = {}
         self._left_behind: set[Life] = set()
-        self._lives: trio.Nursery | None = None
-        self._keepers: trio.Nursery | None = None
+        self._lives: TaskGroup | None = None
+        self._keepers: TaskGroup | None = None
 
     def add(self, spec: ChildSpec) -> None:
         """Make a child known, stopped."""
@@ -110,13 +112,13 @@ class Supervisor:
         del self._children[name]
 
     @asynccontextmanager
-    async def run(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
+    async def run(self, *, host: TaskGroup | None = None) -> AsyncIterator[None]:
         """Children run inside; leaving cancels them.
 
         A life that ignores its cancellation stays behind in the nursery that hosts the lives, and holds up the leaving
         of that nursery: pass ``host``, one that is left last, where other things must be closed in any case.
         """
-        async with trio.open_nursery() as own, trio.open_nursery() as keepers:
+        async with anyio.create_task_group() as own, anyio.create_task_group() as keepers:
             self._lives = host or own
             self._keepers = keepers
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import structlog
-import trio
+from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
@@ -62,7 +62,7 @@ class AgentPool:
         configured.follow(self.reconfigure)
 
     @asynccontextmanager
-    async def run(self, *, cut: Callable[[str], None], say_later: SayLater, host: trio.Nursery | None) -> AsyncIterator[None]:
+    async def run(self, *, cut: Callable[[str], None], say_later: SayLater, host: TaskGroup | None) -> AsyncIterator[None]:
         """Cores are open inside; a core that cannot be opened does not hold up the others.
 
         ``cut`` ends the turns of an agent that is configured no more, so that they go on elsewhere; ``say_later`` takes what an

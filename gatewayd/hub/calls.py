@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import anyio
 import structlog
 import trio
+from anyio.abc import TaskGroup
 
 from gatewayd.actor.border import third_party
 from gatewayd.actor.standing import stands_at
@@ -39,15 +41,15 @@ class CoreCalls:
     can end them. ``now`` gives Unix seconds."""
 
     def __init__(self, *, now: Callable[[], float]) -> None:
-        self._host: trio.Nursery | None = None
+        self._host: TaskGroup | None = None
         self._now = now
         self._left: list[_Call] = []
         self._log = structlog.get_logger("gatewayd.turns")
 
     @asynccontextmanager
-    async def open(self, *, host: trio.Nursery | None = None) -> AsyncIterator[None]:
+    async def open(self, *, host: TaskGroup | None = None) -> AsyncIterator[None]:
         """Calls can be made inside. A call that is left behind holds up the leaving of ``host``, see ``Supervisor.run``."""
-        async with trio.open_nursery() as own:
+        async with anyio.create_task_group() as own:
             self._host = host or own
             yield
 

@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
 import structlog
 import trio
+from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
@@ -76,7 +78,7 @@ class ChannelManager:
         configured.follow(self.reconfigure)
 
     @asynccontextmanager
-    async def run(self, *, journal: Journal, host: trio.Nursery | None) -> AsyncIterator[None]:
+    async def run(self, *, journal: Journal, host: TaskGroup | None) -> AsyncIterator[None]:
         """Every enabled account is started inside. Leaving stops what still runs, each within its close deadline.
 
         ``journal`` takes what the accounts hear. ``host`` is where drivers run, and where one that cannot be ended stays: see
@@ -196,10 +198,10 @@ class ChannelManager:
         with trio.move_on_at(deadline - within_seconds / 4):
             await until()
         left = max(0.0, deadline - trio.current_time())
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as tasks:
             for actor in list(self._known.values()):
                 actor.cut_sends_after(left / 2)
-                nursery.start_soon(self._close, actor, left)
+                tasks.start_soon(self._close, actor, left)
 
     def _add(self, settings: AccountSettings, config: GatewayConfig) -> AccountActor:
         name = _name_of(settings)
@@ -283,9 +285,9 @@ class ChannelManager:
         # bounded by the account's own deadlines.
         with trio.CancelScope(shield=True):
             try:
-                async with trio.open_nursery() as nursery:
+                async with anyio.create_task_group() as tasks:
                     for actor in actors:
-                        nursery.start_soon(self._act, act, _name(actor))
+                        tasks.start_soon(self._act, act, _name(actor))
             except ExceptionGroup as group:
                 # One is enough to say, as to who asked for one account only: the daemon is being left.
                 raise leaves(group)[0] from group

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import anyio
 import structlog
-import trio
+from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from gatewayd.actor.border import describe, leaves, trace_of
@@ -90,7 +90,7 @@ class ReplyEngine:
         agent = self._configured.agents.get(agent_id)
         return agent is not None and agent.frame.on_lost_turn == "report"
 
-    def open(self, *, host: trio.Nursery | None) -> AbstractAsyncContextManager[None]:
+    def open(self, *, host: TaskGroup | None) -> AbstractAsyncContextManager[None]:
         """Cores can be called inside: see ``CoreCalls.open``."""
         return self._calls.open(host=host)
 

@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 import trio
+from anyio.abc import TaskGroup
 
 
 class Settling:
@@ -12,7 +14,7 @@ class Settling:
 
     def __init__(self, bring_about: Callable[[str], Awaitable[None]]) -> None:
         self._bring_about = bring_about
-        self._tasks: trio.Nursery | None = None
+        self._tasks: TaskGroup | None = None
         self._asked: set[str] = set()
         self._working: dict[str, None] = {}
         self._settled = trio.Event()
@@ -20,7 +22,7 @@ class Settling:
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Work inside. Leaving cancels what is under way."""
-        async with trio.open_nursery() as self._tasks:
+        async with anyio.create_task_group() as self._tasks:
             try:
                 yield
             finally:

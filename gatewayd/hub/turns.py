@@ -5,7 +5,7 @@ from functools import partial
 
 import anyio
 import structlog
-import trio
+from anyio.abc import TaskGroup
 
 from gatewayd.hub import places
 from gatewayd.hub.backlog import Backlog
@@ -66,9 +66,7 @@ class TurnRunner:
         self._answers: list[list[InboundRow]] = []
         self._log = structlog.get_logger("gatewayd.turns")
 
-    async def run(
-        self, *, host: trio.Nursery | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, host: TaskGroup | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart.
 
         ``host`` is where calls of agent cores run, and where one that cannot be ended stays.

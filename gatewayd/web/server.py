@@ -12,8 +12,10 @@ from math import inf
 from typing import Final
 from urllib.parse import urlsplit
 
+import anyio
 import structlog
 import trio
+from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from gatewayd.web.app import GatewayApp
@@ -86,11 +88,11 @@ class GatewayServer:
         cuts at once."""
         self.urls = tuple(map(url_of, listeners))
         try:
-            async with trio.open_nursery() as background:
+            async with anyio.create_task_group() as background:
                 await background.start(self._app.webhooks.run)
-                async with trio.open_nursery() as connections:
+                async with anyio.create_task_group() as connections:
                     background.start_soon(self._cut_off_in_time, connections)
-                    async with trio.open_nursery() as accepting:
+                    async with anyio.create_task_group() as accepting:
                         for listener in listeners:
                             accepting.start_soon(self._accept, listener, self._slots, self._admit, connections)
                         if operators is not None:
@@ -130,7 +132,7 @@ class GatewayServer:
         for connection in tuple(self._connections):
             connection.stop()
 
-    async def _cut_off_in_time(self, connections: trio.Nursery) -> None:
+    async def _cut_off_in_time(self, connections: TaskGroup) -> None:
         """Close by force what is left after the grace time, or at once when the server is cancelled: writes are shielded, so
         a cancellation does not reach them, but a closed socket does."""
         try:
@@ -146,7 +148,7 @@ class GatewayServer:
         listener: trio.SocketListener,
         slots: trio.Semaphore,
         admit: Callable[[ClientStream], Leave],
-        connections: trio.Nursery,
+        connections: TaskGroup,
     ) -> None:
         async with listener:
             while True:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import Final, TypeVar
 
+import anyio
 import trio
 from quart import request
 
@@ -19,17 +20,17 @@ async def first_of(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitabl
     """What the first of two to end returns; the other is cancelled. :raises Exception: what the first one raised."""
     results: list[T | U] = []
     errors: list[Exception] = []
-    async with trio.open_nursery() as nursery:
+    async with anyio.create_task_group() as tasks:
 
         async def run(call: Callable[[], Awaitable[T | U]]) -> None:
             try:
                 results.append(await call())
             except Exception as error:
                 errors.append(error)
-            nursery.cancel_scope.cancel()
+            tasks.cancel_scope.cancel()
 
-        nursery.start_soon(run, one)
-        nursery.start_soon(run, other)
+        tasks.start_soon(run, one)
+        tasks.start_soon(run, other)
     if not results:
         raise errors[0]
     return results[0]

@@ -12,6 +12,7 @@ from math import inf
 from typing import Final, cast
 from urllib.parse import unquote
 
+import anyio
 import msgspec
 import structlog
 import trio
@@ -63,9 +64,9 @@ class WebhookDesk:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Does what is to be done after the answers, until cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as tasks:
             for _ in range(WORKERS):
-                nursery.start_soon(self._work)
+                tasks.start_soon(self._work)
             task_status.started()
 
     def check(self, channel: str, account: str, headers: Mapping[str, str]) -> None:

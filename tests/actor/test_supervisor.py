@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import count, pairwise
 from random import Random
 
+import anyio
 import pytest
 import trio
 import trio.testing
@@ -692,7 +693,7 @@ async def test_what_cannot_be_cancelled_is_left_behind_and_said(autojump_clock: 
 
 async def test_stopping_what_cannot_be_cancelled_returns_and_parks(autojump_clock: trio.testing.MockClock) -> None:
     release = trio.Event()
-    async with trio.open_nursery() as host:
+    async with anyio.create_task_group() as host:
         supervisor = Supervisor(Backoff(Random(1)), now=wall)
         supervisor.add(ChildSpec(name="a", run=shielded(release)))
         async with supervisor.run(host=host):
@@ -718,7 +719,7 @@ async def test_restarting_what_would_not_close_starts_nothing_beside_it(autojump
 
 async def test_leaving_with_something_that_cannot_be_cancelled_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
     release = trio.Event()
-    async with trio.open_nursery() as host:
+    async with anyio.create_task_group() as host:
         supervisor = Supervisor(Backoff(Random(1)), now=wall)
         supervisor.add(ChildSpec(name="a", run=shielded(release)))
         with trio.move_on_after(3):

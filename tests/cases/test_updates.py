@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 import trio
@@ -63,7 +64,7 @@ async def open_gateway(case: Json, api: FakeBotApi, state_dir: Path) -> AsyncIte
     async with (
         open_store(state_dir, now=now, run_blocking=run_inline) as store,
         create_client() as http,
-        trio.open_nursery() as host,
+        anyio.create_task_group() as host,
     ):
         config = settings_of(case, api)
         gateway = join(config, registry, store, http, state_dir=state_dir, now=now, rng=Random(1), stalls=NoStalls())

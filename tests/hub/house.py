@@ -384,7 +384,7 @@ async def open_house(
     state_dir: Path, script: Script = echo, *, config: GatewayConfig | None = None, agents: ScriptedAgents | None = None
 ) -> AsyncIterator[House]:
     """A running hub. Leaving it is a crash for whatever still runs: only what was committed is in ``state_dir``."""
-    async with open_store(state_dir, now=now, run_blocking=run_inline) as store, trio.open_nursery() as tasks:
+    async with open_store(state_dir, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
         house = House(store, config or configuration(), agents or ScriptedAgents(script))
         async with run_hub(house.gateway, host=tasks):
             yield house

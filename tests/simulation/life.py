@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import trio
 from msgspec import Struct
 
@@ -194,7 +195,7 @@ class Life:
 
     async def _serve(self) -> None:
         world = self.world
-        async with self._http, trio.open_nursery() as host:
+        async with self._http, anyio.create_task_group() as host:
             try:
                 async with (
                     open_store(world.state_dir, now=world.now, run_blocking=self._disk) as store,

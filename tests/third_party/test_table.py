@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
+import anyio
 import httpx2
 import pytest
 import trio
@@ -96,7 +97,7 @@ def _word(state: str, reason: str | None, restarts: int) -> str:
 
 @asynccontextmanager
 async def open_hub(state_dir: Path, config: GatewayConfig) -> AsyncIterator[Hub]:
-    async with open_store(state_dir, now=_now, run_blocking=run_inline) as store, trio.open_nursery() as host:
+    async with open_store(state_dir, now=_now, run_blocking=run_inline) as store, anyio.create_task_group() as host:
         http = cast(httpx2.AsyncClient, None)
         gateway = join(config, REGISTRY, store, http, state_dir=state_dir, now=_now, rng=Random(1), stalls=NoStalls())
         if _left_running is not None:

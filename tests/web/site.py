@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import anyio
 import httpx2
 import trio
 import trio.testing
@@ -160,7 +161,7 @@ async def open_site(
     async with (
         open_store(state_dir, now=now, run_blocking=run_inline) as store,
         httpx2.AsyncClient(verify=NO_TLS) as http,
-        trio.open_nursery() as nursery,
+        anyio.create_task_group() as nursery,
     ):
         gateway = join(
             config,

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 import trio
@@ -92,7 +93,11 @@ class Site:
 async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator[Site]:
     """Joined as the daemon joins them, with the echo agent."""
     with trio.fail_after(PATIENCE):
-        async with open_store(state_dir, now=time.time) as store, httpx2.AsyncClient() as http, trio.open_nursery() as nursery:
+        async with (
+            open_store(state_dir, now=time.time) as store,
+            httpx2.AsyncClient() as http,
+            anyio.create_task_group() as nursery,
+        ):
             gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, stalls=NoStalls())
             server = GatewayServer(
                 create_app(gateway, no_reload, {}, max_connections=100), max_body_bytes=1_048_576, grace_seconds=0.2

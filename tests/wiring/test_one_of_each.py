@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
+import anyio
 import httpx2
 import trio
 import trio.testing
@@ -90,7 +91,7 @@ async def store_of(state_dir: Path, *, ago: float = 0.0) -> AsyncIterator[Sqlite
 async def hub_over(store: SqliteStore, *, ago: float = 0.0) -> AsyncIterator[Hub]:
     """Leaving it is an end without a drain."""
     with trio.fail_after(3600):
-        async with trio.open_nursery() as host:
+        async with anyio.create_task_group() as host:
             gateway = join(
                 configuration(),
                 REGISTRY,

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
+import anyio
 import httpx2
 import trio
 import trio.testing
@@ -38,7 +39,7 @@ def configured(*names: str) -> GatewayConfig:
 async def running(store: SqliteStore, name: str, *accounts: str) -> AsyncIterator[Gateway]:
     """Leaving it is an end without a drain."""
     http = cast(httpx2.AsyncClient, None)
-    async with trio.open_nursery() as host:
+    async with anyio.create_task_group() as host:
         gateway = join(
             configured(*accounts),
             REGISTRY,
