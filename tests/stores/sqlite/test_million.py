@@ -1,4 +1,4 @@
-"""A store of the version before with a million rows: it is upgraded in the time and the memory that a start has, also after
+"""A store of an older version with a million rows: it is upgraded in the time and the memory that a start has, also after
 kill -9 in the middle of the copy and of the migration."""
 
 import sqlite3
@@ -17,6 +17,8 @@ from gatewayd.systemd import START_SECONDS
 
 pytestmark = pytest.mark.slow
 
+BEFORE = 4
+"""The version before the one that writes every row anew."""
 ROWS = 1_000_000
 MEMORY_MIB = 256
 OPENER = [sys.executable, "-m", "tests.stores.sqlite.opener"]
@@ -45,7 +47,7 @@ def make_million(path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -200000")
-        migrate(connection, scripts()[: newest_version() - 1])
+        migrate(connection, scripts()[:BEFORE])
         connection.execute("BEGIN")
         connection.execute(INBOUND, (ROWS // 2,))
         connection.execute(OUTBOUND)
@@ -59,7 +61,7 @@ def kill_when(path: Path, is_time: Callable[[], bool]) -> None:
             time.sleep(0.005)
         process.kill()
     with closing(sqlite3.connect(path)) as connection:
-        assert schema_version(connection) == newest_version() - 1
+        assert schema_version(connection) == BEFORE
 
 
 def bytes_of(path: Path) -> int:
@@ -71,7 +73,7 @@ def test_a_million_rows_are_upgraded_also_after_kills(tmp_path: Path) -> None:
     state_dir.mkdir(mode=0o700)
     path = state_dir / "gatewayd.db"
     make_million(path)
-    copy = copy_of(path, newest_version() - 1)
+    copy = copy_of(path, BEFORE)
     kill_when(path, lambda: bytes_of(copy.with_name(copy.name + ".new")) > 0)
     assert not copy.exists()
     kill_when(path, lambda: bytes_of(path.with_name(path.name + "-wal")) > 100 * 2**20)
@@ -80,7 +82,7 @@ def test_a_million_rows_are_upgraded_also_after_kills(tmp_path: Path) -> None:
     done = subprocess.run([*OPENER, str(state_dir)], capture_output=True, check=True)
     assert time.monotonic() - began < START_SECONDS
     assert int(done.stdout) < MEMORY_MIB
-    for file, version in ((path, newest_version()), (copy, newest_version() - 1)):
+    for file, version in ((path, newest_version()), (copy, BEFORE)):
         with closing(sqlite3.connect(file)) as connection:
             assert schema_version(connection) == version
             assert connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
