@@ -11,6 +11,7 @@ import msgspec
 from gatewayd.actor.border import describe, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.difference import reopens
 from gatewayd.hub.memos import OF_AGENTS, OwnMemos
 from gatewayd.model.config import AgentSettings, BrokenPlugin
@@ -54,7 +55,7 @@ class AgentSurroundings:
 class Agent:
     """The agent for the rest of the hub. ``run`` is one life of its core, called by the supervisor.
 
-    ``settings`` are what the next life has, ``opened`` what the newest one was opened with. ``changed`` is set, and replaced,
+    ``settings`` are what the next life has, ``opened`` what the newest one was opened with. ``changed`` notifies
     when there is something new: a state, the last turn's end, other settings.
     """
 
@@ -62,7 +63,7 @@ class Agent:
         self.settings = settings
         self.opened: AgentSettings | None = None
         self.core: AgentCore | None = None
-        self.changed = anyio.Event()
+        self.changed = Wakeup()
         self.running = 0
         self.ordered_restarts = 0
         self.duration = Stopwatch(LONG)
@@ -89,8 +90,7 @@ class Agent:
         self.ordered_restarts += 1
 
     def tell_change(self) -> None:
-        self.changed.set()
-        self.changed = anyio.Event()
+        self.changed.notify()
 
     def note_turn(self, delta: int) -> None:
         """Count a turn that begins (+1) or ends (-1)."""

@@ -13,6 +13,7 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.event import Event
@@ -36,7 +37,7 @@ class EventLog:
         self._keep = keep
         self._buffer: deque[EventDraft] = deque()
         self._readers: set[MemoryObjectSendStream[Event]] = set()
-        self._wake = anyio.Event()
+        self._wake = Wakeup()
         self._flushed = anyio.Event()
         self._flushed.set()
         self._encode = msgspec.json.Encoder().encode
@@ -63,15 +64,14 @@ class EventLog:
         self._buffer.append(EventDraft(at=self._now(), kind=kind, data=self._encoded(data)))
         if self._flushed.is_set():
             self._flushed = anyio.Event()
-        self._wake.set()
+        self._wake.notify()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Write and publish until cancelled."""
         self.first_seq, self.last_seq = await self._store.event_bounds()
         task_status.started()
         while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
+            await self._wake.take()
             while self._buffer:
                 await self._write_batch()
             self._flushed.set()

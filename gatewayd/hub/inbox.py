@@ -8,6 +8,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.access import AccessControl
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.configured import Configured
@@ -83,7 +84,7 @@ class InboxDesk:
         self._lanes = lanes
         self._presses = presses
         self._refused: deque[_Refused] = deque()
-        self._wake = anyio.Event()
+        self._wake = Wakeup()
         self.received = 0
 
     def takers(self) -> dict[tuple[str, str], str | None]:
@@ -156,8 +157,7 @@ class InboxDesk:
         """Record what was not admitted, and answer strangers, until cancelled."""
         task_status.started()
         while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
+            await self._wake.take()
             while self._refused:
                 await self._refuse_some()
 
@@ -190,7 +190,7 @@ class InboxDesk:
 
     def _later(self, refused: _Refused) -> None:
         self._refused.append(refused)
-        self._wake.set()
+        self._wake.notify()
 
     async def _refuse_some(self) -> None:
         """The oldest refused row, and those right behind it that are dropped for the same reason, in one commit: in a busy

@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 import anyio
 from msgspec import Struct
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.approvals import ApprovalDesk
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.cards import ApprovalCards, first_cards, whole_text
@@ -89,7 +90,7 @@ class Presses:
         self._signal = signal
         self._show_reply = show_reply
         self._waiting: deque[tuple[InboundRow, Wish]] = deque()
-        self._wake = anyio.Event()
+        self._wake = Wakeup()
         self._refusals: dict[str, list[float]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._signals = 0
@@ -102,7 +103,7 @@ class Presses:
         if not (admitted or row.envelope.kind == "button" or self._cards.is_approver(_identity(row.envelope))):
             return False
         self._waiting.append((row, wish))
-        self._wake.set()
+        self._wake.notify()
         return True
 
     def acknowledge(self, envelope: InboundEnvelope, text: str = "") -> None:
@@ -119,8 +120,7 @@ class Presses:
             task_status.started()
             try:
                 while True:
-                    await self._wake.wait()
-                    self._wake = anyio.Event()
+                    await self._wake.take()
                     while self._waiting:
                         await self._answer(*self._waiting.popleft())
             finally:

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.answers import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
@@ -88,7 +89,7 @@ class QuestionDesk:
         self._reports = reports
         self._asking = 0
         self._open: dict[str, OpenQuestion] = {}
-        self._asked = anyio.Event()
+        self._asked = Wakeup()
 
     @property
     def _seconds(self) -> float:
@@ -192,7 +193,7 @@ class QuestionDesk:
     async def wait_asked(self, inbound_id: int) -> QuestionRow:
         """Returns when the turn of this message waits for an answer, with the question."""
         while True:
-            asked = self._asked
+            asked = self._asked.upcoming()
             row = await self._store.get_inbound(inbound_id)
             for found in self._open.values():
                 if row is not None and found.row.turn_id == row.turn_id and not found.taken:
@@ -200,8 +201,7 @@ class QuestionDesk:
             await asked.wait()
 
     def _tell_asked(self) -> None:
-        self._asked.set()
-        self._asked = anyio.Event()
+        self._asked.notify()
 
     def find_pending(self, *, agent: str, ref: str) -> QuestionRow | None:
         """The open question that an agent's core knows by this id."""

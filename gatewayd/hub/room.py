@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import anyio
 
+from gatewayd.actor.wakeup import Wakeup
+
 Account = tuple[str, str]
 """Channel and account."""
 Person = tuple[str, str, str]
@@ -57,7 +59,7 @@ class WaitingRoom:
         self._now = now
         self._parts: dict[Account, _Part] = {}
         self._door = anyio.Lock(fast_acquire=True)
-        self._freed = anyio.Event()
+        self._freed = Wakeup()
         self._fullness = Fullness(limit, now)
         self.used = 0
 
@@ -82,8 +84,7 @@ class WaitingRoom:
         self._fullness.resize(limit, self.used)
         for part in self._parts.values():
             part.fullness.resize(account_limit, part.used)
-        self._freed.set()
-        self._freed = anyio.Event()
+        self._freed.notify()
 
     def take_nowait(self, account: Account, count: int) -> None:
         """Take them although there may be no room: what is in the store already cannot be kept out."""
@@ -95,8 +96,7 @@ class WaitingRoom:
         part = self._part(account)
         self._add(part, -count)
         self._note(part)
-        self._freed.set()
-        self._freed = anyio.Event()
+        self._freed.notify()
 
     def why_full(self, account: Account) -> str | None:
         """Why a delivery of this account would have to wait; None if it would not."""

@@ -7,6 +7,8 @@ import anyio
 import trio
 from anyio.abc import TaskGroup
 
+from gatewayd.actor.wakeup import Wakeup
+
 
 class Settling:
     """One task at most for each name. ``bring_about(name)`` looks at what is wanted now, not at what was when it was asked for:
@@ -17,7 +19,7 @@ class Settling:
         self._tasks: TaskGroup | None = None
         self._asked: set[str] = set()
         self._working: dict[str, None] = {}
-        self._settled = trio.Event()
+        self._settled = Wakeup()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -63,5 +65,4 @@ class Settling:
                 await self._bring_about(name)
         finally:
             del self._working[name]
-            self._settled.set()
-            self._settled = trio.Event()
+            self._settled.notify()

@@ -4,6 +4,7 @@ from typing import Final, Protocol
 
 import anyio
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.events import EventLog
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.letter import LetterCounts
@@ -27,22 +28,21 @@ class LetterTally:
 
     def __init__(self, store: Counts, events: EventLog) -> None:
         self._store = store
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
         self.counts = LetterCounts()
         events.watch(CHANGES, self.look_again)
 
     def look_again(self) -> None:
-        self._changed.set()
+        self._changed.notify()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Count until cancelled. Begins with the first count. :raises StoreRefused: that one failed."""
         self.counts = await self._store.count_letters()
         task_status.started()
         while True:
-            await self._changed.wait()
-            self._changed = anyio.Event()
+            await self._changed.take()
             try:
                 self.counts = await self._store.count_letters()
             except StoreRefused:
-                self._changed.set()
+                self._changed.notify()
             await anyio.sleep(_PAUSE_SECONDS)

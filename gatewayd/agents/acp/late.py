@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from msgspec import Raw
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.acp.said import Said
 from gatewayd.agents.acp.wire import Malformed, text_chunk
 from gatewayd.model.letter import excerpt_of
@@ -34,7 +35,7 @@ class LateTexts:
     def __init__(self, log: "FilteringBoundLogger") -> None:
         self._log = log
         self._texts: dict[str, _Text] = {}
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
         self._say: SayLate = self._say_nowhere
 
     def take(self, agent_session: str, update: Raw) -> None:
@@ -53,14 +54,13 @@ class LateTexts:
         text = text or self._texts.setdefault(agent_session, _Text())
         text.said.add(chunk)
         text.heard_at = anyio.current_time()
-        self._changed.set()
+        self._changed.notify()
 
     async def run(self, say: SayLate) -> None:
         """Give each text that is over to ``say``, until cancelled; then those that are not, in a few seconds."""
         self._say = say
         try:
             while True:
-                self._changed = anyio.Event()
                 with anyio.CancelScope(deadline=min((_due(text) for text in self._texts.values()), default=float("inf"))):
                     await self._changed.wait()
                     continue

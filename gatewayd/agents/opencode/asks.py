@@ -7,6 +7,7 @@ import anyio
 import anyio.abc
 from structlog.typing import FilteringBoundLogger
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
 from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.errors import AgentFailed, TryAgain
@@ -44,7 +45,7 @@ class Asks:
         self._open: dict[str, _Open] = {}
         self._settled: set[str] = set()
         self._void: set[str] = set()
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
 
     async def update(self, listed: Sequence[Asked]) -> None:
         """``listed`` is what the server waits for now: show what is new, and withdraw what is not there any more, because it
@@ -156,5 +157,4 @@ class Asks:
         self._tell_change()
 
     def _tell_change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.notify()

@@ -6,6 +6,7 @@ import anyio
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.border import leaves
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.asks import Asks
 from gatewayd.agents.opencode.dialect import (
     Aborted,
@@ -66,7 +67,7 @@ class Run:
         self._log = log
         self._shown = dialect.progress(session)
         self._board: Board | None = None
-        self._woken = anyio.Event()
+        self._woken = Wakeup()
         self._since = anyio.current_time()
         self._sure = False
         self._begun = False
@@ -84,21 +85,21 @@ class Run:
         for news in self._shown.note(event):
             await self._turn.emit(news)
         if self._runaway() is not None:
-            self._woken.set()
+            self._woken.notify()
 
     def take(self, board: Board) -> None:
         self._board = board
-        self._woken.set()
+        self._woken.notify()
 
     def connected(self) -> None:
         self._missed = self._reconnected = True
 
     def down(self) -> None:
-        self._woken.set()
+        self._woken.notify()
 
     def given_up(self, why: str) -> None:
         self._given_up = why
-        self._woken.set()
+        self._woken.notify()
 
     # What the core asks for.
 
@@ -166,8 +167,7 @@ class Run:
     async def _next_board(self, asks: Asks) -> Board:
         """What the server says next, asked after the prompt was sent. :raises AgentFailed: the server, or the core, is gone."""
         while True:
-            await self._woken.wait()
-            self._woken = anyio.Event()
+            await self._woken.take()
             if self._watch.why_down is not None:
                 raise AgentFailed(one_line(self._watch.why_down))
             if (why := self._runaway()) is not None:

@@ -12,6 +12,7 @@ from typing import Protocol
 import anyio
 from structlog.typing import FilteringBoundLogger
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.client import Client
 from gatewayd.agents.opencode.dialect import Board, Dialect, Session, StreamEvent
 from gatewayd.agents.opencode.feed import Feed
@@ -61,7 +62,7 @@ class Watch:
         self._patient = patient
         self._log = log
         self._followers: dict[str, Follower] = {}
-        self._nudged = anyio.Event()
+        self._nudged = Wakeup()
         self._soon = False
         self._lost_at: float | None = None
         self._lost_why = ""
@@ -110,7 +111,7 @@ class Watch:
 
     def nudge(self) -> None:
         """Ask the server now."""
-        self._nudged.set()
+        self._nudged.notify()
 
     def look_soon(self) -> None:
         """Ask the server in about a second, even if nothing happens."""
@@ -160,10 +161,9 @@ class Watch:
             if self._followers:
                 seconds = min(self._poll_seconds, _SOON_SECONDS) if self._soon else self._poll_seconds
                 with anyio.move_on_after(seconds):
-                    await self._nudged.wait()
+                    await self._nudged.take()
             else:
-                await self._nudged.wait()
-            self._nudged = anyio.Event()
+                await self._nudged.take()
             self._soon = False
             for directory in {follower.session.directory for follower in self._followers.values()}:
                 await self._ask(directory)

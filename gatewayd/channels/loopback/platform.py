@@ -10,6 +10,7 @@ import trio
 from msgspec import Struct, structs
 from trio.lowlevel import RunVar
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import Overloaded, SendRejected, TryAgain
 from gatewayd.model.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal
@@ -142,8 +143,8 @@ class LoopbackPlatform:
         self.opened = 0
         self.open_now = 0
         self._waiting: deque[tuple[InboundEnvelope, trio.Event]] = deque()
-        self._wake = trio.Event()
-        self._changed = trio.Event()
+        self._wake = Wakeup()
+        self._changed = Wakeup()
         self._receipts = count(1)
         self._keys = count(1)
         # Keys of another process must not be taken for ours: the inbox remembers them.
@@ -180,7 +181,7 @@ class LoopbackPlatform:
             raise Overloaded("the loopback holds no more messages")
         acknowledged = trio.Event()
         self._waiting.append((envelope, acknowledged))
-        self._wake.set()
+        self._wake.notify()
         return acknowledged
 
     def message(
@@ -254,7 +255,6 @@ class LoopbackPlatform:
                 self._waiting.popleft()
                 self.acknowledged.append(envelope.event_key)
                 acknowledged.set()
-            self._wake = trio.Event()
             await self._wake.wait()
 
     def accept(self, payload: OutboundPayload) -> Receipt:
@@ -278,8 +278,7 @@ class LoopbackPlatform:
         self._tell()
 
     def _tell(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
 
 
 # One set of platforms per Trio run: tests in one process do not meet.

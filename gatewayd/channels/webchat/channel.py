@@ -14,6 +14,7 @@ import anyio.lowlevel
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import Overloaded
@@ -43,14 +44,14 @@ class Page:
         self.session = session
         self._news = News()
         self._closed = False
-        self._something = anyio.Event()
+        self._something = Wakeup()
 
     async def wait_news(self) -> News | None:
         """What happened since the last call; waits for the first of it. None: the channel is closed, come back later."""
-        await self._something.wait()
+        if not self._closed:
+            await self._something.take()
         if self._closed:
             return None
-        self._something = anyio.Event()
         news, self._news = self._news, News()
         return news
 
@@ -72,11 +73,11 @@ class Page:
 
     def close(self) -> None:
         self._closed = True
-        self._something.set()
+        self._something.notify()
 
     def _tell(self, news: News) -> None:
         self._news = news
-        self._something.set()
+        self._something.notify()
 
 
 class WebchatChannel:
