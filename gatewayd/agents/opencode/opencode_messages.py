@@ -1,6 +1,6 @@
 """OpenCode's messages: what they say of a run, and what of it has been shown. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Final
 
@@ -17,6 +17,13 @@ from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
 TOO_LONG: Final = "The reply ends here: the model may not write more in one go."
 DELTA: Final = "message.part.delta"
 _CONTEXT_FULL: Final = "ContextOverflowError"
+_WITHOUT_ANSWER: Final[Mapping[str | None, Outcome]] = {
+    None: Aborted(),  # while the provider was being tried again
+    "unknown": Unfinished("the model's answer was cut off in the middle"),
+    "error": Failed("the model's provider reports an error, and does not say which"),
+    "content-filter": Failed("the model stopped at the provider's content filter", withheld=True),
+}
+"""What follows from how a message ended, where that is no answer."""
 
 
 class ErrorData(Struct):
@@ -149,21 +156,13 @@ def _outcome(answers: Sequence[Message], steps: Sequence[Step]) -> Outcome:
     if info.time.completed is None:
         return Unfinished("the agent's server was restarted in the middle of the turn")
     match info.finish:
-        case None:
-            return Aborted()  # while the provider was being tried again
         case "tool-calls":
             # A refused call fails; behind any other the server would go on, were it not restarted there.
             refused = any(part.state is not None and part.state.status == "error" for part in answers[-1].parts)
             return Unfinished(refused=refused, text=text)
-        case "unknown":
-            return Unfinished("the model's answer was cut off in the middle")
-        case "error":
-            return Failed("the model's provider reports an error, and does not say which")
-        case "content-filter":
-            return Failed("the model stopped at the provider's content filter", withheld=True)
         case "length":
             return answered(f"{text}\n\n{TOO_LONG}".strip(), steps)
-    return answered(text, steps)
+    return _WITHOUT_ANSWER.get(info.finish) or answered(text, steps)
 
 
 def _cut(finishes: Sequence[str | None]) -> int:

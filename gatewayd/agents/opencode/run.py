@@ -15,6 +15,7 @@ from gatewayd.agents.opencode.dialect import (
     Dialect,
     Failed,
     History,
+    Outcome,
     Session,
     State,
     StreamEvent,
@@ -218,13 +219,9 @@ class Run:
 
     def _verdict(self, history: History, at: float) -> Answered | Failed | None:
         """The session is idle: is the run over, and how?"""
-        outcome = history.outcome
+        outcome = self._said_outcome(history.outcome)
         if isinstance(outcome, Answered | Failed):
             return outcome
-        if isinstance(outcome, Aborted):
-            return Failed("the run was stopped on the agent's server")
-        if self._shown.failure is not None:
-            return Failed(self._shown.failure)
         if self._idle_at is None or history != self._history:
             # What changes is not over, whatever the server says of it: it may have begun after it was asked.
             self._idle_at, self._history = at, history
@@ -232,10 +229,22 @@ class Run:
         idle_for = at - self._idle_at
         if outcome is None and not self._begun:
             return self._never_began() if idle_for >= _BEGIN_SECONDS else None
-        may_begin = self._dialect.begins_late and not (self._begun or history.messages or self._reconnected)
-        if idle_for < (_BEGIN_SECONDS if may_begin else _QUIET_SECONDS):
+        if idle_for < self._patience(history):
             return None
         return self._ended_without_result(outcome or Unfinished())
+
+    def _patience(self, history: History) -> float:
+        """How long a run without a result has to be idle until it counts as over, in seconds."""
+        may_begin = self._dialect.begins_late and not (self._begun or history.messages or self._reconnected)
+        return _BEGIN_SECONDS if may_begin else _QUIET_SECONDS
+
+    def _said_outcome(self, outcome: Outcome | None) -> Answered | Failed | Unfinished | None:
+        """With what the server's events have said meanwhile."""
+        if isinstance(outcome, Answered | Failed):
+            return outcome
+        if isinstance(outcome, Aborted):
+            return Failed("the run was stopped on the agent's server")
+        return outcome if self._shown.failure is None else Failed(self._shown.failure)
 
     def _never_began(self) -> Failed:
         if self._sure:

@@ -58,22 +58,30 @@ class OpencodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         """What is wrong beyond types, one sentence each, without a secret. See ``model.config.ChecksItself``."""
         if (self.url is None) == (not self.command):
             yield "needs either url (a server that runs already) or command (one that gatewayd starts), and not both"
-        if self.url is not None and not _is_base(self.url):
-            yield "url must be an http or https URL with a host and without a path, a user or a password"
+        if self.url is not None:
+            yield from self._problems_of_url(self.url)
         if self.directory is not None and not Path(self.directory).is_absolute():
             yield f"directory must be an absolute path, found {self.directory!r}"
         if self.password is not None and self.token is not None:
             yield "password and token are two ways to log in: give one of them"
-        if self.command and (self.password is not None or self.token is not None):
-            yield "password and token are for url; with command there is a new password at each start"
-        if self.url is not None and (self.environment or self.secrets):
-            yield "environment and secrets are for command; the environment of a server that runs already is its own"
+        if self.command:
+            yield from self._problems_of_command()
         if both := sorted(self.environment.keys() & self.secrets.keys()):
             yield f"{', '.join(both)} stands in environment and in secrets"
-        if any("\0" in part for part in self.command) or (self.command and not self.command[0]):
-            yield "command must begin with a program, and no part of it may hold a NUL character"
         if self.model is not None and not all(self.model.partition("/")):
             yield f"model must be PROVIDER/MODEL, found {self.model!r}"
+
+    def _problems_of_url(self, url: str) -> Iterator[str]:
+        if not _is_base(url):
+            yield "url must be an http or https URL with a host and without a path, a user or a password"
+        if self.environment or self.secrets:
+            yield "environment and secrets are for command; the environment of a server that runs already is its own"
+
+    def _problems_of_command(self) -> Iterator[str]:
+        if self.password is not None or self.token is not None:
+            yield "password and token are for url; with command there is a new password at each start"
+        if not self.command[0] or any("\0" in part for part in self.command):
+            yield "command must begin with a program, and no part of it may hold a NUL character"
 
     def warnings(self) -> Iterator[str]:
         """Whether ``command`` and ``directory`` are there. See ``model.config.LooksAround``."""
