@@ -7,6 +7,7 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.queue import OutboundQueue
@@ -110,7 +111,7 @@ class Outbox:
         self._counts: dict[OutboundState, int] = {}
         self._queues: dict[tuple[str, str], OutboundQueue] = {}
         self._delivery = Stopwatch(LONG)
-        self._settled = anyio.Event()
+        self._settled = Wakeup()
 
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str]) -> None:
         """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
@@ -247,8 +248,7 @@ class Outbox:
         self._report(row, state, receipt)
         if notice is not None:
             self._hand_over([notice])
-        self._settled.set()
-        self._settled = anyio.Event()
+        self._settled.notify()
 
     def _requeue(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
         """Let a settled row leave its queue, or wait in it once more."""

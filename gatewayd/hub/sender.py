@@ -17,6 +17,7 @@ from msgspec import Struct
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import describe, sole, third_party
 from gatewayd.actor.life import Life
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.pace import Held, Pace
 from gatewayd.hub.queue import OutboundQueue
 from gatewayd.model.config import OutboxSection
@@ -87,7 +88,7 @@ class Sender:
         self._redact = redact
         self._pace = Pace(backoff, now=now)
         self._busy: set[int] = set()
-        self._changed = trio.Event()
+        self._changed = Wakeup()
         self._under_way: dict[int, trio.CancelScope] = {}
         self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
         self.last_sent_at: float | None = None
@@ -173,8 +174,7 @@ class Sender:
             self._note_change()
 
     def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
 
     async def _send_one(self, channel: Channel, life: Life, row: OutboundRow) -> None:
         if trio.current_effective_deadline() == -math.inf or not self._pace.is_over:

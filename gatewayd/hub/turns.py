@@ -7,6 +7,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub import places
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.commands import Answer, ChatCommands
@@ -60,7 +61,7 @@ class TurnRunner:
         self._leaving: dict[ConversationId, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
-        self._idle = anyio.Event()
+        self._idle = Wakeup()
         self._commands = 0
         # Messages that are being committed as answers, each with its edits so far.
         self._answers: list[list[InboundRow]] = []
@@ -185,7 +186,6 @@ class TurnRunner:
         self._draining = True
         self._engine.leave()
         while self._commands or any(lane.is_busy for lane in self._lanes.values()):
-            self._idle = anyio.Event()
             await self._idle.wait()
 
     def status(self) -> LaneStatus:
@@ -259,7 +259,7 @@ class TurnRunner:
                 await self._run_turn(lane, place, has_place=has_place)
             elif has_place:
                 place.release()
-            self._idle.set()
+            self._idle.notify()
         # No await since the look at ``waiting``: nothing can have been added in between.
         del self._lanes[lane.key]
 
@@ -299,7 +299,7 @@ class TurnRunner:
             self._backlog.requeue(turn.rows)
         else:
             self._backlog.dequeue(turn.rows)
-        self._idle.set()
+        self._idle.notify()
 
     def _offer_what_waits(self, question: OpenQuestion) -> None:
         """A message that came while the question was being shown is its answer, too."""
@@ -337,7 +337,7 @@ class TurnRunner:
                 self.add(row, route)
         finally:
             self._commands -= 1
-            self._idle.set()
+            self._idle.notify()
 
     async def _run_command(self, row: InboundRow, answer: Answer) -> None:
         self._backlog.dequeue([row])
@@ -347,7 +347,7 @@ class TurnRunner:
             self._backlog.complete([row])
         finally:
             self._commands -= 1
-            self._idle.set()
+            self._idle.notify()
 
     async def _begin_session(self, turn: LiveTurn) -> Sequence[InboundRow]:
         """``/new``: a new session, once, also over a restart; then the turn of the text behind it, if there is one."""
