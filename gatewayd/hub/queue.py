@@ -18,6 +18,7 @@ import trio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import Struct
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.configured import Configured
 from gatewayd.ports.store import OutboundRow
 
@@ -77,7 +78,7 @@ class OutboundQueue:
         self._timed: list[tuple[float, int, _Line]] = []
         self._tickets = count()
         self._mailbox: MemoryObjectSendStream[OutboundRow] | None = None
-        self._wake = trio.Event()
+        self._wake = Wakeup()
 
     @property
     def _size(self) -> int:
@@ -209,7 +210,6 @@ class OutboundQueue:
         while True:
             while self._post():
                 await self._fetch()
-            self._wake = trio.Event()
             with trio.CancelScope(deadline=self._timed[0][0] if self._timed else math.inf):
                 await self._wake.wait()
 
@@ -270,7 +270,7 @@ class OutboundQueue:
         if line.out == number:
             line.out = None
             self._posted -= 1
-            self._wake.set()
+            self._wake.notify()
         else:
             line.numbers.remove(number)
             self._ahead.pop(number, None)
@@ -288,7 +288,7 @@ class OutboundQueue:
             del self._lines[line.conversation]
             return
         line.has_turn = True
-        self._wake.set()
+        self._wake.notify()
 
     def _give_turn_back(self, line: _Line) -> None:
         line.has_turn = False

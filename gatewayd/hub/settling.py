@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-import trio
 from anyio.abc import TaskGroup
 
 from gatewayd.actor.wakeup import Wakeup
