@@ -73,6 +73,7 @@ class ApprovalTable(Tables):
             if voted is None:
                 return None
             row = voted.row
+            assert row.state in VOTE.targets, f"no vote makes a request {row.state}"
             connection.execute(_VOTE, (row.state, row.decided_by, row.note, row.decided_at, _json(row.votes), row.scope, row.id))
             if voted.grants:
                 _grant(connection, row, voted.grants)

@@ -73,6 +73,13 @@ async def test_a_rule_that_raises_changes_nothing(store: SqliteStore) -> None:
     assert await store.get_approval("approval-1") == asked()
 
 
+async def test_a_vote_leads_only_where_the_life_cycle_does(store: SqliteStore) -> None:
+    await store.add_approval(asked())
+    with pytest.raises(AssertionError, match="no vote makes a request withdrawn"):
+        await vote(store, "telegram:1", state="withdrawn")
+    assert await store.get_approval("approval-1") == asked()
+
+
 async def test_of_what_is_not_pending_the_rule_is_not_asked(store: SqliteStore) -> None:
     await store.add_approval(asked())
     await vote(store, "telegram:1", state="denied")
