@@ -73,6 +73,20 @@ def test_a_grant_covers_what_was_offered(grant: SessionGrant, hashes: tuple[str,
     assert voted.grants == hashes
 
 
+@pytest.mark.parametrize("scopes", [("once", "session"), ("session", "once"), ("once", "once")])
+def test_a_grant_needs_every_yes_to_be_for_the_session(scopes: tuple[Scope, Scope]) -> None:
+    row = cast(asked(quorum=2, grant="tool"), "tg:1", scope=scopes[0])
+    voted = NOBODY_KNOWN.cast(row, Vote("tg:2", True, 5.0, scopes[1]))
+    assert voted is not None
+    assert (voted.row.state, voted.row.scope, voted.grants) == ("allowed", "once", ())
+
+
+def test_a_no_grants_nothing() -> None:
+    voted = NOBODY_KNOWN.cast(asked(grant="tool"), Vote("tg:1", False, 5.0, "session"))
+    assert voted is not None
+    assert (voted.row.state, voted.grants) == ("denied", ())
+
+
 @pytest.mark.parametrize(
     ("given_as", "asked_as", "same", "other"),
     [

@@ -79,12 +79,15 @@ async def test_each_act_has_its_entry(store: SqliteStore) -> None:
 
 async def test_the_rule_says_what_goes_along_and_that_is_done_once(store: SqliteStore) -> None:
     rows = [f"in-{await ended(store, turn_id='turn-1')}" for _ in range(3)]
+    asked = list[str]()
 
     def two(facts: LetterFacts) -> list[Repair]:
+        asked.append(ref_of(facts.row))
         return [Repair(row, entry(row)) for row in facts.dead_of_turn[:2]]
 
     repairs = await store.retry_letters([rows[0], rows[1], rows[0], rows[2]], two, now=500.0)
     assert (done(repairs), repairs.skipped) == ([rows[0], rows[1], rows[2]], [])
+    assert asked == [rows[0], rows[2]]
     assert len(await store.audit_after(0, limit=10)) == 3
 
 
@@ -111,14 +114,14 @@ async def test_what_is_no_ref_or_not_there_or_refused_is_skipped_alone(store: Sq
 
 
 async def test_what_is_no_letter_stays_as_it_is_whatever_the_rule_says(store: SqliteStore) -> None:
-    sent, dropped, message = await settled(store, "sent"), await settled(store), await ended(store, "done")
-    await store.drop_letters([f"out-{dropped}"], close, now=1.0)
-    for ref in (f"out-{sent}", f"out-{dropped}", f"in-{message}"):
+    dropped = [f"out-{await settled(store)}", f"in-{await ended(store)}"]
+    await store.drop_letters(dropped, close, now=1.0)
+    for ref in (*dropped, f"out-{await settled(store, 'sent')}", f"in-{await ended(store, 'done')}"):
         before = await store.get_letter(ref)
         assert await retry(store, ref) == Repairs([], [])
         assert await store.drop_letters([ref], close, now=2.0) == Repairs([], [])
         assert await store.get_letter(ref) == before
-    assert len(await store.audit_after(0, limit=10)) == 1
+    assert len(await store.audit_after(0, limit=10)) == 2
 
 
 async def test_a_bug_in_the_rule_undoes_all(store: SqliteStore) -> None:
