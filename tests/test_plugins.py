@@ -236,3 +236,20 @@ def test_the_cause_of_a_failed_import_is_kept_for_the_log(shop: Shop) -> None:
     with pytest.raises(PluginError, match="ZeroDivisionError") as caught:
         registry.settings(registry.channel("acme"))
     assert "driver.py" in trace_of(caught.value.__cause__ or caught.value)
+
+
+def test_a_kind_of_core_offers_its_proxy_and_a_broken_one_harms_no_other() -> None:
+    def kind(name: str, proxy: str | None) -> AgentPlugin:
+        return AgentPlugin(id=name, label=name, settings="msgspec:Struct", open="msgspec:Struct", proxy=proxy)
+
+    ours = "gatewayd.agents.opencode.proxy.routes:PROXY"
+    broken: list[PluginError] = []
+    registry = Registry.of(
+        agents=[kind("a", ours), kind("b", None), kind("c", "sys:maxsize"), kind("d", "nowhere:X"), kind("e", ours)]
+    )
+    proxies = registry.agent_proxies(broken.append)
+    assert proxies["a"] is proxies["e"]
+    assert set(proxies) == {"a", "e"}
+    assert ["'sys:maxsize' is not an AgentProxy" in broken[0].reason, "cannot be imported" in broken[1].reason] == [True, True]
+    assert set(Registry.installed().agent_proxies(broken.append)) == {"opencode"}
+    assert len(broken) == 2

@@ -11,8 +11,8 @@ from msgspec import Struct
 PeerKind = Literal["dm", "group", "channel"]
 
 _KINDS: Final = frozenset(get_args(PeerKind))
-_IN_ACCOUNT: Final = {"%": "%25", "/": "%2F"}
-_IN_PEER: Final = {"%": "%25", ":": "%3A"}
+_ESCAPED: Final = {"/": "%2F", ":": "%3A"}
+"""Each separator, and how it is written in a part. The percent sign is %25."""
 
 
 class AccountId(Struct, frozen=True, order=True):
@@ -22,12 +22,12 @@ class AccountId(Struct, frozen=True, order=True):
     name: str
 
     def __str__(self) -> str:
-        return f"{_escape(self.channel, _IN_ACCOUNT)}/{_escape(self.name, _IN_ACCOUNT)}"
+        return f"{_escape(self.channel, '/')}/{_escape(self.name, '/')}"
 
     @classmethod
     def parse(cls, text: str) -> "AccountId":
         """:raises ValueError: ``text`` is not what ``str`` writes."""
-        channel, name = _parts(text, "/", _IN_ACCOUNT, 2, 2)
+        channel, name = _parts(text, "/", 2, 2)
         return cls(channel, name)
 
 
@@ -40,13 +40,13 @@ class Peer(Struct, frozen=True, omit_defaults=True):
     thread: str | None = None
 
     def __str__(self) -> str:
-        own = f"{self.kind}:{_escape(self.id, _IN_PEER)}"
-        return own if self.thread is None else f"{own}:{_escape(self.thread, _IN_PEER)}"
+        own = f"{self.kind}:{_escape(self.id, ':')}"
+        return own if self.thread is None else f"{own}:{_escape(self.thread, ':')}"
 
     @classmethod
     def parse(cls, text: str) -> "Peer":
         """:raises ValueError: ``text`` is not what ``str`` writes."""
-        return _peer(text, *_parts(text, ":", _IN_PEER, 2, 3))
+        return _peer(text, *_parts(text, ":", 2, 3))
 
     @property
     def whole(self) -> "Peer":
@@ -62,33 +62,28 @@ class ConversationId(Struct, frozen=True):
     peer: Peer
 
     def __str__(self) -> str:
-        return f"{_escape(self.account.channel, _IN_PEER)}:{_escape(self.account.name, _IN_PEER)}:{self.peer}"
+        account = self.account
+        return f"{_escape(account.channel, ':')}:{_escape(account.name, ':')}:{self.peer!s}"
 
     @classmethod
     def parse(cls, text: str) -> "ConversationId":
         """:raises ValueError: ``text`` is not what ``str`` writes."""
-        channel, name, *peer = _parts(text, ":", _IN_PEER, 4, 5)
+        channel, name, *peer = _parts(text, ":", 4, 5)
         return cls(AccountId(channel, name), _peer(text, *peer))
 
 
-def _escape(part: str, escapes: dict[str, str]) -> str:
-    for character, escaped in escapes.items():
-        part = part.replace(character, escaped)
+def _escape(part: str, separator: str) -> str:
+    if "%" in part or separator in part:  # it is rare, and this is done for each message
+        return part.replace("%", "%25").replace(separator, _ESCAPED[separator])
     return part
 
 
-def _parts(text: str, separator: str, escapes: dict[str, str], least: int, most: int) -> list[str]:
+def _parts(text: str, separator: str, least: int, most: int) -> list[str]:
     parts = text.split(separator)
-    plain = [_unescape(part, escapes) for part in parts]
-    if not least <= len(parts) <= most or [_escape(part, escapes) for part in plain] != parts:
+    plain = [part.replace(_ESCAPED[separator], separator).replace("%25", "%") for part in parts]
+    if not least <= len(parts) <= most or [_escape(part, separator) for part in plain] != parts:
         raise ValueError(f"{text!r} names no account, peer or conversation")
     return plain
-
-
-def _unescape(part: str, escapes: dict[str, str]) -> str:
-    for character, escaped in reversed(escapes.items()):
-        part = part.replace(escaped, character)
-    return part
 
 
 def _peer(text: str, kind: str, peer_id: str, thread: str | None = None) -> Peer:
