@@ -8,12 +8,11 @@ import msgspec
 from gatewayd.hub.cards import visible
 from gatewayd.hub.outbox import draft_texts
 from gatewayd.hub.prompt import merge_edits
-from gatewayd.hub.roles import role_of
-from gatewayd.model.commands import classify
 from gatewayd.model.config import AccountFrame
 from gatewayd.model.envelope import InboundEnvelope, Writer
 from gatewayd.model.payload import Choice, EditText, OutboundPayload
 from gatewayd.model.question import Option, Question, QuestionRow
+from gatewayd.model.roles import role_of
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 
@@ -46,14 +45,13 @@ def may_answer(envelope: InboundEnvelope, frame: AccountFrame, writers: Collecti
 
 
 def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] | None:
-    """What a message or press says: labels that are offered, or the text itself. None: it dismisses the question."""
+    """What a message or press says: labels that are offered, or the text itself. None: it dismisses the question, as a message
+    of commas does."""
     options = row.question.options
     if envelope.kind == "button":
         index = envelope.text.rpartition(":")[2]
         return (options[int(index)].label,) if index.isdecimal() and int(index) < len(options) else None
     text = envelope.text.strip()
-    if classify(envelope).name == SKIP:
-        return None
     words = [word.strip() for word in text.split(",")] if row.question.multiple else [text]
     return tuple(_label(word, options) for word in words if word) or None
 

@@ -10,12 +10,13 @@ from gatewayd.hub.cards import visible
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.lanes import Lane
 from gatewayd.hub.outbox import insist
-from gatewayd.hub.roles import Role, role_of
 from gatewayd.hub.sessions import SessionMap
-from gatewayd.model.commands import COMMANDS, Command, classify
-from gatewayd.model.config import AccountFrame
+from gatewayd.hub.turn import LiveTurn
+from gatewayd.model.commands import COMMANDS, Command
 from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.intents import Intent, NewSession, Order, Skip
 from gatewayd.model.lifecycle import DoneReason, DroppedReason
+from gatewayd.model.roles import Role
 from gatewayd.model.route import Route
 from gatewayd.model.turn import TurnState
 from gatewayd.ports.store import InboundRow
@@ -67,6 +68,10 @@ class Here(Struct, frozen=True):
     def envelope(self) -> InboundEnvelope:
         return self.row.envelope
 
+    def may_drop(self, other: InboundEnvelope) -> bool:
+        """Whether this message that waits is the sender's own, or the sender may act for others."""
+        return self.role in ("operator", "commander") or other.writer == self.envelope.writer
+
 
 class ChatCommands:
     """Made by the lanes. ``end`` ends rows that waited, with a reason."""
@@ -83,51 +88,52 @@ class ChatCommands:
         self._configured = configured
         self._end = end
         self._now = now
-        self.handlers: dict[str, Callable[[Here], Answer | None]] = {
+        self.orders: dict[str, Callable[[Here], Answer]] = {
             "/help": _saying(help_text),
-            "/new": _refuse_new,
-            "/skip": _saying(lambda here: NOTHING_ASKED),
             "/start": _saying(start_text),
             "/status": lambda here: partial(self._describe, here),
             "/stop": self._stop,
             "/whoami": _saying(whoami_text),
         }
 
-    def answer(self, row: InboundRow, route: Route, lanes: Sequence[Lane]) -> Answer | None:
+    def answer(self, row: InboundRow, route: Route, intent: Intent, lanes: Sequence[Lane]) -> Answer | None:
         """What a command comes to that is acted on at once; None: the row is none such. What it stops is stopped when this
         returns, before anything that came after it is added; its answer waits until that has ended."""
-        handler = self.handlers.get(classify(row.envelope).name or "")
-        return None if handler is None else handler(self._here(row, route, lanes))
+        match intent:
+            case Order(command, role):
+                return self.orders[command](Here(row, route, role, self._is_approver(row.envelope), lanes))
+            case NewSession(role="member"):
+                return _said("command_refused", NOT_YOURS_TO_RENEW)
+            case Skip():
+                return _said("command", NOTHING_ASKED)
+            case _:
+                return None
 
-    def _here(self, row: InboundRow, route: Route, lanes: Sequence[Lane]) -> Here:
-        envelope = row.envelope
-        account = self._configured.accounts.get((envelope.channel, envelope.account))
-        frame = AccountFrame() if account is None else account.frame
-        writers = frozenset(writer for lane in lanes if lane.turn is not None for writer in lane.turn.writers)
+    def _is_approver(self, envelope: InboundEnvelope) -> bool:
         identity = f"{envelope.channel}:{envelope.sender.id}"
-        is_approver = any(identity in group.people for group in self._configured.config.approvals.groups.values())
-        return Here(row, route, role_of(envelope, frame, writers), is_approver and envelope.via is None, lanes)
+        groups = self._configured.config.approvals.groups.values()
+        return envelope.via is None and any(identity in group.people for group in groups)
 
     def _stop(self, here: Here) -> Answer:
         """Everything that waits is dropped for who has a role here; of what others wrote, nothing for who has not."""
-        writer, acts_for_others = here.envelope.writer, here.role in ("operator", "commander")
-        dropped = [row for lane in here.lanes for row in lane.drop(lambda other: acts_for_others or other.writer == writer)]
+        dropped = [row for lane in here.lanes for row in lane.drop(here.may_drop)]
         running = [turn for lane in here.lanes if (turn := lane.stoppable) is not None]
         stopped = running if here.role != "member" else []
         for turn in stopped:
             turn.stop("stopped")
-        condemned = any(lane.condemned for lane in here.lanes)
+        ends = bool(stopped) or any(lane.condemned for lane in here.lanes)
+        return partial(self._finish_stop, dropped, stopped, ends=ends, goes_on=len(running) > len(stopped))
 
-        async def finish() -> Said:
-            if dropped:
-                await self._end(dropped, "stopped")
-            for turn in stopped:
-                await turn.wait_ended()
-            text = " ".join(_stopped(dropped, stopped=bool(stopped or condemned), goes_on=len(running) > len(stopped)))
-            refused = bool(running) and not (stopped or dropped or condemned)
-            return "command_refused" if refused else "command", text
-
-        return finish
+    async def _finish_stop(
+        self, dropped: Sequence[InboundRow], stopped: Sequence[LiveTurn], *, ends: bool, goes_on: bool
+    ) -> Said:
+        """``ends``: something that has begun does. ``goes_on``: something runs that is not the sender's."""
+        if dropped:
+            await self._end(dropped, "stopped")
+        for turn in stopped:
+            await turn.wait_ended()
+        refused = goes_on and not (ends or dropped)
+        return "command_refused" if refused else "command", " ".join(_stopped(dropped, stopped=ends, goes_on=goes_on))
 
     async def _describe(self, here: Here) -> Said:
         session = await insist(lambda: self._sessions.find(here.route.session_key))
@@ -144,28 +150,17 @@ class ChatCommands:
 
 
 def _saying(words: Callable[[Here], str]) -> Callable[[Here], Answer]:
-    def handler(here: Here) -> Answer:
-        async def answer() -> Said:
-            return "command", words(here)
-
-        return answer
-
-    return handler
+    return lambda here: _said("command", words(here))
 
 
-def _refuse_new(here: Here) -> Answer | None:
-    """None: it keeps its place in the lane."""
-    if here.role != "member":
-        return None
+def _said(reason: DoneReason, words: str) -> Answer:
+    async def answer() -> Said:
+        return reason, words
 
-    async def refuse() -> Said:
-        return "command_refused", NOT_YOURS_TO_RENEW
-
-    return refuse
+    return answer
 
 
 def _stopped(dropped: Sequence[InboundRow], *, stopped: bool, goes_on: bool) -> list[str]:
-    """``goes_on``: something runs that is not the sender's."""
     said = ["Stopped."] if stopped or (dropped and not goes_on) else []
     messages = [row.envelope for row in dropped if row.envelope.kind == "message"]
     if messages:

@@ -17,7 +17,9 @@ from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.routing import known_as, resolve_route
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import NotFound
+from gatewayd.model.intents import Intent, classify
 from gatewayd.model.lifecycle import DroppedReason
+from gatewayd.model.roles import Role
 from gatewayd.model.route import Route
 from gatewayd.model.storable import refuse_unusable, refuse_unusable_memo
 from gatewayd.ports.store import Account, InboundRow, Store
@@ -33,9 +35,12 @@ NOT_YOURS = "This question is for somebody else."
 class Lanes(Protocol):
     """Where admitted messages go: hub/turns.py."""
 
-    def add(self, row: InboundRow, route: Route) -> None: ...
+    def role_of(self, envelope: InboundEnvelope) -> Role:
+        """What its sender is in its chat now."""
 
-    def waits(self, row: InboundRow, route: Route) -> bool:
+    def add(self, row: InboundRow, route: Route, intent: Intent) -> None: ...
+
+    def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether the row would wait for a turn: not a command that is acted on at once, nor the answer to a question."""
 
     def refuses(self, envelope: InboundEnvelope) -> bool:
@@ -48,7 +53,7 @@ class Lanes(Protocol):
 class Presses(Protocol):
     """Where answers to requests go: hub/presses.py."""
 
-    def take(self, row: InboundRow, *, admitted: bool) -> bool: ...
+    def take(self, row: InboundRow, intent: Intent, *, admitted: bool) -> bool: ...
 
     def acknowledge(self, envelope: InboundEnvelope, text: str = "") -> None: ...
 
@@ -170,23 +175,24 @@ class InboxDesk:
         if settings is None:
             self._later(_Refused(row, "account_removed"))
             return
+        intent = classify(envelope, self._lanes.role_of)
         verdict = self._access.judge(envelope, settings.frame, self._configured.plugins[envelope.channel])
-        if self._presses.take(row, admitted=verdict.kind == "admit"):
+        if self._presses.take(row, intent, admitted=verdict.kind == "admit"):
             return
         self._presses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
         if verdict.reason == "admitted" or row.state == "running":
-            self._add_to_lane(row, resolve_route(envelope, self._configured.config), is_new=is_new)
+            self._add_to_lane(row, resolve_route(envelope, self._configured.config), intent, is_new=is_new)
         else:
             self._later(_Refused(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))
 
-    def _add_to_lane(self, row: InboundRow, route: Route, *, is_new: bool) -> None:
+    def _add_to_lane(self, row: InboundRow, route: Route, intent: Intent, *, is_new: bool) -> None:
         """Unless its sender has enough waiting there already. What was let in before a restart stays in."""
-        if self._lanes.waits(row, route):
+        if self._lanes.waits(row, route, intent):
             if is_new and not self._backlog.may_wait(row):
                 self._later(_Refused(row, "sender_limit", "tell" if self._backlog.is_to_be_told(row) else "none"))
                 return
             self._backlog.count_for_sender(row)
-        self._lanes.add(row, route)
+        self._lanes.add(row, route, intent)
 
     def _later(self, refused: _Refused) -> None:
         self._refused.append(refused)

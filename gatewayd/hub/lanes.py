@@ -7,30 +7,16 @@ from itertools import islice, takewhile
 from typing import Final
 
 import anyio
-import msgspec
 
 from gatewayd.hub import places
-from gatewayd.hub.turn import LiveTurn
-from gatewayd.model.commands import classify
+from gatewayd.hub.turn import LiveTurn, Waiting
 from gatewayd.model.config import QueueMode
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.ids import ConversationId
-from gatewayd.model.route import Route
+from gatewayd.model.intents import Edit, Intent, Message, NewSession, QuestionPress, Skip
 from gatewayd.ports.store import InboundRow
 
 _COLLECTED_MAX: Final = 100
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """A row in a lane. What was begun before a restart comes first: it may be at work at its agent, while an older message that a
-    person has run again is not. Then by the id: that is the order of the commits, while two deliveries may resume in either."""
-
-    id: int
-    row: InboundRow
-    route: Route
-
-    def __lt__(self, other: "Waiting") -> bool:
-        return (self.row.turn_id is None, self.id) < (other.row.turn_id is None, other.id)
 
 
 class Lane:
@@ -51,8 +37,11 @@ class Lane:
     @property
     def stoppable(self) -> LiveTurn | None:
         """The turn, if there is something to stop: of a ``/new`` only the turn of its text."""
-        heard = None if self.turn is None else classify(self.turn.rows[-1].envelope)
-        return None if heard is not None and heard.kind == "command" and not heard.argument else self.turn
+        match self.turn:
+            case LiveTurn(intent=NewSession(text="")):
+                return None
+            case turn:
+                return turn
 
     async def wait_for(self, place: places.Place) -> bool:
         """Take a place for the next turn. False: without one, for a turn that is only to be stopped."""
@@ -92,11 +81,9 @@ class Lane:
         same: list[Waiting] = []
         if first.row.turn_id is not None:
             same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
-        elif mode != "queue" and not _stands_alone(first.row):
+        elif mode != "queue" and not _stands_alone(first):
             # Several chats may share a session: each gets its own answer.
-            together = takewhile(
-                lambda w: not _stands_alone(w.row) and place_of(w.row) == place_of(first.row), sorted(self.waiting)
-            )
+            together = takewhile(lambda w: not _stands_alone(w) and place_of(w.row) == place_of(first.row), sorted(self.waiting))
             same = list(islice(together, _COLLECTED_MAX - 1))
         same += self._edits_of([first, *same])
         self._leave(same)
@@ -104,13 +91,13 @@ class Lane:
 
     def waits_for(self, edit: InboundRow) -> bool:
         """Whether the message that ``edit`` changes is still waiting here."""
-        return any(is_edit_of(edit, waiting.row) for waiting in self.waiting)
+        return any(is_edit_of(edit, waiting.row, waiting.intent) for waiting in self.waiting)
 
     def _edits_of(self, taken: list[Waiting]) -> list[Waiting]:
         """The edits, so far, of messages that are taken: they go with them, and end with them."""
         ids = {waiting.id for waiting in taken}
         edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
-        return [edit for edit in edits if any(is_edit_of(edit.row, waiting.row) for waiting in taken)]
+        return [edit for edit in edits if any(is_edit_of(edit.row, waiting.row, waiting.intent) for waiting in taken)]
 
     def _leave(self, taken: list[Waiting]) -> None:
         ids = {waiting.id for waiting in taken}
@@ -127,7 +114,7 @@ class Lane:
         for waiting in sorted(self.waiting):
             envelope = waiting.row.envelope
             came_after = envelope.received_at >= asked_at and waiting.row.turn_id is None
-            if came_after and may_be_answer(envelope) and is_answer(envelope):
+            if came_after and may_be_answer(waiting.intent) and is_answer(envelope):
                 taken = [waiting, *self._edits_of([waiting])]
                 self._leave(taken)
                 return taken
@@ -139,7 +126,7 @@ class Lane:
         A turn of an earlier life may be at work at its agent, and keeps its place, too, until it is ended there.
         """
         chosen = [w for w in sorted(self.waiting) if w.row.envelope.kind != "edit" and may_drop(w.row.envelope)]
-        dropped = [w for w in chosen if w.row.turn_id is None and classify(w.row.envelope).kind != "command"]
+        dropped = [w for w in chosen if w.row.turn_id is None and not isinstance(w.intent, NewSession)]
         dropped += self._edits_of(dropped)
         self._leave(dropped)
         self.condemned |= {waiting.row.turn_id for waiting in chosen if waiting.row.turn_id is not None}
@@ -152,22 +139,21 @@ class Lane:
             self._asking.cancel()
 
 
-def _stands_alone(row: InboundRow) -> bool:
+def _stands_alone(waiting: Waiting) -> bool:
     """A row that is no part of what several messages say together."""
-    return classify(row.envelope).kind in ("command", "press")
+    return not isinstance(waiting.intent, Message | Edit)
 
 
-def may_be_answer(envelope: InboundEnvelope) -> bool:
-    """Whether what waits may answer a question at all: no command does, but for the one that leaves it unanswered."""
-    command = classify(envelope).command
-    return command is None or command.when == "answer"
+def may_be_answer(intent: Intent) -> bool:
+    """Whether it may answer a question at all: no command does, but for the one that leaves it unanswered."""
+    return isinstance(intent, Message | QuestionPress | Skip)
 
 
 def place_of(row: InboundRow) -> ConversationId:
     return row.envelope.conversation
 
 
-def is_edit_of(edit: InboundRow, row: InboundRow) -> bool:
+def is_edit_of(edit: InboundRow, row: InboundRow, intent: Intent) -> bool:
     """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
     same = row.envelope.message_id == edit.envelope.message_id and place_of(row) == place_of(edit)
-    return same and row.id < edit.id and row.turn_id is None and classify(row.envelope).kind != "command"
+    return same and row.id < edit.id and row.turn_id is None and isinstance(intent, Message | Edit)

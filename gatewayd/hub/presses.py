@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal, Protocol
 
 import anyio
-from msgspec import Struct
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.approvals import ApprovalDesk
@@ -20,17 +19,16 @@ from gatewayd.hub.commands import Said
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
-from gatewayd.model.approval import Approval, Scope
+from gatewayd.model.approval import Approval
 from gatewayd.model.audit import AuditDraft
-from gatewayd.model.commands import classify
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.ids import ConversationId
+from gatewayd.model.intents import ApprovalResponse, Intent
 from gatewayd.model.lifecycle import DoneReason
 from gatewayd.model.payload import PressAnswer, Signal
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 
-_COMMANDS: Mapping[str | None, Literal["allow", "deny", "show"]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
 Refusal = Literal["again", "elsewhere", "forged", "late", "not_an_approver", "not_offered", "unknown"]
 _REFUSED: Final[Mapping[Refusal, DoneReason]] = {
     "again": "approval_refused_again",
@@ -41,7 +39,6 @@ _REFUSED: Final[Mapping[Refusal, DoneReason]] = {
     "not_offered": "approval_refused_not_offered",
     "unknown": "approval_refused_unknown",
 }
-_NOTE_MAX = 500
 _REFUSALS_PER_MINUTE = 10
 _SIGNALS_MAX = 64
 _TOLD_MAX = 200
@@ -53,15 +50,6 @@ ShowsReplies = Callable[[InboundEnvelope, str], Awaitable[list[OutboundDraft] | 
 
 class SignalSink(Protocol):
     async def __call__(self, channel: str, account: str, signal: Signal, /) -> None: ...
-
-
-class Wish(Struct, frozen=True):
-    """What somebody wants of a request, by its id (a press) or its code (a command)."""
-
-    approval: str
-    action: Literal["allow", "deny", "show"]
-    scope: Scope = "once"
-    note: str | None = None
 
 
 class Presses:
@@ -89,20 +77,19 @@ class Presses:
         self._backlog = backlog
         self._signal = signal
         self._show_reply = show_reply
-        self._waiting: deque[tuple[InboundRow, Wish]] = deque()
+        self._waiting: deque[tuple[InboundRow, ApprovalResponse]] = deque()
         self._wake = Wakeup()
         self._refusals: dict[str, list[float]] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._signals = 0
 
-    def take(self, row: InboundRow, *, admitted: bool) -> bool:
+    def take(self, row: InboundRow, intent: Intent, *, admitted: bool) -> bool:
         """Whether this row belongs here; then it is answered soon. ``admitted``: its sender may talk to the agent."""
-        wish = wish_of(row.envelope)
-        if wish is None or row.envelope.via is not None:
-            return False  # a program that brings messages speaks for nobody here, nor does a button that it says was pressed
+        if not isinstance(intent, ApprovalResponse):
+            return False
         if not (admitted or row.envelope.kind == "button" or self._cards.is_approver(_identity(row.envelope))):
             return False
-        self._waiting.append((row, wish))
+        self._waiting.append((row, intent))
         self._wake.notify()
         return True
 
@@ -132,9 +119,9 @@ class Presses:
         finally:
             self._signals -= 1
 
-    async def _answer(self, row: InboundRow, wish: Wish) -> None:
+    async def _answer(self, row: InboundRow, response: ApprovalResponse) -> None:
         envelope = row.envelope
-        reason, said = await insist(lambda: self._carry_out(row, wish))
+        reason, said = await insist(lambda: self._carry_out(row, response))
         text, replies = (said, []) if isinstance(said, str) else ("", said)
         if envelope.kind != "button" and text:
             replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel])
@@ -144,45 +131,49 @@ class Presses:
         self._backlog.dequeue([row])
         self._backlog.complete([row])
 
-    async def _carry_out(self, row: InboundRow, wish: Wish) -> tuple[DoneReason, str | list[OutboundDraft]]:
+    async def _carry_out(self, row: InboundRow, response: ApprovalResponse) -> tuple[DoneReason, str | list[OutboundDraft]]:
         """The row's reason, and the words for who pressed; a reply that is shown again is rows of its own."""
         envelope = row.envelope
-        if wish.action == "show" and (shown := await self._show_reply(envelope, wish.approval)) is not None:
+        if response.action == "show" and (shown := await self._show_reply(envelope, response.approval)) is not None:
             return "reply_shown_again", shown
-        if not wish.approval:
+        if not response.approval:
             return "command", "Which request? Its code stands behind the command, as in `/approve BCDFGH`."
         try:
-            approval = await self._desk.get(wish.approval)
+            approval = await self._desk.get(response.approval)
         except NotFound:
-            return await self._refuse(envelope, wish, "unknown", "There is no such request (any more).")
+            return await self._refuse(envelope, response, "unknown", "There is no such request (any more).")
         why_not = await self._why_not(envelope, approval)
         if why_not is not None:
-            return await self._refuse(envelope, wish, why_not, "You may not answer this request here.")
-        if wish.action == "show":
+            return await self._refuse(envelope, response, why_not, "You may not answer this request here.")
+        if response.action == "show":
             return "command", whole_text(approval)
-        return await self._vote(row, wish, approval)
+        return await self._vote(row, response, approval)
 
-    async def _vote(self, row: InboundRow, wish: Wish, approval: Approval) -> Said:
-        by, allow = _identity(row.envelope), wish.action == "allow"
+    async def _vote(self, row: InboundRow, response: ApprovalResponse, approval: Approval) -> Said:
+        by, allow = _identity(row.envelope), response.action == "allow"
         try:
-            found = await self._desk.decide(approval.id, allow=allow, by=by, note=wish.note, scope=wish.scope, inbound_id=row.id)
+            found = await self._desk.decide(
+                approval.id, allow=allow, by=by, note=response.note, scope=response.scope, inbound_id=row.id
+            )
         except Conflict as conflict:
             found = await self._desk.get(approval.id)
             # The card may still look as if it could be pressed.
             await self._cards.update(found)
             # A vote by this very row is there when it was counted right before a crash.
             if all(vote.inbound_id != row.id for vote in found.votes):
-                return await self._refuse_vote(row.envelope, wish, found, by, conflict.reason)
+                return await self._refuse_vote(row.envelope, response, found, by, conflict.reason)
         if found.state == "pending":
             return "approval_vote", f"Noted: {self._configured.voters.count(found)} of {found.quorum}."
         return "approval_vote", f"{found.state.capitalize()}."
 
-    async def _refuse_vote(self, envelope: InboundEnvelope, wish: Wish, found: Approval, by: str, reason: str) -> Said:
+    async def _refuse_vote(
+        self, envelope: InboundEnvelope, response: ApprovalResponse, found: Approval, by: str, reason: str
+    ) -> Said:
         if found.state != "pending":
-            return await self._refuse(envelope, wish, "late", f"Too late: this was {found.state} already.")
+            return await self._refuse(envelope, response, "late", f"Too late: this was {found.state} already.")
         if self._configured.voters.has_voted(found, by):
-            return await self._refuse(envelope, wish, "again", "You have answered this already.")
-        return await self._refuse(envelope, wish, "not_offered", reason)
+            return await self._refuse(envelope, response, "again", "You have answered this already.")
+        return await self._refuse(envelope, response, "not_offered", reason)
 
     async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> Refusal | None:
         """Why this person may not answer this request from here, in a word; None if they may."""
@@ -200,7 +191,7 @@ class Presses:
             return "not_an_approver"
         return None
 
-    async def _refuse(self, envelope: InboundEnvelope, wish: Wish, why: Refusal, text: str) -> Said:
+    async def _refuse(self, envelope: InboundEnvelope, response: ApprovalResponse, why: Refusal, text: str) -> Said:
         """Refused, answered and audited; somebody who presses without end fills no log."""
         who = _identity(envelope)
         now = self._now()
@@ -208,32 +199,11 @@ class Presses:
         if not recent:
             self._refusals = {key: times for key, times in self._refusals.items() if 0 <= now - times[-1] < 60}
         if len(recent) < _REFUSALS_PER_MINUTE:
-            detail = f'{{"why":"{why}","wanted":"{wish.action}"}}'
-            await self._store.add_audit(AuditDraft(now, who, "approval.refused", wish.approval[:64], detail))
+            detail = f'{{"why":"{why}","wanted":"{response.action}"}}'
+            await self._store.add_audit(AuditDraft(now, who, "approval.refused", response.approval[:64], detail))
             self._refusals[who] = [*recent, now]
-        self._events.emit("approval.refused", id=wish.approval[:64], by=who[:200], why=why)
+        self._events.emit("approval.refused", id=response.approval[:64], by=who[:200], why=why)
         return _REFUSED[why], text
-
-
-def wish_of(envelope: InboundEnvelope) -> Wish | None:
-    """What an envelope wants of a request, if it is about one. A command without a code is about none that there is."""
-    heard = classify(envelope)
-    if heard.kind == "press":
-        return _wish_of_press(envelope.text)
-    if heard.name not in _COMMANDS:
-        return None
-    code, *note = heard.argument.split(maxsplit=1) or [""]
-    return Wish(code, _COMMANDS[heard.name], note=note[0][:_NOTE_MAX] if note else None)
-
-
-def _wish_of_press(data: str) -> Wish | None:
-    kind, _, rest = data.partition(":")
-    approval, _, action = rest.rpartition(":")
-    if kind != "ap" or not approval:
-        return None
-    if action == "deny":
-        return Wish(approval, "deny")
-    return Wish(approval, "allow", "session" if action == "session" else "once") if action in ("once", "session") else None
 
 
 def _bears(card: OutboundRow, envelope: InboundEnvelope) -> bool:

@@ -13,11 +13,9 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from gatewayd.model.commands import as_said
 from gatewayd.model.envelope import Attachment, InboundEnvelope, InboundKind, Origin, Sender
 from gatewayd.model.route import Route
 from gatewayd.ports.agent import TurnRequest
-from gatewayd.ports.store import InboundRow
 
 _NAME_MAX = 64
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -26,9 +24,9 @@ _WORD = re.compile(r"[A-Za-z0-9_.@:+/=-]+")
 _DONE: dict[InboundKind, str] = {"edit": "edited", "button": "pressed a button"}
 
 
-def request_of(rows: Sequence[InboundRow], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
+def request_of(messages: Sequence[InboundEnvelope], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
     """What a turn of these messages asks of its core."""
-    envelopes = merge_edits([replace(row.envelope, text=as_said(row.envelope)) for row in rows])
+    envelopes = merge_edits(messages)
     last = envelopes[-1]
     return TurnRequest(
         turn_id=turn_id,

@@ -141,14 +141,14 @@ class QuestionDesk:
         found.taken = True
         return found
 
-    async def answer(self, found: "OpenQuestion", rows: Sequence[InboundRow]) -> Sequence[InboundRow]:
-        """Commit an answer, a message with the edits that ``rows`` has when it is written, with their end. Returns the rows that
-        have ended; none: the question was over."""
+    async def answer(self, found: "OpenQuestion", rows: Sequence[InboundRow], *, skips: bool) -> Sequence[InboundRow]:
+        """Commit an answer, a message with the edits that ``rows`` has when it is written, with their end; ``skips``: it leaves
+        the question unanswered. Returns the rows that have ended; none: the question was over."""
 
         async def give() -> Sequence[InboundRow]:
             given = tuple(rows)
             envelope = as_it_reads(given)
-            said = answers_of(found.row, envelope)
+            said = None if skips else answers_of(found.row, envelope)
             state: QuestionEnd = "dismissed" if said is None else "answered"
             by = f"{envelope.channel}:{envelope.sender.id}"
             ids = [row.id for row in given]

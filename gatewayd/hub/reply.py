@@ -22,7 +22,7 @@ from gatewayd.hub.prompt import request_of
 from gatewayd.hub.questions import QuestionDesk
 from gatewayd.hub.running import RunningTurn
 from gatewayd.hub.sessions import SessionMap
-from gatewayd.hub.turn import LiveTurn
+from gatewayd.hub.turn import LiveTurn, Waiting
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
@@ -103,9 +103,9 @@ class ReplyEngine:
         """How many these are."""
         return self._calls.left_behind
 
-    async def run(self, turn: LiveTurn) -> Sequence[InboundRow]:
-        """Run a turn to the end state of its rows. Returns when they have ended, or with the rows as they are now when another
-        agent is to take them. Otherwise only cancellation leaves them open."""
+    async def run(self, turn: LiveTurn) -> Sequence[Waiting]:
+        """Run a turn to the end state of its rows. Returns when they have ended, or with the messages that another agent is to
+        take. Otherwise only cancellation leaves them open."""
         key = turn.route.session_key
         with structlog.contextvars.bound_contextvars(**turn.names):
             begun_in = turn.rows[0].session_key
@@ -114,7 +114,7 @@ class ReplyEngine:
                 await insist(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
             outcome, taken_up = await self._try(turn)
             if outcome.kind == "stopped" and await self._is_handed_over(turn):
-                return turn.rows_as_begun()
+                return turn.left_open()
             if turn.state != "ending":
                 turn.move("ending")
             if not taken_up:
@@ -271,7 +271,7 @@ class ReplyEngine:
             await self._sessions.note_left_over(turn.route.session_key, None)
         if turn.is_over:
             return Outcome("stopped")  # before this call has heard of it
-        running = begin(request_of(turn.rows, turn.route, turn.turn_id, turn.attempt, session.session_id))
+        running = begin(request_of(turn.messages, turn.route, turn.turn_id, turn.attempt, session.session_id))
         return await self._run(core, running, was_running=turn.was_running)
 
     async def _run(self, core: AgentCore, turn: RunningTurn, *, was_running: bool) -> Outcome:

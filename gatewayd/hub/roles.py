@@ -1,17 +1,12 @@
-"""Who may do what in a group: who may talk there, and who may act for others. Pure."""
+"""Who may talk in a group. Who may act for others there: gatewayd/model/roles.py. Pure."""
 
-from collections.abc import Collection
 from typing import Literal
 
 from msgspec import Struct
 
 from gatewayd.model.config import AccountFrame, may_all_talk
-from gatewayd.model.envelope import InboundEnvelope, Writer
+from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.lifecycle import DroppedReason
-
-Role = Literal["own_chat", "writer", "operator", "commander", "member"]
-"""What somebody is in a chat, the strongest first. In a direct message everybody is in their own chat. In a group: the writer of
-what is at stake (a turn that runs, a question), an operator of the account, one of the group's ``commands``, or only a member."""
 
 
 class Talk(Struct, frozen=True):
@@ -20,24 +15,6 @@ class Talk(Struct, frozen=True):
     allowed: bool
     reason: DroppedReason | Literal["admitted"]
     rule: str
-
-
-def role_of(envelope: InboundEnvelope, frame: AccountFrame, writers: Collection[Writer] = ()) -> Role:
-    """What the sender of ``envelope`` is in its chat. ``writers`` are those of what is at stake. Whoever is more than a member
-    may act on it: stop that turn, begin a new session, answer that question.
-
-    What a program says of who wrote is hearsay: it makes nobody an operator, and a writer only of what it brought itself.
-    """
-    if envelope.peer.kind == "dm":
-        return "own_chat"
-    if envelope.writer in writers:
-        return "writer"
-    if envelope.via is not None:
-        return "member"
-    if envelope.sender.id in frame.operators:
-        return "operator"
-    commanders = frame.group_rules(envelope.peer.id).commands
-    return "commander" if envelope.sender.id in commanders or "*" in commanders else "member"
 
 
 def judge_group(envelope: InboundEnvelope, frame: AccountFrame) -> Talk:

@@ -2,14 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.hub.places import Place
 from gatewayd.hub.questions import Offer
-from gatewayd.model.envelope import Writer
+from gatewayd.model.envelope import InboundEnvelope, Writer
+from gatewayd.model.intents import Intent, NewSession
 from gatewayd.model.lifecycle import StopReason
 from gatewayd.model.route import Route
 from gatewayd.model.turn import TURN, IllegalMove, Phase, TurnState
@@ -18,13 +20,32 @@ from gatewayd.ports.store import InboundRow
 _NOTICES_MAX: Final = 5
 
 
+class Waiting(Struct, frozen=True):
+    """A row in a lane, and what it is. What was begun before a restart comes first: it may be at work at its agent, while an
+    older message that a person has run again is not. Then by the id: that is the order of the commits, while two deliveries may
+    resume in either."""
+
+    id: int
+    row: InboundRow
+    route: Route
+    intent: Intent
+
+    def __lt__(self, other: "Waiting") -> bool:
+        return (self.row.turn_id is None, self.id) < (other.row.turn_id is None, other.id)
+
+    @property
+    def said(self) -> InboundEnvelope:
+        """What the agent hears of it: of ``/new TEXT`` it is TEXT."""
+        envelope = self.row.envelope
+        return replace(envelope, text=self.intent.text) if isinstance(self.intent, NewSession) else envelope
+
+
 class LiveTurn:
     """What a lane and the reply engine share of a turn. It begins when its messages leave the lane's queue."""
 
     def __init__(
         self,
-        rows: Sequence[InboundRow],
-        route: Route,
+        batch: Sequence[Waiting],
         place: Place,
         *,
         has_place: bool,
@@ -34,8 +55,10 @@ class LiveTurn:
     ) -> None:
         """``has_place``: it was taken already. ``on_move`` hears of each new state, ``offer`` of each question that the turn has
         shown. ``now``: Unix seconds."""
-        self.rows = rows
-        self.route = route
+        self.batch = batch
+        self.rows = rows = [waiting.row for waiting in batch]
+        self.route = batch[-1].route
+        self.intent = batch[0].intent
         self.offer = offer
         self.began_at = now
         self.turn_id = rows[0].turn_id or new_turn_id(rows[0])
@@ -94,6 +117,11 @@ class LiveTurn:
             "event_key": envelope.event_key,
             "agent": self.route.agent_id,
         }
+
+    @property
+    def messages(self) -> list[InboundEnvelope]:
+        """What its agent hears."""
+        return [waiting.said for waiting in self.batch]
 
     @property
     def writers(self) -> frozenset[Writer]:
@@ -197,12 +225,12 @@ class LiveTurn:
             self._told.add(notice)
         return is_new
 
-    def rows_as_begun(self) -> list[InboundRow]:
-        """Its rows as the store has them after its attempts."""
-        key, count = self.route.session_key, self.attempt
-        if count == max(row.attempts for row in self.rows):
-            return list(self.rows)
-        return [replace(row, state="running", turn_id=self.turn_id, session_key=key, attempts=count) for row in self.rows]
+    def left_open(self) -> list[Waiting]:
+        """Its messages for another turn to take, with their rows as the store has them after its attempts."""
+        if self.attempt == max(row.attempts for row in self.rows):
+            return list(self.batch)
+        begun: dict[str, Any] = {"state": "running", "turn_id": self.turn_id, "session_key": self.route.session_key}
+        return [replace(each, row=replace(each.row, attempts=self.attempt, **begun)) for each in self.batch]
 
     async def wait_ended(self) -> None:
         await self._ended.wait()

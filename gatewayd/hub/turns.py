@@ -9,23 +9,25 @@ from anyio.abc import TaskGroup
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub import places
+from gatewayd.hub.answering import Answering, GivenAnswer
 from gatewayd.hub.backlog import Backlog
 from gatewayd.hub.commands import Answer, ChatCommands
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.lanes import Lane, Waiting, is_edit_of, may_be_answer, place_of
+from gatewayd.hub.lanes import Lane, may_be_answer, place_of
 from gatewayd.hub.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.places import Places, PlacesStatistics
 from gatewayd.hub.questions import OpenQuestion, QuestionDesk
 from gatewayd.hub.reply import ReplyEngine
 from gatewayd.hub.routing import resolve_route
 from gatewayd.hub.sessions import SessionMap
-from gatewayd.hub.turn import LiveTurn
-from gatewayd.model.commands import classify
-from gatewayd.model.config import GatewayConfig, QueueMode
+from gatewayd.hub.turn import LiveTurn, Waiting
+from gatewayd.model.config import AccountFrame, GatewayConfig, QueueMode
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.ids import ConversationId
+from gatewayd.model.intents import Edit, Intent, NewSession, Order, QuestionPress, Skip
 from gatewayd.model.lifecycle import DroppedReason, EndState, InboundReason
+from gatewayd.model.roles import Role, role_of
 from gatewayd.model.route import Route
 from gatewayd.model.status import LaneStatus, LeftBehind
 from gatewayd.ports.store import InboundRow
@@ -52,6 +54,7 @@ class TurnRunner:
         self._outbox = outbox
         self._sessions = sessions
         self._backlog = backlog
+        self._answering = Answering(questions, backlog)
         self._chat = ChatCommands(sessions, configured, self._end_waiting, now=context.now)
         config = configured.config
         self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
@@ -63,8 +66,6 @@ class TurnRunner:
         self._draining = False
         self._idle = Wakeup()
         self._commands = 0
-        # Messages that are being committed as answers, each with its edits so far.
-        self._answers: list[list[InboundRow]] = []
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def run(self, *, host: TaskGroup | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -90,7 +91,7 @@ class TurnRunner:
             if lane.turn is not None:
                 self._reconsider(lane, lane.turn)
         waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_misplaced(self._is_placed))
-        self._place_anew([each.row for each in waiting])
+        self._place_anew(waiting)
 
     def _reconsider(self, lane: Lane, turn: LiveTurn) -> None:
         row = turn.rows[-1]
@@ -124,55 +125,74 @@ class TurnRunner:
         """How many turns run, may run and want to."""
         return self.places.statistics()
 
-    def add(self, row: InboundRow, route: Route) -> None:
+    def role_of(self, envelope: InboundEnvelope) -> Role:
+        """What its sender is in its chat now. See ``model.roles``."""
+        lanes = self._lanes_for(envelope, resolve_route(envelope, self._configured.config))
+        writers = frozenset(writer for lane in lanes if lane.turn is not None for writer in lane.turn.writers)
+        account = self._configured.accounts.get((envelope.channel, envelope.account))
+        return role_of(envelope, AccountFrame() if account is None else account.frame, writers)
+
+    def add(self, row: InboundRow, route: Route, intent: Intent) -> None:
         """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""
         if self._draining or self._tasks is None:
             return
-        if not self._take_at_once(row, route):
-            self._put_in_lane(row, route)
+        if not self._take_at_once(row, route, intent):
+            self._put_in_lane(Waiting(row.id, row, route, intent))
 
-    def _take_at_once(self, row: InboundRow, route: Route) -> bool:
+    def _take_at_once(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether the row waits for no turn: it is an answer, a command, or nothing any more. Then that is begun."""
         assert self._tasks is not None, "rows are added while it runs"
-        lanes = self._lanes.get(route.session_key), self._leaving.get(place_of(row))
-        is_edit = row.envelope.kind == "edit" and row.turn_id is None
-        if (asked_in := self._asked_in(row, route)) is not None:
-            self._take_as_answer([row], route, self._questions.take(asked_in))
-        elif (answer := self._chat.answer(row, route, [each for each in lanes if each is not None])) is not None:
+        lane, lanes = self._lanes.get(route.session_key), self._lanes_for(row.envelope, route)
+        is_edit = _is_new_edit(row, intent)
+        if (asked_in := self._asked_in(row, route, intent)) is not None:
+            self._take_as_answer(GivenAnswer([row], intent, route, self._questions.take(asked_in)))
+        elif (answer := self._chat.answer(row, route, intent, lanes)) is not None:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
         elif self._questions.is_not_for(row.envelope):
             self._tasks.start_soon(self._end_waiting, [row], "not_asked")
-        elif is_edit and self._join_answer(row):
+        elif is_edit and self._answering.join(row):
             pass  # it goes where that goes
-        elif is_edit and (lanes[0] is None or not lanes[0].waits_for(row)):
+        elif is_edit and (lane is None or not lane.waits_for(row)):
             self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
         else:
             return False
         return True
 
-    def _put_in_lane(self, row: InboundRow, route: Route) -> None:
+    def _lanes_for(self, envelope: InboundEnvelope, route: Route) -> list[Lane]:
+        """The lane of the chat, and the one that it is leaving."""
+        both = self._lanes.get(route.session_key), self._leaving.get(envelope.conversation)
+        return [lane for lane in both if lane is not None]
+
+    def _put_in_lane(self, waiting: Waiting) -> None:
         assert self._tasks is not None, "rows are added while it runs"
-        lane = self._lanes.get(route.session_key)
+        key, row = waiting.route.session_key, waiting.row
+        lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[route.session_key] = Lane(route.session_key)
-            self._tasks.start_soon(self._run_lane, lane, name=f"lane {lane.key}")
-        lane.add(Waiting(row.id, row, route))
-        if lane.turn is not None and lane.place == place_of(row) and self._mode_of(row) == "interrupt" and _says_something(row):
+            lane = self._lanes[key] = Lane(key)
+            self._tasks.start_soon(self._run_lane, lane, name=f"lane {key}")
+        lane.add(waiting)
+        if (
+            lane.turn is not None
+            and lane.place == place_of(row)
+            and self._mode_of(row) == "interrupt"
+            and _says_something(waiting)
+        ):
             lane.turn.stop("interrupted")
 
-    def waits(self, row: InboundRow, route: Route) -> bool:
+    def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
-        command = classify(row.envelope).command
-        return command.when == "in_place" if command is not None else self._asked_in(row, route) is None
+        return isinstance(intent, NewSession) or (
+            not isinstance(intent, Order | Skip) and self._asked_in(row, route, intent) is None
+        )
 
     def refuses(self, envelope: InboundEnvelope) -> bool:
         """Whether it is a press under a question that somebody else was asked."""
         return self._questions.is_not_for(envelope)
 
-    def _asked_in(self, row: InboundRow, route: Route) -> str | None:
+    def _asked_in(self, row: InboundRow, route: Route, intent: Intent) -> str | None:
         """The session key under which a question waits for this answer."""
-        if row.retries or not may_be_answer(row.envelope):
+        if row.retries or not may_be_answer(intent):
             return None  # what a person has put back now was written before the question
         leaving = self._leaving.get(place_of(row))
         keys = (route.session_key, *([] if leaving is None else [leaving.key]))
@@ -210,14 +230,14 @@ class TurnRunner:
     def _route_of(self, row: InboundRow) -> Route:
         return resolve_route(row.envelope, self._configured.config)
 
-    def _place_anew(self, rows: Sequence[InboundRow]) -> None:
-        """Put rows in the lanes of their present routes. Those of accounts that are gone end."""
+    def _place_anew(self, waiting: Sequence[Waiting]) -> None:
+        """Put messages in the lanes of their present routes. Those of accounts that are gone end."""
         gone: list[InboundRow] = []
-        for row in rows:
-            if self._has_account(row):
-                self.add(row, self._route_of(row))
+        for each in waiting:
+            if self._has_account(each.row):
+                self.add(each.row, self._route_of(each.row), each.intent)
             else:
-                gone.append(row)
+                gone.append(each.row)
         self.end_removed(gone)
 
     def end_removed(self, rows: Sequence[InboundRow]) -> None:
@@ -265,9 +285,9 @@ class TurnRunner:
 
     async def _run_turn(self, lane: Lane, place: places.Place, *, has_place: bool) -> None:
         batch = lane.take(self._mode_of(lane.waiting[0].row))
-        rows, route = [waiting.row for waiting in batch], batch[-1].route
         offer, now = self._offer_what_waits, self._now()
-        turn = LiveTurn(rows, route, place, has_place=has_place, on_move=self._note_move, offer=offer, now=now)
+        turn = LiveTurn(batch, place, has_place=has_place, on_move=self._note_move, offer=offer, now=now)
+        rows = turn.rows
         self._backlog.dequeue(rows)
         with lane.runs(turn):
             if rows[0].turn_id in lane.condemned:
@@ -276,17 +296,17 @@ class TurnRunner:
         if self._leaving.get(place_of(rows[-1])) is lane:
             del self._leaving[place_of(rows[-1])]
         if left_open:
-            self._backlog.requeue(left_open)
+            self._backlog.requeue(rows)
             self._place_anew(left_open)
         else:
             self._backlog.complete(rows)
 
-    async def _work_on(self, turn: LiveTurn) -> Sequence[InboundRow]:
-        """Bring a turn to its end. Returns the rows that are for another agent now, and stay open."""
-        match classify(turn.rows[0].envelope).kind:
-            case "command":
-                return await self._begin_session(turn)
-            case "press":
+    async def _work_on(self, turn: LiveTurn) -> Sequence[Waiting]:
+        """Bring a turn to its end. Returns the messages that are for another agent now, and stay open."""
+        match turn.intent:
+            case NewSession(text):
+                return await self._begin_session(turn, text)
+            case QuestionPress():
                 turn.advance("ending")
                 await self._end(turn.rows, "dropped", "late_press")
                 return ()
@@ -311,30 +331,19 @@ class TurnRunner:
         )
         if waiting:
             question.take()
-            self._take_as_answer([each.row for each in waiting], waiting[0].route, question)
+            first = waiting[0]
+            self._take_as_answer(GivenAnswer([each.row for each in waiting], first.intent, first.route, question))
 
-    def _take_as_answer(self, rows: list[InboundRow], route: Route, question: OpenQuestion) -> None:
+    def _take_as_answer(self, answer: GivenAnswer) -> None:
         assert self._tasks is not None, "rows are added while it runs"
         self._commands += 1
-        self._answers.append(rows)
-        self._tasks.start_soon(self._give_answer, rows, route, question, name=f"answer in {route.session_key}")
+        self._answering.begin(answer)
+        self._tasks.start_soon(self._commit_answer, answer, name=f"answer in {answer.route.session_key}")
 
-    def _join_answer(self, edit: InboundRow) -> bool:
-        """Whether this is an edit of a message that is being committed as an answer; then it goes where that goes."""
-        answer = next((rows for rows in self._answers if is_edit_of(edit, rows[0])), None)
-        if answer is not None:
-            answer.append(edit)
-        return answer is not None
-
-    async def _give_answer(self, rows: list[InboundRow], route: Route, question: OpenQuestion) -> None:
+    async def _commit_answer(self, answer: GivenAnswer) -> None:
         try:
-            ended = await self._questions.answer(question, rows)
-            self._answers.remove(rows)
-            self._backlog.dequeue(ended)
-            self._backlog.complete(ended)
-            # The question was over: it is a message. Or it was answered, and an edit came too late.
-            for row in rows[len(ended) :]:
-                self.add(row, route)
+            for left in await self._answering.commit(answer):
+                self.add(left.row, left.route, left.intent)
         finally:
             self._commands -= 1
             self._idle.notify()
@@ -349,19 +358,19 @@ class TurnRunner:
             self._commands -= 1
             self._idle.notify()
 
-    async def _begin_session(self, turn: LiveTurn) -> Sequence[InboundRow]:
+    async def _begin_session(self, turn: LiveTurn, text: str) -> Sequence[Waiting]:
         """``/new``: a new session, once, also over a restart; then the turn of the text behind it, if there is one."""
         [row], route = turn.rows, turn.route
         if not await insist(lambda: self._sessions.is_made_by(route, row.id)):
             why_not = await self._engine.new_session(route, made_by=row.id)
             if why_not is not None and turn.state == "moving":
-                return turn.rows
+                return turn.left_open()
             if why_not is not None:
                 self._log.warning("session_not_made", session_key=route.session_key, reason=why_not)
                 turn.advance("ending")
                 await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
                 return ()
-        if classify(row.envelope).argument:
+        if text:
             return await self._engine.run(turn)
         turn.advance("ending")
         await self._end([row], "done", "command", text="A new session has begun.")
@@ -380,7 +389,11 @@ class TurnRunner:
             self._events.emit(f"inbound.{state}", id=row.id, reason=reason)
 
 
-def _says_something(row: InboundRow) -> bool:
+def _is_new_edit(row: InboundRow, intent: Intent) -> bool:
+    return isinstance(intent, Edit) and row.turn_id is None
+
+
+def _says_something(waiting: Waiting) -> bool:
     """Whether it is a new message of its sender's: no edit of one, no press, and none that a person has put back."""
-    is_edit = row.envelope.kind == "edit" and row.turn_id is None
-    return not is_edit and classify(row.envelope).kind != "press" and not row.retries
+    row, intent = waiting.row, waiting.intent
+    return not _is_new_edit(row, intent) and not isinstance(intent, QuestionPress) and not row.retries

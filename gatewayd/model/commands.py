@@ -1,4 +1,4 @@
-"""The chat commands: one table, and the one place where a message is told from a command, a press and an edit. Pure.
+"""The chat commands, in one table. What is one is decided in gatewayd/model/intents.py. Pure.
 
 Every other text is the agent's, letter by letter, also one that begins with a slash.
 """
@@ -14,7 +14,7 @@ When = Literal["at_once", "in_place", "approval", "answer"]
 """at_once, also while a turn runs; in_place: after what came before it in its lane; approval: by hub/presses.py; answer: to the
 question that is open."""
 May = Literal["everybody", "own", "role", "approver", "asked"]
-"""own: for what is one's own, and with a role for what is others'; role: in a group only with a role (hub/roles.py)."""
+"""own: for what is one's own, and with a role for what is others'; role: in a group only with a role (model/roles.py)."""
 
 
 class Command(Struct, frozen=True):
@@ -59,46 +59,7 @@ COMMANDS: Final = (
 )
 """In the order in which help and menus list them."""
 
-_BY_NAME: Final = {command.name: command for command in COMMANDS}
-_OURS: Final = ("qu:", "ap:")
 _ADDRESSED: Final = re.compile(r"/[A-Za-z0-9_]{1,64}@[A-Za-z0-9_]{1,64}")
-
-
-class Heard(Struct, frozen=True):
-    """What an envelope is: ``press`` is one of a button of ours, under a question or a request; any other is a message. A command
-    has its ``argument``, letter by letter."""
-
-    kind: Literal["message", "command", "press", "edit", "membership", "service"]
-    command: Command | None = None
-    argument: str = ""
-
-    @property
-    def name(self) -> str | None:
-        """The command's name, e.g. ``/stop``."""
-        return None if self.command is None else self.command.name
-
-
-_MESSAGE: Final = Heard("message")
-
-
-def classify(envelope: InboundEnvelope) -> Heard:
-    """What an envelope is. A command is the first word of a message that is its sender's own word; drivers take the bot's own
-    name off it (``/stop@us``), so what is addressed by name here is another bot's, or the agent's."""
-    match envelope.kind:
-        case "button":
-            return Heard("press") if envelope.text.startswith(_OURS) else _MESSAGE
-        case "message":
-            return _classify_text(envelope)
-        case other:
-            return Heard(other)
-
-
-def _classify_text(envelope: InboundEnvelope) -> Heard:
-    words = envelope.text.split(maxsplit=1) if envelope.is_own_word else []
-    command = _BY_NAME.get(words[0].lower()) if words else None
-    if command is None or (envelope.via is not None and not command.connectors):
-        return _MESSAGE
-    return Heard("command", command, words[1] if len(words) > 1 else "")
 
 
 def is_for_another_bot(envelope: InboundEnvelope) -> bool:
@@ -108,9 +69,3 @@ def is_for_another_bot(envelope: InboundEnvelope) -> bool:
         return False
     first = envelope.text.split(maxsplit=1)[:1]
     return bool(first) and _ADDRESSED.fullmatch(first[0]) is not None
-
-
-def as_said(envelope: InboundEnvelope) -> str:
-    """The text for the agent: of ``/new TEXT`` it is TEXT."""
-    heard = classify(envelope)
-    return heard.argument if heard.name == "/new" else envelope.text

@@ -12,9 +12,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gatewayd.hub.attempts import AWAY, TRIED_AGAIN, Attempts
 from gatewayd.hub.outcome import SORRY_GONE
-from gatewayd.hub.turn import LiveTurn, new_turn_id
+from gatewayd.hub.turn import LiveTurn, Waiting, new_turn_id
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.model.intents import Message
 from gatewayd.model.route import Route
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.store import InboundRow
@@ -29,7 +30,14 @@ async def _say_nothing(text: str) -> None: ...
 def _turn(row: InboundRow, slots: trio.Semaphore) -> LiveTurn:
     """One that has taken a slot."""
     route = Route("assistant", "assistant:chat:main:dm:7", "default")
-    return LiveTurn([row], route, slots, has_place=True, on_move=lambda turn: None, offer=lambda question: None, now=EPOCH)
+    return LiveTurn(
+        [Waiting(row.id, row, route, Message())],
+        slots,
+        has_place=True,
+        on_move=lambda turn: None,
+        offer=lambda question: None,
+        now=EPOCH,
+    )
 
 
 async def test_a_message_waits_for_its_agent_without_spending_a_try_and_its_user_is_told_once(

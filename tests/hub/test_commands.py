@@ -13,11 +13,14 @@ from trio.testing import MockClock
 
 from gatewayd.hub.commands import NOT_YOURS_TO_RENEW, NOT_YOURS_TO_STOP, NOTHING_ASKED, NOTHING_RUNS, ChatCommands
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.presses import wish_of
 from gatewayd.hub.sessions import SessionMap
-from gatewayd.model.commands import COMMANDS, Command, as_said, classify, is_for_another_bot
+from gatewayd.hub.turn import Waiting
+from gatewayd.model.commands import COMMANDS, Command, is_for_another_bot
 from gatewayd.model.config import AccountFrame, ApprovalsSection, ApproverGroup, GroupRules, SessionsSection
 from gatewayd.model.envelope import Attachment, Origin, Peer, Sender
+from gatewayd.model.intents import ApprovalResponse, Edit, Intent, Message, NewSession, Order, QuestionPress, Skip, classify
+from gatewayd.model.roles import Role
+from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
 from tests.hub.house import OPEN, Gate, House, configuration, message, now, open_house
 
@@ -30,6 +33,7 @@ FRAME = AccountFrame(
     groups={"-100": GroupRules(commands=("5",))},
     require_mention=False,
 )
+ROUTE = Route("assistant", "assistant:chat:main:dm:7", "default")
 NAMES = [command.name for command in COMMANDS]
 NOT_OWN: dict[str, dict[str, Any]] = {
     "forwarded": {"forwarded": Origin("Eve")},
@@ -39,26 +43,37 @@ NOT_OWN: dict[str, dict[str, Any]] = {
 }
 
 
+WHAT: dict[str, Intent] = {
+    "/approve": ApprovalResponse("", "allow"),
+    "/deny": ApprovalResponse("", "deny"),
+    "/show": ApprovalResponse("", "show"),
+    "/skip": Skip(),
+}
+
+
+def heard(said: str, *, role: Role = "own_chat", **changes: Any) -> Intent:
+    return classify(message(said, **changes), lambda envelope: role)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_heard_in_any_case_and_with_its_argument_letter_by_letter(name: str) -> None:
+    expected = WHAT.get(name, NewSession("", "own_chat") if name == "/new" else Order(name, "own_chat"))
     for said in (name, name.upper(), f" {name}\n"):
-        heard = classify(message(said))
-        assert (heard.kind, heard.name, heard.argument) == ("command", name, "")
-    assert classify(message(f"{name}  a *b*\n c ")).argument == "a *b*\n c "
+        assert heard(said) == expected
+    assert heard("/new  a *b*\n c ") == NewSession("a *b*\n c ", "own_chat")
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("changes", NOT_OWN.values(), ids=NOT_OWN)
 def test_what_is_not_the_sender_s_own_word_is_no_command(name: str, changes: dict[str, Any]) -> None:
-    heard = classify(message(f"{name} CODE", **changes))
-    assert (heard.kind, heard.name) == ("edit" if "kind" in changes else "message", None)
-    assert wish_of(message(f"{name} CODE", **changes)) is None
+    assert heard(f"{name} CODE", **changes) == (Edit() if "kind" in changes else Message())
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
 def test_a_connector_uses_the_commands_of_its_chat_and_decides_nothing(command: Command) -> None:
-    heard = classify(message(f"{command.name} CODE", via="connector:bridge"))
-    assert (heard.command is command) is command.connectors is (command.when != "approval")
+    assert (heard(f"{command.name} CODE", via="connector:bridge") != Message()) is command.connectors
+    assert command.connectors is (command.when != "approval")
+    assert heard("ap:ap_1:once", kind="button", via="connector:bridge") == QuestionPress()
 
 
 SLASHED = st.from_regex(r"/?[ \t\n]?[A-Za-z0-9_@/.-]{0,20}( \w{0,5})?", fullmatch=True)
@@ -67,23 +82,20 @@ SLASHED = st.from_regex(r"/?[ \t\n]?[A-Za-z0-9_@/.-]{0,20}( \w{0,5})?", fullmatc
 @given(SLASHED, st.sampled_from(["dm", "group"]))
 def test_all_else_is_the_agent_s_letter_by_letter(text: str, kind: str) -> None:
     envelope = message(text, peer=Peer("dm" if kind == "dm" else "group", "7"))
+    intent = classify(envelope, lambda envelope: "member")
     first = (text.split() or [""])[0].lower()
-    assert (classify(envelope).kind == "command") is (first in NAMES)
+    assert (intent != Message()) is (first in NAMES)
     if first != "/new":
-        assert as_said(envelope) == text
+        assert Waiting(1, InboundRow(1, envelope, "received", 0), ROUTE, intent).said is envelope
     if is_for_another_bot(envelope):
-        assert kind == "group"
-        assert classify(envelope).kind == "message"
+        assert (kind, intent) == ("group", Message())
 
 
-def test_each_command_has_one_place_where_it_is_acted_on(tmp_path: Path) -> None:
+def test_each_command_has_one_place_where_it_is_acted_on() -> None:
     async def end(rows: object, reason: str) -> None: ...
 
-    acted_on = ChatCommands(SessionMap(None, kind_of={}.get, now=now), Configured(configuration(), {}), end, now=now).handlers  # type: ignore[arg-type]
-    approvals = {name for name in NAMES if wish_of(message(f"{name} CODE")) is not None}
-    assert set(acted_on) | approvals == set(NAMES)
-    assert set(acted_on) & approvals == set()
-    assert approvals == {command.name for command in COMMANDS if command.when == "approval"}
+    orders = ChatCommands(SessionMap(None, kind_of={}.get, now=now), Configured(configuration(), {}), end, now=now).orders  # type: ignore[arg-type]
+    assert set(orders) == {command.name for command in COMMANDS if command.when == "at_once"}
 
 
 async def say(house: House, text: str, sender: Sender, **changes: object) -> InboundRow:

@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.presses import Wish, wish_of
 from gatewayd.model.config import ApprovalsSection, ApproverGroup
-from gatewayd.model.envelope import Peer, Sender
+from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.intents import ApprovalResponse, classify
 from tests.hub.approvers import asking
 from tests.hub.house import message, open_house
 from tests.hub.test_approvals import RM, Tool, pending
@@ -17,35 +17,41 @@ from tests.hub.test_approvals import RM, Tool, pending
 PLACE = Peer("group", "-100")
 
 
+def response_in(envelope: InboundEnvelope) -> ApprovalResponse | None:
+    """What a message wants of a request, if it is about one."""
+    intent = classify(envelope, lambda envelope: "own_chat")
+    return intent if isinstance(intent, ApprovalResponse) else None
+
+
 @pytest.mark.parametrize(
-    ("said", "wish"),
+    ("said", "response"),
     [
-        ("/approve BCDFGH", Wish("BCDFGH", "allow")),
-        ("/Approve bcdfgh\n", Wish("bcdfgh", "allow")),
+        ("/approve BCDFGH", ApprovalResponse("BCDFGH", "allow")),
+        ("/Approve bcdfgh\n", ApprovalResponse("bcdfgh", "allow")),
         ("/approve@other BCDFGH", None),
-        ("/deny BCDFGH  not now, please", Wish("BCDFGH", "deny", note="not now, please")),
-        ("/show BCDFGH", Wish("BCDFGH", "show")),
-        ("/approve", Wish("", "allow")),
+        ("/deny BCDFGH  not now, please", ApprovalResponse("BCDFGH", "deny", note="not now, please")),
+        ("/show BCDFGH", ApprovalResponse("BCDFGH", "show")),
+        ("/approve", ApprovalResponse("", "allow")),
         ("/approved BCDFGH", None),
         ("please /approve BCDFGH", None),
         ("", None),
         ("   ", None),
     ],
 )
-def test_what_a_message_wants(said: str, wish: Wish | None) -> None:
-    assert wish_of(message(said)) == wish
+def test_what_a_message_wants(said: str, response: ApprovalResponse | None) -> None:
+    assert response_in(message(said)) == response
 
 
 def test_an_edit_is_no_command() -> None:
-    assert wish_of(message("/approve BCDFGH", kind="edit")) is None
+    assert response_in(message("/approve BCDFGH", kind="edit")) is None
 
 
 @pytest.mark.parametrize(
-    ("data", "wish"),
+    ("data", "response"),
     [
-        ("ap:ap_1:once", Wish("ap_1", "allow")),
-        ("ap:ap_1:session", Wish("ap_1", "allow", "session")),
-        ("ap:ap_1:deny", Wish("ap_1", "deny")),
+        ("ap:ap_1:once", ApprovalResponse("ap_1", "allow")),
+        ("ap:ap_1:session", ApprovalResponse("ap_1", "allow", "session")),
+        ("ap:ap_1:deny", ApprovalResponse("ap_1", "deny")),
         ("ap:ap_1:rm", None),
         ("ap::once", None),
         ("ap:", None),
@@ -54,8 +60,8 @@ def test_an_edit_is_no_command() -> None:
         ("", None),
     ],
 )
-def test_what_a_press_wants(data: str, wish: Wish | None) -> None:
-    assert wish_of(message(data, kind="button")) == wish
+def test_what_a_press_wants(data: str, response: ApprovalResponse | None) -> None:
+    assert response_in(message(data, kind="button")) == response
 
 
 async def test_a_command_without_a_code_is_told_what_is_missing(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.hub.roles import judge_group, role_of, who_in_group
+from gatewayd.hub.roles import judge_group, who_in_group
 from gatewayd.model.config import AccountFrame, GroupRules
 from gatewayd.model.envelope import InboundEnvelope, Peer, Sender, Writer
+from gatewayd.model.roles import role_of
 from tests.hub.house import message
 
 GROUP, TOPIC, CHANNEL = Peer("group", "-100"), Peer("group", "-100", "7"), Peer("channel", "-100")

@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 import trio
 
-from gatewayd.hub.turn import LiveTurn
+from gatewayd.hub.turn import LiveTurn, Waiting
+from gatewayd.model.intents import Message
 from gatewayd.model.route import Route
 from gatewayd.model.turn import TURN, IllegalMove, TurnState
 from gatewayd.ports.store import InboundRow
@@ -26,8 +27,9 @@ WAYS: dict[TurnState, tuple[TurnState, ...]] = {
 
 
 def a_turn(slots: trio.Semaphore) -> LiveTurn:
-    row, route = InboundRow(1, message(), "received", 0), Route("assistant", "assistant:chat:main:dm:7", "default")
-    return LiveTurn([row], route, slots, has_place=True, on_move=lambda turn: None, offer=lambda question: None, now=EPOCH)
+    route = Route("assistant", "assistant:chat:main:dm:7", "default")
+    waiting = Waiting(1, InboundRow(1, message(), "received", 0), route, Message())
+    return LiveTurn([waiting], slots, has_place=True, on_move=lambda turn: None, offer=lambda question: None, now=EPOCH)
 
 
 def test_every_state_has_an_entry_and_leads_to_the_end() -> None:
