@@ -104,8 +104,13 @@ class Asking:
 
     async def _load(self) -> None:
         if not self._loaded:
-            self._left = await insist(partial(self._store.approvals_of, self._turn.turn_id))
-            self._count = 1 + max((row.ordinal for row in self._left), default=-1)
+            rows = await insist(partial(self._store.approvals_of, self._turn.turn_id))
+            for row in rows:
+                if row.agent != self._turn.agent_id and row.state == "pending":
+                    await insist(partial(self._desk.settle, row.id, "withdrawn", note="another agent has taken the message"))
+            # What one agent was allowed, another one was not.
+            self._left = [row for row in rows if row.agent == self._turn.agent_id]
+            self._count = 1 + max((row.ordinal for row in rows), default=-1)
             self._loaded = True
 
     async def _add(self, request: ToolRequest) -> Approval | None:

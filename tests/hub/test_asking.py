@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from gatewayd.hub.asking import Asking
 from gatewayd.model.approval import Approval, Decision, ToolRequest
-from gatewayd.model.config import AgentApprovals, ApprovalRule
+from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, ApprovalRule
 from gatewayd.model.errors import Conflict, TryAgain
 from gatewayd.ports.agent import Turn, TurnState
 from tests.hub.approvers import TEAM_CHAT, asking, buttons, text
@@ -125,6 +125,29 @@ async def test_an_answer_under_an_id_is_told_again_after_a_crash(tmp_path: Path,
         assert tool.decisions == [Decision("allowed", by="operator:me")] * 2
         assert len(await house.desk.list(None)) == 1
         assert (await house.desk.get(approval.id)).consumed_at == used, "it was used up then"
+
+
+@pytest.mark.parametrize("request_", [RM, A])
+@pytest.mark.parametrize("answered", [True, False])
+async def test_what_one_agent_was_allowed_another_one_is_not(
+    request_: ToolRequest, answered: bool, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Where the configuration of the next start gives the message to another agent: people have read who asks."""
+    tool = Tool(request_)
+    async with open_house(tmp_path, tool, config=asking()) as house:
+        await house.say("go")
+        first = await pending(house)
+        house.flaky.refuses.add("end_inbound")
+        if answered:
+            await house.desk.decide(first.id, allow=True, by="operator:me", scope="session")
+        await trio.testing.wait_all_tasks_blocked()
+    ran = list(tool.ran)
+    config = replace(asking(), agents=(AgentSettings("other", asking().agents[0].frame, AgentFrame()),))
+    async with open_house(tmp_path, tool, agents=agents(tool, "running"), config=config) as house:
+        second = await pending(house)
+        assert (second.id != first.id, second.agent) == (True, "other")
+        assert (await house.desk.get(first.id)).state == ("allowed" if answered else "withdrawn")
+        assert tool.ran == ran == ([request_] if answered else [])
 
 
 async def test_under_one_id_but_with_another_input_it_is_another_request(tmp_path: Path, autojump_clock: MockClock) -> None:
