@@ -18,10 +18,13 @@ from gatewayd.hub.turn import Waiting
 from gatewayd.model.commands import COMMANDS, Command, is_for_another_bot
 from gatewayd.model.config import AccountFrame, ApprovalsSection, ApproverGroup, GroupRules, SessionsSection
 from gatewayd.model.envelope import Attachment, Origin, Peer, Sender
+from gatewayd.model.errors import TryAgain
 from gatewayd.model.intents import ApprovalResponse, Edit, Intent, Message, NewSession, Order, QuestionPress, Skip, classify
+from gatewayd.model.question import Question
 from gatewayd.model.roles import Role
 from gatewayd.model.route import Route
 from gatewayd.ports.store import InboundRow
+from tests.hub.curious import Curious
 from tests.hub.house import OPEN, Gate, House, configuration, message, now, open_house
 
 GROUP = Peer("group", "-100")
@@ -206,6 +209,16 @@ async def test_help_lists_what_its_reader_may_use(tmp_path: Path, autojump_clock
         assert {who for who, text in listed.items() if "/approve" in text} == {("2",)}
         assert {who for who, text in listed.items() if "your own turn" in text} == {("1",), ("2",), ("2", "via")}
         assert house.agents.turns == []
+
+
+@pytest.mark.parametrize(("is_away", "words"), [(True, "It waits for its agent."), (False, "It waits for an answer.")])
+async def test_status_says_what_a_turn_waits_for(tmp_path: Path, autojump_clock: MockClock, words: str, *, is_away: bool) -> None:
+    async with open_house(tmp_path, Curious(Question("Why?"))) as house:
+        house.agents.away = TryAgain("away") if is_away else None
+        await house.say("go")
+        await anyio.sleep(2)
+        await house.ended(await house.say("/status"))
+        assert house.texts[-1].endswith(f" A turn has been running for 2 s; 0 waiting. {words}")
 
 
 async def test_help_and_start_and_whoami_cost_no_turn(tmp_path: Path, autojump_clock: MockClock) -> None:
