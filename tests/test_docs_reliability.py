@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/reliability.md").read_text()
-TESTS = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)))
+TESTS = sorted(set(re.findall(r"`((?:tests|gatewayd/testing)/[\w/]+\.py)(?:::(\w+))?`", PAGE)))
 PROMISES = [*range(1, 27), 28, 29, 30, 32, 33]
 """Those that do not hold yet are named under "What is not promised"."""
 

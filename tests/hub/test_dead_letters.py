@@ -21,7 +21,7 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.payload import EditText, Receipt, RichText
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, ref_of
-from tests.stores.sqlite.samples import ALICE, approval, draft, edit_of, numbered
+from gatewayd.testing.store_contract.rows import ALICE, approval, draft, edit_of, numbered
 
 HERE: Final[Takers] = {("telegram", "main"): None}
 FULL: Final[Takers] = {("telegram", "main"): "the inbox is full"}

@@ -23,9 +23,9 @@ from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import OutboundState
 from gatewayd.ports.store import KeepRule, Leftover, Need, OldRow, Swept
 from gatewayd.stores.sqlite import SqliteStore, run_inline
+from gatewayd.testing.store_contract.rows import ended, settled
 from tests.hub.house import EPOCH, configuration, message, now
 from tests.stores.opened_before import open_store
-from tests.stores.sqlite.letterbox import ended, settled
 
 DAY = 86_400.0
 MIGHTY = RetentionSection(keep_seconds=10 * DAY, dead_letter_seconds=30 * DAY)

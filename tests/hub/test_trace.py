@@ -27,7 +27,7 @@ from gatewayd.ports.store import (
     ReplyKey,
     ref_of,
 )
-from tests.stores.sqlite.samples import approval, draft, envelope
+from gatewayd.testing.store_contract.rows import approval, draft, envelope
 
 T = TypeVar("T")
 HERE: Final = [("telegram", "main")]

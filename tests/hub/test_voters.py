@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gatewayd.hub.voters import Voters, inputs_covered
 from gatewayd.model.approval import Approval, Scope, SessionGrant, Vote
 from gatewayd.ports.store import ANY_INPUT
-from tests.stores.sqlite.samples import approval
+from gatewayd.testing.store_contract.rows import approval
 
 # Two people with two identities each, and two that nobody knows.
 PEOPLE: Final = {"ann": ("tg:1", "operator:ann"), "bob": ("tg:2", "operator:bob")}

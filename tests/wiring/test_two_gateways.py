@@ -23,9 +23,9 @@ from gatewayd.model.payload import RichText, SendText
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore
+from gatewayd.testing.store_contract.rows import approval
 from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls
-from tests.stores.sqlite.samples import approval
 from tests.wiring.test_one_of_each import DAY, OPEN, REGISTRY, configuration, now, store_of
 
 OWNED = ("inbound", "outbound", "approval", "question", "session", "pairing", "memo", "token", "audit")

@@ -4,17 +4,8 @@ from pathlib import Path
 import pytest
 
 from gatewayd.stores.sqlite import SqliteStore, run_inline
+from gatewayd.testing.store_contract.rows import Clock
 from tests.stores.opened_before import open_store
-
-
-class Clock:
-    """Unix seconds that a test sets."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import trio
 
 from gatewayd.ports.store import EventDraft
 from gatewayd.stores.sqlite import SqliteStore, open_store
-from tests.stores.sqlite.samples import draft, envelope
+from gatewayd.testing.store_contract.rows import draft, envelope
 
 TASKS = 8
 

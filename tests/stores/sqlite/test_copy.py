@@ -13,7 +13,7 @@ from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts
 from gatewayd.stores.sqlite.upgrade import copy_of, upgrade
-from tests.stores.sqlite.samples import envelope
+from gatewayd.testing.store_contract.rows import envelope
 from tests.stores.sqlite.test_upgrade import insert_old
 
 VERSION = 4

@@ -13,7 +13,7 @@ import trio
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite import inspection, open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
-from tests.stores.sqlite.samples import EVERY_ACCOUNT, draft, envelope
+from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, draft, envelope
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -40,8 +40,8 @@ from gatewayd.model.lifecycle import (
 )
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.states import among, outside
+from gatewayd.testing.store_contract.rows import approval, pairing
 from tests.examples import examples
-from tests.stores.sqlite.samples import approval, pairing
 from tests.stores.sqlite.walked import LEGAL, Walk
 
 Step = Callable[[Walk, Any], Awaitable[None]]

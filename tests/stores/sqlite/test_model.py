@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.ports.store import EventDraft
 from gatewayd.stores.sqlite import SqliteStore, open_store
+from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, draft, envelope
 from tests.examples import examples
-from tests.stores.sqlite.samples import EVERY_ACCOUNT, draft, envelope
 
 KEYS = st.sampled_from("abcdefgh")
 SETTLED = st.sampled_from(get_args(SendOutcome))

@@ -16,9 +16,20 @@ from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.reader import Reader
 from gatewayd.stores.sqlite.writer import Writer
-from tests.stores.sqlite.conftest import Clock
-from tests.stores.sqlite.letterbox import ACCOUNTS, dropping, ended, retrying, settled
-from tests.stores.sqlite.samples import ALICE, EVERY_ACCOUNT, approval, draft, envelope, numbered
+from gatewayd.testing.store_contract.rows import (
+    ACCOUNTS,
+    ALICE,
+    EVERY_ACCOUNT,
+    Clock,
+    approval,
+    draft,
+    dropping,
+    ended,
+    envelope,
+    numbered,
+    retrying,
+    settled,
+)
 from tests.stores.sqlite.test_writer import GatedDisk
 
 

@@ -19,8 +19,7 @@ from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.payload import SendText
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
-from tests.stores.sqlite.letterbox import retrying
-from tests.stores.sqlite.samples import ALICE, EVERY_ACCOUNT, draft, envelope, voting
+from gatewayd.testing.store_contract.rows import ALICE, EVERY_ACCOUNT, draft, envelope, retrying, voting
 
 # As the first release wrote them.
 ENVELOPE = (

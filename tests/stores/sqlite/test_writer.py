@@ -14,8 +14,7 @@ from gatewayd.ports.store import StoreStatistics
 from gatewayd.stores.sqlite import RunBlocking, SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.files import open_files
 from gatewayd.stores.sqlite.writer import BATCH_LENGTH, QUEUE_LENGTH, Writer
-from tests.stores.sqlite.conftest import Clock
-from tests.stores.sqlite.samples import EVERY_ACCOUNT, approval, draft, envelope
+from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, approval, draft, envelope
 
 T = TypeVar("T")
 

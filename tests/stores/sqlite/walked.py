@@ -26,8 +26,7 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
-from tests.stores.sqlite.letterbox import dropping, retrying
-from tests.stores.sqlite.samples import EVERY_ACCOUNT, approval, draft, envelope, pairing, voting
+from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, approval, draft, dropping, envelope, pairing, retrying, voting
 
 Change = tuple[str, str, str | None, str | None]
 """Table, operation, and the state before and after; None: there was no row, or there is none any more."""

@@ -1,0 +1,51 @@
+"""Sessions and memos."""
+
+from msgspec.structs import replace
+
+from gatewayd.ports.store import SessionRow, Store
+
+ROW = SessionRow(
+    session_key="assistant:telegram:main:dm:42",
+    agent_id="assistant",
+    session_id="ses-1",
+    generation=0,
+    created_at=1.0,
+    last_used_at=1.0,
+)
+
+
+class StateContract:
+    async def test_a_memo_belongs_to_its_account_and_key(self, store: Store) -> None:
+        assert await store.load_memo("telegram", "main", "offset") is None
+        await store.save_memo("telegram", "main", "offset", "5")
+        await store.save_memo("telegram", "other", "offset", "6")
+        await store.save_memo("telegram", "main", "secret", "xyz")
+        await store.save_memo("telegram", "main", "offset", "7")
+        assert await store.load_memo("telegram", "main", "offset") == "7"
+        assert await store.load_memo("telegram", "other", "offset") == "6"
+        assert await store.load_memo("telegram", "main", "secret") == "xyz"
+        assert await store.load_memo("webchat", "main", "offset") is None
+
+    async def test_a_memo_is_forgotten_alone_and_more_than_once(self, store: Store) -> None:
+        for key in ("offset", "secret"):
+            await store.save_memo("telegram", "main", key, key)
+        for _ in range(2):
+            await store.forget_memo("telegram", "main", "offset")
+        await store.forget_memo("webchat", "main", "secret")
+        assert await store.load_memo("telegram", "main", "offset") is None
+        assert await store.load_memo("telegram", "main", "secret") == "secret"
+
+    async def test_a_session_is_kept_and_replaced(self, store: Store) -> None:
+        assert await store.get_session(ROW.session_key) is None
+        await store.put_session(ROW)
+        assert await store.get_session(ROW.session_key) == ROW
+        renewed = replace(ROW, session_id="ses-2", generation=1, last_used_at=5.0)
+        await store.put_session(renewed)
+        assert await store.get_session(ROW.session_key) == renewed
+        assert await store.list_sessions(limit=10) == [renewed]
+
+    async def test_sessions_are_listed_by_last_use(self, store: Store) -> None:
+        rows = [replace(ROW, session_key=f"key-{number}", last_used_at=float(number % 3)) for number in range(3)]
+        for row in rows:
+            await store.put_session(row)
+        assert await store.list_sessions(limit=2) == [rows[2], rows[1]]
