@@ -24,7 +24,6 @@ FOREIGN = {
     "errorlog",
     "include_server_header",
     "h11_max_incomplete_size",
-    "attempt_number",  # tenacity.RetryCallState
     "obj",  # click.Context
 }
 """Attributes that libraries want to be set."""

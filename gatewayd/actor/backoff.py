@@ -3,10 +3,8 @@
 import math
 from random import Random
 
-import tenacity
-
-# tenacity's wait_exponential is exact here: base * 2**62 is far above any ceiling. Past it only the same ceiling follows,
-# and 2.0**1024 (nine hours of an outage) would be the float that does not exist.
+# base * 2**62 is far above any ceiling. Past it only the same ceiling follows, and 2.0**1024 (nine hours of an outage) would be
+# the float that does not exist.
 _LAST_ATTEMPT = 62
 _LOOKS_SECONDS = (60.0, 300.0, 900.0, 1800.0)
 _LATER = 1.25
@@ -21,13 +19,12 @@ class Backoff:
 
     def __init__(self, rng: Random, *, first_seconds: float = 1.0, longest_seconds: float = 45.0) -> None:
         self._rng = rng
-        self._ceiling = tenacity.wait_exponential(multiplier=first_seconds, max=longest_seconds)
+        self._first = first_seconds
+        self._longest = longest_seconds
 
     def ceiling(self, attempt: int) -> float:
         """The longest delay after the ``attempt``-th failure in a row, counted from 1."""
-        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-        state.attempt_number = min(max(attempt, 1), _LAST_ATTEMPT)
-        return self._ceiling(state)
+        return min(self._first * 2.0 ** (min(max(attempt, 1), _LAST_ATTEMPT) - 1), self._longest)
 
     def look(self, number: int) -> float:
         """Seconds until the ``number``-th look, from 1, at something that waits for a person: 1, 5, 15, then every 30 minutes.

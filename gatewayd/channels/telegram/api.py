@@ -11,6 +11,7 @@ from gatewayd.channels.telegram.refusals import Purpose, Refusal, cure
 from gatewayd.channels.telegram.wire import Answer, ResponseParameters
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.kit.json import Malformed, decode
+from gatewayd.kit.repeat import repeat
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.secret import Redactor, Secret
@@ -74,18 +75,22 @@ class BotApi:
         raise Refused(self._refusal(method, reply, answer))
 
     async def ask(self, method: str, params: Struct | None, kind: type[T], *, purpose: Purpose, timeout_seconds: float) -> T:
-        """The result of a repeatable ``method`` as ``kind``.
+        """The result of a ``method`` that changes nothing, or nothing the second time, as ``kind``.
 
         :raises TryAgain: an outage. :raises NeedsOperator: the account cannot go on. :raises SendRejected: not to be had;
             only for the purpose fetch.
         """
-        try:
-            return decode(await self.call(method, params, timeout_seconds=timeout_seconds), kind)
-        except Refused as refused:
-            error = cure(refused.refusal, purpose)
-        except Malformed as malformed:
-            error = TryAgain(f"Telegram {method}: the answer is not what the Bot API promises: {malformed}")
-        raise error
+
+        async def once() -> T:
+            try:
+                return decode(await self.call(method, params, timeout_seconds=timeout_seconds), kind)
+            except Refused as refused:
+                error = cure(refused.refusal, purpose)
+            except Malformed as malformed:
+                error = TryAgain(f"Telegram {method}: the answer is not what the Bot API promises: {malformed}")
+            raise error
+
+        return await repeat(once)
 
     async def download(self, file_path: str, *, at_most_bytes: int, timeout_seconds: float) -> bytes:
         """A file that getFile has named.

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import anyio
 import httpx2
@@ -22,6 +23,7 @@ from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, 
 from gatewayd.kit.http import client_through
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.proxy import proxy_for
+from gatewayd.kit.repeat import repeat
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
@@ -224,7 +226,8 @@ class TelegramChannel:
             # A server with --local names a path on its own disk instead of giving the file out.
             raise SendRejected("gone: the Bot API server gives no file out (does it run with --local?)")
         try:
-            return await self._api.download(file.file_path, at_most_bytes=limit, timeout_seconds=timeout)
+            download = partial(self._api.download, file.file_path, at_most_bytes=limit, timeout_seconds=timeout)
+            return await repeat(download)
         except Refused as refused:
             refusal = refused.refusal
         raise cure(refusal, "fetch")

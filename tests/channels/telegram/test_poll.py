@@ -3,6 +3,7 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.channels.telegram.webhook import CHECK_SECONDS
+from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from tests.channels.telegram.rig import Rig, rig_for
@@ -154,19 +155,20 @@ async def test_a_revoked_token_needs_the_operator(method: str, autojump_clock: M
 @pytest.mark.parametrize("fault", ["drop", "garbage", "hang", "500", "rate limit", "not the result"])
 async def test_an_outage_is_waited_out(method: str, fault: str, autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
+        times = ATTEMPTS if method == "getMe" else 1
         match fault:
             case "drop":
-                api.drop_next(method, processed=False)
+                api.drop_next(method, processed=False, times=times)
             case "garbage":
-                api.garble_next(method)
+                api.garble_next(method, times=times)
             case "hang":
                 api.hang_next(method)
             case "500":
-                api.fail_next(method, 500, "Internal Server Error")
+                api.fail_next(method, 500, "Internal Server Error", times=times)
             case "rate limit":
                 api.fail_next(method, 429, "Too Many Requests: retry after 7", parameters={"retry_after": 7})
             case _:
-                api.garble_next(method, status=200, body=b'{"ok":true,"result":"what?"}')
+                api.garble_next(method, status=200, body=b'{"ok":true,"result":"what?"}', times=times)
         with pytest.raises(TryAgain) as caught:
             await listen(rig)
         assert caught.value.after_seconds == (7.0 if fault == "rate limit" else None)

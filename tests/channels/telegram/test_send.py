@@ -2,6 +2,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.kit.text import compose
 from gatewayd.model.envelope import Attachment, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
@@ -260,7 +261,7 @@ async def test_a_file_that_is_not_to_be_had(result: bytes, words: str, autojump_
 
 async def test_an_outage_while_fetching_is_tried_again(autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
-        api.fail_next("getFile", 500, "Internal Server Error")
+        api.fail_next("getFile", 500, "Internal Server Error", times=ATTEMPTS)
         with pytest.raises(TryAgain):
             await rig.channel.fetch(Attachment("document", "x"), at_most_bytes=100)
 

@@ -14,6 +14,7 @@ from gatewayd.channels.telegram.api import BotApi
 from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.memory import Moves
 from gatewayd.channels.telegram.webhook import CHECK_SECONDS, WebhookReceiver
+from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.secret import Secret
@@ -200,7 +201,7 @@ async def test_a_registration_that_is_gone_is_taken_back(api: FakeBotApi, autoju
 
 async def test_an_outage_of_the_check_is_waited_out_by_the_supervisor(api: FakeBotApi, autojump_clock: MockClock) -> None:
     async with rig_for(api, mode="webhook") as rig:
-        api.fail_next("getWebhookInfo", 500, "Internal Server Error")
+        api.fail_next("getWebhookInfo", 500, "Internal Server Error", times=ATTEMPTS)
         with pytest.raises(TryAgain):
             await rig.channel.listen(rig.journal)
 
