@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,13 @@ from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.actor.child import ChildSpec, ChildStatus
+from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life
+from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor
 from gatewayd.hub.agent import STATES, Agent, AgentSurroundings, SayLater
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AgentSettings, GatewayConfig
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
 from gatewayd.model.histogram import Histogram
@@ -53,10 +52,7 @@ class AgentPool:
         self._log = structlog.get_logger("gatewayd.agents")
         self._around = AgentSurroundings(opener, http, context.store, state_dir, self._log, context.now)
         self._supervisor = Supervisor(Backoff(context.rng), now=context.now, on_change=self._on_change)
-        self._settling = Settling(self._bring_about)
-        # All that there are: also those that are configured no more and still have turns.
-        self._all: dict[str, Agent] = {}
-        self._agents: dict[str, Agent] = {}
+        self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
         self._served: _Served | None = None
         self._want(configured.config.agents)
         configured.follow(self.reconfigure)
@@ -69,9 +65,7 @@ class AgentPool:
         agent says in a session without a turn. ``host``: see Supervisor.run.
         """
         self._served = _Served(cut, say_later)
-        async with self._supervisor.run(host=host), self._settling.run():
-            for agent_id in self._agents:
-                await self._supervisor.start(agent_id)  # returns when the opening has begun
+        async with self._pool.run(host=host, starts=lambda agent: True):
             yield
 
     def reconfigure(self, config: GatewayConfig) -> None:
@@ -85,16 +79,16 @@ class AgentPool:
 
     async def settle(self) -> None:
         """Returns when every agent is what the newest configuration says: being opened, or gone."""
-        await self._settling.wait()
+        await self._pool.settle()
 
     @property
     def under_way(self) -> tuple[str, ...]:
         """The agents that are not yet what the newest configuration says."""
-        return self._settling.under_way
+        return self._pool.under_way
 
     def kind_of(self, agent_id: str) -> str | None:
         """The kind of the core that is open, or was last; None before the first."""
-        agent = self._all.get(agent_id)
+        agent = self._pool.all.get(agent_id)
         return None if agent is None or agent.opened is None else agent.opened.frame.core
 
     async def core(self, agent_id: str) -> AgentCore:
@@ -102,15 +96,15 @@ class AgentPool:
 
         :raises TryAgain: it is not open now. :raises NeedsOperator: it is parked, or there is no such agent.
         """
-        agent = self._agents.get(agent_id)
+        agent = self._pool.wanted.get(agent_id)
         if agent is None:
             raise NeedsOperator(f"there is no agent {agent_id!r}")
         with anyio.move_on_after(_OPENING_SECONDS):
             while self._is_opening(agent_id):
                 await agent.changed.wait()
-        if agent_id not in self._agents:
+        if agent_id not in self._pool.wanted:
             raise NeedsOperator(f"there is no agent {agent_id!r} any more")
-        if agent_id in self._settling.under_way and agent.is_outdated:
+        if agent_id in self._pool.under_way and agent.is_outdated:
             raise TryAgain(f"agent {agent_id} is opened anew, with other settings, when its turns have ended")
         if agent.core is not None:
             return agent.core
@@ -121,29 +115,29 @@ class AgentPool:
 
     async def wait_changed(self, agent_id: str) -> None:
         """Returns at the next change of the agent's state; for ever waits who asks for an agent that is not there."""
-        agent = self._agents.get(agent_id)
+        agent = self._pool.wanted.get(agent_id)
         await (anyio.sleep_forever() if agent is None else agent.changed.wait())
 
     def ordered_restarts(self, agent_id: str) -> int:
         """How often its core was closed and opened anew because somebody wanted that."""
-        agent = self._all.get(agent_id)
+        agent = self._pool.all.get(agent_id)
         return 0 if agent is None else agent.ordered_restarts
 
     def note_turn(self, agent_id: str, delta: int) -> None:
         """Count a turn that begins (+1) or ends (-1)."""
-        if (agent := self._all.get(agent_id)) is not None:
+        if (agent := self._pool.all.get(agent_id)) is not None:
             agent.note_turn(delta)
 
     def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None:
         """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
-        if (agent := self._all.get(agent_id)) is not None:
+        if (agent := self._pool.all.get(agent_id)) is not None:
             agent.note_end(seconds, error=error)
         if error is not None:
             self._events.emit("agent.failed", agent=agent_id, reason=error)
 
     def durations(self) -> dict[str, Histogram]:
         """How long attempts of turns took, by agent."""
-        return {agent_id: agent.duration.histogram for agent_id, agent in self._agents.items()}
+        return {agent_id: agent.duration.histogram for agent_id, agent in self._pool.wanted.items()}
 
     @property
     def left_behind(self) -> int:
@@ -152,7 +146,7 @@ class AgentPool:
 
     def snapshot(self) -> tuple[AgentStatus, ...]:
         """Every agent, in the order of the configuration. No I/O."""
-        return tuple(agent.status(self._supervisor.status(agent_id)) for agent_id, agent in self._agents.items())
+        return tuple(agent.status(self._supervisor.status(agent_id)) for agent_id, agent in self._pool.wanted.items())
 
     def status(self, agent_id: str) -> AgentStatus:
         """:raises NotFound: there is no such agent."""
@@ -194,26 +188,18 @@ class AgentPool:
         return self._configured.config.gateway.drain_seconds
 
     def _known(self, agent_id: str) -> Agent:
-        agent = self._agents.get(agent_id)
+        agent = self._pool.wanted.get(agent_id)
         if agent is None:
             raise NotFound(f"there is no agent {agent_id!r}")
         return agent
 
     def _want(self, agents: Sequence[AgentSettings]) -> None:
-        wanted: dict[str, Agent] = {}
-        for settings in agents:
-            agent = wanted[settings.agent_id] = self._all.get(settings.agent_id) or self._add(settings)
-            agent.reconfigure(settings)
-        self._agents = wanted
-        for agent_id, agent in self._all.items():
+        wanted = {settings.agent_id: settings for settings in agents}
+        self._pool.want(wanted, make=lambda settings: Agent(settings, self._around), change=Agent.reconfigure)
+        for agent_id, agent in self._pool.all.items():
             if self._is_gone(agent_id) or agent.is_outdated or self._supervisor.status(agent_id).state == "stopped":
-                self._settling.ask(agent_id)
+                self._pool.ask(agent_id)
             agent.tell_change()
-
-    def _add(self, settings: AgentSettings) -> Agent:
-        agent = self._all[settings.agent_id] = Agent(settings, self._around)
-        self._supervisor.add(ChildSpec(name=settings.agent_id, run=partial(self._live, agent), redact=self._redact))
-        return agent
 
     async def _live(self, agent: Agent, life: Life) -> None:
         await agent.run(life, self._serving.say_later)
@@ -223,14 +209,11 @@ class AgentPool:
         assert self._served is not None, "agents are opened, and closed, in run"
         return self._served
 
-    async def _bring_about(self, agent_id: str) -> None:
-        """Make one agent what it is to be. That may change at every wait, and then it is looked at once more."""
-        agent = self._all.get(agent_id)
-        if agent is None:
-            return
+    async def _reconcile(self, agent_id: str, agent: Agent) -> None:
+        """That may change at every wait, and then it is looked at once more."""
         if self._is_gone(agent_id):
             await self._close(agent_id, agent)
-            if agent_id not in self._all:
+            if agent_id not in self._pool.all:
                 return
         if agent.is_outdated:
             await self._wait_idle(agent, self._drain_seconds, lambda: agent.is_outdated and not self._is_gone(agent_id))
@@ -251,8 +234,7 @@ class AgentPool:
         if self._is_gone(agent_id):
             await self._supervisor.stop(agent_id)
         if self._is_gone(agent_id):
-            self._supervisor.remove(agent_id)
-            del self._all[agent_id]
+            self._pool.forget(agent_id)
 
     async def _wait_idle(self, agent: Agent, seconds: float, worth_it: Callable[[], bool]) -> None:
         """Returns when no turn runs on the agent's core, or after that time, or when it is not worth it any more."""
@@ -261,19 +243,19 @@ class AgentPool:
                 await agent.changed.wait()
 
     def _is_gone(self, agent_id: str) -> bool:
-        return agent_id not in self._agents
+        return self._pool.is_gone(agent_id)
 
     def _is_opening(self, agent_id: str) -> bool:
         """Whether the core will be open soon, if all goes well."""
-        agent = self._agents.get(agent_id)
+        agent = self._pool.wanted.get(agent_id)
         if agent is None:
             return False
-        if agent_id in self._settling.under_way:
+        if agent_id in self._pool.under_way:
             return agent.core is None or agent.is_outdated
         return agent.core is None and self._supervisor.status(agent_id).state == "starting"
 
     def _on_change(self, status: ChildStatus) -> None:
-        self._all[status.name].tell_change()
+        self._pool.all[status.name].tell_change()
         # One that was closed (a restart, a reload, the end) is no case for an operator, which parked is.
         state = "closed" if status.state == "stopped" else STATES[status.state]
         tell = self._log.warning if state in ("waiting", "parked") else self._log.info

@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import leaves, trace_of
-from gatewayd.actor.child import ChildSpec, ChildStatus, SupervisorStatistics
+from gatewayd.actor.child import ChildStatus, SupervisorStatistics
 from gatewayd.actor.life import Life
+from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor, Verdict
 from gatewayd.hub.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings, Waiting
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.settling import Settling
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import Conflict, NotFound, TryAgain
@@ -70,10 +70,7 @@ class ChannelManager:
         self._outbox = outbox
         self._journal: Journal | None = None
         self._around = Surroundings(outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact)
-        self._settling = Settling(self._bring_about)
-        # By name, all that there are: also those that were removed and have not ended yet.
-        self._known: dict[str, AccountActor] = {}
-        self._actors: dict[tuple[str, str], AccountActor] = {}
+        self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
         self.reconfigure(configured.config)
         configured.follow(self.reconfigure)
 
@@ -85,10 +82,7 @@ class ChannelManager:
         ``Supervisor.run``.
         """
         self._journal = journal
-        async with self._supervisor.run(host=host), self._settling.run():
-            for actor in self._actors.values():
-                if actor.settings.frame.enabled:
-                    await self._supervisor.start(_name(actor))
+        async with self._pool.run(host=host, starts=lambda actor: actor.settings.frame.enabled):
             yield
 
     def reconfigure(self, config: GatewayConfig) -> None:
@@ -97,48 +91,45 @@ class ChannelManager:
 
         An account that an operator has stopped stays stopped, and one whose driver would be opened just the same is not touched.
         """
-        wanted: dict[tuple[str, str], AccountActor] = {}
-        for settings in config.accounts:
-            actor = self._known.get(_name_of(settings))
-            if actor is None:
-                actor = self._add(settings, config)
-            actor.reconfigure(settings, self._configured.plugins[settings.channel], config)
-            wanted[settings.channel, settings.account] = actor
-        self._actors = wanted
-        for name, actor in self._known.items():
-            actor.note_removed(self._actors.get((actor.settings.channel, actor.settings.account)) is not actor)
-            if self._settling.works_on(name) or not self._is_settled(name, actor):
-                self._settling.ask(name)
+        self._pool.want(
+            {_name_of(settings): settings for settings in config.accounts},
+            make=partial(self._make, config=config),
+            change=lambda actor, its: actor.reconfigure(its, self._configured.plugins[its.channel], config),
+        )
+        for name, actor in self._pool.all.items():
+            actor.note_removed(self._pool.is_gone(name))
+            if self._pool.works_on(name) or not self._is_settled(name, actor):
+                self._pool.ask(name)
 
     async def settle(self) -> None:
         """Returns when every account is what the newest configuration says: started, stopped or gone. Not yet connected."""
-        await self._settling.wait()
+        await self._pool.settle()
 
     @property
     def under_way(self) -> tuple[str, ...]:
         """The accounts, CHANNEL/NAME, that are not yet what the newest configuration says."""
-        return self._settling.under_way
+        return self._pool.under_way
 
     def is_closing(self, channel: str, account: str) -> bool:
         """Whether this account was removed from the configuration and still finishes what it does."""
-        actor = self._known.get(f"{channel}/{account}")
+        actor = self._pool.all.get(f"{channel}/{account}")
         return actor is not None and actor.removed
 
     def account(self, channel: str, account: str) -> AccountActor:
         """:raises NotFound: not in the configuration."""
         try:
-            return self._actors[channel, account]
+            return self._pool.wanted[f"{channel}/{account}"]
         except KeyError:
-            known = ", ".join(map(_name, self._actors.values())) or "none"
+            known = ", ".join(map(_name, self._pool.wanted.values())) or "none"
             raise NotFound(f"there is no account {channel}/{account} in the configuration; there are: {known}") from None
 
     def snapshot(self) -> tuple[AccountStatus, ...]:
         """Every account, in the order of the configuration. No I/O."""
-        return tuple(actor.status for actor in self._actors.values())
+        return tuple(actor.status for actor in self._pool.wanted.values())
 
     def unreachable(self, channel: str, account: str) -> str | None:
         """Why nothing sent by this account will be seen before a person has done something about it; None if it may be."""
-        actor = self._actors.get((channel, account))
+        actor = self._pool.wanted.get(f"{channel}/{account}")
         if actor is None:
             return f"{channel}/{account} is not configured"
         status = actor.status
@@ -149,16 +140,16 @@ class ChannelManager:
     def statistics(self) -> ManagerStatistics:
         return ManagerStatistics(
             supervisor=self._supervisor.statistics(),
-            accounts=tuple(actor.statistics() for actor in self._actors.values()),
+            accounts=tuple(actor.statistics() for actor in self._pool.wanted.values()),
         )
 
     def channels_where_resend_is_safe(self) -> set[str]:
         """Channels whose platform drops a repeated send by itself."""
-        return {actor.settings.channel for actor in self._actors.values() if actor.plugin.resend_is_safe}
+        return {actor.settings.channel for actor in self._pool.wanted.values() if actor.plugin.resend_is_safe}
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None:
         """Best effort, also when there is no such account."""
-        actor = self._actors.get((channel, account))
+        actor = self._pool.wanted.get(f"{channel}/{account}")
         if actor is not None:
             await actor.signal(signal)
 
@@ -193,39 +184,31 @@ class ChannelManager:
         """
         self._draining = True
         deadline = trio.current_time() + within_seconds
-        for actor in self._known.values():
+        for actor in self._pool.all.values():
             actor.stop_listening()
         with trio.move_on_at(deadline - within_seconds / 4):
             await until()
         left = max(0.0, deadline - trio.current_time())
         async with anyio.create_task_group() as tasks:
-            for actor in list(self._known.values()):
+            for actor in list(self._pool.all.values()):
                 actor.cut_sends_after(left / 2)
                 tasks.start_soon(self._close, actor, left)
 
-    def _add(self, settings: AccountSettings, config: GatewayConfig) -> AccountActor:
-        name = _name_of(settings)
-        plugin = self._configured.plugins[settings.channel]
-        actor = AccountActor(settings, plugin, self._opener, config, self._around, lambda: self._supervisor.status(name))
-        self._supervisor.add(ChildSpec(name=name, run=partial(self._live, actor), redact=self._redact))
-        self._known[name] = actor
-        return actor
+    def _make(self, settings: AccountSettings, config: GatewayConfig) -> AccountActor:
+        plugin, status = self._configured.plugins[settings.channel], partial(self._supervisor.status, _name_of(settings))
+        return AccountActor(settings, plugin, self._opener, config, self._around, status)
 
     async def _live(self, actor: AccountActor, life: Life) -> None:
         assert self._journal is not None, "accounts are started in run"
         await actor.run(life, self._journal)
 
-    async def _bring_about(self, name: str) -> None:
-        """Make one account what it is to be. It may change its mind at every wait: what is to be is looked at anew after it."""
-        actor = self._known.get(name)
-        if actor is None:
-            return
+    async def _reconcile(self, name: str, actor: AccountActor) -> None:
+        """It may change its mind at every wait: what is to be is looked at anew after it."""
         if actor.removed:
             await self._supervisor.stop(name)
             await self._settle_left(name, actor)
             if actor.removed and not actor.has_unsettled:
-                self._supervisor.remove(name)
-                del self._known[name]
+                self._pool.forget(name)
                 self._outbox.forget(actor.settings.channel, actor.settings.account)
                 return
         lives = not self._is_down(name)
@@ -240,7 +223,7 @@ class ChannelManager:
 
     async def _settle_left(self, name: str, actor: AccountActor) -> None:
         """Record what became of sends and the store did not take, of an account whose next life may never come."""
-        while actor.has_unsettled and self._is_down(name) and not self._settling.is_asked(name):
+        while actor.has_unsettled and self._is_down(name) and not self._pool.is_asked(name):
             try:
                 await actor.settle_left()
             except TryAgain:
@@ -262,7 +245,7 @@ class ChannelManager:
     def _named(self, channel: str, account: str | None) -> list[AccountActor]:
         if account is not None:
             return [self.account(channel, account)]
-        actors = [actor for actor in self._actors.values() if actor.settings.channel == channel]
+        actors = [actor for actor in self._pool.wanted.values() if actor.settings.channel == channel]
         if not actors:
             raise NotFound(f"there is no account of {channel} in the configuration")
         return actors
@@ -301,12 +284,12 @@ class ChannelManager:
         await self._act(partial(self._supervisor.stop, within_seconds=within_seconds), _name(actor))
 
     def _on_change(self, child: ChildStatus) -> None:
-        actor = self._known[child.name]
+        actor = self._pool.all[child.name]
         channel, account, state = actor.settings.channel, actor.settings.account, actor.state_of(child)
         self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
         self._log.info("account_state", channel=channel, account=account, state=state, reason=child.reason)
         if actor.has_unsettled and self._is_down(child.name):
-            self._settling.ask(child.name)
+            self._pool.ask(child.name)
 
     def _on_failure(self, name: str, verdict: Verdict, error: BaseException) -> None:
         channel, account = name.split("/")
