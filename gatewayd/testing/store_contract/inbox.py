@@ -106,3 +106,12 @@ class InboxContract:
         await store.add_inbound([envelope("1", peer=peer, at=0.0)])
         [line] = await store.transcript("telegram", "main", peer, limit=1)
         assert line.at == 50.0
+
+    async def test_a_stop_is_counted_while_the_turn_runs(self, store: Store) -> None:
+        waiting, running, over = [row.id for row in await store.add_inbound([envelope(key) for key in "abc"])]
+        await store.start_turn([running, over], turn_id="turn-1", session_key="key")
+        await store.end_inbound([over], state="done", reason="answered", now=1.0)
+        await store.note_stop([waiting, running, over])
+        await store.note_stop([running])
+        rows = [await store.get_inbound(number) for number in (waiting, running, over)]
+        assert [row.stops for row in rows if row is not None] == [0, 2, 0]

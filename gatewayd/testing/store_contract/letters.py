@@ -85,3 +85,16 @@ class LettersContract:
         )
         await store.drop_letters(["out-3", "in-2"], dropping(), now=90.0)
         assert await store.count_letters() == LetterCounts(in_dead=1, out_unknown=2, oldest_dead_at=70.0, oldest_unknown_at=31.0)
+
+    async def test_pages_go_both_ways(self, store: Store) -> None:
+        for at in (5.0, 3.0, 5.0, 4.0):
+            await ended(store, at=at)
+            await settled(store, "dead", at=at)
+        newest = [letter.place for letter in await store.list_letters(ALL, before=None, limit=99)]
+        assert newest == sorted(newest, reverse=True)
+        assert await store.oldest_letters(ALL, after=None, limit=99) == newest[::-1]
+        assert len(newest) == 8
+        for number, place in enumerate(newest):
+            behind = [letter.place for letter in await store.list_letters(ALL, before=place, limit=2)]
+            assert behind == newest[number + 1 : number + 3]
+            assert await store.oldest_letters(ALL, after=place, limit=2) == newest[:number][::-1][:2]

@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from gatewayd.model.envelope import Peer
 from gatewayd.model.lifecycle import OutboundState, SendOutcome
@@ -145,3 +146,9 @@ class OutboxContract:
         assert [text_of(row) for row in await store.transcript("telegram", "main", peer, limit=9)] == ["mine"]
         assert [text_of(row) for row in await store.transcript("telegram", "main", other, limit=9)] == ["other", "to other"]
         assert await store.transcript("telegram", "another", peer, limit=9) == []
+
+    async def test_replies_are_found_by_what_they_are_about(self, store: Store) -> None:
+        about = [replace(draft("card"), subject=subject) for subject in ("ap_1", "ap_2", None, "ap_1")]
+        rows = await store.add_outbound(about, now=1.0)
+        assert await store.outbound_about("ap_1") == [rows[0], rows[3]]
+        assert await store.outbound_about("ap_3") == []

@@ -61,6 +61,7 @@ class RepairContract:
         number = await settled(store, "unknown")
         [dropped] = (await store.drop_letters([f"out-{number}"], close, now=77.0)).done
         assert (dropped.was, dropped.row.state, dropped.row.closed_at) == ("unknown", "unknown", 77.0)
+        assert (await store.get_letter(f"out-{number}")).row == dropped.row
         assert (await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=80.0)).unknown == 0
 
     async def test_each_act_has_its_entry(self, store: Store) -> None:

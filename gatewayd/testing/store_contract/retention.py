@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import KeepRule, Leftover, Need, OldRow, Store
-from gatewayd.testing.store_contract.rows import approval, dropping, ended, settled
+from gatewayd.testing.store_contract.rows import approval, dropping, ended, envelope, settled
 
 OLD, YOUNG, BEFORE = 100.0, 900.0, 500.0
 
@@ -185,3 +185,8 @@ class RetentionContract:
         assert calls == [0, 3, 4]
         assert await inbound(store) == kept
         assert gone[0] not in kept
+
+    async def test_it_is_told_how_much_is_stored(self, store: Store) -> None:
+        before = await store.bytes_used()
+        await store.add_inbound([replace(envelope(f"{number}"), text="x" * 10_000) for number in range(20)])
+        assert await store.bytes_used() > before + 100_000

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from gatewayd.ports.store import SessionRow, Store
+from gatewayd.testing.store_contract.rows import envelope
 
 ROW = SessionRow(
     session_key="assistant:telegram:main:dm:42",
@@ -49,3 +50,13 @@ class StateContract:
         for row in rows:
             await store.put_session(row)
         assert await store.list_sessions(limit=2) == [rows[2], rows[1]]
+
+    async def test_a_session_is_found_with_its_newest_turn(self, store: Store) -> None:
+        await store.put_session(ROW)
+        assert await store.find_session(ROW.agent_id, ROW.session_id) == (ROW, None)
+        rows = [row.id for row in await store.add_inbound([envelope(key) for key in "abc"])]
+        for number in rows[:2]:
+            await store.start_turn([number], turn_id=f"turn-{number}", session_key=ROW.session_key)
+        assert await store.find_session(ROW.agent_id, ROW.session_id) == (ROW, f"turn-{rows[1]}")
+        assert await store.find_session("another", ROW.session_id) is None
+        assert await store.find_session(ROW.agent_id, "another") is None
