@@ -222,6 +222,10 @@ class MemoryStore:
         rows = (row for row in self._outbound.values() if row.id > after_id and row.state in life.SEND.sources)
         return [row for row in rows if _account(row) == (channel, account)][:limit]
 
+    async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
+        rows = (self._outbound.get(outbound_id) for outbound_id in sorted(outbound_ids))
+        return [row for row in rows if row is not None and row.state in life.SEND.sources]
+
     async def recover_outbound(
         self,
         accounts: Collection[Account],

@@ -146,7 +146,7 @@ class Outbox:
             async def read(after: int, limit: int) -> list[OutboundRow]:
                 return await self._store.ready_outbound(channel, account, after_id=after, limit=limit)
 
-            queue = self._queues[channel, account] = OutboundQueue(read, self._configured, now=self._now)
+            queue = self._queues[channel, account] = OutboundQueue(read, self._store.ready_among, self._configured, now=self._now)
         return queue
 
     def forget(self, channel: str, account: str) -> None:
@@ -252,9 +252,11 @@ class Outbox:
 
     def _requeue(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
         """Let a settled row leave its queue, or wait in it once more."""
-        queue = self._queue_of(row)
+        queue, again = self._queue_of(row), replace(row, next_attempt_at=next_attempt_at, sending_at=None)
+        if queue is not None and state in OUTBOUND_OPEN:
+            queue.add(again)  # unless it is known: its account may have gone and come again while it was being sent
         if queue is not None and next_attempt_at is not None and row.id in queue:
-            queue.hold(replace(row, next_attempt_at=next_attempt_at, sending_at=None))
+            queue.hold(again)
         if state in OUTBOUND_OPEN:
             if queue is not None:
                 queue.put_back(row)

@@ -9,9 +9,9 @@ import heapq
 import math
 from bisect import insort
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count, islice, zip_longest
 
 import anyio
 import trio
@@ -26,6 +26,8 @@ _PAGE = 1000
 
 Read = Callable[[int, int], Awaitable[list[OutboundRow]]]
 """``read(after, limit)``: the account's first ``limit`` rows that are ready, of those with a greater number than ``after``."""
+ReadAmong = Callable[[Sequence[int]], Awaitable[list[OutboundRow]]]
+"""``read_among(numbers)``: those of these rows that are ready."""
 
 
 class MailboxStatistics(Struct, frozen=True):
@@ -63,15 +65,17 @@ class OutboundQueue:
     """Of each conversation one row at a time is out, in the order of their numbers, which never change. One that has a row out,
     or waits for a time, holds up no other. ``now`` gives Unix seconds, all other times are Trio's."""
 
-    def __init__(self, read: Read, configured: Configured, *, now: Callable[[], float]) -> None:
+    def __init__(self, read: Read, read_among: ReadAmong, configured: Configured, *, now: Callable[[], float]) -> None:
         self._read = read
+        self._read_among = read_among
         self._configured = configured
         self._now = now
         # By age. Which of them are given to the platform now.
         self._rows: dict[int, Waiting] = {}
         self._sending: set[int] = set()
         self._lines: dict[str, _Line] = {}
-        self._posted = 0
+        # The conversations whose row is out, by its number, in the order of the posting.
+        self._out: dict[int, _Line] = {}
         # The rows with a permit whose turn has not come, the newest last.
         self._ahead: dict[int, None] = {}
         self._turns: deque[_Line] = deque()
@@ -173,8 +177,8 @@ class OutboundQueue:
         return next((waiting.queued_at for waiting in self._rows.values()), None)
 
     def statistics(self) -> MailboxStatistics:
-        used = self._posted + len(self._ahead)
-        return MailboxStatistics(size=self._size, used=used, posted=self._posted, conversations=len(self._lines))
+        used = len(self._out) + len(self._ahead)
+        return MailboxStatistics(size=self._size, used=used, posted=len(self._out), conversations=len(self._lines))
 
     async def load(self) -> None:
         """Find what is ready in the store and not known here. :raises StoreRefused: it cannot be read."""
@@ -215,44 +219,52 @@ class OutboundQueue:
 
     def _post(self) -> bool:
         """Post the first row of each conversation whose turn has come, as far as there are permits. Returns whether the next
-        one's text has to be read first."""
+        one's text is to be read now."""
         self._release_due()
-        while self._mailbox is not None and self._turns and self._posted < self._size:
+        while self._mailbox is not None and self._turns and len(self._out) < self._size:
             line = self._turns[0]
             if not line.numbers or line.until > trio.current_time():
                 self._give_turn_back(self._turns.popleft())
                 continue
             row = self._rows[line.numbers[0]].row
             if row is None:
-                return True
+                # What is posted is enough for a while: the more room there is, the fewer reads.
+                return len(self._out) <= self._size * 3 // 4
             self._turns.popleft()
             line.has_turn = False
             line.out = line.numbers.pop(0)
             del self._ahead[row.id]
-            self._posted += 1
+            self._out[row.id] = line
             self._mailbox.send_nowait(row)
         return False
 
     async def _fetch(self) -> None:
-        """Read the text of the next row, and of those after it for which there is room."""
-        number = self._turns[0].numbers[0]
+        """Read the texts of the rows whose turn comes next, as many as there is room for."""
         self._make_room()
-        rows = await self._read(number - 1, max(1, self._size - self._posted - len(self._ahead)))
+        numbers = self._next_numbers(max(1, self._size - len(self._out) - len(self._ahead)))
+        rows = {row.id: row for row in await self._read_among(numbers)}
         self._make_room()
-        if not rows or rows[0].id != number:
-            self.end(number)  # somebody else has dealt with it
-        for row in rows:
-            self._keep(row)
+        for number in numbers:
+            if number in rows:
+                self._keep(rows[number])
+            else:
+                self.end(number)  # somebody else has dealt with it
+
+    def _next_numbers(self, most: int) -> list[int]:
+        """Rows without their text: the first of each conversation, beginning with that whose turn it is, then the second ones."""
+        lines = islice(chain(self._turns, self._out.values()), most)
+        numbers = chain.from_iterable(zip_longest(*(line.numbers for line in lines)))
+        return list(islice((number for number in numbers if number is not None and self._rows[number].row is None), most))
 
     def _make_room(self) -> None:
         """Take permits from those whose turn comes last: a quarter of all at once, so that not each row is a read."""
-        while self._ahead and self._posted + len(self._ahead) > self._size * 3 // 4:
+        while self._ahead and len(self._out) + len(self._ahead) > self._size * 3 // 4:
             self._drop_text(next(reversed(self._ahead)))
 
     def _keep(self, row: OutboundRow) -> None:
         """Give a row that waits a permit, if there is one."""
         waiting = self._rows.get(row.id)
-        if waiting is None or waiting.row is not None or self._posted + len(self._ahead) >= self._size:
+        if waiting is None or waiting.row is not None or len(self._out) + len(self._ahead) >= self._size:
             return
         line = self._lines[waiting.conversation]
         if line.out != row.id and line.until <= trio.current_time():
@@ -269,7 +281,7 @@ class OutboundQueue:
         self._sending.discard(number)
         if line.out == number:
             line.out = None
-            self._posted -= 1
+            del self._out[number]
             self._wake.notify()
         else:
             line.numbers.remove(number)

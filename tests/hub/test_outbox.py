@@ -201,3 +201,17 @@ async def test_a_card_that_has_become_stale_is_given_up_and_heard_of(tmp_path: P
             await anyio.sleep(61)
             assert not await house.outbox.mark_sending(row)
         assert lost == ["ap_1"]
+
+
+async def test_a_call_that_outlives_its_account_leaves_its_row_with_the_account_that_came_again(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path) as house:
+        await house.ended(await house.say("hello"))
+        [row] = house.handed
+        assert await house.outbox.mark_sending(row)
+        house.outbox.forget("chat", "main")
+        await house.outbox.adopt([("chat", "main")])
+        assert house.outbox.depth("chat", "main") == 0
+        await house.outbox.settle(row, "ready", reason="not now")
+        assert house.outbox.depth("chat", "main") == 1, "it waits in the store, and nobody sends it"

@@ -1,7 +1,7 @@
 """What waits for one account, against a store that holds more than fits, and the mailbox at its end."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -33,15 +33,23 @@ class Shelf:
     def __init__(self, size: int = 8) -> None:
         self.rows: dict[int, OutboundRow] = {}
         self.last = 0
-        self.reads = 0
+        self.reads = self.rows_read = 0
         self.pause: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.configured = Configured(GatewayConfig(limits=LimitsSection(mailbox=size)), {})
-        self.queue = OutboundQueue(self.read, self.configured, now=now)
+        self.queue = OutboundQueue(self.read, self.read_among, self.configured, now=now)
 
     async def read(self, after: int, limit: int) -> list[OutboundRow]:
         self.reads += 1
         await self.pause()
         found = [self.rows[number] for number in sorted(self.rows) if number > after][:limit]
+        await self.pause()
+        return found
+
+    async def read_among(self, numbers: Sequence[int]) -> list[OutboundRow]:
+        self.reads += 1
+        self.rows_read += len(numbers)
+        await self.pause()
+        found = [self.rows[number] for number in numbers if number in self.rows]
         await self.pause()
         return found
 
@@ -185,6 +193,21 @@ async def test_a_backlog_is_read_in_pages(autojump_clock: MockClock) -> None:
         for _ in range(400):
             shelf.done(await mailbox.receive())
     assert shelf.reads - before <= 400 / 10 + 1
+
+
+@pytest.mark.parametrize("layout", ["together", "in turns", "at random"])
+async def test_no_text_of_a_backlog_is_read_again_and_again(layout: str, autojump_clock: MockClock) -> None:
+    shelf = Shelf(size=40)
+    rng = Random(1)
+    numbers = {"together": [n // 10 for n in range(300)], "in turns": [n % 30 for n in range(300)]}
+    for n in numbers.get(layout, [rng.randrange(30) for _ in range(300)]):
+        shelf.write(f"c{n}")
+    async with shelf.open() as mailbox:
+        before = shelf.reads
+        for _ in range(300):
+            shelf.done(await mailbox.receive())
+    assert shelf.reads - before <= 300 / 8
+    assert shelf.rows_read <= 300 * 1.5
 
 
 async def test_more_than_the_permits_stays_in_the_store(autojump_clock: MockClock) -> None:

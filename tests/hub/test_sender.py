@@ -506,6 +506,10 @@ class MemoryRows:
         await trio.lowlevel.checkpoint()
         return found
 
+    async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
+        found = await self.ready_outbound("chat", "main", after_id=0, limit=len(self.rows))
+        return [row for row in found if row.id in outbound_ids]
+
     async def mark_sending(self, outbound_id: int) -> bool:
         await trio.lowlevel.checkpoint()
         row = self.rows[outbound_id]

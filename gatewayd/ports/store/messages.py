@@ -157,6 +157,9 @@ class OutboxRows(Protocol):
         """At most ``limit`` rows of an account that are ready, with a larger number than ``after_id``, by number; also those with
         a next_attempt_at in the future."""
 
+    async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
+        """Those of these rows that are ready, by number."""
+
     async def recover_outbound(
         self,
         accounts: Collection[Account],

@@ -52,6 +52,10 @@ _READY: Final = f"""
     SELECT {OUTBOUND_COLUMNS} FROM outbound
     WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
 """
+_READY_AMONG: Final = f"""
+    SELECT {OUTBOUND_COLUMNS} FROM outbound
+    WHERE id IN (SELECT value FROM json_each(?)) AND +{among(SEND.sources)} ORDER BY id
+"""
 _RESEND: Final = f"""
     UPDATE outbound SET state = {quoted(RESEND.target)}
     WHERE {among(RESEND.sources)} AND {OF_ACCOUNTS} AND channel IN (SELECT value FROM json_each(:resend))
@@ -111,6 +115,10 @@ class OutboxTable(Tables):
     async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
         values = (channel, account, after_id, limit)
         return await self._read(lambda connection: outbound_rows(connection.execute(_READY, values)))
+
+    async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
+        values = (_encode(list(outbound_ids)).decode(),)
+        return await self._read(lambda connection: outbound_rows(connection.execute(_READY_AMONG, values)))
 
     async def recover_outbound(
         self,

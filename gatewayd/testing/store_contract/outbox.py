@@ -39,6 +39,7 @@ class OutboxContract:
         assert await store.ready_outbound("telegram", "main", after_id=0, limit=10) == rows[:2]
         assert await store.ready_outbound("telegram", "main", after_id=rows[0].id, limit=10) == rows[1:2]
         assert await store.ready_outbound("telegram", "main", after_id=0, limit=1) == rows[:1]
+        assert await store.ready_among([rows[2].id, rows[0].id, 99]) == [rows[0], rows[2]]
         assert await store.get_outbound(rows[2].id) == rows[2]
         assert await store.get_outbound(99) is None
 
@@ -46,6 +47,7 @@ class OutboxContract:
         row = await add(store)
         assert await store.mark_sending(row.id) is True
         assert await store.mark_sending(row.id) is False
+        assert await store.ready_among([row.id]) == []
         assert await store.mark_sending(99) is False
         sending = await store.get_outbound(row.id)
         assert sending is not None
