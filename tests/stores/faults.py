@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from contrib.examples.memory_store import MemoryStore
+from gatewayd.model.errors import Conflict, NotFound
 
 
 class Fault(Struct, frozen=True):
@@ -405,3 +406,40 @@ async def numbers_begin_anew(self, right, *, keep):
 @fault("bytes_used", "test_it_is_told_how_much_is_stored")
 async def nothing_takes_room(self, right):
     return 0
+
+
+@fault("recover_outbound", "test_an_empty_outbox_counts_nothing")
+async def something_always_waits(self, right, accounts, **named):
+    status = await right(accounts, **named)
+    return replace(status, ready=status.ready + 1)
+
+
+@fault("add_approval", "test_asking_again_gives_the_first_row")
+async def the_newest_request_is_the_answer(self, right, approval, *, audit=None):
+    await right(approval, audit=audit)
+    return approval
+
+
+@fault("add_pairing", "test_two_senders_never_hold_one_code")
+async def a_code_is_several_peoples(self, right, row):
+    try:
+        return await right(row)
+    except Conflict:
+        self._pairings[self._next("pairing")] = row
+        return row
+
+
+@fault("read_trace", "test_what_gathering_raises_reaches_who_asked")
+async def errors_of_the_rule_are_swallowed(self, right, gather):
+    try:
+        return await right(gather)
+    except Exception:
+        return None
+
+
+@fault("get_inbound", "test_what_is_not_there_is_none")
+async def what_is_not_there_is_an_error(self, right, number):
+    row = await right(number)
+    if row is None:
+        raise NotFound(f"there is no in-{number}")
+    return row

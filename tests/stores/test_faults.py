@@ -59,13 +59,24 @@ def run(store_of: Callable[[Callable[[], float]], MemoryStore], name: str) -> No
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_found(fault: Fault) -> None:
     run(MemoryStore, fault.test)
-    with pytest.raises(Exception):  # noqa: B017 -- by whatever it raises, the test fails
+    with pytest.raises((Exception, pytest.fail.Exception)):
         run(fault.store, fault.test)
 
 
 def test_every_operation_has_a_fault() -> None:
     operations = {name for name in vars(MemoryStore) if not name.startswith("_")} - {"watch", "statistics"}
     assert operations - {fault.operation for fault in FAULTS} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(name for name in dir(StoreContract) if name.startswith("test_")))
+def test_each_test_of_the_contract_finds_a_fault(name: str) -> None:
+    for fault in FAULTS:
+        try:
+            run(fault.store, name)
+        except (Exception, pytest.fail.Exception):
+            return
+    pytest.fail("no fault is found by it")
 
 
 def test_no_part_of_the_contract_hides_a_test_of_another() -> None:
