@@ -10,6 +10,7 @@ import trio
 from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.ports.memos import Memos
@@ -142,7 +143,7 @@ class Journal:
         self.gate.set()
         self._kit = kit
         self._error = error
-        self._changed = trio.Event()
+        self._changed = Wakeup()
 
     async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
         self.calls += 1
@@ -180,5 +181,4 @@ class Journal:
         return [envelope for envelope in self.envelopes if envelope.kind == "button"]
 
     def _tell(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
