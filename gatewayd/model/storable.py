@@ -31,7 +31,7 @@ def refuse_unusable(envelope: InboundEnvelope) -> None:
     for name, value in _ids(envelope):
         if value is not None and (why := why_unusable(value)) is not None:
             raise UnusableId(f"{name} {why}")
-    for name, value in (("text", envelope.text), ("sender.name", envelope.sender.name), ("username", envelope.sender.username)):
+    for name, value in _texts(envelope):
         if value is not None and not is_text(value):
             raise UnusableId(f"{name} has half a surrogate pair")
 
@@ -58,3 +58,17 @@ def _ids(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:
     yield "press", envelope.press
     yield "via", envelope.via
     yield "formerly", envelope.formerly
+
+
+def _texts(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:
+    yield "text", envelope.text
+    yield "sender.name", envelope.sender.name
+    yield "username", envelope.sender.username
+    yield "via_bot", envelope.via_bot
+    for attachment in envelope.attachments:
+        yield "ref", attachment.ref
+        yield "name", attachment.name
+        yield "mime", attachment.mime
+    if envelope.forwarded is not None:
+        yield "forwarded.name", envelope.forwarded.name
+        yield "forwarded.id", envelope.forwarded.id

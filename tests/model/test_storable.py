@@ -1,7 +1,9 @@
 """Ids: what is taken is kept as it is by a store, and found again; what is not taken is said in words."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
 from gatewayd.model.errors import UnusableId
 from gatewayd.model.storable import MAX_ID_BYTES, is_text, refuse_unusable, refuse_unusable_memo, why_unusable
 
@@ -54,6 +56,12 @@ BAD = {
     "sender.name": replace(ENVELOPE, sender=Sender("8", "\udc80")),
     "username": replace(ENVELOPE, sender=Sender("8", username="\udc80")),
     "text": replace(ENVELOPE, text="\udc80"),
+    "via_bot": replace(ENVELOPE, via_bot="\udc80"),
+    "ref": replace(ENVELOPE, attachments=(Attachment("photo", "\udc80"),)),
+    "name": replace(ENVELOPE, attachments=(Attachment("photo", "1", "\udc80"),)),
+    "mime": replace(ENVELOPE, attachments=(Attachment("photo", "1", mime="\udc80"),)),
+    "forwarded.name": replace(ENVELOPE, forwarded=Origin("\udc80")),
+    "forwarded.id": replace(ENVELOPE, forwarded=Origin(id="\udc80")),
 }
 
 
@@ -70,3 +78,35 @@ def test_a_memo_is_looked_at() -> None:
         refuse_unusable_memo("a\0b", "1")
     with pytest.raises(UnusableId, match="value"):
         refuse_unusable_memo("offset", "\udc80")
+
+
+def test_every_text_of_an_envelope_is_looked_at() -> None:
+    """What is not looked at is not encoded: the store would raise something that nobody expects."""
+    whole = replace(ENVELOPE, attachments=(Attachment("photo", "1", "2", "3"),), forwarded=Origin("4", "5"))
+    given = msgspec.to_builtins(replace(whole, **dict.fromkeys(["via_bot", *FIELDS[3:]], "6")))
+    for path in _texts_in(given):
+        if path[-1] == "kind":
+            continue  # one of some words
+        broken = _with_half(given, path)
+        with pytest.raises(UnusableId):
+            refuse_unusable(msgspec.convert(broken, InboundEnvelope))
+
+
+def _texts_in(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, str):
+        yield path
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _texts_in(each, (*path, key))
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _texts_in(each, (*path, number))
+
+
+def _with_half(value: Any, path: tuple[Any, ...]) -> Any:
+    if not path:
+        return "\udc80"
+    first, *rest = path
+    items = dict(value) if isinstance(value, dict) else list(value)
+    items[first] = _with_half(items[first], tuple(rest))
+    return items
