@@ -218,9 +218,9 @@ class MemoryStore:
         self._put(row, attempts=attempts, settled_at=settled_at, **told)
         return self._add_notice(notice, now)
 
-    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+    async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
         rows = (row for row in self._outbound.values() if row.id > after_id and row.state in life.SEND.sources)
-        return [row for row in rows if _account(row) == (channel, account)][:limit]
+        return [row.id for row in rows if _account(row) == (channel, account)][:limit]
 
     async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
         rows = (self._outbound.get(outbound_id) for outbound_id in sorted(outbound_ids))

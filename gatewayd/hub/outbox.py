@@ -143,10 +143,12 @@ class Outbox:
         queue = self._queues.get((channel, account))
         if queue is None:
 
-            async def read(after: int, limit: int) -> list[OutboundRow]:
-                return await self._store.ready_outbound(channel, account, after_id=after, limit=limit)
+            async def numbers(after: int, limit: int) -> list[int]:
+                return await self._store.ready_numbers(channel, account, after_id=after, limit=limit)
 
-            queue = self._queues[channel, account] = OutboundQueue(read, self._store.ready_among, self._configured, now=self._now)
+            queue = self._queues[channel, account] = OutboundQueue(
+                numbers, self._store.ready_among, self._configured, now=self._now
+            )
         return queue
 
     def forget(self, channel: str, account: str) -> None:

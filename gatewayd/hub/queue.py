@@ -22,12 +22,14 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.configured import Configured
 from gatewayd.ports.store import OutboundRow
 
-_PAGE = 1000
+_NUMBERS = 10_000
+_TEXTS = 1000
+"""Rows of which one read gets as much."""
 
-Read = Callable[[int, int], Awaitable[list[OutboundRow]]]
-"""``read(after, limit)``: the account's first ``limit`` rows that are ready, of those with a greater number than ``after``."""
-ReadAmong = Callable[[Sequence[int]], Awaitable[list[OutboundRow]]]
-"""``read_among(numbers)``: those of these rows that are ready."""
+Numbers = Callable[[int, int], Awaitable[list[int]]]
+"""``numbers(after, limit)``: those of the account's first ``limit`` rows that are ready and come after this number."""
+Read = Callable[[Sequence[int]], Awaitable[list[OutboundRow]]]
+"""``read(numbers)``: those of these rows that are ready."""
 
 
 class MailboxStatistics(Struct, frozen=True):
@@ -65,9 +67,9 @@ class OutboundQueue:
     """Of each conversation one row at a time is out, in the order of their numbers, which never change. One that has a row out,
     or waits for a time, holds up no other. ``now`` gives Unix seconds, all other times are Trio's."""
 
-    def __init__(self, read: Read, read_among: ReadAmong, configured: Configured, *, now: Callable[[], float]) -> None:
+    def __init__(self, numbers: Numbers, read: Read, configured: Configured, *, now: Callable[[], float]) -> None:
+        self._numbers = numbers
         self._read = read
-        self._read_among = read_among
         self._configured = configured
         self._now = now
         # By age. Which of them are given to the platform now.
@@ -182,13 +184,17 @@ class OutboundQueue:
 
     async def load(self) -> None:
         """Find what is ready in the store and not known here. :raises StoreRefused: it cannot be read."""
-        after = 0
-        while rows := await self._read(after, _PAGE):
-            for row in rows:
-                self.add(row)
-            after = rows[-1].id
-        # By age: what a person has put back is younger than its number says.
-        self._rows = dict(sorted(self._rows.items(), key=lambda known: known[1].queued_at))
+        after, added = 0, False
+        while numbers := await self._numbers(after, _NUMBERS):
+            unknown = [number for number in numbers if number not in self._rows]
+            for start in range(0, len(unknown), _TEXTS):
+                for row in await self._read(unknown[start : start + _TEXTS]):
+                    self.add(row)
+                    added = True
+            after = numbers[-1]
+        if added:
+            # By age: what a person has put back is younger than its number says.
+            self._rows = dict(sorted(self._rows.items(), key=lambda known: known[1].queued_at))
 
     # What the account needs.
 
@@ -242,7 +248,7 @@ class OutboundQueue:
         """Read the texts of the rows whose turn comes next, as many as there is room for."""
         self._make_room()
         numbers = self._next_numbers(max(1, self._size - len(self._out) - len(self._ahead)))
-        rows = {row.id: row for row in await self._read_among(numbers)}
+        rows = {row.id: row for row in await self._read(numbers)}
         self._make_room()
         for number in numbers:
             if number in rows:

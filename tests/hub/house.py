@@ -41,6 +41,7 @@ from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
 from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
+from gatewayd.testing.store_contract.rows import ready
 from gatewayd.wiring import run_hub, wire
 from tests.stores.opened_before import open_store
 
@@ -298,7 +299,7 @@ class House:
     async def send_all(self) -> None:
         """What waits to be sent is sent, as the accounts would: each message gets an id, ``m`` and its row's number."""
         for account in self.config.accounts:
-            for row in await self.store.ready_outbound(account.channel, account.account, after_id=0, limit=1000):
+            for row in await ready(self.store, account.channel, account.account):
                 assert await self.outbox.mark_sending(row)
                 try:
                     await self.outbox.addressed(row)

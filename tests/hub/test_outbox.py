@@ -18,6 +18,7 @@ from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.payload import EditText, Receipt, RichText, SendText
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
 from gatewayd.ports.store import OutboundDraft
+from gatewayd.testing.store_contract.rows import ready
 from tests.hub.house import configuration, message, now, open_house
 
 
@@ -40,7 +41,7 @@ async def test_a_send_cut_by_a_crash_is_unknown_and_is_not_handed_out_again(tmp_
         await house.outbox.mark_sending(house.handed[0])
     async with open_house(tmp_path) as house:
         assert (house.outbox.status().unknown, house.outbox.status().ready) == (1, 2)
-        waiting, notice = await house.store.ready_outbound("chat", "main", after_id=0, limit=10)
+        waiting, notice = await ready(house.store, "chat")
         assert waiting.payload.body.text == "re: waiting"
         assert "may not have arrived" in notice.payload.body.text
 

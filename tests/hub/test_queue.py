@@ -36,16 +36,14 @@ class Shelf:
         self.reads = self.rows_read = 0
         self.pause: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.configured = Configured(GatewayConfig(limits=LimitsSection(mailbox=size)), {})
-        self.queue = OutboundQueue(self.read, self.read_among, self.configured, now=now)
+        self.queue = OutboundQueue(self.numbers, self.read, self.configured, now=now)
 
-    async def read(self, after: int, limit: int) -> list[OutboundRow]:
+    async def numbers(self, after: int, limit: int) -> list[int]:
         self.reads += 1
         await self.pause()
-        found = [self.rows[number] for number in sorted(self.rows) if number > after][:limit]
-        await self.pause()
-        return found
+        return [number for number in sorted(self.rows) if number > after][:limit]
 
-    async def read_among(self, numbers: Sequence[int]) -> list[OutboundRow]:
+    async def read(self, numbers: Sequence[int]) -> list[OutboundRow]:
         self.reads += 1
         self.rows_read += len(numbers)
         await self.pause()

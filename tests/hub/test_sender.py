@@ -500,15 +500,15 @@ class MemoryRows:
         self.rows.update((row.id, row) for row in rows)
         return rows
 
-    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+    async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
         await trio.lowlevel.checkpoint()
-        found = [row for row in self.rows.values() if row.state == "ready" and row.id > after_id][:limit]
-        await trio.lowlevel.checkpoint()
-        return found
+        return [row.id for row in self.rows.values() if row.state == "ready" and row.id > after_id][:limit]
 
     async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
-        found = await self.ready_outbound("chat", "main", after_id=0, limit=len(self.rows))
-        return [row for row in found if row.id in outbound_ids]
+        await trio.lowlevel.checkpoint()
+        found = [row for row in self.rows.values() if row.state == "ready" and row.id in outbound_ids]
+        await trio.lowlevel.checkpoint()
+        return found
 
     async def mark_sending(self, outbound_id: int) -> bool:
         await trio.lowlevel.checkpoint()

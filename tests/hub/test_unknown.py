@@ -16,6 +16,7 @@ from gatewayd.model.payload import EditText, RichText, SendText
 from gatewayd.ports.agent import Notice, Turn
 from gatewayd.ports.store import OutboundDraft, OutboundRow
 from gatewayd.stores.sqlite import run_inline
+from gatewayd.testing.store_contract.rows import ready
 from tests.hub.house import EPOCH, OPEN, House, configuration, now, open_house
 from tests.stores.opened_before import open_store
 
@@ -132,7 +133,7 @@ async def test_what_was_being_sent_at_a_crash_is_told_at_the_start_and_at_no_oth
             assert await house.outbox.mark_sending(part)
     for _ in range(2):
         async with open_house(tmp_path, long_reply) as house:
-            [waiting] = await house.store.ready_outbound("sms", "main", after_id=0, limit=10)
+            [waiting] = await ready(house.store, "sms")
             assert waiting.conversation == parts[0].conversation
             await house.ended(await house.say(f"/show {code_of(waiting)}", channel="sms"))
             assert [row.payload.body for row in house.handed[1:]] == [part.payload.body for part in parts]

@@ -153,9 +153,9 @@ class OutboxRows(Protocol):
         turn has a notice already.
         """
 
-    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
-        """At most ``limit`` rows of an account that are ready, with a larger number than ``after_id``, by number; also those with
-        a next_attempt_at in the future."""
+    async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
+        """The numbers of at most ``limit`` rows of an account that are ready, those larger than ``after_id``, in order; also of
+        those with a next_attempt_at in the future."""
 
     async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
         """Those of these rows that are ready, by number."""

@@ -48,9 +48,8 @@ _SETTLE: Final[Mapping[SendOutcome, str]] = {
     """
     for outcome in get_args(SendOutcome)
 }
-_READY: Final = f"""
-    SELECT {OUTBOUND_COLUMNS} FROM outbound
-    WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
+_READY_NUMBERS: Final = f"""
+    SELECT id FROM outbound WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
 """
 _READY_AMONG: Final = f"""
     SELECT {OUTBOUND_COLUMNS} FROM outbound
@@ -112,9 +111,9 @@ class OutboxTable(Tables):
 
         return await self._write(settle)
 
-    async def ready_outbound(self, channel: str, account: str, *, after_id: int, limit: int) -> list[OutboundRow]:
+    async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
         values = (channel, account, after_id, limit)
-        return await self._read(lambda connection: outbound_rows(connection.execute(_READY, values)))
+        return await self._read(lambda connection: [number for (number,) in connection.execute(_READY_NUMBERS, values)])
 
     async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
         values = (_encode(list(outbound_ids)).decode(),)

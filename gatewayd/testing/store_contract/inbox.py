@@ -2,7 +2,7 @@
 
 from gatewayd.model.envelope import Peer
 from gatewayd.ports.store import Store
-from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, draft, envelope
+from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, draft, envelope, ready
 
 
 class InboxContract:
@@ -59,7 +59,7 @@ class InboxContract:
         replies = await store.end_inbound([row.id], state="done", reason="answered", now=20.0, replies=[draft("a"), draft("b")])
         assert [reply.payload.body.text for reply in replies] == ["a", "b"]
         assert await store.end_inbound([row.id], state="done", reason="answered", now=30.0, replies=[draft("c")]) == []
-        assert await store.ready_outbound("telegram", "main", after_id=0, limit=10) == replies
+        assert await ready(store) == replies
         ended = await store.get_inbound(row.id)
         assert ended is not None
         assert (ended.state, ended.reason, ended.ended_at) == ("done", "answered", 20.0)
@@ -83,7 +83,7 @@ class InboxContract:
 
     async def test_ending_nothing_writes_nothing(self, store: Store) -> None:
         assert await store.end_inbound([], state="done", reason="answered", now=1.0, replies=[draft("a")]) == []
-        assert await store.ready_outbound("telegram", "main", after_id=0, limit=10) == []
+        assert await ready(store) == []
 
     async def test_an_ended_row_does_not_run_again(self, store: Store) -> None:
         [row] = await store.add_inbound([envelope("1")])

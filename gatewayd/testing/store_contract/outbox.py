@@ -36,9 +36,9 @@ class OutboxContract:
         assert [(row.payload, row.conversation, row.turn_id) for row in rows] == [
             (each.payload, each.conversation, each.turn_id) for each in drafts
         ]
-        assert await store.ready_outbound("telegram", "main", after_id=0, limit=10) == rows[:2]
-        assert await store.ready_outbound("telegram", "main", after_id=rows[0].id, limit=10) == rows[1:2]
-        assert await store.ready_outbound("telegram", "main", after_id=0, limit=1) == rows[:1]
+        assert await store.ready_numbers("telegram", "main", after_id=0, limit=10) == [rows[0].id, rows[1].id]
+        assert await store.ready_numbers("telegram", "main", after_id=rows[0].id, limit=10) == [rows[1].id]
+        assert await store.ready_numbers("telegram", "main", after_id=0, limit=1) == [rows[0].id]
         assert await store.ready_among([rows[2].id, rows[0].id, 99]) == [rows[0], rows[2]]
         assert await store.get_outbound(rows[2].id) == rows[2]
         assert await store.get_outbound(99) is None
@@ -65,7 +65,7 @@ class OutboxContract:
         row = await add(store)
         await store.mark_sending(row.id)
         await store.settle_outbound(row.id, "ready", now=9.0, reason="rate limit", next_attempt_at=158.0)
-        [again] = await store.ready_outbound("telegram", "main", after_id=0, limit=10)
+        [again] = await store.ready_among([row.id])
         assert (again.attempts, again.reason, again.next_attempt_at, again.settled_at) == (1, "rate limit", 158.0, None)
 
     @pytest.mark.parametrize("state", ["ready", "unknown", "parked", "dead"])

@@ -9,7 +9,7 @@ from gatewayd.model.approval import Approval, Vote
 from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
 from gatewayd.model.payload import EditText, Receipt, RichText, SendText, Span
-from gatewayd.ports.store import DropRule, OutboundDraft, PairingRow, RetryRule, Said, Store, VoteRule
+from gatewayd.ports.store import DropRule, OutboundDraft, OutboundRow, PairingRow, RetryRule, Said, Store, VoteRule
 
 EVERY_ACCOUNT = [("telegram", "main"), ("telegram", "other")]
 ALICE = Peer(kind="dm", id="42")
@@ -180,3 +180,8 @@ async def settled(
         receipt = Receipt(f"m{row.id}") if state == "sent" else None
         await store.settle_outbound(row.id, state, now=at, reason=None if state == "sent" else reason, receipt=receipt)
     return row.id
+
+
+async def ready(store: Store, channel: str = "telegram", account: str = "main") -> list[OutboundRow]:
+    """What waits to be sent by an account."""
+    return await store.ready_among(await store.ready_numbers(channel, account, after_id=0, limit=1000))

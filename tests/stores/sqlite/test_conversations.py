@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gatewayd.model.ids import AccountId, ConversationId, Peer
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, scripts
+from gatewayd.testing.store_contract.rows import ready
 
 BEFORE = 5
 ACCOUNT = AccountId("chat", "main")
@@ -68,7 +69,7 @@ async def test_nothing_of_a_chat_is_lost_or_another_ones(tmp_path: Path) -> None
         fill(connection, peers)
     assert spelled_before(THREAD) == spelled_before(WHOLE)
     async with open_store(directory, now=time.time, run_blocking=run_inline) as store:
-        rows = await store.ready_outbound("chat", "main", after_id=0, limit=10)
+        rows = await ready(store, "chat")
         for number, peer in enumerate(peers):
             here = ConversationId(ACCOUNT, peer)
             assert rows[number].conversation == str(here)

@@ -27,6 +27,7 @@ from gatewayd.testing.store_contract.rows import (
     ended,
     envelope,
     numbered,
+    ready,
     retrying,
     settled,
 )
@@ -122,7 +123,7 @@ async def use_every_query(store: SqliteStore) -> None:
     [reply] = await store.end_inbound([row.id], state="done", reason="answered", now=1.0, replies=[draft("a")])
     await store.mark_sending(reply.id)
     await store.settle_outbound(reply.id, "sent", now=1.0)
-    await store.ready_outbound("telegram", "main", after_id=0, limit=10)
+    await ready(store)
     await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=1.0)
     await store.list_outbound(["dead", "unknown", "sent"], limit=10)
     await store.get_outbound(reply.id)
