@@ -17,24 +17,33 @@ to 2.6). In an allow rule ``*`` stands for none of them: "git status*" is not to
 
 
 def judge(rules: Sequence[ApprovalRule], request: ToolRequest) -> tuple[Action, str]:
-    """What the first rule that fits says, and which it is ("rule 2"). Without one: ask."""
-    values = _values(request.input)
+    """What the first rule that fits says, and which it is ("rule 2"). Without one: ask.
+
+    Of a request that shows only a part of its input, the worst that the rules may say of the whole: deny, then ask.
+    """
+    values, doubt = _values(request.input), ""
     for number, rule in enumerate(rules, 1):
-        if _fits(rule, request, values):
-            return rule.action, f"rule {number}"
-    return "ask", ""
+        fits = _fits(rule, request, values)
+        if fits is None and rule.action == "ask":
+            doubt = doubt or f"rule {number}"
+        elif fits or (fits is None and rule.action == "deny"):
+            return ("ask", doubt) if doubt and rule.action == "allow" else (rule.action, f"rule {number}")
+    return "ask", doubt
 
 
-def _fits(rule: ApprovalRule, request: ToolRequest, values: dict[str, str] | None) -> bool:
+def _fits(rule: ApprovalRule, request: ToolRequest, values: dict[str, str] | None) -> bool | None:
+    """None: that depends on what the request does not show."""
     if not matches(rule.tool, request.tool):
         return False
     if values is None:
         # Nobody knows what it would do: it is whatever is forbidden, and nothing that is allowed.
         return rule.action == "deny"
     barred = GOES_ON if rule.action == "allow" else frozenset[str]()
-    # So is each value of which nobody knows whether it is there.
-    unknown_fits = rule.action == "deny" and not request.whole
-    return all(matches(pattern, values[key], barred) if key in values else unknown_fits for key, pattern in rule.input.items())
+    if not all(matches(pattern, values[key], barred) for key, pattern in rule.input.items() if key in values):
+        return False
+    if rule.input.keys() <= values.keys():
+        return True
+    return False if request.whole else None
 
 
 def matches(pattern: str, text: str, barred: frozenset[str] = frozenset()) -> bool:

@@ -17,7 +17,7 @@ class ToolRequest(Struct, frozen=True):
     the tool once (OpenCode's ``per_…``): then an answer that was used but perhaps not handed over before a crash is given
     again under the same ref.
 
-    ``whole``: the tool gets nothing that ``input`` does not show. Of what is not shown, a rule takes the worst.
+    ``whole``: the tool gets nothing that ``input`` does not show. Of what is not shown, the rules take the worst.
     """
 
     tool: str

@@ -162,3 +162,28 @@ def test_an_adversary_cannot_make_it_look_twice(stars: int) -> None:
     # One search for each piece, each from where the one before it ended: nothing is tried again.
     assert len(text.searched) <= stars + 1
     assert [start for start, _ in text.searched[1:]] == [found + 1 for _, found in text.searched[:-1]]
+
+
+PARTS = st.dictionaries(st.sampled_from(["command", "directory", "file"]), st.sampled_from(["ls", "rm x", "/etc"]))
+RULES = st.lists(
+    st.builds(
+        ApprovalRule,
+        action=st.sampled_from(["allow", "ask", "deny"]),
+        input=st.dictionaries(st.sampled_from(["command", "directory", "file"]), st.sampled_from(["*", "ls", "rm*", "/*"])),
+    ),
+    max_size=4,
+)
+
+
+@given(RULES, PARTS, PARTS)
+@example([ApprovalRule("ask", input={"file": "*"}), ApprovalRule("allow")], {}, {"file": "ls"})
+@example([ApprovalRule("ask", input={"file": "*"}), ApprovalRule("deny")], {}, {})
+def test_of_what_a_request_does_not_show_the_rules_take_the_worst(
+    rules: list[ApprovalRule], shown: dict[str, str], hidden: dict[str, str]
+) -> None:
+    part = ToolRequest("shell", msgspec.json.encode(shown).decode(), whole=False)
+    whole = ToolRequest("shell", msgspec.json.encode({**hidden, **shown}).decode())
+    if judge(rules, whole)[0] == "deny":
+        assert judge(rules, part)[0] == "deny"
+    if judge(rules, part)[0] == "allow":
+        assert judge(rules, whole)[0] == "allow"
