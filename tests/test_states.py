@@ -95,11 +95,12 @@ def test_statements_are_built_at_import() -> None:
 
 def loose_sets(found: ast.Module) -> Iterator[ast.Compare]:
     """``row.state in ("dead", "parked")``: mypy says nothing when one of these is no state."""
+    known = STATES | TYPES["TurnState"]
     for node in ast.walk(found):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
             [*words] = node.comparators[0].elts if isinstance(node.comparators[0], ast.Tuple | ast.List | ast.Set) else ()
             names = {word.value for word in words if isinstance(word, ast.Constant)}
-            if names and isinstance(node.left, ast.Attribute) and node.left.attr == "state" and names <= STATES:
+            if names and isinstance(node.left, ast.Attribute) and node.left.attr in ("state", "_state") and names <= known:
                 yield node
 
 

@@ -38,6 +38,20 @@ async def test_an_answer_that_was_edited_while_the_daemon_was_down(tmp_path: Pat
         assert house.backlog.waiting == 0
 
 
+async def test_an_answer_that_is_edited_into_a_command_is_an_answer(tmp_path: Path, autojump_clock: MockClock) -> None:
+    script = Curious(WHY)
+    async with open_house(tmp_path, script) as house:
+        row = await house.say("go")
+        await open_question(house)
+        house.flaky.refuses.add("end_question")
+        first = message("because")
+        rows = await house.inbox.deliver([first, edited(first, "/skip")])
+        await anyio.sleep(0.5)
+        house.flaky.refuses.clear()
+        assert [(await house.ended(each)).reason for each in (row, *rows)] == ["answered", "answer", "answer"]
+        assert script.answers == [("/skip",)]
+
+
 async def test_an_edit_that_comes_after_the_commit_changes_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
     script = Curious(WHY)
     async with open_house(tmp_path, script) as house:
