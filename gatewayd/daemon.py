@@ -250,6 +250,7 @@ def _server(gateway: Gateway, reloader: Reloader, registry: Registry) -> Gateway
             max_per_address=section.max_connections_per_address,
         ),
         max_body_bytes=section.max_body_bytes,
+        accelerates=section.webhook_accelerator,
     )
 
 

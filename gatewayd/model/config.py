@@ -59,6 +59,8 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     """What is logged."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=67_108_864)] = 1_048_576
     """The largest HTTP request body; more is answered 413."""
+    webhook_accelerator: bool = True
+    """Answer webhooks without the HTTP framework, at a third of the cost. Without it the answers are the same."""
     max_connections: Count = 1000
     """How many HTTP connections at once; more wait in the listen queue."""
     max_connections_per_address: Count = 250

@@ -1,25 +1,26 @@
-"""One client's connection: read the request head, then answer the webhook here or hand the connection to hypercorn.
+"""One client's connection: read the request head, then have the webhook answered here or hand the connection to hypercorn.
 
-A webhook (``POST /v1/webhooks/…`` with a Content-Length) is parsed by llhttp and answered right here, at a fraction of the
-cost; the connection may go on with more of them. The first request that is anything else is handed over with all that follows
-on that connection: hypercorn's side answers webhooks, too, through the app's own route.
+A webhook that the accelerator takes is answered at a fraction of the cost; the connection may go on with more of them. The first
+request that is anything else is handed over with all that follows on that connection: hypercorn's side answers webhooks, too,
+through the app's own route.
 """
 
 from contextlib import suppress
+from functools import partial
+from math import inf
 from typing import Final
 
 import structlog
 import trio
 
-from gatewayd.ports.channel import WebhookRequest
+from gatewayd.web.accelerator import Accelerator, render
 from gatewayd.web.head import HeadReader, RequestHead
 from gatewayd.web.http1 import KEEP_ALIVE_SECONDS, Http1Connection, Http1Site
-from gatewayd.web.refusal import Refusal
-from gatewayd.web.request_id import FIELD, HEADER, new_request_id, request_id_of
-from gatewayd.web.response import CONTINUE, render, render_refusal
-from gatewayd.web.spelling import is_one_spelling
+from gatewayd.web.refusal import Refusal, refusal_of_status
+from gatewayd.web.request_id import FIELD, new_request_id, request_id_of
+from gatewayd.web.response import render_refusal
 from gatewayd.web.stream import WRITE_SECONDS, ClientStream
-from gatewayd.web.webhooks import DELIVER_SECONDS, PREFIX, WebhookDesk, headers_of, parse_target, too_late
+from gatewayd.web.webhooks import WebhookDesk
 
 HEAD_SECONDS: Final = 10.0
 """From the accept (later: from the first byte) to the end of the request head."""
@@ -27,12 +28,6 @@ FIRST_HEAD_SECONDS: Final = 1.0
 """The same for who has just connected when the server is about to close."""
 LAST_HEAD_SECONDS: Final = 0.2
 """And for who has been answered already: one that asks without a pause is told that it was the last, instead of being cut."""
-BODY_SECONDS: Final = 30.0
-"""From the head to the end of the body."""
-
-_RAW_PREFIX: Final = PREFIX.encode()
-
-_TOO_LATE: Final = too_late()
 
 log = structlog.get_logger("gatewayd.web")
 
@@ -40,11 +35,11 @@ log = structlog.get_logger("gatewayd.web")
 class Connection:
     """Serves one accepted stream until either side ends it."""
 
-    def __init__(self, stream: ClientStream, site: Http1Site, webhooks: WebhookDesk, *, max_body_bytes: int) -> None:
+    def __init__(self, stream: ClientStream, site: Http1Site, webhooks: WebhookDesk, accelerator: Accelerator) -> None:
         self._stream = stream
         self._site = site
         self._webhooks = webhooks
-        self._max_body = max_body_bytes
+        self._accelerator = accelerator
         self._unread = b""
         self._http1: Http1Connection | None = None
         # One scope for all waits on the client: its deadline moves from phase to phase, which costs less than a scope each.
@@ -122,11 +117,14 @@ class Connection:
         """Returns a head that is no webhook's, or None when the connection is over. :raises Refusal:"""
         self._allow(FIRST_HEAD_SECONDS if self._closing else HEAD_SECONDS)
         while head := await self._next_head():
-            if not _is_fast(head):
+            if not self._accelerator.takes(head):
                 return head
+            try:
+                leave = self._site.places.request(self._stream.client and self._stream.client[0], head.headers)
+            except Refusal:
+                return head  # the app's side refuses it as well
             self._served_one = True
             self._request_id = request_id_of(head.headers)
-            leave = self._site.places.request(self._stream.client and self._stream.client[0], head.headers)
             try:
                 with structlog.contextvars.bound_contextvars(**{FIELD: self._request_id}):
                     goes_on = await self._answer_webhook(head)
@@ -173,66 +171,38 @@ class Connection:
 
     async def _answer_webhook(self, head: RequestHead) -> bool:
         """Answer one webhook. Returns whether the connection goes on. :raises Refusal: the connection must not go on."""
-        target = parse_target(head.target.decode("ascii"))
-        assert target is not None, "only webhooks get here"
-        channel, account, query = target
-        headers = headers_of(head.headers)
-        if len(self._unread) < head.content_length:
-            # What nobody will take is not read, and what is not read ends the connection.
-            self._webhooks.check(channel, account, headers)
-        body = await self._read_body(head)
-        request = WebhookRequest(method="POST", headers=headers, query=query, body=body)
-        self._allow(DELIVER_SECONDS, _TOO_LATE)
-        try:
-            receipt = await self._webhooks.answer(channel, account, request)
-        except Refusal as refusal:
-            goes_on = self._goes_on(head)
-            self._site.answered(refusal.status)
-            await self._send(render_refusal(refusal, self._request_id, close=not goes_on))
-            self._stream.held.clear()
-            return goes_on
-        reply, goes_on = receipt.reply, self._goes_on(head)
-        self._site.answered(reply.status)
-        headers = {HEADER: self._request_id}
-        await self._send(render(reply.status, reply.body, content_type=reply.content_type, headers=headers, close=not goes_on))
+        body = self._take(head.content_length)
+        self._allow(inf)  # what follows has time limits of its own
+        answer = await self._accelerator.answer(head, body, partial(self._read_body, head.content_length))
+        ends = answer.is_last or self._closing or self._stopping
+        self._site.answered(answer.status)
+        self._allow(WRITE_SECONDS)
+        await self._stream.send_within(render(answer, self._request_id, keeps_alive=head.keep_alive, ends=ends))
         self._stream.held.clear()
-        self._webhooks.afterwards(receipt)
-        return goes_on
+        if answer.receipt is not None:
+            self._webhooks.afterwards(answer.receipt)
+        if answer.is_last:
+            self._unread = b""
+            await self._stream.finish()
+        return head.keep_alive and not ends
 
-    def _goes_on(self, head: RequestHead) -> bool:
-        return head.keep_alive and not (self._closing or self._stopping)
-
-    async def _read_body(self, head: RequestHead) -> bytes:
-        """The whole body; what follows it stays unread. :raises Refusal: body_too_large, request_timeout, bad_request."""
-        length = head.content_length
-        if length > self._max_body:
-            raise Refusal("body_too_large", f"the body is larger than {self._max_body} bytes")
+    def _take(self, length: int) -> bytes | None:
+        """The body, if all of it is there; what follows it stays unread."""
         if len(self._unread) < length:
-            await self._read_more(length, awaits_continue=(head.header(b"expect") or b"").lower() == b"100-continue")
+            return None
         body, self._unread = self._unread[:length], self._unread[length:]
         return body
 
-    async def _read_more(self, length: int, *, awaits_continue: bool) -> None:
-        if awaits_continue:
-            await self._send(CONTINUE)
-        self._allow(BODY_SECONDS, _late("body", BODY_SECONDS))
+    async def _read_body(self, length: int) -> bytes:
+        """:raises Refusal: it will not be whole, or takes too much memory."""
         parts = bytearray(self._unread)
         while len(parts) < length:
             data = await self._stream.receive()
             if not data:
-                raise Refusal("bad_request", "the connection was closed in the middle of the body")
+                raise refusal_of_status(400)
             parts += data
-        self._unread = bytes(parts)
-
-    async def _send(self, data: bytes) -> None:
-        self._allow(WRITE_SECONDS)
-        await self._stream.send_within(data)
-
-
-def _is_fast(head: RequestHead) -> bool:
-    # Chunked bodies are left to hypercorn: no platform sends its webhooks so, and one decoder is enough.
-    is_webhook = head.method == b"POST" and head.target.startswith(_RAW_PREFIX) and not head.chunked
-    return is_webhook and is_one_spelling(head.target.partition(b"?")[0])
+        self._unread = bytes(parts[length:])
+        return bytes(parts[:length])
 
 
 def _late(what: str, seconds: float) -> Refusal:

@@ -70,6 +70,7 @@ class HeadReader:
         self._content_length = 0
         self._chunked = False
         self._parsed = False
+        self._keep_alive = False
         self._parser = HttpRequestParser(self)
 
     @property
@@ -110,6 +111,8 @@ class HeadReader:
 
     def on_headers_complete(self) -> None:
         self._parsed = True
+        # Now: a request without a body is complete with its head, and then the parser has forgotten it.
+        self._keep_alive = self._parser.should_keep_alive()
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -131,7 +134,7 @@ class HeadReader:
             method=method,
             target=self._target,
             headers=self._headers,
-            keep_alive=self._parser.should_keep_alive() and version == "1.1",
+            keep_alive=self._keep_alive and version == "1.1",
             chunked=self._chunked,
             content_length=self._content_length,
             raw=raw,

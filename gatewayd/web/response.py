@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
-from functools import cache, lru_cache
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -21,32 +21,22 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 
 _SECURITY: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-
-def render(
-    status: int,
-    body: bytes,
-    *,
-    content_type: str = "application/json",
-    headers: Mapping[str, str] | None = None,
-    close: bool = False,
-) -> bytes:
-    """One whole response. ``close`` announces that the connection ends after it."""
+def render_refusal(refusal: Refusal, request_id: str) -> bytes:
+    """The error answer as bytes. It announces that the connection ends after it."""
+    body = refusal.body
     head = (
-        f"HTTP/1.1 {status} {_phrase(status)}\r\nDate: {_date(int(time.time()))}\r\n"
-        f"Content-Type: {_one_line(content_type)}\r\nContent-Length: {len(body)}\r\n{_SECURITY}"
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\nDate: {date_now()}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{_SECURITY}"
     )
-    for name, value in (headers or {}).items():
-        head += f"{name}: {_one_line(value)}\r\n"
-    if close:
-        head += "Connection: close\r\n"
-    return head.encode("latin-1", "replace") + b"\r\n" + body
+    for name, value in (refusal.headers | {HEADER: request_id}).items():
+        head += f"{name}: {one_line(value)}\r\n"
+    return f"{head}Connection: close\r\n\r\n".encode("latin-1", "replace") + body
 
 
-def render_refusal(refusal: Refusal, request_id: str, *, close: bool = True) -> bytes:
-    """The error answer as bytes."""
-    return render(refusal.status, refusal.body, headers=refusal.headers | {HEADER: request_id}, close=close)
+def date_now() -> str:
+    """The time, as a Date header has it."""
+    return _date(int(time.time()))
 
 
 @lru_cache(maxsize=1)
@@ -54,14 +44,6 @@ def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
-@cache
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
-def _one_line(value: str) -> str:
+def one_line(value: str) -> str:
     """Whatever a driver passes on from outside, it cannot add a header."""
     return " ".join(value.split())

@@ -18,6 +18,7 @@ import trio
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
+from gatewayd.web.accelerator import Accelerator
 from gatewayd.web.app import GatewayApp
 from gatewayd.web.connection import Connection
 from gatewayd.web.http1 import Http1Site
@@ -49,20 +50,22 @@ class ServerStatistics(Struct, frozen=True):
 
 
 class GatewayServer:
-    """Serves ``app`` until :meth:`stop`. One use only. ``no_room_since``: Unix seconds since when connections cannot be accepted
-    for want of descriptors or memory; None while they can."""
+    """Serves ``app`` until :meth:`stop`. One use only. ``accelerates``: webhooks are answered in front of the app.
+    ``no_room_since``: Unix seconds since when connections cannot be accepted for want of descriptors or memory; None while they
+    can."""
 
     def __init__(
         self,
         app: GatewayApp,
         *,
         max_body_bytes: int,
+        accelerates: bool = True,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._app = app
         self._places = app.places
         self._site = Http1Site(app, app.traffic.note, self._places)
-        self._max_body = max_body_bytes
+        self._accelerator = Accelerator(app.webhooks, max_body_bytes=max_body_bytes, enabled=accelerates)
         self._intake = Intake(max_body_bytes=max_body_bytes)
         self._grace = grace_seconds
         self._slots = trio.Semaphore(app.places.limit, max_value=app.places.limit)
@@ -195,7 +198,7 @@ class GatewayServer:
         return nothing
 
     async def _serve_one(self, client: ClientStream, leave: Callable[[], None]) -> None:
-        connection = Connection(client, self._site, self._app.webhooks, max_body_bytes=self._max_body)
+        connection = Connection(client, self._site, self._app.webhooks, self._accelerator)
         self._connections.add(connection)
         if self._stopping.is_set():
             connection.stop()

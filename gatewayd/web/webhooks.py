@@ -85,7 +85,7 @@ class WebhookDesk:
     async def answer(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
         """Check, parse, journal. Returns after the commit; hand the receipt to :meth:`afterwards` when it is answered.
 
-        Waits for a place in the inbox without an end of its own: the caller bounds it by ``DELIVER_SECONDS``. After a time-out
+        Waits for a place in the inbox without an end of its own. After a time-out
         events may have been journaled; the platform's next attempt then finds them known.
 
         :raises Refusal: not_found, draining, unavailable, overloaded, bad_request or internal; nothing was journaled.
@@ -101,6 +101,12 @@ class WebhookDesk:
         if reply.status < 400 and reply.envelopes:
             await self._deliver(actor, reply, channel, account)
         return Receipt(reply=reply, request=request, receiver=receiver)
+
+    async def answer_in_time(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
+        """As :meth:`answer`, within ``DELIVER_SECONDS``. :raises Refusal: overloaded, too: it took longer."""
+        with trio.move_on_after(DELIVER_SECONDS):
+            return await self.answer(channel, account, request)
+        raise Refusal("overloaded", "the message was not journaled in time", retry_after=RETRY_SECONDS)
 
     def afterwards(self, receipt: Receipt) -> None:
         """Let the channel do what it does after an answer (best effort: skipped when too much of it waits already)."""
@@ -198,11 +204,6 @@ def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookRep
 def _receives_webhooks(driver: type) -> bool:
     # Cached: the look through a runtime protocol costs as much as the rest of a webhook's routing.
     return issubclass(driver, ReceivesWebhooks)
-
-
-def too_late() -> Refusal:
-    """What is answered when ``answer`` took longer than ``DELIVER_SECONDS``."""
-    return Refusal("overloaded", "the message was not journaled in time", retry_after=RETRY_SECONDS)
 
 
 def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -79,7 +79,9 @@ class Site:
         self.reload = no_reload
         self.server = self.serve()
 
-    def serve(self, *, max_connections: int | None = None, max_body_bytes: int | None = None) -> GatewayServer:
+    def serve(
+        self, *, max_connections: int | None = None, max_body_bytes: int | None = None, accelerates: bool = True
+    ) -> GatewayServer:
         """One more server over this hub, that nobody has started."""
         section = self.gateway.config.gateway
         return GatewayServer(
@@ -91,6 +93,7 @@ class Site:
                 max_per_address=section.max_connections_per_address,
             ),
             max_body_bytes=max_body_bytes or section.max_body_bytes,
+            accelerates=accelerates,
         )
 
     @property

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from structlog.typing import EventDict
 
-from gatewayd.web.connection import BODY_SECONDS, HEAD_SECONDS
+from gatewayd.web.accelerator import BODY_SECONDS
+from gatewayd.web.connection import HEAD_SECONDS
 from gatewayd.web.http1 import KEEP_ALIVE_SECONDS
 from tests.examples import examples
 from tests.web.client import chunked, request

@@ -126,3 +126,12 @@ def test_the_pieces_do_not_matter(raw: bytes, data: st.DataObject | None) -> Non
     bounds = [0, *sorted(places), len(raw)]
     pieces = [raw[start:end] for start, end in pairwise(bounds) if start != end]
     assert read(*pieces) == read(raw)
+
+
+@pytest.mark.parametrize(("connection", "keep_alive"), [("close", False), ("Close", False), ("keep-alive", True), ("x", True)])
+@pytest.mark.parametrize("length", [0, 5])
+def test_who_wants_to_close_is_heard_also_without_a_body(connection: str, keep_alive: bool, length: int) -> None:
+    raw = f"POST / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\nContent-Length: {length}\r\n\r\n".encode()
+    head, _ = read(raw)
+    assert isinstance(head, RequestHead)
+    assert head.keep_alive is keep_alive
