@@ -223,7 +223,7 @@ class MemoryStore:
         return [row.id for row in rows if _account(row) == (channel, account)][:limit]
 
     async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
-        rows = (self._outbound.get(outbound_id) for outbound_id in sorted(outbound_ids))
+        rows = (self._outbound.get(outbound_id) for outbound_id in sorted(set(outbound_ids)))
         return [row for row in rows if row is not None and row.state in life.SEND.sources]
 
     async def recover_outbound(
