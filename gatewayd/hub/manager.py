@@ -23,6 +23,7 @@ from gatewayd.hub.context import Context
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import Conflict, NotFound, TryAgain
+from gatewayd.model.ids import AccountId
 from gatewayd.model.payload import Signal
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
@@ -112,13 +113,13 @@ class ChannelManager:
 
     def is_closing(self, channel: str, account: str) -> bool:
         """Whether this account was removed from the configuration and still finishes what it does."""
-        actor = self._pool.all.get(f"{channel}/{account}")
+        actor = self._pool.all.get(str(AccountId(channel, account)))
         return actor is not None and actor.removed
 
     def account(self, channel: str, account: str) -> AccountActor:
         """:raises NotFound: not in the configuration."""
         try:
-            return self._pool.wanted[f"{channel}/{account}"]
+            return self._pool.wanted[str(AccountId(channel, account))]
         except KeyError:
             known = ", ".join(map(_name, self._pool.wanted.values())) or "none"
             raise NotFound(f"there is no account {channel}/{account} in the configuration; there are: {known}") from None
@@ -129,7 +130,7 @@ class ChannelManager:
 
     def unreachable(self, channel: str, account: str) -> str | None:
         """Why nothing sent by this account will be seen before a person has done something about it; None if it may be."""
-        actor = self._pool.wanted.get(f"{channel}/{account}")
+        actor = self._pool.wanted.get(str(AccountId(channel, account)))
         if actor is None:
             return f"{channel}/{account} is not configured"
         status = actor.status
@@ -149,7 +150,7 @@ class ChannelManager:
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None:
         """Best effort, also when there is no such account."""
-        actor = self._pool.wanted.get(f"{channel}/{account}")
+        actor = self._pool.wanted.get(str(AccountId(channel, account)))
         if actor is not None:
             await actor.signal(signal)
 
@@ -292,8 +293,8 @@ class ChannelManager:
             self._pool.ask(child.name)
 
     def _on_failure(self, name: str, verdict: Verdict, error: BaseException) -> None:
-        channel, account = name.split("/")
-        log = self._log.bind(channel=channel, account=account, cure=verdict.cure, reason=verdict.reason)
+        account = AccountId.parse(name)
+        log = self._log.bind(channel=account.channel, account=account.name, cure=verdict.cure, reason=verdict.reason)
         if verdict.cure == "restart":
             log.error("account_crashed", traceback=self._redact(trace_of(error))[-_LONGEST_TRACEBACK:])
         else:
@@ -305,4 +306,4 @@ def _name(actor: AccountActor) -> str:
 
 
 def _name_of(settings: AccountSettings) -> str:
-    return f"{settings.channel}/{settings.account}"
+    return str(AccountId(settings.channel, settings.account))

@@ -20,6 +20,7 @@ from quart import request
 from gatewayd.hub.audit import AuditLog
 from gatewayd.model.config import SCOPES_OF_ROLE, AuthSection, Role, Scope, TokenConfig
 from gatewayd.model.errors import StoreRefused
+from gatewayd.model.ids import AccountId
 from gatewayd.ports.store import TokenRow, Tokens
 from gatewayd.web.addresses import TrustedProxies, network_of
 from gatewayd.web.refusal import Refusal
@@ -60,7 +61,7 @@ class Identity(Struct, frozen=True):
 
     def may_bring(self, channel: str, account: str) -> bool:
         """Whether it may act for this account by the messages that it brings."""
-        return self.accounts is None or f"{channel}/{account}" in self.accounts
+        return self.accounts is None or str(AccountId(channel, account)) in self.accounts
 
     @property
     def label(self) -> str:
