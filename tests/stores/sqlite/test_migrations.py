@@ -38,9 +38,11 @@ def test_each_version_starts_from_the_one_before(connection: sqlite3.Connection)
 
 
 def test_one_that_fails_leaves_the_version_before_it_whole(connection: sqlite3.Connection) -> None:
+    migrate(connection, [FIRST])
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):
-        migrate(connection, [FIRST, BROKEN])
+        migrate(connection, [FIRST, SECOND, BROKEN])
     assert schema_version(connection) == 1
+    assert connection.execute("SELECT * FROM a").fetchall() == [(1,)]
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("a",)]
     assert not connection.in_transaction
     migrate(connection, [FIRST, SECOND])

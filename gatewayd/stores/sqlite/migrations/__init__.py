@@ -1,7 +1,7 @@
 """Forward-only migrations: ``NNNN_name.sql`` brings the schema from version NNNN - 1 to NNNN.
 
-``PRAGMA user_version`` holds the number of the last one. Each runs in one transaction together with its new number, so a
-crash leaves either version whole. A released file is never edited; there is no way back but a backup.
+``PRAGMA user_version`` holds the number of the last one. Those that are missing run in one transaction together with the new
+number, so a crash leaves either version whole. A released file is never edited; there is no way back but a backup.
 """
 
 import re
@@ -39,26 +39,22 @@ def schema_version(connection: sqlite3.Connection) -> int:
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str] | None = None) -> None:
     """Bring an open file (autocommit mode) to the newest version. Raises sqlite3.Error; then the version is as before.
 
-    Any number of processes may do so at once: the version is read again under the write lock.
+    Any number of processes may do so at once: the version is read again under the write lock. All that are missing are one
+    transaction, so that what is cut is still the version that it was, and the release of that goes on with it.
     """
     migrations = scripts() if migrations is None else migrations
-    while schema_version(connection) < len(migrations):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            _migrate_one(connection, migrations)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
-
-def _migrate_one(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
-    version = schema_version(connection)
-    if version >= len(migrations):
-        return  # another process was faster
-    for statement in statements(migrations[version]):
-        connection.execute(statement if HAS_STRICT else with_checks(statement))
-    connection.execute(f"PRAGMA user_version = {version + 1}")
+    if schema_version(connection) >= len(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(schema_version(connection), len(migrations)):
+            for statement in statements(migrations[version]):
+                connection.execute(statement if HAS_STRICT else with_checks(statement))
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def statements(script: str) -> Iterator[str]:
