@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
+import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -19,7 +20,10 @@ from gatewayd.model.payload import EditText, Receipt, RichText
 from gatewayd.model.question import Question, QuestionRow
 from gatewayd.ports.store import EventDraft, Leftover, SessionRow, Store, TokenRow
 from gatewayd.testing.store_contract.rows import Clock, approval, draft, dropping, envelope, fresh_key, pairing, retrying, voting
+from tests.examples import examples
 from tests.stores.sqlite.test_contract import open_somewhere
+
+pytestmark = pytest.mark.slow
 
 NUMBERS = st.integers(1, 6)
 NAMES = st.sampled_from("abc")
@@ -155,6 +159,7 @@ async def answer(step: Step, store: Store) -> object:
     return found
 
 
+@settings(max_examples=examples(500))
 @given(st.lists(STEPS, max_size=30))
 def test_both_stores_answer_the_same(steps: list[Step]) -> None:
     async def compare() -> None:
