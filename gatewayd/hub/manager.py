@@ -205,13 +205,8 @@ class ChannelManager:
 
     async def _reconcile(self, name: str, actor: AccountActor) -> None:
         """It may change its mind at every wait: what is to be is looked at anew after it."""
-        if actor.removed:
-            await self._supervisor.stop(name)
-            await self._settle_left(name, actor)
-            if actor.removed and not actor.has_unsettled:
-                self._pool.forget(name)
-                self._outbox.forget(actor.settings.channel, actor.settings.account)
-                return
+        if actor.removed and await self._remove(name, actor):
+            return
         lives = not self._is_down(name)
         if (lives and actor.is_outdated) or (self._supervisor.is_kept(name) and not self._is_to_run(actor)):
             await self._supervisor.stop(name)
@@ -221,6 +216,16 @@ class ChannelManager:
         if self._is_to_run(actor) and (state == "stopped" or (not lives and actor.is_outdated)):
             await self._supervisor.start(name)
         await self._settle_left(name, actor)
+
+    async def _remove(self, name: str, actor: AccountActor) -> bool:
+        """Stop it and forget it. False: it was configured again meanwhile, or what it has sent is not recorded."""
+        await self._supervisor.stop(name)
+        await self._settle_left(name, actor)
+        if not actor.removed or actor.has_unsettled:
+            return False
+        self._pool.forget(name)
+        self._outbox.forget(actor.settings.channel, actor.settings.account)
+        return True
 
     async def _settle_left(self, name: str, actor: AccountActor) -> None:
         """Record what became of sends and the store did not take, of an account whose next life may never come."""
