@@ -113,10 +113,17 @@ class Reloader:
         outbox, manager = self._gateway.outbox, self._gateway.manager
         known = {(account.channel, account.account) for account in self._gateway.config.accounts}
         names = [(account.channel, account.account) for account in new.accounts]
-        coming = [name for name in names if name not in known and not manager.is_closing(*name)]
+        coming: list[tuple[str, str]] = []
+
+        def more() -> list[tuple[str, str]]:
+            return [name for name in names if name not in known and name not in coming and not manager.is_closing(*name)]
+
         try:
-            await outbox.adopt(coming)
-            await self._gateway.claim(coming)
+            # Again: one that was closing may have gone while others were adopted.
+            while found := more():
+                coming += found
+                await outbox.adopt(found)
+                await self._gateway.claim(found)
             yield
         except BaseException:
             for name in coming:

@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
 
 from gatewayd.agents import echo
@@ -293,6 +294,31 @@ async def test_rows_that_wait_for_an_account_are_counted_and_sent_when_it_comes(
         assert outbox.depth("loopback", "more") == 1
         await bench.gateway.manager.restart("loopback", "more")
         await platform_of("more").wait_until(lambda: platform_of("more").texts == ["late"])
+
+
+@pytest.mark.parametrize("steps", range(0, 12, 3))
+async def test_rows_are_counted_of_an_account_that_goes_while_it_comes_again(tmp_path: Path, steps: int) -> None:
+    """It has gone at any step of the reload that brings it back, together with another one."""
+    both, one = configuration(accounts=(*ACCOUNTS[:1], MORE)), configuration(accounts=ACCOUNTS[:1])
+    third = replace(MORE, account="third", settings=LoopbackSettings(identity="@third"))
+    drafts = [
+        OutboundDraft("loopback", "more", "loopback:more:dm:alice", SendText(Peer("dm", "alice"), RichText(text)))
+        for text in ("under way", "waits")
+    ]
+    async with open_bench(tmp_path, both) as bench:
+        outbox, gone, platform = bench.gateway.outbox, anyio.Event(), platform_of("more")
+        platform.before_send.next(gone.wait)
+        await outbox.write(drafts)
+        await trio.testing.wait_all_tasks_blocked(0.001)
+        bench.gateway.configured.replace(one)
+        assert bench.gateway.manager.is_closing("loopback", "more")
+        platform.on_listen.next(trio.sleep_forever)
+        gone.set()
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        bench.found = replace(both, accounts=(*both.accounts, third))
+        await bench.reloader.reload("operator:op")
+        assert outbox.depth("loopback", "more") == 1
 
 
 async def test_a_part_that_fails_leaves_every_part_as_it_was(tmp_path: Path) -> None:
