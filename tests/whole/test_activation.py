@@ -18,6 +18,7 @@ from tests.whole.test_telegram import ALICE, configuration
 
 MESSAGES_BETWEEN = 10
 TOKEN = "a-token-of-the-test-0123456789"
+# The posters say more than turns can answer in the short lives between restarts: how many may wait is not asked here.
 WEBCHAT = """\
 [channels.webchat.accounts.main]
 [agents.slow]
@@ -26,6 +27,8 @@ word_delay_seconds = 0.25
 [[bindings]]
 match = { channel = "webchat", peer = "dm:slowly" }
 agent = "slow"
+[limits]
+sender_waiting = 100_000
 [auth.tokens.test]
 token = { env = "PYTHON_TEST_TOKEN" }
 scopes = ["read", "write"]
