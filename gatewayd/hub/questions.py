@@ -373,8 +373,14 @@ class AskingUser:
 
     async def _load(self) -> None:
         if not self._loaded:
-            self._left = await insist(partial(self._store.questions_of, self._turn.turn_id))
-            self._count = 1 + max((row.ordinal for row in self._left), default=-1)
+            rows = await insist(partial(self._store.questions_of, self._turn.turn_id))
+            # A session key names its agent: after a restart the message may be another one's, who is not asked for.
+            own = [row for row in rows if row.session_key == self._turn.session_key]
+            for row in rows:
+                if row not in own and row.state == "pending":
+                    await self._desk.withdraw(row)
+            self._left = own
+            self._count = 1 + max((row.ordinal for row in rows), default=-1)
             self._loaded = True
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import anyio
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.model.config import ApprovalsSection, OutboxSection, SessionsSection
+from gatewayd.model.config import AgentFrame, AgentSettings, ApprovalsSection, OutboxSection, SessionsSection
 from gatewayd.model.payload import EditText
 from gatewayd.model.question import Question
 from gatewayd.ports.agent import Turn
@@ -287,6 +288,31 @@ async def test_answered_before_a_crash_and_not_handed_over(tmp_path: Path, autoj
             assert "**Answer**: South" in text(card)
             edits = [row for row in await house.store.outbound_about(card.subject or "") if isinstance(row.payload, EditText)]
             assert len(edits) == 1
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_what_one_agent_was_answered_another_one_is_not(answered: bool, tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Where the configuration of the next start gives the message to another agent, which asks the very same."""
+    script = Curious(WHY)
+    async with open_house(tmp_path, script) as house:
+        row = await house.say("go")
+        first = await open_question(house)
+        house.flaky.refuses.add("end_inbound")
+        if answered:
+            assert await house.questions.decide(first.id, ("for the first",), by="operator:me")
+        await trio.testing.wait_all_tasks_blocked()
+    config = configuration()
+    config = replace(config, agents=(AgentSettings("other", config.agents[0].frame, AgentFrame()),))
+    script.answers.clear()
+    async with open_house(tmp_path, script, config=config) as house:
+        await trio.sleep(1)
+        assert script.answers == []
+        second = await open_question(house)
+        assert second.id != first.id
+        assert await state_of(house, first) == ("answered" if answered else "withdrawn")
+        assert await house.questions.decide(second.id, ("for the other",), by="operator:me")
+        await house.ended(row)
+        assert script.answers == [("for the other",)]
 
 
 async def test_a_message_that_came_while_the_daemon_was_down_is_the_answer(tmp_path: Path, autojump_clock: MockClock) -> None:

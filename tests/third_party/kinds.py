@@ -99,6 +99,9 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "a cure that cannot be read": lambda: BrokenCure("x"),
 }
 
+OUTAGES = ("TryAgain", "TryAgain with wrong fields", "StoreRefused", "a cure that cannot be read")
+"""After these it is tried again, by and by."""
+
 _CURES = (
     "TryAgain",
     "TryAgain with wrong fields",

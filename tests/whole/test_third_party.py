@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gatewayd.hub.outcome import SORRY_FAILED
-from tests.third_party.kinds import KINDS
+from tests.third_party.kinds import KINDS, OUTAGES
 from tests.whole.process import daemon
 from tests.whole.test_daemon import post
 
@@ -40,8 +40,8 @@ async def test_the_process_outlives_whatever_an_agent_raises(tmp_path: Path) -> 
     with trio.fail_after(60):
         async with daemon(tmp_path / "state", CONFIG) as gateway:
             for kind in KINDS:
-                if "TryAgain" in kind or "cure" in kind or kind == "StoreRefused":
-                    continue  # an outage: it would be tried again for minutes
+                if kind in OUTAGES:
+                    continue  # it would be tried again for minutes
                 answer = await post(gateway, kind, kind, wait=20)
                 assert answer["payloads"] == [{"text": SORRY_FAILED}], kind
                 [agent] = (await gateway.status()).agents

@@ -32,6 +32,11 @@ def inspect(path: Path, log: Path) -> bool:
         with closing(open_read_only(path)) as connection:
             return _check_inside(connection, path)
     except sqlite3.Error as error:
+        if 'near "STRICT"' in str(error):  # as an SQLite without such tables says it: https://sqlite.org/stricttables.html
+            raise StoreRefused(
+                f"{path} was written with SQLite 3.37 or newer, and this Python has {sqlite3.sqlite_version}, which cannot read "
+                f"it: run gatewayd with a newer SQLite. The file is whole"
+            ) from error
         raise _damaged(path, refusal(error, path).reason) from error
     except OSError as error:
         raise StoreRefused.of_os(error, f"{path} cannot be read") from error

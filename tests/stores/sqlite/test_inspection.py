@@ -138,6 +138,14 @@ async def test_a_log_too_short_for_a_commit_lost_nothing(closed: Path, length: i
         assert len(await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=1000)) == 200
 
 
+def test_tables_that_this_sqlite_does_not_know_are_no_damage(closed: Path) -> None:
+    with closing(sqlite3.connect(closed / "gatewayd.db")) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = 'CREATE STRICT TABLE event(seq)' WHERE name = 'event'")
+    with pytest.raises(StoreRefused, match=r"was written with SQLite 3\.37 or newer, .* The file is whole"):
+        open_files(closed)
+
+
 def test_a_newer_releases_file_is_refused_and_left_as_it_was(closed: Path) -> None:
     with closing(sqlite3.connect(closed / "gatewayd.db")) as connection:
         connection.execute("PRAGMA user_version = 4711")
