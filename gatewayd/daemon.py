@@ -38,10 +38,10 @@ from gatewayd.signals import remember_hangups, watch_signals
 from gatewayd.stalls import StallDetector
 from gatewayd.stores.sqlite import open_store, who_can_read
 from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
+from gatewayd.web.access.tokens import ensure_token
 from gatewayd.web.app import create_app
-from gatewayd.web.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket
-from gatewayd.web.server import GatewayServer
-from gatewayd.web.tokens import ensure_token
+from gatewayd.web.server.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket
+from gatewayd.web.server.server import GatewayServer
 from gatewayd.wiring import drain, join, run_hub
 
 EXIT_OK = 0

@@ -16,30 +16,30 @@ import structlog
 import trio
 from anyio.abc import TaskGroup
 
-from gatewayd.hub.access import AccessControl
-from gatewayd.hub.agents import AgentPool
-from gatewayd.hub.approvals import ApprovalDesk
-from gatewayd.hub.backlog import Backlog
-from gatewayd.hub.cards import ApprovalCards
+from gatewayd.hub.accounts.manager import ChannelManager
+from gatewayd.hub.agents.late_texts import LateTexts
+from gatewayd.hub.agents.pool import AgentPool
+from gatewayd.hub.approvals.desk import ApprovalDesk
+from gatewayd.hub.approvals.prompts import ApprovalCards
+from gatewayd.hub.approvals.questions import QuestionDesk
+from gatewayd.hub.approvals.responses import Presses
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import MAIN, Context
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway, Stalls
-from gatewayd.hub.inbox import InboxDesk
-from gatewayd.hub.late import LateTexts
-from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox
-from gatewayd.hub.presses import Presses
-from gatewayd.hub.questions import QuestionDesk
-from gatewayd.hub.repair import RepairDesk
-from gatewayd.hub.reply import ReplyEngine
-from gatewayd.hub.reports import DeliveryReports
-from gatewayd.hub.retention import Cleaner
-from gatewayd.hub.sessions import SessionMap
-from gatewayd.hub.story import StoryTeller
-from gatewayd.hub.tally import LetterTally
-from gatewayd.hub.turns import TurnRunner
-from gatewayd.hub.unknown import UnknownReplies
+from gatewayd.hub.inbox.access import AccessControl
+from gatewayd.hub.inbox.backlog import Backlog
+from gatewayd.hub.inbox.inbox import InboxDesk
+from gatewayd.hub.operations.dead_letter_counts import LetterTally
+from gatewayd.hub.operations.dead_letter_queue import RepairDesk
+from gatewayd.hub.operations.retention import Cleaner
+from gatewayd.hub.operations.trace import StoryTeller
+from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.hub.outbox.unknown import UnknownReplies
+from gatewayd.hub.turns.engine import ReplyEngine
+from gatewayd.hub.turns.runner import TurnRunner
+from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import Store

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.stores.sqlite import SqliteStore, open_store
 
 PRODUCERS = (1, 16, 256)

@@ -14,14 +14,14 @@ import msgspec
 from msgspec.structs import replace
 
 from gatewayd.model import lifecycle as life
-from gatewayd.model.approval import Approval
-from gatewayd.model.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, chained
-from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.errors import Conflict, NotFound
-from gatewayd.model.event import Event
-from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace, NotALetter, Skipped, parse_ref
-from gatewayd.model.payload import EditText, OutboundPayload, Receipt
-from gatewayd.model.question import QuestionRow
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
+from gatewayd.model.records.approval import Approval
+from gatewayd.model.records.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, chained
+from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, LetterPlace, NotALetter, Skipped, parse_ref
+from gatewayd.model.records.event import Event
+from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import is_about_reply, request_of
 from gatewayd.ports import store as port

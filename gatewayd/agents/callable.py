@@ -16,11 +16,11 @@ from uuid import uuid4
 import msgspec
 
 from gatewayd.kit.own_code import load
-from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.config import GatewaySection
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import AgentFailed, NeedsOperator
-from gatewayd.model.question import Option, Question
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.records.approval import Decision, ToolRequest
+from gatewayd.model.records.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnState
 
 PLUGIN = AgentPlugin(

@@ -11,8 +11,8 @@ from uuid import uuid4
 import anyio
 import msgspec
 
-from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.lifecycle import Outcome
+from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import (
     AgentConfig,
     AgentCore,

@@ -10,21 +10,21 @@ import typer
 from typer.main import get_command
 
 from gatewayd import __version__
-from gatewayd.cli.ctl.agents import agents
-from gatewayd.cli.ctl.approvals import approvals
-from gatewayd.cli.ctl.audit import audit
-from gatewayd.cli.ctl.channels import channels
-from gatewayd.cli.ctl.console import console
-from gatewayd.cli.ctl.events import events
-from gatewayd.cli.ctl.letters import letters
-from gatewayd.cli.ctl.options import Options
-from gatewayd.cli.ctl.outcome import DONE, INTERRUPTED, USAGE, CtlError, ReaderLeft
-from gatewayd.cli.ctl.pairing import pairing
-from gatewayd.cli.ctl.reload import reload
-from gatewayd.cli.ctl.route import route
-from gatewayd.cli.ctl.status import status
-from gatewayd.cli.ctl.trace import trace
-from gatewayd.cli.ctl.webchat import webchat
+from gatewayd.cli.ctl.commands.agents import agents
+from gatewayd.cli.ctl.commands.approvals import approvals
+from gatewayd.cli.ctl.commands.audit import audit
+from gatewayd.cli.ctl.commands.channels import channels
+from gatewayd.cli.ctl.commands.console import console
+from gatewayd.cli.ctl.commands.dead_letters import letters
+from gatewayd.cli.ctl.commands.events import events
+from gatewayd.cli.ctl.commands.pairing import pairing
+from gatewayd.cli.ctl.commands.reload import reload
+from gatewayd.cli.ctl.commands.route import route
+from gatewayd.cli.ctl.commands.status import status
+from gatewayd.cli.ctl.commands.trace import trace
+from gatewayd.cli.ctl.commands.webchat import webchat
+from gatewayd.cli.ctl.connection.options import Options
+from gatewayd.cli.ctl.output.exit_codes import DONE, INTERRUPTED, USAGE, CtlError, ReaderLeft
 from gatewayd.cli.streams import complain, let_go, run_with_streams
 
 _GLOBAL = ("--url", "--token-file", "--state-dir", "--timeout", "--version")

@@ -7,7 +7,7 @@ from typing import get_args
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.source import KeyPath
 from gatewayd.model.config import OPERATORS, AgentSettings, ApprovalsSection, ApproverGroup
-from gatewayd.model.envelope import PeerKind
+from gatewayd.model.message.envelope import PeerKind
 from gatewayd.ports.channel import ChannelPlugin
 
 Manifest = Callable[[str], ChannelPlugin]

@@ -27,8 +27,8 @@ from gatewayd.model.config import (
     SessionsSection,
     TokenConfig,
 )
-from gatewayd.model.envelope import PeerKind
 from gatewayd.model.errors import PluginError
+from gatewayd.model.message.envelope import PeerKind
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import ChannelPlugin
 

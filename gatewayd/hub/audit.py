@@ -1,7 +1,7 @@
 """The audit log: what operators did, and who tried to be one.
 
 An entry is committed before what it tells of is done, so nothing is done that is not in the log; what could not be done after
-that gets a second entry. Decisions about approvals write theirs in their own transaction (stores/sqlite/approvals.py).
+that gets a second entry. Decisions about approvals write theirs in their own transaction (stores/sqlite/tables/approvals.py).
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -12,8 +12,8 @@ import msgspec
 import structlog
 
 from gatewayd.kit.text import sanitise
-from gatewayd.model.audit import AuditDraft, AuditHead, AuditRow
 from gatewayd.model.errors import GatewayError, StoreRefused
+from gatewayd.model.records.audit import AuditDraft, AuditHead, AuditRow
 from gatewayd.ports.store import AuditRows
 
 AuditValue = str | int | float | bool | None

@@ -12,9 +12,9 @@ from typing import Final
 import anyio
 import structlog
 
-from gatewayd.hub.difference import Difference, difference, in_force
+from gatewayd.hub.config_diff import Difference, difference, in_force
 from gatewayd.hub.gateway import Gateway
-from gatewayd.hub.problems import Refused
+from gatewayd.hub.operations.health import Refused
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import ConfigError, Conflict, GatewayError, NeedsOperator, StoreRefused
 from gatewayd.model.reload import ReloadReport

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from gatewayd.model.approval import Approval, Scope, SessionGrant, Vote
+from gatewayd.model.records.approval import Approval, Scope, SessionGrant, Vote
 from gatewayd.ports.store import ANY_INPUT, Voted
 
 

@@ -2,7 +2,7 @@
 
 A driver (channel, agent core, store) raises one of these; anything else that leaves a driver is a bug in it and spends
 its restart budget. What each error does is decided in one place: ``actor/supervisor.py`` for an account's life,
-``hub/account.py`` for one send.
+``hub/accounts/account.py`` for one send.
 """
 
 import errno

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gatewayd.model.letter import LetterCounts
+from gatewayd.model.records.dead_letter import LetterCounts
 
 AccountState = Literal["starting", "connected", "waiting", "parked", "stopped", "disabled"]
 AgentState = Literal["opening", "open", "waiting", "parked"]

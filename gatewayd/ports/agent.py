@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.ids import AccountId, ConversationId
-from gatewayd.model.question import Question
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.records.approval import Decision, ToolRequest
+from gatewayd.model.records.question import Question
 from gatewayd.ports.memos import Memos
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from gatewayd.model.envelope import Attachment, InboundEnvelope
-from gatewayd.model.payload import OutboundPayload, Receipt, Signal
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope
+from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
 from gatewayd.ports.memos import Memos
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from gatewayd.model.approval import ToolRequest
+from gatewayd.model.records.approval import ToolRequest
 from gatewayd.ports.agent import AgentCore
 
 if TYPE_CHECKING:

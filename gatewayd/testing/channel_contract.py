@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from gatewayd.actor.border import leaves
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText
+from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText
 from gatewayd.ports.channel import Channel, ChannelOpener, ChannelPlugin, Deliver, ShowsSignals
 from gatewayd.testing.channel_harness import Button, ButtonsHarness, Harness, Journal, Kit, SendFailure, Shown
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.model.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.ports.memos import Memos
 

@@ -21,37 +21,24 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.proxy import AgentProxy
-from gatewayd.web import (
-    agents,
-    approvals,
-    audit,
-    channels,
-    chat,
-    console,
-    events,
-    health,
-    letters,
-    logins,
-    messages,
-    metrics,
-    pairing,
-    proxy,
-    reload,
-    status,
-    webchat,
-)
-from gatewayd.web.accelerator import BODY_SECONDS, BODY_TOO_LATE
-from gatewayd.web.addresses import TrustedProxies
-from gatewayd.web.auth import Auth
-from gatewayd.web.health import PROBED
-from gatewayd.web.metrics import Traffic
-from gatewayd.web.origin import HostPolicy
-from gatewayd.web.places import Places
-from gatewayd.web.refusal import Refusal, refusal_of, refusal_of_status
-from gatewayd.web.relay import PassedOn
-from gatewayd.web.response import SECURITY_HEADERS
-from gatewayd.web.spelling import is_one_spelling
-from gatewayd.web.waits import Waits
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.access.origin import HostPolicy
+from gatewayd.web.api import agents, approvals, audit, channels, chat, events, health, messages, metrics, pairing, reload, status
+from gatewayd.web.api import dead_letters as letters
+from gatewayd.web.api import webchat_sessions as logins
+from gatewayd.web.api.health import PROBED
+from gatewayd.web.api.metrics import Traffic
+from gatewayd.web.console import routes as console
+from gatewayd.web.http.addresses import TrustedProxies
+from gatewayd.web.http.connection_slots import Places
+from gatewayd.web.http.errors import Refusal, refusal_of, refusal_of_status
+from gatewayd.web.http.paths import is_one_spelling
+from gatewayd.web.http.response import SECURITY_HEADERS
+from gatewayd.web.http.waits import Waits
+from gatewayd.web.proxy import routes as proxy
+from gatewayd.web.proxy.forward import PassedOn
+from gatewayd.web.server.accelerator import BODY_SECONDS, BODY_TOO_LATE
+from gatewayd.web.webchat import routes as webchat
 from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
 
 _MESSAGES: Final = {
@@ -127,7 +114,7 @@ def create_app(
     app = GatewayApp(gateway, max_connections=max_connections, max_per_address=max_per_address)
     app.config["MAX_CONTENT_LENGTH"] = gateway.config.gateway.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
-    app.config["RESPONSE_TIMEOUT"] = None  # each write has its own bound, see web/stream.py
+    app.config["RESPONSE_TIMEOUT"] = None  # each write has its own bound, see web/server/stream.py
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     _check_every_request(app)
     _answer_errors(app)
@@ -217,7 +204,7 @@ def _finish(traffic: Traffic) -> Callable[[Response], Awaitable[Response]]:
 
 def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:
     async def webhook(channel: str, account: str) -> Response:
-        """The reference. In front of it web/accelerator.py answers what is ordinary, and as this does."""
+        """The reference. In front of it web/server/accelerator.py answers what is ordinary, and as this does."""
         headers = headers_of(request.scope["headers"])
         app.webhooks.check(channel, account, headers)
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)

@@ -19,11 +19,11 @@ import trio
 from msgspec import Struct
 
 from gatewayd.actor.border import Bug, third_party, trace_of
-from gatewayd.hub.account import AccountActor
+from gatewayd.hub.accounts.account import AccountActor
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import GatewayError, NotFound
 from gatewayd.ports.channel import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
-from gatewayd.web.refusal import RETRY_SECONDS, Refusal, refusal_of, refusal_of_status
+from gatewayd.web.http.errors import RETRY_SECONDS, Refusal, refusal_of, refusal_of_status
 
 PREFIX: Final = "/v1/webhooks/"
 DELIVER_SECONDS: Final = 10.0

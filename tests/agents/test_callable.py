@@ -10,11 +10,11 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.agents.callable import CallableCore, CallableSettings, CallableTurn, open_callable
-from gatewayd.hub.outcome import SORRY_FAILED
+from gatewayd.hub.turns.outcome import SORRY_FAILED
 from gatewayd.model.config import GatewaySection
-from gatewayd.model.envelope import Attachment
 from gatewayd.model.errors import NeedsOperator
-from gatewayd.model.question import Option
+from gatewayd.model.message.envelope import Attachment
+from gatewayd.model.records.question import Option
 from gatewayd.ports.agent import AgentConfig, Turn
 from tests.hub.house import House, open_house
 

@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.agents.echo import PLUGIN, EchoCore, EchoSettings
-from gatewayd.model.envelope import Attachment
-from gatewayd.model.payload import Draft
+from gatewayd.model.message.envelope import Attachment
+from gatewayd.model.message.payload import Draft
 from gatewayd.ports.agent import Turn
 from tests.hub.house import open_house
 

@@ -17,8 +17,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.hub.attempts import TRIED_AGAIN
-from gatewayd.hub.outcome import SORRY_EMPTY, SORRY_FAILED, SORRY_TOO_LONG
+from gatewayd.hub.turns.outcome import SORRY_EMPTY, SORRY_FAILED, SORRY_TOO_LONG
+from gatewayd.hub.turns.retries import TRIED_AGAIN
 from tests.agents.chat_completions.talk import house_with
 from tests.cases import cases
 from tests.cases.test_sse import answer_in

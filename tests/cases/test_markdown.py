@@ -8,7 +8,7 @@ import pytest
 
 from gatewayd.kit.html import markdown_to_html
 from gatewayd.kit.text import compose
-from gatewayd.model.payload import RichText
+from gatewayd.model.message.payload import RichText
 from tests.cases import cases
 
 # What ``right`` says in words: the text that is shown (None: the one that was written), and its formats.

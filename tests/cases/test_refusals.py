@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 from gatewayd.channels.telegram import PLUGIN
 from gatewayd.channels.telegram.channel import open_telegram
-from gatewayd.hub.outbox import draft_texts
-from gatewayd.model.envelope import Peer
+from gatewayd.hub.outbox.outbox import draft_texts
+from gatewayd.model.message.envelope import Peer
 from gatewayd.ports.channel import AccountConfig, Channel, ChannelKit, ChannelOpener
 from tests.cases import cases
 from tests.channels.telegram.rig import account_of

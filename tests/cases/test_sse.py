@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.hub.outcome import SORRY_EMPTY, marked_as_cut
+from gatewayd.hub.turns.outcome import SORRY_EMPTY, marked_as_cut
 from tests.agents.chat_completions.talk import HEAD, house_with
 from tests.cases import cases
 

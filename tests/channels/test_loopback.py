@@ -21,9 +21,9 @@ from gatewayd.channels.loopback.platform import (
     taking,
 )
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Overloaded, SendRejected, TryAgain
-from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText, Typing
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, ShowsSignals
 from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, Journal, Kit, SendFailure, Shown
 

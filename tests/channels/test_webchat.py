@@ -13,9 +13,9 @@ import trio.testing
 from gatewayd.channels.webchat import PLUGIN
 from gatewayd.channels.webchat.channel import ANSWERS_KEPT, PAGES_PER_NAME, News, Page, WebchatChannel, open_webchat
 from gatewayd.channels.webchat.settings import WebchatSettings
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import Overloaded
-from gatewayd.model.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText, Typing
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, Channel, Deliver, ShowsSignals
 from gatewayd.testing.channel_contract import (
     PATIENCE,

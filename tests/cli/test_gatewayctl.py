@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperArgument, TyperOption
 
 from gatewayd import __version__
-from gatewayd.cli.ctl.faults import NO_SUCH_PATH
+from gatewayd.cli.ctl.connection.errors import NO_SUCH_PATH
 from gatewayd.cli.gatewayctl import app
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import TOKEN, Answer, FakeGatewayd, error, of, serve

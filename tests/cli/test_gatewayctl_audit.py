@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.cli.ctl import audit as module
-from gatewayd.model.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, chained, hash_of
+from gatewayd.cli.ctl.commands import audit as module
+from gatewayd.model.records.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, chained, hash_of
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, FakeGatewayd, of
 

@@ -5,11 +5,11 @@ import json
 import msgspec
 import pytest
 
-from gatewayd.cli.ctl.approvals import follow_approvals
-from gatewayd.cli.ctl.options import Options
-from gatewayd.model.approval import Approval
-from gatewayd.model.envelope import Peer
-from gatewayd.model.route import Explained, Route
+from gatewayd.cli.ctl.commands.approvals import follow_approvals
+from gatewayd.cli.ctl.connection.options import Options
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.route import Explained, Route
+from gatewayd.model.records.approval import Approval
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.store import PairingRow
 from tests.cli.conftest import Ctl

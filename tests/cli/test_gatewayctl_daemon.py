@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.cli.ctl.faults import NO_SUCH_PATH
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.payload import RichText, SendText
+from gatewayd.cli.ctl.connection.errors import NO_SUCH_PATH
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import open_store, run_inline
 from tests.cli.conftest import Ctl, Ran

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.cli.ctl.events import follow_events
-from gatewayd.cli.ctl.options import Options
-from gatewayd.cli.ctl.outcome import Misunderstood, Refused, Unreachable
-from gatewayd.model.event import Event
+from gatewayd.cli.ctl.commands.events import follow_events
+from gatewayd.cli.ctl.connection.options import Options
+from gatewayd.cli.ctl.output.exit_codes import Misunderstood, Refused, Unreachable
+from gatewayd.model.records.event import Event
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, FakeGatewayd, error
 

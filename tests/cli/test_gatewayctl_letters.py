@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from gatewayd.cli.ctl.letters_view import letter_lines, letters_table
-from gatewayd.model.letter import Letter
+from gatewayd.cli.ctl.output.dead_letters_view import letter_lines, letters_table
+from gatewayd.model.records.dead_letter import Letter
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, Asked, FakeGatewayd, error, of
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from gatewayd.cli.ctl.options import Options
-from gatewayd.cli.ctl.status import follow_status
-from gatewayd.cli.ctl.status_view import status_lines, verdict
-from gatewayd.model.letter import LetterCounts
+from gatewayd.cli.ctl.commands.status import follow_status
+from gatewayd.cli.ctl.connection.options import Options
+from gatewayd.cli.ctl.output.status_view import status_lines, verdict
+from gatewayd.model.records.dead_letter import LetterCounts
 from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, LaneStatus, OutboxStatus, Problem, Snapshot
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of

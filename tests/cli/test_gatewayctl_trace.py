@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from gatewayd.cli.ctl.story_view import story_lines
-from gatewayd.model.story import Story, StoryEntry
+from gatewayd.cli.ctl.output.trace_view import story_lines
+from gatewayd.model.records.trace import Story, StoryEntry
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
 

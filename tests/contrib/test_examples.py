@@ -13,7 +13,7 @@ import trio
 
 from gatewayd.agents.callable import CallableSettings, open_callable
 from gatewayd.config import load_config
-from gatewayd.hub.outcome import SORRY_FAILED
+from gatewayd.hub.turns.outcome import SORRY_FAILED
 from gatewayd.plugins import Registry
 from gatewayd.ports.agent import AgentConfig, AgentCore, Turn
 from tests.fakes.model_server import MODEL, ModelServer

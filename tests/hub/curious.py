@@ -2,7 +2,7 @@
 
 import trio
 
-from gatewayd.model.question import Option, Question, QuestionRow
+from gatewayd.model.records.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import Turn
 from tests.hub.house import House
 

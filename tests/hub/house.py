@@ -12,14 +12,13 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from gatewayd.hub.agents import AgentPool
-from gatewayd.hub.backlog import Backlog
+from gatewayd.hub.accounts.manager import ChannelManager
+from gatewayd.hub.agents.pool import AgentPool
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox
-from gatewayd.model.audit import AuditRow
+from gatewayd.hub.inbox.backlog import Backlog
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -32,10 +31,11 @@ from gatewayd.model.config import (
     OutboxSection,
     SessionsSection,
 )
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import OutboundState
-from gatewayd.model.payload import EditText, PressAnswer, Receipt, SendText, Signal
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import EditText, PressAnswer, Receipt, SendText, Signal
+from gatewayd.model.records.audit import AuditRow
 from gatewayd.model.status import AccountStatus, AgentStatus, Stall, StallStatistics
 from gatewayd.ports.agent import Final, Turn, TurnState
 from gatewayd.ports.channel import ChannelPlugin, TextLimit

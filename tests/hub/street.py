@@ -15,17 +15,17 @@ from gatewayd.channels.loopback import PLUGIN
 from gatewayd.channels.loopback.channel import open_loopback
 from gatewayd.channels.loopback.platform import LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.hub.account import AccountActor
+from gatewayd.hub.accounts.account import AccountActor
+from gatewayd.hub.accounts.manager import ChannelManager
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.manager import ChannelManager
-from gatewayd.hub.outbox import Outbox
-from gatewayd.hub.reports import DeliveryReports
+from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, LimitsSection, OutboxSection
-from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.ids import AccountId, ConversationId
-from gatewayd.model.payload import RichText, SendText
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store

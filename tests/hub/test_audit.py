@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gatewayd.hub.audit import LONGEST_TEXT, AuditLog
-from gatewayd.model.audit import AuditDraft, AuditHead, AuditRow, verify
 from gatewayd.model.errors import NotFound, StoreRefused
+from gatewayd.model.records.audit import AuditDraft, AuditHead, AuditRow, verify
 from gatewayd.stores.sqlite import run_inline
 from tests.stores.opened_before import open_store
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from gatewayd.hub.events import EventLog
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.event import Event
+from gatewayd.model.records.event import Event
 from gatewayd.ports.store import EventDraft
 from gatewayd.stores.sqlite import run_inline
 from tests.hub.house import now

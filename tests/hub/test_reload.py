@@ -15,7 +15,6 @@ from gatewayd.agents import echo
 from gatewayd.channels.loopback.platform import platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.hub.reload import Reloader
-from gatewayd.model.audit import AuditRow
 from gatewayd.model.config import (
     AccountSettings,
     AgentApprovals,
@@ -28,9 +27,10 @@ from gatewayd.model.config import (
     LimitsSection,
     MatchConfig,
 )
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import ConfigError, ConfigProblem, Conflict, GatewayError, NeedsOperator, StoreRefused, TryAgain
-from gatewayd.model.payload import RichText, SendText
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import RichText, SendText
+from gatewayd.model.records.audit import AuditRow
 from gatewayd.ports.store import OutboundDraft
 from tests.web import attached, hook
 from tests.web.site import ACCOUNTS, OPEN, Site, configuration, open_site

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.model.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, ChainBroken, chained, hash_of, verify
+from gatewayd.model.records.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, ChainBroken, chained, hash_of, verify
 
 # Texts as they can be stored: SQLite refuses a lone surrogate.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import fields
 
 from gatewayd.model import lifecycle
-from gatewayd.model.letter import LetterCounts
 from gatewayd.model.lifecycle import APPROVAL, INBOUND, LIFE_CYCLES, OUTBOUND, PAIRING, QUESTION, LifeCycle
+from gatewayd.model.records.dead_letter import LetterCounts
 from gatewayd.model.status import OutboxStatus
 from gatewayd.stores.sqlite import SqliteStore
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
 from gatewayd.model.errors import UnusableId
-from gatewayd.model.storable import MAX_ID_BYTES, is_text, refuse_unusable, refuse_unusable_memo, why_unusable
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
+from gatewayd.model.records.storable import MAX_ID_BYTES, is_text, refuse_unusable, refuse_unusable_memo, why_unusable
 
 ENVELOPE = InboundEnvelope("chat", "main", "1", "message", Peer("group", "7", "9"), Sender("8", "Ann", "ann"), "hello")
 ANY = st.text(st.characters(exclude_categories=()), max_size=8) | st.text(st.sampled_from("aé😀\0\udc80"), max_size=1200)

@@ -5,9 +5,9 @@ from typing import get_args
 import pytest
 import trio
 
-from gatewayd.hub.turn import LiveTurn, Waiting
-from gatewayd.model.intents import Message
-from gatewayd.model.route import Route
+from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.model.message.intents import Message
+from gatewayd.model.message.route import Route
 from gatewayd.model.turn import TURN, IllegalMove, TurnState
 from gatewayd.ports.store import InboundRow
 from tests.hub.house import EPOCH, message

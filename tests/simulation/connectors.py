@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender, connector_key
 from gatewayd.model.errors import Conflict
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender, connector_key
 from gatewayd.ports.store import InboundRow
 from tests.simulation.platforms import Account, place_of
 from tests.simulation.trace import Violation

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal
 import trio
 from msgspec import Struct, field
 
-from gatewayd.model.approval import ToolRequest
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import AgentFailed, TryAgain
-from gatewayd.model.question import Option, Question
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.records.approval import ToolRequest
+from gatewayd.model.records.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnRequest, TurnState
 from tests.simulation.platforms import WRECKS, place_of
 from tests.simulation.trace import Trace, Violation

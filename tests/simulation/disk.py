@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import trio
 
 from gatewayd.model.errors import StoreRefused
-from gatewayd.stores.sqlite.files import OpenFiles
+from gatewayd.stores.sqlite.engine.files import OpenFiles
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life

@@ -9,9 +9,9 @@ import trio
 from msgspec import Struct
 
 from gatewayd.actor.border import leaves
-from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import TryAgain
-from gatewayd.model.payload import OutboundPayload, PressAnswer, Receipt, Signal
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.payload import OutboundPayload, PressAnswer, Receipt, Signal
 from gatewayd.ports.channel import (
     AccountConfig,
     ChannelKit,

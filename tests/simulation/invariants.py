@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from gatewayd.model.envelope import Peer
 from gatewayd.model.lifecycle import OUTBOUND_OPEN, REASONS
-from gatewayd.model.payload import EditText, SendText
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import EditText, SendText
 from gatewayd.model.subject import is_about_reply, is_repetition
 from tests.simulation.decisions import check_decisions
 from tests.simulation.ledger import AskedRow, Ledger, OutRow

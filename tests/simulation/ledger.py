@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gatewayd.model.approval import Vote
-from gatewayd.model.envelope import InboundEnvelope
-from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.payload import OutboundPayload, Receipt
+from gatewayd.model.records.approval import Vote
 from tests.simulation.platforms import place_of
 
 

@@ -12,14 +12,14 @@ from gatewayd.actor.border import leaves
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
 from gatewayd.model.config import GatewayConfig
-from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import Conflict, GatewayError, TryAgain
-from gatewayd.model.payload import PressAnswer
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.payload import PressAnswer
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store
-from gatewayd.web.chat import bring
-from gatewayd.web.refusal import STATUS, Refusal
+from gatewayd.web.api.chat import bring
+from gatewayd.web.http.errors import STATUS, Refusal
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from gatewayd.wiring import drain, join, run_hub
 from tests.hub.house import NoStalls

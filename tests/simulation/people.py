@@ -7,8 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.envelope import Origin, Peer, Sender
-from gatewayd.model.letter import LetterFilter
+from gatewayd.model.message.envelope import Origin, Peer, Sender
+from gatewayd.model.records.dead_letter import LetterFilter
 from tests.simulation.platforms import Account, Mark, Shown, Update, place_of
 from tests.simulation.scenario import APPROVERS, Scenario
 

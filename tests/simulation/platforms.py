@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 from msgspec import Struct
 
-from gatewayd.model.envelope import InboundKind, Origin, Peer, Sender
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Scope, SendRejected, TryAgain
-from gatewayd.model.payload import Choice, EditText, OutboundPayload, Receipt, SendText
+from gatewayd.model.message.envelope import InboundKind, Origin, Peer, Sender
+from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, Receipt, SendText
 from tests.simulation.trace import Trace, Violation
 
 if TYPE_CHECKING:

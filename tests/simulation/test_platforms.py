@@ -6,8 +6,8 @@ from typing import cast
 import trio
 from trio.testing import MockClock
 
-from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.errors import GatewayError
+from gatewayd.model.message.envelope import Peer, Sender
 from tests.simulation.life import Life
 from tests.simulation.platforms import Account, Update, Weather
 from tests.simulation.trace import Trace

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gatewayd.model.envelope import Peer
+from gatewayd.model.message.envelope import Peer
 from tests.simulation.cores import Core
 from tests.simulation.people import meddle
 from tests.simulation.platforms import Account

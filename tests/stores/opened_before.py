@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 from gatewayd.stores import sqlite
 from gatewayd.stores.sqlite import RunBlocking, SqliteStore
-from gatewayd.stores.sqlite.directory import LOCK_NAME
-from gatewayd.stores.sqlite.files import open_files
+from gatewayd.stores.sqlite.engine.directory import LOCK_NAME
+from gatewayd.stores.sqlite.engine.files import open_files
 
 
 def open_store(

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from contrib.examples.memory_store import MemoryStore
-from gatewayd.model.approval import Approval
-from gatewayd.model.audit import AuditDraft
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import GatewayError
-from gatewayd.model.letter import LetterFilter
 from gatewayd.model.lifecycle import Outcome, PairingDecision, PairingState, QuestionEnd, SendOutcome
-from gatewayd.model.payload import EditText, Receipt, RichText
-from gatewayd.model.question import Question, QuestionRow
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import EditText, Receipt, RichText
+from gatewayd.model.records.approval import Approval
+from gatewayd.model.records.audit import AuditDraft
+from gatewayd.model.records.dead_letter import LetterFilter
+from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import EventDraft, Leftover, SessionRow, Store, TokenRow
 from gatewayd.testing.store_contract.rows import Clock, approval, draft, dropping, envelope, fresh_key, pairing, retrying, voting
 from tests.examples import examples

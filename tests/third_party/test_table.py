@@ -21,14 +21,14 @@ from gatewayd.channels import loopback
 from gatewayd.cli.gatewayd import _found_around
 from gatewayd.config import load_config
 from gatewayd.hub.gateway import Gateway
-from gatewayd.hub.routing import resolve_route
+from gatewayd.hub.inbox.routing import resolve_route
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import ConfigError
 from gatewayd.plugins import Registry
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.store import InboundRow, SessionRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
-from gatewayd.web.refusal import Refusal
+from gatewayd.web.http.errors import Refusal
 from gatewayd.web.webhooks import WebhookDesk
 from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls

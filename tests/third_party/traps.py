@@ -7,8 +7,8 @@ import anyio
 from msgspec import Struct
 
 from gatewayd.model.config import GatewaySection
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
-from gatewayd.model.payload import OutboundPayload, Receipt, Signal
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, CoreFacts, Final, Turn, TurnState
 from gatewayd.ports.channel import AccountConfig, ChannelKit, ChannelPlugin, Deliver, WebhookReply, WebhookRequest
 

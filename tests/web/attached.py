@@ -9,9 +9,9 @@ import trio
 from msgspec import Struct
 
 from gatewayd.agents.opencode.surface import Surface
-from gatewayd.model.approval import ToolRequest
 from gatewayd.model.errors import TryAgain
-from gatewayd.model.question import Option, Question
+from gatewayd.model.records.approval import ToolRequest
+from gatewayd.model.records.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, CoreFacts, Final, Turn, TurnState
 
 PLUGIN = AgentPlugin(

@@ -8,8 +8,8 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import AccountConfig, ChannelKit, ChannelPlugin, Deliver, WebhookReply, WebhookRequest
 
 PLUGIN = ChannelPlugin(

@@ -35,8 +35,8 @@ from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web.app import create_app
-from gatewayd.web.listen import open_listeners
-from gatewayd.web.server import GatewayServer
+from gatewayd.web.server.listen import open_listeners
+from gatewayd.web.server.server import GatewayServer
 from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls
 from tests.stores.opened_before import open_store

@@ -9,8 +9,8 @@ import trio.testing
 from structlog.typing import EventDict
 
 from gatewayd.model.config import GatewaySection
+from gatewayd.web.api.health import PROBED
 from gatewayd.web.app import GatewayApp, create_app
-from gatewayd.web.health import PROBED
 from gatewayd.web.webhooks import PREFIX
 from tests.web.client import Answer, chunked, request
 from tests.web.site import MAX_BODY, PROXIES, SCOPES, configuration, no_reload, open_site, token_of

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from gatewayd.model.approval import ToolRequest
 from gatewayd.model.errors import TryAgain
+from gatewayd.model.records.approval import ToolRequest
 from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Turn, TurnRequest, TurnState
 
 PLUGIN = AgentPlugin(

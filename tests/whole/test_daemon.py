@@ -221,7 +221,7 @@ OWN_CORE = """
 from contextlib import asynccontextmanager
 import trio
 from msgspec import Struct
-from gatewayd.hub.reply import ReplyEngine
+from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import AgentPlugin, Final
 

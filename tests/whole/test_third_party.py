@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.hub.outcome import SORRY_FAILED
+from gatewayd.hub.turns.outcome import SORRY_FAILED
 from tests.third_party.kinds import KINDS, OUTAGES
 from tests.whole.process import daemon
 from tests.whole.test_daemon import post

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import anyio
 from msgspec import Struct
 
-from gatewayd.model.approval import ToolRequest
 from gatewayd.model.errors import AgentFailed
-from gatewayd.model.question import Option, Question
+from gatewayd.model.records.approval import ToolRequest
+from gatewayd.model.records.question import Option, Question
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, Notice, Turn, TurnState
 
 PLUGIN = AgentPlugin(id="obedient", label="Obedient", settings="tests.wiring.core:Settings", open="tests.wiring.core:open_core")

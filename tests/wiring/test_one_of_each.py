@@ -28,10 +28,10 @@ from gatewayd.model.config import (
     ApproverGroup,
     GatewayConfig,
 )
-from gatewayd.model.envelope import Peer, Sender
 from gatewayd.model.errors import SendRejected
-from gatewayd.model.payload import RichText, SendText, Typing
-from gatewayd.model.question import Question, QuestionRow
+from gatewayd.model.message.envelope import Peer, Sender
+from gatewayd.model.message.payload import RichText, SendText, Typing
+from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import OutboundDraft, TokenRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline

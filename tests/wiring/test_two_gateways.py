@@ -18,9 +18,9 @@ from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
 from gatewayd.model.config import AccountSettings, GatewayConfig
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.payload import RichText, SendText
-from gatewayd.model.question import Question, QuestionRow
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import RichText, SendText
+from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore
 from gatewayd.testing.store_contract.rows import approval

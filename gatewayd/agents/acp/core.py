@@ -10,17 +10,17 @@ import anyio
 from gatewayd.agents.acp import hermes
 from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
 from gatewayd.agents.acp.dispatch import Dispatch
-from gatewayd.agents.acp.ends import GRACE_SECONDS, Trust
 from gatewayd.agents.acp.journal import Journal, SessionMemo
-from gatewayd.agents.acp.late import LateTexts
-from gatewayd.agents.acp.prompt import Limits, Prompt
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
+from gatewayd.agents.acp.turn.ends import GRACE_SECONDS, Trust
+from gatewayd.agents.acp.turn.late import LateTexts
+from gatewayd.agents.acp.turn.prompt import Limits, Prompt
+from gatewayd.agents.acp.turn.words import FORGOTTEN, final_text
 from gatewayd.agents.acp.wire import Malformed
-from gatewayd.agents.acp.words import FORGOTTEN, final_text
 from gatewayd.kit.process import ChildProcess
 from gatewayd.model.errors import AgentFailed, GatewayError, TryAgain
-from gatewayd.model.letter import excerpt_of
+from gatewayd.model.records.dead_letter import excerpt_of
 from gatewayd.ports import agent as port
 
 _SESSIONS_MAX: Final = 10_000

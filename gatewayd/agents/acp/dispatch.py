@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from gatewayd.agents.acp.connection import Connection
-from gatewayd.agents.acp.permission import CANCELLED
-from gatewayd.agents.acp.prompt import Asked, Prompt, TakenBack
+from gatewayd.agents.acp.turn.permission import CANCELLED
+from gatewayd.agents.acp.turn.prompt import Asked, Prompt, TakenBack
 from gatewayd.agents.acp.wire import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,

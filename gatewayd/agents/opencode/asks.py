@@ -9,8 +9,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
-from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.errors import AgentFailed, TryAgain
+from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import Turn
 
 _OPEN_MAX = 64

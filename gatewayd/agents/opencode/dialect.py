@@ -9,9 +9,9 @@ from typing import Final, Literal, Protocol
 
 from msgspec import Raw, Struct
 
-from gatewayd.model.approval import Decision
 from gatewayd.model.errors import FailureKind
-from gatewayd.model.question import Question
+from gatewayd.model.records.approval import Decision
+from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import TurnEvent
 
 LOOKED_AT_MAX: Final = 128

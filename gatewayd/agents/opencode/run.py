@@ -27,7 +27,7 @@ from gatewayd.model.errors import AgentFailed, GatewayError, OutcomeUnknown, Try
 from gatewayd.ports.agent import Final, Notice, Turn
 
 _ABORT_SECONDS = 4.0
-"""Less than the hub gives a call that was cancelled (hub/calls.py)."""
+"""Less than the hub gives a call that was cancelled (hub/turns/core_calls.py)."""
 _ABORT_AGAIN_SECONDS = 0.3
 _BEGIN_SECONDS = 90.0
 """OpenCode is idle for a while after it took a prompt, when it starts what belongs to a directory: 15 s on a busy machine."""

@@ -7,7 +7,7 @@ import trio
 
 from gatewayd.channels.loopback.platform import EndQuietly, LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.model.payload import OutboundPayload, Receipt, Signal
+from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
 from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver
 
 

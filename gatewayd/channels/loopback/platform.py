@@ -11,9 +11,9 @@ from msgspec import Struct, structs
 from trio.lowlevel import RunVar
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import Overloaded, SendRejected, TryAgain
-from gatewayd.model.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal
 from gatewayd.ports.channel import Deliver
 
 Act = Callable[[], Awaitable[None]]

@@ -24,9 +24,9 @@ from gatewayd.kit.http import client_through
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.proxy import proxy_for
 from gatewayd.kit.repeat import repeat
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
-from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
+from gatewayd.model.message.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver, WebhookReply, WebhookRequest
 

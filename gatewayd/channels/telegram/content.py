@@ -12,7 +12,7 @@ from msgspec import Struct
 from gatewayd.channels.telegram.rich_message import text_of
 from gatewayd.channels.telegram.wire import Media, Message
 from gatewayd.kit.text import sanitise
-from gatewayd.model.envelope import Attachment, AttachmentKind
+from gatewayd.model.message.envelope import Attachment, AttachmentKind
 
 LINES: dict[str, str] = {
     "venue": "venue: {<title>}{, <address>}{ (<location.latitude>}{, <location.longitude>)}",

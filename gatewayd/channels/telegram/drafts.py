@@ -7,7 +7,7 @@ import anyio
 from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.outbound import chat_id_of, draft_in
 from gatewayd.model.errors import GatewayError, TryAgain
-from gatewayd.model.payload import Draft
+from gatewayd.model.message.payload import Draft
 from gatewayd.ports.channel import ChannelKit
 
 EVERY_SECONDS = 1.0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from gatewayd.kit.text.markdown import is_live
-from gatewayd.model.payload import RichText, Span, SpanKind
+from gatewayd.model.message.payload import RichText, Span, SpanKind
 
 _TAG: dict[SpanKind, str] = {
     "bold": "b",

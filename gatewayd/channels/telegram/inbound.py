@@ -22,7 +22,7 @@ from gatewayd.channels.telegram.wire import (
 )
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.text import sanitise
-from gatewayd.model.envelope import Attachment, InboundEnvelope, InboundKind, Origin, Peer, PeerKind, Sender
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, InboundKind, Origin, Peer, PeerKind, Sender
 
 _PEER_KINDS: dict[str, PeerKind] = {"private": "dm", "group": "group", "supergroup": "group", "channel": "channel"}
 

@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.channels.telegram.outbound import NOTHING
 from gatewayd.channels.telegram.refusals import Mend, Refusal, mend_of
-from gatewayd.model.payload import EditText, SendText
+from gatewayd.model.message.payload import EditText, SendText
 
 LostTopic = Literal["general", "dead"]
 

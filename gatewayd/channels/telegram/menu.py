@@ -4,8 +4,8 @@ from msgspec import Struct
 
 from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.kit.json import Malformed, decode
-from gatewayd.model.commands import COMMANDS
 from gatewayd.model.errors import GatewayError
+from gatewayd.model.message.commands import COMMANDS
 
 MENU_SECONDS = 3.0
 """For each call: nothing depends on them."""

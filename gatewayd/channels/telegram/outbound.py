@@ -21,9 +21,9 @@ from gatewayd.channels.telegram.wire import (
 )
 from gatewayd.kit.text import compose, is_blank, sanitise
 from gatewayd.kit.text.split import size_of, split
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
-from gatewayd.model.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText
 from gatewayd.ports.channel import TextLimit
 
 MAX_TEXT_BYTES = 32_768

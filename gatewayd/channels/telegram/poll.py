@@ -11,8 +11,8 @@ from gatewayd.channels.telegram.memory import Memory
 from gatewayd.channels.telegram.refusals import cure
 from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, Update, WebhookInfo, decode_batch
 from gatewayd.kit.json import Malformed
-from gatewayd.model.envelope import InboundEnvelope
 from gatewayd.model.errors import TryAgain
+from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.ports.channel import ChannelKit, Deliver
 
 _GRACE_SECONDS = 10.0  # what the answer to a poll may take beyond the poll itself

@@ -15,7 +15,7 @@ from gatewayd.channels.telegram.api import BotApi
 from gatewayd.channels.telegram.memory import Moves
 from gatewayd.channels.telegram.wire import Numbered, SetWebhook, Update, WebhookInfo
 from gatewayd.kit.json import Malformed, decode
-from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.ports.channel import ChannelKit, WebhookReply, WebhookRequest
 
 CHECK_SECONDS = 300.0

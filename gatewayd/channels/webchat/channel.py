@@ -1,4 +1,4 @@
-"""The web chat's driver. Its transport is our own HTTP server: ``web/webchat.py`` calls ``receive`` and ``subscribe``.
+"""The web chat's driver. Its transport is our own HTTP server: ``web/webchat/routes.py`` calls ``receive`` and ``subscribe``.
 
 What a page shows is the journal: the inbox rows and the outbox rows of its conversation, an edit being a row that changes
 another. So ``send`` only tells the open pages that there is something new, and a page that was closed meanwhile finds it there
@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.webchat.settings import WebchatSettings
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.errors import Overloaded
-from gatewayd.model.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, Signal, Typing
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, Signal, Typing
 from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver
 
 PAGES_PER_NAME = 20

@@ -3,7 +3,7 @@
 from gatewayd.kit.text.markdown import render
 from gatewayd.kit.text.sanitise import is_blank, sanitise
 from gatewayd.kit.text.split import split
-from gatewayd.model.payload import RichText
+from gatewayd.model.message.payload import RichText
 from gatewayd.ports.channel import TextFormat, TextLimit
 
 __all__ = ["compose", "is_blank", "sanitise"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gatewayd.kit.text.writer import SpanWriter
-from gatewayd.model.payload import RichText, SpanKind
+from gatewayd.model.message.payload import RichText, SpanKind
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatewayd.model.payload import RichText, Span
+from gatewayd.model.message.payload import RichText, Span
 from gatewayd.ports.channel import TextLimit, TextUnit
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Text under construction, with spans that open and close while it is written."""
 
-from gatewayd.model.payload import RichText, Span, SpanKind
+from gatewayd.model.message.payload import RichText, Span, SpanKind
 
 
 class SpanWriter:

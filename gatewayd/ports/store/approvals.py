@@ -5,10 +5,10 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.approval import Approval
-from gatewayd.model.audit import AuditDraft
 from gatewayd.model.lifecycle import ApprovalState, Outcome, QuestionEnd
-from gatewayd.model.question import QuestionRow
+from gatewayd.model.records.approval import Approval
+from gatewayd.model.records.audit import AuditDraft
+from gatewayd.model.records.question import QuestionRow
 from gatewayd.ports.store.messages import Account
 
 ANY_INPUT: Final = ""

@@ -4,8 +4,8 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.envelope import Peer
 from gatewayd.model.lifecycle import PairingDecision, PairingState
+from gatewayd.model.message.envelope import Peer
 
 
 class PairingRow(Struct, frozen=True):

@@ -5,11 +5,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.approval import Approval
-from gatewayd.model.audit import AuditDraft
-from gatewayd.model.letter import Letter, LetterCounts, LetterFilter, LetterPlace, Skipped, excerpt_of
 from gatewayd.model.lifecycle import LetterState
-from gatewayd.model.question import QuestionRow
+from gatewayd.model.records.approval import Approval
+from gatewayd.model.records.audit import AuditDraft
+from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, LetterPlace, Skipped, excerpt_of
+from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.subject import SIGN, is_about_reply
 from gatewayd.ports.store.messages import InboundRow, OutboundRow
 

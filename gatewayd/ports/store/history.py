@@ -5,10 +5,10 @@ from typing import Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
-from gatewayd.model.approval import Approval
-from gatewayd.model.audit import AuditDraft, AuditRow
-from gatewayd.model.event import Event
-from gatewayd.model.question import QuestionRow
+from gatewayd.model.records.approval import Approval
+from gatewayd.model.records.audit import AuditDraft, AuditRow
+from gatewayd.model.records.event import Event
+from gatewayd.model.records.question import QuestionRow
 from gatewayd.ports.store.messages import Account, InboundRow, OutboundRow
 
 Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_letter", "outbound_letter"]
@@ -71,8 +71,8 @@ class EventRows(Protocol):
 
 
 class AuditRows(Protocol):
-    """Entries are added and never changed or deleted. Each has the hash over the one before (``gatewayd.model.audit.chained``),
-    whichever operation adds it."""
+    """Entries are added and never changed or deleted. Each has the hash over the one before
+    (``gatewayd.model.records.audit.chained``), whichever operation adds it."""
 
     async def add_audit(self, draft: AuditDraft) -> AuditRow:
         """Not idempotent."""

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.envelope import InboundEnvelope, Peer
 from gatewayd.model.lifecycle import EndState, InboundReason, InboundState, OutboundState, SendOutcome
-from gatewayd.model.payload import OutboundPayload, Receipt
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 
 Account = tuple[str, str]

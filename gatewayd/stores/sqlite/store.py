@@ -8,26 +8,26 @@ from pathlib import Path
 import anyio
 
 from gatewayd.ports.store import StoreStatistics
-from gatewayd.stores.sqlite.accounts import AccountTable
-from gatewayd.stores.sqlite.approvals import ApprovalTable
-from gatewayd.stores.sqlite.audit import AuditTable
-from gatewayd.stores.sqlite.blocking import RunBlocking, threads
-from gatewayd.stores.sqlite.events import EventTable
-from gatewayd.stores.sqlite.files import open_files
-from gatewayd.stores.sqlite.inbox import InboxTable
-from gatewayd.stores.sqlite.letters import LetterTable
-from gatewayd.stores.sqlite.memos import MemoTable
-from gatewayd.stores.sqlite.outbox import OutboxTable
-from gatewayd.stores.sqlite.pairings import PairingTable
-from gatewayd.stores.sqlite.questions import QuestionTable
-from gatewayd.stores.sqlite.reader import Reader
-from gatewayd.stores.sqlite.repair import RepairTable
-from gatewayd.stores.sqlite.retention import RetentionTable
-from gatewayd.stores.sqlite.sessions import SessionTable
-from gatewayd.stores.sqlite.tokens import TokenTable
-from gatewayd.stores.sqlite.trace import TraceTable
-from gatewayd.stores.sqlite.transcript import TranscriptTable
-from gatewayd.stores.sqlite.writer import Writer
+from gatewayd.stores.sqlite.engine.blocking import RunBlocking, threads
+from gatewayd.stores.sqlite.engine.files import open_files
+from gatewayd.stores.sqlite.engine.reader import Reader
+from gatewayd.stores.sqlite.engine.writer import Writer
+from gatewayd.stores.sqlite.tables.accounts import AccountTable
+from gatewayd.stores.sqlite.tables.approvals import ApprovalTable
+from gatewayd.stores.sqlite.tables.audit import AuditTable
+from gatewayd.stores.sqlite.tables.dead_letters import LetterTable
+from gatewayd.stores.sqlite.tables.events import EventTable
+from gatewayd.stores.sqlite.tables.inbox import InboxTable
+from gatewayd.stores.sqlite.tables.outbox import OutboxTable
+from gatewayd.stores.sqlite.tables.pairings import PairingTable
+from gatewayd.stores.sqlite.tables.questions import QuestionTable
+from gatewayd.stores.sqlite.tables.repair import RepairTable
+from gatewayd.stores.sqlite.tables.retention import RetentionTable
+from gatewayd.stores.sqlite.tables.sessions import SessionTable
+from gatewayd.stores.sqlite.tables.state import MemoTable
+from gatewayd.stores.sqlite.tables.tokens import TokenTable
+from gatewayd.stores.sqlite.tables.trace import TraceTable
+from gatewayd.stores.sqlite.tables.transcript import TranscriptTable
 
 
 class SqliteStore(

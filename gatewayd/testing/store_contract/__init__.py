@@ -11,24 +11,24 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from gatewayd.ports.store import Store
-from gatewayd.testing.store_contract.approvals import ApprovalsContract
-from gatewayd.testing.store_contract.audit import AuditContract
-from gatewayd.testing.store_contract.events import EventsContract
-from gatewayd.testing.store_contract.inbox import InboxContract
-from gatewayd.testing.store_contract.letters import LettersContract
-from gatewayd.testing.store_contract.outbox import OutboxContract
-from gatewayd.testing.store_contract.pairings import PairingsContract
-from gatewayd.testing.store_contract.questions import QuestionsContract
-from gatewayd.testing.store_contract.races import RacesContract
-from gatewayd.testing.store_contract.recovery import RecoveryContract
-from gatewayd.testing.store_contract.repair import RepairContract
-from gatewayd.testing.store_contract.retention import RetentionContract
+from gatewayd.testing.store_contract.messages.inbox import InboxContract
+from gatewayd.testing.store_contract.messages.outbox import OutboxContract
+from gatewayd.testing.store_contract.messages.races import RacesContract
+from gatewayd.testing.store_contract.messages.recovery import RecoveryContract
+from gatewayd.testing.store_contract.messages.transcript import TranscriptContract
+from gatewayd.testing.store_contract.operations.audit import AuditContract
+from gatewayd.testing.store_contract.operations.dead_letters import LettersContract
+from gatewayd.testing.store_contract.operations.events import EventsContract
+from gatewayd.testing.store_contract.operations.repair import RepairContract
+from gatewayd.testing.store_contract.operations.retention import RetentionContract
+from gatewayd.testing.store_contract.operations.trace import TraceContract
+from gatewayd.testing.store_contract.people.approvals import ApprovalsContract
+from gatewayd.testing.store_contract.people.pairings import PairingsContract
+from gatewayd.testing.store_contract.people.questions import QuestionsContract
+from gatewayd.testing.store_contract.people.tokens import TokensContract
+from gatewayd.testing.store_contract.people.votes import VotesContract
 from gatewayd.testing.store_contract.rows import Clock
 from gatewayd.testing.store_contract.state import StateContract
-from gatewayd.testing.store_contract.tokens import TokensContract
-from gatewayd.testing.store_contract.trace import TraceContract
-from gatewayd.testing.store_contract.transcript import TranscriptContract
-from gatewayd.testing.store_contract.votes import VotesContract
 
 
 class StoreContract(

@@ -3,12 +3,12 @@
 from functools import partial
 from itertools import count
 
-from gatewayd.hub.dead_letters import Takers, drop, put_back
+from gatewayd.hub.operations.dead_letters import Takers, drop, put_back
 from gatewayd.hub.voters import Voters
-from gatewayd.model.approval import Approval, Vote
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
-from gatewayd.model.payload import EditText, Receipt, RichText, SendText, Span
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText, Span
+from gatewayd.model.records.approval import Approval, Vote
 from gatewayd.ports.store import DropRule, OutboundDraft, OutboundRow, PairingRow, RetryRule, Said, Store, VoteRule
 
 EVERY_ACCOUNT = [("telegram", "main"), ("telegram", "other")]

@@ -13,10 +13,10 @@ from gatewayd.actor.supervisor import Verdict, judge
 from gatewayd.agents.acp.core import AcpCore
 from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
-from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, Peer, Sender
 from gatewayd.model.errors import GatewayError, NeedsOperator, StoreRefused
-from gatewayd.model.question import Question
+from gatewayd.model.message.envelope import Attachment, Peer, Sender
+from gatewayd.model.records.approval import Decision, ToolRequest
+from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import AgentConfig, Final, TextDelta, TurnEvent, TurnRequest
 from tests.fakes.acp_agent import command
 

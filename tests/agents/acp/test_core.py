@@ -11,9 +11,9 @@ import pytest
 from gatewayd.actor.supervisor import Verdict, judge
 from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
-from gatewayd.agents.acp.words import FORGOTTEN
-from gatewayd.model.approval import Decision, ToolRequest
+from gatewayd.agents.acp.turn.words import FORGOTTEN
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
+from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import AgentConfig, Final, Notice, TextDelta, ToolCall, ToolResult
 from tests.agents.acp.rig import FAILS_AFTER, FakeTurn, Kit, judge_opening, open_core, open_doomed, run_soon
 from tests.fakes.acp_agent import received

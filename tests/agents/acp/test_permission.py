@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gatewayd.agents.acp.permission import answer, tool_request
-from gatewayd.agents.acp.toolcalls import OpenCalls, call_event, merge, result_event
+from gatewayd.agents.acp.turn.permission import answer, tool_request
+from gatewayd.agents.acp.turn.tool_calls import OpenCalls, call_event, merge, result_event
 from gatewayd.agents.acp.wire import Malformed, PermissionOption, ToolCallFields, read
-from gatewayd.model.approval import Decision
+from gatewayd.model.records.approval import Decision
 from gatewayd.ports.agent import ToolCall, ToolResult
 from tests.agents.acp.test_connection import json_values
 

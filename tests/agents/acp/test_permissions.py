@@ -5,9 +5,9 @@ import msgspec
 import pytest
 
 from gatewayd.agents.acp.core import AcpCore
-from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.errors import AgentFailed, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import Outcome
+from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import Final
 from tests.agents.acp.rig import FAILS_AFTER, Answer, FakeTurn, Kit, allow, deny, never, open_core, open_doomed, run_soon
 from tests.fakes.acp_agent import ran, received

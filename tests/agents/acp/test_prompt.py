@@ -7,11 +7,11 @@ from msgspec import Raw
 from trio.testing import MockClock
 
 from gatewayd.agents.acp.connection import Connection
-from gatewayd.agents.acp.ends import Trust
-from gatewayd.agents.acp.prompt import Asked, Limits, Prompt, TakenBack
+from gatewayd.agents.acp.turn.ends import Trust
+from gatewayd.agents.acp.turn.prompt import Asked, Limits, Prompt, TakenBack
 from gatewayd.agents.acp.wire import PermissionOption, PermissionRequest, ToolCallFields
-from gatewayd.model.approval import Decision, ToolRequest
 from gatewayd.model.errors import AgentFailed
+from gatewayd.model.records.approval import Decision, ToolRequest
 from tests.agents.acp.rig import Answer, FakeTurn, allow, never
 from tests.agents.acp.test_connection import Going, Heard, Silent
 

@@ -12,9 +12,9 @@ import trio
 from gatewayd.agents.chat_completions.core import ChatCompletionsCore, open_chat_completions
 from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
 from gatewayd.kit.http import create_client
-from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, Peer, Sender
-from gatewayd.model.question import Question
+from gatewayd.model.message.envelope import Attachment, Peer, Sender
+from gatewayd.model.records.approval import Decision, ToolRequest
+from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import AgentConfig, TextDelta, TurnEvent, TurnRequest
 from tests.agents.chat_completions.memos import MemosInMemory
 from tests.fakes.model_server import MODEL

@@ -18,8 +18,8 @@ from trio.testing import MockClock
 
 from gatewayd.agents.chat_completions.answer import CUT_OFF
 from gatewayd.agents.chat_completions.reading import BROKEN_OFF
-from gatewayd.hub.attempts import TRIED_AGAIN
-from gatewayd.hub.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_GONE, SORRY_TOO_LONG
+from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_GONE, SORRY_TOO_LONG
+from gatewayd.hub.turns.retries import TRIED_AGAIN
 from tests.agents.chat_completions.talk import Behaviour, chat_with, house_with, serving
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/streams.md").read_text("utf-8")

@@ -12,9 +12,9 @@ import trio
 from gatewayd.agents.opencode.core import OpencodeCore
 from gatewayd.agents.opencode.opening import open_opencode
 from gatewayd.agents.opencode.settings import OpencodeSettings
-from gatewayd.model.approval import Decision, ToolRequest
-from gatewayd.model.envelope import Attachment, Peer, Sender
-from gatewayd.model.question import Question
+from gatewayd.model.message.envelope import Attachment, Peer, Sender
+from gatewayd.model.records.approval import Decision, ToolRequest
+from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import AgentConfig, AgentKit, Notice, TextDelta, ToolCall, ToolResult, TurnEvent, TurnRequest
 from tests.fakes.opencode_server import FakeOpenAgentic, FakeOpenCode
 

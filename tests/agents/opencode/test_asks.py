@@ -5,7 +5,7 @@ import trio
 from msgspec import Struct
 from trio.testing import MockClock
 
-from gatewayd.model.approval import Decision
+from gatewayd.model.records.approval import Decision
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import Going, go
 from tests.agents.opencode.house import ALLOWED, Fake, FakeTurn, open_core

@@ -13,10 +13,10 @@ from trio.testing import MockClock
 
 from gatewayd.agents.opencode.client import BODY_MAX, MESSAGES_MAX, Client
 from gatewayd.agents.opencode.dialect import History, Pending, Session, Step, StreamEvent
-from gatewayd.agents.opencode.openagentic_log import Shown as ShownOfLog
-from gatewayd.agents.opencode.opencode_messages import Shown
-from gatewayd.agents.opencode.opencode_permissions import Permissions
-from gatewayd.agents.opencode.opencode_requests import Entry
+from gatewayd.agents.opencode.openagentic_server.log import Shown as ShownOfLog
+from gatewayd.agents.opencode.opencode_server.messages import Shown
+from gatewayd.agents.opencode.opencode_server.permissions import Permissions
+from gatewayd.agents.opencode.opencode_server.requests import Entry
 from gatewayd.agents.opencode.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooMuch, check_values, decode
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import Final

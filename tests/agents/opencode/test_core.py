@@ -4,9 +4,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed
-from gatewayd.model.question import Option, Question
+from gatewayd.model.records.approval import Decision
+from gatewayd.model.records.question import Option, Question
 from gatewayd.ports.agent import Final, ToolCall, ToolResult
 from tests.agents.opencode.house import ALLOWED, Fake, FakeTurn, open_core
 from tests.fakes.opencode_server import Asking, FakeOpenAgentic, FakeOpenCode, ModelRun

@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed
+from gatewayd.model.records.approval import Decision
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
 from tests.agents.opencode.house import ALLOWED, DictMemos, Fake, FakeTurn, open_core

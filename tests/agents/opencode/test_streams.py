@@ -17,12 +17,12 @@ from trio.testing import MockClock
 
 from gatewayd.agents.opencode.core import _FORGOTTEN, OpencodeCore
 from gatewayd.agents.opencode.dialect import Session
-from gatewayd.agents.opencode.openagentic_log import TOO_MANY_STEPS
-from gatewayd.agents.opencode.opencode_messages import TOO_LONG
+from gatewayd.agents.opencode.openagentic_server.log import TOO_MANY_STEPS
+from gatewayd.agents.opencode.opencode_server.messages import TOO_LONG
 from gatewayd.agents.opencode.run import _PROVIDER_TROUBLE, _REFUSED
-from gatewayd.agents.opencode.said import LastSaid
-from gatewayd.hub.attempts import TRIED_AGAIN
-from gatewayd.hub.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_TOO_LONG
+from gatewayd.agents.opencode.text import LastSaid
+from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_TOO_LONG
+from gatewayd.hub.turns.retries import TRIED_AGAIN
 from gatewayd.ports.agent import TextDelta
 from tests.agents.opencode.house import Fake, open_core
 from tests.agents.opencode.test_wire import dialects

@@ -8,8 +8,8 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.agents.opencode.client import Client
-from gatewayd.agents.opencode.openagentic import OpenAgentic
-from gatewayd.agents.opencode.opencode import OpenCode
+from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
+from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.watch import Watch
 from gatewayd.kit.http import create_client
 from gatewayd.model.errors import TryAgain

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from gatewayd.agents.opencode.core import OpencodeCore
-from gatewayd.model.approval import Decision
 from gatewayd.model.errors import AgentFailed, TryAgain
+from gatewayd.model.records.approval import Decision
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
 from tests.agents.opencode.house import ALLOWED, DictMemos, FakeTurn, open_core

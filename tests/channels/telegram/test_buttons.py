@@ -4,9 +4,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, SendRejected, TryAgain
-from gatewayd.model.payload import Choice, EditText, PressAnswer, Receipt, RichText, SendText, Span
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice, EditText, PressAnswer, Receipt, RichText, SendText, Span
 from tests.channels.telegram.rig import Rig, rig_for
 from tests.fakes.bot_api import FakeBotApi, make_supergroup, make_user
 

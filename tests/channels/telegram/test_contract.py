@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from gatewayd.channels.telegram import PLUGIN
-from gatewayd.model.envelope import Peer
+from gatewayd.model.message.envelope import Peer
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, SendFailure, Shown
 from tests.channels.telegram.rig import account_of

@@ -6,7 +6,7 @@ from hypothesis import given
 from gatewayd.channels.telegram.html import to_html
 from gatewayd.kit.text import compose
 from gatewayd.kit.text.split import size_of
-from gatewayd.model.payload import RichText, Span
+from gatewayd.model.message.payload import RichText, Span
 from gatewayd.ports.channel import TextLimit
 from tests.fakes.bot_api.entities import parse_html
 from tests.kit.text.texts import rich_texts, wild_texts

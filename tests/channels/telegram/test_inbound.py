@@ -8,7 +8,7 @@ import pytest
 
 from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.wire import Update
-from gatewayd.model.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
 
 RECEIVER = Receiver("telegram", "main", Bot(424242, "Echo_Bot"))
 ALICE = {"id": 4711, "is_bot": False, "first_name": "Alice", "last_name": "Liddell", "username": "alice", "language_code": "en"}

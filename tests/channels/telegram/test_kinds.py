@@ -11,7 +11,7 @@ import pytest
 
 from gatewayd.channels.telegram.content import ABOUT, LINES, SERVICE
 from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Message
-from gatewayd.model.envelope import InboundEnvelope
+from gatewayd.model.message.envelope import InboundEnvelope
 from tests.channels.telegram.test_inbound import message, read
 from tests.fakes import bot_api
 

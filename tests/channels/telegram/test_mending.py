@@ -6,9 +6,9 @@ import pytest
 from trio.testing import MockClock
 
 from gatewayd.kit.text import compose
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import OutcomeUnknown, SendRejected
-from gatewayd.model.payload import Choice, EditText, Receipt, RichText, SendText, Span
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice, EditText, Receipt, RichText, SendText, Span
 from gatewayd.ports.channel import TextLimit
 from tests.channels.telegram.rig import rig_for
 from tests.fakes.bot_api import FakeBotApi, make_supergroup

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.channels.telegram.menu import menu
-from gatewayd.model.commands import COMMANDS
+from gatewayd.model.message.commands import COMMANDS
 from tests.channels.telegram.rig import rig_for
 from tests.fakes.bot_api import FakeBotApi
 

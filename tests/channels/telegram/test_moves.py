@@ -12,9 +12,9 @@ from trio.testing import MockClock
 
 from gatewayd.channels.telegram.memory import MOST_GROUPS, Moves
 from gatewayd.channels.telegram.outbound import number_in
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected, StoreRefused, TryAgain
-from gatewayd.model.payload import EditText, RichText, SendText
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import EditText, RichText, SendText
 from gatewayd.ports.channel import WebhookRequest
 from tests.channels.telegram.rig import Rig, rig_for
 from tests.fakes.bot_api import FakeBotApi, make_user

@@ -27,9 +27,9 @@ from gatewayd.channels.telegram.wire import (
     SendChatAction,
     SendMessage,
 )
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import SendRejected
-from gatewayd.model.payload import Choice, EditText, PressAnswer, RichText, SendText, Span
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText, Span
 from tests.fakes.bot_api.keyboards import violations_in
 from tests.kit.text.texts import rich_texts
 

@@ -4,8 +4,8 @@ from trio.testing import MockClock
 
 from gatewayd.channels.telegram.webhook import CHECK_SECONDS
 from gatewayd.kit.repeat import ATTEMPTS
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.model.message.envelope import Peer
 from tests.channels.telegram.rig import Rig, rig_for
 from tests.fakes.bot_api import FakeBotApi, make_supergroup, make_user
 from tests.fakes.bot_api.receiving import OTHER_POLL

@@ -13,9 +13,9 @@ from trio.testing import MockClock
 
 from gatewayd.channels.telegram.channel import open_telegram
 from gatewayd.kit.http import create_client
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
-from gatewayd.model.payload import RichText, SendText
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.model.secret import MaybeSecret, Secret
 from gatewayd.testing.channel_contract import Kit
 from tests.channels.telegram.rig import account_of, rig_for

@@ -7,9 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gatewayd.model.envelope import Attachment, Peer
 from gatewayd.model.errors import GatewayError
-from gatewayd.model.payload import RichText, SendText, Span, Typing
+from gatewayd.model.message.envelope import Attachment, Peer
+from gatewayd.model.message.payload import RichText, SendText, Span, Typing
 from tests.channels.telegram.rig import rig_for
 from tests.fakes.bot_api import FakeBotApi
 

@@ -4,9 +4,9 @@ from trio.testing import MockClock
 
 from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.kit.text import compose
-from gatewayd.model.envelope import Attachment, Peer
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.payload import Draft, Receipt, RichText, SendText, Span, Typing
+from gatewayd.model.message.envelope import Attachment, Peer
+from gatewayd.model.message.payload import Draft, Receipt, RichText, SendText, Span, Typing
 from gatewayd.ports.channel import TextLimit
 from tests.channels.telegram.rig import Rig, rig_for
 from tests.fakes.bot_api import FakeBotApi, make_supergroup

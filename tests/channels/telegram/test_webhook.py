@@ -15,8 +15,8 @@ from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.memory import Moves
 from gatewayd.channels.telegram.webhook import CHECK_SECONDS, WebhookReceiver
 from gatewayd.kit.repeat import ATTEMPTS
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.model.message.envelope import Peer
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.testing.channel_contract import Kit

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.cli.ctl.locate import Target, is_loopback, locate
-from gatewayd.cli.ctl.outcome import CtlError, Misused, Unreachable
+from gatewayd.cli.ctl.connection.locate import Target, is_loopback, locate
+from gatewayd.cli.ctl.output.exit_codes import CtlError, Misused, Unreachable
 
 LOCAL = "http://127.0.0.1:18790"
 TOKEN = "0123456789abcdef"

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.cells import cell_len
 
-from gatewayd.cli.ctl.approvals import _full
-from gatewayd.cli.ctl.screen import field
-from gatewayd.cli.ctl.wording import one_line, visible
-from gatewayd.model.approval import Vote
+from gatewayd.cli.ctl.commands.approvals import _full
+from gatewayd.cli.ctl.output.screen import field
+from gatewayd.cli.ctl.output.wording import one_line, visible
+from gatewayd.model.records.approval import Vote
 from tests.cli.test_gatewayctl_commands import ALLOWED, SHELL
 
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

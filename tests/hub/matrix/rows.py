@@ -9,8 +9,8 @@ from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
-from gatewayd.model.commands import COMMANDS, When
-from gatewayd.model.roles import Role
+from gatewayd.model.message.commands import COMMANDS, When
+from gatewayd.model.message.roles import Role
 
 Place = Literal["dm", "group"]
 Form = Literal["own", "edited", "forwarded", "via_bot", "caption", "connector"]

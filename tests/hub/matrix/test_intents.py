@@ -6,11 +6,11 @@ from typing import Any, Final, get_args
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.model.commands import is_for_another_bot
 from gatewayd.model.config import AccountFrame, GroupRules
-from gatewayd.model.envelope import InboundEnvelope, Origin, Peer, Sender, Writer
-from gatewayd.model.intents import ApprovalResponse, Edit, Intent, Message, NewSession, Order, Skip, classify
-from gatewayd.model.roles import Role, role_of
+from gatewayd.model.message.commands import is_for_another_bot
+from gatewayd.model.message.envelope import InboundEnvelope, Origin, Peer, Sender, Writer
+from gatewayd.model.message.intents import ApprovalResponse, Edit, Intent, Message, NewSession, Order, Skip, classify
+from gatewayd.model.message.roles import Role, role_of
 from tests.hub.house import message
 from tests.hub.matrix.rows import WORDS_BESIDE, Form, Place, Row, answers, rows
 

@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from gatewayd.channels import telegram
 from gatewayd.channels.telegram.settings import TelegramSettings
-from gatewayd.hub.commands import NOT_YOURS_TO_RENEW, NOT_YOURS_TO_STOP, NOTHING_ASKED, NOTHING_RUNS
-from gatewayd.model.approval import Approval, ToolRequest
+from gatewayd.hub.turns.chat_commands import NOT_YOURS_TO_RENEW, NOT_YOURS_TO_STOP, NOTHING_ASKED, NOTHING_RUNS
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -26,7 +25,8 @@ from gatewayd.model.config import (
     GroupRules,
     LimitsSection,
 )
-from gatewayd.model.question import Question
+from gatewayd.model.records.approval import Approval, ToolRequest
+from gatewayd.model.records.question import Question
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Turn, TurnState

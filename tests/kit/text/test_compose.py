@@ -3,7 +3,7 @@ from hypothesis import given
 
 from gatewayd.kit.text import compose, is_blank
 from gatewayd.kit.text.split import size_of
-from gatewayd.model.payload import RichText, Span
+from gatewayd.model.message.payload import RichText, Span
 from gatewayd.ports.channel import TextFormat, TextLimit
 from tests.kit.text.texts import limits, wild_texts
 

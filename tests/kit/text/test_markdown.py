@@ -6,7 +6,7 @@ from hypothesis import given
 
 from gatewayd.kit.text.markdown import MAX_MARKDOWN, align, is_live, render, width_of
 from gatewayd.kit.text.sanitise import sanitise
-from gatewayd.model.payload import RichText
+from gatewayd.model.message.payload import RichText
 from tests.kit.text.texts import texts
 
 

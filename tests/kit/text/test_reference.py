@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from gatewayd.kit.text.markdown import render
-from gatewayd.model.payload import RichText, SpanKind
+from gatewayd.model.message.payload import RichText, SpanKind
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/markdown.md").read_text("utf-8")
 BLOCKS = re.findall(r"^(```+)(stays|shown)\n(.*?)\n\1$", PAGE, re.MULTILINE | re.DOTALL)

@@ -15,7 +15,7 @@ from gatewayd.kit.text import compose
 from gatewayd.kit.text.markdown import render
 from gatewayd.kit.text.parser import parse
 from gatewayd.kit.text.sanitise import is_blank, sanitise
-from gatewayd.model.payload import RichText, Span, SpanKind
+from gatewayd.model.message.payload import RichText, Span, SpanKind
 from gatewayd.ports.channel import TextFormat, TextLimit
 from tests.kit.text.texts import limits, texts
 

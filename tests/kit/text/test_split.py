@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.kit.text.split import size_of, split
-from gatewayd.model.payload import RichText, Span
+from gatewayd.model.message.payload import RichText, Span
 from gatewayd.ports.channel import TextLimit
 from tests.kit.text.texts import FAMILY, limits, rich_texts
 

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from gatewayd.model.payload import RichText, Span, SpanKind
+from gatewayd.model.message.payload import RichText, Span, SpanKind
 from gatewayd.ports.channel import TextLimit
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"

@@ -15,9 +15,9 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from gatewayd.model.envelope import Peer
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.payload import Choice, EditText, RichText, SendText
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice, EditText, RichText, SendText
 from tests.simulation.platforms import NOT_MODIFIED, OPEN_FAULTS, Account, Update
 
 if TYPE_CHECKING:

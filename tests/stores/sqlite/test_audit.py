@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from gatewayd.model.audit import verify
 from gatewayd.model.errors import Conflict
+from gatewayd.model.records.audit import verify
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
-from gatewayd.stores.sqlite.audit import append_audit
-from gatewayd.testing.store_contract.audit import draft
+from gatewayd.stores.sqlite.tables.audit import append_audit
+from gatewayd.testing.store_contract.operations.audit import draft
 
 
 async def test_what_a_restart_adds_follows_what_was_there(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
-from gatewayd.stores.sqlite.events import PRUNED_AT_ONCE
-from gatewayd.testing.store_contract.events import drafts
+from gatewayd.stores.sqlite.tables.events import PRUNED_AT_ONCE
+from gatewayd.testing.store_contract.operations.events import drafts
 
 
 async def test_numbers_are_not_used_again_even_when_all_are_pruned(tmp_path: Path) -> None:

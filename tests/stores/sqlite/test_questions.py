@@ -7,7 +7,7 @@ import pytest
 
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
-from gatewayd.testing.store_contract.questions import question
+from gatewayd.testing.store_contract.people.questions import question
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What retention deletes and what stays, and that no call does much at once."""
 
 from gatewayd.stores.sqlite import SqliteStore
-from gatewayd.testing.store_contract.retention import sweep_all
+from gatewayd.testing.store_contract.operations.retention import sweep_all
 from gatewayd.testing.store_contract.rows import dropping, ended
 
 OLD = 100.0

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite import SqliteStore
-from gatewayd.testing.store_contract.votes import REFUSE_ENTRIES, asked, entry, vote
+from gatewayd.testing.store_contract.people.votes import REFUSE_ENTRIES, asked, entry, vote
 
 
 async def test_a_new_session_forgets_the_grants_of_the_one_before(tmp_path: Path, store: SqliteStore) -> None:

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from gatewayd.model.audit import AuditDraft
 from gatewayd.model.lifecycle import (
     LIFE_CYCLES,
     ApprovalState,
@@ -23,7 +22,8 @@ from gatewayd.model.lifecycle import (
     QuestionState,
     SendOutcome,
 )
-from gatewayd.model.question import Question, QuestionRow
+from gatewayd.model.records.audit import AuditDraft
+from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import Leftover
 from gatewayd.stores.sqlite import SqliteStore
 from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, approval, draft, dropping, envelope, pairing, retrying, voting

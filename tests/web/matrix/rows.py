@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
 from gatewayd.model.config import SCOPES_OF_ROLE, Role, Scope
-from gatewayd.web.console import Page
+from gatewayd.web.console.routes import Page
 
 ANSWERS: Final = Path(__file__).parent / "answers.txt"
 NOBODY: Final = ("none", "wrong", "hook", "cookie")

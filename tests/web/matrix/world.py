@@ -28,18 +28,18 @@ from gatewayd.model.config import (
     Scope,
     TokenConfig,
 )
-from gatewayd.model.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.reload import ReloadReport
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import TokenRow
-from gatewayd.web.tokens import digest_of
-from gatewayd.web.webchat import COOKIE
+from gatewayd.web.access.tokens import digest_of
+from gatewayd.web.webchat.routes import COOKIE
 from tests.web import attached, hook
+from tests.web.api.test_reload import REPORT
 from tests.web.client import dial, now, request
 from tests.web.matrix.rows import ALL, BEYOND, Row, senders
 from tests.web.site import ACCOUNTS, AGENTS, Site, configuration, open_site
-from tests.web.test_reload import REPORT
 
 CANARY: Final = "canary"
 """Who talks with the agents here: the beginning of every person's id and of every text."""

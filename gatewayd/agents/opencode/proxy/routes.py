@@ -10,7 +10,7 @@ from gatewayd.agents.opencode.proxy import allowlist
 from gatewayd.agents.opencode.proxy.answers import answer_permission, answer_question
 from gatewayd.agents.opencode.proxy.asked import DIRECTORY_HEADER, Asked, read, turn_runs
 from gatewayd.agents.opencode.surface import turn_in
-from gatewayd.model.approval import ToolRequest
+from gatewayd.model.records.approval import ToolRequest
 from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyDesk, ProxyRefused, ProxyRequest, Reply
 
 SHELL_TOOL: Final = "bash"

@@ -6,13 +6,13 @@ from typing import Final, TypeVar
 import httpx2
 from msgspec import Raw, Struct, field
 
-from gatewayd.agents.opencode import openagentic_requests
-from gatewayd.agents.opencode.opencode_permissions import Called, read_permission
+from gatewayd.agents.opencode.openagentic_server import requests as openagentic_requests
+from gatewayd.agents.opencode.opencode_server.permissions import Called, read_permission
 from gatewayd.agents.opencode.surface import Surface
 from gatewayd.agents.opencode.wire import Malformed, check_values, decode
 from gatewayd.kit.http import exchange
-from gatewayd.model.approval import ToolRequest
 from gatewayd.model.errors import GatewayError
+from gatewayd.model.records.approval import ToolRequest
 from gatewayd.ports.proxy import ProxyRefused
 
 SECONDS: Final = 20.0

@@ -13,13 +13,13 @@ from trio.testing import MockClock
 
 from gatewayd.agents.opencode.client import Client
 from gatewayd.agents.opencode.dialect import Dialect, PermissionAsked, Session
-from gatewayd.agents.opencode.openagentic import OpenAgentic
-from gatewayd.agents.opencode.opencode import OpenCode
+from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
+from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.proxy.upstream import Upstream
 from gatewayd.agents.opencode.surface import Surface
-from gatewayd.hub.policy import judge
-from gatewayd.model.approval import ToolRequest
+from gatewayd.hub.approvals.policy import judge
 from gatewayd.model.config import ApprovalRule
+from gatewayd.model.records.approval import ToolRequest
 
 URL = "http://127.0.0.1:1"
 WORDS = st.sampled_from(["rm x", "ls", "/etc/a", "*", "", "é"])

@@ -1,0 +1,256 @@
+"""OpenAgentic's dialect (openagentic-sdk 0.1.4, openagentic_sdk/server/http_server.py).
+
+The session's log, GET /session/ID/events, is the truth: it is written before anything is streamed or asked, and only there
+events have numbers. The stream says that there is something new, and carries the pieces of text.
+
+Requests are keyed by the model's id of the tool call, which a model may use again. The number of the call in the log makes
+them unique. One run at a time, else two sessions' calls with one id could be taken for each other.
+"""
+
+from collections.abc import Sequence
+
+import anyio
+from msgspec import Raw, Struct
+
+from gatewayd.agents.opencode.client import Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.dialect import (
+    LOOKED_AT_MAX,
+    Asked,
+    Board,
+    History,
+    Pending,
+    PermissionAsked,
+    QuestionsAsked,
+    Session,
+    State,
+    StreamEvent,
+)
+from gatewayd.agents.opencode.openagentic_server.log import DELTA, LogEvent, Shown, fold, open_calls, read_log
+from gatewayd.agents.opencode.openagentic_server.requests import Permission, read_permission
+from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, canonical, decode
+from gatewayd.model.errors import AgentFailed, TryAgain
+from gatewayd.model.records.approval import Decision
+from gatewayd.model.records.question import Option, Question
+
+VERSION = "openagentic-sdk"
+"""What /global/health says; there is no number."""
+
+_QUESTION_SECONDS = 270.0
+"""After 300 s without an answer the run's thread dies, with nothing said: it is dismissed before, and the run goes on."""
+_LOG_MAX = 8 * 1024 * 1024
+_LOG_READS = 8
+_LOG_AGAIN_SECONDS = 0.1
+
+
+class _Created(Struct):
+    id: str
+
+
+class _Prompt(Struct):
+    text: str
+
+
+class _Reply(Struct):
+    reply: str
+
+
+class _Answers(Struct):
+    answers: list[str]
+
+
+class _Status(Struct):
+    type: str
+
+
+class _Id(Struct):
+    id: Id
+
+
+class _Log(Struct):
+    events: list[Raw]
+
+
+class _Streamed(Struct):
+    type: str
+    session_id: str = ""
+    event: Raw = Raw()
+
+
+class _Kind(Struct):
+    type: str
+
+
+class _Question(Struct):
+    id: Id
+    prompt: str
+    choices: list[str] = []
+
+
+class OpenAgentic:
+    """See ``Dialect``."""
+
+    stream_path = "/event"
+    heartbeat_seconds = 30.0
+    one_run_at_a_time = True
+    begins_late = False
+    denial_ends_others = False
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def read(self, data: str) -> StreamEvent | None:
+        streamed = decode(data, _Streamed, what="event")
+        if streamed.type != "session.event":
+            return None
+        kind = decode(streamed.event, _Kind, what="event").type
+        if kind == DELTA:
+            streamed = decode(data, _Streamed, what="event", keep_halves=True)
+        return StreamEvent(kind, streamed.session_id, streamed.event, nudges=kind != DELTA)
+
+    def progress(self, session: Session) -> Shown:
+        return Shown()
+
+    async def create(self, title: str, directory: str | None) -> Session:
+        raw = await self._client.call("POST", "/session", what="new session", body=_Title(title))
+        return Session(decode(raw, _Created, what="new session").id)
+
+    async def session(self, session_id: str) -> Session:
+        if not _is_id(session_id):
+            raise NoSuchSession
+        try:
+            await self._client.call("GET", f"/session/{session_id}", what="session")
+        except NoSuchThing:
+            raise NoSuchSession from None
+        return Session(session_id)
+
+    async def mark(self, session: Session) -> str:
+        events = await self._log(session, 0)
+        return str(events[-1].seq if events else 0)
+
+    async def prompt(self, session: Session, text: str) -> None:
+        path = f"/session/{session.id}/prompt_async"
+        await self._client.call("POST", path, what="prompt", body=_Prompt(text), repeatable=False)
+
+    async def history(self, session: Session, mark: str) -> History:
+        return fold(await self._log(session, int(mark)))
+
+    async def board(self, directory: str | None, asked_at: float) -> Board:
+        ask = self._client.ask
+        permissions = await ask("/permission", list[Raw], what="permissions")
+        questions = await ask("/question", list[Raw], what="questions")
+        states = await ask("/session/status", dict[str, _Status], what="states")
+        return Board(
+            asked_at,
+            {key: State("busy" if status.type == "busy" else "idle") for key, status in states.items()},
+            tuple(_pending(permissions)),
+            tuple(_pending(questions)),
+        )
+
+    async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
+        if not board.permissions and not board.questions:
+            return []
+        log = await self._log(session, int(mark))
+        found: list[Asked] = []
+        for seq, call in open_calls(log).items():
+            for pending in board.permissions:
+                permission = read_permission(pending.body)
+                if (part := _part_of(call, permission)) is not None:
+                    ref = f"{session.id}:{seq}{part}"
+                    found.append(PermissionAsked(ref, permission.id, session.id, permission.tool, permission.given))
+        questions = {event.question_id: event for event in log if event.type == "user.question"}
+        for pending in board.questions:
+            entry = decode(pending.body, _Question, what="question")
+            if (event := questions.get(entry.id)) is not None:
+                ref = f"{session.id}:{event.seq}"
+                question = Question(entry.prompt, tuple(Option(choice) for choice in entry.choices), ref=ref)
+                found.append(QuestionsAsked(ref, entry.id, session.id, (question,), _QUESTION_SECONDS))
+        return found[:LOOKED_AT_MAX]
+
+    async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
+        """It takes only yes and no: why not, it cannot be told. Whether the request is still the one that was shown is
+        looked up right before, as another call may have got the same id meanwhile."""
+        listed = await self._client.ask("/permission", list[Raw], what="permissions")
+        before = int(asked.ref.split(":")[1]) - 1
+        if asked not in await self.asked(session, str(before), Board(0.0, {}, tuple(_pending(listed)))):
+            return False
+        word = _Reply("allow" if decision.allowed else "deny")
+        return await self._reply(f"/permission/{asked.id}/reply", word, "the answer to a request")
+
+    async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
+        """Flat: one text for the one question. The server does not unquote paths, so the id goes in as it is."""
+        if answers is None:
+            return await self._reply(f"/question/{asked.id}/reject", None, "the dismissal of a question")
+        text = _Answers([", ".join(labels) for labels in answers])
+        return await self._reply(f"/question/{asked.id}/reply", text, "the answer to a question")
+
+    async def abort(self, session: Session, asked: Sequence[Asked]) -> None:
+        """It is looked at between steps only: what waits for an answer has to get one."""
+        await self._client.call("POST", f"/session/{session.id}/abort", what="abort")
+        for request in asked:
+            if isinstance(request, PermissionAsked):
+                await self.decide(session, request, Decision("withdrawn"))
+            else:
+                await self.answer(session, request, None)
+
+    async def tidy(self, session: Session) -> None:
+        """It leaves nothing behind."""
+
+    async def _reply(self, path: str, body: Struct | None, what: str) -> bool:
+        try:
+            await self._client.call("POST", path, what=what, body=body)
+        except NoSuchThing:
+            return False
+        return True
+
+    async def _log(self, session: Session, after: int) -> list[LogEvent]:
+        """The events with a number higher than ``after``.
+
+        While one is being written the server cannot read its own log and closes the connection: it is asked again. A log
+        that was torn by a crash it can never read again.
+
+        :raises AgentFailed: the log is damaged. :raises TooMuch: it is too long; the server gives all of it or nothing.
+        """
+        for _ in range(_LOG_READS):
+            try:
+                path = f"/session/{session.id}/events"
+                log = await self._client.ask(path, _Log, what="the session's log", at_most_bytes=_LOG_MAX)
+                return read_log(log.events, after)
+            except TooMuch as error:
+                raise TooMuch(f"{error.reason}: it cannot be read any more. Write /new in the chat to begin anew") from None
+            except TryAgain:
+                await self._client.health()
+                await anyio.sleep(_LOG_AGAIN_SECONDS)
+        raise AgentFailed(
+            "the agent's server cannot read this session's log: it is damaged. Write /new in the chat to begin anew"
+        )
+
+
+class _Title(Struct):
+    title: str
+
+
+def _part_of(call: LogEvent, permission: Permission) -> str | None:
+    """Which part of the call the permission is for: "" for all of it, None if it is another's.
+
+    A SlashCommand asks for each shell command of its template under an id that begins with its own, as another tool
+    (runtime_core/slash_command.py).
+    """
+    if permission.id == call.tool_use_id:
+        return "" if permission.tool == call.name and permission.given == canonical(call.input) else None
+    prefix = f"{call.tool_use_id}:"
+    return permission.id[len(prefix) - 1 :] if call.tool_use_id and permission.id.startswith(prefix) else None
+
+
+def _pending(entries: Sequence[Raw]) -> list[Pending]:
+    """The entries that have an id; no session is told."""
+    found: list[Pending] = []
+    for raw in entries:
+        try:
+            found.append(Pending(decode(raw, _Id, what="request").id, None, raw))
+        except Malformed:
+            continue
+    return found
+
+
+def _is_id(session_id: str) -> bool:
+    return len(session_id) == 32 and all(character in "0123456789abcdef" for character in session_id)

@@ -1,0 +1,4 @@
+"""The dialect of the OpenCode server: messages, permissions, questions.
+
+What both servers share is one folder up.
+"""

@@ -1,0 +1,328 @@
+"""OpenCode's dialect (opencode 1.18, its v1 surface: the paths without /api).
+
+Every run of a prompt writes a user message and then one assistant message per step; their ids sort in time. States and
+requests are kept per directory. Sub-agents run in sessions of their own, whose requests are their parent's.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.agents.opencode.client import MESSAGES_MAX, Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.dialect import (
+    LOOKED_AT_MAX,
+    Asked,
+    Board,
+    History,
+    Pending,
+    PermissionAsked,
+    QuestionsAsked,
+    Session,
+    State,
+    StreamEvent,
+)
+from gatewayd.agents.opencode.opencode_server.messages import DELTA, Message, Shown, fold, newer
+from gatewayd.agents.opencode.opencode_server.permissions import Permissions
+from gatewayd.agents.opencode.opencode_server.requests import Entry, to_questions
+from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, decode
+from gatewayd.model.lifecycle import Outcome
+from gatewayd.model.records.approval import Decision
+
+_PAGE = 50
+_SMALL_PAGES = (10, 1)
+_LARGE_PAGE = 1000
+"""How many of the newest messages are asked for: usually the first is enough."""
+_REMEMBERED = 1000
+_DEPTH_MAX = 10
+
+_NUDGES = ("permission.", "question.", "session.status", "session.idle", "session.error")
+
+_WHY_NOT: dict[Outcome, str] = {
+    "denied": "An operator has looked at this request and denied it. Do not try it again in another way.",
+    "expired": "Nobody answered this request in time, so it was not run. It was not denied: say that it needs a permission.",
+    "withdrawn": "This request was withdrawn before anybody answered it, and it was not run.",
+    "undeliverable": "This request could not be shown to anybody who may allow it, so it was not run.",
+}
+
+
+_CHANGED = "This request changed after it was shown to an operator, so it was not allowed, and not run. Make it again."
+
+
+class _NewSession(Struct):
+    title: str
+
+
+class _SessionInfo(Struct):
+    id: Id
+    directory: str | None = None
+    parentID: Id | None = None
+
+
+class _Model(Struct):
+    providerID: str
+    modelID: str
+
+
+class _TextPart(Struct):
+    text: str
+    type: str = "text"
+
+
+class _Prompt(Struct, omit_defaults=True):
+    parts: tuple[_TextPart, ...]
+    model: _Model | None = None
+    agent: str | None = None
+
+
+class _Reply(Struct, omit_defaults=True):
+    reply: str
+    message: str | None = None
+
+
+class _Answers(Struct):
+    answers: list[list[str]]
+
+
+class _Status(Struct):
+    type: str
+    message: str = ""
+
+
+class _Owner(Struct):
+    sessionID: str | None = None
+
+
+class _Properties(Struct):
+    sessionID: str | None = None
+    part: _Owner = msgspec.field(default_factory=_Owner)
+    info: _Owner = msgspec.field(default_factory=_Owner)
+
+
+class _Payload(Struct):
+    type: str
+    properties: Raw = Raw(b"{}")
+
+
+class _Streamed(Struct):
+    payload: _Payload
+
+
+class OpenCode:
+    """See ``Dialect``. ``model`` (PROVIDER/MODEL) and ``agent`` go with every prompt: a bad one would stick to the session."""
+
+    stream_path = "/global/event"
+    heartbeat_seconds = 10.0
+    one_run_at_a_time = False
+    begins_late = True
+    denial_ends_others = True
+
+    def __init__(self, client: Client, *, model: str | None = None, agent: str | None = None) -> None:
+        self._client = client
+        provider, _, name = (model or "").partition("/")
+        self._model = _Model(provider, name) if model is not None else None
+        self._agent = agent
+        self._parents: OrderedDict[str, str | None] = OrderedDict()
+        self._permissions = Permissions(client)
+
+    def read(self, data: str) -> StreamEvent | None:
+        payload = decode(data, _Streamed, what="event").payload
+        if payload.type == DELTA:
+            payload = decode(data, _Streamed, what="event", keep_halves=True).payload
+        if not payload.type.startswith(("message.", "session.", "permission.", "question.")):
+            return None
+        owner = decode(payload.properties, _Properties, what="event")
+        session_id = owner.sessionID or owner.part.sessionID or owner.info.sessionID
+        return StreamEvent(payload.type, session_id, payload.properties, nudges=payload.type.startswith(_NUDGES))
+
+    def progress(self, session: Session) -> Shown:
+        return Shown()
+
+    async def create(self, title: str, directory: str | None) -> Session:
+        raw = await self._client.call("POST", "/session", what="new session", body=_NewSession(title), directory=directory)
+        info = decode(raw, _SessionInfo, what="new session")
+        return Session(info.id, info.directory)
+
+    async def session(self, session_id: str) -> Session:
+        info = await self._session(session_id)
+        return Session(info.id, info.directory)
+
+    async def mark(self, session: Session) -> str:
+        messages = await self._messages(session, 1)
+        return messages[-1].info.id if messages else ""
+
+    async def prompt(self, session: Session, text: str) -> None:
+        body = _Prompt((_TextPart(text),), self._model, self._agent)
+        path = f"/session/{session.id}/prompt_async"
+        try:
+            await self._client.call("POST", path, what="prompt", body=body, directory=session.directory, repeatable=False)
+        except NoSuchThing:
+            raise NoSuchSession from None
+
+    async def history(self, session: Session, mark: str) -> History:
+        return fold(newer(await self._newest(session, mark), mark))
+
+    async def board(self, directory: str | None, asked_at: float) -> Board:
+        """The states last: a request that waits is one of a session that is busy, unless it was left behind."""
+        ask = self._client.ask
+        permissions = await ask("/permission", list[Raw], what="permissions", directory=directory)
+        questions = await ask("/question", list[Raw], what="questions", directory=directory)
+        states = await ask("/session/status", dict[str, _Status], what="states", directory=directory)
+        return Board(
+            asked_at,
+            {key: _state(status) for key, status in states.items()},
+            tuple(_pending(permissions)),
+            tuple(_pending(questions)),
+        )
+
+    async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
+        found: list[Asked] = []
+        for item in (*board.permissions, *board.questions):
+            if len(found) == LOOKED_AT_MAX:
+                break
+            if not await self._is_live(item, session, mark, board):
+                continue
+            found.append(await self._permissions.show(item, session) if item in board.permissions else to_questions(item))
+        return found
+
+    async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
+        """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run.
+
+        A yes is for what was shown: right before it is said the request is listed again, and one that changed is refused.
+        """
+        path, what = f"/permission/{asked.id}/reply", "the answer to a request"
+        if not decision.allowed:
+            return await self._reply(session, path, _Reply("reject", _why_not(decision)), what)
+        same = await self._permissions.is_as_shown(asked, session)
+        if same:
+            return await self._reply(session, path, _Reply("once"), what)
+        if same is not None:
+            await self._reply(session, path, _Reply("reject", _CHANGED), what)
+        return False
+
+    async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
+        if answers is None:
+            return await self._reply(session, f"/question/{asked.id}/reject", None, "the dismissal of a question")
+        body = _Answers([list(labels) for labels in answers])
+        return await self._reply(session, f"/question/{asked.id}/reply", body, "the answer to a question")
+
+    async def abort(self, session: Session, asked: Sequence[Asked]) -> None:
+        await self._client.call("POST", f"/session/{session.id}/abort", what="abort", directory=session.directory)
+
+    async def tidy(self, session: Session) -> None:
+        """Requests of a run that was aborted stay listed for ever: answering them has no effect but to remove them."""
+        board = await self.board(session.directory, 0.0)
+        for pending in board.permissions:
+            if await self._root(pending.session_id) == session.id:
+                path = f"/permission/{pending.id}/reply"
+                await self._reply(session, path, _Reply("reject", _WHY_NOT["withdrawn"]), "the answer to a request")
+        for pending in board.questions:
+            if await self._root(pending.session_id) == session.id:
+                await self._reply(session, f"/question/{pending.id}/reject", None, "the dismissal of a question")
+
+    async def _reply(self, session: Session, path: str, body: Struct | None, what: str) -> bool:
+        try:
+            await self._client.call("POST", path, what=what, body=body, directory=session.directory)
+        except NoSuchThing:
+            return False
+        return True
+
+    async def _newest(self, session: Session, mark: str) -> list[Message]:
+        """The messages since the mark; of those that are too large to be read at once only the newest, which say how it ended.
+
+        :raises TooMuch: already one is too large.
+        """
+        try:
+            messages = await self._messages(session, _PAGE)
+        except TooMuch:
+            return await self._few(session)
+        if len(messages) < _PAGE or any(message.info.id == mark for message in messages):
+            return messages
+        try:
+            return await self._messages(session, _LARGE_PAGE)
+        except TooMuch:
+            return messages
+
+    async def _few(self, session: Session) -> list[Message]:
+        *sizes, last = _SMALL_PAGES
+        for size in sizes:
+            try:
+                return await self._messages(session, size)
+            except TooMuch:
+                continue
+        return await self._messages(session, last)
+
+    async def _messages(self, session: Session, newest: int) -> list[Message]:
+        path = f"/session/{session.id}/message?limit={newest}"
+        try:
+            return await self._client.ask(
+                path, list[Message], what="messages", directory=session.directory, at_most_bytes=MESSAGES_MAX
+            )
+        except NoSuchThing:
+            raise NoSuchSession from None
+
+    async def _session(self, session_id: str) -> _SessionInfo:
+        """An id that does not begin with ``ses`` is answered 500."""
+        if not session_id.startswith("ses") or not session_id.isascii() or not session_id.replace("_", "").isalnum():
+            raise NoSuchSession
+        try:
+            return await self._client.ask(f"/session/{session_id}", _SessionInfo, what="session")
+        except NoSuchThing:
+            raise NoSuchSession from None
+
+    async def _is_live(self, pending: Pending, session: Session, mark: str, board: Board) -> bool:
+        """Whether the request is one of this session or of its sub-agents, and of the run that goes on: those of a run that
+        was aborted stay listed."""
+        assert pending.session_id is not None
+        if board.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:
+            return False
+        entry = decode(pending.body, Entry, what="request")
+        return pending.session_id != session.id or entry.tool is None or entry.tool.messageID > mark
+
+    async def _root(self, session_id: str | None) -> str | None:
+        """The session that a person talks to, of a sub-agent's session."""
+        for _ in range(_DEPTH_MAX):
+            if session_id is None:
+                return None
+            if session_id not in self._parents:
+                self._parents[session_id] = await self._parent(session_id)
+                if len(self._parents) > _REMEMBERED:
+                    self._parents.popitem(last=False)
+            parent = self._parents[session_id]
+            if parent is None:
+                return session_id
+            session_id = parent
+        return None
+
+    async def _parent(self, session_id: str) -> str | None:
+        try:
+            return (await self._session(session_id)).parentID
+        except NoSuchSession:
+            return None
+
+
+def _state(status: _Status) -> State:
+    match status.type:
+        case "idle":
+            return State()
+        case "retry":
+            return State("retry", status.message)
+    return State("busy")
+
+
+def _pending(entries: Sequence[Raw]) -> list[Pending]:
+    found: list[Pending] = []
+    for raw in entries:
+        try:
+            entry = decode(raw, Entry, what="request")
+        except Malformed:
+            continue
+        found.append(Pending(entry.id, entry.sessionID, raw))
+    return found
+
+
+def _why_not(decision: Decision) -> str:
+    """For the model: the four ways of not being allowed stay four."""
+    words = _WHY_NOT[decision.outcome]
+    return f"{words} They say: {decision.note}" if decision.note else words

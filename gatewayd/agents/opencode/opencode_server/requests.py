@@ -1,0 +1,101 @@
+"""OpenCode's requests, as it lists them: what is shown of them to people. Pure."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gatewayd.agents.opencode.dialect import Pending, QuestionsAsked
+from gatewayd.agents.opencode.wire import Id, canonical, decode
+from gatewayd.model.records.question import Option, Question
+
+
+class ToolRef(Struct):
+    messageID: Id
+    callID: str
+
+
+class Entry(Struct):
+    """What permissions and questions have in common."""
+
+    id: Id
+    sessionID: Id
+    tool: ToolRef | None = None
+
+
+class Permission(Struct):
+    id: Id
+    sessionID: Id
+    permission: str
+    patterns: list[str] = []
+    metadata: dict[str, Raw] = {}
+    tool: ToolRef | None = None
+
+
+class _Option(Struct):
+    label: str
+    description: str = ""
+
+
+class _Question(Struct):
+    question: str
+    options: list[_Option] = []
+    multiple: bool = False
+
+
+class QuestionRequest(Struct):
+    id: Id
+    sessionID: Id
+    questions: list[_Question]
+
+
+def shown_input(entry: Permission, call: tuple[str, Mapping[str, Raw]] | None) -> str:
+    """What the tool really gets, as canonical JSON: the input of the call that waits, and what the tool says of it, which wins
+    where both speak of the same. A permission of another name than its tool's says also which tool and what for.
+
+    ``call`` is the tool's name and its input, None when they are not known. When the patterns are all that is known, it says so,
+    and has the call's id: a yes to one such call must never be a yes to another.
+    """
+    if call is None:
+        return _json({**_unknown(entry), **entry.metadata, "patterns": _raw(entry.patterns)})
+    tool, given = call
+    shown = {**given, **{key: value for key, value in entry.metadata.items() if key in given}}
+    if entry.permission in (tool, "edit"):
+        return _json(shown)
+    return _json({"patterns": _raw(entry.patterns), "tool": _raw(tool), "input": Raw(_json(shown).encode())})
+
+
+def said(entry: Permission) -> str:
+    """What the server says of a permission, as canonical JSON."""
+    call = "" if entry.tool is None else f"{entry.tool.messageID}/{entry.tool.callID}"
+    words = _raw([entry.permission, entry.patterns, call])
+    return _json({"metadata": Raw(_json(entry.metadata).encode()), "words": words})
+
+
+def _unknown(entry: Permission) -> dict[str, Raw]:
+    if entry.metadata:
+        return {}
+    call = entry.id if entry.tool is None else f"{entry.tool.messageID}/{entry.tool.callID}"
+    return {"known": _raw("only the patterns"), "call": _raw(call)}
+
+
+def to_questions(pending: Pending) -> QuestionsAsked:
+    entry = decode(pending.body, QuestionRequest, what="question")
+    questions = tuple(
+        Question(
+            item.question,
+            tuple(Option(option.label, option.description) for option in item.options),
+            item.multiple,
+            f"{entry.id}:{number}",
+        )
+        for number, item in enumerate(entry.questions)
+    )
+    return QuestionsAsked(entry.id, entry.id, entry.sessionID, questions)
+
+
+def _raw(value: object) -> Raw:
+    return Raw(msgspec.json.encode(value))
+
+
+def _json(fields: dict[str, Raw]) -> str:
+    return canonical(Raw(msgspec.json.encode(fields)))

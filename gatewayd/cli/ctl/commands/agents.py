@@ -1,0 +1,148 @@
+"""``gatewayctl agents``: the cores that run agents."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import Struct
+
+from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.output.wording import clean, count, duration, pretty_json
+from gatewayd.model.status import AgentState, AgentStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
+agents = typer.Typer(
+    help="See and restart what runs agents.", invoke_without_command=True, no_args_is_help=False, rich_markup_mode=None
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The agent's name in the configuration.")]
+
+_STYLES: dict[AgentState, str] = {"open": "green", "opening": "cyan", "waiting": "yellow", "parked": "bold red"}
+
+
+class Agents(Struct, frozen=True):
+    agents: tuple[AgentStatus, ...]
+
+
+class AgentReport(Struct, frozen=True):
+    agent: AgentStatus
+    output: tuple[str, ...] = ()
+
+
+class _Nothing(Struct, frozen=True):
+    pass
+
+
+@agents.callback()
+def group(ctx: typer.Context) -> None:
+    """See and restart what runs agents. Without a command: list."""
+    if ctx.invoked_subcommand is None:
+        list_agents(ctx)
+
+
+@agents.command("list")
+def list_agents(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the agents: each core's state, version, process, sessions and turns."""
+    from gatewayd.cli.ctl.output.screen import console, say, show
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", "/v1/agents", scope="read")
+        answer = client.decode(body, Agents)
+        now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    target = console()
+    show(_table(answer.agents, now=now, width=target.width), on=target)
+
+
+@agents.command("show")
+def show_agent(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show one agent in full, and the end of what its process has written."""
+    from gatewayd.cli.ctl.connection.client import segment
+    from gatewayd.cli.ctl.output.screen import say
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", f"/v1/agents/{segment(name)}", scope="admin")
+        report = client.decode(body, AgentReport)
+        now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    for label, value in _facts(report.agent, now):
+        say(f"{label:<12}{value}")
+    if report.output:
+        say("\nthe end of its output:")
+        for line in report.output:
+            say(f"  {clean(line, at_most=2000)}")
+
+
+@agents.command("restart")
+def restart(ctx: typer.Context, name: Name) -> None:
+    """Close an agent's core and open it anew, also one that is parked. Turns that run on it are cut."""
+    from gatewayd.cli.ctl.connection.client import segment
+    from gatewayd.cli.ctl.output.screen import say
+
+    with connect(ctx) as client:
+        agent = client.post(f"/v1/agents/{segment(name)}/restart", _Nothing(), AgentStatus, scope="admin")
+    say(f"{clean(agent.agent)} is {agent.state}" + (f": {clean(agent.reason)}" if agent.reason else ""))
+
+
+def _table(rows: "Sequence[AgentStatus]", *, now: float, width: int) -> "list[Text]":
+    from rich.text import Text
+
+    from gatewayd.cli.ctl.output.screen import Column, table, wrapped
+
+    if not rows:
+        return [Text("no agents are configured")]
+
+    def cells(values: "Sequence[str | int | None]") -> list[Text]:
+        return [Text("-" if value is None else clean(str(value), at_most=64)) for value in values]
+
+    columns = [
+        Column("AGENT", cells([row.agent for row in rows]), least=10),
+        Column("CORE", cells([row.core for row in rows]), drop=2, least=8),
+        Column("STATE", [Text(row.state, style=_STYLES[row.state]) for row in rows]),
+        Column("VERSION", cells([row.version for row in rows]), drop=3, least=7),
+        Column("PID", cells([row.pid for row in rows]), drop=4),
+        Column("SESSIONS", cells([row.sessions for row in rows]), drop=5),
+        Column("RUNNING", cells([row.running for row in rows])),
+        Column("TURNS", cells([row.turns for row in rows])),
+        Column("FAILURES", cells([row.failures for row in rows])),
+    ]
+    details = []
+    for row in rows:
+        parts = [clean(row.reason)] if row.reason else []
+        if row.state == "parked":
+            parts.append(f"to go on: gatewayctl agents restart {clean(row.agent)}")
+            if row.next_attempt_at is not None:
+                parts.append(f"looked at again in {duration(row.next_attempt_at - now)}")
+        if row.last_error is not None:
+            parts.append(f"last error{_ago(row, now)}: {clean(row.last_error)}")
+        details.append(wrapped(Text("; ".join(parts), style="dim"), width, indent=2) if parts else [])
+    return table(columns, width, details=details)
+
+
+def _facts(agent: AgentStatus, now: float) -> list[tuple[str, str]]:
+    failures = count(agent.failures, "failure")
+    facts: list[tuple[str, str | None]] = [
+        ("agent", agent.agent),
+        ("core", agent.core),
+        ("state", agent.state + (f": {agent.reason}" if agent.reason else "")),
+        ("to go on", f"gatewayctl agents restart {agent.agent}" if agent.state == "parked" else None),
+        ("next look", None if agent.next_attempt_at is None else f"in {duration(agent.next_attempt_at - now)}"),
+        ("version", agent.version),
+        ("process", None if agent.pid is None else str(agent.pid)),
+        ("url", agent.url),
+        ("sessions", None if agent.sessions is None else str(agent.sessions)),
+        ("turns", f"{agent.turns}, {agent.running} running, {failures}"),
+        ("last error", None if agent.last_error is None else agent.last_error + _ago(agent, now)),
+    ]
+    return [(label, clean(value, at_most=2000)) for label, value in facts if value is not None]
+
+
+def _ago(agent: AgentStatus, now: float) -> str:
+    return "" if agent.last_error_at is None else f" ({duration(now - agent.last_error_at)} ago)"

@@ -1,0 +1,214 @@
+"""``gatewayctl approvals``: tool requests that wait for a yes or no."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from msgspec import Struct
+
+from gatewayd.cli.ctl.commands.console import print_link
+from gatewayd.cli.ctl.connection.options import Json, Options, connect, options_of
+from gatewayd.cli.ctl.output.exit_codes import Misunderstood, NotNow, Unreachable
+from gatewayd.cli.ctl.output.wording import clock_time, count, duration, one_line, pretty_json
+from gatewayd.model.records.approval import Approval
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from gatewayd.cli.ctl.connection.client import Client
+
+approvals = typer.Typer(
+    help="See and answer tool requests that wait for an operator.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The approval's id or code, as `approvals list` shows it.")]
+Note = Annotated[str | None, typer.Option("--note", help="A word to the agent, kept with the decision.")]
+
+_EVERY_SECONDS = 1.0
+_PENDING = {"state": "pending", "limit": "1000"}
+
+
+class Approvals(Struct, frozen=True):
+    approvals: tuple[Approval, ...]
+
+
+class _Answer(Struct, frozen=True, omit_defaults=True):
+    decision: str
+    note: str | None = None
+    scope: str = "once"
+
+
+@approvals.command("list")
+def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the requests that wait, the oldest first."""
+    from gatewayd.cli.ctl.output.screen import console, say, show
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", "/v1/approvals", params=_PENDING, scope="approvals")
+        waiting = client.decode(body, Approvals).approvals
+        now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    if not waiting:
+        say("no approvals are waiting")
+        return
+    target = console()
+    show(_table(waiting, now, target.width), on=target)
+    say("\nsee one in full: gatewayctl approvals show ID   answer it: gatewayctl approvals allow|deny ID")
+
+
+@approvals.command("show")
+def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) -> None:
+    """Show one request in full: exactly what would be run."""
+    from gatewayd.cli.ctl.output.screen import console, say
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", _path(approval_id), scope="approvals")
+        approval = client.decode(body, Approval)
+        say(pretty_json(body) if as_json else "\n".join(_full(approval, client.now(), console().width)))
+
+
+@approvals.command()
+def allow(
+    ctx: typer.Context,
+    approval_id: Id,
+    note: Note = None,
+    session: Annotated[bool, typer.Option("--session", help="Not only once: for this session, as session_grant says.")] = False,
+) -> None:
+    """Let the agent run the tool with the input that is shown, once."""
+    _decide(ctx, approval_id, _Answer("allow", note, "session" if session else "once"))
+
+
+@approvals.command()
+def deny(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
+    """Refuse the request; the agent is told so."""
+    _decide(ctx, approval_id, _Answer("deny", note))
+
+
+@approvals.command()
+def page(ctx: typer.Context, as_json: Json = False) -> None:
+    """Print a link to the page on which requests are answered. It works once: treat it as a password."""
+    print_link(ctx, "approvals", as_json=as_json)
+
+
+@approvals.command()
+def watch(ctx: typer.Context) -> None:
+    """Print each request as it comes and how it ended, until Ctrl-C."""
+    follow_approvals(options_of(ctx))
+
+
+def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.sleep) -> None:
+    """Look every second and print what is new. A restart of the daemon is said, and waited out.
+
+    :raises CtlError: the first look fails, the daemon refuses the token, or its answer is not understood.
+    """
+    from gatewayd.cli.ctl.output.screen import remark
+
+    known: dict[str, Approval] = {}
+    state: Literal["new", "connected", "cut"] = "new"
+    try:
+        while True:
+            try:
+                with options.connect() as client:
+                    _print_changes(client, known)
+                state = "connected"
+            except (Unreachable, NotNow) as error:
+                if state == "new" or isinstance(error, Misunderstood):
+                    raise
+                if state == "connected":
+                    remark(f"{error} Waiting for it to come back.")
+                state = "cut"
+            pause(_EVERY_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
+    """Print what is not ``known`` and what has ended, and bring ``known`` up to date with each line."""
+    from gatewayd.cli.ctl.output.screen import console, say
+
+    waiting = client.get("/v1/approvals", Approvals, params=_PENDING, scope="approvals").approvals
+    for gone in known.keys() - {approval.id for approval in waiting}:
+        say(_ending(client.get(_path(gone), Approval, scope="approvals")))
+        del known[gone]
+    for approval in waiting:
+        if approval.id not in known:
+            say("\n".join(_full(approval, client.now(), console().width)) + "\n")
+            known[approval.id] = approval
+
+
+def _decide(ctx: typer.Context, approval_id: str, answer: _Answer) -> None:
+    from gatewayd.cli.ctl.output.screen import say
+
+    with connect(ctx) as client:
+        say(_ending(client.post(_path(approval_id), answer, Approval, scope="approvals")))
+
+
+def _path(approval_id: str) -> str:
+    from gatewayd.cli.ctl.connection.client import segment
+
+    return f"/v1/approvals/{segment(approval_id)}"
+
+
+def _ending(approval: Approval) -> str:
+    by = f" by {one_line(approval.decided_by)}" if approval.decided_by else ""
+    if approval.state == "pending":
+        by = f", {count(len(approval.votes), 'vote')} so far, {approval.quorum} must allow it"
+    elif approval.scope == "session":
+        by += f" for this session ({approval.for_session(one_line(approval.tool))})"
+    return f"{one_line(approval.id)} {approval.state}{by}: {one_line(approval.tool)} {one_line(approval.input, at_most=200)}"
+
+
+def _full(approval: Approval, now: float, width: int) -> list[str]:
+    """What is shown is what is bound: the input is never shortened, nothing in it is invisible, and no text looks like another
+    field."""
+    from gatewayd.cli.ctl.output.screen import field
+
+    return [line for label, text in _fields(approval, now) for line in field(label, text, width=width)]
+
+
+def _fields(approval: Approval, now: float) -> Iterator[tuple[str, str]]:
+    yield "id", approval.id
+    yield "agent", approval.agent
+    yield "session", approval.session_key
+    yield "tool", approval.tool
+    yield "input", approval.input
+    yield "asked", f"{clock_time(approval.created_at)} ({duration(now - approval.created_at)} ago), from {approval.origin}"
+    if approval.asked_by:
+        yield "for", approval.asked_by
+    if approval.groups:
+        yield "asks", f"{', then '.join(approval.groups)}; {approval.quorum} must allow it"
+    for vote in approval.votes:
+        yield "vote", f"{'allowed' if vote.allow else 'denied'} by {vote.by}, {clock_time(vote.at)}"
+    if approval.state == "pending":
+        yield "state", f"pending, expires in {duration(approval.expires_at - now)}"
+        yield "answer", f"gatewayctl approvals allow {approval.id}"
+        if approval.session_grant != "off":
+            yield "", f"gatewayctl approvals allow --session {approval.id}"
+            yield "", f"  (for this session: {approval.for_session(one_line(approval.tool))})"
+        yield "", f"gatewayctl approvals deny {approval.id}"
+        return
+    session = f" for this session ({approval.for_session(one_line(approval.tool))})" if approval.scope == "session" else ""
+    by = f" by {approval.decided_by}" if approval.decided_by else ""
+    at = f", {clock_time(approval.decided_at)}" if approval.decided_at is not None else ""
+    yield "state", f"{approval.state}{session}{by}{at}" + (", used" if approval.consumed_at is not None else "")
+    if approval.note:
+        yield "note", approval.note
+
+
+def _table(waiting: tuple[Approval, ...], now: float, width: int) -> list["Text"]:
+    from rich.text import Text
+
+    from gatewayd.cli.ctl.output.screen import Column, table
+
+    columns = [
+        Column("ID", [Text(one_line(one.id)) for one in waiting]),
+        Column("AGE", [Text(duration(now - one.created_at)) for one in waiting]),
+        Column("EXPIRES", [Text(f"in {duration(one.expires_at - now)}") for one in waiting], drop=1),
+        Column("AGENT", [Text(one_line(one.agent)) for one in waiting], drop=2, least=12),
+        Column("TOOL", [Text(one_line(one.tool), style="yellow") for one in waiting], least=10),
+        Column("INPUT", [Text(one_line(one.input)) for one in waiting], least=16),
+    ]
+    return table(columns, width)

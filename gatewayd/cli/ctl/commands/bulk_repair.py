@@ -1,0 +1,219 @@
+"""Retrying and dropping letters, one by one or every one that fits a filter, with an account of how far it got."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from gatewayd.cli.ctl.output.dead_letters_view import SEEN_TWICE, add_kinds, ended, summary
+from gatewayd.cli.ctl.output.exit_codes import Declined, Misused, Refused
+from gatewayd.cli.ctl.output.screen import ask
+from gatewayd.cli.ctl.output.wording import clean, count, safe_json
+from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, RepairAction, Skipped
+
+if TYPE_CHECKING:
+    from gatewayd.cli.ctl.connection.client import Client
+
+Tell = Callable[[str], None]
+
+LETTERS = "/v1/dead-letters"
+_PAGE = "500"
+_PAGES_COUNTED = 40
+"""Before a bulk is asked about: its letters are counted up to 20,000."""
+_REFS_NAMED = 5
+
+
+class Page(Struct, frozen=True):
+    """The answer of ``GET /v1/dead-letters``."""
+
+    letters: tuple[Letter, ...]
+    next: str | None = None
+    counts: LetterCounts = LetterCounts()
+
+
+class _Whole(Struct, frozen=True):
+    letter: Letter
+
+
+class _Act(Struct, frozen=True, omit_defaults=True):
+    action: RepairAction
+    note: str | None = None
+
+
+class _Bulk(Struct, frozen=True, omit_defaults=True):
+    action: RepairAction
+    filter: dict[str, str | float]
+    note: str | None = None
+    after: str | None = None
+
+
+class _BulkAnswer(Struct, frozen=True):
+    done: int
+    skipped: tuple[Skipped, ...]
+    more: bool
+    next: str | None = None
+
+
+class _Report(Struct, frozen=True):
+    done: int
+    skipped: list[Skipped]
+
+
+class Progress:
+    """How far an order got: of ``total`` letters (None: it has not begun) ``done``, and ``skipped`` by their refs, with why."""
+
+    def __init__(self, action: RepairAction) -> None:
+        self.action: RepairAction = action
+        self.total: int | None = None
+        self.done = 0
+        self.skipped: dict[str, str] = {}
+
+    def so_far(self) -> str:
+        """For when it is cut: the call under way may have been done, too."""
+        if self.total is None:
+            return "stopped before anything was done"
+        return f"stopped: {self.counted()} so far. What was under way may have been done: gatewayctl letters list"
+
+    def counted(self) -> str:
+        """How many of how many."""
+        said = f"{self.done} of {count(self.total or 0, 'letter')} {_DONE[self.action]}"
+        return said + (f", {len(self.skipped)} skipped" if self.skipped else "")
+
+    def reasons(self) -> list[str]:
+        """A line for each reason of skipping, with the first letters that it is about."""
+        by_reason: dict[str, list[str]] = {}
+        for ref, why in self.skipped.items():
+            by_reason.setdefault(clean(why), []).append(clean(ref))
+        lines = []
+        for why, refs in by_reason.items():
+            others = f" and {len(refs) - _REFS_NAMED} more" if len(refs) > _REFS_NAMED else ""
+            lines.append(f"  skipped: {', '.join(refs[:_REFS_NAMED])}{others}: {why}")
+        return lines
+
+    def as_json(self) -> str:
+        """``{"done", "skipped": [{"ref", "why"}]}``."""
+        report = _Report(self.done, [Skipped(ref, why) for ref, why in self.skipped.items()])
+        return safe_json(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+
+
+_DONE: dict[RepairAction, str] = {"retry": "retried", "drop": "dropped"}
+
+
+def params_of(chosen: LetterFilter) -> dict[str, str]:
+    """As a query."""
+    return {key: str(value) for key, value in msgspec.structs.asdict(chosen).items() if value is not None}
+
+
+def letter_path(ref: str) -> str:
+    """The path of one letter."""
+    from gatewayd.cli.ctl.connection.client import segment
+
+    return f"{LETTERS}/{segment(ref)}"
+
+
+def repair_each(client: "Client", progress: Progress, refs: Sequence[str], *, note: str | None, yes: bool, tell: Tell) -> None:
+    """Retry or drop these. What is no letter any more is skipped; what may be seen twice is asked about first.
+
+    :raises CtlError: gatewayd cannot be asked, or refuses the token.
+    """
+    unsure = [] if yes or progress.action == "drop" else _unsure(client, progress, refs)
+    if unsure:
+        _confirm(f"Retry {count(len(refs), 'letter')}?", warning=f"{SEEN_TWICE}: {', '.join(unsure)}.")
+    progress.total = len(refs)
+    for ref in refs:
+        if ref in progress.skipped:
+            continue
+        try:
+            act = _Act(progress.action, note)
+            letter = client.post(letter_path(ref), act, _Whole, scope="admin").letter
+        except Declined as error:
+            progress.skipped[ref] = str(error)
+            continue
+        progress.done += 1
+        tell(f"{clean(letter.ref)} {_DONE[progress.action]}: {clean(letter.state)}")
+
+
+def repair_all(
+    client: "Client",
+    progress: Progress,
+    chosen: LetterFilter,
+    *,
+    older_than: float | None,
+    note: str | None,
+    yes: bool,
+    tell: Tell,
+) -> None:
+    """Retry or drop every letter that fits, is there now and was given up ``older_than`` seconds ago: one that is given up anew
+    meanwhile is left for another time.
+
+    :raises CtlError: as :func:`repair_each`; nobody can be asked, or says no.
+    """
+    counts, total, newest = _look(client, chosen, older_than)
+    if not total:
+        progress.total = 0
+        return
+    at_least = "" if total < int(_PAGE) * _PAGES_COUNTED else "at least "
+    tell(f"{at_least}{count(total, 'letter')}: {summary(counts)}")
+    warning = f"{SEEN_TWICE}." if progress.action == "retry" and counts.out_unknown else ""
+    if not yes:
+        _confirm(f"{progress.action.capitalize()} {at_least}{count(total, 'letter')}?", warning=warning)
+    progress.total = total
+    wanted: dict[str, str | float] = {**params_of(chosen), "ended_before": math.nextafter(newest, math.inf)}
+    for answer in _calls(client, _Bulk(progress.action, wanted, note)):
+        progress.done += answer.done
+        progress.skipped |= {skipped.ref: skipped.why for skipped in answer.skipped}
+        progress.total = max(total, progress.done)
+        if answer.more:
+            tell(f"  {progress.counted()} …")
+
+
+def _calls(client: "Client", order: _Bulk) -> Iterator[_BulkAnswer]:
+    """The daemon does a bounded part of it with each call, and says where the next one goes on."""
+    while True:
+        answer = client.post(LETTERS, order, _BulkAnswer, scope="admin")
+        yield answer
+        if not answer.more or answer.next in (None, order.after):
+            return
+        order = msgspec.structs.replace(order, after=answer.next)
+
+
+def _unsure(client: "Client", progress: Progress, refs: Sequence[str]) -> list[str]:
+    """Those that were perhaps delivered. What is no letter is noted as skipped."""
+    found = []
+    for ref in refs:
+        try:
+            letter = client.get(letter_path(ref), _Whole, scope="read").letter
+        except Declined as error:
+            progress.skipped[ref] = str(error)
+            continue
+        if letter.state == "unknown":
+            found.append(clean(letter.ref))
+    return found
+
+
+def _look(client: "Client", chosen: LetterFilter, older_than: float | None) -> tuple[LetterCounts, int, float]:
+    """How many letters fit, by kind and in all, and when the newest of them ended."""
+    counts, total, newest = LetterCounts(), 0, -math.inf
+    params = params_of(chosen) | {"limit": _PAGE}
+    for _ in range(_PAGES_COUNTED):
+        page = client.get(LETTERS, Page, params=params, scope="read")
+        before = math.inf if older_than is None else client.now() - older_than  # by the clock of this answer
+        fitting = [letter for letter in page.letters if ended(letter) < before]
+        counts = add_kinds(counts, fitting)
+        total += len(fitting)
+        newest = max([newest, *(ended(letter) for letter in fitting)])
+        if page.next is None:
+            break
+        params["before"] = page.next
+    return counts, total, newest
+
+
+def _confirm(question: str, *, warning: str) -> None:
+    """:raises CtlError: there is nobody to ask, or the answer is no."""
+    if not sys.stdin.isatty():
+        raise Misused(f"{question} {warning + ' ' if warning else ''}Without a terminal to ask on, --yes has to say so.")
+    if not ask(f"{warning}\n{question}" if warning else question):
+        raise Refused("Nothing was done.")

@@ -1,0 +1,200 @@
+"""``gatewayctl letters``: messages and replies that are not settled by themselves any more, and what to do about them."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import Struct
+
+from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.output.exit_codes import BAD_ANSWER, DONE, CtlError, Misused
+from gatewayd.cli.ctl.output.wording import clean, pretty_json
+from gatewayd.model.lifecycle import LetterState
+from gatewayd.model.records.dead_letter import Direction, Letter, LetterFilter, NotALetter, RepairAction, parse_ref
+
+if TYPE_CHECKING:
+    from gatewayd.cli.ctl.commands.bulk_repair import Progress
+
+letters = typer.Typer(
+    help="See, retry and drop messages and replies that were given up.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_AGE_UNITS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="The letter, as `letters list` shows it: in-12 or out-7.")]
+Refs = Annotated[list[str] | None, typer.Argument(metavar="REF", help="Letters, as `letters list` shows them.")]
+OfDirection = Annotated[Direction | None, typer.Option("--direction", help="Only messages (in), or only replies (out).")]
+InState = Annotated[LetterState | None, typer.Option("--state", help="Only letters in this state.")]
+Channel = Annotated[str | None, typer.Option("--channel", help="Only this channel, e.g. telegram.")]
+Account = Annotated[str | None, typer.Option("--account", help="Only accounts of this name.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Only this reason, as `letters list` shows it.")]
+All = Annotated[bool, typer.Option("--all", help="Every letter that fits the filters, instead of REFs.")]
+OlderThan = Annotated[
+    str | None,
+    typer.Option("--older-than", metavar="AGE", help="With --all: only what was given up so long ago: 90s, 30min, 2h, 3d."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Note = Annotated[str | None, typer.Option("--note", help="Why, for the audit log.", callback=lambda text: _note(text))]
+_NOTE_MAX = 2000
+"""What gatewayd takes."""
+
+
+class Shown(Struct, frozen=True):
+    """The answer of ``GET /v1/dead-letters/REF``."""
+
+    letter: Letter
+    text: str
+    can_retry: bool
+    why_not: str | None = None
+
+
+@letters.command("list")
+def list_letters(
+    ctx: typer.Context,
+    direction: OfDirection = None,
+    state: InState = None,
+    channel: Channel = None,
+    account: Account = None,
+    reason: Reason = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="At most so many letters.")] = 50,
+    before: Annotated[str | None, typer.Option(metavar="CURSOR", help="The letters after those of an earlier list.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what was given up, the newest first."""
+    from gatewayd.cli.ctl.commands.bulk_repair import LETTERS, Page, params_of
+    from gatewayd.cli.ctl.output.dead_letters_view import letters_table, summary
+    from gatewayd.cli.ctl.output.screen import console, say, show
+
+    params = params_of(LetterFilter(direction, state, channel, account, reason)) | {"limit": str(limit)}
+    with connect(ctx) as client:
+        body = client.fetch("GET", LETTERS, params=params | ({"before": before} if before else {}), scope="read")
+        page = client.decode(body, Page)
+        now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    if not page.letters:
+        say("no letters" + (" there" if before else ""))
+        return
+    target = console()
+    show(letters_table(page.letters, now=now, width=target.width), on=target)
+    say(f"\nwaiting in all: {summary(page.counts)}")
+    if page.next is not None:
+        say(f"more: the same with --before {clean(page.next)}")
+    say("see one: gatewayctl letters show REF   then: gatewayctl letters retry|drop REF…, or --all")
+
+
+@letters.command("show")
+def show_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> None:
+    """Show one letter in full, with its text and what can be done about it."""
+    from gatewayd.cli.ctl.commands.bulk_repair import letter_path
+    from gatewayd.cli.ctl.output.dead_letters_view import letter_lines
+    from gatewayd.cli.ctl.output.screen import console, say, show
+
+    _check_ref(ref)
+    with connect(ctx) as client:
+        body = client.fetch("GET", letter_path(ref), scope="read")
+        shown = client.decode(body, Shown)
+        now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    target = console()
+    why_not = None if shown.can_retry else shown.why_not or "gatewayd gives no reason"
+    show(letter_lines(shown.letter, shown.text, why_not, now=now, width=target.width), on=target)
+
+
+def _order(action: RepairAction) -> Callable[..., None]:
+    """The command that does this to letters."""
+
+    def run(
+        ctx: typer.Context,
+        refs: Refs = None,
+        every: All = False,
+        direction: OfDirection = None,
+        state: InState = None,
+        channel: Channel = None,
+        account: Account = None,
+        reason: Reason = None,
+        older_than: OlderThan = None,
+        note: Note = None,
+        yes: Yes = False,
+        as_json: Json = False,
+    ) -> None:
+        from gatewayd.cli.ctl.commands.bulk_repair import Progress, repair_all, repair_each
+
+        chosen = LetterFilter(direction, state, channel, account, reason)
+        _check(action, refs or [], every=every, filtered=chosen != LetterFilter() or older_than is not None)
+        age = None if older_than is None else _seconds(older_than)
+        progress = Progress(action)
+        with _told(progress, as_json=as_json) as tell, connect(ctx) as client:
+            if every:
+                repair_all(client, progress, chosen, older_than=age, note=note, yes=yes, tell=tell)
+            else:
+                repair_each(client, progress, list(dict.fromkeys(refs or [])), note=note, yes=yes, tell=tell)
+        raise typer.Exit(BAD_ANSWER if progress.skipped else DONE)
+
+    return run
+
+
+letters.command("retry", help="Run messages again, each as a new turn, and send replies again.")(_order("retry"))
+letters.command("drop", help="Take letters off the list: they are neither run nor sent any more. Their story stays.")(
+    _order("drop")
+)
+
+
+def _check(action: RepairAction, refs: Sequence[str], *, every: bool, filtered: bool) -> None:
+    """:raises Misused: it is not clear which letters are meant."""
+    if every and refs:
+        raise Misused(f"Name letters or say --all, not both: gatewayctl letters {action} REF….")
+    if not every and filtered:
+        raise Misused(f"Filters go with --all: gatewayctl letters {action} --all --state dead.")
+    if not every and not refs:
+        raise Misused(f"Which letters? gatewayctl letters {action} REF…, or --all for every one that fits the filters.")
+    for ref in refs:
+        _check_ref(ref, so=", so nothing was done")
+
+
+def _check_ref(ref: str, *, so: str = "") -> None:
+    try:
+        parse_ref(ref)
+    except NotALetter as error:
+        raise Misused(f"{clean(str(error))}{so}.") from None
+
+
+def _note(text: str | None) -> str | None:
+    if text is not None and len(text) > _NOTE_MAX:
+        raise Misused(f"--note is too long: {len(text)} characters, and {_NOTE_MAX} are allowed.")
+    return text
+
+
+@contextmanager
+def _told(progress: "Progress", *, as_json: bool) -> Iterator[Callable[[str], None]]:
+    """What is said while it goes on, and how far it got, whatever ends it."""
+    from gatewayd.cli.ctl.output.screen import remark, say
+
+    try:
+        yield (lambda line: None) if as_json else say
+    except KeyboardInterrupt:
+        remark(progress.so_far())
+        raise
+    except CtlError:
+        if progress.total is not None:
+            remark(progress.so_far())
+        raise
+    if as_json:
+        say(progress.as_json())
+        return
+    say(progress.counted() if progress.total else "no letters fit")
+    for line in progress.reasons():
+        remark(line)
+
+
+def _seconds(age: str) -> float:
+    """ "2h" as seconds."""
+    found = re.fullmatch(r"(\d{1,9})\s?(s|min|m|h|d)", age.strip(), re.ASCII)
+    if found is None:
+        raise Misused(f"{age!r} is no age. It looks like 90s, 30min, 2h or 3d.")
+    return int(found[1]) * _AGE_UNITS[found[2]]

@@ -1,0 +1,179 @@
+"""``gatewayctl events``: what happened, and what happens."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import msgspec
+import typer
+from msgspec import Struct
+
+from gatewayd.cli.ctl.connection.options import Options, options_of
+from gatewayd.cli.ctl.output.exit_codes import Misunderstood, NotNow, Unreachable
+from gatewayd.cli.ctl.output.wording import clean, clock_time, safe_json
+from gatewayd.kit.json import Malformed, decode
+from gatewayd.model.records.event import Event
+
+if TYPE_CHECKING:
+    from gatewayd.cli.ctl.connection.client import Client
+    from gatewayd.cli.ctl.connection.sync_http import httpx2
+
+_PATIENCE_SECONDS = 5.0
+_GAP = "gateway.gap"
+T = TypeVar("T")
+Value = str | int | float | bool | None
+
+
+_PAST_ALL = str(2**63 - 1)
+
+
+class _Gap(Struct, frozen=True):
+    """Data of ``gateway.gap``: no event between these two numbers is stored."""
+
+    after: int
+    next: int
+
+
+def events(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C, across restarts.")] = False,
+    after: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only events with a greater number than N.")] = None,
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind, e.g. 'inbound.*'. May be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Print what is stored of the event log, or with --follow what happens from now on (after N: from there on)."""
+    params = {"kinds": ",".join(kinds)} if kinds else {}
+    write = _write_json if as_json else _write_line
+    try:
+        if follow:
+            follow_events(options_of(ctx), params, write, after=after)
+        else:
+            _print_stored(options_of(ctx), params, write, after=after or 0)
+    except KeyboardInterrupt:
+        return
+
+
+def follow_events(
+    options: Options,
+    params: Mapping[str, str],
+    write: Callable[[Event], None],
+    *,
+    after: int | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write events for ever. After a cut or a restart the stream is resumed after the last one seen, so none is missed.
+
+    :raises CtlError: the first connection fails, the daemon refuses the token, or an event is not understood.
+    """
+    from gatewayd.cli.ctl.output.screen import remark
+
+    seen = after
+    failures = 0
+    while True:
+        try:
+            with options.connect() as client:
+                # Known before the first event, so that what happens during a restart is not missed.
+                seen = _newest(client) if seen is None else seen
+                with client.events(params, last_id=str(seen)) as stream:
+                    for sent in stream:
+                        failures = 0
+                        _write_sent(sent, write)
+                        seen = _number(sent, seen)
+            why = "gatewayd ended the stream."
+        except (Unreachable, NotNow) as error:
+            if seen is None or isinstance(error, Misunderstood):
+                raise
+            why = str(error)
+        if failures == 0:
+            remark(f"{why} Connecting again.")
+        failures += 1
+        pause(random.uniform(0.1, min(_PATIENCE_SECONDS, 0.25 * 2 ** min(failures, 10))))
+
+
+def _print_stored(options: Options, params: Mapping[str, str], write: Callable[[Event], None], *, after: int) -> None:
+    """The stream has no end of its own, so the number of the newest event is asked for first."""
+    with options.connect() as client:
+        newest = _newest(client)
+        seen = after
+        if seen >= newest:
+            return
+        with client.events(params, last_id=str(after)) as stream:
+            for sent in stream:
+                seen = _number(sent, seen)
+                if seen <= newest or sent.event == _GAP:
+                    _write_sent(sent, write)
+                if seen >= newest:
+                    return
+    raise Unreachable(
+        f"gatewayd ended the stream after number {seen} of {newest}. For the rest: gatewayctl events --after {seen}."
+    )
+
+
+def _newest(client: "Client") -> int:
+    """A reader that claims to have seen more than there is, is told at once where the log ends."""
+    with client.events({"kinds": _GAP}, last_id=_PAST_ALL) as stream:
+        for sent in stream:
+            if sent.event == _GAP:
+                return _decode(sent.data, _Gap).next - 1
+    raise Unreachable("gatewayd ended the stream of events at once: it is stopping. Try again when it has started.")
+
+
+def _number(sent: "httpx2.ServerSentEvent", before: int) -> int:
+    """The reader's position after ``sent``."""
+    if sent.id and not (sent.id.isascii() and sent.id.isdecimal()):
+        raise Unreachable("What sends these events is not gatewayd: they are not numbered. Check the URL.")
+    return int(sent.id) if sent.id else before
+
+
+def _write_sent(sent: "httpx2.ServerSentEvent", write: Callable[[Event], None]) -> None:
+    """``sent`` without data only moves the reader's position, over events of other kinds."""
+    from gatewayd.cli.ctl.output.screen import remark
+
+    if not sent.data:
+        return
+    if sent.event != _GAP:
+        write(_decode(sent.data, Event))
+        return
+    gap = _decode(sent.data, _Gap)
+    if gap.next > gap.after + 1:
+        remark(f"numbers {gap.after + 1} to {gap.next - 1} are not stored any more")
+    else:
+        remark(f"gatewayd has another store than before: numbers go on at {gap.next}")
+
+
+def _decode(data: str, kind: type[T]) -> T:
+    try:
+        return decode(data, kind)
+    except Malformed as error:
+        raise Misunderstood(f"An event is not understood here ({clean(str(error))}): gatewayd is of another release.") from None
+
+
+def _write_line(event: Event) -> None:
+    """One line: number, local time, kind, and the data as key=value."""
+    from gatewayd.cli.ctl.output.screen import say
+
+    try:
+        data = decode(bytes(event.data), dict[str, Value])
+        said = " ".join(f"{clean(key)}={_value(value)}" for key, value in data.items())
+    except Malformed:
+        said = clean(bytes(event.data).decode("utf-8", "replace"), at_most=2000)
+    say(f"{event.seq:>6}  {clock_time(event.at)}  {clean(event.kind):<22}  {said}".rstrip())
+
+
+def _write_json(event: Event) -> None:
+    from gatewayd.cli.ctl.output.screen import say
+
+    say(safe_json(msgspec.json.encode(event).decode()))
+
+
+def _value(value: Value) -> str:
+    match value:
+        case str():
+            text = clean(value)
+            return f'"{text}"' if " " in text or not text else text
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+    return str(value)

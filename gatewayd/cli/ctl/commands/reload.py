@@ -1,0 +1,47 @@
+"""``gatewayctl reload``: have the daemon read its configuration anew, and say what it did."""
+
+import typer
+from msgspec.structs import replace
+
+from gatewayd.cli.ctl.connection.options import Json, options_of
+from gatewayd.model.reload import Change, ReloadReport
+
+_LONGEST_SECONDS = 45.0
+"""The daemon gives up reading after 30 s, and may have a reload under way already."""
+_SIGNS = {"added": "+", "removed": "-", "changed": "~"}
+
+
+def reload(ctx: typer.Context, as_json: Json = False) -> None:
+    """Put in force what has changed in the configuration file. What has not changed is not touched.
+
+    A configuration with anything wrong in it changes nothing: then everything that is wrong is told, and the exit code is 1.
+    """
+    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.wording import pretty_json
+
+    options = options_of(ctx)
+    with replace(options, timeout=max(options.timeout, _LONGEST_SECONDS)).connect() as client:
+        body = client.fetch("POST", "/v1/gateway/reload", scope="admin")
+        report = client.decode(body, ReloadReport)
+    say(pretty_json(body) if as_json else "\n".join(_lines(report)))
+
+
+def _lines(report: ReloadReport) -> list[str]:
+    from gatewayd.cli.ctl.output.wording import clean, count
+
+    lines = [f"{clean(report.source or 'no file, the embedded default')}: {'in force' if report.applied else 'nothing to apply'}"]
+    lines += [_line(change) for change in report.applied]
+    lines += [f"  {_line(change).strip()}: NEEDS A RESTART, what was in force still is" for change in report.needs_restart]
+    untouched = [count(report.unchanged_accounts, "account"), count(report.unchanged_agents, "agent")]
+    lines.append(f"  not touched: {' and '.join(untouched)}")
+    if report.under_way:
+        lines.append(f"  still finishing what they do: {clean(', '.join(report.under_way))}")
+    return lines + [f"  warning: {clean(warning)}" for warning in report.warnings]
+
+
+def _line(change: Change) -> str:
+    from gatewayd.cli.ctl.output.wording import clean
+
+    keys = f" {', '.join(change.keys)}" if change.keys else ""
+    effect = f": {change.effect}" if change.effect else ""
+    return f"  {_SIGNS[change.kind]} {clean(change.table + keys + effect)}"

@@ -1,0 +1,63 @@
+"""``gatewayctl route``: which agent and session a message would go to, and who may talk there, without sending one."""
+
+from typing import Annotated
+
+import typer
+
+from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.output.wording import clean, pretty_json
+from gatewayd.model.message.route import Explained
+
+
+def _peer(text: str) -> str:
+    kind, colon, peer_id = text.partition(":")
+    if kind not in ("dm", "group", "channel") or not colon or not peer_id:
+        raise typer.BadParameter("a peer is dm:ID, group:ID or channel:ID, for example dm:4711")
+    return text
+
+
+def route(
+    ctx: typer.Context,
+    channel: Annotated[str, typer.Option(help="The channel, e.g. telegram.")],
+    account: Annotated[str, typer.Option(help="The account's name.")],
+    peer: Annotated[str, typer.Option(metavar="KIND:ID", callback=_peer, help="dm:ID, group:ID or channel:ID.")],
+    thread: Annotated[str | None, typer.Option(help="The id of a thread or topic in the peer.")] = None,
+    guild: Annotated[str | None, typer.Option(help="The id of the Discord server.")] = None,
+    team: Annotated[str | None, typer.Option(help="The id of the Slack team.")] = None,
+    sender: Annotated[str | None, typer.Option(help="Whether this sender may talk there, by id.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which agent and session a message would go to, by which rule, and who may talk there. Nothing is sent."""
+    from gatewayd.cli.ctl.output.screen import say
+
+    given = {
+        "channel": channel,
+        "account": account,
+        "peer": peer,
+        "thread": thread,
+        "guild": guild,
+        "team": team,
+        "sender": sender,
+    }
+    params = {key: value for key, value in given.items() if value is not None}
+    with connect(ctx) as client:
+        body = client.fetch("GET", "/v1/gateway/route", params=params, scope="read")
+        found = client.decode(body, Explained)
+    if as_json:
+        say(pretty_json(body))
+        return
+    lines = [f"agent        {clean(found.agent_id)}", f"session key  {clean(found.session_key)}", f"rule         {_rule(found)}"]
+    lines += [f"may talk     {clean(found.who)}"] if found.who else []
+    lines += [f"sender       {clean(sender)}: {_verdict(found)}"] if sender and found.verdict else []
+    say("\n".join(lines))
+
+
+def _rule(found: Explained) -> str:
+    if found.binding is not None:
+        return f"{found.rule} (number {found.binding + 1} of [[bindings]])"
+    return "group: its own agent" if found.rule == "group" else "default: no binding matches"
+
+
+def _verdict(found: Explained) -> str:
+    said = {"admit": "may talk", "pair": "is asked to pair", None: ""}.get(found.verdict, f"may not talk ({found.reason})")
+    return f"{said}, by {clean(found.decided_by)}" if found.decided_by else said

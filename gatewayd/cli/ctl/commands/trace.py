@@ -1,0 +1,39 @@
+"""``gatewayctl trace``: the whole story of one message."""
+
+from typing import Annotated
+
+import typer
+
+from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.output.exit_codes import Misused
+from gatewayd.cli.ctl.output.wording import pretty_json
+from gatewayd.model.records.trace import Story
+
+
+def trace(
+    ctx: typer.Context,
+    message_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="in-12, out-7, a turn, an approval or question, the platform's id of the message (telegram/main/12),"
+            " an event key or a session key.",
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell what happened to a message, when and why, from its receipt to what became of its reply."""
+    from gatewayd.cli.ctl.connection.client import segments
+    from gatewayd.cli.ctl.output.screen import console, say, show
+    from gatewayd.cli.ctl.output.trace_view import story_lines
+
+    if not message_id:
+        raise Misused("Which message? gatewayctl trace in-12, or another ID: gatewayctl trace --help.")
+    with connect(ctx) as client:
+        body = client.fetch("GET", f"/v1/messages/{segments(message_id)}", scope="read")
+        story = client.decode(body, Story)
+    if as_json:
+        say(pretty_json(body))
+        return
+    target = console()
+    show(story_lines(story, target.width), on=target)

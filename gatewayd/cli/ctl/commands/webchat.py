@@ -1,0 +1,113 @@
+"""``gatewayctl webchat``: letting somebody into the chat page, and out of it."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from msgspec import Struct
+
+from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.output.exit_codes import Misused
+from gatewayd.cli.ctl.output.wording import clean, count, duration, one_line, pretty_json
+
+webchat = typer.Typer(help="Let somebody into the chat page, and out of it.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class Link(Struct, frozen=True):
+    url: str
+    expires_at: float
+
+
+class _Who(Struct, frozen=True, omit_defaults=True):
+    name: str | None = None
+
+
+class Session(Struct, frozen=True):
+    id: str
+    name: str
+    created_at: float
+    expires_at: float
+    pages: int = 0
+
+
+class Sessions(Struct, frozen=True):
+    sessions: tuple[Session, ...]
+    links: int
+
+
+class _Which(Struct, frozen=True, omit_defaults=True):
+    id: str | None = None
+    name: str | None = None
+
+
+@webchat.command()
+def link(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Option(help="Who will be talking: a-z, 0-9, _ and -. [default: owner]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a login link for the chat page. It works once: treat it as a password."""
+    from gatewayd.cli.ctl.output.screen import remark, say
+
+    with connect(ctx) as client:
+        body = client.fetch("POST", "/v1/webchat/links", body=_Who(name), scope="admin")
+        made = client.decode(body, Link)
+        left = made.expires_at - client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    say(clean(made.url, at_most=2000))
+    remark(f"for {clean(name or 'owner')}, works once, within {duration(left)}")
+
+
+@webchat.command("sessions")
+def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
+    """List who is logged in to the chat page."""
+    from rich.text import Text
+
+    from gatewayd.cli.ctl.output.screen import Column, console, remark, say, show, table
+
+    with connect(ctx) as client:
+        body = client.fetch("GET", "/v1/webchat/sessions", scope="admin")
+        answer = client.decode(body, Sessions)
+        now = client.now()
+    if as_json:
+        say(pretty_json(body))
+        return
+    if answer.sessions:
+        columns = [
+            Column("ID", [Text(one_line(each.id)) for each in answer.sessions]),
+            Column("NAME", [Text(one_line(each.name)) for each in answer.sessions], least=10),
+            Column("SINCE", [Text(duration(now - each.created_at)) for each in answer.sessions], drop=1),
+            Column("ENDS", [Text(f"in {duration(each.expires_at - now)}") for each in answer.sessions], drop=2),
+            Column("PAGES", [Text(str(each.pages)) for each in answer.sessions], drop=3),
+        ]
+        target = console()
+        show(table(columns, target.width), on=target)
+    else:
+        say("nobody is logged in")
+    if answer.links:
+        remark(f"{count(answer.links, 'link')} not used yet")
+
+
+@webchat.command()
+def revoke(
+    ctx: typer.Context,
+    session: Annotated[str | None, typer.Argument(metavar="ID", help="The login, as `webchat sessions` shows it.")] = None,
+    name: Annotated[str | None, typer.Option(help="All logins of this name, and the links made for it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """End a login, or all of a name, with the pages that are open."""
+    from gatewayd.cli.ctl.output.screen import say
+
+    if (session is None) == (name is None):
+        raise Misused("Say whose: gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
+    with connect(ctx) as client:
+        body = client.fetch("POST", "/v1/webchat/revoke", body=_Which(session, name), scope="admin")
+        ended = client.decode(body, Sessions)
+    say(pretty_json(body) if as_json else _said(ended.sessions, ended.links))
+
+
+def _said(ended: Sequence[Session], links: int) -> str:
+    lines = [f"ended: {one_line(each.id)} ({one_line(each.name)})" for each in ended]
+    return "\n".join([*lines, f"taken back: {count(links, 'link')}"] if links or not lines else lines)

@@ -1,0 +1,156 @@
+"""What went wrong on the wire, as a sentence that says what to do next."""
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from gatewayd import __version__
+from gatewayd.cli.ctl.connection.locate import Target
+from gatewayd.cli.ctl.connection.sync_http import httpx2
+from gatewayd.cli.ctl.output.exit_codes import CtlError, Declined, Misunderstood, NotNow, Refused, Unreachable
+from gatewayd.cli.ctl.output.wording import clean
+from gatewayd.kit.json import Malformed, decode
+from gatewayd.model.config import Scope
+from gatewayd.model.errors import ConfigProblem
+
+_OTHER_RELEASE = f"Use the gatewayctl of the daemon's release (this one is {__version__})"
+
+
+NO_SUCH_PATH = "there is nothing at this path"
+"""What gatewayd says where it is the path that it does not know, and not what the path names."""
+
+
+class _Problem(Struct, frozen=True):
+    code: str
+    message: str
+
+
+class _ErrorBody(Struct, frozen=True):
+    error: _Problem
+
+
+class _ConfigRefused(Struct, frozen=True):
+    problems: tuple[ConfigProblem, ...]
+
+
+class _Versioned(Struct, frozen=True):
+    version: str
+
+
+def transport_fault(target: Target, error: httpx2.RequestError | httpx2.InvalidURL, seconds: float) -> Unreachable:
+    """No answer: not connected, cut, too slow, or not HTTP."""
+    match error:
+        case httpx2.TimeoutException():
+            return Unreachable(f"{target.url} did not answer within {seconds:g} s. Is it overloaded, or a firewall between?")
+        case httpx2.ProxyError():
+            return Unreachable(f"The proxy between here and {target.url} refuses ({clean(str(error))}). See $HTTPS_PROXY.")
+        case httpx2.ConnectError() if tls := _tls_error(error):
+            return Unreachable(_tls_sentence(target, tls))
+        case httpx2.ConnectError():
+            return Unreachable(_not_connected(target, error))
+        case httpx2.NetworkError() | httpx2.RemoteProtocolError() if _was_cut(error):
+            return Unreachable(
+                f"{target.url} closed the connection without an answer: gatewayd is stopping, or it is not gatewayd."
+            )
+    return Unreachable(f"What listens at {target.url} does not speak HTTP as gatewayd does ({clean(str(error))}).")
+
+
+def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path: str, headers: Mapping[str, str]) -> CtlError:
+    """An answer that is not 2xx."""
+    try:
+        problem = decode(body, _ErrorBody).error
+    except Malformed:
+        return _foreign_answer(target, status, headers)
+    said = clean(problem.message).rstrip(".")
+    match status, problem.code:
+        case 401, _:
+            return Refused(
+                f"gatewayd refused the token from {target.token_from} (401: {said}). "
+                "If it was replaced, name the present one with --token-file or $GATEWAYD_TOKEN."
+            )
+        case 403, "forbidden":
+            return Refused(
+                f"The token from {target.token_from} lacks the scope {scope!r} (403: {said}). "
+                "Use a token that has it: see [auth.tokens] in the configuration."
+            )
+        case 404, "not_found" if said not in ("", NO_SUCH_PATH):
+            return Declined(f"{said} (404).")
+        case ((404 | 405), _):
+            return Refused(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
+        case 409, _:
+            return Declined(f"{said} (409).")
+        case 422, "invalid_config":
+            return Refused("\n".join([f"{said} (422):", *_refused_because(body)]))
+        case 421, _:
+            host = urlsplit(target.url).hostname
+            return Refused(f"gatewayd does not answer as {host} (421). Add it to gateway.allowed_hosts, or use another --url.")
+        case 429, _:
+            return NotNow(f"gatewayd asks to slow down (429: {said}). Try again in a minute.")
+        case 503, "draining":
+            return NotNow("gatewayd is stopping (503). Try again when it has started.")
+        case ((500 | 502 | 503 | 504), _):
+            return NotNow(f"gatewayd could not do it ({status}: {said}). Its log says why: `journalctl -u gatewayd`.")
+    return Refused(f"{said} ({status}).")
+
+
+def _refused_because(body: bytes) -> list[str]:
+    try:
+        problems = decode(body, _ConfigRefused).problems
+    except Malformed:
+        return ["  no reason that can be read here"]
+    return [f"  {clean(str(problem))}" for problem in problems]
+
+
+def decode_fault(target: Target, error: Malformed, body: bytes) -> Unreachable:
+    """A 2xx answer that is not ours to understand."""
+    if not error.is_json:
+        return wrong_type_fault(target)
+    try:
+        who = f"gatewayd {clean(decode(body, _Versioned).version, at_most=40)}"
+    except Malformed:
+        who = f"What listens at {target.url}"
+    return Misunderstood(f"{who} gives an answer that is not understood here ({clean(str(error))}). {_OTHER_RELEASE}.")
+
+
+def wrong_type_fault(target: Target) -> Unreachable:
+    """A 2xx answer in another format altogether."""
+    return Unreachable(f"What listens at {target.url} is not gatewayd: its answer is of another kind. Check the URL.")
+
+
+def _foreign_answer(target: Target, status: int, headers: Mapping[str, str]) -> CtlError:
+    if 300 <= status < 400:
+        to = clean(headers.get("location", "elsewhere"), at_most=200)
+        return Unreachable(f"{target.url} redirects to {to}, and a token is not sent on. If that is the daemon, use it as --url.")
+    if status in (502, 503, 504):
+        return Unreachable(f"The proxy at {target.url} answers {status}: it does not reach gatewayd. Is the daemon running?")
+    return Unreachable(f"What listens at {target.url} is not gatewayd (it answers {status}). Check the URL and the port.")
+
+
+def _not_connected(target: Target, error: httpx2.ConnectError) -> str:
+    if target.pid is not None:
+        return f"gatewayd (process {target.pid}) does not listen at {target.url}: it may be starting or stopping. See its log."
+    return f"Nothing answers at {target.url} ({clean(str(error))}). Is gatewayd running there, and is this its bind address?"
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _tls_sentence(target: Target, error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = clean(error.verify_message)
+        return f"The certificate of {target.url} is not trusted: {why}. If it is your own CA, name it in $SSL_CERT_FILE."
+    if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
+        return f"{target.url} does not speak TLS. gatewayd itself speaks plain HTTP: is it http:// instead of https://?"
+    return f"TLS with {target.url} failed ({clean(error.reason or str(error))})."
+
+
+def _was_cut(error: httpx2.RequestError) -> bool:
+    return isinstance(error, httpx2.NetworkError) or "disconnected" in str(error) or "closed connection" in str(error)

@@ -1,0 +1,139 @@
+"""Printing: plain lines for pipes and NO_COLOR, colours for a terminal, columns that fit its width.
+
+Texts are put into rich's Text objects and never read as markup, so ``[red]`` in somebody's name stays ``[red]``.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from rich.cells import cell_len, chop_cells
+from rich.console import Console
+from rich.text import Text
+
+from gatewayd.cli.ctl.output.exit_codes import ReaderLeft
+from gatewayd.cli.ctl.output.wording import visible
+
+_UNBOUNDED = 1_000_000
+_GAP = 2
+
+
+def console() -> Console:
+    """For stdout. Without colours unless it is a terminal and $NO_COLOR is unset; a pipe has no width but $COLUMNS."""
+    found = _Console(markup=False, emoji=False, highlight=False)
+    if found.is_terminal and not os.environ.get("NO_COLOR") and not found.is_dumb_terminal:
+        return found
+    width = None if found.is_terminal or os.environ.get("COLUMNS") else _UNBOUNDED
+    return _Console(markup=False, emoji=False, highlight=False, color_system=None, width=width)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise ReaderLeft
+
+
+def show(lines: Iterable[Text], *, on: Console | None = None) -> None:
+    """Print lines that fit already: nothing is wrapped again."""
+    target = on or console()
+    for line in lines:
+        target.print(line, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Plain text on stdout, at once, also into a pipe."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderLeft from None
+
+
+def remark(text: str) -> None:
+    """One line on stderr, beside the result."""
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def ask(question: str) -> bool:
+    """A question on stderr, answered on the terminal: True for y or yes only."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+class Column(Struct, frozen=True):
+    """``drop``: in a narrow terminal the column with the highest number goes first; 0 stays. ``least``: it may be cut to that
+    many cells (0: never cut)."""
+
+    title: str
+    cells: Sequence[Text]
+    drop: int = 0
+    least: int = 0
+
+
+def table(columns: Sequence[Column], width: int, *, details: Sequence[Sequence[Text]] = ()) -> list[Text]:
+    """Rows of cells under their titles, no line wider than ``width``; ``details[i]`` are lines that belong to row i."""
+    fitted = _fit(list(columns), width)
+    lines = [_join([Text(column.title, style="bold") for column, _ in fitted], fitted, width)]
+    for index in range(len(columns[0].cells)):
+        lines.append(_join([column.cells[index] for column, _ in fitted], fitted, width))
+        if index < len(details):
+            lines += details[index]
+    return lines
+
+
+def wrapped(text: Text, width: int, *, indent: int, first: Text | None = None, at_most: int = 4) -> list[Text]:
+    """``text`` in at most so many lines, indented; ``first`` stands in the indentation of the first one."""
+    pieces = text.wrap(Console(width=width, file=sys.stderr), max(8, width - indent))
+    lines = []
+    for index, piece in enumerate(pieces[:at_most]):
+        piece.rstrip()
+        if index == at_most - 1 and len(pieces) > at_most:
+            piece.truncate(max(1, width - indent - 1))
+            piece.append("…")
+        head = first.copy() if first is not None and index == 0 else Text()
+        head.pad_right(max(0, indent - cell_len(head.plain)))
+        lines.append(head + piece)
+    return lines
+
+
+def field(label: str, text: str, *, width: int, indent: int = 9) -> list[str]:
+    """A label, and the whole of a foreign text beside it: whatever is in the text, each further line of it is indented, those
+    included that a terminal of this width would make itself. A label begins a line, and no text does."""
+    room = max(8, width - indent)
+    pieces = [piece for line in visible(text).split("\n") for piece in (chop_cells(line, room) or [""])]
+    return [f"{label if index == 0 else '':<{indent}}{piece}" for index, piece in enumerate(pieces)]
+
+
+def _widths(columns: Sequence[Column]) -> list[int]:
+    return [max(cell_len(column.title), *(cell_len(cell.plain) for cell in column.cells), 1) for column in columns]
+
+
+def _fit(columns: list[Column], width: int) -> list[tuple[Column, int]]:
+    """Cut what may be cut, then drop what may be dropped, until the row fits."""
+    while True:
+        widths = _widths(columns)
+        excess = sum(widths) + _GAP * (len(columns) - 1) - width
+        for index, column in enumerate(columns):
+            if excess > 0 and column.least:
+                cut = min(excess, max(0, widths[index] - column.least))
+                widths[index] -= cut
+                excess -= cut
+        weakest = max(columns, key=lambda column: column.drop)
+        if excess <= 0 or weakest.drop == 0:
+            return list(zip(columns, widths, strict=True))
+        columns = [column for column in columns if column is not weakest]
+
+
+def _join(cells: Sequence[Text], fitted: Sequence[tuple[Column, int]], width: int) -> Text:
+    line = Text()
+    for cell, (_, size) in zip(cells, fitted, strict=True):
+        piece = cell.copy()
+        piece.truncate(size, overflow="ellipsis", pad=True)
+        line += piece + Text(" " * _GAP)
+    line.rstrip()
+    line.truncate(width, overflow="ellipsis")
+    return line

@@ -1,0 +1,393 @@
+"""One account: a task group around an open channel that listens, and a mailbox that is sent from. What ends either ends both.
+
+The actor outlives its lives. What a driver sees of the hub belongs to one life: a driver that was left behind can neither say
+that the account is connected nor journal anything.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import msgspec
+import trio
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import Bug, describe, sole, third_party
+from gatewayd.actor.child import ChildStatus
+from gatewayd.actor.life import Life, ReturnedQuietly
+from gatewayd.hub.accounts.sender import Rows, Sender
+from gatewayd.hub.outbox.queue import MailboxStatistics
+from gatewayd.hub.state import OwnMemos
+from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
+from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope
+from gatewayd.model.message.payload import Signal
+from gatewayd.model.status import AccountState, AccountStatus
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, FetchesMedia, ShowsSignals
+from gatewayd.ports.store import InboundRow, MemoRows
+
+if TYPE_CHECKING:
+    import httpx2
+    from structlog.typing import FilteringBoundLogger
+
+DELIVERIES = 64
+"""How many deliver calls of one account are at the journal at the same time; further ones wait."""
+DELIVERIES_WAITING = 1024
+"""How many may wait. A driver that calls deliver over and over without waiting for it runs into this, before memory does."""
+_SIGNAL_SECONDS = 10.0
+_LONGEST_ROW_BACKOFF = 300.0
+
+
+class Journal(Protocol):
+    """Where messages are committed: the inbox desk."""
+
+    async def deliver(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]: ...
+
+
+class Waiting(Protocol):
+    """What is needed of the backlog."""
+
+    def waiting_of(self, channel: str, account: str) -> int: ...
+
+    def full_since(self, channel: str, account: str) -> float | None: ...
+
+
+class Outgoing(Rows, Protocol):
+    """What is needed of the outbox."""
+
+    def forget(self, channel: str, account: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all accounts share. ``redact`` takes secrets out of texts."""
+
+    outbox: Outgoing
+    backlog: Waiting
+    memos: MemoRows
+    http: "httpx2.AsyncClient"
+    log: "FilteringBoundLogger"
+    rng: Random
+    now: Callable[[], float]
+    redact: Callable[[str], str]
+
+
+class AccountStatistics(Struct, frozen=True):
+    """The account's bounds and how far each is used."""
+
+    mailbox: MailboxStatistics
+    deliveries: int
+    deliveries_waiting: int
+
+
+class AccountActor:
+    """The account for the rest of the hub. ``run`` is one life of it, called by the supervisor.
+
+    ``held``: an operator has stopped it, so nobody else starts it. ``removed``: it is not in the configuration any more.
+    """
+
+    def __init__(
+        self,
+        settings: AccountSettings,
+        plugin: ChannelPlugin,
+        opener: Callable[[ChannelPlugin], ChannelOpener],
+        config: GatewayConfig,
+        around: Surroundings,
+        child: Callable[[], ChildStatus],
+    ) -> None:
+        self.settings = settings
+        self.plugin = plugin
+        self.channel: Channel | None = None
+        self.held = False
+        self.removed = False
+        self._public_url = config.gateway.public_url
+        self._opened: AccountConfig | None = None
+        self._opener = opener
+        self._around = around
+        self._child = child
+        self._journal: Journal | None = None
+        self._log = around.log.bind(channel=settings.channel, account=settings.account)
+        self._identity: str | None = None
+        self._last_inbound_at: float | None = None
+        self._last_transport_at: float | None = None
+        self._deliveries = trio.CapacityLimiter(DELIVERIES)
+        self._listening: trio.CancelScope | None = None
+        self._draining = False
+        self._sender = Sender(
+            settings.channel,
+            settings.account,
+            around.outbox,
+            Backoff(around.rng, longest_seconds=_LONGEST_ROW_BACKOFF),
+            config.outbox,
+            now=around.now,
+            redact=around.redact,
+        )
+
+    def reconfigure(self, settings: AccountSettings, plugin: ChannelPlugin, config: GatewayConfig) -> None:
+        """What holds from now on. What the driver was opened with holds for it as long as it is open: see ``is_outdated``."""
+        if settings.frame.enabled and not self.settings.frame.enabled:
+            self.held = False
+        self.settings = settings
+        self.plugin = plugin
+        self._public_url = config.gateway.public_url
+        self._sender.reconfigure(config.outbox)
+
+    def hold(self, held: bool) -> None:
+        """Whether it is an operator who has stopped it."""
+        self.held = held
+
+    def note_removed(self, removed: bool) -> None:
+        """Whether it is configured no more. Then it receives nothing any more, and what is under way is finished."""
+        self.removed = removed
+        if removed:
+            self.stop_listening()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the newest life's driver was opened with other settings than hold now, or listens no more."""
+        return self._draining or (self._opened is not None and self._opened != self._config())
+
+    @property
+    def status(self) -> AccountStatus:
+        """The truth about the account at this moment. No I/O."""
+        child, held = self._child(), self._sender.held
+        channel, account = self.settings.channel, self.settings.account
+        queue = self._around.outbox.queue(channel, account)
+        return AccountStatus(
+            channel=channel,
+            account=account,
+            state=self.state_of(child),
+            since=child.since,
+            reason=child.reason,
+            identity=self._identity,
+            attempt=child.attempt,
+            next_attempt_at=child.next_attempt_at,
+            restarts=child.restarts,
+            last_inbound_at=self._last_inbound_at,
+            last_outbound_at=self._sender.last_sent_at,
+            last_transport_at=self._last_transport_at,
+            mailbox_depth=queue.statistics().used,
+            outbox_depth=len(queue),
+            oldest_pending_at=queue.oldest_at,
+            down_since=child.down_since,
+            inbox_waiting=self._around.backlog.waiting_of(channel, account),
+            inbox_full_since=self._around.backlog.full_since(channel, account),
+            sends_held_since=None if held is None else held.since,
+            sends_held_until=None if held is None else held.until,
+            sends_held_reason=None if held is None else held.reason,
+            open_groups=self.settings.frame.open_groups,
+        )
+
+    def state_of(self, child: ChildStatus) -> AccountState:
+        """The supervisor's word for the state, in the operator's."""
+        if not self.settings.frame.enabled:
+            return "disabled"
+        return "connected" if child.state == "running" else child.state
+
+    def statistics(self) -> AccountStatistics:
+        return AccountStatistics(
+            mailbox=self._around.outbox.queue(self.settings.channel, self.settings.account).statistics(),
+            deliveries=self._deliveries.borrowed_tokens,
+            deliveries_waiting=self._deliveries.statistics().tasks_waiting,
+        )
+
+    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+        """Journal what the platform told us. Returns after the commit; waits while the inbox is full.
+
+        :raises Overloaded: too many calls wait already; nothing was stored.
+        :raises StoreRefused: nothing was stored. :raises Bug: the driver made something else than envelopes; nothing was stored.
+        """
+        assert self._journal is not None, "only what a life has opened delivers"
+        if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
+            raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
+        self.note_transport()
+        sound = [_sound(envelope) for envelope in envelopes]
+        async with self._deliveries:
+            key = None if memo is None else (self.settings.channel, self.settings.account, *memo)
+            await self._journal.deliver(sound, memo=key)
+        if envelopes:
+            self._last_inbound_at = self._around.now()
+
+    async def signal(self, signal: Signal) -> None:
+        """Show that a turn runs, where the channel can. Best effort: nothing comes of a failure, or of no connection."""
+        channel = self.channel
+        if channel is None or self._child().state != "running":
+            return
+        try:
+            with trio.move_on_after(_SIGNAL_SECONDS), third_party():
+                if isinstance(channel, ShowsSignals):
+                    await channel.signal(signal)
+        except* Exception as group:
+            self._log.debug("signal_failed", reason=describe(sole(group), self._around.redact))
+
+    async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
+        """An attachment's bytes, from the platform.
+
+        :raises TryAgain: not connected, or an outage. :raises SendRejected: no files here, too large, or gone.
+        """
+        channel = self.channel
+        if channel is None or self._child().state != "running":
+            raise TryAgain("the account is not connected")
+        with third_party():
+            if not isinstance(channel, FetchesMedia):
+                raise SendRejected("this channel has no files to fetch")
+            return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether there are outcomes of sends that the store did not take."""
+        return self._sender.has_unsettled
+
+    async def settle_left(self) -> None:
+        """Record them now. :raises TryAgain: the store still does not take them."""
+        await self._sender.settle_left()
+
+    def stop_listening(self) -> None:
+        """Receive nothing any more, and go on sending. A life that begins after this waits to be stopped. For the drain, and for
+        an account that is being removed."""
+        self._draining = True
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def listen_again(self) -> None:
+        """Take back ``stop_listening``, for the lives that begin after this."""
+        self._draining = False
+
+    def cut_sends_after(self, seconds: float) -> None:
+        """Sends under way that have not ended by then are cut, and their outcome is unknown."""
+        self._sender.cut_after(seconds)
+
+    def note_transport(self) -> None:
+        self._last_transport_at = self._around.now()
+
+    def note_identity(self, identity: str | None) -> None:
+        self._identity = identity or self._identity
+
+    async def run(self, life: Life, journal: Journal) -> None:
+        """Open, listen and send, until it fails or is cancelled; what it hears goes to ``journal``. See ``actor.supervisor``."""
+        self._journal = journal
+        life.started()
+        if self._draining:
+            await trio.sleep_forever()
+        config = self._opened = self._config()
+        if isinstance(config.settings, BrokenPlugin):
+            raise NeedsOperator(config.settings.reason)
+        async with self._load()(config, _Kit(self, life, self._around, self._log)) as channel:
+            with life.closes_after():
+                self.channel = channel
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._send, channel, life)
+                        await self._listen(channel, life)
+                finally:
+                    if self.channel is channel:
+                        self.channel = None
+
+    def _load(self) -> ChannelOpener:
+        try:
+            with third_party():
+                return self._opener(self.plugin)
+        except NeedsOperator:
+            raise
+        except Exception as error:
+            # Whatever a third party's module does while it is imported, only its own accounts suffer from it.
+            raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._around.redact)}") from error
+
+    def _config(self) -> AccountConfig:
+        own = self.settings
+        return AccountConfig(own.channel, own.account, own.settings, webhook_url=self._webhook_url())
+
+    def _webhook_url(self) -> str | None:
+        base = self._public_url
+        if base is None or not self.plugin.webhook:
+            return None
+        return f"{base.rstrip('/')}/v1/webhooks/{self.settings.channel}/{self.settings.account}"
+
+    async def _listen(self, channel: Channel, life: Life) -> None:
+        with trio.CancelScope() as self._listening:
+            if not self._draining:
+                with third_party():
+                    await channel.listen(_Delivery(self, life))
+            if not self._draining:
+                raise ReturnedQuietly("listen returned")
+        # Only after ``stop_listening``: nothing is heard any more, and what is left is sent.
+        life.expect_silence(None)
+        await trio.sleep_forever()
+
+    async def _send(self, channel: Channel, life: Life) -> None:
+        # Not before: in an outage each attempt of the account would be an attempt of every row, and kill it in the end.
+        await life.wait_connected()
+        await self._sender.run(channel, life)
+
+
+def _sound(envelope: object) -> InboundEnvelope:
+    """One with fields of the types that they are to have: what is stored is read again, in another life, too."""
+    try:
+        with third_party():
+            return msgspec.convert(msgspec.to_builtins(envelope), InboundEnvelope)
+    except Exception as error:
+        raise Bug(f"deliver was given what is no envelope: {describe(error)}") from None
+
+
+class _Delivery:
+    """``deliver`` as one life's driver has it."""
+
+    def __init__(self, actor: AccountActor, life: Life) -> None:
+        self._actor = actor
+        self._life = life
+
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+        """:raises TryAgain: the store refuses. :raises Overloaded: the driver floods. :raises Conflict: its life is over."""
+        if self._life.over:
+            raise Conflict("this connection of the account is over")
+        if self._actor.removed:
+            # Its life is about to be stopped. Nobody would take what it brings, and that is no fault of the driver's.
+            await trio.sleep_forever()
+        try:
+            with self._life.hold():
+                await self._actor.deliver(envelopes, memo=memo)
+        except StoreRefused as error:
+            raise TryAgain(f"the store does not take messages: {error.reason}") from error
+
+
+class _Link:
+    """``Link`` for one life."""
+
+    def __init__(self, actor: AccountActor, life: Life) -> None:
+        self._actor = actor
+        self._life = life
+
+    def connected(self, identity: str | None = None) -> None:
+        if not self._life.over:
+            self._actor.note_identity(identity)
+            self._actor.note_transport()
+            self._life.connected()
+
+    def heard(self) -> None:
+        if not self._life.over:
+            self._actor.note_transport()
+            self._life.heard()
+
+    def expect_silence(self, at_most_seconds: float | None) -> None:
+        if not self._life.over:
+            self._life.expect_silence(at_most_seconds)
+
+
+class _Kit:
+    """``ChannelKit`` for one life."""
+
+    def __init__(self, actor: AccountActor, life: Life, around: Surroundings, log: "FilteringBoundLogger") -> None:
+        self.http = around.http
+        self.link = _Link(actor, life)
+        self.memos = OwnMemos(around.memos, actor.settings.channel, actor.settings.account)
+        self.log = log
+        self.rng = around.rng
+        self._now = around.now
+
+    def now(self) -> float:
+        return self._now()

@@ -1,0 +1,314 @@
+"""The accounts of all channels, each a child of one supervisor: started, stopped, looked at and drained from here."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+import trio
+from anyio.abc import TaskGroup
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import leaves, trace_of
+from gatewayd.actor.child import ChildStatus, SupervisorStatistics
+from gatewayd.actor.life import Life
+from gatewayd.actor.pool import Pool
+from gatewayd.actor.supervisor import Supervisor, Verdict
+from gatewayd.hub.accounts.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings, Waiting
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
+from gatewayd.model.config import AccountSettings, GatewayConfig
+from gatewayd.model.errors import Conflict, NotFound, TryAgain
+from gatewayd.model.ids import AccountId
+from gatewayd.model.message.envelope import Attachment
+from gatewayd.model.message.payload import Signal
+from gatewayd.model.status import AccountStatus
+from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
+
+if TYPE_CHECKING:
+    import httpx2
+
+_LONGEST_TRACEBACK = 8_000
+_STORE_RETRY_SECONDS = 1.0
+
+
+class ManagerStatistics(Struct, frozen=True):
+    """``supervisor`` counts accounts by state, and those left behind; ``accounts`` are in the order of the configuration."""
+
+    supervisor: SupervisorStatistics
+    accounts: tuple[AccountStatistics, ...]
+
+
+class ChannelManager:
+    """Runs the accounts of a configuration inside ``async with manager.run(...):``.
+
+    ``opener`` imports a driver; what it raises parks the accounts of that plugin and no other. Every change of an account's state
+    is the event ``channels.state``.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        configured: Configured,
+        opener: Callable[[ChannelPlugin], ChannelOpener],
+        *,
+        outbox: Outgoing,
+        backlog: Waiting,
+        http: "httpx2.AsyncClient",
+    ) -> None:
+        self._events = context.events
+        self._log = structlog.get_logger("gatewayd.channels")
+        self._redact = context.redact
+        self._draining = False
+        self._supervisor = Supervisor(
+            Backoff(context.rng), now=context.now, on_change=self._on_change, on_failure=self._on_failure
+        )
+        self._configured = configured
+        self._opener = opener
+        self._outbox = outbox
+        self._journal: Journal | None = None
+        self._around = Surroundings(outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact)
+        self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
+        self.reconfigure(configured.config)
+        configured.follow(self.reconfigure)
+
+    @asynccontextmanager
+    async def run(self, *, journal: Journal, host: TaskGroup | None) -> AsyncIterator[None]:
+        """Every enabled account is started inside. Leaving stops what still runs, each within its close deadline.
+
+        ``journal`` takes what the accounts hear. ``host`` is where drivers run, and where one that cannot be ended stays: see
+        ``Supervisor.run``.
+        """
+        self._journal = journal
+        async with self._pool.run(host=host, starts=lambda actor: actor.settings.frame.enabled):
+            yield
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Have the accounts of this configuration from now on. Never waits: what is new is started, what is gone is stopped after
+        its sends under way, what needs other settings is stopped and started, all in the background; see ``settle``.
+
+        An account that an operator has stopped stays stopped, and one whose driver would be opened just the same is not touched.
+        """
+        self._pool.want(
+            {_name_of(settings): settings for settings in config.accounts},
+            make=partial(self._make, config=config),
+            change=lambda actor, its: actor.reconfigure(its, self._configured.plugins[its.channel], config),
+        )
+        for name, actor in self._pool.all.items():
+            actor.note_removed(self._pool.is_gone(name))
+            if self._pool.works_on(name) or not self._is_settled(name, actor):
+                self._pool.ask(name)
+
+    async def settle(self) -> None:
+        """Returns when every account is what the newest configuration says: started, stopped or gone. Not yet connected."""
+        await self._pool.settle()
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """The accounts, CHANNEL/NAME, that are not yet what the newest configuration says."""
+        return self._pool.under_way
+
+    def is_closing(self, channel: str, account: str) -> bool:
+        """Whether this account was removed from the configuration and still finishes what it does."""
+        actor = self._pool.all.get(str(AccountId(channel, account)))
+        return actor is not None and actor.removed
+
+    def account(self, channel: str, account: str) -> AccountActor:
+        """:raises NotFound: not in the configuration."""
+        try:
+            return self._pool.wanted[str(AccountId(channel, account))]
+        except KeyError:
+            known = ", ".join(map(_name, self._pool.wanted.values())) or "none"
+            raise NotFound(f"there is no account {channel}/{account} in the configuration; there are: {known}") from None
+
+    def snapshot(self) -> tuple[AccountStatus, ...]:
+        """Every account, in the order of the configuration. No I/O."""
+        return tuple(actor.status for actor in self._pool.wanted.values())
+
+    def unreachable(self, channel: str, account: str) -> str | None:
+        """Why nothing sent by this account will be seen before a person has done something about it; None if it may be."""
+        actor = self._pool.wanted.get(str(AccountId(channel, account)))
+        if actor is None:
+            return f"{channel}/{account} is not configured"
+        status = actor.status
+        if status.state not in ("parked", "stopped", "disabled"):
+            return None
+        return f"{channel}/{account} is {status.state}" + (f": {status.reason}" if status.reason else "")
+
+    def statistics(self) -> ManagerStatistics:
+        return ManagerStatistics(
+            supervisor=self._supervisor.statistics(),
+            accounts=tuple(actor.statistics() for actor in self._pool.wanted.values()),
+        )
+
+    def channels_where_resend_is_safe(self) -> set[str]:
+        """Channels whose platform drops a repeated send by itself."""
+        return {actor.settings.channel for actor in self._pool.wanted.values() if actor.plugin.resend_is_safe}
+
+    async def signal(self, channel: str, account: str, signal: Signal) -> None:
+        """Best effort, also when there is no such account."""
+        actor = self._pool.wanted.get(str(AccountId(channel, account)))
+        if actor is not None:
+            await actor.signal(signal)
+
+    async def fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
+        """An attachment's bytes. Raises as ``AccountActor.fetch``, and NotFound."""
+        return await self.account(channel, account).fetch(attachment, at_most_bytes)
+
+    async def start(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
+        """Start what is stopped or parked; what lives is left alone. Returns at once, before it is connected.
+
+        :raises NotFound: no such account, or no account of this channel.
+        :raises Conflict: disabled in the configuration, or the daemon is stopping.
+        """
+        return await self._each(self._startable(channel, account), self._supervisor.start, held=False)
+
+    async def stop(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
+        """Stop, after the sends under way. Returns when it is closed, or parked because it would not close.
+
+        :raises NotFound: no such account, or no account of this channel.
+        """
+        return await self._each(self._named(channel, account), self._supervisor.stop, held=True)
+
+    async def restart(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
+        """Stop and start, or start. Raises as ``start`` does."""
+        return await self._each(self._startable(channel, account), self._supervisor.restart, held=False)
+
+    async def drain(self, until: Callable[[], Awaitable[None]], *, within_seconds: float) -> None:
+        """Stop listening, go on sending while ``until`` runs, then close every account: all of it ``within_seconds``.
+
+        A quarter of the time is kept for the closing, whatever ``until`` takes. Sends that do not end in half of what is
+        left then are cut, and their outcome is unknown.
+        """
+        self._draining = True
+        deadline = trio.current_time() + within_seconds
+        for actor in self._pool.all.values():
+            actor.stop_listening()
+        with trio.move_on_at(deadline - within_seconds / 4):
+            await until()
+        left = max(0.0, deadline - trio.current_time())
+        async with anyio.create_task_group() as tasks:
+            for actor in list(self._pool.all.values()):
+                actor.cut_sends_after(left / 2)
+                tasks.start_soon(self._close, actor, left)
+
+    def _make(self, settings: AccountSettings, config: GatewayConfig) -> AccountActor:
+        plugin, status = self._configured.plugins[settings.channel], partial(self._supervisor.status, _name_of(settings))
+        return AccountActor(settings, plugin, self._opener, config, self._around, status)
+
+    async def _live(self, actor: AccountActor, life: Life) -> None:
+        assert self._journal is not None, "accounts are started in run"
+        await actor.run(life, self._journal)
+
+    async def _reconcile(self, name: str, actor: AccountActor) -> None:
+        """It may change its mind at every wait: what is to be is looked at anew after it."""
+        if actor.removed and await self._remove(name, actor):
+            return
+        lives = not self._is_down(name)
+        if (lives and actor.is_outdated) or (self._supervisor.is_kept(name) and not self._is_to_run(actor)):
+            await self._supervisor.stop(name)
+        state = self._supervisor.status(name).state
+        if not self._draining:
+            actor.listen_again()
+        if self._is_to_run(actor) and (state == "stopped" or (not lives and actor.is_outdated)):
+            await self._supervisor.start(name)
+        await self._settle_left(name, actor)
+
+    async def _remove(self, name: str, actor: AccountActor) -> bool:
+        """Stop it and forget it. False: it was configured again meanwhile, or what it has sent is not recorded."""
+        await self._supervisor.stop(name)
+        await self._settle_left(name, actor)
+        if not actor.removed or actor.has_unsettled:
+            return False
+        self._pool.forget(name)
+        self._outbox.forget(actor.settings.channel, actor.settings.account)
+        return True
+
+    async def _settle_left(self, name: str, actor: AccountActor) -> None:
+        """Record what became of sends and the store did not take, of an account whose next life may never come."""
+        while actor.has_unsettled and self._is_down(name) and not self._pool.is_asked(name):
+            try:
+                await actor.settle_left()
+            except TryAgain:
+                await trio.sleep(_STORE_RETRY_SECONDS)
+
+    def _is_down(self, name: str) -> bool:
+        return self._supervisor.is_down(name)
+
+    def _is_settled(self, name: str, actor: AccountActor) -> bool:
+        """Whether nothing has to be done, unless something is being done already."""
+        state = self._supervisor.status(name).state
+        if self._is_to_run(actor):
+            return state != "stopped" and not actor.is_outdated
+        return not self._supervisor.is_kept(name) and not actor.removed
+
+    def _is_to_run(self, actor: AccountActor) -> bool:
+        return actor.settings.frame.enabled and not (actor.held or actor.removed or self._draining)
+
+    def _named(self, channel: str, account: str | None) -> list[AccountActor]:
+        if account is not None:
+            return [self.account(channel, account)]
+        actors = [actor for actor in self._pool.wanted.values() if actor.settings.channel == channel]
+        if not actors:
+            raise NotFound(f"there is no account of {channel} in the configuration")
+        return actors
+
+    def _startable(self, channel: str, account: str | None) -> list[AccountActor]:
+        if self._draining:
+            raise Conflict("the daemon is stopping")
+        named = self._named(channel, account)
+        enabled = [actor for actor in named if actor.settings.frame.enabled]
+        if not enabled:
+            raise Conflict(f"{' and '.join(map(_name, named))} is disabled in the configuration")
+        return enabled
+
+    async def _each(
+        self, actors: list[AccountActor], act: Callable[[str], Awaitable[None]], *, held: bool
+    ) -> tuple[AccountStatus, ...]:
+        for actor in actors:
+            actor.hold(held)
+        # Shielded: who asked may go away in the middle, and a restart must not become a stop by that. The stop in it is
+        # bounded by the account's own deadlines.
+        with trio.CancelScope(shield=True):
+            try:
+                async with anyio.create_task_group() as tasks:
+                    for actor in actors:
+                        tasks.start_soon(self._act, act, _name(actor))
+            except ExceptionGroup as group:
+                # One is enough to say, as to who asked for one account only: the daemon is being left.
+                raise leaves(group)[0] from group
+        return tuple(actor.status for actor in actors)
+
+    async def _act(self, act: Callable[[str], Awaitable[None]], name: str) -> None:
+        with suppress(NotFound):  # it was removed from the configuration meanwhile
+            await act(name)
+
+    async def _close(self, actor: AccountActor, within_seconds: float) -> None:
+        await self._act(partial(self._supervisor.stop, within_seconds=within_seconds), _name(actor))
+
+    def _on_change(self, child: ChildStatus) -> None:
+        actor = self._pool.all[child.name]
+        channel, account, state = actor.settings.channel, actor.settings.account, actor.state_of(child)
+        self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
+        self._log.info("account_state", channel=channel, account=account, state=state, reason=child.reason)
+        if actor.has_unsettled and self._is_down(child.name):
+            self._pool.ask(child.name)
+
+    def _on_failure(self, name: str, verdict: Verdict, error: BaseException) -> None:
+        account = AccountId.parse(name)
+        log = self._log.bind(channel=account.channel, account=account.name, cure=verdict.cure, reason=verdict.reason)
+        if verdict.cure == "restart":
+            log.error("account_crashed", traceback=self._redact(trace_of(error))[-_LONGEST_TRACEBACK:])
+        else:
+            log.warning("account_failed")
+
+
+def _name(actor: AccountActor) -> str:
+    return _name_of(actor.settings)
+
+
+def _name_of(settings: AccountSettings) -> str:
+    return str(AccountId(settings.channel, settings.account))

@@ -1,0 +1,296 @@
+"""One account's way out: rows from its mailbox to ``Channel.send``, and every outcome into the outbox, which posts the next.
+
+A row is marked ``sending`` before the call and settled after it. What has been called may have had its effect, so a call that
+is cut is settled ``unknown``; what has not been called goes back. Stopping takes no new rows and lets calls under way end.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import anyio
+import trio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.border import describe, sole, third_party
+from gatewayd.actor.life import Life
+from gatewayd.actor.wakeup import Wakeup
+from gatewayd.hub.accounts.pace import Held, Pace
+from gatewayd.hub.outbox.queue import OutboundQueue
+from gatewayd.model.config import OutboxSection
+from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.lifecycle import SendOutcome
+from gatewayd.model.message.payload import OutboundPayload, Receipt
+from gatewayd.model.records.storable import why_unusable
+from gatewayd.ports.channel import Channel
+from gatewayd.ports.store import OutboundRow
+
+_SETTLE_SECONDS = 10.0
+"""How long the store may take over one outcome, also while the account is being stopped."""
+
+
+class Rows(Protocol):
+    """What is needed of the outbox."""
+
+    def queue(self, channel: str, account: str) -> OutboundQueue: ...
+
+    async def mark_sending(self, row: OutboundRow) -> bool: ...
+
+    async def addressed(self, row: OutboundRow) -> OutboundPayload: ...
+
+    async def settle(
+        self,
+        row: OutboundRow,
+        state: SendOutcome,
+        *,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
+    ) -> None: ...
+
+
+class Outcome(Struct, frozen=True):
+    """What became of one call: how the row is settled, and the error that the account fails with, if it does.
+    ``attempt_counts``: it is one of ``outbox.max_attempts``."""
+
+    state: SendOutcome
+    reason: str | None = None
+    receipt: Receipt | None = None
+    next_attempt_at: float | None = None
+    failure: BaseException | None = None
+    attempt_counts: bool = True
+
+
+class Sender:
+    """Belongs to the account and survives its lives: what is under way, and what could not be settled yet."""
+
+    def __init__(
+        self,
+        channel: str,
+        account: str,
+        rows: Rows,
+        backoff: Backoff,
+        config: OutboxSection,
+        *,
+        now: Callable[[], float],
+        redact: Callable[[str], str],
+    ) -> None:
+        self._channel = channel
+        self._account = account
+        self._rows = rows
+        self._backoff = backoff
+        self._config = config
+        self._now = now
+        self._redact = redact
+        self._pace = Pace(backoff, now=now)
+        self._busy: set[int] = set()
+        self._changed = Wakeup()
+        self._under_way: dict[int, trio.CancelScope] = {}
+        self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
+        self.last_sent_at: float | None = None
+
+    def reconfigure(self, config: OutboxSection) -> None:
+        """Send by these rules from now on. Calls under way keep the time-out they began with."""
+        self._config = config
+        self._note_change()
+
+    @property
+    def held(self) -> Held | None:
+        """Why nothing is sent for a while, though the account is connected."""
+        return self._pace.held
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the calls under way may still take, with the settling of their rows. 0 when there are none."""
+        latest = max((scope.deadline for scope in self._under_way.values()), default=-math.inf)
+        return max(0.0, latest - trio.current_time() + _SETTLE_SECONDS) if self._under_way else 0.0
+
+    def cut_after(self, seconds: float) -> None:
+        """Calls under way end by then, or their outcome is unknown."""
+        by = trio.current_time() + seconds
+        for scope in self._under_way.values():
+            scope.deadline = min(scope.deadline, by)
+
+    async def run(self, channel: Channel, life: Life) -> None:
+        """Send until cancelled, which takes no more rows and returns when the calls under way have ended.
+
+        :raises TryAgain: a send failed that the whole account has to wait for, or the store refuses to write.
+        :raises NeedsOperator: a send said so.
+        :raises Exception: the driver's bug. Its row is a dead letter, so it cannot happen again for ever.
+        """
+        await self.settle_left()
+        queue = self._rows.queue(self._channel, self._account)
+        # A writer that was cancelled between its commit and its news has left a row that only the store knows of.
+        await _reading(queue.load)
+        async with anyio.create_task_group() as calls:
+            try:
+                with queue.open() as mailbox:
+                    calls.start_soon(_reading, queue.feed)
+                    await self._dispatch(channel, life, calls, mailbox)
+            finally:
+                life.closing(after=self.seconds_left)
+
+    @property
+    def has_unsettled(self) -> bool:
+        """Whether there are outcomes that are not recorded yet, of lives that are over."""
+        return bool(self._unsettled)
+
+    async def settle_left(self) -> None:
+        """Record the outcomes that an earlier life could not. :raises TryAgain: the store still refuses, or does not answer."""
+        while self._unsettled:
+            row, outcome = self._unsettled.pop(next(iter(self._unsettled)))
+            await self._settle(row, outcome)
+
+    async def _dispatch(
+        self, channel: Channel, life: Life, calls: TaskGroup, mailbox: MemoryObjectReceiveStream[OutboundRow]
+    ) -> None:
+        # Of this life only: calls that an earlier one was cut in may never end.
+        busy = self._busy = set()
+        while True:
+            await self._wait_for_place()
+            row = await mailbox.receive()
+            busy.add(row.id)
+            calls.start_soon(self._send, channel, life, row, busy)
+
+    async def _wait_for_place(self) -> None:
+        """While the account was too fast, one send is tried at a time."""
+        while True:
+            if len(self._busy) >= (self._config.concurrency if self._pace.held is None else 1):
+                await self._changed.wait()
+            elif not self._pace.is_over:
+                await self._pace.wait()
+            else:
+                return
+
+    async def _send(self, channel: Channel, life: Life, row: OutboundRow, busy: set[int]) -> None:
+        try:
+            await self._send_one(channel, life, row)
+        finally:
+            busy.discard(row.id)
+            self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed.notify()
+
+    async def _send_one(self, channel: Channel, life: Life, row: OutboundRow) -> None:
+        if trio.current_effective_deadline() == -math.inf or not self._pace.is_over:
+            # Stopped, or told to wait, between the taking and now.
+            self._rows.queue(self._channel, self._account).put_back(row, changed=False)
+            return
+        outcome = await self._call(channel, life, row)
+        if outcome is not None:
+            await self._settle(row, outcome)
+            if outcome.failure is not None:
+                raise outcome.failure
+
+    async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> Outcome | None:
+        """The one call. None: the row is not ready any more. Shielded, because only its own deadline may end it."""
+        seconds = self._config.send_timeout_seconds
+        began_at = trio.current_time()
+        called, receipt, error = False, None, None
+        scope = self._under_way[row.id] = trio.CancelScope(shield=True, deadline=began_at + seconds)
+        try:
+            with life.must_end_within(seconds + _SETTLE_SECONDS), scope:
+                if not await self._rows.mark_sending(row):
+                    return None
+                payload = await self._rows.addressed(row)
+                called = True
+                with third_party():
+                    receipt = _receipt(await channel.send(payload))
+        except Exception as caught:
+            error = sole(caught)
+        finally:
+            del self._under_way[row.id]
+        if receipt is not None:
+            self._pace.went_through()
+            return Outcome("sent", receipt=receipt)
+        if not called:
+            return _not_called(error)
+        if error is None or (scope.cancel_called and not isinstance(error, GatewayError)):
+            # What a driver raises in its cleaning up is no answer either.
+            cut = f"cut after {trio.current_time() - began_at:.3g} s without an answer"
+            return Outcome("unknown", cut, failure=error)
+        return self._judge_error(row, error)
+
+    def _judge_error(self, row: OutboundRow, error: BaseException) -> Outcome:
+        match error:
+            case TryAgain():
+                return self._judge_outage(row, error)
+            case NeedsOperator():
+                return Outcome("ready", self._redact(error.reason), failure=error)
+            case SendRejected():
+                return Outcome("dead", self._redact(error.reason))
+            case OutcomeUnknown() | StoreRefused():
+                # The driver keeps something of its own with a send: before its call or after it.
+                return Outcome("unknown", self._redact(error.reason))
+            case _:
+                return Outcome("dead", f"bug: {describe(error, self._redact)}", failure=error)
+
+    def _judge_outage(self, row: OutboundRow, error: TryAgain) -> Outcome:
+        reason = self._redact(error.reason)
+        if error.scope == "sends":
+            seconds = self._pace.hold(error, reason)
+            return Outcome("ready", reason, next_attempt_at=self._now() + seconds, attempt_counts=False)
+        attempts = row.attempts + 1
+        failure = error if error.scope == "account" else None
+        if attempts >= self._config.max_attempts:
+            # What comes after it in its conversation keeps what the platform has asked for.
+            pause = None if error.after_seconds is None else self._now() + error.after_seconds
+            return Outcome("dead", f"given up after {attempts} attempts: {reason}", next_attempt_at=pause, failure=failure)
+        delay = self._backoff.delay(attempts, at_least=error.after_seconds)
+        return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
+
+    async def _settle(self, row: OutboundRow, outcome: Outcome) -> None:
+        """Record the outcome. An outcome that cannot be recorded is kept for ``settle_left``.
+
+        :raises TryAgain: the store refuses, or does not answer.
+        """
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _SETTLE_SECONDS) as scope:
+            try:
+                await self._rows.settle(
+                    row,
+                    outcome.state,
+                    reason=outcome.reason,
+                    receipt=outcome.receipt,
+                    next_attempt_at=outcome.next_attempt_at,
+                    attempt_counts=outcome.attempt_counts,
+                )
+            except StoreRefused as error:
+                self._unsettled[row.id] = row, outcome
+                raise TryAgain(f"the store cannot record what was sent: {error.reason}") from error
+        if scope.cancelled_caught:
+            self._unsettled[row.id] = row, outcome
+            raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
+        if outcome.state == "sent":
+            self.last_sent_at = self._now()
+
+
+async def _reading(work: Callable[[], Awaitable[None]]) -> None:
+    """:raises TryAgain: the store cannot be read."""
+    try:
+        await work()
+    except StoreRefused as error:
+        raise TryAgain(f"the store cannot be read: {error.reason}") from error
+
+
+def _receipt(found: object) -> Receipt:
+    """:raises OutcomeUnknown: it is none, though ``send`` came back."""
+    if type(found) is Receipt and isinstance(found.message_id, str | None):
+        if found.message_id is not None and why_unusable(found.message_id) is not None:
+            return Receipt()  # it was sent all the same; it cannot be edited, that is all
+        return found
+    raise OutcomeUnknown("bug: send returned no Receipt with the message's id as a text")
+
+
+def _not_called(error: BaseException | None) -> Outcome:
+    """The row could not be marked: it was surely not sent, whatever the store has of it now."""
+    if isinstance(error, StoreRefused):
+        refused = TryAgain(f"the store cannot record what is sent: {error.reason}")
+        return Outcome("ready", failure=refused, attempt_counts=False)
+    if isinstance(error, SendRejected):
+        return Outcome("dead", error.reason)
+    return Outcome("ready", failure=error or TryAgain("the store did not answer in time"), attempt_counts=False)

@@ -1,0 +1,270 @@
+"""The agent cores, each open under supervision: an outage of one is waited out, a wrong key parks it, the others go on."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from msgspec import Struct
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.actor.child import ChildStatus
+from gatewayd.actor.life import Life
+from gatewayd.actor.pool import Pool
+from gatewayd.actor.supervisor import Supervisor
+from gatewayd.hub.agents.agent import STATES, Agent, AgentSurroundings, SayLater
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
+from gatewayd.model.config import AgentSettings, GatewayConfig
+from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
+from gatewayd.model.histogram import Histogram
+from gatewayd.model.status import AgentStatus
+from gatewayd.ports.agent import AgentCore, AgentOpener
+
+if TYPE_CHECKING:
+    import httpx2
+
+# How long a turn waits for a core that is opening, before it counts as an attempt.
+_OPENING_SECONDS = 10.0
+# How long turns may take to end once they were cut.
+_CUT_SECONDS = 10.0
+
+
+class AgentPool:
+    """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core."""
+
+    def __init__(
+        self,
+        context: Context,
+        configured: Configured,
+        opener: Callable[[str], AgentOpener],
+        *,
+        http: "httpx2.AsyncClient",
+        state_dir: Path,
+    ) -> None:
+        self._events = context.events
+        self._http = http
+        self._redact = context.redact
+        self._configured = configured
+        self._log = structlog.get_logger("gatewayd.agents")
+        self._around = AgentSurroundings(opener, http, context.store, state_dir, self._log, context.now)
+        self._supervisor = Supervisor(Backoff(context.rng), now=context.now, on_change=self._on_change)
+        self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
+        self._served: _Served | None = None
+        self._want(configured.config.agents)
+        configured.follow(self.reconfigure)
+
+    @asynccontextmanager
+    async def run(self, *, cut: Callable[[str], None], say_later: SayLater, host: TaskGroup | None) -> AsyncIterator[None]:
+        """Cores are open inside; a core that cannot be opened does not hold up the others.
+
+        ``cut`` ends the turns of an agent that is configured no more, so that they go on elsewhere; ``say_later`` takes what an
+        agent says in a session without a turn. ``host``: see Supervisor.run.
+        """
+        self._served = _Served(cut, say_later)
+        async with self._pool.run(host=host, starts=lambda agent: True):
+            yield
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Have the agents of this configuration from now on. Never waits: what is new is opened, in the background; see
+        ``settle``.
+
+        A core that was opened with other settings is opened anew, and one that is gone is closed, when the turns on it have
+        ended, or after ``gateway.drain_seconds``: then they meet an outage, or are cut. No turn begins on it meanwhile.
+        """
+        self._want(config.agents)
+
+    async def settle(self) -> None:
+        """Returns when every agent is what the newest configuration says: being opened, or gone."""
+        await self._pool.settle()
+
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """The agents that are not yet what the newest configuration says."""
+        return self._pool.under_way
+
+    def kind_of(self, agent_id: str) -> str | None:
+        """The kind of the core that is open, or was last; None before the first."""
+        agent = self._pool.all.get(agent_id)
+        return None if agent is None or agent.opened is None else agent.opened.frame.core
+
+    async def core(self, agent_id: str) -> AgentCore:
+        """The open core of an agent.
+
+        :raises TryAgain: it is not open now. :raises NeedsOperator: it is parked, or there is no such agent.
+        """
+        agent = self._pool.wanted.get(agent_id)
+        if agent is None:
+            raise NeedsOperator(f"there is no agent {agent_id!r}")
+        with anyio.move_on_after(_OPENING_SECONDS):
+            while self._is_opening(agent_id):
+                await agent.changed.wait()
+        if agent_id not in self._pool.wanted:
+            raise NeedsOperator(f"there is no agent {agent_id!r} any more")
+        if agent_id in self._pool.under_way and agent.is_outdated:
+            raise TryAgain(f"agent {agent_id} is opened anew, with other settings, when its turns have ended")
+        if agent.core is not None:
+            return agent.core
+        status = self._supervisor.status(agent_id)
+        if status.state == "parked":
+            raise NeedsOperator(f"agent {agent_id} is parked: {status.reason}")
+        raise TryAgain(f"agent {agent_id} is {status.state}: {status.reason or 'it is being opened'}")
+
+    async def wait_changed(self, agent_id: str) -> None:
+        """Returns at the next change of the agent's state; for ever waits who asks for an agent that is not there."""
+        agent = self._pool.wanted.get(agent_id)
+        await (anyio.sleep_forever() if agent is None else agent.changed.wait())
+
+    def ordered_restarts(self, agent_id: str) -> int:
+        """How often its core was closed and opened anew because somebody wanted that."""
+        agent = self._pool.all.get(agent_id)
+        return 0 if agent is None else agent.ordered_restarts
+
+    def note_turn(self, agent_id: str, delta: int) -> None:
+        """Count a turn that begins (+1) or ends (-1)."""
+        if (agent := self._pool.all.get(agent_id)) is not None:
+            agent.note_turn(delta)
+
+    def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None:
+        """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
+        if (agent := self._pool.all.get(agent_id)) is not None:
+            agent.note_end(seconds, error=error)
+        if error is not None:
+            self._events.emit("agent.failed", agent=agent_id, reason=error)
+
+    def durations(self) -> dict[str, Histogram]:
+        """How long attempts of turns took, by agent."""
+        return {agent_id: agent.duration.histogram for agent_id, agent in self._pool.wanted.items()}
+
+    @property
+    def left_behind(self) -> int:
+        """Cores that ignored their cancellation: only the end of the process can end them."""
+        return self._supervisor.statistics().left_behind
+
+    def snapshot(self) -> tuple[AgentStatus, ...]:
+        """Every agent, in the order of the configuration. No I/O."""
+        return tuple(agent.status(self._supervisor.status(agent_id)) for agent_id, agent in self._pool.wanted.items())
+
+    def status(self, agent_id: str) -> AgentStatus:
+        """:raises NotFound: there is no such agent."""
+        return self._known(agent_id).status(self._supervisor.status(agent_id))
+
+    def output(self, agent_id: str) -> tuple[str, ...]:
+        """The end of what the core's process has written, one line each; of a core that is not open, of its last one.
+
+        :raises NotFound: there is no such agent.
+        """
+        return tuple(map(self._redact, self._known(agent_id).output))
+
+    def open_core(self, agent_id: str) -> AgentCore | None:
+        """The core if it is open now. :raises NotFound: there is no such agent."""
+        return self._known(agent_id).core
+
+    @property
+    def http(self) -> "httpx2.AsyncClient":
+        """The client with which cores call out."""
+        return self._http
+
+    async def restart(self, agent_id: str) -> AgentStatus:
+        """Close the core and open it anew, also one that is parked. Returns when the opening has begun.
+
+        Turns that run on it meet an outage, and are taken up again when it is open.
+
+        :raises NotFound: there is no such agent.
+        """
+        agent = self._known(agent_id)
+        agent.forgive()
+        agent.note_ordered_restart()
+        self._events.emit("agent.restarted", agent=agent_id)
+        await self._supervisor.restart(agent_id)
+        return self.status(agent_id)
+
+    @property
+    def _drain_seconds(self) -> float:
+        """How long turns may go on when the core they run on is to be opened anew, or closed."""
+        return self._configured.config.gateway.drain_seconds
+
+    def _known(self, agent_id: str) -> Agent:
+        agent = self._pool.wanted.get(agent_id)
+        if agent is None:
+            raise NotFound(f"there is no agent {agent_id!r}")
+        return agent
+
+    def _want(self, agents: Sequence[AgentSettings]) -> None:
+        wanted = {settings.agent_id: settings for settings in agents}
+        self._pool.want(wanted, make=lambda settings: Agent(settings, self._around), change=Agent.reconfigure)
+        for agent_id, agent in self._pool.all.items():
+            if self._is_gone(agent_id) or agent.is_outdated or self._supervisor.status(agent_id).state == "stopped":
+                self._pool.ask(agent_id)
+            agent.tell_change()
+
+    async def _live(self, agent: Agent, life: Life) -> None:
+        await agent.run(life, self._serving.say_later)
+
+    @property
+    def _serving(self) -> "_Served":
+        assert self._served is not None, "agents are opened, and closed, in run"
+        return self._served
+
+    async def _reconcile(self, agent_id: str, agent: Agent) -> None:
+        """That may change at every wait, and then it is looked at once more."""
+        if self._is_gone(agent_id):
+            await self._close(agent_id, agent)
+            if agent_id not in self._pool.all:
+                return
+        if agent.is_outdated:
+            await self._wait_idle(agent, self._drain_seconds, lambda: agent.is_outdated and not self._is_gone(agent_id))
+        if self._is_gone(agent_id):
+            return
+        if agent.is_outdated:
+            agent.note_ordered_restart()
+            await self._supervisor.restart(agent_id)
+        elif self._supervisor.status(agent_id).state == "stopped":
+            await self._supervisor.start(agent_id)
+
+    async def _close(self, agent_id: str, agent: Agent) -> None:
+        """Let its turns end, cut those that do not, close the core and forget the agent: as long as nobody wants it back."""
+        await self._wait_idle(agent, self._drain_seconds, lambda: self._is_gone(agent_id))
+        if agent.running and self._is_gone(agent_id):
+            self._serving.cut(agent_id)
+            await self._wait_idle(agent, _CUT_SECONDS, lambda: self._is_gone(agent_id))
+        if self._is_gone(agent_id):
+            await self._supervisor.stop(agent_id)
+        if self._is_gone(agent_id):
+            self._pool.forget(agent_id)
+
+    async def _wait_idle(self, agent: Agent, seconds: float, worth_it: Callable[[], bool]) -> None:
+        """Returns when no turn runs on the agent's core, or after that time, or when it is not worth it any more."""
+        with anyio.move_on_after(seconds):
+            while agent.running and worth_it():
+                await agent.changed.wait()
+
+    def _is_gone(self, agent_id: str) -> bool:
+        return self._pool.is_gone(agent_id)
+
+    def _is_opening(self, agent_id: str) -> bool:
+        """Whether the core will be open soon, if all goes well."""
+        agent = self._pool.wanted.get(agent_id)
+        if agent is None:
+            return False
+        if agent_id in self._pool.under_way:
+            return agent.core is None or agent.is_outdated
+        return agent.core is None and self._supervisor.status(agent_id).state == "starting"
+
+    def _on_change(self, status: ChildStatus) -> None:
+        self._pool.all[status.name].tell_change()
+        # One that was closed (a restart, a reload, the end) is no case for an operator, which parked is.
+        state = "closed" if status.state == "stopped" else STATES[status.state]
+        tell = self._log.warning if state in ("waiting", "parked") else self._log.info
+        tell("agent_state", agent=status.name, state=state, reason=status.reason)
+        self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)
+
+
+class _Served(Struct, frozen=True):
+    """Who has turns on the agents, for as long as they run."""
+
+    cut: Callable[[str], None]
+    say_later: SayLater

@@ -1,0 +1,55 @@
+"""To whom a request has been shown so far, and who is next."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import anyio
+
+from gatewayd.model.records.approval import Approval
+from gatewayd.ports.agent import TurnRequest
+
+
+class Cards(Protocol):
+    """Where requests are shown to people: hub/approvals/prompts.py."""
+
+    async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
+        """Show a request to a group, once. Returns why nobody there can see it, or None."""
+
+    async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
+        """Whether at least one of these groups sees it still. Returns why not, or None."""
+
+    async def update(self, approval: Approval) -> None:
+        """Show what has become of it, wherever it was shown. Nothing is done twice."""
+
+
+class Stages:
+    """The groups of one request, in their order. A later run of the turn goes through them again: nothing is shown twice."""
+
+    def __init__(self, cards: Cards, approval: Approval, turn: TurnRequest, *, every_seconds: float, now: float) -> None:
+        """``every_seconds``: how long each group has it alone. ``now`` is Unix seconds: how old the request is already. From here
+        on it ages by the monotonic clock, so that a wall clock that is set back holds no group up."""
+        self._cards = cards
+        self._approval = approval
+        self._turn = turn
+        self._seconds = every_seconds
+        self._asked_at = anyio.current_time() - max(0.0, now - approval.created_at)
+        self._passed = 0
+        self._see_it = 0
+
+    async def show(self) -> str | None:
+        """Show it to whom it is time to show it. A group that cannot see it is passed over at once. Returns why nobody at all
+        can see it, or None."""
+        groups = self._approval.groups
+        why_not = await self._cards.still_shown(self._approval, groups[: self._passed]) if self._passed else "nobody was asked"
+        while self._passed < len(groups) and (why_not is not None or anyio.current_time() >= self._due()):
+            refused = await self._cards.show(self._approval, groups[self._passed], self._turn)
+            self._passed += 1
+            self._see_it += refused is None
+            why_not = None if refused is None or why_not is None else refused
+        return why_not
+
+    def seconds_to_next(self) -> float:
+        return max(0.0, self._due() - anyio.current_time()) if self._passed < len(self._approval.groups) else float("inf")
+
+    def _due(self) -> float:
+        return self._asked_at + self._see_it * self._seconds

@@ -1,0 +1,327 @@
+"""Requests as people see them in chats: a card with buttons for those who may answer, a notice where the message came from.
+
+A card is an outbox row whose subject is the approval's id, a notice one whose subject is ``<id>/notice``: so after a restart it
+is known what has been shown where, and what has become of the request is written over it, once.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import anyio
+import msgspec
+
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.kit.text import compose
+from gatewayd.kit.unseen import UNSEEN
+from gatewayd.model.config import OPERATORS, ApproverGroup, GatewayConfig
+from gatewayd.model.ids import AccountId, ConversationId
+from gatewayd.model.lifecycle import NEVER_SEEN, Outcome
+from gatewayd.model.message.envelope import Peer, PeerKind
+from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, RichText, SendText
+from gatewayd.model.records.approval import Approval
+from gatewayd.ports.agent import TurnRequest
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
+
+ORIGIN = "origin"
+_SHOWN_CHARACTERS = (1500, 700, 300, 100, 0)
+_WHOLE_CHARACTERS = 20_000
+_FORMATTED_MAX = 4
+_NAME_MAX = 200
+# What is markup within a line (docs/reference/markdown.md).
+_MARKER = re.compile(r"[*_~`]|<(?=[^\s<>]*>)")
+_LINK = re.compile(r"\[([^\[\]]*)\]\(([^()]*)\)")
+_LINK_START = re.compile(r"\]\(")
+_OUTCOMES: Final[Mapping[Outcome, str]] = {
+    "allowed": "**Allowed**",
+    "denied": "**Denied**",
+    "expired": "**Expired**: nobody answered in time; it was not run.",
+    "withdrawn": "**Withdrawn**: it is not wanted any more; it was not run.",
+    "undeliverable": "**Not shown**: nobody could be asked; it was not run.",
+}
+
+
+class ApprovalCards:
+    """Writes and rewrites them. ``unreachable`` says why an account cannot show anything now, or None."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        configured: Configured,
+        *,
+        unreachable: Callable[[str, str], str | None],
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._configured = configured
+        self._unreachable = unreachable
+        # Who looks at what is shown and then writes is alone: two at once would both write it.
+        self._lock = anyio.Lock()
+
+    async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
+        """See ``hub.escalation.Cards``."""
+        async with self._lock:
+            return await self._show(approval, group, turn)
+
+    async def _show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
+        cards = first_cards(await self._store.outbound_about(approval.id))
+        shown = {card.conversation: card for card in cards}
+        chats = self._chats(group, turn)
+        drafts: list[OutboundDraft] = []
+        reasons: list[str] = []
+        for chat in chats:
+            card = shown.get(str(chat))
+            why_not = self._why_not(chat.account) or (None if card is None else _why_lost(card))
+            if why_not is not None:
+                reasons.append(why_not)
+            elif card is None:
+                drafts += self._card(approval, chat)
+        reachable = len(reasons) < len(chats)
+        if group == OPERATORS:
+            reachable = can_operators_answer(self._configured.config)
+            reasons = ["no token has the scope approvals"]
+        if reachable:
+            drafts += await self._notice(approval, turn, {*shown, *(draft.conversation for draft in drafts)})
+        if drafts:
+            await self._outbox.write(drafts)
+        return None if reachable else "; ".join(reasons) or f"there is no group {group!r} that is shown anything"
+
+    async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
+        """See ``hub.escalation.Cards``."""
+        if OPERATORS in groups and can_operators_answer(self._configured.config):
+            return None
+        cards = first_cards(await self._store.outbound_about(approval.id))
+        lost = [why for card in cards if (why := _why_lost(card)) is not None]
+        return None if len(lost) < len(cards) else "; ".join(lost) or "there is no card of it"
+
+    async def update(self, approval: Approval) -> None:
+        """See ``hub.escalation.Cards``."""
+        async with self._lock:
+            # As it is now: the news of a first vote may come after those of the last.
+            approval = await self._store.get_approval(approval.id) or approval
+            for subject in (approval.id, notice_of(approval.id)):
+                rows = await self._store.outbound_about(subject)
+                drafts = [draft for row in first_cards(rows) for draft in self._rewritten(approval, row, rows)]
+                if drafts:
+                    await self._outbox.write(drafts)
+
+    def who_may(self, approval: Approval, conversation: str) -> frozenset[str]:
+        """The people (CHANNEL:ID) who may answer this request in this conversation."""
+        people: set[str] = set()
+        for name in approval.groups:
+            group = self._configured.config.approvals.groups.get(name)
+            if group is not None and conversation in _conversations(group, approval):
+                people.update(group.people)
+        return frozenset(people)
+
+    def is_approver(self, identity: str) -> bool:
+        """Whether this person (CHANNEL:ID) may answer anything anywhere."""
+        return any(identity in group.people for group in self._configured.config.approvals.groups.values())
+
+    def _chats(self, group: str, turn: TurnRequest) -> list[ConversationId]:
+        found = self._configured.config.approvals.groups.get(group)
+        return [] if found is None else [turn.conversation if chat == ORIGIN else _chat(chat) for chat in found.chats]
+
+    def _why_not(self, account: AccountId) -> str | None:
+        if account.channel not in self._configured.plugins:
+            return f"{account} is not configured"
+        return self._unreachable(account.channel, account.name)
+
+    def _card(self, approval: Approval, chat: ConversationId) -> list[OutboundDraft]:
+        plugin = self._configured.plugins[chat.account.channel]
+        choices = self._choices(approval) if plugin.buttons else ()
+        body = _fitting(lambda size: self._text(approval, size, plugin), plugin)
+        instead = _in_words(approval) if choices else ""
+        return [self._draft(chat, SendText(chat.peer, body, choices=choices, instead=instead), approval, approval.id)]
+
+    async def _notice(self, approval: Approval, turn: TurnRequest, shown: set[str]) -> list[OutboundDraft]:
+        """In the chat that the message came from, unless the card itself is there: the user is not left in the dark."""
+        chat = turn.conversation
+        if str(chat) in shown or self._why_not(chat.account) is not None:
+            return []
+        if await self._store.outbound_about(notice_of(approval.id)):
+            return []
+        text = f"Waiting for permission to use `{_inline(approval.tool)}`."
+        if OPERATORS in approval.groups:
+            text = (
+                f"Waiting for the operator's permission to use `{_inline(approval.tool)}`. "
+                f"Answer with `gatewayctl approvals allow {approval.id}` or `gatewayctl approvals deny {approval.id}`."
+            )
+        body = _fitting(lambda size: text, self._configured.plugins[turn.channel])
+        return [self._draft(chat, SendText(turn.peer, body), approval, notice_of(approval.id))]
+
+    def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
+        """The edit of one card, or a new text where nothing can be edited. None when that has been written already."""
+        plugin = self._configured.plugins.get(row.channel)
+        if plugin is None or _why_lost(row) is not None:
+            return []
+        is_notice = row.subject != approval.id
+        # What was perhaps sent has no id that an edit could name.
+        edits = plugin.edits and row.state != "unknown"
+        if not edits and (is_notice or approval.state == "pending"):
+            return []
+        body = _fitting(lambda size: self._outcome(approval, size, brief=is_notice, plugin=plugin), plugin)
+        if any(other.conversation == row.conversation and other.payload.body == body for other in rows):
+            return []
+        choices = self._choices(approval) if approval.state == "pending" and plugin.buttons else ()
+        instead = _in_words(approval) if choices else ""
+        edit = EditText(row.payload.peer, body, of=row.id, choices=choices, instead=instead)
+        fresh = SendText(row.payload.peer, body)
+        chat = ConversationId(AccountId(row.channel, row.account), row.payload.peer)
+        return [self._draft(chat, edit if edits else fresh, approval, row.subject or approval.id)]
+
+    def _draft(self, chat: ConversationId, payload: OutboundPayload, approval: Approval, subject: str) -> OutboundDraft:
+        return OutboundDraft(
+            channel=chat.account.channel,
+            account=chat.account.name,
+            conversation=str(chat),
+            payload=payload,
+            turn_id=approval.turn_id,
+            subject=subject,
+        )
+
+    def _choices(self, approval: Approval) -> tuple[tuple[Choice, ...], ...]:
+        once, deny = Choice("Allow once", f"ap:{approval.id}:once"), Choice("Deny", f"ap:{approval.id}:deny")
+        rows: list[tuple[Choice, ...]] = [(once, deny)]
+        if approval.session_grant != "off":
+            what = approval.for_session(_inline(approval.tool, at_most=20))
+            rows.append((Choice(f"Allow for this session: {what}", f"ap:{approval.id}:session"),))
+        return tuple(rows)
+
+    def _text(self, approval: Approval, size: int, plugin: ChannelPlugin) -> str:
+        answer = "" if plugin.buttons else _in_words(approval, mark="`")
+        if size == 0:
+            # Where nothing fits, what matters most: how to see it, and how to answer.
+            return f"`{_inline(approval.tool)[:30]}`? See `/show {approval.code}`. {answer}"
+        lines = [f"**{_plain(approval.agent)}** wants to use **{_plain(approval.tool)}** and waits for permission."]
+        lines += [
+            _shown_input(approval, size),
+            f"Asked by {_plain(approval.asked_by or 'nobody known')} in {_plain(approval.origin)}.",
+        ]
+        if approval.quorum > 1:
+            lines.append(f"{self._configured.voters.count(approval)} of {approval.quorum} have allowed it.")
+        return "\n\n".join([*lines, answer] if answer else lines)
+
+    def _outcome(self, approval: Approval, size: int, *, brief: bool, plugin: ChannelPlugin) -> str:
+        if approval.state == "pending":
+            return self._text(approval, size, plugin)
+        said = _OUTCOMES[approval.state]
+        if approval.state == "allowed" or approval.state == "denied":
+            what = f" for this session ({approval.for_session(_plain(approval.tool))})" if approval.scope == "session" else ""
+            note = f" ({_plain(approval.note)})" if approval.note else ""
+            said += f"{what} by {_plain(approval.decided_by or 'nobody known')}{note}."
+        elif approval.note:
+            said += f" ({_plain(approval.note)})"
+        if brief or size == 0:
+            return f"`{_inline(approval.tool)}`: {said}"
+        return f"**{_plain(approval.tool)}**: {said}\n\n{_shown_input(approval, size)}"
+
+
+def _in_words(approval: Approval, mark: str = "") -> str:
+    """How to answer without buttons."""
+    return f"Answer with {mark}/approve {approval.code}{mark} or {mark}/deny {approval.code}{mark}."
+
+
+def can_operators_answer(config: GatewayConfig) -> bool:
+    """Whether there is a token that can: without any in the configuration one is made, which can do everything."""
+    tokens = config.auth.tokens.values()
+    return not tokens or any(not {"approvals", "admin"}.isdisjoint(token.scopes) for token in tokens)
+
+
+def notice_of(approval_id: str) -> str:
+    """The subject of the notices about a request."""
+    return f"{approval_id}/notice"
+
+
+def first_cards(rows: Sequence[OutboundRow]) -> list[OutboundRow]:
+    """The first row of each conversation: the card itself. What came after it are its edits."""
+    first: dict[str, OutboundRow] = {}
+    for row in rows:
+        first.setdefault(row.conversation, row)
+    return list(first.values())
+
+
+def _chat(name: str) -> ConversationId:
+    """A chat as the configuration names it: CHANNEL:ACCOUNT:KIND:ID, the id as it is, with its colons."""
+    channel, account, kind, peer_id = name.split(":", 3)
+    known: PeerKind = "dm" if kind == "dm" else "group" if kind == "group" else "channel"
+    return ConversationId(AccountId(channel, account), Peer(known, peer_id))
+
+
+def _conversations(group: ApproverGroup, approval: Approval) -> list[str]:
+    return [approval.origin if chat == ORIGIN else str(_chat(chat)) for chat in group.chats]
+
+
+def _fitting(render: Callable[[int], str], plugin: ChannelPlugin) -> RichText:
+    """The longest version that one message holds."""
+    bodies = []
+    for size in _SHOWN_CHARACTERS:
+        bodies = compose(render(size), text_format=plugin.text_format, text_limit=plugin.text_limit)
+        if len(bodies) == 1:
+            break
+    return bodies[0]
+
+
+def whole_text(approval: Approval) -> str:
+    """The input as a reply, for who asks for it."""
+    return f"**{_plain(approval.tool)}** of approval {approval.id}:\n\n{_shown_input(approval, _WHOLE_CHARACTERS)}"
+
+
+def _shown_input(approval: Approval, size: int) -> str:
+    """The input in a block of its own; when it is too long, how much of it is shown, and where the rest is."""
+    text = _pretty(approval.input)
+    cut = visible(text[:size])
+    fence = "`" * max(3, _longest_run(cut) + 1)
+    block = f"{fence}\n{cut}\n{fence}"
+    if len(text) <= size:
+        return block
+    in_chat = f"`/show {approval.code}`, or " if size < _WHOLE_CHARACTERS else ""
+    return (
+        f"{block}\n\n**Only the first {size} of {len(text)} characters are shown.** "
+        f"All of it: {in_chat}`gatewayctl approvals show {approval.id}`."
+    )
+
+
+def _why_lost(row: OutboundRow) -> str | None:
+    """Why nobody will see a message, if that is so."""
+    return f"it could not be shown: {row.reason or row.state}" if row.state in NEVER_SEEN else None
+
+
+def _pretty(text: str) -> str:
+    """JSON with one value to a line; as it stands where that would blow it up: deep nesting indents without end."""
+    try:
+        formatted = msgspec.json.format(text, indent=2)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return formatted if len(formatted) <= _FORMATTED_MAX * len(text) else text
+
+
+def visible(text: str) -> str:
+    """Nothing in it can hide or turn round what stands there: what cannot be seen is written as its number."""
+    return "".join(c if c == "\n" or (c.isprintable() and c not in UNSEEN) else f"\\u{{{ord(c):x}}}" for c in text)
+
+
+def _longest_run(text: str) -> int:
+    longest = run = 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    return longest
+
+
+def _inline(text: str, *, at_most: int = 80) -> str:
+    """Inside backticks."""
+    seen = visible(" ".join(text.split())).replace("`", "'")
+    return seen if len(seen) <= at_most else seen[: at_most - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """A word or a sentence of somebody else's, in which no markup counts."""
+    seen = visible(" ".join(text.split()))
+    shown = seen if len(seen) <= _NAME_MAX else seen[: _NAME_MAX - 1] + "…"
+    if "\\" in shown or shown.count("$") > 1 or any("://" in word and _MARKER.search(word) for word in shown.split(" ")):
+        return f"`{_inline(shown, at_most=_NAME_MAX)}`"  # where a backslash would not escape but be shown
+    return _LINK_START.sub(r"]\\(", _LINK.sub(r"\\[\1\\]\\(\2\\)", _MARKER.sub(r"\\\g<0>", shown)))

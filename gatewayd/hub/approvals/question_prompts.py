@@ -1,0 +1,111 @@
+"""A question as people see it in a chat, and what of theirs answers it. Pure."""
+
+from collections.abc import Collection, Sequence
+from typing import assert_never
+
+import msgspec
+
+from gatewayd.hub.approvals.prompts import visible
+from gatewayd.hub.outbox.outbox import draft_texts
+from gatewayd.hub.turns.prompt import merge_edits
+from gatewayd.model.config import AccountFrame
+from gatewayd.model.message.envelope import InboundEnvelope, Writer
+from gatewayd.model.message.payload import Choice, EditText, OutboundPayload
+from gatewayd.model.message.roles import role_of
+from gatewayd.model.records.question import Option, Question, QuestionRow
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
+
+_LABEL_MAX = 60
+SKIP = "/skip"
+
+
+def fits(row: QuestionRow, envelope: InboundEnvelope) -> bool:
+    """Whether an envelope of the right conversation can be the answer."""
+    if envelope.kind == "button":
+        return envelope.text.startswith(f"qu:{row.id}:")
+    return envelope.kind == "message" and bool(envelope.text.strip())
+
+
+def as_it_reads(rows: Sequence[InboundRow]) -> InboundEnvelope:
+    """A message as it reads with its edits, which come after it."""
+    return merge_edits([row.envelope for row in rows])[0]
+
+
+def may_answer(envelope: InboundEnvelope, frame: AccountFrame, writers: Collection[Writer], shown_as: Collection[str]) -> bool:
+    """Whether it is for this person to answer, with this, what was asked of ``writers`` in the messages ``shown_as``.
+
+    In a group it is for the writers, and for those who may act for others there: these answer by a press or a reply, and whatever
+    else they write is no answer. What a connector brings is none where no connector of that name brought what is asked about.
+    """
+    if envelope.via is not None and all(writer.via != envelope.via for writer in writers):
+        return False
+    role = role_of(envelope, frame, writers)
+    return role in ("own_chat", "writer") or (role != "member" and (envelope.kind == "button" or envelope.reply_to in shown_as))
+
+
+def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] | None:
+    """What a message or press says: labels that are offered, or the text itself. None: it dismisses the question, as a message
+    of commas does."""
+    options = row.question.options
+    if envelope.kind == "button":
+        index = envelope.text.rpartition(":")[2]
+        return (options[int(index)].label,) if index.isdecimal() and int(index) < len(options) else None
+    text = envelope.text.strip()
+    words = [word.strip() for word in text.split(",")] if row.question.multiple else [text]
+    return tuple(_label(word, options) for word in words if word) or None
+
+
+def _label(word: str, options: tuple[Option, ...]) -> str:
+    """A number of the list, or a label without regard to case, is that option; anything else is free text."""
+    if word.isdecimal() and len(word) < 4 and 1 <= int(word) <= len(options):
+        return options[int(word) - 1].label
+    return next((option.label for option in options if option.label.casefold() == word.casefold()), word)
+
+
+def with_choices(payload: OutboundPayload, row: QuestionRow) -> OutboundPayload:
+    options = () if row.question.multiple else row.question.options
+    rows = [(Choice(_button(option, number), f"qu:{row.id}:{number}"),) for number, option in enumerate(options)]
+    rows.append((Choice("Skip", f"qu:{row.id}:skip"),))
+    return msgspec.structs.replace(payload, choices=tuple(rows), instead="Answer with your next message.")
+
+
+def _button(option: Option, number: int) -> str:
+    """A button without a text is refused by platforms."""
+    label = visible(" ".join(option.label.split()))
+    return label[:_LABEL_MAX] or str(number + 1)
+
+
+def text_of(question: Question) -> str:
+    lines = [visible(question.text)]
+    for number, option in enumerate(question.options, 1):
+        about = f" \N{EN DASH} {visible(option.description)}" if option.description else ""
+        lines.append(f"{number}. {visible(option.label)}{about}")
+    how = "numbers or words, with commas between them" if question.multiple else "a number, or in your own words"
+    hint = f"_Answer with {how}_" if question.options else "_Answer with your next message_"
+    return "\n".join(lines) + f"\n\n{hint}, or `{SKIP}`."
+
+
+def rewritten(row: QuestionRow, shown: OutboundRow, plugin: ChannelPlugin) -> OutboundDraft:
+    text = f"{visible(row.question.text)[:1000]}\n\n{_outcome(row)}"
+    [first, *_] = draft_texts(shown.channel, shown.account, shown.payload.peer, text, plugin)
+    edit = EditText(shown.payload.peer, first.payload.body, of=shown.id)
+    return OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, row.id)
+
+
+def _outcome(row: QuestionRow) -> str:
+    match row.state:
+        case "answered":
+            return f"**Answer**: {_words(row.answers)}"
+        case "dismissed":
+            return "**Skipped.**"
+        case "expired":
+            return "**Nobody answered in time.**"
+        case "withdrawn" | "pending":
+            return "**Not asked any more.**"
+        case never:
+            assert_never(never)
+
+
+def _words(answers: tuple[str, ...]) -> str:
+    return visible(", ".join(answers))[:500]

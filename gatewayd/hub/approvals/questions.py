@@ -1,0 +1,388 @@
+"""Questions of agents to their users: shown in the chat, answered by the next message there, or by a press.
+
+A question is a durable row, found again by its turn when that is run again after a crash. An answer is committed together with
+the end of the message that gave it: a message is an answer or begins a turn, never both.
+"""
+
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+import anyio
+import msgspec
+import structlog
+from msgspec import Struct
+
+from gatewayd.actor.wakeup import Wakeup
+from gatewayd.hub.approvals.question_prompts import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
+from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.outbox import Outbox, draft_texts, insist
+from gatewayd.kit.text import sanitise
+from gatewayd.model.errors import StoreRefused
+from gatewayd.model.ids import ConversationId
+from gatewayd.model.lifecycle import NEVER_SEEN, QuestionEnd, QuestionState
+from gatewayd.model.message.envelope import InboundEnvelope, Writer
+from gatewayd.model.records.question import Option, Question, QuestionRow
+from gatewayd.ports.agent import TurnRequest
+from gatewayd.ports.store import Account, InboundRow, Store
+
+_log = structlog.get_logger("gatewayd.questions")
+_OPTIONS_MAX = 20
+_TEXT_MAX = 4000
+_VOID_MAX = 1000
+_FOUND_AGAIN: Final[Mapping[QuestionState, bool]] = {
+    "pending": True,
+    "answered": True,
+    "dismissed": False,
+    "expired": False,
+    "withdrawn": False,
+}
+"""Whether a turn that is run again takes up what an earlier run of it asked; or else it asks anew."""
+
+
+class OpenQuestion(Struct):
+    """A question that waits in this process. ``writers`` are those who were asked, ``shown_as`` the ids of the messages that show
+    it. ``taken``: no answer is taken, not yet or not any more."""
+
+    row: QuestionRow
+    conversation: ConversationId
+    writers: frozenset[Writer]
+    done: anyio.Event
+    shown_as: set[str]
+    taken: bool = True
+
+    def note_shown(self, message_id: str) -> None:
+        """This message on its platform shows it."""
+        self.shown_as.add(message_id)
+
+    def note_lost(self) -> None:
+        """It will not be shown: a question that nobody sees is not waited for."""
+        self.taken = True
+        self.done.set()
+
+    def take(self) -> None:
+        """For one answer: nobody else's message is one any more."""
+        self.taken = True
+
+    def fits(self, envelope: InboundEnvelope) -> bool:
+        """Whether this can be its answer, if it is for its sender to answer."""
+        return self.conversation == envelope.conversation and fits(self.row, envelope)
+
+
+Offer = Callable[[OpenQuestion], None]
+"""Hears of a question that was shown just now, and may have its answer already."""
+
+
+class QuestionDesk:
+    """Asks, waits, and recognises answers."""
+
+    def __init__(self, context: Context, configured: Configured, outbox: Outbox, reports: DeliveryReports) -> None:
+        self._store: Store = context.store
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
+        self._outbox = outbox
+        self._reports = reports
+        self._asking = 0
+        self._open: dict[str, OpenQuestion] = {}
+        self._asked = Wakeup()
+
+    @property
+    def _seconds(self) -> float:
+        """How long a question waits."""
+        return self._configured.config.approvals.question_timeout_seconds
+
+    @contextmanager
+    def place(self, *, known: bool) -> Iterator[bool]:
+        """A place among those that may be open at once, each of which holds a turn in memory; False: there is none. A question
+        that is ``known`` from before a restart has one in any case."""
+        may = known or self._asking < self._configured.config.approvals.max_pending
+        self._asking += may
+        try:
+            yield may
+        finally:
+            self._asking -= may
+
+    async def load(self, live_turns: Collection[str | None], accounts: Collection[Account]) -> None:
+        """At start: questions of turns that are gone are withdrawn. Those of other accounts than these are left alone."""
+        for row in await self._store.pending_questions(limit=10_000_000, accounts=accounts):
+            if row.turn_id not in live_turns:
+                await self._end(row, "withdrawn")
+
+    def begin(self, turn: TurnRequest, offer: Offer) -> "AskingUser":
+        """The questions of one run of a turn."""
+        return AskingUser(self, self._store, turn, offer)
+
+    def waits_for(self, session_key: str, envelope: InboundEnvelope) -> bool:
+        """Whether this is the answer to a question that is open in its conversation. See :meth:`take`."""
+        found = self._open.get(session_key)
+        return found is not None and not found.taken and self.is_answered_by(found, envelope)
+
+    def is_answered_by(self, found: "OpenQuestion", envelope: InboundEnvelope) -> bool:
+        """Whether this is its answer, from somebody who may give it."""
+        return found.fits(envelope) and self._may_answer(found, envelope)
+
+    def is_not_for(self, envelope: InboundEnvelope) -> bool:
+        """Whether this is a press by somebody under whose question it is not."""
+        under = (found for found in self._open.values() if envelope.kind == "button" and found.fits(envelope))
+        return any(not self._may_answer(found, envelope) for found in under)
+
+    def _may_answer(self, found: "OpenQuestion", envelope: InboundEnvelope) -> bool:
+        account = self._configured.accounts.get((envelope.channel, envelope.account))
+        return account is not None and may_answer(envelope, account.frame, found.writers, found.shown_as)
+
+    def take(self, session_key: str) -> "OpenQuestion":
+        """Take the question that is open for one answer: nobody else's message is one any more."""
+        found = self._open[session_key]
+        found.taken = True
+        return found
+
+    async def answer(self, found: "OpenQuestion", rows: Sequence[InboundRow], *, skips: bool) -> Sequence[InboundRow]:
+        """Commit an answer, a message with the edits that ``rows`` has when it is written, with their end; ``skips``: it leaves
+        the question unanswered. Returns the rows that have ended; none: the question was over."""
+
+        async def give() -> Sequence[InboundRow]:
+            given = tuple(rows)
+            envelope = as_it_reads(given)
+            said = None if skips else answers_of(found.row, envelope)
+            state: QuestionEnd = "dismissed" if said is None else "answered"
+            by = f"{envelope.channel}:{envelope.sender.id}"
+            ids = [row.id for row in given]
+            ended = await self._end_once(found.row, state, answers=said or (), by=by, inbound_ids=ids)
+            return () if ended is None else given
+
+        return await insist(give)
+
+    async def wait(self, row: QuestionRow, turn: TurnRequest, offer: Offer) -> QuestionRow:
+        """Show a pending question and wait for what becomes of it."""
+        writers = frozenset(message.writer for message in turn.messages)
+        mine = OpenQuestion(row, turn.conversation, writers, anyio.Event(), set())
+        self._open[turn.session_key] = mine
+        try:
+            with self._reports.subscribe(row.id, sent=mine.note_shown, lost=mine.note_lost):
+                await insist(partial(self._show, mine, turn))
+                if not mine.done.is_set():
+                    mine.taken = False
+                    offer(mine)
+                    self._tell_asked()
+                with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
+                    await mine.done.wait()
+                await self._end(row, "expired")  # unless it has ended
+        finally:
+            if self._open.get(turn.session_key) is mine:
+                del self._open[turn.session_key]
+        return await insist(partial(self.get, row))
+
+    async def get(self, row: QuestionRow) -> QuestionRow:
+        return next(found for found in await self._store.questions_of(row.turn_id) if found.id == row.id)
+
+    async def withdraw(self, row: QuestionRow) -> None:
+        """The core was answered elsewhere, or the turn is over."""
+        await self._end(row, "withdrawn")
+
+    async def withdraw_turn(self, turn_id: str) -> None:
+        """The turn is over: what it still asks is void."""
+        for row in await self._store.questions_of(turn_id):
+            if row.state == "pending":
+                await self.withdraw(row)
+
+    async def wait_asked(self, inbound_id: int) -> QuestionRow:
+        """Returns when the turn of this message waits for an answer, with the question."""
+        while True:
+            asked = self._asked.upcoming()
+            row = await self._store.get_inbound(inbound_id)
+            for found in self._open.values():
+                if row is not None and found.row.turn_id == row.turn_id and not found.taken:
+                    return found.row
+            await asked.wait()
+
+    def _tell_asked(self) -> None:
+        self._asked.notify()
+
+    def find_pending(self, *, agent: str, ref: str) -> QuestionRow | None:
+        """The open question that an agent's core knows by this id."""
+        rows = (found.row for key, found in self._open.items() if key.startswith(f"{agent}:"))
+        return next((row for row in rows if row.question.ref == ref), None)
+
+    async def decide(self, question_id: str, answers: tuple[str, ...] | None, *, by: str) -> bool:
+        """Answer (None: dismiss) an open question from elsewhere than the chat. False: it is not open any more."""
+        found = next((found for found in self._open.values() if found.row.id == question_id and not found.taken), None)
+        if found is None:
+            return False
+        found.taken = True
+        state: QuestionEnd = "dismissed" if answers is None else "answered"
+        return await self._end(found.row, state, answers=answers or (), by=by) is not None
+
+    def fresh(self, turn: TurnRequest, question: Question, ordinal: int) -> QuestionRow:
+        now = self._now()
+        bounded = Question(
+            text=_bounded(question.text),
+            options=tuple(Option(_bounded(o.label), _bounded(o.description)) for o in question.options[:_OPTIONS_MAX]),
+            multiple=question.multiple,
+            ref=question.ref,
+        )
+        return QuestionRow(
+            id="qu_" + secrets.token_hex(5),
+            turn_id=turn.turn_id,
+            ordinal=ordinal,
+            session_key=turn.session_key,
+            question=bounded,
+            state="pending",
+            created_at=now,
+            expires_at=now + self._seconds,
+        )
+
+    async def _end(
+        self, row: QuestionRow, state: QuestionEnd, *, answers: tuple[str, ...] = (), by: str | None = None
+    ) -> QuestionRow | None:
+        """pending -> state. None if it was not pending."""
+        return await insist(partial(self._end_once, row, state, answers=answers, by=by))
+
+    async def _end_once(
+        self,
+        row: QuestionRow,
+        state: QuestionEnd,
+        *,
+        answers: tuple[str, ...],
+        by: str | None,
+        inbound_ids: Sequence[int] = (),
+    ) -> QuestionRow | None:
+        # Shielded: what is committed is shown and told.
+        with anyio.CancelScope(shield=True):
+            now = self._now()
+            ended = await self._store.end_question(row.id, state, now=now, answers=answers, by=by, inbound_ids=inbound_ids)
+            if ended is not None:
+                self._note_ended(ended)
+                await self.rewrite(ended)
+        return ended
+
+    def _note_ended(self, row: QuestionRow) -> None:
+        self._events.emit(f"question.{row.state}", id=row.id, turn_id=row.turn_id, by=row.answered_by)
+        for found in self._open.values():
+            if found.row.id == row.id:
+                found.done.set()
+
+    async def _show(self, mine: OpenQuestion, turn: TurnRequest) -> None:
+        row = mine.row
+        shown = await self._store.outbound_about(row.id)
+        if shown and shown[0].state in NEVER_SEEN:
+            mine.note_lost()
+        for each in shown:
+            if each.receipt is not None and each.receipt.message_id is not None:
+                mine.note_shown(each.receipt.message_id)
+        if shown:
+            return  # before the restart
+        plugin = self._configured.plugins[turn.channel]
+        *before, last = draft_texts(turn.channel, turn.account, turn.peer, text_of(row.question), plugin, turn_id=turn.turn_id)
+        payload = with_choices(last.payload, row) if plugin.buttons else last.payload
+        drafts = [*before, msgspec.structs.replace(last, payload=payload, subject=row.id)]
+        await self._outbox.write(drafts)
+        self._events.emit("question.pending", id=row.id, turn_id=row.turn_id, session_key=row.session_key)
+
+    async def rewrite(self, row: QuestionRow) -> None:
+        """Take the buttons away, and say what was answered, once. It is no harm when that cannot be stored now."""
+        try:
+            shown = await self._store.outbound_about(row.id)
+            plugin = self._configured.plugins.get(shown[0].channel) if len(shown) == 1 else None
+            if plugin is not None and plugin.edits:
+                await self._outbox.write([rewritten(row, shown[0], plugin)])
+        except StoreRefused as error:
+            _log.warning("question_not_rewritten", question=row.id, reason=error.reason)
+
+
+class AskingUser:
+    """The questions of one run of a turn: one at a time."""
+
+    def __init__(self, desk: QuestionDesk, store: Store, turn: TurnRequest, offer: Offer) -> None:
+        self._desk = desk
+        self._store = store
+        self._turn = turn
+        self._offer = offer
+        self._lock = anyio.Lock()
+        self._left: list[QuestionRow] = []
+        self._loaded = False
+        self._count = 0
+        self._asked: dict[str, QuestionRow] = {}
+        self._void: set[str] = set()
+
+    async def question(self, question: Question) -> tuple[str, ...] | None:
+        """See ``ports.agent.Turn``."""
+        async with self._lock:
+            if question.ref in self._void:
+                return None
+            found = await self._find(question)
+            with self._desk.place(known=found is not None) as may:
+                if not may:
+                    _log.warning("question_not_asked", reason="too many questions are open")
+                    return None
+                return await self._ask(question, found or await self._add(question))
+
+    async def _ask(self, question: Question, row: QuestionRow) -> tuple[str, ...] | None:
+        if question.ref is not None:
+            self._asked[question.ref] = row
+        if question.ref in self._void:
+            await self._desk.withdraw(row)
+            return None
+        if row.state == "pending":
+            row = await self._desk.wait(row, self._turn, self._offer)
+        # It may have ended right before a crash, or while it was being shown.
+        await self._desk.rewrite(row)
+        return row.answers if row.state == "answered" else None
+
+    async def withdraw(self, ref: str) -> None:
+        """See ``ports.agent.Turn``."""
+        if (row := self._asked.get(ref)) is not None:
+            await self._desk.withdraw(row)
+        elif len(self._void) < _VOID_MAX:
+            self._void.add(ref)
+
+    async def forget_refs(self) -> None:
+        """The core has lost the turn, and its ids with it: what it asked under them can be answered no more."""
+        await self._load()
+        for row in self._left:
+            if row.question.ref is not None and row.state == "pending":
+                await self._desk.withdraw(row)
+
+    async def _find(self, question: Question) -> QuestionRow | None:
+        """The row of an earlier run of this turn: pending still, or answered when the core has an id of its own for it, or
+        when the turn is run from its start and asks the very same. Of this run only by the core's own id."""
+        await self._load()
+        bounded = self._desk.fresh(self._turn, question, 0).question
+        asked = None if question.ref is None else self._asked.get(question.ref)
+        if asked is not None and asked.question == bounded:
+            return await insist(partial(self._desk.get, asked))
+        for row in self._left:
+            if row.question == bounded and _FOUND_AGAIN[row.state]:
+                found = await insist(partial(self._desk.get, row))
+                self._left.remove(row)
+                return found
+        return None
+
+    async def _add(self, question: Question) -> QuestionRow:
+        while True:
+            fresh = self._desk.fresh(self._turn, question, self._count)
+            row = await insist(partial(self._store.add_question, fresh))
+            self._count += 1
+            if row.id == fresh.id:
+                return row
+            # This number of the turn was another question's.
+
+    async def _load(self) -> None:
+        if not self._loaded:
+            rows = await insist(partial(self._store.questions_of, self._turn.turn_id))
+            # A session key names its agent: after a restart the message may be another one's, who is not asked for.
+            own = [row for row in rows if row.session_key == self._turn.session_key]
+            for row in rows:
+                if row not in own and row.state == "pending":
+                    await self._desk.withdraw(row)
+            self._left = own
+            self._count = 1 + max((row.ordinal for row in rows), default=-1)
+            self._loaded = True
+
+
+def _bounded(text: str) -> str:
+    return sanitise(text[:_TEXT_MAX])

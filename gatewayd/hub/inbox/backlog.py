@@ -1,0 +1,146 @@
+"""The backlog: what is journaled and not over, its bounds, and who waits for the end of a message."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import anyio
+
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.inbox.limits import Account, Person, Senders, WaitingRoom
+from gatewayd.model.config import GatewayConfig
+from gatewayd.model.errors import NotFound
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.status import InboxStatus
+from gatewayd.ports.store import InboundRow
+
+
+class Messages(Protocol):
+    """What is needed of the store."""
+
+    async def get_inbound(self, inbound_id: int) -> InboundRow | None: ...
+
+
+class Backlog:
+    """Messages wait in it until they are dequeued: into a turn, or ended. ``now`` gives Unix seconds."""
+
+    def __init__(self, store: Messages, configured: Configured, *, now: Callable[[], float]) -> None:
+        limits = configured.config.limits
+        self._store = store
+        self._room = WaitingRoom(limits.inbox_waiting, limits.account_waiting, now=now)
+        self._senders = Senders(limits.sender_waiting)
+        self._waiting: dict[int, tuple[InboundEnvelope, Person | None]] = {}
+        self._ended: dict[int, set[anyio.Event]] = {}
+        configured.follow(self.reconfigure)
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Hold on to these bounds from now on. Who has a place keeps it."""
+        self._room.resize(config.limits.inbox_waiting, config.limits.account_waiting)
+        self._senders.resize(config.limits.sender_waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are journaled, or about to be, and not yet in a turn or ended."""
+        return self._room.used
+
+    def why_full(self, channel: str, account: str) -> str | None:
+        """Why a delivery of this account would have to wait; None if it would not."""
+        return self._room.why_full((channel, account))
+
+    def status(self) -> InboxStatus:
+        return InboxStatus(
+            waiting=self._room.used,
+            limit=self._room.limit,
+            oldest_at=next((envelope.received_at for envelope, _ in self._waiting.values()), None),
+            full_since=self._room.full_since,
+            limited_senders=self._senders.limited,
+        )
+
+    def waiting_of(self, channel: str, account: str) -> int:
+        """``waiting`` of one account."""
+        return self._room.used_by((channel, account))
+
+    def full_since(self, channel: str, account: str) -> float | None:
+        """From when on one account has had as much waiting as it may."""
+        return self._room.account_full_since((channel, account))
+
+    async def reserve(self, account: Account, count: int) -> None:
+        """Take places for messages that are about to be journaled; waits while there are too few."""
+        await self._room.take(account, count)
+
+    def release(self, account: Account, count: int) -> None:
+        """Give places back for which no message came."""
+        self._room.give_back(account, count)
+
+    def enter(self, row: InboundRow) -> None:
+        """A message that has a reserved place waits from now on."""
+        self._waiting[row.id] = row.envelope, None
+
+    def enter_again(self, row: InboundRow) -> None:
+        """So does one that is in the store since before: it cannot be kept out, and may be one more than fit."""
+        self._room.take_nowait(_account_of(row), 1)
+        self.enter(row)
+
+    def may_wait(self, row: InboundRow) -> bool:
+        """Whether its sender may have one more message waiting for a turn."""
+        return self._senders.may_wait(_person_of(row))
+
+    def is_to_be_told(self, row: InboundRow) -> bool:
+        """Whether its sender is to hear that it may not: once for a while."""
+        return self._senders.is_to_be_told(_person_of(row))
+
+    def count_for_sender(self, row: InboundRow) -> None:
+        """It waits for a turn, and is one of those that its sender may have waiting."""
+        person = _person_of(row)
+        self._senders.add(person)
+        self._waiting[row.id] = row.envelope, person
+
+    def dequeue(self, rows: Sequence[InboundRow]) -> None:
+        """Rows wait no longer: they are in a turn, or have ended."""
+        for row in rows:
+            envelope, person = self._waiting.pop(row.id, (None, None))
+            if envelope is not None:
+                self._room.give_back((envelope.channel, envelope.account), 1)
+            if person is not None:
+                self._senders.remove(person)
+
+    def requeue(self, rows: Sequence[InboundRow]) -> None:
+        """Rows wait again: their turn only waits, because its agent is away. Else an outage would have as many turns in memory as
+        there are chats."""
+        for row in rows:
+            if row.id not in self._waiting:
+                self.enter_again(row)
+
+    def complete(self, rows: Sequence[InboundRow]) -> None:
+        """Rows have ended: wake who waits for them."""
+        for row in rows:
+            for event in self._ended.pop(row.id, ()):
+                event.set()
+
+    async def wait_ended(self, inbound_id: int) -> InboundRow:
+        """The row, once it has ended. :raises NotFound:"""
+        event = anyio.Event()
+        self._ended.setdefault(inbound_id, set()).add(event)
+        try:
+            row = await self._store.get_inbound(inbound_id)
+            if row is not None and row.ended_at is None:
+                await event.wait()
+                row = await self._store.get_inbound(inbound_id)
+        finally:
+            self._forget_waiter(inbound_id, event)
+        if row is None:
+            raise NotFound(f"there is no message in-{inbound_id}")
+        return row
+
+    def _forget_waiter(self, inbound_id: int, event: anyio.Event) -> None:
+        events = self._ended.get(inbound_id, set())
+        events.discard(event)
+        if not events:
+            self._ended.pop(inbound_id, None)
+
+
+def _account_of(row: InboundRow) -> Account:
+    return row.envelope.channel, row.envelope.account
+
+
+def _person_of(row: InboundRow) -> Person:
+    return row.envelope.channel, row.envelope.account, row.envelope.sender.id

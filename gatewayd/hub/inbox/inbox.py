@@ -1,0 +1,225 @@
+"""The inbox: journal first, then decide, then hand on. What is acknowledged is in the store."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from gatewayd.actor.wakeup import Wakeup
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
+from gatewayd.hub.inbox.access import AccessControl
+from gatewayd.hub.inbox.backlog import Backlog
+from gatewayd.hub.inbox.routing import known_as, resolve_route
+from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
+from gatewayd.model.errors import NotFound
+from gatewayd.model.lifecycle import DroppedReason
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.intents import Intent, classify
+from gatewayd.model.message.roles import Role
+from gatewayd.model.message.route import Route
+from gatewayd.model.records.storable import refuse_unusable, refuse_unusable_memo
+from gatewayd.ports.store import Account, InboundRow, Store
+
+_RECOVERY_PAGE = 1000
+_REFUSED_AT_ONCE = 256
+SORRY_MANY = (
+    "Sorry, that was more than I can keep waiting for you at once. What you write now is not read until I have caught up."
+)
+NOT_YOURS = "This question is for somebody else."
+
+
+class Lanes(Protocol):
+    """Where admitted messages go: hub/turns/runner.py."""
+
+    def role_of(self, envelope: InboundEnvelope) -> Role:
+        """What its sender is in its chat now."""
+
+    def add(self, row: InboundRow, route: Route, intent: Intent) -> None: ...
+
+    def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
+        """Whether the row would wait for a turn: not a command that is acted on at once, nor the answer to a question."""
+
+    def refuses(self, envelope: InboundEnvelope) -> bool:
+        """Whether it is a press under a question that somebody else was asked."""
+
+    def end_removed(self, rows: Sequence[InboundRow]) -> None:
+        """End rows whose account is configured no more, and their turns, where those were begun."""
+
+
+class Presses(Protocol):
+    """Where answers to requests go: hub/approvals/responses.py."""
+
+    def take(self, row: InboundRow, intent: Intent, *, admitted: bool) -> bool: ...
+
+    def acknowledge(self, envelope: InboundEnvelope, text: str = "") -> None: ...
+
+
+class _Refused(Struct, frozen=True):
+    """A row that goes to no agent. ``pair``: its sender asks to be let in; ``tell``: its sender hears that there is too much."""
+
+    row: InboundRow
+    reason: DroppedReason
+    answer: Literal["none", "pair", "tell"] = "none"
+
+
+class InboxDesk:
+    """Takes envelopes from accounts and connectors. ``run`` settles what is not admitted."""
+
+    def __init__(
+        self,
+        context: Context,
+        configured: Configured,
+        access: AccessControl,
+        outbox: Outbox,
+        backlog: Backlog,
+        lanes: Lanes,
+        presses: Presses,
+    ) -> None:
+        self._store: Store = context.store
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
+        self._access = access
+        self._outbox = outbox
+        self._backlog = backlog
+        self._lanes = lanes
+        self._presses = presses
+        self._refused: deque[_Refused] = deque()
+        self._wake = Wakeup()
+        self.received = 0
+
+    def takers(self) -> dict[tuple[str, str], str | None]:
+        """The configured accounts, and why a delivery of one would have to wait now, if that is so."""
+        return {account: self._backlog.why_full(*account) for account in self._configured.accounts}
+
+    async def deliver(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]:
+        """Journal envelopes of one account and hand them on. Returns after the commit, with the rows that are new. Waits while
+        the inbox, or that account's part of it, is full.
+
+        :raises StoreRefused: nothing was stored; the platform must not be told.
+        :raises NotFound: an envelope names an account that is not configured.
+        :raises UnusableId: an id of one, or the memo's, cannot be kept. Nothing was stored of any.
+        :raises ValueError: they are of several accounts.
+        """
+        for envelope in envelopes:
+            if (envelope.channel, envelope.account) not in self._configured.accounts:
+                raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
+            refuse_unusable(envelope)
+        if memo is not None:
+            refuse_unusable_memo(*memo[2:])
+        if not envelopes:
+            await self._store.add_inbound([], memo=memo)
+            return []
+        account = envelopes[0].channel, envelopes[0].account
+        if any((envelope.channel, envelope.account) != account for envelope in envelopes):
+            raise ValueError("a delivery is of one account")
+        now = self._now()
+        known = [known_as(envelope, self._configured.config) for envelope in envelopes]
+        stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in known]
+        await self._backlog.reserve(account, len(stamped))
+        rows: list[InboundRow] = []
+        try:
+            # A caller that goes away during the commit must not leave rows that nobody runs before the next start.
+            with anyio.CancelScope(shield=True):
+                rows = await self._store.add_inbound(stamped, memo=memo)
+        finally:
+            self._backlog.release(account, len(stamped) - len(rows))
+        self.received += len(rows)
+        for row in rows:
+            envelope = row.envelope
+            self._events.emit(
+                "inbound.received",
+                id=row.id,
+                channel=envelope.channel,
+                account=envelope.account,
+                peer=f"{envelope.peer.kind}:{envelope.peer.id}",
+                event_kind=envelope.kind,
+            )
+            self._backlog.enter(row)
+            self._hand_on(row, is_new=True)
+        return rows
+
+    async def pending(self, accounts: Sequence[Account]) -> list[InboundRow]:
+        """At start: what was journaled of these accounts and has not ended, in order. The bound of the inbox bounds this, too."""
+        rows: list[InboundRow] = []
+        while page := await self._store.pending_inbound(accounts, after_id=rows[-1].id if rows else 0, limit=_RECOVERY_PAGE):
+            rows += page
+        return rows
+
+    def resume(self, rows: Sequence[InboundRow]) -> None:
+        """Put back what :meth:`pending` found, before any account listens: nothing newer may overtake it."""
+        for row in rows:
+            self._backlog.enter_again(row)
+            self._hand_on(row, is_new=False)
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Record what was not admitted, and answer strangers, until cancelled."""
+        task_status.started()
+        while True:
+            await self._wake.take()
+            while self._refused:
+                await self._refuse_some()
+
+    def _hand_on(self, row: InboundRow, *, is_new: bool) -> None:
+        envelope = row.envelope
+        settings = self._configured.accounts.get((envelope.channel, envelope.account))
+        if settings is None and row.turn_id is not None:
+            self._lanes.end_removed([row])
+            return
+        if settings is None:
+            self._later(_Refused(row, "account_removed"))
+            return
+        intent = classify(envelope, self._lanes.role_of)
+        verdict = self._access.judge(envelope, settings.frame, self._configured.plugins[envelope.channel])
+        if self._presses.take(row, intent, admitted=verdict.kind == "admit"):
+            return
+        self._presses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
+        if verdict.reason == "admitted" or row.state == "running":
+            self._add_to_lane(row, resolve_route(envelope, self._configured.config), intent, is_new=is_new)
+        else:
+            self._later(_Refused(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))
+
+    def _add_to_lane(self, row: InboundRow, route: Route, intent: Intent, *, is_new: bool) -> None:
+        """Unless its sender has enough waiting there already. What was let in before a restart stays in."""
+        if self._lanes.waits(row, route, intent):
+            if is_new and not self._backlog.may_wait(row):
+                self._later(_Refused(row, "sender_limit", "tell" if self._backlog.is_to_be_told(row) else "none"))
+                return
+            self._backlog.count_for_sender(row)
+        self._lanes.add(row, route, intent)
+
+    def _later(self, refused: _Refused) -> None:
+        self._refused.append(refused)
+        self._wake.notify()
+
+    async def _refuse_some(self) -> None:
+        """The oldest refused row, and those right behind it that are dropped for the same reason, in one commit: in a busy
+        group most messages are not for the bot, and one at a time they would fill the inbox."""
+        first = self._refused.popleft()
+        rows, reason = [first.row], first.reason
+        while first.answer == "none" and len(rows) < _REFUSED_AT_ONCE and self._refused:
+            if (self._refused[0].reason, self._refused[0].answer) != (reason, "none"):
+                break
+            rows.append(self._refused.popleft().row)
+        text = await self._answer_to(first)
+        envelope = first.row.envelope
+        plugin = self._configured.plugins.get(envelope.channel)
+        replies = draft_replies(envelope, text, plugin) if text and plugin else []
+        await insist(lambda: self._outbox.end_inbound(rows, state="dropped", reason=reason, replies=replies))
+        for row in rows:
+            self._events.emit(
+                "inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason
+            )
+        self._backlog.dequeue(rows)
+        self._backlog.complete(rows)
+
+    async def _answer_to(self, refused: _Refused) -> str | None:
+        if refused.answer == "pair":
+            return await insist(lambda: self._access.request_pairing(refused.row.envelope))
+        return SORRY_MANY if refused.answer == "tell" else None

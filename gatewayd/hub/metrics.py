@@ -1,0 +1,45 @@
+"""What is measured, at one moment, from memory: the snapshot, and beside it what only metrics show. web/api/metrics.py
+renders it."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.operations.retention import RetentionStatistics
+from gatewayd.hub.turns.slots import PlacesStatistics
+from gatewayd.model.histogram import Histogram
+from gatewayd.model.status import Snapshot, StallStatistics
+from gatewayd.ports.store import StoreStatistics
+
+
+class Meters(Struct, frozen=True):
+    """``now`` is Unix seconds. ``events`` counts what was emitted since the start, by kind. ``delivery`` is from the receipt of a
+    message to that of its answer by the platform, ``turns`` are attempts by agent, with the waiting for people in them."""
+
+    now: float
+    snapshot: Snapshot
+    store: StoreStatistics
+    places: PlacesStatistics
+    events: Mapping[str, int]
+    event_readers: int
+    delivery: Histogram
+    turns: Mapping[str, Histogram]
+    stalls: StallStatistics
+    retention: RetentionStatistics
+
+
+def meters_of(gateway: Gateway) -> Meters:
+    """No I/O."""
+    return Meters(
+        now=gateway.now(),
+        snapshot=gateway.snapshot(),
+        store=gateway.store.statistics(),
+        places=gateway.turns.places_statistics(),
+        events=gateway.events.counts,
+        event_readers=gateway.events.readers,
+        delivery=gateway.outbox.delivery_times(),
+        turns=gateway.agents.durations(),
+        stalls=gateway.stalls.statistics(),
+        retention=gateway.cleaner.statistics(),
+    )

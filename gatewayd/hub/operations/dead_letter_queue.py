@@ -1,0 +1,239 @@
+"""Letters and what operators do with them: looked at, put back, dropped, one by one or every one that fits a filter.
+
+A letter that is put back runs at once. A message goes through the inbox again, and is judged anew: its sender may have lost the
+right to write meanwhile. A reply goes to its account again, under the number it had: edits refer to that.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+import anyio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.operations.dead_letters import Takers, check_letter, drop, put_back, why_not
+from gatewayd.kit.text import sanitise
+from gatewayd.model.errors import Conflict, NotFound, StoreRefused
+from gatewayd.model.lifecycle import LetterState
+from gatewayd.model.records.dead_letter import (
+    Letter,
+    LetterCounts,
+    LetterFilter,
+    LetterPlace,
+    NotALetter,
+    RepairAction,
+    Skipped,
+    parse_ref,
+)
+from gatewayd.ports.store import InboundRow, Letters, OutboundRow, Repairs, letter_of, ref_of, shown_text
+
+MOST_AT_ONCE: Final = 500
+"""Letters that one call does something with."""
+_TOGETHER: Final = 50
+"""Letters of one transaction: no write beside it waits for more."""
+_LOOKED_AT: Final = 2000
+_NOTE_MAX: Final = 500
+
+
+class Inbox(Protocol):
+    """Where messages run again: hub/inbox/inbox.py."""
+
+    def takers(self) -> Takers: ...
+
+    def resume(self, rows: Sequence[InboundRow]) -> None: ...
+
+
+class Outgoing(Protocol):
+    """Where replies are sent again: hub/outbox/outbox.py."""
+
+    def is_unsettled(self, outbound_id: int) -> bool: ...
+
+    def take_back(self, row: OutboundRow, was: LetterState) -> None: ...
+
+    def note_dropped(self, was: LetterState) -> None: ...
+
+
+class FoundLetter(Struct, frozen=True):
+    """One letter with its whole ``text``. ``why_not``: it cannot be retried, in words."""
+
+    letter: Letter
+    text: str
+    why_not: str | None = None
+
+
+class LetterPage(Struct, frozen=True):
+    """``next`` goes on behind the last of ``letters``; None: there is no more."""
+
+    letters: list[Letter]
+    next: LetterPlace | None
+    counts: LetterCounts
+
+
+class BulkPlace(Struct, frozen=True):
+    """Where a bulk goes on: behind ``place``, and with nothing that ended at ``until`` or later. What is put back and ends again
+    at once is not put back by the same bulk, however many calls it takes."""
+
+    until: float
+    place: LetterPlace
+
+    def __str__(self) -> str:
+        return f"{self.until!r}~{self.place}"
+
+    @classmethod
+    def parse(cls, text: str) -> "BulkPlace":
+        """What ``str`` has made. :raises NotALetter:"""
+        until, _, place = text.partition("~")
+        try:
+            at = float(until)
+        except ValueError:
+            at = math.nan
+        if math.isnan(at):
+            raise NotALetter(f"{text[:60]!r} is not where a bulk goes on")
+        return cls(at, LetterPlace.parse(place))
+
+
+class Bulk(Struct, frozen=True):
+    """``done`` letters; ``more`` may be done by another call, which goes on at ``next``."""
+
+    done: int
+    skipped: list[Skipped]
+    more: bool = False
+    next: BulkPlace | None = None
+
+
+class RepairDesk:
+    """``now`` is in Unix seconds."""
+
+    def __init__(self, store: Letters, inbox: Inbox, outbox: Outgoing, events: EventLog, *, now: Callable[[], float]) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._outbox = outbox
+        self._events = events
+        self._now = now
+
+    async def list(self, wanted: LetterFilter, *, before: LetterPlace | None, limit: int) -> LetterPage:
+        """The newest letters first."""
+        letters = await self._store.list_letters(wanted, before=before, limit=limit + 1)
+        more = len(letters) > limit
+        return LetterPage(letters[:limit], letters[limit - 1].place if more else None, await self._store.count_letters())
+
+    async def get(self, ref: str) -> FoundLetter:
+        """:raises NotALetter: no ref. :raises NotFound: no such row. :raises Conflict: it is no letter (any more)."""
+        facts = await self._store.get_letter(ref)
+        check_letter(facts.row)
+        return FoundLetter(letter_of(facts.row), shown_text(facts.row), why_not(facts, self._inbox.takers()))
+
+    async def act(self, ref: str, action: RepairAction, *, by: str, note: str | None = None) -> Letter:
+        """Retry or drop one letter. Returns it as it is then.
+
+        :raises NotALetter: no ref. :raises NotFound: no such row. :raises Conflict: it is no letter (any more), or it cannot be
+            retried. :raises StoreRefused: nothing was done.
+        """
+        found = await self.get(ref)
+        if action == "retry" and found.why_not is not None:
+            raise Conflict(f"{ref} cannot be retried: {found.why_not}")
+        repairs = await self._together([ref], action, by, note)
+        if repairs.skipped:
+            raise Conflict(f"{ref}: {repairs.skipped[0].why}")
+        return next(letter_of(each.row) for each in repairs.done if ref_of(each.row) == ref)
+
+    async def act_on(self, refs: Sequence[str], action: RepairAction, *, by: str, note: str | None = None) -> Bulk:
+        """Retry or drop these, in their order. :raises StoreRefused: nothing was done."""
+        done, skipped = 0, list[Skipped]()
+        refs = list(dict.fromkeys(refs))
+        for start in range(0, len(refs), _TOGETHER):
+            some = refs[start : start + _TOGETHER]
+            try:
+                repairs = await self._together(some, action, by, note)
+            except StoreRefused as refused:
+                if not done:
+                    raise
+                skipped += [Skipped(ref, refused.reason) for ref in refs[start:]]
+                break
+            done += len(repairs.done)
+            skipped += repairs.skipped
+        return Bulk(done, skipped)
+
+    async def act_on_all(
+        self, wanted: LetterFilter, action: RepairAction, *, after: BulkPlace | None = None, by: str, note: str | None = None
+    ) -> Bulk:
+        """Retry or drop what fits, the oldest first, up to a bound. :raises StoreRefused: nothing was done."""
+        until = self._now() if wanted.ended_before is None else wanted.ended_before
+        until = until if after is None else min(until, after.until)
+        wanted = replace(wanted, ended_before=until)
+        place = None if after is None else after.place
+        done, looked_at, skipped = 0, 0, list[Skipped]()
+        while done + _TOGETHER <= MOST_AT_ONCE and looked_at < _LOOKED_AT:
+            places = await self._store.oldest_letters(wanted, after=place, limit=_TOGETHER)
+            repairs = await self._next(places, action, by, note, done_before=done)
+            if repairs is None:
+                break
+            place = places[-1]
+            looked_at += len(places)
+            done += len(repairs.done)
+            skipped += repairs.skipped
+        if place is None or not await self._store.oldest_letters(wanted, after=place, limit=1):
+            return Bulk(done, skipped)
+        return Bulk(done, skipped, True, BulkPlace(until, place))
+
+    async def _next(
+        self, places: Sequence[LetterPlace], action: RepairAction, by: str, note: str | None, *, done_before: int
+    ) -> Repairs | None:
+        """None: there are no more, or the store refuses. :raises StoreRefused: and nothing was done before."""
+        try:
+            return await self._together([each.ref for each in places], action, by, note) if places else None
+        except StoreRefused:
+            if not done_before:
+                raise
+            return None
+
+    async def _together(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
+        """In one transaction, with what follows from it in memory."""
+        settled = [ref for ref in refs if not self._is_unsettled(ref)]
+        skipped = [await self._why_unsettled(ref) for ref in refs if ref not in settled]
+        if not settled:
+            return Repairs([], skipped)
+        note = None if note is None else sanitise(note)[:_NOTE_MAX]
+        # Shielded: what is committed and not handed on would lie there until the next start.
+        with anyio.CancelScope(shield=True):
+            repairs = await self._repair(settled, action, by, note)
+            self._hand_on(repairs, action, by)
+        return replace(repairs, skipped=[*repairs.skipped, *skipped])
+
+    async def _repair(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
+        now = self._now()
+        if action == "drop":
+            return await self._store.drop_letters(refs, partial(drop, by=by, note=note, now=now), now=now)
+        rule = partial(put_back, accounts=self._inbox.takers(), by=by, note=note, now=now)
+        return await self._store.retry_letters(refs, rule, now=now)
+
+    def _is_unsettled(self, ref: str) -> bool:
+        """A letter is counted, and its account lets go of it, a moment after its end is committed. Nothing is done in between."""
+        try:
+            direction, number = parse_ref(ref)
+        except NotALetter:
+            return False
+        return direction == "out" and self._outbox.is_unsettled(number)
+
+    async def _why_unsettled(self, ref: str) -> Skipped:
+        try:
+            await self.get(ref)
+        except (NotFound, Conflict) as error:
+            return Skipped(ref, error.reason)
+        return Skipped(ref, "what became of it is being recorded: ask again")
+
+    def _hand_on(self, repairs: Repairs, action: RepairAction, by: str) -> None:
+        said = "letter.retried" if action == "retry" else "letter.dropped"
+        for each in repairs.done:
+            self._events.emit(said, ref=ref_of(each.row), by=by)
+            if isinstance(each.row, OutboundRow):
+                if action == "retry":
+                    self._outbox.take_back(each.row, each.was)
+                else:
+                    self._outbox.note_dropped(each.was)
+        messages = [each.row for each in repairs.done if isinstance(each.row, InboundRow)]
+        if action == "retry" and messages:
+            self._inbox.resume(sorted(messages, key=lambda row: row.id))

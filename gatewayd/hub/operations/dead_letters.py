@@ -1,0 +1,108 @@
+"""What a dead letter is, why one cannot be retried, and what is written down when somebody repairs one. Pure: the store calls
+these with the rows as they are in its transaction."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from gatewayd.model.errors import Conflict
+from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
+from gatewayd.model.message.payload import EditText
+from gatewayd.model.records.audit import AuditDraft
+from gatewayd.model.records.question import QuestionRow
+from gatewayd.model.subject import request_of
+from gatewayd.ports.store import Account, InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, ref_of
+
+Takers = Mapping[Account, str | None]
+"""The configured accounts, and why one takes no message now (it is full), or None."""
+_REASON_MAX: Final = 200
+
+
+def check_letter(row: LetterRow) -> None:
+    """:raises Conflict: it is no letter (any more)."""
+    if row.closed_at is not None:
+        raise Conflict(f"{ref_of(row)} was dropped")
+    if row.state not in (INBOUND_DEAD_LETTERS if isinstance(row, InboundRow) else OUTBOUND_DEAD_LETTERS):
+        reason = f" ({row.reason})" if row.reason else ""
+        raise Conflict(f"{ref_of(row)} is no dead letter (any more): it is {row.state}{reason}")
+
+
+def put_back(facts: LetterFacts, *, accounts: Takers, by: str, note: str | None, now: float) -> list[Repair]:
+    """A letter that is retried, with the edits that ended in its turn: without them it would run as it was first written.
+
+    :raises Conflict: it is no letter (any more), or it would be wrong to retry it.
+    """
+    check_letter(facts.row)
+    reason = why_not(facts, accounts)
+    if reason is not None:
+        raise Conflict(reason)
+    return [Repair(row, _entry(row, "letter.retried", by, note, now)) for row in (facts.row, *_edits_with(facts))]
+
+
+def drop(row: LetterRow, *, by: str, note: str | None, now: float) -> Repair:
+    """:raises Conflict: it is no letter (any more)."""
+    check_letter(row)
+    return Repair(row, _entry(row, "letter.dropped", by, note, now))
+
+
+def why_not(facts: LetterFacts, accounts: Takers) -> str | None:
+    """Why a letter cannot be retried, in words; None: it can."""
+    row = facts.row
+    if isinstance(row, OutboundRow):
+        here = (row.channel, row.account) in accounts
+        return _why_not_again(facts, row) if here else f"the account {row.channel}/{row.account} is not configured"
+    account = row.envelope.channel, row.envelope.account
+    if account not in accounts:
+        return f"the account {'/'.join(account)} is not configured"
+    edited = next((other.id for other in facts.dead_of_turn if _changes(row, other)), None)
+    if edited is not None:
+        return f"it is an edit of in-{edited}: retry that one, and this goes with it"
+    return accounts[account]
+
+
+def _why_not_again(facts: LetterFacts, row: OutboundRow) -> str | None:
+    """Why it would be wrong to send this now."""
+    if isinstance(row.payload, EditText):
+        edited = facts.edited
+        if edited is None or edited.receipt is None or edited.receipt.message_id is None:
+            return f"it edits out-{row.payload.of}, which was not sent"
+        if facts.newer_edit is not None:
+            return f"out-{facts.newer_edit} is a newer edit of the same message"
+    request = None if row.subject is None else request_of(row.subject)
+    if request is None or not _is_over(facts, row.created_at):
+        return None
+    return f"what it asks is over: {request} waits for no answer"
+
+
+def _is_over(facts: LetterFacts, written_at: float) -> bool:
+    """What was written about a request while it was pending asks for an answer; what came after says what became of it."""
+    if facts.request is None:
+        return True
+    ended_at = facts.request.ended_at if isinstance(facts.request, QuestionRow) else facts.request.decided_at
+    return ended_at is not None and written_at <= ended_at
+
+
+def _edits_with(facts: LetterFacts) -> Sequence[InboundRow]:
+    row = facts.row
+    return [other for other in facts.dead_of_turn if isinstance(row, InboundRow) and _changes(other, row)]
+
+
+def _changes(edit: InboundRow, message: InboundRow) -> bool:
+    new, old = edit.envelope, message.envelope
+    return (
+        new.kind == "edit"
+        and old.kind == "message"
+        and (new.channel, new.account, new.peer, new.message_id) == (old.channel, old.account, old.peer, old.message_id)
+    )
+
+
+def _entry(
+    row: LetterRow, action: Literal["letter.retried", "letter.dropped"], by: str, note: str | None, now: float
+) -> AuditDraft:
+    """The entry of the audit log: it says what the row was."""
+    reason = None if row.reason is None else row.reason[:_REASON_MAX]
+    detail = row.detail if isinstance(row, InboundRow) else None
+    was = {"state": row.state, "reason": reason, "detail": detail, "attempts": row.attempts, "turn_id": row.turn_id, "note": note}
+    said = {key: value for key, value in was.items() if value is not None}
+    return AuditDraft(now, by, action, ref_of(row), msgspec.json.encode(said, order="sorted").decode())

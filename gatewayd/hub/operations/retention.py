@@ -1,0 +1,171 @@
+"""Retention: what is over and old is deleted, a few rows at a time, so that no message waits for it.
+
+By time: ended rows after ``keep_seconds``, letters that nobody has looked after after ``dead_letter_seconds``. By size: while the
+store holds more than ``max_megabytes``, the oldest ended rows go before their time, then the oldest letters. Never what is
+younger than two days: platforms deliver a message again for so long, and it must be known then.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, Protocol, get_args
+
+import anyio
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.events import EventLog
+from gatewayd.model.config import RetentionSection
+from gatewayd.model.errors import StoreRefused
+from gatewayd.model.lifecycle import LetterState
+from gatewayd.ports.store import Leftover, OldRow, Retention
+
+ROWS_TOGETHER: Final = 200
+"""Rows that one transaction looks at: no write beside it waits for more."""
+PAUSE_SECONDS: Final = 0.05
+"""Between two transactions."""
+EVERY_SECONDS: Final = 300.0
+YOUNGEST_SECONDS: Final = 172_800.0
+"""Nothing younger is deleted, however full the store is."""
+_FIRST_AFTER_SECONDS: Final = 60.0
+_MEGABYTE: Final = 1_048_576
+_ENDED: Final[tuple[Leftover, ...]] = ("inbound", "outbound", "approval", "question")
+_LETTERS: Final[tuple[Leftover, ...]] = ("inbound_letter", "outbound_letter")
+
+log = structlog.get_logger("gatewayd.retention")
+
+
+class Outgoing(Protocol):
+    """Who counts the letters among the replies: hub/outbox/outbox.py."""
+
+    def note_dropped(self, was: LetterState) -> None: ...
+
+
+class RetentionStatistics(Struct, frozen=True):
+    """Since the start. ``last_run_at`` is Unix seconds, of the newest run that came to its end; ``bytes_used`` what it left.
+    ``over_size``: it could not come below ``max_megabytes``, because what is left is needed or too young."""
+
+    runs: int = 0
+    rows_deleted: int = 0
+    last_run_at: float | None = None
+    bytes_used: int = 0
+    over_size: bool = False
+    last_error: str | None = None
+
+
+class Cleaner:
+    """The task that deletes. ``now`` is in Unix seconds."""
+
+    def __init__(
+        self, store: Retention, outbox: Outgoing, events: EventLog, configured: Configured, *, now: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._events = events
+        self._configured = configured
+        self._now = now
+        self._began: tuple[float, float] | None = None
+        self._statistics = RetentionStatistics()
+
+    @property
+    def _config(self) -> RetentionSection:
+        return self._configured.config.retention
+
+    def statistics(self) -> RetentionStatistics:
+        return self._statistics
+
+    async def run(self) -> None:
+        """Clean every few minutes until cancelled. A store that refuses is left alone until the next time."""
+        self._began = self._now(), anyio.current_time()
+        await anyio.sleep(_FIRST_AFTER_SECONDS)
+        while True:
+            try:
+                await self.clean()
+            except StoreRefused as error:
+                self._statistics = replace(self._statistics, last_error=error.reason)
+                log.warning("retention_refused", reason=error.reason)
+            await anyio.sleep(EVERY_SECONDS)
+
+    async def clean(self) -> None:
+        """Delete what is too old, then what is too much. :raises StoreRefused: the rest is left for another time."""
+        before = self._statistics.rows_deleted
+        for kind in _ENDED:
+            await self._delete_old(kind, lambda: self._config.keep_seconds)
+        for kind in _LETTERS:
+            await self._delete_old(kind, lambda: self._config.dead_letter_seconds)
+        used = await self._shrink(_ENDED)
+        if used > self._most_bytes():
+            used = await self._shrink(_LETTERS)
+        deleted, over_size = self._statistics.rows_deleted - before, used > self._most_bytes()
+        self._statistics = replace(
+            self._statistics,
+            runs=self._statistics.runs + 1,
+            last_run_at=self._now(),
+            bytes_used=used,
+            over_size=over_size,
+            last_error=None,
+        )
+        if deleted or over_size:
+            tell = log.warning if over_size else log.info
+            tell("retention_done", rows_deleted=deleted, bytes_used=used, over_size=over_size)
+
+    async def _delete_old(self, kind: Leftover, keep_seconds: Callable[[], float]) -> None:
+        after: tuple[float, int] | None = None
+        while True:
+            after = await self._sweep(kind, keep_seconds(), after)
+            if after is None:
+                return
+
+    async def _shrink(self, kinds: Sequence[Leftover]) -> int:
+        """Delete of these kinds, whichever has the oldest next, until little enough is left or none of them has more. Returns how
+        many bytes are used."""
+        places: dict[Leftover, tuple[float, int] | None] = dict.fromkeys(kinds)
+        while (used := await self._store.bytes_used()) > self._most_bytes() and places:
+            kind = min(places, key=lambda each: places[each] or (-math.inf, 0))
+            place = await self._sweep(kind, YOUNGEST_SECONDS, places[kind])
+            if place is None:
+                del places[kind]
+            else:
+                places[kind] = place
+        return used
+
+    async def _sweep(self, kind: Leftover, keep_seconds: float, after: tuple[float, int] | None) -> tuple[float, int] | None:
+        """One transaction and the pause behind it. Returns where to go on."""
+        # Shielded: what is deleted is counted.
+        with anyio.CancelScope(shield=True):
+            before = self._clock() - keep_seconds
+            rule = partial(is_kept, since=before)
+            swept = await self._store.sweep(kind, rule, before=before, after=after, limit=ROWS_TOGETHER)
+            deleted = sum(swept.deleted.values())
+            self._statistics = replace(self._statistics, rows_deleted=self._statistics.rows_deleted + deleted)
+            if kind in _LETTERS and deleted:
+                self._tell_expired(kind, swept.deleted)
+        await anyio.sleep(PAUSE_SECONDS)
+        return swept.after
+
+    def _tell_expired(self, kind: Leftover, deleted: Mapping[str, int]) -> None:
+        """Letters that nobody has looked after are counted no more."""
+        for state in get_args(LetterState) if kind == "outbound_letter" else ():
+            for _ in range(deleted.get(state, 0)):
+                self._outbox.note_dropped(state)
+        direction = "in" if kind == "inbound_letter" else "out"
+        self._events.emit("letter.expired", direction=direction, count=sum(deleted.values()))
+
+    def _clock(self) -> float:
+        """The wall clock, but no more than has really passed since the start: one that is set forward by mistake must not make
+        everything old at once."""
+        if self._began is None:
+            return self._now()
+        at, on_timer = self._began
+        return min(self._now(), at + anyio.current_time() - on_timer)
+
+    def _most_bytes(self) -> int:
+        return self._config.max_megabytes * _MEGABYTE
+
+
+def is_kept(row: OldRow, *, since: float) -> bool:
+    """What something refers to that is not over. What was received lately: its platform may bring it again. A letter that was
+    dropped lately: somebody may ask what became of it."""
+    return bool(row.needed_by) or any(at is not None and at >= since for at in (row.received_at, row.closed_at))

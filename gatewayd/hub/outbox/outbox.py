@@ -1,0 +1,334 @@
+"""The outbox: replies are rows before they are sent, and every row ends in one state with a reason."""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar
+
+import anyio
+import structlog
+from msgspec.structs import replace
+
+from gatewayd.actor.wakeup import Wakeup
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.queue import OutboundQueue
+from gatewayd.kit.text import compose
+from gatewayd.model.errors import SendRejected, StoreRefused
+from gatewayd.model.histogram import LONG, Histogram, Stopwatch
+from gatewayd.model.ids import AccountId, ConversationId
+from gatewayd.model.lifecycle import (
+    NEVER_SEEN,
+    OUTBOUND_DEAD_LETTERS,
+    OUTBOUND_OPEN,
+    EndState,
+    InboundReason,
+    LetterState,
+    OutboundState,
+    SendOutcome,
+)
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendText
+from gatewayd.model.status import OutboxStatus
+from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
+
+_log = structlog.get_logger("gatewayd.outbox")
+_STORE_RETRY_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+def draft_replies(
+    envelope: InboundEnvelope, text: str, plugin: ChannelPlugin, *, turn_id: str | None = None
+) -> list[OutboundDraft]:
+    """``text`` (markdown) as rows to the peer of ``envelope``, in its channel's format and split to its limit.
+
+    In groups the first row answers the message it belongs to; blank text gives no row.
+    """
+    reply_to = envelope.message_id if envelope.peer.kind != "dm" else None
+    return draft_texts(envelope.channel, envelope.account, envelope.peer, text, plugin, reply_to=reply_to, turn_id=turn_id)
+
+
+def draft_texts(
+    channel: str,
+    account: str,
+    peer: Peer,
+    text: str,
+    plugin: ChannelPlugin,
+    *,
+    reply_to: str | None = None,
+    turn_id: str | None = None,
+) -> list[OutboundDraft]:
+    """``text`` (markdown) as rows to any peer, in its channel's format and split to its limit."""
+    bodies = compose(text, text_format=plugin.text_format, text_limit=plugin.text_limit)
+    conversation = str(ConversationId(AccountId(channel, account), peer))
+    return [
+        OutboundDraft(
+            channel=channel,
+            account=account,
+            conversation=conversation,
+            payload=SendText(peer, body, reply_to=reply_to if part == 1 else None, part=part, parts=len(bodies)),
+            turn_id=turn_id,
+        )
+        for part, body in enumerate(bodies, 1)
+    ]
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """A store that refuses (disk full) is waited for: what has happened must not be lost."""
+    while True:
+        try:
+            return await call()
+        except StoreRefused:
+            await anyio.sleep(_STORE_RETRY_SECONDS)
+
+
+class Outbox:
+    """Writes rows, queues them for the accounts, settles them, and counts. ``reports`` hears of a row with a subject that was
+    sent or given up; ``notice`` says what the chat of a row is told when that becomes unknown.
+
+    Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes, and the text of
+    ``limits.mailbox`` of them. Of each conversation that waits there is the time until which it does. What bounds them is the
+    store: there are no more than turns were run for messages that were let in.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        events: EventLog,
+        configured: Configured,
+        reports: DeliveryReports,
+        *,
+        notice: Callable[[OutboundRow], OutboundDraft | None],
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._configured = configured
+        self._reports = reports
+        self._notice = notice
+        self._now = now
+        self._counts: dict[OutboundState, int] = {}
+        self._queues: dict[tuple[str, str], OutboundQueue] = {}
+        self._delivery = Stopwatch(LONG)
+        self._settled = Wakeup()
+
+    async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str]) -> None:
+        """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
+
+        ``accounts`` are all of this gateway, also those that it had: what waits is counted of those that are configured.
+        ``resend_is_safe`` names the channels where a send that was cut may be repeated.
+        """
+        now = self._now()
+        status = await self._store.recover_outbound(
+            accounts,
+            stale_before=now - self._configured.config.outbox.stale_after_seconds,
+            now=now,
+            resend=resend_is_safe,
+            notice=self._notice,
+        )
+        self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
+        await self.adopt(list(self._configured.accounts))
+
+    async def adopt(self, accounts: Sequence[tuple[str, str]]) -> None:
+        """Count what waits for these accounts in the store. Before any of them sends.
+
+        :raises StoreRefused: it cannot be read.
+        """
+        for channel, account in accounts:
+            await self.queue(channel, account).load()
+
+    def queue(self, channel: str, account: str) -> OutboundQueue:
+        """What waits for this account."""
+        queue = self._queues.get((channel, account))
+        if queue is None:
+
+            async def numbers(after: int, limit: int) -> list[int]:
+                return await self._store.ready_numbers(channel, account, after_id=after, limit=limit)
+
+            queue = self._queues[channel, account] = OutboundQueue(
+                numbers, self._store.ready_among, self._configured, now=self._now
+            )
+        return queue
+
+    def forget(self, channel: str, account: str) -> None:
+        """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
+        self._queues.pop((channel, account), None)
+
+    async def write(self, drafts: Sequence[OutboundDraft]) -> list[OutboundRow]:
+        """Commit rows that answer no inbound row (notices), then hand them over."""
+        # Shielded, here and below: a row that is committed and not handed over would lie there until the next start.
+        with anyio.CancelScope(shield=True):
+            rows = await self._store.add_outbound(drafts, now=self._now())
+        self._hand_over(rows)
+        return rows
+
+    async def end_inbound(
+        self,
+        rows: Sequence[InboundRow],
+        *,
+        state: EndState,
+        reason: InboundReason,
+        detail: str | None = None,
+        replies: Sequence[OutboundDraft] = (),
+    ) -> list[OutboundRow]:
+        """End inbound rows and commit their replies in one transaction, then hand the replies over."""
+        with anyio.CancelScope(shield=True):
+            written = await self._store.end_inbound(
+                [row.id for row in rows], state=state, reason=reason, now=self._now(), detail=detail, replies=replies
+            )
+        self._hand_over(written, asked_at=min(row.envelope.received_at for row in rows))
+        return written
+
+    async def mark_sending(self, row: OutboundRow) -> bool:
+        """Commit ``sending`` before the call to the platform. False: do not send (settled elsewhere, or parked as stale)."""
+        queue = self._queue_of(row)
+        # By the timer, not by a wall clock that may have been set since: its age at the start, and the time from then on.
+        if queue is not None and anyio.current_time() - queue.since(row.id) > self._configured.config.outbox.stale_after_seconds:
+            await self.settle(row, "parked", reason="stale")
+            return False
+        marked = await self._store.mark_sending(row.id)
+        if queue is not None:
+            queue.note_marked(row.id, marked)
+        return marked
+
+    async def addressed(self, row: OutboundRow) -> OutboundPayload:
+        """What to send for a row: an edit gets the platform's id of the message it edits.
+
+        :raises SendRejected: that message was never sent, or the platform gave it no id.
+        """
+        if not isinstance(row.payload, EditText):
+            return row.payload
+        edited = await self._store.get_outbound(row.payload.of)
+        message_id = None if edited is None or edited.receipt is None else edited.receipt.message_id
+        if message_id is None:
+            raise SendRejected("the message to edit was not sent")
+        return replace(row.payload, message_id=message_id)
+
+    async def settle(
+        self,
+        row: OutboundRow,
+        state: SendOutcome,
+        *,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
+    ) -> None:
+        """Record the outcome of a send. What its chat is told of an unknown one is committed with it, and handed over."""
+        notice = await self._store.settle_outbound(
+            row.id,
+            state,
+            now=self._now(),
+            reason=reason,
+            receipt=receipt,
+            next_attempt_at=next_attempt_at,
+            attempt_counts=attempt_counts,
+            notice=self._notice(row) if state == "unknown" else None,
+        )
+        if state in OUTBOUND_DEAD_LETTERS:
+            _log.warning(
+                "reply_not_delivered",
+                outcome=state,
+                reason=reason,
+                channel=row.channel,
+                account=row.account,
+                conversation=row.conversation,
+                turn_id=row.turn_id,
+                outbound_id=row.id,
+            )
+        self._requeue(row, state, next_attempt_at)
+        self._events.emit(
+            f"outbound.{state}",
+            id=row.id,
+            channel=row.channel,
+            account=row.account,
+            turn_id=row.turn_id,
+            reason=reason,
+            message_id=receipt.message_id if receipt else None,
+        )
+        self._report(row, state, receipt)
+        if notice is not None:
+            self._hand_over([notice])
+        self._settled.notify()
+
+    def _requeue(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
+        """Let a settled row leave its queue, or wait in it once more."""
+        queue, again = self._queue_of(row), replace(row, next_attempt_at=next_attempt_at, sending_at=None)
+        if queue is not None and state in OUTBOUND_OPEN:
+            queue.add(again)  # unless it is known: its account may have gone and come again while it was being sent
+        if queue is not None and next_attempt_at is not None and row.id in queue:
+            queue.hold(again)
+        if state in OUTBOUND_OPEN:
+            if queue is not None:
+                queue.put_back(row)
+            return
+        self._counts[state] = self._counts.get(state, 0) + 1
+        ended = None if queue is None else queue.end(row.id)
+        if state == "sent" and ended is not None and ended.asked_at is not None:
+            self._delivery.observe(self._now() - ended.asked_at)
+
+    def _report(self, row: OutboundRow, state: OutboundState, receipt: Receipt | None) -> None:
+        if row.subject is None:
+            return
+        if state in NEVER_SEEN:
+            self._reports.report_lost(row.subject)
+        if receipt is not None and receipt.message_id is not None:
+            self._reports.report_sent(row.subject, receipt.message_id)
+
+    def is_unsettled(self, outbound_id: int) -> bool:
+        """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere yet."""
+        return any(outbound_id in queue for queue in self._queues.values())
+
+    def take_back(self, row: OutboundRow, was: LetterState) -> None:
+        """A person has put a row back that was settled as ``was``. The caller has committed that, and does not wait after it."""
+        self._counts[was] = self._counts.get(was, 0) - 1
+        self._hand_over([row])
+
+    def note_dropped(self, was: LetterState) -> None:
+        """A person has dropped a row that was settled as ``was``: it is not counted any more."""
+        self._counts[was] = self._counts.get(was, 0) - 1
+
+    async def wait_settled(self) -> None:
+        """Returns when the next outcome is recorded."""
+        await self._settled.wait()
+
+    def status(self) -> OutboxStatus:
+        """Counts by state."""
+        return OutboxStatus(
+            ready=sum(len(queue) - queue.sending for queue in self._queues.values()),
+            sending=sum(queue.sending for queue in self._queues.values()),
+            unknown=self._counts.get("unknown", 0),
+            parked=self._counts.get("parked", 0),
+            dead=self._counts.get("dead", 0),
+        )
+
+    def sent(self) -> int:
+        """Rows sent since the start."""
+        return self._counts.get("sent", 0)
+
+    def delivery_times(self) -> Histogram:
+        """From the receipt of a message to that of its whole answer by the platform, since the start."""
+        return self._delivery.histogram
+
+    def due(self, channel: str, account: str) -> int:
+        """Rows of one account that can be sent now: not those of conversations that wait."""
+        queue = self._queues.get((channel, account))
+        return 0 if queue is None else queue.due
+
+    def depth(self, channel: str, account: str) -> int:
+        """Unsettled rows of one account."""
+        return len(self._queues.get((channel, account), ()))
+
+    def _hand_over(self, rows: Sequence[OutboundRow], *, asked_at: float | None = None) -> None:
+        for row in rows:
+            # Before its account may have it: it is told of in the order in which things happen to it.
+            self._events.emit("outbound.ready", id=row.id, channel=row.channel, account=row.account, turn_id=row.turn_id)
+            queue = self._queue_of(row)
+            # None: of an account that is not configured, nobody sends it.
+            if queue is not None:
+                # The whole answer is there when its last part is.
+                queue.add(row, asked_at=asked_at if row is rows[-1] else None)
+
+    def _queue_of(self, row: OutboundRow) -> OutboundQueue | None:
+        return self._queues.get((row.channel, row.account))

@@ -1,0 +1,73 @@
+"""Replies of unknown fate: their chat is told, once, and whoever asks there is shown the text again."""
+
+import re
+import secrets
+from typing import Final
+
+from msgspec.structs import replace
+
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.outbox.outbox import draft_texts
+from gatewayd.kit.text import compose
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.payload import SendText
+from gatewayd.model.subject import about_reply, again
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
+
+_TOLD: Final = "The reply before this may not have arrived: it was cut off while it was sent. `/show {code}` shows it again."
+_AGAIN: Final = "Once more, as asked for. You may have seen this before:"
+_GONE: Final = "That reply is not kept any more."
+_ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ23456789"
+_CODE: Final = re.compile(f"R[{_ALPHABET}]{{7}}")
+"""Longer than the code of a request (hub/approvals/desk.py). It opens nothing but what its own chat was to see anyway."""
+
+
+class UnknownReplies:
+    """Made for the outbox (``notice``) and for the commands in chats (``show``)."""
+
+    def __init__(self, store: Store, configured: Configured) -> None:
+        self._store = store
+        self._configured = configured
+
+    def notice(self, row: OutboundRow) -> OutboundDraft | None:
+        """What its chat is told when this row becomes unknown. No I/O: it is called inside the store's transaction.
+
+        None: nothing, because it is no part of a reply, or its account's ``on_unknown`` says so.
+        """
+        is_reply = row.turn_id is not None and row.subject is None and isinstance(row.payload, SendText)
+        account = self._configured.accounts.get((row.channel, row.account))
+        if not is_reply or account is None or account.frame.on_unknown != "tell":
+            return None
+        code = "R" + "".join(secrets.choice(_ALPHABET) for _ in range(7))
+        plugin = self._configured.plugins[row.channel]
+        body = compose(_TOLD.format(code=code), text_format=plugin.text_format, text_limit=plugin.text_limit)[0]
+        return OutboundDraft(
+            channel=row.channel,
+            account=row.account,
+            conversation=row.conversation,
+            payload=SendText(row.payload.peer, body),
+            turn_id=row.turn_id,
+            subject=about_reply(code),
+        )
+
+    async def show(self, envelope: InboundEnvelope, code: str) -> list[OutboundDraft] | None:
+        """The reply with this code once more, for the chat that it was for. None: there is none such here."""
+        if _CODE.fullmatch(code.upper()) is None:
+            return None
+        code = code.upper()
+        notice = next(iter(await self._store.outbound_about(about_reply(code))), None)
+        here = str(envelope.conversation)
+        if notice is None or notice.turn_id is None or notice.conversation != here:
+            return None
+        rows = await self._store.replies_of(notice.turn_id)
+        parts = [row for row in rows if row.subject is None and isinstance(row.payload, SendText) and row.conversation == here]
+        said = _AGAIN if parts else _GONE
+        marks = draft_texts(envelope.channel, envelope.account, envelope.peer, said, self._configured.plugins[envelope.channel])
+        mark = replace(marks[0], turn_id=notice.turn_id, subject=again(code))
+        return [mark, *(replace(mark, payload=_alone(part)) for part in parts)]
+
+
+def _alone(row: OutboundRow) -> SendText:
+    """The text as it was, under no message and without buttons: what these answered is over."""
+    assert isinstance(row.payload, SendText)
+    return replace(row.payload, reply_to=None, choices=())

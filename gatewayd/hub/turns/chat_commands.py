@@ -1,0 +1,215 @@
+"""The chat commands that are acted on at once, and what is said to them. The table is gatewayd/model/message/commands.py."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from gatewayd.hub.approvals.prompts import visible
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.outbox.outbox import insist
+from gatewayd.hub.turns.lane import Lane
+from gatewayd.hub.turns.sessions import SessionMap
+from gatewayd.hub.turns.turn import LiveTurn
+from gatewayd.model.lifecycle import DoneReason, DroppedReason
+from gatewayd.model.message.commands import COMMANDS, Command
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.intents import Intent, NewSession, Order, Skip
+from gatewayd.model.message.roles import Role
+from gatewayd.model.message.route import Route
+from gatewayd.model.turn import TurnState
+from gatewayd.ports.store import InboundRow
+
+NOTHING_RUNS: Final = "Nothing is running."
+NOTHING_ASKED: Final = "You are not asked anything now."
+NOT_YOURS_TO_STOP: Final = (
+    "What runs is somebody else's: only they, the operators of this bot and those listed for this group can stop it."
+)
+NOT_YOURS_TO_RENEW: Final = (
+    "Here only the operators of this bot, those listed for this group and whose turn runs can begin a new session."
+)
+_ROLES: Final[dict[Role, str]] = {
+    "own_chat": "you are in your own chat",
+    "writer": "you wrote what runs now",
+    "operator": "you are an operator of this account",
+    "commander": "you may act for others",
+    "member": "you are a member",
+}
+_DOES: Final[Mapping[TurnState, str]] = {
+    "preparing": "",
+    "waiting_for_agent": " It waits for its agent.",
+    "waiting_for_slot": " It waits for other turns to end.",
+    "at_core": "",
+    "waiting_for_people": " It waits for an answer.",
+    "moving": " It goes to another agent.",
+    "ending": "",
+    "ended": "",
+}
+"""What ``/status`` says of a turn beside how long it has been running."""
+_QUOTED: Final = 3
+_QUOTE_LENGTH: Final = 40
+
+Said = tuple[DoneReason, str]
+"""The reason that ends the command's row, and the words for who wrote it."""
+Answer = Callable[[], Awaitable[Said]]
+
+
+class Here(Struct, frozen=True):
+    """A command where it was written. ``lanes`` are those of its chat that live."""
+
+    row: InboundRow
+    route: Route
+    role: Role
+    is_approver: bool
+    lanes: Sequence[Lane]
+
+    @property
+    def envelope(self) -> InboundEnvelope:
+        return self.row.envelope
+
+    def may_drop(self, other: InboundEnvelope) -> bool:
+        """Whether this message that waits is the sender's own, or the sender may act for others."""
+        return self.role in ("operator", "commander") or other.writer == self.envelope.writer
+
+
+class ChatCommands:
+    """Made by the lanes. ``end`` ends rows that waited, with a reason."""
+
+    def __init__(
+        self,
+        sessions: SessionMap,
+        configured: Configured,
+        end: Callable[[Sequence[InboundRow], DroppedReason], Awaitable[None]],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._sessions = sessions
+        self._configured = configured
+        self._end = end
+        self._now = now
+        self.orders: dict[str, Callable[[Here], Answer]] = {
+            "/help": _saying(help_text),
+            "/start": _saying(start_text),
+            "/status": lambda here: partial(self._describe, here),
+            "/stop": self._stop,
+            "/whoami": _saying(whoami_text),
+        }
+
+    def answer(self, row: InboundRow, route: Route, intent: Intent, lanes: Sequence[Lane]) -> Answer | None:
+        """What a command comes to that is acted on at once; None: the row is none such. What it stops is stopped when this
+        returns, before anything that came after it is added; its answer waits until that has ended."""
+        match intent:
+            case Order(command, role):
+                return self.orders[command](Here(row, route, role, self._is_approver(row.envelope), lanes))
+            case NewSession(role="member"):
+                return _said("command_refused", NOT_YOURS_TO_RENEW)
+            case Skip():
+                return _said("command", NOTHING_ASKED)
+            case _:
+                return None
+
+    def _is_approver(self, envelope: InboundEnvelope) -> bool:
+        identity = f"{envelope.channel}:{envelope.sender.id}"
+        groups = self._configured.config.approvals.groups.values()
+        return envelope.via is None and any(identity in group.people for group in groups)
+
+    def _stop(self, here: Here) -> Answer:
+        """Everything that waits is dropped for who has a role here; of what others wrote, nothing for who has not."""
+        dropped = [row for lane in here.lanes for row in lane.drop(here.may_drop)]
+        running = [turn for lane in here.lanes if (turn := lane.stoppable) is not None]
+        stopped = running if here.role != "member" else []
+        for turn in stopped:
+            turn.stop("stopped")
+        ends = bool(stopped) or any(lane.condemned for lane in here.lanes)
+        return partial(self._finish_stop, dropped, stopped, ends=ends, goes_on=len(running) > len(stopped))
+
+    async def _finish_stop(
+        self, dropped: Sequence[InboundRow], stopped: Sequence[LiveTurn], *, ends: bool, goes_on: bool
+    ) -> Said:
+        """``ends``: something that has begun does. ``goes_on``: something runs that is not the sender's."""
+        if dropped:
+            await self._end(dropped, "stopped")
+        for turn in stopped:
+            await turn.wait_ended()
+        refused = goes_on and not (ends or dropped)
+        return "command_refused" if refused else "command", " ".join(_stopped(dropped, stopped=ends, goes_on=goes_on))
+
+    async def _describe(self, here: Here) -> Said:
+        session = await insist(lambda: self._sessions.find(here.route.session_key))
+        lines = [f"Agent **{here.route.agent_id}**."]
+        lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
+        running = [(lane.turn, len(lane.waiting)) for lane in here.lanes if lane.turn is not None]
+        for turn, waiting in running[:1]:
+            lines.append(
+                f"A turn has been running for {self._now() - turn.began_at:.0f} s; {waiting} waiting.{_DOES[turn.state]}"
+            )
+        if not running:
+            lines.append("No turn is running.")
+        return "command", " ".join(lines)
+
+
+def _saying(words: Callable[[Here], str]) -> Callable[[Here], Answer]:
+    return lambda here: _said("command", words(here))
+
+
+def _said(reason: DoneReason, words: str) -> Answer:
+    async def answer() -> Said:
+        return reason, words
+
+    return answer
+
+
+def _stopped(dropped: Sequence[InboundRow], *, stopped: bool, goes_on: bool) -> list[str]:
+    said = ["Stopped."] if stopped or (dropped and not goes_on) else []
+    messages = [row.envelope for row in dropped if row.envelope.kind == "message"]
+    if messages:
+        count = "1 waiting message was" if len(messages) == 1 else f"{len(messages)} waiting messages were"
+        more = f" and {len(messages) - _QUOTED} more" if len(messages) > _QUOTED else ""
+        said.append(f"{count} dropped: {', '.join(map(_quoted, messages[:_QUOTED]))}{more}.")
+    return said + ([NOT_YOURS_TO_STOP] if goes_on else []) or [NOTHING_RUNS]
+
+
+def _quoted(envelope: InboundEnvelope) -> str:
+    """The first words of a message, in which no markup counts; of one without words, what it brings."""
+    words = " ".join(envelope.text.split()) or ", ".join(attachment.kind for attachment in envelope.attachments)
+    cut = words if len(words) <= _QUOTE_LENGTH else words[: _QUOTE_LENGTH - 1].rstrip() + "…"
+    return _code(cut)
+
+
+def start_text(here: Here) -> str:
+    return f"Hello. The agent **{here.route.agent_id}** answers here. `/help` shows the commands; all else goes to the agent."
+
+
+def help_text(here: Here) -> str:
+    """The commands that the sender may use here, in words."""
+    shown = [_help_of(command, here) for command in COMMANDS]
+    lines = [f"- {line}" for line in shown if line is not None]
+    return "\n".join([*lines, "", f"All else goes to the agent **{here.route.agent_id}**."])
+
+
+def _help_of(command: Command, here: Here) -> str | None:
+    hidden = {"role": here.role == "member", "approver": not here.is_approver}.get(command.may, False)
+    if hidden or (here.envelope.via is not None and not command.connectors):
+        return None
+    said = command.help_own if here.role == "member" and command.help_own is not None else command.help
+    return f"`{' '.join(filter(None, (command.name, command.argument)))}` {said}"
+
+
+def whoami_text(here: Here) -> str:
+    """What an operator needs to know to write it into the configuration."""
+    envelope, peer = here.envelope, here.envelope.peer
+    thread = "" if peer.thread is None else f", thread {_code(peer.thread)}"
+    return "\n".join(
+        [
+            f"- You: {_code(envelope.sender.id)}; {_ROLES[here.role]}",
+            f"- This chat: {_code(f'{peer.kind}:{peer.id}')}{thread}",
+            f"- Account: {_code(f'{envelope.channel}/{envelope.account}')}",
+            f"- Agent: {_code(here.route.agent_id)}, session {_code(here.route.session_key)}",
+        ]
+    )
+
+
+def _code(text: str) -> str:
+    """A word of somebody else's, in which no markup counts."""
+    return f"`{visible(text).replace('`', chr(39))}`"

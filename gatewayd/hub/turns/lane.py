@@ -1,0 +1,159 @@
+"""One lane: the messages of one session key that wait, in their order, and the turn that runs."""
+
+import heapq
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice, takewhile
+from typing import Final
+
+import anyio
+
+from gatewayd.hub.turns import slots as places
+from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.model.config import QueueMode
+from gatewayd.model.ids import ConversationId
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.intents import Edit, Intent, Message, NewSession, QuestionPress, Skip
+from gatewayd.ports.store import InboundRow
+
+_COLLECTED_MAX: Final = 100
+
+
+class Lane:
+    """The messages of one session key that wait, and the turn that runs."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.waiting: list[Waiting] = []
+        self.turn: LiveTurn | None = None
+        self.condemned: set[str | None] = set()
+        self._asking = anyio.CancelScope()
+
+    @property
+    def place(self) -> ConversationId | None:
+        """The chat of the turn that runs."""
+        return None if self.turn is None else place_of(self.turn.rows[-1])
+
+    @property
+    def stoppable(self) -> LiveTurn | None:
+        """The turn, if there is something to stop: of a ``/new`` only the turn of its text."""
+        match self.turn:
+            case LiveTurn(intent=NewSession(text="")):
+                return None
+            case turn:
+                return turn
+
+    async def wait_for(self, place: places.Place) -> bool:
+        """Take a place for the next turn. False: without one, for a turn that is only to be stopped."""
+        self._asking = anyio.CancelScope()
+        self._end_condemned()
+        with self._asking:
+            await place.acquire()
+        return not self._asking.cancelled_caught
+
+    @contextmanager
+    def runs(self, turn: LiveTurn) -> Iterator[None]:
+        """The lane works on this turn inside, which is ended behind it."""
+        self.turn = turn
+        try:
+            yield
+        finally:
+            self.turn = None
+            turn.move("ended")
+
+    def add(self, waiting: Waiting) -> None:
+        heapq.heappush(self.waiting, waiting)
+
+    def take_misplaced(self, is_placed: Callable[[Waiting, str], bool]) -> list[Waiting]:
+        """What is to wait elsewhere, which waits here no longer."""
+        placed: list[Waiting] = []
+        misplaced: list[Waiting] = []
+        for waiting in self.waiting:
+            (placed if is_placed(waiting, self.key) else misplaced).append(waiting)
+        if misplaced:
+            self.waiting = placed
+            heapq.heapify(self.waiting)
+        return misplaced
+
+    def take(self, mode: QueueMode) -> list[Waiting]:
+        """The next turn's rows. A turn that was under way before a restart gets the same rows again, whatever the mode."""
+        first = heapq.heappop(self.waiting)
+        same: list[Waiting] = []
+        if first.row.turn_id is not None:
+            same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
+        elif mode != "queue" and not _stands_alone(first):
+            # Several chats may share a session: each gets its own answer.
+            together = takewhile(lambda w: not _stands_alone(w) and place_of(w.row) == place_of(first.row), sorted(self.waiting))
+            same = list(islice(together, _COLLECTED_MAX - 1))
+        same += self._edits_of([first, *same])
+        self._leave(same)
+        return [first, *same]
+
+    def waits_for(self, edit: InboundRow) -> bool:
+        """Whether the message that ``edit`` changes is still waiting here."""
+        return any(is_edit_of(edit, waiting.row, waiting.intent) for waiting in self.waiting)
+
+    def _edits_of(self, taken: list[Waiting]) -> list[Waiting]:
+        """The edits, so far, of messages that are taken: they go with them, and end with them."""
+        ids = {waiting.id for waiting in taken}
+        edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
+        return [edit for edit in edits if any(is_edit_of(edit.row, waiting.row, waiting.intent) for waiting in taken)]
+
+    def _leave(self, taken: list[Waiting]) -> None:
+        ids = {waiting.id for waiting in taken}
+        self.waiting = [waiting for waiting in self.waiting if waiting.id not in ids]
+        heapq.heapify(self.waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn runs that does more than wait for people or for its agent."""
+        return self.turn is not None and self.turn.is_busy
+
+    def take_answer(self, is_answer: Callable[[InboundEnvelope], bool], *, asked_at: float) -> list[Waiting]:
+        """The first message that came after ``asked_at`` and is an answer, with its edits; they wait no longer."""
+        for waiting in sorted(self.waiting):
+            envelope = waiting.row.envelope
+            came_after = envelope.received_at >= asked_at and waiting.row.turn_id is None
+            if came_after and may_be_answer(waiting.intent) and is_answer(envelope):
+                taken = [waiting, *self._edits_of([waiting])]
+                self._leave(taken)
+                return taken
+        return []
+
+    def drop(self, may_drop: Callable[[InboundEnvelope], bool]) -> list[InboundRow]:
+        """The messages that wait and may be dropped, with their edits; they wait no longer. A ``/new`` keeps its place.
+
+        A turn of an earlier life may be at work at its agent, and keeps its place, too, until it is ended there.
+        """
+        chosen = [w for w in sorted(self.waiting) if w.row.envelope.kind != "edit" and may_drop(w.row.envelope)]
+        dropped = [w for w in chosen if w.row.turn_id is None and not isinstance(w.intent, NewSession)]
+        dropped += self._edits_of(dropped)
+        self._leave(dropped)
+        self.condemned |= {waiting.row.turn_id for waiting in chosen if waiting.row.turn_id is not None}
+        self._end_condemned()
+        return [waiting.row for waiting in sorted(dropped)]
+
+    def _end_condemned(self) -> None:
+        """What is only to be stopped does not wait for a place."""
+        if self.waiting and self.waiting[0].row.turn_id in self.condemned:
+            self._asking.cancel()
+
+
+def _stands_alone(waiting: Waiting) -> bool:
+    """A row that is no part of what several messages say together."""
+    return not isinstance(waiting.intent, Message | Edit)
+
+
+def may_be_answer(intent: Intent) -> bool:
+    """Whether it may answer a question at all: no command does, but for the one that leaves it unanswered."""
+    return isinstance(intent, Message | QuestionPress | Skip)
+
+
+def place_of(row: InboundRow) -> ConversationId:
+    return row.envelope.conversation
+
+
+def is_edit_of(edit: InboundRow, row: InboundRow, intent: Intent) -> bool:
+    """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
+    same = row.envelope.message_id == edit.envelope.message_id and place_of(row) == place_of(edit)
+    return same and row.id < edit.id and row.turn_id is None and isinstance(intent, Message | Edit)

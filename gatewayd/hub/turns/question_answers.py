@@ -1,0 +1,49 @@
+"""Messages that are being committed as answers to questions, and the edits that come meanwhile."""
+
+from msgspec import Struct
+
+from gatewayd.hub.approvals.questions import OpenQuestion, QuestionDesk
+from gatewayd.hub.inbox.backlog import Backlog
+from gatewayd.hub.turns.lane import is_edit_of
+from gatewayd.hub.turns.turn import Waiting
+from gatewayd.model.message.intents import Edit, Intent, Skip
+from gatewayd.model.message.route import Route
+from gatewayd.ports.store import InboundRow
+
+
+class GivenAnswer(Struct, eq=False):
+    """A message, with its edits so far behind it in ``rows``, and the question that it was taken for."""
+
+    rows: list[InboundRow]
+    intent: Intent
+    route: Route
+    question: OpenQuestion
+
+
+class Answering:
+    def __init__(self, questions: QuestionDesk, backlog: Backlog) -> None:
+        self._questions = questions
+        self._backlog = backlog
+        self._given: list[GivenAnswer] = []
+
+    def begin(self, answer: GivenAnswer) -> None:
+        """Its edits join it from now on; see ``commit``."""
+        self._given.append(answer)
+
+    def join(self, edit: InboundRow) -> bool:
+        """Whether this is an edit of a message that is being committed; then it goes where that goes."""
+        answer = next((each for each in self._given if is_edit_of(edit, each.rows[0], each.intent)), None)
+        if answer is not None:
+            answer.rows.append(edit)
+        return answer is not None
+
+    async def commit(self, answer: GivenAnswer) -> list[Waiting]:
+        """Commit an answer. Returns what has not ended with it: all, if the question was over; edits that came too late."""
+        rows = answer.rows
+        ended = await self._questions.answer(answer.question, rows, skips=isinstance(answer.intent, Skip))
+        self._given.remove(answer)
+        self._backlog.dequeue(ended)
+        self._backlog.complete(ended)
+        intents = [answer.intent, *(Edit() for _ in rows[1:])]
+        left = [Waiting(row.id, row, answer.route, intent) for row, intent in zip(rows, intents, strict=True)]
+        return left[len(ended) :]

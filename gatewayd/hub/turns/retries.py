@@ -1,0 +1,106 @@
+"""When a turn may be attempted: not before its agent is open, and each time later than the time before.
+
+What a message does to an agent, or to this process, it may do again each time. So the attempts are spaced from their starts,
+which are in the store: a restart is no way around the pause. That an agent is not open is nothing the message has done, so
+waiting for it spends no attempt, however long it takes.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import Random
+from typing import Protocol
+
+import anyio
+import structlog
+
+from gatewayd.actor.backoff import Backoff
+from gatewayd.hub.turns.turn import LiveTurn
+from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.ports.agent import AgentCore
+
+AWAY = "The agent cannot be reached at the moment. Your message is kept, and will be answered when it is back."
+TRIED_AGAIN = "I cannot answer at the moment. Your message is kept, and is tried again."
+_FIRST_SECONDS = 4.0
+_LONGEST_SECONDS = 120.0
+_LOOK_AGAIN_SECONDS = 10.0
+"""How long an agent may be away before the user hears of it, and how often it is looked for without news of a change."""
+
+
+Tell = Callable[[str], Awaitable[None]]
+
+
+class Agents(Protocol):
+    """Where open agent cores come from: hub/agents/pool.py."""
+
+    async def core(self, agent_id: str) -> AgentCore:
+        """:raises TryAgain: it is not open (yet). :raises NeedsOperator: it cannot be opened."""
+
+    async def wait_changed(self, agent_id: str) -> None:
+        """Returns at the next change of the agent's state."""
+
+    def ordered_restarts(self, agent_id: str) -> int:
+        """How often somebody has had its core closed and opened anew, by order or by other settings."""
+
+    def note_turn(self, agent_id: str, delta: int) -> None: ...
+
+    def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None: ...
+
+
+class Attempts:
+    """The pauses of turns. Whoever waits here has given its place among the running turns to others."""
+
+    def __init__(self, agents: Agents, *, now: Callable[[], float], rng: Random) -> None:
+        self._agents = agents
+        self._now = now
+        self._backoff = Backoff(rng, first_seconds=_FIRST_SECONDS, longest_seconds=_LONGEST_SECONDS)
+        self._log = structlog.get_logger("gatewayd.turns")
+
+    async def wait_due(self, turn: LiveTurn) -> None:
+        """A turn that was cut twice or more waits, counted from its newest start; one that was cut once goes on at once."""
+        attempts = max(row.attempts - row.stops for row in turn.rows)
+        if attempts < 2:
+            return
+        # Without jitter: drawn anew in each life of a process that ends every few seconds, it would be the shortest of all draws.
+        pause = self._backoff.ceiling(attempts)
+        started_at = max(row.started_at or 0.0 for row in turn.rows)
+        # A wall clock that was set back must not hold the lane up for years.
+        seconds = min(started_at + pause - self._now(), pause)
+        if seconds > 0:
+            self._log.warning("turn_waits", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
+            await turn.pause(seconds)
+
+    async def wait_after(self, turn: LiveTurn, *, at_least: float | None, since: float, tell: Tell) -> None:
+        """The pause after an attempt that met an outage. ``tell`` shows the user a sentence, when it is long ``since`` the turn
+        began."""
+        pause = self._backoff.delay(turn.attempt, at_least=at_least)
+        unsaid = min(pause, max(0.0, since + _LOOK_AGAIN_SECONDS - anyio.current_time()))
+        await turn.pause(unsaid)
+        if unsaid < pause and not turn.is_over:
+            await tell(TRIED_AGAIN)
+            await turn.pause(pause - unsaid)
+
+    async def wait_open(self, turn: LiveTurn, *, tell: Tell) -> None:
+        """Returns when the agent can be asked, or never can (which the attempt itself will meet), or the turn is over.
+
+        ``tell`` shows the user a sentence: called once, when it takes long.
+        """
+        agent_id, began_at, told, logged = turn.route.agent_id, anyio.current_time(), False, False
+        while not turn.is_over:
+            try:
+                await self._agents.core(agent_id)
+            except NeedsOperator:
+                return
+            except TryAgain as error:
+                if not logged:
+                    self._log.warning("turn_waits_for_agent", reason=error.reason)
+                    logged = True
+            else:
+                return
+            await turn.rest(partial(self._wait_changed, agent_id))
+            if not told and not turn.is_over and anyio.current_time() - began_at >= _LOOK_AGAIN_SECONDS:
+                told = True
+                await tell(AWAY)
+
+    async def _wait_changed(self, agent_id: str) -> None:
+        with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
+            await self._agents.wait_changed(agent_id)

@@ -1,0 +1,399 @@
+"""Lanes: one turn at a time per session key, lanes in parallel, nothing kept in memory for a lane without work."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from gatewayd.actor.wakeup import Wakeup
+from gatewayd.hub.approvals.questions import OpenQuestion, QuestionDesk
+from gatewayd.hub.configured import Configured
+from gatewayd.hub.context import Context
+from gatewayd.hub.inbox.backlog import Backlog
+from gatewayd.hub.inbox.routing import resolve_route
+from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.turns import slots as places
+from gatewayd.hub.turns.chat_commands import Answer, ChatCommands
+from gatewayd.hub.turns.engine import ReplyEngine
+from gatewayd.hub.turns.lane import Lane, may_be_answer, place_of
+from gatewayd.hub.turns.question_answers import Answering, GivenAnswer
+from gatewayd.hub.turns.sessions import SessionMap
+from gatewayd.hub.turns.slots import Places, PlacesStatistics
+from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.model.config import AccountFrame, GatewayConfig, QueueMode
+from gatewayd.model.ids import ConversationId
+from gatewayd.model.lifecycle import DroppedReason, EndState, InboundReason
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.intents import Edit, Intent, NewSession, Order, QuestionPress, Skip
+from gatewayd.model.message.roles import Role, role_of
+from gatewayd.model.message.route import Route
+from gatewayd.model.status import LaneStatus, LeftBehind
+from gatewayd.ports.store import InboundRow
+
+
+class TurnRunner:
+    """Owns every live lane. ``run`` is its task."""
+
+    def __init__(
+        self,
+        context: Context,
+        configured: Configured,
+        engine: ReplyEngine,
+        outbox: Outbox,
+        sessions: SessionMap,
+        questions: QuestionDesk,
+        backlog: Backlog,
+    ) -> None:
+        self._events = context.events
+        self._now = context.now
+        self._configured = configured
+        self._engine = engine
+        self._questions = questions
+        self._outbox = outbox
+        self._sessions = sessions
+        self._backlog = backlog
+        self._answering = Answering(questions, backlog)
+        self._chat = ChatCommands(sessions, configured, self._end_waiting, now=context.now)
+        config = configured.config
+        self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
+        configured.follow(self.reconfigure)
+        self._lanes: dict[str, Lane] = {}
+        # By chat: lanes whose turn runs on while the chat's messages have another route by now.
+        self._leaving: dict[ConversationId, Lane] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._draining = False
+        self._idle = Wakeup()
+        self._commands = 0
+        self._log = structlog.get_logger("gatewayd.turns")
+
+    async def run(self, *, host: TaskGroup | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart.
+
+        ``host`` is where calls of agent cores run, and where one that cannot be ended stays.
+        """
+        async with self._engine.open(host=host), anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            task_status.started()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Run what waits by these rules: its routes are found anew, and what is for an account that is gone ends. A turn that
+        only waits for an agent goes on with another one when that agent is gone, or when it was not begun there; see ``give_up``
+        for one that runs."""
+        self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
+        self._leaving = {}
+        for lane in self._lanes.values():
+            if lane.turn is not None:
+                self._reconsider(lane, lane.turn)
+        waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_misplaced(self._is_placed))
+        self._place_anew(waiting)
+
+    def _reconsider(self, lane: Lane, turn: LiveTurn) -> None:
+        row = turn.rows[-1]
+        is_elsewhere = self._route_of(row).session_key != lane.key
+        if is_elsewhere:
+            self._leaving[place_of(row)] = lane
+        if turn.phase == "resting" and not self._has_account(row):
+            turn.stop("account_removed")
+        elif turn.route.agent_id not in self._configured.agents and turn.phase != "core":
+            turn.hand_over()
+        elif is_elsewhere and turn.phase == "resting" and turn.is_untouched:
+            # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
+            turn.hand_over()
+
+    def give_up(self, agent_id: str) -> None:
+        """Cut the turns that run with this agent, which is gone. Their messages go where the bindings say now."""
+        for lane in self._lanes.values():
+            if lane.turn is not None and lane.turn.route.agent_id == agent_id:
+                lane.turn.hand_over()
+
+    @property
+    def left_behind(self) -> int:
+        """Calls of agent cores that ignored their cancellation."""
+        return self._engine.left_behind
+
+    def standing(self) -> tuple[LeftBehind, ...]:
+        """What they are, by agent, and where they stand."""
+        return self._engine.standing()
+
+    def places_statistics(self) -> PlacesStatistics:
+        """How many turns run, may run and want to."""
+        return self.places.statistics()
+
+    def role_of(self, envelope: InboundEnvelope) -> Role:
+        """What its sender is in its chat now. See ``model.roles``."""
+        lanes = self._lanes_for(envelope, resolve_route(envelope, self._configured.config))
+        writers = frozenset(writer for lane in lanes if lane.turn is not None for writer in lane.turn.writers)
+        account = self._configured.accounts.get((envelope.channel, envelope.account))
+        return role_of(envelope, AccountFrame() if account is None else account.frame, writers)
+
+    def add(self, row: InboundRow, route: Route, intent: Intent) -> None:
+        """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""
+        if self._draining or self._tasks is None:
+            return
+        if not self._take_at_once(row, route, intent):
+            self._put_in_lane(Waiting(row.id, row, route, intent))
+
+    def _take_at_once(self, row: InboundRow, route: Route, intent: Intent) -> bool:
+        """Whether the row waits for no turn: it is an answer, a command, or nothing any more. Then that is begun."""
+        assert self._tasks is not None, "rows are added while it runs"
+        lane, lanes = self._lanes.get(route.session_key), self._lanes_for(row.envelope, route)
+        is_edit = _is_new_edit(row, intent)
+        if (asked_in := self._asked_in(row, route, intent)) is not None:
+            self._take_as_answer(GivenAnswer([row], intent, route, self._questions.take(asked_in)))
+        elif (answer := self._chat.answer(row, route, intent, lanes)) is not None:
+            self._commands += 1
+            self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
+        elif self._questions.is_not_for(row.envelope):
+            self._tasks.start_soon(self._end_waiting, [row], "not_asked")
+        elif is_edit and self._answering.join(row):
+            pass  # it goes where that goes
+        elif is_edit and (lane is None or not lane.waits_for(row)):
+            self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
+        else:
+            return False
+        return True
+
+    def _lanes_for(self, envelope: InboundEnvelope, route: Route) -> list[Lane]:
+        """The lane of the chat, and the one that it is leaving."""
+        both = self._lanes.get(route.session_key), self._leaving.get(envelope.conversation)
+        return [lane for lane in both if lane is not None]
+
+    def _put_in_lane(self, waiting: Waiting) -> None:
+        assert self._tasks is not None, "rows are added while it runs"
+        key, row = waiting.route.session_key, waiting.row
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+            self._tasks.start_soon(self._run_lane, lane, name=f"lane {key}")
+        lane.add(waiting)
+        if (
+            lane.turn is not None
+            and lane.place == place_of(row)
+            and self._mode_of(row) == "interrupt"
+            and _says_something(waiting)
+        ):
+            lane.turn.stop("interrupted")
+
+    def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
+        """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
+        return isinstance(intent, NewSession) or (
+            not isinstance(intent, Order | Skip) and self._asked_in(row, route, intent) is None
+        )
+
+    def refuses(self, envelope: InboundEnvelope) -> bool:
+        """Whether it is a press under a question that somebody else was asked."""
+        return self._questions.is_not_for(envelope)
+
+    def _asked_in(self, row: InboundRow, route: Route, intent: Intent) -> str | None:
+        """The session key under which a question waits for this answer."""
+        if row.retries or not may_be_answer(intent):
+            return None  # what a person has put back now was written before the question
+        leaving = self._leaving.get(place_of(row))
+        keys = (route.session_key, *([] if leaving is None else [leaving.key]))
+        return next((key for key in keys if self._questions.waits_for(key, row.envelope)), None)
+
+    async def drain(self) -> None:
+        """Start no further turn; returns when none runs but those that wait, for people or for an agent that is away.
+
+        What waits stays in the store for the next start.
+        """
+        self._draining = True
+        self._engine.leave()
+        while self._commands or any(lane.is_busy for lane in self._lanes.values()):
+            await self._idle.wait()
+
+    def status(self) -> LaneStatus:
+        lanes = self._lanes.values()
+        return LaneStatus(
+            live=len(lanes),
+            running=sum(lane.turn is not None for lane in lanes),
+            waiting=sum(len(lane.waiting) for lane in lanes),
+        )
+
+    def _is_placed(self, waiting: Waiting, key: str) -> bool:
+        """Whether a message may go on waiting in the lane with this key. A turn that was begun stays with its agent if it can."""
+        if not self._has_account(waiting.row):
+            return False
+        if waiting.row.turn_id is not None and waiting.route.agent_id in self._configured.agents:
+            return True
+        return self._route_of(waiting.row).session_key == key
+
+    def _has_account(self, row: InboundRow) -> bool:
+        return (row.envelope.channel, row.envelope.account) in self._configured.accounts
+
+    def _route_of(self, row: InboundRow) -> Route:
+        return resolve_route(row.envelope, self._configured.config)
+
+    def _place_anew(self, waiting: Sequence[Waiting]) -> None:
+        """Put messages in the lanes of their present routes. Those of accounts that are gone end."""
+        gone: list[InboundRow] = []
+        for each in waiting:
+            if self._has_account(each.row):
+                self.add(each.row, self._route_of(each.row), each.intent)
+            else:
+                gone.append(each.row)
+        self.end_removed(gone)
+
+    def end_removed(self, rows: Sequence[InboundRow]) -> None:
+        """End rows whose account is configured no more. Never waits. During a stop they stay in the store."""
+        if self._draining or self._tasks is None:
+            return
+        by_turn: dict[str | None, list[InboundRow]] = {}
+        for row in rows:
+            by_turn.setdefault(row.turn_id, []).append(row)
+        for turn_id, its in by_turn.items():
+            self._tasks.start_soon(self._end_removed, turn_id, its)
+
+    async def _end_removed(self, turn_id: str | None, rows: Sequence[InboundRow]) -> None:
+        if turn_id is not None:
+            await self._engine.withdraw(turn_id, why="its account is configured no more")
+            # By the session that it was begun in: the bindings may lead elsewhere now that its account is gone.
+            session_key = rows[0].session_key
+            session = None if session_key is None else await insist(lambda: self._sessions.find(session_key))
+            if session is not None:
+                await self._engine.stop_left_over(turn_id, session.session_key, session.agent_id)
+        await self._end_waiting(rows, "account_removed")
+
+    def _mode_of(self, row: InboundRow) -> QueueMode:
+        account = self._configured.accounts.get((row.envelope.channel, row.envelope.account))
+        own = None if account is None else account.frame.queue_mode
+        return own or self._configured.config.sessions.queue_mode
+
+    async def _run_lane(self, lane: Lane) -> None:
+        while lane.waiting and not self._draining:
+            envelope = lane.waiting[0].row.envelope
+            leaving = self._leaving.get(place_of(lane.waiting[0].row), lane)
+            if leaving is not lane and leaving.turn is not None:
+                # One answer after the other in a chat, also where another agent gives the next.
+                await leaving.turn.wait_ended()
+                continue
+            place = self.places.of(f"{envelope.channel}/{envelope.account}")
+            has_place = await lane.wait_for(place)
+            if lane.waiting and not self._draining:
+                await self._run_turn(lane, place, has_place=has_place)
+            elif has_place:
+                place.release()
+            self._idle.notify()
+        # No await since the look at ``waiting``: nothing can have been added in between.
+        del self._lanes[lane.key]
+
+    async def _run_turn(self, lane: Lane, place: places.Place, *, has_place: bool) -> None:
+        batch = lane.take(self._mode_of(lane.waiting[0].row))
+        offer, now = self._offer_what_waits, self._now()
+        turn = LiveTurn(batch, place, has_place=has_place, on_move=self._note_move, offer=offer, now=now)
+        rows = turn.rows
+        self._backlog.dequeue(rows)
+        with lane.runs(turn):
+            if rows[0].turn_id in lane.condemned:
+                turn.stop("stopped")
+            left_open = await self._work_on(turn)
+        if self._leaving.get(place_of(rows[-1])) is lane:
+            del self._leaving[place_of(rows[-1])]
+        if left_open:
+            self._backlog.requeue(rows)
+            self._place_anew(left_open)
+        else:
+            self._backlog.complete(rows)
+
+    async def _work_on(self, turn: LiveTurn) -> Sequence[Waiting]:
+        """Bring a turn to its end. Returns the messages that are for another agent now, and stay open."""
+        match turn.intent:
+            case NewSession(text):
+                return await self._begin_session(turn, text)
+            case QuestionPress():
+                turn.advance("ending")
+                await self._end(turn.rows, "dropped", "late_press")
+                return ()
+            case _:
+                return await self._engine.run(turn)
+
+    def _note_move(self, turn: LiveTurn) -> None:
+        """What only waits for its agent is in the backlog: an outage must not let in more messages than there is room for."""
+        if turn.phase == "resting":
+            self._backlog.requeue(turn.rows)
+        else:
+            self._backlog.dequeue(turn.rows)
+        self._idle.notify()
+
+    def _offer_what_waits(self, question: OpenQuestion) -> None:
+        """A message that came while the question was being shown is its answer, too."""
+        lane = self._lanes.get(question.row.session_key)
+        waiting = (
+            []
+            if lane is None
+            else lane.take_answer(partial(self._questions.is_answered_by, question), asked_at=question.row.created_at)
+        )
+        if waiting:
+            question.take()
+            first = waiting[0]
+            self._take_as_answer(GivenAnswer([each.row for each in waiting], first.intent, first.route, question))
+
+    def _take_as_answer(self, answer: GivenAnswer) -> None:
+        assert self._tasks is not None, "rows are added while it runs"
+        self._commands += 1
+        self._answering.begin(answer)
+        self._tasks.start_soon(self._commit_answer, answer, name=f"answer in {answer.route.session_key}")
+
+    async def _commit_answer(self, answer: GivenAnswer) -> None:
+        try:
+            for left in await self._answering.commit(answer):
+                self.add(left.row, left.route, left.intent)
+        finally:
+            self._commands -= 1
+            self._idle.notify()
+
+    async def _run_command(self, row: InboundRow, answer: Answer) -> None:
+        self._backlog.dequeue([row])
+        try:
+            reason, text = await answer()
+            await self._end([row], "done", reason, text=text)
+            self._backlog.complete([row])
+        finally:
+            self._commands -= 1
+            self._idle.notify()
+
+    async def _begin_session(self, turn: LiveTurn, text: str) -> Sequence[Waiting]:
+        """``/new``: a new session, once, also over a restart; then the turn of the text behind it, if there is one."""
+        [row], route = turn.rows, turn.route
+        if not await insist(lambda: self._sessions.is_made_by(route, row.id)):
+            why_not = await self._engine.new_session(route, made_by=row.id)
+            if why_not is not None and turn.state == "moving":
+                return turn.left_open()
+            if why_not is not None:
+                self._log.warning("session_not_made", session_key=route.session_key, reason=why_not)
+                turn.advance("ending")
+                await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
+                return ()
+        if text:
+            return await self._engine.run(turn)
+        turn.advance("ending")
+        await self._end([row], "done", "command", text="A new session has begun.")
+        return ()
+
+    async def _end_waiting(self, rows: Sequence[InboundRow], reason: DroppedReason) -> None:
+        self._backlog.dequeue(rows)
+        await self._end(rows, "dropped", reason)
+        self._backlog.complete(rows)
+
+    async def _end(self, rows: Sequence[InboundRow], state: EndState, reason: InboundReason, *, text: str = "") -> None:
+        envelope = rows[0].envelope
+        replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel]) if text else []
+        await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
+        for row in rows:
+            self._events.emit(f"inbound.{state}", id=row.id, reason=reason)
+
+
+def _is_new_edit(row: InboundRow, intent: Intent) -> bool:
+    return isinstance(intent, Edit) and row.turn_id is None
+
+
+def _says_something(waiting: Waiting) -> bool:
+    """Whether it is a new message of its sender's: no edit of one, no press, and none that a person has put back."""
+    row, intent = waiting.row, waiting.intent
+    return not _is_new_edit(row, intent) and not isinstance(intent, QuestionPress) and not row.retries

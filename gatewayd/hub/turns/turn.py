@@ -1,0 +1,242 @@
+"""One turn that is under way: its messages, its agent, and its state. The table of the states is gatewayd/model/turn.py."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gatewayd.hub.approvals.questions import Offer
+from gatewayd.hub.turns.slots import Place
+from gatewayd.model.lifecycle import StopReason
+from gatewayd.model.message.envelope import InboundEnvelope, Writer
+from gatewayd.model.message.intents import Intent, NewSession
+from gatewayd.model.message.route import Route
+from gatewayd.model.turn import TURN, IllegalMove, Phase, TurnState
+from gatewayd.ports.store import InboundRow
+
+_NOTICES_MAX: Final = 5
+
+
+class Waiting(Struct, frozen=True):
+    """A row in a lane, and what it is. What was begun before a restart comes first: it may be at work at its agent, while an
+    older message that a person has run again is not. Then by the id: that is the order of the commits, while two deliveries may
+    resume in either."""
+
+    id: int
+    row: InboundRow
+    route: Route
+    intent: Intent
+
+    def __lt__(self, other: "Waiting") -> bool:
+        return (self.row.turn_id is None, self.id) < (other.row.turn_id is None, other.id)
+
+    @property
+    def said(self) -> InboundEnvelope:
+        """What the agent hears of it: of ``/new TEXT`` it is TEXT."""
+        envelope = self.row.envelope
+        return replace(envelope, text=self.intent.text) if isinstance(self.intent, NewSession) else envelope
+
+
+class LiveTurn:
+    """What a lane and the reply engine share of a turn. It begins when its messages leave the lane's queue."""
+
+    def __init__(
+        self,
+        batch: Sequence[Waiting],
+        place: Place,
+        *,
+        has_place: bool,
+        on_move: Callable[["LiveTurn"], None],
+        offer: Offer,
+        now: float,
+    ) -> None:
+        """``has_place``: it was taken already. ``on_move`` hears of each new state, ``offer`` of each question that the turn has
+        shown. ``now``: Unix seconds."""
+        self.batch = batch
+        self.rows = rows = [waiting.row for waiting in batch]
+        self.route = batch[-1].route
+        self.intent = batch[0].intent
+        self.offer = offer
+        self.began_at = now
+        self.turn_id = rows[0].turn_id or new_turn_id(rows[0])
+        self.attempt = max(row.attempts for row in rows)
+        self.stop_reason: StopReason | None = None
+        self._place = place
+        self._has_place = has_place
+        self._on_move = on_move
+        self._state: TurnState = "preparing"
+        self._was_at_core = False
+        self._scope = anyio.CancelScope()
+        self._told: set[str] = set()
+        self._ended = anyio.Event()
+
+    @property
+    def state(self) -> TurnState:
+        return self._state
+
+    @property
+    def phase(self) -> Phase:
+        return TURN[self._state].phase
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it asks its core no more."""
+        return self.phase == "over"
+
+    @property
+    def was_running(self) -> bool:
+        """Whether it was begun in an earlier life of the process."""
+        return any(row.state == "running" for row in self.rows)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it does more than wait for people or for its agent."""
+        return TURN[self._state].slot == "keeps"
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether its agent has seen nothing of it, in an earlier life of the process either."""
+        return not self._was_at_core and not self.rows[-1].attempts
+
+    @property
+    def ids(self) -> list[int]:
+        return [row.id for row in self.rows]
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What its lines in the log are found by."""
+        envelope = self.rows[-1].envelope
+        return {
+            "channel": envelope.channel,
+            "account": envelope.account,
+            "session_key": self.route.session_key,
+            "turn_id": self.turn_id,
+            "event_key": envelope.event_key,
+            "agent": self.route.agent_id,
+        }
+
+    @property
+    def messages(self) -> list[InboundEnvelope]:
+        """What its agent hears."""
+        return [waiting.said for waiting in self.batch]
+
+    @property
+    def writers(self) -> frozenset[Writer]:
+        return frozenset(row.envelope.writer for row in self.rows)
+
+    def may(self, to: TurnState) -> bool:
+        """Whether the table has this move."""
+        return to in TURN[self._state].becomes
+
+    def move(self, to: TurnState) -> None:
+        """:raises IllegalMove: the table has no such move."""
+        if not self.may(to):
+            raise IllegalMove(self._state, to)
+        self._state = to
+        self._was_at_core |= self.phase == "core"
+        if not self.is_busy:
+            self._give_place()
+        if to == "ended":
+            self._ended.set()
+        self._on_move(self)
+
+    def advance(self, to: TurnState) -> bool:
+        """Move, unless somebody has ended the turn meanwhile. Whether it did."""
+        may = not self.is_over
+        if may:
+            self.move(to)
+        return may
+
+    def stop(self, why: StopReason) -> None:
+        """End it now. ``why`` becomes the reason of its rows, unless it is ending already."""
+        if self.may("ending"):
+            self.stop_reason = why
+            self.move("ending")
+            self._scope.cancel()
+
+    def hand_over(self) -> None:
+        """End it here, for another agent to take its messages: its rows stay open."""
+        if self.may("moving"):
+            self.move("moving")
+            self._scope.cancel()
+
+    def begin_attempt(self) -> int:
+        """The number of the attempt that begins now."""
+        self.attempt += 1
+        return self.attempt
+
+    def leave_core(self) -> None:
+        """The call of the core has returned, however."""
+        if self.phase == "core":
+            self.move("preparing")
+
+    def bind(self, scope: anyio.CancelScope) -> None:
+        """What is under way from now on: ``stop`` and ``hand_over`` cancel it."""
+        self._scope = scope
+        if self.is_over:
+            scope.cancel()
+
+    async def rest(self, wait: Callable[[], Awaitable[object]]) -> None:
+        """Wait for ``wait``, or until the turn is over. Others have the place meanwhile: the outage of one agent must not hold up
+        another."""
+        with anyio.CancelScope() as scope:
+            self.bind(scope)
+            if self.advance("waiting_for_agent"):
+                await wait()
+            if self.advance("waiting_for_slot"):
+                await self.take_place()
+                self.advance("preparing")
+
+    async def pause(self, seconds: float) -> None:
+        """Rest for so long."""
+        await self.rest(partial(anyio.sleep, seconds))
+
+    def wait_for_people(self) -> None:
+        """People take their time: the place is somebody else's meanwhile."""
+        if self._state == "at_core":
+            self.move("waiting_for_people")
+        elif self._state == "waiting_for_people":
+            self._give_place()
+
+    async def take_place(self) -> None:
+        """Returns when it has a place among those that run."""
+        if self._has_place:
+            return
+        await self._place.acquire()
+        if self._has_place or TURN[self._state].slot == "none":
+            # Somebody of the turn's has taken one meanwhile; or nobody wants it any more, e.g. when a core that ignores its
+            # cancellation gets it after the end.
+            self._place.release()
+        else:
+            self._has_place = True
+
+    def _give_place(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._place.release()
+
+    def note_told(self, notice: str) -> bool:
+        """Whether a sentence of the agent's is to be shown: the same one once, and at most a few."""
+        is_new = notice not in self._told and len(self._told) < _NOTICES_MAX
+        if is_new:
+            self._told.add(notice)
+        return is_new
+
+    def left_open(self) -> list[Waiting]:
+        """Its messages for another turn to take, with their rows as the store has them after its attempts."""
+        if self.attempt == max(row.attempts for row in self.rows):
+            return list(self.batch)
+        begun: dict[str, Any] = {"state": "running", "turn_id": self.turn_id, "session_key": self.route.session_key}
+        return [replace(each, row=replace(each.row, attempts=self.attempt, **begun)) for each in self.batch]
+
+    async def wait_ended(self) -> None:
+        await self._ended.wait()
+
+
+def new_turn_id(row: InboundRow) -> str:
+    """The id of the turn that begins with this row. A dead letter that a person has run again is another turn: what was asked and
+    allowed in the first is no answer in the second."""
+    return f"turn-{row.id}" if not row.retries else f"turn-{row.id}-{row.retries}"

@@ -1,0 +1,117 @@
+"""What a message is: decided here alone, once, when it has been journaled, and carried along with it. Pure."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, assert_never
+
+from msgspec import Struct
+
+from gatewayd.model.message.commands import COMMANDS, Command
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.roles import Role
+from gatewayd.model.records.approval import Scope
+
+_NOTE_MAX: Final = 500
+_BY_NAME: Final = {command.name: command for command in COMMANDS}
+_ACTIONS: Final[Mapping[str, Literal["allow", "deny", "show"]]] = {"/approve": "allow", "/deny": "deny", "/show": "show"}
+
+
+class Message(Struct, frozen=True):
+    """For the agent, letter by letter, or the answer to a question. So is a press of a button that is none of ours."""
+
+
+class Edit(Struct, frozen=True):
+    """Another text for a message that waits, whatever it says."""
+
+
+class Order(Struct, frozen=True):
+    """A command that is acted on at once, also while a turn runs, by its name. ``role`` is what its sender is in the chat."""
+
+    command: str
+    role: Role
+
+
+class NewSession(Struct, frozen=True):
+    """A new session, after what came before it; ``text`` becomes its first message, if there is one."""
+
+    text: str
+    role: Role
+
+
+class Skip(Struct, frozen=True):
+    """Leaves the question that is open unanswered."""
+
+
+class QuestionPress(Struct, frozen=True):
+    """A press of a button under a question. One of ours that means nothing any more counts as one of a question that is over."""
+
+
+class ApprovalResponse(Struct, frozen=True):
+    """What somebody wants of a request, by its id (a press) or its code (a command; without a code it is about none)."""
+
+    approval: str
+    action: Literal["allow", "deny", "show"]
+    scope: Scope = "once"
+    note: str | None = None
+
+
+class News(Struct, frozen=True):
+    """Who came, a title that changed: for nobody."""
+
+
+Intent = Message | Edit | Order | NewSession | Skip | QuestionPress | ApprovalResponse | News
+
+
+def classify(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Role]) -> Intent:
+    """What an envelope is. ``role_of`` is asked where it matters what the sender is in the chat now.
+
+    A command is the first word of a message that is its sender's own word; drivers take the bot's own name off it (``/stop@us``),
+    so what is addressed by name here is another bot's, or the agent's. What a program brings decides no request.
+    """
+    match envelope.kind:
+        case "message":
+            return _in_words(envelope, role_of)
+        case "button":
+            return _press(envelope)
+        case "edit":
+            return Edit()
+        case "membership" | "service":
+            return News()
+        case never:
+            assert_never(never)
+
+
+def _in_words(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Role]) -> Intent:
+    first, *rest = (envelope.text.split(maxsplit=1) if envelope.is_own_word else None) or [""]
+    command, argument = _BY_NAME.get(first.lower()), "".join(rest)
+    if command is None or (envelope.via is not None and not command.connectors):
+        return Message()
+    match command.when:
+        case "at_once":
+            return Order(command.name, role_of(envelope))
+        case "in_place":
+            return NewSession(argument, role_of(envelope))
+        case "answer":
+            return Skip()
+        case "approval":
+            return _response(command, argument)
+        case never:
+            assert_never(never)
+
+
+def _response(command: Command, argument: str) -> ApprovalResponse:
+    code, *note = argument.split(maxsplit=1) or [""]
+    return ApprovalResponse(code, _ACTIONS[command.name], note=note[0][:_NOTE_MAX] if note else None)
+
+
+def _press(envelope: InboundEnvelope) -> Intent:
+    kind, _, rest = envelope.text.partition(":")
+    if kind not in ("ap", "qu") or kind == envelope.text:
+        return Message()
+    approval, _, action = rest.rpartition(":")
+    if kind == "ap" and approval and envelope.via is None:
+        match action:
+            case "deny":
+                return ApprovalResponse(approval, "deny")
+            case "once" | "session":
+                return ApprovalResponse(approval, "allow", action)
+    return QuestionPress()

@@ -1,0 +1,91 @@
+"""What may be an id, wherever it comes from: every store keeps it as it is, and whoever compares two of them is right. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec.json import Encoder
+
+from gatewayd.model.errors import UnusableId
+from gatewayd.model.message.envelope import InboundEnvelope
+
+MAX_ID_BYTES: Final = 2048
+"""In UTF-8. The longest that a platform gives is a tenth of it; a connector's own key has its name in front."""
+_encode: Final = Encoder().encode
+
+
+def is_text(text: str) -> bool:
+    """Whether it is Unicode: JSON can carry half of a surrogate pair, which is not, and has no bytes."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def why_unusable(text: str) -> str | None:
+    """Why it cannot be an id, in words behind its name."""
+    if text.isascii() and len(text) <= MAX_ID_BYTES and "\0" not in text:
+        return None
+    if not is_text(text):
+        return "has half a surrogate pair"
+    if (size := len(text.encode())) > MAX_ID_BYTES:
+        return f"has {size} bytes, more than {MAX_ID_BYTES}"
+    return "has a NUL character" if "\0" in text else None
+
+
+def refuse_unusable(envelope: InboundEnvelope) -> None:
+    """:raises UnusableId: one of its ids cannot be kept, or one of its texts has no bytes."""
+    if _is_short_and_plain(envelope):
+        return
+    for name, value in _ids(envelope):
+        if value is not None and (why := why_unusable(value)) is not None:
+            raise UnusableId(f"{name} {why}")
+    for name, value in _texts(envelope):
+        if value is not None and not is_text(value):
+            raise UnusableId(f"{name} has half a surrogate pair")
+
+
+def _is_short_and_plain(envelope: InboundEnvelope) -> bool:
+    """Whether nothing in it need be looked at, as in most: a microsecond, and each message comes through here."""
+    try:
+        whole = _encode(envelope)
+    except UnicodeEncodeError:
+        return False
+    return len(whole) <= MAX_ID_BYTES and b"\\u0000" not in whole
+
+
+def refuse_unusable_memo(key: str, value: str) -> None:
+    """:raises UnusableId: the key cannot be kept, or the value has no bytes."""
+    if (why := why_unusable(key)) is not None:
+        raise UnusableId(f"the key of a memo {why}")
+    if not is_text(value):
+        raise UnusableId("the value of a memo has half a surrogate pair")
+
+
+def _ids(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:
+    yield "channel", envelope.channel
+    yield "account", envelope.account
+    yield "event_key", envelope.event_key
+    yield "peer.id", envelope.peer.id
+    yield "peer.thread", envelope.peer.thread
+    yield "sender.id", envelope.sender.id
+    yield "message_id", envelope.message_id
+    yield "reply_to", envelope.reply_to
+    yield "guild", envelope.guild
+    yield "team", envelope.team
+    yield "press", envelope.press
+    yield "via", envelope.via
+    yield "formerly", envelope.formerly
+
+
+def _texts(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:
+    yield "text", envelope.text
+    yield "sender.name", envelope.sender.name
+    yield "username", envelope.sender.username
+    yield "via_bot", envelope.via_bot
+    for attachment in envelope.attachments:
+        yield "ref", attachment.ref
+        yield "name", attachment.name
+        yield "mime", attachment.mime
+    if envelope.forwarded is not None:
+        yield "forwarded.name", envelope.forwarded.name
+        yield "forwarded.id", envelope.forwarded.id

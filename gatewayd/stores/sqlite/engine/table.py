@@ -1,0 +1,27 @@
+"""What the tables share: the writer, the reader and the clock."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
+
+from gatewayd.stores.sqlite.engine.reader import Reader
+from gatewayd.stores.sqlite.engine.writer import Writer
+
+T = TypeVar("T")
+
+
+class Tables:
+    """Base of the class for each concern. Those are joined by inheritance: the port wants one object."""
+
+    def __init__(self, writer: Writer, reader: Reader, now: Callable[[], float]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._now = now
+
+    async def _write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """``operation`` runs in a transaction and in a worker thread; returns after the commit."""
+        return await self._writer.submit(operation)
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """``query`` runs one SELECT, in a worker thread."""
+        return await self._reader.fetch(query)

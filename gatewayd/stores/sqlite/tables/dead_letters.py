@@ -1,0 +1,141 @@
+"""Letters looked at: what waits for a person, over both tables."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import math
+import sqlite3
+from collections.abc import Callable, Iterator
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from msgspec import Struct
+
+from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
+from gatewayd.model.records.dead_letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace
+from gatewayd.ports.store import LetterRow, letter_of
+from gatewayd.stores.sqlite.engine.states import among
+from gatewayd.stores.sqlite.engine.table import Tables
+from gatewayd.stores.sqlite.tables.inbox import INBOUND_COLUMNS, inbound_row
+from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_COLUMNS, outbound_row
+
+_NEWEST: Final = (math.inf, 2**63 - 1)
+_OLDEST: Final = (-math.inf, 0)
+INBOUND_LETTERS: Final = f"inbound INDEXED BY inbound_letter WHERE {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
+OUTBOUND_LETTERS: Final = f"outbound INDEXED BY outbound_letter WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
+# The index of the inbound ones does not hold their state: there is one only.
+[_INBOUND_STATE] = INBOUND_DEAD_LETTERS
+_COUNT: Final = f"""
+    SELECT 'in_{_INBOUND_STATE}', count(*), min(ended_at) FROM {INBOUND_LETTERS} UNION ALL
+    SELECT 'out_' || state, count(*), min(settled_at) FROM {OUTBOUND_LETTERS} GROUP BY state
+"""
+
+
+class _Table(Struct, frozen=True):
+    """One of the two tables: its letters are found by its partial index, whatever else is asked."""
+
+    direction: Direction
+    letters: str
+    end: str
+    columns: str
+    read: Callable[[tuple[Any, ...]], LetterRow]
+
+
+_INBOUND = _Table(
+    "in",
+    INBOUND_LETTERS,
+    "ended_at",
+    INBOUND_COLUMNS,
+    inbound_row,
+)
+_OUTBOUND = _Table(
+    "out",
+    OUTBOUND_LETTERS,
+    "settled_at",
+    OUTBOUND_COLUMNS,
+    outbound_row,
+)
+
+
+class LetterTable(Tables):
+    async def list_letters(self, wanted: LetterFilter, *, before: LetterPlace | None, limit: int) -> list[Letter]:
+        def read(connection: sqlite3.Connection) -> list[Letter]:
+            found = (_newest(connection, table, wanted, before, limit) for table in _tables(wanted))
+            newest = merge(*found, key=lambda letter: letter.place, reverse=True)
+            return list(islice(newest, limit))
+
+        return await self._read(read)
+
+    async def oldest_letters(self, wanted: LetterFilter, *, after: LetterPlace | None, limit: int) -> list[LetterPlace]:
+        def read(connection: sqlite3.Connection) -> list[LetterPlace]:
+            found = (_oldest(connection, table, wanted, after, limit) for table in _tables(wanted))
+            return list(islice(merge(*found), limit))
+
+        return await self._read(read)
+
+    async def count_letters(self) -> LetterCounts:
+        records = await self._read(lambda connection: connection.execute(_COUNT).fetchall())
+        counts = {name: count for name, count, _ in records}
+        oldest = {name: at for name, _, at in records}
+        dead = [at for name in ("in_dead", "out_dead") if (at := oldest.get(name)) is not None]
+        return LetterCounts(
+            **counts,
+            oldest_dead_at=min(dead, default=None),
+            oldest_unknown_at=oldest.get("out_unknown"),
+            oldest_parked_at=oldest.get("out_parked"),
+        )
+
+
+def _tables(wanted: LetterFilter) -> list[_Table]:
+    tables = [_INBOUND] if wanted.direction != "out" and wanted.state in (None, _INBOUND_STATE) else []
+    return [*tables, _OUTBOUND] if wanted.direction != "in" else tables
+
+
+def _conditions(table: _Table, wanted: LetterFilter) -> tuple[str, list[str | float]]:
+    sql, values = "", list[str | float]()
+    for column in ("channel", "account", "reason", "state"):
+        value: str | None = getattr(wanted, column)
+        if value is not None and (column != "state" or table is _OUTBOUND):
+            sql += f" AND {column} = ?"
+            values.append(value)
+    if wanted.ended_before is not None:
+        sql += f" AND {table.end} < ?"
+        values.append(wanted.ended_before)
+    return sql, values
+
+
+def _bound(table: _Table, place: LetterPlace | None, default: tuple[float, int]) -> tuple[float, int]:
+    """The place in one table's order; of the same instant, all inbound letters stand before the outbound ones."""
+    if place is None:
+        return default
+    if place.direction == table.direction:
+        return place.ended_at, place.id
+    return place.ended_at, _OLDEST[1] if table is _OUTBOUND else _NEWEST[1]
+
+
+def _newest(
+    connection: sqlite3.Connection, table: _Table, wanted: LetterFilter, before: LetterPlace | None, limit: int
+) -> list[Letter]:
+    conditions, values = _conditions(table, wanted)
+    order = f"ORDER BY {table.end} DESC, id DESC"
+    sql = f"SELECT {table.columns} FROM {table.letters} AND ({table.end}, id) < (?, ?) {conditions} {order} LIMIT ?"
+    # One at a time: a text may be a million characters long, and only its beginning is kept.
+    records = connection.execute(sql, (*_bound(table, before, _NEWEST), *values, limit))
+    return [letter_of(table.read(record)) for record in records]
+
+
+def _oldest(
+    connection: sqlite3.Connection, table: _Table, wanted: LetterFilter, after: LetterPlace | None, limit: int
+) -> Iterator[LetterPlace]:
+    conditions, values = _conditions(table, wanted)
+    order = f"ORDER BY {table.end}, id"
+    sql = f"SELECT {table.end}, id FROM {table.letters} AND ({table.end}, id) > (?, ?) {conditions} {order} LIMIT ?"
+    for at, row_id in connection.execute(sql, (*_bound(table, after, _OLDEST), *values, limit)).fetchall():
+        yield LetterPlace(at, table.direction, row_id)
+
+
+def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> LetterRow | None:
+    table = _INBOUND if direction == "in" else _OUTBOUND
+    name = "inbound" if direction == "in" else "outbound"
+    record = connection.execute(f"SELECT {table.columns} FROM {name} WHERE id = ?", (row_id,)).fetchone()
+    return None if record is None else table.read(record)

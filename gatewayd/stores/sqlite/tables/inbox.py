@@ -1,0 +1,132 @@
+"""The inbox: every envelope once, from its receipt to its end."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.ports.store import Account, InboundRow, OutboundDraft, OutboundRow
+from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column
+from gatewayd.stores.sqlite.engine.states import among, quoted
+from gatewayd.stores.sqlite.engine.table import Tables
+from gatewayd.stores.sqlite.tables.outbox import insert_outbound
+from gatewayd.stores.sqlite.tables.state import save_memo
+
+INBOUND_COLUMNS = (
+    "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at, detail, stops"
+)
+[_NEW] = INBOUND.made["add_inbound"]
+_INSERT: Final = f"""
+    INSERT INTO inbound (channel, account, event_key, given_key, peer, state, received_at, message_id, envelope)
+    VALUES (?, ?, ?, ?, ?, {quoted(_NEW)}, ?, ?, ?) ON CONFLICT (channel, account, event_key) DO NOTHING
+"""
+_START: Final = f"""
+    UPDATE inbound
+    SET state = {quoted(START_TURN.target)}, attempts = attempts + 1, turn_id = ?, session_key = ?, started_at = ?
+    WHERE id = ? AND {among(START_TURN.sources)}
+"""
+_NOTE_STOP: Final = f"UPDATE inbound SET stops = stops + 1 WHERE id = ? AND {among(INBOUND.marked['note_stop'])}"
+_END: Final = f"""
+    UPDATE inbound SET state = ?, reason = ?, detail = ?, ended_at = ? WHERE id = ? AND {among(END_INBOUND.sources)}
+"""
+_PENDING: Final = f"""
+    SELECT {INBOUND_COLUMNS} FROM inbound WHERE {among(INBOUND_OPEN)} AND id > :after AND {OF_ACCOUNTS} ORDER BY id LIMIT :limit
+"""
+_encode = msgspec.json.Encoder().encode
+_DECODER = msgspec.json.Decoder(InboundEnvelope)
+
+
+class InboxTable(Tables):
+    async def add_inbound(
+        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+    ) -> list[InboundRow]:
+        now = self._now()
+
+        def add(connection: sqlite3.Connection) -> list[InboundRow]:
+            rows = [_insert(connection, envelope, now) for envelope in envelopes]
+            if memo is not None:
+                save_memo(connection, *memo)
+            return [row for row in rows if row is not None]
+
+        return await self._write(add)
+
+    async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:
+        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE channel = ? AND account = ? AND event_key = ?"
+        return await self._read(lambda connection: _row_or_none(connection.execute(sql, (channel, account, event_key))))
+
+    async def get_inbound(self, inbound_id: int) -> InboundRow | None:
+        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE id = ?"
+        return await self._read(lambda connection: _row_or_none(connection.execute(sql, (inbound_id,))))
+
+    async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
+        now = self._now()
+        values = [(turn_id, session_key, now, inbound_id) for inbound_id in inbound_ids]
+
+        def start(connection: sqlite3.Connection) -> None:
+            connection.executemany(_START, values)
+
+        await self._write(start)
+
+    async def note_stop(self, inbound_ids: Sequence[int]) -> None:
+        def note(connection: sqlite3.Connection) -> None:
+            connection.executemany(_NOTE_STOP, [(inbound_id,) for inbound_id in inbound_ids])
+
+        await self._write(note)
+
+    async def end_inbound(
+        self,
+        inbound_ids: Sequence[int],
+        *,
+        state: EndState,
+        reason: InboundReason,
+        now: float,
+        detail: str | None = None,
+        replies: Sequence[OutboundDraft] = (),
+    ) -> list[OutboundRow]:
+        values = [(state, reason, detail, now, inbound_id) for inbound_id in inbound_ids]
+
+        def end(connection: sqlite3.Connection) -> list[OutboundRow]:
+            if connection.executemany(_END, values).rowcount < 1:
+                return []
+            return [insert_outbound(connection, draft, now) for draft in replies]
+
+        return await self._write(end)
+
+    async def pending_inbound(self, accounts: Collection[Account], *, after_id: int, limit: int) -> list[InboundRow]:
+        values = {"accounts": accounts_value(accounts), "after": after_id, "limit": limit}
+        return await self._read(lambda connection: [inbound_row(record) for record in connection.execute(_PENDING, values)])
+
+
+def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: float) -> InboundRow | None:
+    cursor = connection.execute(
+        _INSERT,
+        (
+            envelope.channel,
+            envelope.account,
+            envelope.event_key,
+            envelope.given_key,
+            str(envelope.peer),
+            envelope.received_at or now,
+            envelope.message_id,
+            _encode(envelope),
+        ),
+    )
+    if cursor.rowcount == 0 or cursor.lastrowid is None:
+        return None
+    return InboundRow(id=cursor.lastrowid, envelope=envelope, state=_NEW, attempts=0)
+
+
+def inbound_row(record: tuple[Any, ...]) -> InboundRow:
+    """A record of ``INBOUND_COLUMNS``."""
+    inbound_id, envelope, *rest = record
+    return InboundRow(inbound_id, decode_column(_DECODER, envelope, f"inbound row {inbound_id}"), *rest)
+
+
+def _row_or_none(cursor: sqlite3.Cursor) -> InboundRow | None:
+    record = cursor.fetchone()
+    return None if record is None else inbound_row(record)

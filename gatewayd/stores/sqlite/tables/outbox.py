@@ -1,0 +1,221 @@
+"""The outbox: every payload from its draft to its receipt, or to the reason why there is none."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, get_args
+
+import msgspec
+
+from gatewayd.model.lifecycle import (
+    CUT,
+    OUTBOUND,
+    OUTBOUND_DEAD_LETTERS,
+    OUTBOUND_OPEN,
+    PARK_AT_START,
+    RESEND,
+    SEND,
+    OutboundState,
+    SendOutcome,
+)
+from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
+from gatewayd.model.status import OutboxStatus
+from gatewayd.model.subject import is_about_reply
+from gatewayd.ports.store import Account, OutboundDraft, OutboundRow
+from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column
+from gatewayd.stores.sqlite.engine.states import among, quoted
+from gatewayd.stores.sqlite.engine.table import Tables
+
+OUTBOUND_COLUMNS = (
+    "id, channel, account, conversation, payload, state, attempts, created_at, "
+    "next_attempt_at, turn_id, reason, receipt, settled_at, subject, queued_at, sending_at, closed_at"
+)
+[_NEW] = OUTBOUND.made["add_outbound"]
+_INSERT: Final = f"""
+    INSERT INTO outbound (channel, account, conversation, peer, state, created_at, queued_at, turn_id, subject, edits, payload)
+    VALUES (?, ?, ?, ?, {quoted(_NEW)}, ?, ?, ?, ?, ?, ?)
+"""
+_SEND: Final = f"""
+    UPDATE outbound SET state = {quoted(SEND.target)}, attempts = attempts + 1, sending_at = ?
+    WHERE id = ? AND {among(SEND.sources)}
+"""
+_SETTLE: Final[Mapping[SendOutcome, str]] = {
+    outcome: f"""
+        UPDATE outbound SET state = {quoted(outcome)}, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?,
+            settled_at = ?, attempts = attempts - (? AND {among([SEND.target])})
+        WHERE id = ? AND {among(OUTBOUND.sources("settle_outbound", outcome))}
+    """
+    for outcome in get_args(SendOutcome)
+}
+_READY_NUMBERS: Final = f"""
+    SELECT id FROM outbound WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
+"""
+_READY_AMONG: Final = f"""
+    SELECT {OUTBOUND_COLUMNS} FROM outbound
+    WHERE id IN (SELECT value FROM json_each(?)) AND +{among(SEND.sources)} ORDER BY id
+"""
+_RESEND: Final = f"""
+    UPDATE outbound SET state = {quoted(RESEND.target)}
+    WHERE {among(RESEND.sources)} AND {OF_ACCOUNTS} AND channel IN (SELECT value FROM json_each(:resend))
+"""
+_SELECT_CUT: Final = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE {among(CUT.sources)} AND {OF_ACCOUNTS} ORDER BY id"
+_CUT: Final = f"""
+    UPDATE outbound SET state = {quoted(CUT.target)}, reason = :reason, settled_at = :now
+    WHERE {among(CUT.sources)} AND {OF_ACCOUNTS}
+"""
+_PARK: Final = f"""
+    UPDATE outbound SET state = {quoted(PARK_AT_START.target)}, reason = :reason, settled_at = :now
+    WHERE {among(PARK_AT_START.sources)} AND {OF_ACCOUNTS} AND queued_at < :before
+        AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
+"""
+# What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it.
+_COUNT: Final = f"""
+    SELECT state, count(*) FROM outbound WHERE {among(OUTBOUND_OPEN)} GROUP BY state UNION ALL
+    SELECT state, count(*) FROM outbound INDEXED BY outbound_letter
+        WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL GROUP BY state
+"""
+_encode = msgspec.json.Encoder().encode
+_PAYLOAD = msgspec.json.Decoder(OutboundPayload)
+_RECEIPT = msgspec.json.Decoder(Receipt)
+
+
+class OutboxTable(Tables):
+    async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]:
+        return await self._write(lambda connection: [insert_outbound(connection, draft, now) for draft in drafts])
+
+    async def mark_sending(self, outbound_id: int) -> bool:
+        now = self._now()
+        return await self._write(lambda connection: connection.execute(_SEND, (now, outbound_id)).rowcount == 1)
+
+    async def settle_outbound(
+        self,
+        outbound_id: int,
+        state: SendOutcome,
+        *,
+        now: float,
+        reason: str | None = None,
+        receipt: Receipt | None = None,
+        next_attempt_at: float | None = None,
+        attempt_counts: bool = True,
+        notice: OutboundDraft | None = None,
+    ) -> OutboundRow | None:
+        encoded = None if receipt is None else _encode(receipt)
+        settled_at = None if state in OUTBOUND_OPEN else now
+        message_id = None if receipt is None else receipt.message_id
+        values = (reason, encoded, message_id, next_attempt_at, settled_at, not attempt_counts, outbound_id)
+
+        def settle(connection: sqlite3.Connection) -> OutboundRow | None:
+            settled = connection.execute(_SETTLE[state], values).rowcount == 1
+            return _insert_notice(connection, notice, now) if settled else None
+
+        return await self._write(settle)
+
+    async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
+        values = (channel, account, after_id, limit)
+        return await self._read(lambda connection: [number for (number,) in connection.execute(_READY_NUMBERS, values)])
+
+    async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
+        values = (_encode(list(outbound_ids)).decode(),)
+        return await self._read(lambda connection: outbound_rows(connection.execute(_READY_AMONG, values)))
+
+    async def recover_outbound(
+        self,
+        accounts: Collection[Account],
+        *,
+        stale_before: float,
+        now: float,
+        resend: Collection[str] = (),
+        notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
+    ) -> OutboxStatus:
+        of = {"accounts": accounts_value(accounts)}
+
+        def recover(connection: sqlite3.Connection) -> OutboxStatus:
+            connection.execute(_RESEND, {**of, "resend": _encode(list(resend)).decode()})
+            cut = outbound_rows(connection.execute(_SELECT_CUT, of))
+            connection.execute(_CUT, {**of, "reason": CUT.reason, "now": now})
+            connection.execute(_PARK, {**of, "reason": PARK_AT_START.reason, "now": now, "before": stale_before})
+            for row in cut:
+                _insert_notice(connection, notice(row), now)
+            return OutboxStatus(**dict(connection.execute(_COUNT)))
+
+        return await self._write(recover)
+
+    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
+        wanted = sorted(set(states))
+        # A limit per state, each read from the end of its part of the index: dead letters may be many.
+        newest = " UNION ALL ".join(
+            ["SELECT id FROM (SELECT id FROM outbound WHERE state = ? ORDER BY id DESC LIMIT ?)"] * len(wanted)
+        )
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE id IN ({newest}) ORDER BY id DESC LIMIT ?"
+        values: list[str | int] = [value for state in wanted for value in (state, limit)]
+        if not wanted:
+            return []
+        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (*values, limit))))
+
+    async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE id = ?"
+        return await self._read(lambda connection: next(iter(outbound_rows(connection.execute(sql, (outbound_id,)))), None))
+
+    async def outbound_about(self, subject: str) -> list[OutboundRow]:
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE subject = ? ORDER BY id"
+        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (subject,))))
+
+    async def replies_of(self, turn_id: str) -> list[OutboundRow]:
+        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE turn_id = ? ORDER BY id"
+        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (turn_id,))))
+
+
+def _insert_notice(connection: sqlite3.Connection, draft: OutboundDraft | None, now: float) -> OutboundRow | None:
+    """One for each turn, however many of its rows it is about."""
+    if draft is None:
+        return None
+    of_turn = connection.execute("SELECT subject FROM outbound WHERE turn_id = ?", (draft.turn_id,))
+    if any(subject is not None and is_about_reply(subject) for (subject,) in of_turn):
+        return None
+    return insert_outbound(connection, draft, now)
+
+
+def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:
+    """Inside somebody's transaction."""
+    cursor = connection.execute(
+        _INSERT,
+        (
+            draft.channel,
+            draft.account,
+            draft.conversation,
+            str(draft.payload.peer),
+            now,
+            now,
+            draft.turn_id,
+            draft.subject,
+            draft.payload.of if isinstance(draft.payload, EditText) else None,
+            _encode(draft.payload),
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return OutboundRow(
+        id=cursor.lastrowid,
+        channel=draft.channel,
+        account=draft.account,
+        conversation=draft.conversation,
+        payload=draft.payload,
+        state=_NEW,
+        attempts=0,
+        created_at=now,
+        turn_id=draft.turn_id,
+        subject=draft.subject,
+        queued_at=now,
+    )
+
+
+def outbound_rows(cursor: sqlite3.Cursor) -> list[OutboundRow]:
+    """Records of ``OUTBOUND_COLUMNS``."""
+    return [outbound_row(record) for record in cursor]
+
+
+def outbound_row(record: tuple[Any, ...]) -> OutboundRow:
+    where = f"outbound row {record[0]}"
+    row = OutboundRow(*record)
+    receipt = None if record[11] is None else decode_column(_RECEIPT, record[11], where)
+    return msgspec.structs.replace(row, payload=decode_column(_PAYLOAD, record[4], where), receipt=receipt)

@@ -1,0 +1,60 @@
+"""The newest of one conversation, over both tables."""
+
+# ruff: noqa: S608 -- only constants of this module are put into the SQL
+
+import sqlite3
+from typing import Final
+
+from msgspec.json import Decoder
+
+from gatewayd.model.lifecycle import NEVER_SEEN
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.payload import OutboundPayload
+from gatewayd.ports.store import Said
+from gatewayd.stores.sqlite.engine.columns import decode_column
+from gatewayd.stores.sqlite.engine.states import outside
+from gatewayd.stores.sqlite.engine.table import Tables
+
+# "in" sorts before "out": of the same instant, the question comes before its answer.
+_TRANSCRIPT: Final = f"""
+    WITH line AS (
+        SELECT * FROM (
+            SELECT 'in' AS direction, id, received_at AS at, envelope AS data, state FROM inbound
+            WHERE channel = :channel AND account = :account AND peer = :peer AND instr(envelope, :press) = 0
+            ORDER BY id DESC LIMIT :limit
+        ) UNION ALL SELECT * FROM (
+            SELECT 'out' AS direction, id, created_at AS at, payload AS data, state FROM outbound
+            WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) <> 1
+            ORDER BY id DESC LIMIT :limit
+        ) ORDER BY at DESC, direction DESC, id DESC LIMIT :limit
+    )
+    SELECT * FROM line UNION ALL
+        SELECT 'edit', id, created_at, payload, state FROM outbound
+        WHERE channel = :channel AND account = :account AND peer = :peer AND instr(payload, :edit) = 1
+        AND id > (SELECT min(id) FROM line WHERE direction = 'out') AND {outside(NEVER_SEEN)}
+    ORDER BY at, direction, id
+"""
+# The encoder writes no white space and the tag first, and inside a text every quotation mark has a backslash before it.
+_PRESS_MARK = b'"kind":"button"'
+_EDIT_MARK = b'{"type":"edit_text"'
+_ENVELOPE: Final = Decoder(InboundEnvelope)
+_PAYLOAD: Final = Decoder(OutboundPayload)
+
+
+class TranscriptTable(Tables):
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[Said]:
+        values = {"channel": channel, "account": account, "peer": str(peer), "limit": limit}
+        marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
+
+        def read(connection: sqlite3.Connection) -> list[Said]:
+            records = connection.execute(_TRANSCRIPT, {**values, **marks})
+            return [Said(row_id, at, state, _content(direction, row_id, data)) for direction, row_id, at, data, state in records]
+
+        return await self._read(read)
+
+
+def _content(direction: str, row_id: int, data: bytes) -> InboundEnvelope | OutboundPayload:
+    if direction == "in":
+        return decode_column(_ENVELOPE, data, f"inbound row {row_id}")
+    payload: OutboundPayload = decode_column(_PAYLOAD, data, f"outbound row {row_id}")
+    return payload

@@ -1,0 +1,1 @@
+"""The contract for messages: inbox, outbox, recovery, races, transcripts."""

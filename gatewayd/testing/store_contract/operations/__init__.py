@@ -1,0 +1,1 @@
+"""The contract for operators: dead letters, repair, retention, traces, audit log, events."""

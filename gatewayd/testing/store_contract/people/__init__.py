@@ -1,0 +1,1 @@
+"""The contract for people: approvals, votes, questions, pairings, tokens."""

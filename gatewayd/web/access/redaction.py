@@ -1,0 +1,55 @@
+"""What is left out for programs: who talks with the agents, and what, is shown to the role operator only.
+
+A program that carries messages of one network, or that measures, does not look into the chats of the others.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from gatewayd.model.records.event import Event
+from gatewayd.model.status import AccountStatus, AgentStatus, Snapshot
+from gatewayd.web.access.auth import Identity
+
+_SHOWN: Final = frozenset(
+    {
+        *("id", "turn_id", "channel", "account", "agent", "version", "state", "reason", "event_kind", "direction", "count"),
+        *("applied", "needs_restart", "writes", "shown", "votes", "quorum", "expires_at"),
+    }
+)
+"""Of an event's data. What is not named here is not shown: no peer, sender, session key, tool or name."""
+_CODE: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,130}")
+"""Names of the configuration, ids and reasons as codes. A reason in words may hold whatever somebody wrote."""
+
+
+def may_see_people(identity: Identity) -> bool:
+    return identity.role == "operator"
+
+
+def bare_event(event: Event) -> Event:
+    """An event without people."""
+    data = msgspec.json.decode(event.data, type=dict[str, object])
+    shown = {key: value for key, value in data.items() if key in _SHOWN and not (isinstance(value, str) and not _is_code(value))}
+    return replace(event, data=msgspec.Raw(msgspec.json.encode(shown)))
+
+
+def bare_agent(agent: AgentStatus) -> AgentStatus:
+    """An agent without its last failure: a core's error may hold what was written to it."""
+    return replace(agent, last_error=None)
+
+
+def bare_account(account: AccountStatus) -> AccountStatus:
+    """An account without its groups."""
+    return replace(account, open_groups=())
+
+
+def bare_snapshot(snapshot: Snapshot) -> Snapshot:
+    """The whole daemon without people."""
+    agents, accounts = map(bare_agent, snapshot.agents), map(bare_account, snapshot.accounts)
+    return replace(snapshot, agents=tuple(agents), accounts=tuple(accounts))
+
+
+def _is_code(text: str) -> bool:
+    return _CODE.fullmatch(text) is not None

@@ -1,0 +1,47 @@
+"""``/v1/agents``: the agent cores, looked at and restarted."""
+
+from msgspec import Struct
+from quart import Blueprint, Response
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.status import AgentStatus
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.access.redaction import bare_agent, may_see_people
+from gatewayd.web.http.bodies import answer, refuse_unless_ready
+
+
+class Agents(Struct, frozen=True):
+    agents: tuple[AgentStatus, ...]
+
+
+class AgentReport(Struct, frozen=True):
+    """``output`` is the end of what the core's process has written, one line each."""
+
+    agent: AgentStatus
+    output: tuple[str, ...]
+
+
+def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+    routes = Blueprint("agents", __name__)
+    agents = gateway.agents
+
+    @routes.get("/v1/agents")
+    async def list_agents() -> Response:
+        identity = await auth.require("read")
+        shown = agents.snapshot()
+        return answer(Agents(shown if may_see_people(identity) else tuple(map(bare_agent, shown))))
+
+    @routes.get("/v1/agents/<agent_id>")
+    async def show(agent_id: str) -> Response:
+        # admin: what a process writes when it fails can be anything, also what people have written to the agent.
+        await auth.require("admin")
+        return answer(AgentReport(agents.status(agent_id), agents.output(agent_id)))
+
+    @routes.post("/v1/agents/<agent_id>/restart")
+    async def restart(agent_id: str) -> Response:
+        identity = await auth.require("admin")
+        refuse_unless_ready(gateway)
+        async with gateway.audit.doing(identity.label, "agents.restart", agent_id):
+            return answer(await agents.restart(agent_id))
+
+    return routes

@@ -1,0 +1,69 @@
+"""``/v1/approvals``: the queue of tool requests that wait for an operator. Everything here needs the scope ``approvals``,
+reading too: a request shows the exact input of the tool."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from quart import Blueprint, Response
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.lifecycle import ApprovalState
+from gatewayd.model.records.approval import Approval, Scope
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.http.bodies import answer, read_body, read_query
+from gatewayd.web.http.waits import Waits
+
+_Note = Annotated[str, Meta(max_length=2000)]
+
+
+class ApprovalList(Struct, frozen=True):
+    approvals: list[Approval]
+
+
+class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    state: ApprovalState | Literal["all"] = "pending"
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``wait``: seconds to wait until it is decided."""
+
+    wait: Annotated[float, Meta(ge=0, le=120)] = 0
+
+
+class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
+    decision: Literal["allow", "deny"]
+    note: _Note | None = None
+    scope: Scope = "once"
+
+
+def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
+    routes = Blueprint("approvals", __name__)
+    desk = gateway.approvals
+
+    @routes.get("/v1/approvals")
+    async def list_approvals() -> Response:
+        await auth.require("approvals")
+        query = read_query(ListQuery)
+        state = None if query.state == "all" else query.state
+        return answer(ApprovalList(await desk.list(state, limit=query.limit)))
+
+    @routes.get("/v1/approvals/<approval_id>")
+    async def show(approval_id: str) -> Response:
+        await auth.require("approvals")
+        seconds = read_query(WaitQuery).wait
+        approval = await desk.get(approval_id)
+        if seconds and approval.state == "pending":
+            with waits.of_request(seconds):
+                approval = await desk.wait_decided(approval.id)
+        return answer(approval)
+
+    @routes.post("/v1/approvals/<approval_id>")
+    async def decide(approval_id: str) -> Response:
+        identity = await auth.require("approvals")
+        body = await read_body(DecisionBody)
+        allow = body.decision == "allow"
+        decided = await desk.decide(approval_id, allow=allow, by=identity.label, note=body.note, scope=body.scope)
+        return answer(decided)
+
+    return routes

@@ -1,0 +1,43 @@
+"""``GET /v1/audit``: the log of what operators did, with the hashes that chain it.
+
+The scope is ``approvals``: who may decide what agents do may see who decided what. The chain is for the reader to check
+(gatewayd/model/records/audit.py): a server that was broken into could claim anything.
+"""
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+from quart import Blueprint, Response
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.records.audit import AuditHead, AuditRow
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.http.bodies import answer, read_query
+
+MOST_ENTRIES: Final = 1000
+
+
+class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MOST_ENTRIES)] = 100
+
+
+class AuditPage(Struct, frozen=True):
+    """Entries in order. ``head`` is the newest of the whole log, None while it is empty."""
+
+    entries: list[AuditRow]
+    head: AuditHead | None
+
+
+def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+    routes = Blueprint("audit", __name__)
+
+    @routes.get("/v1/audit")
+    async def read() -> Response:
+        await auth.require("approvals")
+        query = read_query(AuditQuery)
+        # The head first: entries that come between the two reads are then after it, and never missing before it.
+        head = await gateway.audit.head()
+        return answer(AuditPage(await gateway.audit.after(query.after, limit=query.limit), head))
+
+    return routes

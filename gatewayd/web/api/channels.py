@@ -1,0 +1,67 @@
+"""``GET /v1/channels`` and ``POST /v1/channels/{channel}/start|stop|restart``."""
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+from quart import Blueprint, Response
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.status import AccountStatus
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.access.redaction import bare_account, may_see_people
+from gatewayd.web.http.bodies import answer, read_optional_body, read_query, refuse_unless_ready
+from gatewayd.web.http.errors import Refusal
+
+
+class Accounts(Struct, frozen=True):
+    accounts: tuple[AccountStatus, ...]
+
+
+class AccountChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which account of the channel; without one, all of them. In the body or in the query."""
+
+    account_id: str | None = None
+
+
+def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+    routes = Blueprint("channels", __name__)
+    manager = gateway.manager
+
+    @routes.get("/v1/channels")
+    async def list_accounts() -> Response:
+        identity = await auth.require("read")
+        shown = manager.snapshot()
+        return answer(Accounts(shown if may_see_people(identity) else tuple(map(bare_account, shown))))
+
+    @routes.post("/v1/channels/<channel>/start")
+    async def start(channel: str) -> Response:
+        return await _act("start", channel, manager.start)
+
+    @routes.post("/v1/channels/<channel>/stop")
+    async def stop(channel: str) -> Response:
+        return await _act("stop", channel, manager.stop)
+
+    @routes.post("/v1/channels/<channel>/restart")
+    async def restart(channel: str) -> Response:
+        return await _act("restart", channel, manager.restart)
+
+    async def _act(
+        verb: str, channel: str, action: Callable[[str, str | None], Awaitable[tuple[AccountStatus, ...]]]
+    ) -> Response:
+        identity = await auth.require("admin")
+        account = await _chosen_account()
+        refuse_unless_ready(gateway)
+        subject = channel if account is None else f"{channel}/{account}"
+        async with gateway.audit.doing(identity.label, f"channels.{verb}", subject):
+            return answer(Accounts(await action(channel, account)))
+
+    return routes
+
+
+async def _chosen_account() -> str | None:
+    in_query = read_query(AccountChoice).account_id
+    body = await read_optional_body(AccountChoice)
+    in_body = None if body is None else body.account_id
+    if in_query is not None and in_body is not None and in_query != in_body:
+        raise Refusal("bad_request", "account_id in the query and in the body differ")
+    return in_body if in_query is None else in_query

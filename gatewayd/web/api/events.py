@@ -1,0 +1,228 @@
+"""``GET /v1/events``: the event log as a stream of server-sent events (WHATWG HTML, section "Server-sent events").
+
+Each event is sent with its number as ``id``, so a reader that lost its connection resumes with ``Last-Event-ID`` (or
+``?after=``) and misses nothing that is still stored. What is not stored any more is told as ``event: gateway.gap`` before
+going on. Without either, the stream begins with what happens next.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Annotated, Final
+
+import anyio
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream
+from msgspec import Meta, Struct
+from quart import Blueprint, Response, request
+from quart.wrappers.response import ResponseBody
+
+from gatewayd.hub.events import EventLog
+from gatewayd.hub.gateway import Gateway
+from gatewayd.model.errors import StoreRefused
+from gatewayd.model.records.event import Event
+from gatewayd.web.access.auth import Admission, Auth
+from gatewayd.web.access.redaction import bare_event, may_see_people
+from gatewayd.web.http.bodies import read_query
+from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.waits import Waits
+
+HEARTBEAT_SECONDS: Final = 15.0
+MAX_READERS: Final = 64
+_PAGE: Final = 500
+_MAX_PATTERNS: Final = 32
+_MAX_SEQ: Final = 2**63 - 1
+# Reconnect after 2 s; the line is also what tells the reader that the stream is open.
+_HELLO: Final = b"retry: 2000\n\n"
+_HEARTBEAT: Final = b": heartbeat\n\n"
+_PATTERN: Final = re.compile(r"\*|[a-z_]+(\.[a-z_]+)*(\.\*)?")
+
+
+class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``kinds``: comma-separated, each a kind or a prefix with ``.*``."""
+
+    after: Annotated[int, Meta(ge=0, le=_MAX_SEQ)] | None = None
+    kinds: Annotated[str, Meta(max_length=2000)] = "*"
+
+
+class Gap(Struct, frozen=True):
+    """Data of ``gateway.gap``: events after ``after`` and before ``next`` are not stored (any more)."""
+
+    after: int
+    next: int
+
+
+class KindFilter:
+    """Which kinds a reader wants. :raises Refusal: bad_request for a pattern that can never match."""
+
+    def __init__(self, kinds: str) -> None:
+        patterns = [pattern.strip() for pattern in kinds.split(",")]
+        wrong = [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]
+        if wrong or len(patterns) > _MAX_PATTERNS:
+            found = repr(wrong[0]) if wrong else f"{len(patterns)} of them"
+            raise Refusal(
+                "bad_request", f"kinds are names like gateway.state or gateway.*, at most {_MAX_PATTERNS}; found {found}"
+            )
+        self._all = "*" in patterns
+        self._exact = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
+        self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith(".*"))
+
+    def wants(self, kind: str) -> bool:
+        return self._all or kind in self._exact or kind.startswith(self._prefixes)
+
+
+class EventFeed(ResponseBody):
+    """The body of one event stream. Not a generator, because Quart abandons the body in the middle when a reader leaves.
+
+    A reader that is too slow for the live events reads the store until it has caught up; one that does not read at all is cut
+    off by the bound on writes. It ends when the token is taken away. ``readers`` holds the feeds that are open. ``bare``: no
+    event says who wrote, and where.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        waits: Waits,
+        kinds: KindFilter,
+        after: int | None,
+        readers: "set[EventFeed]",
+        admission: Admission,
+        *,
+        bare: bool,
+    ) -> None:
+        self._readers = readers
+        self._admission = admission
+        self._log = log
+        self._waits = waits
+        self._kinds = kinds
+        self._bare = bare
+        self._seq = log.last_seq if after is None else after
+        self._live: MemoryObjectReceiveStream[Event] | None = None
+        self._replaying = True
+        self._greeted = False
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "EventFeed":
+        self._readers.add(self)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._readers.discard(self)
+        await self._stack.aclose()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._greeted:
+            self._greeted = True
+            return _HELLO + self._ahead_of_log()
+        while not self._waits.over:
+            block = await self._next_block()
+            if await self._admission.is_over():
+                break
+            if block:
+                return block
+        raise StopAsyncIteration
+
+    async def _next_block(self) -> bytes:
+        if self._replaying:
+            return await self._replay()
+        assert self._live is not None
+        events: list[Event] = []
+        with self._waits.until(HEARTBEAT_SECONDS) as scope:
+            try:
+                events.append(await self._live.receive())
+                while len(events) < _PAGE:
+                    events.append(self._live.receive_nowait())
+            except anyio.WouldBlock:
+                pass
+            except anyio.EndOfStream:
+                self._replaying = True
+        if scope.cancelled_caught and not self._waits.over:
+            return _HEARTBEAT
+        if events and events[0].seq > self._seq + 1:
+            self._replaying = True  # something was missed on the way here, not in the store
+            return b""
+        return self._render(events)
+
+    async def _replay(self) -> bytes:
+        """From the store, until it has nothing newer. Subscribed before the last look, so nothing is missed in between."""
+        if self._live is None or self._live.statistics().open_send_streams == 0:
+            await self._stack.aclose()
+            self._live = await self._stack.enter_async_context(self._log.subscribe())
+        try:
+            events = await self._log.after(self._seq, limit=_PAGE)
+        except StoreRefused:
+            # The stream ends, the reader comes back: nothing is skipped.
+            raise StopAsyncIteration from None
+        self._replaying = bool(events)
+        return self._render(events)
+
+    def _render(self, events: list[Event]) -> bytes:
+        before = self._seq
+        parts = [self._render_one(event) for event in events if event.seq > self._seq]
+        if self._seq > before and not parts[-1]:
+            # The last was filtered out: an id without data moves the reader's position and shows nothing.
+            parts.append(b"id: %d\n\n" % self._seq)
+        return b"".join(parts)
+
+    def _render_one(self, event: Event) -> bytes:
+        gap = b""
+        if event.seq > self._seq + 1:
+            gap = _render_gap(Gap(after=self._seq, next=event.seq))
+        self._seq = event.seq
+        if not self._kinds.wants(event.kind):
+            return gap
+        event = bare_event(event) if self._bare else event
+        return gap + b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.kind.encode(), msgspec.json.encode(event))
+
+    def _ahead_of_log(self) -> bytes:
+        """A reader that has seen more than there is has seen another store: said so, and begun anew at the end."""
+        last = self._log.last_seq
+        if self._seq <= last:
+            return b""
+        gap = Gap(after=self._seq, next=last + 1)
+        self._seq = last
+        return _render_gap(gap)
+
+
+def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
+    routes = Blueprint("events", __name__)
+    readers: set[EventFeed] = set()
+
+    @routes.get("/v1/events")
+    async def stream() -> Response:
+        identity = await auth.require("read")
+        query = read_query(EventsQuery)
+        resumed = _last_event_id()
+        after, admission = query.after if resumed is None else resumed, auth.admission("read")
+        kinds, bare = KindFilter(query.kinds), not may_see_people(identity)
+        feed = EventFeed(gateway.events, waits, kinds, after, readers, admission, bare=bare)
+        headers = {"X-Accel-Buffering": "no"}  # nginx would hold events back
+        if request.method == "HEAD":
+            return Response(b"", headers=headers, content_type="text/event-stream")
+        if len(readers) >= MAX_READERS:
+            raise Refusal("overloaded", f"{MAX_READERS} readers are connected already", retry_after=RETRY_SECONDS)
+        response = Response(feed, headers=headers, content_type="text/event-stream")
+        response.timeout = None
+        return response
+
+    return routes
+
+
+def _last_event_id() -> int | None:
+    """What an EventSource sends when it reconnects; it is newer than the ``after`` in its URL."""
+    given = request.headers.get("Last-Event-ID")
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal()) or int(given[:20]) > _MAX_SEQ or len(given) > 20:
+        raise Refusal("bad_request", "Last-Event-ID is the number of an event")
+    return int(given)
+
+
+def _render_gap(gap: Gap) -> bytes:
+    return b"id: %d\nevent: gateway.gap\ndata: %s\n\n" % (gap.next - 1, msgspec.json.encode(gap))

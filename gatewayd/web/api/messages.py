@@ -1,0 +1,33 @@
+"""``GET /v1/messages/ID``: the whole story of one message, from any id that somebody has of it. Needs the scope
+``read`` and the role operator.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+from quart import Blueprint, Response
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.http.bodies import answer, read_query
+from gatewayd.web.http.errors import Refusal
+
+LONGEST_ID: Final = 1000
+
+
+class NoQuery(Struct, frozen=True):
+    """There is nothing to choose."""
+
+
+def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+    routes = Blueprint("messages", __name__)
+
+    @routes.get("/v1/messages/<path:message_id>")
+    async def tell(message_id: str) -> Response:
+        await auth.require_operator("read")
+        read_query(NoQuery)
+        if len(message_id) > LONGEST_ID:
+            raise Refusal("bad_request", f"no id is longer than {LONGEST_ID} characters")
+        return answer(await gateway.stories.tell(message_id))
+
+    return routes

@@ -1,0 +1,215 @@
+"""``GET /metrics``: what is measured, in the text format of Prometheus.
+
+Labels are names out of the configuration, states, kinds and codes: never a peer, a sender or a text, so that strangers cannot
+make a series. Nothing is kept here: each answer is made from the hub's own numbers, and so agrees with status and readiness.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
+import trio
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from quart import Blueprint, Response
+
+from gatewayd import __version__
+from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.metrics import Meters, meters_of
+from gatewayd.model.histogram import Histogram
+from gatewayd.model.lifecycle import (
+    DECIDE,
+    END_INBOUND,
+    INBOUND,
+    INBOUND_DEAD_LETTERS,
+    OUTBOUND_DEAD_LETTERS,
+    OUTBOUND_OPEN,
+    OUTBOUND_OVER,
+)
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.http.connection_slots import Places
+
+MESSAGES = (*INBOUND.made["add_inbound"], *END_INBOUND.targets)
+REPLIES = (*OUTBOUND_OVER, *OUTBOUND_DEAD_LETTERS)
+ACCOUNT_STATES = ("starting", "connected", "waiting", "parked", "stopped", "disabled")
+
+Samples = Iterable[tuple[tuple[str, ...], float | None]]
+
+
+class Traffic:
+    """HTTP requests that were answered, by the hundred of their status, and the ``places`` of connections."""
+
+    def __init__(self, places: Places) -> None:
+        self.counts = dict.fromkeys(("1xx", "2xx", "3xx", "4xx", "5xx"), 0)
+        self.places = places
+
+    def note(self, status: int) -> None:
+        self.counts[f"{status // 100}xx"] += 1
+
+
+class HubCollector(Collector):
+    """All of a gateway's series, made anew each time they are asked for."""
+
+    def __init__(self, gateway: Gateway, traffic: Traffic) -> None:
+        self._gateway = gateway
+        self._traffic = traffic
+
+    def collect(self) -> Iterator[Metric]:
+        meters = meters_of(self._gateway)
+        yield from _of_daemon(meters)
+        yield from _of_accounts(meters)
+        yield from _of_messages(meters)
+        yield from _of_agents(meters)
+        yield from _of_store(meters)
+        classes = [((name,), count) for name, count in self._traffic.counts.items()]
+        yield _counter("http_requests", "HTTP requests answered, by the hundred of their status.", ("status",), classes)
+        places = self._traffic.places
+        states = [(("open",), places.taken), (("limit",), places.limit)]
+        yield _gauge("http_connections", "HTTP connections (gateway.max_connections).", ("state",), states)
+        refused = [((reason,), count) for reason, count in places.refused.items()]
+        yield _counter("http_refused", "Connections, and proxies' requests, that found no place.", ("reason",), refused)
+
+
+def blueprint(gateway: Gateway, auth: Auth, traffic: Traffic) -> Blueprint:
+    routes = Blueprint("metrics", __name__)
+    # One for each gateway, not the library's global one: two gateways in one process are two.
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(HubCollector(gateway, traffic))
+
+    @routes.get("/metrics")
+    async def metrics() -> Response:
+        await auth.require("read")
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    return routes
+
+
+def _of_daemon(meters: Meters) -> Iterator[Metric]:
+    snapshot = meters.snapshot
+    yield _gauge("build_info", "The release that runs.", ("version",), [((__version__,), 1)])
+    yield _gauge("ready", "1 when no problem is failing, as /readyz says.", (), [((), snapshot.ready)])
+    problems = [((problem.code, problem.level, problem.subject), problem.since) for problem in snapshot.problems]
+    labels = ("code", "level", "subject")
+    yield _gauge("problem_since_timestamp_seconds", "What is wrong now, and since when (Unix time).", labels, problems)
+    yield _gauge("pairings_pending", "Strangers who wait to be let in.", (), [((), snapshot.pairings_pending)])
+    yield _counter("events", "Events emitted since the start.", (), [((), sum(meters.events.values()))])
+    dropped = snapshot.counters["events_dropped"]
+    yield _counter("events_dropped", "Events lost because the store refused them for too long.", (), [((), dropped)])
+    yield _gauge("event_readers", "Open subscriptions to the events.", (), [((), meters.event_readers)])
+    yield _gauge("tasks", "Trio tasks that live.", (), [((), trio.lowlevel.current_statistics().tasks_living)])
+    stalls = meters.stalls
+    yield _counter("loop_stalls", "Times that something held up everything else.", (), [((), stalls.stalls)])
+    yield _gauge("loop_longest_stall_seconds", "The longest of them.", (), [((), stalls.longest)])
+    yield _counter("process_pauses", "Times that the whole process did not run.", (), [((), stalls.pauses)])
+
+
+def _of_accounts(meters: Meters) -> Iterator[Metric]:
+    accounts = meters.snapshot.accounts
+    states = [((state,), sum(account.state == state for account in accounts)) for state in ACCOUNT_STATES]
+    yield _gauge("accounts", "Accounts, by state.", ("state",), states)
+    labels, names = ("channel", "account"), [(account.channel, account.account) for account in accounts]
+
+    def each(values: Iterable[float | None]) -> Samples:
+        return zip(names, values, strict=True)
+
+    yield _gauge("account_up", "1 when connected.", labels, each(account.state == "connected" for account in accounts))
+    restarts = each(account.restarts for account in accounts)
+    yield _counter("account_restarts", "Lives of the account but the first.", labels, restarts)
+    waiting = each(account.inbox_waiting for account in accounts)
+    yield _gauge("account_inbox_waiting", "Messages journaled and in no turn yet.", labels, waiting)
+    depth = each(account.outbox_depth for account in accounts)
+    yield _gauge("account_outbox_depth", "Replies not sent yet.", labels, depth)
+    oldest = each(_age(meters, account.oldest_pending_at) for account in accounts)
+    yield _gauge("account_outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", labels, oldest)
+    heard = each(account.last_transport_at for account in accounts)
+    yield _gauge("account_heard_timestamp_seconds", "When the platform was last heard (Unix time).", labels, heard)
+
+
+def _of_messages(meters: Meters) -> Iterator[Metric]:
+    snapshot, inbox, outbox = meters.snapshot, meters.snapshot.inbox, meters.snapshot.outbox
+    ends = [((outcome,), meters.events.get(f"inbound.{outcome}", 0)) for outcome in MESSAGES]
+    yield _counter("inbound", "Messages received, and how they ended.", ("outcome",), ends)
+    yield _gauge("inbox_waiting", "Messages journaled and in no turn yet.", (), [((), inbox.waiting)])
+    yield _gauge("inbox_limit", "How many there may be (limits.inbox_waiting).", (), [((), inbox.limit)])
+    yield _gauge("inbox_oldest_age_seconds", "Age of the oldest of them.", (), [((), _age(meters, inbox.oldest_at))])
+    yield _gauge("inbox_limited_senders", "Senders who were told that they sent too much.", (), [((), inbox.limited_senders)])
+    sends = [((outcome,), meters.events.get(f"outbound.{outcome}", 0)) for outcome in REPLIES]
+    yield _counter("outbound", "Replies, by how they ended.", ("outcome",), sends)
+    rows = [((state,), getattr(outbox, state)) for state in (*OUTBOUND_OPEN, *OUTBOUND_DEAD_LETTERS)]
+    letters = meters.snapshot.letters
+    kinds = [("in", state) for state in INBOUND_DEAD_LETTERS] + [("out", state) for state in OUTBOUND_DEAD_LETTERS]
+    kept = [(kind, getattr(letters, "_".join(kind))) for kind in kinds]
+    yield _gauge("letters", "Messages and replies that wait for a person.", ("direction", "state"), kept)
+    yield _gauge("outbox", "Replies in the store that are not done with, by state.", ("state",), rows)
+    oldest = min((at for account in snapshot.accounts if (at := account.oldest_pending_at) is not None), default=None)
+    yield _gauge("outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", (), [((), _age(meters, oldest))])
+    delivery = [((), meters.delivery)]
+    yield _histogram("delivery_seconds", "From a message's receipt to the platform's receipt for its answer.", (), delivery)
+
+
+def _of_agents(meters: Meters) -> Iterator[Metric]:
+    agents, lanes, places = meters.snapshot.agents, meters.snapshot.lanes, meters.places
+
+    def each(values: Iterable[float | None]) -> Samples:
+        return zip([(agent.agent,) for agent in agents], values, strict=True)
+
+    labels = ("agent",)
+    yield _gauge("agent_up", "1 when its core is open.", labels, each(agent.state == "open" for agent in agents))
+    yield _counter("agent_turns", "Attempts of turns begun.", labels, each(agent.turns for agent in agents))
+    yield _counter("agent_failures", "Attempts of turns that failed.", labels, each(agent.failures for agent in agents))
+    yield _counter("agent_restarts", "Times its core was opened but the first.", labels, each(agent.restarts for agent in agents))
+    left = [((left.agent,), left.count) for left in meters.snapshot.left_behind]
+    yield _gauge("agent_turns_left_behind", "Turns that were to end and still run.", labels, left)
+    durations = [((name,), histogram) for name, histogram in meters.turns.items()]
+    yield _histogram("turn_seconds", "Attempts of turns, with the waiting for people in them.", labels, durations)
+    states = [(("live",), lanes.live), (("running",), lanes.running)]
+    yield _gauge("lanes", "Conversations in memory, and those with a turn under way.", ("state",), states)
+    taken = [(("used",), places.used), (("limit",), places.limit), (("waiting",), places.waiting)]
+    yield _gauge("turn_places", "Places of running turns (limits.turns), and who waits for one.", ("state",), taken)
+    yield _gauge("approvals_pending", "Requests that wait for somebody.", (), [((), meters.snapshot.approvals_pending)])
+    ends = [((outcome,), meters.events.get(f"approval.{outcome}", 0)) for outcome in DECIDE.targets]
+    yield _counter("approvals", "Requests, by how they ended.", ("outcome",), ends)
+
+
+def _of_store(meters: Meters) -> Iterator[Metric]:
+    store = meters.store
+    yield _gauge("store_healthy", "0 from a commit that failed to the next that does not.", (), [((), store.healthy)])
+    yield _gauge("store_queue", "Writes that wait for their commit.", (), [((), store.queue_depth)])
+    yield _counter("store_rows", "Rows written.", (), [((), store.rows)])
+    yield _histogram("store_commit_seconds", "Commits, the disk's sync included.", (), [((), store.commit_seconds)])
+    retention = meters.retention
+    last_run = [((), retention.last_run_at or 0)]
+    yield _gauge("store_used_bytes", "What is stored, when old rows were last deleted.", (), [((), retention.bytes_used)])
+    yield _counter("retention_rows", "Rows deleted because they were old, or too many.", (), [((), retention.rows_deleted)])
+    yield _gauge("retention_run_timestamp_seconds", "When old rows were last deleted (Unix time); 0: not yet.", (), last_run)
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    family = GaugeMetricFamily(f"gatewayd_{name}", text, labels=labels)
+    for values, number in samples:
+        if number is not None:
+            family.add_metric(values, number)
+    return family
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    family = CounterMetricFamily(f"gatewayd_{name}", text, labels=labels)
+    for values, number in samples:
+        if number is not None:
+            family.add_metric(values, number)
+    return family
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], Histogram]]) -> Metric:
+    family = HistogramMetricFamily(f"gatewayd_{name}", text, labels=labels)
+    for values, histogram in samples:
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        family.add_metric(values, list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total_seconds)
+    return family
+
+
+def _age(meters: Meters, at: float | None) -> float:
+    """0 when there is nothing."""
+    return 0.0 if at is None else max(0.0, meters.now - at)

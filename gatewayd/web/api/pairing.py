@@ -1,0 +1,67 @@
+"""``/v1/pairing``: strangers who ask to be let in. Everything here needs the scope ``pairing``."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from quart import Blueprint, Response
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.ports.store import PairingRow
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.http.bodies import answer, read_body
+
+_Text = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class Pairings(Struct, frozen=True):
+    pending: list[PairingRow]
+    paired: list[PairingRow]
+
+
+class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
+    decision: Literal["approve", "deny"]
+
+
+class RevokeBody(Struct, frozen=True, forbid_unknown_fields=True):
+    channel: _Text
+    account: _Text
+    sender_id: _Text
+
+
+class Done(Struct, frozen=True):
+    """Nothing to tell: ``{}``."""
+
+
+def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
+    routes = Blueprint("pairing", __name__)
+    access = gateway.access
+
+    @routes.get("/v1/pairing")
+    async def list_pairings() -> Response:
+        await auth.require("pairing")
+        return answer(Pairings(pending=await access.pending(), paired=await access.paired()))
+
+    @routes.post("/v1/pairing/<code>")
+    async def decide(code: str) -> Response:
+        identity = await auth.require("pairing")
+        body = await read_body(DecisionBody)
+        decided = gateway.let_in if body.decision == "approve" else access.deny
+        async with gateway.audit.doing(identity.label, f"pairing.{body.decision}", await _who_has(code)):
+            return answer(await decided(code, by=identity.label))
+
+    # A fixed path wins over <code> in the router, and no code has this form.
+    @routes.post("/v1/pairing/revoke")
+    async def revoke() -> Response:
+        identity = await auth.require("pairing")
+        body = await read_body(RevokeBody)
+        subject = f"{body.channel}/{body.account}/{body.sender_id}"
+        async with gateway.audit.doing(identity.label, "pairing.revoke", subject):
+            await access.revoke(body.channel, body.account, body.sender_id, by=identity.label)
+        return answer(Done())
+
+    async def _who_has(code: str) -> str:
+        """The person whom a code was given to, or the code, when nobody has it."""
+        found = (row for row in await access.pending() if row.code == code.upper())
+        return next((f"{row.channel}/{row.account}/{row.sender_id}" for row in found), code)
+
+    return routes

@@ -1,0 +1,49 @@
+"""``POST /v1/gateway/reload``: read the configuration anew and put in force what differs."""
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+from quart import Blueprint, Response
+
+from gatewayd.model.errors import ConfigError, ConfigProblem
+from gatewayd.model.reload import ReloadReport
+from gatewayd.web.access.auth import Auth
+from gatewayd.web.http.bodies import answer, read_optional_body
+from gatewayd.web.http.errors import STATUS, Code
+
+Reload = Callable[[str], Awaitable[ReloadReport]]
+"""Reads the configuration anew and puts it in force, because of this actor. Raises as ``hub.reload.Reloader.reload`` does."""
+
+_CODE: Code = "invalid_config"
+
+
+class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
+    """An empty JSON object."""
+
+
+class _Error(Struct, frozen=True):
+    code: Code
+    message: str
+
+
+class ConfigRefused(Struct, frozen=True):
+    """As every refusal, and ``problems``: everything that is wrong, in the order of the file."""
+
+    error: _Error
+    problems: tuple[ConfigProblem, ...]
+
+
+def blueprint(auth: Auth, reload_configuration: Reload) -> Blueprint:
+    routes = Blueprint("reload", __name__)
+
+    @routes.post("/v1/gateway/reload")
+    async def reload() -> Response:
+        identity = await auth.require("admin")
+        await read_optional_body(Nothing)
+        try:
+            return answer(await reload_configuration(identity.label))
+        except ConfigError as error:
+            message = "the new configuration is refused, and the one before it is still in force"
+            return answer(ConfigRefused(_Error(_CODE, message), error.problems), STATUS[_CODE])
+
+    return routes

@@ -1,0 +1,111 @@
+"""The operator's proxy: clients attach to the server of an agent through us.
+
+Which paths there are and what may be passed on says the proxy that the agent's kind of core offers (ports/proxy.py). Here it is
+looked at who asks and of which agent, and what is passed on is sent.
+"""
+
+from collections.abc import Mapping
+
+from quart import Blueprint, Response, request
+
+from gatewayd.hub.gateway import Gateway
+from gatewayd.ports.agent import AgentCore
+from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyRefused, ProxyRequest, Reply
+from gatewayd.web.access.auth import Auth, Identity
+from gatewayd.web.http.bodies import refuse_unless_ready
+from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.waits import Waits
+from gatewayd.web.proxy.desk import Desk
+from gatewayd.web.proxy.forward import Relay
+
+AGENT_HEADER = "X-Gatewayd-Agent"
+
+
+def blueprint(gateway: Gateway, auth: Auth, waits: Waits, proxies: Mapping[str, AgentProxy]) -> Blueprint:
+    """The routes of agents' servers; everything needs the scopes approvals and write, by Bearer or Basic.
+
+    ``proxies`` are by the kind of core that offers them. Where two know one path, the first one has it.
+    """
+    routes, relay = Blueprint("proxy", __name__), Relay(gateway.agents.http, waits)
+    for number, proxy in enumerate(dict.fromkeys(proxies.values())):
+        kinds = frozenset(kind for kind, offered in proxies.items() if offered is proxy)
+        mounted = _Mounted(gateway, auth, relay, proxy, kinds)
+        for path, methods in proxy.routes.items():
+            routes.add_url_rule(path, f"{number}:{path}", mounted.serve, methods=methods)
+    return routes
+
+
+class _Mounted:
+    """The handler of one proxy's routes, for the agents whose core is of these kinds."""
+
+    def __init__(self, gateway: Gateway, auth: Auth, relay: Relay, proxy: AgentProxy, kinds: frozenset[str]) -> None:
+        self._gateway = gateway
+        self._auth = auth
+        self._relay = relay
+        self._proxy = proxy
+        self._kinds = kinds
+
+    async def serve(self, **_: str) -> Response:
+        identity, user = await self._auth.require_client("approvals", "write")
+        try:
+            return await self._answer(identity, user)
+        except ProxyRefused as refused:
+            raise Refusal(refused.code, refused.message) from None
+
+    async def _answer(self, identity: Identity, user: str | None) -> Response:
+        operation = self._proxy.find(request.method, request.scope["raw_path"])
+        if operation.admin and not identity.may("admin"):
+            raise Refusal("forbidden", "this token lacks the scope 'admin'")
+        outcome = await self._decide(operation, identity, user)
+        if isinstance(outcome, Reply):
+            return Response(outcome.body, status=outcome.status, content_type="application/json")
+        admission = self._auth.admission("approvals", "write")
+        return await self._relay.forward(self._proxy, request.method, outcome, admission=admission)
+
+    async def _decide(self, operation: Operation, identity: Identity, user: str | None) -> Forward | Reply:
+        agent = self._choose(user)
+        core = self._core_of(agent)
+        headers = {name: request.headers[name] for name in self._proxy.request_headers if name in request.headers}
+        asked = ProxyRequest(request.method, request.query_string, headers, await self._body())
+        return await operation.decide(asked, Desk(self._gateway, identity, agent, core))
+
+    async def _body(self) -> bytes:
+        if request.method == "GET":
+            return b""
+        refuse_unless_ready(self._gateway)
+        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+        if body and request.mimetype != "application/json":
+            raise Refusal("unsupported_media_type", "the body must be JSON, with Content-Type: application/json")
+        return body
+
+    def _choose(self, user: str | None) -> str:
+        """The agent that is named (header, query, or user name of Basic), else the only one that has a server.
+
+        :raises Refusal: not_found, conflict when there are several.
+        """
+        kinds = {status.agent: status.core for status in self._gateway.agents.snapshot()}
+        named = request.headers.get(AGENT_HEADER) or request.args.get(AGENT_PARAMETER) or (user if user in kinds else None)
+        if named is None:
+            return self._only([agent for agent, kind in kinds.items() if kind in self._kinds])
+        if named not in kinds:
+            raise Refusal("not_found", f"there is no agent {named[:100]!r}; there are: {', '.join(kinds)}")
+        if kinds[named] not in self._kinds:
+            raise Refusal("conflict", f"agent {named} has no server of the {self._proxy.protocol} protocol")
+        return named
+
+    def _only(self, possible: list[str]) -> str:
+        """One that is not open counts: or a client would be handed to another agent, while its own restarts."""
+        if not possible:
+            raise Refusal("not_found", f"no agent here has a server of the {self._proxy.protocol} protocol")
+        if len(possible) > 1:
+            several = ", ".join(possible)
+            raise Refusal("conflict", f"several agents have a server: name one ({several}) by {AGENT_HEADER}, ?agent= or as user")
+        return possible[0]
+
+    def _core_of(self, agent: str) -> AgentCore:
+        core = self._gateway.agents.open_core(agent)
+        if core is None:
+            reason = self._gateway.agents.status(agent).reason
+            why = f": {reason}" if reason else ""
+            raise Refusal("unavailable", f"agent {agent} is not open{why}", retry_after=RETRY_SECONDS)
+        return core

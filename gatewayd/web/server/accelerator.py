@@ -1,0 +1,108 @@
+"""Webhooks answered without the framework, at a third of the cost: the part in front of the app's route, which is the reference.
+
+What is answered here is answered byte for byte as the route does, but for the time in ``date``; whatever is out of the ordinary
+is left to it. ``gateway.webhook_accelerator = false`` leaves everything to it.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import trio
+from msgspec import Struct
+
+from gatewayd.ports.channel import WebhookRequest
+from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.paths import is_one_spelling
+from gatewayd.web.http.request_id import HEADER
+from gatewayd.web.http.response import SECURITY_HEADERS, date_now, one_line
+from gatewayd.web.server.head import RequestHead
+from gatewayd.web.webhooks import PREFIX, Receipt, WebhookDesk, headers_of, parse_target
+
+BODY_SECONDS: Final = 30.0
+"""From the head to the end of the body."""
+BODY_TOO_LATE: Final = f"the body took longer than {BODY_SECONDS:g} s"
+
+# What the route matches, and nothing else.
+_TARGET: Final = re.compile(re.escape(PREFIX).encode() + rb"[^/?]+/[^/?]+(?:\?.*)?\Z")
+_SECURITY: Final = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+
+
+class Answer(Struct, frozen=True):
+    """``receipt`` is for afterwards. ``is_last``: it comes before the whole body, so the connection cannot go on."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = {}
+    receipt: Receipt | None = None
+    is_last: bool = False
+
+
+class Accelerator:
+    """Stands between connections and the desk. ``enabled`` or not: then it takes nothing."""
+
+    def __init__(self, desk: WebhookDesk, *, max_body_bytes: int, enabled: bool) -> None:
+        self._desk = desk
+        self._max_body = max_body_bytes
+        self._enabled = enabled
+
+    def takes(self, head: RequestHead) -> bool:
+        """Whether this is a webhook as platforms send it."""
+        return (
+            self._enabled
+            and head.method == b"POST"
+            and _TARGET.match(head.target) is not None
+            and not head.chunked
+            and head.content_length <= self._max_body
+            and head.header(b"expect") is None
+            and is_one_spelling(head.target.partition(b"?")[0])
+        )
+
+    async def answer(self, head: RequestHead, body: bytes | None, read_body: Callable[[], Awaitable[bytes]]) -> Answer:
+        """As the route answers. ``body`` is None when it is not all there yet, and ``read_body`` reads it then.
+
+        :raises Refusal: of ``read_body``: the connection is over.
+        """
+        target = parse_target(head.target.decode("ascii"))
+        assert target is not None, "only what it takes gets here"
+        channel, account, query = target
+        headers = headers_of(head.headers)
+        try:
+            # What nobody will take is not read.
+            self._desk.check(channel, account, headers)
+        except Refusal as refusal:
+            return _refused(refusal, is_last=body is None)
+        if body is None:
+            with trio.move_on_after(BODY_SECONDS):
+                body = await read_body()
+            if body is None:
+                return _refused(Refusal("request_timeout", BODY_TOO_LATE), is_last=True)
+        try:
+            receipt = await self._desk.answer_in_time(
+                channel, account, WebhookRequest(method="POST", headers=headers, query=query, body=body)
+            )
+        except Refusal as refusal:
+            return _refused(refusal)
+        reply = receipt.reply
+        return Answer(reply.status, reply.body, reply.content_type, receipt=receipt)
+
+
+def render(answer: Answer, request_id: str, *, keeps_alive: bool, ends: bool) -> bytes:
+    """The bytes. ``keeps_alive``: the client may send another request; ``ends``: and we take none, which only we know."""
+    head = f"HTTP/1.1 {answer.status} \r\n"
+    for name, value in answer.headers.items():
+        head += f"{name.lower()}: {value}\r\n"
+    head += (
+        f"content-type: {one_line(answer.content_type)}\r\ncontent-length: {len(answer.body)}\r\n{_SECURITY}"
+        f"date: {date_now()}\r\n{HEADER}: {request_id}\r\n"
+    )
+    if not keeps_alive:
+        head += "Connection: close\r\n"
+    elif ends:
+        head += "connection: close\r\n"
+    return head.encode("latin-1", "replace") + b"\r\n" + answer.body
+
+
+def _refused(refusal: Refusal, *, is_last: bool = False) -> Answer:
+    return Answer(refusal.status, refusal.body, headers=refusal.headers, is_last=is_last)

@@ -1,0 +1,209 @@
+"""One client's connection: read the request head, then have the webhook answered here or hand the connection to hypercorn.
+
+A webhook that the accelerator takes is answered at a fraction of the cost; the connection may go on with more of them. The first
+request that is anything else is handed over with all that follows on that connection: hypercorn's side answers webhooks, too,
+through the app's own route.
+"""
+
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import Final
+
+import structlog
+import trio
+
+from gatewayd.web.http.errors import Refusal, refusal_of_status
+from gatewayd.web.http.request_id import FIELD, new_request_id, request_id_of
+from gatewayd.web.http.response import render_refusal
+from gatewayd.web.server.accelerator import Accelerator, render
+from gatewayd.web.server.head import HeadReader, RequestHead
+from gatewayd.web.server.http1 import KEEP_ALIVE_SECONDS, Http1Connection, Http1Site
+from gatewayd.web.server.stream import WRITE_SECONDS, ClientStream
+from gatewayd.web.webhooks import WebhookDesk
+
+HEAD_SECONDS: Final = 10.0
+"""From the accept (later: from the first byte) to the end of the request head."""
+FIRST_HEAD_SECONDS: Final = 1.0
+"""The same for who has just connected when the server is about to close."""
+LAST_HEAD_SECONDS: Final = 0.2
+"""And for who has been answered already: one that asks without a pause is told that it was the last, instead of being cut."""
+
+log = structlog.get_logger("gatewayd.web")
+
+
+class Connection:
+    """Serves one accepted stream until either side ends it."""
+
+    def __init__(self, stream: ClientStream, site: Http1Site, webhooks: WebhookDesk, accelerator: Accelerator) -> None:
+        self._stream = stream
+        self._site = site
+        self._webhooks = webhooks
+        self._accelerator = accelerator
+        self._unread = b""
+        self._http1: Http1Connection | None = None
+        # One scope for all waits on the client: its deadline moves from phase to phase, which costs less than a scope each.
+        self._waits = trio.CancelScope()
+        self._if_late: Refusal | None = None
+        self._awaits_head = False
+        self._served_one = False
+        self._request_id = ""
+        self._closing = False
+        self._stopping = False
+
+    async def serve(self) -> None:
+        """Returns when the connection is over and closed. Never raises an Exception: what one connection does wrong is
+        logged and ends here."""
+        try:
+            await self._serve()
+        except* Exception:
+            log.exception("connection_failed", client=self._stream.client)
+        finally:
+            self._stream.close()
+
+    def close_soon(self) -> None:
+        """End it after one more request: the one under way, or one that comes within a moment, a longer one if it is the first
+        here. A client that speaks after that moment has to say it again, as ever (RFC 9112, section 9.3.1)."""
+        self._closing = True
+        if self._http1 is not None:
+            self._http1.end_idle_within(LAST_HEAD_SECONDS)
+        elif self._awaits_head and self._if_late is None:
+            moment = LAST_HEAD_SECONDS if self._served_one else FIRST_HEAD_SECONDS
+            self._waits.deadline = min(self._waits.deadline, trio.current_time() + moment)
+
+    def stop(self) -> None:
+        """End it now if no request is under way, else after the request. After :meth:`close_soon` there is nothing left to do."""
+        self._stopping = True
+        if self._closing:
+            return
+        if self._awaits_head:
+            self._if_late = None
+            self._waits.cancel()
+        if self._http1 is not None:
+            self._http1.stop()
+
+    def abort(self) -> None:
+        """End it now."""
+        self._stream.abort()
+
+    async def _serve(self) -> None:
+        refusal: Refusal | None = None
+        handed_over: RequestHead | None = None
+        with self._waits:
+            try:
+                handed_over = await self._answer_webhooks()
+            except Refusal as raised:
+                refusal = raised
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return None
+        if handed_over is not None:
+            return await self._hand_over(handed_over)
+        if self._waits.cancelled_caught:
+            refusal = self._if_late
+        if refusal is not None:
+            self._site.answered(refusal.status)
+            self._unread = b""
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send(render_refusal(refusal, self._request_id or new_request_id()))
+            await self._stream.finish()
+        return None
+
+    def _allow(self, seconds: float, if_late: Refusal | None = None) -> None:
+        """The client's next move may take ``seconds``; if it takes longer, that is the last answer (None: no answer)."""
+        self._waits.deadline = trio.current_time() + seconds
+        self._if_late = if_late
+
+    async def _answer_webhooks(self) -> RequestHead | None:
+        """Returns a head that is no webhook's, or None when the connection is over. :raises Refusal:"""
+        self._allow(FIRST_HEAD_SECONDS if self._closing else HEAD_SECONDS)
+        while head := await self._next_head():
+            if not self._accelerator.takes(head):
+                return head
+            try:
+                leave = self._site.places.request(self._stream.client and self._stream.client[0], head.headers)
+            except Refusal:
+                return head  # the app's side refuses it as well
+            self._served_one = True
+            self._request_id = request_id_of(head.headers)
+            try:
+                with structlog.contextvars.bound_contextvars(**{FIELD: self._request_id}):
+                    goes_on = await self._answer_webhook(head)
+            finally:
+                leave()
+            if not goes_on:
+                return None
+            self._allow(KEEP_ALIVE_SECONDS)
+        return None
+
+    async def _next_head(self) -> RequestHead | None:
+        """The next request's head; None when there will be none. :raises Refusal:"""
+        reader = HeadReader()
+        self._request_id = ""
+        self._awaits_head = True
+        head = self._feed(reader)
+        while head is None and not (self._stopping and not self._closing):
+            if reader.begun and self._if_late is None:
+                self._if_late = _late("head", HEAD_SECONDS)
+                self._waits.deadline = min(self._waits.deadline, trio.current_time() + HEAD_SECONDS)
+            self._unread = await self._stream.receive()
+            if not self._unread:
+                if reader.begun:
+                    raise Refusal("bad_request", "the connection was closed in the middle of a request head")
+                return None
+            head = self._feed(reader)
+        self._awaits_head = False
+        # Stopped at the very moment when it arrived: not answered, as if it had come after the close.
+        return None if self._waits.cancel_called else head
+
+    def _feed(self, reader: HeadReader) -> RequestHead | None:
+        data, self._unread = self._unread, b""
+        head = reader.feed(data)
+        self._unread = reader.rest
+        return head
+
+    async def _hand_over(self, head: RequestHead) -> None:
+        # Given away, and not kept in a variable: it may be large, and the connection may go on for days.
+        self._http1 = Http1Connection(self._site, self._stream, head.raw + self._unread)
+        self._unread = b""
+        await self._http1.run()
+        if self._http1.unread:
+            await self._stream.finish()
+
+    async def _answer_webhook(self, head: RequestHead) -> bool:
+        """Answer one webhook. Returns whether the connection goes on. :raises Refusal: the connection must not go on."""
+        body = self._take(head.content_length)
+        self._allow(inf)  # what follows has time limits of its own
+        answer = await self._accelerator.answer(head, body, partial(self._read_body, head.content_length))
+        ends = answer.is_last or self._closing or self._stopping
+        self._site.answered(answer.status)
+        self._allow(WRITE_SECONDS)
+        await self._stream.send_within(render(answer, self._request_id, keeps_alive=head.keep_alive, ends=ends))
+        self._stream.held.clear()
+        if answer.receipt is not None:
+            self._webhooks.afterwards(answer.receipt)
+        if answer.is_last:
+            self._unread = b""
+            await self._stream.finish()
+        return head.keep_alive and not ends
+
+    def _take(self, length: int) -> bytes | None:
+        """The body, if all of it is there; what follows it stays unread."""
+        if len(self._unread) < length:
+            return None
+        body, self._unread = self._unread[:length], self._unread[length:]
+        return body
+
+    async def _read_body(self, length: int) -> bytes:
+        """:raises Refusal: it will not be whole, or takes too much memory."""
+        parts = bytearray(self._unread)
+        while len(parts) < length:
+            data = await self._stream.receive()
+            if not data:
+                raise refusal_of_status(400)
+            parts += data
+        self._unread = bytes(parts[length:])
+        return bytes(parts[:length])
+
+
+def _late(what: str, seconds: float) -> Refusal:
+    return Refusal("request_timeout", f"the request {what} took longer than {seconds:g} s")

@@ -1,0 +1,243 @@
+"""hypercorn on one connection: its HTTP/1.1 protocol between our bounded stream and the Quart app.
+
+This stands where ``hypercorn.trio.TCPServer`` (0.18) stands in its own ``serve``. That class writes under a shield without a
+deadline, so that a client which never reads makes a stop impossible, and its protocol wrapper turns a connection into HTTP/2
+or WebSocket when the client says so; neither can be configured away. What is used here is its ``H11Protocol``, with the
+stream, the time-outs and the refusals being ours.
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any, Final
+
+import h11
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
+
+from gatewayd.actor.border import leaves
+from gatewayd.web.api.health import PROBED
+from gatewayd.web.http.connection_slots import Places
+from gatewayd.web.http.errors import Refusal, refusal_of_status
+from gatewayd.web.http.request_id import FIELD, HEADER, STATE, new_request_id, request_id_of
+from gatewayd.web.http.response import SECURITY_HEADERS, render_refusal
+from gatewayd.web.http.waits import CLIENT, Waits
+from gatewayd.web.proxy.forward import AnswerCut
+from gatewayd.web.server.head import MAX_HEAD_BYTES, refuse_other_protocols
+from gatewayd.web.server.stream import ClientStream
+
+KEEP_ALIVE_SECONDS: Final = 30.0
+"""How long a connection may be without a request."""
+GOODBYE_SECONDS: Final = 5.0
+"""How long a handler may go on when its client has gone."""
+
+log = structlog.get_logger("gatewayd.web")
+
+
+class Http1Site:
+    """What all connections share: the app, hypercorn's configuration, and whether the server stops."""
+
+    def __init__(self, app: ASGIFramework, answered: Callable[[int], None], places: Places) -> None:
+        """``answered`` hears the status of what is answered without the app."""
+        self._app = app
+        self.answered = answered
+        self.places = places
+        self.config = Config()
+        self.config.accesslog = None
+        self.config.errorlog = None  # what fails is logged below, or by the barrier of the connection
+        self.config.include_server_header = False
+        self.config.h11_max_incomplete_size = MAX_HEAD_BYTES
+        self.context = WorkerContext(None)
+
+    async def run_app(
+        self,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        sync_spawn: Callable[..., Any],
+        call_soon: Callable[..., Any],
+    ) -> None:
+        """hypercorn's ``AppWrapper``. What a handler raises is answered by the app; here ends what fails in the middle of a
+        response, and hypercorn closes the connection."""
+        with structlog.contextvars.bound_contextvars(**{FIELD: scope["state"][STATE]}):
+            try:
+                await self._run_in_place(scope, receive, send)
+            except* AnswerCut as cut:
+                log.warning("answer_cut", reason=str(leaves(cut)[0]))
+            except* Exception:
+                log.exception("response_failed")
+
+    async def _run_in_place(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        assert scope["type"] == "http", "see _Http11"
+        client = scope["client"]
+        try:
+            probes = scope["path"] in PROBED  # of a load balancer, which are its own
+            leave = None if probes else self.places.request(client[0] if client else None, scope["headers"])
+        except Refusal as refusal:
+            self.answered(refusal.status)
+            await _refuse(refusal, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if leave is not None:
+                leave()
+
+    async def stop(self) -> None:
+        """From now on a connection ends with the request that is under way."""
+        await self.context.terminated.set()
+
+
+class _Http11(H11Protocol):
+    """Refuses what would make the connection something else; a refusal leaves as an exception. An answer that is the last on its
+    connection, because it comes before the whole request or because the server closes, says so (RFC 9112, section 9.6): a client
+    would send its next one there. ``streams``: the answer under way has no length, it goes on until somebody ends it."""
+
+    streams = False
+    request_id = ""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        self.request_id = self.connection_state[STATE] = request_id_of(event.headers)
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise Refusal("http_version_not_supported", "only HTTP/1.1 is served here")
+        refuse_other_protocols(event.method, event.target, event.headers)
+
+    async def _send_h11_event(self, event: h11.Data | h11.EndOfMessage | h11.InformationalResponse | h11.Response) -> None:
+        last = self.connection.their_state is h11.SEND_BODY or self.context.terminated.is_set()
+        if isinstance(event, h11.Response):
+            self.streams = all(name.lower() != b"content-length" for name, _ in event.headers)
+            headers = [*event.headers, (HEADER.encode(), self.request_id.encode())]
+            event = h11.Response(status_code=event.status_code, headers=headers + [(b"connection", b"close")] * last)
+        await super()._send_h11_event(event)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        raise refusal_of_status(status_code)
+
+
+class Http1Connection:
+    """Serves requests with the app until the client or the keep-alive time ends it. Does not close ``stream``. ``first`` is what
+    has been read already: at least one whole request head."""
+
+    def __init__(self, site: Http1Site, stream: ClientStream, first: bytes) -> None:
+        self._site = site
+        self._stream = stream
+        self._first = first
+        self._sending = trio.Lock()
+        self._reader = trio.CancelScope()
+        self._receiving = trio.CancelScope()
+        self._idle_deadline = inf
+        self._ended = False
+        self._heard_all = False
+        self._client_waits = Waits()
+        self._protocol: _Http11
+
+    @property
+    def unread(self) -> bool:
+        """The client may still be sending a request that has been answered already."""
+        return self._protocol.connection.their_state in (h11.SEND_BODY, h11.ERROR)
+
+    async def run(self) -> None:
+        """:raises ExceptionGroup: anything, as hypercorn has no barrier of its own."""
+        with trio.CancelScope() as scope:
+            async with TaskGroup() as tasks:
+                self._protocol = _Http11(
+                    self._site.run_app,
+                    self._site.config,
+                    self._site.context,
+                    tasks,
+                    ConnectionState({CLIENT: self._client_waits}),
+                    False,
+                    self._stream.client,
+                    self._stream.server,
+                    self._on_event,
+                )
+                await self._read()
+                scope.deadline = trio.current_time() + GOODBYE_SECONDS
+
+    def stop(self) -> None:
+        """End now if no request is under way; otherwise hypercorn ends the connection after it."""
+        if self._idle_deadline < inf:
+            self._end()
+
+    def end_idle_within(self, seconds: float) -> None:
+        """End then if no request is under way, unless one comes before; hypercorn ends the connection after it."""
+        if self._idle_deadline < inf:
+            self._idle_deadline = min(self._idle_deadline, trio.current_time() + seconds)
+            self._receiving.deadline = self._idle_deadline
+
+    async def _read(self) -> None:
+        try:
+            with self._reader:
+                data, self._first = self._first, b""
+                while data:
+                    await self._protocol.handle(RawData(data))
+                    del data
+                    data = await self._receive()
+                # If half a request is there, h11 says what is wrong with it.
+                await self._protocol.handle(RawData(b""))
+                self._heard_all = True
+                self._client_waits.end_all()
+                if self._owes_an_answer:
+                    await trio.sleep_forever()
+        except Refusal as refusal:
+            self._ended = True
+            if self._protocol.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                self._site.answered(refusal.status)
+                await self._write(render_refusal(refusal, self._protocol.request_id or new_request_id()))
+        self._ended = True
+        # Not from inside the scope above: a cancelled hand-over would leave the app without its disconnect.
+        await self._protocol.handle(Closed())
+
+    @property
+    def _owes_an_answer(self) -> bool:
+        """A whole request has come. Who sent it may have closed its side, or be gone: it is carried out all the same, and its
+        answer is sent, unless that is a stream, which nobody hears."""
+        answering = self._protocol.connection.our_state in (h11.SEND_RESPONSE, h11.SEND_BODY)
+        return answering and not self._protocol.streams
+
+    async def _receive(self) -> bytes:
+        with trio.CancelScope(deadline=self._idle_deadline) as self._receiving:
+            return await self._stream.receive()
+        return b""
+
+    async def _on_event(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            if self._ended:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._write(event.data)
+            if self._heard_all and not self._owes_an_answer:
+                self._end()
+        elif isinstance(event, Closed):
+            self._end()
+        elif isinstance(event, Updated):
+            self._idle_deadline = trio.current_time() + KEEP_ALIVE_SECONDS if event.idle else inf
+            if event.idle:
+                self._stream.held.clear()
+            self._receiving.deadline = self._idle_deadline
+
+    async def _write(self, data: bytes) -> None:
+        async with self._sending:
+            try:
+                # Shielded, because half a write cannot be taken back; bounded, because the stream is.
+                with trio.CancelScope(shield=True):
+                    await self._stream.send(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._end()
+
+    def _end(self) -> None:
+        """Nothing more is read or written. The reader tells the app."""
+        self._ended = True
+        self._reader.cancel()
+
+
+async def _refuse(refusal: Refusal, send: ASGISendCallable) -> None:
+    fields = refusal.headers | {"Content-Type": "application/json", "Content-Length": str(len(refusal.body))}
+    headers = [(name.lower().encode(), value.encode()) for name, value in {**SECURITY_HEADERS, **fields}.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": refusal.body, "more_body": False})

@@ -1,0 +1,115 @@
+"""A client's connection on which every wait has an end."""
+
+import os
+import socket
+import struct
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from gatewayd.web.server.intake import Held
+
+WRITE_SECONDS: Final = 10.0
+"""How long a client may take to accept the next piece of an answer."""
+LINGER_SECONDS: Final = 2.0
+"""How long to go on reading after the last answer, see :meth:`ClientStream.finish`."""
+
+_PIECE: Final = 64 * 1024
+_RECEIVE: Final = 16 * 1024  # with more, hundreds of connections at once each hold a large buffer for a moment
+_RESET: Final = struct.pack("ii", 1, 0)
+
+Address = tuple[str, int]
+
+
+class ClientStream:
+    """One accepted TCP (or Unix) connection. The owner calls :meth:`close` in the end; closing twice is no error.
+
+    ``client`` and ``server`` are the two ends, None on a Unix socket. ``held`` counts what was received: whoever answers a
+    request clears it.
+
+    :raises OSError: from the constructor, when the client has gone already.
+    """
+
+    def __init__(self, stream: trio.SocketStream, held: Held) -> None:
+        self._stream = stream
+        self.held = held
+        self.client = _address(stream.socket, stream.socket.getpeername())
+        self.server = _address(stream.socket, stream.socket.getsockname())
+
+    def stands_for(self, host: str, port: int) -> None:
+        """Its own end counts as this address from now on."""
+        self.server = (host, port)
+
+    async def receive(self) -> bytes:
+        """The next bytes; empty when the client has finished sending, or is gone, or the stream is closed.
+
+        :raises Refusal: overloaded: requests take too much memory. What was read is lost.
+        """
+        data = await self._receive()
+        self.held.add(len(data))
+        return data
+
+    async def _receive(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(_RECEIVE))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of ``data``. A client that does not take the next 64 KiB within 10 s is cut off.
+
+        :raises trio.BrokenResourceError: the client is gone, or was cut off.
+        :raises trio.ClosedResourceError: it was closed.
+        """
+        for start in range(0, len(data), _PIECE):
+            with trio.move_on_after(WRITE_SECONDS) as scope:
+                await self._stream.send_all(memoryview(data)[start : start + _PIECE])
+            if scope.cancelled_caught:
+                self.abort()
+                raise trio.BrokenResourceError("the client does not read")
+
+    async def send_within(self, data: bytes) -> None:
+        """As :meth:`send`, for a caller that has set a deadline of its own."""
+        await self._stream.send_all(data)
+
+    async def finish(self) -> None:
+        """Close in a way that lets the client read the last answer.
+
+        Closing a socket with unread input makes the kernel send a reset, which may destroy an answer that is still on its
+        way (RFC 9112 section 9.6); so what the client is still sending is read and thrown away, for two seconds at most.
+        """
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            await self._stream.send_eof()
+        with trio.move_on_after(LINGER_SECONDS):
+            while await self._receive():
+                pass
+        self.close()
+
+    def turn_away(self, answer: bytes) -> None:
+        """Answer and close at once, as far as that takes no waiting. What was sent already is taken, or closing would undo the
+        answer."""
+        descriptor = self._stream.socket.fileno()
+        with suppress(OSError):
+            os.write(descriptor, answer)
+            self._stream.socket.shutdown(socket.SHUT_WR)
+            os.read(descriptor, _RECEIVE)
+        self.close()
+
+    def close(self) -> None:
+        """Close, from any task: pending sends and receives end. The kernel goes on delivering what it has taken."""
+        self.held.clear()
+        self._stream.socket.close()
+
+    def abort(self) -> None:
+        """As :meth:`close`, but what is not delivered yet is dropped: a client that never reads leaves nothing behind in
+        the kernel."""
+        with suppress(OSError):
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close()
+
+
+def _address(sock: trio.socket.SocketType, name: object) -> Address | None:
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and isinstance(name, tuple):
+        return (str(name[0]), int(name[1]))
+    return None

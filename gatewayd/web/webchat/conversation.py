@@ -1,0 +1,242 @@
+"""A conversation of the web chat as the page shows it: its lines from the journal, and the stream of what happens."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Final, Literal
+
+import anyio.to_thread
+import msgspec
+import trio
+from msgspec import Struct
+from quart.wrappers.response import ResponseBody
+
+from gatewayd.channels.webchat.channel import News, Page, WebchatChannel, client_id_of
+from gatewayd.channels.webchat.login import Login, find_login
+from gatewayd.hub.operations.transcript import ChatLine, lines_of
+from gatewayd.kit.html import markdown_to_html
+from gatewayd.model.errors import Overloaded, StoreRefused
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice
+from gatewayd.ports.store import Store
+from gatewayd.web.http.waits import Waits
+
+HISTORY_LINES: Final = 200
+PING_SECONDS: Final = 15.0
+_DRAFT_CHARS_PER_SECOND: Final = 200_000  # a draft is sent whole each time: the longer it is, the less often
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    """One line: what the person wrote as ``text``, what the agent wrote as safe ``html`` with rows of ``buttons``, as it reads
+    now. ``at`` is Unix seconds; ``client`` the id that a page gave its message."""
+
+    id: str
+    sender: Literal["you", "agent"] = msgspec.field(name="from")
+    at: float
+    state: str
+    text: str = ""
+    client: str = ""
+    html: str = ""
+    buttons: tuple[tuple[Choice, ...], ...] = ()
+
+
+class History(Struct, frozen=True):
+    """The newest lines, oldest first. ``cursor`` is where the stream goes on; ``more``: there are older lines."""
+
+    name: str
+    lines: list[Line]
+    cursor: str
+    more: bool
+
+
+class DraftShown(Struct, frozen=True):
+    """The reply so far, as safe HTML."""
+
+    turn: str
+    html: str
+
+
+class Answered(Struct, frozen=True):
+    """The answer to a press of a button, for the page that made ``press``."""
+
+    press: str
+    text: str
+
+
+class Cursor(Struct, frozen=True):
+    """How far a page has read: the newest row of the inbox and of the outbox. As text: ``12.7``."""
+
+    inbound: int = 0
+    outbound: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """:raises ValueError: it is not a cursor."""
+        inbound, _, outbound = text.partition(".")
+        return cls(int(inbound), int(outbound))
+
+    def __str__(self) -> str:
+        return f"{self.inbound}.{self.outbound}"
+
+    def is_before(self, line: ChatLine) -> bool:
+        """The page has not got this line, or not its newest edit."""
+        return max(line.id, line.edit) > (self.inbound if line.direction == "in" else self.outbound)
+
+    def is_edit(self, line: ChatLine) -> bool:
+        """The page has got this line, as it was before."""
+        return line.direction == "out" and line.id <= self.outbound
+
+    def past(self, lines: list[ChatLine]) -> "Cursor":
+        return Cursor(
+            max([self.inbound, *(line.id for line in lines if line.direction == "in")]),
+            max([self.outbound, *(max(line.id, line.edit) for line in lines if line.direction == "out")]),
+        )
+
+
+class Conversation:
+    """What one login sees of the web chat's account ``account``. Holds nothing open."""
+
+    def __init__(self, store: Store, login: Login, account: str, *, now: Callable[[], float]) -> None:
+        self.name = login.name
+        self.session = login.id
+        self._store = store
+        self._login = login
+        self._account = account
+        self._now = now
+
+    async def history(self, limit: int) -> History:
+        """:raises StoreRefused: it cannot be read."""
+        newest = await self._transcript(limit + 1)
+        lines = newest[-limit:]
+        return History(self.name, await self._shown(lines), str(Cursor().past(lines)), more=len(newest) > limit)
+
+    async def lines_after(self, cursor: Cursor) -> tuple[list[Line], list[Line], Cursor]:
+        """The lines that are newer, those that were edited since, and how far that reaches. An edit of a line that is not among
+        the newest any more is not told.
+
+        :raises StoreRefused: it cannot be read.
+        """
+        lines = [line for line in await self._transcript(HISTORY_LINES) if cursor.is_before(line)]
+        edited = [line for line in lines if cursor.is_edit(line)]
+        new = [line for line in lines if not cursor.is_edit(line)]
+        return await self._shown(new), await self._shown(edited), cursor.past(lines)
+
+    async def is_open(self) -> bool:
+        """The login has not ended. :raises StoreRefused: it cannot be read."""
+        return await find_login(self._store, self._login.token, self._now()) is not None
+
+    async def _transcript(self, limit: int) -> list[ChatLine]:
+        return lines_of(await self._store.transcript("webchat", self._account, Peer("dm", self.name), limit=limit))
+
+    async def _shown(self, lines: list[ChatLine]) -> list[Line]:
+        return await anyio.to_thread.run_sync(_show, lines, self.name)
+
+
+class ConversationFeed(ResponseBody):
+    """The body of one page's stream of server-sent events: hello, then message, edit, answer, draft and typing as they come,
+    and ping.
+
+    It ends when the login or the channel does, the server stops, or the store refuses: the page comes back and learns why.
+    Not a generator, because Quart abandons the body in the middle when a reader leaves.
+    """
+
+    def __init__(self, conversation: Conversation, channel: WebchatChannel, cursor: Cursor, waits: Waits) -> None:
+        self._conversation = conversation
+        self._channel = channel
+        self._cursor = cursor
+        self._waits = waits
+        self._page: Page | None = None
+        self._stack = ExitStack()
+        self._greeted = False
+        self._known = News(lines=True)  # what came between the history and this stream
+        self._pause_seconds = 0.0
+        self._beat_at = 0.0
+
+    async def __aenter__(self) -> "ConversationFeed":
+        with suppress(Overloaded):  # somebody was quicker than we: the stream ends at once
+            self._page = self._stack.enter_context(self._channel.subscribe(self._conversation.name, self._conversation.session))
+        self._beat_at = trio.current_time() + PING_SECONDS
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._page is None:
+            raise StopAsyncIteration
+        try:
+            if not self._greeted:
+                return await self._greet()
+            while not self._waits.over:
+                if block := await self._next_block(self._page):
+                    return block
+        except StoreRefused:
+            pass
+        raise StopAsyncIteration
+
+    async def _greet(self) -> bytes:
+        """Who has ended the login before the page was subscribed could not end its stream.
+
+        :raises StopAsyncIteration: it was ended.
+        """
+        self._greeted = True
+        if not await self._conversation.is_open():
+            raise StopAsyncIteration
+        return _event("hello")
+
+    async def _next_block(self, page: Page) -> bytes:
+        news = await self._next_news(page)
+        if news is None:
+            raise StopAsyncIteration
+        events = []
+        if news.lines:
+            lines, edited, self._cursor = await self._conversation.lines_after(self._cursor)
+            events += [_event("edit", line) for line in edited] + [_event("message", line) for line in lines]
+        events += [_event("answer", Answered(answer.press, answer.text)) for answer in news.answers]
+        if news.draft is not None:
+            html = await anyio.to_thread.run_sync(markdown_to_html, news.draft.text)
+            events.append(_event("draft", DraftShown(news.draft.turn_id, html)))
+            self._pause_seconds = len(html) / _DRAFT_CHARS_PER_SECOND
+        elif news.typing:
+            events.append(_event("typing"))
+        if trio.current_time() >= self._beat_at:
+            if not await self._conversation.is_open():
+                raise StopAsyncIteration
+            events.append(_event("ping"))
+            self._beat_at = trio.current_time() + PING_SECONDS
+        return b"".join(events)
+
+    async def _next_news(self, page: Page) -> News | None:
+        """What happens next; no news at all when it is time for a ping; None when the channel is closed."""
+        news: News | None = self._known
+        self._known = News()
+        if news == News():
+            await trio.sleep(self._pause_seconds)
+            self._pause_seconds = 0.0
+            with self._waits.until(self._beat_at - trio.current_time()):
+                news = await page.wait_news()
+        return news
+
+
+def _show(lines: list[ChatLine], name: str) -> list[Line]:
+    return [_own_line(line, name) if line.direction == "in" else _agent_line(line) for line in lines]
+
+
+def _own_line(line: ChatLine, name: str) -> Line:
+    client = client_id_of(line.event_key, name)
+    return Line(id=f"in-{line.id}", sender="you", at=line.at, state=line.state, text=line.text, client=client)
+
+
+def _agent_line(line: ChatLine) -> Line:
+    html = markdown_to_html(line.text)
+    return Line(id=f"out-{line.id}", sender="agent", at=line.at, state=line.state, html=html, buttons=line.choices)
+
+
+def _event(kind: str, data: Struct | None = None) -> bytes:
+    body = b"{}" if data is None else msgspec.json.encode(data)
+    return b"event: " + kind.encode() + b"\ndata: " + body + b"\n\n"

@@ -1,0 +1,85 @@
+"""docs/reference/http.md names every route and every error code there is."""
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gatewayd.web.http.errors import STATUS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/reference/http.md").read_text()
+_ROUTE = re.compile(r"""\.(get|post)\(\s*f?"(/[^"]*)"|add_url_rule\(\s*"(/[^"]*)".*?methods=\["(\w+)"\]""")
+
+
+def routes() -> list[str]:
+    """``METHOD /path`` of every route that a module of web/ registers."""
+    found = []
+    for module in sorted((ROOT / "gatewayd/web").rglob("*.py")):
+        for method, path, ruled, ruled_method in _ROUTE.findall(module.read_text()):
+            found.append(f"{(method or ruled_method).upper()} {path or ruled}")
+    return found
+
+
+def test_there_are_routes_to_look_for() -> None:
+    assert {"GET /health", "POST /v1/chat/inbound", "POST /v1/webchat/login"} <= set(routes())
+
+
+@pytest.mark.parametrize("route", routes())
+def test_every_route_is_described(route: str) -> None:
+    assert route in PAGE
+
+
+@pytest.mark.parametrize(("code", "status"), STATUS.items())
+def test_every_error_code_is_described_with_its_status(code: str, status: int) -> None:
+    [line] = [line for line in PAGE.splitlines() if line.startswith(f"| `{code}` |")]
+    assert str(status) in line.split("|")[2]
+
+
+@cache
+def kinds_emitted() -> frozenset[str]:
+    return frozenset(_kinds_emitted())
+
+
+def _kinds_emitted() -> Iterator[str]:
+    """The first argument of every ``emit(…)`` of ours; ``*`` is what is filled in."""
+    texts = [module.read_text() for module in sorted((ROOT / "gatewayd").rglob("*.py"))]
+    for text in texts:
+        for node in ast.walk(ast.parse(text)) if ".emit(" in text else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "emit" and node.args:
+                kind = node.args[0]
+                if isinstance(kind, ast.Constant):
+                    yield str(kind.value)
+                elif isinstance(kind, ast.JoinedStr):
+                    yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in kind.values)
+
+
+def kinds_described() -> set[str]:
+    """Those of the table under the heading "Events"."""
+    table = PAGE.partition("## Events\n")[2].partition("\n## ")[0]
+    return {
+        kind for line in table.splitlines() if line.startswith("| `") for kind in re.findall(r"`([a-z_.]+)`", line.split("|")[1])
+    }
+
+
+def test_there_are_events_to_look_for() -> None:
+    assert {"gateway.ready", "inbound.*", "approval.vote"} <= kinds_emitted()
+
+
+@pytest.mark.parametrize("kind", sorted(kinds_emitted()))
+def test_every_kind_of_event_is_described(kind: str) -> None:
+    assert any(fnmatch(known, kind) for known in kinds_described())
+
+
+@pytest.mark.parametrize("kind", sorted(kinds_described() - {"gateway.gap"}))
+def test_every_kind_that_is_described_is_emitted(kind: str) -> None:
+    said = {
+        *kinds_emitted(),
+        "letter.retried",
+        "letter.dropped",
+    }  # hub/operations/dead_letter_queue.py names these two beside each other
+    assert any(fnmatch(kind, known) for known in said)
