@@ -26,18 +26,17 @@ from gatewayd.web.access.origin import HostPolicy
 from gatewayd.web.api import agents, approvals, audit, channels, chat, events, health, messages, metrics, pairing, reload, status
 from gatewayd.web.api import dead_letters as letters
 from gatewayd.web.api import webchat_sessions as logins
-from gatewayd.web.api.health import PROBED
 from gatewayd.web.api.metrics import Traffic
 from gatewayd.web.console import routes as console
 from gatewayd.web.http.addresses import TrustedProxies
+from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
 from gatewayd.web.http.connection_slots import Places
 from gatewayd.web.http.errors import Refusal, refusal_of, refusal_of_status
-from gatewayd.web.http.paths import is_one_spelling
+from gatewayd.web.http.paths import PROBE_PATHS, is_one_spelling
 from gatewayd.web.http.response import SECURITY_HEADERS
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.proxy import routes as proxy
 from gatewayd.web.proxy.forward import PassedOn
-from gatewayd.web.server.accelerator import BODY_SECONDS, BODY_TOO_LATE
 from gatewayd.web.webchat import routes as webchat
 from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
 
@@ -156,7 +155,7 @@ def _check_every_request(app: GatewayApp) -> None:
             raise Refusal("not_found", _MESSAGES[404])
         if request.path.startswith(PREFIX):
             return  # a platform or its proxy, not a browser: the signature decides, see web/webhooks.py
-        if request.path in PROBED:
+        if request.path in PROBE_PATHS:
             return  # load balancers ask by address, or name no host at all; whoever asks learns nothing
         host = request.headers.get("Host")
         server = request.scope.get("server")

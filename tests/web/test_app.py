@@ -9,8 +9,8 @@ import trio.testing
 from structlog.typing import EventDict
 
 from gatewayd.model.config import GatewaySection
-from gatewayd.web.api.health import PROBED
 from gatewayd.web.app import GatewayApp, create_app
+from gatewayd.web.http.paths import PROBE_PATHS
 from gatewayd.web.webhooks import PREFIX
 from tests.web.client import Answer, chunked, request
 from tests.web.site import MAX_BODY, PROXIES, SCOPES, configuration, no_reload, open_site, token_of
@@ -123,7 +123,7 @@ async def test_a_rebound_name_reaches_nothing(tmp_path: Path, clock: trio.testin
     async with open_site(tmp_path) as site, site.dial() as client:
         token = {"Authorization": f"Bearer {token_of('admin')}"}
         for method, path in [("GET", "/"), *routes(create_app(site.gateway, no_reload, PROXIES, max_connections=10))]:
-            if path.startswith(PREFIX) or path in PROBED:
+            if path.startswith(PREFIX) or path in PROBE_PATHS:
                 continue
             answer = await client.ask(request(method, path, host="attacker.example:18790", headers=token, body=b""))
             assert (answer.status, answer.code) == (421, "misdirected"), (method, path)
@@ -133,7 +133,7 @@ async def test_a_foreign_page_reaches_nothing(tmp_path: Path, clock: trio.testin
     async with open_site(tmp_path) as site, site.dial() as client:
         token = {"Authorization": f"Bearer {token_of('admin')}"}
         for method, path in routes(create_app(site.gateway, no_reload, PROXIES, max_connections=10)):
-            if path.startswith(PREFIX) or path in PROBED:
+            if path.startswith(PREFIX) or path in PROBE_PATHS:
                 continue
             for origin in ("https://attacker.example", "null", "http://localhost:3000"):
                 answer = await client.ask(request(method, path, headers={**token, "Origin": origin}, body=b""))

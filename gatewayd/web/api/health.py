@@ -6,8 +6,6 @@ by an operator (one that is starting, waiting or parked makes it 503). Both are 
 a token with the scope ``read``. Load balancers ask by HEAD or OPTIONS, too, and with any ``Host`` or none.
 """
 
-from typing import Final
-
 from msgspec import Struct
 from quart import Blueprint, Response
 
@@ -16,8 +14,7 @@ from gatewayd.hub.operations.health import is_down
 from gatewayd.model.status import AccountState, Problem
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import answer
-
-PROBED: Final = ("/health", "/healthz", "/readyz")
+from gatewayd.web.http.paths import PROBE_PATHS
 
 
 class Health(Struct, frozen=True):
@@ -73,7 +70,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         )
         return answer(Readiness(ready=snapshot.ready, problems=snapshot.problems, accounts=down), status)
 
-    for path in PROBED:
+    for path in PROBE_PATHS:
         routes.add_url_rule(path, f"probe {path[1:]}", readyz if path == "/readyz" else health, methods=["OPTIONS"])
     return routes
 

@@ -12,6 +12,9 @@ from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
 
 T = TypeVar("T", bound=Struct)
 
+BODY_SECONDS: Final = 30.0
+"""The limit from the end of the head to the end of the body."""
+BODY_TOO_LATE: Final = f"the body took longer than {BODY_SECONDS:g} s"
 LOGIN_BYTES: Final = 4096
 """Of the body of a login, which anybody may send."""
 

@@ -108,6 +108,10 @@ class Refusal(Exception):
         return msgspec.json.encode(_ErrorBody(_Error(self.code, self.message)))
 
 
+class AnswerCut(Exception):
+    """A response body ended in the middle: the server closes the connection, so that the client notices."""
+
+
 def refusal_of_status(status: int, message: str | None = None, *, headers: Mapping[str, str] | None = None) -> Refusal:
     """The refusal for an error status that a library chose. An unknown 4xx is a bad request, an unknown 5xx internal."""
     code = _CODE_OF.get(status) or ("bad_request" if status < 500 else "internal")

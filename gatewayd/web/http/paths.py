@@ -3,6 +3,9 @@
 import re
 from typing import Final
 
+PROBE_PATHS: Final = ("/health", "/healthz", "/readyz")
+"""The paths that load balancers ask (api/health.py answers). They take no connection slot and may name any Host."""
+
 # RFC 3986, section 2.3: an escape of an unreserved character is another spelling of it. An escaped slash, backslash or control
 # character is none of ours.
 _OTHER_SPELLING: Final = re.compile(

@@ -17,7 +17,7 @@ from quart.wrappers.response import ResponseBody
 from gatewayd.kit.http import CONNECT_SECONDS, describe
 from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyRefused
 from gatewayd.web.access.auth import Admission
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.errors import RETRY_SECONDS, AnswerCut, Refusal
 from gatewayd.web.http.waits import Waits
 
 MOST_OPEN: Final = 64
@@ -27,10 +27,6 @@ _CLOSE_SECONDS: Final = 2.0
 _EVENTS: Final = "text/event-stream"
 
 _OnClose = Callable[[], None]
-
-
-class AnswerCut(Exception):
-    """The server's answer ended in the middle: the connection is closed, so that the client can tell."""
 
 
 class Relay:

@@ -12,16 +12,13 @@ import trio
 from msgspec import Struct
 
 from gatewayd.ports.channel import WebhookRequest
+from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
 from gatewayd.web.http.errors import Refusal
 from gatewayd.web.http.paths import is_one_spelling
 from gatewayd.web.http.request_id import HEADER
 from gatewayd.web.http.response import SECURITY_HEADERS, date_now, one_line
 from gatewayd.web.server.head import RequestHead
 from gatewayd.web.webhooks import PREFIX, Receipt, WebhookDesk, headers_of, parse_target
-
-BODY_SECONDS: Final = 30.0
-"""From the head to the end of the body."""
-BODY_TOO_LATE: Final = f"the body took longer than {BODY_SECONDS:g} s"
 
 # What the route matches, and nothing else.
 _TARGET: Final = re.compile(re.escape(PREFIX).encode() + rb"[^/?]+/[^/?]+(?:\?.*)?\Z")

@@ -21,13 +21,12 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
 
 from gatewayd.actor.border import leaves
-from gatewayd.web.api.health import PROBED
 from gatewayd.web.http.connection_slots import Places
-from gatewayd.web.http.errors import Refusal, refusal_of_status
+from gatewayd.web.http.errors import AnswerCut, Refusal, refusal_of_status
+from gatewayd.web.http.paths import PROBE_PATHS
 from gatewayd.web.http.request_id import FIELD, HEADER, STATE, new_request_id, request_id_of
 from gatewayd.web.http.response import SECURITY_HEADERS, render_refusal
 from gatewayd.web.http.waits import CLIENT, Waits
-from gatewayd.web.proxy.forward import AnswerCut
 from gatewayd.web.server.head import MAX_HEAD_BYTES, refuse_other_protocols
 from gatewayd.web.server.stream import ClientStream
 
@@ -76,7 +75,7 @@ class Http1Site:
         assert scope["type"] == "http", "see _Http11"
         client = scope["client"]
         try:
-            probes = scope["path"] in PROBED  # of a load balancer, which are its own
+            probes = scope["path"] in PROBE_PATHS  # of a load balancer, which are its own
             leave = None if probes else self.places.request(client[0] if client else None, scope["headers"])
         except Refusal as refusal:
             self.answered(refusal.status)
