@@ -24,8 +24,8 @@ from gatewayd.cli.ctl.commands.status import status
 from gatewayd.cli.ctl.commands.trace import trace
 from gatewayd.cli.ctl.commands.webchat import webchat
 from gatewayd.cli.ctl.connection.options import Options
-from gatewayd.cli.ctl.output.exit_codes import DONE, INTERRUPTED, USAGE, CtlError, ReaderLeft
-from gatewayd.cli.streams import complain, let_go, run_with_streams
+from gatewayd.cli.ctl.output.exit_codes import INTERRUPTED, OK, USAGE, CtlError, OutputClosed
+from gatewayd.cli.streams import discard_output, print_error, run_with_streams
 
 _GLOBAL = ("--url", "--token-file", "--state-dir", "--timeout", "--version")
 
@@ -101,28 +101,28 @@ def _run(args: Sequence[str] | None) -> int:
     except CtlError as error:
         return _fail(str(error), error.code)
     except typer.TyperException as error:
-        return _misused(error)
+        return _usage_error(error)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (ReaderLeft, BrokenPipeError):
-        return _left()
+    except (OutputClosed, BrokenPipeError):
+        return _output_closed()
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # so typer ends when it is in the middle of a page of help
-            return _left()
+            return _output_closed()
         raise
-    return code if isinstance(code, int) else DONE
+    return code if isinstance(code, int) else OK
 
 
-def _left() -> int:
-    let_go(sys.stdout)
-    return DONE
+def _output_closed() -> int:
+    discard_output(sys.stdout)
+    return OK
 
 
-def _misused(error: typer.TyperException) -> int:
+def _usage_error(error: typer.TyperException) -> int:
     message = error.format_message().replace("Value error, ", "", 1)
     if message.startswith("Usage:"):
         # A group without a command: the message is its whole help page.
-        complain(message)
+        print_error(message)
         return USAGE
     if getattr(error, "option_name", None) in _GLOBAL:
         return _fail(f"{message}. It stands before the command: gatewayctl {getattr(error, 'option_name', '')} … COMMAND.", USAGE)
@@ -131,5 +131,5 @@ def _misused(error: typer.TyperException) -> int:
 
 def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
-    complain(f"gatewayctl: {message}")
+    print_error(f"gatewayctl: {message}")
     return code

@@ -17,7 +17,7 @@ import msgspec
 
 from gatewayd import __version__
 from gatewayd.actor.border import describe, third_party
-from gatewayd.cli.streams import complain, run_with_streams
+from gatewayd.cli.streams import print_error, run_with_streams
 from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, secrets_of, state_dir, user_config
 from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import GatewayConfig, LooksAround
@@ -118,7 +118,7 @@ def _run(options: Namespace, env: Mapping[str, str]) -> int:
     try:
         config = load()
     except ConfigError as error:
-        complain(str(error))
+        print_error(str(error))
         return MISCONFIGURED
     # What is made until the daemon is ready stays; it turns the collector on again then (daemon.py).
     gc.disable()
@@ -153,15 +153,15 @@ def _check(file: Path | None, env: Mapping[str, str]) -> int:
     try:
         config = load_config(path, Registry.installed(), env)
     except ConfigError as error:
-        complain(str(error))
+        print_error(str(error))
         return FAILED
     redact = Redactor(secrets_of(config))
     if config.broken:
         for sentence in config.broken:
-            complain(f"{redact(sentence)}; gatewayd would run without it")
+            print_error(f"{redact(sentence)}; gatewayd would run without it")
         return FAILED
     for warning in (*config.warnings, *_found_around(config)):
-        complain(f"warning: {redact(warning)}")
+        print_error(f"warning: {redact(warning)}")
     sys.stdout.write(f"{path or 'no file, the embedded default'}: ok\n{_summary(config)}")
     return OK
 
@@ -202,7 +202,7 @@ def _init(file: Path | None, env: Mapping[str, str]) -> int:
 
     path = file or _new_file(env)
     if path is None:
-        complain("there is neither $XDG_CONFIG_HOME nor $HOME: say where, gatewayd init FILE")
+        print_error("there is neither $XDG_CONFIG_HOME nor $HOME: say where, gatewayd init FILE")
         return FAILED
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,7 +212,7 @@ def _init(file: Path | None, env: Mapping[str, str]) -> int:
     except OSError as error:
         there = isinstance(error, FileExistsError) and os.path.lexists(path)
         what = "is there already; it was not touched" if there else f"cannot be written: {error.strerror or error}"
-        complain(f"{path}: {what}")
+        print_error(f"{path}: {what}")
         return FAILED
     found = find_config(None, env)
     how = "gatewayd" if found is not None and found.absolute() == path.absolute() else f"gatewayd --config {path}"

@@ -11,35 +11,35 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TextIO
 
-LOST: Final = 74
+IO_ERROR: Final = 74
 """EX_IOERR of sysexits.h: the output could not be written."""
 _STREAMS: Final = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
 _OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def run_with_streams(program: str, run: Callable[[], int], *, needs_stdout: bool) -> int:
-    """What ``run`` returns, or ``LOST`` after a sentence on stderr. ``needs_stdout``: where it is closed, nothing is begun. A
+    """What ``run`` returns, or ``IO_ERROR`` after a sentence on stderr. ``needs_stdout``: where it is closed, nothing is begun. A
     reader that has enough (head, less) is no fault."""
-    if "stdout" in open_closed() and needs_stdout:
-        complain(f"{program}: stdout is closed, so nothing was done. Where no output is wanted: > /dev/null")
-        return LOST
+    if "stdout" in open_closed_streams() and needs_stdout:
+        print_error(f"{program}: stdout is closed, so nothing was done. Where no output is wanted: > /dev/null")
+        return IO_ERROR
     try:
         try:
             return run()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        let_go(sys.stdout)
+        discard_output(sys.stdout)
         return 0
     except OSError as error:
         if error.errno not in _OF_OUTPUT:
             raise
-        let_go(sys.stdout)
-        complain(f"{program}: the output cannot be written ({error.strerror}). What was asked for may have been done.")
-        return LOST
+        discard_output(sys.stdout)
+        print_error(f"{program}: the output cannot be written ({error.strerror}). What was asked for may have been done.")
+        return IO_ERROR
 
 
-def open_closed() -> frozenset[str]:
+def open_closed_streams() -> frozenset[str]:
     """Open /dev/null in the place of each standard stream that is closed. Returns which were. Such a stdout is for reading only:
     what is printed fails, as it should."""
     closed = set()
@@ -53,18 +53,18 @@ def open_closed() -> frozenset[str]:
     return frozenset(closed)
 
 
-def let_go(stream: TextIO) -> None:
-    """What is still buffered goes nowhere, or the interpreter would complain at its end."""
+def discard_output(stream: TextIO) -> None:
+    """What is still buffered goes nowhere, or the interpreter would print_error at its end."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):
         os.dup2(devnull, stream.fileno())
     os.close(devnull)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """A line on stderr; where that cannot be written, either, the exit code has to say it."""
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
     except OSError:
-        let_go(sys.stderr)
+        discard_output(sys.stderr)

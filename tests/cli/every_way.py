@@ -12,7 +12,7 @@ from pathlib import Path
 import gatewayd.cli.ctl
 from gatewayd.cli.gatewayctl import main as gatewayctl
 from gatewayd.cli.gatewayd import main as gatewayd_main
-from gatewayd.cli.streams import open_closed
+from gatewayd.cli.streams import open_closed_streams
 
 MAINS = {"gatewayctl": gatewayctl, "gatewayd": gatewayd_main}
 
@@ -62,7 +62,7 @@ def run(program: str, how: str, arguments: list[str], folder: Path) -> tuple[int
 
 
 if __name__ == "__main__":
-    assert not open_closed()
+    assert not open_closed_streams()
     for module in pkgutil.iter_modules(gatewayd.cli.ctl.__path__):
         import_module(f"gatewayd.cli.ctl.{module.name}")
     asked, answers = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])

@@ -8,7 +8,7 @@ import pytest
 
 from gatewayd.cli.ctl.commands.events import follow_events
 from gatewayd.cli.ctl.connection.options import Options
-from gatewayd.cli.ctl.output.exit_codes import Misunderstood, Refused, Unreachable
+from gatewayd.cli.ctl.output.exit_codes import ApiError, IncompatibleResponse, Unreachable
 from gatewayd.model.records.event import Event
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, FakeGatewayd, error
@@ -85,9 +85,9 @@ def test_a_stream_that_ends_too_early_is_said(daemon: FakeGatewayd, ctl: Ctl) ->
         ([error(400, "bad_request", "kinds are names")], 1, "kinds are names (400)."),
         ([stream()], 2, "gatewayd ended the stream of events at once"),
         ([Answer(200, b"{}")], 2, "is not gatewayd"),
-        ([newest(5), stream("id: 5\ndata: {}\n\n")], 2, "An event is not understood here"),
+        ([newest(5), stream("id: 5\ndata: {}\n\n")], 2, "An event of gatewayd cannot be decoded"),
         ([newest(5), stream("id: x\n\n")], 2, "they are not numbered"),
-        ([stream("event: gateway.gap\ndata: [\n\n")], 2, "An event is not understood here"),
+        ([stream("event: gateway.gap\ndata: [\n\n")], 2, "An event of gatewayd cannot be decoded"),
     ],
 )
 def test_errors(daemon: FakeGatewayd, ctl: Ctl, answers: list[Answer], code: int, said: str) -> None:
@@ -161,7 +161,7 @@ def test_follow_does_not_wait_for_a_daemon_that_was_never_there(state_dir: Path)
 
 def test_follow_ends_when_the_token_is_refused(daemon: FakeGatewayd, state_dir: Path) -> None:
     daemon.on("GET", PATH, newest(3), stream(event(4)), error(401, "unauthorized", "no"))
-    with pytest.raises(Refused, match="refused the token"):
+    with pytest.raises(ApiError, match="refused the token"):
         follow_events(Options(), {}, lambda event: None, pause=after(5))
 
 
@@ -181,5 +181,5 @@ def test_ctrl_c_ends_follow_cleanly(daemon: FakeGatewayd) -> None:
 
 def test_an_event_that_is_not_understood_ends_it(daemon: FakeGatewayd) -> None:
     daemon.on("GET", PATH, newest(5), stream("id: 6\nevent: inbound.done\ndata: {}\n\n"))
-    with pytest.raises(Misunderstood, match="of another release"):
+    with pytest.raises(IncompatibleResponse, match="of another release"):
         follow_events(Options(), {}, lambda event: None, pause=lambda seconds: pytest.fail("it would ask for ever"))

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from gatewayd.cli.ctl.output.exit_codes import INTERRUPTED
-from gatewayd.cli.streams import LOST
+from gatewayd.cli.streams import IO_ERROR
 from tests.cli.test_gatewayctl import commands
 from tests.whole.process import daemon
 
@@ -50,9 +50,9 @@ def check(told: Told) -> None:
             case _ if INTERRUPTED in (code, as_usual):
                 continue  # it follows, until Ctrl-C
             case ">&-":
-                assert (code, err.count("\n")) == (LOST, 1), what
+                assert (code, err.count("\n")) == (IO_ERROR, 1), what
             case "> /dev/full" if out:
-                assert code == LOST, what
+                assert code == IO_ERROR, what
                 assert err.splitlines()[-1].endswith("What was asked for may have been done."), what
             case "| true" if out:
                 assert code in (0, as_usual), what
@@ -86,7 +86,7 @@ async def test_every_command_of_gatewayd_but_the_daemon(tmp_path: Path, state_di
     for how in (">&-", "> /dev/full"):
         (tmp_path / "new.toml").unlink(missing_ok=True)
         [(code, _, err)] = (await run_all("gatewayd", rows[-1:], (how,), tmp_path)).values()
-        assert (code, err.count("\n")) == (LOST, 1)
+        assert (code, err.count("\n")) == (IO_ERROR, 1)
         assert (tmp_path / "new.toml").exists()
 
 
@@ -95,5 +95,5 @@ async def test_every_command_of_gatewayd_but_the_daemon(tmp_path: Path, state_di
 async def test_with_nowhere_to_say_it_there_is_the_exit_code(tmp_path: Path, state_dir: Path, program: str) -> None:
     told = await run_all(program, [["--version"], ["--nonsense"]], ("2>&-", "> /dev/full 2>&1"), tmp_path)
     version, nonsense = [[told[args, how][0] for how in ("2>&-", "> /dev/full 2>&1")] for args in ("--version", "--nonsense")]
-    assert version == [0, LOST]
+    assert version == [0, IO_ERROR]
     assert 0 not in nonsense

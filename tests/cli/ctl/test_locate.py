@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatewayd.cli.ctl.connection.locate import Target, is_loopback, locate
-from gatewayd.cli.ctl.output.exit_codes import CtlError, Misused, Unreachable
+from gatewayd.cli.ctl.output.exit_codes import CtlError, Unreachable, UsageError
 
 LOCAL = "http://127.0.0.1:18790"
 TOKEN = "0123456789abcdef"
@@ -221,13 +221,13 @@ def test_no_permission_names_the_owner_and_the_way_out(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_a_url_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(Misused, match="is not the URL of a gatewayd"):
+    with pytest.raises(UsageError, match="is not the URL of a gatewayd"):
         find(tmp_path, url=text, GATEWAYD_TOKEN="t")
 
 
 @pytest.mark.parametrize("text", ["http://me:token@h", "http://h/?token=x", "http://h/#x"])
 def test_a_url_carries_no_token(tmp_path: Path, text: str) -> None:
-    with pytest.raises(Misused, match="Name the token with --token-file"):
+    with pytest.raises(UsageError, match="Name the token with --token-file"):
         find(tmp_path, url=text, GATEWAYD_TOKEN="t")
 
 

@@ -46,49 +46,49 @@ def group(ctx: typer.Context) -> None:
 @agents.command("list")
 def list_agents(ctx: typer.Context, as_json: Json = False) -> None:
     """List the agents: each core's state, version, process, sessions and turns."""
-    from gatewayd.cli.ctl.output.screen import console, say, show
+    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/agents", scope="read")
         answer = client.decode(body, Agents)
         now = client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     target = console()
-    show(_table(answer.agents, now=now, width=target.width), on=target)
+    print_lines(_table(answer.agents, now=now, width=target.width), on=target)
 
 
 @agents.command("show")
 def show_agent(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     """Show one agent in full, and the end of what its process has written."""
     from gatewayd.cli.ctl.connection.client import segment
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
         body = client.fetch("GET", f"/v1/agents/{segment(name)}", scope="admin")
         report = client.decode(body, AgentReport)
         now = client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     for label, value in _facts(report.agent, now):
-        say(f"{label:<12}{value}")
+        print_text(f"{label:<12}{value}")
     if report.output:
-        say("\nthe end of its output:")
+        print_text("\nthe end of its output:")
         for line in report.output:
-            say(f"  {clean(line, at_most=2000)}")
+            print_text(f"  {clean(line, at_most=2000)}")
 
 
 @agents.command("restart")
 def restart(ctx: typer.Context, name: Name) -> None:
     """Close an agent's core and open it anew, also one that is parked. Turns that run on it are cut."""
     from gatewayd.cli.ctl.connection.client import segment
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
         agent = client.post(f"/v1/agents/{segment(name)}/restart", _Nothing(), AgentStatus, scope="admin")
-    say(f"{clean(agent.agent)} is {agent.state}" + (f": {clean(agent.reason)}" if agent.reason else ""))
+    print_text(f"{clean(agent.agent)} is {agent.state}" + (f": {clean(agent.reason)}" if agent.reason else ""))
 
 
 def _table(rows: "Sequence[AgentStatus]", *, now: float, width: int) -> "list[Text]":

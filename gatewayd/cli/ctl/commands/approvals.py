@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gatewayd.cli.ctl.commands.console import print_link
 from gatewayd.cli.ctl.connection.options import Json, Options, connect, options_of
-from gatewayd.cli.ctl.output.exit_codes import Misunderstood, NotNow, Unreachable
+from gatewayd.cli.ctl.output.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
 from gatewayd.cli.ctl.output.wording import clock_time, count, duration, one_line, pretty_json
 from gatewayd.model.records.approval import Approval
 
@@ -42,32 +42,32 @@ class _Answer(Struct, frozen=True, omit_defaults=True):
 @approvals.command("list")
 def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
     """List the requests that wait, the oldest first."""
-    from gatewayd.cli.ctl.output.screen import console, say, show
+    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/approvals", params=_PENDING, scope="approvals")
         waiting = client.decode(body, Approvals).approvals
         now = client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     if not waiting:
-        say("no approvals are waiting")
+        print_text("no approvals are waiting")
         return
     target = console()
-    show(_table(waiting, now, target.width), on=target)
-    say("\nsee one in full: gatewayctl approvals show ID   answer it: gatewayctl approvals allow|deny ID")
+    print_lines(_table(waiting, now, target.width), on=target)
+    print_text("\nsee one in full: gatewayctl approvals show ID   answer it: gatewayctl approvals allow|deny ID")
 
 
 @approvals.command("show")
 def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) -> None:
     """Show one request in full: exactly what would be run."""
-    from gatewayd.cli.ctl.output.screen import console, say
+    from gatewayd.cli.ctl.output.screen import console, print_text
 
     with connect(ctx) as client:
         body = client.fetch("GET", _path(approval_id), scope="approvals")
         approval = client.decode(body, Approval)
-        say(pretty_json(body) if as_json else "\n".join(_full(approval, client.now(), console().width)))
+        print_text(pretty_json(body) if as_json else "\n".join(_full(approval, client.now(), console().width)))
 
 
 @approvals.command()
@@ -104,7 +104,7 @@ def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.
 
     :raises CtlError: the first look fails, the daemon refuses the token, or its answer is not understood.
     """
-    from gatewayd.cli.ctl.output.screen import remark
+    from gatewayd.cli.ctl.output.screen import print_note
 
     known: dict[str, Approval] = {}
     state: Literal["new", "connected", "cut"] = "new"
@@ -114,11 +114,11 @@ def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.
                 with options.connect() as client:
                     _print_changes(client, known)
                 state = "connected"
-            except (Unreachable, NotNow) as error:
-                if state == "new" or isinstance(error, Misunderstood):
+            except (Unreachable, TemporaryError) as error:
+                if state == "new" or isinstance(error, IncompatibleResponse):
                     raise
                 if state == "connected":
-                    remark(f"{error} Waiting for it to come back.")
+                    print_note(f"{error} Waiting for it to come back.")
                 state = "cut"
             pause(_EVERY_SECONDS)
     except KeyboardInterrupt:
@@ -127,23 +127,23 @@ def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.
 
 def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
     """Print what is not ``known`` and what has ended, and bring ``known`` up to date with each line."""
-    from gatewayd.cli.ctl.output.screen import console, say
+    from gatewayd.cli.ctl.output.screen import console, print_text
 
     waiting = client.get("/v1/approvals", Approvals, params=_PENDING, scope="approvals").approvals
     for gone in known.keys() - {approval.id for approval in waiting}:
-        say(_ending(client.get(_path(gone), Approval, scope="approvals")))
+        print_text(_ending(client.get(_path(gone), Approval, scope="approvals")))
         del known[gone]
     for approval in waiting:
         if approval.id not in known:
-            say("\n".join(_full(approval, client.now(), console().width)) + "\n")
+            print_text("\n".join(_full(approval, client.now(), console().width)) + "\n")
             known[approval.id] = approval
 
 
 def _decide(ctx: typer.Context, approval_id: str, answer: _Answer) -> None:
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
-        say(_ending(client.post(_path(approval_id), answer, Approval, scope="approvals")))
+        print_text(_ending(client.post(_path(approval_id), answer, Approval, scope="approvals")))
 
 
 def _path(approval_id: str) -> str:

@@ -11,7 +11,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import Misused, Refused
+from gatewayd.cli.ctl.output.exit_codes import ApiError, UsageError
 from gatewayd.cli.ctl.output.wording import clean, clock_time, pretty_json
 from gatewayd.model.records.audit import BEGINNING, AuditHead, AuditRow, ChainBroken, verify
 
@@ -41,7 +41,7 @@ def list_entries(
     as_json: Json = False,
 ) -> None:
     """List what operators did, the newest last."""
-    from gatewayd.cli.ctl.output.screen import remark, say
+    from gatewayd.cli.ctl.output.screen import print_note, print_text
 
     with connect(ctx) as client:
         if after is None:
@@ -50,14 +50,14 @@ def list_entries(
         body = _fetch(client, after, limit)
         page = client.decode(body, Page)
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     for entry in page.entries:
         said = "" if entry.detail == "{}" else clean(entry.detail, at_most=1000)
         who, subject = clean(entry.actor, at_most=100), clean(entry.subject)
-        say(f"{entry.seq:>6}  {clock_time(entry.at)}  {who:<20}  {clean(entry.action):<20}  {subject}  {said}".rstrip())
+        print_text(f"{entry.seq:>6}  {clock_time(entry.at)}  {who:<20}  {clean(entry.action):<20}  {subject}  {said}".rstrip())
     if not page.entries:
-        remark("the audit log is empty" if page.head is None else "there is nothing after that number")
+        print_note("the audit log is empty" if page.head is None else "there is nothing after that number")
 
 
 @audit.command("verify")
@@ -68,7 +68,7 @@ def verify_chain(
     ] = None,
 ) -> None:
     """Check every entry against the one before it, and print the head: keep it where the daemon cannot write."""
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     wanted = None if expect is None else _parse_head(expect)
     head, found = BEGINNING, wanted == BEGINNING
@@ -78,14 +78,14 @@ def verify_chain(
                 head = verify((entry,), head)
                 found = found or head == wanted
         except ChainBroken as broken:
-            raise Refused(
+            raise ApiError(
                 f"The audit log is broken at {clean(broken.reason)}. The entries before it are whole, up to {head}. "
                 "Compare it with a backup, and ask who could write to the store."
             ) from None
     if wanted is not None and not found:
-        raise Refused(_why_not_found(wanted, head))
-    say("1 entry, whole" if head.seq == 1 else f"{head.seq} entries, whole")
-    say(f"head {head}")
+        raise ApiError(_why_not_found(wanted, head))
+    print_text("1 entry, whole" if head.seq == 1 else f"{head.seq} entries, whole")
+    print_text(f"head {head}")
 
 
 def _everything(client: "Client") -> Iterator[AuditRow]:
@@ -97,7 +97,7 @@ def _everything(client: "Client") -> Iterator[AuditRow]:
         yield from page.entries
         if not page.entries:
             if seen < last:
-                raise Refused(f"The audit log ends after entry {seen}, but its newest is said to be {last}.")
+                raise ApiError(f"The audit log ends after entry {seen}, but its newest is said to be {last}.")
             return
         seen = page.entries[-1].seq
 
@@ -111,7 +111,7 @@ def _parse_head(text: str) -> AuditHead:
     digest = digest.lower()
     is_hash = len(digest) == _HASH_LENGTH and set(digest) <= set("0123456789abcdef")
     if not is_hash or not (seq.isascii() and seq.isdecimal()) or len(seq) > 19:
-        raise Misused(f"--expect is SEQ:HASH as `gatewayctl audit verify` prints it after the word head, not {clean(text)!r}.")
+        raise UsageError(f"--expect is SEQ:HASH as `gatewayctl audit verify` prints it after the word head, not {clean(text)!r}.")
     return AuditHead(int(seq), digest)
 
 

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.cli.ctl.output.dead_letters_view import SEEN_TWICE, add_kinds, ended, summary
-from gatewayd.cli.ctl.output.exit_codes import Declined, Misused, Refused
-from gatewayd.cli.ctl.output.screen import ask
+from gatewayd.cli.ctl.output.exit_codes import CtlError, ItemError, UsageError
+from gatewayd.cli.ctl.output.screen import confirm
 from gatewayd.cli.ctl.output.wording import clean, count, safe_json
 from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, RepairAction, Skipped
 
@@ -79,7 +79,7 @@ class Progress:
 
     def counted(self) -> str:
         """How many of how many."""
-        said = f"{self.done} of {count(self.total or 0, 'letter')} {_DONE[self.action]}"
+        said = f"{self.done} of {count(self.total or 0, 'letter')} {_PAST[self.action]}"
         return said + (f", {len(self.skipped)} skipped" if self.skipped else "")
 
     def reasons(self) -> list[str]:
@@ -99,7 +99,7 @@ class Progress:
         return safe_json(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
 
 
-_DONE: dict[RepairAction, str] = {"retry": "retried", "drop": "dropped"}
+_PAST: dict[RepairAction, str] = {"retry": "retried", "drop": "dropped"}
 
 
 def params_of(chosen: LetterFilter) -> dict[str, str]:
@@ -129,11 +129,11 @@ def repair_each(client: "Client", progress: Progress, refs: Sequence[str], *, no
         try:
             act = _Act(progress.action, note)
             letter = client.post(letter_path(ref), act, _Whole, scope="admin").letter
-        except Declined as error:
+        except ItemError as error:
             progress.skipped[ref] = str(error)
             continue
         progress.done += 1
-        tell(f"{clean(letter.ref)} {_DONE[progress.action]}: {clean(letter.state)}")
+        tell(f"{clean(letter.ref)} {_PAST[progress.action]}: {clean(letter.state)}")
 
 
 def repair_all(
@@ -186,7 +186,7 @@ def _unsure(client: "Client", progress: Progress, refs: Sequence[str]) -> list[s
     for ref in refs:
         try:
             letter = client.get(letter_path(ref), _Whole, scope="read").letter
-        except Declined as error:
+        except ItemError as error:
             progress.skipped[ref] = str(error)
             continue
         if letter.state == "unknown":
@@ -214,6 +214,6 @@ def _look(client: "Client", chosen: LetterFilter, older_than: float | None) -> t
 def _confirm(question: str, *, warning: str) -> None:
     """:raises CtlError: there is nobody to ask, or the answer is no."""
     if not sys.stdin.isatty():
-        raise Misused(f"{question} {warning + ' ' if warning else ''}Without a terminal to ask on, --yes has to say so.")
-    if not ask(f"{warning}\n{question}" if warning else question):
-        raise Refused("Nothing was done.")
+        raise UsageError(f"{question} {warning + ' ' if warning else ''}Without a terminal to ask on, --yes has to say so.")
+    if not confirm(f"{warning}\n{question}" if warning else question):
+        raise CtlError("Nothing was done.")

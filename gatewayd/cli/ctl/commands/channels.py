@@ -6,7 +6,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import Misused
+from gatewayd.cli.ctl.output.exit_codes import UsageError
 from gatewayd.model.status import AccountStatus
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ class _AccountBody(Struct, frozen=True, omit_defaults=True):
 @channels.command("list")
 def list_accounts(ctx: typer.Context, as_json: Json = False) -> None:
     """List all accounts and their states."""
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
     from gatewayd.cli.ctl.output.wording import pretty_json
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/channels", scope="read")
         answer = client.decode(body, Accounts)
         if as_json:
-            say(pretty_json(body))
+            print_text(pretty_json(body))
             return
         _show(client, answer)
 
@@ -65,7 +65,7 @@ def _order(ctx: typer.Context, name: str, verb: str) -> None:
 
     channel, _, account = name.partition("/")
     if not channel or (name.endswith("/") and not account):
-        raise Misused(f"{name!r} names no account. It looks like telegram/main, or telegram for all of the channel.")
+        raise UsageError(f"{name!r} names no account. It looks like telegram/main, or telegram for all of the channel.")
     with connect(ctx) as client:
         body = _AccountBody(account or None)
         _show(client, client.post(f"/v1/channels/{segment(channel)}/{verb}", body, Accounts, scope="admin"))
@@ -73,7 +73,7 @@ def _order(ctx: typer.Context, name: str, verb: str) -> None:
 
 def _show(client: "Client", answer: Accounts) -> None:
     from gatewayd.cli.ctl.output.accounts_view import accounts_table
-    from gatewayd.cli.ctl.output.screen import console, show
+    from gatewayd.cli.ctl.output.screen import console, print_lines
 
     target = console()
-    show(accounts_table(answer.accounts, now=client.now(), width=target.width), on=target)
+    print_lines(accounts_table(answer.accounts, now=client.now(), width=target.width), on=target)

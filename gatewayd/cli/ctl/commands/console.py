@@ -31,7 +31,7 @@ def console(
 
 def print_link(ctx: typer.Context, page: PageName, *, as_json: bool) -> None:
     """The link alone on stdout, how long it is good for on stderr."""
-    from gatewayd.cli.ctl.output.screen import remark, say
+    from gatewayd.cli.ctl.output.screen import print_note, print_text
 
     with connect(ctx) as client:
         scope: Literal["approvals", "read"] = "approvals" if page == "approvals" else "read"
@@ -39,7 +39,7 @@ def print_link(ctx: typer.Context, page: PageName, *, as_json: bool) -> None:
         made = client.decode(body, Link)
         left = made.expires_at - client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
-    say(clean(made.url, at_most=2000))
-    remark(f"works once, within {duration(left)}")
+    print_text(clean(made.url, at_most=2000))
+    print_note(f"works once, within {duration(left)}")

@@ -9,7 +9,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import BAD_ANSWER, DONE, CtlError, Misused
+from gatewayd.cli.ctl.output.exit_codes import FAILED, OK, CtlError, UsageError
 from gatewayd.cli.ctl.output.wording import clean, pretty_json
 from gatewayd.model.lifecycle import LetterState
 from gatewayd.model.records.dead_letter import Direction, Letter, LetterFilter, NotALetter, RepairAction, parse_ref
@@ -65,7 +65,7 @@ def list_letters(
     """List what was given up, the newest first."""
     from gatewayd.cli.ctl.commands.bulk_repair import LETTERS, Page, params_of
     from gatewayd.cli.ctl.output.dead_letters_view import letters_table, summary
-    from gatewayd.cli.ctl.output.screen import console, say, show
+    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
     params = params_of(LetterFilter(direction, state, channel, account, reason)) | {"limit": str(limit)}
     with connect(ctx) as client:
@@ -73,17 +73,17 @@ def list_letters(
         page = client.decode(body, Page)
         now = client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     if not page.letters:
-        say("no letters" + (" there" if before else ""))
+        print_text("no letters" + (" there" if before else ""))
         return
     target = console()
-    show(letters_table(page.letters, now=now, width=target.width), on=target)
-    say(f"\nwaiting in all: {summary(page.counts)}")
+    print_lines(letters_table(page.letters, now=now, width=target.width), on=target)
+    print_text(f"\nwaiting in all: {summary(page.counts)}")
     if page.next is not None:
-        say(f"more: the same with --before {clean(page.next)}")
-    say("see one: gatewayctl letters show REF   then: gatewayctl letters retry|drop REF…, or --all")
+        print_text(f"more: the same with --before {clean(page.next)}")
+    print_text("see one: gatewayctl letters show REF   then: gatewayctl letters retry|drop REF…, or --all")
 
 
 @letters.command("show")
@@ -91,7 +91,7 @@ def show_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> None:
     """Show one letter in full, with its text and what can be done about it."""
     from gatewayd.cli.ctl.commands.bulk_repair import letter_path
     from gatewayd.cli.ctl.output.dead_letters_view import letter_lines
-    from gatewayd.cli.ctl.output.screen import console, say, show
+    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
     _check_ref(ref)
     with connect(ctx) as client:
@@ -99,11 +99,11 @@ def show_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> None:
         shown = client.decode(body, Shown)
         now = client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     target = console()
     why_not = None if shown.can_retry else shown.why_not or "gatewayd gives no reason"
-    show(letter_lines(shown.letter, shown.text, why_not, now=now, width=target.width), on=target)
+    print_lines(letter_lines(shown.letter, shown.text, why_not, now=now, width=target.width), on=target)
 
 
 def _order(action: RepairAction) -> Callable[..., None]:
@@ -134,7 +134,7 @@ def _order(action: RepairAction) -> Callable[..., None]:
                 repair_all(client, progress, chosen, older_than=age, note=note, yes=yes, tell=tell)
             else:
                 repair_each(client, progress, list(dict.fromkeys(refs or [])), note=note, yes=yes, tell=tell)
-        raise typer.Exit(BAD_ANSWER if progress.skipped else DONE)
+        raise typer.Exit(FAILED if progress.skipped else OK)
 
     return run
 
@@ -146,13 +146,13 @@ letters.command("drop", help="Take letters off the list: they are neither run no
 
 
 def _check(action: RepairAction, refs: Sequence[str], *, every: bool, filtered: bool) -> None:
-    """:raises Misused: it is not clear which letters are meant."""
+    """:raises UsageError: it is not clear which letters are meant."""
     if every and refs:
-        raise Misused(f"Name letters or say --all, not both: gatewayctl letters {action} REF….")
+        raise UsageError(f"Name letters or say --all, not both: gatewayctl letters {action} REF….")
     if not every and filtered:
-        raise Misused(f"Filters go with --all: gatewayctl letters {action} --all --state dead.")
+        raise UsageError(f"Filters go with --all: gatewayctl letters {action} --all --state dead.")
     if not every and not refs:
-        raise Misused(f"Which letters? gatewayctl letters {action} REF…, or --all for every one that fits the filters.")
+        raise UsageError(f"Which letters? gatewayctl letters {action} REF…, or --all for every one that fits the filters.")
     for ref in refs:
         _check_ref(ref, so=", so nothing was done")
 
@@ -161,40 +161,40 @@ def _check_ref(ref: str, *, so: str = "") -> None:
     try:
         parse_ref(ref)
     except NotALetter as error:
-        raise Misused(f"{clean(str(error))}{so}.") from None
+        raise UsageError(f"{clean(str(error))}{so}.") from None
 
 
 def _note(text: str | None) -> str | None:
     if text is not None and len(text) > _NOTE_MAX:
-        raise Misused(f"--note is too long: {len(text)} characters, and {_NOTE_MAX} are allowed.")
+        raise UsageError(f"--note is too long: {len(text)} characters, and {_NOTE_MAX} are allowed.")
     return text
 
 
 @contextmanager
 def _told(progress: "Progress", *, as_json: bool) -> Iterator[Callable[[str], None]]:
     """What is said while it goes on, and how far it got, whatever ends it."""
-    from gatewayd.cli.ctl.output.screen import remark, say
+    from gatewayd.cli.ctl.output.screen import print_note, print_text
 
     try:
-        yield (lambda line: None) if as_json else say
+        yield (lambda line: None) if as_json else print_text
     except KeyboardInterrupt:
-        remark(progress.so_far())
+        print_note(progress.so_far())
         raise
     except CtlError:
         if progress.total is not None:
-            remark(progress.so_far())
+            print_note(progress.so_far())
         raise
     if as_json:
-        say(progress.as_json())
+        print_text(progress.as_json())
         return
-    say(progress.counted() if progress.total else "no letters fit")
+    print_text(progress.counted() if progress.total else "no letters fit")
     for line in progress.reasons():
-        remark(line)
+        print_note(line)
 
 
 def _seconds(age: str) -> float:
     """ "2h" as seconds."""
     found = re.fullmatch(r"(\d{1,9})\s?(s|min|m|h|d)", age.strip(), re.ASCII)
     if found is None:
-        raise Misused(f"{age!r} is no age. It looks like 90s, 30min, 2h or 3d.")
+        raise UsageError(f"{age!r} is no age. It looks like 90s, 30min, 2h or 3d.")
     return int(found[1]) * _AGE_UNITS[found[2]]

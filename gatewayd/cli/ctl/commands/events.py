@@ -10,7 +10,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Options, options_of
-from gatewayd.cli.ctl.output.exit_codes import Misunderstood, NotNow, Unreachable
+from gatewayd.cli.ctl.output.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
 from gatewayd.cli.ctl.output.wording import clean, clock_time, safe_json
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.records.event import Event
@@ -66,7 +66,7 @@ def follow_events(
 
     :raises CtlError: the first connection fails, the daemon refuses the token, or an event is not understood.
     """
-    from gatewayd.cli.ctl.output.screen import remark
+    from gatewayd.cli.ctl.output.screen import print_note
 
     seen = after
     failures = 0
@@ -81,12 +81,12 @@ def follow_events(
                         _write_sent(sent, write)
                         seen = _number(sent, seen)
             why = "gatewayd ended the stream."
-        except (Unreachable, NotNow) as error:
-            if seen is None or isinstance(error, Misunderstood):
+        except (Unreachable, TemporaryError) as error:
+            if seen is None or isinstance(error, IncompatibleResponse):
                 raise
             why = str(error)
         if failures == 0:
-            remark(f"{why} Connecting again.")
+            print_note(f"{why} Connecting again.")
         failures += 1
         pause(random.uniform(0.1, min(_PATIENCE_SECONDS, 0.25 * 2 ** min(failures, 10))))
 
@@ -128,7 +128,7 @@ def _number(sent: "httpx2.ServerSentEvent", before: int) -> int:
 
 def _write_sent(sent: "httpx2.ServerSentEvent", write: Callable[[Event], None]) -> None:
     """``sent`` without data only moves the reader's position, over events of other kinds."""
-    from gatewayd.cli.ctl.output.screen import remark
+    from gatewayd.cli.ctl.output.screen import print_note
 
     if not sent.data:
         return
@@ -137,34 +137,37 @@ def _write_sent(sent: "httpx2.ServerSentEvent", write: Callable[[Event], None]) 
         return
     gap = _decode(sent.data, _Gap)
     if gap.next > gap.after + 1:
-        remark(f"numbers {gap.after + 1} to {gap.next - 1} are not stored any more")
+        print_note(f"numbers {gap.after + 1} to {gap.next - 1} are not stored any more")
     else:
-        remark(f"gatewayd has another store than before: numbers go on at {gap.next}")
+        print_note(f"gatewayd has another store than before: numbers go on at {gap.next}")
 
 
 def _decode(data: str, kind: type[T]) -> T:
     try:
         return decode(data, kind)
     except Malformed as error:
-        raise Misunderstood(f"An event is not understood here ({clean(str(error))}): gatewayd is of another release.") from None
+        raise IncompatibleResponse(
+            f"An event of gatewayd cannot be decoded ({clean(str(error))}): gatewayd is of another release. "
+            "Use the gatewayctl of its release."
+        ) from None
 
 
 def _write_line(event: Event) -> None:
     """One line: number, local time, kind, and the data as key=value."""
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     try:
         data = decode(bytes(event.data), dict[str, Value])
         said = " ".join(f"{clean(key)}={_value(value)}" for key, value in data.items())
     except Malformed:
         said = clean(bytes(event.data).decode("utf-8", "replace"), at_most=2000)
-    say(f"{event.seq:>6}  {clock_time(event.at)}  {clean(event.kind):<22}  {said}".rstrip())
+    print_text(f"{event.seq:>6}  {clock_time(event.at)}  {clean(event.kind):<22}  {said}".rstrip())
 
 
 def _write_json(event: Event) -> None:
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
-    say(safe_json(msgspec.json.encode(event).decode()))
+    print_text(safe_json(msgspec.json.encode(event).decode()))
 
 
 def _value(value: Value) -> str:

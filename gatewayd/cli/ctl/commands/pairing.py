@@ -39,14 +39,14 @@ def list_pairings(ctx: typer.Context, as_json: Json = False) -> None:
     """List who asks to be admitted, and who is."""
     from rich.text import Text
 
-    from gatewayd.cli.ctl.output.screen import Column, console, say, show, table
+    from gatewayd.cli.ctl.output.screen import Column, console, print_lines, print_text, table
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/pairing", scope="pairing")
         answer = client.decode(body, Pairings)
         now = client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
 
     def common(rows: Sequence[PairingRow]) -> list[Column]:
@@ -60,17 +60,17 @@ def list_pairings(ctx: typer.Context, as_json: Json = False) -> None:
     if pending := answer.pending:
         codes = Column("CODE", [Text(one_line(row.code), style="yellow") for row in pending])
         expires = Column("EXPIRES", [Text(f"in {duration(row.expires_at - now)}") for row in pending], drop=1)
-        show(table([codes, *common(pending), expires], target.width), on=target)
-        say("\nadmit one whose code you were told by that person: gatewayctl pairing approve CODE")
+        print_lines(table([codes, *common(pending), expires], target.width), on=target)
+        print_text("\nadmit one whose code you were told by that person: gatewayctl pairing approve CODE")
     else:
-        say("nobody is waiting")
+        print_text("nobody is waiting")
     if paired := answer.paired:
         since = Column(
             "SINCE", [Text("-" if row.decided_at is None else duration(now - row.decided_at)) for row in paired], drop=1
         )
         by = Column("BY", [Text(one_line(row.decided_by or "-")) for row in paired], drop=3)
-        say("\nadmitted:")
-        show(table([*common(paired), since, by], target.width), on=target)
+        print_text("\nadmitted:")
+        print_lines(table([*common(paired), since, by], target.width), on=target)
 
 
 @pairing.command()
@@ -93,18 +93,18 @@ def revoke(
     sender: Annotated[str, typer.Argument(help="The sender's id, as `pairing list` shows it.")],
 ) -> None:
     """Take back an admission."""
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
         client.post("/v1/pairing/revoke", _Who(channel, account, sender), _Nothing, scope="pairing")
-    say(f"{one_line(sender)} may not talk to {one_line(channel)}/{one_line(account)} any more")
+    print_text(f"{one_line(sender)} may not talk to {one_line(channel)}/{one_line(account)} any more")
 
 
 def _decide(ctx: typer.Context, code: str, decision: str, done: str) -> None:
     from gatewayd.cli.ctl.connection.client import segment
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
         row = client.post(f"/v1/pairing/{segment(code)}", _Answer(decision), PairingRow, scope="pairing")
     name = f" ({one_line(row.sender_name)})" if row.sender_name else ""
-    say(f"{done}: {one_line(row.sender_id)}{name} on {one_line(row.channel)}/{one_line(row.account)}")
+    print_text(f"{done}: {one_line(row.sender_id)}{name} on {one_line(row.channel)}/{one_line(row.account)}")

@@ -16,14 +16,14 @@ def reload(ctx: typer.Context, as_json: Json = False) -> None:
 
     A configuration with anything wrong in it changes nothing: then everything that is wrong is told, and the exit code is 1.
     """
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
     from gatewayd.cli.ctl.output.wording import pretty_json
 
     options = options_of(ctx)
     with replace(options, timeout=max(options.timeout, _LONGEST_SECONDS)).connect() as client:
         body = client.fetch("POST", "/v1/gateway/reload", scope="admin")
         report = client.decode(body, ReloadReport)
-    say(pretty_json(body) if as_json else "\n".join(_lines(report)))
+    print_text(pretty_json(body) if as_json else "\n".join(_lines(report)))
 
 
 def _lines(report: ReloadReport) -> list[str]:

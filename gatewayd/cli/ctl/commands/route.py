@@ -28,7 +28,7 @@ def route(
     as_json: Json = False,
 ) -> None:
     """Say which agent and session a message would go to, by which rule, and who may talk there. Nothing is sent."""
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     given = {
         "channel": channel,
@@ -44,12 +44,12 @@ def route(
         body = client.fetch("GET", "/v1/gateway/route", params=params, scope="read")
         found = client.decode(body, Explained)
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     lines = [f"agent        {clean(found.agent_id)}", f"session key  {clean(found.session_key)}", f"rule         {_rule(found)}"]
     lines += [f"may talk     {clean(found.who)}"] if found.who else []
     lines += [f"sender       {clean(sender)}: {_verdict(found)}"] if sender and found.verdict else []
-    say("\n".join(lines))
+    print_text("\n".join(lines))
 
 
 def _rule(found: Explained) -> str:

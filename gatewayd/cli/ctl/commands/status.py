@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatewayd.cli.ctl.connection.options import Json, Options, options_of
-from gatewayd.cli.ctl.output.exit_codes import BAD_ANSWER, DONE, CtlError, Misunderstood, Misused, Unreachable
+from gatewayd.cli.ctl.output.exit_codes import FAILED, OK, CtlError, IncompatibleResponse, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -27,9 +27,9 @@ def status(
     """
     options = options_of(ctx)
     if seconds is not None and not watch:
-        raise Misused("SECONDS goes with --watch: gatewayctl status --watch 5.")
+        raise UsageError("SECONDS goes with --watch: gatewayctl status --watch 5.")
     if watch and as_json:
-        raise Misused("--watch draws for a person; for JSON, call status --json again, or use events --follow --json.")
+        raise UsageError("--watch draws for a person; for JSON, call status --json again, or use events --follow --json.")
     if watch:
         follow_status(options, seconds or _EVERY_SECONDS)
         return
@@ -37,20 +37,20 @@ def status(
 
 
 def _print_once(options: Options) -> int:
-    from gatewayd.cli.ctl.output.screen import console, remark, show
+    from gatewayd.cli.ctl.output.screen import console, print_lines, print_note
 
     target = console()
     try:
         lines, code = _look(options, target.width)
     except Unreachable as error:
-        remark(f"unreachable: {error}")
+        print_note(f"unreachable: {error}")
         return error.code
-    show(lines, on=target)
+    print_lines(lines, on=target)
     return code
 
 
 def _print_json(options: Options) -> int:
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
     from gatewayd.cli.ctl.output.status_view import is_healthy
     from gatewayd.cli.ctl.output.wording import pretty_json
     from gatewayd.model.status import Snapshot
@@ -58,8 +58,8 @@ def _print_json(options: Options) -> int:
     with options.connect() as client:
         body = client.fetch("GET", "/v1/gateway/status", scope="read")
         snapshot = client.decode(body, Snapshot)
-    say(pretty_json(body))
-    return DONE if is_healthy(snapshot) else BAD_ANSWER
+    print_text(pretty_json(body))
+    return OK if is_healthy(snapshot) else FAILED
 
 
 def _look(options: Options, width: int) -> tuple[list["Text"], int]:
@@ -68,25 +68,25 @@ def _look(options: Options, width: int) -> tuple[list["Text"], int]:
 
     with options.connect() as client:
         snapshot = client.get("/v1/gateway/status", Snapshot, scope="read")
-    return status_lines(snapshot, width), DONE if is_healthy(snapshot) else BAD_ANSWER
+    return status_lines(snapshot, width), OK if is_healthy(snapshot) else FAILED
 
 
 def follow_status(options: Options, seconds: float, *, pause: Callable[[float], None] = time.sleep) -> None:
     """Draw until Ctrl-C. The daemon and its token are found anew each time, so its restart is only an interval.
 
-    :raises Misunderstood: the daemon is of another release.
+    :raises IncompatibleResponse: the daemon is of another release.
     """
     from rich.live import Live
     from rich.text import Text
 
-    from gatewayd.cli.ctl.output.screen import console, show, wrapped
+    from gatewayd.cli.ctl.output.screen import console, print_lines, wrapped
 
     target = console()
 
     def frame() -> list[Text]:
         try:
             return _look(options, target.width)[0]
-        except Misunderstood:
+        except IncompatibleResponse:
             raise
         except CtlError as error:
             verdict = f"unreachable: {error}" if isinstance(error, Unreachable) else str(error)
@@ -95,7 +95,7 @@ def follow_status(options: Options, seconds: float, *, pause: Callable[[float], 
     try:
         if not target.is_terminal:
             while True:
-                show([*frame(), Text()], on=target)
+                print_lines([*frame(), Text()], on=target)
                 pause(seconds)
         with Live(console=target, auto_refresh=False, vertical_overflow="ellipsis") as live:
             while True:

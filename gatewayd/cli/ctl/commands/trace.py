@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import Misused
+from gatewayd.cli.ctl.output.exit_codes import UsageError
 from gatewayd.cli.ctl.output.wording import pretty_json
 from gatewayd.model.records.trace import Story
 
@@ -24,16 +24,16 @@ def trace(
 ) -> None:
     """Tell what happened to a message, when and why, from its receipt to what became of its reply."""
     from gatewayd.cli.ctl.connection.client import segments
-    from gatewayd.cli.ctl.output.screen import console, say, show
+    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
     from gatewayd.cli.ctl.output.trace_view import story_lines
 
     if not message_id:
-        raise Misused("Which message? gatewayctl trace in-12, or another ID: gatewayctl trace --help.")
+        raise UsageError("Which message? gatewayctl trace in-12, or another ID: gatewayctl trace --help.")
     with connect(ctx) as client:
         body = client.fetch("GET", f"/v1/messages/{segments(message_id)}", scope="read")
         story = client.decode(body, Story)
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     target = console()
-    show(story_lines(story, target.width), on=target)
+    print_lines(story_lines(story, target.width), on=target)

@@ -7,7 +7,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import Misused
+from gatewayd.cli.ctl.output.exit_codes import UsageError
 from gatewayd.cli.ctl.output.wording import clean, count, duration, one_line, pretty_json
 
 webchat = typer.Typer(help="Let somebody into the chat page, and out of it.", no_args_is_help=True, rich_markup_mode=None)
@@ -47,17 +47,17 @@ def link(
     as_json: Json = False,
 ) -> None:
     """Print a login link for the chat page. It works once: treat it as a password."""
-    from gatewayd.cli.ctl.output.screen import remark, say
+    from gatewayd.cli.ctl.output.screen import print_note, print_text
 
     with connect(ctx) as client:
         body = client.fetch("POST", "/v1/webchat/links", body=_Who(name), scope="admin")
         made = client.decode(body, Link)
         left = made.expires_at - client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
-    say(clean(made.url, at_most=2000))
-    remark(f"for {clean(name or 'owner')}, works once, within {duration(left)}")
+    print_text(clean(made.url, at_most=2000))
+    print_note(f"for {clean(name or 'owner')}, works once, within {duration(left)}")
 
 
 @webchat.command("sessions")
@@ -65,14 +65,14 @@ def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
     """List who is logged in to the chat page."""
     from rich.text import Text
 
-    from gatewayd.cli.ctl.output.screen import Column, console, remark, say, show, table
+    from gatewayd.cli.ctl.output.screen import Column, console, print_lines, print_note, print_text, table
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/webchat/sessions", scope="admin")
         answer = client.decode(body, Sessions)
         now = client.now()
     if as_json:
-        say(pretty_json(body))
+        print_text(pretty_json(body))
         return
     if answer.sessions:
         columns = [
@@ -83,11 +83,11 @@ def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
             Column("PAGES", [Text(str(each.pages)) for each in answer.sessions], drop=3),
         ]
         target = console()
-        show(table(columns, target.width), on=target)
+        print_lines(table(columns, target.width), on=target)
     else:
-        say("nobody is logged in")
+        print_text("nobody is logged in")
     if answer.links:
-        remark(f"{count(answer.links, 'link')} not used yet")
+        print_note(f"{count(answer.links, 'link')} not used yet")
 
 
 @webchat.command()
@@ -98,14 +98,14 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """End a login, or all of a name, with the pages that are open."""
-    from gatewayd.cli.ctl.output.screen import say
+    from gatewayd.cli.ctl.output.screen import print_text
 
     if (session is None) == (name is None):
-        raise Misused("Say whose: gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
+        raise UsageError("Say whose: gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
     with connect(ctx) as client:
         body = client.fetch("POST", "/v1/webchat/revoke", body=_Which(session, name), scope="admin")
         ended = client.decode(body, Sessions)
-    say(pretty_json(body) if as_json else _said(ended.sessions, ended.links))
+    print_text(pretty_json(body) if as_json else _said(ended.sessions, ended.links))
 
 
 def _said(ended: Sequence[Session], links: int) -> str:

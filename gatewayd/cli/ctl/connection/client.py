@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gatewayd import __version__
-from gatewayd.cli.ctl.connection.errors import answer_fault, decode_fault, transport_fault, wrong_type_fault
+from gatewayd.cli.ctl.connection.errors import content_type_error, decode_error, response_error, transport_error
 from gatewayd.cli.ctl.connection.locate import Target, is_loopback
 from gatewayd.cli.ctl.connection.sync_http import httpx2
 from gatewayd.cli.ctl.output.exit_codes import Unreachable
@@ -99,9 +99,9 @@ class Client:
                 self._note_clock(response)
                 answer = self._read(response)
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            raise transport_fault(self.target, error, self._timeout) from None
+            raise transport_error(self.target, error, self._timeout) from None
         if not response.is_success:
-            raise answer_fault(self.target, response.status_code, answer, scope=scope, path=path, headers=response.headers)
+            raise response_error(self.target, response.status_code, answer, scope=scope, path=path, headers=response.headers)
         return answer
 
     @contextmanager
@@ -114,21 +114,21 @@ class Client:
                 response = source.response
                 if not response.is_success:
                     answer = self._read(response)
-                    raise answer_fault(
+                    raise response_error(
                         self.target, response.status_code, answer, scope="read", path="/v1/events", headers=response.headers
                     )
                 if response.headers.get("content-type", "").partition(";")[0] != "text/event-stream":
-                    raise wrong_type_fault(self.target)
+                    raise content_type_error(self.target)
                 yield iter(source)
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            raise transport_fault(self.target, error, SILENCE_SECONDS) from None
+            raise transport_error(self.target, error, SILENCE_SECONDS) from None
 
     def decode(self, body: bytes, answer: type[T]) -> T:
         """:raises Unreachable: another release speaks there, or not gatewayd at all."""
         try:
             return decode(body, answer)
         except Malformed as error:
-            raise decode_fault(self.target, error, body) from None
+            raise decode_error(self.target, error, body) from None
 
     def _read(self, response: httpx2.Response) -> bytes:
         body, until = bytearray(), time.monotonic() + PATIENCE * self._timeout

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gatewayd import __version__
 from gatewayd.cli.ctl.connection.locate import Target
 from gatewayd.cli.ctl.connection.sync_http import httpx2
-from gatewayd.cli.ctl.output.exit_codes import CtlError, Declined, Misunderstood, NotNow, Refused, Unreachable
+from gatewayd.cli.ctl.output.exit_codes import ApiError, CtlError, IncompatibleResponse, ItemError, TemporaryError, Unreachable
 from gatewayd.cli.ctl.output.wording import clean
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.config import Scope
@@ -31,7 +31,7 @@ class _ErrorBody(Struct, frozen=True):
     error: _Problem
 
 
-class _ConfigRefused(Struct, frozen=True):
+class _InvalidConfig(Struct, frozen=True):
     problems: tuple[ConfigProblem, ...]
 
 
@@ -39,7 +39,7 @@ class _Versioned(Struct, frozen=True):
     version: str
 
 
-def transport_fault(target: Target, error: httpx2.RequestError | httpx2.InvalidURL, seconds: float) -> Unreachable:
+def transport_error(target: Target, error: httpx2.RequestError | httpx2.InvalidURL, seconds: float) -> Unreachable:
     """No answer: not connected, cut, too slow, or not HTTP."""
     match error:
         case httpx2.TimeoutException():
@@ -57,69 +57,69 @@ def transport_fault(target: Target, error: httpx2.RequestError | httpx2.InvalidU
     return Unreachable(f"What listens at {target.url} does not speak HTTP as gatewayd does ({clean(str(error))}).")
 
 
-def answer_fault(target: Target, status: int, body: bytes, *, scope: Scope, path: str, headers: Mapping[str, str]) -> CtlError:
+def response_error(target: Target, status: int, body: bytes, *, scope: Scope, path: str, headers: Mapping[str, str]) -> CtlError:
     """An answer that is not 2xx."""
     try:
         problem = decode(body, _ErrorBody).error
     except Malformed:
-        return _foreign_answer(target, status, headers)
+        return _foreign_response(target, status, headers)
     said = clean(problem.message).rstrip(".")
     match status, problem.code:
         case 401, _:
-            return Refused(
+            return ApiError(
                 f"gatewayd refused the token from {target.token_from} (401: {said}). "
                 "If it was replaced, name the present one with --token-file or $GATEWAYD_TOKEN."
             )
         case 403, "forbidden":
-            return Refused(
+            return ApiError(
                 f"The token from {target.token_from} lacks the scope {scope!r} (403: {said}). "
                 "Use a token that has it: see [auth.tokens] in the configuration."
             )
         case 404, "not_found" if said not in ("", NO_SUCH_PATH):
-            return Declined(f"{said} (404).")
+            return ItemError(f"{said} (404).")
         case ((404 | 405), _):
-            return Refused(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
+            return ApiError(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
         case 409, _:
-            return Declined(f"{said} (409).")
+            return ItemError(f"{said} (409).")
         case 422, "invalid_config":
-            return Refused("\n".join([f"{said} (422):", *_refused_because(body)]))
+            return ApiError("\n".join([f"{said} (422):", *_config_problems(body)]))
         case 421, _:
             host = urlsplit(target.url).hostname
-            return Refused(f"gatewayd does not answer as {host} (421). Add it to gateway.allowed_hosts, or use another --url.")
+            return ApiError(f"gatewayd does not answer as {host} (421). Add it to gateway.allowed_hosts, or use another --url.")
         case 429, _:
-            return NotNow(f"gatewayd asks to slow down (429: {said}). Try again in a minute.")
+            return TemporaryError(f"gatewayd asks to slow down (429: {said}). Try again in a minute.")
         case 503, "draining":
-            return NotNow("gatewayd is stopping (503). Try again when it has started.")
+            return TemporaryError("gatewayd is stopping (503). Try again when it has started.")
         case ((500 | 502 | 503 | 504), _):
-            return NotNow(f"gatewayd could not do it ({status}: {said}). Its log says why: `journalctl -u gatewayd`.")
-    return Refused(f"{said} ({status}).")
+            return TemporaryError(f"gatewayd could not do it ({status}: {said}). Its log says why: `journalctl -u gatewayd`.")
+    return ApiError(f"{said} ({status}).")
 
 
-def _refused_because(body: bytes) -> list[str]:
+def _config_problems(body: bytes) -> list[str]:
     try:
-        problems = decode(body, _ConfigRefused).problems
+        problems = decode(body, _InvalidConfig).problems
     except Malformed:
         return ["  no reason that can be read here"]
     return [f"  {clean(str(problem))}" for problem in problems]
 
 
-def decode_fault(target: Target, error: Malformed, body: bytes) -> Unreachable:
+def decode_error(target: Target, error: Malformed, body: bytes) -> Unreachable:
     """A 2xx answer that is not ours to understand."""
     if not error.is_json:
-        return wrong_type_fault(target)
+        return content_type_error(target)
     try:
         who = f"gatewayd {clean(decode(body, _Versioned).version, at_most=40)}"
     except Malformed:
         who = f"What listens at {target.url}"
-    return Misunderstood(f"{who} gives an answer that is not understood here ({clean(str(error))}). {_OTHER_RELEASE}.")
+    return IncompatibleResponse(f"{who} gives an answer that is not understood here ({clean(str(error))}). {_OTHER_RELEASE}.")
 
 
-def wrong_type_fault(target: Target) -> Unreachable:
+def content_type_error(target: Target) -> Unreachable:
     """A 2xx answer in another format altogether."""
     return Unreachable(f"What listens at {target.url} is not gatewayd: its answer is of another kind. Check the URL.")
 
 
-def _foreign_answer(target: Target, status: int, headers: Mapping[str, str]) -> CtlError:
+def _foreign_response(target: Target, status: int, headers: Mapping[str, str]) -> CtlError:
     if 300 <= status < 400:
         to = clean(headers.get("location", "elsewhere"), at_most=200)
         return Unreachable(f"{target.url} redirects to {to}, and a token is not sent on. If that is the daemon, use it as --url.")

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gatewayd.cli.ctl.output.exit_codes import Misused, Unreachable
+from gatewayd.cli.ctl.output.exit_codes import Unreachable, UsageError
 from gatewayd.cli.ctl.output.wording import clean
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.secret import Secret
@@ -58,7 +58,7 @@ def locate(
     ``directories`` are those that may be (``config.state_dirs``), the likeliest first.
 
     :raises Unreachable: nothing runs there, a file may not be read, or the URL has no token.
-    :raises Misused: the URL is none.
+    :raises UsageError: the URL is none.
     """
     named_url = url or environ.get("GATEWAYD_URL") or None
     named_token = _named_token(url, token_file, environ)
@@ -203,16 +203,16 @@ def _is_alive(pid: int) -> bool:
 
 
 def _parse_url(text: str) -> SplitResult:
-    """:raises Misused: not an http(s) URL of a server; a password, query or fragment has no place in it."""
+    """:raises UsageError: not an http(s) URL of a server; a password, query or fragment has no place in it."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable or not text.isprintable() or not text.isascii() or " " in text:
-        raise Misused(f"{clean(text)!r} is not the URL of a gatewayd. It looks like http://127.0.0.1:18790.")
+        raise UsageError(f"{clean(text)!r} is not the URL of a gatewayd. It looks like http://127.0.0.1:18790.")
     if parts.username is not None or parts.query or parts.fragment:
-        raise Misused(
+        raise UsageError(
             "The URL of a gatewayd has no user, query or fragment. Name the token with --token-file or $GATEWAYD_TOKEN."
         )
     return parts._replace(path=parts.path.rstrip("/"))

@@ -4,46 +4,46 @@
 not report a daemon that is down.
 """
 
-DONE = 0
-BAD_ANSWER = 1
+OK = 0
+FAILED = 1
 UNREACHABLE = 2
 USAGE = 64
 INTERRUPTED = 130
 
 
 class CtlError(Exception):
-    """Ends the command. ``str(error)`` is one or two sentences for stderr, the last one saying what to do next."""
+    """Ends the command with exit code ``code``. ``str(error)`` is one or two sentences for stderr: what is wrong, what to do."""
 
-    code = BAD_ANSWER
-
-
-class ReaderLeft(Exception):
-    """Who reads our output (head, less) has enough. Not an OSError: of a broken pipe typer and rich make the exit code 1."""
+    code = FAILED
 
 
-class Refused(CtlError):
-    """gatewayd answered, and the answer is no."""
+class OutputClosed(Exception):
+    """The reader of stdout (head, less) closed it. Not an OSError: typer and rich end a broken pipe with exit code 1."""
 
 
-class Declined(Refused):
-    """This one thing is not there, or not as it was thought to be; others may be."""
+class ApiError(CtlError):
+    """gatewayd answered with an error."""
 
 
-class NotNow(Refused):
-    """The daemon is too busy or stopping: those who follow it wait, others are told to come back."""
+class ItemError(ApiError):
+    """One item does not exist, or is in another state (404, 409). The other items of the order may still be done."""
+
+
+class TemporaryError(ApiError):
+    """The daemon is too busy or stopping (429, 5xx). A command that follows the daemon waits; any other one ends."""
 
 
 class Unreachable(CtlError):
-    """No answer of gatewayd: it does not run, cannot be found, asked or understood, or something else listens there."""
+    """No answer of gatewayd: it does not run, it cannot be found, or something else listens there."""
 
     code = UNREACHABLE
 
 
-class Misunderstood(Unreachable):
-    """An answer in the form of another release. Asking again gives the same, so it ends also who waits out outages."""
+class IncompatibleResponse(Unreachable):
+    """A response in the format of another release. A retry gives the same, so a command that waits out outages ends, too."""
 
 
-class Misused(CtlError):
-    """The command line makes no sense."""
+class UsageError(CtlError):
+    """The command line is wrong."""
 
     code = USAGE

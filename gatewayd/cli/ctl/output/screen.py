@@ -12,7 +12,7 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
-from gatewayd.cli.ctl.output.exit_codes import ReaderLeft
+from gatewayd.cli.ctl.output.exit_codes import OutputClosed
 from gatewayd.cli.ctl.output.wording import visible
 
 _UNBOUNDED = 1_000_000
@@ -30,33 +30,33 @@ def console() -> Console:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise ReaderLeft
+        raise OutputClosed
 
 
-def show(lines: Iterable[Text], *, on: Console | None = None) -> None:
+def print_lines(lines: Iterable[Text], *, on: Console | None = None) -> None:
     """Print lines that fit already: nothing is wrapped again."""
     target = on or console()
     for line in lines:
         target.print(line, soft_wrap=True)
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """Plain text on stdout, at once, also into a pipe."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        raise ReaderLeft from None
+        raise OutputClosed from None
 
 
-def remark(text: str) -> None:
+def print_note(text: str) -> None:
     """One line on stderr, beside the result."""
     sys.stdout.flush()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
-def ask(question: str) -> bool:
+def confirm(question: str) -> bool:
     """A question on stderr, answered on the terminal: True for y or yes only."""
     sys.stdout.flush()
     sys.stderr.write(f"{question} [y/N] ")
