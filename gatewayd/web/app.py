@@ -31,7 +31,7 @@ from gatewayd.web.console import routes as console
 from gatewayd.web.http.addresses import TrustedProxies
 from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
 from gatewayd.web.http.connection_slots import Places
-from gatewayd.web.http.errors import Refusal, refusal_of, refusal_of_status
+from gatewayd.web.http.errors import HttpError, error_of, error_of_status
 from gatewayd.web.http.paths import PROBE_PATHS, is_one_spelling
 from gatewayd.web.http.response import SECURITY_HEADERS
 from gatewayd.web.http.waits import Waits
@@ -152,7 +152,7 @@ def _check_every_request(app: GatewayApp) -> None:
     @app.before_request
     async def check_host_and_origin() -> None:
         if not is_one_spelling(request.scope["raw_path"]):
-            raise Refusal("not_found", _MESSAGES[404])
+            raise HttpError("not_found", _MESSAGES[404])
         if request.path.startswith(PREFIX):
             return  # a platform or its proxy, not a browser: the signature decides, see web/webhooks.py
         if request.path in PROBE_PATHS:
@@ -160,35 +160,35 @@ def _check_every_request(app: GatewayApp) -> None:
         host = request.headers.get("Host")
         server = request.scope.get("server")
         if not app.hosts.allows_host(host, reached=server[0] if server else None):
-            raise Refusal("misdirected", "this Host is not served here; see gateway.allowed_hosts")
+            raise HttpError("misdirected", "this Host is not served here; see gateway.allowed_hosts")
         origin = request.headers.get("Origin")
         if origin is not None and not app.hosts.allows_origin(origin, host):
-            raise Refusal("bad_origin", "requests from this Origin are not served; see gateway.allowed_hosts")
+            raise HttpError("bad_origin", "requests from this Origin are not served; see gateway.allowed_hosts")
 
 
 def _answer_errors(app: GatewayApp) -> None:
-    @app.errorhandler(Refusal)
-    async def refused(error: Refusal) -> Response:
+    @app.errorhandler(HttpError)
+    async def http_error(error: HttpError) -> Response:
         return _error_response(error)
 
     @app.errorhandler(GatewayError)
-    async def failed(error: GatewayError) -> Response:
-        return _error_response(refusal_of(error))
+    async def gateway_error(error: GatewayError) -> Response:
+        return _error_response(error_of(error))
 
     @app.errorhandler(HTTPException)
-    async def refused_by_framework(error: HTTPException) -> Response:
+    async def framework_error(error: HTTPException) -> Response:
         status = error.code or 500
         headers = {name: value for name, value in error.get_headers() if name == "Allow"}
-        return _error_response(refusal_of_status(status, _MESSAGES.get(status), headers=headers))
+        return _error_response(error_of_status(status, _MESSAGES.get(status), headers=headers))
 
     @app.errorhandler(Exception)
-    async def broken(error: Exception) -> Response:
+    async def unexpected_error(error: Exception) -> Response:
         log.exception("request_failed", method=request.method, path=request.path)
-        return _error_response(refusal_of_status(500))
+        return _error_response(error_of_status(500))
 
 
-def _error_response(refusal: Refusal) -> Response:
-    return Response(refusal.body, status=refusal.status, headers=refusal.headers, content_type="application/json")
+def _error_response(error: HttpError) -> Response:
+    return Response(error.body, status=error.status, headers=error.headers, content_type="application/json")
 
 
 def _finish(traffic: Traffic) -> Callable[[Response], Awaitable[Response]]:

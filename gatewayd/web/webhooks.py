@@ -23,7 +23,7 @@ from gatewayd.hub.accounts.account import AccountActor
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import GatewayError, NotFound
 from gatewayd.ports.channel import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal, refusal_of, refusal_of_status
+from gatewayd.web.http.errors import RETRY_SECONDS, HttpError, error_of, error_of_status
 
 PREFIX: Final = "/v1/webhooks/"
 DELIVER_SECONDS: Final = 10.0
@@ -72,15 +72,15 @@ class WebhookDesk:
     def check(self, channel: str, account: str, headers: Mapping[str, str]) -> None:
         """Whether it is worth while to read the body. :meth:`answer` looks again.
 
-        :raises Refusal: draining, not_found, unavailable, overloaded, or what the channel answers to these headers.
+        :raises HttpError: draining, not_found, unavailable, overloaded, or what the channel answers to these headers.
         """
         if self._gateway.state != "ready":
-            raise Refusal("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
+            raise HttpError("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
         _, receiver = self._receiver(channel, account)
         if why := self._gateway.backlog.why_full(channel, account):
-            raise Refusal("overloaded", why, retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", why, retry_after=RETRY_SECONDS)
         if isinstance(receiver, ChecksHeaders) and (refused := receiver.check_headers(headers)) is not None:
-            raise _not_found() if refused.status == 404 else refusal_of_status(refused.status)
+            raise _not_found() if refused.status == 404 else error_of_status(refused.status)
 
     async def answer(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
         """Check, parse, journal. Returns after the commit; hand the receipt to :meth:`afterwards` when it is answered.
@@ -88,13 +88,13 @@ class WebhookDesk:
         Waits for a place in the inbox without an end of its own. After a time-out
         events may have been journaled; the platform's next attempt then finds them known.
 
-        :raises Refusal: not_found, draining, unavailable, overloaded, bad_request or internal; nothing was journaled.
+        :raises HttpError: not_found, draining, unavailable, overloaded, bad_request or internal; nothing was journaled.
         """
         if self._gateway.state != "ready":
-            raise Refusal("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
+            raise HttpError("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
         actor, receiver = self._receiver(channel, account)
         if why := self._gateway.backlog.why_full(channel, account):
-            raise Refusal("overloaded", why, retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", why, retry_after=RETRY_SECONDS)
         reply = self._receive(receiver, request, channel, account)
         if reply.status == 404:
             raise _not_found()
@@ -103,10 +103,10 @@ class WebhookDesk:
         return Receipt(reply=reply, request=request, receiver=receiver)
 
     async def answer_in_time(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
-        """As :meth:`answer`, within ``DELIVER_SECONDS``. :raises Refusal: overloaded, too: it took longer."""
+        """As :meth:`answer`, within ``DELIVER_SECONDS``. :raises HttpError: overloaded, too: it took longer."""
         with trio.move_on_after(DELIVER_SECONDS):
             return await self.answer(channel, account, request)
-        raise Refusal("overloaded", "the message was not journaled in time", retry_after=RETRY_SECONDS)
+        raise HttpError("overloaded", "the message was not journaled in time", retry_after=RETRY_SECONDS)
 
     def afterwards(self, receipt: Receipt) -> None:
         """Let the channel do what it does after an answer (best effort: skipped when too much of it waits already)."""
@@ -131,7 +131,7 @@ class WebhookDesk:
         driver = actor.channel
         # It goes on sending for a while when it has to be opened anew: the secret that it checks was replaced, perhaps.
         if driver is None or actor.is_outdated or not actor.settings.frame.enabled:
-            raise Refusal("unavailable", "this account is not running", retry_after=RETRY_SECONDS)
+            raise HttpError("unavailable", "this account is not running", retry_after=RETRY_SECONDS)
         if not _receives_webhooks(type(driver)):
             raise _not_found()
         return actor, cast(ReceivesWebhooks, driver)
@@ -142,9 +142,9 @@ class WebhookDesk:
                 reply = _reply_of(receiver, request)
         except Exception as error:
             log.error("webhook_driver_failed", channel=channel, account=account, exception=trace_of(error))
-            raise refusal_of_status(500) from None
+            raise error_of_status(500) from None
         if reply is None:
-            raise Refusal("bad_request", "the body cannot be read")
+            raise HttpError("bad_request", "the body cannot be read")
         return reply
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
@@ -152,13 +152,11 @@ class WebhookDesk:
             await actor.deliver(reply.envelopes, memo=reply.memo)
         except GatewayError as error:
             log.warning("webhook_not_journaled", channel=channel, account=account, reason=error.reason)
-            refusal = refusal_of(error)
-            if refusal.status < 500:
-                refusal = refusal_of_status(500)
-            raise refusal from None
+            http_error = error_of(error)
+            raise http_error if http_error.status >= 500 else error_of_status(500) from None
         except Exception:
             log.exception("webhook_not_journaled", channel=channel, account=account)
-            raise refusal_of_status(500) from None
+            raise error_of_status(500) from None
 
     async def _work(self) -> None:
         while True:
@@ -215,5 +213,5 @@ def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return joined
 
 
-def _not_found() -> Refusal:
-    return Refusal("not_found", "there is no such webhook")
+def _not_found() -> HttpError:
+    return HttpError("not_found", "there is no such webhook")

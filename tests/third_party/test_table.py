@@ -28,7 +28,7 @@ from gatewayd.plugins import Registry
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.store import InboundRow, SessionRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.webhooks import WebhookDesk
 from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls
@@ -200,8 +200,8 @@ async def _webhook(hub: Hub) -> str:
     await trio.sleep(1)
     try:
         await WebhookDesk(hub.gateway).answer("trap", "main", WebhookRequest("POST", {}, "", b""))
-    except Refusal as refusal:
-        return str(refusal.status)
+    except HttpError as error:
+        return str(error.status)
     return "goes on"
 
 

@@ -25,7 +25,7 @@ from gatewayd.ports.store import TokenRow, Tokens
 from gatewayd.web.access.tokens import NAME as LOCAL
 from gatewayd.web.access.tokens import digest_of, ensure_token
 from gatewayd.web.http.addresses import TrustedProxies, network_of
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 
 __all__ = ["Admission", "Auth", "FailureLimiter", "Identity", "ensure_token"]
 
@@ -171,22 +171,22 @@ class Auth:
     async def require(self, scope: Scope) -> Identity:
         """The identity behind the present request, if it has ``scope``.
 
-        :raises Refusal: unauthorized, too_many_requests, or forbidden when the token lacks the scope.
+        :raises HttpError: unauthorized, too_many_requests, or forbidden when the token lacks the scope.
         """
         identity = await self.identify_sender()
         if not identity.may(scope):
-            raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
+            raise HttpError("forbidden", f"this token lacks the scope {scope!r}")
         return identity
 
     async def require_operator(self, scope: Scope) -> Identity:
         """As :meth:`require`, for what people wrote in whatever chat: a program that carries messages of one network, or that
         measures, does not look into the others.
 
-        :raises Refusal: as ``require``; forbidden to any other role.
+        :raises HttpError: as ``require``; forbidden to any other role.
         """
         identity = await self.require(scope)
         if identity.role != "operator":
-            raise Refusal(
+            raise HttpError(
                 "forbidden",
                 f"who talks with the agents is shown to the role operator only, and this token has the role {identity.role}",
             )
@@ -198,24 +198,24 @@ class Auth:
 
         A browser sends Basic credentials by itself, whoever's page makes it ask, so no page of another site may.
 
-        :raises Refusal: as ``require``; bad_origin.
+        :raises HttpError: as ``require``; bad_origin.
         """
         authorization, user = request.headers.get("Authorization", ""), None
         kind: Kind = "token"
         if authorization.strip().lower().startswith("basic"):
-            _refuse_cross_site()
+            _require_same_origin()
             user, authorization = _bearer_of_basic(authorization)
             kind = "basic"
         try:
             identity = await self.identify(authorization, self.client_address(), kind)
-        except Refusal as refusal:
-            if refusal.code == "unauthorized":
+        except HttpError as error:
+            if error.code == "unauthorized":
                 # Without this a client that knows Basic never asks its user, or uses what it was given.
-                refusal.headers["WWW-Authenticate"] = 'Basic realm="gatewayd", charset="UTF-8"'
+                error.headers["WWW-Authenticate"] = 'Basic realm="gatewayd", charset="UTF-8"'
             raise
         for scope in scopes:
             if not identity.may(scope):
-                raise Refusal("forbidden", f"this token lacks the scope {scope!r}")
+                raise HttpError("forbidden", f"this token lacks the scope {scope!r}")
         return identity, user
 
     def admission(self, *scopes: Scope) -> "Admission":
@@ -231,14 +231,14 @@ class Auth:
 
         return Admission(holds)
 
-    async def wrong(self, kind: Kind, refusal: Refusal, address: str | None = None) -> Refusal:
+    async def wrong(self, kind: Kind, error: HttpError, address: str | None = None) -> HttpError:
         """Count a wrong credential from an address (that of the present request), and record it unless there were too many.
-        Returns what answers it: ``refusal``, or too_many_requests."""
+        Returns what answers it: ``error``, or too_many_requests."""
         address = address or self.client_address()
         limiter = self._failures[kind]
         retry_after = limiter.retry_after(address)
         await self._record(kind, address, limiter.failed(address))
-        return refusal if retry_after is None else _too_many(kind, retry_after)
+        return error if retry_after is None else _too_many(kind, retry_after)
 
     async def _record(self, kind: Kind, address: str, count: int) -> None:
         if self._audit is None or count > FAILURES_RECORDED or self._recorded.retry_after("") is not None:
@@ -253,13 +253,13 @@ class Auth:
         return self.proxies.client_of(client[0] if client else None, request.scope["headers"])
 
     async def identify_sender(self) -> Identity:
-        """Who sent the present request, by a bearer token. :raises Refusal: as ``identify``."""
+        """Who sent the present request, by a bearer token. :raises HttpError: as ``identify``."""
         return await self.identify(request.headers.get("Authorization"), self.client_address())
 
     async def optional(self, scope: Scope) -> Identity | None:
         """As :meth:`require` when a token was sent; None when none was sent or it lacks the scope.
 
-        :raises Refusal: unauthorized or too_many_requests for a wrong token.
+        :raises HttpError: unauthorized or too_many_requests for a wrong token.
         """
         if request.headers.get("Authorization") is None:
             return None
@@ -269,7 +269,7 @@ class Auth:
     async def identify(self, authorization: str | None, address: str, kind: Kind = "token") -> Identity:
         """The identity behind an ``Authorization`` header.
 
-        :raises Refusal: unauthorized, or too_many_requests after too many failures from ``address``.
+        :raises HttpError: unauthorized, or too_many_requests after too many failures from ``address``.
         """
         token = _token_of(authorization or "")
         if not token:
@@ -324,11 +324,11 @@ class Auth:
             self._proved.popitem(last=False)
 
 
-def _refuse_cross_site() -> None:
+def _require_same_origin() -> None:
     """Where a browser says where a request comes from (Fetch Metadata, W3C), it is from one of our pages or from nobody's.
     Another port of the same machine is "same-site", so that is not enough."""
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise Refusal("bad_origin", "pages of other sites may not use these credentials")
+        raise HttpError("bad_origin", "pages of other sites may not use these credentials")
 
 
 def _token_of(authorization: str) -> str:
@@ -360,11 +360,11 @@ def _identity_of(row: TokenRow) -> Identity | None:
         return None
 
 
-def _unauthorized(message: str, *, error: str | None = None) -> Refusal:
+def _unauthorized(message: str, *, error: str | None = None) -> HttpError:
     challenge = 'Bearer realm="gatewayd"' + (f', error="{error}"' if error else "")
-    return Refusal("unauthorized", message, headers={"WWW-Authenticate": challenge})
+    return HttpError("unauthorized", message, headers={"WWW-Authenticate": challenge})
 
 
-def _too_many(kind: Kind, retry_after: int) -> Refusal:
+def _too_many(kind: Kind, retry_after: int) -> HttpError:
     what = "tokens" if kind in ("token", "basic") else "codes"
-    return Refusal("too_many_requests", f"too many wrong {what} from this address", retry_after=retry_after)
+    return HttpError("too_many_requests", f"too many wrong {what} from this address", retry_after=retry_after)

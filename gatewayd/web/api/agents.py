@@ -7,7 +7,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.status import AgentStatus
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.redaction import bare_agent, may_see_people
-from gatewayd.web.http.bodies import answer, refuse_unless_ready
+from gatewayd.web.http.bodies import answer, require_ready
 
 
 class Agents(Struct, frozen=True):
@@ -40,7 +40,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.post("/v1/agents/<agent_id>/restart")
     async def restart(agent_id: str) -> Response:
         identity = await auth.require("admin")
-        refuse_unless_ready(gateway)
+        require_ready(gateway)
         async with gateway.audit.doing(identity.label, "agents.restart", agent_id):
             return answer(await agents.restart(agent_id))
 

@@ -9,8 +9,8 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.status import AccountStatus
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.redaction import bare_account, may_see_people
-from gatewayd.web.http.bodies import answer, read_optional_body, read_query, refuse_unless_ready
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.bodies import answer, read_optional_body, read_query, require_ready
+from gatewayd.web.http.errors import HttpError
 
 
 class Accounts(Struct, frozen=True):
@@ -50,7 +50,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     ) -> Response:
         identity = await auth.require("admin")
         account = await _chosen_account()
-        refuse_unless_ready(gateway)
+        require_ready(gateway)
         subject = channel if account is None else f"{channel}/{account}"
         async with gateway.audit.doing(identity.label, f"channels.{verb}", subject):
             return answer(Accounts(await action(channel, account)))
@@ -63,5 +63,5 @@ async def _chosen_account() -> str | None:
     body = await read_optional_body(AccountChoice)
     in_body = None if body is None else body.account_id
     if in_query is not None and in_body is not None and in_query != in_body:
-        raise Refusal("bad_request", "account_id in the query and in the body differ")
+        raise HttpError("bad_request", "account_id in the query and in the body differ")
     return in_body if in_query is None else in_query

@@ -21,8 +21,8 @@ from gatewayd.model.records.question import Option, QuestionRow
 from gatewayd.model.subject import SIGN
 from gatewayd.ports.store import InboundRow
 from gatewayd.web.access.auth import Auth, Identity
-from gatewayd.web.http.bodies import answer, read_body, read_query, refuse_unless_ready
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.bodies import answer, read_body, read_query, require_ready
+from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits, first_of
 
 MAX_TEXT_CHARS = 65_536
@@ -120,7 +120,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         seconds = read_query(WaitQuery).wait
         body = await read_body(ChatBody)
         if not identity.may_bring(body.channel, body.account):
-            raise Refusal("forbidden", f"this token brings nothing for {body.channel}/{body.account}: see its accounts")
+            raise HttpError("forbidden", f"this token brings nothing for {body.channel}/{body.account}: see its accounts")
         row, duplicate = await bring(gateway, _envelope_of(body, identity))
         found: InboundRow | QuestionRow = row
         if seconds and row.ended_at is None:
@@ -151,18 +151,18 @@ async def bring(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow
     """The row of what a connector brings, and whether it was there before.
 
     :raises NotFound: there is no such account. :raises Conflict: its key is that of another message.
-    :raises Refusal: there is no room, the account is disabled, or the daemon is not ready.
+    :raises HttpError: there is no room, the account is disabled, or the daemon is not ready.
     :raises StoreRefused: nothing was stored.
     """
-    refuse_unless_ready(gateway)
+    require_ready(gateway)
     actor = gateway.manager.account(envelope.channel, envelope.account)
     if not actor.settings.frame.enabled:
-        raise Refusal("conflict", f"the account {envelope.channel}/{envelope.account} is disabled in the configuration")
+        raise HttpError("conflict", f"the account {envelope.channel}/{envelope.account} is disabled in the configuration")
     known = await gateway.store.find_inbound(envelope.channel, envelope.account, envelope.event_key)
     if known is not None:
         return _same(known, envelope), True
     if why := gateway.backlog.why_full(envelope.channel, envelope.account):
-        raise Refusal("overloaded", why, status=429, retry_after=RETRY_SECONDS)
+        raise HttpError("overloaded", why, status=429, retry_after=RETRY_SECONDS)
     new = await gateway.inbox.deliver([envelope])
     if new:
         return new[0], False

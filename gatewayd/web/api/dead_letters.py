@@ -11,8 +11,8 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.operations.dead_letter_queue import MOST_AT_ONCE, Bulk, BulkPlace, RepairDesk
 from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, LetterPlace, RepairAction, Skipped
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_body, read_query, refuse_unless_ready
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.bodies import answer, read_body, read_query, require_ready
+from gatewayd.web.http.errors import HttpError
 
 MOST_LETTERS: Final = 500
 _Cursor = Annotated[str, Meta(max_length=200)]
@@ -86,14 +86,14 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.post("/v1/dead-letters/<ref>")
     async def act(ref: str) -> Response:
         identity = await auth.require("admin")
-        refuse_unless_ready(gateway)
+        require_ready(gateway)
         body = await read_body(ActBody)
         return answer(ActAnswer(await desk.act(ref, body.action, by=identity.label, note=body.note)))
 
     @routes.post("/v1/dead-letters")
     async def act_on_many() -> Response:
         identity = await auth.require("admin")
-        refuse_unless_ready(gateway)
+        require_ready(gateway)
         body = await read_body(BulkBody)
         bulk = await _act_on_many(desk, body, identity.label)
         return answer(BulkAnswer(bulk.done, bulk.skipped, bulk.more, None if bulk.next is None else str(bulk.next)))
@@ -102,10 +102,10 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
 
 async def _act_on_many(desk: RepairDesk, body: BulkBody, by: str) -> Bulk:
-    """:raises Refusal: bad_request."""
+    """:raises HttpError: bad_request."""
     if body.refs is not None and body.filter is None and body.after is None:
         return await desk.act_on(body.refs, body.action, by=by, note=body.note)
     if body.filter is None or body.refs is not None:
-        raise Refusal("bad_request", "in the body: either refs, or a filter (an empty one is every letter), with its after")
+        raise HttpError("bad_request", "in the body: either refs, or a filter (an empty one is every letter), with its after")
     after = None if body.after is None else BulkPlace.parse(body.after)
     return await desk.act_on_all(body.filter, body.action, after=after, by=by, note=body.note)

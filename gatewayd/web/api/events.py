@@ -25,7 +25,7 @@ from gatewayd.model.records.event import Event
 from gatewayd.web.access.auth import Admission, Auth
 from gatewayd.web.access.redaction import bare_event, may_see_people
 from gatewayd.web.http.bodies import read_query
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -54,14 +54,14 @@ class Gap(Struct, frozen=True):
 
 
 class KindFilter:
-    """Which kinds a reader wants. :raises Refusal: bad_request for a pattern that can never match."""
+    """Which kinds a reader wants. :raises HttpError: bad_request for a pattern that can never match."""
 
     def __init__(self, kinds: str) -> None:
         patterns = [pattern.strip() for pattern in kinds.split(",")]
         wrong = [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]
         if wrong or len(patterns) > _MAX_PATTERNS:
             found = repr(wrong[0]) if wrong else f"{len(patterns)} of them"
-            raise Refusal(
+            raise HttpError(
                 "bad_request", f"kinds are names like gateway.state or gateway.*, at most {_MAX_PATTERNS}; found {found}"
             )
         self._all = "*" in patterns
@@ -206,7 +206,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         if request.method == "HEAD":
             return Response(b"", headers=headers, content_type="text/event-stream")
         if len(readers) >= MAX_READERS:
-            raise Refusal("overloaded", f"{MAX_READERS} readers are connected already", retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", f"{MAX_READERS} readers are connected already", retry_after=RETRY_SECONDS)
         response = Response(feed, headers=headers, content_type="text/event-stream")
         response.timeout = None
         return response
@@ -220,7 +220,7 @@ def _last_event_id() -> int | None:
     if given is None:
         return None
     if not (given.isascii() and given.isdecimal()) or int(given[:20]) > _MAX_SEQ or len(given) > 20:
-        raise Refusal("bad_request", "Last-Event-ID is the number of an event")
+        raise HttpError("bad_request", "Last-Event-ID is the number of an event")
     return int(given)
 
 

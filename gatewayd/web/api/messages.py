@@ -10,7 +10,7 @@ from quart import Blueprint, Response
 from gatewayd.hub.gateway import Gateway
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import answer, read_query
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 
 LONGEST_ID: Final = 1000
 
@@ -27,7 +27,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         await auth.require_operator("read")
         read_query(NoQuery)
         if len(message_id) > LONGEST_ID:
-            raise Refusal("bad_request", f"no id is longer than {LONGEST_ID} characters")
+            raise HttpError("bad_request", f"no id is longer than {LONGEST_ID} characters")
         return answer(await gateway.stories.tell(message_id))
 
     return routes

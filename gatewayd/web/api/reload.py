@@ -26,8 +26,8 @@ class _Error(Struct, frozen=True):
     message: str
 
 
-class ConfigRefused(Struct, frozen=True):
-    """As every refusal, and ``problems``: everything that is wrong, in the order of the file."""
+class ConfigErrorBody(Struct, frozen=True):
+    """As every error, and ``problems``: everything that is wrong, in the order of the file."""
 
     error: _Error
     problems: tuple[ConfigProblem, ...]
@@ -44,6 +44,6 @@ def blueprint(auth: Auth, reload_configuration: Reload) -> Blueprint:
             return answer(await reload_configuration(identity.label))
         except ConfigError as error:
             message = "the new configuration is refused, and the one before it is still in force"
-            return answer(ConfigRefused(_Error(_CODE, message), error.problems), STATUS[_CODE])
+            return answer(ConfigErrorBody(_Error(_CODE, message), error.problems), STATUS[_CODE])
 
     return routes

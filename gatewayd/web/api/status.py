@@ -15,7 +15,7 @@ from gatewayd.model.message.route import Explained
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.redaction import bare_snapshot, may_see_people
 from gatewayd.web.http.bodies import answer, read_query
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 _KINDS: dict[str, PeerKind] = {"dm": "dm", "group": "group", "channel": "channel"}
@@ -65,7 +65,7 @@ def _explained(query: RouteQuery, gateway: Gateway, frame: AccountFrame) -> Expl
 def _envelope_of(query: RouteQuery) -> InboundEnvelope:
     kind, _, peer_id = query.peer.partition(":")
     if kind not in _KINDS or not peer_id:
-        raise Refusal("bad_request", f"peer is KIND:ID with KIND one of {', '.join(_KINDS)}; found {query.peer!r}")
+        raise HttpError("bad_request", f"peer is KIND:ID with KIND one of {', '.join(_KINDS)}; found {query.peer!r}")
     return InboundEnvelope(
         channel=query.channel,
         account=query.account,

@@ -13,7 +13,7 @@ from gatewayd.model.config import Name
 from gatewayd.model.errors import NotFound
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import answer, read_body
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 
 
 class Shown(Session, frozen=True):
@@ -51,7 +51,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         identity = await auth.require("admin")
         body = await read_body(RevokeBody)
         if (body.id is None) == (body.name is None):
-            raise Refusal("bad_request", "either the id of a login or a name is needed")
+            raise HttpError("bad_request", "either the id of a login or a name is needed")
         async with gateway.audit.doing(identity.label, "webchat.revoke", body.name or f"login {body.id}"):
             ended = await end(body)
             if not ended.sessions and not ended.links:

@@ -21,7 +21,7 @@ from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.tokens import digest_of
 from gatewayd.web.http.assets import load_pages
 from gatewayd.web.http.bodies import LOGIN_BYTES, answer, read_body
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 
 CODE_SECONDS: Final = 15 * 60.0
 SESSION_SECONDS: Final = 12 * 3600.0
@@ -87,12 +87,12 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         page = (await read_body(LinkBody)).page
         needed = _SCOPES[page]
         if identity.role != "operator":
-            raise Refusal("forbidden", "the console is for people: this token is a program's")
+            raise HttpError("forbidden", "the console is for people: this token is a program's")
         if not identity.may(needed[0]):
-            raise Refusal("forbidden", f"this token lacks the scope {needed[0]!r}")
+            raise HttpError("forbidden", f"this token lacks the scope {needed[0]!r}")
         row = await store.get_token(_digest_of_request())
         if row is not None and row.expires_at is not None:
-            raise Refusal("forbidden", "a login of the page makes no further links: it would never end")
+            raise HttpError("forbidden", "a login of the page makes no further links: it would never end")
         code, now = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower(), gateway.now()
         scopes = tuple(scope for scope in needed if identity.may(scope))
         row = _row("login_code", _OF_CONSOLE + code, identity.name, identity.role, scopes, now, CODE_SECONDS)
@@ -107,7 +107,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         body, now = await read_body(LoginBody, at_most_bytes=LOGIN_BYTES), gateway.now()
         used = await store.take_token(digest_of(_OF_CONSOLE + body.code.strip().lower()))
         if used is None or used.expires_at is None or used.expires_at <= now:
-            gone = Refusal("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
+            gone = HttpError("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
             raise await auth.wrong("console code", gone)
         token = secrets.token_urlsafe(32)
         row = _row("token", token, used.name, used.role, used.scopes, now, SESSION_SECONDS)

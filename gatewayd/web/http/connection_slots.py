@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from gatewayd.web.http.addresses import Headers, TrustedProxies, is_loopback, network_of
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 
 RESERVED: Final = 32
 """Places for who connects from this machine: so many, and at most a tenth of all."""
@@ -38,13 +38,13 @@ class Places:
     def connect(self, peer: str | None) -> Leave:
         """Take a place for a connection from ``peer`` (None: over a Unix socket). The caller gives it back, once.
 
-        :raises Refusal: too_many_requests or overloaded: there is none for that peer.
+        :raises HttpError: too_many_requests or overloaded: there is none for that peer.
         """
         proxied = self._proxies().trusts(peer)
         inside = not proxied and (peer is None or is_loopback(peer))
         if not inside and self._outside >= self._open_to_all:
             self.refused["reserve"] += 1
-            raise Refusal("overloaded", "too many connections at once", retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", "too many connections at once", retry_after=RETRY_SECONDS)
         release = nothing if proxied or peer is None else self._hold(peer)
         self.taken += 1
         self._outside += not inside
@@ -53,7 +53,7 @@ class Places:
     def request(self, peer: str | None, headers: Headers) -> Leave:
         """The same for a request on a connection that has its place: only one that a trusted proxy passes on takes another.
 
-        :raises Refusal: too_many_requests.
+        :raises HttpError: too_many_requests.
         """
         proxies = self._proxies()
         return self._hold(proxies.client_of(peer, headers)) if proxies.trusts(peer) else nothing
@@ -67,7 +67,7 @@ class Places:
         network = network_of(address)
         if self._held.get(network, 0) >= self._of_one:
             self.refused["address"] += 1
-            raise Refusal("too_many_requests", "too many connections from this address", retry_after=RETRY_SECONDS)
+            raise HttpError("too_many_requests", "too many connections from this address", retry_after=RETRY_SECONDS)
         self._held[network] = self._held.get(network, 0) + 1
         return partial(self._release, network)
 

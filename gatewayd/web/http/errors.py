@@ -79,7 +79,7 @@ class _ErrorBody(Struct, frozen=True):
     error: _Error
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     """Raised anywhere while a request is handled: answered with its status and JSON body, and not logged as a bug.
 
     ``headers`` are added to the answer; ``retry_after`` is in whole seconds. ``message`` is shown to the client.
@@ -112,22 +112,22 @@ class AnswerCut(Exception):
     """A response body ended in the middle: the server closes the connection, so that the client notices."""
 
 
-def refusal_of_status(status: int, message: str | None = None, *, headers: Mapping[str, str] | None = None) -> Refusal:
-    """The refusal for an error status that a library chose. An unknown 4xx is a bad request, an unknown 5xx internal."""
+def error_of_status(status: int, message: str | None = None, *, headers: Mapping[str, str] | None = None) -> HttpError:
+    """The HttpError for a status that a library chose. An unknown 4xx is a bad request, an unknown 5xx internal."""
     code = _CODE_OF.get(status) or ("bad_request" if status < 500 else "internal")
-    return Refusal(code, message or HTTPStatus(status).phrase, status=status, headers=headers)
+    return HttpError(code, message or HTTPStatus(status).phrase, status=status, headers=headers)
 
 
-def refusal_of(error: GatewayError) -> Refusal:
+def error_of(error: GatewayError) -> HttpError:
     """What a client is told of an error that was raised on purpose."""
     if isinstance(error, NotFound):
-        return Refusal("not_found", error.reason)
+        return HttpError("not_found", error.reason)
     if isinstance(error, Conflict):
-        return Refusal("conflict", error.reason)
+        return HttpError("conflict", error.reason)
     if isinstance(error, NotALetter | UnusableId):
-        return Refusal("bad_request", error.reason)
+        return HttpError("bad_request", error.reason)
     if isinstance(error, Overloaded):
-        return Refusal("overloaded", error.reason, retry_after=RETRY_SECONDS)
+        return HttpError("overloaded", error.reason, retry_after=RETRY_SECONDS)
     if isinstance(error, StoreRefused):
-        return Refusal("unavailable", "the store cannot be written now; nothing was stored", retry_after=RETRY_SECONDS)
-    return Refusal("unavailable", error.reason, retry_after=RETRY_SECONDS)
+        return HttpError("unavailable", "the store cannot be written now; nothing was stored", retry_after=RETRY_SECONDS)
+    return HttpError("unavailable", error.reason, retry_after=RETRY_SECONDS)

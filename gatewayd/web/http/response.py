@@ -7,7 +7,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.request_id import HEADER
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
@@ -22,14 +22,14 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 _SECURITY: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 
 
-def render_refusal(refusal: Refusal, request_id: str) -> bytes:
+def render_error(error: HttpError, request_id: str) -> bytes:
     """The error answer as bytes. It announces that the connection ends after it."""
-    body = refusal.body
+    body = error.body
     head = (
-        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\nDate: {date_now()}\r\n"
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nDate: {date_now()}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{_SECURITY}"
     )
-    for name, value in (refusal.headers | {HEADER: request_id}).items():
+    for name, value in (error.headers | {HEADER: request_id}).items():
         head += f"{name}: {one_line(value)}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode("latin-1", "replace") + body
 

@@ -25,7 +25,7 @@ export class Refused extends Error {
 
 export const may = (scope) => session !== null && (session.scopes.includes(scope) || session.scopes.includes("admin"));
 
-// A login that has ended is said by the page, and then thrown like every refusal.
+// A login that has ended is said by the page, and then thrown like every error.
 export async function call(method, path, body) {
   const headers = session ? { Authorization: `Bearer ${session.token}` } : {};
   if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -62,7 +62,7 @@ class Desk:
         if (why_not := cannot_be_shown(request)) is not None:
             raise ProxyRefused("bad_gateway", f"{why_not}, so it is not answered here")
         if allow:
-            self._refuse_against_policy(request)
+            self._check_policy(request)
         turn_id = f"proxy:{self.agent}:{name or secrets.token_hex(8)}"
         for ordinal in range(_MOST_ANSWERS):
             row = self._row(request, turn_id, ordinal, allow=allow, note=note, session=session)
@@ -91,7 +91,7 @@ class Desk:
         detail = {} if size is None else {"bytes": size}
         await self._gateway.audit.record(self._label, f"proxy.{method.lower()}", self.agent + path, **detail)
 
-    def _refuse_against_policy(self, request: ToolRequest) -> None:
+    def _check_policy(self, request: ToolRequest) -> None:
         approvals = self._gateway.approvals
         if approvals.policy_of(self.agent).quorum > 1 or approvals.judge(self.agent, request)[0] == "deny":
             raise ProxyRefused("forbidden", f"the policy of agent {self.agent} does not let one person allow this")

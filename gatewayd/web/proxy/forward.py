@@ -17,7 +17,7 @@ from quart.wrappers.response import ResponseBody
 from gatewayd.kit.http import CONNECT_SECONDS, describe
 from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyRefused
 from gatewayd.web.access.auth import Admission
-from gatewayd.web.http.errors import RETRY_SECONDS, AnswerCut, Refusal
+from gatewayd.web.http.errors import RETRY_SECONDS, AnswerCut, HttpError
 from gatewayd.web.http.waits import Waits
 
 MOST_OPEN: Final = 64
@@ -40,10 +40,10 @@ class Relay:
     async def forward(self, proxy: AgentProxy, method: str, forward: Forward, *, admission: Admission) -> Response:
         """Send, and answer with what comes back, a stream for as long as ``admission`` holds.
 
-        :raises Refusal: bad_gateway, gateway_timeout, overloaded. :raises ProxyRefused: what comes back is not of the protocol.
+        :raises HttpError: bad_gateway, gateway_timeout, overloaded. :raises ProxyRefused: what comes back is not of the protocol.
         """
         if self._open >= MOST_OPEN:
-            raise Refusal("overloaded", f"{MOST_OPEN} requests to agents' servers are under way", retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", f"{MOST_OPEN} requests to agents' servers are under way", retry_after=RETRY_SECONDS)
         self._open += 1
         try:
             upstream = await self._send(method, forward)
@@ -77,11 +77,11 @@ class Relay:
             )
             with self._waits.of_request(forward.patience.head):
                 return await self._http.send(request, stream=True)
-            raise Refusal("gateway_timeout", f"{what} has not answered within {forward.patience.head:g} s")
+            raise HttpError("gateway_timeout", f"{what} has not answered within {forward.patience.head:g} s")
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             failure = error
         # Out here, without the context: the library's errors carry the request, and that our credentials.
-        raise Refusal("bad_gateway", describe(failure, what, written=False, repeatable=True).reason)
+        raise HttpError("bad_gateway", describe(failure, what, written=False, repeatable=True).reason)
 
     def _closed(self) -> None:
         self._open -= 1

@@ -12,8 +12,8 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.ports.agent import AgentCore
 from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyRefused, ProxyRequest, Reply
 from gatewayd.web.access.auth import Auth, Identity
-from gatewayd.web.http.bodies import refuse_unless_ready
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.bodies import require_ready
+from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.proxy.desk import Desk
 from gatewayd.web.proxy.forward import Relay
@@ -50,12 +50,12 @@ class _Mounted:
         try:
             return await self._answer(identity, user)
         except ProxyRefused as refused:
-            raise Refusal(refused.code, refused.message) from None
+            raise HttpError(refused.code, refused.message) from None
 
     async def _answer(self, identity: Identity, user: str | None) -> Response:
         operation = self._proxy.find(request.method, request.scope["raw_path"])
         if operation.admin and not identity.may("admin"):
-            raise Refusal("forbidden", "this token lacks the scope 'admin'")
+            raise HttpError("forbidden", "this token lacks the scope 'admin'")
         outcome = await self._decide(operation, identity, user)
         if isinstance(outcome, Reply):
             return Response(outcome.body, status=outcome.status, content_type="application/json")
@@ -72,34 +72,36 @@ class _Mounted:
     async def _body(self) -> bytes:
         if request.method == "GET":
             return b""
-        refuse_unless_ready(self._gateway)
+        require_ready(self._gateway)
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         if body and request.mimetype != "application/json":
-            raise Refusal("unsupported_media_type", "the body must be JSON, with Content-Type: application/json")
+            raise HttpError("unsupported_media_type", "the body must be JSON, with Content-Type: application/json")
         return body
 
     def _choose(self, user: str | None) -> str:
         """The agent that is named (header, query, or user name of Basic), else the only one that has a server.
 
-        :raises Refusal: not_found, conflict when there are several.
+        :raises HttpError: not_found, conflict when there are several.
         """
         kinds = {status.agent: status.core for status in self._gateway.agents.snapshot()}
         named = request.headers.get(AGENT_HEADER) or request.args.get(AGENT_PARAMETER) or (user if user in kinds else None)
         if named is None:
             return self._only([agent for agent, kind in kinds.items() if kind in self._kinds])
         if named not in kinds:
-            raise Refusal("not_found", f"there is no agent {named[:100]!r}; there are: {', '.join(kinds)}")
+            raise HttpError("not_found", f"there is no agent {named[:100]!r}; there are: {', '.join(kinds)}")
         if kinds[named] not in self._kinds:
-            raise Refusal("conflict", f"agent {named} has no server of the {self._proxy.protocol} protocol")
+            raise HttpError("conflict", f"agent {named} has no server of the {self._proxy.protocol} protocol")
         return named
 
     def _only(self, possible: list[str]) -> str:
         """One that is not open counts: or a client would be handed to another agent, while its own restarts."""
         if not possible:
-            raise Refusal("not_found", f"no agent here has a server of the {self._proxy.protocol} protocol")
+            raise HttpError("not_found", f"no agent here has a server of the {self._proxy.protocol} protocol")
         if len(possible) > 1:
             several = ", ".join(possible)
-            raise Refusal("conflict", f"several agents have a server: name one ({several}) by {AGENT_HEADER}, ?agent= or as user")
+            raise HttpError(
+                "conflict", f"several agents have a server: name one ({several}) by {AGENT_HEADER}, ?agent= or as user"
+            )
         return possible[0]
 
     def _core_of(self, agent: str) -> AgentCore:
@@ -107,5 +109,5 @@ class _Mounted:
         if core is None:
             reason = self._gateway.agents.status(agent).reason
             why = f": {reason}" if reason else ""
-            raise Refusal("unavailable", f"agent {agent} is not open{why}", retry_after=RETRY_SECONDS)
+            raise HttpError("unavailable", f"agent {agent} is not open{why}", retry_after=RETRY_SECONDS)
         return core

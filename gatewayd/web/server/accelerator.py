@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.paths import is_one_spelling
 from gatewayd.web.http.request_id import HEADER
 from gatewayd.web.http.response import SECURITY_HEADERS, date_now, one_line
@@ -59,7 +59,7 @@ class Accelerator:
     async def answer(self, head: RequestHead, body: bytes | None, read_body: Callable[[], Awaitable[bytes]]) -> Answer:
         """As the route answers. ``body`` is None when it is not all there yet, and ``read_body`` reads it then.
 
-        :raises Refusal: of ``read_body``: the connection is over.
+        :raises HttpError: of ``read_body``: the connection is over.
         """
         target = parse_target(head.target.decode("ascii"))
         assert target is not None, "only what it takes gets here"
@@ -68,19 +68,19 @@ class Accelerator:
         try:
             # What nobody will take is not read.
             self._desk.check(channel, account, headers)
-        except Refusal as refusal:
-            return _refused(refusal, is_last=body is None)
+        except HttpError as error:
+            return _error_answer(error, is_last=body is None)
         if body is None:
             with trio.move_on_after(BODY_SECONDS):
                 body = await read_body()
             if body is None:
-                return _refused(Refusal("request_timeout", BODY_TOO_LATE), is_last=True)
+                return _error_answer(HttpError("request_timeout", BODY_TOO_LATE), is_last=True)
         try:
             receipt = await self._desk.answer_in_time(
                 channel, account, WebhookRequest(method="POST", headers=headers, query=query, body=body)
             )
-        except Refusal as refusal:
-            return _refused(refusal)
+        except HttpError as error:
+            return _error_answer(error)
         reply = receipt.reply
         return Answer(reply.status, reply.body, reply.content_type, receipt=receipt)
 
@@ -101,5 +101,5 @@ def render(answer: Answer, request_id: str, *, keeps_alive: bool, ends: bool) ->
     return head.encode("latin-1", "replace") + b"\r\n" + answer.body
 
 
-def _refused(refusal: Refusal, *, is_last: bool = False) -> Answer:
-    return Answer(refusal.status, refusal.body, headers=refusal.headers, is_last=is_last)
+def _error_answer(error: HttpError, *, is_last: bool = False) -> Answer:
+    return Answer(error.status, error.body, headers=error.headers, is_last=is_last)

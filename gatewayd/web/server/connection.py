@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 import trio
 
-from gatewayd.web.http.errors import Refusal, refusal_of_status
+from gatewayd.web.http.errors import HttpError, error_of_status
 from gatewayd.web.http.request_id import FIELD, new_request_id, request_id_of
-from gatewayd.web.http.response import render_refusal
+from gatewayd.web.http.response import render_error
 from gatewayd.web.server.accelerator import Accelerator, render
 from gatewayd.web.server.head import HeadReader, RequestHead
 from gatewayd.web.server.http1 import KEEP_ALIVE_SECONDS, Http1Connection, Http1Site
@@ -44,7 +44,7 @@ class Connection:
         self._http1: Http1Connection | None = None
         # One scope for all waits on the client: its deadline moves from phase to phase, which costs less than a scope each.
         self._waits = trio.CancelScope()
-        self._if_late: Refusal | None = None
+        self._if_late: HttpError | None = None
         self._awaits_head = False
         self._served_one = False
         self._request_id = ""
@@ -87,41 +87,41 @@ class Connection:
         self._stream.abort()
 
     async def _serve(self) -> None:
-        refusal: Refusal | None = None
+        error: HttpError | None = None
         handed_over: RequestHead | None = None
         with self._waits:
             try:
                 handed_over = await self._answer_webhooks()
-            except Refusal as raised:
-                refusal = raised
+            except HttpError as raised:
+                error = raised
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return None
         if handed_over is not None:
             return await self._hand_over(handed_over)
         if self._waits.cancelled_caught:
-            refusal = self._if_late
-        if refusal is not None:
-            self._site.answered(refusal.status)
+            error = self._if_late
+        if error is not None:
+            self._site.answered(error.status)
             self._unread = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.send(render_refusal(refusal, self._request_id or new_request_id()))
+                await self._stream.send(render_error(error, self._request_id or new_request_id()))
             await self._stream.finish()
         return None
 
-    def _allow(self, seconds: float, if_late: Refusal | None = None) -> None:
+    def _allow(self, seconds: float, if_late: HttpError | None = None) -> None:
         """The client's next move may take ``seconds``; if it takes longer, that is the last answer (None: no answer)."""
         self._waits.deadline = trio.current_time() + seconds
         self._if_late = if_late
 
     async def _answer_webhooks(self) -> RequestHead | None:
-        """Returns a head that is no webhook's, or None when the connection is over. :raises Refusal:"""
+        """Returns a head that is no webhook's, or None when the connection is over. :raises HttpError:"""
         self._allow(FIRST_HEAD_SECONDS if self._closing else HEAD_SECONDS)
         while head := await self._next_head():
             if not self._accelerator.takes(head):
                 return head
             try:
                 leave = self._site.places.request(self._stream.client and self._stream.client[0], head.headers)
-            except Refusal:
+            except HttpError:
                 return head  # the app's side refuses it as well
             self._served_one = True
             self._request_id = request_id_of(head.headers)
@@ -136,7 +136,7 @@ class Connection:
         return None
 
     async def _next_head(self) -> RequestHead | None:
-        """The next request's head; None when there will be none. :raises Refusal:"""
+        """The next request's head; None when there will be none. :raises HttpError:"""
         reader = HeadReader()
         self._request_id = ""
         self._awaits_head = True
@@ -148,7 +148,7 @@ class Connection:
             self._unread = await self._stream.receive()
             if not self._unread:
                 if reader.begun:
-                    raise Refusal("bad_request", "the connection was closed in the middle of a request head")
+                    raise HttpError("bad_request", "the connection was closed in the middle of a request head")
                 return None
             head = self._feed(reader)
         self._awaits_head = False
@@ -170,7 +170,7 @@ class Connection:
             await self._stream.finish()
 
     async def _answer_webhook(self, head: RequestHead) -> bool:
-        """Answer one webhook. Returns whether the connection goes on. :raises Refusal: the connection must not go on."""
+        """Answer one webhook. Returns whether the connection goes on. :raises HttpError: the connection must not go on."""
         body = self._take(head.content_length)
         self._allow(inf)  # what follows has time limits of its own
         answer = await self._accelerator.answer(head, body, partial(self._read_body, head.content_length))
@@ -194,16 +194,16 @@ class Connection:
         return body
 
     async def _read_body(self, length: int) -> bytes:
-        """:raises Refusal: it will not be whole, or takes too much memory."""
+        """:raises HttpError: it will not be whole, or takes too much memory."""
         parts = bytearray(self._unread)
         while len(parts) < length:
             data = await self._stream.receive()
             if not data:
-                raise refusal_of_status(400)
+                raise error_of_status(400)
             parts += data
         self._unread = bytes(parts[length:])
         return bytes(parts[:length])
 
 
-def _late(what: str, seconds: float) -> Refusal:
-    return Refusal("request_timeout", f"the request {what} took longer than {seconds:g} s")
+def _late(what: str, seconds: float) -> HttpError:
+    return HttpError("request_timeout", f"the request {what} took longer than {seconds:g} s")

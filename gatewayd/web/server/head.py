@@ -10,7 +10,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from msgspec import Struct
 
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Request line and header lines together, with their line ends."""
@@ -38,24 +38,24 @@ class RequestHead(Struct, frozen=True):
         return next((value for known, value in self.headers if known == name), None)
 
 
-def refuse_other_protocols(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+def require_http11(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
     """HTTP/1.1 is all that is spoken here; TLS and HTTP/2 end at a reverse proxy.
 
     An offer to upgrade is ignored (RFC 9110 section 7.8): clients that know HTTP/2 make it with their first request, and go on
     with HTTP/1.1. But one that asks for WebSocket and goes on talking must not be mistaken for one that sends a second request.
     The absolute form of a target would be a second answer to the question which host is meant, so it is refused as well.
 
-    :raises Refusal: with a 4xx code.
+    :raises HttpError: with a 4xx code.
     """
     if method == b"CONNECT":
-        raise Refusal("method_not_allowed", "CONNECT is not served here")
+        raise HttpError("method_not_allowed", "CONNECT is not served here")
     for name, value in headers:
         if name == b"upgrade" and b"websocket" in value.lower():
-            raise Refusal("bad_request", "WebSocket is not served here")
+            raise HttpError("bad_request", "WebSocket is not served here")
     if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
-        raise Refusal("bad_request", "the request target must be a path")
+        raise HttpError("bad_request", "the request target must be a path")
     if not target.isascii():
-        raise Refusal("bad_request", "the request target must be percent-encoded ASCII")
+        raise HttpError("bad_request", "the request target must be percent-encoded ASCII")
 
 
 class HeadReader:
@@ -81,7 +81,7 @@ class HeadReader:
     def feed(self, data: bytes) -> RequestHead | None:
         """Take bytes; the head once it is complete, else None. Call no more after that.
 
-        :raises Refusal: bad_request, head_too_large, http_version_not_supported, method_not_allowed.
+        :raises HttpError: bad_request, head_too_large, http_version_not_supported, method_not_allowed.
         """
         if not self._seen:
             # RFC 9112 section 2.2: empty lines before a request line are skipped.
@@ -93,7 +93,7 @@ class HeadReader:
         self._fed = min(end, MAX_HEAD_BYTES)
         if not self._seen.endswith(_END, 0, self._fed):
             if len(self._seen) >= MAX_HEAD_BYTES:
-                raise Refusal("head_too_large", f"the request head is larger than {MAX_HEAD_BYTES} bytes")
+                raise HttpError("head_too_large", f"the request head is larger than {MAX_HEAD_BYTES} bytes")
             return None
         self.rest = bytes(self._seen[self._fed :])
         return self._complete(bytes(self._seen[: self._fed]))
@@ -129,7 +129,7 @@ class HeadReader:
         if version not in _VERSIONS:
             raise _bad_version()
         method = self._parser.get_method()
-        refuse_other_protocols(method, self._target, self._headers)
+        require_http11(method, self._target, self._headers)
         return RequestHead(
             method=method,
             target=self._target,
@@ -140,11 +140,11 @@ class HeadReader:
             raw=raw,
         )
 
-    def _bad_head(self) -> Refusal:
+    def _bad_head(self) -> HttpError:
         if self._seen.startswith(b"PRI * "):
             return _bad_version()  # the connection preface of HTTP/2 (RFC 9113 section 3.4)
-        return Refusal("bad_request", "this is not a valid HTTP/1.1 request")
+        return HttpError("bad_request", "this is not a valid HTTP/1.1 request")
 
 
-def _bad_version() -> Refusal:
-    return Refusal("http_version_not_supported", "only HTTP/1.1 is served here")
+def _bad_version() -> HttpError:
+    return HttpError("http_version_not_supported", "only HTTP/1.1 is served here")

@@ -3,7 +3,7 @@
 This stands where ``hypercorn.trio.TCPServer`` (0.18) stands in its own ``serve``. That class writes under a shield without a
 deadline, so that a client which never reads makes a stop impossible, and its protocol wrapper turns a connection into HTTP/2
 or WebSocket when the client says so; neither can be configured away. What is used here is its ``H11Protocol``, with the
-stream, the time-outs and the refusals being ours.
+stream, the time-outs and the errors being ours.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallabl
 
 from gatewayd.actor.border import leaves
 from gatewayd.web.http.connection_slots import Places
-from gatewayd.web.http.errors import AnswerCut, Refusal, refusal_of_status
+from gatewayd.web.http.errors import AnswerCut, HttpError, error_of_status
 from gatewayd.web.http.paths import PROBE_PATHS
 from gatewayd.web.http.request_id import FIELD, HEADER, STATE, new_request_id, request_id_of
-from gatewayd.web.http.response import SECURITY_HEADERS, render_refusal
+from gatewayd.web.http.response import SECURITY_HEADERS, render_error
 from gatewayd.web.http.waits import CLIENT, Waits
-from gatewayd.web.server.head import MAX_HEAD_BYTES, refuse_other_protocols
+from gatewayd.web.server.head import MAX_HEAD_BYTES, require_http11
 from gatewayd.web.server.stream import ClientStream
 
 KEEP_ALIVE_SECONDS: Final = 30.0
@@ -77,9 +77,9 @@ class Http1Site:
         try:
             probes = scope["path"] in PROBE_PATHS  # of a load balancer, which are its own
             leave = None if probes else self.places.request(client[0] if client else None, scope["headers"])
-        except Refusal as refusal:
-            self.answered(refusal.status)
-            await _refuse(refusal, send)
+        except HttpError as error:
+            self.answered(error.status)
+            await _send_error(error, send)
             return
         try:
             await self._app(scope, receive, send)
@@ -93,7 +93,7 @@ class Http1Site:
 
 
 class _Http11(H11Protocol):
-    """Refuses what would make the connection something else; a refusal leaves as an exception. An answer that is the last on its
+    """Refuses what would make the connection something else; an error leaves as an exception. An answer that is the last on its
     connection, because it comes before the whole request or because the server closes, says so (RFC 9112, section 9.6): a client
     would send its next one there. ``streams``: the answer under way has no length, it goes on until somebody ends it."""
 
@@ -103,8 +103,8 @@ class _Http11(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         self.request_id = self.connection_state[STATE] = request_id_of(event.headers)
         if event.http_version not in (b"1.0", b"1.1"):
-            raise Refusal("http_version_not_supported", "only HTTP/1.1 is served here")
-        refuse_other_protocols(event.method, event.target, event.headers)
+            raise HttpError("http_version_not_supported", "only HTTP/1.1 is served here")
+        require_http11(event.method, event.target, event.headers)
 
     async def _send_h11_event(self, event: h11.Data | h11.EndOfMessage | h11.InformationalResponse | h11.Response) -> None:
         last = self.connection.their_state is h11.SEND_BODY or self.context.terminated.is_set()
@@ -115,7 +115,7 @@ class _Http11(H11Protocol):
         await super()._send_h11_event(event)
 
     async def _send_error_response(self, status_code: int) -> None:
-        raise refusal_of_status(status_code)
+        raise error_of_status(status_code)
 
 
 class Http1Connection:
@@ -183,11 +183,11 @@ class Http1Connection:
                 self._client_waits.end_all()
                 if self._owes_an_answer:
                     await trio.sleep_forever()
-        except Refusal as refusal:
+        except HttpError as error:
             self._ended = True
             if self._protocol.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                self._site.answered(refusal.status)
-                await self._write(render_refusal(refusal, self._protocol.request_id or new_request_id()))
+                self._site.answered(error.status)
+                await self._write(render_error(error, self._protocol.request_id or new_request_id()))
         self._ended = True
         # Not from inside the scope above: a cancelled hand-over would leave the app without its disconnect.
         await self._protocol.handle(Closed())
@@ -235,8 +235,8 @@ class Http1Connection:
         self._reader.cancel()
 
 
-async def _refuse(refusal: Refusal, send: ASGISendCallable) -> None:
-    fields = refusal.headers | {"Content-Type": "application/json", "Content-Length": str(len(refusal.body))}
+async def _send_error(error: HttpError, send: ASGISendCallable) -> None:
+    fields = error.headers | {"Content-Type": "application/json", "Content-Length": str(len(error.body))}
     headers = [(name.lower().encode(), value.encode()) for name, value in {**SECURITY_HEADERS, **fields}.items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers, "trailers": False})
-    await send({"type": "http.response.body", "body": refusal.body, "more_body": False})
+    await send({"type": "http.response.start", "status": error.status, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": error.body, "more_body": False})

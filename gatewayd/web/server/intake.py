@@ -7,7 +7,7 @@ refused.
 
 from typing import Final
 
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 
 OWN_BYTES: Final = 20 * 1024
 """Of each connection, beside the pool: a head of the largest size, and a body of the usual one."""
@@ -38,14 +38,14 @@ class Held:
     def add(self, count: int) -> None:
         """Take place for what has just been read.
 
-        :raises Refusal: overloaded: the pool is empty. All of the request is to be thrown away, and counts no more.
+        :raises HttpError: overloaded: the pool is empty. All of the request is to be thrown away, and counts no more.
         """
         self._bytes += count
         more = max(0, self._bytes - OWN_BYTES) - self._pooled
         if more > 0:
             if self._intake.used + more > self._intake.limit:
                 self.clear()
-                raise Refusal("overloaded", "too many large requests at once", retry_after=RETRY_SECONDS)
+                raise HttpError("overloaded", "too many large requests at once", retry_after=RETRY_SECONDS)
             self._intake.used += more
             self._pooled += more
 

@@ -20,9 +20,9 @@ from msgspec import Struct
 
 from gatewayd.web.app import GatewayApp
 from gatewayd.web.http.connection_slots import OPERATORS, Leave, nothing
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.request_id import new_request_id
-from gatewayd.web.http.response import render_refusal
+from gatewayd.web.http.response import render_error
 from gatewayd.web.server.accelerator import Accelerator
 from gatewayd.web.server.connection import Connection
 from gatewayd.web.server.http1 import Http1Site
@@ -176,10 +176,10 @@ class GatewayServer:
             return None
         try:
             leave = admit(client)
-        except Refusal as refusal:
-            self._warn("connection_turned_away", client=client.client, reason=str(refusal), note=_TURNED_AWAY)
-            self._site.answered(refusal.status)
-            client.turn_away(render_refusal(refusal, new_request_id()))
+        except HttpError as error:
+            self._warn("connection_turned_away", client=client.client, reason=str(error), note=_TURNED_AWAY)
+            self._site.answered(error.status)
+            client.turn_away(render_error(error, new_request_id()))
             return None
 
         def leave_slot() -> None:

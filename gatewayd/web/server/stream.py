@@ -44,7 +44,7 @@ class ClientStream:
     async def receive(self) -> bytes:
         """The next bytes; empty when the client has finished sending, or is gone, or the stream is closed.
 
-        :raises Refusal: overloaded: requests take too much memory. What was read is lost.
+        :raises HttpError: overloaded: requests take too much memory. What was read is lost.
         """
         data = await self._receive()
         self.held.add(len(data))

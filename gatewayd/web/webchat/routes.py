@@ -23,8 +23,8 @@ from gatewayd.model.lifecycle import OUTBOUND_OPEN
 from gatewayd.model.message.envelope import Peer
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.assets import load_pages
-from gatewayd.web.http.bodies import LOGIN_BYTES, answer, read_body, read_query, refuse_unless_ready
-from gatewayd.web.http.errors import RETRY_SECONDS, Refusal
+from gatewayd.web.http.bodies import LOGIN_BYTES, answer, read_body, read_query, require_ready
+from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.webchat.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
 
@@ -98,7 +98,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
     @routes.get("/static/<name>")
     async def static_file(name: str) -> Response:
         if name not in pages:
-            raise Refusal("not_found", "there is no such file")
+            raise HttpError("not_found", "there is no such file")
         return pages[name].respond()
 
     routes.post("/v1/webchat/links")(chat.make_link)
@@ -135,7 +135,7 @@ class Webchat:
         now = self._gateway.now()
         login = await log_in(self._gateway.store, body.code, now, session_days=self._settings().session_days)
         if login is None:
-            used = Refusal("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
+            used = HttpError("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
             raise await self._auth.wrong("webchat login code", used)
         for previous in _cookies():
             await log_out(self._gateway.store, previous)
@@ -166,9 +166,9 @@ class Webchat:
         login = await self._require_login(read_query(ShownQuery))
         body = await read_body(MessageRequest)
         if not body.text.strip():
-            raise Refusal("bad_request", "the message is empty")
+            raise HttpError("bad_request", "the message is empty")
         if len(body.text) > LONGEST_TEXT:
-            raise Refusal("body_too_large", f"the message has {len(body.text)} characters; {LONGEST_TEXT} is the limit")
+            raise HttpError("body_too_large", f"the message has {len(body.text)} characters; {LONGEST_TEXT} is the limit")
         return await self._journal(lambda channel: channel.receive(login.name, body.text, body.id))
 
     async def take_press(self) -> Response:
@@ -179,7 +179,7 @@ class Webchat:
         return await self._journal(lambda channel: channel.press(login.name, message_id, body.data, body.id))
 
     async def _journal(self, deliver: Callable[[WebchatChannel], Awaitable[str]]) -> Response:
-        refuse_unless_ready(self._gateway)
+        require_ready(self._gateway)
         account = self._account()
         if self._gateway.backlog.why_full(account.channel, account.account):
             raise Overloaded("too many messages wait for an answer; try again in a moment")
@@ -187,7 +187,7 @@ class Webchat:
         with anyio.move_on_after(_COMMIT_SECONDS):
             key = await deliver(self._channel())
         if key is None:
-            raise Refusal("overloaded", "it could not be stored in time; try again", retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", "it could not be stored in time; try again", retry_after=RETRY_SECONDS)
         row = await self._gateway.store.find_inbound(account.channel, account.account, key)
         assert row is not None, "deliver has returned, so the row is there"
         return answer(Accepted(f"in-{row.id}"), 202)
@@ -221,7 +221,7 @@ class Webchat:
     async def _require_login(self, query: ShownQuery) -> Login:
         login = await self._find_login(query.name)
         if query.name is None:
-            raise Refusal("bad_request", "the query must say whom the page shows: ?name=NAME")
+            raise HttpError("bad_request", "the query must say whom the page shows: ?name=NAME")
         return login
 
     async def _find_login(self, shown: str | None) -> Login:
@@ -230,10 +230,10 @@ class Webchat:
         found = [await find_login(self._gateway.store, token, self._gateway.now()) for token in _cookies()]
         logins = [login for login in found if login is not None]
         if not logins:
-            raise Refusal("unauthorized", "you are not logged in; ask for a link with: gatewayctl webchat link")
+            raise HttpError("unauthorized", "you are not logged in; ask for a link with: gatewayctl webchat link")
         login = next((login for login in logins if shown in (None, login.name)), None)
         if login is None:
-            raise Refusal("other_login", f"this browser is logged in as {logins[0].name} now, and the page shows {shown}")
+            raise HttpError("other_login", f"this browser is logged in as {logins[0].name} now, and the page shows {shown}")
         return login
 
     def _conversation(self, login: Login) -> Conversation:
@@ -254,7 +254,7 @@ class Webchat:
         account = self._account()
         channel = self._gateway.manager.account(account.channel, account.account).channel
         if not isinstance(channel, WebchatChannel):
-            raise Refusal("unavailable", "the web chat is stopped just now", retry_after=RETRY_SECONDS)
+            raise HttpError("unavailable", "the web chat is stopped just now", retry_after=RETRY_SECONDS)
         return channel
 
     def _set_cookie(self, response: Response, login: Login) -> None:

@@ -20,7 +20,7 @@ from gatewayd.web.access.auth import FAILURES_PER_WINDOW, UNGUESSABLE_CHARS, WIN
 from gatewayd.web.access.tokens import NAME as LOCAL
 from gatewayd.web.access.tokens import digest_of
 from gatewayd.web.console import routes as console
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from tests.stores.opened_before import open_store
 from tests.web.client import now
 
@@ -62,8 +62,8 @@ async def open_auth(path: Path) -> AsyncIterator[tuple[Auth, SqliteStore]]:
         yield Auth(store, config, now=now), store
 
 
-async def refusal_of(auth: Auth, authorization: str | None, address: str = HERE) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+async def error_of(auth: Auth, authorization: str | None, address: str = HERE) -> HttpError:
+    with pytest.raises(HttpError) as caught:
         await auth.identify(authorization, address)
     return caught.value
 
@@ -86,9 +86,9 @@ async def test_admin_includes_every_scope(tmp_path: Path, autojump_clock: trio.t
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", f"Basic {STORED}", STORED, "Bearer wrong-token-0123456789"])
 async def test_anything_else_is_unauthorized(tmp_path: Path, autojump_clock: trio.testing.MockClock, header: str | None) -> None:
     async with open_auth(tmp_path) as (auth, _):
-        refusal = await refusal_of(auth, header)
-    assert refusal.code == "unauthorized"
-    assert refusal.headers["WWW-Authenticate"].startswith("Bearer ")
+        error = await error_of(auth, header)
+    assert error.code == "unauthorized"
+    assert error.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
 async def test_other_kinds_and_expired_tokens_are_not_tokens(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
@@ -97,37 +97,37 @@ async def test_other_kinds_and_expired_tokens_are_not_tokens(tmp_path: Path, aut
         await store.put_token(row("a-login-code-0123456789", kind="login_code"))
         await store.put_token(replace(row("an-expiring-token-0123", expires_at=now() + 5), name="local"))
         await store.put_token(row("a-token-of-tomorrow-01", scopes=("read", "time_travel")))
-        assert (await refusal_of(auth, "Bearer a-web-session-0123456789")).code == "unauthorized"
-        assert (await refusal_of(auth, "Bearer a-login-code-0123456789")).code == "unauthorized"
-        assert (await refusal_of(auth, "Bearer a-token-of-tomorrow-01")).code == "unauthorized"
+        assert (await error_of(auth, "Bearer a-web-session-0123456789")).code == "unauthorized"
+        assert (await error_of(auth, "Bearer a-login-code-0123456789")).code == "unauthorized"
+        assert (await error_of(auth, "Bearer a-token-of-tomorrow-01")).code == "unauthorized"
         assert (await auth.identify("Bearer an-expiring-token-0123", HERE)).name == "local"
         await trio.sleep(5)
-        assert (await refusal_of(auth, "Bearer an-expiring-token-0123")).code == "unauthorized"
+        assert (await error_of(auth, "Bearer an-expiring-token-0123")).code == "unauthorized"
 
 
 async def test_a_guesser_is_stopped_and_others_are_not(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_auth(tmp_path) as (auth, _):
         for attempt in range(FAILURES_PER_WINDOW):
-            assert (await refusal_of(auth, f"Bearer guess-{attempt}")).code == "unauthorized"
-        stopped = await refusal_of(auth, "Bearer guess-again")
+            assert (await error_of(auth, f"Bearer guess-{attempt}")).code == "unauthorized"
+        stopped = await error_of(auth, "Bearer guess-again")
         assert (stopped.code, stopped.status) == ("too_many_requests", 429)
         assert 0 < int(stopped.headers["Retry-After"]) <= WINDOW_SECONDS
         # Not even a right token is looked at when it is so short that somebody may have made it up, or the limit would be none.
-        assert (await refusal_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
+        assert (await error_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
         assert (await auth.identify(f"Bearer {STORED}", THERE)).name == "ops"
         await trio.sleep(WINDOW_SECONDS)
-        assert (await refusal_of(auth, "Bearer guess-again")).code == "unauthorized"
+        assert (await error_of(auth, "Bearer guess-again")).code == "unauthorized"
 
 
 async def test_a_token_that_was_right_before_is_not_locked_out(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_auth(tmp_path) as (auth, store):
         await auth.identify(f"Bearer {STORED}", THERE)
         for attempt in range(FAILURES_PER_WINDOW + 1):
-            await refusal_of(auth, f"Bearer guess-{attempt}")
+            await error_of(auth, f"Bearer guess-{attempt}")
         assert (await auth.identify(f"Bearer {STORED}", HERE)).name == "ops"
         await store.delete_token(digest_of(STORED))
-        assert (await refusal_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
-        assert (await refusal_of(auth, f"Bearer {STORED}", THERE)).code == "unauthorized"
+        assert (await error_of(auth, f"Bearer {STORED}")).code == "too_many_requests"
+        assert (await error_of(auth, f"Bearer {STORED}", THERE)).code == "unauthorized"
 
 
 async def test_a_token_that_nobody_can_guess_is_let_in_though_a_neighbour_guesses(
@@ -137,10 +137,10 @@ async def test_a_token_that_nobody_can_guess_is_let_in_though_a_neighbour_guesse
     async with open_auth(tmp_path) as (auth, store):
         await store.put_token(row(long))
         for attempt in range(3 * FAILURES_PER_WINDOW):
-            refusal = await refusal_of(auth, f"Bearer {attempt:032}")
-            assert refusal.code == ("unauthorized" if attempt < FAILURES_PER_WINDOW else "too_many_requests")
+            error = await error_of(auth, f"Bearer {attempt:032}")
+            assert error.code == ("unauthorized" if attempt < FAILURES_PER_WINDOW else "too_many_requests")
         assert (await auth.identify(f"Bearer {long}", HERE)).name == "ops"
-        assert (await refusal_of(auth, f"Bearer {long[:-1]}")).code == "too_many_requests"
+        assert (await error_of(auth, f"Bearer {long[:-1]}")).code == "too_many_requests"
 
 
 async def test_each_kind_of_secret_is_counted_apart(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
@@ -148,10 +148,13 @@ async def test_each_kind_of_secret_is_counted_apart(tmp_path: Path, autojump_clo
         for number, guessed in enumerate(get_args(Kind)):
             address = f"192.0.2.{number}"
             for _ in range(FAILURES_PER_WINDOW):
-                assert (await auth.wrong(guessed, Refusal("unauthorized", "no"), address)).code == "unauthorized"
-            assert (await auth.wrong(guessed, Refusal("unauthorized", "no"), address)).code == "too_many_requests"
+                assert (await auth.wrong(guessed, HttpError("unauthorized", "no"), address)).code == "unauthorized"
+            assert (await auth.wrong(guessed, HttpError("unauthorized", "no"), address)).code == "too_many_requests"
             for other in set(get_args(Kind)) - {guessed}:
-                assert (await auth.wrong(other, Refusal("unauthorized", "no"), address)).code == "unauthorized", (guessed, other)
+                assert (await auth.wrong(other, HttpError("unauthorized", "no"), address)).code == "unauthorized", (
+                    guessed,
+                    other,
+                )
 
 
 def test_codes_and_tokens_of_ours_cannot_be_guessed() -> None:

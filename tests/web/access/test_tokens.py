@@ -13,7 +13,7 @@ from gatewayd.ports.store import TokenRow
 from gatewayd.stores.sqlite import run_inline
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.tokens import NAME, digest_of, ensure_token
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from tests.stores.opened_before import open_store
 from tests.web.client import now
 
@@ -31,7 +31,7 @@ async def works(state_dir: Path, token: str) -> bool:
     async with open_store(state_dir, now=now, run_blocking=run_inline) as store:
         try:
             identity = await Auth(store, NONE, now=now).identify(f"Bearer {token}", "192.0.2.1")
-        except Refusal:
+        except HttpError:
             return False
         return identity.may("admin")
 

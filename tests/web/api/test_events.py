@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 
 from gatewayd.model.config import AuthSection, LimitsSection, Scope
 from gatewayd.web.api.events import HEARTBEAT_SECONDS, MAX_READERS, KindFilter
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from tests.web.client import RawClient, request
 from tests.web.site import Site, configuration, open_site, token_of
 
@@ -306,5 +306,5 @@ def test_filters() -> None:
     assert some.wants("inbound.received")
     assert not some.wants("inbound.received_too")
     assert not some.wants("gateway")
-    with pytest.raises(Refusal):
+    with pytest.raises(HttpError):
         KindFilter("gateway*")

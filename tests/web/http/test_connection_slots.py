@@ -17,7 +17,7 @@ from structlog.typing import EventDict
 from gatewayd.model.config import GatewaySection
 from gatewayd.web.http.addresses import TrustedProxies
 from gatewayd.web.http.connection_slots import OPERATORS, RESERVED, Leave, Places
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.server.connection import HEAD_SECONDS
 from gatewayd.web.server.stream import LINGER_SECONDS
 from tests.web.client import Answer, RawClient, request
@@ -134,7 +134,7 @@ def test_places_add_up(limit: int, of_one: int, moves: list[tuple[str | None, bo
     inside: list[tuple[str | None, Leave]] = []
     for peer, comes in moves:
         if comes and len(inside) < limit:
-            with suppress(Refusal):
+            with suppress(HttpError):
                 inside.append((peer, places.connect(peer)))
         elif inside:
             inside.pop(0)[1]()
@@ -154,7 +154,7 @@ def test_the_addresses_of_one_customer_are_one_client() -> None:
     for peer in ("2001:db8::1", "2001:db8::2", "2001:db8::ffff:3", "2001:db8:0:1::1"):
         try:
             places.connect(peer)
-        except Refusal:
+        except HttpError:
             let_in.append(False)
         else:
             let_in.append(True)

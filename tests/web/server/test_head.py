@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.server.head import MAX_HEAD_BYTES, HeadReader, RequestHead
 
 WEBHOOK = (
@@ -16,13 +16,13 @@ WEBHOOK = (
 
 
 def read(*pieces: bytes) -> tuple[RequestHead | str, bytes]:
-    """The head (or the code of the refusal) and what follows it."""
+    """The head (or the code of the error) and what follows it."""
     reader = HeadReader()
     for index, piece in enumerate(pieces):
         try:
             head = reader.feed(piece)
-        except Refusal as refusal:
-            return refusal.code, b""
+        except HttpError as error:
+            return error.code, b""
         if head is not None:
             return head, reader.rest + b"".join(pieces[index + 1 :])
     return "incomplete", b""
@@ -121,7 +121,7 @@ pieces_of_requests = st.lists(
 @given(st.one_of(st.binary(max_size=200), pieces_of_requests, st.just(WEBHOOK + b"body")), st.data())
 @example(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", None)
 def test_the_pieces_do_not_matter(raw: bytes, data: st.DataObject | None) -> None:
-    """Any way to cut the same bytes gives the same head, the same rest or the same refusal."""
+    """Any way to cut the same bytes gives the same head, the same rest or the same error."""
     places = range(len(raw)) if data is None else data.draw(st.lists(st.integers(0, len(raw)), max_size=20))
     bounds = [0, *sorted(places), len(raw)]
     pieces = [raw[start:end] for start, end in pairwise(bounds) if start != end]

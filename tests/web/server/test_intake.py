@@ -8,7 +8,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.web.http.errors import Refusal
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.server import intake
 from gatewayd.web.server.intake import OWN_BYTES, Held, Intake
 from tests.web.client import request
@@ -99,7 +99,7 @@ def test_the_pool_is_what_its_connections_hold(steps: list[tuple[int, int | None
         fits = sum(own) - own[which] + max(0, read[which] + count - OWN_BYTES) <= pool.limit
         try:
             connections[which].add(count)
-        except Refusal:
+        except HttpError:
             assert not fits
             read[which] = 0
         else:

@@ -97,9 +97,9 @@ def _packets() -> socket.socket:
 async def test_anything_else_is_refused_in_words(make: Callable[[], socket.socket], found: str) -> None:
     with closing(make()) as wrong, closing(listening()) as right:
         first, second = handed_over(right), handed_over(wrong)
-        with pytest.raises(NeedsOperator) as refusal:
+        with pytest.raises(NeedsOperator) as error:
             adopt_listeners({first: "gatewayd.socket", second: "other.socket"})
-        assert str(refusal.value) == (
+        assert str(error.value) == (
             f"descriptor {second} ('other.socket'), which was handed over to listen on, is of the wrong kind ({found}): "
             "ListenStream=HOST:PORT or a path is expected, with Accept=no"
         )
