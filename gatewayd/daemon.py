@@ -28,7 +28,7 @@ from gatewayd.config import secrets_of
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
 from gatewayd.kit.http import create_client
-from gatewayd.kit.strays import end_all_strays
+from gatewayd.kit.orphans import end_all_strays
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError, StoreRefused, TryAgain
 from gatewayd.model.secret import Redactor, Secret

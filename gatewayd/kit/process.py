@@ -1,6 +1,6 @@
 """Child processes that are really ended: with their group, with what left it, and also after a gatewayd that was killed.
 
-Every process has ``GATEWAYD_PROCESS=<marker>`` in its environment, and so has whatever it starts: see ``kit.strays``.
+Every process has ``GATEWAYD_PROCESS=<marker>`` in its environment, and so has whatever it starts: see ``kit.orphans``.
 
 The leader of the group is reaped last. While it is a zombie its number, which is the group's, is not given to another process.
 """
@@ -19,7 +19,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from gatewayd.kit.strays import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_strays, marked, signal_marked
+from gatewayd.kit.orphans import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_strays, marked, signal_marked
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from gatewayd.agents.acp.turn.ends import GRACE_SECONDS
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS
 from gatewayd.hub.turns.outcome import MAY_BE_CUT
 from tests.agents.acp.chat import ask, open_chat
 from tests.agents.acp.script import PROMPT, ScriptedAgent, Step, ended, line, said

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from msgspec import Struct
 
-from gatewayd.agents.opencode.surface import Surface
+from gatewayd.agents.opencode.server.endpoint import Surface
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question

@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 import trio
 
-from gatewayd.kit.strays import MARKER_VARIABLE
+from gatewayd.kit.orphans import MARKER_VARIABLE
 from gatewayd.model.status import Snapshot
 
 START_SECONDS = 30.0
@@ -163,7 +163,7 @@ async def daemon(
 
 
 def _end_agents_of(state_dir: Path) -> None:
-    """What a killed daemon leaves behind, its next start would end (gatewayd/kit/strays.py); here there is none."""
+    """What a killed daemon leaves behind, its next start would end (gatewayd/kit/orphans.py); here there is none."""
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             marks = [mark for mark in environment.read_bytes().split(b"\0") if mark.startswith(MARKER_VARIABLE.encode())]

@@ -13,10 +13,10 @@ from gatewayd.agents.acp.dispatch import Dispatch
 from gatewayd.agents.acp.journal import Journal, SessionMemo
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
-from gatewayd.agents.acp.turn.ends import GRACE_SECONDS, Trust
-from gatewayd.agents.acp.turn.late import LateTexts
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
+from gatewayd.agents.acp.turn.late_texts import LateTexts
 from gatewayd.agents.acp.turn.prompt import Limits, Prompt
-from gatewayd.agents.acp.turn.words import FORGOTTEN, final_text
+from gatewayd.agents.acp.turn.wording import FORGOTTEN, final_text
 from gatewayd.agents.acp.wire import Malformed
 from gatewayd.kit.process import ChildProcess
 from gatewayd.model.errors import AgentFailed, GatewayError, TryAgain

@@ -12,7 +12,7 @@ from gatewayd.agents.acp.core import AcpCore
 from gatewayd.agents.acp.dispatch import Dispatch
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
-from gatewayd.agents.acp.turn.late import LateTexts
+from gatewayd.agents.acp.turn.late_texts import LateTexts
 from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit

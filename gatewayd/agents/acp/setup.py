@@ -9,7 +9,7 @@ from msgspec import Raw
 from gatewayd import __version__
 from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
 from gatewayd.agents.acp.dispatch import Dispatch
-from gatewayd.agents.acp.turn.ends import GRACE_SECONDS
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS
 from gatewayd.agents.acp.wire import AUTH_REQUIRED, PROTOCOL_VERSION, Initialized, Malformed, NewSession, read
 from gatewayd.model.errors import AgentFailed, GatewayError, NeedsOperator, TryAgain
 

@@ -9,7 +9,7 @@ import re
 from codecs import BOM_UTF8
 from typing import Final
 
-from gatewayd.agents.chat_completions.refusals import refusal_inside
+from gatewayd.agents.chat_completions.errors import refusal_inside
 from gatewayd.agents.chat_completions.wire import WHAT, Choice, Chunk, Delta, one_line, read_chunk, text_of, words_in, words_of
 from gatewayd.kit.json import Joiner, Malformed, decode
 from gatewayd.kit.sse import EventParser, EventTooLarge, ServerSentEvent

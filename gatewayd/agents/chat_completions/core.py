@@ -11,9 +11,9 @@ import anyio
 import anyio.abc
 import msgspec
 
+from gatewayd.agents.chat_completions.errors import ContextFull
 from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
-from gatewayd.agents.chat_completions.reading import BROKEN_OFF, Asking, Reading
-from gatewayd.agents.chat_completions.refusals import ContextFull
+from gatewayd.agents.chat_completions.reader import BROKEN_OFF, Asking, Reading
 from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
 from gatewayd.agents.chat_completions.wire import ChatRequest, Message
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, CoreFacts, Final, TextDelta, Turn, TurnState

@@ -7,6 +7,6 @@ PLUGIN = AgentPlugin(
     id="opencode",
     label="OpenCode and OpenAgentic",
     settings="gatewayd.agents.opencode.settings:OpencodeSettings",
-    open="gatewayd.agents.opencode.opening:open_opencode",
+    open="gatewayd.agents.opencode.opener:open_opencode",
     proxy="gatewayd.agents.opencode.proxy.routes:PROXY",
 )

@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from gatewayd.agents.opencode.client import Client, NoSuchSession
-from gatewayd.agents.opencode.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
 from gatewayd.agents.opencode.memory import Memory, TurnMemo
-from gatewayd.agents.opencode.run import Run, end_run
+from gatewayd.agents.opencode.run.run import Run, end_run
+from gatewayd.agents.opencode.server.client import Client, NoSuchSession
+from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
+from gatewayd.agents.opencode.server.endpoint import Surface
+from gatewayd.agents.opencode.server.sidecar import Sidecar
+from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.settings import OpencodeSettings
-from gatewayd.agents.opencode.sidecar import Sidecar
-from gatewayd.agents.opencode.surface import Surface
-from gatewayd.agents.opencode.watch import Watch
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import (
     AgentKit,

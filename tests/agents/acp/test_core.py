@@ -11,7 +11,7 @@ import pytest
 from gatewayd.actor.supervisor import Verdict, judge
 from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
-from gatewayd.agents.acp.turn.words import FORGOTTEN
+from gatewayd.agents.acp.turn.wording import FORGOTTEN
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import AgentConfig, Final, Notice, TextDelta, ToolCall, ToolResult

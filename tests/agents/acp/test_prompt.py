@@ -7,7 +7,7 @@ from msgspec import Raw
 from trio.testing import MockClock
 
 from gatewayd.agents.acp.connection import Connection
-from gatewayd.agents.acp.turn.ends import Trust
+from gatewayd.agents.acp.turn.grace import Trust
 from gatewayd.agents.acp.turn.prompt import Asked, Limits, Prompt, TakenBack
 from gatewayd.agents.acp.wire import PermissionOption, PermissionRequest, ToolCallFields
 from gatewayd.model.errors import AgentFailed

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gatewayd.agents.acp.turn.words import _STOPPED, FORGOTTEN
+from gatewayd.agents.acp.turn.wording import _STOPPED, FORGOTTEN
 from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED
 from tests.agents.acp.chat import ask, open_chat
 from tests.agents.acp.script import PROMPT, ScriptedAgent, Step, ended, line, said, used_tool

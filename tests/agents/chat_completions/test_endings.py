@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from trio.testing import MockClock
 
 from gatewayd.agents.chat_completions.answer import CUT_OFF
-from gatewayd.agents.chat_completions.reading import BROKEN_OFF
+from gatewayd.agents.chat_completions.reader import BROKEN_OFF
 from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_GONE, SORRY_TOO_LONG
 from gatewayd.hub.turns.retries import TRIED_AGAIN
 from tests.agents.chat_completions.talk import Behaviour, chat_with, house_with, serving

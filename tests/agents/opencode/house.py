@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from gatewayd.agents.opencode.core import OpencodeCore
-from gatewayd.agents.opencode.opening import open_opencode
+from gatewayd.agents.opencode.opener import open_opencode
 from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.model.message.envelope import Attachment, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest

@@ -11,13 +11,13 @@ import trio
 from msgspec import Raw
 from trio.testing import MockClock
 
-from gatewayd.agents.opencode.client import BODY_MAX, MESSAGES_MAX, Client
-from gatewayd.agents.opencode.dialect import History, Pending, Session, Step, StreamEvent
 from gatewayd.agents.opencode.openagentic_server.log import Shown as ShownOfLog
 from gatewayd.agents.opencode.opencode_server.messages import Shown
 from gatewayd.agents.opencode.opencode_server.permissions import Permissions
 from gatewayd.agents.opencode.opencode_server.requests import Entry
-from gatewayd.agents.opencode.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooMuch, check_values, decode
+from gatewayd.agents.opencode.server.client import BODY_MAX, MESSAGES_MAX, Client
+from gatewayd.agents.opencode.server.dialect import History, Pending, Session, Step, StreamEvent
+from gatewayd.agents.opencode.server.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooMuch, check_values, decode
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
@@ -163,7 +163,7 @@ async def test_more_requests_at_once_than_people_can_answer_are_refused(autojump
 async def test_a_run_that_asks_for_ever_is_stopped(
     autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatewayd.agents.opencode.asks._SETTLED_MAX", 5)
+    monkeypatch.setattr("gatewayd.agents.opencode.run.pending_requests._SETTLED_MAX", 5)
 
     async def script(run: ModelRun) -> None:
         while True:

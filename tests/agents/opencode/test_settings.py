@@ -69,4 +69,4 @@ def test_what_is_missing_on_this_machine(tmp_path: Path) -> None:
 
 def test_the_manifest_names_what_exists() -> None:
     assert PLUGIN.settings == f"{OpencodeSettings.__module__}:OpencodeSettings"
-    assert PLUGIN.open == "gatewayd.agents.opencode.opening:open_opencode"
+    assert PLUGIN.open == "gatewayd.agents.opencode.opener:open_opencode"

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from gatewayd.agents.opencode.core import OpencodeCore
-from gatewayd.agents.opencode.sidecar import command_line, permission_rules
+from gatewayd.agents.opencode.server.sidecar import command_line, permission_rules
 from gatewayd.model.errors import AgentFailed, NeedsOperator, TryAgain
 from gatewayd.model.secret import Secret
 from gatewayd.ports.agent import Final

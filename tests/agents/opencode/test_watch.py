@@ -7,10 +7,10 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gatewayd.agents.opencode.client import Client
 from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
 from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
-from gatewayd.agents.opencode.watch import Watch
+from gatewayd.agents.opencode.server.client import Client
+from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.kit.http import create_client
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import Final

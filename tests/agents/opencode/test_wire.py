@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gatewayd.agents.opencode.client import Client
-from gatewayd.agents.opencode.dialect import Aborted, Answered, Failed, Pending, Session, StreamEvent, Unfinished
 from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
 from gatewayd.agents.opencode.openagentic_server.log import fold as fold_log
 from gatewayd.agents.opencode.openagentic_server.log import open_calls, read_log
 from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.opencode_server.messages import TOO_LONG, Message, fold, newer
 from gatewayd.agents.opencode.opencode_server.requests import Permission, shown_input, to_questions
-from gatewayd.agents.opencode.wire import Malformed, canonical, decode, one_line
+from gatewayd.agents.opencode.server.client import Client
+from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Failed, Pending, Session, StreamEvent, Unfinished
+from gatewayd.agents.opencode.server.wire import Malformed, canonical, decode, one_line
 from gatewayd.ports.agent import ToolCall, ToolResult
 
 JSON: st.SearchStrategy[Any] = st.recursive(

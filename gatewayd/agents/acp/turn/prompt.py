@@ -11,9 +11,9 @@ from msgspec import Raw, Struct
 
 from gatewayd.actor.border import sole
 from gatewayd.agents.acp.connection import Connection, Reply
-from gatewayd.agents.acp.turn.ends import GRACE_SECONDS, Trust
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
 from gatewayd.agents.acp.turn.permission import CANCELLED, answer, can_be_allowed, tool_request
-from gatewayd.agents.acp.turn.text import CIRCLES_MAX, Said
+from gatewayd.agents.acp.turn.reply_text import CIRCLES_MAX, Said
 from gatewayd.agents.acp.turn.tool_calls import OpenCalls, call_event, result_event
 from gatewayd.agents.acp.wire import (
     INVALID_PARAMS,

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import anyio
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.client import Client, NoSuchSession, NoSuchThing
-from gatewayd.agents.opencode.dialect import (
+from gatewayd.agents.opencode.openagentic_server.log import DELTA, LogEvent, Shown, fold, open_calls, read_log
+from gatewayd.agents.opencode.openagentic_server.requests import Permission, read_permission
+from gatewayd.agents.opencode.server.client import Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
     Asked,
     Board,
@@ -25,9 +27,7 @@ from gatewayd.agents.opencode.dialect import (
     State,
     StreamEvent,
 )
-from gatewayd.agents.opencode.openagentic_server.log import DELTA, LogEvent, Shown, fold, open_calls, read_log
-from gatewayd.agents.opencode.openagentic_server.requests import Permission, read_permission
-from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, canonical, decode
+from gatewayd.agents.opencode.server.wire import Id, Malformed, TooMuch, canonical, decode
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision
 from gatewayd.model.records.question import Option, Question

@@ -2,7 +2,7 @@
 
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.wire import Id, canonical, decode
+from gatewayd.agents.opencode.server.wire import Id, canonical, decode
 
 
 class Permission(Struct):

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.client import MESSAGES_MAX, Client, NoSuchSession, NoSuchThing
-from gatewayd.agents.opencode.dialect import (
+from gatewayd.agents.opencode.opencode_server.messages import DELTA, Message, Shown, fold, newer
+from gatewayd.agents.opencode.opencode_server.permissions import Permissions
+from gatewayd.agents.opencode.opencode_server.requests import Entry, to_questions
+from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
     Asked,
     Board,
@@ -23,10 +26,7 @@ from gatewayd.agents.opencode.dialect import (
     State,
     StreamEvent,
 )
-from gatewayd.agents.opencode.opencode_server.messages import DELTA, Message, Shown, fold, newer
-from gatewayd.agents.opencode.opencode_server.permissions import Permissions
-from gatewayd.agents.opencode.opencode_server.requests import Entry, to_questions
-from gatewayd.agents.opencode.wire import Id, Malformed, TooMuch, decode
+from gatewayd.agents.opencode.server.wire import Id, Malformed, TooMuch, decode
 from gatewayd.model.lifecycle import Outcome
 from gatewayd.model.records.approval import Decision
 

@@ -8,11 +8,11 @@ from urllib.parse import quote
 import anyio
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.client import MESSAGES_MAX, Client, NoSuchThing
-from gatewayd.agents.opencode.dialect import Pending, PermissionAsked, Session
 from gatewayd.agents.opencode.opencode_server.messages import Part
 from gatewayd.agents.opencode.opencode_server.requests import Entry, Permission, said, shown_input
-from gatewayd.agents.opencode.wire import Malformed, TooMuch, decode
+from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchThing
+from gatewayd.agents.opencode.server.dialect import Pending, PermissionAsked, Session
+from gatewayd.agents.opencode.server.wire import Malformed, TooMuch, decode
 
 _CARDS_MAX = 1000
 _CHARACTERS_MAX = 4 * 1024 * 1024

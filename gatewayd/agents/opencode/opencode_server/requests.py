@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.dialect import Pending, QuestionsAsked
-from gatewayd.agents.opencode.wire import Id, canonical, decode
+from gatewayd.agents.opencode.server.dialect import Pending, QuestionsAsked
+from gatewayd.agents.opencode.server.wire import Id, canonical, decode
 from gatewayd.model.records.question import Option, Question
 
 

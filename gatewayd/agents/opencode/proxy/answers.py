@@ -9,7 +9,7 @@ import hashlib
 import msgspec
 
 from gatewayd.agents.opencode.proxy import allowlist
-from gatewayd.agents.opencode.proxy.asked import Asked
+from gatewayd.agents.opencode.proxy.client_request import Asked
 from gatewayd.agents.opencode.proxy.upstream import Listed
 from gatewayd.ports.proxy import ProxyRefused, Reply
 

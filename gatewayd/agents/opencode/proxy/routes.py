@@ -8,8 +8,8 @@ from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.proxy import allowlist
 from gatewayd.agents.opencode.proxy.answers import answer_permission, answer_question
-from gatewayd.agents.opencode.proxy.asked import DIRECTORY_HEADER, Asked, read, turn_runs
-from gatewayd.agents.opencode.surface import turn_in
+from gatewayd.agents.opencode.proxy.client_request import DIRECTORY_HEADER, Asked, read, turn_runs
+from gatewayd.agents.opencode.server.endpoint import turn_in
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyDesk, ProxyRefused, ProxyRequest, Reply
 

@@ -8,8 +8,8 @@ from msgspec import Raw, Struct, field
 
 from gatewayd.agents.opencode.openagentic_server import requests as openagentic_requests
 from gatewayd.agents.opencode.opencode_server.permissions import Called, read_permission
-from gatewayd.agents.opencode.surface import Surface
-from gatewayd.agents.opencode.wire import Malformed, check_values, decode
+from gatewayd.agents.opencode.server.endpoint import Surface
+from gatewayd.agents.opencode.server.wire import Malformed, check_values, decode
 from gatewayd.kit.http import exchange
 from gatewayd.model.errors import GatewayError
 from gatewayd.model.records.approval import ToolRequest

@@ -11,12 +11,12 @@ from msgspec.json import encode
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.agents.opencode.client import Client
-from gatewayd.agents.opencode.dialect import Dialect, PermissionAsked, Session
 from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
 from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.proxy.upstream import Upstream
-from gatewayd.agents.opencode.surface import Surface
+from gatewayd.agents.opencode.server.client import Client
+from gatewayd.agents.opencode.server.dialect import Dialect, PermissionAsked, Session
+from gatewayd.agents.opencode.server.endpoint import Surface
 from gatewayd.hub.approvals.policy import judge
 from gatewayd.model.config import ApprovalRule
 from gatewayd.model.records.approval import ToolRequest

@@ -4,7 +4,7 @@ import pytest
 
 from gatewayd.agents.opencode.proxy.answers import _name_of
 from gatewayd.agents.opencode.proxy.upstream import Listed, Upstream
-from gatewayd.agents.opencode.surface import Surface
+from gatewayd.agents.opencode.server.endpoint import Surface
 from gatewayd.kit.http import create_client
 from gatewayd.ports.proxy import ProxyRefused
 from tests.web.attached import open_server, says

@@ -15,7 +15,7 @@ import httpx2
 from msgspec import Struct
 
 from gatewayd.agents.chat_completions.answer import Answer
-from gatewayd.agents.chat_completions.refusals import refusal
+from gatewayd.agents.chat_completions.errors import refusal
 from gatewayd.agents.chat_completions.wire import WHAT
 from gatewayd.kit.body import Body, CannotUnpack
 from gatewayd.kit.http import AnswerTooLarge, open_stream, read_body, retry_after_seconds

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gatewayd.agents.chat_completions.refusals import ContextFull, refusal, refusal_inside
+from gatewayd.agents.chat_completions.errors import ContextFull, refusal, refusal_inside
 from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from gatewayd.agents.opencode.opening import _addresses
+from gatewayd.agents.opencode.opener import _addresses
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.secret import Secret
 from gatewayd.ports.agent import Final

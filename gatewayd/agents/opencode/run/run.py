@@ -7,8 +7,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.border import leaves
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.opencode.asks import Asks
-from gatewayd.agents.opencode.dialect import (
+from gatewayd.agents.opencode.run.pending_requests import Asks
+from gatewayd.agents.opencode.server.dialect import (
     Aborted,
     Answered,
     Board,
@@ -21,8 +21,8 @@ from gatewayd.agents.opencode.dialect import (
     StreamEvent,
     Unfinished,
 )
-from gatewayd.agents.opencode.watch import Watch
-from gatewayd.agents.opencode.wire import KNOWN_MAX, one_line
+from gatewayd.agents.opencode.server.watch import Watch
+from gatewayd.agents.opencode.server.wire import KNOWN_MAX, one_line
 from gatewayd.model.errors import AgentFailed, GatewayError, OutcomeUnknown, TryAgain
 from gatewayd.ports.agent import Final, Notice, Turn
 

@@ -13,9 +13,9 @@ import anyio
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.opencode.client import Client
-from gatewayd.agents.opencode.dialect import Board, Dialect, Session, StreamEvent
-from gatewayd.agents.opencode.feed import Feed
+from gatewayd.agents.opencode.server.client import Client
+from gatewayd.agents.opencode.server.dialect import Board, Dialect, Session, StreamEvent
+from gatewayd.agents.opencode.server.feed import Feed
 from gatewayd.model.errors import AgentFailed, Conflict, TryAgain
 
 _CONNECT_SECONDS = 15.0

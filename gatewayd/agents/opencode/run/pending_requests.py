@@ -8,7 +8,7 @@ import anyio.abc
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.opencode.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
+from gatewayd.agents.opencode.server.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import Turn

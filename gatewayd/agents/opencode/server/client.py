@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from gatewayd.agents.opencode.wire import TooMuch, check_values, decode, one_line
+from gatewayd.agents.opencode.server.wire import TooMuch, check_values, decode, one_line
 from gatewayd.kit import json
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain

@@ -1,6 +1,6 @@
 """What a run has said at last, kept from its stream: servers do not store an answer that has no end. Pure."""
 
-from gatewayd.agents.opencode.wire import TEXT_MAX
+from gatewayd.agents.opencode.server.wire import TEXT_MAX
 
 
 class LastSaid:

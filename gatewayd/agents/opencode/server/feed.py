@@ -10,9 +10,9 @@ import httpx2
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.agents.opencode.client import CALL_SECONDS, Client
-from gatewayd.agents.opencode.dialect import Dialect, StreamEvent
-from gatewayd.agents.opencode.wire import Malformed, one_line
+from gatewayd.agents.opencode.server.client import CALL_SECONDS, Client
+from gatewayd.agents.opencode.server.dialect import Dialect, StreamEvent
+from gatewayd.agents.opencode.server.wire import Malformed, one_line
 from gatewayd.kit.http import CONNECT_SECONDS, describe
 from gatewayd.kit.sse import EventStream, EventTooLarge
 from gatewayd.model.errors import NeedsOperator

@@ -7,7 +7,7 @@ from msgspec import Struct
 from gatewayd.agents.opencode.proxy import allowlist
 from gatewayd.agents.opencode.proxy.allowlist import Operation
 from gatewayd.agents.opencode.proxy.upstream import DEEPEST, Upstream
-from gatewayd.agents.opencode.surface import HasSurface, Surface, has_surface, surface_of, turn_in
+from gatewayd.agents.opencode.server.endpoint import HasSurface, Surface, has_surface, surface_of, turn_in
 from gatewayd.ports.proxy import ProxyDesk, ProxyRefused, ProxyRequest
 
 DIRECTORY_HEADER = "X-Opencode-Directory"

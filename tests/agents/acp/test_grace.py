@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gatewayd.agents.acp.turn.ends import GRACE_SECONDS, Trust
-from gatewayd.agents.acp.turn.words import FORGOTTEN
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
+from gatewayd.agents.acp.turn.wording import FORGOTTEN
 from gatewayd.model.errors import AgentFailed, GatewayError, NeedsOperator, TryAgain
 from gatewayd.ports.agent import Final, Notice
 from tests.agents.acp.rig import FakeTurn, Kit, run_soon

@@ -7,7 +7,7 @@ import anyio
 from msgspec import Raw
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.acp.turn.text import Said
+from gatewayd.agents.acp.turn.reply_text import Said
 from gatewayd.agents.acp.wire import Malformed, text_chunk
 from gatewayd.model.records.dead_letter import excerpt_of
 

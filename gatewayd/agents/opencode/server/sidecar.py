@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from gatewayd.agents.opencode.client import HEALTH_SECONDS, Client, basic
+from gatewayd.agents.opencode.server.client import HEALTH_SECONDS, Client, basic
 from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import TryAgain

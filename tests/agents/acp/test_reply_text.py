@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.agents.acp.turn.text import PARAGRAPH, Said
+from gatewayd.agents.acp.turn.reply_text import PARAGRAPH, Said
 from gatewayd.agents.acp.wire import MessageChunk, TextBlock
 from gatewayd.kit import json
 

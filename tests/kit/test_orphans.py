@@ -7,8 +7,8 @@ from subprocess import DEVNULL, PIPE
 import anyio
 import pytest
 
+from gatewayd.kit.orphans import end_all_strays, end_strays
 from gatewayd.kit.process import open_process
-from gatewayd.kit.strays import end_all_strays, end_strays
 from tests.kit.test_process import DEAF, FAILS_AFTER, exists, gone, parent, python
 
 _PARENT = """

@@ -8,15 +8,15 @@ from random import Random
 import anyio
 import httpx2
 
-from gatewayd.agents.opencode.client import Client, basic
 from gatewayd.agents.opencode.core import OpencodeCore
-from gatewayd.agents.opencode.dialect import Dialect
 from gatewayd.agents.opencode.openagentic_server.dialect import VERSION as OPENAGENTIC
 from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
 from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
+from gatewayd.agents.opencode.server.client import Client, basic
+from gatewayd.agents.opencode.server.dialect import Dialect
+from gatewayd.agents.opencode.server.sidecar import Sidecar, open_sidecar
+from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.settings import OpencodeSettings
-from gatewayd.agents.opencode.sidecar import Sidecar, open_sidecar
-from gatewayd.agents.opencode.watch import Watch
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
 

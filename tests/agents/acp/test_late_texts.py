@@ -5,7 +5,7 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gatewayd.agents.acp.turn.late import _SESSIONS_MAX, _TEXT_MAX
+from gatewayd.agents.acp.turn.late_texts import _SESSIONS_MAX, _TEXT_MAX
 from gatewayd.ports.agent import Final
 from tests.agents.acp.rig import FakeTurn, Kit
 from tests.agents.acp.script import ScriptedAgent, ended, line, open_scripted, said

@@ -1,0 +1,4 @@
+"""One run of a prompt: its progress, its pending requests, and its end.
+
+What concerns more than one run belongs into ``server``.
+"""
