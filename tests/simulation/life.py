@@ -19,7 +19,7 @@ from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store
 from gatewayd.web.api.chat import bring
-from gatewayd.web.http.errors import STATUS, Refusal
+from gatewayd.web.http.errors import STATUS, HttpError
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from gatewayd.wiring import drain, join, run_hub
 from tests.hub.house import NoStalls
@@ -172,7 +172,7 @@ class Life:
             result = await bring(self.gateway, envelope)
         except Conflict as error:
             result = error
-        except (GatewayError, Refusal):
+        except (GatewayError, HttpError):
             result = None
         if not self.dead:
             answered.result = result
@@ -258,8 +258,8 @@ class Life:
         with trio.move_on_after(DELIVER_SECONDS):
             try:
                 receipt = await self._desk.answer(channel, account, request)
-            except Refusal as refusal:
-                status = STATUS[refusal.code]
+            except HttpError as error:
+                status = STATUS[error.code]
             else:
                 status = receipt.reply.status
                 self._desk.afterwards(receipt)
