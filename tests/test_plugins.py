@@ -28,7 +28,7 @@ class Settings(Struct, frozen=True):
 
 NUMBER = 3
 
-def open_account(account, kit):
+def open_account(account, services):
     raise NotImplementedError
 """
 

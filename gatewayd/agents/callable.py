@@ -21,7 +21,7 @@ from gatewayd.model.errors import AgentFailed, NeedsOperator
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, Final, Notice, TextDelta, Turn, TurnState
 
 PLUGIN = AgentPlugin(
     id="callable",
@@ -138,7 +138,7 @@ class CallableCore:
 
 
 @asynccontextmanager
-async def open_callable(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+async def open_callable(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
     """:raises NeedsOperator: the object cannot be imported, or is no function."""
     assert isinstance(agent.settings, CallableSettings)
     yield CallableCore(_find(agent.settings.object))

@@ -16,8 +16,8 @@ from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import (
     AgentConfig,
     AgentCore,
-    AgentKit,
     AgentPlugin,
+    AgentServices,
     Final,
     TextDelta,
     ToolCall,
@@ -99,6 +99,6 @@ def _told(decision: Decision, what: str) -> str:
 
 
 @asynccontextmanager
-async def open_echo(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+async def open_echo(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
     assert isinstance(agent.settings, EchoSettings)
     yield EchoCore(agent.settings)

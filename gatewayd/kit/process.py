@@ -1,6 +1,6 @@
 """Child processes that are really ended: with their group, with what left it, and also after a gatewayd that was killed.
 
-Every process has ``GATEWAYD_PROCESS=<marker>`` in its environment, and so has whatever it starts: see ``kit.orphans``.
+Every process has ``GATEWAYD_PROCESS=<marker>`` in its environment, and so has whatever it starts: see ``services.orphans``.
 
 The leader of the group is reaped last. While it is a zombie its number, which is the group's, is not given to another process.
 """

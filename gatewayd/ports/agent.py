@@ -187,7 +187,7 @@ class AgentConfig(Struct, frozen=True):
     settings: Struct
 
 
-class AgentKit(Protocol):
+class AgentServices(Protocol):
     """What the hub hands to a core. ``memos`` are this agent's own; ``directory`` is its own place in the state directory,
     absolute and not made yet: a core that needs it makes it, mode 0700."""
 
@@ -215,7 +215,7 @@ class AgentKit(Protocol):
 
 
 class AgentOpener(Protocol):
-    def __call__(self, agent: AgentConfig, kit: AgentKit, /) -> AbstractAsyncContextManager[AgentCore]: ...
+    def __call__(self, agent: AgentConfig, services: AgentServices, /) -> AbstractAsyncContextManager[AgentCore]: ...
 
 
 class AgentPlugin(Struct, frozen=True):

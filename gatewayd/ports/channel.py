@@ -83,7 +83,7 @@ class Deliver(Protocol):
     async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None: ...
 
 
-class Link(Protocol):
+class ConnectionReporter(Protocol):
     """What a driver tells of its transport. All three are synchronous and cheap."""
 
     def connected(self, identity: str | None = None) -> None:
@@ -96,7 +96,7 @@ class Link(Protocol):
         """From now on, hearing nothing for longer than this means hung. None (the default): silence means nothing."""
 
 
-class ChannelKit(Protocol):
+class ChannelServices(Protocol):
     """What the hub hands to a driver."""
 
     @property
@@ -104,7 +104,7 @@ class ChannelKit(Protocol):
         """The shared HTTP client. Never closed by the driver; every call sets its own timeout."""
 
     @property
-    def link(self) -> Link: ...
+    def connection(self) -> ConnectionReporter: ...
 
     @property
     def memos(self) -> Memos: ...
@@ -139,9 +139,9 @@ class Channel(Protocol):
 
 
 class ChannelOpener(Protocol):
-    """``open(account, kit)``: connects nothing that ``listen`` can connect; closes everything it opened, within seconds."""
+    """``open(account, services)``: connects nothing that ``listen`` can connect; closes everything it opened, within seconds."""
 
-    def __call__(self, account: AccountConfig, kit: ChannelKit, /) -> AbstractAsyncContextManager[Channel]: ...
+    def __call__(self, account: AccountConfig, services: ChannelServices, /) -> AbstractAsyncContextManager[Channel]: ...
 
 
 @runtime_checkable

@@ -28,7 +28,7 @@ from gatewayd.actor.border import leaves
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText
 from gatewayd.ports.channel import Channel, ChannelOpener, ChannelPlugin, Deliver, ShowsSignals
-from gatewayd.testing.channel_harness import Button, ButtonsHarness, Harness, Journal, Kit, SendFailure, Shown
+from gatewayd.testing.channel_harness import Button, ButtonsHarness, Harness, Journal, SendFailure, Services, Shown
 
 __all__ = [
     "Button",
@@ -36,8 +36,8 @@ __all__ = [
     "ChannelContract",
     "Harness",
     "Journal",
-    "Kit",
     "SendFailure",
+    "Services",
     "Shown",
 ]
 
@@ -95,15 +95,15 @@ class ChannelContract:
     # How the tests use it.
 
     @asynccontextmanager
-    async def opened(self, harness: Harness) -> AsyncIterator[tuple[Channel, Kit]]:
+    async def opened(self, harness: Harness) -> AsyncIterator[tuple[Channel, Services]]:
         opener = cast(ChannelOpener, resolve(self.plugin.open))
         async with httpx2.AsyncClient() as http:
-            kit = Kit(http)
-            async with opener(harness.account, kit) as channel:
-                yield channel, kit
+            services = Services(http)
+            async with opener(harness.account, services) as channel:
+                yield channel, services
 
     @asynccontextmanager
-    async def listening(self, channel: Channel, kit: Kit, deliver: Deliver) -> AsyncIterator[None]:
+    async def listening(self, channel: Channel, services: Services, deliver: Deliver) -> AsyncIterator[None]:
         """Listens inside, and holds that ``listen`` does not return by itself."""
 
         async def listen() -> None:
@@ -112,14 +112,14 @@ class ChannelContract:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
-            await kit.is_connected.wait()
+            await services.is_connected.wait()
             yield
             nursery.cancel_scope.cancel()
 
     @asynccontextmanager
     async def talking(self, harness: Harness) -> AsyncIterator[Channel]:
         """Open and listening, for tests of the other direction."""
-        async with self.opened(harness) as (channel, kit), self.listening(channel, kit, Journal(kit)):
+        async with self.opened(harness) as (channel, services), self.listening(channel, services, Journal(services)):
             yield channel
 
     def text(self, harness: Harness, text: str, choices: Choices = ()) -> SendText:
@@ -180,10 +180,10 @@ class ChannelContract:
 
     async def test_closing_is_quick_in_the_middle_of_everything(self) -> None:
         with trio.fail_after(PATIENCE):
-            async with self.harness() as harness, self.opened(harness) as (channel, kit):
-                journal = Journal(kit)
+            async with self.harness() as harness, self.opened(harness) as (channel, services):
+                journal = Journal(services)
                 journal.gate = trio.Event()
-                async with self.listening(channel, kit, journal):
+                async with self.listening(channel, services, journal):
                     await harness.produce("hello")
                     await journal.wait_called()
                 closing_at = trio.current_time()
@@ -193,9 +193,9 @@ class ChannelContract:
 
     async def test_messages_are_delivered_in_order(self) -> None:
         with trio.fail_after(PATIENCE):
-            async with self.harness() as harness, self.opened(harness) as (channel, kit):
-                journal = Journal(kit)
-                async with self.listening(channel, kit, journal):
+            async with self.harness() as harness, self.opened(harness) as (channel, services):
+                journal = Journal(services)
+                async with self.listening(channel, services, journal):
                     for text in ("one", "two", "three"):
                         await harness.produce(text)
                     await journal.wait_texts("one", "two", "three")
@@ -207,10 +207,10 @@ class ChannelContract:
 
     async def test_the_platform_is_told_after_the_commit_and_not_before(self) -> None:
         with trio.fail_after(PATIENCE):
-            async with self.harness() as harness, self.opened(harness) as (channel, kit):
-                journal = Journal(kit)
+            async with self.harness() as harness, self.opened(harness) as (channel, services):
+                journal = Journal(services)
                 journal.gate = trio.Event()
-                async with self.listening(channel, kit, journal):
+                async with self.listening(channel, services, journal):
                     await harness.produce("hello")
                     await journal.wait_called()
                     await channel.send(self.text(harness, "meanwhile, on another wire"))
@@ -223,15 +223,15 @@ class ChannelContract:
         refused = RuntimeError("the disk is full")
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness:
-                async with self.opened(harness) as (channel, kit):
+                async with self.opened(harness) as (channel, services):
                     await harness.produce("hello")
                     with pytest.raises(Exception) as caught:
-                        await channel.listen(Journal(kit, refused))
+                        await channel.listen(Journal(services, refused))
                     assert leaves(caught.value) == [refused]
                 assert await harness.acknowledged() == 0
-                async with self.opened(harness) as (channel, kit):
-                    journal = Journal(kit)
-                    async with self.listening(channel, kit, journal):
+                async with self.opened(harness) as (channel, services):
+                    journal = Journal(services)
+                    async with self.listening(channel, services, journal):
                         await journal.wait_texts("hello")
 
     # Sending.
@@ -274,9 +274,9 @@ class ChannelContract:
 
     async def test_buttons_are_shown_in_order_and_send_their_data(self) -> None:
         with trio.fail_after(PATIENCE):
-            async with self.harness() as plain, self.opened(plain) as (channel, kit):
-                harness, journal = self.needs("buttons", plain), Journal(kit)
-                async with self.listening(channel, kit, journal):
+            async with self.harness() as plain, self.opened(plain) as (channel, services):
+                harness, journal = self.needs("buttons", plain), Journal(services)
+                async with self.listening(channel, services, journal):
                     message_id = await self.ask(plain, channel)
                     [shown] = await harness.shown()
                     expected = tuple(Button(choice.label, choice.data) for row in CHOICES for choice in row)
@@ -293,9 +293,9 @@ class ChannelContract:
 
     async def test_every_press_is_an_event_of_its_own_and_is_answered(self) -> None:
         with trio.fail_after(PATIENCE):
-            async with self.harness() as plain, self.opened(plain) as (channel, kit):
-                harness, journal = self.needs("buttons", plain), Journal(kit)
-                async with self.listening(channel, kit, journal):
+            async with self.harness() as plain, self.opened(plain) as (channel, services):
+                harness, journal = self.needs("buttons", plain), Journal(services)
+                async with self.listening(channel, services, journal):
                     assert isinstance(channel, ShowsSignals)
                     message_id = await self.ask(plain, channel)
                     for number in range(2):

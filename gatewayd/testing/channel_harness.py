@@ -82,7 +82,7 @@ class ButtonsHarness(Harness, Protocol):
         """What ``peer`` was told of the presses, in order, once that many are answered."""
 
 
-class Kit:
+class Services:
     """The hub's side for one driver: what it said of its transport, and its memos, in memory."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
@@ -95,7 +95,7 @@ class Kit:
         self.kept: dict[str, str] = {}
 
     @property
-    def link(self) -> "Kit":
+    def connection(self) -> "Services":
         return self
 
     @property
@@ -136,12 +136,12 @@ class Kit:
 class Journal:
     """A ``deliver`` that keeps what it got. ``gate`` holds it back, ``error`` makes it fail."""
 
-    def __init__(self, kit: Kit, error: Exception | None = None) -> None:
+    def __init__(self, services: Services, error: Exception | None = None) -> None:
         self.envelopes: list[InboundEnvelope] = []
         self.calls = 0
         self.gate = trio.Event()
         self.gate.set()
-        self._kit = kit
+        self._services = services
         self._error = error
         self._changed = Wakeup()
 
@@ -152,7 +152,7 @@ class Journal:
         if self._error is not None:
             raise self._error
         if memo is not None:
-            self._kit.kept[memo[0]] = memo[1]
+            self._services.kept[memo[0]] = memo[1]
         self.envelopes += envelopes
         self._tell()
 

@@ -12,7 +12,7 @@ from gatewayd.channels.telegram import PLUGIN
 from gatewayd.channels.telegram.channel import open_telegram
 from gatewayd.hub.outbox.outbox import draft_texts
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.channel import AccountConfig, Channel, ChannelKit, ChannelOpener
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelServices
 from tests.cases import cases
 from tests.channels.telegram.rig import account_of
 from tests.fakes.bot_api import FakeBotApi, make_supergroup
@@ -25,8 +25,8 @@ REFUSED = [(name, case, words) for name, case in cases("refusals") for words in 
 
 def telegram(api: FakeBotApi) -> ChannelOpener:
     @asynccontextmanager
-    async def opened(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[Channel]:
-        async with open_telegram(account_of(api), kit) as channel:
+    async def opened(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
+        async with open_telegram(account_of(api), services) as channel:
             yield channel
 
     return opened

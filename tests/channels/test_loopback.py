@@ -25,7 +25,7 @@ from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Overloaded, Sen
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, ShowsSignals
-from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, Journal, Kit, SendFailure, Shown
+from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, Journal, SendFailure, Services, Shown
 
 ACCOUNT = AccountConfig(channel="loopback", account="main", settings=LoopbackSettings())
 ALICE = Peer("dm", "alice")
@@ -105,14 +105,14 @@ class TestLoopbackContract(ChannelContract):
 
 
 @asynccontextmanager
-async def kit() -> AsyncIterator[Kit]:
+async def services() -> AsyncIterator[Services]:
     async with httpx2.AsyncClient() as http:
-        yield Kit(http)
+        yield Services(http)
 
 
 async def test_saying_returns_after_the_commit(autojump_clock: trio.testing.MockClock) -> None:
     platform = platform_of()
-    async with kit() as hub, open_loopback(ACCOUNT, hub) as channel, trio.open_nursery() as nursery:
+    async with services() as hub, open_loopback(ACCOUNT, hub) as channel, trio.open_nursery() as nursery:
         journal = Journal(hub)
         journal.gate = trio.Event()
         nursery.start_soon(channel.listen, journal)
@@ -138,7 +138,7 @@ async def test_a_full_platform_refuses(autojump_clock: trio.testing.MockClock) -
 async def test_scripts_are_played_call_by_call(autojump_clock: trio.testing.MockClock) -> None:
     platform = platform_of()
     payload = SendText(peer=ALICE, body=RichText("hi"))
-    async with kit() as hub, open_loopback(ACCOUNT, hub) as channel:
+    async with services() as hub, open_loopback(ACCOUNT, hub) as channel:
         platform.before_send.next(failing(TryAgain("first")), taking(30))
         with pytest.raises(TryAgain, match="first"):
             await channel.send(payload)
@@ -156,7 +156,7 @@ async def test_scripts_are_played_call_by_call(autojump_clock: trio.testing.Mock
 
 async def test_listen_fails_in_every_way(autojump_clock: trio.testing.MockClock) -> None:
     platform = platform_of()
-    async with kit() as hub, open_loopback(ACCOUNT, hub) as channel:
+    async with services() as hub, open_loopback(ACCOUNT, hub) as channel:
         journal = Journal(hub)
         platform.on_listen.next(ending_quietly, hanging, crashing_in_a_task(KeyError("chat")))
         await channel.listen(journal)
@@ -173,7 +173,7 @@ async def test_opening_and_closing_can_hang(autojump_clock: trio.testing.MockClo
     platform = platform_of()
     platform.on_open.next(hanging)
     platform.on_close.next(hanging)
-    async with kit() as hub:
+    async with services() as hub:
         for _ in range(2):
             with trio.move_on_after(10) as scope:
                 async with open_loopback(ACCOUNT, hub):
@@ -185,7 +185,7 @@ async def test_opening_and_closing_can_hang(autojump_clock: trio.testing.MockClo
 
 
 async def test_signals_are_kept_apart(autojump_clock: trio.testing.MockClock) -> None:
-    async with kit() as hub, open_loopback(ACCOUNT, hub) as channel:
+    async with services() as hub, open_loopback(ACCOUNT, hub) as channel:
         assert isinstance(channel, ShowsSignals)
         await channel.signal(Typing(ALICE))
         assert list(platform_of().signals) == [Typing(ALICE)]
@@ -197,7 +197,7 @@ CHOICES = ((Choice("Yes", "1:yes"), Choice("No", "1:no")),)
 
 async def test_buttons_are_pressed_by_their_label(autojump_clock: trio.testing.MockClock) -> None:
     platform = platform_of()
-    async with kit() as hub, open_loopback(ACCOUNT, hub) as channel, trio.open_nursery() as nursery:
+    async with services() as hub, open_loopback(ACCOUNT, hub) as channel, trio.open_nursery() as nursery:
         journal = Journal(hub)
         nursery.start_soon(channel.listen, journal)
         old = (await channel.send(SendText(ALICE, RichText("old?"), choices=CHOICES))).message_id

@@ -24,8 +24,8 @@ from gatewayd.testing.channel_contract import (
     Choices,
     Harness,
     Journal,
-    Kit,
     SendFailure,
+    Services,
     Shown,
 )
 
@@ -142,18 +142,18 @@ class TestWebchatContract(ChannelContract):
             nursery.cancel_scope.cancel()
 
     @asynccontextmanager
-    async def opened(self, harness: Harness) -> AsyncIterator[tuple[Channel, Kit]]:
-        async with super().opened(harness) as (channel, kit):
+    async def opened(self, harness: Harness) -> AsyncIterator[tuple[Channel, Services]]:
+        async with super().opened(harness) as (channel, services):
             assert isinstance(channel, WebchatChannel)
             assert isinstance(harness, PageHarness)
             self.current = harness
             with channel.subscribe(harness.peer.id) as page:
                 harness.look_through(page)
-                yield channel, kit
+                yield channel, services
 
     @asynccontextmanager
-    async def listening(self, channel: Channel, kit: Kit, deliver: Deliver) -> AsyncIterator[None]:
-        async with super().listening(channel, kit, deliver):
+    async def listening(self, channel: Channel, services: Services, deliver: Deliver) -> AsyncIterator[None]:
+        async with super().listening(channel, services, deliver):
             assert isinstance(channel, WebchatChannel)
             self.current.reach(channel)
             yield
@@ -181,35 +181,38 @@ class TestWebchatContract(ChannelContract):
         refused = RuntimeError("the disk is full")
         with trio.fail_after(PATIENCE):
             async with self._harness() as harness:
-                async with self.opened(harness) as (channel, kit), self.listening(channel, kit, Journal(kit, refused)):
+                async with (
+                    self.opened(harness) as (channel, services),
+                    self.listening(channel, services, Journal(services, refused)),
+                ):
                     await harness.produce("hello")
                     await harness.wait_refused()
                 assert harness.refusals == [refused]
                 assert await harness.acknowledged() == 0
-                async with self.opened(harness) as (channel, kit):
-                    journal = Journal(kit)
-                    async with self.listening(channel, kit, journal):
+                async with self.opened(harness) as (channel, services):
+                    journal = Journal(services)
+                    async with self.listening(channel, services, journal):
                         await journal.wait_texts("hello")
 
 
 @pytest.fixture
-async def kit() -> AsyncIterator[Kit]:
+async def services() -> AsyncIterator[Services]:
     async with httpx2.AsyncClient() as http:
-        yield Kit(http)
+        yield Services(http)
 
 
 @pytest.fixture
-def journal(kit: Kit) -> Journal:
-    return Journal(kit)
+def journal(services: Services) -> Journal:
+    return Journal(services)
 
 
 @asynccontextmanager
-async def listening(journal: Journal, kit: Kit, max_pages: int = 200) -> AsyncIterator[WebchatChannel]:
+async def listening(journal: Journal, services: Services, max_pages: int = 200) -> AsyncIterator[WebchatChannel]:
     account = AccountConfig("webchat", "main", WebchatSettings(max_pages=max_pages))
     with trio.fail_after(PATIENCE):
-        async with open_webchat(account, kit) as channel, trio.open_nursery() as nursery:
+        async with open_webchat(account, services) as channel, trio.open_nursery() as nursery:
             nursery.start_soon(channel.listen, journal)
-            await kit.is_connected.wait()
+            await services.is_connected.wait()
             yield channel
             nursery.cancel_scope.cancel()
 
@@ -230,30 +233,30 @@ def test_settings_are_strict() -> None:
         msgspec.convert({"max_page": 1}, WebchatSettings)
 
 
-async def test_it_is_connected_at_once_and_silence_means_nothing(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
-        assert kit.connected_as == [None]
-        assert kit.silence is None
+async def test_it_is_connected_at_once_and_silence_means_nothing(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
+        assert services.connected_as == [None]
+        assert services.silence is None
         assert isinstance(channel, ShowsSignals)
 
 
-async def test_a_message_is_journaled_with_its_authors_name(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_a_message_is_journaled_with_its_authors_name(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         key = await channel.receive("alice", "hello", "c0ffee")
     (envelope,) = journal.envelopes
     assert (envelope.channel, envelope.account, envelope.event_key) == ("webchat", "main", key)
     assert (envelope.peer, envelope.sender.id, envelope.text, envelope.addressed) == (ALICE, "alice", "hello", True)
 
 
-async def test_the_same_message_id_is_the_same_event_for_one_person_only(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_the_same_message_id_is_the_same_event_for_one_person_only(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         first = await channel.receive("alice", "hello", "c0ffee")
         again = await channel.receive("alice", "hello", "c0ffee")
         other = await channel.receive("bob", "hello", "c0ffee")
     assert first == again != other
 
 
-async def test_receive_returns_after_the_commit(journal: Journal, kit: Kit) -> None:
+async def test_receive_returns_after_the_commit(journal: Journal, services: Services) -> None:
     done = trio.Event()
     journal.gate = trio.Event()
 
@@ -261,7 +264,7 @@ async def test_receive_returns_after_the_commit(journal: Journal, kit: Kit) -> N
         await channel.receive("alice", "hello", "c0ffee")
         done.set()
 
-    async with listening(journal, kit) as channel, trio.open_nursery() as nursery:
+    async with listening(journal, services) as channel, trio.open_nursery() as nursery:
         nursery.start_soon(post)
         await trio.testing.wait_all_tasks_blocked()
         assert not done.is_set()
@@ -270,15 +273,15 @@ async def test_receive_returns_after_the_commit(journal: Journal, kit: Kit) -> N
     assert len(journal.envelopes) == 1
 
 
-async def test_a_stopping_account_refuses_messages(journal: Journal, kit: Kit) -> None:
+async def test_a_stopping_account_refuses_messages(journal: Journal, services: Services) -> None:
     account = AccountConfig("webchat", "main", WebchatSettings())
-    async with open_webchat(account, kit) as channel:
+    async with open_webchat(account, services) as channel:
         with pytest.raises(Overloaded, match="not taking messages"):
             await channel.receive("alice", "hello", "c0ffee")
 
 
-async def test_every_page_of_the_peer_is_told_and_nobody_else(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_every_page_of_the_peer_is_told_and_nobody_else(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         with channel.subscribe("alice") as phone, channel.subscribe("alice") as laptop, channel.subscribe("bob") as bob:
             await channel.send(reply())
             assert await phone.wait_news() == News(lines=True)
@@ -287,15 +290,15 @@ async def test_every_page_of_the_peer_is_told_and_nobody_else(journal: Journal, 
             assert await bob.wait_news() == News(typing=True)
 
 
-async def test_an_own_message_shows_on_the_other_device(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_an_own_message_shows_on_the_other_device(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         with channel.subscribe("alice") as phone:
             await channel.receive("alice", "from the laptop", "c0ffee")
             assert await phone.wait_news() == News(lines=True)
 
 
-async def test_a_slow_page_finds_the_newest_draft_only(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_a_slow_page_finds_the_newest_draft_only(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         with channel.subscribe("alice") as page:
             await channel.signal(Typing(ALICE))
             for length in range(1, 1000):
@@ -303,16 +306,16 @@ async def test_a_slow_page_finds_the_newest_draft_only(journal: Journal, kit: Ki
             assert await page.wait_news() == News(typing=True, draft=Draft(ALICE, "turn-1", "x" * 999))
 
 
-async def test_a_reply_stands_for_its_draft(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_a_reply_stands_for_its_draft(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         with channel.subscribe("alice") as page:
             await channel.signal(Draft(ALICE, "turn-1", "Hell"))
             await channel.send(reply("Hello"))
             assert await page.wait_news() == News(lines=True)
 
 
-async def test_an_edit_leaves_the_draft_of_the_running_turn(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_an_edit_leaves_the_draft_of_the_running_turn(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         with channel.subscribe("alice") as page:
             receipt = await channel.send(SendText(ALICE, RichText("?"), choices=((Choice("Yes", "1:yes"),),)))
             again = await channel.send(reply("?"))
@@ -325,8 +328,8 @@ async def test_an_edit_leaves_the_draft_of_the_running_turn(journal: Journal, ki
             assert await page.wait_news() == News(lines=True, typing=True, draft=draft)
 
 
-async def test_a_press_is_journaled_with_what_it_is_about(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_a_press_is_journaled_with_what_it_is_about(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         message = await channel.receive("alice", "hello", "c0ffee00")
         first = await channel.press("alice", "m1", "1:yes", "c0ffee00")
         again = await channel.press("alice", "m1", "1:yes", "c0ffee00")
@@ -342,15 +345,15 @@ async def test_a_press_is_journaled_with_what_it_is_about(journal: Journal, kit:
     assert (envelope.peer, envelope.sender.id, envelope.message_id, envelope.press) == (ALICE, "alice", "m1", "c0ffee00")
 
 
-async def test_a_stopping_account_refuses_presses(journal: Journal, kit: Kit) -> None:
+async def test_a_stopping_account_refuses_presses(journal: Journal, services: Services) -> None:
     account = AccountConfig("webchat", "main", WebchatSettings())
-    async with open_webchat(account, kit) as channel:
+    async with open_webchat(account, services) as channel:
         with pytest.raises(Overloaded, match="not taking messages"):
             await channel.press("alice", "m1", "1:yes", "c0ffee00")
 
 
-async def test_answers_to_presses_are_told_with_the_rest_and_are_bounded(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_answers_to_presses_are_told_with_the_rest_and_are_bounded(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         with channel.subscribe("alice") as page:
             answers = [PressAnswer(ALICE, f"press-{n}", "noted") for n in range(ANSWERS_KEPT + 5)]
             await channel.signal(Draft(ALICE, "turn-1", "Hell"))
@@ -360,8 +363,8 @@ async def test_answers_to_presses_are_told_with_the_rest_and_are_bounded(journal
             assert await page.wait_news() == News(lines=True, answers=tuple(answers[5:]))
 
 
-async def test_an_own_message_leaves_the_draft_of_the_running_turn(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit) as channel:
+async def test_an_own_message_leaves_the_draft_of_the_running_turn(journal: Journal, services: Services) -> None:
+    async with listening(journal, services) as channel:
         with channel.subscribe("alice") as page:
             draft = Draft(ALICE, "turn-1", "Hell")
             await channel.signal(draft)
@@ -369,9 +372,9 @@ async def test_an_own_message_leaves_the_draft_of_the_running_turn(journal: Jour
             assert await page.wait_news() == News(lines=True, typing=True, draft=draft)
 
 
-async def test_closing_ends_the_pages(journal: Journal, kit: Kit) -> None:
+async def test_closing_ends_the_pages(journal: Journal, services: Services) -> None:
     async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(listening(journal, kit))
+        channel = await stack.enter_async_context(listening(journal, services))
         page = stack.enter_context(channel.subscribe("alice"))
         channel.close()
         assert await page.wait_news() is None
@@ -379,8 +382,8 @@ async def test_closing_ends_the_pages(journal: Journal, kit: Kit) -> None:
             pass
 
 
-async def test_pages_are_bounded_per_person_and_in_all(journal: Journal, kit: Kit) -> None:
-    async with listening(journal, kit, max_pages=PAGES_PER_NAME + 1) as channel, AsyncExitStack() as pages:
+async def test_pages_are_bounded_per_person_and_in_all(journal: Journal, services: Services) -> None:
+    async with listening(journal, services, max_pages=PAGES_PER_NAME + 1) as channel, AsyncExitStack() as pages:
         for _ in range(PAGES_PER_NAME):
             pages.enter_context(channel.subscribe("alice"))
         with pytest.raises(Overloaded, match="too many pages"), channel.subscribe("alice"):

@@ -18,7 +18,7 @@ from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Notice, TextDelta, Turn, TurnRequest, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, Final, Notice, TextDelta, Turn, TurnRequest, TurnState
 from tests.simulation.platforms import WRECKS, place_of
 from tests.simulation.trace import Trace, Violation
 from tests.third_party.kinds import any_bug
@@ -371,7 +371,7 @@ def marks(text: str) -> list[str]:
 
 
 @asynccontextmanager
-async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[OpenCore]:
+async def open_core(agent: AgentConfig, services: AgentServices) -> AsyncIterator[OpenCore]:
     wire = agent.settings
     assert isinstance(wire, CoreWire)
     await trio.lowlevel.checkpoint()

@@ -14,8 +14,8 @@ from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import OutboundPayload, PressAnswer, Receipt, Signal
 from gatewayd.ports.channel import (
     AccountConfig,
-    ChannelKit,
     ChannelPlugin,
+    ChannelServices,
     Deliver,
     TextLimit,
     WebhookReply,
@@ -73,19 +73,19 @@ class _Sends:
 class PolledChannel(_Sends):
     """Keeps its offset as a memo, committed with what it stands for."""
 
-    def __init__(self, account: AccountConfig, wire: Wire, kit: ChannelKit) -> None:
+    def __init__(self, account: AccountConfig, wire: Wire, services: ChannelServices) -> None:
         super().__init__(wire)
         self._account = account
-        self._kit = kit
+        self._services = services
 
     async def listen(self, deliver: Deliver) -> None:
-        platform, life, link = self._wire.account, self._wire.life, self._kit.link
-        offset = int(await self._kit.memos.load(_OFFSET) or 1)
-        link.expect_silence(POLL_SECONDS * 3)
+        platform, life, connection = self._wire.account, self._wire.life, self._services.connection
+        offset = int(await self._services.memos.load(_OFFSET) or 1)
+        connection.expect_silence(POLL_SECONDS * 3)
         while True:
             updates = await platform.get_updates(life, offset)
-            link.connected(str(platform))
-            link.heard()
+            connection.connected(str(platform))
+            connection.heard()
             if updates:
                 offset = max(offset, updates[-1].number + 1)
                 await deliver([to_inbound(u, self._account) for u in updates], memo=(_OFFSET, str(offset)))
@@ -96,15 +96,15 @@ class PolledChannel(_Sends):
 class PushedChannel(_Sends):
     """Is called by the platform."""
 
-    def __init__(self, account: AccountConfig, wire: Wire, kit: ChannelKit) -> None:
+    def __init__(self, account: AccountConfig, wire: Wire, services: ChannelServices) -> None:
         super().__init__(wire)
         self._account = account
-        self._kit = kit
+        self._services = services
 
     async def listen(self, deliver: Deliver) -> None:
         await trio.sleep(self._wire.account.weather.latency("fine"))
         self._wire.life.check_alive()
-        self._kit.link.connected(str(self._wire.account))
+        self._services.connection.connected(str(self._wire.account))
         await trio.sleep_forever()
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
@@ -112,7 +112,7 @@ class PushedChannel(_Sends):
         return WebhookReply(envelopes=(to_inbound(update, self._account),))
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
-        self._kit.link.heard()
+        self._services.connection.heard()
         await trio.lowlevel.checkpoint()
 
 
@@ -157,14 +157,14 @@ async def _opened(wire: Wire) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_polled(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[PolledChannel]:
+async def open_polled(account: AccountConfig, services: ChannelServices) -> AsyncIterator[PolledChannel]:
     assert isinstance(account.settings, Wire)
     async with _opened(account.settings):
-        yield PolledChannel(account, account.settings, kit)
+        yield PolledChannel(account, account.settings, services)
 
 
 @asynccontextmanager
-async def open_pushed(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[PushedChannel]:
+async def open_pushed(account: AccountConfig, services: ChannelServices) -> AsyncIterator[PushedChannel]:
     assert isinstance(account.settings, Wire)
     async with _opened(account.settings):
-        yield PushedChannel(account, account.settings, kit)
+        yield PushedChannel(account, account.settings, services)

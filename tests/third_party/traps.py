@@ -9,8 +9,8 @@ from msgspec import Struct
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
-from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, CoreFacts, Final, Turn, TurnState
-from gatewayd.ports.channel import AccountConfig, ChannelKit, ChannelPlugin, Deliver, WebhookReply, WebhookRequest
+from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, CoreFacts, Final, Turn, TurnState
+from gatewayd.ports.channel import AccountConfig, ChannelPlugin, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
 HERE = "tests.third_party.traps"
 FILE = Attachment(kind="document", ref="f")
@@ -75,7 +75,7 @@ class Core:
 
 
 @asynccontextmanager
-async def open_agent(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Core]:
+async def open_agent(agent: AgentConfig, services: AgentServices) -> AsyncIterator[Core]:
     await anyio.lowlevel.checkpoint()
     spring("agent open")
     try:
@@ -85,11 +85,11 @@ async def open_agent(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Core]:
 
 
 class Channel:
-    def __init__(self, kit: ChannelKit) -> None:
-        self._kit = kit
+    def __init__(self, services: ChannelServices) -> None:
+        self._services = services
 
     async def listen(self, deliver: Deliver) -> None:
-        self._kit.link.connected("trap")
+        self._services.connection.connected("trap")
         await anyio.sleep(0.1)
         spring("listen")
         await anyio.sleep_forever()
@@ -115,11 +115,11 @@ class Channel:
 
 
 @asynccontextmanager
-async def open_channel(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[Channel]:
+async def open_channel(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
     await anyio.lowlevel.checkpoint()
     spring("open")
     try:
-        yield Channel(kit)
+        yield Channel(services)
     finally:
         spring("close")
 

@@ -12,7 +12,7 @@ from gatewayd.agents.opencode.server.endpoint import Surface
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, CoreFacts, Final, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, CoreFacts, Final, Turn, TurnState
 
 PLUGIN = AgentPlugin(
     id="attached",
@@ -76,7 +76,7 @@ class AttachedCore:
 
 
 @asynccontextmanager
-async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+async def open_core(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
     settings = agent.settings
     assert isinstance(settings, AttachedSettings)
     if settings.down:

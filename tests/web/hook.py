@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import OutboundPayload, Receipt
-from gatewayd.ports.channel import AccountConfig, ChannelKit, ChannelPlugin, Deliver, WebhookReply, WebhookRequest
+from gatewayd.ports.channel import AccountConfig, ChannelPlugin, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
 PLUGIN = ChannelPlugin(
     id="hook", label="Hook", settings="tests.web.hook:HookSettings", open="tests.web.hook:open_hook", webhook=True
@@ -38,11 +38,11 @@ class HookChannel:
     """``seen`` are the requests that ``receive`` was shown, ``followed_up`` the keys that ``received`` was. ``send`` waits for
     ``on_send``, if that is set."""
 
-    def __init__(self, account: AccountConfig, kit: ChannelKit) -> None:
+    def __init__(self, account: AccountConfig, services: ChannelServices) -> None:
         assert isinstance(account.settings, HookSettings)
         self._settings = account.settings
         self._account = account.account
-        self._kit = kit
+        self._services = services
         self.seen: list[WebhookRequest] = []
         self.followed_up: list[str] = []
         self.on_follow_up: trio.Event | None = None
@@ -51,7 +51,7 @@ class HookChannel:
 
     async def listen(self, deliver: Deliver) -> None:
         if not self._settings.down:
-            self._kit.link.connected("hook")
+            self._services.connection.connected("hook")
         await trio.sleep_forever()
 
     async def send(self, payload: OutboundPayload) -> Receipt:
@@ -100,5 +100,5 @@ class HookChannel:
 
 
 @asynccontextmanager
-async def open_hook(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[HookChannel]:
-    yield HookChannel(account, kit)
+async def open_hook(account: AccountConfig, services: ChannelServices) -> AsyncIterator[HookChannel]:
+    yield HookChannel(account, services)

@@ -14,7 +14,7 @@ import trio
 
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.records.approval import ToolRequest
-from gatewayd.ports.agent import AgentConfig, AgentKit, AgentPlugin, Final, Turn, TurnRequest, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, Final, Turn, TurnRequest, TurnState
 
 PLUGIN = AgentPlugin(
     id="recorder",
@@ -100,6 +100,6 @@ def _reply(request: TurnRequest) -> Final:
 
 
 @asynccontextmanager
-async def open_recorder(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Recorder]:
+async def open_recorder(agent: AgentConfig, services: AgentServices) -> AsyncIterator[Recorder]:
     assert isinstance(agent.settings, Settings)
     yield Recorder(agent.settings)

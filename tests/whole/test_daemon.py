@@ -255,7 +255,7 @@ class Core:
         raise AgentFailed("closed under its turn")
 
 @asynccontextmanager
-async def open_core(agent, kit):
+async def open_core(agent, services):
     core = Core()
     try:
         yield core

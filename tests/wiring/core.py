@@ -9,7 +9,7 @@ from msgspec import Struct
 from gatewayd.model.errors import AgentFailed
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Final, Notice, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, Final, Notice, Turn, TurnState
 
 PLUGIN = AgentPlugin(id="obedient", label="Obedient", settings="tests.wiring.core:Settings", open="tests.wiring.core:open_core")
 
@@ -19,8 +19,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ObedientCore:
-    def __init__(self, kit: AgentKit) -> None:
-        self._kit = kit
+    def __init__(self, services: AgentServices) -> None:
+        self._services = services
         self._sessions = 0
 
     async def new_session(self, session_key: str) -> str:
@@ -41,7 +41,7 @@ class ObedientCore:
             case "ask me":
                 return Final(f"answers: {await turn.question(Question('Which colour?', (Option('Red'), Option('Blue'))))}")
             case "say it later":
-                await self._kit.say_later(turn.request.session_id, "the job is done")
+                await self._services.say_later(turn.request.session_id, "the job is done")
                 return Final("begun")
             case "think aloud":
                 await turn.emit(Notice("hm"))
@@ -56,5 +56,5 @@ class ObedientCore:
 
 
 @asynccontextmanager
-async def open_core(config: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
-    yield ObedientCore(kit)
+async def open_core(config: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
+    yield ObedientCore(services)

@@ -55,7 +55,7 @@ class AcpCore:
         late: LateTexts,
         process: ChildProcess,
         settings: AcpSettings,
-        kit: port.AgentKit,
+        services: port.AgentServices,
     ) -> None:
         self._connection = connection
         self._dispatch = dispatch
@@ -64,9 +64,9 @@ class AcpCore:
         self._process = process
         self._limits = Limits(settings.prompt_timeout_seconds, settings.cancel_timeout_seconds)
         self._shows_late = settings.late_text == "send"
-        self._kit = kit
-        self._log = kit.log
-        self._journal = Journal(kit.memos, kit.log)
+        self._services = services
+        self._log = services.log
+        self._journal = Journal(services.memos, services.log)
         self._trust = Trust()
         # The agent's sessions in which a prompt did not end, with the session of ours each was.
         self._left: dict[str, Session] = {}
@@ -195,7 +195,7 @@ class AcpCore:
         if session is not None and began_at - session.ended_at < GRACE_SECONDS:
             self._trust.note_tail()
         if session is not None and self._shows_late:
-            await self._kit.say_later(session.id, text)
+            await self._services.say_later(session.id, text)
         else:
             why = "no session of ours" if session is None else 'late_text = "log"'
             self._log.warning("acp_late_text_not_shown", session=agent_session, reason=why, text=excerpt_of(text))

@@ -15,13 +15,13 @@ from gatewayd.agents.acp.setup import Setup
 from gatewayd.agents.acp.turn.late_texts import LateTexts
 from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import TryAgain
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices
 
 _LAST_WORDS_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
-async def open_acp(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+async def open_acp(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
     """The core is open when the agent has answered initialize, and closes with its process. Errors may come in a group.
 
     :raises NeedsOperator: there is no such command, or it is no ACP agent. :raises TryAgain: the process ended, also later.
@@ -31,31 +31,33 @@ async def open_acp(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore
     async with (
         open_process(
             settings.command,
-            cwd=await _directory(settings, kit),
+            cwd=await _directory(settings, services),
             env=settings.variables(),
-            marker=str(kit.directory),
+            marker=str(services.directory),
             stdin=True,
             stdout="caller",
             secrets=settings.secrets.values(),
         ) as process,
-        open_core(process, settings, kit, await _directory(settings, kit)) as core,
+        open_core(process, settings, services, await _directory(settings, services)) as core,
     ):
-        kit.log.info("acp_agent_open", version=core.facts().version, pid=process.pid)
+        services.log.info("acp_agent_open", version=core.facts().version, pid=process.pid)
         yield core
 
 
 @asynccontextmanager
-async def open_core(process: ChildProcess, settings: AcpSettings, kit: AgentKit, directory: Path) -> AsyncIterator[AcpCore]:
+async def open_core(
+    process: ChildProcess, settings: AcpSettings, services: AgentServices, directory: Path
+) -> AsyncIterator[AcpCore]:
     """The core over a process that runs. Raises as ``open_acp`` does."""
     connection = Connection(process.note)
-    late = LateTexts(kit.log)
-    dispatch = Dispatch(connection, late.take, kit.log)
+    late = LateTexts(services.log)
+    dispatch = Dispatch(connection, late.take, services.log)
     async with anyio.create_task_group() as group:
         group.start_soon(_watch, connection, process)
         group.start_soon(connection.run, process.stdin, process.stdout, dispatch)
         setup = Setup(connection, dispatch, directory, settings.start_timeout_seconds)
         await _initialize(setup)
-        core = AcpCore(connection, dispatch, setup, late, process, settings, kit)
+        core = AcpCore(connection, dispatch, setup, late, process, settings, services)
         group.start_soon(late.run, core.say_late)
         yield core
         group.cancel_scope.cancel()
@@ -88,9 +90,9 @@ async def _lose_at_end(connection: Connection, process: ChildProcess) -> None:
     connection.lose("has ended")
 
 
-async def _directory(settings: AcpSettings, kit: AgentKit) -> Path:
+async def _directory(settings: AcpSettings, services: AgentServices) -> Path:
     if settings.directory is not None:
         return Path(settings.directory)
-    directory = anyio.Path(kit.directory) / "work"
+    directory = anyio.Path(services.directory) / "work"
     await directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Path(directory)

@@ -16,7 +16,7 @@ from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
 from gatewayd.agents.chat_completions.reader import BROKEN_OFF, Asking, Reading
 from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
 from gatewayd.agents.chat_completions.wire import ChatRequest, Message
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, CoreFacts, Final, TextDelta, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices, CoreFacts, Final, TextDelta, Turn, TurnState
 
 LISTENED_TO = 64
 """Answers that are listened to behind their end at once, each on a connection of its own; one more ends the oldest."""
@@ -27,12 +27,12 @@ _SHORTER = 4
 class ChatCompletionsCore:
     """``tasks`` is where answers are read, and outlives the turns."""
 
-    def __init__(self, settings: ChatCompletionsSettings, kit: AgentKit, tasks: anyio.abc.TaskGroup) -> None:
+    def __init__(self, settings: ChatCompletionsSettings, services: AgentServices, tasks: anyio.abc.TaskGroup) -> None:
         self._settings = settings
-        self._kit = kit
+        self._services = services
         self._tasks = tasks
         self._remembers = settings.session_header is None
-        self._histories = Histories(kit.memos, at_most_tokens=settings.max_history_tokens if self._remembers else 0)
+        self._histories = Histories(services.memos, at_most_tokens=settings.max_history_tokens if self._remembers else 0)
         self._listened_to: dict[Reading, None] = {}
 
     async def new_session(self, session_key: str) -> str:
@@ -68,7 +68,7 @@ class ChatCompletionsCore:
                 )
             except ContextFull as error:
                 full = error
-                self._kit.log.warning("chat_completions_conversation_too_long", exchanges=length, reason=error.reason)
+                self._services.log.warning("chat_completions_conversation_too_long", exchanges=length, reason=error.reason)
         raise full
 
     async def _ask(self, turn: Turn, exchanges: Sequence[Exchange], *, left_out: int) -> Final:
@@ -79,7 +79,7 @@ class ChatCompletionsCore:
 
         async def say_late(text: str) -> None:
             await self._histories.extend(request.session_id, request.turn_id, text)
-            await self._kit.say_later(request.session_id, text)
+            await self._services.say_later(request.session_id, text)
 
         asking = Asking(
             settings.endpoint,
@@ -103,7 +103,7 @@ class ChatCompletionsCore:
 
     async def _read(self, reading: Reading) -> None:
         try:
-            await reading.run(self._kit.http)
+            await reading.run(self._services.http)
         finally:
             self._listened_to.pop(reading, None)
 
@@ -147,9 +147,9 @@ def _lengths(length: int) -> tuple[int, ...]:
 
 
 @asynccontextmanager
-async def open_chat_completions(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+async def open_chat_completions(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
     """Connects to nothing yet: whether the server is there is found out by the first turn, and by each one anew."""
     assert isinstance(agent.settings, ChatCompletionsSettings)
     async with anyio.create_task_group() as tasks:
-        yield ChatCompletionsCore(agent.settings, kit, tasks)
+        yield ChatCompletionsCore(agent.settings, services, tasks)
         tasks.cancel_scope.cancel()

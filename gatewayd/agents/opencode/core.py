@@ -15,7 +15,7 @@ from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import (
-    AgentKit,
+    AgentServices,
     CoreFacts,
     Final,
     Notice,
@@ -45,7 +45,7 @@ class OpencodeCore:
         dialect: Dialect,
         watch: Watch,
         settings: OpencodeSettings,
-        kit: AgentKit,
+        services: AgentServices,
         sidecar: Sidecar | None,
     ) -> None:
         """``version`` in words, with the server's name; ``sidecar``: the server, when it is our own."""
@@ -54,9 +54,9 @@ class OpencodeCore:
         self._dialect = dialect
         self._watch = watch
         self._settings = settings
-        self._log = kit.log
-        self._now = kit.now
-        self._memory = Memory(kit.memos)
+        self._log = services.log
+        self._now = services.now
+        self._memory = Memory(services.memos)
         self._runs: dict[str, Run] = {}
         self._places = _Places()
         self._sidecar = sidecar

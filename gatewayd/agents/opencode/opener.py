@@ -18,7 +18,7 @@ from gatewayd.agents.opencode.server.sidecar import Sidecar, open_sidecar
 from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.model.errors import NeedsOperator, TryAgain
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices
 
 _CLOSED = "the agent was closed in the middle of the turn"
 
@@ -27,7 +27,7 @@ _taken: set[tuple[str, int]] = set()
 
 
 @asynccontextmanager
-async def open_opencode(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+async def open_opencode(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
     """The core on a server that answers. What ends the server ends the core, by an error raised here.
 
     :raises TryAgain: the server cannot be reached, or has ended. :raises NeedsOperator: it is another, or refuses us.
@@ -35,22 +35,22 @@ async def open_opencode(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[Agen
     settings = agent.settings
     assert isinstance(settings, OpencodeSettings)
     if settings.url is not None:
-        client = Client(kit.http, settings.url, _authorization(settings))
+        client = Client(services.http, settings.url, _authorization(settings))
         version = await client.health(timeout_seconds=10.0)
         with _alone(await _addresses(client.url)) if version.startswith(OPENAGENTIC) else nullcontext():
-            async with _open_core(client, version, settings, kit, None) as core:
+            async with _open_core(client, version, settings, services, None) as core:
                 yield core
     else:
         async with (
-            open_sidecar(settings, kit) as sidecar,
-            _open_core(sidecar.client, sidecar.version, settings, kit, sidecar) as core,
+            open_sidecar(settings, services) as sidecar,
+            _open_core(sidecar.client, sidecar.version, settings, services, sidecar) as core,
         ):
             yield core
 
 
 @asynccontextmanager
 async def _open_core(
-    client: Client, version: str, settings: OpencodeSettings, kit: AgentKit, sidecar: Sidecar | None
+    client: Client, version: str, settings: OpencodeSettings, services: AgentServices, sidecar: Sidecar | None
 ) -> AsyncIterator[OpencodeCore]:
     dialect, words = _dialect(client, version, settings)
     watch = Watch(
@@ -59,10 +59,10 @@ async def _open_core(
         poll_seconds=settings.poll_seconds,
         unreachable_seconds=settings.unreachable_seconds,
         patient=sidecar is None,
-        log=kit.log,
+        log=services.log,
         rng=Random(),
     )
-    core = OpencodeCore(client, words, dialect, watch, settings, kit, sidecar)
+    core = OpencodeCore(client, words, dialect, watch, settings, services, sidecar)
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_server, watch)
         if sidecar is not None:

@@ -8,21 +8,21 @@ import trio
 from gatewayd.channels.loopback.platform import EndQuietly, LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
-from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver
+from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
 
 
 class LoopbackChannel:
     """One open account."""
 
-    def __init__(self, platform: LoopbackPlatform, settings: LoopbackSettings, kit: ChannelKit) -> None:
+    def __init__(self, platform: LoopbackPlatform, settings: LoopbackSettings, services: ChannelServices) -> None:
         self._platform = platform
         self._settings = settings
-        self._kit = kit
+        self._services = services
 
     async def listen(self, deliver: Deliver) -> None:
         try:
             await self._platform.on_listen.play()
-            self._kit.link.connected(self._settings.identity)
+            self._services.connection.connected(self._settings.identity)
             await self._platform.on_connected.play()
             await self._platform.deliver_waiting(deliver)
         except EndQuietly:
@@ -42,7 +42,7 @@ class LoopbackChannel:
 
 
 @asynccontextmanager
-async def open_loopback(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[LoopbackChannel]:
+async def open_loopback(account: AccountConfig, services: ChannelServices) -> AsyncIterator[LoopbackChannel]:
     """The ``ChannelOpener`` of the manifest. Opens nothing outside this process."""
     assert isinstance(account.settings, LoopbackSettings)
     platform = platform_of(account.account)
@@ -50,7 +50,7 @@ async def open_loopback(account: AccountConfig, kit: ChannelKit) -> AsyncIterato
     await platform.on_open.play()
     platform.note_open()
     try:
-        yield LoopbackChannel(platform, account.settings, kit)
+        yield LoopbackChannel(platform, account.settings, services)
     finally:
         platform.note_closed()
         await platform.on_close.play()

@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 class BotApi:
-    """Holds nothing open; the client belongs to the kit."""
+    """Holds nothing open; the client belongs to the hub."""
 
     def __init__(self, http: httpx2.AsyncClient, *, base: str, token: Secret) -> None:
         self._http = http

@@ -28,7 +28,7 @@ from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, S
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
 from gatewayd.model.secret import Secret
-from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver, WebhookReply, WebhookRequest
+from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
 SIGNAL_SECONDS = 3.0
 """For sendChatAction and answerCallbackQuery, on which nothing depends."""
@@ -45,26 +45,26 @@ class TelegramChannel:
         self,
         account: AccountConfig,
         settings: TelegramSettings,
-        kit: ChannelKit,
+        services: ChannelServices,
         memory: Memory,
         http: httpx2.AsyncClient,
         username: str | None,
         secret: str,
     ) -> None:
         self._settings = settings
-        self._kit = kit
+        self._services = services
         self._memory = memory
         self._limits = Limits()
         self._api = BotApi(http, base=settings.api_base, token=settings.token)
-        self._drafts = Drafts(self._api, kit)
-        self._mender = Mender(self._attempt, kit.log, on_lost_topic=settings.on_lost_topic)
+        self._drafts = Drafts(self._api, services)
+        self._mender = Mender(self._attempt, services.log, on_lost_topic=settings.on_lost_topic)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
         self._account = account
         self._look_again_at = 0.0
         self._receiver = Receiver(account.channel, account.account, Bot(self._bot_id, username))
         self._poller = Poller(
             self._api,
-            kit,
+            services,
             memory,
             timeout_seconds=settings.poll_timeout_seconds,
             request_timeout_seconds=settings.request_timeout_seconds,
@@ -73,7 +73,7 @@ class TelegramChannel:
         self._api.hide(Secret(secret))
         self._webhook = WebhookReceiver(
             self._api,
-            kit,
+            services,
             memory.moves,
             url=account.webhook_url or "",
             secret=secret,
@@ -89,11 +89,11 @@ class TelegramChannel:
         self._look_again_at = anyio.current_time() + NAME_SECONDS
         await self._show_menu()
         if self._settings.mode == "poll":
-            await self._poller.run(deliver, lambda: self._kit.link.connected(username), self._look_at_name)
+            await self._poller.run(deliver, lambda: self._services.connection.connected(username), self._look_at_name)
         if not self._account.webhook_url:
             raise NeedsOperator('mode = "webhook" needs gateway.public_url')
         await self._webhook.register()
-        self._kit.link.connected(username)
+        self._services.connection.connected(username)
         await self._webhook.watch(self._look_at_name)
 
     async def send(self, payload: OutboundPayload) -> Receipt:
@@ -172,7 +172,7 @@ class TelegramChannel:
         """What a refusal of a send is, and who has to wait for it."""
         error = cure(refusal, "send")
         if isinstance(error, TryAgain) and refusal.code == 429:
-            error.scope = self._limits.scope_of(peer.id, error.after_seconds or 1.0, now=self._kit.now())
+            error.scope = self._limits.scope_of(peer.id, error.after_seconds or 1.0, now=self._services.now())
         return error
 
     async def _attempt(self, method: str, params: Struct) -> Raw | Refusal:
@@ -241,8 +241,8 @@ class TelegramChannel:
         with suppress(GatewayError):
             name = await self._learn_name(SIGNAL_SECONDS)
             if self._receiver.bot.username != before:
-                self._kit.log.info("telegram.renamed", name=name)
-                self._kit.link.connected(name)
+                self._services.log.info("telegram.renamed", name=name)
+                self._services.connection.connected(name)
 
     async def _learn_name(self, timeout_seconds: float) -> str:
         """getMe: whether the token is good, and the name by which groups mention us."""
@@ -255,7 +255,7 @@ class TelegramChannel:
 
     async def _show_menu(self) -> None:
         for why in await show_menu(self._api) if self._settings.menu else ():
-            self._kit.log.warning("telegram.menu_not_set", reason=why)
+            self._services.log.warning("telegram.menu_not_set", reason=why)
 
     def _read(self, update: Update) -> InboundEnvelope | None:
         """None for what cannot become a row: nobody can say where it came from. The log has it then."""
@@ -263,38 +263,38 @@ class TelegramChannel:
         try:
             if (move := move_of(update)) is not None:
                 self._note_move(*move)
-            if (envelope := to_inbound(update, self._receiver, received_at=self._kit.now())) is not None:
+            if (envelope := to_inbound(update, self._receiver, received_at=self._services.now())) is not None:
                 return placed(envelope, self._memory.moves)
         except Malformed as malformed:
             reason = str(malformed)
-        self._kit.log.warning("telegram.update_skipped", reason=f"update {update.update_id}: {reason}")
+        self._services.log.warning("telegram.update_skipped", reason=f"update {update.update_id}: {reason}")
         return None
 
     def _note_move(self, before: int, now: int) -> None:
         if self._memory.moves.note(before, now):
-            self._kit.log.warning("telegram.group_moved", group=before, supergroup=now)
+            self._services.log.warning("telegram.group_moved", group=before, supergroup=now)
 
 
 @asynccontextmanager
-async def open_telegram(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[TelegramChannel]:
+async def open_telegram(account: AccountConfig, services: ChannelServices) -> AsyncIterator[TelegramChannel]:
     """The ``ChannelOpener`` of the manifest. Reads the account's memos, so that a webhook call right after a start can be
     answered; connects nothing."""
     settings = account.settings
     assert isinstance(settings, TelegramSettings)
-    memory = Memory(kit.memos, settings.token)
+    memory = Memory(services.memos, settings.token)
     await memory.load_moves()
     secret = await memory.webhook_secret() if settings.mode == "webhook" else ""
     username = await memory.username()
-    async with _client(kit, settings) as http:
-        yield TelegramChannel(account, settings, kit, memory, http, username, secret)
+    async with _client(services, settings) as http:
+        yield TelegramChannel(account, settings, services, memory, http, username, secret)
 
 
 @asynccontextmanager
-async def _client(kit: ChannelKit, settings: TelegramSettings) -> AsyncIterator[httpx2.AsyncClient]:
+async def _client(services: ChannelServices, settings: TelegramSettings) -> AsyncIterator[httpx2.AsyncClient]:
     """The shared client, or one of this account's own where it has a proxy."""
     proxy = proxy_for(settings.api_base, settings.proxy)
     if proxy is None:
-        yield kit.http
+        yield services.http
         return
-    async with client_through(proxy, kit.http) as http:
+    async with client_through(proxy, services.http) as http:
         yield http

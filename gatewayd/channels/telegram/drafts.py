@@ -8,7 +8,7 @@ from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.outbound import chat_id_of, draft_in
 from gatewayd.model.errors import GatewayError, TryAgain
 from gatewayd.model.message.payload import Draft
-from gatewayd.ports.channel import ChannelKit
+from gatewayd.ports.channel import ChannelServices
 
 EVERY_SECONDS = 1.0
 """Between two of one chat: Telegram's general limit of messages to a chat (Bots FAQ, "My bot is hitting limits")."""
@@ -20,9 +20,9 @@ _MOST_CHATS = 1000
 class Drafts:
     """Best effort: what cannot be shown is not shown, and what Telegram does not take is not tried again."""
 
-    def __init__(self, api: BotApi, kit: ChannelKit) -> None:
+    def __init__(self, api: BotApi, services: ChannelServices) -> None:
         self._api = api
-        self._kit = kit
+        self._services = services
         self._next_at: dict[int, float] = {}
         self._works = True
 
@@ -46,7 +46,7 @@ class Drafts:
             # An older Bot API server does not know the method; to this one user, or for now, is another matter.
             self._works = refused.refusal.code != 404
             self._note(chat_id, max(refused.refusal.retry_after_seconds or 0.0, _REST_SECONDS))
-            self._kit.log.info("telegram.draft_refused", reason=refused.refusal.description)
+            self._services.log.info("telegram.draft_refused", reason=refused.refusal.description)
         except TryAgain as error:
             self._note(chat_id, max(error.after_seconds or 0.0, EVERY_SECONDS))
         except GatewayError:

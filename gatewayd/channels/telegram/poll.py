@@ -13,7 +13,7 @@ from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, 
 from gatewayd.kit.json import Malformed
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.ports.channel import ChannelKit, Deliver
+from gatewayd.ports.channel import ChannelServices, Deliver
 
 _GRACE_SECONDS = 10.0  # what the answer to a poll may take beyond the poll itself
 _RIVAL_SECONDS = 20  # within which a program that polls with the same token shows itself: most try again after a few
@@ -25,7 +25,7 @@ class Poller:
     def __init__(
         self,
         api: BotApi,
-        kit: ChannelKit,
+        services: ChannelServices,
         memory: Memory,
         *,
         timeout_seconds: int,
@@ -33,7 +33,7 @@ class Poller:
         read: Callable[[Update], InboundEnvelope | None],
     ) -> None:
         self._api = api
-        self._kit = kit
+        self._services = services
         self._memory = memory
         self._timeout_seconds = timeout_seconds
         self._request_timeout_seconds = request_timeout_seconds
@@ -53,17 +53,17 @@ class Poller:
         # then one that lasts for a while has to stand.
         timeout_seconds, is_connected = min(_RIVAL_SECONDS, self._timeout_seconds) if had_rival else 0, False
         # A poll returns after its time-out at the latest; a hung one is to be found within twice that.
-        self._kit.link.expect_silence(2.0 * self._timeout_seconds)
+        self._services.connection.expect_silence(2.0 * self._timeout_seconds)
         while True:
             batch = await self._ask(offset, timeout_seconds)
-            self._kit.link.heard()
+            self._services.connection.heard()
             if not is_connected:
                 timeout_seconds, is_connected = self._timeout_seconds, True
                 if had_rival:
                     await self._memory.note_rival(False)
                 connected()
             for reason in batch.skipped:
-                self._kit.log.warning("telegram.update_skipped", reason=reason)
+                self._services.log.warning("telegram.update_skipped", reason=reason)
             if batch.next_offset is not None:
                 await self._deliver(batch, batch.next_offset, deliver)
                 offset = batch.next_offset
@@ -102,4 +102,6 @@ class Poller:
         timeout = self._request_timeout_seconds
         info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=timeout)
         await self._api.ask("deleteWebhook", None, bool, purpose="own", timeout_seconds=timeout)
-        self._kit.log.warning("telegram.webhook_deleted", host=urlsplit(info.url).hostname, waiting=info.pending_update_count)
+        self._services.log.warning(
+            "telegram.webhook_deleted", host=urlsplit(info.url).hostname, waiting=info.pending_update_count
+        )

@@ -16,7 +16,7 @@ from gatewayd.channels.telegram.memory import Moves
 from gatewayd.channels.telegram.wire import Numbered, SetWebhook, Update, WebhookInfo
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.ports.channel import ChannelKit, WebhookReply, WebhookRequest
+from gatewayd.ports.channel import ChannelServices, WebhookReply, WebhookRequest
 
 CHECK_SECONDS = 300.0
 """How often the registration is looked at, give or take a tenth."""
@@ -28,7 +28,7 @@ class WebhookReceiver:
     def __init__(
         self,
         api: BotApi,
-        kit: ChannelKit,
+        services: ChannelServices,
         moves: Moves,
         *,
         url: str,
@@ -38,7 +38,7 @@ class WebhookReceiver:
         read: Callable[[Update], InboundEnvelope | None],
     ) -> None:
         self._api = api
-        self._kit = kit
+        self._services = services
         self._moves = moves
         self._url = url
         self._secret = secret
@@ -70,12 +70,12 @@ class WebhookReceiver:
             number = decode(body, Numbered).update_id
         except Malformed:
             return WebhookReply(status=400, body=b"not an Update")
-        self._kit.log.warning("telegram.update_skipped", reason=f"update {number}: {reason}")
+        self._services.log.warning("telegram.update_skipped", reason=f"update {number}: {reason}")
         return WebhookReply()
 
     def received(self, reply: WebhookReply) -> None:
         """After the answer: the transport is alive, and what was to be remembered is."""
-        self._kit.link.heard()
+        self._services.connection.heard()
         if reply.memo is not None:
             self._moves.note_saved(reply.memo)
 
@@ -87,22 +87,22 @@ class WebhookReceiver:
         info = await self._info()
         self._seen_error_at = info.last_error_date  # of the time when we were away, or of another URL
         if info.url not in ("", self._url):
-            self._kit.log.warning("telegram.webhook_replaced", found_host=urlsplit(info.url).hostname)
+            self._services.log.warning("telegram.webhook_replaced", found_host=urlsplit(info.url).hostname)
         params = SetWebhook(self._url, self._secret, self._max_connections)
         await self._api.ask("setWebhook", params, bool, purpose="own", timeout_seconds=self._timeout_seconds)
 
     async def watch(self, look_too: Callable[[], Awaitable[None]]) -> NoReturn:
         """Look at the registration now and then: say what Telegram could not deliver, take it back if it is gone."""
         while True:
-            await anyio.sleep(CHECK_SECONDS * self._kit.rng.uniform(0.9, 1.1))
+            await anyio.sleep(CHECK_SECONDS * self._services.rng.uniform(0.9, 1.1))
             info = await self._info()
             if info.last_error_date not in (None, self._seen_error_at):
                 self._seen_error_at = info.last_error_date
-                self._kit.log.warning(
+                self._services.log.warning(
                     "telegram.webhook_failing", error=info.last_error_message, waiting=info.pending_update_count
                 )
             if info.url != self._url:
-                self._kit.log.warning("telegram.webhook_lost")
+                self._services.log.warning("telegram.webhook_lost")
                 await self.register()
             await look_too()
 

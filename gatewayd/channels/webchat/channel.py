@@ -19,7 +19,7 @@ from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.errors import Overloaded
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, Signal, Typing
-from gatewayd.ports.channel import AccountConfig, ChannelKit, Deliver
+from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
 
 PAGES_PER_NAME = 20
 ANSWERS_KEPT = 20
@@ -83,10 +83,10 @@ class Page:
 class WebchatChannel:
     """The one account of the web chat. A peer is a login's name: the same name on two devices is one conversation."""
 
-    def __init__(self, account: AccountConfig, settings: WebchatSettings, kit: ChannelKit) -> None:
+    def __init__(self, account: AccountConfig, settings: WebchatSettings, services: ChannelServices) -> None:
         self._settings = settings
         self._account = account
-        self._kit = kit
+        self._services = services
         self._deliver: Deliver | None = None
         self._pages: dict[str, list[Page]] = {}
         self._closed = False
@@ -94,7 +94,7 @@ class WebchatChannel:
     async def listen(self, deliver: Deliver) -> None:
         """Connected at once, and until cancelled: pages come to us."""
         self._deliver = deliver
-        self._kit.link.connected()
+        self._services.connection.connected()
         try:
             await anyio.sleep_forever()
         finally:
@@ -187,13 +187,13 @@ class WebchatChannel:
             sender=Sender(id=name, name=name),
             text=text,
             addressed=True,
-            received_at=self._kit.now(),
+            received_at=self._services.now(),
         )
 
     async def _journal(self, envelope: InboundEnvelope) -> None:
         if self._deliver is None:
             raise Overloaded("the web chat is not taking messages just now")
-        self._kit.link.heard()
+        self._services.connection.heard()
         await self._deliver([envelope])
 
     def _tell_line(self, name: str, *, ends_draft: bool) -> None:
@@ -212,10 +212,10 @@ def client_id_of(event_key: str, name: str) -> str:
 
 
 @asynccontextmanager
-async def open_webchat(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[WebchatChannel]:
+async def open_webchat(account: AccountConfig, services: ChannelServices) -> AsyncIterator[WebchatChannel]:
     """The ChannelOpener of the manifest. Opens nothing; leaving it closes every page's stream."""
     assert isinstance(account.settings, WebchatSettings)
-    channel = WebchatChannel(account, account.settings, kit)
+    channel = WebchatChannel(account, account.settings, services)
     try:
         yield channel
     finally:

@@ -64,7 +64,7 @@ class Outgoing(Rows, Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class AccountContext:
     """What all accounts share. ``redact`` takes secrets out of texts."""
 
     outbox: Outgoing
@@ -97,7 +97,7 @@ class AccountActor:
         plugin: ChannelPlugin,
         opener: Callable[[ChannelPlugin], ChannelOpener],
         config: GatewayConfig,
-        around: Surroundings,
+        context: AccountContext,
         child: Callable[[], ChildStatus],
     ) -> None:
         self.settings = settings
@@ -108,10 +108,10 @@ class AccountActor:
         self._public_url = config.gateway.public_url
         self._opened: AccountConfig | None = None
         self._opener = opener
-        self._around = around
+        self._context = context
         self._child = child
         self._journal: Journal | None = None
-        self._log = around.log.bind(channel=settings.channel, account=settings.account)
+        self._log = context.log.bind(channel=settings.channel, account=settings.account)
         self._identity: str | None = None
         self._last_inbound_at: float | None = None
         self._last_transport_at: float | None = None
@@ -121,11 +121,11 @@ class AccountActor:
         self._sender = Sender(
             settings.channel,
             settings.account,
-            around.outbox,
-            Backoff(around.rng, longest_seconds=_LONGEST_ROW_BACKOFF),
+            context.outbox,
+            Backoff(context.rng, longest_seconds=_LONGEST_ROW_BACKOFF),
             config.outbox,
-            now=around.now,
-            redact=around.redact,
+            now=context.now,
+            redact=context.redact,
         )
 
     def reconfigure(self, settings: AccountSettings, plugin: ChannelPlugin, config: GatewayConfig) -> None:
@@ -157,7 +157,7 @@ class AccountActor:
         """The truth about the account at this moment. No I/O."""
         child, held = self._child(), self._sender.held
         channel, account = self.settings.channel, self.settings.account
-        queue = self._around.outbox.queue(channel, account)
+        queue = self._context.outbox.queue(channel, account)
         return AccountStatus(
             channel=channel,
             account=account,
@@ -175,8 +175,8 @@ class AccountActor:
             outbox_depth=len(queue),
             oldest_pending_at=queue.oldest_at,
             down_since=child.down_since,
-            inbox_waiting=self._around.backlog.waiting_of(channel, account),
-            inbox_full_since=self._around.backlog.full_since(channel, account),
+            inbox_waiting=self._context.backlog.waiting_of(channel, account),
+            inbox_full_since=self._context.backlog.full_since(channel, account),
             sends_held_since=None if held is None else held.since,
             sends_held_until=None if held is None else held.until,
             sends_held_reason=None if held is None else held.reason,
@@ -191,7 +191,7 @@ class AccountActor:
 
     def statistics(self) -> AccountStatistics:
         return AccountStatistics(
-            mailbox=self._around.outbox.queue(self.settings.channel, self.settings.account).statistics(),
+            mailbox=self._context.outbox.queue(self.settings.channel, self.settings.account).statistics(),
             deliveries=self._deliveries.borrowed_tokens,
             deliveries_waiting=self._deliveries.statistics().tasks_waiting,
         )
@@ -211,7 +211,7 @@ class AccountActor:
             key = None if memo is None else (self.settings.channel, self.settings.account, *memo)
             await self._journal.deliver(sound, memo=key)
         if envelopes:
-            self._last_inbound_at = self._around.now()
+            self._last_inbound_at = self._context.now()
 
     async def signal(self, signal: Signal) -> None:
         """Show that a turn runs, where the channel can. Best effort: nothing comes of a failure, or of no connection."""
@@ -223,7 +223,7 @@ class AccountActor:
                 if isinstance(channel, ShowsSignals):
                     await channel.signal(signal)
         except* Exception as group:
-            self._log.debug("signal_failed", reason=describe(sole(group), self._around.redact))
+            self._log.debug("signal_failed", reason=describe(sole(group), self._context.redact))
 
     async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
         """An attachment's bytes, from the platform.
@@ -263,7 +263,7 @@ class AccountActor:
         self._sender.cut_after(seconds)
 
     def note_transport(self) -> None:
-        self._last_transport_at = self._around.now()
+        self._last_transport_at = self._context.now()
 
     def note_identity(self, identity: str | None) -> None:
         self._identity = identity or self._identity
@@ -277,7 +277,7 @@ class AccountActor:
         config = self._opened = self._config()
         if isinstance(config.settings, BrokenPlugin):
             raise NeedsOperator(config.settings.reason)
-        async with self._load()(config, _Kit(self, life, self._around, self._log)) as channel:
+        async with self._load()(config, _Services(self, life, self._context, self._log)) as channel:
             with life.closes_after():
                 self.channel = channel
                 try:
@@ -296,7 +296,7 @@ class AccountActor:
             raise
         except Exception as error:
             # Whatever a third party's module does while it is imported, only its own accounts suffer from it.
-            raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._around.redact)}") from error
+            raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._context.redact)}") from error
 
     def _config(self) -> AccountConfig:
         own = self.settings
@@ -355,8 +355,8 @@ class _Delivery:
             raise TryAgain(f"the store does not take messages: {error.reason}") from error
 
 
-class _Link:
-    """``Link`` for one life."""
+class _ConnectionReporter:
+    """``ConnectionReporter`` for one life."""
 
     def __init__(self, actor: AccountActor, life: Life) -> None:
         self._actor = actor
@@ -378,16 +378,16 @@ class _Link:
             self._life.expect_silence(at_most_seconds)
 
 
-class _Kit:
-    """``ChannelKit`` for one life."""
+class _Services:
+    """``ChannelServices`` for one life."""
 
-    def __init__(self, actor: AccountActor, life: Life, around: Surroundings, log: "FilteringBoundLogger") -> None:
-        self.http = around.http
-        self.link = _Link(actor, life)
-        self.memos = OwnMemos(around.memos, actor.settings.channel, actor.settings.account)
+    def __init__(self, actor: AccountActor, life: Life, context: AccountContext, log: "FilteringBoundLogger") -> None:
+        self.http = context.http
+        self.connection = _ConnectionReporter(actor, life)
+        self.memos = OwnMemos(context.memos, actor.settings.channel, actor.settings.account)
         self.log = log
-        self.rng = around.rng
-        self._now = around.now
+        self.rng = context.rng
+        self._now = context.now
 
     def now(self) -> float:
         return self._now()

@@ -17,7 +17,7 @@ from gatewayd.actor.child import ChildStatus, SupervisorStatistics
 from gatewayd.actor.life import Life
 from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor, Verdict
-from gatewayd.hub.accounts.account import AccountActor, AccountStatistics, Journal, Outgoing, Surroundings, Waiting
+from gatewayd.hub.accounts.account import AccountActor, AccountContext, AccountStatistics, Journal, Outgoing, Waiting
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.model.config import AccountSettings, GatewayConfig
@@ -70,7 +70,9 @@ class ChannelManager:
         self._opener = opener
         self._outbox = outbox
         self._journal: Journal | None = None
-        self._around = Surroundings(outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact)
+        self._account_context = AccountContext(
+            outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact
+        )
         self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
         self.reconfigure(configured.config)
         configured.follow(self.reconfigure)
@@ -197,7 +199,7 @@ class ChannelManager:
 
     def _make(self, settings: AccountSettings, config: GatewayConfig) -> AccountActor:
         plugin, status = self._configured.plugins[settings.channel], partial(self._supervisor.status, _name_of(settings))
-        return AccountActor(settings, plugin, self._opener, config, self._around, status)
+        return AccountActor(settings, plugin, self._opener, config, self._account_context, status)
 
     async def _live(self, actor: AccountActor, life: Life) -> None:
         assert self._journal is not None, "accounts are started in run"

@@ -41,7 +41,7 @@ SayLater = Callable[[str, str, str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class AgentSurroundings:
+class AgentContext:
     """What all agents share. ``opener`` finds the opener of a kind of core."""
 
     opener: Callable[[str], AgentOpener]
@@ -59,7 +59,7 @@ class Agent:
     when there is something new: a state, the last turn's end, other settings.
     """
 
-    def __init__(self, settings: AgentSettings, around: AgentSurroundings) -> None:
+    def __init__(self, settings: AgentSettings, context: AgentContext) -> None:
         self.settings = settings
         self.opened: AgentSettings | None = None
         self.core: AgentCore | None = None
@@ -67,7 +67,7 @@ class Agent:
         self.running = 0
         self.ordered_restarts = 0
         self.duration = Stopwatch(LONG)
-        self._around = around
+        self._context = context
         self._turns = 0
         self._failures = 0
         self._last_error: str | None = None
@@ -108,7 +108,7 @@ class Agent:
         self._failures += 1
         self._failed_in_a_row += 1
         self._last_error = error
-        self._last_error_at = self._around.now()
+        self._last_error_at = self._context.now()
         if self._failing_since is None:
             self._failing_since = self._last_error_at
 
@@ -125,7 +125,7 @@ class Agent:
                 if isinstance(core, DescribesItself):
                     return msgspec.convert(msgspec.to_builtins(core.facts()), CoreFacts)
         except Exception as error:  # the snapshot is of everybody
-            self._around.log.debug("facts_failed", agent=self.settings.agent_id, reason=describe(error))
+            self._context.log.debug("facts_failed", agent=self.settings.agent_id, reason=describe(error))
         return CoreFacts()
 
     @property
@@ -164,11 +164,11 @@ class Agent:
         own = self.opened = self.settings
         if isinstance(own.settings, BrokenPlugin):
             raise NeedsOperator(own.settings.reason)
-        around = self._around
-        memos = OwnMemos(around.memos, OF_AGENTS, own.agent_id)
-        directory = around.state_dir / "agents" / own.agent_id
-        kit = _Kit(own.agent_id, around, memos, directory, say_later)
-        async with around.opener(own.frame.core)(AgentConfig(own.agent_id, own.settings), kit) as core:
+        context = self._context
+        memos = OwnMemos(context.memos, OF_AGENTS, own.agent_id)
+        directory = context.state_dir / "agents" / own.agent_id
+        services = _Services(own.agent_id, context, memos, directory, say_later)
+        async with context.opener(own.frame.core)(AgentConfig(own.agent_id, own.settings), services) as core:
             with life.closes_after():
                 self.core = core
                 life.connected()
@@ -180,20 +180,20 @@ class Agent:
                     self.core = None
 
 
-class _Kit:
-    """What a core gets from us (ports/agent.py AgentKit)."""
+class _Services:
+    """What a core gets from us (ports/agent.py AgentServices)."""
 
-    def __init__(self, agent_id: str, around: AgentSurroundings, memos: Memos, directory: Path, say_later: SayLater) -> None:
-        self.http = around.http
+    def __init__(self, agent_id: str, context: AgentContext, memos: Memos, directory: Path, say_later: SayLater) -> None:
+        self.http = context.http
         self.memos = memos
         self.directory = directory
-        self.log = around.log.bind(agent=agent_id)
+        self.log = context.log.bind(agent=agent_id)
         self._agent_id = agent_id
-        self._around = around
+        self._context = context
         self._say_later = say_later
 
     def now(self) -> float:
-        return self._around.now()
+        return self._context.now()
 
     async def say_later(self, session_id: str, text: str) -> None:
         await self._say_later(self._agent_id, session_id, text)

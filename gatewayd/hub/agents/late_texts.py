@@ -40,7 +40,7 @@ class LateTexts:
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def say(self, agent_id: str, session_id: str, text: str) -> None:
-        """See ``ports.agent.AgentKit.say_later``."""
+        """See ``ports.agent.AgentServices.say_later``."""
         why_not: str | None = "the agent was closed before it was stored"
         try:
             why_not = await self._say(agent_id, session_id, sanitise(text))

@@ -15,7 +15,7 @@ from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor
-from gatewayd.hub.agents.agent import STATES, Agent, AgentSurroundings, SayLater
+from gatewayd.hub.agents.agent import STATES, Agent, AgentContext, SayLater
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.model.config import AgentSettings, GatewayConfig
@@ -50,7 +50,7 @@ class AgentPool:
         self._redact = context.redact
         self._configured = configured
         self._log = structlog.get_logger("gatewayd.agents")
-        self._around = AgentSurroundings(opener, http, context.store, state_dir, self._log, context.now)
+        self._agent_context = AgentContext(opener, http, context.store, state_dir, self._log, context.now)
         self._supervisor = Supervisor(Backoff(context.rng), now=context.now, on_change=self._on_change)
         self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
         self._served: _Served | None = None
@@ -195,7 +195,7 @@ class AgentPool:
 
     def _want(self, agents: Sequence[AgentSettings]) -> None:
         wanted = {settings.agent_id: settings for settings in agents}
-        self._pool.want(wanted, make=lambda settings: Agent(settings, self._around), change=Agent.reconfigure)
+        self._pool.want(wanted, make=lambda settings: Agent(settings, self._agent_context), change=Agent.reconfigure)
         for agent_id, agent in self._pool.all.items():
             if self._is_gone(agent_id) or agent.is_outdated or self._supervisor.status(agent_id).state == "stopped":
                 self._pool.ask(agent_id)

@@ -10,7 +10,7 @@ import anyio.abc
 from gatewayd.agents.acp.core import AcpCore
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.store import InboundRow
-from tests.agents.acp.rig import Kit
+from tests.agents.acp.rig import Services
 from tests.agents.acp.script import ScriptedAgent, open_scripted
 from tests.hub.house import House, ScriptedAgents, echo, open_house
 
@@ -27,11 +27,11 @@ class OneCore(ScriptedAgents):
             raise TryAgain("it is opened anew")
         return self.real
 
-    async def live(self, lives: Sequence[ScriptedAgent], kit: Kit, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+    async def live(self, lives: Sequence[ScriptedAgent], services: Services, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """The lives of the core, as under supervision: each has another process."""
         for agent in lives:
             try:
-                async with open_scripted(agent, kit) as self.real:
+                async with open_scripted(agent, services) as self.real:
                     if agent is lives[0]:
                         task_status.started()
                     await anyio.sleep_forever()
@@ -39,8 +39,8 @@ class OneCore(ScriptedAgents):
                 self.real = None
 
 
-class LateKit(Kit):
-    """A kit that hands on what is said late, as the hub's does."""
+class LateServices(Services):
+    """Services that hand on what is said late, as the hub's does."""
 
     house: House
 
@@ -50,10 +50,10 @@ class LateKit(Kit):
 
 @asynccontextmanager
 async def open_chat(directory: Path, *lives: ScriptedAgent) -> AsyncIterator[House]:
-    agents, kit = OneCore(), LateKit(directory / "agent")
-    async with open_house(directory, agents=agents) as kit.house, anyio.create_task_group() as tasks:
-        await tasks.start(agents.live, lives, kit)
-        yield kit.house
+    agents, services = OneCore(), LateServices(directory / "agent")
+    async with open_house(directory, agents=agents) as services.house, anyio.create_task_group() as tasks:
+        await tasks.start(agents.live, lives, services)
+        yield services.house
         tasks.cancel_scope.cancel()
 
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.acp.rig import Kit
+from tests.agents.acp.rig import Services
 
 
 @pytest.fixture
-def kit(tmp_path: Path) -> Kit:
-    return Kit(tmp_path / "agent")
+def services(tmp_path: Path) -> Services:
+    return Services(tmp_path / "agent")

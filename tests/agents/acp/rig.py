@@ -1,4 +1,4 @@
-"""What the tests stand in for: the hub's kit and its turns. The agent is a real process. Real time throughout."""
+"""What the tests stand in for: the hub's services and its turns. The agent is a real process. Real time throughout."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -49,8 +49,8 @@ class MemosInMemory:
         self.rows.pop(key, None)
 
 
-class Kit:
-    """An agent's kit. ``work`` is where the agent works."""
+class Services:
+    """An agent's services. ``work`` is where the agent works."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -135,22 +135,22 @@ class FakeTurn:
 
 
 @asynccontextmanager
-async def open_core(kit: Kit, *options: str, **settings: Setting) -> AsyncIterator[AcpCore]:
+async def open_core(services: Services, *options: str, **settings: Setting) -> AsyncIterator[AcpCore]:
     """A core over the fake agent, started with these options."""
     made = AcpSettings(command=tuple(command(*options)), **settings)  # type: ignore[arg-type]
-    async with open_acp(AgentConfig("mine", made), kit) as core:
+    async with open_acp(AgentConfig("mine", made), services) as core:
         assert isinstance(core, AcpCore)
         yield core
 
 
 @asynccontextmanager
-async def open_doomed(kit: Kit, *options: str, **settings: Setting) -> AsyncIterator[tuple[AcpCore, list[Verdict]]]:
+async def open_doomed(services: Services, *options: str, **settings: Setting) -> AsyncIterator[tuple[AcpCore, list[Verdict]]]:
     """As ``open_core``. When the body is done it waits until the core ends by itself, and what the supervisor would make of
     that is then in the list."""
     verdicts: list[Verdict] = []
     done = False
     try:
-        async with open_core(kit, *options, **settings) as core:
+        async with open_core(services, *options, **settings) as core:
             yield core, verdicts
             done = True
             await anyio.sleep_forever()
@@ -160,10 +160,10 @@ async def open_doomed(kit: Kit, *options: str, **settings: Setting) -> AsyncIter
         verdicts.append(judge(error))
 
 
-async def judge_opening(kit: Kit, *options: str, **settings: Setting) -> Verdict:
+async def judge_opening(services: Services, *options: str, **settings: Setting) -> Verdict:
     """What the supervisor makes of a core that does not open."""
     try:
-        async with open_core(kit, *options, **settings):
+        async with open_core(services, *options, **settings):
             raise AssertionError("it is open")
     except (ExceptionGroup, NeedsOperator) as error:
         return judge(error)

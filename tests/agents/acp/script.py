@@ -14,7 +14,7 @@ from gatewayd.agents.acp.core import AcpCore
 from gatewayd.agents.acp.opener import open_core
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.kit.process import ChildProcess
-from gatewayd.ports.agent import AgentKit
+from gatewayd.ports.agent import AgentServices
 
 PROMPT = 3
 """The id of the first prompt of a core: initialize is 1, session/new is 2."""
@@ -149,7 +149,7 @@ class ScriptedAgent:
 
 
 @asynccontextmanager
-async def open_scripted(agent: ScriptedAgent, kit: object, **settings: Any) -> AsyncIterator[AcpCore]:
+async def open_scripted(agent: ScriptedAgent, services: object, **settings: Any) -> AsyncIterator[AcpCore]:
     made = AcpSettings(command=("scripted",), **settings)
-    async with agent.run(), open_core(cast(ChildProcess, agent), made, cast(AgentKit, kit), Path("/nowhere")) as core:
+    async with agent.run(), open_core(cast(ChildProcess, agent), made, cast(AgentServices, services), Path("/nowhere")) as core:
         yield core

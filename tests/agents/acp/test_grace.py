@@ -16,15 +16,15 @@ from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
 from gatewayd.agents.acp.turn.wording import FORGOTTEN
 from gatewayd.model.errors import AgentFailed, GatewayError, NeedsOperator, TryAgain
 from gatewayd.ports.agent import Final, Notice
-from tests.agents.acp.rig import FakeTurn, Kit, run_soon
+from tests.agents.acp.rig import FakeTurn, Services, run_soon
 from tests.agents.acp.script import PROMPT, ScriptedAgent, Step, ended, line, open_scripted, said, used_tool
 from tests.agents.acp.test_framing import cut
 
 SILENT = "the agent said nothing for 600 s, so it was stopped"
 
 
-async def answer_of(kit: Kit, *script: Step) -> Final | GatewayError:
-    async with open_scripted(ScriptedAgent(script), kit) as core:
+async def answer_of(services: Services, *script: Step) -> Final | GatewayError:
+    async with open_scripted(ScriptedAgent(script), services) as core:
         try:
             return await core.run(FakeTurn(await core.new_session("key"), "go"))
         except (AgentFailed, NeedsOperator) as error:
@@ -41,26 +41,26 @@ async def answer_of(kit: Kit, *script: Step) -> Final | GatewayError:
     ],
 )
 async def test_text_shortly_behind_the_end_is_in_the_reply(
-    kit: Kit, autojump_clock: MockClock, script: Sequence[Step], text: str
+    services: Services, autojump_clock: MockClock, script: Sequence[Step], text: str
 ) -> None:
-    assert await answer_of(kit, *script) == Final(text)
-    assert kit.later == []
+    assert await answer_of(services, *script) == Final(text)
+    assert services.later == []
 
 
-async def test_the_wait_behind_the_end_is_short_and_only_text_renews_it(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_the_wait_behind_the_end_is_short_and_only_text_renews_it(services: Services, autojump_clock: MockClock) -> None:
     usage = line(method="session/update", params={"sessionId": "s1", "update": {"sessionUpdate": "usage_update"}})
     began_at = trio.current_time()
-    await answer_of(kit, said("one"), ended(), 0.2, usage, 0.2, usage)
+    await answer_of(services, said("one"), ended(), 0.2, usage, 0.2, usage)
     assert trio.current_time() - began_at == pytest.approx(GRACE_SECONDS, abs=0.01)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 1.0, 4.0, 60.0])
 async def test_an_agent_that_ends_properly_answers_at_most_a_twentieth_later(
-    kit: Kit, autojump_clock: MockClock, seconds: float
+    services: Services, autojump_clock: MockClock, seconds: float
 ) -> None:
     script = (said("yes"), seconds, ended(PROMPT))
     scripts = [(*script[:2], ended(number)) for number in range(PROMPT, PROMPT + 4)]
-    async with open_scripted(ScriptedAgent(*scripts), kit) as core:
+    async with open_scripted(ScriptedAgent(*scripts), services) as core:
         session = await core.new_session("key")
         for _ in range(4):
             began_at = trio.current_time()
@@ -69,23 +69,23 @@ async def test_an_agent_that_ends_properly_answers_at_most_a_twentieth_later(
     assert late <= min(GRACE_SECONDS, seconds / 20) + 0.005
 
 
-async def test_what_is_in_the_pipe_already_is_taken_without_any_wait(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_what_is_in_the_pipe_already_is_taken_without_any_wait(services: Services, autojump_clock: MockClock) -> None:
     scripts = [(ended(number), said("tail"), said(" and more")) for number in range(PROMPT, PROMPT + 30)]
-    async with open_scripted(ScriptedAgent(*scripts), kit) as core:
+    async with open_scripted(ScriptedAgent(*scripts), services) as core:
         core._trust._turns_to_watch = 0
         session = await core.new_session("key")
         assert await core.run(FakeTurn(session, "go")) == Final("tail and more")
         assert core._trust.grace(0) == GRACE_SECONDS, "it is watched now"
 
 
-async def test_one_that_was_late_is_watched_for_twenty_turns(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_one_that_was_late_is_watched_for_twenty_turns(services: Services, autojump_clock: MockClock) -> None:
     early = [(said("ok"), ended(number)) for number in range(PROMPT, PROMPT + 3)]
-    async with open_scripted(ScriptedAgent(*early, (said("ok"), ended(PROMPT + 3), 0.1, said("late"))), kit) as core:
+    async with open_scripted(ScriptedAgent(*early, (said("ok"), ended(PROMPT + 3), 0.1, said("late"))), services) as core:
         session = await core.new_session("key")
         for _ in range(4):
             assert await core.run(FakeTurn(session, "go")) == Final("ok")
         await anyio.sleep(2)
-        assert kit.later == [(session, "late")]
+        assert services.later == [(session, "late")]
         assert core._trust._turns_to_watch == 20
 
 
@@ -118,9 +118,9 @@ def test_any_cutting_and_any_pauses_within_the_grace_give_the_same_answer(
         script += [pause, piece]
 
     async def go() -> None:
-        kit = Kit(Path("/nowhere"))
-        assert await answer_of(kit, *script) == Final(whole)
-        assert kit.later == []
+        services = Services(Path("/nowhere"))
+        assert await answer_of(services, *script) == Final(whole)
+        assert services.later == []
 
     trio.run(go, clock=MockClock(autojump_threshold=0))
 
@@ -143,42 +143,44 @@ LOGIN = line(id=PROMPT, error={"code": -32000, "message": "Authentication requir
     ],
 )
 async def test_an_end_that_is_none_cuts_the_answer_and_throws_nothing_away(
-    kit: Kit, autojump_clock: MockClock, end: Sequence[Step], why: str
+    services: Services, autojump_clock: MockClock, end: Sequence[Step], why: str
 ) -> None:
     for script, text in (
         ((said("a long "), said("answer")), "a long answer"),
         ((said("Let me look."), used_tool(), said("It is")), "Let me look.\n\nIt is"),
     ):
-        final = await answer_of(kit, *script, *end)
+        final = await answer_of(services, *script, *end)
         assert isinstance(final, Final)
         assert final.text == text
         assert str(final.cut).startswith(why)
     for nothing in ((), (said("Let me look."), used_tool())):
-        error = await answer_of(kit, *nothing, *end)
+        error = await answer_of(services, *nothing, *end)
         assert isinstance(error, GatewayError)
         assert error.reason.startswith(why)
 
 
 @pytest.mark.parametrize("stopped", ["3", 3.0])
-async def test_an_answer_under_another_kind_of_number_is_the_answer(kit: Kit, autojump_clock: MockClock, stopped: object) -> None:
-    assert await answer_of(kit, said("hi"), line(id=stopped, result={"stopReason": "end_turn"})) == Final("hi")
+async def test_an_answer_under_another_kind_of_number_is_the_answer(
+    services: Services, autojump_clock: MockClock, stopped: object
+) -> None:
+    assert await answer_of(services, said("hi"), line(id=stopped, result={"stopReason": "end_turn"})) == Final("hi")
 
 
-async def test_a_cut_answer_is_kept_as_cut(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_a_cut_answer_is_kept_as_cut(services: Services, autojump_clock: MockClock) -> None:
     agent = ScriptedAgent([said("half")])
-    async with open_scripted(agent, kit) as core:
+    async with open_scripted(agent, services) as core:
         turn = FakeTurn(await core.new_session("key"), "go")
         final = await core.run(turn)
         assert await core.turn_state(turn.request.session_id, "turn-1") == "ended"
         assert await core.resume(turn) == final == Final("half", cut=SILENT)
 
 
-async def outcomes_until_the_end(agent: ScriptedAgent, kit: Kit, *, sessions: int) -> list[Final | GatewayError]:
+async def outcomes_until_the_end(agent: ScriptedAgent, services: Services, *, sessions: int) -> list[Final | GatewayError]:
     """What turns in so many sessions come to, one after the other, and then the core has ended by itself."""
     outcomes: list[list[Final | GatewayError]] = []
     async with anyio.create_task_group() as group:
         with suppress_outage():
-            async with open_scripted(agent, kit) as core:
+            async with open_scripted(agent, services) as core:
                 for session in [await core.new_session(f"{number}") for number in range(sessions)]:
                     outcomes.append(run_soon(group, core, FakeTurn(session, "go")))
                     await anyio.sleep(700)
@@ -196,16 +198,16 @@ def suppress_outage() -> Iterator[None]:
         raise AssertionError("it has not ended")
 
 
-async def test_a_process_that_ends_cuts_the_answer(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_a_process_that_ends_cuts_the_answer(services: Services, autojump_clock: MockClock) -> None:
     agent = ScriptedAgent([said("half an ans"), 1.0, None])
-    assert await outcomes_until_the_end(agent, kit, sessions=1) == [
+    assert await outcomes_until_the_end(agent, services, sessions=1) == [
         Final("half an ans", cut="the agent's process ended in the middle of the turn: the agent closed its output")
     ]
 
 
-async def test_after_a_silence_other_conversations_go_on_where_they_were(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_after_a_silence_other_conversations_go_on_where_they_were(services: Services, autojump_clock: MockClock) -> None:
     agent = ScriptedAgent((said("hello"), ended(4)), (said("half", "s2"),), (said("again"), ended(6)))
-    async with open_scripted(agent, kit) as core:
+    async with open_scripted(agent, services) as core:
         other, session = await core.new_session("other"), await core.new_session("key")
         await core.run(FakeTurn(other, "go"))
         await core.run(FakeTurn(session, "go"))
@@ -214,14 +216,16 @@ async def test_after_a_silence_other_conversations_go_on_where_they_were(kit: Ki
     assert prompted == ["s1", "s2", "s1"]
 
 
-async def test_a_session_that_does_not_stop_is_left_for_the_sake_of_the_others(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_a_session_that_does_not_stop_is_left_for_the_sake_of_the_others(
+    services: Services, autojump_clock: MockClock
+) -> None:
     agent = ScriptedAgent(
         (said("half", "s2"), 900.0, said("at last", "s2")),
         (said("fine"), ended(5)),
         (said("anew", "s3"), ended(7)),
         stops=False,
     )
-    async with open_scripted(agent, kit) as core:
+    async with open_scripted(agent, services) as core:
         other, session = await core.new_session("other"), await core.new_session("key")
         assert (await core.run(FakeTurn(session, "go"))).cut == SILENT
         assert await core.run(FakeTurn(other, "go")) == Final("fine")
@@ -229,22 +233,22 @@ async def test_a_session_that_does_not_stop_is_left_for_the_sake_of_the_others(k
         assert await core.run(turn) == Final("anew")
         assert turn.events[0] == Notice(FORGOTTEN)
         await anyio.sleep(900)
-        assert kit.later == [(session, "at last")]
+        assert services.later == [(session, "at last")]
     prompted = [sent["params"]["sessionId"] for sent in agent.heard if sent["method"] == "session/prompt"]
     assert prompted == ["s2", "s1", "s3"]
 
 
 @pytest.mark.parametrize("sessions", [1, 2])
-async def test_a_process_that_never_stops_is_ended(kit: Kit, autojump_clock: MockClock, sessions: int) -> None:
+async def test_a_process_that_never_stops_is_ended(services: Services, autojump_clock: MockClock, sessions: int) -> None:
     """At once where there is nobody else in it, and at the second time."""
     agent = ScriptedAgent(*[(said("half", f"s{number + 1}"),) for number in range(sessions)], stops=False)
-    outcomes = await outcomes_until_the_end(agent, kit, sessions=sessions)
+    outcomes = await outcomes_until_the_end(agent, services, sessions=sessions)
     assert outcomes == [Final("half", cut=SILENT)] * sessions
 
 
-async def test_what_is_said_after_a_stop_is_in_the_log_and_in_no_chat(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_what_is_said_after_a_stop_is_in_the_log_and_in_no_chat(services: Services, autojump_clock: MockClock) -> None:
     agent = ScriptedAgent([said("one")], behind_stop=[said("two"), 0.2, said(" three")])
-    async with open_scripted(agent, kit) as core:
+    async with open_scripted(agent, services) as core:
         turn = FakeTurn(await core.new_session("key"), "go")
         with capture_logs() as logs:
             async with anyio.create_task_group() as group:
@@ -252,5 +256,5 @@ async def test_what_is_said_after_a_stop_is_in_the_log_and_in_no_chat(kit: Kit, 
                 await turn.spoken.wait()
                 group.cancel_scope.cancel()
             await anyio.sleep(5)
-    assert kit.later == []
+    assert services.later == []
     assert [(log["event"], log["text"]) for log in logs if "text" in log] == [("acp_text_after_stop", "two three")]

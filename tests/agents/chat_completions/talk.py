@@ -58,7 +58,7 @@ class OneTurn:
         raise AssertionError("there are no attachments")
 
 
-class Kit:
+class Services:
     directory = Path("/nowhere")
     log = structlog.get_logger("test")
 
@@ -80,11 +80,11 @@ class Kit:
 class Chat:
     """A core with one session."""
 
-    def __init__(self, core: ChatCompletionsCore, kit: Kit, session: str) -> None:
+    def __init__(self, core: ChatCompletionsCore, services: Services, session: str) -> None:
         self.core = core
-        self.kit = kit
-        self.memos = kit.memos
-        self.said_later = kit.said_later
+        self.services = services
+        self.memos = services.memos
+        self.said_later = services.said_later
         self.session = session
         self.turns = 0
 
@@ -103,10 +103,10 @@ async def chat_with(
     memos = memos or MemosInMemory()
     settings = ChatCompletionsSettings(**{"url": url, "model": MODEL, **changes})
     async with http or create_client() as client:
-        kit = Kit(client, memos)
-        async with open_chat_completions(AgentConfig("a", settings), kit) as core:
+        services = Services(client, memos)
+        async with open_chat_completions(AgentConfig("a", settings), services) as core:
             assert isinstance(core, ChatCompletionsCore)
-            yield Chat(core, kit, await core.new_session("key"))
+            yield Chat(core, services, await core.new_session("key"))
 
 
 async def read_request(stream: trio.SocketStream) -> bytes:
@@ -161,7 +161,7 @@ async def house_with(directory: Path, behave: Behaviour, **changes: Any) -> Asyn
     async with (
         serving(behave) as url,
         chat_with(url, **changes) as chat,
-        open_house(directory, agents=agents) as chat.kit.house,
+        open_house(directory, agents=agents) as chat.services.house,
     ):
         agents.real = chat.core
-        yield chat.kit.house
+        yield chat.services.house

@@ -15,7 +15,7 @@ from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.model.message.envelope import Attachment, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Question
-from gatewayd.ports.agent import AgentConfig, AgentKit, Notice, TextDelta, ToolCall, ToolResult, TurnEvent, TurnRequest
+from gatewayd.ports.agent import AgentConfig, AgentServices, Notice, TextDelta, ToolCall, ToolResult, TurnEvent, TurnRequest
 from tests.fakes.opencode_server import FakeOpenAgentic, FakeOpenCode
 
 Fake = FakeOpenCode | FakeOpenAgentic
@@ -153,7 +153,7 @@ class FakeTurn:
         self._changed = trio.Event()
 
 
-class Kit:
+class Services:
     def __init__(self, http: Any, memos: DictMemos, directory: Path) -> None:
         self.http = http
         self.memos = memos
@@ -172,7 +172,7 @@ async def open_core(server: Fake | None, memos: DictMemos | None = None, **setti
         settings = {"url": server.url, **settings}
     # As kit/http.py's, but without the system's certificates, which take a tenth of a second to read.
     async with httpx2.AsyncClient(verify=False, trust_env=False) as http:
-        kit = cast(AgentKit, Kit(http, memos or DictMemos(), directory))
-        async with open_opencode(AgentConfig("a", OpencodeSettings(**settings)), kit) as core:
+        services = cast(AgentServices, Services(http, memos or DictMemos(), directory))
+        async with open_opencode(AgentConfig("a", OpencodeSettings(**settings)), services) as core:
             assert isinstance(core, OpencodeCore)
             yield core

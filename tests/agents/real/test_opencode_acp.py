@@ -16,7 +16,7 @@ from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import AgentConfig, Final, Notice, ToolCall, ToolResult
-from tests.agents.acp.rig import FakeTurn, Kit, allow, deny, never, run_soon
+from tests.agents.acp.rig import FakeTurn, Services, allow, deny, never, run_soon
 from tests.agents.real.installed import Project
 from tests.fakes.model_server import ModelServer
 
@@ -24,19 +24,19 @@ _FAILS_AFTER = 150.0
 
 
 @asynccontextmanager
-async def open_opencode(binary: Path, project: Project, kit: Kit) -> AsyncIterator[AcpCore]:
+async def open_opencode(binary: Path, project: Project, services: Services) -> AsyncIterator[AcpCore]:
     settings = AcpSettings(
         command=(str(binary), "acp"), directory=str(project.directory), environment=dict(project.env), cancel_timeout_seconds=20
     )
-    async with open_acp(AgentConfig("mine", settings), kit) as core:
+    async with open_acp(AgentConfig("mine", settings), services) as core:
         assert isinstance(core, AcpCore)
         yield core
 
 
 async def test_turns(opencode_binary: Path, opencode_project: Project, model: ModelServer, tmp_path: Path) -> None:
-    kit = Kit(tmp_path / "agent")
+    services = Services(tmp_path / "agent")
     with anyio.fail_after(_FAILS_AFTER):
-        async with open_opencode(opencode_binary, opencode_project, kit) as core:
+        async with open_opencode(opencode_binary, opencode_project, services) as core:
             assert (core.facts().version or "").startswith("OpenCode ")
             session = await core.new_session("key")
             await _text(core, session)
@@ -98,12 +98,12 @@ async def test_two_sessions_whose_calls_share_an_id(
     opencode_binary: Path, opencode_project: Project, model: ModelServer, tmp_path: Path
 ) -> None:
     """Then the process is killed in the middle of a turn, and a new one goes on with the session."""
-    kit, directory = Kit(tmp_path / "agent"), opencode_project.directory
+    services, directory = Services(tmp_path / "agent"), opencode_project.directory
     with anyio.fail_after(_FAILS_AFTER):
         try:
             async with (
                 anyio.create_task_group() as group,
-                open_opencode(opencode_binary, opencode_project, kit) as core,
+                open_opencode(opencode_binary, opencode_project, services) as core,
             ):
                 alice = FakeTurn(await core.new_session("alice"), "run id=call_0 touch alice.txt", never)
                 bob = FakeTurn(await core.new_session("bob"), "run id=call_0 touch bob.txt", allow)
@@ -118,7 +118,7 @@ async def test_two_sessions_whose_calls_share_an_id(
         assert [type(outcome) for outcome in outcomes] == [AgentFailed]
         assert (directory / "bob.txt").exists()
 
-        async with open_opencode(opencode_binary, opencode_project, kit) as core:
+        async with open_opencode(opencode_binary, opencode_project, services) as core:
             assert await core.turn_state(bob.request.session_id, "turn-1") == "ended"
             assert await core.turn_state(alice.request.session_id, "turn-1") == "lost"
             turn = FakeTurn(bob.request.session_id, "say and on", turn_id="turn-2")

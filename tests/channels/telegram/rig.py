@@ -10,7 +10,7 @@ from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.kit.http import create_client
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig
-from gatewayd.testing.channel_contract import Journal, Kit
+from gatewayd.testing.channel_contract import Journal, Services
 from tests.fakes.bot_api import FakeBotApi
 
 WEBHOOK_URL = "https://bot.example.org/v1/webhooks/telegram/main"
@@ -27,20 +27,20 @@ def account_of(api: FakeBotApi, *, token: str | None = None, **settings: object)
 
 
 class Rig:
-    """One open account. ``kit`` is the hub's side, ``journal`` what was delivered, ``api`` the platform."""
+    """One open account. ``services`` is the hub's side, ``journal`` what was delivered, ``api`` the platform."""
 
-    def __init__(self, api: FakeBotApi, account: AccountConfig, kit: Kit, channel: TelegramChannel) -> None:
+    def __init__(self, api: FakeBotApi, account: AccountConfig, services: Services, channel: TelegramChannel) -> None:
         self.api = api
         self.account = account
-        self.kit = kit
+        self.services = services
         self.channel = channel
-        self.journal = Journal(kit)
+        self.journal = Journal(services)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.channel.listen, self.journal)
-            await self.kit.is_connected.wait()
+            await self.services.is_connected.wait()
             yield
             nursery.cancel_scope.cancel()
 
@@ -52,7 +52,7 @@ async def rig_for(
     """``kept`` are the memos of an earlier rig: a restart."""
     account = account_of(api, token=token, **settings)
     async with create_client() as http:
-        kit = Kit(http)
-        kit.kept = {} if kept is None else kept
-        async with open_telegram(account, kit) as channel:
-            yield Rig(api, account, kit, channel)
+        services = Services(http)
+        services.kept = {} if kept is None else kept
+        async with open_telegram(account, services) as channel:
+            yield Rig(api, account, services, channel)

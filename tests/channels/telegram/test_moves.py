@@ -57,7 +57,7 @@ async def test_by_webhook_it_is_stored_with_what_tells_of_it(autojump_clock: Moc
 
 
 def webhook_call(rig: Rig, update: Any) -> WebhookRequest:
-    secret = next(value for key, value in rig.kit.kept.items() if key.startswith("webhook_secret."))
+    secret = next(value for key, value in rig.services.kept.items() if key.startswith("webhook_secret."))
     return WebhookRequest("POST", {"x-telegram-bot-api-secret-token": secret}, "", json.dumps(update).encode())
 
 

@@ -16,10 +16,10 @@ TEAM = make_supergroup(-1001234567890, forum=True)
 
 async def test_it_connects_under_its_name_and_tells_how_long_it_may_be_silent(autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api) as rig, rig.listening():
-        assert rig.kit.connected_as == ["@echo_bot"]
+        assert rig.services.connected_as == ["@echo_bot"]
         assert trio.current_time() == 0.0
         await api.wait_call("getUpdates", count=2)
-        assert rig.kit.silence == 10.0
+        assert rig.services.silence == 10.0
         first, second = api.calls("getUpdates")
     assert first == {**second, "timeout": 0}, "answered at once: connected means that we may receive"
     assert second == {
@@ -67,7 +67,7 @@ async def test_the_offset_is_saved_with_the_envelopes_and_used_after_a_restart(a
         async with rig_for(api) as rig, rig.listening():
             last = api.user_sends(ALICE, "one")["update_id"]
             await api.wait_delivered()
-            kept = rig.kit.kept
+            kept = rig.services.kept
         api.clear_calls()
         async with rig_for(api, kept=kept) as rig, rig.listening():
             await api.wait_call("getUpdates")
@@ -82,7 +82,7 @@ async def test_another_token_begins_without_the_old_offset(autojump_clock: MockC
         async with rig_for(api) as rig, rig.listening():
             api.user_sends(ALICE, "one")
             await api.wait_delivered()
-        async with rig_for(other, kept=rig.kit.kept) as second, second.listening():
+        async with rig_for(other, kept=rig.services.kept) as second, second.listening():
             await other.wait_call("getUpdates")
             assert "offset" not in other.calls("getUpdates")[0]
 
@@ -93,7 +93,7 @@ async def test_updates_without_an_envelope_move_the_offset(autojump_clock: MockC
         api.add_update({"message": {"message_id": "not a number"}})
         await api.wait_delivered()
         assert rig.journal.envelopes == []
-        assert any(key.startswith("offset.") for key in rig.kit.kept)
+        assert any(key.startswith("offset.") for key in rig.services.kept)
 
 
 async def test_a_pressed_button_is_journaled_and_left_to_the_hub_to_answer(autojump_clock: MockClock) -> None:
@@ -180,7 +180,7 @@ async def test_a_hung_poll_is_given_up_before_twice_its_time_out(autojump_clock:
         began = trio.current_time()
         with pytest.raises(TryAgain, match="no answer in time"):
             await listen(rig)
-        assert rig.kit.connected_as == ["@echo_bot"]
+        assert rig.services.connected_as == ["@echo_bot"]
         assert 50 < trio.current_time() - began < 100
 
 
@@ -192,7 +192,7 @@ async def test_who_may_not_receive_is_never_connected(autojump_clock: MockClock)
             async with rig_for(api, kept=kept) as rig:
                 with pytest.raises(TryAgain, match="another program polls with this token"):
                     await listen(rig)
-                assert rig.kit.connected_as == []
+                assert rig.services.connected_as == []
 
 
 async def test_after_a_rival_it_is_connected_when_a_poll_has_lasted(autojump_clock: MockClock) -> None:
@@ -239,7 +239,7 @@ async def test_a_bot_that_is_renamed_hears_its_new_name_within_minutes(mode: str
         api.user["username"] = "new_name_bot"
         await trio.sleep(CHECK_SECONDS * 1.1 + 10)
         assert rig.channel._receiver.bot.username == "new_name_bot"
-        assert rig.kit.connected_as == ["@echo_bot", "@new_name_bot"]
+        assert rig.services.connected_as == ["@echo_bot", "@new_name_bot"]
 
 
 async def test_while_the_name_cannot_be_asked_for_messages_come_in(autojump_clock: MockClock) -> None:

@@ -17,7 +17,7 @@ from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.model.secret import MaybeSecret, Secret
-from gatewayd.testing.channel_contract import Kit
+from gatewayd.testing.channel_contract import Services
 from tests.channels.telegram.rig import account_of, rig_for
 from tests.fakes.bot_api import FakeBotApi
 from tests.fakes.proxy import open_proxy, open_tls_front
@@ -123,7 +123,7 @@ async def test_a_proxy_of_the_environment_that_is_none_is_told(
     monkeypatch.setenv("http_proxy", f"ftp://user:{PASSWORD}@example.org")
     async with FakeBotApi.serve() as api, create_client() as http:
         with pytest.raises(NeedsOperator, match="the proxy that the environment names must be") as error:
-            async with open_telegram(account_of(api, proxy=MaybeSecret("environment")), Kit(http)):
+            async with open_telegram(account_of(api, proxy=MaybeSecret("environment")), Services(http)):
                 raise AssertionError
     assert PASSWORD not in str(error.value)
 

@@ -59,7 +59,7 @@ async def test_no_error_and_no_log_line_has_it(
                     await call()
                 except GatewayError as error:
                     told += [repr(error), *traceback.TracebackException.from_exception(error).format()]
-            told += [repr(rig.account), repr(rig.channel), repr(rig.kit.kept)]
+            told += [repr(rig.account), repr(rig.channel), repr(rig.services.kept)]
     assert len(told) > 6
     # What somebody else logs of the traffic is not ours: the fake serves in this process.
     told += [str(logs), *(record.getMessage() for record in caplog.records if not record.name.startswith("tests."))]

@@ -91,7 +91,7 @@ async def test_a_group_that_became_a_supergroup_is_found_and_remembered(autojump
             await send(rig, BOLD, family)
             await send(rig, "again", family)
             await rig.channel.signal(Typing(family))
-        async with rig_for(api, kept=rig.kit.kept) as rig:
+        async with rig_for(api, kept=rig.services.kept) as rig:
             await send(rig, "after a restart", family)
         assert api.texts(-1005555) == ["a & b", "again", "after a restart"]
         assert [call["chat_id"] for call in api.calls("sendMessage")] == [-4001, -4001, -1005555, -1005555, -1005555]

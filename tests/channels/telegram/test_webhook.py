@@ -19,7 +19,7 @@ from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.testing.channel_contract import Kit
+from gatewayd.testing.channel_contract import Services
 from tests.channels.telegram.rig import WEBHOOK_URL, Rig, rig_for
 from tests.channels.telegram.test_wire import updates
 from tests.fakes.bot_api import FakeBotApi
@@ -43,7 +43,7 @@ async def api() -> AsyncIterator[FakeBotApi]:
 
 
 def secret_of(rig: Rig) -> str:
-    [secret] = [value for key, value in rig.kit.kept.items() if key.startswith("webhook_secret.")]
+    [secret] = [value for key, value in rig.services.kept.items() if key.startswith("webhook_secret.")]
     return secret
 
 
@@ -56,7 +56,7 @@ def request(body: Any, secret: str | None) -> WebhookRequest:
 
 async def test_it_registers_itself_and_stays_registered(api: FakeBotApi, autojump_clock: MockClock) -> None:
     async with rig_for(api, mode="webhook", webhook_max_connections=7) as rig, rig.listening():
-        assert rig.kit.connected_as == ["@echo_bot"]
+        assert rig.services.connected_as == ["@echo_bot"]
     assert api.calls("setWebhook") == [
         {
             "url": WEBHOOK_URL,
@@ -76,7 +76,7 @@ async def test_it_registers_itself_and_stays_registered(api: FakeBotApi, autojum
     assert api.webhook_url == WEBHOOK_URL, "a restart loses nothing"
     assert api.calls("deleteWebhook") == []
     await trio.sleep(2)  # Telegram takes one setWebhook a second
-    async with rig_for(api, kept=rig.kit.kept, mode="webhook") as again, again.listening():
+    async with rig_for(api, kept=rig.services.kept, mode="webhook") as again, again.listening():
         assert api.calls("setWebhook")[1]["secret_token"] == secret_of(rig)
 
 
@@ -101,7 +101,7 @@ async def test_the_name_is_known_before_the_first_call_after_a_restart(api: Fake
     group = {"id": -4001, "type": "group", "title": "Family"}
     entities = [{"type": "mention", "offset": 0, "length": 9}]
     update = {"update_id": 9, "message": {**MESSAGE["message"], "chat": group, "text": "@echo_bot", "entities": entities}}  # type: ignore[dict-item]
-    async with rig_for(api, kept=rig.kit.kept, mode="webhook") as again:
+    async with rig_for(api, kept=rig.services.kept, mode="webhook") as again:
         [envelope] = again.channel.receive(request(update, secret_of(rig))).envelopes
     assert envelope.addressed
 
@@ -130,11 +130,11 @@ async def test_what_cannot_be_used_is_taken_and_skipped(api: FakeBotApi, update:
 
 @pytest.fixture(scope="module")
 def receiver() -> WebhookReceiver:
-    kit = Kit(httpx2.AsyncClient())
-    api = BotApi(kit.http, base="http://127.0.0.1:9", token=Secret("424242:x"))
+    services = Services(httpx2.AsyncClient())
+    api = BotApi(services.http, base="http://127.0.0.1:9", token=Secret("424242:x"))
     return WebhookReceiver(
         api,
-        kit,
+        services,
         Moves(),
         url=WEBHOOK_URL,
         secret="s",
@@ -172,7 +172,7 @@ async def test_only_what_telegram_sent_shows_that_it_is_alive(api: FakeBotApi, a
         for body, secret, heard in [(b"{}", "wrong", 0), (b"{", None, 0), (MESSAGE, secret_of(rig), 1)]:
             call = request(body, secret)
             await rig.channel.received(call, rig.channel.receive(call))
-            assert rig.kit.heard_times == heard
+            assert rig.services.heard_times == heard
 
 
 async def test_what_telegram_could_not_deliver_is_said(api: FakeBotApi, autojump_clock: MockClock) -> None:

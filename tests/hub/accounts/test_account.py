@@ -23,22 +23,22 @@ from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt, Typing
-from gatewayd.ports.channel import AccountConfig, Channel, ChannelKit, ChannelOpener, Deliver
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelServices, Deliver
 from tests.hub.street import ALICE, EPOCH, configuration, open_street
 
-Listen = Callable[[ChannelKit, Deliver], Awaitable[None]]
+Listen = Callable[[ChannelServices, Deliver], Awaitable[None]]
 
 
 class Custom:
     """A channel whose ``listen`` is a function of the test's, beside loopback's ``send``."""
 
-    def __init__(self, account: str, kit: ChannelKit, listen: Listen) -> None:
+    def __init__(self, account: str, services: ChannelServices, listen: Listen) -> None:
         self._account = account
-        self._kit = kit
+        self._services = services
         self._listen = listen
 
     async def listen(self, deliver: Deliver) -> None:
-        await self._listen(self._kit, deliver)
+        await self._listen(self._services, deliver)
 
     async def send(self, payload: OutboundPayload) -> Receipt:
         await trio.lowlevel.checkpoint()
@@ -47,8 +47,8 @@ class Custom:
 
 def custom(listen: Listen) -> ChannelOpener:
     @asynccontextmanager
-    async def opener(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[Channel]:
-        yield Custom(account.account, kit, listen)
+    async def opener(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
+        yield Custom(account.account, services, listen)
 
     return opener
 
@@ -87,12 +87,12 @@ async def test_a_memo_is_committed_with_its_messages_and_belongs_to_the_account(
 ) -> None:
     found: list[str | None] = []
 
-    async def listen(kit: ChannelKit, deliver: Deliver) -> None:
-        kit.link.connected()
-        found.append(await kit.memos.load("offset"))
+    async def listen(services: ChannelServices, deliver: Deliver) -> None:
+        services.connection.connected()
+        found.append(await services.memos.load("offset"))
         await deliver([], memo=("offset", "42"))
-        found.append(await kit.memos.load("offset"))
-        await kit.memos.save("secret", "s")
+        found.append(await services.memos.load("offset"))
+        await services.memos.save("secret", "s")
         await trio.sleep_forever()
 
     async with open_street(tmp_path, configuration("a", "b"), opener=lambda plugin: custom(listen)) as street:
@@ -118,13 +118,13 @@ async def test_a_signal_that_goes_wrong_is_nobodys_problem(how: str, tmp_path: P
         async def signal(self, signal: Typing) -> None:
             await trio.sleep_forever() if how == "hangs" else await crashing_in_a_task(KeyError("x"))()
 
-    async def listen(kit: ChannelKit, deliver: Deliver) -> None:
-        kit.link.connected()
+    async def listen(services: ChannelServices, deliver: Deliver) -> None:
+        services.connection.connected()
         await trio.sleep_forever()
 
     @asynccontextmanager
-    async def opener(account: AccountConfig, kit: ChannelKit) -> AsyncIterator[Channel]:
-        yield Signalling(account.account, kit, listen)
+    async def opener(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
+        yield Signalling(account.account, services, listen)
 
     async with open_street(tmp_path, opener=lambda plugin: opener) as street:
         await trio.sleep(1)
@@ -252,13 +252,13 @@ async def test_a_driver_that_was_left_behind_has_no_say(tmp_path: Path, autojump
     release = trio.Event()
     refused: list[type[Exception]] = []
 
-    async def listen(kit: ChannelKit, deliver: Deliver) -> None:
-        kit.link.connected("first")
+    async def listen(services: ChannelServices, deliver: Deliver) -> None:
+        services.connection.connected("first")
         with trio.CancelScope(shield=True):
             await release.wait()
-            kit.link.connected("ghost")
-            kit.link.heard()
-            kit.link.expect_silence(1)
+            services.connection.connected("ghost")
+            services.connection.heard()
+            services.connection.expect_silence(1)
             try:
                 await deliver([platform_of().message("from the grave")])
             except Conflict:
@@ -276,8 +276,8 @@ async def test_a_driver_that_was_left_behind_has_no_say(tmp_path: Path, autojump
 
 
 async def test_a_driver_that_floods_is_held_back_then_found(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async def listen(kit: ChannelKit, deliver: Deliver) -> None:
-        kit.link.connected()
+    async def listen(services: ChannelServices, deliver: Deliver) -> None:
+        services.connection.connected()
         async with trio.open_nursery() as nursery:
             for _ in range(100_000):
                 nursery.start_soon(deliver, [platform_of().message("spam")])
@@ -309,13 +309,13 @@ async def test_webhooks_beyond_the_bound_are_refused_in_words(tmp_path: Path, au
 
 
 def polling(*, seconds: float, hangs_after: float) -> Listen:
-    async def listen(kit: ChannelKit, deliver: Deliver) -> None:
-        kit.link.connected()
-        kit.link.expect_silence(1.5 * seconds)
+    async def listen(services: ChannelServices, deliver: Deliver) -> None:
+        services.connection.connected()
+        services.connection.expect_silence(1.5 * seconds)
         began_at = trio.current_time()
         while trio.current_time() - began_at < hangs_after:
             await trio.sleep(seconds)
-            kit.link.heard()
+            services.connection.heard()
         await trio.sleep_forever()
 
     return listen
@@ -365,13 +365,13 @@ async def test_a_poll_that_returns_empty_is_alive(tmp_path: Path, autojump_clock
 
 
 async def test_a_full_inbox_is_not_held_against_the_driver(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async def listen(kit: ChannelKit, deliver: Deliver) -> None:
-        kit.link.connected()
-        kit.link.expect_silence(45)
+    async def listen(services: ChannelServices, deliver: Deliver) -> None:
+        services.connection.connected()
+        services.connection.expect_silence(45)
         await deliver([platform_of().message("hello")])
         while True:
             await trio.sleep(30)
-            kit.link.heard()
+            services.connection.heard()
 
     async with open_street(tmp_path, opener=lambda plugin: custom(listen), started=False) as street:
         street.journal.gate = trio.Event()

@@ -18,7 +18,7 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import AgentFrame, AgentSettings, GatewayConfig
 from gatewayd.model.errors import NeedsOperator, TryAgain
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices
 from gatewayd.ports.store import Store
 from tests.hub.house import CANARY, ScriptedAgents, echo, now, redact
 
@@ -36,7 +36,7 @@ class Told:
 @asynccontextmanager
 async def open_pool(before_open: Callable[[], None], told: Told | None = None, *, slow: float = 0.0) -> AsyncIterator[AgentPool]:
     @asynccontextmanager
-    async def opener(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+    async def opener(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
         await anyio.sleep(slow)
         before_open()
         yield ScriptedAgents(echo)

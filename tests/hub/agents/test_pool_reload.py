@@ -21,7 +21,7 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, GatewayConfig, GatewaySection
 from gatewayd.model.errors import NeedsOperator, NotFound, TryAgain
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentOpener
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener, AgentServices
 from gatewayd.ports.store import Store
 from tests.examples import examples
 from tests.hub.agents.test_pool import say_nowhere
@@ -52,7 +52,7 @@ class Cores:
 
     def opener(self, kind: str) -> object:
         @asynccontextmanager
-        async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+        async def open_core(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
             if self.error is not None:
                 raise self.error
             assert isinstance(agent.settings, Own)

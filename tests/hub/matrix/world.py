@@ -29,7 +29,7 @@ from gatewayd.model.records.approval import Approval, ToolRequest
 from gatewayd.model.records.question import Question
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentKit, AgentPlugin, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, Turn, TurnState
 from gatewayd.ports.agent import Final as FinalAnswer
 from gatewayd.ports.store import InboundRow
 from tests.fakes.bot_api import FakeBotApi
@@ -124,7 +124,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @asynccontextmanager
-async def open_core(agent: AgentConfig, kit: AgentKit) -> AsyncIterator[AgentCore]:
+async def open_core(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
     assert isinstance(agent.settings, Settings)
     yield _cores[agent.settings.name]
 

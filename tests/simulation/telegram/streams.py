@@ -44,7 +44,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
 
 
 class _Connection(httpcore2.AsyncNetworkStream):
-    """One end of a pair. The client sets no time limits on single reads: ``kit.http`` bounds the whole."""
+    """One end of a pair. The client sets no time limits on single reads: ``services.http`` bounds the whole."""
 
     def __init__(self, stream: trio.StapledStream[Any, Any]) -> None:
         self._stream = stream

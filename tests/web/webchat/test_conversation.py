@@ -19,7 +19,7 @@ from gatewayd.model.message.payload import Choice, Draft, EditText, OutboundPayl
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore, run_inline
-from gatewayd.testing.channel_contract import Kit
+from gatewayd.testing.channel_contract import Services
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.webchat.conversation import PING_SECONDS, Conversation, ConversationFeed, Cursor
 from tests.stores.opened_before import open_store
@@ -70,7 +70,7 @@ async def room(path: Path) -> AsyncIterator[Room]:
     async with (
         open_store(path, now=now, run_blocking=run_inline) as store,
         httpx2.AsyncClient() as http,
-        open_webchat(account, Kit(http)) as channel,
+        open_webchat(account, Services(http)) as channel,
     ):
         link = await new_login_link(store, "http://127.0.0.1", "alice", now())
         login = await log_in(store, link.code, now(), session_days=30)

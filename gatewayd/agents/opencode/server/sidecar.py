@@ -14,7 +14,7 @@ from gatewayd.agents.opencode.settings import OpencodeSettings
 from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.secret import Secret
-from gatewayd.ports.agent import AgentKit
+from gatewayd.ports.agent import AgentServices
 
 _HOST = "127.0.0.1"
 _PAUSE_SECONDS = 0.1
@@ -43,13 +43,13 @@ class Sidecar:
 
 
 @asynccontextmanager
-async def open_sidecar(settings: OpencodeSettings, kit: AgentKit) -> AsyncIterator[Sidecar]:
+async def open_sidecar(settings: OpencodeSettings, services: AgentServices) -> AsyncIterator[Sidecar]:
     """Leaving ends it with all that it started.
 
     :raises NeedsOperator: there is no such command or directory. :raises TryAgain: it ended, or did not answer in time.
     Both may come in an ExceptionGroup.
     """
-    directory = await _directory(settings, kit)
+    directory = await _directory(settings, services)
     port, password = _free_port(), Secret(secrets.token_urlsafe(32))
     environment = {
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -62,9 +62,9 @@ async def open_sidecar(settings: OpencodeSettings, kit: AgentKit) -> AsyncIterat
         "OPENCODE_SERVER_USERNAME": settings.username,
     }
     command = command_line(settings.command, port)
-    marker, hidden = f"opencode {kit.directory}", (*settings.secrets.values(), password)
+    marker, hidden = f"opencode {services.directory}", (*settings.secrets.values(), password)
     async with open_process(command, cwd=directory, env=environment, marker=marker, secrets=hidden) as process:
-        client = Client(kit.http, f"http://{_HOST}:{port}", basic(settings.username, password))
+        client = Client(services.http, f"http://{_HOST}:{port}", basic(settings.username, password))
         version = await _wait_ready(client, process, settings.start_timeout_seconds)
         yield Sidecar(client, version, process)
 
@@ -84,11 +84,11 @@ def permission_rules(unasked: tuple[str, ...]) -> str:
     return msgspec.json.encode(rules).decode()
 
 
-async def _directory(settings: OpencodeSettings, kit: AgentKit) -> Path:
+async def _directory(settings: OpencodeSettings, services: AgentServices) -> Path:
     if settings.directory is not None:
         return Path(settings.directory)
-    directory = kit.directory / "work"
-    await anyio.Path(kit.directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = services.directory / "work"
+    await anyio.Path(services.directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     await anyio.Path(directory).mkdir(mode=0o700, exist_ok=True)
     return directory
 
