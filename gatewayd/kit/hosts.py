@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
-from gatewayd.kit.unseen import UNSEEN
+from gatewayd.kit.text.visible import UNSEEN
 
 _TURNS_ROUND: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # Unicode, annex 9: explicit controls
 _DOTS: Final = str.maketrans("\u3002\uff0e\uff61", "...")

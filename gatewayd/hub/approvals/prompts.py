@@ -14,7 +14,7 @@ import msgspec
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.kit.text import compose
-from gatewayd.kit.unseen import UNSEEN
+from gatewayd.kit.text.visible import UNSEEN
 from gatewayd.model.config import OPERATORS, ApproverGroup, GatewayConfig
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import NEVER_SEEN, Outcome

@@ -11,7 +11,7 @@ import unicodedata
 
 import msgspec
 
-from gatewayd.kit.unseen import UNSEEN
+from gatewayd.kit.text.visible import UNSEEN
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
