@@ -14,7 +14,7 @@ import msgspec
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.kit.text import compose
-from gatewayd.kit.text.visible import UNSEEN
+from gatewayd.kit.text.visible import visible
 from gatewayd.model.config import OPERATORS, ApproverGroup, GatewayConfig
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import NEVER_SEEN, Outcome
@@ -297,11 +297,6 @@ def _pretty(text: str) -> str:
     except (msgspec.DecodeError, RecursionError):
         return text
     return formatted if len(formatted) <= _FORMATTED_MAX * len(text) else text
-
-
-def visible(text: str) -> str:
-    """Nothing in it can hide or turn round what stands there: what cannot be seen is written as its number."""
-    return "".join(c if c == "\n" or (c.isprintable() and c not in UNSEEN) else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 def _longest_run(text: str) -> int:

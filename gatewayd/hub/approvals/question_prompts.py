@@ -5,10 +5,10 @@ from typing import assert_never
 
 import msgspec
 
-from gatewayd.hub.approvals.prompts import visible
 from gatewayd.hub.outbox.outbox import draft_texts
-from gatewayd.hub.turns.prompt import merge_edits
+from gatewayd.kit.text.visible import visible
 from gatewayd.model.config import AccountFrame
+from gatewayd.model.message.edits import merge_edits
 from gatewayd.model.message.envelope import InboundEnvelope, Writer
 from gatewayd.model.message.payload import Choice, EditText, OutboundPayload
 from gatewayd.model.message.roles import role_of

@@ -18,10 +18,10 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
-from gatewayd.hub.turns.chat_commands import Said
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.ids import ConversationId
 from gatewayd.model.lifecycle import DoneReason
+from gatewayd.model.message.commands import CommandResult
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import ApprovalResponse, Intent
 from gatewayd.model.message.payload import PressAnswer, Signal
@@ -149,7 +149,7 @@ class Presses:
             return "command", whole_text(approval)
         return await self._vote(row, response, approval)
 
-    async def _vote(self, row: InboundRow, response: ApprovalResponse, approval: Approval) -> Said:
+    async def _vote(self, row: InboundRow, response: ApprovalResponse, approval: Approval) -> CommandResult:
         by, allow = _identity(row.envelope), response.action == "allow"
         try:
             found = await self._desk.decide(
@@ -168,7 +168,7 @@ class Presses:
 
     async def _refuse_vote(
         self, envelope: InboundEnvelope, response: ApprovalResponse, found: Approval, by: str, reason: str
-    ) -> Said:
+    ) -> CommandResult:
         if found.state != "pending":
             return await self._refuse(envelope, response, "late", f"Too late: this was {found.state} already.")
         if self._configured.voters.has_voted(found, by):
@@ -191,7 +191,7 @@ class Presses:
             return "not_an_approver"
         return None
 
-    async def _refuse(self, envelope: InboundEnvelope, response: ApprovalResponse, why: Refusal, text: str) -> Said:
+    async def _refuse(self, envelope: InboundEnvelope, response: ApprovalResponse, why: Refusal, text: str) -> CommandResult:
         """Refused, answered and audited; somebody who presses without end fills no log."""
         who = _identity(envelope)
         now = self._now()

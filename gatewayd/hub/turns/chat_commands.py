@@ -6,14 +6,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from gatewayd.hub.approvals.prompts import visible
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import insist
 from gatewayd.hub.turns.lane import Lane
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.turn import LiveTurn
+from gatewayd.kit.text.visible import visible
 from gatewayd.model.lifecycle import DoneReason, DroppedReason
-from gatewayd.model.message.commands import COMMANDS, Command
+from gatewayd.model.message.commands import COMMANDS, Command, CommandResult
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import Intent, NewSession, Order, Skip
 from gatewayd.model.message.roles import Role
@@ -50,9 +50,7 @@ _DOES: Final[Mapping[TurnState, str]] = {
 _QUOTED: Final = 3
 _QUOTE_LENGTH: Final = 40
 
-Said = tuple[DoneReason, str]
-"""The reason that ends the command's row, and the words for who wrote it."""
-Answer = Callable[[], Awaitable[Said]]
+Answer = Callable[[], Awaitable[CommandResult]]
 
 
 class Here(Struct, frozen=True):
@@ -126,7 +124,7 @@ class ChatCommands:
 
     async def _finish_stop(
         self, dropped: Sequence[InboundRow], stopped: Sequence[LiveTurn], *, ends: bool, goes_on: bool
-    ) -> Said:
+    ) -> CommandResult:
         """``ends``: something that has begun does. ``goes_on``: something runs that is not the sender's."""
         if dropped:
             await self._end(dropped, "stopped")
@@ -135,7 +133,7 @@ class ChatCommands:
         refused = goes_on and not (ends or dropped)
         return "command_refused" if refused else "command", " ".join(_stopped(dropped, stopped=ends, goes_on=goes_on))
 
-    async def _describe(self, here: Here) -> Said:
+    async def _describe(self, here: Here) -> CommandResult:
         session = await insist(lambda: self._sessions.find(here.route.session_key))
         lines = [f"Agent **{here.route.agent_id}**."]
         lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
@@ -154,7 +152,7 @@ def _saying(words: Callable[[Here], str]) -> Callable[[Here], Answer]:
 
 
 def _said(reason: DoneReason, words: str) -> Answer:
-    async def answer() -> Said:
+    async def answer() -> CommandResult:
         return reason, words
 
     return answer

@@ -12,6 +12,7 @@ from gatewayd.hub.turns import slots as places
 from gatewayd.hub.turns.turn import LiveTurn, Waiting
 from gatewayd.model.config import QueueMode
 from gatewayd.model.ids import ConversationId
+from gatewayd.model.message.edits import is_edit_of
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import Edit, Intent, Message, NewSession, QuestionPress, Skip
 from gatewayd.ports.store import InboundRow
@@ -91,13 +92,13 @@ class Lane:
 
     def waits_for(self, edit: InboundRow) -> bool:
         """Whether the message that ``edit`` changes is still waiting here."""
-        return any(is_edit_of(edit, waiting.row, waiting.intent) for waiting in self.waiting)
+        return any(is_waiting_edit_of(edit, waiting.row, waiting.intent) for waiting in self.waiting)
 
     def _edits_of(self, taken: list[Waiting]) -> list[Waiting]:
         """The edits, so far, of messages that are taken: they go with them, and end with them."""
         ids = {waiting.id for waiting in taken}
         edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
-        return [edit for edit in edits if any(is_edit_of(edit.row, waiting.row, waiting.intent) for waiting in taken)]
+        return [edit for edit in edits if any(is_waiting_edit_of(edit.row, waiting.row, waiting.intent) for waiting in taken)]
 
     def _leave(self, taken: list[Waiting]) -> None:
         ids = {waiting.id for waiting in taken}
@@ -153,7 +154,7 @@ def place_of(row: InboundRow) -> ConversationId:
     return row.envelope.conversation
 
 
-def is_edit_of(edit: InboundRow, row: InboundRow, intent: Intent) -> bool:
+def is_waiting_edit_of(edit: InboundRow, row: InboundRow, intent: Intent) -> bool:
     """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
-    same = row.envelope.message_id == edit.envelope.message_id and place_of(row) == place_of(edit)
-    return same and row.id < edit.id and row.turn_id is None and isinstance(intent, Message | Edit)
+    waits = row.id < edit.id and row.turn_id is None and isinstance(intent, Message | Edit)
+    return waits and is_edit_of(edit.envelope, row.envelope)

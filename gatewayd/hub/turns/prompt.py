@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from msgspec.structs import replace
-
+from gatewayd.model.message.edits import merge_edits
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, InboundKind, Origin, Sender
 from gatewayd.model.message.route import Route
 from gatewayd.ports.agent import TurnRequest
@@ -43,28 +42,6 @@ def request_of(messages: Sequence[InboundEnvelope], route: Route, turn_id: str, 
         attachments=tuple(attachment for envelope in envelopes for attachment in envelope.attachments),
         messages=tuple(envelopes),
     )
-
-
-def merge_edits(envelopes: Sequence[InboundEnvelope]) -> list[InboundEnvelope]:
-    """Messages as they read now: an edit takes the place of the text it changes, and is no message of its own."""
-    merged: list[InboundEnvelope] = []
-    for envelope in envelopes:
-        at = next((i for i, old in enumerate(merged) if _changes(envelope, old)), None)
-        if at is None:
-            merged.append(envelope)
-        else:
-            merged[at] = replace(
-                merged[at],
-                text=envelope.text,
-                attachments=envelope.attachments,
-                caption=envelope.caption,
-                described=envelope.described,
-            )
-    return merged
-
-
-def _changes(edit: InboundEnvelope, old: InboundEnvelope) -> bool:
-    return edit.kind == "edit" and edit.message_id is not None and (edit.message_id, edit.peer) == (old.message_id, old.peer)
 
 
 def render_prompt(envelopes: Sequence[InboundEnvelope]) -> str:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from gatewayd.hub.approvals.questions import OpenQuestion, QuestionDesk
 from gatewayd.hub.inbox.backlog import Backlog
-from gatewayd.hub.turns.lane import is_edit_of
+from gatewayd.hub.turns.lane import is_waiting_edit_of
 from gatewayd.hub.turns.turn import Waiting
 from gatewayd.model.message.intents import Edit, Intent, Skip
 from gatewayd.model.message.route import Route
@@ -32,7 +32,7 @@ class Answering:
 
     def join(self, edit: InboundRow) -> bool:
         """Whether this is an edit of a message that is being committed; then it goes where that goes."""
-        answer = next((each for each in self._given if is_edit_of(edit, each.rows[0], each.intent)), None)
+        answer = next((each for each in self._given if is_waiting_edit_of(edit, each.rows[0], each.intent)), None)
         if answer is not None:
             answer.rows.append(edit)
         return answer is not None

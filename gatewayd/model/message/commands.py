@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from gatewayd.model.lifecycle import DoneReason
 from gatewayd.model.message.envelope import InboundEnvelope
 
 When = Literal["at_once", "in_place", "approval", "answer"]
@@ -15,6 +16,8 @@ When = Literal["at_once", "in_place", "approval", "answer"]
 hub/approvals/responses.py; answer: to the question that is open."""
 May = Literal["everybody", "own", "role", "approver", "asked"]
 """own: for what is one's own, and with a role for what is others'; role: in a group only with a role (model/message/roles.py)."""
+CommandResult = tuple[DoneReason, str]
+"""What a command comes to: the reason that ends its row, and the reply to its sender."""
 
 
 class Command(Struct, frozen=True):

@@ -6,12 +6,12 @@ from pathlib import Path
 import anyio
 import pytest
 import trio
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.approvals.prompts import _plain, visible, whole_text
+from gatewayd.hub.approvals.prompts import _plain, whole_text
 from gatewayd.kit.text.markdown import render
 from gatewayd.model.config import (
     OutboxSection,
@@ -187,15 +187,6 @@ def test_the_whole_says_when_it_is_not_the_whole() -> None:
     assert "Only the first 20000 of" in whole_text(approval)
     assert "/show" not in whole_text(approval), "that is where we are"
     assert f"gatewayctl approvals show {approval.id}" in whole_text(approval)
-
-
-@given(st.text(max_size=200))
-@example("\u202e\u2800\n\t")
-def test_what_is_made_visible_hides_nothing_and_changes_nothing_that_is_seen(hidden: str) -> None:
-    seen = visible(hidden)
-    assert seen.replace("\n", "").isprintable()
-    assert visible(seen) == seen
-    assert [c for c in hidden if c in seen and c.isascii() and c.isalnum()] == [c for c in hidden if c.isascii() and c.isalnum()]
 
 
 @given(st.text("`\n a", max_size=60))

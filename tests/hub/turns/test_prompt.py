@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.hub.turns.prompt import merge_edits, render_prompt
+from gatewayd.hub.turns.prompt import render_prompt
+from gatewayd.model.message.edits import merge_edits
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
 
 

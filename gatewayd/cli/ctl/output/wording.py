@@ -7,13 +7,11 @@ ECMA-48), and bidirectional ones reorder what is read (Unicode TR 36), so neithe
 import itertools
 import re
 import time
-import unicodedata
 
 import msgspec
 
-from gatewayd.kit.text.visible import UNSEEN
+from gatewayd.kit.text.visible import is_visible
 
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _CONTROL_SEQUENCE = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]")
 """ECMA-48 section 5.4: CSI, parameter bytes, intermediate bytes, a final byte."""
@@ -23,7 +21,7 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 def clean(text: str, *, at_most: int = 500) -> str:
     """One line of words, at most so many characters long: blanks are one blank, colours are left out, and what else cannot be
     seen is written as an escape."""
-    line = "".join(char if _is_visible(char) else _escape(char) for char in _CONTROL_SEQUENCE.sub("", text))
+    line = "".join(char if char.isspace() or is_visible(char) else _escape(char) for char in _CONTROL_SEQUENCE.sub("", text))
     line = " ".join(line.split())
     return line if len(line) <= at_most else line[: at_most - 1] + "…"
 
@@ -35,7 +33,7 @@ def one_line(text: str, *, at_most: int = 500) -> str:
 
 def visible(text: str) -> str:
     """The whole text, with each invisible character but the line feed written as an escape: nothing is hidden or lost."""
-    return "".join(char if char == "\n" or _is_visible(char, blank=False) else _escape(char) for char in text)
+    return "".join(char if char == "\n" or is_visible(char) else _escape(char) for char in text)
 
 
 def safe_json(text: str) -> str:
@@ -77,10 +75,6 @@ def clock_time(at: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
     except (OverflowError, ValueError, OSError):
         return f"{at:.0f}"
-
-
-def _is_visible(char: str, *, blank: bool = True) -> bool:
-    return (blank and char.isspace()) or (unicodedata.category(char) not in _INVISIBLE and char not in UNSEEN)
 
 
 def _escape(char: str) -> str:
