@@ -10,11 +10,11 @@ from tests.simulation.planted import bugs, plant
 def main() -> int:
     options = _parse()
     if options.planted is not None:
-        return hunt.hunt_all(options.planted, options.jobs)
+        return hunt.hunt_all(options.planted, options.jobs, options.first if options.by_seeds else None)
     if options.with_bug is not None:
         plant(bugs()[options.with_bug])
         if options.replay is None:
-            return hunt.hunt_here(bugs()[options.with_bug])
+            return hunt.hunt_here(bugs()[options.with_bug], options.first if options.by_seeds else None)
     # Only now, so that a bug is in what is imported here.
     from tests.simulation.runs import replay, run_many
 
@@ -35,12 +35,17 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed and tell every step")
     parser.add_argument("--logs", action="store_true", help="with --replay: the daemon's own log as well")
     parser.add_argument("--planted", nargs="*", metavar="NAME", help="plant bugs (all, or these) and see that each is found")
+    parser.add_argument(
+        "--by-seeds", action="store_true", help="look for planted bugs with seeds, from SEED, where a test is named, too"
+    )
     parser.add_argument("--with-bug", metavar="NAME", help="look for one of them here; with --replay: see how it is found")
     options = parser.parse_args()
     if options.with_bug is not None and options.with_bug not in bugs():
         parser.error(f"there is no planted bug {options.with_bug!r}; there are: {', '.join(bugs())}")
-    if options.with_bug is not None and options.replay is not None and (test := bugs()[options.with_bug].test):
-        parser.error(f"{options.with_bug} is nothing that the simulation sees: it is found by {test}")
+    if options.with_bug is not None and options.replay is not None and not (bug := bugs()[options.with_bug]).seeds:
+        parser.error(f"{bug.name} is nothing that the simulation sees: it is found by {bug.test}")
+    if options.by_seeds and options.planted is None and options.with_bug is None:
+        parser.error("--by-seeds goes with --planted or --with-bug")
     if options.minutes is not None and not options.minutes > 0:
         parser.error("--minutes must be more than 0")
     if options.logs and options.replay is None:

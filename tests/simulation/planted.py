@@ -32,8 +32,8 @@ class Change(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bug(Struct, frozen=True, forbid_unknown_fields=True):
-    """``why`` it matters. The simulation finds it within so many ``seeds``; or, where it cannot, ``test`` fails, and fails at the
-    line ``assertion`` of its file."""
+    """``why`` it matters. The simulation finds it within so many ``seeds``; or ``test`` fails, and fails at the line
+    ``assertion`` of its file. Of both the test decides, and the seeds are how far a hunt by seeds looks."""
 
     name: str
     why: str
@@ -43,8 +43,8 @@ class Bug(Struct, frozen=True, forbid_unknown_fields=True):
     assertion: str = ""
 
     def __post_init__(self) -> None:
-        if bool(self.seeds) == bool(self.test) or bool(self.test) != bool(self.assertion):
-            raise ValueError(f"{self.name} is found by seeds, or by a test and its assertion")
+        if not (self.seeds or self.test) or bool(self.test) != bool(self.assertion):
+            raise ValueError(f"{self.name} is found by seeds, by a test and its assertion, or by both")
 
 
 class DoesNotApply(Exception):

@@ -14,6 +14,7 @@ from tests.simulation.__main__ import main
         (["--jobs", "-1"], "argument --jobs: it must be 1 or more"),
         (["--minutes", "0"], "--minutes must be more than 0"),
         (["--with-bug", "nope"], "there is no planted bug 'nope'; there are: ack-before-commit, "),
+        (["--by-seeds"], "--by-seeds goes with --planted or --with-bug"),
         (["--logs"], "--logs goes with --replay"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.hunt import MARGIN
 from tests.simulation.planted import ROOT, Bug, Change, DoesNotApply, bugs, changed_source, plant, planted_tree
 
 SIMULATE = ROOT / "contrib/simulate"
@@ -54,9 +55,12 @@ def test_they_are_many_and_each_says_why_and_how_it_is_found() -> None:
         (bug.name, bug.why, str(bug.seeds or "-")) for bug in bugs().values()
     ]
     for (_, _, within, after, by), bug in zip(table, bugs().values(), strict=True):
-        assert by == f"`{bug.test}`" if bug.test else int(after) <= int(within)
-    [said] = re.findall(r"^\| planted bugs \| (\d+), ", (ROOT / "docs/reliability.md").read_text(), re.MULTILINE)
-    assert int(said) == len(bugs())
+        assert by == f"`{bug.test}`" if bug.test else MARGIN * int(after) <= int(within), bug.name
+    said = re.findall(
+        r"^\| planted bugs \| (\d+), (\d+) .*? and (\d+) by the test", (ROOT / "docs/reliability.md").read_text(), re.MULTILINE
+    )
+    by_test = sum(bool(bug.test) for bug in bugs().values())
+    assert said == [(str(len(bugs())), str(len(bugs()) - by_test), str(by_test))]
 
 
 def test_a_text_that_is_not_there_once_does_not_apply() -> None:
@@ -71,9 +75,9 @@ def test_a_module_that_was_imported_already_is_not_planted_into() -> None:
         plant(Bug("late", "because", (Change("a", "b", module="pytest"),), seeds=1))
 
 
-@pytest.mark.parametrize("found", [{}, {"seeds": 1, "test": "t", "assertion": "a"}, {"test": "t"}, {"assertion": "a"}])
-def test_a_bug_is_found_in_one_way(found: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="by seeds, or by a test"):
+@pytest.mark.parametrize("found", [{}, {"test": "t"}, {"assertion": "a"}, {"seeds": 1, "test": "t"}])
+def test_a_bug_is_found_by_seeds_or_at_one_line_of_a_test(found: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="by seeds, by a test"):
         Bug("vague", "because", (), **found)  # type: ignore[arg-type]
 
 

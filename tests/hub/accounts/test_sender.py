@@ -329,6 +329,17 @@ async def test_a_send_that_takes_too_long_is_cut_and_its_outcome_unknown(tmp_pat
         assert street.status().restarts == 0
 
 
+async def test_sends_that_are_too_fast_wait_and_their_connection_stays(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_street(tmp_path, configuration(outbox=OutboxSection(max_attempts=2))) as street:
+        street.platform().before_send.next(*[failing(TryAgain("slower", after_seconds=20, scope="sends"))] * 3)
+        [row] = await street.reply("hello")
+        await trio.sleep(1)
+        assert (street.status().state, (await row_now(street, row)).attempts) == ("connected", 0)
+        await trio.sleep(100)
+        assert street.platform().texts == ["hello"]
+        assert street.status().restarts == 0
+
+
 async def test_a_revoked_token_parks_the_account_and_keeps_the_row(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path) as street:
         street.platform().before_send.next(failing(NeedsOperator("401: hunter2 is revoked")))

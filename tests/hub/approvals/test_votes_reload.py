@@ -1,6 +1,7 @@
 """Whatever the links of a reload say, before, between and after: one person is one voter, and no vote is lost."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -71,3 +72,14 @@ async def play(quorum: int, steps: list[str | int]) -> None:
                 if row.state == "allowed":
                     event("allowed")
                     return
+
+
+async def test_who_is_one_person_since_a_reload_is_one_voter(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path, Tool(RM), config=linked(0, 2)) as house:
+        await house.say("go")
+        approval = await pending(house)
+        await house.desk.decide(approval.id, allow=True, by="tg:1")
+        house.configured.replace(linked(1, 2))
+        with suppress(Conflict):
+            await house.desk.decide(approval.id, allow=True, by="operator:ann")
+        assert (await house.desk.get(approval.id)).state == "pending"

@@ -52,6 +52,7 @@ async def test_a_reply_of_which_parts_were_cut_is_told_once_behind_it_and_shown_
         assert len(parts) == 3
         await cut(house, parts[0])
         await cut(house, parts[2])
+        assert len(told(house)) == 1
         [notice] = told(house)
         assert (notice.conversation, notice.turn_id) == (parts[0].conversation, row.turn_id)
         assert notice.id > parts[2].id

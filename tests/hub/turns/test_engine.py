@@ -14,6 +14,7 @@ from gatewayd.model.errors import AgentFailed, FailureKind, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Draft
 from gatewayd.ports.agent import Final, TextDelta, ToolCall, ToolResult, Turn
+from gatewayd.testing.store_contract.rows import ready
 from tests.hub.house import CANARY, Gate, House, Script, ScriptedAgents, configuration, echo, open_house
 
 SHORT = configuration(sessions=SessionsSection(turn_timeout_seconds=30))
@@ -296,3 +297,15 @@ async def test_a_stop_is_said_when_the_turn_has_stopped(tmp_path: Path, autojump
         house.flaky.refuses.clear()
         await house.ended(stop)
         assert await house.reason_of(row) == ("done", "stopped")
+
+
+async def test_a_reply_is_stored_by_the_commit_that_ends_its_message(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """A crash right behind that commit loses no reply."""
+    async with open_house(tmp_path) as house:
+        heard = house.flaky.holds["end_inbound"] = anyio.Event()
+        row = await house.say("hello")
+        await trio.testing.wait_all_tasks_blocked()
+        assert await house.reason_of(row) == ("done", "answered")
+        replies = await ready(house.store, "chat")
+        heard.set()
+        assert [reply.payload.body.text for reply in replies] == ["re: hello"]
