@@ -28,7 +28,7 @@ from gatewayd.config import secrets_of
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
 from gatewayd.kit.http import create_client
-from gatewayd.kit.orphans import end_all_strays
+from gatewayd.kit.orphans import end_all_orphans
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError, StoreRefused, TryAgain
 from gatewayd.model.secret import Redactor, Secret
@@ -162,7 +162,7 @@ async def _serve(given: _Given, left_behind: TaskGroup) -> None:
             log.info("sockets_inherited", sockets=list(inherited.values()), note="gateway.bind is not used")
         await _prepare_token(store, config, given)
         # Also of agents that are not configured any more, whose own start would end them.
-        if ended := await end_all_strays(str(state_dir / "agents")):
+        if ended := await end_all_orphans(str(state_dir / "agents")):
             log.warning("strays_ended", count=ended)
         gateway = join(config, given.registry, store, http, state_dir=state_dir, stalls=given.stalls, redact=given.redactor)
         reloader = _reloader(gateway, store, given, notifier)

@@ -21,7 +21,7 @@ from gatewayd.model.errors import AgentFailed, NeedsOperator
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, Final, Notice, TextDelta, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, CoreTurnState, Final, Notice, TextDelta, Turn
 
 PLUGIN = AgentPlugin(
     id="callable",
@@ -111,7 +111,7 @@ class CallableCore:
     async def new_session(self, session_key: str) -> str:
         return uuid4().hex
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         return "lost"
 
     async def resume(self, turn: Turn) -> Final:

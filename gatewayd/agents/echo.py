@@ -18,12 +18,12 @@ from gatewayd.ports.agent import (
     AgentCore,
     AgentPlugin,
     AgentServices,
+    CoreTurnState,
     Final,
     TextDelta,
     ToolCall,
     ToolResult,
     Turn,
-    TurnState,
 )
 
 PLUGIN = AgentPlugin(
@@ -58,7 +58,7 @@ class EchoCore:
     async def new_session(self, session_key: str) -> str:
         return uuid4().hex
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         return "new"
 
     async def resume(self, turn: Turn) -> Final:

@@ -19,7 +19,7 @@ KILLED_WITHIN_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.05
 
 
-async def end_strays(marker: str) -> int:
+async def end_orphans(marker: str) -> int:
     """Kill what still runs with this marker, and wait until it is gone (at most some seconds). Returns how many it found.
 
     Only on Linux, elsewhere it does nothing; and not those that overwrote their environment (setproctitle does).
@@ -33,11 +33,11 @@ async def end_strays(marker: str) -> int:
     return len(found)
 
 
-async def end_all_strays(directory: str) -> int:
-    """As :func:`end_strays`, for every marker that is a path below ``directory`` (absolute), or a word and such a path."""
+async def end_all_orphans(directory: str) -> int:
+    """As :func:`end_orphans`, for every marker that is a path below ``directory`` (absolute), or a word and such a path."""
     ended = 0
     for marker in await anyio.to_thread.run_sync(_markers_below, directory):
-        ended += await end_strays(marker)
+        ended += await end_orphans(marker)
     return ended
 
 

@@ -19,7 +19,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from gatewayd.kit.orphans import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_strays, marked, signal_marked
+from gatewayd.kit.orphans import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_orphans, marked, signal_marked
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 
@@ -27,9 +27,9 @@ OOM_SCORE_ADJUSTMENT = 500
 """Of -1000 to 1000: half of all memory is added to what the process takes when the kernel looks for one to end."""
 OUTPUT_LINES = 100
 """Lines of a process's output that are kept."""
-EPITAPH_LINES = 6
-EPITAPH_MAX = 600
-"""Lines, and characters of them, that are told as the last words."""
+EXIT_SUMMARY_LINES = 6
+EXIT_SUMMARY_MAX = 600
+"""Lines, and characters of them, of the exit summary."""
 OUTPUT_LINE_MAX = 1000
 """Characters of one line that are kept."""
 
@@ -98,16 +98,16 @@ class ChildProcess:
                 await said.wait()
             if said in self._matches:
                 return self._matches[said]
-            raise TryAgain(self.epitaph)
+            raise TryAgain(self.exit_summary)
         finally:
             del self._watchers[said]
             self._matches.pop(said, None)
 
     @property
-    def epitaph(self) -> str:
-        """How it ended, with its last words, in one line: a program's reason is seldom in the very last."""
-        words = [line.strip() for line in self._output if line.strip()][-EPITAPH_LINES:]
-        last = " | ".join(words)[-EPITAPH_MAX:]
+    def exit_summary(self) -> str:
+        """How it ended, with the last lines of its output, in one line: a program seldom says its reason in the very last one."""
+        words = [line.strip() for line in self._output if line.strip()][-EXIT_SUMMARY_LINES:]
+        last = " | ".join(words)[-EXIT_SUMMARY_MAX:]
         return f"process {self.pid} {_ending(self.returncode)}" + (f"; its last output: {last}" if last else "")
 
     def note(self, line: str) -> None:
@@ -168,7 +168,7 @@ async def open_process(
 
     :raises NeedsOperator: there is no such command or directory, or it may not be run. :raises TryAgain: it cannot be started.
     """
-    await end_strays(marker)
+    await end_orphans(marker)
     environment = {**_inherited(), **env, MARKER_VARIABLE: marker}
     process = await _start(command, cwd, environment, stdin=PIPE if stdin else DEVNULL)
     child = ChildProcess(process, secrets)
@@ -258,7 +258,7 @@ async def _end(child: ChildProcess, process: anyio.abc.Process, marker: str, gra
     _signal_group(child, signal.SIGKILL)
     with anyio.move_on_after(KILLED_WITHIN_SECONDS):
         await child.wait()
-    await end_strays(marker)
+    await end_orphans(marker)
 
 
 def _signal_group(child: ChildProcess, number: signal.Signals) -> None:

@@ -123,7 +123,7 @@ class Turn(Protocol):
         """
 
 
-TurnState = Literal["new", "running", "ended", "lost"]
+CoreTurnState = Literal["new", "running", "ended", "lost"]
 """``new``: surely never begun. ``lost``: begun, or perhaps begun, and gone: the agent's ``on_lost_turn`` decides."""
 
 
@@ -141,7 +141,7 @@ class AgentCore(Protocol):
         :raises NeedsOperator: wrong key, unknown agent.
         """
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         """After a restart: what has become of that turn? :raises TryAgain: not to be known now."""
 
     async def resume(self, turn: Turn) -> Final:

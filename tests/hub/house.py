@@ -37,7 +37,7 @@ from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, S
 from gatewayd.model.message.payload import EditText, PressAnswer, Receipt, SendText, Signal
 from gatewayd.model.records.audit import AuditRow
 from gatewayd.model.status import AccountStatus, AgentStatus, Stall, StallStatistics
-from gatewayd.ports.agent import Final, Turn, TurnState
+from gatewayd.ports.agent import CoreTurnState, Final, Turn
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
 from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
@@ -133,7 +133,7 @@ class ScriptedAgents:
         self.script = script
         self.turns: list[Turn] = []
         self.resumed: list[Turn] = []
-        self.known: TurnState = "lost"
+        self.known: CoreTurnState = "lost"
         self.errors: list[str] = []
         self.away: TryAgain | NeedsOperator | None = None
         self.changed = anyio.Event()
@@ -171,7 +171,7 @@ class ScriptedAgents:
         self.resumed.append(turn)
         return Final(await self.script(turn))
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         return self.known
 
 

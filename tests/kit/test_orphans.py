@@ -7,7 +7,7 @@ from subprocess import DEVNULL, PIPE
 import anyio
 import pytest
 
-from gatewayd.kit.orphans import end_all_strays, end_strays
+from gatewayd.kit.orphans import end_all_orphans, end_orphans
 from gatewayd.kit.process import open_process
 from tests.kit.test_process import DEAF, FAILS_AFTER, exists, gone, parent, python
 
@@ -42,7 +42,7 @@ async def _orphans(tmp_path: Path, marker: str) -> tuple[int, int]:
     return child, grandchild
 
 
-@pytest.mark.parametrize("starts", [end_strays, end_all_strays, None])
+@pytest.mark.parametrize("starts", [end_orphans, end_all_orphans, None])
 async def test_what_a_killed_gatewayd_left_behind_is_ended(
     tmp_path: Path, marker: str, starts: Callable[[str], Awaitable[int]] | None
 ) -> None:
@@ -51,12 +51,12 @@ async def test_what_a_killed_gatewayd_left_behind_is_ended(
         try:
             assert exists(child)
             assert exists(grandchild)
-            assert await end_strays(f"{marker}/other") == 0
+            assert await end_orphans(f"{marker}/other") == 0
             assert exists(grandchild)
             if starts:
                 for other in (f"{tmp_path}/other", f"{tmp_path.name}/agents", f"{tmp_path}/agent"):
-                    assert await end_all_strays(other) == 0
-                assert await starts(marker if starts is end_strays else f"{tmp_path}/agents") == 2
+                    assert await end_all_orphans(other) == 0
+                assert await starts(marker if starts is end_orphans else f"{tmp_path}/agents") == 2
             else:
                 async with open_process(python(""), cwd=tmp_path, env={}, marker=marker):
                     assert await gone(grandchild)
@@ -66,4 +66,4 @@ async def test_what_a_killed_gatewayd_left_behind_is_ended(
 
 
 async def test_nothing_is_ended_that_does_not_have_the_marker(marker: str) -> None:
-    assert await end_strays(marker) == 0
+    assert await end_orphans(marker) == 0

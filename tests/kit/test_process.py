@@ -89,7 +89,7 @@ async def test_a_line_said_already_is_found(tmp_path: Path, marker: str) -> None
             assert await process.wait_line(lambda line: line == "one") == "one"
 
 
-async def test_a_process_that_ends_before_it_is_ready_is_an_outage_with_its_last_words(tmp_path: Path, marker: str) -> None:
+async def test_a_process_that_ends_before_it_is_ready_is_an_outage_with_its_last_output(tmp_path: Path, marker: str) -> None:
     program = "import sys; sys.exit('no such database')"
     with anyio.fail_after(FAILS_AFTER):
         async with open_process(python(program), cwd=tmp_path, env={}, marker=marker) as process:
@@ -102,10 +102,10 @@ async def test_a_process_that_ends_before_it_is_ready_is_an_outage_with_its_last
 async def test_the_signal_that_ended_it_is_named(tmp_path: Path, marker: str) -> None:
     with anyio.fail_after(FAILS_AFTER):
         async with open_process(python("import time; time.sleep(60)"), cwd=tmp_path, env={}, marker=marker) as process:
-            assert process.epitaph.endswith("is running")
+            assert process.exit_summary.endswith("is running")
             os.kill(process.pid, signal.SIGKILL)
             assert await process.wait() == -signal.SIGKILL
-            assert "was ended by SIGKILL" in process.epitaph
+            assert "was ended by SIGKILL" in process.exit_summary
 
 
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"

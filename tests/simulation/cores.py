@@ -18,7 +18,17 @@ from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, Final, Notice, TextDelta, Turn, TurnRequest, TurnState
+from gatewayd.ports.agent import (
+    AgentConfig,
+    AgentPlugin,
+    AgentServices,
+    CoreTurnState,
+    Final,
+    Notice,
+    TextDelta,
+    Turn,
+    TurnRequest,
+)
 from tests.simulation.platforms import WRECKS, place_of
 from tests.simulation.trace import Trace, Violation
 from tests.third_party.kinds import any_bug
@@ -182,7 +192,7 @@ class OpenCore:
         await self._reach()
         return self._core.open_session(session_key)
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         await self._reach()
         core, ran = self._core, self._core.turns.get(turn_id)
         if ran is None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
-from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, CoreFacts, Final, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, CoreFacts, CoreTurnState, Final, Turn
 from gatewayd.ports.channel import AccountConfig, ChannelPlugin, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
 HERE = "tests.third_party.traps"
@@ -58,7 +58,7 @@ class Core:
             await turn.fetch(attachment, at_most_bytes=10)
         return Final(f"re: {turn.request.text}")
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         spring("turn_state")
         return "running"
 

@@ -12,7 +12,7 @@ from gatewayd.agents.opencode.server.endpoint import Surface
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, CoreFacts, Final, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, CoreFacts, CoreTurnState, Final, Turn
 
 PLUGIN = AgentPlugin(
     id="attached",
@@ -44,7 +44,7 @@ class AttachedCore:
     async def new_session(self, session_key: str) -> str:
         return SESSION
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         return "new"
 
     async def run(self, turn: Turn) -> Final:

@@ -14,7 +14,7 @@ import trio
 
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.records.approval import ToolRequest
-from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, Final, Turn, TurnRequest, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, CoreTurnState, Final, Turn, TurnRequest
 
 PLUGIN = AgentPlugin(
     id="recorder",
@@ -47,7 +47,7 @@ class Recorder:
     async def new_session(self, session_key: str) -> str:
         return session_key
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         if not self._remembers:
             return "lost"
         return "ended" if any(effect.turn_id == turn_id for effect in effects(self._file)) else "new"

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gatewayd.model.errors import AgentFailed
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, Final, Notice, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, CoreTurnState, Final, Notice, Turn
 
 PLUGIN = AgentPlugin(id="obedient", label="Obedient", settings="tests.wiring.core:Settings", open="tests.wiring.core:open_core")
 
@@ -27,7 +27,7 @@ class ObedientCore:
         self._sessions += 1
         return f"session-{self._sessions}"
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         return "new"
 
     async def resume(self, turn: Turn) -> Final:

@@ -83,7 +83,7 @@ class AcpCore:
         self._remember(session)
         return session.id
 
-    async def turn_state(self, session_id: str, turn_id: str) -> port.TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> port.CoreTurnState:
         return await self._journal.state(session_id, turn_id)
 
     async def resume(self, turn: port.Turn) -> port.Final:

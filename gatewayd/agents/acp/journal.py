@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.model.errors import StoreRefused
-from gatewayd.ports.agent import Final, TurnState
+from gatewayd.ports.agent import CoreTurnState, Final
 from gatewayd.ports.memos import Memos
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Journal:
         """The agent has answered. A store that refuses must not lose the answer: then only a crash now would."""
         await self._quietly(session_id, SessionMemo(turn_id, True, final.text, agent_session, final.cut))
 
-    async def state(self, session_id: str, turn_id: str) -> TurnState:
+    async def state(self, session_id: str, turn_id: str) -> CoreTurnState:
         """:raises StoreRefused:"""
         memo = await self.load(session_id)
         if memo.turn_id != turn_id:

@@ -17,7 +17,7 @@ from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices
 
-_LAST_WORDS_SECONDS: Final = 0.5
+_EXIT_SUMMARY_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
@@ -67,7 +67,7 @@ async def _initialize(setup: Setup) -> None:
     try:
         await setup.initialize()
     except TryAgain:
-        # The connection is lost then, and _watch is about to tell that with the exit code and the last words.
+        # The connection is lost then, and _watch is about to raise it with the exit summary.
         await anyio.sleep_forever()
 
 
@@ -76,17 +76,17 @@ async def _watch(connection: Connection, process: ChildProcess) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_lose_at_end, connection, process)
         why = await connection.wait_lost()
-        # A process that ends closes its output first: its exit code and its last words say more.
-        with anyio.move_on_after(_LAST_WORDS_SECONDS):
+        # A process that ends closes its output first: its exit summary says more.
+        with anyio.move_on_after(_EXIT_SUMMARY_SECONDS):
             await process.wait()
         group.cancel_scope.cancel()
-    raise TryAgain(f"the agent {why}; {process.epitaph}")
+    raise TryAgain(f"the agent {why}; {process.exit_summary}")
 
 
 async def _lose_at_end(connection: Connection, process: ChildProcess) -> None:
     await process.wait()
     # What it has started may hold its output open for ever; what it has written itself is read by then.
-    await anyio.sleep(_LAST_WORDS_SECONDS)
+    await anyio.sleep(_EXIT_SUMMARY_SECONDS)
     connection.lose("has ended")
 
 

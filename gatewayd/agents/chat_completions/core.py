@@ -16,7 +16,7 @@ from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
 from gatewayd.agents.chat_completions.reader import BROKEN_OFF, Asking, Reading
 from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
 from gatewayd.agents.chat_completions.wire import ChatRequest, Message
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices, CoreFacts, Final, TextDelta, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices, CoreFacts, CoreTurnState, Final, TextDelta, Turn
 
 LISTENED_TO = 64
 """Answers that are listened to behind their end at once, each on a connection of its own; one more ends the oldest."""
@@ -38,7 +38,7 @@ class ChatCompletionsCore:
     async def new_session(self, session_key: str) -> str:
         return self._histories.new_session_id(session_key)
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         if (await self._histories.load(session_id)).reply_of(turn_id) is not None:
             return "ended"
         return "new" if self._remembers else "lost"

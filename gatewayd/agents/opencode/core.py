@@ -17,10 +17,10 @@ from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import (
     AgentServices,
     CoreFacts,
+    CoreTurnState,
     Final,
     Notice,
     Turn,
-    TurnState,
 )
 
 _BUSY_SECONDS = 90.0
@@ -86,7 +86,7 @@ class OpencodeCore:
             assert memo is not None, "turn_state would have said new"
             return await self._carry(turn, session, memo.mark, begin=False)
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         memo = await self._memory.last_turn(session_id)
         if memo is None or memo.turn_id != turn_id:
             return "new"
@@ -155,7 +155,7 @@ class OpencodeCore:
             self._dialect,
             self._watch,
             max_messages=self._settings.max_messages,
-            last_words=lambda: sidecar.last_words if sidecar is not None else "",
+            last_output_line=lambda: sidecar.last_output_line if sidecar is not None else "",
             log=self._log,
         )
         is_over = False
@@ -180,7 +180,7 @@ class OpencodeCore:
                 if run.may_run and not gone and (is_over or not turn.goes_on):
                     await run.abort()
 
-    async def _state(self, session: Session, mark: str) -> tuple[TurnState, Outcome | None]:
+    async def _state(self, session: Session, mark: str) -> tuple[CoreTurnState, Outcome | None]:
         """Of the run that began after the mark, and what is stored of it."""
         waited = 0.0
         while True:

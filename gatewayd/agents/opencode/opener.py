@@ -118,9 +118,9 @@ async def _watch_server(watch: Watch) -> None:
 
 
 async def _watch_end(sidecar: Sidecar, go_down: Callable[[str], None]) -> None:
-    epitaph = await sidecar.wait_end()
-    go_down(f"the agent's server was restarted in the middle of the turn: {epitaph}")
-    raise TryAgain(f"the agent's server has ended: {epitaph}")
+    exit_summary = await sidecar.wait_end()
+    go_down(f"the agent's server was restarted in the middle of the turn: {exit_summary}")
+    raise TryAgain(f"the agent's server has ended: {exit_summary}")
 
 
 def _authorization(settings: OpencodeSettings) -> str | None:

@@ -83,7 +83,7 @@ class ScriptedAgent:
         self.noted: list[str] = []
         self.pid = 7
         self.output = ()
-        self.epitaph = "it ended"
+        self.exit_summary = "it ended"
         self.has_ended = anyio.Event()
 
     def note(self, text: str) -> None:

@@ -359,7 +359,7 @@ async def test_an_agent_that_makes_no_session_is_started_again(services: Service
     assert ended[0].cure == "wait"
 
 
-async def test_an_agent_that_cannot_start_is_an_outage_with_its_last_words(services: Services) -> None:
+async def test_an_agent_that_cannot_start_is_an_outage_with_its_last_output(services: Services) -> None:
     with anyio.fail_after(FAILS_AFTER):
         verdict = await judge_opening(services, "--exit", "7")
     assert verdict.cure == "wait"

@@ -21,7 +21,7 @@ from gatewayd.model.message.envelope import Peer, Sender
 from gatewayd.model.message.payload import SendText
 from gatewayd.model.records.approval import Approval, ToolRequest
 from gatewayd.model.records.audit import verify
-from gatewayd.ports.agent import Turn, TurnState
+from gatewayd.ports.agent import CoreTurnState, Turn
 from tests.hub.approvals.approvers import asking
 from tests.hub.house import House, ScriptedAgents, message, open_house
 
@@ -33,7 +33,7 @@ TIMEOUT = 100.0
 class World(Struct, frozen=True):
     """What does not change during one play. ``known`` None: the agent gives no ids of its own."""
 
-    known: TurnState | None
+    known: CoreTurnState | None
     quorum: int
     grant: str
     requests: tuple[ToolRequest, ...]

@@ -14,7 +14,7 @@ from gatewayd.hub.approvals.requests import Asking
 from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, ApprovalRule
 from gatewayd.model.errors import Conflict, TryAgain
 from gatewayd.model.records.approval import Approval, Decision, ToolRequest
-from gatewayd.ports.agent import Turn, TurnState
+from gatewayd.ports.agent import CoreTurnState, Turn
 from tests.hub.approvals.approvers import TEAM_CHAT, asking, buttons, text
 from tests.hub.approvals.test_desk import LS, RM, Tool, pending
 from tests.hub.house import House, ScriptedAgents, configuration, open_house
@@ -39,7 +39,7 @@ class Parallel:
         self.told.setdefault(request.ref or request.input, []).append(decision)
 
 
-def agents(script: Parallel | Tool, known: TurnState) -> ScriptedAgents:
+def agents(script: Parallel | Tool, known: CoreTurnState) -> ScriptedAgents:
     found = ScriptedAgents(script)
     found.known = known
     return found

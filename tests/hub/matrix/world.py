@@ -29,7 +29,7 @@ from gatewayd.model.records.approval import Approval, ToolRequest
 from gatewayd.model.records.question import Question
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
-from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, Turn, TurnState
+from gatewayd.ports.agent import AgentConfig, AgentCore, AgentPlugin, AgentServices, CoreTurnState, Turn
 from gatewayd.ports.agent import Final as FinalAnswer
 from gatewayd.ports.store import InboundRow
 from tests.fakes.bot_api import FakeBotApi
@@ -84,7 +84,7 @@ class ScriptedCore:
         self._sessions += 1
         return f"session-{self._sessions}"
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         return "new"
 
     async def resume(self, turn: Turn) -> FinalAnswer:

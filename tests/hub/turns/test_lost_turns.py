@@ -14,7 +14,7 @@ from gatewayd.hub.turns.outcome import SORRY_LOST
 from gatewayd.model.config import LimitsSection
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.agent import Turn, TurnState
+from gatewayd.ports.agent import CoreTurnState, Turn
 from tests.hub.approvals.test_desk import RM, Tool, pending
 from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, open_house
 
@@ -22,12 +22,12 @@ from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, op
 class Known(ScriptedAgents):
     """A core that is asked what has become of a turn, and notes when it is not."""
 
-    def __init__(self, known: TurnState | Exception) -> None:
+    def __init__(self, known: CoreTurnState | Exception) -> None:
         super().__init__(echo)
         self.state = known
         self.asked: list[tuple[str, str]] = []
 
-    async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+    async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         self.asked.append((session_id, turn_id))
         if isinstance(self.state, Exception):
             raise self.state
@@ -70,7 +70,7 @@ async def after(house: House, row_id: int) -> tuple[str, str | None]:
 @pytest.mark.parametrize("known", ["running", "ended"])
 @pytest.mark.parametrize("policy", ["rerun", "report"])
 async def test_what_the_core_still_has_is_taken_up(
-    tmp_path: Path, autojump_clock: MockClock, known: TurnState, policy: str
+    tmp_path: Path, autojump_clock: MockClock, known: CoreTurnState, policy: str
 ) -> None:
     row = await cut(tmp_path)
     agents = Known(known)
@@ -83,7 +83,7 @@ async def test_what_the_core_still_has_is_taken_up(
 
 @pytest.mark.parametrize(("known", "policy"), [("lost", "rerun"), ("new", "rerun"), ("new", "report")])
 async def test_what_was_never_begun_or_may_be_done_again_is_run_again(
-    tmp_path: Path, autojump_clock: MockClock, known: TurnState, policy: str
+    tmp_path: Path, autojump_clock: MockClock, known: CoreTurnState, policy: str
 ) -> None:
     row = await cut(tmp_path)
     agents = Known(known)
@@ -177,7 +177,7 @@ async def test_a_turn_that_is_stopped_while_its_core_is_asked_about_it_is_stoppe
     asked = anyio.Event()
 
     class Slow(GoingOn):
-        async def turn_state(self, session_id: str, turn_id: str) -> TurnState:
+        async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
             asked.set()
             await anyio.sleep(1)
             return "running"

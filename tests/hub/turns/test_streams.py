@@ -12,7 +12,7 @@ from gatewayd.hub.turns.outcome import SORRY_FAILED, SORRY_GONE, SORRY_LOST, SOR
 from gatewayd.hub.turns.retries import TRIED_AGAIN
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import TryAgain
-from gatewayd.ports.agent import TextDelta, Turn, TurnState
+from gatewayd.ports.agent import CoreTurnState, TextDelta, Turn
 from gatewayd.ports.store import InboundRow
 from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, open_house
 
@@ -55,7 +55,7 @@ async def ended(directory: Path, agents: ScriptedAgents, **changes: object) -> t
         return house, await house.ended(await house.say("go"))
 
 
-async def after_a_kill(directory: Path, known: TurnState, **changes: object) -> tuple[House, InboundRow]:
+async def after_a_kill(directory: Path, known: CoreTurnState, **changes: object) -> tuple[House, InboundRow]:
     """The turn runs when the daemon is killed; the core says ``known`` of it."""
     async with open_house(directory, half) as house:
         row = await house.say("go")

@@ -41,7 +41,7 @@ _REFUSED = "I stopped here, because what I asked for was refused."
 
 
 class Run:
-    """See ``Watch.follow`` for how it hears of the server. ``last_words`` is the last line of the server's output, if known."""
+    """See ``Watch.follow`` for how it hears of the server. ``last_output_line``: of the server, if known."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Run:
         watch: Watch,
         *,
         max_messages: int,
-        last_words: Callable[[], str],
+        last_output_line: Callable[[], str],
         log: FilteringBoundLogger,
     ) -> None:
         self.session = session
@@ -64,7 +64,7 @@ class Run:
         self._dialect = dialect
         self._watch = watch
         self._max_messages = min(max_messages, KNOWN_MAX)
-        self._last_words = last_words
+        self._last_output_line = last_output_line
         self._log = log
         self._shown = dialect.progress(session)
         self._board: Board | None = None
@@ -256,7 +256,7 @@ class Run:
         if outcome.refused:
             return Answered(outcome.text or _REFUSED)
         why = outcome.reason or ("the agent's server was restarted in the middle of the turn" if self._reconnected else "")
-        words = self._last_words()
+        words = self._last_output_line()
         said = f"; its last output: {words}" if words else ""
         return Failed(one_line(f"the run ended without a result: {why or 'the server does not say why'}{said}"))
 

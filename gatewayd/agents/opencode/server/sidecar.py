@@ -35,10 +35,10 @@ class Sidecar:
     async def wait_end(self) -> str:
         """Waits for its end. Returns how it ended, with the last line of its output."""
         await self.process.wait()
-        return self.process.epitaph
+        return self.process.exit_summary
 
     @property
-    def last_words(self) -> str:
+    def last_output_line(self) -> str:
         return self.process.output[-1] if self.process.output else ""
 
 
