@@ -30,7 +30,7 @@ from gatewayd.web.api.metrics import Traffic
 from gatewayd.web.console import routes as console
 from gatewayd.web.http.addresses import TrustedProxies
 from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
-from gatewayd.web.http.connection_slots import Places
+from gatewayd.web.http.connection_slots import ConnectionSlots
 from gatewayd.web.http.errors import HttpError, error_of, error_of_status
 from gatewayd.web.http.paths import PROBE_PATHS, is_one_spelling
 from gatewayd.web.http.response import SECURITY_HEADERS
@@ -88,9 +88,9 @@ class GatewayApp(QuartTrio):
         self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now, audit=gateway.audit, proxies=proxies)
         self.waits = Waits()
         self.webhooks = WebhookDesk(gateway)
-        of_one = max_per_address or max_connections
-        self.places = Places(max_connections, of_one=of_one, proxies=lambda: self.auth.proxies)
-        self.traffic = Traffic(self.places)
+        per_client = max_per_address or max_connections
+        self.connection_slots = ConnectionSlots(max_connections, per_client=per_client, proxies=lambda: self.auth.proxies)
+        self.traffic = Traffic(self.connection_slots)
         self.hosts = _hosts(gateway.config)
         gateway.configured.follow(self.reconfigure)
 

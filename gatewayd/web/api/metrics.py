@@ -28,7 +28,7 @@ from gatewayd.model.lifecycle import (
     OUTBOUND_OVER,
 )
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.connection_slots import Places
+from gatewayd.web.http.connection_slots import ConnectionSlots
 
 MESSAGES = (*INBOUND.made["add_inbound"], *END_INBOUND.targets)
 REPLIES = (*OUTBOUND_OVER, *OUTBOUND_DEAD_LETTERS)
@@ -38,11 +38,11 @@ Samples = Iterable[tuple[tuple[str, ...], float | None]]
 
 
 class Traffic:
-    """HTTP requests that were answered, by the hundred of their status, and the ``places`` of connections."""
+    """HTTP requests that were answered, by the hundred of their status, and the connection slots."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, connection_slots: ConnectionSlots) -> None:
         self.counts = dict.fromkeys(("1xx", "2xx", "3xx", "4xx", "5xx"), 0)
-        self.places = places
+        self.connection_slots = connection_slots
 
     def note(self, status: int) -> None:
         self.counts[f"{status // 100}xx"] += 1
@@ -64,11 +64,11 @@ class HubCollector(Collector):
         yield from _of_store(meters)
         classes = [((name,), count) for name, count in self._traffic.counts.items()]
         yield _counter("http_requests", "HTTP requests answered, by the hundred of their status.", ("status",), classes)
-        places = self._traffic.places
-        states = [(("open",), places.taken), (("limit",), places.limit)]
+        slots = self._traffic.connection_slots
+        states = [(("open",), slots.taken), (("limit",), slots.limit)]
         yield _gauge("http_connections", "HTTP connections (gateway.max_connections).", ("state",), states)
-        refused = [((reason,), count) for reason, count in places.refused.items()]
-        yield _counter("http_refused", "Connections, and proxies' requests, that found no place.", ("reason",), refused)
+        refused = [((reason,), count) for reason, count in slots.refused.items()]
+        yield _counter("http_refused", "Connections and requests that got no connection slot.", ("reason",), refused)
 
 
 def blueprint(gateway: Gateway, auth: Auth, traffic: Traffic) -> Blueprint:

@@ -1,8 +1,9 @@
-"""Who has how many of the places that the server has for connections.
+"""The server's connection slots: how many there are, and how many one client may hold.
 
-No client has more than a part of them, so that one that opens thousands of slow connections keeps nobody else out. The last few
-are for who connects from this machine, so that a crowd from outside does not keep its operators out. Connections of a trusted
-proxy count for nobody; requests on them count for whom the proxy says that they come from, as if these had connected themselves.
+One client may hold a part of the slots only, so that thousands of slow connections of one client do not lock out the others. The
+last few slots are reserved for connections from this machine, so that a crowd from outside does not lock out the operators.
+Connections of a trusted proxy count for no client. A request on such a connection counts for the client that the proxy names,
+as if that client had connected itself.
 """
 
 from collections import Counter
@@ -14,31 +15,31 @@ from gatewayd.web.http.addresses import Headers, TrustedProxies, is_loopback, ne
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 
 RESERVED: Final = 32
-"""Places for who connects from this machine: so many, and at most a tenth of all."""
+"""Slots reserved for connections from this machine, but at most a tenth of all."""
 OPERATORS: Final = 32
-"""Places of the operators' socket, beside the others."""
+"""Slots of the operators' socket, in addition to the others."""
 
-Leave = Callable[[], None]
+Release = Callable[[], None]
 
 
-class Places:
-    """``limit`` places, of which one client has ``of_one`` at most. ``refused`` counts who found none, by why: ``address`` or
-    ``reserve``. The server sees to it that there are never more than ``limit``."""
+class ConnectionSlots:
+    """``limit`` slots, of which one client holds at most ``per_client``. ``refused`` counts the clients that got none, by reason:
+    ``address`` (the client holds its share) or ``reserve`` (only the reserve is left). The server itself keeps to ``limit``."""
 
-    def __init__(self, limit: int, *, of_one: int, proxies: Callable[[], TrustedProxies]) -> None:
+    def __init__(self, limit: int, *, per_client: int, proxies: Callable[[], TrustedProxies]) -> None:
         self.limit = limit
         self.taken = 0
         self.refused: Counter[str] = Counter(address=0, reserve=0)
-        self._of_one = of_one
+        self._of_one = per_client
         self._proxies = proxies
         self._open_to_all = limit - min(RESERVED, limit // 10)
         self._outside = 0
         self._held: dict[str, int] = {}
 
-    def connect(self, peer: str | None) -> Leave:
-        """Take a place for a connection from ``peer`` (None: over a Unix socket). The caller gives it back, once.
+    def connect(self, peer: str | None) -> Release:
+        """Take a slot for a connection from ``peer`` (None: a Unix socket). Call the result once to release it.
 
-        :raises HttpError: too_many_requests or overloaded: there is none for that peer.
+        :raises HttpError: too_many_requests or overloaded: no slot is free for that peer.
         """
         proxied = self._proxies().trusts(peer)
         inside = not proxied and (peer is None or is_loopback(peer))
@@ -50,20 +51,20 @@ class Places:
         self._outside += not inside
         return partial(self._disconnect, inside, release)
 
-    def request(self, peer: str | None, headers: Headers) -> Leave:
-        """The same for a request on a connection that has its place: only one that a trusted proxy passes on takes another.
+    def request(self, peer: str | None, headers: Headers) -> Release:
+        """As :meth:`connect`, for a request on an open connection: only a request that a trusted proxy forwards takes a slot.
 
         :raises HttpError: too_many_requests.
         """
         proxies = self._proxies()
         return self._hold(proxies.client_of(peer, headers)) if proxies.trusts(peer) else nothing
 
-    def _disconnect(self, inside: bool, release: Leave) -> None:
+    def _disconnect(self, inside: bool, release: Release) -> None:
         self.taken -= 1
         self._outside -= not inside
         release()
 
-    def _hold(self, address: str) -> Leave:
+    def _hold(self, address: str) -> Release:
         network = network_of(address)
         if self._held.get(network, 0) >= self._of_one:
             self.refused["address"] += 1

@@ -120,7 +120,7 @@ class Connection:
             if not self._accelerator.takes(head):
                 return head
             try:
-                leave = self._site.places.request(self._stream.client and self._stream.client[0], head.headers)
+                release = self._site.connection_slots.request(self._stream.client and self._stream.client[0], head.headers)
             except HttpError:
                 return head  # the app's side refuses it as well
             self._served_one = True
@@ -129,7 +129,7 @@ class Connection:
                 with structlog.contextvars.bound_contextvars(**{FIELD: self._request_id}):
                     goes_on = await self._answer_webhook(head)
             finally:
-                leave()
+                release()
             if not goes_on:
                 return None
             self._allow(KEEP_ALIVE_SECONDS)
@@ -178,7 +178,7 @@ class Connection:
         self._site.answered(answer.status)
         self._allow(WRITE_SECONDS)
         await self._stream.send_within(render(answer, self._request_id, keeps_alive=head.keep_alive, ends=ends))
-        self._stream.held.clear()
+        self._stream.memory.clear()
         if answer.receipt is not None:
             self._webhooks.afterwards(answer.receipt)
         if answer.is_last:

@@ -21,7 +21,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
 
 from gatewayd.actor.border import leaves
-from gatewayd.web.http.connection_slots import Places
+from gatewayd.web.http.connection_slots import ConnectionSlots
 from gatewayd.web.http.errors import AnswerCut, HttpError, error_of_status
 from gatewayd.web.http.paths import PROBE_PATHS
 from gatewayd.web.http.request_id import FIELD, HEADER, STATE, new_request_id, request_id_of
@@ -41,11 +41,11 @@ log = structlog.get_logger("gatewayd.web")
 class Http1Site:
     """What all connections share: the app, hypercorn's configuration, and whether the server stops."""
 
-    def __init__(self, app: ASGIFramework, answered: Callable[[int], None], places: Places) -> None:
+    def __init__(self, app: ASGIFramework, answered: Callable[[int], None], connection_slots: ConnectionSlots) -> None:
         """``answered`` hears the status of what is answered without the app."""
         self._app = app
         self.answered = answered
-        self.places = places
+        self.connection_slots = connection_slots
         self.config = Config()
         self.config.accesslog = None
         self.config.errorlog = None  # what fails is logged below, or by the barrier of the connection
@@ -76,7 +76,7 @@ class Http1Site:
         client = scope["client"]
         try:
             probes = scope["path"] in PROBE_PATHS  # of a load balancer, which are its own
-            leave = None if probes else self.places.request(client[0] if client else None, scope["headers"])
+            release = None if probes else self.connection_slots.request(client[0] if client else None, scope["headers"])
         except HttpError as error:
             self.answered(error.status)
             await _send_error(error, send)
@@ -84,8 +84,8 @@ class Http1Site:
         try:
             await self._app(scope, receive, send)
         finally:
-            if leave is not None:
-                leave()
+            if release is not None:
+                release()
 
     async def stop(self) -> None:
         """From now on a connection ends with the request that is under way."""
@@ -217,7 +217,7 @@ class Http1Connection:
         elif isinstance(event, Updated):
             self._idle_deadline = trio.current_time() + KEEP_ALIVE_SECONDS if event.idle else inf
             if event.idle:
-                self._stream.held.clear()
+                self._stream.memory.clear()
             self._receiving.deadline = self._idle_deadline
 
     async def _write(self, data: bytes) -> None:

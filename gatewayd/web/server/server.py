@@ -3,7 +3,8 @@
 No connection can end the process (each has a barrier), none can hold up a stop (every write is bounded, and in the end the
 sockets are closed by force), and there are never more than ``gateway.max_connections``: then accepting stops, and who comes
 next waits in the kernel's listen queue. Who has too many of them already is turned away at once
-(web/http/connection_slots.py). The operators' socket has places of its own, so that they get in whatever comes over the port.
+(web/http/connection_slots.py). The operators' socket has slots of its own, so that a flood on the port
+does not lock the operators out.
 """
 
 import errno
@@ -19,15 +20,15 @@ from anyio.abc import TaskGroup
 from msgspec import Struct
 
 from gatewayd.web.app import GatewayApp
-from gatewayd.web.http.connection_slots import OPERATORS, Leave, nothing
+from gatewayd.web.http.connection_slots import OPERATORS, Release, nothing
 from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.request_id import new_request_id
 from gatewayd.web.http.response import render_error
 from gatewayd.web.server.accelerator import Accelerator
 from gatewayd.web.server.connection import Connection
 from gatewayd.web.server.http1 import Http1Site
-from gatewayd.web.server.intake import Intake
 from gatewayd.web.server.listen import url_of
+from gatewayd.web.server.request_memory import RequestMemory
 from gatewayd.web.server.stream import ClientStream
 
 GRACE_SECONDS: Final = 3.0
@@ -63,12 +64,12 @@ class GatewayServer:
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._app = app
-        self._places = app.places
-        self._site = Http1Site(app, app.traffic.note, self._places)
+        self._connection_slots = app.connection_slots
+        self._site = Http1Site(app, app.traffic.note, self._connection_slots)
         self._accelerator = Accelerator(app.webhooks, max_body_bytes=max_body_bytes, enabled=accelerates)
-        self._intake = Intake(max_body_bytes=max_body_bytes)
+        self._request_memory = RequestMemory(max_body_bytes=max_body_bytes)
         self._grace = grace_seconds
-        self._slots = trio.Semaphore(app.places.limit, max_value=app.places.limit)
+        self._slots = trio.Semaphore(app.connection_slots.limit, max_value=app.connection_slots.limit)
         self._operators = trio.Semaphore(OPERATORS, max_value=OPERATORS)
         self._connections: set[Connection] = set()
         self._closing = trio.Event()
@@ -123,7 +124,7 @@ class GatewayServer:
         await self._stopped.wait()
 
     def statistics(self) -> ServerStatistics:
-        return ServerStatistics(open=self._places.taken, limit=self._places.limit, accepted=self._accepted)
+        return ServerStatistics(open=self._connection_slots.taken, limit=self._connection_slots.limit, accepted=self._accepted)
 
     async def _wind_up(self) -> None:
         await self._site.stop()
@@ -150,7 +151,7 @@ class GatewayServer:
         self,
         listener: trio.SocketListener,
         slots: trio.Semaphore,
-        admit: Callable[[ClientStream], Leave],
+        admit: Callable[[ClientStream], Release],
         connections: TaskGroup,
     ) -> None:
         async with listener:
@@ -165,17 +166,17 @@ class GatewayServer:
                     connections.start_soon(self._serve_one, *client)
 
     def _admitted(
-        self, stream: trio.SocketStream, slots: trio.Semaphore, admit: Callable[[ClientStream], Leave]
+        self, stream: trio.SocketStream, slots: trio.Semaphore, admit: Callable[[ClientStream], Release]
     ) -> tuple[ClientStream, Callable[[], None]] | None:
-        """The client and how it leaves; None: it has gone, or there is no place for it."""
+        """The client, and what gives its slot back; None: it has gone, or there is no slot for it."""
         self._accepted += 1
         try:
-            client = ClientStream(stream, self._intake.open())
+            client = ClientStream(stream, self._request_memory.open())
         except OSError:
             stream.socket.close()
             return None
         try:
-            leave = admit(client)
+            release = admit(client)
         except HttpError as error:
             self._warn("connection_turned_away", client=client.client, reason=str(error), note=_TURNED_AWAY)
             self._site.answered(error.status)
@@ -183,21 +184,21 @@ class GatewayServer:
             return None
 
         def leave_slot() -> None:
-            leave()
+            release()
             slots.release()
 
         return client, leave_slot
 
-    def _admit(self, client: ClientStream) -> Leave:
-        return self._places.connect(client.client and client.client[0])
+    def _admit(self, client: ClientStream) -> Release:
+        return self._connection_slots.connect(client.client and client.client[0])
 
-    def _admit_operator(self, client: ClientStream) -> Leave:
+    def _admit_operator(self, client: ClientStream) -> Release:
         """The file's mode has decided who may connect. The Host that is named there is that of the port."""
         port = urlsplit(self.urls[0])
         client.stands_for(port.hostname or "", port.port or 0)
         return nothing
 
-    async def _serve_one(self, client: ClientStream, leave: Callable[[], None]) -> None:
+    async def _serve_one(self, client: ClientStream, release: Callable[[], None]) -> None:
         connection = Connection(client, self._site, self._app.webhooks, self._accelerator)
         self._connections.add(connection)
         if self._stopping.is_set():
@@ -208,7 +209,7 @@ class GatewayServer:
             await connection.serve()
         finally:
             self._connections.discard(connection)
-            leave()
+            release()
 
     async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
         while True:

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from gatewayd.web.server.intake import Held
+from gatewayd.web.server.request_memory import ConnectionMemory
 
 WRITE_SECONDS: Final = 10.0
 """How long a client may take to accept the next piece of an answer."""
@@ -25,15 +25,15 @@ Address = tuple[str, int]
 class ClientStream:
     """One accepted TCP (or Unix) connection. The owner calls :meth:`close` in the end; closing twice is no error.
 
-    ``client`` and ``server`` are the two ends, None on a Unix socket. ``held`` counts what was received: whoever answers a
+    ``client`` and ``server`` are the two ends, None on a Unix socket. ``memory`` counts what was received: whoever answers a
     request clears it.
 
     :raises OSError: from the constructor, when the client has gone already.
     """
 
-    def __init__(self, stream: trio.SocketStream, held: Held) -> None:
+    def __init__(self, stream: trio.SocketStream, memory: ConnectionMemory) -> None:
         self._stream = stream
-        self.held = held
+        self.memory = memory
         self.client = _address(stream.socket, stream.socket.getpeername())
         self.server = _address(stream.socket, stream.socket.getsockname())
 
@@ -47,7 +47,7 @@ class ClientStream:
         :raises HttpError: overloaded: requests take too much memory. What was read is lost.
         """
         data = await self._receive()
-        self.held.add(len(data))
+        self.memory.add(len(data))
         return data
 
     async def _receive(self) -> bytes:
@@ -98,7 +98,7 @@ class ClientStream:
 
     def close(self) -> None:
         """Close, from any task: pending sends and receives end. The kernel goes on delivering what it has taken."""
-        self.held.clear()
+        self.memory.clear()
         self._stream.socket.close()
 
     def abort(self) -> None:

@@ -1,4 +1,4 @@
-"""Places of connections: one client never has all of them, and this machine's operators always find one."""
+"""Connection slots: one client never holds all of them, and this machine's operators always get one."""
 
 import socket
 from collections import Counter
@@ -16,7 +16,7 @@ from structlog.typing import EventDict
 
 from gatewayd.model.config import GatewaySection
 from gatewayd.web.http.addresses import TrustedProxies
-from gatewayd.web.http.connection_slots import OPERATORS, RESERVED, Leave, Places
+from gatewayd.web.http.connection_slots import OPERATORS, RESERVED, ConnectionSlots, Release
 from gatewayd.web.http.errors import HttpError
 from gatewayd.web.server.connection import HEAD_SECONDS
 from gatewayd.web.server.stream import LINGER_SECONDS
@@ -128,32 +128,32 @@ async def test_two_thousand_slow_connections_of_one_client(tmp_path: Path) -> No
 PEERS = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "127.0.0.1", "127.0.0.2", PROXY, None])
 
 
-@given(limit=st.integers(1, 60), of_one=st.integers(1, 5), moves=st.lists(st.tuples(PEERS, st.booleans()), max_size=150))
-def test_places_add_up(limit: int, of_one: int, moves: list[tuple[str | None, bool]]) -> None:
-    places = Places(limit, of_one=of_one, proxies=lambda: TrustedProxies([PROXY]))
-    inside: list[tuple[str | None, Leave]] = []
+@given(limit=st.integers(1, 60), per_client=st.integers(1, 5), moves=st.lists(st.tuples(PEERS, st.booleans()), max_size=150))
+def test_slots_add_up(limit: int, per_client: int, moves: list[tuple[str | None, bool]]) -> None:
+    slots = ConnectionSlots(limit, per_client=per_client, proxies=lambda: TrustedProxies([PROXY]))
+    inside: list[tuple[str | None, Release]] = []
     for peer, comes in moves:
         if comes and len(inside) < limit:
             with suppress(HttpError):
-                inside.append((peer, places.connect(peer)))
+                inside.append((peer, slots.connect(peer)))
         elif inside:
             inside.pop(0)[1]()
         held = Counter("::/64" if peer and ":" in peer else peer for peer, _ in inside)
-        assert places.taken == len(inside)
-        assert all(count <= of_one for peer, count in held.items() if peer not in (PROXY, None))
+        assert slots.taken == len(inside)
+        assert all(count <= per_client for peer, count in held.items() if peer not in (PROXY, None))
         outside = sum(count for peer, count in held.items() if peer not in ("127.0.0.1", "127.0.0.2", None))
         assert outside <= limit - min(RESERVED, limit // 10)
-    for _, leave in inside:
-        leave()
-    assert (places.taken, places._outside, places._held) == (0, 0, {})
+    for _, release in inside:
+        release()
+    assert (slots.taken, slots._outside, slots._held) == (0, 0, {})
 
 
 def test_the_addresses_of_one_customer_are_one_client() -> None:
-    places = Places(60, of_one=2, proxies=lambda: TrustedProxies([]))
+    slots = ConnectionSlots(60, per_client=2, proxies=lambda: TrustedProxies([]))
     let_in = []
     for peer in ("2001:db8::1", "2001:db8::2", "2001:db8::ffff:3", "2001:db8:0:1::1"):
         try:
-            places.connect(peer)
+            slots.connect(peer)
         except HttpError:
             let_in.append(False)
         else:

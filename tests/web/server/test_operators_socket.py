@@ -117,7 +117,7 @@ async def test_operators_get_in_while_the_port_is_full(tmp_path: Path, place: Pa
         assert await ask(place, request("GET", "/v1/channels", host="evil.example", headers=token)) == 421
 
 
-async def test_it_has_so_many_places(tmp_path: Path, place: Path, clock: trio.testing.MockClock) -> None:
+async def test_it_has_so_many_slots(tmp_path: Path, place: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path / "s") as site, served(site, place) as server, AsyncExitStack() as stack:
         for _ in range(OPERATORS):
             await RawClient(await stack.enter_async_context(await trio.open_unix_socket(place))).say(b"GET /hea")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.web.server.intake import POOL_BYTES
+from gatewayd.web.server.request_memory import POOL_BYTES
 from tests.web.client import dial, request
 from tests.whole.process import daemon
 

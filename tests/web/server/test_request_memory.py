@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.web.http.errors import HttpError
-from gatewayd.web.server import intake
-from gatewayd.web.server.intake import OWN_BYTES, Held, Intake
+from gatewayd.web.server import request_memory
+from gatewayd.web.server.request_memory import OWN_BYTES, ConnectionMemory, RequestMemory
 from tests.web.client import request
 from tests.web.hook import SECRET
 from tests.web.site import MAX_BODY, Site, open_site, token_of
@@ -52,7 +52,7 @@ async def test_large_bodies_share_one_pool(
     tmp_path: Path, clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many that never end: the pool is full, small requests go on, and what ends gives back its part."""
-    monkeypatch.setattr(intake, "POOL_BYTES", POOL)
+    monkeypatch.setattr(request_memory, "POOL_BYTES", POOL)
     secret = {"X-Hook-Secret": SECRET}
     async with open_site(tmp_path) as site:
         statuses: list[int] = []
@@ -63,18 +63,18 @@ async def test_large_bodies_share_one_pool(
                 nursery.start_soon(_begin, site, begun(target, **headers), statuses)
             await trio.sleep(1)
             assert statuses == [503, 503]
-            assert site.server._intake.used <= POOL
+            assert site.server._request_memory.used <= POOL
             async with site.dial() as client:
                 answer = await client.ask(request("POST", "/v1/webhooks/hook/main", headers=secret, body=b'{"key": "1"}'))
             assert answer.status == 200
         assert sorted(statuses) == [408] * 4 + [503] * 2
         await trio.sleep(5)
-        assert site.server._intake.used == 0
+        assert site.server._request_memory.used == 0
         async with site.dial() as client:
             body = b'{"key": "2"}' + b" " * (MAX_BODY - 100)
             assert (await client.ask(request("POST", "/v1/webhooks/hook/main", headers=secret, body=body))).status == 200
         await trio.testing.wait_all_tasks_blocked()
-        assert site.server._intake.used == 0
+        assert site.server._request_memory.used == 0
 
 
 async def _begin(site: Site, message: bytes, statuses: list[int]) -> None:
@@ -86,9 +86,9 @@ async def _begin(site: Site, message: bytes, statuses: list[int]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2 * OWN_BYTES) | st.none())))
 def test_the_pool_is_what_its_connections_hold(steps: list[tuple[int, int | None]]) -> None:
     """Whatever is read and answered in whatever order: never more than the limit, and nothing when all is answered."""
-    pool = Intake(max_body_bytes=1)
+    pool = RequestMemory(max_body_bytes=1)
     pool.limit = 3 * OWN_BYTES
-    connections: list[Held] = [pool.open() for _ in range(5)]
+    connections: list[ConnectionMemory] = [pool.open() for _ in range(5)]
     read = [0] * 5
     for which, count in steps:
         if count is None:
