@@ -7,7 +7,7 @@ import httpx2
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.channels.telegram.refusals import Purpose, Refusal, cure
+from gatewayd.channels.telegram.errors import Purpose, Refusal, cure
 from gatewayd.channels.telegram.wire import Answer, ResponseParameters
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.kit.json import Malformed, decode

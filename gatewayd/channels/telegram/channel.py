@@ -1,4 +1,4 @@
-"""One Telegram account. What comes and goes is made in ``inbound`` and ``outbound``, what a refusal means in ``refusals``."""
+"""One Telegram account. What comes and goes is made in ``inbound`` and ``outbound``, what a refusal means in ``errors``."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -10,14 +10,14 @@ from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.api import BotApi, Refused
 from gatewayd.channels.telegram.drafts import Drafts
+from gatewayd.channels.telegram.errors import Limits, Refusal, cure, mend_of
+from gatewayd.channels.telegram.fallback import Make, Mender
 from gatewayd.channels.telegram.inbound import Bot, Receiver, move_of, placed, to_inbound
-from gatewayd.channels.telegram.memory import Memory
-from gatewayd.channels.telegram.mending import Make, Mender
 from gatewayd.channels.telegram.menu import show_menu
 from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, halves_of, number_in, typing_in
 from gatewayd.channels.telegram.poll import Poller
-from gatewayd.channels.telegram.refusals import Limits, Refusal, cure, mend_of
 from gatewayd.channels.telegram.settings import TelegramSettings
+from gatewayd.channels.telegram.state import Memory
 from gatewayd.channels.telegram.webhook import WebhookReceiver
 from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, User
 from gatewayd.kit.http import client_through
@@ -97,7 +97,7 @@ class TelegramChannel:
         await self._webhook.watch(self._look_at_name)
 
     async def send(self, payload: OutboundPayload) -> Receipt:
-        """See ``ports.channel.Channel``. What the server does not take beside the words is given up, see ``mending``."""
+        """See ``ports.channel.Channel``. What the server does not take beside the words is given up, see ``fallback``."""
         if not isinstance(payload, EditText):
             return await self._send(payload)
         try:

@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gatewayd.channels.telegram.content import Told, attachments_of, rich_text_of, tell
-from gatewayd.channels.telegram.memory import Moves
+from gatewayd.channels.telegram.state import Moves
 from gatewayd.channels.telegram.wire import (
     CallbackQuery,
     Chat,

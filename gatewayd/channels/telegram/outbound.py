@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from gatewayd.channels.telegram.errors import Mend
 from gatewayd.channels.telegram.html import to_html, written_out
-from gatewayd.channels.telegram.refusals import Mend
 from gatewayd.channels.telegram.wire import (
     AnswerCallbackQuery,
     EditMessageText,

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from msgspec import Raw
 
 from gatewayd.channels.telegram.api import BotApi, Refused
-from gatewayd.channels.telegram.memory import Memory
-from gatewayd.channels.telegram.refusals import cure
+from gatewayd.channels.telegram.errors import cure
+from gatewayd.channels.telegram.state import Memory
 from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, Update, WebhookInfo, decode_batch
 from gatewayd.kit.json import Malformed
 from gatewayd.model.errors import TryAgain

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from gatewayd.channels.telegram.api import BotApi
-from gatewayd.channels.telegram.memory import Moves
+from gatewayd.channels.telegram.state import Moves
 from gatewayd.channels.telegram.wire import Numbered, SetWebhook, Update, WebhookInfo
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.message.envelope import InboundEnvelope

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewayd.channels.telegram.errors import Mend
 from gatewayd.channels.telegram.html import written_out
 from gatewayd.channels.telegram.outbound import (
     MAX_TEXT_BYTES,
@@ -16,7 +17,6 @@ from gatewayd.channels.telegram.outbound import (
     keyboard_of,
     typing_in,
 )
-from gatewayd.channels.telegram.refusals import Mend
 from gatewayd.channels.telegram.wire import (
     AnswerCallbackQuery,
     EditMessageText,

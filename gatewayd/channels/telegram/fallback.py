@@ -6,8 +6,8 @@ from typing import Literal
 from msgspec import Raw, Struct
 from structlog.typing import FilteringBoundLogger
 
+from gatewayd.channels.telegram.errors import Mend, Refusal, mend_of
 from gatewayd.channels.telegram.outbound import NOTHING
-from gatewayd.channels.telegram.refusals import Mend, Refusal, mend_of
 from gatewayd.model.message.payload import EditText, SendText
 
 LostTopic = Literal["general", "dead"]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gatewayd.channels.telegram.memory import MOST_GROUPS, Moves
 from gatewayd.channels.telegram.outbound import number_in
+from gatewayd.channels.telegram.state import MOST_GROUPS, Moves
 from gatewayd.model.errors import SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, RichText, SendText

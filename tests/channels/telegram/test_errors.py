@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatewayd.channels.telegram.refusals import TABLE, Purpose, Refusal, cure, find_row
+from gatewayd.channels.telegram.errors import TABLE, Purpose, Refusal, cure, find_row
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 
 SAID: list[tuple[Purpose, int, str, type[GatewayError], str]] = [
