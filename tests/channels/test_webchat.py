@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from gatewayd.channels.webchat import PLUGIN
-from gatewayd.channels.webchat.channel import ANSWERS_KEPT, PAGES_PER_NAME, News, Page, WebchatChannel, open_webchat
+from gatewayd.channels.webchat.channel import ANSWERS_KEPT, PAGES_PER_NAME, Page, PageUpdate, WebchatChannel, open_webchat
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.errors import Overloaded
 from gatewayd.model.message.envelope import Peer
@@ -100,7 +100,7 @@ class PageHarness:
     async def shown(self) -> Sequence[Shown]:
         assert self._page is not None
         if self._shown != self.outbox:
-            assert await self._page.wait_news() == News(lines=True)
+            assert await self._page.wait_update() == PageUpdate(lines=True)
             self._shown = list(self.outbox)
         return self._shown
 
@@ -112,9 +112,9 @@ class PageHarness:
     async def wait_answers(self, count: int) -> Sequence[str]:
         assert self._page is not None
         while len(self._answers) < count:
-            news = await self._page.wait_news()
-            assert news is not None
-            self._answers += [answer.text for answer in news.answers]
+            update = await self._page.wait_update()
+            assert update is not None
+            self._answers += [answer.text for answer in update.answers]
         return self._answers
 
     def _tell(self) -> None:
@@ -284,17 +284,17 @@ async def test_every_page_of_the_peer_is_told_and_nobody_else(journal: Journal, 
     async with listening(journal, services) as channel:
         with channel.subscribe("alice") as phone, channel.subscribe("alice") as laptop, channel.subscribe("bob") as bob:
             await channel.send(reply())
-            assert await phone.wait_news() == News(lines=True)
-            assert await laptop.wait_news() == News(lines=True)
+            assert await phone.wait_update() == PageUpdate(lines=True)
+            assert await laptop.wait_update() == PageUpdate(lines=True)
             await channel.signal(Typing(Peer("dm", "bob")))
-            assert await bob.wait_news() == News(typing=True)
+            assert await bob.wait_update() == PageUpdate(typing=True)
 
 
 async def test_an_own_message_shows_on_the_other_device(journal: Journal, services: Services) -> None:
     async with listening(journal, services) as channel:
         with channel.subscribe("alice") as phone:
             await channel.receive("alice", "from the laptop", "c0ffee")
-            assert await phone.wait_news() == News(lines=True)
+            assert await phone.wait_update() == PageUpdate(lines=True)
 
 
 async def test_a_slow_page_finds_the_newest_draft_only(journal: Journal, services: Services) -> None:
@@ -303,7 +303,7 @@ async def test_a_slow_page_finds_the_newest_draft_only(journal: Journal, service
             await channel.signal(Typing(ALICE))
             for length in range(1, 1000):
                 await channel.signal(Draft(ALICE, "turn-1", "x" * length))
-            assert await page.wait_news() == News(typing=True, draft=Draft(ALICE, "turn-1", "x" * 999))
+            assert await page.wait_update() == PageUpdate(typing=True, draft=Draft(ALICE, "turn-1", "x" * 999))
 
 
 async def test_a_reply_stands_for_its_draft(journal: Journal, services: Services) -> None:
@@ -311,7 +311,7 @@ async def test_a_reply_stands_for_its_draft(journal: Journal, services: Services
         with channel.subscribe("alice") as page:
             await channel.signal(Draft(ALICE, "turn-1", "Hell"))
             await channel.send(reply("Hello"))
-            assert await page.wait_news() == News(lines=True)
+            assert await page.wait_update() == PageUpdate(lines=True)
 
 
 async def test_an_edit_leaves_the_draft_of_the_running_turn(journal: Journal, services: Services) -> None:
@@ -320,12 +320,12 @@ async def test_an_edit_leaves_the_draft_of_the_running_turn(journal: Journal, se
             receipt = await channel.send(SendText(ALICE, RichText("?"), choices=((Choice("Yes", "1:yes"),),)))
             again = await channel.send(reply("?"))
             assert receipt.message_id != again.message_id, "messages are told apart"
-            await page.wait_news()
+            await page.wait_update()
             draft = Draft(ALICE, "turn-1", "Hell")
             await channel.signal(draft)
             edited = await channel.send(EditText(ALICE, RichText("Yes."), of=1, message_id=receipt.message_id))
             assert edited == receipt
-            assert await page.wait_news() == News(lines=True, typing=True, draft=draft)
+            assert await page.wait_update() == PageUpdate(lines=True, typing=True, draft=draft)
 
 
 async def test_a_press_is_journaled_with_what_it_is_about(journal: Journal, services: Services) -> None:
@@ -337,7 +337,7 @@ async def test_a_press_is_journaled_with_what_it_is_about(journal: Journal, serv
         with channel.subscribe("alice") as page:
             await channel.press("alice", "m1", "1:yes", "beef0000")
             await channel.signal(Typing(ALICE))
-            assert await page.wait_news() == News(typing=True), "a press is no line"
+            assert await page.wait_update() == PageUpdate(typing=True), "a press is no line"
     assert len({message, first, other}) == 3
     assert first == again
     [_, envelope, *_] = journal.envelopes
@@ -360,7 +360,7 @@ async def test_answers_to_presses_are_told_with_the_rest_and_are_bounded(journal
             for answer in answers:
                 await channel.signal(answer)
             await channel.send(reply("Hello"))
-            assert await page.wait_news() == News(lines=True, answers=tuple(answers[5:]))
+            assert await page.wait_update() == PageUpdate(lines=True, answers=tuple(answers[5:]))
 
 
 async def test_an_own_message_leaves_the_draft_of_the_running_turn(journal: Journal, services: Services) -> None:
@@ -369,7 +369,7 @@ async def test_an_own_message_leaves_the_draft_of_the_running_turn(journal: Jour
             draft = Draft(ALICE, "turn-1", "Hell")
             await channel.signal(draft)
             await channel.receive("alice", "and more", "c0ffee")
-            assert await page.wait_news() == News(lines=True, typing=True, draft=draft)
+            assert await page.wait_update() == PageUpdate(lines=True, typing=True, draft=draft)
 
 
 async def test_closing_ends_the_pages(journal: Journal, services: Services) -> None:
@@ -377,7 +377,7 @@ async def test_closing_ends_the_pages(journal: Journal, services: Services) -> N
         channel = await stack.enter_async_context(listening(journal, services))
         page = stack.enter_context(channel.subscribe("alice"))
         channel.close()
-        assert await page.wait_news() is None
+        assert await page.wait_update() is None
         with pytest.raises(Overloaded), channel.subscribe("alice"):
             pass
 

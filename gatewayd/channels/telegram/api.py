@@ -7,7 +7,7 @@ import httpx2
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.channels.telegram.errors import Purpose, Refusal, cure
+from gatewayd.channels.telegram.errors import ApiError, Purpose, gateway_error
 from gatewayd.channels.telegram.wire import Answer, ResponseParameters
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.kit.json import Malformed, decode
@@ -26,14 +26,6 @@ _DESCRIPTION_MAX = 300
 _JSON = {"content-type": "application/json"}
 
 
-class Refused(Exception):
-    """An unsuccessful answer; ``refusals.cure`` says what it means. Never leaves the driver."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.method}: {refusal.code} {refusal.description}")
-        self.refusal = refusal
-
-
 class BotApi:
     """Holds nothing open; the client belongs to the hub."""
 
@@ -44,13 +36,13 @@ class BotApi:
         self._redact = Redactor([token])
 
     def hide(self, secret: Secret) -> None:
-        """Keep a further secret out of what is told of the server's refusals: it may repeat what it was sent."""
+        """Keep a further secret out of the texts of errors: the server may repeat what it was sent."""
         self._redact.add(secret)
 
     async def call(self, method: str, params: Struct | None = None, *, timeout_seconds: float, repeatable: bool = True) -> Raw:
         """The result of ``method``, undecoded. ``repeatable``: calling twice is as good as once.
 
-        :raises Refused: the server, or something before it, did not do it.
+        :raises ApiError: the server, or something before it, did not do it.
         :raises TryAgain: surely not sent, or an outage of something repeatable.
         :raises OutcomeUnknown: perhaps carried out.
         """
@@ -72,7 +64,7 @@ class BotApi:
         answer = _answer_of(reply)
         if answer is not None and answer.ok and reply.status == 200:
             return answer.result
-        raise Refused(self._refusal(method, reply, answer))
+        raise self._error(method, reply, answer)
 
     async def ask(self, method: str, params: Struct | None, kind: type[T], *, purpose: Purpose, timeout_seconds: float) -> T:
         """The result of a ``method`` that changes nothing, or nothing the second time, as ``kind``.
@@ -84,8 +76,8 @@ class BotApi:
         async def once() -> T:
             try:
                 return decode(await self.call(method, params, timeout_seconds=timeout_seconds), kind)
-            except Refused as refused:
-                error = cure(refused.refusal, purpose)
+            except ApiError as refused:
+                error = gateway_error(refused, purpose)
             except Malformed as malformed:
                 error = TryAgain(f"Telegram {method}: the answer is not what the Bot API promises: {malformed}")
             raise error
@@ -95,7 +87,7 @@ class BotApi:
     async def download(self, file_path: str, *, at_most_bytes: int, timeout_seconds: float) -> bytes:
         """A file that getFile has named.
 
-        :raises Refused: it is not there (any more).
+        :raises ApiError: it is not there (any more).
         :raises SendRejected: longer than ``at_most_bytes``.
         :raises TryAgain: an outage.
         """
@@ -112,21 +104,21 @@ class BotApi:
         except AnswerTooLarge as error:
             raise SendRejected(f"too large: {error.reason}") from None
         if reply.status != 200:
-            raise Refused(self._refusal("file download", reply, _answer_of(reply)))
+            raise self._error("file download", reply, _answer_of(reply))
         return reply.body
 
-    def _refusal(self, method: str, reply: HttpReply, answer: Answer | None) -> Refusal:
+    def _error(self, method: str, reply: HttpReply, answer: Answer | None) -> ApiError:
         if answer is None or answer.ok:
-            return Refusal(method, reply.status, retry_after_seconds=reply.retry_after_seconds, by_telegram=False)
+            return ApiError(method, reply.status, retry_after_seconds=reply.retry_after_seconds, by_telegram=False)
         parameters = answer.parameters or ResponseParameters()
         code = answer.error_code if answer.error_code is not None and 0 <= answer.error_code < 1000 else reply.status
-        return Refusal(
+        return ApiError(
             method,
             code,
             # A server that tells us our own URL must not put the token into a reason.
             self._redact(sanitise((answer.description or "")[:_LOOKED_AT]))[:_DESCRIPTION_MAX],
-            parameters.retry_after if parameters.retry_after is not None else reply.retry_after_seconds,
-            parameters.migrate_to_chat_id,
+            retry_after_seconds=reply.retry_after_seconds if parameters.retry_after is None else parameters.retry_after,
+            migrate_to_chat_id=parameters.migrate_to_chat_id,
         )
 
 

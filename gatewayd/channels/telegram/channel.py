@@ -1,4 +1,4 @@
-"""One Telegram account. What comes and goes is made in ``inbound`` and ``outbound``, what a refusal means in ``errors``."""
+"""One Telegram account. ``inbound`` and ``outbound`` translate messages, ``errors`` says what an error answer means."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -8,16 +8,16 @@ import anyio
 import httpx2
 from msgspec import Raw, Struct
 
-from gatewayd.channels.telegram.api import BotApi, Refused
+from gatewayd.channels.telegram.api import BotApi
 from gatewayd.channels.telegram.drafts import Drafts
-from gatewayd.channels.telegram.errors import Limits, Refusal, cure, mend_of
-from gatewayd.channels.telegram.fallback import Make, Mender
-from gatewayd.channels.telegram.inbound import Bot, Receiver, move_of, placed, to_inbound
+from gatewayd.channels.telegram.errors import ApiError, Limits, fallback_of, gateway_error
+from gatewayd.channels.telegram.fallback import FallbackWriter, Make
+from gatewayd.channels.telegram.inbound import Bot, Receiver, migration_of, to_inbound, with_references
 from gatewayd.channels.telegram.menu import show_menu
 from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, halves_of, number_in, typing_in
 from gatewayd.channels.telegram.poll import Poller
 from gatewayd.channels.telegram.settings import TelegramSettings
-from gatewayd.channels.telegram.state import Memory
+from gatewayd.channels.telegram.state import BotState
 from gatewayd.channels.telegram.webhook import WebhookReceiver
 from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, User
 from gatewayd.kit.http import client_through
@@ -46,18 +46,18 @@ class TelegramChannel:
         account: AccountConfig,
         settings: TelegramSettings,
         services: ChannelServices,
-        memory: Memory,
+        state: BotState,
         http: httpx2.AsyncClient,
         username: str | None,
         secret: str,
     ) -> None:
         self._settings = settings
         self._services = services
-        self._memory = memory
+        self._state = state
         self._limits = Limits()
         self._api = BotApi(http, base=settings.api_base, token=settings.token)
         self._drafts = Drafts(self._api, services)
-        self._mender = Mender(self._attempt, services.log, on_lost_topic=settings.on_lost_topic)
+        self._writer = FallbackWriter(self._attempt, services.log, on_lost_topic=settings.on_lost_topic)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
         self._account = account
         self._look_again_at = 0.0
@@ -65,7 +65,7 @@ class TelegramChannel:
         self._poller = Poller(
             self._api,
             services,
-            memory,
+            state,
             timeout_seconds=settings.poll_timeout_seconds,
             request_timeout_seconds=settings.request_timeout_seconds,
             read=self._read,
@@ -74,7 +74,7 @@ class TelegramChannel:
         self._webhook = WebhookReceiver(
             self._api,
             services,
-            memory.moves,
+            state.migrations,
             url=account.webhook_url or "",
             secret=secret,
             max_connections=settings.webhook_max_connections,
@@ -115,22 +115,22 @@ class TelegramChannel:
             previews = self._settings.link_previews
             return lambda without: from_outbound(payload, chat_id=chat_id, link_previews=previews, without=without)
 
-        chat_id = self._memory.moves.now(chat_id_of(payload.peer))
-        result = await self._mender.write("sendMessage", payload, params_in(chat_id))
-        if isinstance(result, Refusal) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
-            self._note_move(chat_id, moved)
+        chat_id = self._state.migrations.now(chat_id_of(payload.peer))
+        result = await self._writer.write("sendMessage", payload, params_in(chat_id))
+        if isinstance(result, ApiError) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
+            self._note_migration(chat_id, moved)
             try:
-                await self._memory.save_moves()
+                await self._state.save_migrations()
             except StoreRefused as error:  # nothing was sent yet
                 raise TryAgain(f"the group's new id cannot be stored: {error.reason}", scope="conversation") from error
             chat_id = moved
-            result = await self._mender.write("sendMessage", payload, params_in(chat_id))
-        if isinstance(result, Refusal):
-            if mend_of(result) == "length" and (halves := halves_of(payload)):
+            result = await self._writer.write("sendMessage", payload, params_in(chat_id))
+        if isinstance(result, ApiError):
+            if fallback_of(result) == "length" and (halves := halves_of(payload)):
                 return await self._send_all(halves)
-            raise self._cure(result, payload.peer)
+            raise self._send_error(result, payload.peer)
         try:
-            return Receipt(self._memory.moves.reference(decode(result, SentMessage).message_id, chat_id))
+            return Receipt(self._state.migrations.reference(decode(result, SentMessage).message_id, chat_id))
         except Malformed:
             return Receipt()  # it said ok: the message is out
 
@@ -152,41 +152,41 @@ class TelegramChannel:
     async def _edit(self, payload: EditText) -> Receipt:
         """editMessageText. A supergroup numbers its messages anew: there a number of the old group's is another message."""
         home = chat_id_of(payload.peer)
-        chat_id = self._memory.moves.now(home)
+        chat_id = self._state.migrations.now(home)
         message_id = number_in(chat_id, payload.message_id, home=home)
         if message_id is None and payload.message_id and chat_id != home:
             raise SendRejected("migrated: the group of the message that is to change has become a supergroup")
         if message_id is None:
             raise SendRejected("not known: Telegram gave no number for the message that is to change")
         previews = self._settings.link_previews
-        result = await self._mender.write(
+        result = await self._writer.write(
             "editMessageText",
             payload,
             lambda without: from_edit(payload, chat_id=chat_id, message_id=message_id, link_previews=previews, without=without),
         )
-        if isinstance(result, Refusal) and "message is not modified" not in result.description.lower():
-            raise self._cure(result, payload.peer)
+        if isinstance(result, ApiError) and "message is not modified" not in result.description.lower():
+            raise self._send_error(result, payload.peer)
         return Receipt(payload.message_id)
 
-    def _cure(self, refusal: Refusal, peer: Peer) -> GatewayError:
-        """What a refusal of a send is, and who has to wait for it."""
-        error = cure(refusal, "send")
-        if isinstance(error, TryAgain) and refusal.code == 429:
+    def _send_error(self, refused: ApiError, peer: Peer) -> GatewayError:
+        """The error of a send, and who has to wait for it."""
+        error = gateway_error(refused, "send")
+        if isinstance(error, TryAgain) and refused.code == 429:
             error.scope = self._limits.scope_of(peer.id, error.after_seconds or 1.0, now=self._services.now())
         return error
 
-    async def _attempt(self, method: str, params: Struct) -> Raw | Refusal:
+    async def _attempt(self, method: str, params: Struct) -> Raw | ApiError:
         timeout = self._settings.request_timeout_seconds
         try:
             return await self._api.call(method, params, timeout_seconds=timeout, repeatable=False)
-        except Refused as refused:
-            return refused.refusal
+        except ApiError as refused:
+            return refused
 
     async def signal(self, signal: Signal) -> None:
         """sendChatAction typing, which Telegram shows for five seconds, the answer to a press, or the reply so far."""
         match signal:
             case Typing(peer):
-                action = typing_in(peer, chat_id=self._memory.moves.now(chat_id_of(peer)))
+                action = typing_in(peer, chat_id=self._state.migrations.now(chat_id_of(peer)))
                 if action is not None:
                     await self._tell("sendChatAction", action)
             case PressAnswer():
@@ -197,7 +197,7 @@ class TelegramChannel:
 
     async def _tell(self, method: str, params: Struct) -> None:
         """Best effort: Telegram takes the answer to a press for some seconds only, say, and that is all right."""
-        with suppress(GatewayError, Refused):
+        with suppress(GatewayError, ApiError):
             await self._api.call(method, params, timeout_seconds=SIGNAL_SECONDS)
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
@@ -228,9 +228,9 @@ class TelegramChannel:
         try:
             download = partial(self._api.download, file.file_path, at_most_bytes=limit, timeout_seconds=timeout)
             return await repeat(download)
-        except Refused as refused:
-            refusal = refused.refusal
-        raise cure(refusal, "fetch")
+        except ApiError as refused:
+            error = refused
+        raise gateway_error(error, "fetch")
 
     async def _look_at_name(self) -> None:
         """Its owner can rename a bot at any time, and nobody tells it. What goes wrong here, receiving will find, too."""
@@ -249,7 +249,7 @@ class TelegramChannel:
         me = await self._api.ask("getMe", None, User, purpose="own", timeout_seconds=timeout_seconds)
         if me.username is None:
             return me.first_name
-        await self._memory.remember_username(me.username)
+        await self._state.remember_username(me.username)
         self._receiver = Receiver(self._account.channel, self._account.account, Bot(self._bot_id, me.username))
         return f"@{me.username}"
 
@@ -261,18 +261,18 @@ class TelegramChannel:
         """None for what cannot become a row: nobody can say where it came from. The log has it then."""
         reason = "it is of no kind that was asked for"
         try:
-            if (move := move_of(update)) is not None:
-                self._note_move(*move)
+            if (move := migration_of(update)) is not None:
+                self._note_migration(*move)
             if (envelope := to_inbound(update, self._receiver, received_at=self._services.now())) is not None:
-                return placed(envelope, self._memory.moves)
+                return with_references(envelope, self._state.migrations)
         except Malformed as malformed:
             reason = str(malformed)
         self._services.log.warning("telegram.update_skipped", reason=f"update {update.update_id}: {reason}")
         return None
 
-    def _note_move(self, before: int, now: int) -> None:
-        if self._memory.moves.note(before, now):
-            self._services.log.warning("telegram.group_moved", group=before, supergroup=now)
+    def _note_migration(self, before: int, now: int) -> None:
+        if self._state.migrations.note(before, now):
+            self._services.log.warning("telegram.group_migrated", group=before, supergroup=now)
 
 
 @asynccontextmanager
@@ -281,12 +281,12 @@ async def open_telegram(account: AccountConfig, services: ChannelServices) -> As
     answered; connects nothing."""
     settings = account.settings
     assert isinstance(settings, TelegramSettings)
-    memory = Memory(services.memos, settings.token)
-    await memory.load_moves()
-    secret = await memory.webhook_secret() if settings.mode == "webhook" else ""
-    username = await memory.username()
+    state = BotState(services.memos, settings.token)
+    await state.load_migrations()
+    secret = await state.webhook_secret() if settings.mode == "webhook" else ""
+    username = await state.username()
     async with _client(services, settings) as http:
-        yield TelegramChannel(account, settings, services, memory, http, username, secret)
+        yield TelegramChannel(account, settings, services, state, http, username, secret)
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ video_chat_started video_chat_ended video_chat_participants_invited voice_chat_s
 voice_chat_participants_invited community_chat_added community_chat_removed community_chat_joined
 """
 SERVICE = frozenset(_SERVICE.split())
-"""What Telegram itself says in a chat: news, and nothing for an agent to answer."""
+"""Fields of service messages, which Telegram itself writes in a chat. No agent gets them."""
 
 _ABOUT = """
 direct_messages_topic sender_boost_count sender_tag guest_query_id business_connection_id external_reply quote reply_to_story
@@ -72,22 +72,22 @@ _KNOWN = SERVICE | ABOUT | LINES.keys() | set(Message.__struct_encode_fields__)
 _PLACE = re.compile(r"\{([^{}<>]*)<([a-z_.]+)>([^{}<>]*)\}")
 
 
-class Told(Struct, frozen=True):
-    """A line in brackets. ``is_service``: it is Telegram's own news, and for no agent."""
+class Summary(Struct, frozen=True):
+    """A line in brackets. ``is_service``: Telegram itself wrote the message, and no agent gets it."""
 
     line: str
     is_service: bool = False
 
 
-def tell(message: Mapping[str, object]) -> Told:
+def summarise(message: Mapping[str, object]) -> Summary:
     """In one line what a Message (as JSON) holds beside text and files."""
     if (kind := next((kind for kind in LINES if message.get(kind) is not None), None)) is not None:
-        return Told(f"[{_one_line(_filled(LINES[kind], message[kind]))}]")
-    if (news := next((kind for kind in message if kind in SERVICE), None)) is not None:
-        return Told(f"[service message: {news}]", is_service=True)
+        return Summary(f"[{_one_line(_filled(LINES[kind], message[kind]))}]")
+    if (service := next((kind for kind in message if kind in SERVICE), None)) is not None:
+        return Summary(f"[service message: {service}]", is_service=True)
     if unknown := [_one_line(kind) for kind in message if kind not in _KNOWN]:
-        return Told(f"[a message of a kind that gatewayd does not know: {', '.join(unknown)}]")
-    return Told("[empty message]", is_service=True)
+        return Summary(f"[a message of a kind that gatewayd does not know: {', '.join(unknown)}]")
+    return Summary("[empty message]", is_service=True)
 
 
 def _filled(line: str, value: object) -> str:

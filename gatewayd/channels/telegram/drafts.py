@@ -4,7 +4,8 @@ from zlib import crc32
 
 import anyio
 
-from gatewayd.channels.telegram.api import BotApi, Refused
+from gatewayd.channels.telegram.api import BotApi
+from gatewayd.channels.telegram.errors import ApiError
 from gatewayd.channels.telegram.outbound import chat_id_of, draft_in
 from gatewayd.model.errors import GatewayError, TryAgain
 from gatewayd.model.message.payload import Draft
@@ -42,11 +43,11 @@ class Drafts:
         self._note(chat_id, EVERY_SECONDS)
         try:
             await self._api.call("sendMessageDraft", params, timeout_seconds=_REQUEST_SECONDS)
-        except Refused as refused:
+        except ApiError as refused:
             # An older Bot API server does not know the method; to this one user, or for now, is another matter.
-            self._works = refused.refusal.code != 404
-            self._note(chat_id, max(refused.refusal.retry_after_seconds or 0.0, _REST_SECONDS))
-            self._services.log.info("telegram.draft_refused", reason=refused.refusal.description)
+            self._works = refused.code != 404
+            self._note(chat_id, max(refused.retry_after_seconds or 0.0, _REST_SECONDS))
+            self._services.log.info("telegram.draft_refused", reason=refused.description)
         except TryAgain as error:
             self._note(chat_id, max(error.after_seconds or 0.0, EVERY_SECONDS))
         except GatewayError:

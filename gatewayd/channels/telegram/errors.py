@@ -1,4 +1,4 @@
-"""What each refusal of the Bot API means for us: one table, read from top to bottom. Pure.
+"""What each error answer of the Bot API means for us: one table, read from top to bottom. Pure.
 
 An unsuccessful answer has an error_code, a description for people and perhaps ResponseParameters
 (core.telegram.org/bots/api#making-requests, #responseparameters). The codes and words are those of the platform's own
@@ -15,40 +15,56 @@ from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, S
 Purpose = Literal["send", "own", "fetch"]
 """Sending to a chat; the account's own life (getMe, getUpdates, webhooks); fetching a file."""
 
-Mend = Literal["markup", "topic", "reply", "buttons", "length"]
-"""What the message goes without, sent once more, where the refusal is of that and not of the message."""
+Fallback = Literal["markup", "topic", "reply", "buttons", "length"]
+"""The part that a message is sent again without, where the error is about that part and not about the message."""
 
-Cure = Literal["try again", "look again", "needs operator", "rejected", "unknown"]
+ErrorKind = Literal["try again", "look again", "needs operator", "rejected", "unknown"]
 """``look again`` is for the operator, too, but may end without them: Telegram itself says such things for minutes at a time."""
 
 
-class Refusal(Struct, frozen=True):
-    """One unsuccessful answer. ``by_telegram`` is False when it was not the Bot API's JSON: a proxy's page, say."""
+class ApiError(Exception):
+    """One unsuccessful answer; :func:`gateway_error` says what it means. Never leaves the driver.
 
-    method: str
-    code: int
-    description: str = ""
-    retry_after_seconds: float | None = None
-    migrate_to_chat_id: int | None = None
-    by_telegram: bool = True
+    ``by_telegram`` is False when the answer was not the Bot API's JSON, but the page of a proxy, for example.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        code: int,
+        description: str = "",
+        *,
+        retry_after_seconds: float | None = None,
+        migrate_to_chat_id: int | None = None,
+        by_telegram: bool = True,
+    ) -> None:
+        super().__init__(f"{method}: {code} {description}")
+        self.method = method
+        self.code = code
+        self.description = description
+        self.retry_after_seconds = retry_after_seconds
+        self.migrate_to_chat_id = migrate_to_chat_id
+        self.by_telegram = by_telegram
 
 
 class Row(Struct, frozen=True):
-    """``codes`` is a range of error codes, ``phrase`` must be in the description (in any case), "" is in every one. ``mend`` is
-    what the message goes without before that becomes of it."""
+    """One line of the table. ``phrase`` must be in the description, whatever its case; "" is in every description.
+
+    ``fallback`` is the part that the message is sent again without before ``kind`` applies.
+    """
 
     codes: range
     phrase: str
     purposes: tuple[Purpose, ...]
-    cure: Cure
+    kind: ErrorKind
     name: str
-    mend: Mend | None = None
+    fallback: Fallback | None = None
 
 
-def _row(code: int | range, phrase: str, purposes: str, cure: Cure, name: str, mend: Mend | None = None) -> Row:
-    kinds: tuple[Purpose, ...] = ("send", "own", "fetch")
+def _row(code: int | range, phrase: str, purposes: str, kind: ErrorKind, name: str, fallback: Fallback | None = None) -> Row:
+    known: tuple[Purpose, ...] = ("send", "own", "fetch")
     codes = code if isinstance(code, range) else range(code, code + 1)
-    return Row(codes, phrase, tuple(kind for kind in kinds if kind in purposes), cure, name, mend)
+    return Row(codes, phrase, tuple(purpose for purpose in known if purpose in purposes), kind, name, fallback)
 
 
 _ANY = "send own fetch"
@@ -119,15 +135,15 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-def cure(refusal: Refusal, purpose: Purpose) -> GatewayError:
-    """The error to raise for ``refusal``. Its reason begins with the name from the table."""
-    row = find_row(refusal, purpose)
-    reason = f"{row.name}: {refusal.method} answered {refusal.code} {refusal.description}".rstrip()
-    match row.cure:
+def gateway_error(error: ApiError, purpose: Purpose) -> GatewayError:
+    """The error to raise for ``error``. Its reason begins with the name from the table."""
+    row = find_row(error, purpose)
+    reason = f"{row.name}: {error.method} answered {error.code} {error.description}".rstrip()
+    match row.kind:
         case "try again":
             # What is said of one message holds up its conversation; whether the account is well, its own calls tell.
             scope: Scope = "conversation" if purpose == "send" else "account"
-            return TryAgain(reason, after_seconds=refusal.retry_after_seconds, scope=scope)
+            return TryAgain(reason, after_seconds=error.retry_after_seconds, scope=scope)
         case "look again":
             return NeedsOperator(reason, look_again=True)
         case "needs operator":
@@ -157,17 +173,17 @@ class Limits:
         return "sends" if several else "conversation"
 
 
-def mend_of(refusal: Refusal) -> Mend | None:
-    """What a message that is refused like this should go without."""
-    return find_row(refusal, "send").mend
+def fallback_of(error: ApiError) -> Fallback | None:
+    """The part that a message with this error should be sent again without."""
+    return find_row(error, "send").fallback
 
 
-def find_row(refusal: Refusal, purpose: Purpose) -> Row:
-    """The row for ``refusal``: the first that fits."""
-    if not refusal.by_telegram and 400 <= refusal.code < 500 and refusal.code != 429:
+def find_row(error: ApiError, purpose: Purpose) -> Row:
+    """The row for ``error``: the first that fits."""
+    if not error.by_telegram and 400 <= error.code < 500 and error.code != 429:
         return _NOT_REACHED
-    description = refusal.description.lower()
-    return next(row for row in TABLE if refusal.code in row.codes and row.phrase in description and purpose in row.purposes)
+    description = error.description.lower()
+    return next(row for row in TABLE if error.code in row.codes and row.phrase in description and purpose in row.purposes)
 
 
 # A page of somebody in between says nothing of the token or of the chat, but it says that Telegram was not reached.

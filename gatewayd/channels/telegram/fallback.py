@@ -1,4 +1,7 @@
-"""A message that is refused for what it has besides its words is sent once more without it, for each such cause once."""
+"""When Telegram rejects a part of a message other than its words, the message is sent again without that part.
+
+Each part is left out once.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -6,7 +9,7 @@ from typing import Literal
 from msgspec import Raw, Struct
 from structlog.typing import FilteringBoundLogger
 
-from gatewayd.channels.telegram.errors import Mend, Refusal, mend_of
+from gatewayd.channels.telegram.errors import ApiError, Fallback, fallback_of
 from gatewayd.channels.telegram.outbound import NOTHING
 from gatewayd.model.message.payload import EditText, SendText
 
@@ -14,11 +17,11 @@ LostTopic = Literal["general", "dead"]
 
 _MOST_TOPICS = 1000
 
-Attempt = Callable[[str, Struct], Awaitable[Raw | Refusal]]
-Make = Callable[[frozenset[Mend]], Struct]
+Attempt = Callable[[str, Struct], Awaitable[Raw | ApiError]]
+Make = Callable[[frozenset[Fallback]], Struct]
 
 
-class Mender:
+class FallbackWriter:
     """Knows which topics were gone when the first part of a reply was sent: the other parts do not ask again."""
 
     def __init__(self, attempt: Attempt, log: FilteringBoundLogger, *, on_lost_topic: LostTopic) -> None:
@@ -27,31 +30,31 @@ class Mender:
         self._on_lost_topic = on_lost_topic
         self._lost_topics: set[tuple[str, str]] = set()
 
-    async def write(self, method: str, payload: SendText | EditText, make: Make) -> Raw | Refusal:
-        """The answer to ``method`` with the parameters of ``make(without)``; a refusal that nothing mends."""
+    async def write(self, method: str, payload: SendText | EditText, make: Make) -> Raw | ApiError:
+        """The answer to ``method`` with the parameters of ``make(without)``; or the error that no fallback avoids."""
         without = self._without(payload)
         while True:
             params = make(without)
             result = await self._attempt(method, params)
-            mend = self._mend(result, payload, without)
-            if mend is None or mend in without or make(without | {mend}) == params:
+            fallback = self._fallback(result, payload, without)
+            if fallback is None or fallback in without or make(without | {fallback}) == params:
                 return result
-            assert isinstance(result, Refusal)
-            self._log.warning("telegram.sent_plainer", without=mend, reason=result.description)
-            without |= {mend}
-            self._note(mend, payload)
+            assert isinstance(result, ApiError)
+            self._log.warning("telegram.sent_with_fallback", without=fallback, reason=result.description)
+            without |= {fallback}
+            self._note(fallback, payload)
 
-    def _mend(self, result: Raw | Refusal, payload: SendText | EditText, without: frozenset[Mend]) -> Mend | None:
-        mend = mend_of(result) if isinstance(result, Refusal) else None
-        if mend == "buttons":
-            return mend if payload.instead else None  # else nobody would know how to answer
-        if mend != "topic":
-            return mend
+    def _fallback(self, result: Raw | ApiError, payload: SendText | EditText, without: frozenset[Fallback]) -> Fallback | None:
+        fallback = fallback_of(result) if isinstance(result, ApiError) else None
+        if fallback == "buttons":
+            return fallback if payload.instead else None  # else nobody would know how to answer
+        if fallback != "topic":
+            return fallback
         if "topic" in without:
             return "reply"  # what is answered is in that topic, and so is the answer
         return "topic" if payload.peer.kind == "dm" or self._on_lost_topic == "general" else None
 
-    def _without(self, payload: SendText | EditText) -> frozenset[Mend]:
+    def _without(self, payload: SendText | EditText) -> frozenset[Fallback]:
         topic = _topic_of(payload)
         if topic not in self._lost_topics:
             return NOTHING
@@ -60,8 +63,8 @@ class Mender:
         self._lost_topics.discard(topic)  # it may have been opened again
         return NOTHING
 
-    def _note(self, mend: Mend, payload: SendText | EditText) -> None:
-        if mend == "topic":
+    def _note(self, fallback: Fallback, payload: SendText | EditText) -> None:
+        if fallback == "topic":
             if len(self._lost_topics) >= _MOST_TOPICS:
                 self._lost_topics.clear()
             self._lost_topics.add(_topic_of(payload))

@@ -6,8 +6,8 @@ Update and Message types: core.telegram.org/bots/api#update, #message, #messagee
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from gatewayd.channels.telegram.content import Told, attachments_of, rich_text_of, tell
-from gatewayd.channels.telegram.state import Moves
+from gatewayd.channels.telegram.content import Summary, attachments_of, rich_text_of, summarise
+from gatewayd.channels.telegram.state import Migrations
 from gatewayd.channels.telegram.wire import (
     CallbackQuery,
     Chat,
@@ -58,23 +58,23 @@ def to_inbound(update: Update, receiver: Receiver, *, received_at: float) -> Inb
     return None
 
 
-def move_of(update: Update) -> tuple[int, int] | None:
-    """The id of a group and that of the supergroup that it became, if the update tells of it."""
+def migration_of(update: Update) -> tuple[int, int] | None:
+    """The id of a group and that of the supergroup that it became, if the update says so."""
     if b"migrate_" not in bytes(update.message):
         return None
-    news = decode(update.message, Migration, lenient=True)
-    if news.migrate_to_chat_id is not None:
-        return news.chat.id, news.migrate_to_chat_id
-    return None if news.migrate_from_chat_id is None else (news.migrate_from_chat_id, news.chat.id)
+    migration = decode(update.message, Migration, lenient=True)
+    if migration.migrate_to_chat_id is not None:
+        return migration.chat.id, migration.migrate_to_chat_id
+    return None if migration.migrate_from_chat_id is None else (migration.migrate_from_chat_id, migration.chat.id)
 
 
-def placed(envelope: InboundEnvelope, moves: Moves) -> InboundEnvelope:
-    """With what is to be said of a supergroup that was a group."""
+def with_references(envelope: InboundEnvelope, migrations: Migrations) -> InboundEnvelope:
+    """The envelope with the former id of its group, and with message ids as ``Migrations.reference`` makes them."""
     chat_id = int(envelope.peer.id)
-    if (before := moves.before(chat_id)) is None:
+    if (before := migrations.before(chat_id)) is None:
         return envelope
     numbers = (envelope.message_id, envelope.reply_to)
-    message_id, reply_to = (None if number is None else moves.reference(number, chat_id) for number in numbers)
+    message_id, reply_to = (None if number is None else migrations.reference(number, chat_id) for number in numbers)
     return replace(envelope, formerly=str(before), message_id=message_id, reply_to=reply_to)
 
 
@@ -86,8 +86,8 @@ def _message(number: int, kind: InboundKind, raw: Raw, receiver: Receiver, recei
     )
     text = sanitise(_readable(written, entities, receiver.bot) or rich_text_of(message))
     attachments = tuple(attachments_of(message))
-    told = _told(message, raw, text, attachments)
-    is_for_nobody = sender is None or message.chat.type not in _PEER_KINDS or (told is not None and told.is_service)
+    summary = _summary(message, raw, text, attachments)
+    is_for_nobody = sender is None or message.chat.type not in _PEER_KINDS or (summary is not None and summary.is_service)
     return InboundEnvelope(
         channel=receiver.channel,
         account=receiver.account,
@@ -95,7 +95,7 @@ def _message(number: int, kind: InboundKind, raw: Raw, receiver: Receiver, recei
         kind="service" if is_for_nobody else kind,
         peer=peer,
         sender=sender or _chat_as_sender(message.chat),
-        text=text if told is None else "\n".join(filter(None, (text, told.line))),
+        text=text if summary is None else "\n".join(filter(None, (text, summary.line))),
         attachments=attachments,
         message_id=str(message.message_id),
         reply_to=str(message.reply_to_message.message_id) if _is_reply(message) and message.reply_to_message else None,
@@ -105,16 +105,16 @@ def _message(number: int, kind: InboundKind, raw: Raw, receiver: Receiver, recei
         forwarded=_forwarded(message),
         via_bot=_via_bot(message),
         caption=message.text is None and bool(message.caption),
-        described=told is not None and not text,
+        described=summary is not None and not text,
     )
 
 
-def _told(message: Message, raw: Raw, text: str, attachments: tuple[Attachment, ...]) -> Told | None:
+def _summary(message: Message, raw: Raw, text: str, attachments: tuple[Attachment, ...]) -> Summary | None:
     """What there is beside the text; None where that is nothing, or files alone."""
     if attachments or (text and not message.caption):
         return None
-    told = tell(decode(raw, dict[str, object]))
-    return None if text and told.is_service else told
+    summary = summarise(decode(raw, dict[str, object]))
+    return None if text and summary.is_service else summary
 
 
 def _read(raw: Raw) -> Message:

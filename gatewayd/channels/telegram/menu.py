@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from gatewayd.channels.telegram.api import BotApi, Refused
+from gatewayd.channels.telegram.api import BotApi
+from gatewayd.channels.telegram.errors import ApiError
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.errors import GatewayError
 from gatewayd.model.message.commands import COMMANDS
@@ -50,7 +51,7 @@ async def _show(api: BotApi, scope: Scope) -> str | None:
         found = await api.call("getMyCommands", GetMyCommands(scope), timeout_seconds=MENU_SECONDS)
         if tuple(decode(found, list[BotCommand])) != menu():
             await api.call("setMyCommands", SetMyCommands(menu(), scope), timeout_seconds=MENU_SECONDS)
-    except Refused as refused:
+    except ApiError as refused:
         return str(refused)
     except Malformed as malformed:
         return f"getMyCommands: {malformed}"

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gatewayd.channels.telegram.errors import Mend
+from gatewayd.channels.telegram.errors import Fallback
 from gatewayd.channels.telegram.html import to_html, written_out
 from gatewayd.channels.telegram.wire import (
     AnswerCallbackQuery,
@@ -48,7 +48,7 @@ LONGEST_TEXT = TextLimit(4096, "utf16")
 SPLIT_FROM = 1024
 """UTF-16 units. A text that is not longer and is refused as too long is not refused for its length."""
 
-NOTHING: Final[frozenset[Mend]] = frozenset()
+NOTHING: Final[frozenset[Fallback]] = frozenset()
 """Of what a message may go without: nothing."""
 
 LONGEST_TOAST = 100
@@ -58,7 +58,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def from_outbound(
-    payload: SendText, *, chat_id: int | str, link_previews: bool, without: frozenset[Mend] = NOTHING
+    payload: SendText, *, chat_id: int | str, link_previews: bool, without: frozenset[Fallback] = NOTHING
 ) -> SendMessage:
     """sendMessage with parse_mode HTML; without markup also when there is none, or when it would be too long."""
     text, parse_mode = _formatted(_in_words(payload, without), plain="markup" in without)
@@ -75,7 +75,7 @@ def from_outbound(
 
 
 def from_edit(
-    payload: EditText, *, chat_id: int | str, message_id: int, link_previews: bool, without: frozenset[Mend] = NOTHING
+    payload: EditText, *, chat_id: int | str, message_id: int, link_previews: bool, without: frozenset[Fallback] = NOTHING
 ) -> EditMessageText:
     """editMessageText, its text as in :func:`from_outbound`."""
     text, parse_mode = _formatted(_in_words(payload, without), plain="markup" in without)
@@ -107,7 +107,7 @@ def halves_of(payload: SendText) -> list[SendText]:
     ]
 
 
-def _in_words(payload: SendText | EditText, without: frozenset[Mend]) -> RichText:
+def _in_words(payload: SendText | EditText, without: frozenset[Fallback]) -> RichText:
     """The text, and what to write where there are no buttons to press."""
     if "buttons" not in without or not payload.instead:
         return payload.body
@@ -165,8 +165,8 @@ def thread_of(peer: Peer) -> int | None:
 
 
 def number_in(chat_id: int | str, message_id: str | None, *, home: int | str) -> int | None:
-    """The number of a message, which stands alone or as NUMBER@CHAT (see ``memory.Moves``), if it is in this chat. ``home`` is
-    where a number that stands alone is."""
+    """The number of a message, which stands alone or as NUMBER@CHAT (see ``state.Migrations``), if it is in this chat.
+    ``home`` is the chat of a number that stands alone."""
     number, _, place = (message_id or "").partition("@")
     return number_of(number) if (number_of(place) if place else home) == chat_id else None
 

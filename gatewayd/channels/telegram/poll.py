@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Raw
 
-from gatewayd.channels.telegram.api import BotApi, Refused
-from gatewayd.channels.telegram.errors import cure
-from gatewayd.channels.telegram.state import Memory
+from gatewayd.channels.telegram.api import BotApi
+from gatewayd.channels.telegram.errors import ApiError, gateway_error
+from gatewayd.channels.telegram.state import BotState
 from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, GetUpdates, Update, WebhookInfo, decode_batch
 from gatewayd.kit.json import Malformed
 from gatewayd.model.errors import TryAgain
@@ -26,7 +26,7 @@ class Poller:
         self,
         api: BotApi,
         services: ChannelServices,
-        memory: Memory,
+        state: BotState,
         *,
         timeout_seconds: int,
         request_timeout_seconds: float,
@@ -34,7 +34,7 @@ class Poller:
     ) -> None:
         self._api = api
         self._services = services
-        self._memory = memory
+        self._state = state
         self._timeout_seconds = timeout_seconds
         self._request_timeout_seconds = request_timeout_seconds
         self._read = read
@@ -47,8 +47,8 @@ class Poller:
 
         :raises TryAgain: an outage, or somebody else receives for this bot. :raises NeedsOperator: the token is void.
         """
-        offset = await self._memory.offset()
-        had_rival = await self._memory.had_rival()
+        offset = await self._state.offset()
+        had_rival = await self._state.had_rival()
         # The first poll is answered at once. After another program has thrown us out it proves nothing that we may ask:
         # then one that lasts for a while has to stand.
         timeout_seconds, is_connected = min(_RIVAL_SECONDS, self._timeout_seconds) if had_rival else 0, False
@@ -60,7 +60,7 @@ class Poller:
             if not is_connected:
                 timeout_seconds, is_connected = self._timeout_seconds, True
                 if had_rival:
-                    await self._memory.note_rival(False)
+                    await self._state.note_rival(False)
                 connected()
             for reason in batch.skipped:
                 self._services.log.warning("telegram.update_skipped", reason=reason)
@@ -71,8 +71,8 @@ class Poller:
 
     async def _deliver(self, batch: Batch, next_offset: int, deliver: Deliver) -> None:
         envelopes = [envelope for update in batch.updates if (envelope := self._read(update)) is not None]
-        await self._memory.save_moves()
-        await deliver(envelopes, memo=(self._memory.offset_key, str(next_offset)))
+        await self._state.save_migrations()
+        await deliver(envelopes, memo=(self._state.offset_key, str(next_offset)))
 
     async def _ask(self, offset: int | None, timeout_seconds: int) -> Batch:
         params = GetUpdates(timeout_seconds, ALLOWED_UPDATES, offset)
@@ -85,17 +85,17 @@ class Poller:
         timeout = params.timeout + _GRACE_SECONDS
         try:
             return await self._api.call("getUpdates", params, timeout_seconds=timeout)
-        except Refused as refused:
-            refusal = refused.refusal
+        except ApiError as refused:
+            error = refused
         # 409 with these words: a webhook is set, left by another mode or another program (Client.cpp,
         # process_get_updates_query). Deleted once: if it comes back, somebody else wants it.
-        if refusal.code == 409 and "webhook is active" in refusal.description and self._may_delete_webhook:
+        if error.code == 409 and "webhook is active" in error.description and self._may_delete_webhook:
             self._may_delete_webhook = False
             await self._delete_webhook()
             return await self._get_updates(params)
-        if refusal.code == 409:
-            await self._memory.note_rival(True)
-        raise cure(refusal, "own")
+        if error.code == 409:
+            await self._state.note_rival(True)
+        raise gateway_error(error, "own")
 
     async def _delete_webhook(self) -> None:
         """deleteWebhook, without drop_pending_updates: what waits there comes by the next poll."""

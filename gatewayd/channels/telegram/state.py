@@ -1,4 +1,4 @@
-"""What an account remembers between starts. All but the moves of groups is bound to the token: another begins with nothing."""
+"""What an account remembers between starts. Only the migrations of groups are valid for every token."""
 
 import hashlib
 import secrets
@@ -12,22 +12,22 @@ from gatewayd.ports.memos import Memos
 MOST_GROUPS = 10_000
 
 
-class Memory:
+class BotState:
     """Memos under keys that end in a fingerprint of the token."""
 
     def __init__(self, memos: Memos, token: Secret) -> None:
         self._memos = memos
         self._fingerprint = hashlib.sha256(token.reveal().encode()).hexdigest()[:16]
-        self.moves = Moves()
+        self.migrations = Migrations()
 
-    async def load_moves(self) -> None:
-        self.moves = Moves(await self._memos.load(Moves.KEY))
+    async def load_migrations(self) -> None:
+        self.migrations = Migrations(await self._memos.load(Migrations.KEY))
 
-    async def save_moves(self) -> None:
+    async def save_migrations(self) -> None:
         """Returns after the commit. :raises StoreRefused:"""
-        if (memo := self.moves.unsaved) is not None:
+        if (memo := self.migrations.unsaved) is not None:
             await self._memos.save(*memo)
-            self.moves.note_saved(memo)
+            self.migrations.note_saved(memo)
 
     @property
     def offset_key(self) -> str:
@@ -66,12 +66,12 @@ class Memory:
         return secret
 
 
-class Moves:
-    """Groups that became supergroups: each got another id, once and for good (#message, migrate_to_chat_id). The same for every
-    bot. Beyond ``MOST_GROUPS`` the oldest is forgotten.
+class Migrations:
+    """Groups that became supergroups. Each got another id, once and for good, and the same for every bot (#message,
+    migrate_to_chat_id). Beyond ``MOST_GROUPS`` the oldest is forgotten.
 
-    A supergroup numbers its messages anew. So a message in one that was a group is told of as NUMBER@CHAT: the number alone is
-    that of a message in the group of old.
+    A supergroup numbers its messages anew. So the reference of a message in such a supergroup is NUMBER@CHAT: the number alone
+    means a message of the former group.
     """
 
     KEY: Final = "moved"
@@ -82,7 +82,7 @@ class Moves:
         self._memo = self._saved = saved
 
     def note(self, before: int, now: int) -> bool:
-        """Whether that is news."""
+        """Whether the migration was not known yet."""
         if self._now.get(before) == now:
             return False
         self._now[before], self._before[now] = now, before
@@ -93,7 +93,7 @@ class Moves:
 
     @property
     def unsaved(self) -> tuple[str, str] | None:
-        """The memo that is to be written, with what it tells of or before that is acknowledged."""
+        """The key and value to write, together with the update that said so or before that update is acknowledged."""
         return None if self._memo is None or self._memo == self._saved else (self.KEY, self._memo)
 
     def note_saved(self, memo: tuple[str, str]) -> None:
@@ -108,5 +108,5 @@ class Moves:
         return self._before.get(chat_id)
 
     def reference(self, number: int | str, chat_id: int | str) -> str:
-        """How a message in a chat is told of."""
+        """The message id that the hub knows for a message of this chat."""
         return f"{number}@{chat_id}" if chat_id in self._before else str(number)

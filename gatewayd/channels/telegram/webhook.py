@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from gatewayd.channels.telegram.api import BotApi
-from gatewayd.channels.telegram.state import Moves
+from gatewayd.channels.telegram.state import Migrations
 from gatewayd.channels.telegram.wire import Numbered, SetWebhook, Update, WebhookInfo
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.message.envelope import InboundEnvelope
@@ -29,7 +29,7 @@ class WebhookReceiver:
         self,
         api: BotApi,
         services: ChannelServices,
-        moves: Moves,
+        migrations: Migrations,
         *,
         url: str,
         secret: str,
@@ -39,7 +39,7 @@ class WebhookReceiver:
     ) -> None:
         self._api = api
         self._services = services
-        self._moves = moves
+        self._migrations = migrations
         self._url = url
         self._secret = secret
         self._max_connections = max_connections
@@ -57,7 +57,7 @@ class WebhookReceiver:
         except Malformed as malformed:
             return self._unreadable(request.body, str(malformed))
         envelope = self._read(update)
-        return WebhookReply(envelopes=() if envelope is None else (envelope,), memo=self._moves.unsaved)
+        return WebhookReply(envelopes=() if envelope is None else (envelope,), memo=self._migrations.unsaved)
 
     def check_headers(self, headers: Mapping[str, str]) -> WebhookReply | None:
         """401 without the secret."""
@@ -77,7 +77,7 @@ class WebhookReceiver:
         """After the answer: the transport is alive, and what was to be remembered is."""
         self._services.connection.heard()
         if reply.memo is not None:
-            self._moves.note_saved(reply.memo)
+            self._migrations.note_saved(reply.memo)
 
     async def register(self) -> None:
         """setWebhook, always: the server takes the same values again without effect.

@@ -26,7 +26,7 @@ ANSWERS_KEPT = 20
 """Answers to presses that one page has not looked at. Older ones are lost, without harm."""
 
 
-class News(Struct, frozen=True):
+class PageUpdate(Struct, frozen=True):
     """What happened since a page last looked, to be shown in this order: new and changed lines, the answers to presses, then
     what the agent is at."""
 
@@ -37,46 +37,46 @@ class News(Struct, frozen=True):
 
 
 class Page:
-    """One open page. Holds at most one of each kind of news, so a page that reads slowly costs no memory and is never behind.
+    """One open page. Holds at most one of each kind of update, so a page that reads slowly costs no memory and is never behind.
     ``session`` is the id of the login that it was opened with."""
 
     def __init__(self, session: str = "") -> None:
         self.session = session
-        self._news = News()
+        self._update = PageUpdate()
         self._closed = False
         self._something = Wakeup()
 
-    async def wait_news(self) -> News | None:
+    async def wait_update(self) -> PageUpdate | None:
         """What happened since the last call; waits for the first of it. None: the channel is closed, come back later."""
         if not self._closed:
             await self._something.take()
         if self._closed:
             return None
-        news, self._news = self._news, News()
-        return news
+        update, self._update = self._update, PageUpdate()
+        return update
 
     def tell_line(self, *, ends_draft: bool) -> None:
         """The conversation has a new line, or a changed one. A line from the agent stands for the draft that led to it."""
         if ends_draft:
-            self._tell(replace(self._news, lines=True, typing=False, draft=None))
+            self._tell(replace(self._update, lines=True, typing=False, draft=None))
         else:
-            self._tell(replace(self._news, lines=True))
+            self._tell(replace(self._update, lines=True))
 
     def tell_signal(self, signal: Signal) -> None:
         match signal:
             case PressAnswer():
-                self._tell(replace(self._news, answers=(*self._news.answers, signal)[-ANSWERS_KEPT:]))
+                self._tell(replace(self._update, answers=(*self._update.answers, signal)[-ANSWERS_KEPT:]))
             case Draft():
-                self._tell(replace(self._news, typing=True, draft=signal))
+                self._tell(replace(self._update, typing=True, draft=signal))
             case Typing():
-                self._tell(replace(self._news, typing=True))
+                self._tell(replace(self._update, typing=True))
 
     def close(self) -> None:
         self._closed = True
         self._something.notify()
 
-    def _tell(self, news: News) -> None:
-        self._news = news
+    def _tell(self, update: PageUpdate) -> None:
+        self._update = update
         self._something.notify()
 
 

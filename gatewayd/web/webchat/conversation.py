@@ -11,7 +11,7 @@ import trio
 from msgspec import Struct
 from quart.wrappers.response import ResponseBody
 
-from gatewayd.channels.webchat.channel import News, Page, WebchatChannel, client_id_of
+from gatewayd.channels.webchat.channel import Page, PageUpdate, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import Login, find_login
 from gatewayd.hub.operations.transcript import ChatLine, lines_of
 from gatewayd.kit.html import markdown_to_html
@@ -148,7 +148,7 @@ class ConversationFeed(ResponseBody):
         self._page: Page | None = None
         self._stack = ExitStack()
         self._greeted = False
-        self._known = News(lines=True)  # what came between the history and this stream
+        self._known = PageUpdate(lines=True)  # what came between the history and this stream
         self._pause_seconds = 0.0
         self._beat_at = 0.0
 
@@ -190,19 +190,19 @@ class ConversationFeed(ResponseBody):
         return _event("hello")
 
     async def _next_block(self, page: Page) -> bytes:
-        news = await self._next_news(page)
-        if news is None:
+        update = await self._next_update(page)
+        if update is None:
             raise StopAsyncIteration
         events = []
-        if news.lines:
+        if update.lines:
             lines, edited, self._cursor = await self._conversation.lines_after(self._cursor)
             events += [_event("edit", line) for line in edited] + [_event("message", line) for line in lines]
-        events += [_event("answer", Answered(answer.press, answer.text)) for answer in news.answers]
-        if news.draft is not None:
-            html = await anyio.to_thread.run_sync(markdown_to_html, news.draft.text)
-            events.append(_event("draft", DraftShown(news.draft.turn_id, html)))
+        events += [_event("answer", Answered(answer.press, answer.text)) for answer in update.answers]
+        if update.draft is not None:
+            html = await anyio.to_thread.run_sync(markdown_to_html, update.draft.text)
+            events.append(_event("draft", DraftShown(update.draft.turn_id, html)))
             self._pause_seconds = len(html) / _DRAFT_CHARS_PER_SECOND
-        elif news.typing:
+        elif update.typing:
             events.append(_event("typing"))
         if trio.current_time() >= self._beat_at:
             if not await self._conversation.is_open():
@@ -211,16 +211,16 @@ class ConversationFeed(ResponseBody):
             self._beat_at = trio.current_time() + PING_SECONDS
         return b"".join(events)
 
-    async def _next_news(self, page: Page) -> News | None:
-        """What happens next; no news at all when it is time for a ping; None when the channel is closed."""
-        news: News | None = self._known
-        self._known = News()
-        if news == News():
+    async def _next_update(self, page: Page) -> PageUpdate | None:
+        """What happens next; no update at all when it is time for a ping; None when the channel is closed."""
+        update: PageUpdate | None = self._known
+        self._known = PageUpdate()
+        if update == PageUpdate():
             await trio.sleep(self._pause_seconds)
             self._pause_seconds = 0.0
             with self._waits.until(self._beat_at - trio.current_time()):
-                news = await page.wait_news()
-        return news
+                update = await page.wait_update()
+        return update
 
 
 def _show(lines: list[ChatLine], name: str) -> list[Line]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatewayd.channels.telegram.errors import TABLE, Purpose, Refusal, cure, find_row
+from gatewayd.channels.telegram.errors import TABLE, ApiError, Purpose, find_row, gateway_error
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 
 SAID: list[tuple[Purpose, int, str, type[GatewayError], str]] = [
@@ -91,8 +91,10 @@ SAID: list[tuple[Purpose, int, str, type[GatewayError], str]] = [
 
 
 @pytest.mark.parametrize(("purpose", "code", "description", "kind", "name"), SAID)
-def test_each_refusal_has_its_cure(purpose: Purpose, code: int, description: str, kind: type[GatewayError], name: str) -> None:
-    error = cure(Refusal("someMethod", code, description), purpose)
+def test_each_error_answer_has_its_kind(
+    purpose: Purpose, code: int, description: str, kind: type[GatewayError], name: str
+) -> None:
+    error = gateway_error(ApiError("someMethod", code, description), purpose)
     assert type(error) is kind
     assert error.reason.startswith(name)
     assert f"someMethod answered {code} {description}".rstrip() in error.reason
@@ -100,7 +102,7 @@ def test_each_refusal_has_its_cure(purpose: Purpose, code: int, description: str
 
 def test_what_telegram_may_say_for_minutes_is_looked_at_again_and_a_wrong_setting_is_not() -> None:
     def looks_again(code: int, words: str) -> bool:
-        error = cure(Refusal("getMe", code, words), "own")
+        error = gateway_error(ApiError("getMe", code, words), "own")
         return isinstance(error, NeedsOperator) and error.look_again
 
     assert all(looks_again(code, "Logged out") for code in (400, 401, 403, 404, 421))
@@ -108,7 +110,7 @@ def test_what_telegram_may_say_for_minutes_is_looked_at_again_and_a_wrong_settin
 
 
 def test_every_row_of_the_table_is_reached() -> None:
-    reached = {find_row(Refusal("m", code, description), purpose) for purpose, code, description, _, _ in SAID}
+    reached = {find_row(ApiError("m", code, description), purpose) for purpose, code, description, _, _ in SAID}
     assert reached == set(TABLE)
 
 
@@ -126,20 +128,20 @@ PURPOSES: tuple[Purpose, ...] = ("send", "own", "fetch")
 def test_any_code_has_a_cure_that_fits_its_purpose(purpose: Purpose, allowed: tuple[type[GatewayError], ...]) -> None:
     for code in range(1000):
         for by_telegram in (True, False):
-            assert isinstance(cure(Refusal("m", code, "new words", by_telegram=by_telegram), purpose), allowed)
+            assert isinstance(gateway_error(ApiError("m", code, "new words", by_telegram=by_telegram), purpose), allowed)
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 407])
 def test_a_page_of_somebody_in_between_parks_and_kills_nothing(code: int) -> None:
     for purpose in PURPOSES:
-        error = cure(Refusal("m", code, by_telegram=False), purpose)
+        error = gateway_error(ApiError("m", code, by_telegram=False), purpose)
         assert type(error) is TryAgain
         assert error.reason.startswith("something between us and the Bot API refused")
 
 
 def test_a_rate_limit_is_honoured() -> None:
-    refusal = Refusal("sendMessage", 429, "Too Many Requests: retry after 149", retry_after_seconds=149.0)
-    send, own = cure(refusal, "send"), cure(refusal, "own")
+    error = ApiError("sendMessage", 429, "Too Many Requests: retry after 149", retry_after_seconds=149.0)
+    send, own = gateway_error(error, "send"), gateway_error(error, "own")
     assert isinstance(send, TryAgain)
     assert isinstance(own, TryAgain)
     assert (send.after_seconds, send.scope) == (149.0, "conversation")
@@ -149,6 +151,6 @@ def test_a_rate_limit_is_honoured() -> None:
 @pytest.mark.parametrize("code", [409, 429, 500, 503])
 def test_what_is_said_of_one_message_holds_up_one_conversation(code: int) -> None:
     for purpose, scope in (("send", "conversation"), ("own", "account"), ("fetch", "account")):
-        error = cure(Refusal("m", code), purpose)  # type: ignore[arg-type]
+        error = gateway_error(ApiError("m", code), purpose)  # type: ignore[arg-type]
         assert isinstance(error, TryAgain)
         assert error.scope == scope

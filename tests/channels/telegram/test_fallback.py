@@ -28,7 +28,7 @@ def forum(api: FakeBotApi) -> None:
     api.user_sends(make_supergroup(-1001, forum=True), "?", thread=77)
 
 
-async def test_every_cause_in_one_message_is_mended_once(autojump_clock: MockClock) -> None:
+async def test_every_part_of_one_message_is_left_out_once(autojump_clock: MockClock) -> None:
     payload = SendText(FORUM, BOLD, reply_to="1", choices=BUTTONS, instead="Answer with /approve 7.")
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
         forum(api)
@@ -48,7 +48,7 @@ async def test_every_cause_in_one_message_is_mended_once(autojump_clock: MockClo
 @pytest.mark.parametrize(
     "words", ["Bad Request: ENTITY_BOUNDS_INVALID", GONE, "Bad Request: BUTTON_DATA_INVALID", "Bad Request: something new"]
 )
-async def test_a_refusal_that_goes_on_is_one(words: str, autojump_clock: MockClock) -> None:
+async def test_an_error_that_stays_is_raised(words: str, autojump_clock: MockClock) -> None:
     payload = SendText(FORUM, BOLD, reply_to="1", choices=BUTTONS, instead="Answer with /approve 7.")
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
         forum(api)

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gatewayd.channels.telegram.outbound import number_in
-from gatewayd.channels.telegram.state import MOST_GROUPS, Moves
+from gatewayd.channels.telegram.state import MOST_GROUPS, Migrations
 from gatewayd.model.errors import SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, RichText, SendText
@@ -37,7 +37,7 @@ async def test_either_message_tells_of_it_and_it_is_remembered(kind: str, autoju
                 await api.wait_delivered()
                 last = rig.journal.envelopes[-1]
         assert (last.peer.id, last.formerly, last.text) == (str(SUPERGROUP), str(GROUP), "after the upgrade")
-        assert [log["event"] for log in logs].count("telegram.group_moved") == 1
+        assert [log["event"] for log in logs].count("telegram.group_migrated") == 1
         other = api.add_bot("424243:another_token")
         other.add_chat(SUPERGROUP)
         async with rig_for(api, kept=kept, token=other.token) as rig:
@@ -112,15 +112,15 @@ async def test_a_press_names_the_message_as_its_receipt_did(autojump_clock: Mock
 
 
 @given(st.dictionaries(st.integers(-(10**12) + 1, -1), st.integers(-(10**15), -(10**12) - 1), max_size=5), st.integers(1, 10**9))
-def test_what_is_remembered_says_the_same_after_a_restart(moves: dict[int, int], number: int) -> None:
-    before = Moves()
-    for group, supergroup in moves.items():
+def test_what_is_remembered_says_the_same_after_a_restart(migrations: dict[int, int], number: int) -> None:
+    before = Migrations()
+    for group, supergroup in migrations.items():
         assert before.note(group, supergroup)
         assert not before.note(group, supergroup)
     memo = before.unsaved
-    assert (memo is None) == (not moves)
-    after = Moves(None if memo is None else memo[1])
-    for group, supergroup in moves.items():
+    assert (memo is None) == (not migrations)
+    after = Migrations(None if memo is None else memo[1])
+    for group, supergroup in migrations.items():
         assert before.now(group) == after.now(group) == supergroup
         reference = after.reference(number, supergroup)
         assert number_in(supergroup, reference, home=group) == number
@@ -129,8 +129,8 @@ def test_what_is_remembered_says_the_same_after_a_restart(moves: dict[int, int],
 
 
 def test_the_oldest_is_forgotten() -> None:
-    moves = Moves()
-    moves._now = {-number: -(10**12) - number for number in range(1, MOST_GROUPS + 1)}
-    moves._before = {now: before for before, now in moves._now.items()}
-    moves.note(-(10**6), -(10**13))
-    assert (moves.now(-1), moves.before(-(10**12) - 1), moves.now(-2)) == (-1, None, -(10**12) - 2)
+    migrations = Migrations()
+    migrations._now = {-number: -(10**12) - number for number in range(1, MOST_GROUPS + 1)}
+    migrations._before = {now: before for before, now in migrations._now.items()}
+    migrations.note(-(10**6), -(10**13))
+    assert (migrations.now(-1), migrations.before(-(10**12) - 1), migrations.now(-2)) == (-1, None, -(10**12) - 2)

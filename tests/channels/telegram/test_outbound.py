@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.channels.telegram.errors import Mend
+from gatewayd.channels.telegram.errors import Fallback
 from gatewayd.channels.telegram.html import written_out
 from gatewayd.channels.telegram.outbound import (
     MAX_TEXT_BYTES,
@@ -173,7 +173,7 @@ def test_what_a_message_goes_without() -> None:
     choices = ((Choice("Yes", "y"),),)
     body = RichText("see docs", (Span("link", 4, 8, "https://e.org/a_b"), Span("bold", 0, 8)))
     payload = SendText(Peer("group", "-1", "77"), body, reply_to="5", choices=choices, instead="Answer with /yes.")
-    everything: frozenset[Mend] = frozenset({"markup", "topic", "reply", "buttons"})
+    everything: frozenset[Fallback] = frozenset({"markup", "topic", "reply", "buttons"})
     sent = from_outbound(payload, chat_id=-1, link_previews=True, without=everything)
     assert sent == SendMessage(-1, "see docs (https://e.org/a_b)\n\nAnswer with /yes.")
     edit = EditText(Peer("dm", "1"), body, of=3, choices=choices, instead="Answer with /yes.")

@@ -110,7 +110,7 @@ async def test_a_group_that_became_a_supergroup_is_found_and_remembered(autojump
         (400, "Bad Request: group chat was upgraded to a supergroup chat", None, SendRejected, "migrated"),
     ],
 )
-async def test_a_refusal_names_its_cure(
+async def test_an_error_answer_raises_the_error_of_its_kind(
     code: int,
     description: str,
     parameters: dict[str, int] | None,
@@ -195,7 +195,7 @@ async def test_a_reply_is_shown_while_it_is_written_once_a_second(autojump_clock
         assert first["draft_id"] == third["draft_id"] > 0
 
 
-async def test_drafts_are_for_private_chats_and_refusals_are_obeyed(autojump_clock: MockClock) -> None:
+async def test_drafts_are_for_private_chats_and_pause_after_an_error(autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
         api.user_sends(4711, "?")
         await rig.channel.signal(Draft(Peer("group", str(FORUM)), "turn-1", "so far"))

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from gatewayd.channels.telegram.api import BotApi
 from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
-from gatewayd.channels.telegram.state import Moves
+from gatewayd.channels.telegram.state import Migrations
 from gatewayd.channels.telegram.webhook import CHECK_SECONDS, WebhookReceiver
 from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.model.errors import NeedsOperator, TryAgain
@@ -135,7 +135,7 @@ def receiver() -> WebhookReceiver:
     return WebhookReceiver(
         api,
         services,
-        Moves(),
+        Migrations(),
         url=WEBHOOK_URL,
         secret="s",
         max_connections=1,
