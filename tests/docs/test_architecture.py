@@ -34,6 +34,11 @@ def test_the_diagrams_are_those_of_the_code() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_no_line_of_a_diagram_ends_early() -> None:
+    """A semicolon ends a statement of Mermaid, wherever it stands."""
+    assert [line for block in re.findall(r"```mermaid\n(.*?)```", PAGE, re.S) for line in block.splitlines() if ";" in line] == []
+
+
 @pytest.mark.parametrize("change", [line for line in PAGE.splitlines() if line.startswith("| ") and "`" in line])
 def test_what_a_table_names_is_there(change: str) -> None:
     missing = [named for named in paths(change) if not exists(named, CODE / "cli", ROOT / "docs/reference")]
