@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.operations.retention import RetentionStatistics
-from gatewayd.hub.turns.slots import PlacesStatistics
+from gatewayd.hub.turns.slots import SlotStatistics
 from gatewayd.model.histogram import Histogram
 from gatewayd.model.status import Snapshot, StallStatistics
 from gatewayd.ports.store import StoreStatistics
@@ -20,7 +20,7 @@ class Meters(Struct, frozen=True):
     now: float
     snapshot: Snapshot
     store: StoreStatistics
-    places: PlacesStatistics
+    slots: SlotStatistics
     events: Mapping[str, int]
     event_readers: int
     delivery: Histogram
@@ -35,7 +35,7 @@ def meters_of(gateway: Gateway) -> Meters:
         now=gateway.now(),
         snapshot=gateway.snapshot(),
         store=gateway.store.statistics(),
-        places=gateway.turns.places_statistics(),
+        slots=gateway.turns.slot_statistics(),
         events=gateway.events.counts,
         event_readers=gateway.events.readers,
         delivery=gateway.outbox.delivery_times(),

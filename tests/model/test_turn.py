@@ -29,7 +29,7 @@ WAYS: dict[TurnState, tuple[TurnState, ...]] = {
 def a_turn(slots: trio.Semaphore) -> LiveTurn:
     route = Route("assistant", "assistant:chat:main:dm:7", "default")
     waiting = Waiting(1, InboundRow(1, message(), "received", 0), route, Message())
-    return LiveTurn([waiting], slots, has_place=True, on_move=lambda turn: None, offer=lambda question: None, now=EPOCH)
+    return LiveTurn([waiting], slots, has_slot=True, on_move=lambda turn: None, offer=lambda question: None, now=EPOCH)
 
 
 def test_every_state_has_an_entry_and_leads_to_the_end() -> None:

@@ -15,8 +15,8 @@ from gatewayd.actor.standing import stands_at
 from gatewayd.model.status import LeftBehind
 
 _CLOSE_SECONDS = 5.0
-_PLACES_MAX = 3
-"""How many of the places are told where calls of one agent stand."""
+_POSITIONS_MAX = 3
+"""How many positions in the code are shown of the calls of one agent."""
 
 T = TypeVar("T")
 
@@ -115,5 +115,5 @@ class CoreCalls:
 
 def _summary(agent_id: str, calls: list[_Call]) -> LeftBehind:
     """``calls`` are the oldest first."""
-    places = tuple(dict.fromkeys(where for call in calls[:_PLACES_MAX] if (where := call.where)))
-    return LeftBehind(agent_id, len(calls), calls[0].since, places)
+    positions = tuple(dict.fromkeys(where for call in calls[:_POSITIONS_MAX] if (where := call.where)))
+    return LeftBehind(agent_id, len(calls), calls[0].since, positions)

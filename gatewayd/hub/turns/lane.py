@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from gatewayd.hub.turns import slots as places
+from gatewayd.hub.turns.slots import Slot
 from gatewayd.hub.turns.turn import LiveTurn, Waiting
 from gatewayd.model.config import QueueMode
 from gatewayd.model.ids import ConversationId
@@ -31,9 +31,9 @@ class Lane:
         self._asking = anyio.CancelScope()
 
     @property
-    def place(self) -> ConversationId | None:
+    def conversation(self) -> ConversationId | None:
         """The chat of the turn that runs."""
-        return None if self.turn is None else place_of(self.turn.rows[-1])
+        return None if self.turn is None else conversation_of(self.turn.rows[-1])
 
     @property
     def stoppable(self) -> LiveTurn | None:
@@ -44,12 +44,12 @@ class Lane:
             case turn:
                 return turn
 
-    async def wait_for(self, place: places.Place) -> bool:
-        """Take a place for the next turn. False: without one, for a turn that is only to be stopped."""
+    async def wait_for(self, slot: Slot) -> bool:
+        """Take a slot for the next turn. False: without one, for a turn that is only to be stopped."""
         self._asking = anyio.CancelScope()
         self._end_condemned()
         with self._asking:
-            await place.acquire()
+            await slot.acquire()
         return not self._asking.cancelled_caught
 
     @contextmanager
@@ -65,16 +65,16 @@ class Lane:
     def add(self, waiting: Waiting) -> None:
         heapq.heappush(self.waiting, waiting)
 
-    def take_misplaced(self, is_placed: Callable[[Waiting, str], bool]) -> list[Waiting]:
-        """What is to wait elsewhere, which waits here no longer."""
-        placed: list[Waiting] = []
-        misplaced: list[Waiting] = []
+    def take_moved(self, belongs: Callable[[Waiting, str], bool]) -> list[Waiting]:
+        """The messages that belong to another lane now; they wait here no longer."""
+        kept: list[Waiting] = []
+        moved: list[Waiting] = []
         for waiting in self.waiting:
-            (placed if is_placed(waiting, self.key) else misplaced).append(waiting)
-        if misplaced:
-            self.waiting = placed
+            (kept if belongs(waiting, self.key) else moved).append(waiting)
+        if moved:
+            self.waiting = kept
             heapq.heapify(self.waiting)
-        return misplaced
+        return moved
 
     def take(self, mode: QueueMode) -> list[Waiting]:
         """The next turn's rows. A turn that was under way before a restart gets the same rows again, whatever the mode."""
@@ -84,7 +84,9 @@ class Lane:
             same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
         elif mode != "queue" and not _stands_alone(first):
             # Several chats may share a session: each gets its own answer.
-            together = takewhile(lambda w: not _stands_alone(w) and place_of(w.row) == place_of(first.row), sorted(self.waiting))
+            together = takewhile(
+                lambda w: not _stands_alone(w) and conversation_of(w.row) == conversation_of(first.row), sorted(self.waiting)
+            )
             same = list(islice(together, _COLLECTED_MAX - 1))
         same += self._edits_of([first, *same])
         self._leave(same)
@@ -135,7 +137,7 @@ class Lane:
         return [waiting.row for waiting in sorted(dropped)]
 
     def _end_condemned(self) -> None:
-        """What is only to be stopped does not wait for a place."""
+        """What is only to be stopped does not wait for a slot."""
         if self.waiting and self.waiting[0].row.turn_id in self.condemned:
             self._asking.cancel()
 
@@ -150,7 +152,7 @@ def may_be_answer(intent: Intent) -> bool:
     return isinstance(intent, Message | QuestionPress | Skip)
 
 
-def place_of(row: InboundRow) -> ConversationId:
+def conversation_of(row: InboundRow) -> ConversationId:
     return row.envelope.conversation
 
 

@@ -47,7 +47,7 @@ class Agents(Protocol):
 
 
 class Attempts:
-    """The pauses of turns. Whoever waits here has given its place among the running turns to others."""
+    """The pauses of turns. Whoever waits here has given its slot among the running turns to others."""
 
     def __init__(self, agents: Agents, *, now: Callable[[], float], rng: Random) -> None:
         self._agents = agents

@@ -122,7 +122,7 @@ class RunningTurn:
 
     @asynccontextmanager
     async def _waits_for_people(self) -> AsyncIterator[None]:
-        """The turn's own time limit stands still meanwhile, and its place is somebody else's: people take their time."""
+        """The turn's own time limit stands still meanwhile, and its slot is somebody else's: people take their time."""
         if not self._people:
             self._seconds_left = self._scope.deadline - anyio.current_time()
             self._scope.deadline = math.inf
@@ -131,7 +131,7 @@ class RunningTurn:
         try:
             yield
             if self._people == 1 and not self._is_over:
-                await self._turn.take_place()
+                await self._turn.take_slot()
                 if self._people > 1 and not self._is_over:
                     self._turn.wait_for_people()  # something else was asked meanwhile
         finally:

@@ -14,13 +14,12 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.routing import resolve_route
 from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
-from gatewayd.hub.turns import slots as places
 from gatewayd.hub.turns.chat_commands import Answer, ChatCommands
 from gatewayd.hub.turns.engine import ReplyEngine
-from gatewayd.hub.turns.lane import Lane, may_be_answer, place_of
+from gatewayd.hub.turns.lane import Lane, conversation_of, may_be_answer
 from gatewayd.hub.turns.question_answers import Answering, GivenAnswer
 from gatewayd.hub.turns.sessions import SessionMap
-from gatewayd.hub.turns.slots import Places, PlacesStatistics
+from gatewayd.hub.turns.slots import Slot, Slots, SlotStatistics
 from gatewayd.hub.turns.turn import LiveTurn, Waiting
 from gatewayd.model.config import AccountFrame, GatewayConfig, QueueMode
 from gatewayd.model.ids import ConversationId
@@ -57,7 +56,7 @@ class TurnRunner:
         self._answering = Answering(questions, backlog)
         self._chat = ChatCommands(sessions, configured, self._end_waiting, now=context.now)
         config = configured.config
-        self.places = Places(config.limits.turns, shared=len(config.accounts) > 1)
+        self.slots = Slots(config.limits.turns, shared=len(config.accounts) > 1)
         configured.follow(self.reconfigure)
         self._lanes: dict[str, Lane] = {}
         # By chat: lanes whose turn runs on while the chat's messages have another route by now.
@@ -85,19 +84,19 @@ class TurnRunner:
         """Run what waits by these rules: its routes are found anew, and what is for an account that is gone ends. A turn that
         only waits for an agent goes on with another one when that agent is gone, or when it was not begun there; see ``give_up``
         for one that runs."""
-        self.places.resize(config.limits.turns, shared=len(config.accounts) > 1)
+        self.slots.resize(config.limits.turns, shared=len(config.accounts) > 1)
         self._leaving = {}
         for lane in self._lanes.values():
             if lane.turn is not None:
                 self._reconsider(lane, lane.turn)
-        waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_misplaced(self._is_placed))
-        self._place_anew(waiting)
+        waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_moved(self._belongs))
+        self._distribute(waiting)
 
     def _reconsider(self, lane: Lane, turn: LiveTurn) -> None:
         row = turn.rows[-1]
         is_elsewhere = self._route_of(row).session_key != lane.key
         if is_elsewhere:
-            self._leaving[place_of(row)] = lane
+            self._leaving[conversation_of(row)] = lane
         if turn.phase == "resting" and not self._has_account(row):
             turn.stop("account_removed")
         elif turn.route.agent_id not in self._configured.agents and turn.phase != "core":
@@ -121,9 +120,9 @@ class TurnRunner:
         """What they are, by agent, and where they stand."""
         return self._engine.standing()
 
-    def places_statistics(self) -> PlacesStatistics:
+    def slot_statistics(self) -> SlotStatistics:
         """How many turns run, may run and want to."""
-        return self.places.statistics()
+        return self.slots.statistics()
 
     def role_of(self, envelope: InboundEnvelope) -> Role:
         """What its sender is in its chat now. See ``model.roles``."""
@@ -174,7 +173,7 @@ class TurnRunner:
         lane.add(waiting)
         if (
             lane.turn is not None
-            and lane.place == place_of(row)
+            and lane.conversation == conversation_of(row)
             and self._mode_of(row) == "interrupt"
             and _says_something(waiting)
         ):
@@ -194,7 +193,7 @@ class TurnRunner:
         """The session key under which a question waits for this answer."""
         if row.retries or not may_be_answer(intent):
             return None  # what a person has put back now was written before the question
-        leaving = self._leaving.get(place_of(row))
+        leaving = self._leaving.get(conversation_of(row))
         keys = (route.session_key, *([] if leaving is None else [leaving.key]))
         return next((key for key in keys if self._questions.waits_for(key, row.envelope)), None)
 
@@ -216,7 +215,7 @@ class TurnRunner:
             waiting=sum(len(lane.waiting) for lane in lanes),
         )
 
-    def _is_placed(self, waiting: Waiting, key: str) -> bool:
+    def _belongs(self, waiting: Waiting, key: str) -> bool:
         """Whether a message may go on waiting in the lane with this key. A turn that was begun stays with its agent if it can."""
         if not self._has_account(waiting.row):
             return False
@@ -230,7 +229,7 @@ class TurnRunner:
     def _route_of(self, row: InboundRow) -> Route:
         return resolve_route(row.envelope, self._configured.config)
 
-    def _place_anew(self, waiting: Sequence[Waiting]) -> None:
+    def _distribute(self, waiting: Sequence[Waiting]) -> None:
         """Put messages in the lanes of their present routes. Those of accounts that are gone end."""
         gone: list[InboundRow] = []
         for each in waiting:
@@ -268,36 +267,36 @@ class TurnRunner:
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
             envelope = lane.waiting[0].row.envelope
-            leaving = self._leaving.get(place_of(lane.waiting[0].row), lane)
+            leaving = self._leaving.get(conversation_of(lane.waiting[0].row), lane)
             if leaving is not lane and leaving.turn is not None:
                 # One answer after the other in a chat, also where another agent gives the next.
                 await leaving.turn.wait_ended()
                 continue
-            place = self.places.of(f"{envelope.channel}/{envelope.account}")
-            has_place = await lane.wait_for(place)
+            slot = self.slots.of(f"{envelope.channel}/{envelope.account}")
+            has_slot = await lane.wait_for(slot)
             if lane.waiting and not self._draining:
-                await self._run_turn(lane, place, has_place=has_place)
-            elif has_place:
-                place.release()
+                await self._run_turn(lane, slot, has_slot=has_slot)
+            elif has_slot:
+                slot.release()
             self._idle.notify()
         # No await since the look at ``waiting``: nothing can have been added in between.
         del self._lanes[lane.key]
 
-    async def _run_turn(self, lane: Lane, place: places.Place, *, has_place: bool) -> None:
+    async def _run_turn(self, lane: Lane, slot: Slot, *, has_slot: bool) -> None:
         batch = lane.take(self._mode_of(lane.waiting[0].row))
         offer, now = self._offer_what_waits, self._now()
-        turn = LiveTurn(batch, place, has_place=has_place, on_move=self._note_move, offer=offer, now=now)
+        turn = LiveTurn(batch, slot, has_slot=has_slot, on_move=self._note_move, offer=offer, now=now)
         rows = turn.rows
         self._backlog.dequeue(rows)
         with lane.runs(turn):
             if rows[0].turn_id in lane.condemned:
                 turn.stop("stopped")
             left_open = await self._work_on(turn)
-        if self._leaving.get(place_of(rows[-1])) is lane:
-            del self._leaving[place_of(rows[-1])]
+        if self._leaving.get(conversation_of(rows[-1])) is lane:
+            del self._leaving[conversation_of(rows[-1])]
         if left_open:
             self._backlog.requeue(rows)
-            self._place_anew(left_open)
+            self._distribute(left_open)
         else:
             self._backlog.complete(rows)
 

@@ -1,7 +1,7 @@
-"""The places of running turns, fair between accounts: a place that becomes free goes to the account that has waited longest for
+"""The slots of running turns, fair between accounts: a slot that becomes free goes to the account that has waited longest for
 its turn to be asked, however many chats of another one wait. Within an account, first come, first served.
 
-Where there are several accounts, some places are kept for those that have no turn running: one account's thousand chats, each
+Where there are several accounts, some slots are kept for those that have no turn running: one account's thousand chats, each
 with a turn of many minutes, do not make another wait for one of them to end.
 """
 
@@ -12,27 +12,27 @@ import trio
 from msgspec import Struct
 
 KEPT: Final = 8
-"""One place in so many is kept."""
+"""One slot in so many is kept."""
 
 
-class Place(Protocol):
-    """One account's way to places: what a turn takes before it runs, and gives back while it only waits."""
+class Slot(Protocol):
+    """One account's way to slots: what a turn takes before it runs, and gives back while it only waits."""
 
     async def acquire(self) -> None: ...
 
     def release(self) -> None: ...
 
 
-class PlacesStatistics(Struct, frozen=True):
-    """``waiting`` turns wait for one of ``limit`` places, of which ``used`` are taken."""
+class SlotStatistics(Struct, frozen=True):
+    """``waiting`` turns wait for one of ``limit`` slots, of which ``used`` are taken."""
 
     used: int
     limit: int
     waiting: int
 
 
-class Places:
-    """``limit`` places for the turns of all accounts; ``shared``: there are several of them."""
+class Slots:
+    """``limit`` slots for the turns of all accounts; ``shared``: there are several of them."""
 
     def __init__(self, limit: int, *, shared: bool) -> None:
         self._limit = self._free = limit
@@ -42,17 +42,17 @@ class Places:
         self._queues: OrderedDict[str, trio.lowlevel.ParkingLot] = OrderedDict()
 
     def resize(self, limit: int, *, shared: bool) -> None:
-        """So many from now on. Turns that have a place keep it, also when there are fewer places than turns then."""
+        """So many from now on. Turns that have a slot keep it, also when there are fewer slots than turns then."""
         self._free += limit - self._limit
         self._limit = limit
         self._kept = limit // KEPT if shared else 0
         self._hand_out()
 
-    def of(self, account: str) -> Place:
-        return _AccountPlaces(self, account)
+    def of(self, account: str) -> Slot:
+        return _AccountSlots(self, account)
 
     async def acquire(self, account: str) -> None:
-        """Wait for a place and take it."""
+        """Wait for a slot and take it."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._has_waiting(account) and self._may_take(account):
             self._take(account)
@@ -60,22 +60,22 @@ class Places:
             return
         lot = self._queues.setdefault(account, trio.lowlevel.ParkingLot())
         try:
-            await lot.park()  # who wakes it has taken the place for it
+            await lot.park()  # who wakes it has taken the slot for it
         finally:
             if not len(lot) and self._queues.get(account) is lot:
                 del self._queues[account]
 
     def release(self, account: str) -> None:
-        """Give a place back that this account has taken."""
+        """Give a slot back that this account has taken."""
         self._free += 1
         self._held[account] -= 1
         if not self._held[account]:
             del self._held[account]
         self._hand_out()
 
-    def statistics(self) -> PlacesStatistics:
+    def statistics(self) -> SlotStatistics:
         waiting = sum(len(lot) for lot in self._queues.values())
-        return PlacesStatistics(used=self._limit - self._free, limit=self._limit, waiting=waiting)
+        return SlotStatistics(used=self._limit - self._free, limit=self._limit, waiting=waiting)
 
     def _has_waiting(self, account: str) -> bool:
         """Whether somebody waits. A queue may be empty: who was cancelled has left it, and has not run since to take it away."""
@@ -102,13 +102,13 @@ class Places:
                 del self._queues[account]
 
 
-class _AccountPlaces:
-    def __init__(self, places: Places, account: str) -> None:
-        self._places = places
+class _AccountSlots:
+    def __init__(self, slots: Slots, account: str) -> None:
+        self._slots = slots
         self._account = account
 
     async def acquire(self) -> None:
-        await self._places.acquire(self._account)
+        await self._slots.acquire(self._account)
 
     def release(self) -> None:
-        self._places.release(self._account)
+        self._slots.release(self._account)

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.hub.approvals.questions import Offer
-from gatewayd.hub.turns.slots import Place
+from gatewayd.hub.turns.slots import Slot
 from gatewayd.model.lifecycle import StopReason
 from gatewayd.model.message.envelope import InboundEnvelope, Writer
 from gatewayd.model.message.intents import Intent, NewSession
@@ -46,14 +46,14 @@ class LiveTurn:
     def __init__(
         self,
         batch: Sequence[Waiting],
-        place: Place,
+        slot: Slot,
         *,
-        has_place: bool,
+        has_slot: bool,
         on_move: Callable[["LiveTurn"], None],
         offer: Offer,
         now: float,
     ) -> None:
-        """``has_place``: it was taken already. ``on_move`` hears of each new state, ``offer`` of each question that the turn has
+        """``has_slot``: it was taken already. ``on_move`` hears of each new state, ``offer`` of each question that the turn has
         shown. ``now``: Unix seconds."""
         self.batch = batch
         self.rows = rows = [waiting.row for waiting in batch]
@@ -64,8 +64,8 @@ class LiveTurn:
         self.turn_id = rows[0].turn_id or new_turn_id(rows[0])
         self.attempt = max(row.attempts for row in rows)
         self.stop_reason: StopReason | None = None
-        self._place = place
-        self._has_place = has_place
+        self._slot = slot
+        self._has_slot = has_slot
         self._on_move = on_move
         self._state: TurnState = "preparing"
         self._was_at_core = False
@@ -138,7 +138,7 @@ class LiveTurn:
         self._state = to
         self._was_at_core |= self.phase == "core"
         if not self.is_busy:
-            self._give_place()
+            self._release_slot()
         if to == "ended":
             self._ended.set()
         self._on_move(self)
@@ -180,14 +180,14 @@ class LiveTurn:
             scope.cancel()
 
     async def rest(self, wait: Callable[[], Awaitable[object]]) -> None:
-        """Wait for ``wait``, or until the turn is over. Others have the place meanwhile: the outage of one agent must not hold up
+        """Wait for ``wait``, or until the turn is over. Others have the slot meanwhile: the outage of one agent must not hold up
         another."""
         with anyio.CancelScope() as scope:
             self.bind(scope)
             if self.advance("waiting_for_agent"):
                 await wait()
             if self.advance("waiting_for_slot"):
-                await self.take_place()
+                await self.take_slot()
                 self.advance("preparing")
 
     async def pause(self, seconds: float) -> None:
@@ -195,28 +195,28 @@ class LiveTurn:
         await self.rest(partial(anyio.sleep, seconds))
 
     def wait_for_people(self) -> None:
-        """People take their time: the place is somebody else's meanwhile."""
+        """People take their time: the slot is somebody else's meanwhile."""
         if self._state == "at_core":
             self.move("waiting_for_people")
         elif self._state == "waiting_for_people":
-            self._give_place()
+            self._release_slot()
 
-    async def take_place(self) -> None:
-        """Returns when it has a place among those that run."""
-        if self._has_place:
+    async def take_slot(self) -> None:
+        """Returns when it has a slot among those that run."""
+        if self._has_slot:
             return
-        await self._place.acquire()
-        if self._has_place or TURN[self._state].slot == "none":
+        await self._slot.acquire()
+        if self._has_slot or TURN[self._state].slot == "none":
             # Somebody of the turn's has taken one meanwhile; or nobody wants it any more, e.g. when a core that ignores its
             # cancellation gets it after the end.
-            self._place.release()
+            self._slot.release()
         else:
-            self._has_place = True
+            self._has_slot = True
 
-    def _give_place(self) -> None:
-        if self._has_place:
-            self._has_place = False
-            self._place.release()
+    def _release_slot(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._slot.release()
 
     def note_told(self, notice: str) -> bool:
         """Whether a sentence of the agent's is to be shown: the same one once, and at most a few."""

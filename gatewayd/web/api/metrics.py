@@ -150,7 +150,7 @@ def _of_messages(meters: Meters) -> Iterator[Metric]:
 
 
 def _of_agents(meters: Meters) -> Iterator[Metric]:
-    agents, lanes, places = meters.snapshot.agents, meters.snapshot.lanes, meters.places
+    agents, lanes, slots = meters.snapshot.agents, meters.snapshot.lanes, meters.slots
 
     def each(values: Iterable[float | None]) -> Samples:
         return zip([(agent.agent,) for agent in agents], values, strict=True)
@@ -166,8 +166,8 @@ def _of_agents(meters: Meters) -> Iterator[Metric]:
     yield _histogram("turn_seconds", "Attempts of turns, with the waiting for people in them.", labels, durations)
     states = [(("live",), lanes.live), (("running",), lanes.running)]
     yield _gauge("lanes", "Conversations in memory, and those with a turn under way.", ("state",), states)
-    taken = [(("used",), places.used), (("limit",), places.limit), (("waiting",), places.waiting)]
-    yield _gauge("turn_places", "Places of running turns (limits.turns), and who waits for one.", ("state",), taken)
+    taken = [(("used",), slots.used), (("limit",), slots.limit), (("waiting",), slots.waiting)]
+    yield _gauge("turn_slots", "Slots of running turns (limits.turns), and turns that wait for one.", ("state",), taken)
     yield _gauge("approvals_pending", "Requests that wait for somebody.", (), [((), meters.snapshot.approvals_pending)])
     ends = [((outcome,), meters.events.get(f"approval.{outcome}", 0)) for outcome in DECIDE.targets]
     yield _counter("approvals", "Requests, by how they ended.", ("outcome",), ends)

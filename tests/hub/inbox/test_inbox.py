@@ -322,7 +322,7 @@ async def test_a_flood_of_chats_on_one_account_does_not_hold_up_another(tmp_path
     async with open_house(tmp_path, slow, config=configuration(limits=LimitsSection(turns=16))) as house:
         await house.inbox.deliver([message(str(number), peer=Peer("dm", str(number))) for number in range(1000)])
         await trio.sleep(60)
-        assert house.turns.status().running == 14  # two places are kept for accounts that have none
+        assert house.turns.status().running == 14  # two slots are kept for accounts that have none
         asked_at = now()
         row = await house.say("hello", channel="tg")
         await house.ended(row)

@@ -239,7 +239,7 @@ async def test_new_when_the_core_cannot(tmp_path: Path, autojump_clock: MockCloc
         assert house.texts == ["Sorry, the agent could not open a new session."]
 
 
-async def test_an_agent_that_is_down_does_not_take_the_places_of_the_others(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_an_agent_that_is_down_does_not_take_the_slots_of_the_others(tmp_path: Path, autojump_clock: MockClock) -> None:
     async def one_is_down(turn: Turn) -> str:
         if turn.request.peer.id == "down":
             raise TryAgain("down", after_seconds=3600)

@@ -212,7 +212,7 @@ async def test_what_was_begun_goes_on_before_an_older_message_that_is_run_again(
         assert house.texts == ["re: one", "re: older"]
 
 
-async def test_a_turn_that_has_no_place_yet_is_stopped_at_its_core_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_turn_that_has_no_slot_yet_is_stopped_at_its_core_too(tmp_path: Path, autojump_clock: MockClock) -> None:
     limits = LimitsSection(turns=1)
     gates = [Gate(), Gate()]
     async with open_house(tmp_path, gates[0], config=configuration()) as house:
@@ -303,7 +303,7 @@ async def test_a_turn_of_an_account_that_is_gone_and_cannot_be_stopped_is_stoppe
         assert len(agents.stopped) == 1, "once"
 
 
-async def test_a_turn_that_waits_for_its_place_when_its_account_goes_is_stopped_at_its_core(
+async def test_a_turn_that_waits_for_its_slot_when_its_account_goes_is_stopped_at_its_core(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with open_house(tmp_path, Gate()) as house:

@@ -33,7 +33,7 @@ def _turn(row: InboundRow, slots: trio.Semaphore) -> LiveTurn:
     return LiveTurn(
         [Waiting(row.id, row, route, Message())],
         slots,
-        has_place=True,
+        has_slot=True,
         on_move=lambda turn: None,
         offer=lambda question: None,
         now=EPOCH,
@@ -138,7 +138,7 @@ async def test_a_drain_does_not_wait_for_an_agent_that_is_away(tmp_path: Path, a
         assert await house.reason_of(row) == ("received", None)
 
 
-async def test_who_waits_for_an_agent_has_given_its_place(autojump_clock: MockClock) -> None:
+async def test_a_turn_that_waits_for_an_agent_has_released_its_slot(autojump_clock: MockClock) -> None:
     agents = ScriptedAgents(echo)
     agents.away = TryAgain("agent assistant is waiting: connection refused")
     slots = trio.Semaphore(1)

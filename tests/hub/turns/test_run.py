@@ -143,7 +143,7 @@ async def asks_operator(turn: Turn) -> str:
 
 
 @pytest.mark.parametrize("script", [asks_user, asks_operator])
-async def test_who_waits_for_people_frees_the_place_of_another_turn(
+async def test_a_turn_that_waits_for_people_frees_its_slot_for_another_turn(
     tmp_path: Path, autojump_clock: MockClock, script: object
 ) -> None:
     one = configuration(limits=LimitsSection(turns=1))
@@ -154,7 +154,7 @@ async def test_who_waits_for_people_frees_the_place_of_another_turn(
         other = await house.say("hello", peer=peer(8))
         await trio.testing.wait_all_tasks_blocked()
         assert gate.running == ["hello"]
-        # The answer has come, but there is a place again only when the other one has ended.
+        # The answer has come, but there is a slot again only when the other one has ended.
         if script is asks_user:
             await house.ended(await house.say("because"))
         else:
@@ -168,9 +168,9 @@ async def test_who_waits_for_people_frees_the_place_of_another_turn(
         assert gate.most == 1
 
 
-async def test_what_is_asked_while_the_place_is_taken_again_frees_it_once_more(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """Two requests of one turn: the first is answered and waits for a place while the second is asked. The turn must not sit on
-    the place as long as people think about the second."""
+async def test_a_question_asked_while_the_slot_is_retaken_frees_it_once_more(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Two requests of one turn: the first is answered and waits for a slot while the second is asked. The turn must not sit on
+    the slot as long as people think about the second."""
     asked_second = anyio.Event()
 
     async def script(turn: Turn) -> str:
@@ -205,8 +205,8 @@ async def test_what_is_asked_while_the_place_is_taken_again_frees_it_once_more(t
         await house.ended(row)
 
 
-async def test_a_left_behind_core_takes_no_place_for_good(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """Answered while another turn has the only place, it gets the place when its own turn is long over."""
+async def test_an_abandoned_core_takes_no_slot_for_good(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Answered while another turn has the only slot, it gets the slot when its own turn is long over."""
     told: list[str] = []
 
     async def script(turn: Turn) -> str:
@@ -225,7 +225,7 @@ async def test_a_left_behind_core_takes_no_place_for_good(tmp_path: Path, autoju
         await trio.testing.wait_all_tasks_blocked()
         await house.ended(await house.say("/stop"))
         await house.ended(row)
-        assert told == [], "it waits for a place"
+        assert told == [], "it waits for a slot"
         gate.gate.set()
         await house.ended(other)
         assert told == ["allowed"]

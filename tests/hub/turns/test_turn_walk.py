@@ -154,7 +154,7 @@ class Walk:
         await anyio.sleep(PEOPLE_SECONDS)
         await wait_all_tasks_blocked()
         assert self._house.turns.status() == LaneStatus(0, 0, 0)
-        assert (self._house.turns.places_statistics().used, self._house.backlog.waiting) == (0, 0)
+        assert (self._house.turns.slot_statistics().used, self._house.backlog.waiting) == (0, 0)
 
 
 def _configs() -> Iterator[GatewayConfig]:

@@ -129,7 +129,7 @@ async def account_full(site: Site) -> Expected:
 
 
 async def _fill(site: Site) -> None:
-    place = site.gateway.turns.places.of("somebody/else")
+    place = site.gateway.turns.slots.of("somebody/else")
     await place.acquire()
     await say(site, "waits", "7")
 

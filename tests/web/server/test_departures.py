@@ -86,7 +86,7 @@ async def test_who_has_closed_its_side_is_answered(tmp_path: Path, clock: trio.t
 async def test_who_has_closed_its_side_is_told_at_once_what_there_is(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     """It may be gone: nothing waits for it for two minutes."""
     async with open_site(tmp_path) as site, site.dial() as client:
-        site.gateway.turns.places.resize(0, shared=False)
+        site.gateway.turns.slots.resize(0, shared=False)
         started = trio.current_time()
         await client.say(chat("c", wait=120))
         half_close(client)

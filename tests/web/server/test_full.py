@@ -21,7 +21,7 @@ def message(channel: str, number: int) -> dict[str, object]:
 
 async def fill(site: Site, channel: str) -> None:
     """Nothing runs, and two messages of this account wait."""
-    await site.gateway.turns.places.of("somebody/else").acquire()
+    await site.gateway.turns.slots.of("somebody/else").acquire()
     async with site.client("write") as client:
         for number in range(2):
             assert (await client.post("/v1/chat/inbound", json=message(channel, number))).status_code == 202
@@ -67,7 +67,7 @@ async def test_a_poll_stops_while_its_account_is_full_and_goes_on_after(tmp_path
             await trio.sleep(3600)
             assert not done.is_set()
             assert site.gateway.backlog.full_since("loopback", "main") == now() - 3600
-            site.gateway.turns.places.of("somebody/else").release()
+            site.gateway.turns.slots.of("somebody/else").release()
             with trio.fail_after(5):
                 await done.wait()
         await trio.sleep(1)
