@@ -89,7 +89,7 @@ class MemoryStore:
         self._questions: dict[int, QuestionRow] = {}
         self._audit: dict[int, AuditRow] = {}
         self._events: dict[int, Event] = {}
-        self._memos: dict[Key, str] = {}
+        self._state: dict[Key, str] = {}
         self._pairings: dict[int, port.PairingRow] = {}
         self._tokens: dict[str, port.TokenRow] = {}
         self._sessions: dict[str, port.SessionRow] = {}
@@ -117,7 +117,7 @@ class MemoryStore:
     # The inbox.
 
     async def add_inbound(
-        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
         known, rows = {_key(row.envelope) for row in self._inbound.values()}, []
         for envelope in envelopes:
@@ -126,8 +126,8 @@ class MemoryStore:
                 rows.append(InboundRow(self._next("inbound"), envelope, "received", 0))
                 self._received[rows[-1].id] = envelope.received_at or self._now()
         self._inbound.update((row.id, row) for row in rows)
-        if memo is not None:
-            self._memos[memo[:3]] = memo[3]
+        if save_state is not None:
+            self._state[save_state[:3]] = save_state[3]
         return rows
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:
@@ -546,14 +546,14 @@ class MemoryStore:
         self._accounts.update((account, gateway) for account in accounts)
         return sorted(account for account, owner in self._accounts.items() if owner == gateway)
 
-    async def load_memo(self, channel: str, account: str, key: str) -> str | None:
-        return self._memos.get((channel, account, key))
+    async def load_state(self, channel: str, account: str, key: str) -> str | None:
+        return self._state.get((channel, account, key))
 
-    async def save_memo(self, channel: str, account: str, key: str, value: str) -> None:
-        self._memos[channel, account, key] = value
+    async def save_state(self, channel: str, account: str, key: str, value: str) -> None:
+        self._state[channel, account, key] = value
 
-    async def forget_memo(self, channel: str, account: str, key: str) -> None:
-        self._memos.pop((channel, account, key), None)
+    async def forget_state(self, channel: str, account: str, key: str) -> None:
+        self._state.pop((channel, account, key), None)
 
     async def add_pairing(self, row: port.PairingRow) -> port.PairingRow:
         pending = {n: each for n, each in self._pairings.items() if each.state in life.PAIRING_OPEN}

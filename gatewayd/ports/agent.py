@@ -14,7 +14,7 @@ from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Question
-from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import State
 
 if TYPE_CHECKING:
     import httpx2
@@ -188,14 +188,14 @@ class AgentConfig(Struct, frozen=True):
 
 
 class AgentServices(Protocol):
-    """What the hub hands to a core. ``memos`` are this agent's own; ``directory`` is its own place in the state directory,
+    """What the hub hands to a core. ``state`` is this agent's own; ``directory`` is its own place in the state directory,
     absolute and not made yet: a core that needs it makes it, mode 0700."""
 
     @property
     def http(self) -> "httpx2.AsyncClient": ...
 
     @property
-    def memos(self) -> Memos: ...
+    def state(self) -> State: ...
 
     @property
     def directory(self) -> Path: ...

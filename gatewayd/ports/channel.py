@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope
 from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
-from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import State
 
 if TYPE_CHECKING:
     import httpx2
@@ -75,12 +75,12 @@ class AccountConfig(Struct, frozen=True):
 class Deliver(Protocol):
     """Journal envelopes. Returns after the commit: only now may the platform be told. Waits while the inbox is full.
 
-    ``memo`` (key, value) is stored in the same transaction, e.g. a poll offset. Envelopes seen before are skipped. Of envelopes
-    with an id that has a NUL character or more than 2,048 bytes, or with a text that is no Unicode, nothing is stored: that is a
-    bug of the driver.
+    ``save_state`` (key, value) is stored in the account's state in the same transaction, e.g. a poll offset. Envelopes seen
+    before are skipped. Of envelopes with an id that has a NUL character or more than 2,048 bytes, or with a text that is no
+    Unicode, nothing is stored: that is a bug of the driver.
     """
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None: ...
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None: ...
 
 
 class ConnectionReporter(Protocol):
@@ -107,7 +107,7 @@ class ChannelServices(Protocol):
     def connection(self) -> ConnectionReporter: ...
 
     @property
-    def memos(self) -> Memos: ...
+    def state(self) -> State: ...
 
     @property
     def log(self) -> "FilteringBoundLogger":
@@ -162,14 +162,14 @@ class WebhookRequest(Struct, frozen=True):
 
 
 class WebhookReply(Struct, frozen=True):
-    """What to journal, and what to answer after the commit. A status of 400 and up journals nothing. ``memo`` (key, value) is
-    stored in the same transaction as the envelopes; without any it is not stored."""
+    """What to journal, and what to answer after the commit. A status of 400 and up journals nothing. ``save_state``
+    (key, value) is stored in the same transaction as the envelopes; without any it is not stored."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
     envelopes: tuple[InboundEnvelope, ...] = ()
-    memo: tuple[str, str] | None = None
+    save_state: tuple[str, str] | None = None
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.ports.channel import AccountConfig
-from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import State
 
 SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cut"]
 
@@ -83,7 +83,7 @@ class ButtonsHarness(Harness, Protocol):
 
 
 class Services:
-    """The hub's side for one driver: what it said of its transport, and its memos, in memory."""
+    """The hub's side for one driver: what it said of its transport, and its state, in memory."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http
@@ -99,7 +99,7 @@ class Services:
         return self
 
     @property
-    def memos(self) -> Memos:
+    def state(self) -> State:
         return self
 
     @property
@@ -145,14 +145,14 @@ class Journal:
         self._error = error
         self._changed = Wakeup()
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None:
         self.calls += 1
         self._tell()
         await self.gate.wait()
         if self._error is not None:
             raise self._error
-        if memo is not None:
-            self._services.kept[memo[0]] = memo[1]
+        if save_state is not None:
+            self._services.kept[save_state[0]] = save_state[1]
         self.envelopes += envelopes
         self._tell()
 

@@ -55,7 +55,7 @@ class StoreJournal:
         self.most_at_once = 0
 
     async def deliver(
-        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -63,7 +63,7 @@ class StoreJournal:
             await self.gate.wait()
             if self.refusal is not None:
                 raise self.refusal
-            rows = await self._store.add_inbound(envelopes, memo=memo)
+            rows = await self._store.add_inbound(envelopes, save_state=save_state)
         finally:
             self.at_once -= 1
         self.texts += [row.envelope.text for row in rows]

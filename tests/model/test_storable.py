@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.errors import UnusableId
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
-from gatewayd.model.records.storable import MAX_ID_BYTES, is_text, refuse_unusable, refuse_unusable_memo, why_unusable
+from gatewayd.model.records.storable import MAX_ID_BYTES, is_text, refuse_unusable, refuse_unusable_state, why_unusable
 
 ENVELOPE = InboundEnvelope("chat", "main", "1", "message", Peer("group", "7", "9"), Sender("8", "Ann", "ann"), "hello")
 ANY = st.text(st.characters(exclude_categories=()), max_size=8) | st.text(st.sampled_from("aé😀\0\udc80"), max_size=1200)
@@ -72,12 +72,12 @@ def test_each_id_of_an_envelope_is_looked_at(name: str) -> None:
         refuse_unusable(BAD[name])
 
 
-def test_a_memo_is_looked_at() -> None:
-    refuse_unusable_memo("offset", "a\0b")
+def test_state_is_checked() -> None:
+    refuse_unusable_state("offset", "a\0b")
     with pytest.raises(UnusableId, match="key"):
-        refuse_unusable_memo("a\0b", "1")
+        refuse_unusable_state("a\0b", "1")
     with pytest.raises(UnusableId, match="value"):
-        refuse_unusable_memo("offset", "\udc80")
+        refuse_unusable_state("offset", "\udc80")
 
 
 def test_every_text_of_an_envelope_is_looked_at() -> None:

@@ -71,7 +71,7 @@ class _Sends:
 
 
 class PolledChannel(_Sends):
-    """Keeps its offset as a memo, committed with what it stands for."""
+    """Keeps its offset in its state, committed with what it stands for."""
 
     def __init__(self, account: AccountConfig, wire: Wire, services: ChannelServices) -> None:
         super().__init__(wire)
@@ -80,7 +80,7 @@ class PolledChannel(_Sends):
 
     async def listen(self, deliver: Deliver) -> None:
         platform, life, connection = self._wire.account, self._wire.life, self._services.connection
-        offset = int(await self._services.memos.load(_OFFSET) or 1)
+        offset = int(await self._services.state.load(_OFFSET) or 1)
         connection.expect_silence(POLL_SECONDS * 3)
         while True:
             updates = await platform.get_updates(life, offset)
@@ -88,7 +88,7 @@ class PolledChannel(_Sends):
             connection.heard()
             if updates:
                 offset = max(offset, updates[-1].number + 1)
-                await deliver([to_inbound(u, self._account) for u in updates], memo=(_OFFSET, str(offset)))
+                await deliver([to_inbound(u, self._account) for u in updates], save_state=(_OFFSET, str(offset)))
             if platform.weather.draw({"ends": 1, **dict.fromkeys(("goes_on",), 40)}) == "ends":
                 return
 

@@ -117,9 +117,9 @@ nothing("event_bounds", "test_numbers_grow_by_one_in_order", (0, 0))
 nothing("prune_events", "test_pruning_leaves_the_newest", 0)
 nothing("audit_after", "test_entries_are_numbered_chained_and_read_in_pieces", [])
 nothing("audit_head", "test_entries_are_numbered_chained_and_read_in_pieces")
-nothing("save_memo", "test_a_memo_belongs_to_its_account_and_key")
-nothing("load_memo", "test_a_memo_belongs_to_its_account_and_key")
-nothing("forget_memo", "test_a_memo_is_forgotten_alone_and_more_than_once")
+nothing("save_state", "test_a_state_value_belongs_to_its_account_and_key")
+nothing("load_state", "test_a_state_value_belongs_to_its_account_and_key")
+nothing("forget_state", "test_a_state_value_is_forgotten_alone_and_more_than_once")
 nothing("put_session", "test_a_session_is_kept_and_replaced")
 nothing("get_session", "test_a_session_is_kept_and_replaced")
 nothing("list_sessions", "test_sessions_are_listed_by_last_use", [])
@@ -133,17 +133,17 @@ nothing("revoke_pairing", "test_a_revoked_sender_is_not_paired", True)
 nothing("sweep", "test_old_rows_go_and_young_ones_and_those_that_wait_stay")
 
 
-@fault("add_inbound", "test_a_memo_is_saved_even_when_nothing_is_new")
-async def a_memo_is_forgotten_when_nothing_is_new(self, right, envelopes, *, memo=None):
+@fault("add_inbound", "test_state_is_saved_even_when_nothing_is_new")
+async def state_is_lost_when_nothing_is_new(self, right, envelopes, *, save_state=None):
     rows = await right(envelopes)
-    if rows and memo is not None:
-        await self.save_memo(*memo)
+    if rows and save_state is not None:
+        await self.save_state(*save_state)
     return rows
 
 
 @fault("add_inbound", "test_event_keys_belong_to_an_account")
-async def a_key_is_known_in_every_account(self, right, envelopes, *, memo=None):
-    return await right(list({envelope.event_key: envelope for envelope in envelopes}.values()), memo=memo)
+async def a_key_is_known_in_every_account(self, right, envelopes, *, save_state=None):
+    return await right(list({envelope.event_key: envelope for envelope in envelopes}.values()), save_state=save_state)
 
 
 @fault("end_inbound", "test_ending_writes_the_replies_once")

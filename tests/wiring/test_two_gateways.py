@@ -28,7 +28,7 @@ from gatewayd.wiring import join, run_hub
 from tests.hub.house import NoStalls
 from tests.wiring.test_one_of_each import DAY, OPEN, REGISTRY, configuration, now, store_of
 
-OWNED = ("inbound", "outbound", "approval", "question", "session", "pairing", "memo", "token", "audit")
+OWNED = ("inbound", "outbound", "approval", "question", "session", "pairing", "state", "token", "audit")
 
 
 def configured(*names: str) -> GatewayConfig:

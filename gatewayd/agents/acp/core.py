@@ -10,7 +10,7 @@ import anyio
 from gatewayd.agents.acp import hermes
 from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
 from gatewayd.agents.acp.dispatch import Dispatch
-from gatewayd.agents.acp.journal import Journal, SessionMemo
+from gatewayd.agents.acp.journal import Journal, SessionState
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
 from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
@@ -66,7 +66,7 @@ class AcpCore:
         self._shows_late = settings.late_text == "send"
         self._services = services
         self._log = services.log
-        self._journal = Journal(services.memos, services.log)
+        self._journal = Journal(services.state, services.log)
         self._trust = Trust()
         # The agent's sessions in which a prompt did not end, with the session of ours each was.
         self._left: dict[str, Session] = {}
@@ -113,7 +113,7 @@ class AcpCore:
             output=self._process.output,
         )
 
-    async def _take_up(self, session: Session, before: SessionMemo, turn: port.Turn) -> str:
+    async def _take_up(self, session: Session, before: SessionState, turn: port.Turn) -> str:
         """Load the session into this process, or begin a new one in its place."""
         wanted = before.agent_session or session.first_agent_session
         is_taken = self._is_open(wanted) or wanted in self._left
@@ -124,7 +124,7 @@ class AcpCore:
             await turn.emit(port.Notice(FORGOTTEN))
         return session.agent_session
 
-    async def _prompt(self, session: Session, agent_session: str, before: SessionMemo, turn: port.Turn) -> port.Final:
+    async def _prompt(self, session: Session, agent_session: str, before: SessionState, turn: port.Turn) -> port.Final:
         turn_id = turn.request.turn_id
         moved = agent_session if agent_session != session.first_agent_session else None
         await self._late.flush(agent_session)
@@ -159,7 +159,7 @@ class AcpCore:
         await self._journal.end(session.id, turn_id, final, moved)
         return final
 
-    async def _failure(self, session: Session, before: SessionMemo, prompt: Prompt, error: Exception) -> GatewayError:
+    async def _failure(self, session: Session, before: SessionState, prompt: Prompt, error: Exception) -> GatewayError:
         """What became of a prompt that did not end as it should. ``TryAgain``: the rules say that it is run again."""
         match error:
             case RequestRefused():
@@ -200,7 +200,7 @@ class AcpCore:
             why = "no session of ours" if session is None else 'late_text = "log"'
             self._log.warning("acp_late_text_not_shown", session=agent_session, reason=why, text=excerpt_of(text))
 
-    async def _not_run(self, session: Session, before: SessionMemo, why: str) -> TryAgain:
+    async def _not_run(self, session: Session, before: SessionState, why: str) -> TryAgain:
         """The prompt was surely not run, and only a new process can run it."""
         await self._journal.never_begun(session.id, before)
         self._connection.lose(why)

@@ -10,13 +10,13 @@ from msgspec import Struct
 
 from gatewayd.model.errors import StoreRefused
 from gatewayd.ports.agent import CoreTurnState, Final
-from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import State
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 
-class SessionMemo(Struct, frozen=True, omit_defaults=True):
+class SessionState(Struct, frozen=True, omit_defaults=True):
     """``turn_id`` is the last turn that began; ``text`` is what it ended with, ``cut`` why its end may be missing.
     ``agent_session``: the agent's session, when it is not the one the session was made with."""
 
@@ -28,49 +28,49 @@ class SessionMemo(Struct, frozen=True, omit_defaults=True):
 
 
 class Journal:
-    """One memo per session. It is written before a prompt is sent, and again before its reply is given to the hub."""
+    """One state per session. It is written before a prompt is sent, and again before its reply is given to the hub."""
 
-    def __init__(self, memos: Memos, log: "FilteringBoundLogger") -> None:
-        self._memos = memos
+    def __init__(self, state: State, log: "FilteringBoundLogger") -> None:
+        self._state = state
         self._log = log
 
-    async def load(self, session_id: str) -> SessionMemo:
+    async def load(self, session_id: str) -> SessionState:
         """:raises StoreRefused:"""
-        text = await self._memos.load(_key(session_id))
-        return SessionMemo() if text is None else msgspec.json.decode(text, type=SessionMemo)
+        text = await self._state.load(_key(session_id))
+        return SessionState() if text is None else msgspec.json.decode(text, type=SessionState)
 
     async def begin(self, session_id: str, turn_id: str, agent_session: str | None) -> None:
         """The prompt is about to be sent. :raises StoreRefused:"""
-        await self._save(session_id, SessionMemo(turn_id, agent_session=agent_session))
+        await self._save(session_id, SessionState(turn_id, agent_session=agent_session))
 
-    async def never_begun(self, session_id: str, before: SessionMemo) -> None:
+    async def never_begun(self, session_id: str, before: SessionState) -> None:
         """The prompt surely did not reach the agent: as it was."""
         await self._quietly(session_id, before)
 
     async def end(self, session_id: str, turn_id: str, final: Final, agent_session: str | None) -> None:
         """The agent has answered. A store that refuses must not lose the answer: then only a crash now would."""
-        await self._quietly(session_id, SessionMemo(turn_id, True, final.text, agent_session, final.cut))
+        await self._quietly(session_id, SessionState(turn_id, True, final.text, agent_session, final.cut))
 
     async def state(self, session_id: str, turn_id: str) -> CoreTurnState:
         """:raises StoreRefused:"""
-        memo = await self.load(session_id)
-        if memo.turn_id != turn_id:
+        saved = await self.load(session_id)
+        if saved.turn_id != turn_id:
             return "new"
-        return "ended" if memo.ended else "lost"
+        return "ended" if saved.ended else "lost"
 
     async def final(self, session_id: str, turn_id: str) -> Final | None:
         """What the turn ended with. :raises StoreRefused:"""
-        memo = await self.load(session_id)
-        return Final(memo.text, memo.cut) if memo.turn_id == turn_id and memo.ended else None
+        saved = await self.load(session_id)
+        return Final(saved.text, saved.cut) if saved.turn_id == turn_id and saved.ended else None
 
-    async def _quietly(self, session_id: str, memo: SessionMemo) -> None:
+    async def _quietly(self, session_id: str, saved: SessionState) -> None:
         try:
-            await self._save(session_id, memo)
+            await self._save(session_id, saved)
         except StoreRefused as error:
-            self._log.error("acp_memo_not_written", session=session_id, reason=error.reason)
+            self._log.error("acp_state_not_written", session=session_id, reason=error.reason)
 
-    async def _save(self, session_id: str, memo: SessionMemo) -> None:
-        await self._memos.save(_key(session_id), msgspec.json.encode(memo).decode())
+    async def _save(self, session_id: str, saved: SessionState) -> None:
+        await self._state.save(_key(session_id), msgspec.json.encode(saved).decode())
 
 
 def _key(session_id: str) -> str:

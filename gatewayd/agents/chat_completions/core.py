@@ -32,7 +32,7 @@ class ChatCompletionsCore:
         self._services = services
         self._tasks = tasks
         self._remembers = settings.session_header is None
-        self._histories = Histories(services.memos, at_most_tokens=settings.max_history_tokens if self._remembers else 0)
+        self._histories = Histories(services.state, at_most_tokens=settings.max_history_tokens if self._remembers else 0)
         self._listened_to: dict[Reading, None] = {}
 
     async def new_session(self, session_key: str) -> str:

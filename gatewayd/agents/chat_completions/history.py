@@ -1,6 +1,6 @@
-"""The conversations, one memo each: what a model without a memory is told again with every message.
+"""The conversations, each a value of the state: what a model without a memory is told again with every message.
 
-A memo is written once per turn, at its end, with the turn's id: a turn that is run again after a crash finds its reply or
+A value is written once per turn, at its end, with the turn's id: a turn that is run again after a crash finds its reply or
 nothing, and no message is in there twice.
 """
 
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports import agent as port
-from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import State
 
 _BYTES_PER_TOKEN: Final = 3
 """English text has about four bytes per token, Chinese about three: taking three errs on the side of what fits."""
@@ -61,24 +61,24 @@ def newest(exchanges: Sequence[Exchange], *, at_most_tokens: int) -> tuple[Excha
 
 
 class Histories:
-    """Each session key has one memo: a new session of the same key takes the place of the old one's."""
+    """Each session key has one value: a new session of the same key takes the place of the old one's."""
 
-    def __init__(self, memos: Memos, *, at_most_tokens: int) -> None:
-        self._memos = memos
+    def __init__(self, state: State, *, at_most_tokens: int) -> None:
+        self._state = state
         self._at_most_tokens = at_most_tokens
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     def new_session_id(self, session_key: str) -> str:
-        """The part before the hyphen names the memo. Hashed: the id may go to the model's server, and the key tells who."""
+        """The part before the hyphen names the key. Hashed: the id may go to the model's server, and the key tells who."""
         return f"{sha256(session_key.encode()).hexdigest()[:32]}-{uuid4().hex}"
 
     async def load(self, session_id: str) -> Conversation:
-        """:raises AgentFailed: the memo is not ours to read."""
-        memo = await self._memos.load(_memo_of(session_id))
-        if memo is None:
+        """:raises AgentFailed: the value is not ours to read."""
+        saved = await self._state.load(_key_of(session_id))
+        if saved is None:
             return Conversation(session_id)
         try:
-            conversation = msgspec.json.decode(memo, type=Conversation)
+            conversation = msgspec.json.decode(saved, type=Conversation)
         except msgspec.MsgspecError:
             raise AgentFailed(
                 "the stored conversation cannot be read; write /new in the chat to begin a new one, or restore the store"
@@ -106,12 +106,12 @@ class Histories:
             await self._save(Conversation(session_id, exchanges))
 
     async def _save(self, conversation: Conversation) -> None:
-        await self._memos.save(_memo_of(conversation.session_id), msgspec.json.encode(conversation).decode())
+        await self._state.save(_key_of(conversation.session_id), msgspec.json.encode(conversation).decode())
 
     def _lock(self, session_id: str) -> anyio.Lock:
         """What is read is written again before anybody else does so. Lives as long as somebody holds it or waits for it."""
-        return self._locks.setdefault(_memo_of(session_id), anyio.Lock())
+        return self._locks.setdefault(_key_of(session_id), anyio.Lock())
 
 
-def _memo_of(session_id: str) -> str:
+def _key_of(session_id: str) -> str:
     return f"conversation/{session_id.partition('-')[0]}"

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from gatewayd.agents.opencode.memory import Memory, TurnMemo
+from gatewayd.agents.opencode.memory import LastTurn, Memory
 from gatewayd.agents.opencode.run.run import Run, end_run
 from gatewayd.agents.opencode.server.client import Client, NoSuchSession
 from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
@@ -56,7 +56,7 @@ class OpencodeCore:
         self._settings = settings
         self._log = services.log
         self._now = services.now
-        self._memory = Memory(services.memos)
+        self._memory = Memory(services.state)
         self._runs: dict[str, Run] = {}
         self._places = _Places()
         self._sidecar = sidecar
@@ -71,42 +71,42 @@ class OpencodeCore:
         request = turn.request
         async with self._place(turn):
             session = await self._session(turn)
-            memo = await self._memory.last_turn(session.id)
-            if memo is not None and memo.turn_id == request.turn_id and await self._goes_on(session, memo.mark):
-                return await self._carry(turn, session, memo.mark, begin=False)
+            last = await self._memory.last_turn(session.id)
+            if last is not None and last.turn_id == request.turn_id and await self._goes_on(session, last.mark):
+                return await self._carry(turn, session, last.mark, begin=False)
             await self._wait_idle(session)
             mark = await self._dialect.mark(session)
-            await self._memory.note_turn(session.id, TurnMemo(request.turn_id, mark))
+            await self._memory.note_turn(session.id, LastTurn(request.turn_id, mark))
             return await self._carry(turn, session, mark, begin=True)
 
     async def resume(self, turn: Turn) -> Final:
         async with self._place(turn):
             session = await self._session(turn)
-            memo = await self._memory.last_turn(session.id)
-            assert memo is not None, "turn_state would have said new"
-            return await self._carry(turn, session, memo.mark, begin=False)
+            last = await self._memory.last_turn(session.id)
+            assert last is not None, "turn_state would have said new"
+            return await self._carry(turn, session, last.mark, begin=False)
 
     async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
-        memo = await self._memory.last_turn(session_id)
-        if memo is None or memo.turn_id != turn_id:
+        last = await self._memory.last_turn(session_id)
+        if last is None or last.turn_id != turn_id:
             return "new"
         try:
-            state, _ = await self._state(await self._dialect.session(session_id), memo.mark)
+            state, _ = await self._state(await self._dialect.session(session_id), last.mark)
             return state
         except NoSuchSession:
             return "lost"
 
     async def stop_turn(self, session_id: str, turn_id: str) -> None:
-        memo = await self._memory.last_turn(session_id)
-        if memo is None or memo.turn_id != turn_id:
+        last = await self._memory.last_turn(session_id)
+        if last is None or last.turn_id != turn_id:
             return
         try:
             session = await self._dialect.session(session_id)
         except NoSuchSession:
             return
-        state, _ = await self._state(session, memo.mark)
+        state, _ = await self._state(session, last.mark)
         if state == "running":
-            await end_run(self._dialect, session, memo.mark)
+            await end_run(self._dialect, session, last.mark)
 
     def facts(self) -> CoreFacts:
         process = self._sidecar.process if self._sidecar is not None else None

@@ -3,10 +3,10 @@
 import msgspec
 from msgspec import Struct
 
-from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import State
 
 
-class TurnMemo(Struct, frozen=True):
+class LastTurn(Struct, frozen=True):
     """``mark``: what the server had stored in the session before the prompt was sent (see ``Dialect.mark``)."""
 
     turn_id: str
@@ -14,26 +14,26 @@ class TurnMemo(Struct, frozen=True):
 
 
 class Memory:
-    """One memo per session, written over by each turn; and one per session key, so that the memo of a session that was given
-    up goes with it. Raises as ``Memos`` does."""
+    """The last turn of each session, written over by the next one; and the session of each session key, so that the last turn
+    of a session that was given up goes with it. Raises as ``State`` does."""
 
-    def __init__(self, memos: Memos) -> None:
-        self._memos = memos
+    def __init__(self, state: State) -> None:
+        self._state = state
 
-    async def last_turn(self, session_id: str) -> TurnMemo | None:
-        value = await self._memos.load(_turn_key(session_id))
-        return None if value is None else msgspec.json.decode(value, type=TurnMemo)
+    async def last_turn(self, session_id: str) -> LastTurn | None:
+        value = await self._state.load(_turn_key(session_id))
+        return None if value is None else msgspec.json.decode(value, type=LastTurn)
 
-    async def note_turn(self, session_id: str, memo: TurnMemo) -> None:
-        await self._memos.save(_turn_key(session_id), msgspec.json.encode(memo).decode())
+    async def note_turn(self, session_id: str, last: LastTurn) -> None:
+        await self._state.save(_turn_key(session_id), msgspec.json.encode(last).decode())
 
     async def note_session(self, session_key: str, session_id: str) -> None:
         """The key has a new session: what is known of its old one is not needed any more."""
         key = f"session:{session_key}"
-        old = await self._memos.load(key)
-        await self._memos.save(key, session_id)
+        old = await self._state.load(key)
+        await self._state.save(key, session_id)
         if old is not None and old != session_id:
-            await self._memos.forget(_turn_key(old))
+            await self._state.forget(_turn_key(old))
 
 
 def _turn_key(session_id: str) -> str:

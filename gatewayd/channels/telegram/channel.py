@@ -277,11 +277,11 @@ class TelegramChannel:
 
 @asynccontextmanager
 async def open_telegram(account: AccountConfig, services: ChannelServices) -> AsyncIterator[TelegramChannel]:
-    """The ``ChannelOpener`` of the manifest. Reads the account's memos, so that a webhook call right after a start can be
+    """The ``ChannelOpener`` of the manifest. Reads the account's state, so that a webhook call right after a start can be
     answered; connects nothing."""
     settings = account.settings
     assert isinstance(settings, TelegramSettings)
-    state = BotState(services.memos, settings.token)
+    state = BotState(services.state, settings.token)
     await state.load_migrations()
     secret = await state.webhook_secret() if settings.mode == "webhook" else ""
     username = await state.username()

@@ -7,27 +7,27 @@ from typing import Final
 import msgspec
 
 from gatewayd.model.secret import Secret
-from gatewayd.ports.memos import Memos
+from gatewayd.ports.store import State
 
 MOST_GROUPS = 10_000
 
 
 class BotState:
-    """Memos under keys that end in a fingerprint of the token."""
+    """State under keys that end in a fingerprint of the token."""
 
-    def __init__(self, memos: Memos, token: Secret) -> None:
-        self._memos = memos
+    def __init__(self, state: State, token: Secret) -> None:
+        self._state = state
         self._fingerprint = hashlib.sha256(token.reveal().encode()).hexdigest()[:16]
         self.migrations = Migrations()
 
     async def load_migrations(self) -> None:
-        self.migrations = Migrations(await self._memos.load(Migrations.KEY))
+        self.migrations = Migrations(await self._state.load(Migrations.KEY))
 
     async def save_migrations(self) -> None:
         """Returns after the commit. :raises StoreRefused:"""
-        if (memo := self.migrations.unsaved) is not None:
-            await self._memos.save(*memo)
-            self.migrations.note_saved(memo)
+        if (unsaved := self.migrations.unsaved) is not None:
+            await self._state.save(*unsaved)
+            self.migrations.note_saved(unsaved)
 
     @property
     def offset_key(self) -> str:
@@ -36,33 +36,33 @@ class BotState:
 
     async def offset(self) -> int | None:
         """The offset for the next getUpdates; None: from the oldest update that Telegram still has."""
-        saved = await self._memos.load(self.offset_key)
+        saved = await self._state.load(self.offset_key)
         return int(saved) if saved is not None else None
 
     async def had_rival(self) -> bool:
         """Whether another program received for this bot when we tried last."""
-        return await self._memos.load(f"rival.{self._fingerprint}") == "yes"
+        return await self._state.load(f"rival.{self._fingerprint}") == "yes"
 
     async def note_rival(self, seen: bool) -> None:
         if await self.had_rival() != seen:
-            await self._memos.save(f"rival.{self._fingerprint}", "yes" if seen else "no")
+            await self._state.save(f"rival.{self._fingerprint}", "yes" if seen else "no")
 
     async def username(self) -> str | None:
         """The bot's name as getMe gave it last."""
-        return await self._memos.load(f"username.{self._fingerprint}")
+        return await self._state.load(f"username.{self._fingerprint}")
 
     async def remember_username(self, username: str) -> None:
         if await self.username() != username:
-            await self._memos.save(f"username.{self._fingerprint}", username)
+            await self._state.save(f"username.{self._fingerprint}", username)
 
     async def webhook_secret(self) -> str:
         """A random secret_token (setWebhook: 1-256 characters of A-Z, a-z, 0-9, _ and -), made at first use. Of its own for
         each token: a webhook that the bot of an earlier token still has must not pass for this one's."""
         key = f"webhook_secret.{self._fingerprint}"
-        secret = await self._memos.load(key)
+        secret = await self._state.load(key)
         if secret is None:
             secret = secrets.token_urlsafe(32)
-            await self._memos.save(key, secret)
+            await self._state.save(key, secret)
         return secret
 
 
@@ -79,7 +79,7 @@ class Migrations:
     def __init__(self, saved: str | None = None) -> None:
         self._now = {} if saved is None else msgspec.json.decode(saved, type=dict[int, int])
         self._before = {now: before for before, now in self._now.items()}
-        self._memo = self._saved = saved
+        self._wanted = self._saved = saved
 
     def note(self, before: int, now: int) -> bool:
         """Whether the migration was not known yet."""
@@ -88,16 +88,16 @@ class Migrations:
         self._now[before], self._before[now] = now, before
         while len(self._now) > MOST_GROUPS:
             del self._before[self._now.pop(next(iter(self._now)))]
-        self._memo = msgspec.json.encode(self._now).decode()
+        self._wanted = msgspec.json.encode(self._now).decode()
         return True
 
     @property
     def unsaved(self) -> tuple[str, str] | None:
         """The key and value to write, together with the update that said so or before that update is acknowledged."""
-        return None if self._memo is None or self._memo == self._saved else (self.KEY, self._memo)
+        return None if self._wanted is None or self._wanted == self._saved else (self.KEY, self._wanted)
 
-    def note_saved(self, memo: tuple[str, str]) -> None:
-        self._saved = memo[1]
+    def note_saved(self, saved: tuple[str, str]) -> None:
+        self._saved = saved[1]
 
     def now(self, chat_id: int | str) -> int | str:
         """The id under which a chat can be reached."""

@@ -20,14 +20,14 @@ from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, ReturnedQuietly
 from gatewayd.hub.accounts.sender import Rows, Sender
 from gatewayd.hub.outbox.queue import MailboxStatistics
-from gatewayd.hub.state import OwnMemos
+from gatewayd.hub.state import OwnState
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope
 from gatewayd.model.message.payload import Signal
 from gatewayd.model.status import AccountState, AccountStatus
 from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, FetchesMedia, ShowsSignals
-from gatewayd.ports.store import InboundRow, MemoRows
+from gatewayd.ports.store import InboundRow, StateRows
 
 if TYPE_CHECKING:
     import httpx2
@@ -45,7 +45,7 @@ class Journal(Protocol):
     """Where messages are committed: the inbox desk."""
 
     async def deliver(
-        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]: ...
 
 
@@ -69,7 +69,7 @@ class AccountContext:
 
     outbox: Outgoing
     backlog: Waiting
-    memos: MemoRows
+    state: StateRows
     http: "httpx2.AsyncClient"
     log: "FilteringBoundLogger"
     rng: Random
@@ -196,7 +196,7 @@ class AccountActor:
             deliveries_waiting=self._deliveries.statistics().tasks_waiting,
         )
 
-    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None:
         """Journal what the platform told us. Returns after the commit; waits while the inbox is full.
 
         :raises Overloaded: too many calls wait already; nothing was stored.
@@ -208,8 +208,8 @@ class AccountActor:
         self.note_transport()
         sound = [_sound(envelope) for envelope in envelopes]
         async with self._deliveries:
-            key = None if memo is None else (self.settings.channel, self.settings.account, *memo)
-            await self._journal.deliver(sound, memo=key)
+            key = None if save_state is None else (self.settings.channel, self.settings.account, *save_state)
+            await self._journal.deliver(sound, save_state=key)
         if envelopes:
             self._last_inbound_at = self._context.now()
 
@@ -341,7 +341,7 @@ class _Delivery:
         self._actor = actor
         self._life = life
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str] | None = None) -> None:
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None:
         """:raises TryAgain: the store refuses. :raises Overloaded: the driver floods. :raises Conflict: its life is over."""
         if self._life.over:
             raise Conflict("this connection of the account is over")
@@ -350,7 +350,7 @@ class _Delivery:
             await trio.sleep_forever()
         try:
             with self._life.hold():
-                await self._actor.deliver(envelopes, memo=memo)
+                await self._actor.deliver(envelopes, save_state=save_state)
         except StoreRefused as error:
             raise TryAgain(f"the store does not take messages: {error.reason}") from error
 
@@ -384,7 +384,7 @@ class _Services:
     def __init__(self, actor: AccountActor, life: Life, context: AccountContext, log: "FilteringBoundLogger") -> None:
         self.http = context.http
         self.connection = _ConnectionReporter(actor, life)
-        self.memos = OwnMemos(context.memos, actor.settings.channel, actor.settings.account)
+        self.state = OwnState(context.state, actor.settings.channel, actor.settings.account)
         self.log = log
         self.rng = context.rng
         self._now = context.now

@@ -13,14 +13,13 @@ from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.config_diff import reopens
-from gatewayd.hub.state import OF_AGENTS, OwnMemos
+from gatewayd.hub.state import OF_AGENTS, OwnState
 from gatewayd.model.config import AgentSettings, BrokenPlugin
 from gatewayd.model.errors import NeedsOperator
 from gatewayd.model.histogram import LONG, Stopwatch
 from gatewayd.model.status import AgentState, AgentStatus
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentOpener, CoreFacts, DescribesItself
-from gatewayd.ports.memos import Memos
-from gatewayd.ports.store import MemoRows
+from gatewayd.ports.store import State, StateRows
 
 if TYPE_CHECKING:
     import httpx2
@@ -46,7 +45,7 @@ class AgentContext:
 
     opener: Callable[[str], AgentOpener]
     http: "httpx2.AsyncClient"
-    memos: MemoRows
+    state: StateRows
     state_dir: Path
     log: "FilteringBoundLogger"
     now: Callable[[], float]
@@ -165,9 +164,9 @@ class Agent:
         if isinstance(own.settings, BrokenPlugin):
             raise NeedsOperator(own.settings.reason)
         context = self._context
-        memos = OwnMemos(context.memos, OF_AGENTS, own.agent_id)
+        state = OwnState(context.state, OF_AGENTS, own.agent_id)
         directory = context.state_dir / "agents" / own.agent_id
-        services = _Services(own.agent_id, context, memos, directory, say_later)
+        services = _Services(own.agent_id, context, state, directory, say_later)
         async with context.opener(own.frame.core)(AgentConfig(own.agent_id, own.settings), services) as core:
             with life.closes_after():
                 self.core = core
@@ -183,9 +182,9 @@ class Agent:
 class _Services:
     """What a core gets from us (ports/agent.py AgentServices)."""
 
-    def __init__(self, agent_id: str, context: AgentContext, memos: Memos, directory: Path, say_later: SayLater) -> None:
+    def __init__(self, agent_id: str, context: AgentContext, state: State, directory: Path, say_later: SayLater) -> None:
         self.http = context.http
-        self.memos = memos
+        self.state = state
         self.directory = directory
         self.log = context.log.bind(agent=agent_id)
         self._agent_id = agent_id

@@ -21,7 +21,7 @@ from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import Intent, classify
 from gatewayd.model.message.roles import Role
 from gatewayd.model.message.route import Route
-from gatewayd.model.records.storable import refuse_unusable, refuse_unusable_memo
+from gatewayd.model.records.storable import refuse_unusable, refuse_unusable_state
 from gatewayd.ports.store import Account, InboundRow, Store
 
 _RECOVERY_PAGE = 1000
@@ -97,24 +97,24 @@ class InboxDesk:
         return {account: self._backlog.why_full(*account) for account in self._configured.accounts}
 
     async def deliver(
-        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
         """Journal envelopes of one account and hand them on. Returns after the commit, with the rows that are new. Waits while
         the inbox, or that account's part of it, is full.
 
         :raises StoreRefused: nothing was stored; the platform must not be told.
         :raises NotFound: an envelope names an account that is not configured.
-        :raises UnusableId: an id of one, or the memo's, cannot be kept. Nothing was stored of any.
+        :raises UnusableId: an id of one, or that of ``save_state``, cannot be kept. Nothing was stored of any.
         :raises ValueError: they are of several accounts.
         """
         for envelope in envelopes:
             if (envelope.channel, envelope.account) not in self._configured.accounts:
                 raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
             refuse_unusable(envelope)
-        if memo is not None:
-            refuse_unusable_memo(*memo[2:])
+        if save_state is not None:
+            refuse_unusable_state(*save_state[2:])
         if not envelopes:
-            await self._store.add_inbound([], memo=memo)
+            await self._store.add_inbound([], save_state=save_state)
             return []
         account = envelopes[0].channel, envelopes[0].account
         if any((envelope.channel, envelope.account) != account for envelope in envelopes):
@@ -127,7 +127,7 @@ class InboxDesk:
         try:
             # A caller that goes away during the commit must not leave rows that nobody runs before the next start.
             with anyio.CancelScope(shield=True):
-                rows = await self._store.add_inbound(stamped, memo=memo)
+                rows = await self._store.add_inbound(stamped, save_state=save_state)
         finally:
             self._backlog.release(account, len(stamped) - len(rows))
         self.received += len(rows)

@@ -53,12 +53,12 @@ def _is_short_and_plain(envelope: InboundEnvelope) -> bool:
     return len(whole) <= MAX_ID_BYTES and b"\\u0000" not in whole
 
 
-def refuse_unusable_memo(key: str, value: str) -> None:
+def refuse_unusable_state(key: str, value: str) -> None:
     """:raises UnusableId: the key cannot be kept, or the value has no bytes."""
     if (why := why_unusable(key)) is not None:
-        raise UnusableId(f"the key of a memo {why}")
+        raise UnusableId(f"the key of a state value {why}")
     if not is_text(value):
-        raise UnusableId("the value of a memo has half a surrogate pair")
+        raise UnusableId("a state value has half a surrogate pair")
 
 
 def _ids(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:

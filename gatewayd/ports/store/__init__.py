@@ -53,7 +53,7 @@ from gatewayd.ports.store.history import (
     Traces,
 )
 from gatewayd.ports.store.messages import Account, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows, Said
-from gatewayd.ports.store.state import Accounts, MemoRows, SessionRow, Sessions, StoreStatistics
+from gatewayd.ports.store.state import Accounts, SessionRow, Sessions, State, StateRows, StoreStatistics
 
 __all__ = [
     "ANY_INPUT",
@@ -73,7 +73,6 @@ __all__ = [
     "LetterRow",
     "Letters",
     "Lookup",
-    "MemoRows",
     "MessageKey",
     "Need",
     "OldRow",
@@ -93,6 +92,8 @@ __all__ = [
     "Said",
     "SessionRow",
     "Sessions",
+    "State",
+    "StateRows",
     "Store",
     "StoreStatistics",
     "Swept",
@@ -119,7 +120,7 @@ class Store(
     Questions,
     AuditRows,
     EventRows,
-    MemoRows,
+    StateRows,
     Pairings,
     Tokens,
     Protocol,

@@ -84,9 +84,10 @@ class Said(Struct, frozen=True):
 
 class Inbox(Protocol):
     async def add_inbound(
-        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
-        """Journal envelopes, and save ``memo`` (channel, account, key, value) in the same transaction, also when nothing is new.
+        """Journal envelopes, and save a value of the state (channel, account, key, value) in the same transaction, also when
+        nothing is new.
 
         Idempotent by (channel, account, event_key), within one call, too: an envelope that is known is skipped. Returns the rows
         that are new, numbered in the order of the envelopes.

@@ -1,4 +1,4 @@
-"""What is known of conversations, accounts and the store itself: the session map, memos, statistics."""
+"""The session map, the accounts of each gateway, the state that accounts and agents keep, and statistics of the store."""
 
 from collections.abc import Collection
 from typing import Protocol
@@ -47,13 +47,30 @@ class Accounts(Protocol):
         own: those that it has ever had and no other one has claimed since, by channel and name."""
 
 
-class MemoRows(Protocol):
-    async def load_memo(self, channel: str, account: str, key: str) -> str | None: ...
+class State(Protocol):
+    """The state of one owner: a small durable key-value store of an account (poll offset, webhook secret) or of an agent.
 
-    async def save_memo(self, channel: str, account: str, key: str, value: str) -> None:
+    Every write returns after the commit. :raises StoreRefused: disk full or damaged; nothing was written.
+    """
+
+    async def load(self, key: str) -> str | None: ...
+
+    async def save(self, key: str, value: str) -> None:
+        """:raises UnusableId: the key is longer than 2,048 bytes or has a NUL character, or the value is no Unicode."""
+
+    async def forget(self, key: str) -> None:
+        """Delete; no error when there is none."""
+
+
+class StateRows(Protocol):
+    """The state of all owners, by channel, account and key."""
+
+    async def load_state(self, channel: str, account: str, key: str) -> str | None: ...
+
+    async def save_state(self, channel: str, account: str, key: str, value: str) -> None:
         """Insert, or replace the value. Idempotent."""
 
-    async def forget_memo(self, channel: str, account: str, key: str) -> None:
+    async def forget_state(self, channel: str, account: str, key: str) -> None:
         """Delete. Idempotent: no error when there is none."""
 
 

@@ -24,7 +24,7 @@ from gatewayd.stores.sqlite.tables.questions import QuestionTable
 from gatewayd.stores.sqlite.tables.repair import RepairTable
 from gatewayd.stores.sqlite.tables.retention import RetentionTable
 from gatewayd.stores.sqlite.tables.sessions import SessionTable
-from gatewayd.stores.sqlite.tables.state import MemoTable
+from gatewayd.stores.sqlite.tables.state import StateTable
 from gatewayd.stores.sqlite.tables.tokens import TokenTable
 from gatewayd.stores.sqlite.tables.trace import TraceTable
 from gatewayd.stores.sqlite.tables.transcript import TranscriptTable
@@ -44,7 +44,7 @@ class SqliteStore(
     QuestionTable,
     AuditTable,
     EventTable,
-    MemoTable,
+    StateTable,
     PairingTable,
     TokenTable,
 ):

@@ -1,4 +1,4 @@
-"""Sessions and memos."""
+"""Sessions and state."""
 
 from msgspec.structs import replace
 
@@ -16,25 +16,25 @@ ROW = SessionRow(
 
 
 class StateContract:
-    async def test_a_memo_belongs_to_its_account_and_key(self, store: Store) -> None:
-        assert await store.load_memo("telegram", "main", "offset") is None
-        await store.save_memo("telegram", "main", "offset", "5")
-        await store.save_memo("telegram", "other", "offset", "6")
-        await store.save_memo("telegram", "main", "secret", "xyz")
-        await store.save_memo("telegram", "main", "offset", "7")
-        assert await store.load_memo("telegram", "main", "offset") == "7"
-        assert await store.load_memo("telegram", "other", "offset") == "6"
-        assert await store.load_memo("telegram", "main", "secret") == "xyz"
-        assert await store.load_memo("webchat", "main", "offset") is None
+    async def test_a_state_value_belongs_to_its_account_and_key(self, store: Store) -> None:
+        assert await store.load_state("telegram", "main", "offset") is None
+        await store.save_state("telegram", "main", "offset", "5")
+        await store.save_state("telegram", "other", "offset", "6")
+        await store.save_state("telegram", "main", "secret", "xyz")
+        await store.save_state("telegram", "main", "offset", "7")
+        assert await store.load_state("telegram", "main", "offset") == "7"
+        assert await store.load_state("telegram", "other", "offset") == "6"
+        assert await store.load_state("telegram", "main", "secret") == "xyz"
+        assert await store.load_state("webchat", "main", "offset") is None
 
-    async def test_a_memo_is_forgotten_alone_and_more_than_once(self, store: Store) -> None:
+    async def test_a_state_value_is_forgotten_alone_and_more_than_once(self, store: Store) -> None:
         for key in ("offset", "secret"):
-            await store.save_memo("telegram", "main", key, key)
+            await store.save_state("telegram", "main", key, key)
         for _ in range(2):
-            await store.forget_memo("telegram", "main", "offset")
-        await store.forget_memo("webchat", "main", "secret")
-        assert await store.load_memo("telegram", "main", "offset") is None
-        assert await store.load_memo("telegram", "main", "secret") == "secret"
+            await store.forget_state("telegram", "main", "offset")
+        await store.forget_state("webchat", "main", "secret")
+        assert await store.load_state("telegram", "main", "offset") is None
+        assert await store.load_state("telegram", "main", "secret") == "secret"
 
     async def test_a_session_is_kept_and_replaced(self, store: Store) -> None:
         assert await store.get_session(ROW.session_key) is None

@@ -30,7 +30,7 @@ Answer = Callable[[ToolRequest], Awaitable[Decision]]
 Setting = float | str | dict[str, str]
 
 
-class MemosInMemory:
+class StateInMemory:
     """Outlives a core, as the store does."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Services:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.work = directory / "work"
-        self.memos = MemosInMemory()
+        self.state = StateInMemory()
         self.log = structlog.get_logger("test")
         self.later: list[tuple[str, str]] = []
 

@@ -186,15 +186,15 @@ async def test_a_full_disk_stops_a_turn_before_it_runs_and_not_after(services: S
     with anyio.fail_after(FAILS_AFTER):
         async with open_core(services) as core:
             session = await core.new_session("key")
-            services.memos.refuses = True
+            services.state.refuses = True
             with pytest.raises(StoreRefused):
                 await core.run(FakeTurn(session, "say hello"))
             assert [message.get("method") for message in received(services.work)][-1] == "session/new"
-            services.memos.refuses = False
+            services.state.refuses = False
 
             class Filling(FakeTurn):
                 async def emit(self, event: object) -> None:
-                    services.memos.refuses = True
+                    services.state.refuses = True
 
             assert await core.run(Filling(session, "say hello")) == Final("hello")
 

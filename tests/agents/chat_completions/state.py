@@ -1,9 +1,9 @@
-"""Memos of an agent that outlive its core, but not the test."""
+"""State of an agent that outlives its core, but not the test."""
 
 from gatewayd.model.errors import StoreRefused
 
 
-class MemosInMemory:
+class StateInMemory:
     def __init__(self) -> None:
         self.rows: dict[str, str] = {}
         self.writes = 0

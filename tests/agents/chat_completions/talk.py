@@ -16,7 +16,7 @@ from gatewayd.model.message.envelope import Attachment, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import AgentConfig, TextDelta, TurnEvent, TurnRequest
-from tests.agents.chat_completions.memos import MemosInMemory
+from tests.agents.chat_completions.state import StateInMemory
 from tests.fakes.model_server import MODEL
 from tests.hub.house import House, ScriptedAgents, echo, open_house
 
@@ -62,9 +62,9 @@ class Services:
     directory = Path("/nowhere")
     log = structlog.get_logger("test")
 
-    def __init__(self, http: httpx2.AsyncClient, memos: MemosInMemory) -> None:
+    def __init__(self, http: httpx2.AsyncClient, state: StateInMemory) -> None:
         self.http = http
-        self.memos = memos
+        self.state = state
         self.said_later: list[str] = []
         self.house: House | None = None
 
@@ -83,7 +83,7 @@ class Chat:
     def __init__(self, core: ChatCompletionsCore, services: Services, session: str) -> None:
         self.core = core
         self.services = services
-        self.memos = services.memos
+        self.state = services.state
         self.said_later = services.said_later
         self.session = session
         self.turns = 0
@@ -98,12 +98,12 @@ class Chat:
 
 @asynccontextmanager
 async def chat_with(
-    url: str, *, memos: MemosInMemory | None = None, http: httpx2.AsyncClient | None = None, **changes: Any
+    url: str, *, state: StateInMemory | None = None, http: httpx2.AsyncClient | None = None, **changes: Any
 ) -> AsyncIterator[Chat]:
-    memos = memos or MemosInMemory()
+    state = state or StateInMemory()
     settings = ChatCompletionsSettings(**{"url": url, "model": MODEL, **changes})
     async with http or create_client() as client:
-        services = Services(client, memos)
+        services = Services(client, state)
         async with open_chat_completions(AgentConfig("a", settings), services) as core:
             assert isinstance(core, ChatCompletionsCore)
             yield Chat(core, services, await core.new_session("key"))

@@ -11,7 +11,7 @@ from gatewayd.agents.chat_completions.answer import CUT_OFF
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.secret import Secret
 from gatewayd.ports.agent import CoreFacts, DescribesItself, TextDelta
-from tests.agents.chat_completions.memos import MemosInMemory
+from tests.agents.chat_completions.state import StateInMemory
 from tests.agents.chat_completions.talk import HEAD, HELLO, chat_with, read_request, server
 from tests.fakes.model_server import MODEL, ModelServer, Seen
 
@@ -70,17 +70,17 @@ async def test_an_empty_reply_is_a_failure_of_its_own_kind_and_is_not_told_again
         with pytest.raises(AgentFailed, match="the model said nothing") as caught:
             await chat.say("finish stop")
         assert caught.value.kind == "empty"
-        assert chat.memos.rows == {}
+        assert chat.state.rows == {}
         await chat.say("say x")
     assert messages(model.requests[1]) == [("user", "say x")]
 
 
 async def test_a_conversation_outlives_the_core(model: ModelServer) -> None:
-    memos = MemosInMemory()
-    async with chat_with(model.url, memos=memos) as chat:
+    state = StateInMemory()
+    async with chat_with(model.url, state=state) as chat:
         await chat.say("say a")
         session = chat.session
-    async with chat_with(model.url, memos=memos) as chat:
+    async with chat_with(model.url, state=state) as chat:
         chat.session = session
         chat.turns = 1
         await chat.say("say b")
@@ -98,16 +98,16 @@ async def test_a_turn_that_ended_is_not_run_again(model: ModelServer) -> None:
         await chat.say("say twice")
     assert [seen.text for seen in model.requests] == ["say once", "say twice"]
     assert len(messages(model.requests[1])) == 3
-    assert chat.memos.writes == 2
+    assert chat.state.writes == 2
 
 
 async def test_what_could_not_be_stored_is_run_again(model: ModelServer) -> None:
     async with chat_with(model.url) as chat:
         turn = chat.turn("say x")
-        chat.memos.full = True
+        chat.state.full = True
         with pytest.raises(StoreRefused):
             await chat.core.run(turn)
-        chat.memos.full = False
+        chat.state.full = False
         assert (await chat.core.run(turn)).text == "x"
     assert len(model.requests) == 2
 
@@ -143,7 +143,7 @@ async def test_failures_are_for_good_and_leave_no_trace(model: ModelServer, scri
         with pytest.raises(AgentFailed, match=reason):
             await chat.core.run(turn)
         assert await chat.core.turn_state(chat.session, turn.request.turn_id) == "new"
-        assert chat.memos.rows == {}
+        assert chat.state.rows == {}
         assert await chat.say("say still here") == "still here"
 
 
@@ -204,7 +204,7 @@ async def test_a_stopped_turn_closes_the_connection(model: ModelServer) -> None:
             nursery.cancel_scope.cancel()
         with trio.fail_after(10):
             await model.wait_requests(lambda requests: requests[0].end == "aborted")
-        assert chat.memos.rows == {}
+        assert chat.state.rows == {}
 
 
 async def test_a_connection_is_used_again() -> None:

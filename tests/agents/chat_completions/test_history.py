@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import Final
-from tests.agents.chat_completions.memos import MemosInMemory
+from tests.agents.chat_completions.state import StateInMemory
 
 exchanges = st.lists(st.builds(Exchange, st.text(max_size=3), st.text(max_size=30), st.text(max_size=30)), max_size=8)
 
@@ -27,7 +27,7 @@ def test_tokens_are_estimated_by_bytes() -> None:
 
 
 async def test_a_turn_is_found_by_its_id_until_it_is_pushed_out() -> None:
-    histories = Histories(MemosInMemory(), at_most_tokens=50)
+    histories = Histories(StateInMemory(), at_most_tokens=50)
     session = histories.new_session_id("key")
     for number in range(5):
         await histories.add(session, Exchange(f"turn-{number}", "question", "answer"))
@@ -36,7 +36,7 @@ async def test_a_turn_is_found_by_its_id_until_it_is_pushed_out() -> None:
 
 
 async def test_the_last_exchange_is_kept_whatever_its_length() -> None:
-    histories = Histories(MemosInMemory(), at_most_tokens=50)
+    histories = Histories(StateInMemory(), at_most_tokens=50)
     session = histories.new_session_id("key")
     await histories.add(session, Exchange("short", "a", "b"))
     await histories.add(session, Exchange("long", "x" * 1000, "y" * 1000))
@@ -44,8 +44,8 @@ async def test_the_last_exchange_is_kept_whatever_its_length() -> None:
 
 
 async def test_a_new_session_takes_the_old_one_s_place() -> None:
-    memos = MemosInMemory()
-    histories = Histories(memos, at_most_tokens=50)
+    state = StateInMemory()
+    histories = Histories(state, at_most_tokens=50)
     old, new, other = (histories.new_session_id(key) for key in ("key", "key", "another key"))
     for session in (old, other):
         await histories.add(session, Exchange("t", "a", session))
@@ -54,14 +54,14 @@ async def test_a_new_session_takes_the_old_one_s_place() -> None:
     await histories.add(new, Exchange("t2", "a", "b"))
     assert (await histories.load(old)).exchanges == ()
     assert (await histories.load(other)).reply_of("t") == Final(other)
-    assert len(memos.rows) == 2
+    assert len(state.rows) == 2
 
 
-async def test_a_damaged_memo_is_no_empty_conversation() -> None:
-    memos = MemosInMemory()
-    histories = Histories(memos, at_most_tokens=50)
+async def test_damaged_state_is_no_empty_conversation() -> None:
+    state = StateInMemory()
+    histories = Histories(state, at_most_tokens=50)
     session = histories.new_session_id("key")
     await histories.add(session, Exchange("t", "a", "b"))
-    memos.rows = dict.fromkeys(memos.rows, '{"session_id":')
+    state.rows = dict.fromkeys(state.rows, '{"session_id":')
     with pytest.raises(AgentFailed, match="/new"):
         await histories.load(session)

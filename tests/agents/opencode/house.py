@@ -23,8 +23,8 @@ KEY = "agent:main:dm:7"
 ALLOWED = Decision("allowed", by="operator:me")
 
 
-class DictMemos:
-    """Memos that outlive a core; ``saved`` is called after each write."""
+class DictState:
+    """State that outlives a core; ``saved`` is called after each write."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -154,9 +154,9 @@ class FakeTurn:
 
 
 class Services:
-    def __init__(self, http: Any, memos: DictMemos, directory: Path) -> None:
+    def __init__(self, http: Any, kept: DictState, directory: Path) -> None:
         self.http = http
-        self.memos = memos
+        self.state = kept
         self.directory = directory
         self.log = structlog.get_logger("test")
 
@@ -165,14 +165,14 @@ class Services:
 
 
 @asynccontextmanager
-async def open_core(server: Fake | None, memos: DictMemos | None = None, **settings: Any) -> AsyncIterator[OpencodeCore]:
+async def open_core(server: Fake | None, kept: DictState | None = None, **settings: Any) -> AsyncIterator[OpencodeCore]:
     """The core, remote on the fake unless the settings say otherwise."""
     directory = settings.pop("state", Path("/nowhere"))
     if server is not None:
         settings = {"url": server.url, **settings}
     # As kit/http.py's, but without the system's certificates, which take a tenth of a second to read.
     async with httpx2.AsyncClient(verify=False, trust_env=False) as http:
-        services = cast(AgentServices, Services(http, memos or DictMemos(), directory))
+        services = cast(AgentServices, Services(http, kept or DictState(), directory))
         async with open_opencode(AgentConfig("a", OpencodeSettings(**settings)), services) as core:
             assert isinstance(core, OpencodeCore)
             yield core

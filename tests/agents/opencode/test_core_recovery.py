@@ -8,7 +8,7 @@ from gatewayd.model.errors import AgentFailed
 from gatewayd.model.records.approval import Decision
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
-from tests.agents.opencode.house import ALLOWED, DictMemos, Fake, FakeTurn, open_core
+from tests.agents.opencode.house import ALLOWED, DictState, Fake, FakeTurn, open_core
 from tests.fakes.opencode_server import Asking, FakeOpenAgentic, FakeOpenCode, Fault, ModelRun
 
 BOTH = pytest.mark.parametrize("kind", [FakeOpenCode, FakeOpenAgentic])
@@ -25,22 +25,22 @@ def prompts(server: Fake) -> int:
 
 @BOTH
 async def test_killed_before_the_prompt(autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]) -> None:
-    server, memos = kind(), DictMemos()
+    server, kept = kind(), DictState()
 
     async def stop(key: str) -> None:
         if key.startswith("turn:"):
             await trio.sleep_forever()
 
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
-            memos.saved = stop
+            kept.saved = stop
             going = go(nursery, core, FakeTurn(session, "hi"))
             await trio.sleep(1)
-            assert memos.values[f"turn:{session}"]
+            assert kept.values[f"turn:{session}"]
             going.kill()
-        memos.saved = None
-        async with open_core(server, memos) as core:
+        kept.saved = None
+        async with open_core(server, kept) as core:
             assert await core.turn_state(session, "turn-1") == "new"
             assert await core.run(FakeTurn(session, "hi")) == Final("echo: hi")
         assert prompts(server) == 1
@@ -55,14 +55,14 @@ async def test_killed_before_the_answer(autojump_clock: MockClock, nursery: trio
         await gate.wait()
         await run.say("done")
 
-    server, memos = kind(script), DictMemos()
+    server, kept = kind(script), DictState()
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "hi"))
             await going.turn.wait_event(lambda turn: turn.text == "well, ")
             going.kill()
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             assert await core.turn_state(session, "turn-1") == "running"
             going = go(nursery, core, FakeTurn(session, "hi"), resume=True)
             await trio.sleep(10)
@@ -79,14 +79,14 @@ async def test_killed_and_not_wanted_any_more(autojump_clock: MockClock, nursery
         await run.say("well, ")
         await run.tool("bash", {"command": "rm x"})
 
-    server, memos = kind(script), DictMemos()
+    server, kept = kind(script), DictState()
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "hi"))
             await going.turn.wait_requests()
             going.kill()
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             await core.stop_turn(session, "turn-0")
             assert await core.turn_state(session, "turn-1") == "running"
             await core.stop_turn(session, "turn-1")
@@ -105,16 +105,16 @@ async def test_killed_after_the_end(autojump_clock: MockClock, nursery: trio.Nur
         await run.tool("bash", {"command": "x"}, ask=False)
         await run.say("done")
 
-    server, memos = kind(script), DictMemos()
+    server, kept = kind(script), DictState()
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "hi"))
             await trio.sleep(5)
             going.kill()
         gate.set()
         await trio.sleep(10)
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             assert await core.turn_state(session, "turn-1") == "ended"
             for _ in range(2):
                 turn = FakeTurn(session, "hi")
@@ -130,9 +130,9 @@ async def test_killed_after_the_end(autojump_clock: MockClock, nursery: trio.Nur
 async def test_killed_with_a_permission_pending(
     autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake], handed_over: bool
 ) -> None:
-    server, memos, decided = kind(shell), DictMemos(), dict[str, Decision]()
+    server, kept, decided = kind(shell), DictState(), dict[str, Decision]()
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "hi", decided=decided))
             [request] = await going.turn.wait_requests()
@@ -142,7 +142,7 @@ async def test_killed_with_a_permission_pending(
                 await trio.sleep(5)
             going.kill()
         server.http.faults.clear()
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             assert await core.turn_state(session, "turn-1") == "running"
             going = go(nursery, core, FakeTurn(session, "hi", decided=decided), resume=True)
             if handed_over:
@@ -158,14 +158,14 @@ async def test_killed_with_a_question_pending(autojump_clock: MockClock, nursery
     async def script(run: ModelRun) -> None:
         await run.say(f"got {await run.question(Asking('Which?', ('A', 'B')))}")
 
-    server, memos = kind(script), DictMemos()
+    server, kept = kind(script), DictState()
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "hi"))
             [question] = await going.turn.wait_questions()
             going.kill()
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             assert await core.turn_state(session, "turn-1") == "running"
             going = go(nursery, core, FakeTurn(session, "hi"), resume=True)
             assert await going.turn.wait_questions() == [question]
@@ -175,15 +175,15 @@ async def test_killed_with_a_question_pending(autojump_clock: MockClock, nursery
 
 @BOTH
 async def test_the_server_lost_it_meanwhile(autojump_clock: MockClock, nursery: trio.Nursery, kind: type[Fake]) -> None:
-    server, memos = kind(shell), DictMemos()
+    server, kept = kind(shell), DictState()
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "hi"))
             await going.turn.wait_requests()
             going.kill()
         await server.restart()
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             assert await core.turn_state(session, "turn-1") == "lost"
             with pytest.raises(AgentFailed, match="without a result"):
                 await core.resume(FakeTurn(session, "hi"))
@@ -200,8 +200,8 @@ async def test_a_failure_is_found_again(autojump_clock: MockClock) -> None:
     async def script(run: ModelRun) -> None:
         await run.fail("no credit")
 
-    server, memos = FakeOpenCode(script), DictMemos()
-    async with server.serve(), open_core(server, memos) as core:
+    server, kept = FakeOpenCode(script), DictState()
+    async with server.serve(), open_core(server, kept) as core:
         session = await core.new_session("k")
         with pytest.raises(AgentFailed, match="no credit"):
             await core.run(FakeTurn(session, "hi"))
@@ -215,8 +215,8 @@ async def test_a_failure_is_found_again(autojump_clock: MockClock) -> None:
 
 @BOTH
 async def test_the_session_is_gone_meanwhile(autojump_clock: MockClock, kind: type[Fake]) -> None:
-    server, memos = kind(), DictMemos()
-    async with server.serve(), open_core(server, memos) as core:
+    server, kept = kind(), DictState()
+    async with server.serve(), open_core(server, kept) as core:
         session = await core.new_session("k")
         await core.run(FakeTurn(session, "hi"))
         if isinstance(server, FakeOpenCode):
@@ -227,15 +227,15 @@ async def test_the_session_is_gone_meanwhile(autojump_clock: MockClock, kind: ty
 
 
 @BOTH
-async def test_memos_are_bounded_by_the_conversations(autojump_clock: MockClock, kind: type[Fake]) -> None:
-    server, memos = kind(), DictMemos()
-    async with server.serve(), open_core(server, memos) as core:
+async def test_state_is_bounded_by_the_conversations(autojump_clock: MockClock, kind: type[Fake]) -> None:
+    server, kept = kind(), DictState()
+    async with server.serve(), open_core(server, kept) as core:
         for key in ("k1", "k2"):
             for number in range(5):
                 session = await core.new_session(key)
                 for turn in range(3):
                     await core.run(FakeTurn(session, "hi", turn_id=f"{key}-{number}-{turn}"))
-        assert len(memos.values) == 4
+        assert len(kept.values) == 4
 
 
 @BOTH
@@ -266,15 +266,15 @@ async def test_killed_before_the_server_began(
     autojump_clock: MockClock, nursery: trio.Nursery, busy_after: float, state: str
 ) -> None:
     """It has stored the prompt, and would begin while we run the turn again."""
-    server, memos = FakeOpenCode(), DictMemos()
+    server, kept = FakeOpenCode(), DictState()
     server.busy_after = busy_after
     async with server.serve():
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "hi"))
             await trio.sleep(3)
             going.kill()
-        async with open_core(server, memos) as core:
+        async with open_core(server, kept) as core:
             assert await core.turn_state(session, "turn-1") == state
             if state == "ended":
                 assert await core.resume(FakeTurn(session, "hi")) == Final("echo: hi")

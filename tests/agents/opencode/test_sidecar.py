@@ -17,7 +17,7 @@ from gatewayd.model.errors import AgentFailed, NeedsOperator, TryAgain
 from gatewayd.model.secret import Secret
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
-from tests.agents.opencode.house import ALLOWED, DictMemos, FakeTurn, open_core
+from tests.agents.opencode.house import ALLOWED, DictState, FakeTurn, open_core
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +27,11 @@ KINDS = pytest.mark.parametrize("kind", ["opencode", "openagentic"])
 
 
 @asynccontextmanager
-async def sidecar(tmp_path: Path, *words: str, memos: DictMemos | None = None, **settings: Any) -> AsyncIterator[OpencodeCore]:
+async def sidecar(tmp_path: Path, *words: str, kept: DictState | None = None, **settings: Any) -> AsyncIterator[OpencodeCore]:
     command = (sys.executable, "-m", MODULE, *words)
     environment = {"PYTHONPATH": str(ROOT), **settings.pop("environment", {})}
     with trio.fail_after(60):
-        async with open_core(None, memos, command=command, environment=environment, state=tmp_path / "state", **settings) as core:
+        async with open_core(None, kept, command=command, environment=environment, state=tmp_path / "state", **settings) as core:
             yield core
 
 
@@ -90,9 +90,9 @@ async def test_its_end_fails_the_turn_and_the_core(tmp_path: Path, nursery: trio
 
 
 async def test_a_request_that_waits_is_void_when_it_is_killed(tmp_path: Path, nursery: trio.Nursery) -> None:
-    memos = DictMemos()
+    kept = DictState()
     with pytest.RaisesGroup(pytest.RaisesExc(TryAgain, match="SIGKILL"), flatten_subgroups=True):
-        async with sidecar(tmp_path, "opencode", memos=memos) as core:
+        async with sidecar(tmp_path, "opencode", kept=kept) as core:
             session = await core.new_session("k")
             going = go(nursery, core, FakeTurn(session, "ask"))
             await going.turn.wait_requests()

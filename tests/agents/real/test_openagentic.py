@@ -13,7 +13,7 @@ from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
-from tests.agents.opencode.house import ALLOWED, DictMemos, FakeTurn, open_core
+from tests.agents.opencode.house import ALLOWED, DictState, FakeTurn, open_core
 from tests.agents.real import scenarios
 from tests.agents.real.installed import ROOT, Project, openagentic_server
 from tests.agents.real.scenarios import all_at_once, begin
@@ -79,14 +79,14 @@ async def test_turns_on_a_sidecar(
 
 
 async def test_gatewayd_is_killed_in_mid_turn(openagentic_project: Project, model: ModelServer, nursery: trio.Nursery) -> None:
-    memos, decided = DictMemos(), dict[str, Decision]()
+    kept, decided = DictState(), dict[str, Decision]()
     with trio.fail_after(60):
         async with openagentic_server(openagentic_project) as server:
-            async with open_core(None, memos, url=server.url) as core:
+            async with open_core(None, kept, url=server.url) as core:
                 slow = await begin(core, nursery, "slow one two three")
                 await model.wait_held("one two three")
                 slow.kill()
-            async with open_core(None, memos, url=server.url) as core:
+            async with open_core(None, kept, url=server.url) as core:
                 request = slow.turn.request
                 assert await core.turn_state(request.session_id, request.turn_id) == "running"
                 again = go(nursery, core, FakeTurn(request.session_id, "-", turn_id=request.turn_id), resume=True)
@@ -95,7 +95,7 @@ async def test_gatewayd_is_killed_in_mid_turn(openagentic_project: Project, mode
                 asking = go(nursery, core, FakeTurn(request.session_id, "run echo once >> ran.txt", decided=decided))
                 [shown] = await asking.turn.wait_requests()
                 asking.kill()
-            async with open_core(None, memos, url=server.url) as core:
+            async with open_core(None, kept, url=server.url) as core:
                 assert await core.turn_state(request.session_id, "turn-1") == "running"
                 again = go(nursery, core, FakeTurn(request.session_id, "-", decided=decided), resume=True)
                 assert await again.turn.wait_requests() == [shown]

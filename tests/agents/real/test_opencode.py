@@ -12,7 +12,7 @@ from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
-from tests.agents.opencode.house import ALLOWED, DictMemos, FakeTurn, open_core
+from tests.agents.opencode.house import ALLOWED, DictState, FakeTurn, open_core
 from tests.agents.real import scenarios
 from tests.agents.real.installed import Project, opencode_server
 from tests.agents.real.scenarios import all_at_once, begin
@@ -105,11 +105,11 @@ async def test_turns_on_a_sidecar(
 async def test_gatewayd_is_killed_in_mid_turn(
     opencode_binary: Path, opencode_project: Project, model: ModelServer, nursery: trio.Nursery
 ) -> None:
-    memos, decided = DictMemos(), dict[str, Decision]()
+    kept, decided = DictState(), dict[str, Decision]()
     with trio.fail_after(60):
         async with opencode_server(opencode_binary, opencode_project) as server:
             settings = {"url": server.url, "directory": str(opencode_project.directory)}
-            async with open_core(None, memos, **settings) as core:
+            async with open_core(None, kept, **settings) as core:
                 slow = await begin(core, nursery, "slow one two three")
                 asking = go(nursery, core, FakeTurn(await core.new_session("k2"), "run echo once >> ran.txt", decided=decided))
                 await model.wait_held("one two three")
@@ -117,7 +117,7 @@ async def test_gatewayd_is_killed_in_mid_turn(
                 slow.kill()
                 asking.kill()
                 requests = (slow.turn.request, asking.turn.request)
-            async with open_core(None, memos, **settings) as core:
+            async with open_core(None, kept, **settings) as core:
                 turns = [FakeTurn(went.session_id, "-", turn_id=went.turn_id, decided=decided) for went in requests]
                 again = [go(nursery, core, turn, resume=True) for turn in turns]
                 for went in requests:

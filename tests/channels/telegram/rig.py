@@ -49,7 +49,7 @@ class Rig:
 async def rig_for(
     api: FakeBotApi, *, kept: dict[str, str] | None = None, token: str | None = None, **settings: object
 ) -> AsyncIterator[Rig]:
-    """``kept`` are the memos of an earlier rig: a restart."""
+    """``kept`` is the state of an earlier rig: a restart."""
     account = account_of(api, token=token, **settings)
     async with create_client() as http:
         services = Services(http)

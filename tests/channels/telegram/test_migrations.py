@@ -51,9 +51,9 @@ async def test_by_webhook_it_is_stored_with_what_tells_of_it(autojump_clock: Moc
     async with FakeBotApi.serve() as api, rig_for(api, mode="webhook") as rig:
         call = webhook_call(rig, update)
         first, again = rig.channel.receive(call), rig.channel.receive(call)
-        assert first.memo == again.memo == ("moved", f'{{"{GROUP}":{SUPERGROUP}}}'), "until it is surely stored"
+        assert first.save_state == again.save_state == ("moved", f'{{"{GROUP}":{SUPERGROUP}}}'), "until it is surely stored"
         await rig.channel.received(call, first)
-        assert rig.channel.receive(call).memo is None
+        assert rig.channel.receive(call).save_state is None
 
 
 def webhook_call(rig: Rig, update: Any) -> WebhookRequest:
@@ -117,9 +117,9 @@ def test_what_is_remembered_says_the_same_after_a_restart(migrations: dict[int, 
     for group, supergroup in migrations.items():
         assert before.note(group, supergroup)
         assert not before.note(group, supergroup)
-    memo = before.unsaved
-    assert (memo is None) == (not migrations)
-    after = Migrations(None if memo is None else memo[1])
+    save_state = before.unsaved
+    assert (save_state is None) == (not migrations)
+    after = Migrations(None if save_state is None else save_state[1])
     for group, supergroup in migrations.items():
         assert before.now(group) == after.now(group) == supergroup
         reference = after.reference(number, supergroup)

@@ -82,24 +82,22 @@ async def test_the_platform_is_told_after_the_commit(tmp_path: Path, autojump_cl
         assert street.journal.texts == ["hello"]
 
 
-async def test_a_memo_is_committed_with_its_messages_and_belongs_to_the_account(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_state_is_committed_with_its_messages_and_belongs_to_the_account(tmp_path: Path, autojump_clock: MockClock) -> None:
     found: list[str | None] = []
 
     async def listen(services: ChannelServices, deliver: Deliver) -> None:
         services.connection.connected()
-        found.append(await services.memos.load("offset"))
-        await deliver([], memo=("offset", "42"))
-        found.append(await services.memos.load("offset"))
-        await services.memos.save("secret", "s")
+        found.append(await services.state.load("offset"))
+        await deliver([], save_state=("offset", "42"))
+        found.append(await services.state.load("offset"))
+        await services.state.save("secret", "s")
         await trio.sleep_forever()
 
     async with open_street(tmp_path, configuration("a", "b"), opener=lambda plugin: custom(listen)) as street:
         await trio.sleep(1)
         assert found == [None, None, "42", "42"]
-        assert await street.store.load_memo("loopback", "a", "offset") == "42"
-        assert await street.store.load_memo("loopback", "b", "secret") == "s"
+        assert await street.store.load_state("loopback", "a", "offset") == "42"
+        assert await street.store.load_state("loopback", "b", "secret") == "s"
 
 
 async def test_signals_are_shown_while_connected_and_fail_without_harm(tmp_path: Path, autojump_clock: MockClock) -> None:

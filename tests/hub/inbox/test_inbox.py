@@ -33,12 +33,12 @@ async def test_an_event_delivered_four_times_is_one_turn(tmp_path: Path, autojum
         assert (found.state, found.attempts) == ("done", 1)
 
 
-async def test_the_memo_is_committed_with_its_envelopes(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_state_is_committed_with_its_envelopes(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path) as house:
-        await house.inbox.deliver([message()], memo=("chat", "main", "offset", "41"))
-        await house.inbox.deliver([], memo=("chat", "main", "offset", "42"))
+        await house.inbox.deliver([message()], save_state=("chat", "main", "offset", "41"))
+        await house.inbox.deliver([], save_state=("chat", "main", "offset", "42"))
     async with open_house(tmp_path) as house:
-        assert await house.store.load_memo("chat", "main", "offset") == "42"
+        assert await house.store.load_state("chat", "main", "offset") == "42"
 
 
 async def test_deliveries_at_the_same_moment_run_in_the_order_of_their_commits(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -62,14 +62,14 @@ async def test_an_unknown_account_is_refused_before_anything_is_stored(tmp_path:
 async def test_ids_that_cannot_be_kept_are_refused_with_all_that_came_with_them(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    memo = ("chat", "main", "offset", "1")
+    save_state = ("chat", "main", "offset", "1")
     async with open_house(tmp_path) as house:
         with pytest.raises(UnusableId, match="event_key has a NUL"):
-            await house.inbox.deliver([message(), message(event_key="a\0b")], memo=memo)
-        with pytest.raises(UnusableId, match="key of a memo"):
-            await house.inbox.deliver([message()], memo=("chat", "main", "k" * 9999, "1"))
+            await house.inbox.deliver([message(), message(event_key="a\0b")], save_state=save_state)
+        with pytest.raises(UnusableId, match="key of a state value"):
+            await house.inbox.deliver([message()], save_state=("chat", "main", "k" * 9999, "1"))
         assert await house.inbox.pending([("chat", "main")]) == []
-        assert await house.store.load_memo("chat", "main", "offset") is None
+        assert await house.store.load_state("chat", "main", "offset") is None
         assert house.backlog.waiting == 0
 
 

@@ -35,12 +35,12 @@ class Model:
     inbound: dict[str, list[str | int]] = field(default_factory=dict)
     outbound: list[list[str | int]] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
-    memo: str | None = None
+    state: str | None = None
 
-    def add(self, keys: list[str], memo: str) -> list[str]:
+    def add(self, keys: list[str], value: str) -> list[str]:
         new = [key for key in dict.fromkeys(keys) if key not in self.inbound]
         self.inbound.update({key: ["received", 0] for key in new})
-        self.memo = memo
+        self.state = value
         return new
 
     def start(self, key: str) -> None:
@@ -75,7 +75,7 @@ class Model:
 
 async def read(store: SqliteStore) -> Model:
     """The whole store as a Model."""
-    said = Model(memo=await store.load_memo("telegram", "main", "offset"))
+    said = Model(state=await store.load_state("telegram", "main", "offset"))
     keys = [await store.find_inbound("telegram", "main", key) for key in "abcdefgh"]
     for inbound in sorted((row for row in keys if row), key=lambda row: row.id):
         said.inbound[inbound.envelope.event_key] = [inbound.state, inbound.attempts]
@@ -118,12 +118,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.outbound += [[text, "ready", 0] for text in texts]
         self.committed()
 
-    @rule(keys=st.lists(KEYS, max_size=4), memo=st.text(max_size=5))
-    def add_inbound(self, keys: list[str], memo: str) -> None:
+    @rule(keys=st.lists(KEYS, max_size=4), value=st.text(max_size=5))
+    def add_inbound(self, keys: list[str], value: str) -> None:
         rows = self.portal.call(
-            partial(self.store.add_inbound, [envelope(key) for key in keys], memo=("telegram", "main", "offset", memo))
+            partial(self.store.add_inbound, [envelope(key) for key in keys], save_state=("telegram", "main", "offset", value))
         )
-        assert [row.envelope.event_key for row in rows] == self.model.add(keys, memo)
+        assert [row.envelope.event_key for row in rows] == self.model.add(keys, value)
         self.committed()
 
     def id_of(self, key: str) -> int:

@@ -106,7 +106,7 @@ async def test_ready_again_by_itself_when_there_is_room_although_nobody_writes(
     async with open_site(tmp_path) as site, site.client("read") as client:
         site.fill_disk()
         with pytest.raises(StoreRefused):
-            await site.store.save_memo("loopback", "main", "filler", "x" * 100_000)
+            await site.store.save_state("loopback", "main", "filler", "x" * 100_000)
         for _ in range(2):
             site.gateway.events.emit("test.filler", filler="x" * 100_000)
             await trio.sleep(60)

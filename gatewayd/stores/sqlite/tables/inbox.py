@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, d
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.outbox import insert_outbound
-from gatewayd.stores.sqlite.tables.state import save_memo
+from gatewayd.stores.sqlite.tables.state import put_state
 
 INBOUND_COLUMNS = (
     "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at, detail, stops"
@@ -43,14 +43,14 @@ _DECODER = msgspec.json.Decoder(InboundEnvelope)
 
 class InboxTable(Tables):
     async def add_inbound(
-        self, envelopes: Sequence[InboundEnvelope], *, memo: tuple[str, str, str, str] | None = None
+        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
         now = self._now()
 
         def add(connection: sqlite3.Connection) -> list[InboundRow]:
             rows = [_insert(connection, envelope, now) for envelope in envelopes]
-            if memo is not None:
-                save_memo(connection, *memo)
+            if save_state is not None:
+                put_state(connection, *save_state)
             return [row for row in rows if row is not None]
 
         return await self._write(add)

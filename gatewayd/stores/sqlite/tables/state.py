@@ -5,17 +5,17 @@ import sqlite3
 from gatewayd.stores.sqlite.engine.table import Tables
 
 
-class MemoTable(Tables):
-    async def load_memo(self, channel: str, account: str, key: str) -> str | None:
-        sql = "SELECT value FROM memo WHERE channel = ? AND account = ? AND key = ?"
+class StateTable(Tables):
+    async def load_state(self, channel: str, account: str, key: str) -> str | None:
+        sql = "SELECT value FROM state WHERE channel = ? AND account = ? AND key = ?"
         record = await self._read(lambda connection: connection.execute(sql, (channel, account, key)).fetchone())
         return None if record is None else str(record[0])
 
-    async def save_memo(self, channel: str, account: str, key: str, value: str) -> None:
-        await self._write(lambda connection: save_memo(connection, channel, account, key, value))
+    async def save_state(self, channel: str, account: str, key: str, value: str) -> None:
+        await self._write(lambda connection: put_state(connection, channel, account, key, value))
 
-    async def forget_memo(self, channel: str, account: str, key: str) -> None:
-        sql = "DELETE FROM memo WHERE channel = ? AND account = ? AND key = ?"
+    async def forget_state(self, channel: str, account: str, key: str) -> None:
+        sql = "DELETE FROM state WHERE channel = ? AND account = ? AND key = ?"
 
         def forget(connection: sqlite3.Connection) -> None:
             connection.execute(sql, (channel, account, key))
@@ -23,8 +23,8 @@ class MemoTable(Tables):
         await self._write(forget)
 
 
-def save_memo(connection: sqlite3.Connection, channel: str, account: str, key: str, value: str) -> None:
+def put_state(connection: sqlite3.Connection, channel: str, account: str, key: str, value: str) -> None:
     """Inside somebody's transaction."""
     connection.execute(
-        "INSERT OR REPLACE INTO memo (channel, account, key, value) VALUES (?, ?, ?, ?)", (channel, account, key, value)
+        "INSERT OR REPLACE INTO state (channel, account, key, value) VALUES (?, ?, ?, ?)", (channel, account, key, value)
     )

@@ -18,7 +18,7 @@ def test_all_that_is_made_is_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with closing(open_files(tmp_path / "a" / "state")) as files:
-            files.writer.execute("INSERT INTO memo VALUES ('a', 'b', 'c', 'd')")
+            files.writer.execute("INSERT INTO state VALUES ('a', 'b', 'c', 'd')")
             assert mode(tmp_path / "a" / "state") == 0o700
             found = {path.name: mode(path) for path in files.path.parent.iterdir()}
     finally:

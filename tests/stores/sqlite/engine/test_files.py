@@ -46,8 +46,8 @@ def test_a_path_may_hold_what_means_something_in_a_uri(tmp_path: Path) -> None:
     directory = tmp_path / "what? 100%#1 ü"
     open_files(directory).close()
     with closing(open_files(directory)) as files:
-        files.writer.execute("INSERT INTO memo VALUES ('a', 'b', 'c', 'd')")
-        assert files.reader.execute("SELECT value FROM memo").fetchone() == ("d",)
+        files.writer.execute("INSERT INTO state VALUES ('a', 'b', 'c', 'd')")
+        assert files.reader.execute("SELECT value FROM state").fetchone() == ("d",)
 
 
 def test_a_relative_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +108,8 @@ async def test_a_cancelled_start_gives_everything_back(tmp_path: Path) -> None:
             await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
     async with open_store(tmp_path, now=lambda: 0.0) as store:
-        await store.save_memo("telegram", "main", "offset", "1")
-        assert await store.load_memo("telegram", "main", "offset") == "1"
+        await store.save_state("telegram", "main", "offset", "1")
+        assert await store.load_state("telegram", "main", "offset") == "1"
 
 
 async def test_a_start_cancelled_while_it_opens_gives_everything_back(tmp_path: Path) -> None:

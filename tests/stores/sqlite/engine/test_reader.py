@@ -43,14 +43,14 @@ async def test_a_read_does_not_wait_for_a_commit_under_way(tmp_path: Path) -> No
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
-            await store.save_memo("telegram", "main", "offset", "1")
+            await store.save_state("telegram", "main", "offset", "1")
             disk.shut()
             async with trio.open_nursery() as saving:
-                saving.start_soon(store.save_memo, "telegram", "main", "offset", "2")
+                saving.start_soon(store.save_state, "telegram", "main", "offset", "2")
                 await trio.testing.wait_all_tasks_blocked()
-                assert await store.load_memo("telegram", "main", "offset") == "1"
+                assert await store.load_state("telegram", "main", "offset") == "1"
                 disk.open()
-            assert await store.load_memo("telegram", "main", "offset") == "2"
+            assert await store.load_state("telegram", "main", "offset") == "2"
             writer.close()
 
 
@@ -62,7 +62,7 @@ async def test_one_connection_serves_one_query_at_a_time(tmp_path: Path) -> None
         reader = Reader(files.reader, files.path, disk, lambda damage: None)
 
         async def ask() -> None:
-            answers.append(await reader.fetch(lambda connection: connection.execute("SELECT count(*) FROM memo").fetchone()))
+            answers.append(await reader.fetch(lambda connection: connection.execute("SELECT count(*) FROM state").fetchone()))
 
         async with trio.open_nursery() as nursery:
             for _ in range(3):

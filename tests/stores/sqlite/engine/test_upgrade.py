@@ -96,7 +96,7 @@ async def test_everything_is_there_after_the_upgrade(first: Path) -> None:
             session = await store.get_session("key")
             assert session is not None
             assert (session.session_id, session.generation) == ("s1", 2)
-            assert await store.load_memo("telegram", "main", "offset") == "5"
+            assert await store.load_state("telegram", "main", "offset") == "5"
             assert await store.is_paired("telegram", "main", "42")
             token = await store.get_token("digest")
             assert token is not None

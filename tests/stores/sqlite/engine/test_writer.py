@@ -231,9 +231,9 @@ async def test_a_closed_store_refuses(tmp_path: Path) -> None:
     async with open_store(tmp_path, now=lambda: 0.0, run_blocking=run_inline) as store:
         pass
     with pytest.raises(StoreRefused, match="closed"):
-        await store.save_memo("telegram", "main", "offset", "1")
+        await store.save_state("telegram", "main", "offset", "1")
     with pytest.raises(StoreRefused, match="closed"):
-        await store.load_memo("telegram", "main", "offset")
+        await store.load_state("telegram", "main", "offset")
 
 
 async def test_no_caller_waits_for_ever_when_no_thread_can_be_started(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ async def test_no_caller_waits_for_ever_when_no_thread_can_be_started(tmp_path: 
     async def save(store: SqliteStore, key: str) -> None:
         with trio.CancelScope(shield=True):
             try:
-                await store.save_memo("telegram", "main", key, "1")
+                await store.save_state("telegram", "main", key, "1")
             except StoreRefused as error:
                 refused.append(error.reason)
 
@@ -323,13 +323,13 @@ async def test_an_io_error_acknowledges_nothing_and_is_survived(tmp_path: Path, 
     log = tmp_path / "state" / "gatewayd.db-wal"
     with files_cannot_grow(log.stat().st_size + 5000):
         with pytest.raises(StoreRefused, match=r"gatewayd\.db: the disk reported an I/O error .*; nothing was stored"):
-            await store.add_inbound([envelope("2", text="x" * 100_000)], memo=("telegram", "main", "offset", "3"))
+            await store.add_inbound([envelope("2", text="x" * 100_000)], save_state=("telegram", "main", "offset", "3"))
         assert not store.statistics().healthy
         assert store.statistics().last_error_at == 5.0
         assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == [first]
     [second] = await store.add_inbound([envelope("2", text="x" * 100_000)])
     assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == [first, second]
-    assert await store.load_memo("telegram", "main", "offset") is None
+    assert await store.load_state("telegram", "main", "offset") is None
     assert store.statistics().healthy
 
 
