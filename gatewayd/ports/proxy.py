@@ -19,7 +19,7 @@ AGENT_PARAMETER: Final = "agent"
 """The query parameter that names the agent. It is the front's: no proxy passes it on."""
 
 
-class ProxyRefused(Exception):
+class ProxyError(Exception):
     """The request is answered with this error. ``message`` is shown to the client."""
 
     def __init__(self, code: Literal["bad_request", "forbidden", "not_found", "conflict", "bad_gateway"], message: str) -> None:
@@ -98,7 +98,7 @@ class ProxyDesk(Protocol):
 
         ``session`` is the core's. ``name`` is a name that no other request ever has: only by it an earlier answer is known.
 
-        :raises ProxyRefused: the agent's policy denies it, or wants more people than one; or it was answered too often.
+        :raises ProxyError: the agent's policy denies it, or wants more people than one; or it was answered too often.
         """
 
     def find_question(self, ref: str) -> str | None:
@@ -119,7 +119,7 @@ class Operation(Protocol):
         """Only for a client that may do everything."""
 
     async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | Reply:
-        """What becomes of the request. :raises ProxyRefused: neither is possible."""
+        """What becomes of the request. :raises ProxyError: neither is possible."""
 
 
 @runtime_checkable
@@ -143,7 +143,7 @@ class AgentProxy(Protocol):
         """The server's headers that the client gets, in lower case."""
 
     def find(self, method: str, raw_path: bytes) -> Operation:
-        """:raises ProxyRefused: nothing is passed on at this path, or it can be read in two ways."""
+        """:raises ProxyError: nothing is passed on at this path, or it can be read in two ways."""
 
     def check_reply(self, status: int, content_type: str) -> None:
-        """:raises ProxyRefused: what the server answered with is not of its protocol."""
+        """:raises ProxyError: what the server answered with is not of its protocol."""

@@ -36,7 +36,7 @@ from gatewayd.web.http.paths import PROBE_PATHS, is_one_spelling
 from gatewayd.web.http.response import SECURITY_HEADERS
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.proxy import routes as proxy
-from gatewayd.web.proxy.forward import PassedOn
+from gatewayd.web.proxy.forward import Forwarded
 from gatewayd.web.webchat import routes as webchat
 from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
 
@@ -58,7 +58,7 @@ class _Connection(TrioASGIHTTPConnection):
         try:
             await super()._send_response(send, response)
         finally:
-            if isinstance(response, Response) and isinstance(response.response, PassedOn):
+            if isinstance(response, Response) and isinstance(response.response, Forwarded):
                 await response.response.aclose()
 
 

@@ -18,7 +18,7 @@ from gatewayd.model.message.payload import PressAnswer
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store
-from gatewayd.web.api.chat import bring
+from gatewayd.web.api.chat import deliver_message
 from gatewayd.web.http.errors import STATUS, HttpError
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from gatewayd.wiring import drain, join, run_hub
@@ -169,7 +169,7 @@ class Life:
         assert self.gateway is not None
         result: object = None
         try:
-            result = await bring(self.gateway, envelope)
+            result = await deliver_message(self.gateway, envelope)
         except Conflict as error:
             result = error
         except (GatewayError, HttpError):

@@ -27,7 +27,7 @@ from gatewayd.web.access.tokens import digest_of, ensure_token
 from gatewayd.web.http.addresses import TrustedProxies, network_of
 from gatewayd.web.http.errors import HttpError
 
-__all__ = ["Admission", "Auth", "FailureLimiter", "Identity", "ensure_token"]
+__all__ = ["Auth", "FailureLimiter", "Identity", "StreamAuthorization", "ensure_token"]
 
 Kind = Literal["token", "basic", "webchat login code", "console code"]
 """What can be guessed. Each is counted apart: who guesses one locks nobody out of another."""
@@ -44,7 +44,7 @@ anybody has, even when it is hexadecimal (128 bits). Those that gatewayd makes h
 LOOK_AGAIN_SECONDS: Final = 15.0
 """So long may a stream go on whose token is good no more."""
 _ADDRESSES: Final = 4096
-_PROVED: Final = 1024
+_VERIFIED: Final = 1024
 
 
 class Identity(Struct, frozen=True):
@@ -59,7 +59,7 @@ class Identity(Struct, frozen=True):
         """``admin`` includes the other scopes, and no scope goes beyond the role."""
         return scope in SCOPES_OF_ROLE[self.role] and not self.scopes.isdisjoint((scope, "admin"))
 
-    def may_bring(self, channel: str, account: str) -> bool:
+    def may_deliver_for(self, channel: str, account: str) -> bool:
         """Whether it may act for this account by the messages that it brings."""
         return self.accounts is None or str(AccountId(channel, account)) in self.accounts
 
@@ -69,14 +69,14 @@ class Identity(Struct, frozen=True):
         return f"{self.role}:{self.name}"
 
 
-class Admission:
+class StreamAuthorization:
     """Whether whoever opened a stream would still be let in: a token may be taken away, or expire, while it is open."""
 
     def __init__(self, holds: Callable[[], Awaitable[bool]]) -> None:
         self._holds = holds
         self._due = anyio.current_time() + LOOK_AGAIN_SECONDS
 
-    async def is_over(self) -> bool:
+    async def has_ended(self) -> bool:
         """Ask it before each piece. It looks once in ``LOOK_AGAIN_SECONDS``; a store that cannot be read lets nobody in."""
         if anyio.current_time() < self._due:
             return False
@@ -124,7 +124,7 @@ class Auth:
     """Checks bearer tokens: those of the configuration, and those in the store (kind ``token``).
 
     Wrong credentials are counted per client address and kind, also those of other places where something secret can be guessed
-    (the login codes), by :meth:`wrong`. They are told to ``audit``, up to a few per address.
+    (the login codes), by :meth:`count_failure`. They are told to ``audit``, up to a few per address.
 
     What is right is let in, whoever else has guessed from the same address: of what gatewayd makes (codes of 80 bits and more,
     tokens of 256) and of long tokens nothing can be guessed, so that their limit keeps the log short and nothing else. The
@@ -147,7 +147,7 @@ class Auth:
         self._audit = audit
         self._failures = {kind: FailureLimiter(now) for kind in get_args(Kind)}
         self._recorded = FailureLimiter(now, allowed=ALL_FAILURES_RECORDED, addresses=1)
-        self._proved: OrderedDict[str, None] = OrderedDict()
+        self._verified: OrderedDict[str, None] = OrderedDict()
         self._configured: dict[str, Identity] = {}
         self._replaced_at: dict[str, float] = {}
         self._local: tuple[str, Identity] | None = None
@@ -155,7 +155,7 @@ class Auth:
         self.reconfigure(config)
 
     def reconfigure(self, config: AuthSection) -> None:
-        """Let in by these tokens from the next request on. A stream that is open looks again by itself, see ``admission``."""
+        """Use these tokens from the next request on. Open streams notice it by themselves, see ``StreamAuthorization``."""
         before = {identity.name: digest for digest, identity in self._configured.items()}
         self._configured = {
             digest_of(token.token.reveal()): _identity_of_config(name, token) for name, token in config.tokens.items()
@@ -218,7 +218,7 @@ class Auth:
                 raise HttpError("forbidden", f"this token lacks the scope {scope!r}")
         return identity, user
 
-    def admission(self, *scopes: Scope) -> "Admission":
+    def stream_authorization(self, *scopes: Scope) -> "StreamAuthorization":
         """For an answer that goes on after the present request was let in with these scopes."""
         authorization = request.headers.get("Authorization", "")
         if authorization.strip().lower().startswith("basic"):
@@ -229,9 +229,9 @@ class Auth:
             identity = await self._look_up(digest)
             return identity is not None and all(identity.may(scope) for scope in scopes)
 
-        return Admission(holds)
+        return StreamAuthorization(holds)
 
-    async def wrong(self, kind: Kind, error: HttpError, address: str | None = None) -> HttpError:
+    async def count_failure(self, kind: Kind, error: HttpError, address: str | None = None) -> HttpError:
         """Count a wrong credential from an address (that of the present request), and record it unless there were too many.
         Returns what answers it: ``error``, or too_many_requests."""
         address = address or self.client_address()
@@ -275,16 +275,16 @@ class Auth:
         if not token:
             raise _unauthorized("a bearer token is needed: Authorization: Bearer …")
         digest = digest_of(token)
-        if len(token) < UNGUESSABLE_CHARS and digest not in self._proved:
+        if len(token) < UNGUESSABLE_CHARS and digest not in self._verified:
             retry_after = self._failures[kind].retry_after(address)
             if retry_after is not None:
                 raise _too_many(kind, retry_after)
         identity = await self._look_up(digest)
         if identity is None:
-            self._proved.pop(digest, None)
+            self._verified.pop(digest, None)
             unknown = _unauthorized("this token is not known, or it has expired", error="invalid_token")
-            raise await self.wrong(kind, unknown, address)
-        self._remember(digest)
+            raise await self.count_failure(kind, unknown, address)
+        self._note_verified(digest)
         return identity
 
     async def _look_up(self, digest: str) -> Identity | None:
@@ -317,11 +317,11 @@ class Auth:
         scopes = frozenset(scope for scope in identity.scopes if maker.may(scope))
         return replace(identity, scopes=scopes, accounts=maker.accounts)
 
-    def _remember(self, digest: str) -> None:
-        self._proved[digest] = None
-        self._proved.move_to_end(digest)
-        if len(self._proved) > _PROVED:
-            self._proved.popitem(last=False)
+    def _note_verified(self, digest: str) -> None:
+        self._verified[digest] = None
+        self._verified.move_to_end(digest)
+        if len(self._verified) > _VERIFIED:
+            self._verified.popitem(last=False)
 
 
 def _require_same_origin() -> None:

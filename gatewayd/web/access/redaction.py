@@ -28,26 +28,26 @@ def may_see_people(identity: Identity) -> bool:
     return identity.role == "operator"
 
 
-def bare_event(event: Event) -> Event:
+def redacted_event(event: Event) -> Event:
     """An event without people."""
     data = msgspec.json.decode(event.data, type=dict[str, object])
     shown = {key: value for key, value in data.items() if key in _SHOWN and not (isinstance(value, str) and not _is_code(value))}
     return replace(event, data=msgspec.Raw(msgspec.json.encode(shown)))
 
 
-def bare_agent(agent: AgentStatus) -> AgentStatus:
+def redacted_agent(agent: AgentStatus) -> AgentStatus:
     """An agent without its last failure: a core's error may hold what was written to it."""
     return replace(agent, last_error=None)
 
 
-def bare_account(account: AccountStatus) -> AccountStatus:
+def redacted_account(account: AccountStatus) -> AccountStatus:
     """An account without its groups."""
     return replace(account, open_groups=())
 
 
-def bare_snapshot(snapshot: Snapshot) -> Snapshot:
+def redacted_snapshot(snapshot: Snapshot) -> Snapshot:
     """The whole daemon without people."""
-    agents, accounts = map(bare_agent, snapshot.agents), map(bare_account, snapshot.accounts)
+    agents, accounts = map(redacted_agent, snapshot.agents), map(redacted_account, snapshot.accounts)
     return replace(snapshot, agents=tuple(agents), accounts=tuple(accounts))
 
 

@@ -10,7 +10,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.records.approval import Approval, Scope
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_body, read_query
+from gatewayd.web.http.bodies import json_response, read_body, read_query
 from gatewayd.web.http.waits import Waits
 
 _Note = Annotated[str, Meta(max_length=2000)]
@@ -46,7 +46,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         await auth.require("approvals")
         query = read_query(ListQuery)
         state = None if query.state == "all" else query.state
-        return answer(ApprovalList(await desk.list(state, limit=query.limit)))
+        return json_response(ApprovalList(await desk.list(state, limit=query.limit)))
 
     @routes.get("/v1/approvals/<approval_id>")
     async def show(approval_id: str) -> Response:
@@ -56,7 +56,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         if seconds and approval.state == "pending":
             with waits.of_request(seconds):
                 approval = await desk.wait_decided(approval.id)
-        return answer(approval)
+        return json_response(approval)
 
     @routes.post("/v1/approvals/<approval_id>")
     async def decide(approval_id: str) -> Response:
@@ -64,6 +64,6 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         body = await read_body(DecisionBody)
         allow = body.decision == "allow"
         decided = await desk.decide(approval_id, allow=allow, by=identity.label, note=body.note, scope=body.scope)
-        return answer(decided)
+        return json_response(decided)
 
     return routes

@@ -12,7 +12,7 @@ from quart import Blueprint, Response
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.records.audit import AuditHead, AuditRow
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_query
+from gatewayd.web.http.bodies import json_response, read_query
 
 MOST_ENTRIES: Final = 1000
 
@@ -38,6 +38,6 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         query = read_query(AuditQuery)
         # The head first: entries that come between the two reads are then after it, and never missing before it.
         head = await gateway.audit.head()
-        return answer(AuditPage(await gateway.audit.after(query.after, limit=query.limit), head))
+        return json_response(AuditPage(await gateway.audit.after(query.after, limit=query.limit), head))
 
     return routes

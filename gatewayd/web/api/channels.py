@@ -8,8 +8,8 @@ from quart import Blueprint, Response
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.status import AccountStatus
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.access.redaction import bare_account, may_see_people
-from gatewayd.web.http.bodies import answer, read_optional_body, read_query, require_ready
+from gatewayd.web.access.redaction import may_see_people, redacted_account
+from gatewayd.web.http.bodies import json_response, read_optional_body, read_query, require_ready
 from gatewayd.web.http.errors import HttpError
 
 
@@ -31,7 +31,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def list_accounts() -> Response:
         identity = await auth.require("read")
         shown = manager.snapshot()
-        return answer(Accounts(shown if may_see_people(identity) else tuple(map(bare_account, shown))))
+        return json_response(Accounts(shown if may_see_people(identity) else tuple(map(redacted_account, shown))))
 
     @routes.post("/v1/channels/<channel>/start")
     async def start(channel: str) -> Response:
@@ -53,7 +53,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         require_ready(gateway)
         subject = channel if account is None else f"{channel}/{account}"
         async with gateway.audit.doing(identity.label, f"channels.{verb}", subject):
-            return answer(Accounts(await action(channel, account)))
+            return json_response(Accounts(await action(channel, account)))
 
     return routes
 

@@ -21,7 +21,7 @@ from gatewayd.model.records.question import Option, QuestionRow
 from gatewayd.model.subject import SIGN
 from gatewayd.ports.store import InboundRow
 from gatewayd.web.access.auth import Auth, Identity
-from gatewayd.web.http.bodies import answer, read_body, read_query, require_ready
+from gatewayd.web.http.bodies import json_response, read_body, read_query, require_ready
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits, first_of
 
@@ -119,9 +119,9 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         identity = await auth.require("write")
         seconds = read_query(WaitQuery).wait
         body = await read_body(ChatBody)
-        if not identity.may_bring(body.channel, body.account):
+        if not identity.may_deliver_for(body.channel, body.account):
             raise HttpError("forbidden", f"this token brings nothing for {body.channel}/{body.account}: see its accounts")
-        row, duplicate = await bring(gateway, _envelope_of(body, identity))
+        row, duplicate = await deliver_message(gateway, _envelope_of(body, identity))
         found: InboundRow | QuestionRow = row
         if seconds and row.ended_at is None:
             ends, asks = partial(gateway.backlog.wait_ended, row.id), partial(gateway.questions.wait_asked, row.id)
@@ -131,14 +131,14 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         session = await gateway.sessions.find(session_key)
         session_id = None if session is None else session.session_id
         if isinstance(found, QuestionRow):
-            return answer(Asked(_name(row), "running", duplicate, session_key, session_id, _question_of(found)), 202)
+            return json_response(Asked(_name(row), "running", duplicate, session_key, session_id, _question_of(found)), 202)
         row = found
         if not seconds or row.ended_at is None:
-            return answer(Accepted(_name(row), row.state, duplicate, session_key, session_id), 202)
+            return json_response(Accepted(_name(row), row.state, duplicate, session_key, session_id), 202)
         replies = [] if row.turn_id is None else await gateway.store.replies_of(row.turn_id)
         # Cards and questions are for people in the chat: what they show is no part of the answer.
         payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject in (None, SIGN)]
-        return answer(Ended(_name(row), row.state, row.reason, duplicate, session_key, session_id, payloads))
+        return json_response(Ended(_name(row), row.state, row.reason, duplicate, session_key, session_id, payloads))
 
     return routes
 
@@ -147,7 +147,7 @@ def _question_of(row: QuestionRow) -> QuestionText:
     return QuestionText(row.id, row.question.text, row.question.options, row.question.multiple)
 
 
-async def bring(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow, bool]:
+async def deliver_message(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow, bool]:
     """The row of what a connector brings, and whether it was there before.
 
     :raises NotFound: there is no such account. :raises Conflict: its key is that of another message.

@@ -11,7 +11,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.operations.dead_letter_queue import MOST_AT_ONCE, Bulk, BulkPlace, RepairDesk
 from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, LetterPlace, RepairAction, Skipped
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_body, read_query, require_ready
+from gatewayd.web.http.bodies import json_response, read_body, read_query, require_ready
 from gatewayd.web.http.errors import HttpError
 
 MOST_LETTERS: Final = 500
@@ -75,20 +75,20 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         wanted = LetterFilter(**{name: getattr(query, name) for name in LetterFilter.__struct_fields__})
         before = None if query.before is None else LetterPlace.parse(query.before)
         page = await desk.list(wanted, before=before, limit=query.limit)
-        return answer(LetterList(page.letters, None if page.next is None else str(page.next), page.counts))
+        return json_response(LetterList(page.letters, None if page.next is None else str(page.next), page.counts))
 
     @routes.get("/v1/dead-letters/<ref>")
     async def show(ref: str) -> Response:
         await auth.require_operator("read")
         found = await desk.get(ref)
-        return answer(LetterView(found.letter, found.text, found.why_not is None, found.why_not))
+        return json_response(LetterView(found.letter, found.text, found.why_not is None, found.why_not))
 
     @routes.post("/v1/dead-letters/<ref>")
     async def act(ref: str) -> Response:
         identity = await auth.require("admin")
         require_ready(gateway)
         body = await read_body(ActBody)
-        return answer(ActAnswer(await desk.act(ref, body.action, by=identity.label, note=body.note)))
+        return json_response(ActAnswer(await desk.act(ref, body.action, by=identity.label, note=body.note)))
 
     @routes.post("/v1/dead-letters")
     async def act_on_many() -> Response:
@@ -96,7 +96,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         require_ready(gateway)
         body = await read_body(BulkBody)
         bulk = await _act_on_many(desk, body, identity.label)
-        return answer(BulkAnswer(bulk.done, bulk.skipped, bulk.more, None if bulk.next is None else str(bulk.next)))
+        return json_response(BulkAnswer(bulk.done, bulk.skipped, bulk.more, None if bulk.next is None else str(bulk.next)))
 
     return routes
 

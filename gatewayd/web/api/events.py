@@ -22,8 +22,8 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.records.event import Event
-from gatewayd.web.access.auth import Admission, Auth
-from gatewayd.web.access.redaction import bare_event, may_see_people
+from gatewayd.web.access.auth import Auth, StreamAuthorization
+from gatewayd.web.access.redaction import may_see_people, redacted_event
 from gatewayd.web.http.bodies import read_query
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits
@@ -76,7 +76,7 @@ class EventFeed(ResponseBody):
     """The body of one event stream. Not a generator, because Quart abandons the body in the middle when a reader leaves.
 
     A reader that is too slow for the live events reads the store until it has caught up; one that does not read at all is cut
-    off by the bound on writes. It ends when the token is taken away. ``readers`` holds the feeds that are open. ``bare``: no
+    off by the bound on writes. It ends when the token is taken away. ``readers`` holds the feeds that are open. ``redacted``: no
     event says who wrote, and where.
     """
 
@@ -87,16 +87,16 @@ class EventFeed(ResponseBody):
         kinds: KindFilter,
         after: int | None,
         readers: "set[EventFeed]",
-        admission: Admission,
+        authorization: StreamAuthorization,
         *,
-        bare: bool,
+        redacted: bool,
     ) -> None:
         self._readers = readers
-        self._admission = admission
+        self._authorization = authorization
         self._log = log
         self._waits = waits
         self._kinds = kinds
-        self._bare = bare
+        self._redacted = redacted
         self._seq = log.last_seq if after is None else after
         self._live: MemoryObjectReceiveStream[Event] | None = None
         self._replaying = True
@@ -122,7 +122,7 @@ class EventFeed(ResponseBody):
             return _HELLO + self._ahead_of_log()
         while not self._waits.over:
             block = await self._next_block()
-            if await self._admission.is_over():
+            if await self._authorization.has_ended():
                 break
             if block:
                 return block
@@ -177,7 +177,7 @@ class EventFeed(ResponseBody):
         self._seq = event.seq
         if not self._kinds.wants(event.kind):
             return gap
-        event = bare_event(event) if self._bare else event
+        event = redacted_event(event) if self._redacted else event
         return gap + b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.kind.encode(), msgspec.json.encode(event))
 
     def _ahead_of_log(self) -> bytes:
@@ -199,9 +199,9 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         identity = await auth.require("read")
         query = read_query(EventsQuery)
         resumed = _last_event_id()
-        after, admission = query.after if resumed is None else resumed, auth.admission("read")
-        kinds, bare = KindFilter(query.kinds), not may_see_people(identity)
-        feed = EventFeed(gateway.events, waits, kinds, after, readers, admission, bare=bare)
+        after, authorization = query.after if resumed is None else resumed, auth.stream_authorization("read")
+        kinds, redacted = KindFilter(query.kinds), not may_see_people(identity)
+        feed = EventFeed(gateway.events, waits, kinds, after, readers, authorization, redacted=redacted)
         headers = {"X-Accel-Buffering": "no"}  # nginx would hold events back
         if request.method == "HEAD":
             return Response(b"", headers=headers, content_type="text/event-stream")

@@ -13,7 +13,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.operations.health import is_down
 from gatewayd.model.status import AccountState, Problem
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer
+from gatewayd.web.http.bodies import json_response
 from gatewayd.web.http.paths import PROBE_PATHS
 
 
@@ -47,7 +47,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.get("/health")
     @routes.get("/healthz")
     async def health() -> Response:
-        return answer(
+        return json_response(
             Health(
                 ok=True,
                 version=gateway.version,
@@ -63,12 +63,12 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         snapshot = gateway.snapshot()
         status = 200 if snapshot.ready else 503
         if identity is None:
-            return answer(Readiness(ready=snapshot.ready), status)
+            return json_response(Readiness(ready=snapshot.ready), status)
         down = tuple(
             AccountDown(account.channel, account.account, account.state, account.since, account.reason)
             for account in filter(is_down, snapshot.accounts)
         )
-        return answer(Readiness(ready=snapshot.ready, problems=snapshot.problems, accounts=down), status)
+        return json_response(Readiness(ready=snapshot.ready, problems=snapshot.problems, accounts=down), status)
 
     for path in PROBE_PATHS:
         routes.add_url_rule(path, f"probe {path[1:]}", readyz if path == "/readyz" else health, methods=["OPTIONS"])

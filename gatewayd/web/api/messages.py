@@ -9,7 +9,7 @@ from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_query
+from gatewayd.web.http.bodies import json_response, read_query
 from gatewayd.web.http.errors import HttpError
 
 LONGEST_ID: Final = 1000
@@ -28,6 +28,6 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         read_query(NoQuery)
         if len(message_id) > LONGEST_ID:
             raise HttpError("bad_request", f"no id is longer than {LONGEST_ID} characters")
-        return answer(await gateway.stories.tell(message_id))
+        return json_response(await gateway.stories.tell(message_id))
 
     return routes

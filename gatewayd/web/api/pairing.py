@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 from gatewayd.hub.gateway import Gateway
 from gatewayd.ports.store import PairingRow
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_body
+from gatewayd.web.http.bodies import json_response, read_body
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -39,7 +39,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.get("/v1/pairing")
     async def list_pairings() -> Response:
         await auth.require("pairing")
-        return answer(Pairings(pending=await access.pending(), paired=await access.paired()))
+        return json_response(Pairings(pending=await access.pending(), paired=await access.paired()))
 
     @routes.post("/v1/pairing/<code>")
     async def decide(code: str) -> Response:
@@ -47,7 +47,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         body = await read_body(DecisionBody)
         decided = gateway.let_in if body.decision == "approve" else access.deny
         async with gateway.audit.doing(identity.label, f"pairing.{body.decision}", await _who_has(code)):
-            return answer(await decided(code, by=identity.label))
+            return json_response(await decided(code, by=identity.label))
 
     # A fixed path wins over <code> in the router, and no code has this form.
     @routes.post("/v1/pairing/revoke")
@@ -57,7 +57,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         subject = f"{body.channel}/{body.account}/{body.sender_id}"
         async with gateway.audit.doing(identity.label, "pairing.revoke", subject):
             await access.revoke(body.channel, body.account, body.sender_id, by=identity.label)
-        return answer(Done())
+        return json_response(Done())
 
     async def _who_has(code: str) -> str:
         """The person whom a code was given to, or the code, when nobody has it."""

@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 from gatewayd.model.errors import ConfigError, ConfigProblem
 from gatewayd.model.reload import ReloadReport
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_optional_body
+from gatewayd.web.http.bodies import json_response, read_optional_body
 from gatewayd.web.http.errors import STATUS, Code
 
 Reload = Callable[[str], Awaitable[ReloadReport]]
@@ -41,9 +41,9 @@ def blueprint(auth: Auth, reload_configuration: Reload) -> Blueprint:
         identity = await auth.require("admin")
         await read_optional_body(Nothing)
         try:
-            return answer(await reload_configuration(identity.label))
+            return json_response(await reload_configuration(identity.label))
         except ConfigError as error:
             message = "the new configuration is refused, and the one before it is still in force"
-            return answer(ConfigErrorBody(_Error(_CODE, message), error.problems), STATUS[_CODE])
+            return json_response(ConfigErrorBody(_Error(_CODE, message), error.problems), STATUS[_CODE])
 
     return routes

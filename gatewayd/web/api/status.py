@@ -13,8 +13,8 @@ from gatewayd.model.config import AccountFrame
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, PeerKind, Sender
 from gatewayd.model.message.route import Explained
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.access.redaction import bare_snapshot, may_see_people
-from gatewayd.web.http.bodies import answer, read_query
+from gatewayd.web.access.redaction import may_see_people, redacted_snapshot
+from gatewayd.web.http.bodies import json_response, read_query
 from gatewayd.web.http.errors import HttpError
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -40,14 +40,14 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def status() -> Response:
         identity = await auth.require("read")
         snapshot = gateway.snapshot()
-        return answer(snapshot if may_see_people(identity) else bare_snapshot(snapshot))
+        return json_response(snapshot if may_see_people(identity) else redacted_snapshot(snapshot))
 
     @routes.get("/v1/gateway/route")
     async def route() -> Response:
         await auth.require_operator("read")
         query = read_query(RouteQuery)
         actor = gateway.manager.account(query.channel, query.account)
-        return answer(_explained(query, gateway, actor.settings.frame))
+        return json_response(_explained(query, gateway, actor.settings.frame))
 
     return routes
 

@@ -12,7 +12,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import Name
 from gatewayd.model.errors import NotFound
 from gatewayd.web.access.auth import Auth
-from gatewayd.web.http.bodies import answer, read_body
+from gatewayd.web.http.bodies import json_response, read_body
 from gatewayd.web.http.errors import HttpError
 
 
@@ -44,7 +44,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         await auth.require("admin")
         channel, now = open_channel(gateway), gateway.now()
         shown = [_shown(session, channel) for session in await list_sessions(store, now)]
-        return answer(Sessions(shown, await count_links(store, now)))
+        return json_response(Sessions(shown, await count_links(store, now)))
 
     @routes.post("/v1/webchat/revoke")
     async def revoke() -> Response:
@@ -58,7 +58,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
                 raise NotFound(f"there is no such login: {body.id or body.name}")
         for session in ended.sessions:
             gateway.events.emit("channels.webchat.revoked", id=session.id, name=session.name, by=identity.label)
-        return answer(ended)
+        return json_response(ended)
 
     async def end(body: RevokeBody) -> Ended:
         now = gateway.now()

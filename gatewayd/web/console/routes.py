@@ -20,7 +20,7 @@ from gatewayd.ports.store import TokenRow
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.tokens import digest_of
 from gatewayd.web.http.assets import load_pages
-from gatewayd.web.http.bodies import LOGIN_BYTES, answer, read_body
+from gatewayd.web.http.bodies import LOGIN_BYTES, json_response, read_body
 from gatewayd.web.http.errors import HttpError
 
 CODE_SECONDS: Final = 15 * 60.0
@@ -100,7 +100,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         await gateway.audit.record(identity.label, "console.link", identity.name, page=page)
         base = (gateway.config.gateway.public_url or request.host_url).rstrip("/")
         # In the fragment, which browsers send to nobody: it is in no access log and no Referer.
-        return answer(Link(url=f"{base}/{page}#code={code}", expires_at=now + CODE_SECONDS))
+        return json_response(Link(url=f"{base}/{page}#code={code}", expires_at=now + CODE_SECONDS))
 
     @routes.post("/v1/console/login")
     async def log_in() -> Response:
@@ -108,13 +108,13 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         used = await store.take_token(digest_of(_OF_CONSOLE + body.code.strip().lower()))
         if used is None or used.expires_at is None or used.expires_at <= now:
             gone = HttpError("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
-            raise await auth.wrong("console code", gone)
+            raise await auth.count_failure("console code", gone)
         token = secrets.token_urlsafe(32)
         row = _row("token", token, used.name, used.role, used.scopes, now, SESSION_SECONDS)
         # As old as its code: what was asked for with a token ends with that token.
         await store.put_token(replace(row, created_at=used.created_at))
         await gateway.audit.record(f"{used.role}:{used.name}", "console.login", used.name, address=auth.client_address())
-        return answer(Session(token, used.name, used.scopes, now + SESSION_SECONDS))
+        return json_response(Session(token, used.name, used.scopes, now + SESSION_SECONDS))
 
     @routes.post("/v1/console/logout")
     async def log_out() -> Response:
@@ -125,7 +125,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         if row is not None and row.expires_at is not None:  # one that lasts is not a page's
             await store.delete_token(digest)
             await gateway.audit.record(identity.label, "console.logout", identity.name)
-        return answer(Nothing())
+        return json_response(Nothing())
 
     return routes
 

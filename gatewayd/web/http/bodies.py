@@ -21,7 +21,7 @@ LOGIN_BYTES: Final = 4096
 _encode = msgspec.json.Encoder().encode
 
 
-def answer(value: object, status: int = 200) -> Response:
+def json_response(value: object, status: int = 200) -> Response:
     """``value`` (structs, lists, plain data) as a JSON response."""
     return Response(_encode(value), status=status, content_type="application/json")
 

@@ -9,7 +9,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.records.approval import Approval, ToolRequest
 from gatewayd.ports.agent import AgentCore
-from gatewayd.ports.proxy import ProxyRefused
+from gatewayd.ports.proxy import ProxyError
 from gatewayd.web.access.auth import Identity
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Desk:
     ) -> bool:
         """Allowed before is no obstacle: the server takes one answer, and that may not have reached it."""
         if (why_not := cannot_be_shown(request)) is not None:
-            raise ProxyRefused("bad_gateway", f"{why_not}, so it is not answered here")
+            raise ProxyError("bad_gateway", f"{why_not}, so it is not answered here")
         if allow:
             self._check_policy(request)
         turn_id = f"proxy:{self.agent}:{name or secrets.token_hex(8)}"
@@ -71,7 +71,7 @@ class Desk:
                 return True
             if allow and kept.state == "denied":
                 return False
-        raise ProxyRefused("conflict", f"this request was answered {_MOST_ANSWERS} times already")
+        raise ProxyError("conflict", f"this request was answered {_MOST_ANSWERS} times already")
 
     def find_question(self, ref: str) -> str | None:
         row = self._gateway.questions.find_pending(agent=self.agent, ref=ref)
@@ -94,7 +94,7 @@ class Desk:
     def _check_policy(self, request: ToolRequest) -> None:
         approvals = self._gateway.approvals
         if approvals.policy_of(self.agent).quorum > 1 or approvals.judge(self.agent, request)[0] == "deny":
-            raise ProxyRefused("forbidden", f"the policy of agent {self.agent} does not let one person allow this")
+            raise ProxyError("forbidden", f"the policy of agent {self.agent} does not let one person allow this")
 
     def _row(self, request: ToolRequest, turn_id: str, ordinal: int, *, allow: bool, note: str | None, session: str) -> Approval:
         """Decided, and used up."""

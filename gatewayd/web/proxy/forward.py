@@ -15,8 +15,8 @@ from quart import Response
 from quart.wrappers.response import ResponseBody
 
 from gatewayd.kit.http import CONNECT_SECONDS, describe
-from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyRefused
-from gatewayd.web.access.auth import Admission
+from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyError
+from gatewayd.web.access.auth import StreamAuthorization
 from gatewayd.web.http.errors import RETRY_SECONDS, AnswerCut, HttpError
 from gatewayd.web.http.waits import Waits
 
@@ -29,7 +29,7 @@ _EVENTS: Final = "text/event-stream"
 _OnClose = Callable[[], None]
 
 
-class Relay:
+class Forwarder:
     """Sends to agents' servers. At most ``MOST_OPEN`` at once, then clients are refused."""
 
     def __init__(self, http: httpx2.AsyncClient, waits: Waits) -> None:
@@ -37,10 +37,10 @@ class Relay:
         self._waits = waits
         self._open = 0
 
-    async def forward(self, proxy: AgentProxy, method: str, forward: Forward, *, admission: Admission) -> Response:
-        """Send, and answer with what comes back, a stream for as long as ``admission`` holds.
+    async def forward(self, proxy: AgentProxy, method: str, forward: Forward, *, authorization: StreamAuthorization) -> Response:
+        """Send, and answer with what comes back, a stream for as long as ``authorization`` holds.
 
-        :raises HttpError: bad_gateway, gateway_timeout, overloaded. :raises ProxyRefused: what comes back is not of the protocol.
+        :raises HttpError: bad_gateway, gateway_timeout, overloaded. :raises ProxyError: what comes back is not of the protocol.
         """
         if self._open >= MOST_OPEN:
             raise HttpError("overloaded", f"{MOST_OPEN} requests to agents' servers are under way", retry_after=RETRY_SECONDS)
@@ -50,16 +50,16 @@ class Relay:
         except BaseException:
             self._open -= 1
             raise
-        passed_on = PassedOn(upstream, self._waits, forward.patience, admission, self._closed)
+        forwarded = Forwarded(upstream, self._waits, forward.patience, authorization, self._closed)
         try:
             proxy.check_reply(upstream.status_code, upstream.headers.get("content-type", ""))
-        except ProxyRefused:
-            await passed_on.aclose()
+        except ProxyError:
+            await forwarded.aclose()
             raise
         kept = {name: upstream.headers[name] for name in proxy.reply_headers if name in upstream.headers}
         if kept.get("content-type", "").startswith(_EVENTS):
             kept["x-accel-buffering"] = "no"  # nginx would hold events back
-        response = Response(passed_on, status=upstream.status_code, headers=kept)
+        response = Response(forwarded, status=upstream.status_code, headers=kept)
         response.timeout = None
         return response
 
@@ -87,16 +87,16 @@ class Relay:
         self._open -= 1
 
 
-class PassedOn(ResponseBody):
+class Forwarded(ResponseBody):
     """The body of a server's answer. Not a generator, because Quart abandons the body in the middle when a client leaves.
 
     Whoever made it closes it, sent or not (web/app.py does).
     """
 
     def __init__(
-        self, upstream: httpx2.Response, waits: Waits, patience: Patience, admission: Admission, on_close: _OnClose
+        self, upstream: httpx2.Response, waits: Waits, patience: Patience, authorization: StreamAuthorization, on_close: _OnClose
     ) -> None:
-        self._admission = admission
+        self._authorization = authorization
         self._upstream = upstream
         self._chunks = upstream.aiter_raw()
         self._waits = waits
@@ -105,7 +105,7 @@ class PassedOn(ResponseBody):
         self._is_stream = upstream.headers.get("content-type", "").startswith(_EVENTS)
         self._on_close: _OnClose | None = on_close
 
-    async def __aenter__(self) -> "PassedOn":
+    async def __aenter__(self) -> "Forwarded":
         return self
 
     async def __aexit__(
@@ -119,7 +119,7 @@ class PassedOn(ResponseBody):
     async def __anext__(self) -> bytes:
         with self._waits.until(min(self._silence, self._deadline - anyio.current_time())), suppress(httpx2.RequestError):
             chunk = await anext(self._chunks)
-            if not (self._is_stream and await self._admission.is_over()):
+            if not (self._is_stream and await self._authorization.has_ended()):
                 return chunk
         if self._is_stream:
             raise StopAsyncIteration  # whoever reads events comes back by itself

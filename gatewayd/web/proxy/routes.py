@@ -10,13 +10,13 @@ from quart import Blueprint, Response, request
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.ports.agent import AgentCore
-from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyRefused, ProxyRequest, Reply
+from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyError, ProxyRequest, Reply
 from gatewayd.web.access.auth import Auth, Identity
 from gatewayd.web.http.bodies import require_ready
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.proxy.desk import Desk
-from gatewayd.web.proxy.forward import Relay
+from gatewayd.web.proxy.forward import Forwarder
 
 AGENT_HEADER = "X-Gatewayd-Agent"
 
@@ -26,10 +26,10 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits, proxies: Mapping[str, 
 
     ``proxies`` are by the kind of core that offers them. Where two know one path, the first one has it.
     """
-    routes, relay = Blueprint("proxy", __name__), Relay(gateway.agents.http, waits)
+    routes, forwarder = Blueprint("proxy", __name__), Forwarder(gateway.agents.http, waits)
     for number, proxy in enumerate(dict.fromkeys(proxies.values())):
         kinds = frozenset(kind for kind, offered in proxies.items() if offered is proxy)
-        mounted = _Mounted(gateway, auth, relay, proxy, kinds)
+        mounted = _Mounted(gateway, auth, forwarder, proxy, kinds)
         for path, methods in proxy.routes.items():
             routes.add_url_rule(path, f"{number}:{path}", mounted.serve, methods=methods)
     return routes
@@ -38,10 +38,10 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits, proxies: Mapping[str, 
 class _Mounted:
     """The handler of one proxy's routes, for the agents whose core is of these kinds."""
 
-    def __init__(self, gateway: Gateway, auth: Auth, relay: Relay, proxy: AgentProxy, kinds: frozenset[str]) -> None:
+    def __init__(self, gateway: Gateway, auth: Auth, forwarder: Forwarder, proxy: AgentProxy, kinds: frozenset[str]) -> None:
         self._gateway = gateway
         self._auth = auth
-        self._relay = relay
+        self._forwarder = forwarder
         self._proxy = proxy
         self._kinds = kinds
 
@@ -49,8 +49,8 @@ class _Mounted:
         identity, user = await self._auth.require_client("approvals", "write")
         try:
             return await self._answer(identity, user)
-        except ProxyRefused as refused:
-            raise HttpError(refused.code, refused.message) from None
+        except ProxyError as error:
+            raise HttpError(error.code, error.message) from None
 
     async def _answer(self, identity: Identity, user: str | None) -> Response:
         operation = self._proxy.find(request.method, request.scope["raw_path"])
@@ -59,8 +59,8 @@ class _Mounted:
         outcome = await self._decide(operation, identity, user)
         if isinstance(outcome, Reply):
             return Response(outcome.body, status=outcome.status, content_type="application/json")
-        admission = self._auth.admission("approvals", "write")
-        return await self._relay.forward(self._proxy, request.method, outcome, admission=admission)
+        authorization = self._auth.stream_authorization("approvals", "write")
+        return await self._forwarder.forward(self._proxy, request.method, outcome, authorization=authorization)
 
     async def _decide(self, operation: Operation, identity: Identity, user: str | None) -> Forward | Reply:
         agent = self._choose(user)

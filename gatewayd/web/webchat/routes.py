@@ -23,7 +23,7 @@ from gatewayd.model.lifecycle import OUTBOUND_OPEN
 from gatewayd.model.message.envelope import Peer
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.assets import load_pages
-from gatewayd.web.http.bodies import LOGIN_BYTES, answer, read_body, read_query, require_ready
+from gatewayd.web.http.bodies import LOGIN_BYTES, json_response, read_body, read_query, require_ready
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.webchat.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
@@ -128,7 +128,7 @@ class Webchat:
         base = self._gateway.config.gateway.public_url or request.host_url
         link = await new_login_link(self._gateway.store, base, body.name, self._gateway.now())
         self._gateway.events.emit("channels.webchat.link", name=body.name, by=identity.label)
-        return answer(link)
+        return json_response(link)
 
     async def log_in(self) -> Response:
         body = await read_body(LoginRequest, at_most_bytes=LOGIN_BYTES)
@@ -136,11 +136,11 @@ class Webchat:
         login = await log_in(self._gateway.store, body.code, now, session_days=self._settings().session_days)
         if login is None:
             used = HttpError("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
-            raise await self._auth.wrong("webchat login code", used)
+            raise await self._auth.count_failure("webchat login code", used)
         for previous in _cookies():
             await log_out(self._gateway.store, previous)
         self._gateway.events.emit("channels.webchat.login", name=login.name, address=self._auth.client_address())
-        response = answer(LoggedIn(login.name))
+        response = json_response(LoggedIn(login.name))
         self._set_cookie(response, login)
         return response
 
@@ -148,14 +148,14 @@ class Webchat:
         login = await self._require_login(read_query(ShownQuery))
         await read_body(Nothing)
         await log_out(self._gateway.store, login.token)
-        response = answer(Nothing())
+        response = json_response(Nothing())
         response.delete_cookie(COOKIE, path="/")
         return response
 
     async def show_history(self) -> Response:
         query = read_query(HistoryQuery)
         login = await self._find_login(query.name)
-        response = answer(await self._conversation(login).history(query.limit))
+        response = json_response(await self._conversation(login).history(query.limit))
         longer = await prolong(self._gateway.store, login, self._gateway.now(), session_days=self._settings().session_days)
         if longer is not login:
             self._set_cookie(response, longer)
@@ -190,7 +190,7 @@ class Webchat:
             raise HttpError("overloaded", "it could not be stored in time; try again", retry_after=RETRY_SECONDS)
         row = await self._gateway.store.find_inbound(account.channel, account.account, key)
         assert row is not None, "deliver has returned, so the row is there"
-        return answer(Accepted(f"in-{row.id}"), 202)
+        return json_response(Accepted(f"in-{row.id}"), 202)
 
     async def _message_id(self, login: Login, outbound_id: int) -> str:
         """The channel's id of a line, which must be in the person's own conversation."""

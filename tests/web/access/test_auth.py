@@ -148,10 +148,10 @@ async def test_each_kind_of_secret_is_counted_apart(tmp_path: Path, autojump_clo
         for number, guessed in enumerate(get_args(Kind)):
             address = f"192.0.2.{number}"
             for _ in range(FAILURES_PER_WINDOW):
-                assert (await auth.wrong(guessed, HttpError("unauthorized", "no"), address)).code == "unauthorized"
-            assert (await auth.wrong(guessed, HttpError("unauthorized", "no"), address)).code == "too_many_requests"
+                assert (await auth.count_failure(guessed, HttpError("unauthorized", "no"), address)).code == "unauthorized"
+            assert (await auth.count_failure(guessed, HttpError("unauthorized", "no"), address)).code == "too_many_requests"
             for other in set(get_args(Kind)) - {guessed}:
-                assert (await auth.wrong(other, HttpError("unauthorized", "no"), address)).code == "unauthorized", (
+                assert (await auth.count_failure(other, HttpError("unauthorized", "no"), address)).code == "unauthorized", (
                     guessed,
                     other,
                 )

@@ -15,7 +15,7 @@ from gatewayd.model.config import AuthSection, GatewayConfig, Role, TokenConfig
 from gatewayd.model.records.event import Event
 from gatewayd.model.secret import Secret
 from gatewayd.model.status import AgentStatus
-from gatewayd.web.access.redaction import bare_agent, bare_event
+from gatewayd.web.access.redaction import redacted_agent, redacted_event
 from tests.web.api.test_events import Reader
 from tests.web.client import request
 from tests.web.site import Site, configuration, open_site, token_of
@@ -60,7 +60,7 @@ async def test_a_program_sees_no_people(tmp_path: Path, clock: trio.testing.Mock
             )
             assert route.status == 403
         events = await site.store.events_after(0, limit=1000)
-        seen += [bytes(bare_event(event).data).decode() for event in events]
+        seen += [bytes(redacted_event(event).data).decode() for event in events]
         assert not [secret for secret in SECRETS for text in seen if secret in text]
         assert any("alice" in bytes(event.data).decode() for event in events), "which the log has"
 
@@ -100,11 +100,11 @@ KEYS = (
 @given(st.dictionaries(st.sampled_from(KEYS), st.text() | st.integers()))
 def test_whatever_an_event_says(data: dict[str, object]) -> None:
     event = Event(1, 2.0, "inbound.done", Raw(json.dumps(data).encode()))
-    shown = json.loads(bytes(bare_event(event).data))
+    shown = json.loads(bytes(redacted_event(event).data))
     assert shown.keys() <= {"reason", "id", "state"}
     assert all(data[key] == value for key, value in shown.items())
     assert not any(isinstance(value, str) and (" " in value or not value.isascii()) for value in shown.values())
 
 
 def test_an_error_of_a_core_may_hold_what_was_written_to_it() -> None:
-    assert bare_agent(AgentStatus("a", "echo", last_error="ValueError: my password is x")).last_error is None
+    assert redacted_agent(AgentStatus("a", "echo", last_error="ValueError: my password is x")).last_error is None

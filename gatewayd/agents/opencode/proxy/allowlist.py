@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, unquote_plus
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.ports.proxy import AGENT_PARAMETER, ProxyRefused
+from gatewayd.ports.proxy import AGENT_PARAMETER, ProxyError
 
 T = TypeVar("T")
 
@@ -151,30 +151,30 @@ class _AnswersBody(Struct, frozen=True):
 def find_operation(method: str, raw_path: bytes) -> Operation:
     """The operation behind a request line.
 
-    :raises ProxyRefused: bad_request for a path that could be read in two ways, not_found for one that is not passed on.
+    :raises ProxyError: bad_request for a path that could be read in two ways, not_found for one that is not passed on.
     """
     segments = _segments(raw_path)
     path = "/" + "/".join(segments)
     found = _find_read(path, segments) if method == "GET" else _find_write(method, path, segments)
     if found is None:
-        raise ProxyRefused("not_found", f"{method} on this path is not passed on to agents' servers")
+        raise ProxyError("not_found", f"{method} on this path is not passed on to agents' servers")
     return found
 
 
 def pass_query(query: bytes) -> Passed:
     """What is passed on of a query, byte for byte.
 
-    :raises ProxyRefused: bad_request: it has credentials, or characters that have to be escaped.
+    :raises ProxyError: bad_request: it has credentials, or characters that have to be escaped.
     """
     if not _QUERY.fullmatch(query):
-        raise ProxyRefused("bad_request", "the query must be percent-encoded, and at most 8000 bytes")
+        raise ProxyError("bad_request", "the query must be percent-encoded, and at most 8000 bytes")
     kept: list[bytes] = []
     directories: list[str] = []
     for part in query.split(b"&"):
         name, _, value = part.decode("ascii").partition("=")
         name = unquote_plus(name)
         if name == "auth_token":
-            raise ProxyRefused("bad_request", "credentials go into the Authorization header: a query ends up in logs")
+            raise ProxyError("bad_request", "credentials go into the Authorization header: a query ends up in logs")
         if name in _DIRECTORIES:
             directories.append(unquote_plus(value))
         if name != AGENT_PARAMETER:
@@ -198,15 +198,15 @@ def check_body(raw: bytes, *, admin: bool) -> bytes:
     A session can be made with permissions of its own, and a prompt can bring some: those that allow are not passed on, as
     tools would run then that nobody was asked about. A part of a prompt that is not text is only for an ``admin``.
 
-    :raises ProxyRefused: bad_request, or forbidden for a body that allows tools or has such parts.
+    :raises ProxyError: bad_request, or forbidden for a body that allows tools or has such parts.
     """
     if not raw:
         return b""
     fields = _decode(raw, dict[str, Raw])
     if "permission" in fields and any(rule.action not in ("ask", "deny") for rule in _decode(fields["permission"], list[_Rule])):
-        raise ProxyRefused("forbidden", "a session's own permissions may only ask and deny: what an agent may do is configured")
+        raise ProxyError("forbidden", "a session's own permissions may only ask and deny: what an agent may do is configured")
     if "tools" in fields and any(_decode(fields["tools"], dict[str, bool]).values()):
-        raise ProxyRefused("forbidden", "a prompt may take tools away, not allow them: what an agent may do is configured")
+        raise ProxyError("forbidden", "a prompt may take tools away, not allow them: what an agent may do is configured")
     # Written anew: of a key that is given twice, the server sees what was looked at here.
     return msgspec.json.encode(fields | _check_parts(fields, admin=admin))
 
@@ -216,23 +216,23 @@ def _check_parts(fields: Mapping[str, Raw], *, admin: bool) -> dict[str, Raw]:
         return {}
     parts = _decode(fields["parts"], list[dict[str, Raw]])
     if not admin and any(_decode(part.get("type", Raw(b'""')), str) != _READ_BY_THE_MODEL for part in parts):
-        raise ProxyRefused("forbidden", "a prompt with other parts than text (files, agents) needs the scope 'admin'")
+        raise ProxyError("forbidden", "a prompt with other parts than text (files, agents) needs the scope 'admin'")
     return {"parts": Raw(msgspec.json.encode(parts))}
 
 
 def read_reply(raw: bytes) -> Reply:
-    """An answer to a permission request, in either server's words. :raises ProxyRefused: bad_request."""
+    """An answer to a permission request, in either server's words. :raises ProxyError: bad_request."""
     body = _decode(raw, _ReplyBody)
     key: Literal["reply", "response"] = "reply" if body.reply is not None else "response"
     word = body.reply if body.reply is not None else body.response
     if word not in _ALLOWING | _DENYING:
-        raise ProxyRefused("bad_request", "reply is once, always or reject (OpenAgentic: allow or deny)")
+        raise ProxyError("bad_request", "reply is once, always or reject (OpenAgentic: allow or deny)")
     # "always" allows it to everybody who talks to that server, until it ends.
     return Reply(word in _ALLOWING, "once" if word == "always" else word, key, body.message)
 
 
 def read_answers(raw: bytes) -> tuple[tuple[str, ...], ...]:
-    """The labels for each question of a request (OpenAgentic: one text for each). :raises ProxyRefused: bad_request."""
+    """The labels for each question of a request (OpenAgentic: one text for each). :raises ProxyError: bad_request."""
     return tuple((one,) if isinstance(one, str) else tuple(one) for one in _decode(raw, _AnswersBody).answers)
 
 
@@ -256,8 +256,8 @@ def _segments(raw_path: bytes) -> list[str]:
     return segments
 
 
-def _ambiguous() -> ProxyRefused:
-    return ProxyRefused(
+def _ambiguous() -> ProxyError:
+    return ProxyError(
         "bad_request", "this path is not passed on: its parts are ids and names, without escapes, dots and empty parts"
     )
 
@@ -306,6 +306,6 @@ def _decode(raw: bytes | Raw, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        raise ProxyRefused("bad_request", f"in the body: {error}") from None
+        raise ProxyError("bad_request", f"in the body: {error}") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise ProxyRefused("bad_request", "the body is not valid JSON") from None
+        raise ProxyError("bad_request", "the body is not valid JSON") from None

@@ -11,7 +11,7 @@ import msgspec
 from gatewayd.agents.opencode.proxy import allowlist
 from gatewayd.agents.opencode.proxy.client_request import Asked
 from gatewayd.agents.opencode.proxy.upstream import Listed
-from gatewayd.ports.proxy import ProxyRefused, Reply
+from gatewayd.ports.proxy import ProxyError, Reply
 
 _TRUE = Reply(b"true")
 
@@ -19,7 +19,7 @@ _TRUE = Reply(b"true")
 async def answer_permission(asked: Asked) -> Reply | bytes:
     """What is answered here, or the body to pass on.
 
-    :raises ProxyRefused: bad_request; forbidden by the agent's policy; conflict with a turn of ours.
+    :raises ProxyError: bad_request; forbidden by the agent's policy; conflict with a turn of ours.
     """
     desk, request_id = asked.desk, asked.operation.request
     assert request_id is not None
@@ -57,7 +57,7 @@ def _name_of(listed: Listed) -> str | None:
 
 
 async def answer_question(asked: Asked) -> Reply | bytes:
-    """As ``answer_permission``. :raises ProxyRefused: bad_request; conflict with a turn of ours."""
+    """As ``answer_permission``. :raises ProxyError: bad_request; conflict with a turn of ours."""
     desk, request_id = asked.desk, asked.operation.request
     assert request_id is not None
     rejects = asked.operation.name == "reject"
@@ -67,7 +67,7 @@ async def answer_question(asked: Asked) -> Reply | bytes:
         if ours is None:
             continue
         if len(answers) > 1 or number > 0:
-            raise ProxyRefused("conflict", "these questions are asked one after the other in a chat: answer them there")
+            raise ProxyError("conflict", "these questions are asked one after the other in a chat: answer them there")
         done = await desk.answer(ours, (answers[0] or None) if answers else None)
         return _TRUE if done else _gone("Question", request_id)
     listed = await asked.upstream.find_question(request_id)

@@ -8,7 +8,7 @@ from gatewayd.agents.opencode.proxy import allowlist
 from gatewayd.agents.opencode.proxy.allowlist import Operation
 from gatewayd.agents.opencode.proxy.upstream import DEEPEST, Upstream
 from gatewayd.agents.opencode.server.endpoint import HasSurface, Surface, has_surface, surface_of, turn_in
-from gatewayd.ports.proxy import ProxyDesk, ProxyRefused, ProxyRequest
+from gatewayd.ports.proxy import ProxyDesk, ProxyError, ProxyRequest
 
 DIRECTORY_HEADER = "X-Opencode-Directory"
 
@@ -35,7 +35,7 @@ class Asked(Struct, frozen=True):
         return Upstream(self.desk.http, self.surface, self.query, self.headers)
 
     async def refuse_during_turn(self, session: str | None) -> None:
-        """:raises ProxyRefused: a turn of ours runs in that session, or above it; or somewhere, if the session is not known."""
+        """:raises ProxyError: a turn of ours runs in that session, or above it; or somewhere, if the session is not known."""
         if self.desk.agent not in self.desk.busy():
             return
         for _ in range(DEEPEST):
@@ -48,13 +48,13 @@ class Asked(Struct, frozen=True):
         raise turn_runs()
 
     def refuse_second_run(self) -> None:
-        """:raises ProxyRefused: a turn of ours runs on a server that would take the requests of another run for its own."""
+        """:raises ProxyError: a turn of ours runs on a server that would take the requests of another run for its own."""
         if not self.surface.one_run_at_a_time:
             return
         for agent, core in self.desk.busy().items():
             one: object = core
             if has_surface(one) and surface_of(one).url == self.surface.url:
-                raise ProxyRefused(
+                raise ProxyError(
                     "conflict",
                     f"a turn of agent {agent} runs on this server, which cannot tell the requests of two runs apart:"
                     " wait for its end",
@@ -62,10 +62,10 @@ class Asked(Struct, frozen=True):
 
 
 async def read(operation: Operation, request: ProxyRequest, desk: ProxyDesk) -> Asked:
-    """What is asked, of which server. :raises ProxyRefused: it cannot be passed on to that one."""
+    """What is asked, of which server. :raises ProxyError: it cannot be passed on to that one."""
     core: object = desk.core
     if not has_surface(core):
-        raise ProxyRefused("conflict", f"agent {desk.agent} has no server of the OpenCode protocol")
+        raise ProxyError("conflict", f"agent {desk.agent} has no server of the OpenCode protocol")
     surface = surface_of(core)
     passed = allowlist.pass_query(request.query)
     named = {*passed.directories, *allowlist.directory_of_header(request.headers.get(DIRECTORY_HEADER))}
@@ -76,11 +76,11 @@ async def read(operation: Operation, request: ProxyRequest, desk: ProxyDesk) -> 
     asked = Asked(operation, desk, core, surface, query, headers, request.body)
     # Elsewhere other settings may hold, and other files are read: that is for who may do everything.
     if named and not desk.is_admin and not named <= {own, await asked.upstream.directory()}:
-        raise ProxyRefused("forbidden", "another directory than the agent's own needs the scope 'admin'")
+        raise ProxyError("forbidden", "another directory than the agent's own needs the scope 'admin'")
     return asked
 
 
-def turn_runs() -> ProxyRefused:
-    return ProxyRefused(
+def turn_runs() -> ProxyError:
+    return ProxyError(
         "conflict", "a turn of gatewayd runs in this session: wait for its end, or answer it with gatewayctl approvals"
     )

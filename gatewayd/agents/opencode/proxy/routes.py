@@ -11,7 +11,7 @@ from gatewayd.agents.opencode.proxy.answers import answer_permission, answer_que
 from gatewayd.agents.opencode.proxy.client_request import DIRECTORY_HEADER, Asked, read, turn_runs
 from gatewayd.agents.opencode.server.endpoint import turn_in
 from gatewayd.model.records.approval import ToolRequest
-from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyDesk, ProxyRefused, ProxyRequest, Reply
+from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyDesk, ProxyError, ProxyRequest, Reply
 
 SHELL_TOOL: Final = "bash"
 """What OpenCode calls the tool that runs the command a client gives it."""
@@ -48,7 +48,7 @@ class OpencodeProxy:
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "text/html":
             # OpenCode's page for whatever it does not know, with the status 200.
-            raise ProxyRefused("not_found", "the agent's server has nothing at this path")
+            raise ProxyError("not_found", "the agent's server has nothing at this path")
         if kind not in ("", "application/json", "text/event-stream"):
             raise _bad_gateway("answers with something that is not of its protocol")
 
@@ -84,7 +84,7 @@ class _Found(Struct, frozen=True):
 
 
 async def _check_write(asked: Asked, method: str) -> bytes:
-    """The body to pass on, after it was recorded. :raises ProxyRefused: it allows something, or a turn of ours runs there."""
+    """The body to pass on, after it was recorded. :raises ProxyError: it allows something, or a turn of ours runs there."""
     operation, desk = asked.operation, asked.desk
     body = allowlist.check_body(asked.body, admin=desk.is_admin)
     guarded = operation.kind in ("run", "change")
@@ -111,5 +111,5 @@ def _unasked(verb: str, body: bytes) -> ToolRequest:
     return ToolRequest(SHELL_TOOL, msgspec.json.encode(shown).decode(), whole=False)
 
 
-def _bad_gateway(what: str) -> ProxyRefused:
-    return ProxyRefused("bad_gateway", f"the agent's server {what}")
+def _bad_gateway(what: str) -> ProxyError:
+    return ProxyError("bad_gateway", f"the agent's server {what}")

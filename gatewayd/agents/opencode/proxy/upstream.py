@@ -13,7 +13,7 @@ from gatewayd.agents.opencode.server.wire import Malformed, check_values, decode
 from gatewayd.kit.http import exchange
 from gatewayd.model.errors import GatewayError
 from gatewayd.model.records.approval import ToolRequest
-from gatewayd.ports.proxy import ProxyRefused
+from gatewayd.ports.proxy import ProxyError
 
 SECONDS: Final = 20.0
 MOST_BYTES: Final = 2 * 1024 * 1024
@@ -50,7 +50,7 @@ class _Path(Struct, frozen=True):
 class Upstream:
     """Asks one server. ``query`` and ``headers`` are the client's: OpenCode keeps its lists per directory.
 
-    Every method raises ProxyRefused (bad_gateway) when the server does not answer, or answers nonsense.
+    Every method raises ProxyError (bad_gateway) when the server does not answer, or answers nonsense.
     """
 
     def __init__(self, http: httpx2.AsyncClient, surface: Surface, query: bytes, headers: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ class Upstream:
     async def _message(self, path: str) -> Called | None:
         try:
             return await self._get(path, Called)
-        except ProxyRefused:
+        except ProxyError:
             return None
 
     async def _get(self, path: str, kind: type[T], *, query: str | None = None) -> T | None:
@@ -122,10 +122,10 @@ class Upstream:
             if reply.status == 404:
                 return None
             if reply.status != 200:
-                raise ProxyRefused("bad_gateway", f"{_SERVER} answers {reply.status}")
+                raise ProxyError("bad_gateway", f"{_SERVER} answers {reply.status}")
             check_values(reply.body, what=_SERVER)
             return decode(reply.body, kind, what=_SERVER)
         except Malformed:
-            raise ProxyRefused("bad_gateway", f"{_SERVER} answers with something that is not of its protocol") from None
+            raise ProxyError("bad_gateway", f"{_SERVER} answers with something that is not of its protocol") from None
         except GatewayError as error:
-            raise ProxyRefused("bad_gateway", error.reason) from None
+            raise ProxyError("bad_gateway", error.reason) from None

@@ -21,7 +21,7 @@ from gatewayd.agents.opencode.proxy.allowlist import (
     read_answers,
     read_reply,
 )
-from gatewayd.ports.proxy import ProxyRefused
+from gatewayd.ports.proxy import ProxyError
 
 T = TypeVar("T")
 PAGE = (Path(__file__).parents[4] / "docs/reference/http.md").read_text()
@@ -62,7 +62,7 @@ def unless_refused(call: Callable[[], T]) -> T | None:
     """Any other error is a fault."""
     try:
         return call()
-    except ProxyRefused:
+    except ProxyError:
         return None
 
 
@@ -108,7 +108,7 @@ def test_a_query_is_passed_on_byte_for_byte(parts: list[tuple[str, str]]) -> Non
 
 @pytest.mark.parametrize("query", [b"auth_token=x", b"a=1&%61uth_token=x", b"a b", b"a=\xc3", b"a=#b", b'a="', b"x" * 9000])
 def test_some_queries_are_refused(query: bytes) -> None:
-    with pytest.raises(ProxyRefused, match=r"query|credentials"):
+    with pytest.raises(ProxyError, match=r"query|credentials"):
         pass_query(query)
 
 
@@ -155,14 +155,14 @@ def test_a_long_note_is_cut_and_says_so(said: str) -> None:
     "raw", [b"", b"{}", b"[]", b'{"reply":"maybe"}', b'{"reply":1}', b'{"reply":"ALWAYS"}', b"\xff", b"[" * 9999]
 )
 def test_what_is_neither_yes_nor_no_is_refused(raw: bytes) -> None:
-    with pytest.raises(ProxyRefused, match=r"body|reply"):
+    with pytest.raises(ProxyError, match=r"body|reply"):
         read_reply(raw)
 
 
 def test_answers_in_either_server_s_form() -> None:
     assert read_answers(b'{"answers":[["Red","Blue"],["x"]]}') == (("Red", "Blue"), ("x",))
     assert read_answers(b'{"answers":["Red"]}') == (("Red",),)
-    with pytest.raises(ProxyRefused):
+    with pytest.raises(ProxyError):
         read_answers(b'{"answers":"Red"}')
 
 
@@ -192,7 +192,7 @@ def test_a_body_is_passed_on_unless_it_allows_something(rules: list[dict[str, st
 def test_parts_that_are_not_text_are_for_admins(part: dict[str, str]) -> None:
     """Measured with OpenCode 1.18.33: a file part is read wherever it is, also with noReply."""
     raw = msgspec.json.encode({"noReply": True, "parts": [{"type": "text", "text": "look"}, part]})
-    with pytest.raises(ProxyRefused, match="admin") as refused:
+    with pytest.raises(ProxyError, match="admin") as refused:
         check_body(raw, admin=False)
     assert refused.value.code == "forbidden"
     assert msgspec.json.decode(check_body(raw, admin=True)) == msgspec.json.decode(raw)
@@ -205,7 +205,7 @@ def test_a_part_is_passed_on_with_the_type_that_was_looked_at() -> None:
 
 @pytest.mark.parametrize("parts", [b"{}", b"[1]", b'[{"type":1}]', b'"x"', b"null"])
 def test_parts_that_are_none_are_refused(parts: bytes) -> None:
-    with pytest.raises(ProxyRefused, match="body"):
+    with pytest.raises(ProxyError, match="body"):
         check_body(b'{"parts":' + parts + b"}", admin=False)
 
 

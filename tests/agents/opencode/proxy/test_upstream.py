@@ -6,7 +6,7 @@ from gatewayd.agents.opencode.proxy.answers import _name_of
 from gatewayd.agents.opencode.proxy.upstream import Listed, Upstream
 from gatewayd.agents.opencode.server.endpoint import Surface
 from gatewayd.kit.http import create_client
-from gatewayd.ports.proxy import ProxyRefused
+from gatewayd.ports.proxy import ProxyError
 from tests.web.attached import open_server, says
 
 CALL = {"messageID": "msg_1", "callID": "call_1"}
@@ -51,5 +51,5 @@ async def test_an_answer_of_too_many_values_is_not_read() -> None:
     entry = {"id": "per_1", "tool": "Bash", "input": {"command": "ls"}}
     async with open_server() as server, create_client() as http:
         server.answers["GET /permission"] = says([entry, [0] * 200_000])
-        with pytest.raises(ProxyRefused, match="more than 200,000 values"):
+        with pytest.raises(ProxyError, match="more than 200,000 values"):
             await Upstream(http, Surface(server.url, {}), b"", {}).find_permission("per_1")
