@@ -37,7 +37,7 @@ class ProxyRequest(Struct, frozen=True):
     body: bytes = b""
 
 
-class Patience(Struct, frozen=True):
+class Timeouts(Struct, frozen=True):
     """Seconds: until the head of an answer is there, until all of it is, and between two pieces of it."""
 
     head: float
@@ -52,7 +52,7 @@ class Forward(Struct, frozen=True):
     target: bytes
     headers: Mapping[str, str]
     body: bytes
-    patience: Patience
+    timeouts: Timeouts
 
 
 class Reply(Struct, frozen=True):

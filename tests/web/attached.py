@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from msgspec import Struct
 
-from gatewayd.agents.opencode.server.endpoint import Surface
+from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.records.approval import ToolRequest
 from gatewayd.model.records.question import Option, Question
@@ -67,9 +67,9 @@ class AttachedCore:
     def facts(self) -> CoreFacts:
         return CoreFacts(version="1.2.3", pid=4711, sessions=1, url=self._settings.url, output=("listening", "a warning"))
 
-    def surface(self) -> Surface:
+    def endpoint(self) -> ServerEndpoint:
         headers = {"Authorization": f"Basic {PASSWORD}"}
-        return Surface(self._settings.url, headers, self._settings.directory, self._settings.alone)
+        return ServerEndpoint(self._settings.url, headers, self._settings.directory, self._settings.alone)
 
     def turn_of(self, session_id: str) -> str | None:
         return self._turns.get(session_id)

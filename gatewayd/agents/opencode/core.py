@@ -9,7 +9,7 @@ from gatewayd.agents.opencode.memory import LastTurn, Memory
 from gatewayd.agents.opencode.run.run import Run, end_run
 from gatewayd.agents.opencode.server.client import Client, NoSuchSession
 from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
-from gatewayd.agents.opencode.server.endpoint import Surface
+from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
 from gatewayd.agents.opencode.server.sidecar import Sidecar
 from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.settings import OpencodeSettings
@@ -58,7 +58,7 @@ class OpencodeCore:
         self._now = services.now
         self._memory = Memory(services.state)
         self._runs: dict[str, Run] = {}
-        self._places = _Places()
+        self._locks = _KeyedLocks()
         self._sidecar = sidecar
 
     async def new_session(self, session_key: str) -> str:
@@ -69,22 +69,22 @@ class OpencodeCore:
     async def run(self, turn: Turn) -> Final:
         """Also for a turn that was begun already, perhaps: an answer of the server's may have got lost on its way to us."""
         request = turn.request
-        async with self._place(turn):
+        async with self._exclusive(turn):
             session = await self._session(turn)
             last = await self._memory.last_turn(session.id)
             if last is not None and last.turn_id == request.turn_id and await self._goes_on(session, last.mark):
-                return await self._carry(turn, session, last.mark, begin=False)
+                return await self._drive(turn, session, last.mark, begin=False)
             await self._wait_idle(session)
             mark = await self._dialect.mark(session)
             await self._memory.note_turn(session.id, LastTurn(request.turn_id, mark))
-            return await self._carry(turn, session, mark, begin=True)
+            return await self._drive(turn, session, mark, begin=True)
 
     async def resume(self, turn: Turn) -> Final:
-        async with self._place(turn):
+        async with self._exclusive(turn):
             session = await self._session(turn)
             last = await self._memory.last_turn(session.id)
             assert last is not None, "turn_state would have said new"
-            return await self._carry(turn, session, last.mark, begin=False)
+            return await self._drive(turn, session, last.mark, begin=False)
 
     async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
         last = await self._memory.last_turn(session_id)
@@ -122,21 +122,21 @@ class OpencodeCore:
             away_reason=why if away else None,
         )
 
-    def surface(self) -> Surface:
-        return Surface(self._client.url, self._client.headers, self._settings.directory, self._dialect.one_run_at_a_time)
+    def endpoint(self) -> ServerEndpoint:
+        return ServerEndpoint(self._client.url, self._client.headers, self._settings.directory, self._dialect.one_run_at_a_time)
 
     def turn_of(self, session_id: str) -> str | None:
         run = self._runs.get(session_id)
         return None if run is None else run.turn_id
 
     @asynccontextmanager
-    async def _place(self, turn: Turn) -> AsyncIterator[None]:
+    async def _exclusive(self, turn: Turn) -> AsyncIterator[None]:
         """Wait for the session's turn; OpenAgentic takes one run at a time, because it would mix up their requests."""
         alone = self._dialect.one_run_at_a_time
         key = "" if alone else turn.request.session_id
-        if alone and self._places.is_taken(key):
+        if alone and self._locks.is_taken(key):
             await turn.emit(Notice(_ANOTHER_FIRST))
-        async with self._places.take(key):
+        async with self._locks.hold(key):
             yield
 
     async def _session(self, turn: Turn) -> Session:
@@ -146,7 +146,7 @@ class OpencodeCore:
             await turn.emit(Notice(_FORGOTTEN))
             raise
 
-    async def _carry(self, turn: Turn, session: Session, mark: str, *, begin: bool) -> Final:
+    async def _drive(self, turn: Turn, session: Session, mark: str, *, begin: bool) -> Final:
         sidecar = self._sidecar
         run = Run(
             turn,
@@ -165,7 +165,7 @@ class OpencodeCore:
                 if begin:
                     await run.begin()
                 else:
-                    run.take_up()
+                    run.attach()
                 final = await run.follow()
                 is_over = True
                 return final
@@ -184,7 +184,7 @@ class OpencodeCore:
         """Of the run that began after the mark, and what is stored of it."""
         waited = 0.0
         while True:
-            busy = (await self._dialect.board(session.directory, 0.0)).state(session.id).kind != "idle"
+            busy = (await self._dialect.poll(session.directory, 0.0)).state(session.id).kind != "idle"
             history = await self._dialect.history(session, mark)
             outcome = history.outcome
             if busy and outcome is not None:
@@ -213,14 +213,14 @@ class OpencodeCore:
         :raises TryAgain: it runs for too long; nothing was begun.
         """
         for _ in range(int(_BUSY_SECONDS / _BUSY_AGAIN_SECONDS)):
-            board = await self._dialect.board(session.directory, 0.0)
-            if board.state(session.id).kind == "idle":
+            snapshot = await self._dialect.poll(session.directory, 0.0)
+            if snapshot.state(session.id).kind == "idle":
                 return
             await anyio.sleep(_BUSY_AGAIN_SECONDS)
         raise TryAgain("the session is still busy on the agent's server with something else")
 
 
-class _Places:
+class _KeyedLocks:
     """A lock for each key, as long as somebody holds it or waits for it."""
 
     def __init__(self) -> None:
@@ -230,7 +230,7 @@ class _Places:
         return key in self._locks
 
     @asynccontextmanager
-    async def take(self, key: str) -> AsyncIterator[None]:
+    async def hold(self, key: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(key, anyio.Lock())
         try:
             async with lock:

@@ -15,7 +15,7 @@ from quart import Response
 from quart.wrappers.response import ResponseBody
 
 from gatewayd.kit.http import CONNECT_SECONDS, describe
-from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyError
+from gatewayd.ports.proxy import AgentProxy, Forward, ProxyError, Timeouts
 from gatewayd.web.access.auth import StreamAuthorization
 from gatewayd.web.http.errors import RETRY_SECONDS, AnswerCut, HttpError
 from gatewayd.web.http.waits import Waits
@@ -50,7 +50,7 @@ class Forwarder:
         except BaseException:
             self._open -= 1
             raise
-        forwarded = Forwarded(upstream, self._waits, forward.patience, authorization, self._closed)
+        forwarded = Forwarded(upstream, self._waits, forward.timeouts, authorization, self._closed)
         try:
             proxy.check_reply(upstream.status_code, upstream.headers.get("content-type", ""))
         except ProxyError:
@@ -75,9 +75,9 @@ class Forwarder:
                 timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
                 extensions={"target": forward.target},
             )
-            with self._waits.of_request(forward.patience.head):
+            with self._waits.of_request(forward.timeouts.head):
                 return await self._http.send(request, stream=True)
-            raise HttpError("gateway_timeout", f"{what} has not answered within {forward.patience.head:g} s")
+            raise HttpError("gateway_timeout", f"{what} has not answered within {forward.timeouts.head:g} s")
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             failure = error
         # Out here, without the context: the library's errors carry the request, and that our credentials.
@@ -94,14 +94,14 @@ class Forwarded(ResponseBody):
     """
 
     def __init__(
-        self, upstream: httpx2.Response, waits: Waits, patience: Patience, authorization: StreamAuthorization, on_close: _OnClose
+        self, upstream: httpx2.Response, waits: Waits, timeouts: Timeouts, authorization: StreamAuthorization, on_close: _OnClose
     ) -> None:
         self._authorization = authorization
         self._upstream = upstream
         self._chunks = upstream.aiter_raw()
         self._waits = waits
-        self._silence = patience.silence
-        self._deadline = anyio.current_time() + patience.whole
+        self._silence = timeouts.silence
+        self._deadline = anyio.current_time() + timeouts.whole
         self._is_stream = upstream.headers.get("content-type", "").startswith(_EVENTS)
         self._on_close: _OnClose | None = on_close
 

@@ -11,13 +11,13 @@ import trio
 from msgspec import Raw
 from trio.testing import MockClock
 
-from gatewayd.agents.opencode.openagentic_server.log import Shown as ShownOfLog
-from gatewayd.agents.opencode.opencode_server.messages import Shown
+from gatewayd.agents.opencode.openagentic_server.log import LogProgress
+from gatewayd.agents.opencode.opencode_server.messages import MessageProgress
 from gatewayd.agents.opencode.opencode_server.permissions import Permissions
 from gatewayd.agents.opencode.opencode_server.requests import Entry
 from gatewayd.agents.opencode.server.client import BODY_MAX, MESSAGES_MAX, Client
-from gatewayd.agents.opencode.server.dialect import History, Pending, Session, Step, StreamEvent
-from gatewayd.agents.opencode.server.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooMuch, check_values, decode
+from gatewayd.agents.opencode.server.dialect import History, ListedRequest, Session, Step, StreamEvent
+from gatewayd.agents.opencode.server.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooLarge, check_values, decode
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import Final
 from tests.agents.opencode.going import go
@@ -30,7 +30,7 @@ BIG = "x" * (MESSAGES_MAX // 8)
 @pytest.mark.parametrize("data", [b"[" + b"0," * VALUES_MAX + b"0]", b"[" * (VALUES_MAX + 1)])
 def test_an_answer_of_many_values_is_refused_before_it_is_decoded(data: bytes) -> None:
     tracemalloc.start()
-    with pytest.raises(TooMuch, match="more than 200,000 values"):
+    with pytest.raises(TooLarge, match="more than 200,000 values"):
         check_values(data, what="the list")
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -46,7 +46,7 @@ def test_what_stands_in_a_text_is_no_value(text: str) -> None:
 
 def test_a_text_without_an_end_is_looked_for_once() -> None:
     """Else this would take hours."""
-    with pytest.raises(TooMuch):
+    with pytest.raises(TooLarge):
         check_values(b"," * (VALUES_MAX + 1) + b'"' + b'\\"' * 500_000 + b"\\", what="x")
 
 
@@ -59,7 +59,7 @@ async def test_a_list_that_is_too_long_is_not_read(autojump_clock: MockClock, pa
     server = FakeOpenCode(script)
     server.padding[path] = BODY_MAX
     async with server.serve(), open_core(server) as core:
-        with pytest.raises(TooMuch, match=f"longer than {BODY_MAX} bytes"):
+        with pytest.raises(TooLarge, match=f"longer than {BODY_MAX} bytes"):
             await core.run(FakeTurn(await core.new_session("k"), "go"))
 
 
@@ -84,7 +84,7 @@ async def test_one_message_that_is_too_large_fails_the_turn_in_words(autojump_cl
 
     server = FakeOpenCode(script)
     async with server.serve(), open_core(server) as core:
-        with pytest.raises(TooMuch, match="messages: the answer is longer"):
+        with pytest.raises(TooLarge, match="messages: the answer is longer"):
             await core.run(FakeTurn(await core.new_session("k"), "go"))
 
 
@@ -111,7 +111,7 @@ def test_what_was_shown_is_remembered_up_to_a_bound() -> None:
     def event(kind: str, body: Mapping[str, Any]) -> StreamEvent:
         return StreamEvent(kind, "s", Raw(msgspec.json.encode(body)))
 
-    shown = Shown()
+    shown = MessageProgress()
     shown.note(event("message.updated", {"info": {"id": "m", "role": "assistant"}}))
     with pytest.raises(Malformed):
         shown.note(event("message.part.updated", {"part": {"type": "text", "id": "p" * 201, "messageID": "m"}}))
@@ -121,7 +121,7 @@ def test_what_was_shown_is_remembered_up_to_a_bound() -> None:
     assert shown.messages == KNOWN_MAX + 1
     assert len(shown._texts) == KNOWN_MAX
     steps = tuple(Step(str(number), "t", "{}", "done") for number in range(KNOWN_MAX + 10))
-    for progress in (shown, ShownOfLog()):
+    for progress in (shown, LogProgress()):
         assert len(progress.catch_up(History(steps=steps))) == 2 * KNOWN_MAX
         assert progress.catch_up(History(steps=steps)) == []
 
@@ -137,9 +137,9 @@ async def test_cards_are_kept_up_to_a_number_of_bytes() -> None:
     permissions = Permissions(Messages())
     for number in range(40):
         body = {"id": f"per_{number}", "sessionID": "s", "permission": "bash", "metadata": {"command": "x" * 500_000}}
-        await permissions.show(Pending(f"per_{number}", "s", Raw(msgspec.json.encode(body))), Session("s"))
-    assert sum(len(card.input) + len(card.said) for card in permissions._cards.values()) <= 4 * 1024 * 1024
-    assert "per_39" in permissions._cards
+        await permissions.show(ListedRequest(f"per_{number}", "s", Raw(msgspec.json.encode(body))), Session("s"))
+    assert sum(len(card.input) + len(card.fingerprint) for card in permissions._known.values()) <= 4 * 1024 * 1024
+    assert "per_39" in permissions._known
 
 
 async def test_more_requests_at_once_than_people_can_answer_are_refused(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
@@ -163,7 +163,7 @@ async def test_more_requests_at_once_than_people_can_answer_are_refused(autojump
 async def test_a_run_that_asks_for_ever_is_stopped(
     autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatewayd.agents.opencode.run.pending_requests._SETTLED_MAX", 5)
+    monkeypatch.setattr("gatewayd.agents.opencode.run.pending_requests._CLOSED_MAX", 5)
 
     async def script(run: ModelRun) -> None:
         while True:

@@ -33,7 +33,7 @@ async def test_a_server_that_cannot_be_used(
                 pass
         async with open_core(server, password=Secret("right password")) as core:
             assert await core.run(FakeTurn(await core.new_session("k"), "hi")) == Final("echo: hi")
-            assert core.surface().headers["authorization"].startswith("Basic ")
+            assert core.endpoint().headers["authorization"].startswith("Basic ")
     token = FakeOpenAgentic(token="the token of it")
     async with token.serve():
         with pytest.raises(NeedsOperator, match="credentials"):

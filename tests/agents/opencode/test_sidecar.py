@@ -54,7 +54,7 @@ async def test_it_serves_and_is_gone_with_all_it_started(tmp_path: Path, kind: s
         assert not gone(facts.pid)
         assert facts.url is not None
         assert facts.url.startswith("http://127.0.0.1:")
-        assert core.surface().url == facts.url
+        assert core.endpoint().url == facts.url
     assert gone(facts.pid)
     assert gone(child)
 

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 from gatewayd.agents.opencode.core import _FORGOTTEN, OpencodeCore
 from gatewayd.agents.opencode.openagentic_server.log import TOO_MANY_STEPS
 from gatewayd.agents.opencode.opencode_server.messages import TOO_LONG
-from gatewayd.agents.opencode.run.last_text import LastSaid
+from gatewayd.agents.opencode.run.last_text import LastText
 from gatewayd.agents.opencode.run.run import _PROVIDER_TROUBLE, _REFUSED
 from gatewayd.agents.opencode.server.dialect import Session
 from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_TOO_LONG
@@ -339,16 +339,16 @@ def test_half_a_character_is_joined_with_the_half_in_the_next_piece(texts: list[
         read = [event for data in events if (event := dialect.read(data)) is not None]
         shown = [news.text for event in read for news in progress.note(event) if isinstance(news, TextDelta)]
         assert "".join(shown) == text
-        assert progress.said == text
+        assert progress.last_text == text
 
 
 def test_the_text_before_a_tool_is_not_said_at_last_whatever_comes_when() -> None:
-    said = LastSaid()
-    said.add("Let me", message="m1", part="p1")
-    said.use_tool("p2")
-    said.put("Let me look.", message="m1", part="p1")
-    assert said.text == ""
-    said.add("It is", message="m2", part="p3")
-    said.use_tool("p2")
-    said.put("It is so.", message="m2", part="p3")
-    assert said.text == "It is so."
+    last = LastText()
+    last.add("Let me", message="m1", part="p1")
+    last.use_tool("p2")
+    last.put("Let me look.", message="m1", part="p1")
+    assert last.text == ""
+    last.add("It is", message="m2", part="p3")
+    last.use_tool("p2")
+    last.put("It is so.", message="m2", part="p3")
+    assert last.text == "It is so."

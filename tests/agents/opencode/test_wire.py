@@ -14,9 +14,9 @@ from gatewayd.agents.opencode.openagentic_server.log import fold as fold_log
 from gatewayd.agents.opencode.openagentic_server.log import open_calls, read_log
 from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.opencode_server.messages import TOO_LONG, Message, fold, newer
-from gatewayd.agents.opencode.opencode_server.requests import Permission, shown_input, to_questions
+from gatewayd.agents.opencode.opencode_server.requests import PermissionEntry, shown_input, to_questions
 from gatewayd.agents.opencode.server.client import Client
-from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Failed, Pending, Session, StreamEvent, Unfinished
+from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Failed, ListedRequest, Session, StreamEvent, Unfinished
 from gatewayd.agents.opencode.server.wire import Malformed, canonical, decode, one_line
 from gatewayd.ports.agent import ToolCall, ToolResult
 
@@ -170,9 +170,9 @@ def test_only_what_is_newer_counts() -> None:
     assert fold([]).outcome is None
 
 
-def permission(kind: str, **fields: Any) -> Permission:
+def permission(kind: str, **fields: Any) -> PermissionEntry:
     whole = {"id": "per_1", "sessionID": "ses_1", "permission": kind, "patterns": ["p"], **fields}
-    return msgspec.json.decode(msgspec.json.encode(whole), type=Permission)
+    return msgspec.json.decode(msgspec.json.encode(whole), type=PermissionEntry)
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def permission(kind: str, **fields: Any) -> Permission:
         (permission("bash", metadata={"command": "ls"}), None, '{"command":"ls","patterns":["p"]}'),
     ],
 )
-def test_what_is_shown_of_a_request(entry: Permission, call: tuple[str, dict[str, Any]] | None, shown: str) -> None:
+def test_what_is_shown_of_a_request(entry: PermissionEntry, call: tuple[str, dict[str, Any]] | None, shown: str) -> None:
     given = None if call is None else (call[0], {key: Raw(msgspec.json.encode(value)) for key, value in call[1].items()})
     assert shown_input(entry, given) == shown
 
 
 def test_questions_have_refs_of_their_own() -> None:
     body = {"id": "que_1", "sessionID": "s", "questions": [{"question": "a", "multiple": True}, {"question": "b", "options": []}]}
-    asked = to_questions(Pending("que_1", "s", Raw(msgspec.json.encode(body))))
+    asked = to_questions(ListedRequest("que_1", "s", Raw(msgspec.json.encode(body))))
     assert asked.refs == ("que_1:0", "que_1:1")
     assert [question.multiple for question in asked.questions] == [True, False]

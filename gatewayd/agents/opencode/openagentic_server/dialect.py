@@ -12,22 +12,22 @@ from collections.abc import Sequence
 import anyio
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.openagentic_server.log import DELTA, LogEvent, Shown, fold, open_calls, read_log
-from gatewayd.agents.opencode.openagentic_server.requests import Permission, read_permission
-from gatewayd.agents.opencode.server.client import Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.openagentic_server.log import DELTA, LogEvent, LogProgress, fold, open_calls, read_log
+from gatewayd.agents.opencode.openagentic_server.requests import PermissionEntry, read_permission
+from gatewayd.agents.opencode.server.client import Client, NoSuchSession, NotFound
 from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
-    Asked,
-    Board,
     History,
-    Pending,
-    PermissionAsked,
-    QuestionsAsked,
+    ListedRequest,
+    PendingRequest,
+    PermissionRequest,
+    PollSnapshot,
+    QuestionsRequest,
     Session,
     State,
     StreamEvent,
 )
-from gatewayd.agents.opencode.server.wire import Id, Malformed, TooMuch, canonical, decode
+from gatewayd.agents.opencode.server.wire import Id, Malformed, TooLarge, canonical, decode
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision
 from gatewayd.model.records.question import Option, Question
@@ -105,10 +105,10 @@ class OpenAgentic:
         kind = decode(streamed.event, _Kind, what="event").type
         if kind == DELTA:
             streamed = decode(data, _Streamed, what="event", keep_halves=True)
-        return StreamEvent(kind, streamed.session_id, streamed.event, nudges=kind != DELTA)
+        return StreamEvent(kind, streamed.session_id, streamed.event, wakes_poll=kind != DELTA)
 
-    def progress(self, session: Session) -> Shown:
-        return Shown()
+    def progress(self, session: Session) -> LogProgress:
+        return LogProgress()
 
     async def create(self, title: str, directory: str | None) -> Session:
         raw = await self._client.call("POST", "/session", what="new session", body=_Title(title))
@@ -119,7 +119,7 @@ class OpenAgentic:
             raise NoSuchSession
         try:
             await self._client.call("GET", f"/session/{session_id}", what="session")
-        except NoSuchThing:
+        except NotFound:
             raise NoSuchSession from None
         return Session(session_id)
 
@@ -134,60 +134,60 @@ class OpenAgentic:
     async def history(self, session: Session, mark: str) -> History:
         return fold(await self._log(session, int(mark)))
 
-    async def board(self, directory: str | None, asked_at: float) -> Board:
+    async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot:
         ask = self._client.ask
         permissions = await ask("/permission", list[Raw], what="permissions")
         questions = await ask("/question", list[Raw], what="questions")
         states = await ask("/session/status", dict[str, _Status], what="states")
-        return Board(
-            asked_at,
+        return PollSnapshot(
+            polled_at,
             {key: State("busy" if status.type == "busy" else "idle") for key, status in states.items()},
             tuple(_pending(permissions)),
             tuple(_pending(questions)),
         )
 
-    async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
-        if not board.permissions and not board.questions:
+    async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
+        if not snapshot.permissions and not snapshot.questions:
             return []
         log = await self._log(session, int(mark))
-        found: list[Asked] = []
+        found: list[PendingRequest] = []
         for seq, call in open_calls(log).items():
-            for pending in board.permissions:
+            for pending in snapshot.permissions:
                 permission = read_permission(pending.body)
                 if (part := _part_of(call, permission)) is not None:
                     ref = f"{session.id}:{seq}{part}"
-                    found.append(PermissionAsked(ref, permission.id, session.id, permission.tool, permission.given))
+                    found.append(PermissionRequest(ref, permission.id, session.id, permission.tool, permission.given))
         questions = {event.question_id: event for event in log if event.type == "user.question"}
-        for pending in board.questions:
+        for pending in snapshot.questions:
             entry = decode(pending.body, _Question, what="question")
             if (event := questions.get(entry.id)) is not None:
                 ref = f"{session.id}:{event.seq}"
                 question = Question(entry.prompt, tuple(Option(choice) for choice in entry.choices), ref=ref)
-                found.append(QuestionsAsked(ref, entry.id, session.id, (question,), _QUESTION_SECONDS))
+                found.append(QuestionsRequest(ref, entry.id, session.id, (question,), _QUESTION_SECONDS))
         return found[:LOOKED_AT_MAX]
 
-    async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
+    async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
         """It takes only yes and no: why not, it cannot be told. Whether the request is still the one that was shown is
         looked up right before, as another call may have got the same id meanwhile."""
         listed = await self._client.ask("/permission", list[Raw], what="permissions")
-        before = int(asked.ref.split(":")[1]) - 1
-        if asked not in await self.asked(session, str(before), Board(0.0, {}, tuple(_pending(listed)))):
+        before = int(request.ref.split(":")[1]) - 1
+        if request not in await self.requests(session, str(before), PollSnapshot(0.0, {}, tuple(_pending(listed)))):
             return False
         word = _Reply("allow" if decision.allowed else "deny")
-        return await self._reply(f"/permission/{asked.id}/reply", word, "the answer to a request")
+        return await self._reply(f"/permission/{request.id}/reply", word, "the answer to a request")
 
-    async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
+    async def answer(self, session: Session, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
         """Flat: one text for the one question. The server does not unquote paths, so the id goes in as it is."""
         if answers is None:
-            return await self._reply(f"/question/{asked.id}/reject", None, "the dismissal of a question")
+            return await self._reply(f"/question/{request.id}/reject", None, "the dismissal of a question")
         text = _Answers([", ".join(labels) for labels in answers])
-        return await self._reply(f"/question/{asked.id}/reply", text, "the answer to a question")
+        return await self._reply(f"/question/{request.id}/reply", text, "the answer to a question")
 
-    async def abort(self, session: Session, asked: Sequence[Asked]) -> None:
+    async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
         """It is looked at between steps only: what waits for an answer has to get one."""
         await self._client.call("POST", f"/session/{session.id}/abort", what="abort")
-        for request in asked:
-            if isinstance(request, PermissionAsked):
+        for request in requests:
+            if isinstance(request, PermissionRequest):
                 await self.decide(session, request, Decision("withdrawn"))
             else:
                 await self.answer(session, request, None)
@@ -198,7 +198,7 @@ class OpenAgentic:
     async def _reply(self, path: str, body: Struct | None, what: str) -> bool:
         try:
             await self._client.call("POST", path, what=what, body=body)
-        except NoSuchThing:
+        except NotFound:
             return False
         return True
 
@@ -208,15 +208,15 @@ class OpenAgentic:
         While one is being written the server cannot read its own log and closes the connection: it is asked again. A log
         that was torn by a crash it can never read again.
 
-        :raises AgentFailed: the log is damaged. :raises TooMuch: it is too long; the server gives all of it or nothing.
+        :raises AgentFailed: the log is damaged. :raises TooLarge: it is too long; the server gives all of it or nothing.
         """
         for _ in range(_LOG_READS):
             try:
                 path = f"/session/{session.id}/events"
                 log = await self._client.ask(path, _Log, what="the session's log", at_most_bytes=_LOG_MAX)
                 return read_log(log.events, after)
-            except TooMuch as error:
-                raise TooMuch(f"{error.reason}: it cannot be read any more. Write /new in the chat to begin anew") from None
+            except TooLarge as error:
+                raise TooLarge(f"{error.reason}: it cannot be read any more. Write /new in the chat to begin anew") from None
             except TryAgain:
                 await self._client.health()
                 await anyio.sleep(_LOG_AGAIN_SECONDS)
@@ -229,7 +229,7 @@ class _Title(Struct):
     title: str
 
 
-def _part_of(call: LogEvent, permission: Permission) -> str | None:
+def _part_of(call: LogEvent, permission: PermissionEntry) -> str | None:
     """Which part of the call the permission is for: "" for all of it, None if it is another's.
 
     A SlashCommand asks for each shell command of its template under an id that begins with its own, as another tool
@@ -241,12 +241,12 @@ def _part_of(call: LogEvent, permission: Permission) -> str | None:
     return permission.id[len(prefix) - 1 :] if call.tool_use_id and permission.id.startswith(prefix) else None
 
 
-def _pending(entries: Sequence[Raw]) -> list[Pending]:
+def _pending(entries: Sequence[Raw]) -> list[ListedRequest]:
     """The entries that have an id; no session is told."""
-    found: list[Pending] = []
+    found: list[ListedRequest] = []
     for raw in entries:
         try:
-            found.append(Pending(decode(raw, _Id, what="request").id, None, raw))
+            found.append(ListedRequest(decode(raw, _Id, what="request").id, None, raw))
         except Malformed:
             continue
     return found

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.run.last_text import LastSaid
+from gatewayd.agents.opencode.run.last_text import LastText
 from gatewayd.agents.opencode.server.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, OUTPUT_MAX, canonical, decode, one_line
 from gatewayd.kit import json
@@ -87,10 +87,10 @@ def fold(log: Sequence[LogEvent]) -> History:
             case "result" if event.parent_tool_use_id is None:
                 outcome = _ending(event, [*steps.values()])
                 break
-    return History(outcome, tuple(steps.values()), messages, said=_said(log))
+    return History(outcome, tuple(steps.values()), messages, last_text=_last_text(log))
 
 
-def _said(log: Sequence[LogEvent]) -> str:
+def _last_text(log: Sequence[LogEvent]) -> str:
     """See ``History``."""
     own = [event for event in log if event.parent_tool_use_id is None]
     behind_tools = takewhile(lambda event: not event.type.startswith("tool."), reversed(own))
@@ -127,7 +127,7 @@ def _output(event: LogEvent) -> str:
     return text[:OUTPUT_MAX]
 
 
-class Shown:
+class LogProgress:
     """See ``Progress``. Tool calls come from the log, so that each is shown once; texts come from the stream."""
 
     def __init__(self) -> None:
@@ -138,28 +138,28 @@ class Shown:
         self._results: set[str] = set()
         self._begun = False
         self._streams = False
-        self._said = LastSaid()
+        self._last = LastText()
         self._joiner = Joiner()
 
     @property
-    def said(self) -> str:
-        return self._said.text
+    def last_text(self) -> str:
+        return self._last.text
 
     def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
         if event.kind not in (DELTA, "assistant.message", "tool.use"):
             return ()
-        said = decode(event.body, LogEvent, what="event")
-        if said.parent_tool_use_id is not None:
+        logged = decode(event.body, LogEvent, what="event")
+        if logged.parent_tool_use_id is not None:
             return ()
         if event.kind == "tool.use":
-            self._said.clear()
+            self._last.clear()
             return ()
         if event.kind == DELTA:
             self._streams = True
-            return self._say(said.text_delta)
+            return self._say(logged.text_delta)
         # A server without a terminal sends no deltas (1.1): then each message is shown when it is whole.
         streamed, self._streams = self._streams, False
-        shown = () if streamed else self._say(said.text or "")
+        shown = () if streamed else self._say(logged.text or "")
         return (*shown, *self._say("\n\n"))
 
     def _say(self, piece: str) -> tuple[TurnEvent, ...]:
@@ -167,7 +167,7 @@ class Shown:
         if not text or not (self._begun or text.strip()):
             return ()
         self._begun = True
-        self._said.add(text)
+        self._last.add(text)
         return (TextDelta(text),)
 
     def catch_up(self, history: History) -> Sequence[TurnEvent]:

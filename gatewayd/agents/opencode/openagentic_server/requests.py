@@ -5,7 +5,7 @@ from msgspec import Raw, Struct
 from gatewayd.agents.opencode.server.wire import Id, canonical, decode
 
 
-class Permission(Struct):
+class PermissionEntry(Struct):
     """``input`` is the tool's whole input."""
 
     id: Id
@@ -18,6 +18,6 @@ class Permission(Struct):
         return canonical(self.input)
 
 
-def read_permission(body: Raw) -> Permission:
+def read_permission(body: Raw) -> PermissionEntry:
     """:raises Malformed: it is no permission."""
-    return decode(body, Permission, what="permission")
+    return decode(body, PermissionEntry, what="permission")

@@ -1,4 +1,4 @@
-"""OpenCode's dialect (opencode 1.18, its v1 surface: the paths without /api).
+"""OpenCode's dialect (opencode 1.18, its v1 endpoint: the paths without /api).
 
 Every run of a prompt writes a user message and then one assistant message per step; their ids sort in time. States and
 requests are kept per directory. Sub-agents run in sessions of their own, whose requests are their parent's.
@@ -10,23 +10,23 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.opencode_server.messages import DELTA, Message, Shown, fold, newer
+from gatewayd.agents.opencode.opencode_server.messages import DELTA, Message, MessageProgress, fold, newer
 from gatewayd.agents.opencode.opencode_server.permissions import Permissions
 from gatewayd.agents.opencode.opencode_server.requests import Entry, to_questions
-from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchSession, NoSuchThing
+from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchSession, NotFound
 from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
-    Asked,
-    Board,
     History,
-    Pending,
-    PermissionAsked,
-    QuestionsAsked,
+    ListedRequest,
+    PendingRequest,
+    PermissionRequest,
+    PollSnapshot,
+    QuestionsRequest,
     Session,
     State,
     StreamEvent,
 )
-from gatewayd.agents.opencode.server.wire import Id, Malformed, TooMuch, decode
+from gatewayd.agents.opencode.server.wire import Id, Malformed, TooLarge, decode
 from gatewayd.model.lifecycle import Outcome
 from gatewayd.model.records.approval import Decision
 
@@ -37,7 +37,7 @@ _LARGE_PAGE = 1000
 _REMEMBERED = 1000
 _DEPTH_MAX = 10
 
-_NUDGES = ("permission.", "question.", "session.status", "session.idle", "session.error")
+_WAKES_POLL = ("permission.", "question.", "session.status", "session.idle", "session.error")
 
 _WHY_NOT: dict[Outcome, str] = {
     "denied": "An operator has looked at this request and denied it. Do not try it again in another way.",
@@ -134,10 +134,10 @@ class OpenCode:
             return None
         owner = decode(payload.properties, _Properties, what="event")
         session_id = owner.sessionID or owner.part.sessionID or owner.info.sessionID
-        return StreamEvent(payload.type, session_id, payload.properties, nudges=payload.type.startswith(_NUDGES))
+        return StreamEvent(payload.type, session_id, payload.properties, wakes_poll=payload.type.startswith(_WAKES_POLL))
 
-    def progress(self, session: Session) -> Shown:
-        return Shown()
+    def progress(self, session: Session) -> MessageProgress:
+        return MessageProgress()
 
     async def create(self, title: str, directory: str | None) -> Session:
         raw = await self._client.call("POST", "/session", what="new session", body=_NewSession(title), directory=directory)
@@ -157,91 +157,91 @@ class OpenCode:
         path = f"/session/{session.id}/prompt_async"
         try:
             await self._client.call("POST", path, what="prompt", body=body, directory=session.directory, repeatable=False)
-        except NoSuchThing:
+        except NotFound:
             raise NoSuchSession from None
 
     async def history(self, session: Session, mark: str) -> History:
         return fold(newer(await self._newest(session, mark), mark))
 
-    async def board(self, directory: str | None, asked_at: float) -> Board:
+    async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot:
         """The states last: a request that waits is one of a session that is busy, unless it was left behind."""
         ask = self._client.ask
         permissions = await ask("/permission", list[Raw], what="permissions", directory=directory)
         questions = await ask("/question", list[Raw], what="questions", directory=directory)
         states = await ask("/session/status", dict[str, _Status], what="states", directory=directory)
-        return Board(
-            asked_at,
+        return PollSnapshot(
+            polled_at,
             {key: _state(status) for key, status in states.items()},
             tuple(_pending(permissions)),
             tuple(_pending(questions)),
         )
 
-    async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
-        found: list[Asked] = []
-        for item in (*board.permissions, *board.questions):
+    async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
+        found: list[PendingRequest] = []
+        for item in (*snapshot.permissions, *snapshot.questions):
             if len(found) == LOOKED_AT_MAX:
                 break
-            if not await self._is_live(item, session, mark, board):
+            if not await self._is_live(item, session, mark, snapshot):
                 continue
-            found.append(await self._permissions.show(item, session) if item in board.permissions else to_questions(item))
+            found.append(await self._permissions.show(item, session) if item in snapshot.permissions else to_questions(item))
         return found
 
-    async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
+    async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
         """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run.
 
         A yes is for what was shown: right before it is said the request is listed again, and one that changed is refused.
         """
-        path, what = f"/permission/{asked.id}/reply", "the answer to a request"
+        path, what = f"/permission/{request.id}/reply", "the answer to a request"
         if not decision.allowed:
             return await self._reply(session, path, _Reply("reject", _why_not(decision)), what)
-        same = await self._permissions.is_as_shown(asked, session)
+        same = await self._permissions.is_as_shown(request, session)
         if same:
             return await self._reply(session, path, _Reply("once"), what)
         if same is not None:
             await self._reply(session, path, _Reply("reject", _CHANGED), what)
         return False
 
-    async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
+    async def answer(self, session: Session, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
         if answers is None:
-            return await self._reply(session, f"/question/{asked.id}/reject", None, "the dismissal of a question")
+            return await self._reply(session, f"/question/{request.id}/reject", None, "the dismissal of a question")
         body = _Answers([list(labels) for labels in answers])
-        return await self._reply(session, f"/question/{asked.id}/reply", body, "the answer to a question")
+        return await self._reply(session, f"/question/{request.id}/reply", body, "the answer to a question")
 
-    async def abort(self, session: Session, asked: Sequence[Asked]) -> None:
+    async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
         await self._client.call("POST", f"/session/{session.id}/abort", what="abort", directory=session.directory)
 
     async def tidy(self, session: Session) -> None:
         """Requests of a run that was aborted stay listed for ever: answering them has no effect but to remove them."""
-        board = await self.board(session.directory, 0.0)
-        for pending in board.permissions:
+        snapshot = await self.poll(session.directory, 0.0)
+        for pending in snapshot.permissions:
             if await self._root(pending.session_id) == session.id:
                 path = f"/permission/{pending.id}/reply"
                 await self._reply(session, path, _Reply("reject", _WHY_NOT["withdrawn"]), "the answer to a request")
-        for pending in board.questions:
+        for pending in snapshot.questions:
             if await self._root(pending.session_id) == session.id:
                 await self._reply(session, f"/question/{pending.id}/reject", None, "the dismissal of a question")
 
     async def _reply(self, session: Session, path: str, body: Struct | None, what: str) -> bool:
         try:
             await self._client.call("POST", path, what=what, body=body, directory=session.directory)
-        except NoSuchThing:
+        except NotFound:
             return False
         return True
 
     async def _newest(self, session: Session, mark: str) -> list[Message]:
         """The messages since the mark; of those that are too large to be read at once only the newest, which say how it ended.
 
-        :raises TooMuch: already one is too large.
+        :raises TooLarge: already one is too large.
         """
         try:
             messages = await self._messages(session, _PAGE)
-        except TooMuch:
+        except TooLarge:
             return await self._few(session)
         if len(messages) < _PAGE or any(message.info.id == mark for message in messages):
             return messages
         try:
             return await self._messages(session, _LARGE_PAGE)
-        except TooMuch:
+        except TooLarge:
             return messages
 
     async def _few(self, session: Session) -> list[Message]:
@@ -249,7 +249,7 @@ class OpenCode:
         for size in sizes:
             try:
                 return await self._messages(session, size)
-            except TooMuch:
+            except TooLarge:
                 continue
         return await self._messages(session, last)
 
@@ -259,7 +259,7 @@ class OpenCode:
             return await self._client.ask(
                 path, list[Message], what="messages", directory=session.directory, at_most_bytes=MESSAGES_MAX
             )
-        except NoSuchThing:
+        except NotFound:
             raise NoSuchSession from None
 
     async def _session(self, session_id: str) -> _SessionInfo:
@@ -268,14 +268,14 @@ class OpenCode:
             raise NoSuchSession
         try:
             return await self._client.ask(f"/session/{session_id}", _SessionInfo, what="session")
-        except NoSuchThing:
+        except NotFound:
             raise NoSuchSession from None
 
-    async def _is_live(self, pending: Pending, session: Session, mark: str, board: Board) -> bool:
+    async def _is_live(self, pending: ListedRequest, session: Session, mark: str, snapshot: PollSnapshot) -> bool:
         """Whether the request is one of this session or of its sub-agents, and of the run that goes on: those of a run that
         was aborted stay listed."""
         assert pending.session_id is not None
-        if board.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:
+        if snapshot.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:
             return False
         entry = decode(pending.body, Entry, what="request")
         return pending.session_id != session.id or entry.tool is None or entry.tool.messageID > mark
@@ -311,14 +311,14 @@ def _state(status: _Status) -> State:
     return State("busy")
 
 
-def _pending(entries: Sequence[Raw]) -> list[Pending]:
-    found: list[Pending] = []
+def _pending(entries: Sequence[Raw]) -> list[ListedRequest]:
+    found: list[ListedRequest] = []
     for raw in entries:
         try:
             entry = decode(raw, Entry, what="request")
         except Malformed:
             continue
-        found.append(Pending(entry.id, entry.sessionID, raw))
+        found.append(ListedRequest(entry.id, entry.sessionID, raw))
     return found
 
 

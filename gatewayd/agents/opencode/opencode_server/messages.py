@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.run.last_text import LastSaid
+from gatewayd.agents.opencode.run.last_text import LastText
 from gatewayd.agents.opencode.server.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, OUTPUT_MAX, Id, Malformed, canonical, decode, one_line
 from gatewayd.kit.json import Joiner
@@ -82,7 +82,7 @@ class Part(Struct):
     state: ToolState | None = None
 
     @property
-    def is_said(self) -> bool:
+    def is_answer(self) -> bool:
         return self.is_text and bool(self.text.strip())
 
     @property
@@ -96,7 +96,7 @@ class Message(Struct):
 
     @property
     def text(self) -> str:
-        return "\n\n".join(part.text for part in self.parts if part.is_said)
+        return "\n\n".join(part.text for part in self.parts if part.is_answer)
 
 
 def newer(messages: Sequence[Message], mark: str) -> Sequence[Message]:
@@ -114,7 +114,7 @@ def fold(messages: Sequence[Message]) -> History:
     answers = [message for message in messages if message.info.answers]
     steps = tuple(step for message in answers for part in message.parts if (step := to_step(part)) is not None)
     finishes = {message.info.id: message.info.finish for message in answers}
-    return History(_outcome(answers, steps), steps, len(answers), finishes, _said(answers))
+    return History(_outcome(answers, steps), steps, len(answers), finishes, _last_text(answers))
 
 
 def to_step(part: Part) -> Step | None:
@@ -134,10 +134,10 @@ def to_step(part: Part) -> Step | None:
     return Step(part.id, part.tool, given)
 
 
-def _said(answers: Sequence[Message]) -> str:
+def _last_text(answers: Sequence[Message]) -> str:
     """See ``History``: of the last message that says something or uses a tool."""
     last = next(
-        (message for message in reversed(answers) if any(part.is_said or part.type == "tool" for part in message.parts)), None
+        (message for message in reversed(answers) if any(part.is_answer or part.type == "tool" for part in message.parts)), None
     )
     if last is None:
         return ""
@@ -189,14 +189,14 @@ class _SessionError(Struct):
     error: Error | None = None
 
 
-class Shown:
+class MessageProgress:
     """See ``Progress``. Deltas of texts and of reasoning look alike: the part they belong to, which comes first, tells."""
 
     def __init__(self) -> None:
         self.failure: str | None = None
         self._finishes: dict[str, str | None] = {}
         self._texts: dict[str, str] = {}
-        self._said = LastSaid()
+        self._last = LastText()
         self._joiner = Joiner()
         self._calls: set[str] = set()
         self._results: set[str] = set()
@@ -211,8 +211,8 @@ class Shown:
         return _cut(list(self._finishes.values()))
 
     @property
-    def said(self) -> str:
-        return self._said.text
+    def last_text(self) -> str:
+        return self._last.text
 
     def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
         match event.kind:
@@ -238,8 +238,8 @@ class Shown:
             return ()  # the user's own
         if part.is_text and len(self._texts) < KNOWN_MAX:
             self._texts[part.id] = part.messageID
-            if part.is_said:
-                self._said.put(part.text, message=part.messageID, part=part.id)
+            if part.is_answer:
+                self._last.put(part.text, message=part.messageID, part=part.id)
         step = to_step(part)
         return () if step is None else list(self._show(step))
 
@@ -250,13 +250,13 @@ class Shown:
         if last != delta.partID:
             self._joiner = Joiner()
         text = self._joiner.take(delta.delta)
-        self._said.add(text, message=self._texts[delta.partID], part=delta.partID)
+        self._last.add(text, message=self._texts[delta.partID], part=delta.partID)
         return (TextDelta(f"\n\n{text}" if last not in (None, delta.partID) else text),) if text else ()
 
     def _show(self, step: Step) -> Iterator[TurnEvent]:
         if step.call_id not in self._calls and len(self._calls) < KNOWN_MAX:
             self._calls.add(step.call_id)
-            self._said.use_tool(step.call_id)
+            self._last.use_tool(step.call_id)
             yield ToolCall(step.call_id, step.tool, step.input)
         if step.output is not None and step.call_id in self._calls and step.call_id not in self._results:
             self._results.add(step.call_id)

@@ -9,12 +9,12 @@ import anyio
 from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.opencode_server.messages import Part
-from gatewayd.agents.opencode.opencode_server.requests import Entry, Permission, said, shown_input
-from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchThing
-from gatewayd.agents.opencode.server.dialect import Pending, PermissionAsked, Session
-from gatewayd.agents.opencode.server.wire import Malformed, TooMuch, decode
+from gatewayd.agents.opencode.opencode_server.requests import Entry, PermissionEntry, fingerprint, shown_input
+from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NotFound
+from gatewayd.agents.opencode.server.dialect import ListedRequest, PermissionRequest, Session
+from gatewayd.agents.opencode.server.wire import Malformed, TooLarge, decode
 
-_CARDS_MAX = 1000
+_KNOWN_MAX = 1000
 _CHARACTERS_MAX = 4 * 1024 * 1024
 _LOOK_AGAIN_SECONDS = 0.25
 """A call may be stored a moment later than its request."""
@@ -26,21 +26,23 @@ class Called(Struct):
     parts: list[Part]
 
 
-async def read_permission(body: Raw, message_at: Callable[[str], Awaitable[Called | None]]) -> PermissionAsked:
+async def read_permission(body: Raw, message_at: Callable[[str], Awaitable[Called | None]]) -> PermissionRequest:
     """One entry of the server's list, as it is judged and shown: to the rules, in a chat, and for an attached client.
 
     ``message_at`` gets the message at a path of the server's; None: it cannot be had. Then only a part of the input is known.
 
     :raises Malformed: it is no permission.
     """
-    entry = decode(body, Permission, what="permission")
+    entry = decode(body, PermissionEntry, what="permission")
     call = None
     if entry.tool is not None:
         path = f"/session/{quote(entry.sessionID, safe='')}/message/{quote(entry.tool.messageID, safe='')}"
         message = await message_at(path)
         call = None if message is None else _find_call(message, entry.tool.callID)
     given = shown_input(entry, call)
-    return PermissionAsked(entry.id, entry.id, entry.sessionID, entry.permission, given, said(entry), whole=call is not None)
+    return PermissionRequest(
+        entry.id, entry.id, entry.sessionID, entry.permission, given, fingerprint(entry), whole=call is not None
+    )
 
 
 def _find_call(message: Called, call_id: str) -> tuple[str, dict[str, Raw]] | None:
@@ -60,24 +62,24 @@ class Permissions:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._cards: OrderedDict[str, PermissionAsked] = OrderedDict()
+        self._known: OrderedDict[str, PermissionRequest] = OrderedDict()
         self._characters = 0
 
-    async def show(self, pending: Pending, session: Session) -> PermissionAsked:
+    async def show(self, pending: ListedRequest, session: Session) -> PermissionRequest:
         """What a person is asked for."""
-        if (known := self._cards.get(pending.id)) is not None:
+        if (known := self._known.get(pending.id)) is not None:
             return known
-        asked = await self._read(pending.body, session)
-        if not asked.whole:
+        request = await self._read(pending.body, session)
+        if not request.whole:
             await anyio.sleep(_LOOK_AGAIN_SECONDS)
-            asked = await self._read(pending.body, session)
-        self._cards[pending.id] = asked
-        self._characters += _size(asked)
-        while len(self._cards) > _CARDS_MAX or (self._characters > _CHARACTERS_MAX and len(self._cards) > 1):
-            self._characters -= _size(self._cards.popitem(last=False)[1])
-        return asked
+            request = await self._read(pending.body, session)
+        self._known[pending.id] = request
+        self._characters += _size(request)
+        while len(self._known) > _KNOWN_MAX or (self._characters > _CHARACTERS_MAX and len(self._known) > 1):
+            self._characters -= _size(self._known.popitem(last=False)[1])
+        return request
 
-    async def is_as_shown(self, asked: PermissionAsked, session: Session) -> bool | None:
+    async def is_as_shown(self, request: PermissionRequest, session: Session) -> bool | None:
         """Whether the server has the request now as it was shown, with nothing remembered; None: it does not wait any more.
 
         What was shown without its call, which may be stored later than the request, is compared without it.
@@ -85,24 +87,24 @@ class Permissions:
         entries = await self._client.ask("/permission", list[Raw], what="permissions", directory=session.directory)
         for raw in entries:
             try:
-                if decode(raw, Entry, what="permission").id != asked.id:
+                if decode(raw, Entry, what="permission").id != request.id:
                     continue
                 now = await self._read(raw, session)
-                alone = shown_input(decode(raw, Permission, what="permission"), None)
-                return now.said == asked.said and asked.input in (now.input, alone)
+                alone = shown_input(decode(raw, PermissionEntry, what="permission"), None)
+                return now.fingerprint == request.fingerprint and request.input in (now.input, alone)
             except Malformed:
                 continue
         return None
 
-    async def _read(self, body: Raw, session: Session) -> PermissionAsked:
+    async def _read(self, body: Raw, session: Session) -> PermissionRequest:
         return await read_permission(body, partial(self._message, session.directory))
 
     async def _message(self, directory: str | None, path: str) -> Called | None:
         try:
             return await self._client.ask(path, Called, what="message", directory=directory, at_most_bytes=MESSAGES_MAX)
-        except (NoSuchThing, Malformed, TooMuch):
+        except (NotFound, Malformed, TooLarge):
             return None
 
 
-def _size(asked: PermissionAsked) -> int:
-    return len(asked.input) + len(asked.said)
+def _size(request: PermissionRequest) -> int:
+    return len(request.input) + len(request.fingerprint)

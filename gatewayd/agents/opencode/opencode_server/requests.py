@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.server.dialect import Pending, QuestionsAsked
+from gatewayd.agents.opencode.server.dialect import ListedRequest, QuestionsRequest
 from gatewayd.agents.opencode.server.wire import Id, canonical, decode
 from gatewayd.model.records.question import Option, Question
 
@@ -23,7 +23,7 @@ class Entry(Struct):
     tool: ToolRef | None = None
 
 
-class Permission(Struct):
+class PermissionEntry(Struct):
     id: Id
     sessionID: Id
     permission: str
@@ -43,13 +43,13 @@ class _Question(Struct):
     multiple: bool = False
 
 
-class QuestionRequest(Struct):
+class QuestionEntry(Struct):
     id: Id
     sessionID: Id
     questions: list[_Question]
 
 
-def shown_input(entry: Permission, call: tuple[str, Mapping[str, Raw]] | None) -> str:
+def shown_input(entry: PermissionEntry, call: tuple[str, Mapping[str, Raw]] | None) -> str:
     """What the tool really gets, as canonical JSON: the input of the call that waits, and what the tool says of it, which wins
     where both speak of the same. A permission of another name than its tool's says also which tool and what for.
 
@@ -65,22 +65,22 @@ def shown_input(entry: Permission, call: tuple[str, Mapping[str, Raw]] | None) -
     return _json({"patterns": _raw(entry.patterns), "tool": _raw(tool), "input": Raw(_json(shown).encode())})
 
 
-def said(entry: Permission) -> str:
+def fingerprint(entry: PermissionEntry) -> str:
     """What the server says of a permission, as canonical JSON."""
     call = "" if entry.tool is None else f"{entry.tool.messageID}/{entry.tool.callID}"
     words = _raw([entry.permission, entry.patterns, call])
     return _json({"metadata": Raw(_json(entry.metadata).encode()), "words": words})
 
 
-def _unknown(entry: Permission) -> dict[str, Raw]:
+def _unknown(entry: PermissionEntry) -> dict[str, Raw]:
     if entry.metadata:
         return {}
     call = entry.id if entry.tool is None else f"{entry.tool.messageID}/{entry.tool.callID}"
     return {"known": _raw("only the patterns"), "call": _raw(call)}
 
 
-def to_questions(pending: Pending) -> QuestionsAsked:
-    entry = decode(pending.body, QuestionRequest, what="question")
+def to_questions(pending: ListedRequest) -> QuestionsRequest:
+    entry = decode(pending.body, QuestionEntry, what="question")
     questions = tuple(
         Question(
             item.question,
@@ -90,7 +90,7 @@ def to_questions(pending: Pending) -> QuestionsAsked:
         )
         for number, item in enumerate(entry.questions)
     )
-    return QuestionsAsked(entry.id, entry.id, entry.sessionID, questions)
+    return QuestionsRequest(entry.id, entry.id, entry.sessionID, questions)
 
 
 def _raw(value: object) -> Raw:

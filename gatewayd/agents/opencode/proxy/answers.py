@@ -9,59 +9,61 @@ import hashlib
 import msgspec
 
 from gatewayd.agents.opencode.proxy import allowlist
-from gatewayd.agents.opencode.proxy.client_request import Asked
-from gatewayd.agents.opencode.proxy.upstream import Listed
+from gatewayd.agents.opencode.proxy.client_request import ClientRequest
+from gatewayd.agents.opencode.proxy.upstream import ListedPermission
 from gatewayd.ports.proxy import ProxyError, Reply
 
 _TRUE = Reply(b"true")
 
 
-async def answer_permission(asked: Asked) -> Reply | bytes:
+async def answer_permission(request: ClientRequest) -> Reply | bytes:
     """What is answered here, or the body to pass on.
 
     :raises ProxyError: bad_request; forbidden by the agent's policy; conflict with a turn of ours.
     """
-    desk, request_id = asked.desk, asked.operation.request
+    desk, request_id = request.desk, request.operation.request
     assert request_id is not None
-    reply = allowlist.read_reply(asked.body)
+    reply = allowlist.read_reply(request.body)
     ours = desk.find_permission(request_id)
     if ours is None:
-        listed = await asked.upstream.find_permission(request_id)
+        listed = await request.upstream.find_permission(request_id)
         if listed is None:
             return _gone("Permission", request_id)
         # OpenAgentic says of a request neither whose it is nor anything unique. If a turn of ours waits for exactly the same tool
         # and input, that is what is answered: whoever's it is, the one who answers has seen the same.
-        ours = await desk.find_same_permission(listed.asked) if listed.session is None else None
+        ours = await desk.find_same_permission(listed.request) if listed.session is None else None
         if ours is None:
-            return await _answer_there(asked, listed, reply)
+            return await _answer_there(request, listed, reply)
     done = await desk.decide(ours, allow=reply.allows, note=reply.note)
     return _TRUE if done else _gone("Permission", request_id)
 
 
-async def _answer_there(asked: Asked, listed: Listed, reply: allowlist.Reply) -> Reply | bytes:
-    await asked.refuse_during_turn(listed.session)
-    session = listed.session or asked.operation.session or ""
-    recorded = await asked.desk.record(listed.asked, allow=reply.allows, session=session, note=reply.note, name=_name_of(listed))
+async def _answer_there(request: ClientRequest, listed: ListedPermission, reply: allowlist.Reply) -> Reply | bytes:
+    await request.check_no_turn(listed.session)
+    session = listed.session or request.operation.session or ""
+    recorded = await request.desk.record(
+        listed.request, allow=reply.allows, session=session, note=reply.note, name=_name_of(listed)
+    )
     if not recorded:
-        assert asked.operation.request is not None
-        return _gone("Permission", asked.operation.request)
+        assert request.operation.request is not None
+        return _gone("Permission", request.operation.request)
     return allowlist.encode_reply(reply)
 
 
-def _name_of(listed: Listed) -> str | None:
+def _name_of(listed: ListedPermission) -> str | None:
     """Of exactly this request, for ever. None: the server gives an id again (OpenAgentic's ``call_0``)."""
     if listed.session is None:
         return None
-    said = [listed.session, listed.asked.ref, listed.asked.tool, listed.asked.input]
-    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:32]
+    facts = [listed.session, listed.request.ref, listed.request.tool, listed.request.input]
+    return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:32]
 
 
-async def answer_question(asked: Asked) -> Reply | bytes:
+async def answer_question(request: ClientRequest) -> Reply | bytes:
     """As ``answer_permission``. :raises ProxyError: bad_request; conflict with a turn of ours."""
-    desk, request_id = asked.desk, asked.operation.request
+    desk, request_id = request.desk, request.operation.request
     assert request_id is not None
-    rejects = asked.operation.name == "reject"
-    answers = () if rejects else allowlist.read_answers(asked.body)
+    rejects = request.operation.name == "reject"
+    answers = () if rejects else allowlist.read_answers(request.body)
     for number in range(allowlist.MOST_QUESTIONS):
         ours = desk.find_question(f"{request_id}:{number}")
         if ours is None:
@@ -70,12 +72,12 @@ async def answer_question(asked: Asked) -> Reply | bytes:
             raise ProxyError("conflict", "these questions are asked one after the other in a chat: answer them there")
         done = await desk.answer(ours, (answers[0] or None) if answers else None)
         return _TRUE if done else _gone("Question", request_id)
-    listed = await asked.upstream.find_question(request_id)
+    listed = await request.upstream.find_question(request_id)
     if listed is None:
         return _gone("Question", request_id)
-    await asked.refuse_during_turn(listed.session)
-    await desk.note_write("POST", asked.operation.path)
-    return b"" if rejects else allowlist.check_body(asked.body, admin=desk.is_admin)
+    await request.check_no_turn(listed.session)
+    await desk.note_write("POST", request.operation.path)
+    return b"" if rejects else allowlist.check_body(request.body, admin=desk.is_admin)
 
 
 def _gone(kind: str, request_id: str) -> Reply:

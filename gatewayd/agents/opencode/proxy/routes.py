@@ -8,22 +8,22 @@ from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.proxy import allowlist
 from gatewayd.agents.opencode.proxy.answers import answer_permission, answer_question
-from gatewayd.agents.opencode.proxy.client_request import DIRECTORY_HEADER, Asked, read, turn_runs
+from gatewayd.agents.opencode.proxy.client_request import DIRECTORY_HEADER, ClientRequest, read, turn_runs_error
 from gatewayd.agents.opencode.server.endpoint import turn_in
 from gatewayd.model.records.approval import ToolRequest
-from gatewayd.ports.proxy import AgentProxy, Forward, Patience, ProxyDesk, ProxyError, ProxyRequest, Reply
+from gatewayd.ports.proxy import AgentProxy, Forward, ProxyDesk, ProxyError, ProxyRequest, Reply, Timeouts
 
 SHELL_TOOL: Final = "bash"
 """What OpenCode calls the tool that runs the command a client gives it."""
 _SLASH_COMMANDS: Final = frozenset(("command", "init"))
 """Verbs that fill in a template of the project's, and run the shell commands in it and in its arguments, unasked."""
 
-_ORDINARY: Final = Patience(head=30, whole=120, silence=30)
-_A_RUN: Final = Patience(head=3600, whole=3600, silence=3600)
+_ORDINARY: Final = Timeouts(head=30, whole=120, silence=30)
+_A_RUN: Final = Timeouts(head=3600, whole=3600, silence=3600)
 """A prompt is answered when the agent has done what was asked, tools and permissions included."""
-_A_STREAM: Final = Patience(head=30, whole=float("inf"), silence=90)
+_A_STREAM: Final = Timeouts(head=30, whole=float("inf"), silence=90)
 """OpenCode says something every 10 s, OpenAgentic every 30."""
-_PATIENCE: Final = {"run": _A_RUN, "stream": _A_STREAM}
+_TIMEOUTS: Final = {"run": _A_RUN, "stream": _A_STREAM}
 
 
 class OpencodeProxy:
@@ -66,39 +66,39 @@ class _Found(Struct, frozen=True):
         return self.operation.admin
 
     async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | Reply:
-        asked = await read(self.operation, request, desk)
+        client_request = await read(self.operation, request, desk)
         match self.operation.kind:
             case "permission":
-                outcome = await answer_permission(asked)
+                outcome = await answer_permission(client_request)
             case "question":
-                outcome = await answer_question(asked)
+                outcome = await answer_question(client_request)
             case "read" | "stream":
                 outcome = b""
             case _:
-                outcome = await _check_write(asked, request.method)
+                outcome = await _check_write(client_request, request.method)
         if isinstance(outcome, Reply):
             return outcome
-        patience = _PATIENCE.get(self.operation.kind, _ORDINARY)
-        headers = {**asked.headers, **asked.surface.headers}
-        return Forward(asked.surface.url, asked.target, headers, outcome, patience)
+        timeouts = _TIMEOUTS.get(self.operation.kind, _ORDINARY)
+        headers = {**client_request.headers, **client_request.endpoint.headers}
+        return Forward(client_request.endpoint.url, client_request.target, headers, outcome, timeouts)
 
 
-async def _check_write(asked: Asked, method: str) -> bytes:
+async def _check_write(client_request: ClientRequest, method: str) -> bytes:
     """The body to pass on, after it was recorded. :raises ProxyError: it allows something, or a turn of ours runs there."""
-    operation, desk = asked.operation, asked.desk
-    body = allowlist.check_body(asked.body, admin=desk.is_admin)
+    operation, desk = client_request.operation, client_request.desk
+    body = allowlist.check_body(client_request.body, admin=desk.is_admin)
     guarded = operation.kind in ("run", "change")
     if operation.kind == "run":
-        asked.refuse_second_run()
+        client_request.check_only_run()
     if guarded:
-        await asked.refuse_during_turn(operation.session)
+        await client_request.check_no_turn(operation.session)
     if operation.kind == "run" and operation.admin:
         await desk.record(_unasked(operation.name, body), allow=True, session=operation.session or "")
     await desk.note_write(method, operation.path, size=len(body))
-    if guarded and operation.session is not None and turn_in(asked.core, operation.session) is not None:
-        raise turn_runs()  # it has begun meanwhile
+    if guarded and operation.session is not None and turn_in(client_request.core, operation.session) is not None:
+        raise turn_runs_error()  # it has begun meanwhile
     if operation.kind == "run":
-        asked.refuse_second_run()
+        client_request.check_only_run()
     return body
 
 

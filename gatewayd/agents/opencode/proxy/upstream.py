@@ -8,7 +8,7 @@ from msgspec import Raw, Struct, field
 
 from gatewayd.agents.opencode.openagentic_server import requests as openagentic_requests
 from gatewayd.agents.opencode.opencode_server.permissions import Called, read_permission
-from gatewayd.agents.opencode.server.endpoint import Surface
+from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
 from gatewayd.agents.opencode.server.wire import Malformed, check_values, decode
 from gatewayd.kit.http import exchange
 from gatewayd.model.errors import GatewayError
@@ -25,11 +25,11 @@ _SERVER: Final = "the agent's server"
 T = TypeVar("T")
 
 
-class Listed(Struct, frozen=True):
+class ListedPermission(Struct, frozen=True):
     """A permission that waits. ``session`` None: the server does not tell (OpenAgentic)."""
 
     session: str | None
-    asked: ToolRequest
+    request: ToolRequest
 
 
 class Entry(Struct, frozen=True):
@@ -53,25 +53,25 @@ class Upstream:
     Every method raises ProxyError (bad_gateway) when the server does not answer, or answers nonsense.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, surface: Surface, query: bytes, headers: Mapping[str, str]) -> None:
+    def __init__(self, http: httpx2.AsyncClient, endpoint: ServerEndpoint, query: bytes, headers: Mapping[str, str]) -> None:
         self._http = http
-        self._surface = surface
+        self._endpoint = endpoint
         self._query = query.decode("ascii")
         self._headers = headers
 
-    async def find_permission(self, request_id: str) -> Listed | None:
+    async def find_permission(self, request_id: str) -> ListedPermission | None:
         """The permission with this id that waits at the server now, as a turn would ask for it."""
         if (found := await self._find("/permission", request_id)) is None:
             return None
         entry, raw = found
         try:
             if entry.session is None:
-                said = openagentic_requests.read_permission(raw)
-                return Listed(None, ToolRequest(said.tool, said.given, said.id))
-            asked = await read_permission(raw, self._message)
+                permission = openagentic_requests.read_permission(raw)
+                return ListedPermission(None, ToolRequest(permission.tool, permission.given, permission.id))
+            request = await read_permission(raw, self._message)
         except Malformed:
             return None  # of a newer release: as good as gone for us
-        return Listed(entry.session, ToolRequest(asked.tool, asked.input, asked.ref, whole=asked.whole))
+        return ListedPermission(entry.session, ToolRequest(request.tool, request.input, request.ref, whole=request.whole))
 
     async def find_question(self, request_id: str) -> Entry | None:
         """The question with this id that waits at the server now."""
@@ -106,8 +106,8 @@ class Upstream:
 
     async def _get(self, path: str, kind: type[T], *, query: str | None = None) -> T | None:
         """None where the server says that there is nothing."""
-        asked = self._query if query is None else query
-        url = self._surface.url.rstrip("/") + path + (f"?{asked}" if asked else "")
+        query = self._query if query is None else query
+        url = self._endpoint.url.rstrip("/") + path + (f"?{query}" if query else "")
         try:
             reply = await exchange(
                 self._http,
@@ -117,7 +117,7 @@ class Upstream:
                 timeout_seconds=SECONDS,
                 at_most_bytes=MOST_BYTES,
                 repeatable=True,
-                headers={**self._headers, **self._surface.headers},
+                headers={**self._headers, **self._endpoint.headers},
             )
             if reply.status == 404:
                 return None

@@ -3,7 +3,7 @@
 from gatewayd.agents.opencode.server.wire import TEXT_MAX
 
 
-class LastSaid:
+class LastText:
     """The text of the newest message, in its parts, as long as no tool was used behind it."""
 
     def __init__(self) -> None:

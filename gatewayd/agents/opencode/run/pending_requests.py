@@ -8,14 +8,14 @@ import anyio.abc
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.opencode.server.dialect import Asked, Dialect, PermissionAsked, QuestionsAsked, Session
+from gatewayd.agents.opencode.server.dialect import Dialect, PendingRequest, PermissionRequest, QuestionsRequest, Session
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import Turn
 
 _OPEN_MAX = 64
 """Requests of one run that are shown to people at the same time."""
-_SETTLED_MAX = 5_000
+_CLOSED_MAX = 5_000
 _TOO_MANY = Decision("undeliverable", note="there are too many requests at once")
 _RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0)
 
@@ -24,14 +24,14 @@ class _Open:
     """One request that is being dealt with. ``denied``: its answer is a no, which waits for the answers to the others.
     ``one_too_many``: nobody is asked. ``answering``: the answer is on its way to the server."""
 
-    def __init__(self, asked: Asked, *, one_too_many: bool) -> None:
-        self.asked = asked
+    def __init__(self, request: PendingRequest, *, one_too_many: bool) -> None:
+        self.request = request
         self.one_too_many = one_too_many
         self.denied = one_too_many
         self.answering = False
 
 
-class Asks:
+class PendingRequests:
     """The requests of one run. Each has a task of its own in ``tasks``, so several are shown at once."""
 
     def __init__(
@@ -43,80 +43,80 @@ class Asks:
         self._tasks = tasks
         self._log = log
         self._open: dict[str, _Open] = {}
-        self._settled: set[str] = set()
+        self._closed: set[str] = set()
         self._void: set[str] = set()
         self._changed = Wakeup()
 
-    async def update(self, listed: Sequence[Asked]) -> None:
+    async def update(self, listed: Sequence[PendingRequest]) -> None:
         """``listed`` is what the server waits for now: show what is new, and withdraw what is not there any more, because it
         was answered elsewhere or the server gave it up. One that comes back after that is refused: nobody sees it any more.
 
         :raises AgentFailed: the run has asked for more than anybody answers.
         """
-        await self.withdraw(but={asked.ref for asked in listed}, why="it was answered elsewhere, or the agent gave it up")
-        for asked in listed:
-            if len(self._settled) >= _SETTLED_MAX:
+        await self.withdraw(but={request.ref for request in listed}, why="it was answered elsewhere, or the agent gave it up")
+        for request in listed:
+            if len(self._closed) >= _CLOSED_MAX:
                 raise AgentFailed(
-                    f"the agent asked {_SETTLED_MAX:,} times for permission, or questions, in one turn: it was stopped"
+                    f"the agent asked {_CLOSED_MAX:,} times for permission, or questions, in one turn: it was stopped"
                 )
             if len(self._open) >= 2 * _OPEN_MAX:
                 break  # they are listed again when these are answered
-            if asked.ref not in self._open and (asked.ref not in self._settled or asked.ref in self._void):
-                self._open[asked.ref] = entry = _Open(asked, one_too_many=len(self._open) >= _OPEN_MAX)
-                self._tasks.start_soon(self._deal_with, entry, name=f"request {asked.ref}")
+            if request.ref not in self._open and (request.ref not in self._closed or request.ref in self._void):
+                self._open[request.ref] = entry = _Open(request, one_too_many=len(self._open) >= _OPEN_MAX)
+                self._tasks.start_soon(self._handle, entry, name=f"request {request.ref}")
 
     async def withdraw(self, *, but: Collection[str] = (), why: str) -> None:
         """Nobody has to answer any more, except these. An answer that is on its way to the server stays on it."""
         for ref, entry in list(self._open.items()):
             if ref not in but and not entry.answering:
-                self._settle(ref)
+                self._close(ref)
                 self._void.add(ref)
-                for part in entry.asked.refs:
+                for part in entry.request.refs:
                     await self._turn.withdraw(part, why=why)
 
-    async def _deal_with(self, entry: _Open) -> None:
-        if entry.asked.ref in self._void:
-            self._void.discard(entry.asked.ref)
+    async def _handle(self, entry: _Open) -> None:
+        if entry.request.ref in self._void:
+            self._void.discard(entry.request.ref)
             await self._refuse(entry, Decision("withdrawn"))
         elif entry.one_too_many:
-            self._log.warning("too_many_requests_at_once", ref=entry.asked.ref)
+            self._log.warning("too_many_requests_at_once", ref=entry.request.ref)
             if self._dialect.denial_ends_others:
                 await self._wait_others(entry)
             await self._refuse(entry, _TOO_MANY)
-        elif isinstance(entry.asked, PermissionAsked):
-            await self._ask_permission(entry, entry.asked)
+        elif isinstance(entry.request, PermissionRequest):
+            await self._ask_permission(entry, entry.request)
         else:
-            await self._ask_questions(entry, entry.asked)
+            await self._ask_questions(entry, entry.request)
 
     async def _refuse(self, entry: _Open, decision: Decision) -> None:
-        asked = entry.asked
-        if isinstance(asked, PermissionAsked):
-            await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, decision))
+        request = entry.request
+        if isinstance(request, PermissionRequest):
+            await self._deliver(entry, lambda: self._dialect.decide(self._session, request, decision))
         else:
-            await self._hand_over(entry, lambda: self._dialect.answer(self._session, asked, None))
+            await self._deliver(entry, lambda: self._dialect.answer(self._session, request, None))
 
-    async def _ask_permission(self, entry: _Open, asked: PermissionAsked) -> None:
-        decision = await self._turn.permission(ToolRequest(asked.tool, asked.input, asked.ref, whole=asked.whole))
+    async def _ask_permission(self, entry: _Open, request: PermissionRequest) -> None:
+        decision = await self._turn.permission(ToolRequest(request.tool, request.input, request.ref, whole=request.whole))
         if not decision.allowed and self._dialect.denial_ends_others:
             await self._wait_others(entry)
-        await self._hand_over(entry, lambda: self._dialect.decide(self._session, asked, decision))
+        await self._deliver(entry, lambda: self._dialect.decide(self._session, request, decision))
 
-    async def _ask_questions(self, entry: _Open, asked: QuestionsAsked) -> None:
+    async def _ask_questions(self, entry: _Open, request: QuestionsRequest) -> None:
         answers: list[tuple[str, ...]] | None = []
         with anyio.CancelScope() as patience:
-            if asked.give_up_seconds is not None:
-                patience.deadline = anyio.current_time() + asked.give_up_seconds
-            answers = await self._answers(asked)
+            if request.give_up_seconds is not None:
+                patience.deadline = anyio.current_time() + request.give_up_seconds
+            answers = await self._answers(request)
         if patience.cancelled_caught:
             answers = None
-            for ref in asked.refs:
+            for ref in request.refs:
                 await self._turn.withdraw(ref, why="the agent does not wait any longer")
-        await self._hand_over(entry, lambda: self._dialect.answer(self._session, asked, answers))
+        await self._deliver(entry, lambda: self._dialect.answer(self._session, request, answers))
 
-    async def _answers(self, asked: QuestionsAsked) -> list[tuple[str, ...]] | None:
+    async def _answers(self, request: QuestionsRequest) -> list[tuple[str, ...]] | None:
         """None as soon as one is dismissed: the server takes all answers or none."""
         answers = []
-        for question in asked.questions:
+        for question in request.questions:
             answer = await self._turn.question(question)
             if answer is None:
                 return None
@@ -126,17 +126,17 @@ class Asks:
     async def _wait_others(self, entry: _Open) -> None:
         """A no to one request is a no to all that wait in its session: so it is said when no other can be allowed any more."""
         entry.denied = True
-        self._tell_change()
-        session_id = entry.asked.session_id
-        while entry.asked.ref in self._open and any(
-            isinstance(other.asked, PermissionAsked) and other.asked.session_id == session_id and not other.denied
+        self._note_change()
+        session_id = entry.request.session_id
+        while entry.request.ref in self._open and any(
+            isinstance(other.request, PermissionRequest) and other.request.session_id == session_id and not other.denied
             for other in self._open.values()
         ):
             await self._changed.wait()
 
-    async def _hand_over(self, entry: _Open, act: Callable[[], Awaitable[bool]]) -> None:
+    async def _deliver(self, entry: _Open, act: Callable[[], Awaitable[bool]]) -> None:
         """Until the server has heard it. Saying it twice does no harm, asking people twice would."""
-        ref = entry.asked.ref
+        ref = entry.request.ref
         if ref not in self._open:
             return  # it is void
         entry.answering = True
@@ -149,12 +149,12 @@ class Asks:
                 if not attempt:
                     self._log.warning("answer_not_delivered_yet", ref=ref, reason=error.reason)
             await anyio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
-        self._settle(ref)
+        self._close(ref)
 
-    def _settle(self, ref: str) -> None:
+    def _close(self, ref: str) -> None:
         self._open.pop(ref, None)
-        self._settled.add(ref)
-        self._tell_change()
+        self._closed.add(ref)
+        self._note_change()
 
-    def _tell_change(self) -> None:
+    def _note_change(self) -> None:
         self._changed.notify()

@@ -7,15 +7,15 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.border import leaves
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.opencode.run.pending_requests import Asks
+from gatewayd.agents.opencode.run.pending_requests import PendingRequests
 from gatewayd.agents.opencode.server.dialect import (
     Aborted,
     Answered,
-    Board,
     Dialect,
     Failed,
     History,
     Outcome,
+    PollSnapshot,
     Session,
     State,
     StreamEvent,
@@ -66,8 +66,8 @@ class Run:
         self._max_messages = min(max_messages, KNOWN_MAX)
         self._last_output_line = last_output_line
         self._log = log
-        self._shown = dialect.progress(session)
-        self._board: Board | None = None
+        self._progress = dialect.progress(session)
+        self._snapshot: PollSnapshot | None = None
         self._woken = Wakeup()
         self._since = anyio.current_time()
         self._sure = False
@@ -82,23 +82,23 @@ class Run:
 
     # What the watch tells.
 
-    async def note(self, event: StreamEvent) -> None:
-        for news in self._shown.note(event):
+    async def on_event(self, event: StreamEvent) -> None:
+        for news in self._progress.note(event):
             await self._turn.emit(news)
         if self._runaway() is not None:
             self._woken.notify()
 
-    def take(self, board: Board) -> None:
-        self._board = board
+    def on_snapshot(self, snapshot: PollSnapshot) -> None:
+        self._snapshot = snapshot
         self._woken.notify()
 
-    def connected(self) -> None:
+    def on_connected(self) -> None:
         self._missed = self._reconnected = True
 
-    def down(self) -> None:
+    def on_down(self) -> None:
         self._woken.notify()
 
-    def given_up(self, why: str) -> None:
+    def on_unreachable(self, why: str) -> None:
         self._given_up = why
         self._woken.notify()
 
@@ -120,13 +120,13 @@ class Run:
             raise
         self._since = anyio.current_time()
         self._reconnected = False
-        self._watch.nudge()
+        self._watch.wake()
 
-    def take_up(self) -> None:
+    def attach(self) -> None:
         """Follow a run that was begun by an earlier process."""
         self.may_run = True
         self._reconnected = False
-        self._watch.nudge()
+        self._watch.wake()
 
     async def follow(self) -> Final:
         """To the end of the run. What was said is a cut answer, if the run fails after it.
@@ -137,9 +137,9 @@ class Run:
         failure: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                asks = Asks(self._turn, self.session, self._dialect, tasks, self._log)
+                asks = PendingRequests(self._turn, self.session, self._dialect, tasks, self._log)
                 while outcome is None:
-                    outcome = await self._look(asks, await self._next_board(asks))
+                    outcome = await self._look(asks, await self._next_snapshot(asks))
                 tasks.cancel_scope.cancel()
         except* GatewayError as group:
             failure = leaves(group)[0]
@@ -150,7 +150,7 @@ class Run:
         if isinstance(outcome, Failed):
             failure = AgentFailed(outcome.reason, kind=outcome.kind)
         assert failure is not None
-        text = "" if isinstance(outcome, Failed) and outcome.withheld else max(self._stored, self._shown.said, key=len)
+        text = "" if isinstance(outcome, Failed) and outcome.withheld else max(self._stored, self._progress.last_text, key=len)
         if isinstance(failure, AgentFailed) and text:
             return Final(text, cut=failure.reason)
         raise failure
@@ -165,7 +165,7 @@ class Run:
 
     # How the end is found.
 
-    async def _next_board(self, asks: Asks) -> Board:
+    async def _next_snapshot(self, asks: PendingRequests) -> PollSnapshot:
         """What the server says next, asked after the prompt was sent. :raises AgentFailed: the server, or the core, is gone."""
         while True:
             await self._woken.take()
@@ -176,23 +176,23 @@ class Run:
             if self._given_up is not None:
                 why, self._given_up = self._given_up, None
                 await asks.withdraw(why=why)
-            board, self._board = self._board, None
-            if board is not None and board.asked_at >= self._since:
-                return board
+            snapshot, self._snapshot = self._snapshot, None
+            if snapshot is not None and snapshot.polled_at >= self._since:
+                return snapshot
 
     def _runaway(self) -> str | None:
-        if self._shown.cut >= _CUTS_MAX:
+        if self._progress.cut >= _CUTS_MAX:
             return "the model's answers are cut off in the middle, again and again: its connection to the agent's server breaks"
-        if self._shown.messages > self._max_messages:
+        if self._progress.messages > self._max_messages:
             return f"the model wrote more than {self._max_messages} messages (max_messages) for one prompt: it was stopped"
         return None
 
-    async def _look(self, asks: Asks, board: Board) -> Answered | Failed | None:
+    async def _look(self, asks: PendingRequests, snapshot: PollSnapshot) -> Answered | Failed | None:
         """What follows from what the server says; None: it goes on."""
-        state = board.state(self.session.id)
+        state = snapshot.state(self.session.id)
         self._stored = ""
         try:
-            await asks.update(await self._dialect.asked(self.session, self._mark, board))
+            await asks.update(await self._dialect.requests(self.session, self._mark, snapshot))
             await self._tell(state)
             if state.kind != "idle" and not (self._missed or self._dialect.one_run_at_a_time):
                 self._begun, self._idle_at = True, None
@@ -202,13 +202,13 @@ class Run:
             self._log.info("agent_server_does_not_answer", reason=error.reason)
             return None
         self._missed = False
-        for news in self._shown.catch_up(history):
+        for news in self._progress.catch_up(history):
             await self._turn.emit(news)
         if state.kind != "idle":
             self._begun, self._idle_at = True, None
             return None
-        self._stored = history.said
-        return self._verdict(history, board.asked_at)
+        self._stored = history.last_text
+        return self._verdict(history, snapshot.polled_at)
 
     async def _tell(self, state: State) -> None:
         if state.kind == "retry" and state.reason not in self._reasons and len(self._reasons) < 10:
@@ -225,7 +225,7 @@ class Run:
         if self._idle_at is None or history != self._history:
             # What changes is not over, whatever the server says of it: it may have begun after it was asked.
             self._idle_at, self._history = at, history
-        self._watch.look_soon()
+        self._watch.poll_soon()
         idle_for = at - self._idle_at
         if outcome is None and not self._begun:
             return self._never_began() if idle_for >= _BEGIN_SECONDS else None
@@ -244,7 +244,7 @@ class Run:
             return outcome
         if isinstance(outcome, Aborted):
             return Failed("the run was stopped on the agent's server")
-        return outcome if self._shown.failure is None else Failed(self._shown.failure)
+        return outcome if self._progress.failure is None else Failed(self._progress.failure)
 
     def _never_began(self) -> Failed:
         if self._sure:
@@ -257,17 +257,17 @@ class Run:
             return Answered(outcome.text or _REFUSED)
         why = outcome.reason or ("the agent's server was restarted in the middle of the turn" if self._reconnected else "")
         words = self._last_output_line()
-        said = f"; its last output: {words}" if words else ""
-        return Failed(one_line(f"the run ended without a result: {why or 'the server does not say why'}{said}"))
+        output = f"; its last output: {words}" if words else ""
+        return Failed(one_line(f"the run ended without a result: {why or 'the server does not say why'}{output}"))
 
 
 async def end_run(dialect: Dialect, session: Session, mark: str) -> None:
     """Abort the session's run that began after ``mark``, and wait until it is over. :raises GatewayError: as the client does."""
     await dialect.abort(session, ())
     while True:
-        board = await dialect.board(session.directory, anyio.current_time())
-        if board.state(session.id).kind == "idle":
+        snapshot = await dialect.poll(session.directory, anyio.current_time())
+        if snapshot.state(session.id).kind == "idle":
             break
-        await dialect.abort(session, await dialect.asked(session, mark, board))
+        await dialect.abort(session, await dialect.requests(session, mark, snapshot))
         await anyio.sleep(_ABORT_AGAIN_SECONDS)
     await dialect.tidy(session)

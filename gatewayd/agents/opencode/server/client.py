@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from gatewayd.agents.opencode.server.wire import TooMuch, check_values, decode, one_line
+from gatewayd.agents.opencode.server.wire import TooLarge, check_values, decode, one_line
 from gatewayd.kit import json
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain
@@ -26,11 +26,11 @@ MESSAGES_MAX: Final = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
-class NoSuchThing(AgentFailed):
+class NotFound(AgentFailed):
     """404: the server knows no such session, request or message."""
 
 
-class NoSuchSession(NoSuchThing):
+class NoSuchSession(NotFound):
     """The session is gone, and the conversation with it."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Client:
         """One request; the body of its answer.
 
         :raises TryAgain: an outage; nothing happened, or ``repeatable``. :raises OutcomeUnknown: an outage in the middle.
-        :raises NeedsOperator: wrong credentials. :raises NoSuchThing: 404. :raises TooMuch: a longer answer.
+        :raises NeedsOperator: wrong credentials. :raises NotFound: 404. :raises TooLarge: a longer answer.
         :raises AgentFailed: refused, in its own words.
         """
         try:
@@ -124,7 +124,7 @@ class Client:
                 headers={"content-type": "application/json", **self.headers},
             )
         except AnswerTooLarge as error:
-            raise TooMuch(error.reason) from None
+            raise TooLarge(error.reason) from None
         if reply.status >= 300:
             raise _refusal(reply, what, repeatable=repeatable)
         return reply.body
@@ -145,7 +145,7 @@ def _refusal(reply: HttpReply, what: str, *, repeatable: bool) -> Exception:
         )
     why = f"{what}: the server answers {status}{_words(reply.body)}"
     if status == 404:
-        return NoSuchThing(why)
+        return NotFound(why)
     if status == 429:
         return TryAgain(why, after_seconds=reply.retry_after_seconds)
     if status in (502, 503, 504) or (status >= 500 and repeatable):

@@ -28,13 +28,13 @@ class Session(Struct, frozen=True):
 class StreamEvent(Struct, frozen=True):
     """One event of the server's stream. ``session_id`` None: of no session; ``body`` is decoded by whom it concerns.
 
-    ``nudges``: what the server can be asked (states, requests) may have changed.
+    ``wakes_poll``: what the server can be asked (states, requests) may have changed.
     """
 
     kind: str
     session_id: str | None = None
     body: Raw = Raw()
-    nudges: bool = False
+    wakes_poll: bool = False
 
 
 class State(Struct, frozen=True):
@@ -44,7 +44,7 @@ class State(Struct, frozen=True):
     reason: str = ""
 
 
-class Pending(Struct, frozen=True):
+class ListedRequest(Struct, frozen=True):
     """A request of the server's, as it lists it. ``body`` is the whole entry."""
 
     id: str
@@ -52,25 +52,25 @@ class Pending(Struct, frozen=True):
     body: Raw
 
 
-class Board(Struct, frozen=True):
+class PollSnapshot(Struct, frozen=True):
     """What the server said at one moment: the states of sessions, and all requests that wait for an answer.
 
-    ``asked_at`` is when it was asked, on Trio's clock: what happened since may be missing.
+    ``polled_at`` is when it was asked, on Trio's clock: what happened since may be missing.
     """
 
-    asked_at: float
+    polled_at: float
     states: Mapping[str, State]
-    permissions: tuple[Pending, ...] = ()
-    questions: tuple[Pending, ...] = ()
+    permissions: tuple[ListedRequest, ...] = ()
+    questions: tuple[ListedRequest, ...] = ()
 
     def state(self, session_id: str) -> State:
         return self.states.get(session_id, State())
 
 
-class PermissionAsked(Struct, frozen=True):
+class PermissionRequest(Struct, frozen=True):
     """A tool that waits for a yes. ``ref`` is unique for ever; ``id`` is what the server calls it; ``input`` canonical JSON.
 
-    ``said`` is all that the server says of it, so that it can be told later whether it is still the same. ``whole``: see
+    ``fingerprint`` is all that the server says of it, so that it can be told later whether it is still the same. ``whole``: see
     ``ToolRequest``.
     """
 
@@ -79,7 +79,7 @@ class PermissionAsked(Struct, frozen=True):
     session_id: str
     tool: str
     input: str
-    said: str = ""
+    fingerprint: str = ""
     whole: bool = True
 
     @property
@@ -88,7 +88,7 @@ class PermissionAsked(Struct, frozen=True):
         return (self.ref,)
 
 
-class QuestionsAsked(Struct, frozen=True):
+class QuestionsRequest(Struct, frozen=True):
     """One or more questions that are answered together, each with a ref of its own. ``give_up_seconds``: the server's run dies
     when it waits longer."""
 
@@ -103,7 +103,7 @@ class QuestionsAsked(Struct, frozen=True):
         return tuple(question.ref for question in self.questions if question.ref is not None)
 
 
-Asked = PermissionAsked | QuestionsAsked
+PendingRequest = PermissionRequest | QuestionsRequest
 
 
 class Step(Struct, frozen=True):
@@ -147,15 +147,15 @@ Outcome = Answered | Failed | Aborted | Unfinished
 class History(Struct, frozen=True):
     """What the server has stored of the run that began after a mark. ``outcome`` None: nothing was begun since.
 
-    ``messages`` counts what the model wrote; ``finishes`` are the ids of those messages and how each ended, where they have ids.
-    ``said`` is what it said at last, if it used no tool after that: what it says before a tool is mostly what it is about to do.
+    ``messages`` counts the model's messages; ``finishes`` are the ids of those messages and how each ended, where they have ids.
+    ``last_text`` is the model's last text, if no tool call came after it: a text before a tool call mostly announces that call.
     """
 
     outcome: Outcome | None = None
     steps: tuple[Step, ...] = ()
     messages: int = 0
     finishes: Mapping[str, str | None] = {}
-    said: str = ""
+    last_text: str = ""
 
 
 def answered(text: str, steps: Sequence[Step]) -> Answered | Failed:
@@ -177,8 +177,8 @@ class Progress(Protocol):
         """How many answers in a row were cut off in the middle."""
 
     @property
-    def said(self) -> str:
-        """As ``History.said``, of what was streamed: servers do not store an answer that has no end."""
+    def last_text(self) -> str:
+        """As ``History.last_text``, of what was streamed: servers do not store an answer that has no end."""
 
     @property
     def failure(self) -> str | None:
@@ -222,22 +222,22 @@ class Dialect(Protocol):
 
     async def history(self, session: Session, mark: str) -> History: ...
 
-    async def board(self, directory: str | None, asked_at: float) -> Board: ...
+    async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot: ...
 
-    async def asked(self, session: Session, mark: str, board: Board) -> Sequence[Asked]:
-        """The requests on the board that belong to the run in this session that began after the mark."""
+    async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
+        """The requests on the snapshot that belong to the run in this session that began after the mark."""
 
-    async def decide(self, session: Session, asked: PermissionAsked, decision: Decision) -> bool:
+    async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
         """Hand over a decision. False: the request is gone, or is not any more what was shown, and nothing was allowed.
 
         :raises TryAgain: it was perhaps not heard; saying it again does no harm.
         """
 
-    async def answer(self, session: Session, asked: QuestionsAsked, answers: Sequence[Sequence[str]] | None) -> bool:
+    async def answer(self, session: Session, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
         """Hand over answers, one list of labels per question; None: dismissed. As ``decide``."""
 
-    async def abort(self, session: Session, asked: Sequence[Asked]) -> None:
-        """Stop the run; ``asked`` is what it waits for. Returns at once, it may run on for a while."""
+    async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
+        """Stop the run; ``requests`` is what it waits for. Returns at once, it may run on for a while."""
 
     async def tidy(self, session: Session) -> None:
         """After the end of an aborted run: remove what it left behind."""

@@ -8,7 +8,7 @@ from msgspec import Struct
 from gatewayd.actor.border import third_party
 
 
-class Surface(Struct, frozen=True):
+class ServerEndpoint(Struct, frozen=True):
     """What the proxy sends to. ``headers`` hold the credentials; ``directory`` is where the agent works on it, None for the
     server's own. ``one_run_at_a_time``: it cannot tell apart requests of two runs."""
 
@@ -19,28 +19,28 @@ class Surface(Struct, frozen=True):
 
 
 @runtime_checkable
-class HasSurface(Protocol):
+class HasEndpoint(Protocol):
     """A core whose server speaks the OpenCode protocol. Also one of another plugin, which names our proxy in its manifest."""
 
-    def surface(self) -> Surface: ...
+    def endpoint(self) -> ServerEndpoint: ...
 
     def turn_of(self, session_id: str) -> str | None:
         """The turn of ours that runs in a session of the core now."""
 
 
-def has_surface(core: object) -> TypeGuard[HasSurface]:
+def has_endpoint(core: object) -> TypeGuard[HasEndpoint]:
     """Whether there is a server behind the core."""
     with third_party():
-        return isinstance(core, HasSurface)
+        return isinstance(core, HasEndpoint)
 
 
-def surface_of(core: HasSurface) -> Surface:
+def endpoint_of(core: HasEndpoint) -> ServerEndpoint:
     """:raises Exception: the core fails to say."""
     with third_party():
-        return core.surface()
+        return core.endpoint()
 
 
-def turn_in(core: HasSurface, session_id: str) -> str | None:
+def turn_in(core: HasEndpoint, session_id: str) -> str | None:
     """The turn of ours that runs in a session of the core now. :raises Exception: the core fails to say."""
     with third_party():
         return core.turn_of(session_id)

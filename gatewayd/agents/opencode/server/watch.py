@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.server.client import Client
-from gatewayd.agents.opencode.server.dialect import Board, Dialect, Session, StreamEvent
+from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, Session, StreamEvent
 from gatewayd.agents.opencode.server.feed import Feed
 from gatewayd.model.errors import AgentFailed, Conflict, TryAgain
 
@@ -25,21 +25,24 @@ _SOON_SECONDS = 1.05
 
 
 class Follower(Protocol):
-    """An open run. ``connected`` is told after each connect of the stream: events may have been missed; ``given_up`` when nothing
-    has come for ``unreachable_seconds``, once in each outage: whom it asked need not answer any more."""
+    """An open run.
+
+    ``on_connected`` is called after each connect of the stream: events may have been missed. ``on_unreachable`` is called once in
+    each outage, after ``unreachable_seconds`` without an answer: people need not answer the run's requests any more.
+    """
 
     @property
     def session(self) -> Session: ...
 
-    async def note(self, event: StreamEvent) -> None: ...
+    async def on_event(self, event: StreamEvent) -> None: ...
 
-    def take(self, board: Board) -> None: ...
+    def on_snapshot(self, snapshot: PollSnapshot) -> None: ...
 
-    def connected(self) -> None: ...
+    def on_connected(self) -> None: ...
 
-    def down(self) -> None: ...
+    def on_down(self) -> None: ...
 
-    def given_up(self, why: str) -> None: ...
+    def on_unreachable(self, why: str) -> None: ...
 
 
 class Watch:
@@ -62,7 +65,7 @@ class Watch:
         self._patient = patient
         self._log = log
         self._followers: dict[str, Follower] = {}
-        self._nudged = Wakeup()
+        self._woken = Wakeup()
         self._soon = False
         self._lost_at: float | None = None
         self._lost_why = ""
@@ -109,11 +112,11 @@ class Watch:
         finally:
             del self._followers[session_id]
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Ask the server now."""
-        self._nudged.notify()
+        self._woken.notify()
 
-    def look_soon(self) -> None:
+    def poll_soon(self) -> None:
         """Ask the server in about a second, even if nothing happens."""
         self._soon = True
 
@@ -122,19 +125,19 @@ class Watch:
         if self.why_down is None:
             self.why_down = why
         for follower in self._followers.values():
-            follower.down()
+            follower.on_down()
 
     async def _note(self, event: StreamEvent) -> None:
         if event.session_id is not None and (follower := self._followers.get(event.session_id)) is not None:
-            await follower.note(event)
-        if event.nudges and self._followers:
-            self.nudge()
+            await follower.on_event(event)
+        if event.wakes_poll and self._followers:
+            self.wake()
 
     def _connect(self) -> None:
         self._found()
         for follower in self._followers.values():
-            follower.connected()
-        self.nudge()
+            follower.on_connected()
+        self.wake()
 
     def _broken(self, why: str) -> None:
         """There is no stream, or a question was not answered. :raises TryAgain: nobody is served by waiting longer."""
@@ -150,7 +153,7 @@ class Watch:
         if not self._given_up:
             self._given_up = True
             for follower in self._followers.values():
-                follower.given_up(f"the agent's server has not answered for {silent:.0f} s")
+                follower.on_unreachable(f"the agent's server has not answered for {silent:.0f} s")
 
     def _found(self) -> None:
         self._lost_at = None
@@ -161,18 +164,18 @@ class Watch:
             if self._followers:
                 seconds = min(self._poll_seconds, _SOON_SECONDS) if self._soon else self._poll_seconds
                 with anyio.move_on_after(seconds):
-                    await self._nudged.take()
+                    await self._woken.take()
             else:
-                await self._nudged.take()
+                await self._woken.take()
             self._soon = False
             for directory in {follower.session.directory for follower in self._followers.values()}:
                 await self._ask(directory)
             await anyio.sleep(_BREATH_SECONDS)
 
     async def _ask(self, directory: str | None) -> None:
-        asked_at = anyio.current_time()
+        polled_at = anyio.current_time()
         try:
-            board = await self._dialect.board(directory, asked_at)
+            snapshot = await self._dialect.poll(directory, polled_at)
         except (TryAgain, AgentFailed) as error:
             if not self._failing:
                 self._log.warning("agent_server_does_not_answer", reason=error.reason)
@@ -183,4 +186,4 @@ class Watch:
         self._found()
         for follower in list(self._followers.values()):
             if follower.session.directory == directory:
-                follower.take(board)
+                follower.on_snapshot(snapshot)

@@ -34,15 +34,15 @@ class Malformed(AgentFailed):
     """The server answered something that is not of its protocol: another program on this address, or a proxy's page."""
 
 
-class TooMuch(AgentFailed):
+class TooLarge(AgentFailed):
     """The answer is larger than what is taken into memory at once."""
 
 
 def check_values(data: bytes, *, what: str) -> None:
-    """Before it is decoded. :raises TooMuch: it has more than ``VALUES_MAX`` values."""
+    """Before it is decoded. :raises TooLarge: it has more than ``VALUES_MAX`` values."""
     # The commas in strings do not count, but most answers are small enough to count them all, which is faster.
     if _values(data) > VALUES_MAX and _values(_STRING.sub(b"", data)) > VALUES_MAX:
-        raise TooMuch(f"{what}: the answer has more than {VALUES_MAX:,} values")
+        raise TooLarge(f"{what}: the answer has more than {VALUES_MAX:,} values")
 
 
 def _values(data: bytes) -> int:

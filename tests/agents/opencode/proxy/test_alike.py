@@ -15,8 +15,8 @@ from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
 from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.proxy.upstream import Upstream
 from gatewayd.agents.opencode.server.client import Client
-from gatewayd.agents.opencode.server.dialect import Dialect, PermissionAsked, Session
-from gatewayd.agents.opencode.server.endpoint import Surface
+from gatewayd.agents.opencode.server.dialect import Dialect, PermissionRequest, Session
+from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
 from gatewayd.hub.approvals.policy import judge
 from gatewayd.model.config import ApprovalRule
 from gatewayd.model.records.approval import ToolRequest
@@ -62,12 +62,12 @@ async def both_ways(dialect: type[OpenCode | OpenAgentic], bodies: Mapping[str, 
     """The request per_1 as the turn that made it asks for it, and as an attached client's answer is judged."""
     async with httpx2.AsyncClient(transport=Served(bodies), trust_env=False) as http:
         of_turn: Dialect = dialect(Client(http, URL, None))
-        board = await of_turn.board(None, 0.0)
-        [asked] = await of_turn.asked(Session("ses_1"), "0", board)
-        assert isinstance(asked, PermissionAsked)
-        listed = await Upstream(http, Surface(URL, {}), b"", {}).find_permission("per_1")
+        snapshot = await of_turn.poll(None, 0.0)
+        [asked] = await of_turn.requests(Session("ses_1"), "0", snapshot)
+        assert isinstance(asked, PermissionRequest)
+        listed = await Upstream(http, ServerEndpoint(URL, {}), b"", {}).find_permission("per_1")
         assert listed is not None
-        return ToolRequest(asked.tool, asked.input, whole=asked.whole), replace(listed.asked, ref=None)
+        return ToolRequest(asked.tool, asked.input, whole=asked.whole), replace(listed.request, ref=None)
 
 
 def decided(dialect: type[OpenCode | OpenAgentic], bodies: Mapping[str, object], rules: list[ApprovalRule]) -> tuple[str, bool]:
