@@ -262,7 +262,7 @@ class MemoryStore:
     async def replies_of(self, turn_id: str) -> list[OutboundRow]:
         return [row for row in self._outbound.values() if row.turn_id == turn_id]
 
-    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[port.Said]:
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[port.TranscriptRow]:
         here = (channel, account, peer)
         heard = [row for row in self._inbound.values() if (*_account(row), row.envelope.peer) == here]
         said = [row for row in self._outbound.values() if (*_account(row), row.payload.peer) == here]
@@ -273,7 +273,7 @@ class MemoryStore:
         oldest = min((row.id for *_, row in lines if isinstance(row, OutboundRow)), default=self._numbers["outbound"])
         edits = (row for row in said if isinstance(row.payload, EditText) and row.id > oldest)
         lines += [(row.created_at, 0, row.id, row) for row in edits if row.state not in life.NEVER_SEEN]
-        return [port.Said(row.id, at, row.state, _content(row)) for at, *_, row in sorted(lines, key=_order)]
+        return [port.TranscriptRow(row.id, at, row.state, _content(row)) for at, *_, row in sorted(lines, key=_order)]
 
     # Dead letters.
 
@@ -368,8 +368,8 @@ class MemoryStore:
         return gather(_Lookup(self))
 
     async def sweep(
-        self, kind: port.Leftover, keeps: port.KeepRule, *, before: float, after: Place | None, limit: int
-    ) -> port.Swept:
+        self, kind: port.RetentionKind, keeps: port.KeepRule, *, before: float, after: Place | None, limit: int
+    ) -> port.RetentionResult:
         name = kind.removesuffix("_letter")
         table: dict[int, Any] = getattr(self, f"_{name}" if name in ("inbound", "outbound") else f"_{name}s")
         end = {"inbound": "ended_at", "outbound": "settled_at", "approval": "decided_at", "question": "ended_at"}[name]
@@ -380,13 +380,13 @@ class MemoryStore:
         with self._whole():
             for _, number in looked_at:
                 received = self._received[number] if name == "inbound" else None
-                old = port.OldRow(received, getattr(table[number], "closed_at", None), frozenset(self._needs(rows[number])))
+                old = port.OldRow(received, getattr(table[number], "closed_at", None), frozenset(self._referrers(rows[number])))
                 if not keeps(old):
                     deleted[table.pop(number).state] += 1
-        return port.Swept(dict(deleted), looked_at[-1] if len(looked_at) == limit else None)
+        return port.RetentionResult(dict(deleted), looked_at[-1] if len(looked_at) == limit else None)
 
-    def _needs(self, row: Any) -> Iterator[port.Need]:
-        """What of each kind refers to a row and is not over."""
+    def _referrers(self, row: Any) -> Iterator[port.Referrer]:
+        """The kinds of rows that refer to this one and are not over."""
         replies = [reply for reply in self._outbound.values() if _is_unsettled(reply)]
         asked = [each for each in self._requests() if each.state in life.APPROVAL_OPEN]
         ours: list[Approval | QuestionRow] = []

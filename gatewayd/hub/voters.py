@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from gatewayd.model.records.approval import Approval, Scope, SessionGrant, Vote
-from gatewayd.ports.store import ANY_INPUT, Voted
+from gatewayd.ports.store import ANY_INPUT, VoteResult
 
 
 class Voters:
@@ -27,20 +27,20 @@ class Voters:
         """Whether this person has, under whatever identity."""
         return any(self.person_of(vote.by) == self.person_of(identity) for vote in row.votes)
 
-    def cast(self, row: Approval, vote: Vote) -> Voted | None:
+    def cast(self, row: Approval, vote: Vote) -> VoteResult | None:
         """A pending row with one more vote. One no denies it; the yes of as many people as its quorum allow it, for the session
         if each of them meant that. None: this person has voted."""
         if self.has_voted(row, vote.by):
             return None
         voted = replace(row, votes=(*row.votes, vote))
         if not vote.allow:
-            return Voted(replace(voted, state="denied", decided_by=vote.by, note=vote.note, decided_at=vote.at))
+            return VoteResult(replace(voted, state="denied", decided_by=vote.by, note=vote.note, decided_at=vote.at))
         if self.count(voted) < row.quorum:
-            return Voted(voted)
+            return VoteResult(voted)
         by = " and ".join(each.by for each in voted.votes)
         scope: Scope = "session" if all(each.scope == "session" for each in voted.votes) else "once"
         allowed = replace(voted, state="allowed", decided_by=by, note=vote.note, decided_at=vote.at, scope=scope)
-        return Voted(allowed, inputs_covered(row.session_grant, row.input_hash) if scope == "session" else ())
+        return VoteResult(allowed, inputs_covered(row.session_grant, row.input_hash) if scope == "session" else ())
 
 
 def inputs_covered(grant: SessionGrant, input_hash: str) -> tuple[str, ...]:

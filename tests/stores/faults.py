@@ -332,7 +332,7 @@ async def filters_are_passed_over(self, right, wanted, **named):
 
 @fault("sweep", "test_what_an_unsettled_reply_belongs_to_stays")
 async def nothing_is_needed(self, right, kind, keeps, **named):
-    return await right(kind, lambda row: keeps(replace(row, needed_by=frozenset())), **named)
+    return await right(kind, lambda row: keeps(replace(row, referrers=frozenset())), **named)
 
 
 @fault("sweep", "test_a_bug_in_the_rule_deletes_nothing")

@@ -18,7 +18,7 @@ from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.dead_letter import LetterFilter
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import EventDraft, Leftover, SessionRow, Store, TokenRow
+from gatewayd.ports.store import EventDraft, RetentionKind, SessionRow, Store, TokenRow
 from gatewayd.testing.store_contract.rows import Clock, approval, draft, dropping, envelope, fresh_key, pairing, retrying, voting
 from tests.examples import examples
 from tests.stores.sqlite.test_contract import open_somewhere
@@ -118,8 +118,8 @@ STEPS = st.one_of(
     call("drop_letters", REFS, st.just(dropping()), now=TIMES),
     call(
         "sweep",
-        st.sampled_from(get_args(Leftover)),
-        st.just(lambda row: bool(row.needed_by)),
+        st.sampled_from(get_args(RetentionKind)),
+        st.just(lambda row: bool(row.referrers)),
         before=TIMES,
         after=st.none() | st.tuples(TIMES, NUMBERS),
         limit=LIMITS,

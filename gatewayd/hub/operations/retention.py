@@ -20,7 +20,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import LetterState
-from gatewayd.ports.store import Leftover, OldRow, Retention
+from gatewayd.ports.store import OldRow, RetentionKind, RetentionRows
 
 ROWS_TOGETHER: Final = 200
 """Rows that one transaction looks at: no write beside it waits for more."""
@@ -31,8 +31,8 @@ YOUNGEST_SECONDS: Final = 172_800.0
 """Nothing younger is deleted, however full the store is."""
 _FIRST_AFTER_SECONDS: Final = 60.0
 _MEGABYTE: Final = 1_048_576
-_ENDED: Final[tuple[Leftover, ...]] = ("inbound", "outbound", "approval", "question")
-_LETTERS: Final[tuple[Leftover, ...]] = ("inbound_letter", "outbound_letter")
+_ENDED: Final[tuple[RetentionKind, ...]] = ("inbound", "outbound", "approval", "question")
+_LETTERS: Final[tuple[RetentionKind, ...]] = ("inbound_letter", "outbound_letter")
 
 log = structlog.get_logger("gatewayd.retention")
 
@@ -59,7 +59,7 @@ class Cleaner:
     """The task that deletes. ``now`` is in Unix seconds."""
 
     def __init__(
-        self, store: Retention, outbox: Outgoing, events: EventLog, configured: Configured, *, now: Callable[[], float]
+        self, store: RetentionRows, outbox: Outgoing, events: EventLog, configured: Configured, *, now: Callable[[], float]
     ) -> None:
         self._store = store
         self._outbox = outbox
@@ -111,17 +111,17 @@ class Cleaner:
             tell = log.warning if over_size else log.info
             tell("retention_done", rows_deleted=deleted, bytes_used=used, over_size=over_size)
 
-    async def _delete_old(self, kind: Leftover, keep_seconds: Callable[[], float]) -> None:
+    async def _delete_old(self, kind: RetentionKind, keep_seconds: Callable[[], float]) -> None:
         after: tuple[float, int] | None = None
         while True:
             after = await self._sweep(kind, keep_seconds(), after)
             if after is None:
                 return
 
-    async def _shrink(self, kinds: Sequence[Leftover]) -> int:
+    async def _shrink(self, kinds: Sequence[RetentionKind]) -> int:
         """Delete of these kinds, whichever has the oldest next, until little enough is left or none of them has more. Returns how
         many bytes are used."""
-        places: dict[Leftover, tuple[float, int] | None] = dict.fromkeys(kinds)
+        places: dict[RetentionKind, tuple[float, int] | None] = dict.fromkeys(kinds)
         while (used := await self._store.bytes_used()) > self._most_bytes() and places:
             kind = min(places, key=lambda each: places[each] or (-math.inf, 0))
             place = await self._sweep(kind, YOUNGEST_SECONDS, places[kind])
@@ -131,7 +131,7 @@ class Cleaner:
                 places[kind] = place
         return used
 
-    async def _sweep(self, kind: Leftover, keep_seconds: float, after: tuple[float, int] | None) -> tuple[float, int] | None:
+    async def _sweep(self, kind: RetentionKind, keep_seconds: float, after: tuple[float, int] | None) -> tuple[float, int] | None:
         """One transaction and the pause behind it. Returns where to go on."""
         # Shielded: what is deleted is counted.
         with anyio.CancelScope(shield=True):
@@ -145,7 +145,7 @@ class Cleaner:
         await anyio.sleep(PAUSE_SECONDS)
         return swept.after
 
-    def _tell_expired(self, kind: Leftover, deleted: Mapping[str, int]) -> None:
+    def _tell_expired(self, kind: RetentionKind, deleted: Mapping[str, int]) -> None:
         """Letters that nobody has looked after are counted no more."""
         for state in get_args(LetterState) if kind == "outbound_letter" else ():
             for _ in range(deleted.get(state, 0)):
@@ -168,4 +168,4 @@ class Cleaner:
 def is_kept(row: OldRow, *, since: float) -> bool:
     """What something refers to that is not over. What was received lately: its platform may bring it again. A letter that was
     dropped lately: somebody may ask what became of it."""
-    return bool(row.needed_by) or any(at is not None and at >= since for at in (row.received_at, row.closed_at))
+    return bool(row.referrers) or any(at is not None and at >= since for at in (row.received_at, row.closed_at))

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import Choice, EditText, SendText
-from gatewayd.ports.store import Said
+from gatewayd.ports.store import TranscriptRow
 
 
 class ChatLine(Struct, frozen=True):
@@ -28,7 +28,7 @@ class ChatLine(Struct, frozen=True):
     event_key: str = ""
 
 
-def lines_of(rows: Sequence[Said]) -> list[ChatLine]:
+def lines_of(rows: Sequence[TranscriptRow]) -> list[ChatLine]:
     """The lines of a transcript, in its order. An edit is no line: of those of one reply the newest counts, and one of a reply
     that is not among the rows is passed over."""
     edits = sorted(((row.id, row.content) for row in rows if isinstance(row.content, EditText)), key=itemgetter(0))
@@ -36,7 +36,7 @@ def lines_of(rows: Sequence[Said]) -> list[ChatLine]:
     return [_line(row, row.content, newest) for row in rows if not isinstance(row.content, EditText)]
 
 
-def _line(row: Said, content: InboundEnvelope | SendText, edits: Mapping[int, tuple[int, EditText]]) -> ChatLine:
+def _line(row: TranscriptRow, content: InboundEnvelope | SendText, edits: Mapping[int, tuple[int, EditText]]) -> ChatLine:
     if isinstance(content, InboundEnvelope):
         return ChatLine("in", row.id, row.at, content.text, row.state, event_key=content.event_key)
     number, shown = edits.get(row.id, (0, content))

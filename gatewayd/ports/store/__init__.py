@@ -20,7 +20,7 @@ takes the rule as a function: docs/decisions/0012-rules-are-arguments.md.
 from collections.abc import Callable
 from typing import Protocol
 
-from gatewayd.ports.store.approvals import ANY_INPUT, Approvals, Questions, Voted, VoteRule
+from gatewayd.ports.store.approvals import ANY_INPUT, Approvals, Questions, VoteResult, VoteRule
 from gatewayd.ports.store.auth import PairingRow, Pairings, TokenRow, Tokens
 from gatewayd.ports.store.dead_letters import (
     DropRule,
@@ -41,18 +41,18 @@ from gatewayd.ports.store.history import (
     EventDraft,
     EventRows,
     KeepRule,
-    Leftover,
     Lookup,
     MessageKey,
-    Need,
     OldRow,
     QuestionKey,
+    Referrer,
     ReplyKey,
-    Retention,
-    Swept,
+    RetentionKind,
+    RetentionResult,
+    RetentionRows,
     Traces,
 )
-from gatewayd.ports.store.messages import Account, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows, Said
+from gatewayd.ports.store.messages import Account, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows, TranscriptRow
 from gatewayd.ports.store.state import Accounts, SessionRow, Sessions, State, StateRows, StoreStatistics
 
 __all__ = [
@@ -68,13 +68,11 @@ __all__ = [
     "InboundRow",
     "Inbox",
     "KeepRule",
-    "Leftover",
     "LetterFacts",
     "LetterRow",
     "Letters",
     "Lookup",
     "MessageKey",
-    "Need",
     "OldRow",
     "OutboundDraft",
     "OutboundRow",
@@ -83,25 +81,27 @@ __all__ = [
     "Pairings",
     "QuestionKey",
     "Questions",
+    "Referrer",
     "Repair",
     "Repaired",
     "Repairs",
     "ReplyKey",
-    "Retention",
+    "RetentionKind",
+    "RetentionResult",
+    "RetentionRows",
     "RetryRule",
-    "Said",
     "SessionRow",
     "Sessions",
     "State",
     "StateRows",
     "Store",
     "StoreStatistics",
-    "Swept",
     "TokenRow",
     "Tokens",
     "Traces",
+    "TranscriptRow",
+    "VoteResult",
     "VoteRule",
-    "Voted",
     "letter_of",
     "ref_of",
     "shown_text",
@@ -113,7 +113,7 @@ class Store(
     OutboxRows,
     Letters,
     Traces,
-    Retention,
+    RetentionRows,
     Accounts,
     Sessions,
     Approvals,

@@ -15,7 +15,7 @@ ANY_INPUT: Final = ""
 """Stands for the hash of an input where any will do."""
 
 
-class Voted(Struct, frozen=True):
+class VoteResult(Struct, frozen=True):
     """What a vote makes of a request: the ``row`` as it is then, and the hashes of the inputs for which its session is granted
     its tool."""
 
@@ -23,7 +23,7 @@ class Voted(Struct, frozen=True):
     grants: tuple[str, ...] = ()
 
 
-VoteRule = Callable[[Approval], Voted | None]
+VoteRule = Callable[[Approval], VoteResult | None]
 
 
 class Approvals(Protocol):

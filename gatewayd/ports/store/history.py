@@ -11,9 +11,9 @@ from gatewayd.model.records.event import Event
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.ports.store.messages import Account, InboundRow, OutboundRow
 
-Leftover = Literal["inbound", "outbound", "approval", "question", "inbound_letter", "outbound_letter"]
+RetentionKind = Literal["inbound", "outbound", "approval", "question", "inbound_letter", "outbound_letter"]
 """What retention deletes: rows that are over, by their table, and letters that nobody has looked after."""
-Need = Literal["message", "reply", "edit", "approval", "question"]
+Referrer = Literal["message", "reply", "edit", "approval", "question"]
 """A kind of row that refers to another."""
 
 MessageKey = Literal["id", "turn_id", "session_key", "message_id", "event_key", "given_key"]
@@ -32,22 +32,22 @@ class EventDraft(Struct, frozen=True):
 
 
 class OldRow(Struct, frozen=True):
-    """A row that ended long ago. ``received_at`` is of a message, ``closed_at`` of a letter that a person dropped.
+    """A row that ended before the bound of a sweep. ``received_at`` is of a message, ``closed_at`` of a letter that a person dropped.
 
-    ``needed_by`` is what refers to it and is not over. To a message: replies of its turn that are open, or letters that nobody
+    ``referrers`` is what refers to it and is not over. To a message: replies of its turn that are open, or letters that nobody
     has dropped, and pending requests and questions of its turn. To a reply: such edits of it, and the pending request or question
     that it is about. To a request or question: messages of its turn that have not ended, and such replies about it.
     """
 
     received_at: float | None
     closed_at: float | None
-    needed_by: frozenset[Need]
+    referrers: frozenset[Referrer]
 
 
 KeepRule = Callable[[OldRow], bool]
 
 
-class Swept(Struct, frozen=True):
+class RetentionResult(Struct, frozen=True):
     """How many rows one transaction has ``deleted``, by the state they were in. ``after`` is where to go on: the end and the
     number of the row looked at last; None: there is no more."""
 
@@ -108,10 +108,10 @@ class Traces(Protocol):
         """What ``gather`` makes of the rows that it looks up. Each look-up sees at least what was committed before the call."""
 
 
-class Retention(Protocol):
+class RetentionRows(Protocol):
     async def sweep(
-        self, kind: Leftover, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
-    ) -> Swept:
+        self, kind: RetentionKind, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
+    ) -> RetentionResult:
         """Look at the ``limit`` oldest rows of a kind that ended before ``before`` and behind ``after``, one after the other by
         their end and number, and delete those that ``keeps`` does not keep, as the ones before have left them. In one
         transaction, which does not grow with the number of rows that are kept."""

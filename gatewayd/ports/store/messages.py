@@ -72,7 +72,7 @@ class OutboundRow(Struct, frozen=True):
     closed_at: float | None = None
 
 
-class Said(Struct, frozen=True):
+class TranscriptRow(Struct, frozen=True):
     """A message or reply of a conversation. ``at`` is when it was received (by our clock, where its platform does not say) or
     written."""
 
@@ -187,7 +187,7 @@ class OutboxRows(Protocol):
     async def replies_of(self, turn_id: str) -> list[OutboundRow]:
         """By number."""
 
-    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[Said]:
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[TranscriptRow]:
         """The newest ``limit`` messages and replies of one conversation, without presses of buttons and edits of replies, and of
         such edits those that were written after the oldest reply among them and that somebody has seen or may see. By ``at``; of
         the same instant, edits before messages before replies, each by number."""

@@ -9,7 +9,7 @@ from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText, Span
 from gatewayd.model.records.approval import Approval, Vote
-from gatewayd.ports.store import DropRule, OutboundDraft, OutboundRow, PairingRow, RetryRule, Said, Store, VoteRule
+from gatewayd.ports.store import DropRule, OutboundDraft, OutboundRow, PairingRow, RetryRule, Store, TranscriptRow, VoteRule
 
 EVERY_ACCOUNT = [("telegram", "main"), ("telegram", "other")]
 ALICE = Peer(kind="dm", id="42")
@@ -95,7 +95,7 @@ def approval(number: int, *, turn_id: str = "turn-1", ordinal: int | None = None
     )
 
 
-def text_of(row: Said) -> str:
+def text_of(row: TranscriptRow) -> str:
     return row.content.text if isinstance(row.content, InboundEnvelope) else row.content.body.text
 
 

@@ -21,7 +21,7 @@ from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import OutboundState
-from gatewayd.ports.store import KeepRule, Leftover, Need, OldRow, Swept
+from gatewayd.ports.store import KeepRule, OldRow, Referrer, RetentionKind, RetentionResult
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.testing.store_contract.rows import ended, settled
 from tests.hub.house import EPOCH, configuration, message, now
@@ -37,13 +37,13 @@ class Watched:
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
         self.deleted: list[int] = []
-        self.swept: list[Leftover] = []
+        self.swept: list[RetentionKind] = []
         self.refuses = False
         self.size: int | None = None
 
     async def sweep(
-        self, kind: Leftover, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
-    ) -> Swept:
+        self, kind: RetentionKind, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
+    ) -> RetentionResult:
         if self.refuses:
             raise StoreRefused("the disk is full; nothing was stored")
         rows = self.store.statistics().rows
@@ -214,14 +214,16 @@ async def test_new_bounds_hold_at_once(tmp_path: Path, autojump_clock: trio.test
 times = st.one_of(st.none(), st.floats(0.0, 1000.0))
 
 
-@given(received_at=times, closed_at=times, needed_by=st.frozensets(st.sampled_from(get_args(Need))), since=st.floats(0.0, 1000.0))
+@given(
+    received_at=times, closed_at=times, referrers=st.frozensets(st.sampled_from(get_args(Referrer))), since=st.floats(0.0, 1000.0)
+)
 def test_what_is_needed_or_young_stays(
-    received_at: float | None, closed_at: float | None, needed_by: frozenset[Need], since: float
+    received_at: float | None, closed_at: float | None, referrers: frozenset[Referrer], since: float
 ) -> None:
     """A platform may bring a message again that was received lately, though it ended long ago by a clock that was set; and
     somebody may ask for a letter that was dropped lately."""
     young = [at for at in (received_at, closed_at) if at is not None and at >= since]
-    assert is_kept(OldRow(received_at, closed_at, needed_by), since=since) == bool(needed_by or young)
+    assert is_kept(OldRow(received_at, closed_at, referrers), since=since) == bool(referrers or young)
 
 
 def test_of_the_same_instant_it_is_not_old() -> None:

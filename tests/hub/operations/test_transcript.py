@@ -8,23 +8,23 @@ from hypothesis import strategies as st
 from gatewayd.hub.operations.transcript import ChatLine, lines_of
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import Choice, EditText, RichText, SendText
-from gatewayd.ports.store import Said
+from gatewayd.ports.store import TranscriptRow
 
 ALICE: Final = Peer("dm", "alice")
 YES: Final = ((Choice("Yes", "q:1:yes"), Choice("No", "q:1:no")),)
 
 
-def heard(number: int, text: str, at: float = 1.0) -> Said:
+def heard(number: int, text: str, at: float = 1.0) -> TranscriptRow:
     envelope = InboundEnvelope("webchat", "main", f"key-{number}", "message", ALICE, Sender("alice"), text=text, received_at=at)
-    return Said(number, at, "done", envelope)
+    return TranscriptRow(number, at, "done", envelope)
 
 
-def sent(number: int, text: str, at: float = 2.0) -> Said:
-    return Said(number, at, "sent", SendText(ALICE, RichText(text), choices=YES))
+def sent(number: int, text: str, at: float = 2.0) -> TranscriptRow:
+    return TranscriptRow(number, at, "sent", SendText(ALICE, RichText(text), choices=YES))
 
 
-def edited(number: int, of: int, text: str, at: float = 3.0) -> Said:
-    return Said(number, at, "ready", EditText(ALICE, RichText(text), of=of))
+def edited(number: int, of: int, text: str, at: float = 3.0) -> TranscriptRow:
+    return TranscriptRow(number, at, "ready", EditText(ALICE, RichText(text), of=of))
 
 
 def test_messages_and_replies_are_lines_in_their_order() -> None:
@@ -55,10 +55,10 @@ def test_an_edit_of_what_is_not_among_the_rows_shows_nothing() -> None:
 
 
 @st.composite
-def transcripts(draw: st.DrawFn) -> list[Said]:
+def transcripts(draw: st.DrawFn) -> list[TranscriptRow]:
     """Rows in any order: a number of the outbox is of one reply or edit."""
     makers = draw(st.lists(st.sampled_from(["in", "out", "edit"]), max_size=12))
-    rows = list[Said]()
+    rows = list[TranscriptRow]()
     for number, kind in enumerate(makers, 1):
         if kind == "edit":
             rows.append(edited(number, draw(st.integers(1, 12)), f"edit {number}"))
@@ -68,7 +68,7 @@ def transcripts(draw: st.DrawFn) -> list[Said]:
 
 
 @given(transcripts())
-def test_each_message_and_reply_is_one_line_and_no_edit_of_it_is_lost(rows: list[Said]) -> None:
+def test_each_message_and_reply_is_one_line_and_no_edit_of_it_is_lost(rows: list[TranscriptRow]) -> None:
     lines = lines_of(rows)
     shown = [row for row in rows if not isinstance(row.content, EditText)]
     assert [(line.id, line.at, line.direction == "in") for line in lines] == [

@@ -24,7 +24,7 @@ from gatewayd.model.lifecycle import (
 )
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import Leftover
+from gatewayd.ports.store import RetentionKind
 from gatewayd.stores.sqlite import SqliteStore
 from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, approval, draft, dropping, envelope, pairing, retrying, voting
 
@@ -141,8 +141,8 @@ class Walk:
         await self.do("drop_letters", [ref], dropping(), now=3.0)
 
     async def sweep(self) -> None:
-        for kind in get_args(Leftover):
-            await self.do("sweep", kind, lambda row: bool(row.needed_by), before=LATER, after=None, limit=1000)
+        for kind in get_args(RetentionKind):
+            await self.do("sweep", kind, lambda row: bool(row.referrers), before=LATER, after=None, limit=1000)
 
     async def ask_again(self, sender: str, decision: PairingDecision) -> None:
         code = f"P{self.number()}"

@@ -1,21 +1,23 @@
-"""Whether the open files are still those that have the names. What is written to a file without a name is lost at the next start,
-and SQLite goes on writing to it without a word."""
+"""Recognises that the database or its log was removed or replaced while it is open.
+
+SQLite goes on writing to a file that has no name any more, and reports no error. The next start does not find what was written.
+"""
 
 import os
 from pathlib import Path
 
 
-class Place:
-    """The database at ``path`` and its log, as they were when they were first looked at."""
+class FileIdentity:
+    """Device and inode of the database at ``path`` and of its log, as they were at the first look."""
 
     def __init__(self, path: Path) -> None:
         self._known: dict[Path, tuple[int, int] | None] = {path: None, path.with_name(path.name + "-wal"): None}
         self.find_lost()
 
     def find_lost(self) -> str | None:
-        """What has become of a file that was there before, in words. None when all are in their place. Some microseconds."""
+        """Which file was removed or replaced, as a sentence for the operator; None: none was. Takes some microseconds."""
         for path, known in self._known.items():
-            found = _identity(path)
+            found = _identity_of(path)
             if known is None:
                 self._known[path] = found  # there is no log before the first commit
             elif found != known:
@@ -24,7 +26,7 @@ class Place:
         return None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity_of(path: Path) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -16,7 +16,7 @@ from gatewayd.model.histogram import Stopwatch
 from gatewayd.ports.store import StoreStatistics
 from gatewayd.stores.sqlite.engine.blocking import RunBlocking
 from gatewayd.stores.sqlite.engine.errors import is_about_the_file, is_damage, refusal
-from gatewayd.stores.sqlite.engine.file_identity import Place
+from gatewayd.stores.sqlite.engine.file_identity import FileIdentity
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking, now: Callable[[], float]) -> None:
         self._connection = connection
         self._path = path
-        self._place = Place(path)
+        self._identity = FileIdentity(path)
         self._run_blocking = run_blocking
         self._now = now
         self._send, self._receive = anyio.create_memory_object_stream[_Job[Any]](QUEUE_LENGTH)
@@ -191,7 +191,7 @@ class Writer:
         """In the worker thread."""
         started = perf_counter()
         rows_before = self._connection.total_changes
-        if (lost := self._place.find_lost()) is not None:
+        if (lost := self._identity.find_lost()) is not None:
             return _refuse(batch, StoreRefused(lost), started)
         try:
             self._connection.execute("BEGIN IMMEDIATE")

@@ -22,7 +22,7 @@ from gatewayd.model.lifecycle import (
     OUTBOUND_OVER,
     QUESTION_OPEN,
 )
-from gatewayd.ports.store import KeepRule, Leftover, Need, OldRow, Swept
+from gatewayd.ports.store import KeepRule, OldRow, Referrer, RetentionKind, RetentionResult
 from gatewayd.stores.sqlite.engine.states import among, outside
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.dead_letters import INBOUND_LETTERS, OUTBOUND_LETTERS
@@ -30,19 +30,19 @@ from gatewayd.stores.sqlite.tables.dead_letters import INBOUND_LETTERS, OUTBOUND
 
 class _Kind(Struct, frozen=True):
     """``over`` are the rows, with the index that lists them by their ``end``; ``times`` when one was received and dropped;
-    ``needed_by`` is what makes each kind of row need one."""
+    ``referrers`` are the conditions that a row of a kind refers to one."""
 
     table: str
     over: str
     end: str
     times: str
-    needed_by: Mapping[Need, str]
+    referrers: Mapping[Referrer, str]
     number: str = "id"
 
     @property
     def facts(self) -> str:
-        needs = "".join(f", {condition}" for condition in self.needed_by.values())
-        return f"SELECT row.state, {self.times}{needs} FROM {self.table} row WHERE row.{self.number} = ?"
+        conditions = "".join(f", {condition}" for condition in self.referrers.values())
+        return f"SELECT row.state, {self.times}{conditions} FROM {self.table} row WHERE row.{self.number} = ?"
 
 
 _LETTER: Final = f"({among(OUTBOUND_DEAD_LETTERS, 'o.state')} AND o.closed_at IS NULL)"
@@ -53,18 +53,18 @@ _QUESTIONED: Final = among(QUESTION_OPEN, "q.state")
 _SUBJECT: Final = (
     "CASE instr(row.subject, '/') WHEN 0 THEN row.subject ELSE substr(row.subject, 1, instr(row.subject, '/') - 1) END"
 )
-_MESSAGES: Final[Mapping[Need, str]] = {
+_MESSAGES: Final[Mapping[Referrer, str]] = {
     "reply": f"EXISTS (SELECT 1 FROM outbound o WHERE o.turn_id = row.turn_id AND {_UNSETTLED})",
     "approval": f"EXISTS (SELECT 1 FROM approval a WHERE a.turn_id = row.turn_id AND {_ASKED})",
     "question": f"EXISTS (SELECT 1 FROM question q WHERE q.turn_id = row.turn_id AND {_QUESTIONED})",
 }
-_REPLIES: Final[Mapping[Need, str]] = {
+_REPLIES: Final[Mapping[Referrer, str]] = {
     "edit": f"EXISTS (SELECT 1 FROM outbound o WHERE o.edits = row.id AND {_UNSETTLED})",
     "approval": f"EXISTS (SELECT 1 FROM approval a WHERE a.id = {_SUBJECT} AND {_ASKED})",
     "question": f"EXISTS (SELECT 1 FROM question q WHERE q.id = {_SUBJECT} AND {_QUESTIONED})",
 }
 # A turn that is run again finds what it had asked.
-_REQUESTS: Final[Mapping[Need, str]] = {
+_REQUESTS: Final[Mapping[Referrer, str]] = {
     "message": f"EXISTS (SELECT 1 FROM inbound i WHERE i.turn_id = row.turn_id AND {among(INBOUND_OPEN, 'i.state')})",
     "reply": f"EXISTS (SELECT 1 FROM outbound o WHERE o.subject IN (row.id, row.id || '/notice') AND {_UNSETTLED})",
 }
@@ -74,7 +74,7 @@ _OVER_APPROVAL: Final = f"approval INDEXED BY approval_over WHERE {outside(APPRO
 _OVER_QUESTION: Final = f"question INDEXED BY question_over WHERE {outside(QUESTION_OPEN)}"
 _RECEIVED: Final = "row.received_at, row.closed_at"
 _WRITTEN: Final = "NULL, row.closed_at"
-_KINDS: Final[Mapping[Leftover, _Kind]] = {
+_KINDS: Final[Mapping[RetentionKind, _Kind]] = {
     "inbound": _Kind("inbound", _OVER_INBOUND, "ended_at", _RECEIVED, _MESSAGES),
     "outbound": _Kind("outbound", _OVER_OUTBOUND, "settled_at", _WRITTEN, _REPLIES),
     "approval": _Kind("approval", _OVER_APPROVAL, "decided_at", "NULL, NULL", _REQUESTS, "seq"),
@@ -86,8 +86,8 @@ _KINDS: Final[Mapping[Leftover, _Kind]] = {
 
 class RetentionTable(Tables):
     async def sweep(
-        self, kind: Leftover, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
-    ) -> Swept:
+        self, kind: RetentionKind, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
+    ) -> RetentionResult:
         return await self._write(lambda connection: _sweep(connection, _KINDS[kind], keeps, before, after, limit))
 
     async def bytes_used(self) -> int:
@@ -107,7 +107,7 @@ def _sweep(
     before: float,
     after: tuple[float, int] | None,
     limit: int,
-) -> Swept:
+) -> RetentionResult:
     at, number = after or (float("-inf"), 0)
     end, rowid = kind.end, kind.number
     order = f"ORDER BY {end}, {rowid} LIMIT ?"
@@ -116,9 +116,9 @@ def _sweep(
     facts = kind.facts
     states: Counter[str] = Counter()
     for _, number in looked_at:
-        state, received_at, closed_at, *needs = connection.execute(facts, (number,)).fetchone()
-        needed_by = frozenset(name for name, is_needed in zip(kind.needed_by, needs, strict=True) if is_needed)
-        if not keeps(OldRow(received_at, closed_at, needed_by)):
+        state, received_at, closed_at, *found = connection.execute(facts, (number,)).fetchone()
+        referrers = frozenset(name for name, is_there in zip(kind.referrers, found, strict=True) if is_there)
+        if not keeps(OldRow(received_at, closed_at, referrers)):
             connection.execute(f"DELETE FROM {kind.table} WHERE {rowid} = ?", (number,))
             states[state] += 1
-    return Swept(dict(states), looked_at[-1] if len(looked_at) == limit else None)
+    return RetentionResult(dict(states), looked_at[-1] if len(looked_at) == limit else None)

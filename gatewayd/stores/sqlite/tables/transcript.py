@@ -10,7 +10,7 @@ from msgspec.json import Decoder
 from gatewayd.model.lifecycle import NEVER_SEEN
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload
-from gatewayd.ports.store import Said
+from gatewayd.ports.store import TranscriptRow
 from gatewayd.stores.sqlite.engine.columns import decode_column
 from gatewayd.stores.sqlite.engine.states import outside
 from gatewayd.stores.sqlite.engine.table import Tables
@@ -42,13 +42,16 @@ _PAYLOAD: Final = Decoder(OutboundPayload)
 
 
 class TranscriptTable(Tables):
-    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[Said]:
+    async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[TranscriptRow]:
         values = {"channel": channel, "account": account, "peer": str(peer), "limit": limit}
         marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
 
-        def read(connection: sqlite3.Connection) -> list[Said]:
+        def read(connection: sqlite3.Connection) -> list[TranscriptRow]:
             records = connection.execute(_TRANSCRIPT, {**values, **marks})
-            return [Said(row_id, at, state, _content(direction, row_id, data)) for direction, row_id, at, data, state in records]
+            return [
+                TranscriptRow(row_id, at, state, _content(direction, row_id, data))
+                for direction, row_id, at, data, state in records
+            ]
 
         return await self._read(read)
 

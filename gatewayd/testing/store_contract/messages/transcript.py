@@ -2,7 +2,7 @@
 
 from gatewayd.model.message.envelope import InboundEnvelope, InboundKind, Peer, Sender
 from gatewayd.model.message.payload import Choice, EditText, RichText, SendText
-from gatewayd.ports.store import OutboundDraft, Said, Store
+from gatewayd.ports.store import OutboundDraft, Store, TranscriptRow
 from gatewayd.testing.store_contract.rows import text_of
 
 ALICE = Peer("dm", "alice")
@@ -43,8 +43,8 @@ class TranscriptContract:
         number = await edit(store, row, "Done.")
         heard, asked, edited = await store.transcript("webchat", "main", ALICE, limit=10)
         assert (heard.at, heard.state, heard.content) == (1.0, "received", message("do it"))
-        assert asked == Said(row, 2.0, "ready", QUESTION)
-        assert edited == Said(number, 3.0, "ready", EditText(ALICE, RichText("Done."), of=row))
+        assert asked == TranscriptRow(row, 2.0, "ready", QUESTION)
+        assert edited == TranscriptRow(number, 3.0, "ready", EditText(ALICE, RichText("Done."), of=row))
 
     async def test_an_edit_that_was_given_up_is_not_told(self, store: Store) -> None:
         row = await send(store, QUESTION)

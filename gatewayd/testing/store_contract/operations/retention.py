@@ -5,20 +5,20 @@ from msgspec.structs import replace
 
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import KeepRule, Leftover, Need, OldRow, Store
+from gatewayd.ports.store import KeepRule, OldRow, Referrer, RetentionKind, Store
 from gatewayd.testing.store_contract.rows import approval, dropping, ended, envelope, settled
 
 OLD, YOUNG, BEFORE = 100.0, 900.0, 500.0
 
 
-NOTHING = frozenset[Need]()
+NOTHING = frozenset[Referrer]()
 
 
 def is_needed(row: OldRow) -> bool:
-    return bool(row.needed_by)
+    return bool(row.referrers)
 
 
-async def sweep_all(store: Store, kind: Leftover, rule: KeepRule = is_needed, *, before: float = BEFORE) -> int:
+async def sweep_all(store: Store, kind: RetentionKind, rule: KeepRule = is_needed, *, before: float = BEFORE) -> int:
     """Until there is no more. Returns how many were deleted."""
     deleted, after, limit = 0, None, 3
     while True:
@@ -49,7 +49,7 @@ async def envelope_of(store: Store, number: int) -> InboundEnvelope:
     return replace(row.envelope, event_key="another")
 
 
-async def told(store: Store, kind: Leftover) -> list[OldRow]:
+async def told(store: Store, kind: RetentionKind) -> list[OldRow]:
     """What the rule is told of each row, when it keeps all."""
     rows = list[OldRow]()
 
@@ -114,7 +114,7 @@ class RetentionContract:
     async def test_what_an_unsettled_reply_belongs_to_stays(self, state: str, store: Store) -> None:
         message = await ended(store, "done", at=OLD, turn_id="turn-1")
         reply = await settled(store, state, at=OLD, turn_id="turn-1")  # type: ignore[arg-type]
-        assert [row.needed_by for row in await told(store, "inbound")] == [{"reply"}]
+        assert [row.referrers for row in await told(store, "inbound")] == [{"reply"}]
         assert await sweep_all(store, "inbound") == 0
         await be_over(store, reply)
         assert await sweep_all(store, "inbound") == 1
@@ -124,7 +124,7 @@ class RetentionContract:
     async def test_a_message_that_is_to_be_edited_stays(self, state: str, store: Store) -> None:
         shown = await settled(store, "sent", at=OLD)
         edit = await settled(store, state, edits=shown)  # type: ignore[arg-type]
-        assert [row.needed_by for row in await told(store, "outbound")] == [{"edit"}]
+        assert [row.referrers for row in await told(store, "outbound")] == [{"edit"}]
         assert await sweep_all(store, "outbound") == 0
         await be_over(store, edit)
         assert await sweep_all(store, "outbound") == 2
@@ -134,7 +134,7 @@ class RetentionContract:
         await store.add_question(question(1, turn_id="turn-9"))
         cards = [await settled(store, "sent", at=OLD, subject=subject) for subject in ("ap_1", "ap_1/notice", "qu_1")]
         other = await settled(store, "sent", at=OLD, subject="ap_gone")
-        assert [row.needed_by for row in await told(store, "outbound")] == [{"approval"}, {"approval"}, {"question"}, NOTHING]
+        assert [row.referrers for row in await told(store, "outbound")] == [{"approval"}, {"approval"}, {"question"}, NOTHING]
         assert await sweep_all(store, "outbound") == 1
         assert await outbound(store) == cards
         assert other not in cards
@@ -146,10 +146,10 @@ class RetentionContract:
         await ended(store, "done", at=OLD, turn_id="turn-1")
         await store.add_approval(replace(approval(1, turn_id="turn-1"), id="ap_1"))
         await store.add_question(question(1, turn_id="turn-1"))
-        assert [row.needed_by for row in await told(store, "inbound")] == [{"approval", "question"}]
+        assert [row.referrers for row in await told(store, "inbound")] == [{"approval", "question"}]
         await store.decide_approval("ap_1", "denied", by="x", note=None, now=OLD)
         await store.end_question("qu_1", "expired", now=OLD)
-        assert [row.needed_by for row in await told(store, "inbound")] == [NOTHING]
+        assert [row.referrers for row in await told(store, "inbound")] == [NOTHING]
 
     async def test_requests_of_turns_that_run_stay(self, store: Store) -> None:
         [running] = await store.add_inbound([(await envelope_of(store, await ended(store, "done", at=YOUNG)))])
@@ -161,7 +161,7 @@ class RetentionContract:
             await store.end_question(f"qu_{number}", "answered", now=OLD)
         await store.add_approval(replace(approval(3, turn_id="turn-6"), id="ap_3"))
         card = await settled(store, "ready", subject="ap_2/notice")
-        assert [row.needed_by for row in await told(store, "approval")] == [{"message"}, {"reply"}]
+        assert [row.referrers for row in await told(store, "approval")] == [{"message"}, {"reply"}]
         assert (await sweep_all(store, "approval"), await sweep_all(store, "question")) == (0, 1)
         await be_over(store, card)
         assert await sweep_all(store, "approval") == 1

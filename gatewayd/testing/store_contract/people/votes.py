@@ -10,7 +10,7 @@ from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.records.approval import Approval, Vote
 from gatewayd.model.records.audit import AuditDraft
-from gatewayd.ports.store import ANY_INPUT, Store, Voted
+from gatewayd.ports.store import ANY_INPUT, Store, VoteResult
 from gatewayd.testing.store_contract.rows import approval
 
 
@@ -28,12 +28,12 @@ async def vote(
 ) -> Approval | None:
     """A vote whose rule says what becomes of the row."""
 
-    def rule(row: Approval) -> Voted:
+    def rule(row: Approval) -> VoteResult:
         votes = (*row.votes, Vote(by, True, 5.0, "session", f"{by} says so", inbound_id=3))
         if state == "pending":
-            return Voted(replace(row, votes=votes))
+            return VoteResult(replace(row, votes=votes))
         row = replace(row, votes=votes, state=state, scope="session", decided_by=by, note="a note", decided_at=5.0)
-        return Voted(row, grants)
+        return VoteResult(row, grants)
 
     return await store.vote_approval(f"approval-{number}", rule, audit=entry())
 
@@ -61,7 +61,7 @@ class VotesContract:
         assert await store.audit_after(0, limit=10) == []
 
     async def test_a_rule_that_raises_changes_nothing(self, store: Store) -> None:
-        def rule(row: Approval) -> Voted:
+        def rule(row: Approval) -> VoteResult:
             raise Conflict(f"{row.id} is not for them")
 
         await store.add_approval(asked())
@@ -86,9 +86,9 @@ class VotesContract:
         await store.add_approval(asked())
         seen = list[int]()
 
-        def rule(row: Approval) -> Voted:
+        def rule(row: Approval) -> VoteResult:
             seen.append(len(row.votes))
-            return Voted(replace(row, votes=(*row.votes, Vote("x", True, 5.0))))
+            return VoteResult(replace(row, votes=(*row.votes, Vote("x", True, 5.0))))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(3):

@@ -11,7 +11,7 @@ import trio.testing
 from gatewayd.hub.operations.trace_rows import gather
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.records.dead_letter import LetterFilter, LetterPlace
-from gatewayd.ports.store import Leftover
+from gatewayd.ports.store import RetentionKind
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.engine.files import open_files
 from gatewayd.stores.sqlite.engine.reader import Reader
@@ -157,5 +157,5 @@ async def use_repair(store: SqliteStore) -> None:
     await store.drop_letters([f"out-{edit}"], dropping(), now=1.0)
     for known in ("77", "telegram/main/77", "turn-9", "in-1", "key", "assistant:42"):
         await store.read_trace(partial(gather, wanted=known, accounts=ACCOUNTS, limit=10))
-    for kind in get_args(Leftover):
+    for kind in get_args(RetentionKind):
         await store.sweep(kind, lambda row: False, before=1e12, after=(0.0, 0), limit=10)

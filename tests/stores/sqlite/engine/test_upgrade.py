@@ -123,7 +123,7 @@ async def test_what_wants_a_look_is_found_after_the_upgrade(first: Path) -> None
         assert (await store.count_letters()).out_dead == 2
         for known in ("7", "9", "telegram/main/9", "turn-1", "key"):
             assert (await store.read_trace(partial(gather, wanted=known, accounts=accounts, limit=10))).inbound
-        swept = await store.sweep("outbound", lambda row: bool(row.needed_by), before=1e9, after=None, limit=10)
+        swept = await store.sweep("outbound", lambda row: bool(row.referrers), before=1e9, after=None, limit=10)
         assert swept.deleted == {}  # a letter edits it
         retried = await store.retry_letters(["out-7", "in-5"], retrying(accounts=accounts, now=100.0), now=100.0)
         assert [each.row.state for each in retried.done] == ["ready", "received"]
