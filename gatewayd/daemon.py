@@ -142,7 +142,7 @@ async def _end_with_process(code: Callable[[], int]) -> None:
     await trio.sleep(_LAST_SECONDS)
     outer = trio.lowlevel.current_task().parent_nursery
     assert outer is not None, "it is the task of a group"
-    log.error("left_behind_at_the_end", count=len(outer.parent_task.child_nurseries[-1].child_tasks))
+    log.error("tasks_abandoned_at_exit", count=len(outer.parent_task.child_nurseries[-1].child_tasks))
     os._exit(code())
 
 
@@ -163,7 +163,7 @@ async def _serve(given: _Given, left_behind: TaskGroup) -> None:
         await _prepare_token(store, config, given)
         # Also of agents that are not configured any more, whose own start would end them.
         if ended := await end_all_orphans(str(state_dir / "agents")):
-            log.warning("strays_ended", count=ended)
+            log.warning("orphan_processes_ended", count=ended)
         gateway = join(config, given.registry, store, http, state_dir=state_dir, stalls=given.stalls, redact=given.redactor)
         reloader = _reloader(gateway, store, given, notifier)
         async with run_hub(gateway, host=left_behind):

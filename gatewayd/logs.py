@@ -191,7 +191,7 @@ class _Floods:
             self._writer.leave_out()
             raise structlog.DropEvent
         if left_out:
-            event["left_out_before"] = left_out
+            event["suppressed_before"] = left_out
         return event
 
     def _count(self, key: tuple[object, ...], now: float) -> int | None:

@@ -42,7 +42,7 @@ async def watch_signals(stop: trio.Event, *, at_once: Callable[[], None], reload
                 reload()
                 continue
             if stop.is_set():
-                log.warning("stopping_at_once", signal=signal.Signals(number).name)
+                log.warning("stopping_immediately", signal=signal.Signals(number).name)
                 at_once()
             stop.set()
 

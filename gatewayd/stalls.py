@@ -136,7 +136,7 @@ class StallDetector(trio.abc.Instrument):
         where, longest = self._where if seen else UNSEEN, max(self._statistics.longest, seconds)
         self._statistics = replace(self._statistics, stalls=self._statistics.stalls + 1, longest=longest)
         self._last = Stall(self._now() - seconds, seconds, where)
-        log.warning("loop_went_on", seconds=round(seconds, 3), frame=where)
+        log.warning("loop_resumed", seconds=round(seconds, 3), frame=where)
 
     def _pause_until(self, now: float) -> float:
         """How long the whole process has not run: the thread is overdue, and no CPU was used meanwhile. 0 if it has."""

@@ -80,7 +80,7 @@ def hold_up(told: Told) -> None:
 def test_the_frame_that_holds_up_the_loop_is_named_while_it_does(told: Told) -> None:
     before = time.time()
     detector = run(lambda: hold_up(told))
-    assert told.events() == ["loop_stalled", "loop_went_on"]
+    assert told.events() == ["loop_stalled", "loop_resumed"]
     found, ended = told.entries
     assert f"{__file__}:" in found["frames"][-1]
     assert any(frame.startswith(f"{__file__}:") and frame.endswith(" in hold_up") for frame in found["frames"])
@@ -104,7 +104,7 @@ def test_a_stall_is_told_once_however_long_it_lasts_and_each_is_told(told: Told)
 
     with StallDetector(LIMIT) as detector:
         trio.run(main, instruments=[detector])
-    assert told.events() == ["loop_stalled", "loop_went_on"] * 2
+    assert told.events() == ["loop_stalled", "loop_resumed"] * 2
     assert detector.statistics().stalls == 2
     assert detector.statistics().longest >= LIMIT * 5
 
@@ -171,7 +171,7 @@ def test_what_holds_the_interpreter_lock_is_named_when_it_lets_go(told: Told) ->
         hold_up(told)
 
     detector = run(compute, limit=0.3, clocks=clocks)
-    assert told.events() == ["loop_stalled", "loop_went_on"]
+    assert told.events() == ["loop_stalled", "loop_resumed"]
     assert any(" in compute" in frame or ".compute" in frame for frame in told.entries[0]["frames"])
     assert detector.statistics().longest >= 60
 
@@ -184,7 +184,7 @@ def test_a_pass_that_is_over_before_anybody_looks_is_counted(told: Told) -> None
         clocks.skipped += 60
 
     detector = run(compute, limit=0.3, clocks=clocks)
-    assert told.events() == ["loop_went_on"]
+    assert told.events() == ["loop_resumed"]
     stall = detector.last_stall()
     assert stall is not None
     assert stall.where == UNSEEN

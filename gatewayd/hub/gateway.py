@@ -179,9 +179,9 @@ class Gateway:
     def _tell_of_store(self, refusal: str | None) -> None:
         """The event is the probe, too: the event log tries until it is written, whoever else writes or does not."""
         if refusal is None:
-            _log.info("store_writes_again")
+            _log.info("store_writable")
         else:
-            _log.error("store_refuses", reason=refusal)
+            _log.error("store_unwritable", reason=refusal)
         self.events.emit("gateway.store", writes=refusal is None, reason=refusal)
 
     def _counters(self) -> dict[str, int]:

@@ -116,7 +116,7 @@ class WebhookDesk:
             self._to_do.send_nowait(receipt)
         except trio.WouldBlock:
             if not self._skipping:
-                log.warning("webhook_afterwards_skipped", waiting=_AFTERWARDS_WAITING)
+                log.warning("webhook_followup_skipped", waiting=_AFTERWARDS_WAITING)
             self._skipping = True
         else:
             self._skipping = False
@@ -169,7 +169,7 @@ class WebhookDesk:
                         receipt = await self._done.receive()
                     scope.deadline = trio.current_time() + AFTERWARDS_SECONDS
                     await _do_afterwards(receipt)
-            log.warning("webhook_afterwards_timed_out", seconds=AFTERWARDS_SECONDS)
+            log.warning("webhook_followup_timed_out", seconds=AFTERWARDS_SECONDS)
 
     def _next_nowait(self) -> Receipt | None:
         """Without a turn of the event loop for each: many connections may answer in one turn."""
@@ -184,7 +184,7 @@ async def _do_afterwards(receipt: Receipt) -> None:
         with third_party():
             await receipt.receiver.received(receipt.request, receipt.reply)
     except* Exception as group:
-        log.error("webhook_afterwards_failed", exception=trace_of(group))
+        log.error("webhook_followup_failed", exception=trace_of(group))
 
 
 def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookReply | None:

@@ -98,7 +98,7 @@ def answered(rows: Sequence[InboundRow]) -> list[bool]:
 async def test_every_update_is_a_row_that_says_what_became_of_it(name: str, tmp_path: Path, autojump_clock: MockClock) -> None:
     with capture_logs() as logs:
         rows = await run(CASES[name], tmp_path)
-    assert [log for log in logs if log["event"] == "telegram.update_skipped"] == []
+    assert [log for log in logs if log["event"] == "telegram_update_skipped"] == []
     for row, message in zip(rows, messages_of(CASES[name]), strict=True):
         assert row.state in ("done", "dropped")
         assert row.reason

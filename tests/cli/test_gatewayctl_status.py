@@ -25,7 +25,7 @@ from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
 PATH = "/v1/gateway/status"
 
 REVOKED = Problem("account_down", "failing", "slack/ops", NOW - 720, "slack/ops is parked: the token was revoked")
-FULL = Problem("store_refuses", "failing", "", NOW - 60, "the disk is full")
+FULL = Problem("store_unwritable", "failing", "", NOW - 60, "the disk is full")
 UNKNOWN = Problem("unknown_sends", "warning", "", NOW - 7_300, "2 replies may or may not have been delivered")
 
 HEALTHY = Snapshot(

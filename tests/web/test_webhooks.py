@@ -184,8 +184,8 @@ async def test_what_follows_an_answer_cannot_hurt_and_is_bounded(
         driver.on_follow_up.set()
         await trio.sleep(1)
         assert sorted(driver.followed_up) == sorted(f"k{n}" for n in range(room))
-        assert [entry["event"] for entry in logged].count("webhook_afterwards_skipped") == 1
-        assert [entry["event"] for entry in logged].count("webhook_afterwards_failed") == room
+        assert [entry["event"] for entry in logged].count("webhook_followup_skipped") == 1
+        assert [entry["event"] for entry in logged].count("webhook_followup_failed") == room
         await client.ask(post(update("after")))
         await trio.sleep(1)
         assert driver.followed_up[-1] == "after"

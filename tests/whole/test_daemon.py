@@ -296,7 +296,7 @@ async def test_an_agent_that_ignores_its_cancellation_does_not_hold_up_the_stop(
         await post(gateway, "stubborn", "k1")
         await gateway.wait_status(lambda snapshot: snapshot.agents[0].running == 1)
         assert await gateway.stop() == 0
-        assert "left_behind_at_the_end" in gateway.log.read_text()
+        assert "tasks_abandoned_at_exit" in gateway.log.read_text()
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         assert (await post(gateway, "stubborn", "k1", wait=20))["payloads"] == [{"text": "the second time"}]
 

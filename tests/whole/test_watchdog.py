@@ -118,4 +118,4 @@ async def test_a_process_that_is_stopped_is_no_stall(tmp_path: Path, manager: Ma
         assert await gateway.stop() == 0
         resumed = "".join(lines_of(gateway)).partition("process_paused")[2]
         assert "loop_stalled" not in resumed
-        assert "loop_went_on" not in resumed
+        assert "loop_resumed" not in resumed

@@ -120,7 +120,7 @@ class AcpCore:
         loaded = "refused" if is_taken else await self._setup.load(wanted)
         session.agent_session = await self._setup.create() if loaded == "refused" else wanted
         if loaded != "loaded" and before.turn_id is not None:
-            self._log.warning("acp_session_forgotten", session=session.id, now=session.agent_session)
+            self._log.warning("acp_session_replaced", session=session.id, now=session.agent_session)
             await turn.emit(port.Notice(FORGOTTEN))
         return session.agent_session
 
@@ -185,7 +185,7 @@ class AcpCore:
         if self._left or not others:
             self._connection.lose(why)
             return
-        self._log.warning("acp_session_left", session=session.id, reason=f"the agent {why}")
+        self._log.warning("acp_session_abandoned", session=session.id, reason=f"the agent {why}")
         self._left[agent_session] = session
         session.agent_session = None
 

@@ -40,7 +40,7 @@ async def open_acp(agent: AgentConfig, services: AgentServices) -> AsyncIterator
         ) as process,
         open_core(process, settings, services, await _directory(settings, services)) as core,
     ):
-        services.log.info("acp_agent_open", version=core.facts().version, pid=process.pid)
+        services.log.info("acp_agent_opened", version=core.facts().version, pid=process.pid)
         yield core
 
 

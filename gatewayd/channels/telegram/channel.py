@@ -241,7 +241,7 @@ class TelegramChannel:
         with suppress(GatewayError):
             name = await self._learn_name(SIGNAL_SECONDS)
             if self._receiver.bot.username != before:
-                self._services.log.info("telegram.renamed", name=name)
+                self._services.log.info("telegram_bot_renamed", name=name)
                 self._services.connection.connected(name)
 
     async def _learn_name(self, timeout_seconds: float) -> str:
@@ -255,7 +255,7 @@ class TelegramChannel:
 
     async def _show_menu(self) -> None:
         for why in await show_menu(self._api) if self._settings.menu else ():
-            self._services.log.warning("telegram.menu_not_set", reason=why)
+            self._services.log.warning("telegram_menu_not_set", reason=why)
 
     def _read(self, update: Update) -> InboundEnvelope | None:
         """None for what cannot become a row: nobody can say where it came from. The log has it then."""
@@ -267,12 +267,12 @@ class TelegramChannel:
                 return with_references(envelope, self._state.migrations)
         except Malformed as malformed:
             reason = str(malformed)
-        self._services.log.warning("telegram.update_skipped", reason=f"update {update.update_id}: {reason}")
+        self._services.log.warning("telegram_update_skipped", reason=f"update {update.update_id}: {reason}")
         return None
 
     def _note_migration(self, before: int, now: int) -> None:
         if self._state.migrations.note(before, now):
-            self._services.log.warning("telegram.group_migrated", group=before, supergroup=now)
+            self._services.log.warning("telegram_group_migrated", group=before, supergroup=now)
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ class Drafts:
             # An older Bot API server does not know the method; to this one user, or for now, is another matter.
             self._works = refused.code != 404
             self._note(chat_id, max(refused.retry_after_seconds or 0.0, _REST_SECONDS))
-            self._services.log.info("telegram.draft_refused", reason=refused.description)
+            self._services.log.info("telegram_draft_rejected", reason=refused.description)
         except TryAgain as error:
             self._note(chat_id, max(error.after_seconds or 0.0, EVERY_SECONDS))
         except GatewayError:

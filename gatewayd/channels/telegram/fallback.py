@@ -40,7 +40,7 @@ class FallbackWriter:
             if fallback is None or fallback in without or make(without | {fallback}) == params:
                 return result
             assert isinstance(result, ApiError)
-            self._log.warning("telegram.sent_with_fallback", without=fallback, reason=result.description)
+            self._log.warning("telegram_sent_with_fallback", without=fallback, reason=result.description)
             without |= {fallback}
             self._note(fallback, payload)
 

@@ -63,7 +63,7 @@ class Poller:
                     await self._state.note_rival(False)
                 connected()
             for reason in batch.skipped:
-                self._services.log.warning("telegram.update_skipped", reason=reason)
+                self._services.log.warning("telegram_update_skipped", reason=reason)
             if batch.next_offset is not None:
                 await self._deliver(batch, batch.next_offset, deliver)
                 offset = batch.next_offset
@@ -103,5 +103,5 @@ class Poller:
         info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=timeout)
         await self._api.ask("deleteWebhook", None, bool, purpose="own", timeout_seconds=timeout)
         self._services.log.warning(
-            "telegram.webhook_deleted", host=urlsplit(info.url).hostname, waiting=info.pending_update_count
+            "telegram_webhook_deleted", host=urlsplit(info.url).hostname, waiting=info.pending_update_count
         )

@@ -70,7 +70,7 @@ class WebhookReceiver:
             number = decode(body, Numbered).update_id
         except Malformed:
             return WebhookReply(status=400, body=b"not an Update")
-        self._services.log.warning("telegram.update_skipped", reason=f"update {number}: {reason}")
+        self._services.log.warning("telegram_update_skipped", reason=f"update {number}: {reason}")
         return WebhookReply()
 
     def received(self, reply: WebhookReply) -> None:
@@ -87,7 +87,7 @@ class WebhookReceiver:
         info = await self._info()
         self._seen_error_at = info.last_error_date  # of the time when we were away, or of another URL
         if info.url not in ("", self._url):
-            self._services.log.warning("telegram.webhook_replaced", found_host=urlsplit(info.url).hostname)
+            self._services.log.warning("telegram_webhook_replaced", found_host=urlsplit(info.url).hostname)
         params = SetWebhook(self._url, self._secret, self._max_connections)
         await self._api.ask("setWebhook", params, bool, purpose="own", timeout_seconds=self._timeout_seconds)
 
@@ -99,10 +99,10 @@ class WebhookReceiver:
             if info.last_error_date not in (None, self._seen_error_at):
                 self._seen_error_at = info.last_error_date
                 self._services.log.warning(
-                    "telegram.webhook_failing", error=info.last_error_message, waiting=info.pending_update_count
+                    "telegram_webhook_failing", error=info.last_error_message, waiting=info.pending_update_count
                 )
             if info.url != self._url:
-                self._services.log.warning("telegram.webhook_lost")
+                self._services.log.warning("telegram_webhook_lost")
                 await self.register()
             await look_too()
 

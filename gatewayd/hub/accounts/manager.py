@@ -295,7 +295,7 @@ class ChannelManager:
         actor = self._pool.all[child.name]
         channel, account, state = actor.settings.channel, actor.settings.account, actor.state_of(child)
         self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
-        self._log.info("account_state", channel=channel, account=account, state=state, reason=child.reason)
+        self._log.info("account_state_changed", channel=channel, account=account, state=state, reason=child.reason)
         if actor.has_unsettled and self._is_down(child.name):
             self._pool.ask(child.name)
 

@@ -124,7 +124,7 @@ class Agent:
                 if isinstance(core, DescribesItself):
                     return msgspec.convert(msgspec.to_builtins(core.facts()), CoreFacts)
         except Exception as error:  # the snapshot is of everybody
-            self._context.log.debug("facts_failed", agent=self.settings.agent_id, reason=describe(error))
+            self._context.log.debug("agent_facts_failed", agent=self.settings.agent_id, reason=describe(error))
         return CoreFacts()
 
     @property

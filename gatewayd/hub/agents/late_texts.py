@@ -72,7 +72,7 @@ class LateTexts:
         drafts = draft_texts(channel, account, where.peer, _bounded(text), plugin, turn_id=turn_id)
         for row in (await insist(lambda: self._outbox.write(drafts)))[:1]:
             about = {"agent": agent_id, "session_key": session.session_key, "turn_id": turn_id, "id": row.id}
-            self._log.info("late_text_written", **about)
+            self._log.info("late_text_queued", **about)
             self._events.emit("agent.late_text", shown=True, reason=None, **about)
         return None
 

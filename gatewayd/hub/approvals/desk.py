@@ -111,7 +111,7 @@ class ApprovalDesk:
     def note_refused(self, turn: TurnRequest, request: ToolRequest, why: str) -> None:
         """A request that became no row, because nobody could have been shown it."""
         tool = sanitise(request.tool)[:_SHOWN_MAX]
-        _log.warning("request_refused", agent=turn.agent_id, tool=tool, size=len(request.input), reason=why)
+        _log.warning("approval_undeliverable", agent=turn.agent_id, tool=tool, size=len(request.input), reason=why)
         self._events.emit("approval.undeliverable", turn_id=turn.turn_id, agent=turn.agent_id, tool=tool, reason=why)
 
     def find_pending(self, *, agent: str, ref: str) -> Approval | None:
@@ -311,7 +311,7 @@ class ApprovalDesk:
         try:
             await self._cards.update(row)
         except StoreRefused as error:
-            _log.warning("cards_not_rewritten", approval=row.id, reason=error.reason)
+            _log.warning("approval_prompts_not_updated", approval=row.id, reason=error.reason)
 
     def _why_not(self, row: Approval, by: str) -> str:
         if row.state != "pending":

@@ -291,7 +291,7 @@ class QuestionDesk:
             if plugin is not None and plugin.edits:
                 await self._outbox.write([rewritten(row, shown[0], plugin)])
         except StoreRefused as error:
-            _log.warning("question_not_rewritten", question=row.id, reason=error.reason)
+            _log.warning("question_not_updated", question=row.id, reason=error.reason)
 
 
 class AskingUser:

@@ -72,10 +72,10 @@ def _of_daemon(facts: Facts) -> Iterator[Problem]:
         yield Problem(facts.state, "failing", "", facts.state_since, f"the daemon is {facts.state}")
     if not facts.store.healthy:
         since = facts.store.failing_since or facts.now
-        yield Problem("store_refuses", "failing", "", since, f"the store does not write: {facts.store.last_error}")
+        yield Problem("store_unwritable", "failing", "", since, f"the store does not write: {facts.store.last_error}")
     elif (began_at := facts.store.committing_since) is not None and facts.now - began_at > HUNG_SECONDS:
         text = f"the store does not write: the disk has not answered for more than {HUNG_SECONDS:g} s"
-        yield Problem("store_refuses", "failing", "", began_at, text)
+        yield Problem("store_unwritable", "failing", "", began_at, text)
     if facts.no_descriptors_since is not None:
         text = "no more connections can be accepted: the process has no descriptors left (LimitNOFILE)"
         yield Problem("no_descriptors", "failing", "", facts.no_descriptors_since, text)
@@ -120,7 +120,7 @@ def _of_agents(facts: Facts) -> Iterator[Problem]:
             text = f"agent {agent.agent} is open, and its last {agent.failed_in_a_row} turns failed: see `gatewayctl agents list`"
             yield Problem("agent_failing", "failing", agent.agent, agent.failing_since or facts.now, text)
     for left in facts.left_behind:
-        yield Problem("agent_does_not_stop", "warning", left.agent, left.since, _does_not_stop(left))
+        yield Problem("agent_task_abandoned", "warning", left.agent, left.since, _does_not_stop(left))
 
 
 def _does_not_stop(left: LeftBehind) -> str:

@@ -85,7 +85,7 @@ class Cleaner:
                 await self.clean()
             except StoreRefused as error:
                 self._statistics = replace(self._statistics, last_error=error.reason)
-                log.warning("retention_refused", reason=error.reason)
+                log.warning("retention_failed", reason=error.reason)
             await anyio.sleep(EVERY_SECONDS)
 
     async def clean(self) -> None:

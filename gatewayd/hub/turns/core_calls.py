@@ -104,13 +104,13 @@ class CoreCalls:
             assert self._host is not None
             call.since = self._now()
             self._left.append(call)
-            self._log.error("agent_does_not_stop", agent=call.agent_id, where=call.where)
+            self._log.error("agent_task_abandoned", agent=call.agent_id, where=call.where)
             self._host.start_soon(self._note_gone, call)
 
     async def _note_gone(self, call: _Call) -> None:
         await call.done.wait()
         self._left.remove(call)
-        self._log.info("agent_stopped_at_last", agent=call.agent_id, seconds=round(self._now() - call.since, 3))
+        self._log.info("abandoned_task_ended", agent=call.agent_id, seconds=round(self._now() - call.since, 3))
 
 
 def _summary(agent_id: str, calls: list[_Call]) -> LeftBehind:

@@ -152,7 +152,7 @@ class ReplyEngine:
                 most += 1
             if outcome.kind != "again" or turn.attempt >= most:
                 break
-            self._log.warning("turn_met_an_outage", attempt=turn.attempt, reason=outcome.detail)
+            self._log.warning("turn_attempt_failed", attempt=turn.attempt, reason=outcome.detail)
             await self._attempts.wait_after(turn, at_least=outcome.after_seconds, since=began_at, tell=tell)
         return outcome, taken_up
 

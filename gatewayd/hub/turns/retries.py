@@ -66,7 +66,7 @@ class Attempts:
         # A wall clock that was set back must not hold the lane up for years.
         seconds = min(started_at + pause - self._now(), pause)
         if seconds > 0:
-            self._log.warning("turn_waits", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
+            self._log.warning("turn_paused", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
             await turn.pause(seconds)
 
     async def wait_after(self, turn: LiveTurn, *, at_least: float | None, since: float, tell: Tell) -> None:
@@ -92,7 +92,7 @@ class Attempts:
                 return
             except TryAgain as error:
                 if not logged:
-                    self._log.warning("turn_waits_for_agent", reason=error.reason)
+                    self._log.warning("turn_waiting_for_agent", reason=error.reason)
                     logged = True
             else:
                 return

@@ -365,7 +365,7 @@ class TurnRunner:
             if why_not is not None and turn.state == "moving":
                 return turn.left_open()
             if why_not is not None:
-                self._log.warning("session_not_made", session_key=route.session_key, reason=why_not)
+                self._log.warning("session_not_created", session_key=route.session_key, reason=why_not)
                 turn.advance("ending")
                 await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
                 return ()

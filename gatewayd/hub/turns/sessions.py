@@ -40,7 +40,7 @@ class SessionMap:
         if row is None or row.agent_id != route.agent_id:
             return await self._make(route, core, kind, row, conversation)
         if None not in (row.core, kind) and row.core != kind:
-            self._log.warning("session_is_another_cores", session_key=route.session_key, was=row.core, core=kind)
+            self._log.warning("session_core_changed", session_key=route.session_key, was=row.core, core=kind)
             return await self._make(route, core, kind, row, conversation)
         used = replace(row, core=row.core or kind, conversation=conversation or row.conversation)
         if now - row.last_used_at > _TOUCH_SECONDS or used != row:

@@ -67,7 +67,7 @@ class Http1Site:
             try:
                 await self._run_in_place(scope, receive, send)
             except* AnswerCut as cut:
-                log.warning("answer_cut", reason=str(leaves(cut)[0]))
+                log.warning("response_truncated", reason=str(leaves(cut)[0]))
             except* Exception:
                 log.exception("response_failed")
 

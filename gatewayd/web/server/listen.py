@@ -103,7 +103,7 @@ def operators_socket(state_dir: Path) -> Iterator[trio.SocketListener | None]:
     try:
         made = _bind_private(path)
     except OSError as error:
-        log.warning("operators_socket_left_out", path=str(path), reason=error.strerror or str(error))
+        log.warning("operator_socket_unavailable", path=str(path), reason=error.strerror or str(error))
         yield None
         return
     ours = path.lstat()

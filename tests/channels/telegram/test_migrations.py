@@ -37,7 +37,7 @@ async def test_either_message_tells_of_it_and_it_is_remembered(kind: str, autoju
                 await api.wait_delivered()
                 last = rig.journal.envelopes[-1]
         assert (last.peer.id, last.formerly, last.text) == (str(SUPERGROUP), str(GROUP), "after the upgrade")
-        assert [log["event"] for log in logs].count("telegram.group_migrated") == 1
+        assert [log["event"] for log in logs].count("telegram_group_migrated") == 1
         other = api.add_bot("424243:another_token")
         other.add_chat(SUPERGROUP)
         async with rig_for(api, kept=kept, token=other.token) as rig:

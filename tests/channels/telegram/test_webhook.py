@@ -183,7 +183,7 @@ async def test_what_telegram_could_not_deliver_is_said(api: FakeBotApi, autojump
             await trio.sleep(1)
             api.user_sends(4711, "hello?")
             await trio.sleep(CHECK_SECONDS * 1.2)
-    [failing] = [entry for entry in logs if entry["event"] == "telegram.webhook_failing"]
+    [failing] = [entry for entry in logs if entry["event"] == "telegram_webhook_failing"]
     assert "Connection failed" in failing["error"]
     assert failing["waiting"] == 1
 
@@ -195,7 +195,7 @@ async def test_a_registration_that_is_gone_is_taken_back(api: FakeBotApi, autoju
             api.garble_next("getWebhookInfo", status=200, body=thief, times=2)
             await trio.sleep(CHECK_SECONDS * 1.2)
             await api.wait_call("setWebhook", count=2)
-    assert [entry["event"] for entry in logs] == ["telegram.webhook_lost", "telegram.webhook_replaced"]
+    assert [entry["event"] for entry in logs] == ["telegram_webhook_lost", "telegram_webhook_replaced"]
     assert logs[1]["found_host"] == "thief.example"
 
 

@@ -41,11 +41,11 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
     (replace(WELL, state="draining"), "draining", "failing", ""),
     (
         replace(WELL, store=replace(STORE, healthy=False, failing_since=THEN, last_error="full", last_error_at=NOW - 1)),
-        "store_refuses",
+        "store_unwritable",
         "failing",
         "",
     ),
-    (replace(WELL, store=replace(STORE, committing_since=THEN)), "store_refuses", "failing", ""),
+    (replace(WELL, store=replace(STORE, committing_since=THEN)), "store_unwritable", "failing", ""),
     (replace(WELL, inbox=InboxStatus(10, 10, full_since=THEN)), "inbox_full", "failing", ""),
     (replace(WELL, no_descriptors_since=THEN), "no_descriptors", "failing", ""),
     (with_account(inbox_waiting=9, inbox_full_since=THEN), "account_full", "failing", "telegram/other"),
@@ -58,7 +58,7 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
     (with_agent(failed_in_a_row=FAILED_IN_A_ROW, failing_since=THEN, last_error="no"), "agent_failing", "failing", "other"),
     (
         replace(WELL, left_behind=(LeftBehind("other", 2, THEN, ("a.py:1 in f", "a.py:9 in f")),)),
-        "agent_does_not_stop",
+        "agent_task_abandoned",
         "warning",
         "other",
     ),

@@ -111,14 +111,14 @@ async def test_ready_again_by_itself_when_there_is_room_although_nobody_writes(
             site.gateway.events.emit("test.filler", filler="x" * 100_000)
             await trio.sleep(60)
             [problem] = (await client.get("/readyz")).json()["problems"]
-            assert problem["code"] == "store_refuses"
+            assert problem["code"] == "store_unwritable"
         site.store._writer._connection.execute("PRAGMA max_page_count = 1000000")
         await trio.sleep(2)
         assert (await client.get("/readyz")).json()["problems"] == []
         told = [event for event in await site.gateway.events.after(0, limit=1000) if event.kind == "gateway.store"]
         assert b'"writes":true' in bytes(told[-1].data)
     said = [entry["event"] for entry in logged if entry["event"].startswith("store_")]
-    assert (said[0], said[-1]) == ("store_refuses", "store_writes_again")
+    assert (said[0], said[-1]) == ("store_unwritable", "store_writable")
 
 
 async def test_the_uptime_does_not_follow_the_wall_clock(tmp_path: Path, clock: trio.testing.MockClock) -> None:

@@ -106,7 +106,7 @@ async def disk_full(site: Site) -> Expected:
         site.gateway.events.emit("test.filler", filler="x" * 4000)
     await trio.sleep(0.5)
     assert not site.store.statistics().healthy
-    return Expected("store_refuses", "", began_at)
+    return Expected("store_unwritable", "", began_at)
 
 
 async def account_down(site: Site) -> Expected:
@@ -150,12 +150,12 @@ async def agent_away(site: Site) -> Expected:
     return Expected("agent_away", "assistant", began_at)
 
 
-async def agent_does_not_stop(site: Site) -> Expected:
+async def agent_task_abandoned(site: Site) -> Expected:
     began_at = now()
     left = LeftBehind("assistant", 1, began_at, ("core.py:7 in agent",))
     site.gateway.turns.standing = lambda: (left,)  # type: ignore[method-assign]
     await trio.sleep(60)
-    return Expected("agent_does_not_stop", "assistant", began_at)
+    return Expected("agent_task_abandoned", "assistant", began_at)
 
 
 async def outbox_old(site: Site) -> Expected:
@@ -215,7 +215,7 @@ MATRIX: list[tuple[Fault, GatewayConfig]] = [
     (agent_down, configuration(agents=(*AGENTS, AWAY))),
     (agent_failing, configuration()),
     (agent_away, configuration()),
-    (agent_does_not_stop, configuration()),
+    (agent_task_abandoned, configuration()),
     (inbox_full, SMALL),
     (account_full, SMALL_ACCOUNT),
     (outbox_old, configuration()),
@@ -246,5 +246,5 @@ async def test_all_three_tell_the_same_and_since_the_beginning(
 
 def test_the_matrix_has_every_code() -> None:
     names = {fault.__name__ for fault, _ in MATRIX}
-    aliases = {"disk_full": "store_refuses", "dead_letter": "dead_letters", "unknown_send": "unknown_sends"}
+    aliases = {"disk_full": "store_unwritable", "dead_letter": "dead_letters", "unknown_send": "unknown_sends"}
     assert {aliases.get(name, name) for name in names} == set(get_args(ProblemCode))

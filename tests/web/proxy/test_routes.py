@@ -312,7 +312,7 @@ async def test_an_answer_that_is_cut_is_not_taken_for_whole(
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.get("/session")
         assert await site.is_well()
-        assert [entry["event"] for entry in logged if entry["log_level"] in ("warning", "error")] == ["answer_cut"]
+        assert [entry["event"] for entry in logged if entry["log_level"] in ("warning", "error")] == ["response_truncated"]
 
 
 async def test_a_dead_server_and_a_silent_one(tmp_path: Path, clock: trio.testing.MockClock) -> None:

@@ -68,7 +68,7 @@ async def test_what_is_in_its_place_is_left_there_in_words(place: Path, logged: 
     with operators_socket(place.parent) as listener:
         assert listener is None
     assert place.read_text() == "somebody's"
-    assert [(entry["event"], entry["reason"]) for entry in logged] == [("operators_socket_left_out", "Address already in use")]
+    assert [(entry["event"], entry["reason"]) for entry in logged] == [("operator_socket_unavailable", "Address already in use")]
 
 
 async def test_a_path_that_is_too_long_is_said(tmp_path: Path, logged: list[EventDict]) -> None:

@@ -118,7 +118,7 @@ async def test_damage_is_found_at_the_start(tmp_path: Path, what: str) -> None:
 
 
 def refuses(snapshot: Snapshot) -> bool:
-    return any(problem.code == "store_refuses" for problem in snapshot.problems)
+    return any(problem.code == "store_unwritable" for problem in snapshot.problems)
 
 
 @pytest.mark.force

@@ -19,7 +19,7 @@ ALICE, BOB = 1001, 1002
 
 
 def refuses(snapshot: Snapshot) -> bool:
-    return any(problem.code == "store_refuses" for problem in snapshot.problems)
+    return any(problem.code == "store_unwritable" for problem in snapshot.problems)
 
 
 async def readyz(gateway: Daemon) -> int:

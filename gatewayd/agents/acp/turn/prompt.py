@@ -287,7 +287,7 @@ class Prompt:
     async def _ask(self, wanted: ToolRequest, options: Sequence[PermissionOption]) -> Decision:
         if can_be_allowed(options):
             return await self._turn.permission(wanted)
-        self._log.warning("acp_permission_cannot_be_given", tool=wanted.tool, kinds=[option.kind for option in options])
+        self._log.warning("acp_permission_not_grantable", tool=wanted.tool, kinds=[option.kind for option in options])
         return Decision("undeliverable", note="the agent does not offer to run it once")
 
     async def _update(self, raw: Raw) -> bool:

@@ -79,7 +79,7 @@ class PendingRequests:
             self._void.discard(entry.request.ref)
             await self._refuse(entry, Decision("withdrawn"))
         elif entry.one_too_many:
-            self._log.warning("too_many_requests_at_once", ref=entry.request.ref)
+            self._log.warning("too_many_pending_requests", ref=entry.request.ref)
             if self._dialect.denial_ends_others:
                 await self._wait_others(entry)
             await self._refuse(entry, _TOO_MANY)
@@ -143,11 +143,11 @@ class PendingRequests:
         for attempt in count():
             try:
                 if not await act():
-                    self._log.warning("answer_not_taken", ref=ref)
+                    self._log.warning("response_not_accepted", ref=ref)
                 break
             except TryAgain as error:
                 if not attempt:
-                    self._log.warning("answer_not_delivered_yet", ref=ref, reason=error.reason)
+                    self._log.warning("response_not_delivered", ref=ref, reason=error.reason)
             await anyio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
         self._close(ref)
 

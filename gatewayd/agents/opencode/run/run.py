@@ -199,7 +199,7 @@ class Run:
                 return None
             history = await self._dialect.history(self.session, self._mark)
         except TryAgain as error:
-            self._log.info("agent_server_does_not_answer", reason=error.reason)
+            self._log.info("agent_server_not_responding", reason=error.reason)
             return None
         self._missed = False
         for news in self._progress.catch_up(history):
@@ -214,7 +214,7 @@ class Run:
         if state.kind == "retry" and state.reason not in self._reasons and len(self._reasons) < 10:
             # The provider's own words are for the log: they can hold what a chat must not see.
             self._reasons.add(state.reason)
-            self._log.warning("provider_is_tried_again", reason=one_line(state.reason))
+            self._log.warning("provider_retried", reason=one_line(state.reason))
             await self._turn.emit(Notice(_PROVIDER_TROUBLE))
 
     def _verdict(self, history: History, at: float) -> Answered | Failed | None:

@@ -57,7 +57,7 @@ class Feed:
                 self._connected = anyio.Event()
             self._attempt += 1
             if self._attempt == 1:
-                self._log.warning("event_stream_broke", reason=why)
+                self._log.warning("event_stream_lost", reason=why)
             self._on_broken(why)
             await anyio.sleep(self._backoff.delay(self._attempt))
 
@@ -116,4 +116,4 @@ class Feed:
             if (event := self._dialect.read(data)) is not None:
                 await self._on_event(event)
         except Malformed as error:
-            self._log.debug("event_not_understood", reason=one_line(error.reason))
+            self._log.debug("event_not_decoded", reason=one_line(error.reason))

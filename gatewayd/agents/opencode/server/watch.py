@@ -178,7 +178,7 @@ class Watch:
             snapshot = await self._dialect.poll(directory, polled_at)
         except (TryAgain, AgentFailed) as error:
             if not self._failing:
-                self._log.warning("agent_server_does_not_answer", reason=error.reason)
+                self._log.warning("agent_server_not_responding", reason=error.reason)
             self._failing = True
             self._broken(error.reason)
             return
