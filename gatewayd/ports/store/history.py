@@ -32,11 +32,13 @@ class EventDraft(Struct, frozen=True):
 
 
 class OldRow(Struct, frozen=True):
-    """A row that ended before the bound of a sweep. ``received_at`` is of a message, ``closed_at`` of a letter that a person dropped.
+    """A row that ended before the bound of a sweep. ``received_at`` is of a message, ``closed_at`` of a letter that a person
+    dropped.
 
-    ``referrers`` is what refers to it and is not over. To a message: replies of its turn that are open, or letters that nobody
-    has dropped, and pending requests and questions of its turn. To a reply: such edits of it, and the pending request or question
-    that it is about. To a request or question: messages of its turn that have not ended, and such replies about it.
+    ``referrers`` are the kinds of the rows that refer to it and are not over. To a message: replies of its turn that are open,
+    or letters that nobody has dropped, and pending requests and questions of its turn. To a reply: such edits of it, and the
+    pending request or question that it is about. To a request or question: messages of its turn that have not ended, and such
+    replies about it.
     """
 
     received_at: float | None
