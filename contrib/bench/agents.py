@@ -18,8 +18,8 @@ import httpx2
 import trio
 from msgspec import Struct
 
+from contrib.bench.baselines.direct import Direct, http_client
 from contrib.bench.contenders import CONTENDERS, Contender, as_toml
-from contrib.bench.direct import Direct, http_client
 from contrib.bench.figures import Latencies, describe_machine, load
 from contrib.bench.processes import Daemon, allow_many_files, rss_below_mib, rss_mib, run_gatewayd
 from tests.fakes.model_server import RemoteModelServer

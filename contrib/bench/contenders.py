@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from contrib.bench.direct import ChatCompletions, Direct, Echo, InProcess, Server, http_client, open_acp
-from contrib.bench.lean_http import Connections
+from contrib.bench.baselines.direct import ChatCompletions, Direct, Echo, InProcess, Server, http_client, open_acp
+from contrib.bench.baselines.lean_http import Connections
 from tests.agents.real.installed import (
     API_KEY,
     MODEL,

@@ -106,7 +106,7 @@ async def measure_gatewayd(directory: Path, options: argparse.Namespace, env: Ma
 
 async def measure_baseline(directory: Path, options: argparse.Namespace) -> Figures:
     async with FakeBotApi.serve() as api:
-        command = [sys.executable, "-m", "contrib.bench.poll_and_send", api.url, api.token]
+        command = [sys.executable, "-m", "contrib.bench.baselines.poll_and_send", api.url, api.token]
         async with run_process(command, directory / "poll_and_send.log") as process:
             return await measure(api, process.pid, options)
 

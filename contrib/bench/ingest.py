@@ -89,7 +89,7 @@ async def measure_gatewayd(directory: Path, options: argparse.Namespace, env: Ma
 
 async def measure_baseline(directory: Path, options: argparse.Namespace) -> list[float]:
     log = directory / "bare_server.log"
-    async with run_process([sys.executable, "-m", "contrib.bench.bare_server"], log):
+    async with run_process([sys.executable, "-m", "contrib.bench.baselines.bare_server"], log):
         await wait_seen(lambda: log.read_text().endswith("\n"), at_most_seconds=20)
         return await rounds("answering only", Target(log.read_text().strip()), options)
 

@@ -18,7 +18,7 @@ from gatewayd.hub.turns.outcome import MAY_BE_CUT
 from tests.agents.acp.chat import ask, open_chat
 from tests.agents.acp.script import PROMPT, ScriptedAgent, Step, ended, line, said
 
-FILES = sorted(Path(__file__).parent.glob("*.json"))
+FILES = sorted((Path(__file__).parent / "data").glob("*.json"))
 CASES = {path.stem: case for path in FILES if (case := json.loads(path.read_text()))["kind"] == "acp"}
 WITH_LINES = {name: case for name, case in CASES.items() if "lines" in case}
 WITH_RAW = {name: case for name, case in CASES.items() if "raw" in case}

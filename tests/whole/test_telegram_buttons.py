@@ -19,7 +19,7 @@ MALLORY = make_user(1666, "Mallory", "mallory")
 
 AGENT = """
 core = "callable"
-object = "tests.whole.asker:paint"
+object = "tests.whole.scripted.asker:paint"
 [agents.assistant.approvals]
 ask = ["ops"]
 [approvals.groups.ops]

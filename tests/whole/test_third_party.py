@@ -20,7 +20,7 @@ ROOT = str(Path(__file__).parents[2])
 CONFIG = """
 [agents.wild]
 core = "callable"
-object = "tests.whole.wild:raise_it"
+object = "tests.whole.scripted.wild:raise_it"
 [channels.webchat.accounts.main]
 """
 BROKEN = CONFIG + "[channels.broken.accounts.main]\n"

@@ -21,7 +21,7 @@ CONFIG = f"""\
 stall_seconds = {STALL}
 [agents.assistant]
 core = "callable"
-object = "tests.whole.blocker:hold_up"
+object = "tests.whole.scripted.blocker:hold_up"
 [channels.webchat.accounts.main]
 """
 

@@ -9,7 +9,7 @@ from tests.fakes.bot_api import FakeBotApi
 from tests.whole.process import daemon
 from tests.whole.test_telegram import ALICE, configuration
 
-AGENT = 'core = "callable"\nobject = "tests.whole.reader:read_files"'
+AGENT = 'core = "callable"\nobject = "tests.whole.scripted.reader:read_files"'
 
 
 async def test_it_reads_a_file_that_was_sent_and_refuses_one_that_is_too_large(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXECUTABLE is None, reason="t
 CONFIG = """
 [agents.painter]
 core = "callable"
-object = "tests.whole.asker:paint"
+object = "tests.whole.scripted.asker:paint"
 
 [agents.painter.approvals]
 ask = ["owners"]

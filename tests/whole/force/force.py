@@ -15,7 +15,7 @@ from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import OutboundPayload, SendText
 from gatewayd.model.status import Snapshot
 from tests.whole.process import PROGRAM, Daemon, EndedEarly, daemon, run_to_end
-from tests.whole.recorder import Effect, effects, install
+from tests.whole.scripted.recorder import Effect, effects, install
 from tests.whole.walks import Walk
 
 KILLED = -signal.SIGKILL

@@ -25,7 +25,7 @@ WALK = (
     Point("journaled", "It is committed; its platform has not been told.", f"{STORE}.add_inbound", "after"),
     Point("acknowledged", "Its platform has been told; no turn has begun.", f"{STORE}.start_turn", "before"),
     Point("turn_started", "The turn is committed as begun; the agent knows nothing of it.", f"{STORE}.start_turn", "after"),
-    Point("acted", "The agent has had its effect and has not answered.", "tests.whole.recorder:Recorder.act", "after"),
+    Point("acted", "The agent has had its effect and has not answered.", "tests.whole.scripted.recorder:Recorder.act", "after"),
     Point("agent_ran", "The agent has answered; the end is not committed.", f"{STORE}.end_inbound", "before"),
     Point("ended", "The end and the reply are committed; nobody has been handed the reply.", f"{STORE}.end_inbound", "after"),
     Point("taken", "The account has taken the reply from its mailbox.", f"{STORE}.mark_sending", "before"),

@@ -14,8 +14,8 @@ import httpx2
 import pytest
 import trio
 
-from tests.whole.parrot import WAYS, Parrot
 from tests.whole.process import Daemon, daemon
+from tests.whole.scripted.parrot import WAYS, Parrot
 
 PIECE = 12
 MESSAGES = 24

@@ -19,8 +19,8 @@ from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, CoreTu
 PLUGIN = AgentPlugin(
     id="recorder",
     label="Recorder",
-    settings="tests.whole.recorder:Settings",
-    open="tests.whole.recorder:open_recorder",
+    settings="tests.whole.scripted.recorder:Settings",
+    open="tests.whole.scripted.recorder:open_recorder",
 )
 
 
@@ -91,7 +91,7 @@ def install(folder: Path) -> dict[str, str]:
     info = folder / "recorder-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: recorder\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[gatewayd.agents]\nrecorder = tests.whole.recorder:PLUGIN\n")
+    (info / "entry_points.txt").write_text("[gatewayd.agents]\nrecorder = tests.whole.scripted.recorder:PLUGIN\n")
     return {"PYTHONPATH": str(folder)}
 
 

@@ -1,7 +1,7 @@
 """The ingest benchmark's baseline: an accept loop on Trio and httptools that reads each POST, decodes it, answers 200 and keeps
 nothing.
 
-    python -m contrib.bench.bare_server        (its first line is its URL)
+    python -m contrib.bench.baselines.bare_server        (its first line is its URL)
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 Chats are answered side by side, each in order; the offset moves with the next poll, and what is under way at a crash is lost.
 
-    python -m contrib.bench.poll_and_send URL TOKEN
+    python -m contrib.bench.baselines.poll_and_send URL TOKEN
 """
 
 import html
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import trio
 
-from contrib.bench.lean_http import Connections
+from contrib.bench.baselines.lean_http import Connections
 
 WAITING_PER_CHAT = 1000
 

@@ -1,4 +1,4 @@
-"""A user's agent that asks its user something, and then for permission. Configured as ``tests.whole.asker:paint``."""
+"""A user's agent that asks its user something, and then for permission. Configured as ``tests.whole.scripted.asker:paint``."""
 
 from collections.abc import AsyncIterator
 

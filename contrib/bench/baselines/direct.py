@@ -17,7 +17,7 @@ import httpx2
 import msgspec
 import trio
 
-from contrib.bench.lean_http import Connections
+from contrib.bench.baselines.lean_http import Connections
 from tests.agents.real.installed import API_KEY, MODEL, Project
 
 Json = dict[str, Any]
