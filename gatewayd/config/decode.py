@@ -16,6 +16,7 @@ from msgspec import NODEFAULT, Struct
 from gatewayd.actor.border import describe, third_party
 from gatewayd.config.describe import allowed, bare
 from gatewayd.config.problems import Problems, listed, nearest, show
+from gatewayd.config.renamed import RENAMED
 from gatewayd.config.secret_sources import SecretReader
 from gatewayd.config.source import KeyPath
 from gatewayd.model.errors import PluginError
@@ -62,7 +63,7 @@ class Decoder:
                 values[name] = self.value(value, fields[name].type, (*key, name))
             else:
                 values[name] = INVALID
-                self._problems.add((*key, name), "unknown key", allowed=listed(tuple(fields)), nearest=nearest(name, fields))
+                self._unknown_key((*key, name), name, tuple(fields))
         for name, field in fields.items():
             if name not in table and field.default is NODEFAULT and field.default_factory is NODEFAULT:
                 values[name] = INVALID
@@ -96,6 +97,12 @@ class Decoder:
     def fits_name(self, word: str, annotation: object, key: KeyPath) -> bool:
         """Whether a key that the user chooses is of the annotation."""
         return self._single(word, annotation, key, what="is not a name that can stand here") is not INVALID
+
+    def _unknown_key(self, key: KeyPath, name: str, known: tuple[str, ...]) -> None:
+        if (new := RENAMED.get(name)) in known:
+            self._problems.add(key, f'has another name now: write "{new}"')
+        else:
+            self._problems.add(key, "unknown key", allowed=listed(known), nearest=nearest(name, known))
 
     def _build(self, values: dict[str, object], kinds: tuple[type[Struct], ...], key: KeyPath) -> tuple[Struct, ...] | None:
         built = []

@@ -123,11 +123,11 @@ class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):
 class LimitsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[limits]: the bounds of what can fill."""
 
-    inbox_waiting: Count = 10_000
+    inbox_backlog: Count = 10_000
     """Messages journaled and not yet in a turn, in all accounts. When full, polls stop and webhooks answer 503."""
-    account_waiting: Count = 4_000
+    account_backlog: Count = 4_000
     """The same for each account: one that is full waits, the others go on."""
-    sender_waiting: Count = 100
+    sender_backlog: Count = 100
     """The same for each sender of an account. A further message is journaled and dropped (sender_limit), and its sender is told,
     once."""
     turns: Count = 256

@@ -37,7 +37,7 @@ class AccountStatus(Struct, frozen=True):
 
     ``next_attempt_at``: it is tried again then, also when it is parked, if it may be mended elsewhere than in the configuration.
     ``since`` is when ``state`` was entered, ``down_since`` from when on it should be connected and is not. ``inbox_waiting`` of
-    its messages wait for a turn; ``inbox_full_since`` is from when on that is all it may have (``limits.account_waiting``).
+    its messages wait for a turn; ``inbox_full_since`` is from when on that is all it may have (``limits.account_backlog``).
     ``open_groups`` are the groups in which whoever is there may talk, "*" for any. ``sends_held_*``: it was too fast for its
     platform, and all its sends wait, at least until then.
     """
@@ -68,7 +68,7 @@ class AccountStatus(Struct, frozen=True):
 
 class InboxStatus(Struct, frozen=True):
     """Messages that are journaled and in no turn yet: ``waiting`` of at most ``limit``, in all accounts. ``full_since`` is from
-    when on that is reached; ``limited_senders`` have as much waiting as one sender may (``limits.sender_waiting``)."""
+    when on that is reached; ``limited_senders`` have as much waiting as one sender may (``limits.sender_backlog``)."""
 
     waiting: int = 0
     limit: int = 0

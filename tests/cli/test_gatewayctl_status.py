@@ -120,7 +120,7 @@ matrix/old            disabled   1 h     -        -         0           0
 
 lanes      3 live, 1 running, 2 messages waiting
 inbox      12 of 1000 waiting, the oldest for 5 min
-           1 sender with as much waiting as one may (limits.sender_waiting)
+           1 sender with as much waiting as one may (limits.sender_backlog)
 outbox     3 ready, 0 sending
            2 unknown: cut off while sending, perhaps delivered. Look into the
            chat first

@@ -21,8 +21,8 @@ def state(house: House, state: AccountState) -> None:
 
 
 @asynccontextmanager
-async def open_site(state_dir: Path, script: Gate | None = None, *, inbox_waiting: int = 100) -> AsyncIterator[House]:
-    config = configuration(limits=LimitsSection(inbox_waiting=inbox_waiting))
+async def open_site(state_dir: Path, script: Gate | None = None, *, inbox_backlog: int = 100) -> AsyncIterator[House]:
+    config = configuration(limits=LimitsSection(inbox_backlog=inbox_backlog))
     async with open_house(state_dir, script or _echo, config=config) as house:
         state(house, "connected")
         house.gateway.enter("ready")
@@ -34,7 +34,7 @@ async def _echo(turn: Turn) -> str:
 
 
 async def test_a_healthy_hub_has_no_problem_and_each_fault_is_one_sentence(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with open_site(tmp_path, Gate(), inbox_waiting=1) as house:
+    async with open_site(tmp_path, Gate(), inbox_backlog=1) as house:
         assert (house.gateway.snapshot().ready, house.gateway.snapshot().problems) == (True, ())
         state(house, "parked")
         house.agents.status = AgentStatus("assistant", "echo", "waiting", "refused", since=EPOCH)

@@ -113,7 +113,7 @@ async def test_what_differs_is_in_force_when_the_answer_comes(tmp_path: Path) ->
             accounts=(*ACCOUNTS[:1], MORE),
             agents=(*old.agents, SHOUTING),
             bindings=(binding,),
-            limits=LimitsSection(inbox_waiting=7, mailbox=3),
+            limits=LimitsSection(inbox_backlog=7, mailbox=3),
         )
         report = await bench.reloader.reload("operator:op")
         assert [change.kind for change in report.applied] == [*["changed"] * 2, "added", *["removed"] * 4, "added", "changed"]

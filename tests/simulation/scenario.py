@@ -167,7 +167,7 @@ def draw_sections(rng: Random) -> Sections:
             concurrency=rng.choice((1, 3, 16)),
         ),
         LimitsSection(
-            inbox_waiting=rng.choice((4, 10_000)),
+            inbox_backlog=rng.choice((4, 10_000)),
             turns=rng.choice((2, 256)),
             mailbox=rng.choice((2, 8, 256)),
         ),

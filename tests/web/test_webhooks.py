@@ -150,7 +150,7 @@ async def test_an_account_that_does_not_run_is_unavailable(tmp_path: Path, clock
 
 @both_paths
 async def test_a_full_inbox_is_overloaded(tmp_path: Path, clock: trio.testing.MockClock, slow: bool) -> None:
-    config = configuration(limits=LimitsSection(inbox_waiting=1))
+    config = configuration(limits=LimitsSection(inbox_backlog=1))
     async with open_site(tmp_path, config) as site, site.dial() as client:
         await go_slow(client, slow)
         await _fill_inbox(site)

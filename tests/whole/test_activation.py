@@ -28,7 +28,7 @@ word_delay_seconds = 0.25
 match = { channel = "webchat", peer = "dm:slowly" }
 agent = "slow"
 [limits]
-sender_waiting = 100_000
+sender_backlog = 100_000
 [auth.tokens.test]
 token = { env = "PYTHON_TEST_TOKEN" }
 scopes = ["read", "write"]

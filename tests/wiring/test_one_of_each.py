@@ -219,7 +219,7 @@ async def test_an_id_that_cannot_be_kept_is_the_fault_of_its_driver(tmp_path: Pa
 async def test_another_configuration_is_in_force_everywhere(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_hub(tmp_path) as hub:
         config = configuration()
-        limits = replace(config.limits, inbox_waiting=7)
+        limits = replace(config.limits, inbox_backlog=7)
         hub.gateway.configured.replace(replace(config, accounts=config.accounts[:1], limits=limits))
         await hub.gateway.manager.settle()
         assert [account.account for account in hub.gateway.manager.snapshot()] == ["main"]

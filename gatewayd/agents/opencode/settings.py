@@ -41,10 +41,10 @@ class OpencodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """PROVIDER/MODEL, e.g. "anthropic/claude-sonnet-4-5"; else the server's own choice. OpenCode only."""
     agent: str | None = None
     """The name of one of the server's own agents, e.g. "build". OpenCode only."""
-    unasked: tuple[str, ...] = _HARMLESS
-    """What OpenCode may do without asking, by its names of permissions; all else has to be asked for, tools of MCP servers, too.
-    (By itself it runs nearly everything unasked.) This is for command; a remote server is told so in its own configuration,
-    see docs/how-to/opencode.md. OpenAgentic asks for all that is not harmless anyway."""
+    auto_approve: tuple[str, ...] = _HARMLESS
+    """What OpenCode may do without asking, by its names of permissions. It asks for all else, tools of MCP servers included.
+    (Its own default asks for almost nothing.) The key is for command: a remote server has this in its own configuration, see
+    docs/how-to/opencode.md. OpenAgentic asks for all that is not harmless anyway."""
     start_timeout_seconds: Annotated[float, Meta(gt=0, le=55)] = 45.0
     """How long command may take until its server answers. An agent that is not open after 60 s is begun anew in any case."""
     poll_seconds: Annotated[float, Meta(ge=0.1, le=60)] = 2.0

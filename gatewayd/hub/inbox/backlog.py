@@ -26,16 +26,16 @@ class Backlog:
     def __init__(self, store: Messages, configured: Configured, *, now: Callable[[], float]) -> None:
         limits = configured.config.limits
         self._store = store
-        self._room = WaitingRoom(limits.inbox_waiting, limits.account_waiting, now=now)
-        self._senders = Senders(limits.sender_waiting)
+        self._room = WaitingRoom(limits.inbox_backlog, limits.account_backlog, now=now)
+        self._senders = Senders(limits.sender_backlog)
         self._waiting: dict[int, tuple[InboundEnvelope, Person | None]] = {}
         self._ended: dict[int, set[anyio.Event]] = {}
         configured.follow(self.reconfigure)
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Hold on to these bounds from now on. Who has a place keeps it."""
-        self._room.resize(config.limits.inbox_waiting, config.limits.account_waiting)
-        self._senders.resize(config.limits.sender_waiting)
+        self._room.resize(config.limits.inbox_backlog, config.limits.account_backlog)
+        self._senders.resize(config.limits.sender_backlog)
 
     @property
     def waiting(self) -> int:

@@ -132,7 +132,7 @@ def _of_messages(meters: Meters) -> Iterator[Metric]:
     ends = [((outcome,), meters.events.get(f"inbound.{outcome}", 0)) for outcome in MESSAGES]
     yield _counter("inbound", "Messages received, and how they ended.", ("outcome",), ends)
     yield _gauge("inbox_waiting", "Messages journaled and in no turn yet.", (), [((), inbox.waiting)])
-    yield _gauge("inbox_limit", "How many there may be (limits.inbox_waiting).", (), [((), inbox.limit)])
+    yield _gauge("inbox_limit", "How many there may be (limits.inbox_backlog).", (), [((), inbox.limit)])
     yield _gauge("inbox_oldest_age_seconds", "Age of the oldest of them.", (), [((), _age(meters, inbox.oldest_at))])
     yield _gauge("inbox_limited_senders", "Senders who were told that they sent too much.", (), [((), inbox.limited_senders)])
     sends = [((outcome,), meters.events.get(f"outbound.{outcome}", 0)) for outcome in REPLIES]

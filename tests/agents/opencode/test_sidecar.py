@@ -62,7 +62,9 @@ async def test_it_serves_and_is_gone_with_all_it_started(tmp_path: Path, kind: s
 async def test_it_has_a_place_and_an_environment_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAYD_CANARY", "ours")
     key = Secret("the key of the model")
-    async with sidecar(tmp_path, "opencode", environment={"SET": "x"}, secrets={"MODEL_KEY": key}, unasked=("read",)) as core:
+    async with sidecar(
+        tmp_path, "opencode", environment={"SET": "x"}, secrets={"MODEL_KEY": key}, auto_approve=("read",)
+    ) as core:
         session = await core.new_session("k")
         work = tmp_path / "state" / "work"
         assert await core.run(FakeTurn(session, "directory")) == Final(str(work))

@@ -102,7 +102,7 @@ async def test_the_bound_holds_however_many_deliver_at_once_and_the_first_come_i
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     gate = Gate()
-    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(inbox_waiting=4))) as house:
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(inbox_backlog=4))) as house:
         most = 0
         order: list[int] = []
 
@@ -127,7 +127,7 @@ async def test_the_bound_holds_however_many_deliver_at_once_and_the_first_come_i
 
 
 async def test_a_delivery_larger_than_the_inbox_is_taken_when_it_is_empty(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_waiting=2))) as house:
+    async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_backlog=2))) as house:
         rows = await house.inbox.deliver([message(str(number)) for number in range(5)])
         assert (await house.ended(rows[-1])).reason == "answered"
         assert house.backlog.waiting == 0
@@ -207,7 +207,7 @@ async def test_rows_dropped_for_one_reason_share_commits(tmp_path: Path, autojum
 
 async def test_a_full_account_keeps_only_its_own_deliveries_waiting(tmp_path: Path, autojump_clock: MockClock) -> None:
     gate = Gate()
-    limits = LimitsSection(account_waiting=2, turns=8)
+    limits = LimitsSection(account_backlog=2, turns=8)
     async with open_house(tmp_path, gate, config=configuration(limits=limits)) as house:
         for text in ("runs", "one", "two"):
             await house.say(text)
@@ -241,7 +241,7 @@ async def test_what_a_sender_has_too_many_of_ends_with_that_reason_and_is_told_o
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     gate = Gate()
-    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(sender_waiting=2))) as house:
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(sender_backlog=2))) as house:
         rows = [await house.say("0")]
         await trio.testing.wait_all_tasks_blocked()
         rows += [await house.say(str(number)) for number in range(1, 6)]
@@ -262,7 +262,7 @@ async def test_stop_and_presses_are_taken_from_a_sender_who_has_too_much_waiting
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     gate = Gate()
-    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(sender_waiting=1))) as house:
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(sender_backlog=1))) as house:
         rows = [await house.say("runs")]
         await trio.testing.wait_all_tasks_blocked()
         rows.append(await house.say("waits"))
@@ -282,7 +282,7 @@ async def test_the_answer_to_a_question_is_taken_from_a_sender_who_has_too_much_
             return turn.request.text
         return "you said " + " ".join(await turn.question(Question("which?")) or ())
 
-    async with open_house(tmp_path, ask, config=configuration(limits=LimitsSection(sender_waiting=1))) as house:
+    async with open_house(tmp_path, ask, config=configuration(limits=LimitsSection(sender_backlog=1))) as house:
         asked = await house.say("ask me")
         await house.send_all()
         answer = await house.say("this one")
@@ -294,7 +294,7 @@ async def test_the_answer_to_a_question_is_taken_from_a_sender_who_has_too_much_
 async def test_what_was_let_in_before_a_restart_stays_in(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, Gate()) as house:
         rows = [await house.say(str(number)) for number in range(4)]
-    async with open_house(tmp_path, config=configuration(limits=LimitsSection(sender_waiting=1))) as house:
+    async with open_house(tmp_path, config=configuration(limits=LimitsSection(sender_backlog=1))) as house:
         assert [(await house.ended(row)).reason for row in rows] == ["answered"] * 4
 
 
@@ -331,7 +331,7 @@ async def test_a_flood_of_chats_on_one_account_does_not_hold_up_another(tmp_path
 
 
 async def test_turns_that_wait_for_their_agent_are_in_the_waiting_room(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_waiting=5, turns=2))) as house:
+    async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_backlog=5, turns=2))) as house:
         house.agents.away = TryAgain("no route to host")
 
         async def deliver(number: int) -> None:

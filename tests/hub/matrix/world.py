@@ -174,7 +174,7 @@ def _config(api: FakeBotApi, chats: Sequence[Chat], name: str) -> Any:
     config = configuration(
         accounts=(AccountSettings("telegram", "main", frame, settings),),
         agents=(AgentSettings("assistant", AgentFrame(core="scripted", approvals=policy), Settings(name)),),
-        limits=LimitsSection(turns=len(chats), sender_waiting=len(chats)),
+        limits=LimitsSection(turns=len(chats), sender_backlog=len(chats)),
     )
     return replace(config, approvals=ApprovalsSection(groups={"team": team}, max_pending=len(chats)))
 

@@ -200,7 +200,7 @@ async def test_a_full_inbox_takes_nothing_back(tmp_path: Path, autojump_clock: t
         for _ in range(3):
             await house.ended(await house.say("hello"))
     gate = Gate()
-    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(inbox_waiting=2))) as house:
+    async with open_house(tmp_path, gate, config=configuration(limits=LimitsSection(inbox_backlog=2))) as house:
         for _ in range(3):  # the first runs, the others wait
             await house.say("new")
             await trio.testing.wait_all_tasks_blocked()

@@ -328,7 +328,7 @@ async def test_sessions_survive_a_restart(tmp_path: Path, autojump_clock: MockCl
 
 async def test_the_inbox_makes_deliverers_wait_when_it_is_full(tmp_path: Path, autojump_clock: MockClock) -> None:
     gate = Gate()
-    async with open_house(tmp_path, gate, config=configuration(frame=OPEN, limits=LimitsSection(inbox_waiting=2))) as house:
+    async with open_house(tmp_path, gate, config=configuration(frame=OPEN, limits=LimitsSection(inbox_backlog=2))) as house:
         await _fill(house)
         with anyio.move_on_after(60) as scope:
             await house.say("too much")
@@ -405,7 +405,7 @@ async def test_chats_that_share_a_session_each_get_their_answer(
 
 async def test_a_collected_turn_is_bounded(tmp_path: Path, autojump_clock: MockClock) -> None:
     gate = Gate()
-    config = configuration(sessions=SessionsSection(queue_mode="collect"), limits=LimitsSection(sender_waiting=150))
+    config = configuration(sessions=SessionsSection(queue_mode="collect"), limits=LimitsSection(sender_backlog=150))
     async with open_house(tmp_path, gate, config=config) as house:
         await house.say("first")
         await trio.testing.wait_all_tasks_blocked()

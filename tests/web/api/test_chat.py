@@ -309,7 +309,7 @@ async def test_a_byte_order_mark_and_half_an_emoji_cost_nothing(
 
 
 async def test_a_full_inbox_is_429(tmp_path: Path, clock: trio.testing.MockClock) -> None:
-    config = configuration(limits=LimitsSection(inbox_waiting=1))
+    config = configuration(limits=LimitsSection(inbox_backlog=1))
     async with open_site(tmp_path, config) as site, site.client("write") as client:
         await client.post(PATH, json=message("/demo-tool x"))
         await trio.sleep(1)

@@ -104,7 +104,7 @@ async def test_requests_are_counted_wherever_they_are_answered(tmp_path: Path, c
 
 
 async def test_strangers_make_no_series(tmp_path: Path, clock: trio.testing.MockClock) -> None:
-    async with open_site(tmp_path, configuration(limits=LimitsSection(sender_waiting=1))) as site:
+    async with open_site(tmp_path, configuration(limits=LimitsSection(sender_backlog=1))) as site:
         before = (await scrape(site)).keys()
         for number in range(50):
             async with site.client("write") as client:

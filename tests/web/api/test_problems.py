@@ -32,8 +32,8 @@ class Expected(Struct, frozen=True):
 
 Fault = Callable[[Site], Awaitable[Expected]]
 DOWN = configuration(accounts=(*ACCOUNTS, AccountSettings("hook", "down", OPEN, hook.HookSettings(down=True))))
-SMALL = configuration(limits=LimitsSection(inbox_waiting=1, turns=1))
-SMALL_ACCOUNT = configuration(limits=LimitsSection(account_waiting=1, turns=1))
+SMALL = configuration(limits=LimitsSection(inbox_backlog=1, turns=1))
+SMALL_ACCOUNT = configuration(limits=LimitsSection(account_backlog=1, turns=1))
 
 
 async def tell(site: Site) -> dict[str, set[Told]]:

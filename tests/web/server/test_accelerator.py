@@ -167,7 +167,7 @@ async def test_a_webhook_is_answered_in_front_of_the_route_unless_that_is_switch
 
 @pytest.mark.parametrize("what", ["stopped", "full", "refusing store", "slow journal"])
 async def test_deliveries_that_are_refused_are_refused_alike(tmp_path: Path, clock: trio.testing.MockClock, what: str) -> None:
-    async with open_pair(tmp_path, LimitsSection(inbox_waiting=1)) as pair:
+    async with open_pair(tmp_path, LimitsSection(inbox_backlog=1)) as pair:
         site = pair.site
         if what == "stopped":
             await site.gateway.manager.stop("hook", "main")

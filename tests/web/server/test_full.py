@@ -11,7 +11,7 @@ from tests.web import hook
 from tests.web.client import now, request
 from tests.web.site import Site, configuration, open_site
 
-LIMITS = configuration(limits=LimitsSection(account_waiting=2, turns=1))
+LIMITS = configuration(limits=LimitsSection(account_backlog=2, turns=1))
 
 
 def message(channel: str, number: int) -> dict[str, object]:

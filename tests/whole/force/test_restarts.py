@@ -108,7 +108,7 @@ async def restart_again_and_again(tmp_path: Path, way: WalkName, count: int) -> 
     async with walk_by(way, tmp_path) as walk:
         bench = Bench(walk, tmp_path, agent="seconds = 0.02", bind=f"127.0.0.1:{port}")
         # A turn that is cut again and again is spaced, and its chat goes on talking: that limit is not what is looked at here.
-        bench.config += "\n[limits]\nsender_waiting = 100_000\n"
+        bench.config += "\n[limits]\nsender_backlog = 100_000\n"
         bench.config += f'\n[agents.helper]\ncore = "acp"\ncommand = [{words}]\ndirectory = "{work}"\n'
 
         async def talk() -> None:

@@ -53,7 +53,7 @@ async def open_sidecar(settings: OpencodeSettings, services: AgentServices) -> A
     port, password = _free_port(), Secret(secrets.token_urlsafe(32))
     environment = {
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
-        "OPENCODE_PERMISSION": permission_rules(settings.unasked),
+        "OPENCODE_PERMISSION": permission_rules(settings.auto_approve),
         **settings.environment,
         **{name: secret.reveal() for name, secret in settings.secrets.items()},
         "PORT": str(port),
@@ -76,10 +76,10 @@ def command_line(command: tuple[str, ...], port: int) -> list[str]:
     return [*command, "--port", str(port)]
 
 
-def permission_rules(unasked: tuple[str, ...]) -> str:
+def permission_rules(auto_approve: tuple[str, ...]) -> str:
     """OpenCode's ``permission`` as JSON: the last rule that matches counts, so what needs no asking stands after the star."""
     rules: dict[str, str | dict[str, str]] = {"*": "ask"}
-    for name in unasked:
+    for name in auto_approve:
         rules[name] = _READ_RULES if name == "read" else "allow"
     return msgspec.json.encode(rules).decode()
 

@@ -137,7 +137,7 @@ def _inbox(inbox: InboxStatus, now: float) -> list[str]:
         oldest = "" if inbox.oldest_at is None else f", the oldest for {duration(now - inbox.oldest_at)}"
         entries.append(f"{inbox.waiting} of {inbox.limit} waiting{oldest}")
     if inbox.limited_senders:
-        entries.append(f"{count(inbox.limited_senders, 'sender')} with as much waiting as one may (limits.sender_waiting)")
+        entries.append(f"{count(inbox.limited_senders, 'sender')} with as much waiting as one may (limits.sender_backlog)")
     return entries
 
 
