@@ -13,7 +13,7 @@ from gatewayd.web.api.webchat_sessions import open_channel
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.webchat.conversation import Conversation, ConversationFeed, Cursor
 from gatewayd.web.webchat.routes import COOKIE
-from tests.web.webchat.test_routes import OPS, site, streaming
+from tests.web.webchat.site import OPS, site, streaming
 
 
 async def test_a_login_is_listed_without_its_secret(tmp_path: Path) -> None:
