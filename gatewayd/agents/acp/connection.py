@@ -34,7 +34,7 @@ _NOISE_MAX: Final = 4000
 _ROUNDS: Final = 3
 
 
-class RequestRefused(Exception):
+class RequestFailed(Exception):
     """The agent answered a request with an error."""
 
     def __init__(self, method: str, error: RpcError) -> None:
@@ -74,7 +74,7 @@ class Reply:
         return self._outcome
 
 
-class Peer(Protocol):
+class MessageHandler(Protocol):
     """What is done with what the agent sends. Both are called by the reader, one after the other: they must not wait for long."""
 
     async def on_request(self, request_id: RequestId, method: str, params: Raw) -> None: ...
@@ -99,13 +99,13 @@ class Connection:
         self._lines = Lines()
         self._received_at = -math.inf
 
-    async def run(self, stdin: anyio.abc.ByteSendStream, stdout: anyio.abc.ByteReceiveStream, peer: Peer) -> None:
+    async def run(self, stdin: anyio.abc.ByteSendStream, stdout: anyio.abc.ByteReceiveStream, handler: MessageHandler) -> None:
         """Carry messages until the connection is lost. Closes nothing: the streams are the caller's."""
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._write, stdin)
-                    await self._read(stdout, peer)
+                    await self._read(stdout, handler)
                     group.cancel_scope.cancel()
         finally:
             self.lose("was closed by gatewayd")
@@ -157,7 +157,7 @@ class Connection:
         self._post(write(id=self._last_id, method=method, params=params), reply)
         return reply
 
-    def tell(self, method: str, params: object) -> None:
+    def notify(self, method: str, params: object) -> None:
         """Send a notification."""
         self._post(write(method=method, params=params))
 
@@ -165,7 +165,7 @@ class Connection:
         """Answer a request of the agent."""
         self._post(write(id=request_id, result=result))
 
-    def refuse(self, request_id: RequestId, code: int, message: str) -> None:
+    def answer_error(self, request_id: RequestId, code: int, message: str) -> None:
         """Answer a request of the agent with an error."""
         self._post(write(id=request_id, error={"code": code, "message": message}))
 
@@ -195,7 +195,7 @@ class Connection:
             if reply is not None:
                 reply.sent = True
 
-    async def _read(self, stdout: anyio.abc.ByteReceiveStream, peer: Peer) -> None:
+    async def _read(self, stdout: anyio.abc.ByteReceiveStream, handler: MessageHandler) -> None:
         while True:
             try:
                 found = self._lines.feed(await self._receive(stdout))
@@ -205,8 +205,8 @@ class Connection:
                 self.lose(f"sent a line of more than {LINE_MAX // 1024 // 1024} MiB")
                 return
             for line in found:
-                await self._take(line, peer)
-        await self._take(self._lines.rest(), peer)
+                await self._take(line, handler)
+        await self._take(self._lines.rest(), handler)
         self.lose("closed its output")
 
     async def _receive(self, stdout: anyio.abc.ByteReceiveStream) -> bytes:
@@ -218,7 +218,7 @@ class Connection:
             self._received += 1
             self._received_at = anyio.current_time()
 
-    async def _take(self, line: bytes, peer: Peer) -> None:
+    async def _take(self, line: bytes, handler: MessageHandler) -> None:
         messages = tuple(messages_in(line))
         for message in messages:
             if isinstance(message, bytes):
@@ -227,20 +227,20 @@ class Connection:
                 # Nothing of the agent's: it logs what it reads, and of that nothing is answered.
                 self._note(f"stdout: its own input, {message.method}")
             else:
-                await self._handle(message, peer)
+                await self._handle(message, handler)
 
-    async def _handle(self, message: Message, peer: Peer) -> None:
+    async def _handle(self, message: Message, handler: MessageHandler) -> None:
         if message.method is UNSET:
             self._settle(message)
         elif message.id is UNSET:
-            await peer.on_notification(message.method, message.params)
+            await handler.on_notification(message.method, message.params)
         elif isinstance(message.id, str) and len(message.id) > _ID_MAX:
             # An answer would say it again, and null is what JSON-RPC has for an id that cannot be told (section 5).
             why = f"the id of a request is longer than {_ID_MAX} characters"
             self._note(f"stdout: {why}: {message.method[:_NOISE_MAX]}")
-            self.refuse(None, INVALID_REQUEST, why)
+            self.answer_error(None, INVALID_REQUEST, why)
         else:
-            await peer.on_request(message.id, message.method, message.params)
+            await handler.on_request(message.id, message.method, message.params)
 
     def _settle(self, message: Message) -> None:
         number = message.answers
@@ -248,6 +248,6 @@ class Connection:
         if reply is None:
             self._note(f"stdout: an answer to request {str(message.id)[:_NOISE_MAX]}, which nobody has asked")
         elif given(message.error):
-            reply.settle(RequestRefused(reply.method, read_error(message.error)))
+            reply.settle(RequestFailed(reply.method, read_error(message.error)))
         else:
             reply.settle(message.result)

@@ -8,12 +8,12 @@ from typing import Final
 import anyio
 
 from gatewayd.agents.acp import hermes
-from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
+from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestFailed
 from gatewayd.agents.acp.dispatch import Dispatch
 from gatewayd.agents.acp.journal import Journal, SessionState
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
-from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, GracePeriod
 from gatewayd.agents.acp.turn.late_texts import LateTexts
 from gatewayd.agents.acp.turn.prompt import Limits, Prompt
 from gatewayd.agents.acp.turn.wording import FORGOTTEN, final_text
@@ -67,9 +67,9 @@ class AcpCore:
         self._services = services
         self._log = services.log
         self._journal = Journal(services.state, services.log)
-        self._trust = Trust()
+        self._grace = GracePeriod()
         # The agent's sessions in which a prompt did not end, with the session of ours each was.
-        self._left: dict[str, Session] = {}
+        self._abandoned: dict[str, Session] = {}
         self._is_hermes = hermes.is_hermes(setup.agent.agent_info)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
@@ -101,7 +101,7 @@ class AcpCore:
             if self._connection.lost is not None:
                 raise TryAgain(f"the agent {self._connection.lost}")
             before = await self._journal.load(session_id)
-            agent_session = session.agent_session or await self._take_up(session, before, turn)
+            agent_session = session.agent_session or await self._open_session(session, before, turn)
             return await self._prompt(session, agent_session, before, turn)
 
     def facts(self) -> port.CoreFacts:
@@ -113,10 +113,10 @@ class AcpCore:
             output=self._process.output,
         )
 
-    async def _take_up(self, session: Session, before: SessionState, turn: port.Turn) -> str:
+    async def _open_session(self, session: Session, before: SessionState, turn: port.Turn) -> str:
         """Load the session into this process, or begin a new one in its place."""
         wanted = before.agent_session or session.first_agent_session
-        is_taken = self._is_open(wanted) or wanted in self._left
+        is_taken = self._is_open(wanted) or wanted in self._abandoned
         loaded = "refused" if is_taken else await self._setup.load(wanted)
         session.agent_session = await self._setup.create() if loaded == "refused" else wanted
         if loaded != "loaded" and before.turn_id is not None:
@@ -134,14 +134,14 @@ class AcpCore:
             agent_session,
             self._connection,
             self._limits,
-            self._trust,
+            self._grace,
             self._log,
             no_cancel_while_asking=self._is_hermes,
         )
         try:
             with self._dispatch.to(agent_session, prompt):
                 end = await prompt.run()
-        except (RequestRefused, Malformed, ConnectionLost, AgentFailed) as error:
+        except (RequestFailed, Malformed, ConnectionLost, AgentFailed) as error:
             failure = await self._failure(session, before, prompt, error)
             final = port.Final(prompt.text_before_cut, cut=failure.reason)
             if isinstance(failure, TryAgain) or not final.text:
@@ -154,15 +154,15 @@ class AcpCore:
                 raise AgentFailed("the agent ended its turn without a word", kind="empty")
         finally:
             session.ended_at = anyio.current_time()
-            if prompt.goes_on:
-                self._leave(session, agent_session)
+            if prompt.still_runs:
+                self._abandon(session, agent_session)
         await self._journal.end(session.id, turn_id, final, moved)
         return final
 
     async def _failure(self, session: Session, before: SessionState, prompt: Prompt, error: Exception) -> GatewayError:
         """What became of a prompt that did not end as it should. ``TryAgain``: the rules say that it is run again."""
         match error:
-            case RequestRefused():
+            case RequestFailed():
                 if self._is_hermes and hermes.is_broken(str(error)):
                     self._connection.lose(hermes.FAULT)
                     if not prompt.acted:
@@ -177,23 +177,23 @@ class AcpCore:
             case _:
                 return AgentFailed(str(error))
 
-    def _leave(self, session: Session, agent_session: str) -> None:
+    def _abandon(self, session: Session, agent_session: str) -> None:
         """The prompt has not ended, and the agent does not stop it. That one session is given up, for the conversations in the
         others. A process in which that happens twice, or that has no others, is ended."""
         why = "did not end a turn, and did not stop it either"
         others = any(other.agent_session for other in self._sessions.values() if other is not session)
-        if self._left or not others:
+        if self._abandoned or not others:
             self._connection.lose(why)
             return
         self._log.warning("acp_session_abandoned", session=session.id, reason=f"the agent {why}")
-        self._left[agent_session] = session
+        self._abandoned[agent_session] = session
         session.agent_session = None
 
     async def say_late(self, agent_session: str, text: str, began_at: float) -> None:
         """The agent has said something in a session without a turn."""
-        session = self._left.get(agent_session) or self._session_of(agent_session)
+        session = self._abandoned.get(agent_session) or self._session_of(agent_session)
         if session is not None and began_at - session.ended_at < GRACE_SECONDS:
-            self._trust.note_tail()
+            self._grace.note_tail()
         if session is not None and self._shows_late:
             await self._services.say_later(session.id, text)
         else:

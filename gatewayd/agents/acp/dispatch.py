@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from gatewayd.agents.acp.connection import Connection
 from gatewayd.agents.acp.turn.permission import CANCELLED
-from gatewayd.agents.acp.turn.prompt import Asked, Prompt, TakenBack
+from gatewayd.agents.acp.turn.prompt import IncomingCancel, IncomingPermission, Prompt
 from gatewayd.agents.acp.wire import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -70,15 +70,15 @@ class Dispatch:
 
     async def on_request(self, request_id: RequestId, method: str, params: Raw) -> None:
         if method != "session/request_permission":
-            self._connection.refuse(request_id, METHOD_NOT_FOUND, f"Method not found: {method[:_METHOD_MAX]}")
+            self._connection.answer_error(request_id, METHOD_NOT_FOUND, f"Method not found: {method[:_METHOD_MAX]}")
             return
         try:
             request = read(params, PermissionRequest)
         except Malformed as error:
-            self._connection.refuse(request_id, INVALID_PARAMS, str(error))
+            self._connection.answer_error(request_id, INVALID_PARAMS, str(error))
             return
         prompt = self._prompts.get(request.session_id)
-        if prompt is None or not await prompt.deliver(Asked(request_id, request)):
+        if prompt is None or not await prompt.deliver(IncomingPermission(request_id, request)):
             self._connection.answer(request_id, CANCELLED)
             self._log.warning("acp_permission_without_turn", session=request.session_id, tool=request.tool_call.title)
 
@@ -87,9 +87,9 @@ class Dispatch:
             if method == UPDATE:
                 await self._on_update(read(params, SessionUpdate))
             elif method == "$/cancel_request":
-                taken_back = TakenBack(read(params, CancelledRequest).request_id)
+                cancel = IncomingCancel(read(params, CancelledRequest).request_id)
                 for prompt in tuple(self._prompts.values()):
-                    await prompt.deliver(taken_back)
+                    await prompt.deliver(cancel)
         except Malformed:
             # A notification has no answer; what cannot be read is like one that we do not know.
             return

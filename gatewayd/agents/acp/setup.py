@@ -7,7 +7,7 @@ import anyio
 from msgspec import Raw
 
 from gatewayd import __version__
-from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
+from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestFailed
 from gatewayd.agents.acp.dispatch import Dispatch
 from gatewayd.agents.acp.turn.grace import GRACE_SECONDS
 from gatewayd.agents.acp.wire import AUTH_REQUIRED, PROTOCOL_VERSION, Initialized, Malformed, NewSession, read
@@ -38,7 +38,7 @@ class Setup:
         }
         try:
             self.agent = read(await self._request("initialize", params), Initialized)
-        except (RequestRefused, Malformed) as error:
+        except (RequestFailed, Malformed) as error:
             raise NeedsOperator(f"the command is no agent that speaks ACP: {error}") from error
         version = self.agent.protocol_version
         if type(version) is not int or version != PROTOCOL_VERSION:
@@ -50,8 +50,8 @@ class Setup:
     async def create(self) -> str:
         """A new session of the agent. :raises TryAgain: :raises AgentFailed: :raises NeedsOperator: it wants a login."""
         try:
-            session_id = read(await self._request("session/new", self._place()), NewSession).session_id
-        except RequestRefused as error:
+            session_id = read(await self._request("session/new", self._session_parameters()), NewSession).session_id
+        except RequestFailed as error:
             raise self.failure(error) from error
         except Malformed as error:
             raise AgentFailed(str(error)) from error
@@ -67,19 +67,19 @@ class Setup:
         method = "session/load" if self.agent.loads else "session/resume"
         with self._dispatch.replay(agent_session) as replay:
             try:
-                await self._request(method, {"sessionId": agent_session, **self._place()})
+                await self._request(method, {"sessionId": agent_session, **self._session_parameters()})
                 # The rest of the history must not be taken for something that the agent says now.
                 with anyio.move_on_after(GRACE_SECONDS):
                     while not await self._connection.is_drained():
                         pass
-            except RequestRefused as error:
+            except RequestFailed as error:
                 failure = self.failure(error)
                 if isinstance(failure, NeedsOperator):
                     raise failure from error
                 return "refused"
         return "loaded" if replay.updates or not self.agent.loads else "empty"
 
-    def failure(self, error: RequestRefused) -> GatewayError:
+    def failure(self, error: RequestFailed) -> GatewayError:
         """What a refused request means."""
         if error.code != AUTH_REQUIRED:
             return AgentFailed(f"the agent failed: {error}")
@@ -90,7 +90,7 @@ class Setup:
             f"that runs gatewayd, or give it a key in secrets. It says: {error.message[:200]}"
         )
 
-    def _place(self) -> dict[str, object]:
+    def _session_parameters(self) -> dict[str, object]:
         return {"cwd": str(self._directory), "mcpServers": []}
 
     async def _request(self, method: str, params: object) -> Raw:

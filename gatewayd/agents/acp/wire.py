@@ -198,7 +198,7 @@ def read(data: Raw | bytes, kind: type[T], *, keep_halves: bool = False) -> T:
 
 
 def text_chunk(update: Raw) -> MessageChunk | None:
-    """The piece of text in an update, its halves of characters kept for ``said.Said``; None for every other update.
+    """The piece of text in an update, its halves of characters kept for ``said.ReplyText``; None for every other update.
 
     :raises Malformed:
     """

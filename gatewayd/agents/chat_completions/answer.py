@@ -9,7 +9,7 @@ import re
 from codecs import BOM_UTF8
 from typing import Final
 
-from gatewayd.agents.chat_completions.errors import refusal_inside
+from gatewayd.agents.chat_completions.errors import error_in_answer
 from gatewayd.agents.chat_completions.wire import WHAT, Choice, Chunk, Delta, one_line, read_chunk, text_of, words_in, words_of
 from gatewayd.kit.json import Joiner, Malformed, decode
 from gatewayd.kit.sse import EventParser, EventTooLarge, ServerSentEvent
@@ -47,7 +47,7 @@ class Answer:
     ``begun``: the model has said or thought something. ``steps`` counts the events, ``said`` those that say or think something.
     ``ended``: [DONE] was there, or the whole of an answer that is not streamed: nothing that comes then counts.
 
-    Feeding and closing raise AgentFailed: it is an error, no answer at all, or too long; and what ``refusal_inside`` gives.
+    Feeding and closing raise AgentFailed: it is an error, no answer at all, or too long; and what ``error_in_answer`` gives.
     """
 
     def __init__(self, content_type: str = "text/event-stream", *, repeatable: bool = True) -> None:
@@ -158,12 +158,12 @@ class Answer:
             chunk = decode(body, tuple[Chunk, ...], lenient=True)[0] if body.startswith(b"[") else read_chunk(body)
         except (Malformed, IndexError):
             raise AgentFailed(f"{WHAT} sends what is no answer: {one_line(body[:1000].decode('utf-8', 'replace'))}") from None
-        trouble = chunk.trouble(surely=True)
-        if chunk.choices is None and trouble is None and words_in(body):
-            trouble = decode(body, object)  # in words of its own
-        if chunk.choices is None and trouble is None:
+        error_value = chunk.error_value(surely=True)
+        if chunk.choices is None and error_value is None and words_in(body):
+            error_value = decode(body, object)  # in words of its own
+        if chunk.choices is None and error_value is None:
             raise AgentFailed(f"{WHAT} sends {self._kind[:100] or 'something'} without an answer in it: is url its API's base?")
-        piece = self._take_chunk(chunk, trouble, body.decode("utf-8", "replace"))
+        piece = self._take_chunk(chunk, error_value, body.decode("utf-8", "replace"))
         self.ended = True
         return piece
 
@@ -180,13 +180,13 @@ class Answer:
             if not is_error:
                 raise AgentFailed(f"{WHAT} sent what is no chunk of an answer: {one_line(event.data)}") from None
             chunk = Chunk(error=_plain(event.data))
-        return self._take_chunk(chunk, chunk.trouble(surely=is_error), event.data)
+        return self._take_chunk(chunk, chunk.error_value(surely=is_error), event.data)
 
-    def _take_chunk(self, chunk: Chunk, trouble: object, text: str) -> str:
-        if trouble is not None:
+    def _take_chunk(self, chunk: Chunk, error_value: object, text: str) -> str:
+        if error_value is not None:
             if self.begun:
-                raise AgentFailed(f"{WHAT} broke off: {words_of(trouble) or 'it did not say why'}")
-            raise refusal_inside(trouble, text, repeatable=self._repeatable)
+                raise AgentFailed(f"{WHAT} broke off: {words_of(error_value) or 'it did not say why'}")
+            raise error_in_answer(error_value, text, repeatable=self._repeatable)
         return "".join([self._take_choice(choice) for choice in chunk.choices or () if choice.is_first])
 
     def _take_choice(self, choice: Choice) -> str:

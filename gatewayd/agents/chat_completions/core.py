@@ -13,7 +13,7 @@ import msgspec
 
 from gatewayd.agents.chat_completions.errors import ContextFull
 from gatewayd.agents.chat_completions.history import Exchange, Histories, newest
-from gatewayd.agents.chat_completions.reader import BROKEN_OFF, Asking, Reading
+from gatewayd.agents.chat_completions.reader import BROKEN_OFF, AnswerReader, CompletionRequest
 from gatewayd.agents.chat_completions.settings import ChatCompletionsSettings
 from gatewayd.agents.chat_completions.wire import ChatRequest, Message
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices, CoreFacts, CoreTurnState, Final, TextDelta, Turn
@@ -33,7 +33,7 @@ class ChatCompletionsCore:
         self._tasks = tasks
         self._remembers = settings.session_header is None
         self._histories = Histories(services.state, at_most_tokens=settings.max_history_tokens if self._remembers else 0)
-        self._listened_to: dict[Reading, None] = {}
+        self._listened_to: dict[AnswerReader, None] = {}
 
     async def new_session(self, session_key: str) -> str:
         return self._histories.new_session_id(session_key)
@@ -58,7 +58,7 @@ class ChatCompletionsCore:
     async def _complete(self, turn: Turn, exchanges: Sequence[Exchange]) -> Final:
         """Ask, with less of the conversation each time the model says that it is too long. What was left out once stays out.
 
-        :raises ContextFull: it is too long without any of it. Else as ``Reading.wait``.
+        :raises ContextFull: it is too long without any of it. Else as ``AnswerReader.wait``.
         """
         sent = newest(exchanges, at_most_tokens=self._settings.max_history_tokens) if self._remembers else ()
         for length in _lengths(len(sent)):
@@ -81,7 +81,7 @@ class ChatCompletionsCore:
             await self._histories.extend(request.session_id, request.turn_id, text)
             await self._services.say_later(request.session_id, text)
 
-        asking = Asking(
+        call = CompletionRequest(
             settings.endpoint,
             self._headers(request.session_id),
             msgspec.json.encode(self._request(request.prompt, exchanges)),
@@ -89,28 +89,28 @@ class ChatCompletionsCore:
             settings.first_token_seconds,
             settings.between_tokens_seconds,
         )
-        reading = Reading(asking, show=show, say_late=say_late)
-        self._tasks.start_soon(self._read, reading, name=f"answer for {request.turn_id}")
+        reader = AnswerReader(call, show=show, say_late=say_late)
+        self._tasks.start_soon(self._read, reader, name=f"answer for {request.turn_id}")
         try:
-            reply = await reading.wait()
+            reply = await reader.wait()
             last = Exchange(request.turn_id, request.prompt, reply.text, reply.cut)
             await self._histories.add(request.session_id, last, left_out=left_out)
         except BaseException:  # cancelled, too: whoever has no answer wants nothing behind it
-            reading.give_up()
+            reader.give_up()
             raise
-        self._listen_on(reading)
+        self._listen_on(reader)
         return reply
 
-    async def _read(self, reading: Reading) -> None:
+    async def _read(self, reader: AnswerReader) -> None:
         try:
-            await reading.run(self._services.http)
+            await reader.run(self._services.http)
         finally:
-            self._listened_to.pop(reading, None)
+            self._listened_to.pop(reader, None)
 
-    def _listen_on(self, reading: Reading) -> None:
-        if reading.goes_on:
-            self._listened_to[reading] = None
-            self._tasks.start_soon(reading.listen_on, name="what comes behind an answer")
+    def _listen_on(self, reader: AnswerReader) -> None:
+        if reader.stream_is_open:
+            self._listened_to[reader] = None
+            self._tasks.start_soon(reader.listen_on, name="what comes behind an answer")
         if len(self._listened_to) > LISTENED_TO:
             next(iter(self._listened_to)).stop_listening()
 

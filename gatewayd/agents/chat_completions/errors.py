@@ -38,24 +38,24 @@ class ContextFull(AgentFailed):
         super().__init__(reason, kind="too_long")
 
 
-def refusal(status: int, body: bytes, *, after_seconds: float | None, repeatable: bool) -> Exception:
+def error_of_status(status: int, body: bytes, *, after_seconds: float | None, repeatable: bool) -> Exception:
     """What a status other than 200 means. ``repeatable``: doing the request twice is as good as once."""
     words = words_in(body)
     why = f"{WHAT} answers {status} {_phrase(status)}{': ' if words else ''}{words}"
     return _cure(status, why, body.decode("utf-8", "replace"), after_seconds=after_seconds, repeatable=repeatable)
 
 
-def refusal_inside(trouble: object, text: str, *, repeatable: bool) -> Exception:
+def error_in_answer(error_value: object, text: str, *, repeatable: bool) -> Exception:
     """What an error means that comes instead of an answer, after the status 200. ``text`` is all that was said of it. Many
     servers give the status that they mean as the error's code."""
-    status = _meant(trouble) if isinstance(trouble, dict) else 200
+    status = _meant(error_value) if isinstance(error_value, dict) else 200
     meant = f" {status} {_phrase(status)}".rstrip() if status != 200 else ""
-    why = f"{WHAT} answers with an error{meant}: {words_of(trouble) or 'it does not say which'}"
+    why = f"{WHAT} answers with an error{meant}: {words_of(error_value) or 'it does not say which'}"
     return _cure(status, why, text, after_seconds=None, repeatable=repeatable)
 
 
-def _meant(trouble: Mapping[str, object]) -> int:
-    signs = [str(trouble.get(key)) for key in ("code", "status", "type")]
+def _meant(error_value: Mapping[str, object]) -> int:
+    signs = [str(error_value.get(key)) for key in ("code", "status", "type")]
     for sign in signs:
         if re.fullmatch(r"[45]\d\d", sign):
             return int(sign)

@@ -15,7 +15,7 @@ import httpx2
 from msgspec import Struct
 
 from gatewayd.agents.chat_completions.answer import Answer
-from gatewayd.agents.chat_completions.errors import refusal
+from gatewayd.agents.chat_completions.errors import error_of_status
 from gatewayd.agents.chat_completions.wire import WHAT
 from gatewayd.kit.body import Body, CannotUnpack
 from gatewayd.kit.http import AnswerTooLarge, open_stream, read_body, retry_after_seconds
@@ -37,7 +37,7 @@ _REFUSAL_BYTES: Final = 65_536
 BROKEN_OFF: Final = "*(The answer breaks off here.)*"
 
 
-class Asking(Struct, frozen=True):
+class CompletionRequest(Struct, frozen=True):
     """A request. ``repeatable``: doing it twice is as good as once."""
 
     url: str
@@ -48,16 +48,16 @@ class Asking(Struct, frozen=True):
     between_tokens_seconds: float
 
 
-class Reading:
+class AnswerReader:
     """``run`` is a task of its own; ``wait`` is its turn's. ``show`` gets the pieces of the reply up to its end."""
 
     def __init__(
-        self, asking: Asking, *, show: Callable[[str], Awaitable[None]], say_late: Callable[[str], Awaitable[None]]
+        self, request: CompletionRequest, *, show: Callable[[str], Awaitable[None]], say_late: Callable[[str], Awaitable[None]]
     ) -> None:
-        self._asking = asking
+        self._request = request
         self._show = show
         self._say_late = say_late
-        self._answer = Answer(repeatable=asking.repeatable)
+        self._answer = Answer(repeatable=request.repeatable)
         self._scope = anyio.CancelScope()
         self._over = anyio.Event()
         self._silence = anyio.CancelScope()
@@ -86,17 +86,17 @@ class Reading:
             return port.Final(text, cut=error.reason)
 
     @property
-    def goes_on(self) -> bool:
+    def stream_is_open(self) -> bool:
         """Whether something may still come."""
         return not self._closed.is_set() and not self._answer.ended
 
     async def listen_on(self) -> None:
         """Behind ``wait``, a task of its own: what still comes is said, and what came up to the end is said by ``run``."""
-        while self.goes_on:
+        while self.stream_is_open:
             silent_at = anyio.current_time() + _LATE_SILENCE_SECONDS if self._late else math.inf
             with anyio.CancelScope(deadline=silent_at) as self._silence:
                 await self._closed.wait()
-            if self.goes_on:
+            if self.stream_is_open:
                 await self._tell_late(is_whole=True)
 
     def give_up(self) -> None:
@@ -124,20 +124,26 @@ class Reading:
             await self._tell_late(is_whole=is_whole)
 
     async def _read(self, http: httpx2.AsyncClient) -> None:
-        asking = self._asking
-        with anyio.move_on_after(asking.first_token_seconds) as patience:
+        request = self._request
+        with anyio.move_on_after(request.first_token_seconds) as patience:
             async with open_stream(
-                http, "POST", asking.url, what=WHAT, repeatable=asking.repeatable, content=asking.content, headers=asking.headers
+                http,
+                "POST",
+                request.url,
+                what=WHAT,
+                repeatable=request.repeatable,
+                content=request.content,
+                headers=request.headers,
             ) as response:
                 await self._check(response)
-                self._answer = Answer(response.headers.get("content-type", ""), repeatable=asking.repeatable)
+                self._answer = Answer(response.headers.get("content-type", ""), repeatable=request.repeatable)
                 try:
                     await self._read_body(response, patience)
                 except CannotUnpack as error:
                     raise AgentFailed(f"{WHAT}: {error}") from None
         if patience.cancelled_caught and not self._believed and not self._answer.complete:
             reason = f"{WHAT} fell silent"
-            raise TryAgain(reason) if asking.repeatable else OutcomeUnknown(reason)
+            raise TryAgain(reason) if request.repeatable else OutcomeUnknown(reason)
 
     async def _check(self, response: httpx2.Response) -> None:
         if response.status_code != 200:
@@ -145,7 +151,7 @@ class Reading:
             with suppress(AnswerTooLarge, httpx2.RequestError):  # the status says enough
                 body = await read_body(response, what=WHAT, at_most_bytes=_REFUSAL_BYTES)
             after = retry_after_seconds(response)
-            raise refusal(response.status_code, body, after_seconds=after, repeatable=self._asking.repeatable)
+            raise error_of_status(response.status_code, body, after_seconds=after, repeatable=self._request.repeatable)
 
     async def _read_body(self, response: httpx2.Response, patience: anyio.CancelScope) -> None:
         answer = self._answer
@@ -172,7 +178,7 @@ class Reading:
 
     def _heard(self, patience: anyio.CancelScope) -> None:
         """Something came: behind a finish_reason another word, before it whatever it is."""
-        now, patient = anyio.current_time(), self._asking.between_tokens_seconds
+        now, patient = anyio.current_time(), self._request.between_tokens_seconds
         if self._answer.finished:
             patient = min(patient, _LATE_SECONDS)
             self._silence.deadline = now + (_LATE_SILENCE_SECONDS if self._believed else SILENCE_SECONDS)

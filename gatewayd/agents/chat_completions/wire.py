@@ -74,7 +74,7 @@ class Chunk(Struct):
     detail: Any = None
     code: Any = None
 
-    def trouble(self, *, surely: bool) -> Any:
+    def error_value(self, *, surely: bool) -> Any:
         """What the server says that went wrong, in its own shape, or None. ``surely``: it is no event among others, so that words
         that stand there instead of an answer are what went wrong."""
         if self.error or isinstance(self.error, dict):
@@ -116,20 +116,20 @@ def _part(part: object) -> str:
     return ""
 
 
-def words_of(trouble: object) -> str:
+def words_of(error_value: object) -> str:
     """What an error says, in the provider's own words: one bounded line."""
-    found = list(dict.fromkeys(_words(trouble, _WORDS_DEPTH)))
+    found = list(dict.fromkeys(_words(error_value, _WORDS_DEPTH)))
     return one_line(": ".join(found[:2]))
 
 
-def _words(trouble: object, depth: int) -> Iterator[str]:
+def _words(error_value: object, depth: int) -> Iterator[str]:
     """The first words, and what a router passes on of the provider behind it (OpenRouter's metadata.raw)."""
-    match trouble:
+    match error_value:
         case str():
-            yield from filter(None, (one_line(trouble),))
+            yield from filter(None, (one_line(error_value),))
         case Mapping() if depth:
-            yield from next((words for key in _WHERE_WORDS_ARE if (words := [*_words(trouble.get(key), depth - 1)])), ())
-            if isinstance(metadata := trouble.get("metadata"), Mapping):
+            yield from next((words for key in _WHERE_WORDS_ARE if (words := [*_words(error_value.get(key), depth - 1)])), ())
+            if isinstance(metadata := error_value.get("metadata"), Mapping):
                 yield from _words(metadata.get("raw"), depth - 1)
         case [first, *_] if depth:
             yield from _words(first, depth - 1)

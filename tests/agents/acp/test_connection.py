@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestRefused
+from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestFailed
 from gatewayd.agents.acp.dispatch import Dispatch
 from gatewayd.agents.acp.wire import RequestId
 from tests.agents.acp.test_framing import cut
@@ -171,7 +171,7 @@ async def test_a_refusal_has_the_words_of_the_agent(autojump_clock: trio.testing
     await connection.run(Going(), Coming([lines]), Heard())
     said = ["m: Internal error: no model", "m: Internal error: why not", "m: error -5", 'm: "text"']
     for reply, text in zip(replies, said, strict=True):
-        with pytest.raises(RequestRefused, match=f"^{text}$"):
+        with pytest.raises(RequestFailed, match=f"^{text}$"):
             await reply.wait()
 
 
@@ -207,7 +207,7 @@ async def test_an_agent_that_does_not_read_is_found_out(autojump_clock: trio.tes
 async def test_what_an_agent_does_not_read_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
     connection = Connection(lambda line: None)
     for _ in range(1000):
-        connection.tell("session/cancel", {})
+        connection.notify("session/cancel", {})
     assert connection.lost == "does not read its input"
     await connection.run(Going(), Silent([]), Heard())
     assert connection.lost == "does not read its input"

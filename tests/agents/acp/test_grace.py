@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, GracePeriod
 from gatewayd.agents.acp.turn.wording import FORGOTTEN
 from gatewayd.model.errors import AgentFailed, GatewayError, NeedsOperator, TryAgain
 from gatewayd.ports.agent import Final, Notice
@@ -72,10 +72,10 @@ async def test_an_agent_that_ends_properly_answers_at_most_a_twentieth_later(
 async def test_what_is_in_the_pipe_already_is_taken_without_any_wait(services: Services, autojump_clock: MockClock) -> None:
     scripts = [(ended(number), said("tail"), said(" and more")) for number in range(PROMPT, PROMPT + 30)]
     async with open_scripted(ScriptedAgent(*scripts), services) as core:
-        core._trust._turns_to_watch = 0
+        core._grace._turns_to_watch = 0
         session = await core.new_session("key")
         assert await core.run(FakeTurn(session, "go")) == Final("tail and more")
-        assert core._trust.grace(0) == GRACE_SECONDS, "it is watched now"
+        assert core._grace.seconds_after(0) == GRACE_SECONDS, "it is watched now"
 
 
 async def test_one_that_was_late_is_watched_for_twenty_turns(services: Services, autojump_clock: MockClock) -> None:
@@ -86,17 +86,17 @@ async def test_one_that_was_late_is_watched_for_twenty_turns(services: Services,
             assert await core.run(FakeTurn(session, "go")) == Final("ok")
         await anyio.sleep(2)
         assert services.later == [(session, "late")]
-        assert core._trust._turns_to_watch == 20
+        assert core._grace._turns_to_watch == 20
 
 
 @given(st.floats(0, 1000), st.lists(st.booleans(), max_size=40))
 def test_the_grace(seconds: float, tails: list[bool]) -> None:
-    trust = Trust()
+    grace_period = GracePeriod()
     for had_tail in tails:
-        trust.note_end(had_tail=had_tail)
+        grace_period.note_end(had_tail=had_tail)
     recent = tails[-20:]
     is_watched = len(tails) < 3 or any(recent)
-    assert trust.grace(seconds) == (GRACE_SECONDS if is_watched else min(GRACE_SECONDS, seconds * 0.05))
+    assert grace_period.seconds_after(seconds) == (GRACE_SECONDS if is_watched else min(GRACE_SECONDS, seconds * 0.05))
 
 
 @given(

@@ -169,7 +169,7 @@ async def test_hermes_is_started_again_when_its_session_is_broken(services: Serv
         async with open_doomed(services, "--hermes") as (core, ended):
             session = await core.new_session("key")
             await core.run(FakeTurn(session, "say one"))
-            core._connection.tell("session/cancel", {"sessionId": session.rpartition("#")[0]})
+            core._connection.notify("session/cancel", {"sessionId": session.rpartition("#")[0]})
             if twice:
                 with pytest.raises(TryAgain, match="a known fault of Hermes"):
                     await core.run(FakeTurn(session, "say two", turn_id="turn-2"))
@@ -187,7 +187,7 @@ async def test_a_turn_of_hermes_that_broke_after_it_ran_something_is_not_run_aga
             session = await core.new_session("key")
 
             async def allow_and_break(request: ToolRequest) -> Decision:
-                core._connection.tell("session/cancel", {"sessionId": session.rpartition("#")[0]})
+                core._connection.notify("session/cancel", {"sessionId": session.rpartition("#")[0]})
                 return Decision("allowed")
 
             final = await core.run(FakeTurn(session, "tool ls", allow_and_break))

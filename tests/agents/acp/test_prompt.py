@@ -7,8 +7,8 @@ from msgspec import Raw
 from trio.testing import MockClock
 
 from gatewayd.agents.acp.connection import Connection
-from gatewayd.agents.acp.turn.grace import Trust
-from gatewayd.agents.acp.turn.prompt import Asked, Limits, Prompt, TakenBack
+from gatewayd.agents.acp.turn.grace import GracePeriod
+from gatewayd.agents.acp.turn.prompt import IncomingCancel, IncomingPermission, Limits, Prompt
 from gatewayd.agents.acp.wire import PermissionOption, PermissionRequest, ToolCallFields
 from gatewayd.model.errors import AgentFailed
 from gatewayd.model.records.approval import Decision, ToolRequest
@@ -23,7 +23,7 @@ class Scene:
         self.turn = FakeTurn("s", "do it", answer)
         self.connection = Connection(lambda line: None)
         self.told = Going()
-        self.prompt = Prompt(self.turn, "s", self.connection, Limits(600, 4), Trust(), structlog.get_logger("test"))
+        self.prompt = Prompt(self.turn, "s", self.connection, Limits(600, 4), GracePeriod(), structlog.get_logger("test"))
         self.failures: list[AgentFailed] = []
 
     async def run(self) -> None:
@@ -45,11 +45,11 @@ class Scene:
         ]
 
 
-def asked(command: str, *, number: int = 7, raw_input: bytes | None = None) -> Asked:
+def asked(command: str, *, number: int = 7, raw_input: bytes | None = None) -> IncomingPermission:
     shown = msgspec.json.encode({"command": command}) if raw_input is None else raw_input
     options = (PermissionOption("yes", "allow_once"), PermissionOption("no", "reject_once"))
     call = ToolCallFields("c", kind="execute", raw_input=Raw(shown))
-    return Asked(number, PermissionRequest("s", call, options))
+    return IncomingPermission(number, PermissionRequest("s", call, options))
 
 
 def text(words: str, message_id: str | None = None) -> Raw:
@@ -71,7 +71,7 @@ async def test_an_answer_is_never_that_of_another_request_with_the_same_id(autoj
     scene = Scene(decide)
     async with anyio.create_task_group() as group:
         group.start_soon(scene.run)
-        for item in (asked("harmless"), TakenBack(7), asked("rm -rf /")):
+        for item in (asked("harmless"), IncomingCancel(7), asked("rm -rf /")):
             await scene.prompt.deliver(item)
             await anyio.wait_all_tasks_blocked()
         committed.set()
@@ -108,7 +108,7 @@ async def test_a_call_with_a_long_id_is_passed_over_and_its_permission_is_refuse
     async with anyio.create_task_group() as group:
         group.start_soon(scene.run)
         await scene.prompt.deliver(Raw(msgspec.json.encode({"sessionUpdate": "tool_call", "toolCallId": "c" * 201})))
-        await scene.prompt.deliver(Asked(7, PermissionRequest("s", ToolCallFields("c" * 201), ())))
+        await scene.prompt.deliver(IncomingPermission(7, PermissionRequest("s", ToolCallFields("c" * 201), ())))
         await anyio.wait_all_tasks_blocked()
         assert (scene.answers(), scene.turn.requests, scene.turn.events) == ([-32602], [], [])
         group.cancel_scope.cancel()

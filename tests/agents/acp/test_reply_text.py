@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.agents.acp.turn.reply_text import PARAGRAPH, Said
+from gatewayd.agents.acp.turn.reply_text import PARAGRAPH, ReplyText
 from gatewayd.agents.acp.wire import MessageChunk, TextBlock
 from gatewayd.kit import json
 
@@ -16,9 +16,9 @@ def chunk(text: str, message_id: str | None = None) -> MessageChunk:
     return MessageChunk(TextBlock("text", text), message_id)
 
 
-def together(*chunks: Chunk | None) -> Said:
+def together(*chunks: Chunk | None) -> ReplyText:
     """Pairs of id and text; None is a tool."""
-    said = Said()
+    said = ReplyText()
     for each in chunks:
         if each is None:
             said.use_tool()
@@ -53,7 +53,7 @@ def test_messages_of_several_chunks_are_paragraphs(messages: list[list[str]]) ->
 
 
 @pytest.mark.parametrize(
-    ("chunks", "is_in_circles"),
+    ("chunks", "is_looping"),
     [
         ([(f"m{number}", "cut ") for number in range(21) for _ in range(2)], True),
         ([(f"m{number}", "cut ") for number in range(20) for _ in range(2)], False),
@@ -63,8 +63,8 @@ def test_messages_of_several_chunks_are_paragraphs(messages: list[list[str]]) ->
         ([], False),
     ],
 )
-def test_whether_it_goes_round_in_circles(chunks: list[Chunk | None], is_in_circles: bool) -> None:
-    assert together(*chunks).is_in_circles == is_in_circles
+def test_whether_it_loops(chunks: list[Chunk | None], is_looping: bool) -> None:
+    assert together(*chunks).is_looping == is_looping
 
 
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=4, max_size=40))
@@ -92,6 +92,6 @@ def test_whether_it_ends_in_text(chunks: list[Chunk | None], ends: bool) -> None
 
 
 def test_what_is_shown_as_it_grows_is_what_is_sent() -> None:
-    said = Said()
+    said = ReplyText()
     grown = "".join(said.add(chunk(text, f"m{number}")) for number, text in enumerate(["Hel", "lo ", "wor", "ld"]))
     assert grown.replace(PARAGRAPH, "") == said.finish() == "Hello world"

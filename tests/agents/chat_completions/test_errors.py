@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gatewayd.agents.chat_completions.errors import ContextFull, refusal, refusal_inside
+from gatewayd.agents.chat_completions.errors import ContextFull, error_in_answer, error_of_status
 from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, TryAgain
 
 
@@ -25,7 +25,7 @@ from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, Tr
     ],
 )
 def test_a_status_names_its_cure(status: int, repeatable: bool, kind: type[Exception]) -> None:
-    error = refusal(status, b'{"error":{"message":"because"}}', after_seconds=3.0, repeatable=repeatable)
+    error = error_of_status(status, b'{"error":{"message":"because"}}', after_seconds=3.0, repeatable=repeatable)
     assert type(error) is kind
     assert str(status) in str(error)
     assert ": because" in str(error)
@@ -44,7 +44,7 @@ def test_a_status_names_its_cure(status: int, repeatable: bool, kind: type[Excep
     ],
 )
 def test_the_provider_s_words_are_found_and_bounded(body: bytes, words: str) -> None:
-    error = refusal(404, body, after_seconds=None, repeatable=True)
+    error = error_of_status(404, body, after_seconds=None, repeatable=True)
     assert str(error) == f"the model's server answers 404 Not Found{words}"
 
 
@@ -86,7 +86,7 @@ FULL = [
 
 @pytest.mark.parametrize(("status", "body"), FULL)
 def test_a_full_context_is_told_from_other_refusals(status: int, body: bytes) -> None:
-    error = refusal(status, body, after_seconds=None, repeatable=True)
+    error = error_of_status(status, body, after_seconds=None, repeatable=True)
     assert isinstance(error, ContextFull)
     assert error.kind == "too_long"
 
@@ -102,7 +102,7 @@ def test_a_full_context_is_told_from_other_refusals(status: int, body: bytes) ->
     ],
 )
 def test_other_refusals_are_not_taken_for_a_full_context_or_an_empty_account(status: int, body: bytes) -> None:
-    error = refusal(status, body, after_seconds=None, repeatable=True)
+    error = error_of_status(status, body, after_seconds=None, repeatable=True)
     assert not isinstance(error, ContextFull | NeedsOperator)
     assert isinstance(error, TryAgain) == (status == 429)
 
@@ -121,16 +121,18 @@ def test_other_refusals_are_not_taken_for_a_full_context_or_an_empty_account(sta
     ],
 )
 def test_an_empty_account_is_mended_by_no_waiting(status: int, body: bytes) -> None:
-    error = refusal(status, body, after_seconds=20, repeatable=True)
+    error = error_of_status(status, body, after_seconds=20, repeatable=True)
     assert isinstance(error, NeedsOperator)
     assert "no waiting mends that" in error.reason
 
 
 def test_a_busy_server_is_tried_again_when_it_says_so_inside_of_an_answer() -> None:
-    for trouble in ({"type": "overloaded_error"}, {"code": "rate_limit_exceeded"}, {"status": 503}):
-        assert isinstance(refusal_inside(trouble, "", repeatable=True), TryAgain)
+    for error_value in ({"type": "overloaded_error"}, {"code": "rate_limit_exceeded"}, {"status": 503}):
+        assert isinstance(error_in_answer(error_value, "", repeatable=True), TryAgain)
 
 
 def test_what_a_router_passes_on_is_among_the_words() -> None:
     body = b'{"error":{"message":"Provider returned error","metadata":{"raw":"the GPU is on fire","provider_name":"x"}}}'
-    assert str(refusal(400, body, after_seconds=None, repeatable=True)).endswith(": Provider returned error: the GPU is on fire")
+    assert str(error_of_status(400, body, after_seconds=None, repeatable=True)).endswith(
+        ": Provider returned error: the GPU is on fire"
+    )

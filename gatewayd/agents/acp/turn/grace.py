@@ -8,15 +8,15 @@ _FIRST_TURNS: Final = 3
 _TURNS_AFTER_A_TAIL: Final = 20
 
 
-class Trust:
+class GracePeriod:
     """How far an agent's process is trusted to say nothing more once it has said that its turn is over."""
 
     def __init__(self) -> None:
         self._turns_to_watch = _FIRST_TURNS
 
-    def grace(self, seconds: float) -> float:
-        """How long to listen on after the end of a turn that took so many ``seconds``. Every text begins it anew."""
-        return GRACE_SECONDS if self._turns_to_watch else min(GRACE_SECONDS, _SHARE * seconds)
+    def seconds_after(self, turn_seconds: float) -> float:
+        """How long to listen on after the end of a turn that took ``turn_seconds``. Every text begins it anew."""
+        return GRACE_SECONDS if self._turns_to_watch else min(GRACE_SECONDS, _SHARE * turn_seconds)
 
     def note_end(self, *, had_tail: bool) -> None:
         """A turn is over. ``had_tail``: text came behind its end."""

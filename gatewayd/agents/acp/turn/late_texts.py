@@ -7,7 +7,7 @@ import anyio
 from msgspec import Raw
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.acp.turn.reply_text import Said
+from gatewayd.agents.acp.turn.reply_text import ReplyText
 from gatewayd.agents.acp.wire import Malformed, text_chunk
 from gatewayd.model.records.dead_letter import excerpt_of
 
@@ -19,13 +19,13 @@ _TEXT_MAX: Final = 100_000
 _SESSIONS_MAX: Final = 100
 _LAST_SECONDS: Final = 5.0
 
-SayLate = Callable[[str, str, float], Awaitable[None]]
+SendLateText = Callable[[str, str, float], Awaitable[None]]
 """The agent's session, the text, and when it began."""
 
 
 class _Text:
     def __init__(self) -> None:
-        self.said = Said()
+        self.said = ReplyText()
         self.began_at = self.heard_at = anyio.current_time()
 
 
@@ -36,7 +36,7 @@ class LateTexts:
         self._log = log
         self._texts: dict[str, _Text] = {}
         self._changed = Wakeup()
-        self._say: SayLate = self._say_nowhere
+        self._send: SendLateText = self._log_only
 
     def take(self, agent_session: str, update: Raw) -> None:
         """What the agent tells of a session without an open prompt. Only its text counts."""
@@ -56,9 +56,9 @@ class LateTexts:
         text.heard_at = anyio.current_time()
         self._changed.notify()
 
-    async def run(self, say: SayLate) -> None:
+    async def run(self, say: SendLateText) -> None:
         """Give each text that is over to ``say``, until cancelled; then those that are not, in a few seconds."""
-        self._say = say
+        self._send = say
         try:
             while True:
                 with anyio.CancelScope(deadline=min((_due(text) for text in self._texts.values()), default=float("inf"))):
@@ -74,9 +74,9 @@ class LateTexts:
     async def flush(self, agent_session: str) -> None:
         """What the session has said so far is a whole text."""
         if (text := self._texts.pop(agent_session, None)) is not None and (words := text.said.finish()):
-            await self._say(agent_session, words, text.began_at)
+            await self._send(agent_session, words, text.began_at)
 
-    async def _say_nowhere(self, agent_session: str, words: str, began_at: float) -> None:
+    async def _log_only(self, agent_session: str, words: str, began_at: float) -> None:
         self._log.warning("acp_late_text_dropped", session=agent_session, text=excerpt_of(words))
 
 

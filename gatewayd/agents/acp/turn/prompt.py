@@ -11,9 +11,9 @@ from msgspec import Raw, Struct
 
 from gatewayd.actor.border import sole
 from gatewayd.agents.acp.connection import Connection, Reply
-from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, Trust
+from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, GracePeriod
 from gatewayd.agents.acp.turn.permission import CANCELLED, answer, can_be_allowed, tool_request
-from gatewayd.agents.acp.turn.reply_text import CIRCLES_MAX, Said
+from gatewayd.agents.acp.turn.reply_text import LOOP_MESSAGES_MAX, ReplyText
 from gatewayd.agents.acp.turn.tool_calls import OpenCalls, call_event, result_event
 from gatewayd.agents.acp.wire import (
     INVALID_PARAMS,
@@ -44,20 +44,20 @@ _PENDING_MAX: Final = 64
 _LOOK_AGAIN_SECONDS: Final = 0.005
 
 
-class Asked(Struct, frozen=True):
+class IncomingPermission(Struct, frozen=True):
     """The agent asks for a permission."""
 
     request_id: RequestId
     request: PermissionRequest
 
 
-class TakenBack(Struct, frozen=True):
+class IncomingCancel(Struct, frozen=True):
     """The agent no longer wants the answer to a request."""
 
     request_id: RequestId
 
 
-Item = Raw | Asked | TakenBack
+Item = Raw | IncomingPermission | IncomingCancel
 
 
 class Limits(Struct, frozen=True):
@@ -85,7 +85,7 @@ class Prompt:
         session_id: str,
         connection: Connection,
         limits: Limits,
-        trust: Trust,
+        grace_period: GracePeriod,
         log: "FilteringBoundLogger",
         *,
         no_cancel_while_asking: bool = False,
@@ -94,20 +94,20 @@ class Prompt:
         self._session_id = session_id
         self._connection = connection
         self._limits = limits
-        self._trust = trust
+        self._grace = grace_period
         self._log = log
         self._no_cancel_while_asking = no_cancel_while_asking
         self._inbox, self._items = anyio.create_memory_object_stream[Item](_WAITING_MAX)
         self._inbox_behind, self._items_behind = anyio.create_memory_object_stream[Item](_WAITING_MAX)
         self._pending: dict[RequestId, anyio.CancelScope] = {}
         self._calls = OpenCalls()
-        self._said = Said()
+        self._reply_text = ReplyText()
         self._refused: Decision | None = None
         self._heard_at = 0.0
         self._reply: Reply | None = None
         self.acted = False
         """Whether the agent has used a tool, or asked to."""
-        self.goes_on = False
+        self.still_runs = False
         """Whether it was told to stop after a silence, and has neither stopped nor ended."""
 
     @property
@@ -119,8 +119,8 @@ class Prompt:
     def text_before_cut(self) -> str:
         """The text, if the agent may have said all of it though it did not end properly: if it used no tool after it. What it
         says before a tool is mostly what it is about to do."""
-        is_runaway = self._said.length > _TEXT_MAX or self._said.is_in_circles
-        return self._said.finish() if self._said.ends_in_text and not is_runaway else ""
+        is_runaway = self._reply_text.length > _TEXT_MAX or self._reply_text.is_looping
+        return self._reply_text.finish() if self._reply_text.ends_in_text and not is_runaway else ""
 
     async def deliver(self, item: Item) -> bool:
         """Called by the reader. False: the prompt is over."""
@@ -134,7 +134,7 @@ class Prompt:
 
     async def run(self) -> PromptEnd:
         """Send the turn's prompt and follow it to its end. Cancelled, or failing, it stops the agent. If that does not stop in
-        time ``goes_on`` is set after a silence, and the connection is ended after anything else.
+        time ``still_runs`` is set after a silence, and the connection is ended after anything else.
 
         :raises AgentFailed: the agent was silent for too long, or talks without end.
         :raises RequestRefused: the agent failed. :raises ConnectionLost: it is gone. :raises Malformed: its answer is none.
@@ -144,16 +144,16 @@ class Prompt:
         reply = self._reply = self._connection.ask("session/prompt", params, on_done=self._inbox.close)
         try:
             await self._follow()
-            await self._listen_on(self._trust.grace(anyio.current_time() - began_at))
+            await self._collect_tail(self._grace.seconds_after(anyio.current_time() - began_at))
         finally:
             with anyio.CancelScope(shield=True):
                 if not reply.done:
                     await self._stop()
-            self._answer_open()
+            self._cancel_pending()
             for stream in (self._inbox, self._items, self._inbox_behind, self._items_behind):
                 stream.close()
         result = read(await reply.wait(), PromptResult)
-        return PromptEnd(result.stop_reason, self._said.finish(), self._refused)
+        return PromptEnd(result.stop_reason, self._reply_text.finish(), self._refused)
 
     async def _follow(self) -> None:
         try:
@@ -166,7 +166,7 @@ class Prompt:
                 group.cancel_scope.cancel()
         except ExceptionGroup as error:
             raise sole(error) from error
-        self._answer_open()
+        self._cancel_pending()
 
     async def _next(self) -> Item | None:
         while True:
@@ -175,7 +175,7 @@ class Prompt:
             if self._pending:
                 self._heard_at = anyio.current_time()
             elif anyio.current_time() >= self._heard_at + self._limits.silence_seconds:
-                self.goes_on = True
+                self.still_runs = True
                 raise AgentFailed(f"the agent said nothing for {self._limits.silence_seconds:g} s, so it was stopped")
 
     async def _receive(self) -> Item | None:
@@ -184,17 +184,17 @@ class Prompt:
         except anyio.EndOfStream:
             return None
 
-    async def _listen_on(self, grace: float) -> None:
+    async def _collect_tail(self, grace: float) -> None:
         """The agent has ended. Some are still writing then: their text belongs to the reply."""
         had_tail, heard_at = False, anyio.current_time()
-        while (item := await self._next_behind(heard_at, grace)) is not None:
-            if isinstance(item, Asked):
-                self._refuse(item)
-            elif not isinstance(item, TakenBack) and await self._update(item):
+        while (item := await self._next_tail(heard_at, grace)) is not None:
+            if isinstance(item, IncomingPermission):
+                self._reject(item)
+            elif not isinstance(item, IncomingCancel) and await self._update(item):
                 had_tail, heard_at = True, anyio.current_time()
-        self._trust.note_end(had_tail=had_tail)
+        self._grace.note_end(had_tail=had_tail)
 
-    async def _next_behind(self, heard_at: float, grace: float) -> Item | None:
+    async def _next_tail(self, heard_at: float, grace: float) -> Item | None:
         """None after so long a silence, when nothing is left in the pipe either, and no message is half read."""
         until = heard_at + grace
         while self._connection.lost is None:
@@ -212,36 +212,36 @@ class Prompt:
     async def _stop(self) -> None:
         """The protocol's way: every open request is answered with cancelled, then the prompt ends with its answer. What is said
         meanwhile belongs to a turn that nobody waits for any more."""
-        was_asking = self._answer_open()
+        was_asking = self._cancel_pending()
         if not (was_asking and self._no_cancel_while_asking):
-            self._connection.tell("session/cancel", {"sessionId": self._session_id})
-        unsaid = Said()
+            self._connection.notify("session/cancel", {"sessionId": self._session_id})
+        unsaid = ReplyText()
         with anyio.move_on_after(self._limits.cancel_seconds) as scope:
             while (item := await self._receive()) is not None:
-                self._pass_over(item, unsaid)
+                self._discard(item, unsaid)
         if not scope.cancelled_caught:
-            self.goes_on = False
+            self.still_runs = False
             heard_at = anyio.current_time()
-            while (item := await self._next_behind(heard_at, GRACE_SECONDS)) is not None:
-                self._pass_over(item, unsaid)
-        elif not self.goes_on:
+            while (item := await self._next_tail(heard_at, GRACE_SECONDS)) is not None:
+                self._discard(item, unsaid)
+        elif not self.still_runs:
             self._connection.lose(f"did not stop within {self._limits.cancel_seconds:g} s of being told to")
         if words := unsaid.finish():
             self._log.info("acp_text_after_stop", session=self._session_id, text=excerpt_of(words))
 
-    def _pass_over(self, item: Item, unsaid: Said) -> None:
-        if isinstance(item, Asked):
+    def _discard(self, item: Item, unsaid: ReplyText) -> None:
+        if isinstance(item, IncomingPermission):
             self._connection.answer(item.request_id, CANCELLED)
-        elif not isinstance(item, TakenBack):
+        elif not isinstance(item, IncomingCancel):
             with suppress(Malformed):
                 if (chunk := text_chunk(item)) is not None:
                     unsaid.add(chunk)
 
-    def _refuse(self, asked: Asked) -> None:
+    def _reject(self, asked: IncomingPermission) -> None:
         self._connection.answer(asked.request_id, CANCELLED)
         self._log.warning("acp_permission_without_turn", session=self._session_id, tool=asked.request.tool_call.title)
 
-    def _answer_open(self) -> bool:
+    def _cancel_pending(self) -> bool:
         pending, self._pending = self._pending, {}
         for request_id in pending:
             self._connection.answer(request_id, CANCELLED)
@@ -249,31 +249,31 @@ class Prompt:
 
     async def _take(self, item: Item, group: anyio.abc.TaskGroup) -> None:
         match item:
-            case Asked():
-                self._admit(item, group)
-            case TakenBack(request_id):
+            case IncomingPermission():
+                self._accept(item, group)
+            case IncomingCancel(request_id):
                 if (scope := self._pending.pop(request_id, None)) is not None:
                     # It is not withdrawn before the turn ends: that would need an id that is unique for ever.
                     scope.cancel()
-                    self._connection.refuse(request_id, REQUEST_CANCELLED, "Request cancelled")
+                    self._connection.answer_error(request_id, REQUEST_CANCELLED, "Request cancelled")
             case _:
                 await self._update(item)
 
-    def _admit(self, asked: Asked, group: anyio.abc.TaskGroup) -> None:
+    def _accept(self, asked: IncomingPermission, group: anyio.abc.TaskGroup) -> None:
         self.acted = True
-        self._said.use_tool()
+        self._reply_text.use_tool()
         if asked.request_id in self._pending or len(self._pending) >= _PENDING_MAX:
-            self._connection.refuse(asked.request_id, INVALID_PARAMS, "the id is in use, or too many requests are open")
+            self._connection.answer_error(asked.request_id, INVALID_PARAMS, "the id is in use, or too many requests are open")
             return
         scope = self._pending[asked.request_id] = anyio.CancelScope()
         group.start_soon(self._decide, asked, scope)
 
-    async def _decide(self, asked: Asked, scope: anyio.CancelScope) -> None:
+    async def _decide(self, asked: IncomingPermission, scope: anyio.CancelScope) -> None:
         try:
             wanted = tool_request(self._calls.merged(asked.request.tool_call))
         except Malformed as error:
             self._pending.pop(asked.request_id, None)
-            self._connection.refuse(asked.request_id, INVALID_PARAMS, str(error))
+            self._connection.answer_error(asked.request_id, INVALID_PARAMS, str(error))
             return
         with scope:
             decision = await self._ask(wanted, asked.request.options)
@@ -303,17 +303,17 @@ class Prompt:
         return False
 
     async def _add_text(self, chunk: MessageChunk) -> None:
-        text = self._said.add(chunk)
-        if self._said.length > _TEXT_MAX:
+        text = self._reply_text.add(chunk)
+        if self._reply_text.length > _TEXT_MAX:
             raise AgentFailed(f"the reply is longer than {_TEXT_MAX} characters")
-        if self._said.is_in_circles:
-            raise AgentFailed(f"the agent wrote {CIRCLES_MAX} messages without using a tool: it goes round in circles")
+        if self._reply_text.is_looping:
+            raise AgentFailed(f"the agent wrote {LOOP_MESSAGES_MAX} messages without using a tool: it loops")
         if text:
             await self._turn.emit(TextDelta(text))
 
     async def _show_call(self, update: ToolCallFields) -> None:
         self.acted = True
-        self._said.use_tool()
+        self._reply_text.use_tool()
         call, begins = self._calls.update(update)
         if begins:
             await self._turn.emit(call_event(call))

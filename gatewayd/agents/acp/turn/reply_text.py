@@ -8,11 +8,11 @@ from gatewayd.kit.json import Joiner
 PARAGRAPH: Final = "\n\n"
 _FEW: Final = 3
 """So many messages in a row, without a tool between them, are believed to be messages if they may be."""
-CIRCLES_MAX: Final = 20
+LOOP_MESSAGES_MAX: Final = 20
 """OpenCode 1.18 calls its model again for ever where that breaks off, each time in a new message."""
 
 
-class Said:
+class ReplyText:
     """The text so far, in the parts that tools are used between: what is said before and after a tool are two paragraphs."""
 
     def __init__(self) -> None:
@@ -44,9 +44,9 @@ class Said:
         return not self._begins_part
 
     @property
-    def is_in_circles(self) -> bool:
+    def is_looping(self) -> bool:
         """Whether it is message after message, each in several chunks, without a tool between them."""
-        return bool(self._parts) and self._parts[-1].of_several_chunks > CIRCLES_MAX
+        return bool(self._parts) and self._parts[-1].of_several_chunks > LOOP_MESSAGES_MAX
 
     def finish(self) -> str:
         """All of it: nothing more comes."""
