@@ -122,15 +122,15 @@ def _exit_code(error: BaseException, *, was_ready: bool) -> int:
 async def _run(given: _Given) -> None:
     async with anyio.create_task_group() as last:
         try:
-            async with anyio.create_task_group() as left_behind:
+            async with anyio.create_task_group() as parent:
                 code: Callable[[], int] = lambda: EXIT_OK  # noqa: E731
                 try:
-                    await _serve(given, left_behind)
+                    await _serve(given, parent)
                 except BaseException as error:
                     code = partial(_exit_code, error, was_ready=given.ready.is_set())
                     raise
                 finally:
-                    left_behind.cancel_scope.cancel()
+                    parent.cancel_scope.cancel()
                     last.start_soon(_end_with_process, code)
         finally:
             last.cancel_scope.cancel()
@@ -146,10 +146,10 @@ async def _end_with_process(code: Callable[[], int]) -> None:
     os._exit(code())
 
 
-async def _serve(given: _Given, left_behind: TaskGroup) -> None:
+async def _serve(given: _Given, parent: TaskGroup) -> None:
     config, state_dir, notifier = given.config, given.state_dir, Notifier(os.environ)
     inherited = take_listen_fds(os.environ)
-    left_behind.start_soon(ask_for_time, notifier, given.ready)
+    parent.start_soon(ask_for_time, notifier, given.ready)
     stop = trio.Event()
     # A second SIGHUP during a reload asks for one more; a third would ask for nothing else.
     ask_reload, reload_asked = trio.open_memory_channel[None](1)
@@ -166,7 +166,7 @@ async def _serve(given: _Given, left_behind: TaskGroup) -> None:
             log.warning("orphan_processes_ended", count=ended)
         gateway = join(config, given.registry, store, http, state_dir=state_dir, stalls=given.stalls, redact=given.redactor)
         reloader = _reloader(gateway, store, given, notifier)
-        async with run_hub(gateway, host=left_behind):
+        async with run_hub(gateway, parent=parent):
             server = _server(gateway, reloader, given.registry)
             async with _open_front(own, server, listeners, state_dir) as url:
                 await _announce(gateway, url, notifier)

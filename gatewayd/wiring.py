@@ -122,24 +122,24 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
 
 
 @asynccontextmanager
-async def run_hub(gateway: Gateway, *, host: TaskGroup) -> AsyncIterator[None]:
+async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]:
     """The hub's own tasks, opened in their order, with what the last process left taken up before any account listens.
 
-    ``host`` is where drivers and calls of cores run, and where one that cannot be ended stays. To stop, ``drain`` first.
+    ``parent`` is the task group of drivers and of calls of cores, also of those that cannot be ended. To stop, ``drain`` first.
     """
     async with anyio.create_task_group() as telling:
         await telling.start(gateway.events.run)
         await telling.start(gateway.tally.run)
         async with (
-            gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, host=host),
+            gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, parent=parent),
             anyio.create_task_group() as turning,
         ):
-            await turning.start(partial(gateway.turns.run, host=host))
+            await turning.start(partial(gateway.turns.run, parent=parent))
             await turning.start(gateway.inbox.run)
             await turning.start(gateway.presses.run)
             await _recover(gateway)
             turning.start_soon(gateway.cleaner.run)
-            async with gateway.manager.run(journal=gateway.inbox, host=host):
+            async with gateway.manager.run(journal=gateway.inbox, parent=parent):
                 yield
             # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
             turning.cancel_scope.cancel()

@@ -54,13 +54,13 @@ class Policy(Struct, frozen=True):
 
 
 class SupervisorStatistics(Struct, frozen=True):
-    """Children by state. ``left_behind`` lives ignored their cancellation: only the end of the process can end them."""
+    """Children by state. ``abandoned`` lives ignored their cancellation: only the end of the process can end them."""
 
     children: int
     running: int
     waiting: int
     parked: int
-    left_behind: int
+    abandoned: int
 
 
 class Child:

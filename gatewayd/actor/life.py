@@ -27,7 +27,7 @@ class ReturnedQuietly(Exception):
 class Life:
     """Handed to ``ChildSpec.run``. Every method is synchronous and cheap. Durations are seconds on Trio's clock.
 
-    A life that is over ignores what a child that was left behind still says.
+    A life that is over ignores what an abandoned child still says.
     """
 
     def __init__(

@@ -45,10 +45,10 @@ class Pool(Generic[Member]):
         self._settled = Wakeup()
 
     @asynccontextmanager
-    async def run(self, *, host: TaskGroup | None, starts: Callable[[Member], bool]) -> AsyncIterator[None]:
+    async def run(self, *, parent: TaskGroup | None, starts: Callable[[Member], bool]) -> AsyncIterator[None]:
         """Members live and are reconciled inside; those that ``starts`` are started before. Leaving cancels the reconciling, then
-        the lives. ``host``: see ``Supervisor.run``."""
-        async with self._supervisor.run(host=host), anyio.create_task_group() as self._tasks:
+        the lives. ``parent``: see ``Supervisor.run``."""
+        async with self._supervisor.run(parent=parent), anyio.create_task_group() as self._tasks:
             try:
                 for name, member in self.wanted.items():
                     if starts(member):

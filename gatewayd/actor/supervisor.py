@@ -94,7 +94,7 @@ class Supervisor:
         self._on_change = on_change
         self._on_failure = on_failure
         self._children: dict[str, Child] = {}
-        self._left_behind: set[Life] = set()
+        self._abandoned: set[Life] = set()
         self._lives: TaskGroup | None = None
         self._keepers: TaskGroup | None = None
 
@@ -103,7 +103,7 @@ class Supervisor:
         self._children[spec.name] = Child(spec, now=self._now, on_change=self._on_change)
 
     def remove(self, name: str) -> None:
-        """Forget a child that was stopped. A life of it that was left behind goes on being counted.
+        """Forget a child that was stopped. A life of it that was abandoned is still counted.
 
         :raises NotFound: no such child. :raises Conflict: it lives.
         """
@@ -112,14 +112,14 @@ class Supervisor:
         del self._children[name]
 
     @asynccontextmanager
-    async def run(self, *, host: TaskGroup | None = None) -> AsyncIterator[None]:
+    async def run(self, *, parent: TaskGroup | None = None) -> AsyncIterator[None]:
         """Children run inside; leaving cancels them.
 
-        A life that ignores its cancellation stays behind in the nursery that hosts the lives, and holds up the leaving
-        of that nursery: pass ``host``, one that is left last, where other things must be closed in any case.
+        A life that ignores its cancellation stays in the parent task group of the lives, which cannot end before it. Where
+        other things must be closed in any case, pass as ``parent`` a task group that ends after them.
         """
         async with anyio.create_task_group() as own, anyio.create_task_group() as keepers:
-            self._lives = host or own
+            self._lives = parent or own
             self._keepers = keepers
             try:
                 yield
@@ -148,7 +148,7 @@ class Supervisor:
             await self._keepers.start(self._keep, child, name=name)
 
     async def stop(self, name: str, *, within_seconds: float = math.inf) -> None:
-        """Stop a child, whether it runs or waits out its back-off. Returns once it is gone, or left behind: at the latest
+        """Stop a child, whether it runs or waits out its back-off. Returns once it is gone, or abandoned: at the latest
         after ``within_seconds``, or when the time is over that it gives itself to close.
 
         :raises NotFound: no such child.
@@ -194,7 +194,7 @@ class Supervisor:
             running=states.count("running"),
             waiting=states.count("waiting"),
             parked=states.count("parked"),
-            left_behind=len(self._left_behind),
+            abandoned=len(self._abandoned),
         )
 
     def _child(self, name: str) -> Child:
@@ -241,17 +241,17 @@ class Supervisor:
         try:
             while await life.wait_overdue():
                 if life.scope.cancel_called:
-                    self._leave_behind(child, life)
+                    self._abandon(child, life)
                     return False
                 life.cut(life.overdue())
             return True
         finally:
-            if not life.done.is_set() and life not in self._left_behind:
+            if not life.done.is_set() and life not in self._abandoned:
                 # The supervisor itself is being cancelled: the child gets its time to close all the same, and no more.
                 life.cut(None)
                 with trio.CancelScope(shield=True):
                     if await life.wait_overdue():
-                        self._leave_behind(child, life)
+                        self._abandon(child, life)
 
     async def _run_life(self, spec: ChildSpec, life: Life) -> None:
         try:
@@ -261,11 +261,11 @@ class Supervisor:
         except* Exception as group:
             life.error = group
         finally:
-            self._left_behind.discard(life)
+            self._abandoned.discard(life)
             life.done.set()
 
-    def _leave_behind(self, child: Child, life: Life) -> None:
-        self._left_behind.add(life)
+    def _abandon(self, child: Child, life: Life) -> None:
+        self._abandoned.add(life)
         child.end(life, self._policy)
         after = "" if life.cut_for is None else f", after: {judge(life.cut_for, child.spec.redact).reason}"
         seconds = trio.current_time() - life.cut_at

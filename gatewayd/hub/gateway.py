@@ -140,7 +140,7 @@ class Gateway:
         """Everything at this moment, from memory: no I/O, the same order every time."""
         accounts, agents = self.manager.snapshot(), self.agents.snapshot()
         inbox, outbox = self.backlog.status(), self.outbox.status()
-        left_behind = self.turns.standing()
+        abandoned_tasks = self.turns.abandoned_tasks()
         facts = Facts(
             now=self.now(),
             state=self.state,
@@ -150,7 +150,7 @@ class Gateway:
             letters=self.tally.counts,
             accounts=accounts,
             agents=agents,
-            left_behind=left_behind,
+            abandoned_tasks=abandoned_tasks,
             stall=self.stalls.last_stall(),
             refused=self._refused,
             no_descriptors_since=self._no_descriptors_since,
@@ -173,7 +173,7 @@ class Gateway:
             counters=self._counters(),
             inbox=inbox,
             letters=self.tally.counts,
-            left_behind=left_behind,
+            abandoned_tasks=abandoned_tasks,
         )
 
     def _tell_of_store(self, refusal: str | None) -> None:

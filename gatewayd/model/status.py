@@ -123,9 +123,9 @@ class AgentStatus(Struct, frozen=True):
     away_reason: str | None = None
 
 
-class LeftBehind(Struct, frozen=True):
-    """``count`` calls of an agent were cancelled and still run, the oldest since ``since``. ``where``: the places in which the
-    oldest of them stand now, FILE:LINE in FUNCTION, each once."""
+class AbandonedTask(Struct, frozen=True):
+    """``count`` calls of an agent were cancelled and still run, the oldest since ``since``. ``where``: the positions in the
+    code at which the oldest of them stand now, FILE:LINE in FUNCTION, each once."""
 
     agent: str
     count: int
@@ -182,4 +182,4 @@ class Snapshot(Struct, frozen=True):
     counters: dict[str, int]
     inbox: InboxStatus = InboxStatus()
     letters: LetterCounts = LetterCounts()
-    left_behind: tuple[LeftBehind, ...] = ()
+    abandoned_tasks: tuple[AbandonedTask, ...] = ()

@@ -36,7 +36,7 @@ class Street:
     @asynccontextmanager
     async def open(self, **colours: str) -> AsyncIterator[None]:
         self.want(colours)
-        async with self.pool.run(host=None, starts=lambda member: member.colour != "off"):
+        async with self.pool.run(parent=None, starts=lambda member: member.colour != "off"):
             yield
 
     def want(self, colours: dict[str, str]) -> None:

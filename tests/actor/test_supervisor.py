@@ -552,7 +552,7 @@ async def test_a_hang_while_leaving_is_cut_and_the_first_error_decides(autojump_
         await trio.sleep(0.2)
         status = supervisor.status("a")
         assert (status.state, status.reason) == ("waiting", "the line went dead")
-        assert supervisor.statistics().left_behind == 0
+        assert supervisor.statistics().abandoned == 0
 
 
 async def test_a_hang_while_being_stopped_is_cut(autojump_clock: trio.testing.MockClock) -> None:
@@ -663,7 +663,7 @@ async def test_work_that_ignores_its_end_is_a_bug(autojump_clock: trio.testing.M
         assert supervisor.status("a").reason == "bug: Overdue: work that was cancelled did not end"
 
 
-async def test_what_cannot_be_cancelled_is_left_behind_and_said(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_life_that_cannot_be_cancelled_is_abandoned_and_reported(autojump_clock: trio.testing.MockClock) -> None:
     release = trio.Event()
 
     async def stubborn(life: Life) -> None:
@@ -682,27 +682,27 @@ async def test_what_cannot_be_cancelled_is_left_behind_and_said(autojump_clock: 
         status = supervisor.status("a")
         assert status.state == "parked"
         assert status.reason == "would not close within 10 s of its cancellation, after: nothing heard for 30 s"
-        assert supervisor.statistics().left_behind == 1
+        assert supervisor.statistics().abandoned == 1
         assert supervisor.status("well").restarts == 0
         release.set()
         await trio.testing.wait_all_tasks_blocked()
-        assert supervisor.statistics().left_behind == 0
+        assert supervisor.statistics().abandoned == 0
         assert supervisor.status("a").state == "parked"
     assert watched.failures == []
 
 
 async def test_stopping_what_cannot_be_cancelled_returns_and_parks(autojump_clock: trio.testing.MockClock) -> None:
     release = trio.Event()
-    async with anyio.create_task_group() as host:
+    async with anyio.create_task_group() as parent:
         supervisor = Supervisor(Backoff(Random(1)), now=wall)
         supervisor.add(ChildSpec(name="a", run=shielded(release)))
-        async with supervisor.run(host=host):
+        async with supervisor.run(parent=parent):
             await supervisor.start("a")
             await supervisor.stop("a")
             assert trio.current_time() == 10
             assert supervisor.status("a").state == "parked"
         assert trio.current_time() == 10, "the supervisor can be left all the same"
-        assert supervisor.statistics().left_behind == 1
+        assert supervisor.statistics().abandoned == 1
         release.set()
 
 
@@ -719,15 +719,15 @@ async def test_restarting_what_would_not_close_starts_nothing_beside_it(autojump
 
 async def test_leaving_with_something_that_cannot_be_cancelled_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
     release = trio.Event()
-    async with anyio.create_task_group() as host:
+    async with anyio.create_task_group() as parent:
         supervisor = Supervisor(Backoff(Random(1)), now=wall)
         supervisor.add(ChildSpec(name="a", run=shielded(release)))
         with trio.move_on_after(3):
-            async with supervisor.run(host=host):
+            async with supervisor.run(parent=parent):
                 await supervisor.start("a")
                 await trio.sleep_forever()
         assert trio.current_time() == 13
-        assert supervisor.statistics().left_behind == 1
+        assert supervisor.statistics().abandoned == 1
         release.set()
 
 

@@ -147,10 +147,10 @@ def test_one_that_will_not_be_cancelled_is_named_with_its_line_once_and_others_a
             await house.say("spin")
             await _until(lambda: bool(spinning))
             await house.say("/stop")
-            while not house.turns.left_behind:
+            while not house.turns.abandoned_tasks():
                 await trio.lowlevel.checkpoint()
                 clock.jump(0.01)
-            [left] = house.turns.standing()
+            [left] = house.turns.abandoned_tasks()
             assert (left.count, left.since > 0) == (1, True)
             [where] = left.where
             assert __file__ in where
@@ -159,8 +159,8 @@ def test_one_that_will_not_be_cancelled_is_named_with_its_line_once_and_others_a
             assert house.texts[-1] == "quick"
             assert [one["event"] for one in logged if "agent" in one and "stop" in one["event"]] == ["agent_task_abandoned"]
             spinning.clear()
-            await _until(lambda: not house.turns.left_behind)
-            assert house.turns.standing() == ()
+            await _until(lambda: not house.turns.abandoned_tasks())
+            assert house.turns.abandoned_tasks() == ()
 
     with structlog.testing.capture_logs() as logged:
         trio.run(main, clock=clock)

@@ -64,12 +64,12 @@ async def open_gateway(case: Json, api: FakeBotApi, state_dir: Path) -> AsyncIte
     async with (
         open_store(state_dir, now=now, run_blocking=run_inline) as store,
         create_client() as http,
-        anyio.create_task_group() as host,
+        anyio.create_task_group() as parent,
     ):
         config = settings_of(case, api)
         gateway = join(config, registry, store, http, state_dir=state_dir, now=now, rng=Random(1), stalls=NoStalls())
         gateway.enter("ready")
-        async with run_hub(gateway, host=host):
+        async with run_hub(gateway, parent=parent):
             yield gateway
 
 

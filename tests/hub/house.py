@@ -387,6 +387,6 @@ async def open_house(
     """A running hub. Leaving it is a crash for whatever still runs: only what was committed is in ``state_dir``."""
     async with open_store(state_dir, now=now, run_blocking=run_inline) as store, anyio.create_task_group() as tasks:
         house = House(store, config or configuration(), agents or ScriptedAgents(script))
-        async with run_hub(house.gateway, host=tasks):
+        async with run_hub(house.gateway, parent=tasks):
             yield house
             tasks.cancel_scope.cancel()

@@ -103,7 +103,7 @@ class Street:
 
     def run(self) -> AbstractAsyncContextManager[None]:
         """The accounts, with the journal that they deliver to."""
-        return self.manager.run(journal=self.journal, host=None)
+        return self.manager.run(journal=self.journal, parent=None)
 
     def platform(self, account: str = "main") -> LoopbackPlatform:
         return platform_of(account)

@@ -195,7 +195,7 @@ class Life:
 
     async def _serve(self) -> None:
         world = self.world
-        async with self._http, anyio.create_task_group() as host:
+        async with self._http, anyio.create_task_group() as parent:
             try:
                 async with (
                     open_store(world.state_dir, now=world.now, run_blocking=self._disk) as store,
@@ -203,7 +203,7 @@ class Life:
                 ):
                     self._store = store
                     gateway = self.gateway = self._join(store)
-                    async with run_hub(gateway, host=host):
+                    async with run_hub(gateway, parent=parent):
                         gateway.enter("ready")
                         self._desk = WebhookDesk(gateway)
                         await own.start(self._desk.run)
@@ -214,7 +214,7 @@ class Life:
                         await drain(gateway)
                     own.cancel_scope.cancel()
             finally:
-                host.cancel_scope.cancel()
+                parent.cancel_scope.cancel()
         world.trace.tell(f"life {self.number}", "has stopped")
 
     def _join(self, store: SqliteStore) -> Gateway:

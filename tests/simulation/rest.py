@@ -40,8 +40,8 @@ def check_at_rest(gateway: Gateway, unused: Gateway) -> None:
         allowed = max(before.get(name, 0), _MAY_GROW.get(name.rpartition(" ")[2], 0), _PLUGINS if name.endswith("plugins") else 0)
         if size > allowed:
             raise Violation("nothing is kept", f"a daemon with nothing to do has {size} in {name}, and {allowed} are allowed")
-    if gateway.backlog.waiting or gateway.turns.left_behind or gateway.agents.left_behind:
-        raise Violation("nothing is kept", f"{gateway.backlog.waiting} messages wait, or a core was left behind")
+    if gateway.backlog.waiting or gateway.turns.abandoned_tasks() or gateway.agents.abandoned:
+        raise Violation("nothing is kept", f"{gateway.backlog.waiting} messages wait, or a core was abandoned")
 
 
 def _sizes(gateway: Gateway) -> Iterator[tuple[str, int]]:

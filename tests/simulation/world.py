@@ -293,7 +293,7 @@ class World:
             "replies being sent": snapshot.outbox.sending,
             "requests": snapshot.approvals_pending,
             # One that closes slowly is gone in the end: it is no rest before that.
-            "connections left behind": gateway.manager.statistics().supervisor.left_behind,
+            "abandoned connections": gateway.manager.statistics().supervisor.abandoned,
             "events to be written": len(gateway.events._buffer),
         }
         return ", ".join(left + [f"{count} {what}" for what, count in counts.items() if count])

@@ -97,13 +97,13 @@ def _word(state: str, reason: str | None, restarts: int) -> str:
 
 @asynccontextmanager
 async def open_hub(state_dir: Path, config: GatewayConfig) -> AsyncIterator[Hub]:
-    async with open_store(state_dir, now=_now, run_blocking=run_inline) as store, anyio.create_task_group() as host:
+    async with open_store(state_dir, now=_now, run_blocking=run_inline) as store, anyio.create_task_group() as parent:
         http = cast(httpx2.AsyncClient, None)
         gateway = join(config, REGISTRY, store, http, state_dir=state_dir, now=_now, rng=Random(1), stalls=NoStalls())
         if _left_running is not None:
             await _left_running(store, config)
         gateway.enter("ready")
-        async with run_hub(gateway, host=host):
+        async with run_hub(gateway, parent=parent):
             yield Hub(gateway, store)
 
 

@@ -175,7 +175,7 @@ async def open_site(
             now=now,
             stalls=(stalls := NoStalls()),
         )
-        async with run_hub(gateway, host=nursery):
+        async with run_hub(gateway, parent=nursery):
             site = Site(gateway, store, stalls)
             await nursery.start(site.server.serve, await open_listeners("127.0.0.1:0"))
             gateway.enter("ready")

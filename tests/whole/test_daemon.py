@@ -302,7 +302,7 @@ async def test_an_agent_that_ignores_its_cancellation_does_not_hold_up_the_stop(
 
 
 @pytest.mark.slow
-async def test_a_crash_ends_the_process_whatever_is_left_behind(tmp_path: Path, own_core: dict[str, str]) -> None:
+async def test_a_crash_ends_the_process_whatever_was_abandoned(tmp_path: Path, own_core: dict[str, str]) -> None:
     async with daemon(tmp_path / "state", IMPATIENT, env=own_core) as gateway:
         await post(gateway, "stubborn", "k1")
         await gateway.wait_status(lambda snapshot: snapshot.agents[0].running == 1)

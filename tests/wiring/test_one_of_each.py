@@ -91,7 +91,7 @@ async def store_of(state_dir: Path, *, ago: float = 0.0) -> AsyncIterator[Sqlite
 async def hub_over(store: SqliteStore, *, ago: float = 0.0) -> AsyncIterator[Hub]:
     """Leaving it is an end without a drain."""
     with trio.fail_after(3600):
-        async with anyio.create_task_group() as host:
+        async with anyio.create_task_group() as parent:
             gateway = join(
                 configuration(),
                 REGISTRY,
@@ -102,7 +102,7 @@ async def hub_over(store: SqliteStore, *, ago: float = 0.0) -> AsyncIterator[Hub
                 now=lambda: now() - ago,
                 rng=Random(1),
             )
-            async with run_hub(gateway, host=host):
+            async with run_hub(gateway, parent=parent):
                 gateway.enter("ready")
                 await trio.testing.wait_all_tasks_blocked()
                 yield Hub(gateway, store)

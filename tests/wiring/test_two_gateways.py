@@ -39,7 +39,7 @@ def configured(*names: str) -> GatewayConfig:
 async def running(store: SqliteStore, name: str, *accounts: str) -> AsyncIterator[Gateway]:
     """Leaving it is an end without a drain."""
     http = cast(httpx2.AsyncClient, None)
-    async with anyio.create_task_group() as host:
+    async with anyio.create_task_group() as parent:
         gateway = join(
             configured(*accounts),
             REGISTRY,
@@ -51,7 +51,7 @@ async def running(store: SqliteStore, name: str, *accounts: str) -> AsyncIterato
             rng=Random(1),
             name=name,
         )
-        async with run_hub(gateway, host=host):
+        async with run_hub(gateway, parent=parent):
             gateway.enter("ready")
             await trio.testing.wait_all_tasks_blocked()
             yield gateway

@@ -1,6 +1,6 @@
 """One account: a task group around an open channel that listens, and a mailbox that is sent from. What ends either ends both.
 
-The actor outlives its lives. What a driver sees of the hub belongs to one life: a driver that was left behind can neither say
+The actor outlives its lives. What a driver sees of the hub belongs to one life: an abandoned driver can neither say
 that the account is connected nor journal anything.
 """
 

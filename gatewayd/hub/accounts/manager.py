@@ -36,7 +36,7 @@ _STORE_RETRY_SECONDS = 1.0
 
 
 class ManagerStatistics(Struct, frozen=True):
-    """``supervisor`` counts accounts by state, and those left behind; ``accounts`` are in the order of the configuration."""
+    """``supervisor`` counts accounts by state, and the abandoned ones; ``accounts`` are in the order of the configuration."""
 
     supervisor: SupervisorStatistics
     accounts: tuple[AccountStatistics, ...]
@@ -78,14 +78,14 @@ class ChannelManager:
         configured.follow(self.reconfigure)
 
     @asynccontextmanager
-    async def run(self, *, journal: Journal, host: TaskGroup | None) -> AsyncIterator[None]:
+    async def run(self, *, journal: Journal, parent: TaskGroup | None) -> AsyncIterator[None]:
         """Every enabled account is started inside. Leaving stops what still runs, each within its close deadline.
 
-        ``journal`` takes what the accounts hear. ``host`` is where drivers run, and where one that cannot be ended stays: see
+        ``journal`` takes what the accounts hear. ``parent`` is the task group of the drivers: see
         ``Supervisor.run``.
         """
         self._journal = journal
-        async with self._pool.run(host=host, starts=lambda actor: actor.settings.frame.enabled):
+        async with self._pool.run(parent=parent, starts=lambda actor: actor.settings.frame.enabled):
             yield
 
     def reconfigure(self, config: GatewayConfig) -> None:

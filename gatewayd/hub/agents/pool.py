@@ -58,14 +58,14 @@ class AgentPool:
         configured.follow(self.reconfigure)
 
     @asynccontextmanager
-    async def run(self, *, cut: Callable[[str], None], say_later: SayLater, host: TaskGroup | None) -> AsyncIterator[None]:
+    async def run(self, *, cut: Callable[[str], None], say_later: SayLater, parent: TaskGroup | None) -> AsyncIterator[None]:
         """Cores are open inside; a core that cannot be opened does not hold up the others.
 
         ``cut`` ends the turns of an agent that is configured no more, so that they go on elsewhere; ``say_later`` takes what an
-        agent says in a session without a turn. ``host``: see Supervisor.run.
+        agent says in a session without a turn. ``parent``: see Supervisor.run.
         """
         self._served = _Served(cut, say_later)
-        async with self._pool.run(host=host, starts=lambda agent: True):
+        async with self._pool.run(parent=parent, starts=lambda agent: True):
             yield
 
     def reconfigure(self, config: GatewayConfig) -> None:
@@ -140,9 +140,9 @@ class AgentPool:
         return {agent_id: agent.duration.histogram for agent_id, agent in self._pool.wanted.items()}
 
     @property
-    def left_behind(self) -> int:
+    def abandoned(self) -> int:
         """Cores that ignored their cancellation: only the end of the process can end them."""
-        return self._supervisor.statistics().left_behind
+        return self._supervisor.statistics().abandoned
 
     def snapshot(self) -> tuple[AgentStatus, ...]:
         """Every agent, in the order of the configuration. No I/O."""

@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from gatewayd.model.records.dead_letter import LetterCounts
 from gatewayd.model.status import (
+    AbandonedTask,
     AccountStatus,
     AgentStatus,
     DaemonState,
     InboxStatus,
-    LeftBehind,
     Problem,
     Stall,
 )
@@ -50,7 +50,7 @@ class Facts(Struct, frozen=True):
     letters: LetterCounts
     accounts: tuple[AccountStatus, ...]
     agents: tuple[AgentStatus, ...]
-    left_behind: tuple[LeftBehind, ...] = ()
+    abandoned_tasks: tuple[AbandonedTask, ...] = ()
     stall: Stall | None = None
     refused: Refused | None = None
     no_descriptors_since: float | None = None
@@ -119,11 +119,11 @@ def _of_agents(facts: Facts) -> Iterator[Problem]:
         elif agent.failed_in_a_row >= FAILED_IN_A_ROW:
             text = f"agent {agent.agent} is open, and its last {agent.failed_in_a_row} turns failed: see `gatewayctl agents list`"
             yield Problem("agent_failing", "failing", agent.agent, agent.failing_since or facts.now, text)
-    for left in facts.left_behind:
+    for left in facts.abandoned_tasks:
         yield Problem("agent_task_abandoned", "warning", left.agent, left.since, _does_not_stop(left))
 
 
-def _does_not_stop(left: LeftBehind) -> str:
+def _does_not_stop(left: AbandonedTask) -> str:
     what, stand = ("1 turn", "runs") if left.count == 1 else (f"{left.count} turns", "run")
     where = f" at {' and at '.join(left.where)}" if left.where else ""
     return f"agent {left.agent}: {what} of it was to end and still {stand}{where}; only a restart of gatewayd ends that"

@@ -1,4 +1,4 @@
-"""Calls into agent cores. Each ends in time for us: a core that ignores its cancellation is left behind, and its lane goes on."""
+"""Calls into agent cores. A core that ignores its cancellation is abandoned after some seconds: its lane goes on without it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from gatewayd.actor.border import third_party
 from gatewayd.actor.standing import stands_at
-from gatewayd.model.status import LeftBehind
+from gatewayd.model.status import AbandonedTask
 
 _CLOSE_SECONDS = 5.0
 _POSITIONS_MAX = 3
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class _Call:
-    """One call under way. ``since`` is when it was left behind, in Unix seconds; ``task`` is None until it has begun."""
+    """One call under way. ``since`` is when it was abandoned, in Unix seconds; ``task`` is None until it has begun."""
 
     agent_id: str
     scope: trio.CancelScope
@@ -37,28 +37,24 @@ class _Call:
 
 
 class CoreCalls:
-    """Runs each call in a task of its own. Those that were cancelled and still run are left behind: only the end of the process
-    can end them. ``now`` gives Unix seconds."""
+    """Runs each call in a task of its own. A call that ignores its cancellation is abandoned: only the end of the process can end
+    it. ``now`` gives Unix seconds."""
 
     def __init__(self, *, now: Callable[[], float]) -> None:
-        self._host: TaskGroup | None = None
+        self._parent: TaskGroup | None = None
         self._now = now
         self._left: list[_Call] = []
         self._log = structlog.get_logger("gatewayd.turns")
 
     @asynccontextmanager
-    async def open(self, *, host: TaskGroup | None = None) -> AsyncIterator[None]:
-        """Calls can be made inside. A call that is left behind holds up the leaving of ``host``, see ``Supervisor.run``."""
+    async def open(self, *, parent: TaskGroup | None = None) -> AsyncIterator[None]:
+        """Calls can be made inside. An abandoned call stays in ``parent``, see ``Supervisor.run``."""
         async with anyio.create_task_group() as own:
-            self._host = host or own
+            self._parent = parent or own
             yield
 
-    @property
-    def left_behind(self) -> int:
-        return len(self._left)
-
-    def standing(self) -> tuple[LeftBehind, ...]:
-        """What was left behind, by agent, and where it stands now."""
+    def abandoned_tasks(self) -> tuple[AbandonedTask, ...]:
+        """The abandoned calls by agent, and where they stand now."""
         agents = dict.fromkeys(call.agent_id for call in self._left)
         return tuple(_summary(agent_id, [call for call in self._left if call.agent_id == agent_id]) for agent_id in agents)
 
@@ -67,7 +63,7 @@ class CoreCalls:
 
         :raises Exception: what it raised, as it arrives from the border.
         """
-        assert self._host is not None, "calls are made inside open()"
+        assert self._parent is not None, "calls are made inside open()"
         call = _Call(agent_id, trio.CancelScope(), trio.Event())
         results: list[T] = []
         errors: list[Exception] = []
@@ -83,7 +79,7 @@ class CoreCalls:
             finally:
                 call.done.set()
 
-        self._host.start_soon(run, name="call of an agent core")
+        self._parent.start_soon(run, name="call of an agent core")
         try:
             await call.done.wait()
         finally:
@@ -93,7 +89,7 @@ class CoreCalls:
         if errors:
             raise errors[0]
         if not results:
-            # The host itself is being cancelled, and we with it.
+            # The parent itself is being cancelled, and we with it.
             await trio.sleep_forever()
         return results[0]
 
@@ -101,11 +97,11 @@ class CoreCalls:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await call.done.wait()
         if not call.done.is_set():
-            assert self._host is not None
+            assert self._parent is not None
             call.since = self._now()
             self._left.append(call)
             self._log.error("agent_task_abandoned", agent=call.agent_id, where=call.where)
-            self._host.start_soon(self._note_gone, call)
+            self._parent.start_soon(self._note_gone, call)
 
     async def _note_gone(self, call: _Call) -> None:
         await call.done.wait()
@@ -113,7 +109,7 @@ class CoreCalls:
         self._log.info("abandoned_task_ended", agent=call.agent_id, seconds=round(self._now() - call.since, 3))
 
 
-def _summary(agent_id: str, calls: list[_Call]) -> LeftBehind:
+def _summary(agent_id: str, calls: list[_Call]) -> AbandonedTask:
     """``calls`` are the oldest first."""
     positions = tuple(dict.fromkeys(where for call in calls[:_POSITIONS_MAX] if (where := call.where)))
-    return LeftBehind(agent_id, len(calls), calls[0].since, positions)
+    return AbandonedTask(agent_id, len(calls), calls[0].since, positions)

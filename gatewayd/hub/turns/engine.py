@@ -28,7 +28,7 @@ from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryA
 from gatewayd.model.message.envelope import Attachment
 from gatewayd.model.message.payload import Draft, Signal, Typing
 from gatewayd.model.message.route import Route
-from gatewayd.model.status import LeftBehind
+from gatewayd.model.status import AbandonedTask
 from gatewayd.model.subject import SIGN
 from gatewayd.ports.agent import AgentCore, StopsTurns, ToolCall, ToolResult, TurnRequest
 from gatewayd.ports.store import InboundRow, Store
@@ -90,18 +90,13 @@ class ReplyEngine:
         agent = self._configured.agents.get(agent_id)
         return agent is not None and agent.frame.on_lost_turn == "report"
 
-    def open(self, *, host: TaskGroup | None) -> AbstractAsyncContextManager[None]:
+    def open(self, *, parent: TaskGroup | None) -> AbstractAsyncContextManager[None]:
         """Cores can be called inside: see ``CoreCalls.open``."""
-        return self._calls.open(host=host)
+        return self._calls.open(parent=parent)
 
-    def standing(self) -> tuple[LeftBehind, ...]:
+    def abandoned_tasks(self) -> tuple[AbandonedTask, ...]:
         """Calls that ignored their cancellation, by agent, and where they stand."""
-        return self._calls.standing()
-
-    @property
-    def left_behind(self) -> int:
-        """How many these are."""
-        return self._calls.left_behind
+        return self._calls.abandoned_tasks()
 
     async def run(self, turn: LiveTurn) -> Sequence[Waiting]:
         """Run a turn to the end state of its rows. Returns when they have ended, or with the messages that another agent is to

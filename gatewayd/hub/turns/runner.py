@@ -28,7 +28,7 @@ from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import Edit, Intent, NewSession, Order, QuestionPress, Skip
 from gatewayd.model.message.roles import Role, role_of
 from gatewayd.model.message.route import Route
-from gatewayd.model.status import LaneStatus, LeftBehind
+from gatewayd.model.status import AbandonedTask, LaneStatus
 from gatewayd.ports.store import InboundRow
 
 
@@ -67,12 +67,12 @@ class TurnRunner:
         self._commands = 0
         self._log = structlog.get_logger("gatewayd.turns")
 
-    async def run(self, *, host: TaskGroup | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, parent: TaskGroup | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart.
 
-        ``host`` is where calls of agent cores run, and where one that cannot be ended stays.
+        ``parent`` is the task group of the calls of agent cores, also of one that cannot be ended.
         """
-        async with self._engine.open(host=host), anyio.create_task_group() as tasks:
+        async with self._engine.open(parent=parent), anyio.create_task_group() as tasks:
             self._tasks = tasks
             task_status.started()
             try:
@@ -111,14 +111,9 @@ class TurnRunner:
             if lane.turn is not None and lane.turn.route.agent_id == agent_id:
                 lane.turn.hand_over()
 
-    @property
-    def left_behind(self) -> int:
-        """Calls of agent cores that ignored their cancellation."""
-        return self._engine.left_behind
-
-    def standing(self) -> tuple[LeftBehind, ...]:
-        """What they are, by agent, and where they stand."""
-        return self._engine.standing()
+    def abandoned_tasks(self) -> tuple[AbandonedTask, ...]:
+        """Calls of agent cores that ignored their cancellation: by agent, and where they stand."""
+        return self._engine.abandoned_tasks()
 
     def slot_statistics(self) -> SlotStatistics:
         """How many turns run, may run and want to."""

@@ -160,8 +160,14 @@ def _of_agents(meters: Meters) -> Iterator[Metric]:
     yield _counter("agent_turns", "Attempts of turns begun.", labels, each(agent.turns for agent in agents))
     yield _counter("agent_failures", "Attempts of turns that failed.", labels, each(agent.failures for agent in agents))
     yield _counter("agent_restarts", "Times its core was opened but the first.", labels, each(agent.restarts for agent in agents))
-    left = [((left.agent,), left.count) for left in meters.snapshot.left_behind]
-    yield _gauge("agent_turns_left_behind", "Turns that were to end and still run.", labels, left)
+    abandoned = dict.fromkeys((agent.agent for agent in agents), 0)
+    abandoned |= {task.agent: task.count for task in meters.snapshot.abandoned_tasks}
+    yield _gauge(
+        "agent_abandoned_tasks",
+        "Calls of its core that were cancelled and still run.",
+        labels,
+        [((agent,), count) for agent, count in abandoned.items()],
+    )
     durations = [((name,), histogram) for name, histogram in meters.turns.items()]
     yield _histogram("turn_seconds", "Attempts of turns, with the waiting for people in them.", labels, durations)
     states = [(("live",), lanes.live), (("running",), lanes.running)]

@@ -226,7 +226,7 @@ async def test_the_driver_can_be_reached_while_it_is_open_only(tmp_path: Path, a
                 assert street.actor().channel is None
 
 
-async def test_what_would_not_close_is_left_behind_parked_and_counted(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_driver_that_does_not_close_is_abandoned_parked_and_counted(tmp_path: Path, autojump_clock: MockClock) -> None:
     release = trio.Event()
     async with open_street(tmp_path, configuration("stuck", "good")) as street:
         await trio.sleep(1)
@@ -235,18 +235,18 @@ async def test_what_would_not_close_is_left_behind_parked_and_counted(tmp_path: 
         assert trio.current_time() == 11
         status = street.status("stuck")
         assert (status.state, status.reason) == ("parked", "would not close within 10 s of its cancellation")
-        assert street.manager.statistics().supervisor.left_behind == 1
+        assert street.manager.statistics().supervisor.abandoned == 1
         await street.platform("good").say("still here?")
         assert street.status("good").restarts == 0
         release.set()
         await trio.sleep(1)
-        assert street.manager.statistics().supervisor.left_behind == 0
+        assert street.manager.statistics().supervisor.abandoned == 0
         await street.manager.start("loopback", "stuck")
         await trio.sleep(1)
         assert street.status("stuck").state == "connected"
 
 
-async def test_a_driver_that_was_left_behind_has_no_say(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_an_abandoned_driver_changes_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
     release = trio.Event()
     refused: list[type[Exception]] = []
 

@@ -207,7 +207,7 @@ async def test_a_drain_keeps_its_deadline_whatever_hangs(tmp_path: Path, autojum
         assert states.pop("ignores") == "parked"
         assert set(states.values()) == {"stopped"}
         assert await street.state_of(row) == "unknown"
-        assert street.manager.statistics().supervisor.left_behind == 1
+        assert street.manager.statistics().supervisor.abandoned == 1
         release.set()
 
 

@@ -162,14 +162,14 @@ async def test_removed_and_there_again_at_once(tmp_path: Path, autojump_clock: M
         assert (states(street), street.journal.texts) == ({"a": "connected"}, ["still heard?"])
 
 
-async def test_a_driver_that_will_not_go_is_left_behind_and_another_may_come(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_driver_that_does_not_close_is_abandoned_and_another_may_come(tmp_path: Path, autojump_clock: MockClock) -> None:
     release = trio.Event()
     async with open_street(tmp_path, accounts(account("a"))) as street:
         platform_of("a").on_connected.next(ignoring_cancellation(release))
         await street.manager.restart("loopback", "a")
         await trio.sleep(1)
         await change(street, accounts())
-        assert street.manager.statistics().supervisor.left_behind == 1
+        assert street.manager.statistics().supervisor.abandoned == 1
         await change(street, accounts(account("a")))
         assert states(street) == {"a": "connected"}
         release.set()

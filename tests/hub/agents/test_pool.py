@@ -46,7 +46,7 @@ async def open_pool(before_open: Callable[[], None], told: Told | None = None, *
     context = Context(cast(Store, None), cast(EventLog, events), now, Random(1), redact)
     configured = Configured(GatewayConfig(agents=(settings,)), {})
     pool = AgentPool(context, configured, lambda core: opener, http=cast(httpx2.AsyncClient, None), state_dir=Path("/nowhere"))
-    async with pool.run(cut=lambda agent_id: None, say_later=say_nowhere, host=None):
+    async with pool.run(cut=lambda agent_id: None, say_later=say_nowhere, parent=None):
         yield pool
 
 

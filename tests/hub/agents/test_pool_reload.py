@@ -86,7 +86,7 @@ async def open_pool(cores: Cores, config: GatewayConfig) -> AsyncIterator[AgentP
     context = Context(cast(Store, None), cast(EventLog, Silent()), now, Random(1), redact)
     opener = cast(Callable[[str], AgentOpener], cores.opener)
     pool = AgentPool(context, Configured(config, {}), opener, http=cast(httpx2.AsyncClient, None), state_dir=Path("/nowhere"))
-    async with pool.run(cut=cores.cut.append, say_later=say_nowhere, host=None):
+    async with pool.run(cut=cores.cut.append, say_later=say_nowhere, parent=None):
         await anyio.sleep(1)
         yield pool
 

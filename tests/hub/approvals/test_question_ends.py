@@ -108,9 +108,7 @@ async def test_a_question_that_became_too_old_to_be_sent_is_not_waited_for(tmp_p
         assert script.answers == [None]
 
 
-async def test_a_run_that_is_left_behind_does_not_take_the_next_ones_question_away(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_an_abandoned_run_does_not_take_the_next_ones_question_away(tmp_path: Path, autojump_clock: MockClock) -> None:
     """It ignores its cancellation while its question is being shown."""
 
     async def stubborn(turn: Turn) -> str:

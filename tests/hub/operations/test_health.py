@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, STALL_TOLD_SECONDS, Facts, Refused, problems_of
 from gatewayd.model.records.dead_letter import LetterCounts
-from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, LeftBehind, Problem, ProblemCode, Stall
+from gatewayd.model.status import AbandonedTask, AccountStatus, AgentStatus, InboxStatus, Problem, ProblemCode, Stall
 from gatewayd.ports.store import StoreStatistics
 
 NOW = 1_800_000_000.0
@@ -57,7 +57,7 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
     (with_agent(away_since=THEN, away_reason="no route"), "agent_away", "failing", "other"),
     (with_agent(failed_in_a_row=FAILED_IN_A_ROW, failing_since=THEN, last_error="no"), "agent_failing", "failing", "other"),
     (
-        replace(WELL, left_behind=(LeftBehind("other", 2, THEN, ("a.py:1 in f", "a.py:9 in f")),)),
+        replace(WELL, abandoned_tasks=(AbandonedTask("other", 2, THEN, ("a.py:1 in f", "a.py:9 in f")),)),
         "agent_task_abandoned",
         "warning",
         "other",

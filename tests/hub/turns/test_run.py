@@ -234,7 +234,7 @@ async def test_an_abandoned_core_takes_no_slot_for_good(tmp_path: Path, autojump
                 assert (await house.ended(await house.say("hello", peer=peer(number)))).reason == "answered"
 
 
-async def test_a_left_behind_core_asks_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_an_abandoned_core_asks_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
     told: list[object] = []
 
     async def script(turn: Turn) -> str:

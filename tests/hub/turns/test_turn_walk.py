@@ -150,7 +150,7 @@ class Walk:
             for row in self._rows:
                 ended = await self._house.backlog.wait_ended(row.id)
                 assert ended.state in (*INBOUND_OVER, *INBOUND_DEAD_LETTERS)
-        # What was left behind asks no more, and keeps nothing.
+        # An abandoned core asks no more, and keeps nothing.
         await anyio.sleep(PEOPLE_SECONDS)
         await wait_all_tasks_blocked()
         assert self._house.turns.status() == LaneStatus(0, 0, 0)

@@ -14,7 +14,7 @@ from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, Refused
 from gatewayd.model.config import AccountSettings, AgentFrame, AgentSettings, GatewayConfig, LimitsSection
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.status import LeftBehind, ProblemCode, Stall
+from gatewayd.model.status import AbandonedTask, ProblemCode, Stall
 from gatewayd.ports.agent import CoreFacts
 from tests.web import attached, hook
 from tests.web.client import now
@@ -152,8 +152,8 @@ async def agent_away(site: Site) -> Expected:
 
 async def agent_task_abandoned(site: Site) -> Expected:
     began_at = now()
-    left = LeftBehind("assistant", 1, began_at, ("core.py:7 in agent",))
-    site.gateway.turns.standing = lambda: (left,)  # type: ignore[method-assign]
+    left = AbandonedTask("assistant", 1, began_at, ("core.py:7 in agent",))
+    site.gateway.turns.abandoned_tasks = lambda: (left,)  # type: ignore[method-assign]
     await trio.sleep(60)
     return Expected("agent_task_abandoned", "assistant", began_at)
 

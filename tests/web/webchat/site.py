@@ -96,7 +96,7 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
             server = GatewayServer(
                 create_app(gateway, no_reload, {}, max_connections=100), max_body_bytes=1_048_576, grace_seconds=0.2
             )
-            async with run_hub(gateway, host=nursery):
+            async with run_hub(gateway, parent=nursery):
                 [url] = await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
                 gateway.enter("ready")
                 yield Site(gateway, url)
