@@ -21,7 +21,7 @@ import structlog
 import trio
 from anyio.abc import TaskGroup
 
-from gatewayd import __version__, logs
+from gatewayd import __version__
 from gatewayd.actor.border import leaves
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.config import secrets_of
@@ -34,10 +34,11 @@ from gatewayd.model.errors import GatewayError, StoreRefused, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import Store
-from gatewayd.signals import remember_hangups, watch_signals
-from gatewayd.stalls import StallDetector
+from gatewayd.process import logs
+from gatewayd.process.signals import remember_hangups, watch_signals
+from gatewayd.process.stalls import StallDetector
+from gatewayd.process.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
 from gatewayd.stores.sqlite import open_store, who_can_read
-from gatewayd.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
 from gatewayd.web.access.tokens import ensure_token
 from gatewayd.web.app import create_app
 from gatewayd.web.server.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket

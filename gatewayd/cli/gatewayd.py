@@ -23,8 +23,8 @@ from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import GatewayConfig, LooksAround
 from gatewayd.model.errors import ConfigError
 from gatewayd.model.secret import Redactor
-from gatewayd.pid1 import stand_in
 from gatewayd.plugins import Registry
+from gatewayd.process.pid1 import stand_in
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite

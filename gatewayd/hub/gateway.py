@@ -40,7 +40,7 @@ _WELCOME = "You are let in. Please write your message again."
 
 
 class Stalls(Protocol):
-    """Who watches the event loop: gatewayd/stalls.py."""
+    """Who watches the event loop: gatewayd/process/stalls.py."""
 
     def last_stall(self) -> Stall | None:
         """The newest stall that is over."""

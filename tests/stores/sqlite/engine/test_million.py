@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gatewayd.process.systemd import START_SECONDS
 from gatewayd.stores.sqlite.engine.upgrade import copy_of
 from gatewayd.stores.sqlite.migrations import migrate, newest_version, schema_version, scripts
-from gatewayd.systemd import START_SECONDS
 
 pytestmark = pytest.mark.slow
 

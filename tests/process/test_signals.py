@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import os, signal
-from gatewayd.signals import remember_hangups
+from gatewayd.process.signals import remember_hangups
 BEFORE
 with remember_hangups() as hung_up:
     before = hung_up()

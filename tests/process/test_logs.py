@@ -17,7 +17,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.logs import (
+from gatewayd.model.secret import REDACTED, Redactor, Secret
+from gatewayd.process.logs import (
     BURST,
     BURST_SECONDS,
     MAX_DEPTH,
@@ -33,7 +34,6 @@ from gatewayd.logs import (
     LogStatistics,
     configure,
 )
-from gatewayd.model.secret import REDACTED, Redactor, Secret
 
 TOKEN = "123456:AAE-canary_x"
 
@@ -386,7 +386,7 @@ def test_lines_of_several_threads_do_not_mix(wire: Wire) -> None:
 def test_a_process_lives_on_when_its_stderr_is_closed() -> None:
     code = (
         "import structlog, sys\n"
-        "from gatewayd.logs import configure\n"
+        "from gatewayd.process.logs import configure\n"
         "from gatewayd.model.secret import Redactor\n"
         "configure('info', Redactor())\n"
         "sys.stdin.readline()\n"

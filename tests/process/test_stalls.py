@@ -10,7 +10,7 @@ import trio
 from structlog.typing import EventDict, WrappedLogger
 
 from gatewayd.model.status import StallStatistics
-from gatewayd.stalls import MAX_FRAMES, UNSEEN, StallDetector
+from gatewayd.process.stalls import MAX_FRAMES, UNSEEN, StallDetector
 
 LIMIT = 0.05
 PATIENCE = 30.0

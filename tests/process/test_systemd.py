@@ -16,7 +16,7 @@ import pytest
 from gatewayd.cli.gatewayd import MISCONFIGURED
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.errors import NeedsOperator
-from gatewayd.systemd import MAX_STATUS, MORE_SECONDS, Notifier, take_listen_fds
+from gatewayd.process.systemd import MAX_STATUS, MORE_SECONDS, Notifier, take_listen_fds
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_descriptor_that_is_not_there_is_said(first: int) -> None:
         take_listen_fds({"LISTEN_PID": "17", "LISTEN_FDS": "16"}, pid=17, first=first)
 
 
-UNIT = Path(__file__).parent.parent / "systemd" / "gatewayd.service"
+UNIT = Path(__file__).parents[2] / "systemd" / "gatewayd.service"
 SOCKET = UNIT.with_suffix(".socket")
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
