@@ -1,7 +1,10 @@
-"""For authors of plugins: the contracts that a channel and a store pass. Needs pytest and pytest-trio; the daemon imports none of
-it."""
+"""For authors of plugins: the contracts that channels, agent cores and stores pass.
+
+Needs pytest and pytest-trio. The daemon imports none of it.
+"""
 
 import pytest
 
 # So that a failed assertion shows its values there, as in a test module.
-pytest.register_assert_rewrite("gatewayd.testing.channel_contract", "gatewayd.testing.store_contract")
+for _name in ("channel_contract", "agent_contract", "store_contract", "manifest"):
+    pytest.register_assert_rewrite(f"gatewayd.testing.{_name}")

@@ -10,25 +10,20 @@ driver's other side, speaking the platform's own bytes. The suite opens the driv
         def harness(self) -> AbstractAsyncContextManager[Harness]: ...
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import ClassVar, Literal, cast
 
 import httpx2
 import pytest
 import trio
-from msgspec import Struct
 
 from gatewayd.actor.border import leaves
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText
 from gatewayd.ports.channel import Channel, ChannelOpener, ChannelPlugin, Deliver, ShowsSignals
 from gatewayd.testing.channel_harness import Button, ButtonsHarness, Harness, Journal, SendFailure, Services, Shown
+from gatewayd.testing.manifest import PATIENCE, ManifestContract, count_sockets, resolve
 
 __all__ = [
     "Button",
@@ -40,9 +35,6 @@ __all__ = [
     "Services",
     "Shown",
 ]
-
-PATIENCE = 10.0
-"""Real seconds after which a test gives up: nothing in it takes a hundredth of that."""
 
 NAMED: Mapping[SendFailure, type[GatewayError]] = {
     "outage": TryAgain,
@@ -64,29 +56,11 @@ CHOICES: Choices = (
 """Two rows; one label that is not ASCII, and data as long as data may be."""
 
 
-def resolve(reference: str) -> object:
-    """What ``module:attribute`` names."""
-    module, _, attribute = reference.partition(":")
-    found: object = getattr(import_module(module), attribute)
-    return found
-
-
-def count_sockets() -> int:
-    """Sockets of this process (Linux)."""
-    found = 0
-    for descriptor in os.listdir("/proc/self/fd"):
-        try:
-            found += os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
-        except FileNotFoundError:
-            continue
-    return found
-
-
-class ChannelContract:
+class ChannelContract(ManifestContract):
     """Inherit, name the manifest, give a harness."""
 
+    group = "gatewayd.channels"
     plugin: ClassVar[ChannelPlugin]
-    manifest_module: ClassVar[str]
 
     def harness(self) -> AbstractAsyncContextManager[Harness]:
         """The platform, up and running. Leaving it closes everything it opened."""
@@ -140,28 +114,6 @@ class ChannelContract:
             pytest.skip(f"{self.plugin.id} has no {flag}")
         assert isinstance(harness, ButtonsHarness), f"the harness of a channel with {flag} is a ButtonsHarness"
         return harness
-
-    # The manifest.
-
-    def test_the_manifest_imports_no_driver(self) -> None:
-        driver = self.plugin.open.partition(":")[0]
-        program = (
-            "import sys, importlib\n"
-            f"plugin = importlib.import_module({self.manifest_module!r}).PLUGIN\n"
-            f"print(plugin.id, *sorted({{{driver!r}, 'trio', 'anyio', 'httpx2', 'quart'}} & sys.modules.keys()))\n"
-        )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-        assert (done.stdout.split(), done.stderr) == ([self.plugin.id], "")
-
-    def test_the_manifest_is_registered_and_names_what_exists(self) -> None:
-        [entry] = entry_points(group="gatewayd.channels", name=self.plugin.id)
-        assert entry.load() == self.plugin
-        assert callable(resolve(self.plugin.open))
-        settings = resolve(self.plugin.settings)
-        assert isinstance(settings, type)
-        assert issubclass(settings, Struct)
-        assert settings.__struct_config__.frozen
-        assert settings.__struct_config__.forbid_unknown_fields
 
     # Opening and closing.
 

@@ -5,15 +5,13 @@ from random import Random
 from typing import Literal, Protocol, runtime_checkable
 
 import httpx2
-import structlog
 import trio
 from msgspec import Struct
-from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.ports.channel import AccountConfig
-from gatewayd.ports.store import State
+from gatewayd.testing.services import ServicesInMemory
 
 SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cut"]
 
@@ -82,33 +80,21 @@ class ButtonsHarness(Harness, Protocol):
         """What ``peer`` was told of the presses, in order, once that many are answered."""
 
 
-class Services:
-    """The hub's side for one driver: what it said of its transport, and its state, in memory."""
+class Services(ServicesInMemory):
+    """The hub's side for one driver. It is the driver's connection reporter, too."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
+        super().__init__()
         self.http = http
         self.rng = Random(1)
         self.connected_as: list[str | None] = []
         self.is_connected = trio.Event()
         self.silence: float | None = None
         self.heard_times = 0
-        self.kept: dict[str, str] = {}
 
     @property
     def connection(self) -> "Services":
         return self
-
-    @property
-    def state(self) -> State:
-        return self
-
-    @property
-    def log(self) -> FilteringBoundLogger:
-        log: FilteringBoundLogger = structlog.get_logger()
-        return log
-
-    def now(self) -> float:
-        return 1_800_000_000.0 + trio.current_time()
 
     def connected(self, identity: str | None = None) -> None:
         self.connected_as.append(identity)
@@ -119,18 +105,6 @@ class Services:
 
     def expect_silence(self, at_most_seconds: float | None) -> None:
         self.silence = at_most_seconds
-
-    async def load(self, key: str) -> str | None:
-        await trio.lowlevel.checkpoint()
-        return self.kept.get(key)
-
-    async def save(self, key: str, value: str) -> None:
-        await trio.lowlevel.checkpoint()
-        self.kept[key] = value
-
-    async def forget(self, key: str) -> None:
-        await trio.lowlevel.checkpoint()
-        self.kept.pop(key, None)
 
 
 class Journal:

@@ -18,7 +18,6 @@ from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, Channel, Deliver, ShowsSignals
 from gatewayd.testing.channel_contract import (
-    PATIENCE,
     Button,
     ChannelContract,
     Choices,
@@ -28,6 +27,7 @@ from gatewayd.testing.channel_contract import (
     Services,
     Shown,
 )
+from gatewayd.testing.manifest import PATIENCE
 
 ALICE = Peer("dm", "alice")
 
