@@ -24,7 +24,7 @@ from gatewayd.cli.ctl.commands.status import status
 from gatewayd.cli.ctl.commands.trace import trace
 from gatewayd.cli.ctl.commands.webchat import webchat
 from gatewayd.cli.ctl.connection.options import Options
-from gatewayd.cli.ctl.output.exit_codes import INTERRUPTED, OK, USAGE, CtlError, OutputClosed
+from gatewayd.cli.ctl.exit_codes import INTERRUPTED, OK, USAGE, CtlError, OutputClosed
 from gatewayd.cli.streams import discard_output, print_error, run_with_streams
 
 _GLOBAL = ("--url", "--token-file", "--state-dir", "--timeout", "--version")

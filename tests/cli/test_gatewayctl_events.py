@@ -8,7 +8,7 @@ import pytest
 
 from gatewayd.cli.ctl.commands.events import follow_events
 from gatewayd.cli.ctl.connection.options import Options
-from gatewayd.cli.ctl.output.exit_codes import ApiError, IncompatibleResponse, Unreachable
+from gatewayd.cli.ctl.exit_codes import ApiError, IncompatibleResponse, Unreachable
 from gatewayd.model.records.event import Event
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, FakeGatewayd, error

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.cli.ctl.output.exit_codes import INTERRUPTED
+from gatewayd.cli.ctl.exit_codes import INTERRUPTED
 from gatewayd.cli.streams import IO_ERROR
 from tests.cli.test_gatewayctl import commands
 from tests.whole.process import daemon

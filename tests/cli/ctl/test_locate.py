@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatewayd.cli.ctl.connection.locate import Target, is_loopback, locate
-from gatewayd.cli.ctl.output.exit_codes import CtlError, Unreachable, UsageError
+from gatewayd.cli.ctl.exit_codes import CtlError, Unreachable, UsageError
 
 LOCAL = "http://127.0.0.1:18790"
 TOKEN = "0123456789abcdef"

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from gatewayd.cli.ctl.commands.approvals import _full
 from gatewayd.cli.ctl.output.screen import field
-from gatewayd.cli.ctl.output.wording import one_line, visible
+from gatewayd.cli.ctl.wording import one_line, visible
 from gatewayd.model.records.approval import Vote
 from tests.cli.test_gatewayctl_commands import ALLOWED, SHELL
 

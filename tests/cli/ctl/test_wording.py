@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.cli.ctl.output.wording import clean, clock_time, count, duration, pretty_json, safe_json, uptime, visible
+from gatewayd.cli.ctl.wording import clean, clock_time, count, duration, pretty_json, safe_json, uptime, visible
 
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 

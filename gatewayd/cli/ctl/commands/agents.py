@@ -6,7 +6,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.wording import clean, count, duration, pretty_json
+from gatewayd.cli.ctl.wording import clean, count, duration, pretty_json
 from gatewayd.model.status import AgentState, AgentStatus
 
 if TYPE_CHECKING:

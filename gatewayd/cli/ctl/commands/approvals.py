@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from gatewayd.cli.ctl.commands.console import print_link
 from gatewayd.cli.ctl.connection.options import Json, Options, connect, options_of
-from gatewayd.cli.ctl.output.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
-from gatewayd.cli.ctl.output.wording import clock_time, count, duration, one_line, pretty_json
+from gatewayd.cli.ctl.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
+from gatewayd.cli.ctl.wording import clock_time, count, duration, one_line, pretty_json
 from gatewayd.model.records.approval import Approval
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import ApiError, UsageError
-from gatewayd.cli.ctl.output.wording import clean, clock_time, pretty_json
+from gatewayd.cli.ctl.exit_codes import ApiError, UsageError
+from gatewayd.cli.ctl.wording import clean, clock_time, pretty_json
 from gatewayd.model.records.audit import BEGINNING, AuditHead, AuditRow, ChainBroken, verify
 
 if TYPE_CHECKING:

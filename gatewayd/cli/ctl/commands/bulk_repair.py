@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from gatewayd.cli.ctl.exit_codes import CtlError, ItemError, UsageError
 from gatewayd.cli.ctl.output.dead_letters_view import SEEN_TWICE, add_kinds, ended, summary
-from gatewayd.cli.ctl.output.exit_codes import CtlError, ItemError, UsageError
 from gatewayd.cli.ctl.output.screen import confirm
-from gatewayd.cli.ctl.output.wording import clean, count, safe_json
+from gatewayd.cli.ctl.wording import clean, count, safe_json
 from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, RepairAction, Skipped
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import UsageError
+from gatewayd.cli.ctl.exit_codes import UsageError
 from gatewayd.model.status import AccountStatus
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class _AccountBody(Struct, frozen=True, omit_defaults=True):
 def list_accounts(ctx: typer.Context, as_json: Json = False) -> None:
     """List all accounts and their states."""
     from gatewayd.cli.ctl.output.screen import print_text
-    from gatewayd.cli.ctl.output.wording import pretty_json
+    from gatewayd.cli.ctl.wording import pretty_json
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/channels", scope="read")

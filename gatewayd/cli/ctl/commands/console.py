@@ -6,7 +6,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.wording import clean, duration, pretty_json
+from gatewayd.cli.ctl.wording import clean, duration, pretty_json
 
 PageName = Literal["approvals", "letters", "trace"]
 

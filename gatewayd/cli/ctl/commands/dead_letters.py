@@ -9,8 +9,8 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import FAILED, OK, CtlError, UsageError
-from gatewayd.cli.ctl.output.wording import clean, pretty_json
+from gatewayd.cli.ctl.exit_codes import FAILED, OK, CtlError, UsageError
+from gatewayd.cli.ctl.wording import clean, pretty_json
 from gatewayd.model.lifecycle import LetterState
 from gatewayd.model.records.dead_letter import Direction, Letter, LetterFilter, NotALetter, RepairAction, parse_ref
 

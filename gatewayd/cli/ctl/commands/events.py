@@ -10,8 +10,8 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Options, options_of
-from gatewayd.cli.ctl.output.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
-from gatewayd.cli.ctl.output.wording import clean, clock_time, safe_json
+from gatewayd.cli.ctl.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
+from gatewayd.cli.ctl.wording import clean, clock_time, safe_json
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.records.event import Event
 

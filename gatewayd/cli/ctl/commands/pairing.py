@@ -7,7 +7,7 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.wording import duration, one_line, pretty_json
+from gatewayd.cli.ctl.wording import duration, one_line, pretty_json
 from gatewayd.ports.store import PairingRow
 
 pairing = typer.Typer(help="Admit, refuse and remove people who write to the agent.", no_args_is_help=True, rich_markup_mode=None)

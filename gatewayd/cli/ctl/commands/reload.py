@@ -17,7 +17,7 @@ def reload(ctx: typer.Context, as_json: Json = False) -> None:
     A configuration with anything wrong in it changes nothing: then everything that is wrong is told, and the exit code is 1.
     """
     from gatewayd.cli.ctl.output.screen import print_text
-    from gatewayd.cli.ctl.output.wording import pretty_json
+    from gatewayd.cli.ctl.wording import pretty_json
 
     options = options_of(ctx)
     with replace(options, timeout=max(options.timeout, _LONGEST_SECONDS)).connect() as client:
@@ -27,7 +27,7 @@ def reload(ctx: typer.Context, as_json: Json = False) -> None:
 
 
 def _lines(report: ReloadReport) -> list[str]:
-    from gatewayd.cli.ctl.output.wording import clean, count
+    from gatewayd.cli.ctl.wording import clean, count
 
     lines = [f"{clean(report.source or 'no file, the embedded default')}: {'in force' if report.applied else 'nothing to apply'}"]
     lines += [_line(change) for change in report.applied]
@@ -40,7 +40,7 @@ def _lines(report: ReloadReport) -> list[str]:
 
 
 def _line(change: Change) -> str:
-    from gatewayd.cli.ctl.output.wording import clean
+    from gatewayd.cli.ctl.wording import clean
 
     keys = f" {', '.join(change.keys)}" if change.keys else ""
     effect = f": {change.effect}" if change.effect else ""

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.wording import clean, pretty_json
+from gatewayd.cli.ctl.wording import clean, pretty_json
 from gatewayd.model.message.route import Explained
 
 

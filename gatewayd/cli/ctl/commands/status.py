@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatewayd.cli.ctl.connection.options import Json, Options, options_of
-from gatewayd.cli.ctl.output.exit_codes import FAILED, OK, CtlError, IncompatibleResponse, Unreachable, UsageError
+from gatewayd.cli.ctl.exit_codes import FAILED, OK, CtlError, IncompatibleResponse, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -52,7 +52,7 @@ def _print_once(options: Options) -> int:
 def _print_json(options: Options) -> int:
     from gatewayd.cli.ctl.output.screen import print_text
     from gatewayd.cli.ctl.output.status_view import is_healthy
-    from gatewayd.cli.ctl.output.wording import pretty_json
+    from gatewayd.cli.ctl.wording import pretty_json
     from gatewayd.model.status import Snapshot
 
     with options.connect() as client:

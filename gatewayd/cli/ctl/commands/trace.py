@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import UsageError
-from gatewayd.cli.ctl.output.wording import pretty_json
+from gatewayd.cli.ctl.exit_codes import UsageError
+from gatewayd.cli.ctl.wording import pretty_json
 from gatewayd.model.records.trace import Story
 
 

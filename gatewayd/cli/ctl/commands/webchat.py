@@ -7,8 +7,8 @@ import typer
 from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.output.exit_codes import UsageError
-from gatewayd.cli.ctl.output.wording import clean, count, duration, one_line, pretty_json
+from gatewayd.cli.ctl.exit_codes import UsageError
+from gatewayd.cli.ctl.wording import clean, count, duration, one_line, pretty_json
 
 webchat = typer.Typer(help="Let somebody into the chat page, and out of it.", no_args_is_help=True, rich_markup_mode=None)
 

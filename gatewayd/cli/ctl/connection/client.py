@@ -19,7 +19,7 @@ from gatewayd import __version__
 from gatewayd.cli.ctl.connection.errors import content_type_error, decode_error, response_error, transport_error
 from gatewayd.cli.ctl.connection.locate import Target, is_loopback
 from gatewayd.cli.ctl.connection.sync_http import httpx2
-from gatewayd.cli.ctl.output.exit_codes import Unreachable
+from gatewayd.cli.ctl.exit_codes import Unreachable
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.config import Scope
 

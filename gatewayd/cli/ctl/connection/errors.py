@@ -9,8 +9,8 @@ from msgspec import Struct
 from gatewayd import __version__
 from gatewayd.cli.ctl.connection.locate import Target
 from gatewayd.cli.ctl.connection.sync_http import httpx2
-from gatewayd.cli.ctl.output.exit_codes import ApiError, CtlError, IncompatibleResponse, ItemError, TemporaryError, Unreachable
-from gatewayd.cli.ctl.output.wording import clean
+from gatewayd.cli.ctl.exit_codes import ApiError, CtlError, IncompatibleResponse, ItemError, TemporaryError, Unreachable
+from gatewayd.cli.ctl.wording import clean
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.config import Scope
 from gatewayd.model.errors import ConfigProblem

@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gatewayd.cli.ctl.output.exit_codes import Unreachable, UsageError
-from gatewayd.cli.ctl.output.wording import clean
+from gatewayd.cli.ctl.exit_codes import Unreachable, UsageError
+from gatewayd.cli.ctl.wording import clean
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.secret import Secret
 

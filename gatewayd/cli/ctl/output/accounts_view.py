@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from gatewayd.cli.ctl.output.screen import Column, table, wrapped
-from gatewayd.cli.ctl.output.wording import clean, count, duration
+from gatewayd.cli.ctl.wording import clean, count, duration
 from gatewayd.model.status import AccountState, AccountStatus
 
 STYLES: dict[AccountState, str] = {

@@ -7,7 +7,7 @@ import msgspec
 from rich.text import Text
 
 from gatewayd.cli.ctl.output.screen import Column, field, table, wrapped
-from gatewayd.cli.ctl.output.wording import clean, clock_time, count, duration, one_line
+from gatewayd.cli.ctl.wording import clean, clock_time, count, duration, one_line
 from gatewayd.model.records.dead_letter import EXCERPT, Letter, LetterCounts
 
 STYLES: Mapping[str, str] = {"dead": "bold red", "unknown": "yellow", "parked": "cyan"}

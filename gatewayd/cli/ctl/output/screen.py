@@ -12,8 +12,8 @@ from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
-from gatewayd.cli.ctl.output.exit_codes import OutputClosed
-from gatewayd.cli.ctl.output.wording import visible
+from gatewayd.cli.ctl.exit_codes import OutputClosed
+from gatewayd.cli.ctl.wording import visible
 
 _UNBOUNDED = 1_000_000
 _GAP = 2

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from gatewayd.cli.ctl.output.accounts_view import DOWN, accounts_table
 from gatewayd.cli.ctl.output.screen import wrapped
-from gatewayd.cli.ctl.output.wording import clean, count, duration, uptime
+from gatewayd.cli.ctl.wording import clean, count, duration, uptime
 from gatewayd.model.records.dead_letter import LetterCounts
 from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, OutboxStatus, Problem, Snapshot
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from gatewayd.cli.ctl.output.screen import wrapped
-from gatewayd.cli.ctl.output.wording import clean, clock_time, duration
+from gatewayd.cli.ctl.wording import clean, clock_time, duration
 from gatewayd.model.records.trace import Story, StoryEntry
 
 _STYLES: Mapping[str, str] = {"dead": "bold red", "unknown": "yellow", "parked": "yellow", "sent": "green", "operator": "cyan"}
