@@ -23,7 +23,7 @@ from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilte
 from gatewayd.model.records.event import Event
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.status import OutboxStatus
-from gatewayd.model.subject import is_about_reply, request_of
+from gatewayd.model.subject import request_of
 from gatewayd.ports import store as port
 from gatewayd.ports.store import Account, InboundRow, LetterRow, OutboundDraft, OutboundRow
 
@@ -182,10 +182,10 @@ class MemoryStore:
         self._outbound[row.id] = row
         return row
 
-    def _add_notice(self, draft: OutboundDraft | None, now: float) -> OutboundRow | None:
-        of_turn = [row for row in self._outbound.values() if draft is not None and row.turn_id == draft.turn_id is not None]
-        known = any(row.subject is not None and is_about_reply(row.subject) for row in of_turn)
-        return None if draft is None or known else self._add_outbound(draft, now)
+    def _add_notice(self, rule: port.NoticeRule | None, row: OutboundRow, now: float) -> OutboundRow | None:
+        of_turn = [each for each in self._outbound.values() if each.turn_id == row.turn_id is not None]
+        draft = None if rule is None else rule(row, of_turn)
+        return None if draft is None else self._add_outbound(draft, now)
 
     async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]:
         return [self._add_outbound(draft, now) for draft in drafts]
@@ -207,7 +207,7 @@ class MemoryStore:
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
-        notice: OutboundDraft | None = None,
+        notice: port.NoticeRule | None = None,
     ) -> OutboundRow | None:
         row = self._outbound.get(outbound_id)
         if row is None or row.state not in life.OUTBOUND.sources("settle_outbound", state):
@@ -215,8 +215,9 @@ class MemoryStore:
         attempts = row.attempts - (row.state == "sending" and not attempt_counts)
         settled_at = None if state in life.OUTBOUND_OPEN else now
         told = {"state": state, "reason": reason, "receipt": receipt, "next_attempt_at": next_attempt_at}
-        self._put(row, attempts=attempts, settled_at=settled_at, **told)
-        return self._add_notice(notice, now)
+        with self._whole():
+            self._put(row, attempts=attempts, settled_at=settled_at, **told)
+            return self._add_notice(notice, self._outbound[row.id], now)
 
     async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
         rows = (row for row in self._outbound.values() if row.id > after_id and row.state in life.SEND.sources)
@@ -233,7 +234,7 @@ class MemoryStore:
         stale_before: float,
         now: float,
         resend: Collection[str] = (),
-        notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
+        notice: port.NoticeRule | None = None,
     ) -> OutboxStatus:
         with self._whole():
             own = [row for row in self._outbound.values() if _account(row) in accounts]
@@ -247,7 +248,7 @@ class MemoryStore:
                 else:
                     self._put(row, state="ready")
             for row in cut:
-                self._add_notice(notice(row), now)
+                self._add_notice(notice, self._outbound[row.id], now)
             return OutboxStatus(**Counter(str(row.state) for row in self._outbound.values() if _is_unsettled(row)))
 
     async def list_outbound(self, states: Sequence[life.OutboundState], *, limit: int) -> list[OutboundRow]:

@@ -89,7 +89,7 @@ class Street:
         self.store = store
         self.configured = Configured(config, {PLUGIN.id: PLUGIN})
         self.events = EventLog(store, now=now, keep=lambda: config.limits.event_rows)
-        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row: None, now=now)
+        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
         self.journal = StoreJournal(store)
         context = Context(cast(Store, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***"))
         self.manager = ChannelManager(

@@ -76,7 +76,7 @@ slow("add_inbound", "test_one_of_many_deliveries_of_a_message_is_new", seen="_in
 slow("end_inbound", "test_one_of_many_ends_of_a_message_writes_its_replies", seen="_inbound")
 slow("start_turn", "test_every_attempt_is_counted", seen="_inbound")
 slow("mark_sending", "test_one_of_many_sends_a_reply", seen="_outbound")
-slow("settle_outbound", "test_a_turn_has_one_notice_however_many_of_its_replies_are_unknown", seen="_outbound")
+slow("settle_outbound", "test_each_notice_is_asked_for_with_those_before_it", seen="_outbound")
 slow("decide_approval", "test_one_of_many_decides", seen="_approvals")
 slow("vote_approval", "test_every_vote_sees_those_before_it", seen="_approvals")
 slow("consume_approval", "test_one_of_many_uses_what_was_allowed", seen="_approvals")
@@ -196,12 +196,18 @@ async def nothing_is_stale(self, right, accounts, *, stale_before, **named):
     return await right(accounts, stale_before=0.0, **named)
 
 
+@fault("settle_outbound", "test_a_bug_in_the_rule_settles_nothing")
+async def a_settlement_that_fails_is_half_done(self, right, outbound_id, state, *, notice=None, **named):
+    await right(outbound_id, state, **named)
+    return self._add_notice(notice, self._outbound[outbound_id], named["now"])
+
+
 @fault("recover_outbound", "test_a_bug_in_the_rule_recovers_nothing")
-async def a_recovery_that_fails_is_half_done(self, right, accounts, *, notice=lambda row: None, **named):
+async def a_recovery_that_fails_is_half_done(self, right, accounts, *, notice=None, **named):
     own = [row for row in self._outbound.values() if row.state == "sending"]
     status = await right(accounts, **named)
     for row in own:
-        self._add_notice(notice(row), named["now"])
+        self._add_notice(notice, self._outbound[row.id], named["now"])
     return status
 
 

@@ -1,6 +1,7 @@
 """Whatever is done with them, and in whichever order: SQLite's store and the one of the guide answer the same."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, get_args
 
 import pytest
@@ -18,7 +19,7 @@ from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.dead_letter import LetterFilter
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import EventDraft, RetentionKind, SessionRow, Store, TokenRow
+from gatewayd.ports.store import EventDraft, OutboundDraft, OutboundRow, RetentionKind, SessionRow, Store, TokenRow
 from gatewayd.testing.store_contract.rows import Clock, approval, draft, dropping, envelope, fresh_key, pairing, retrying, voting
 from tests.examples import examples
 from tests.stores.sqlite.test_contract import open_somewhere
@@ -30,6 +31,14 @@ NAMES = st.sampled_from("abc")
 TIMES = st.integers(1, 60).map(float)
 ACCOUNTS = st.sampled_from(["main", "other"])
 TURNS = NUMBERS.map("turn-{}".format)
+
+
+def noticed(made: OutboundDraft, row: OutboundRow, of_turn: Sequence[OutboundRow]) -> OutboundDraft | None:
+    """A notice that shows what the rule was called with; none for a second reply of a turn."""
+    seen = [(each.id, each.state, each.reason) for each in of_turn]
+    return None if any(each.state == "unknown" for each in of_turn if each != row) else replace(made, subject=f"re_{seen}")
+
+
 SUBJECTS = st.sampled_from([None, "approval-1", "approval-2/notice", "qu_1", "re_X", "sign"])
 AUDIT = AuditDraft(1.0, "operator:me", "approval.allow", "approval-1")
 SEVERAL = st.lists(NUMBERS, max_size=3)
@@ -103,7 +112,7 @@ STEPS = st.one_of(
         receipt=st.none() | NAMES.map(Receipt),
         next_attempt_at=st.none() | TIMES,
         attempt_counts=st.booleans(),
-        notice=st.none() | DRAFTS.map(lambda made: replace(made, subject="re_X")),
+        notice=st.none() | DRAFTS.map(lambda made: partial(noticed, made)),
     ),
     call("ready_numbers", st.just("telegram"), ACCOUNTS, after_id=st.just(0), limit=LIMITS),
     call("ready_among", SEVERAL),

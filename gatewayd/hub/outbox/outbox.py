@@ -30,7 +30,7 @@ from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendText
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import InboundRow, NoticeRule, OutboundDraft, OutboundRow, Store
 
 _log = structlog.get_logger("gatewayd.outbox")
 _STORE_RETRY_SECONDS = 1.0
@@ -99,7 +99,7 @@ class Outbox:
         configured: Configured,
         reports: DeliveryReports,
         *,
-        notice: Callable[[OutboundRow], OutboundDraft | None],
+        notice: NoticeRule,
         now: Callable[[], float],
     ) -> None:
         self._store = store
@@ -224,7 +224,7 @@ class Outbox:
             receipt=receipt,
             next_attempt_at=next_attempt_at,
             attempt_counts=attempt_counts,
-            notice=self._notice(row) if state == "unknown" else None,
+            notice=self._notice if state == "unknown" else None,
         )
         if state in OUTBOUND_DEAD_LETTERS:
             _log.warning(

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -11,7 +12,7 @@ from gatewayd.hub.outbox.outbox import draft_texts
 from gatewayd.kit.text import compose
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import SendText
-from gatewayd.model.subject import about_reply, again
+from gatewayd.model.subject import about_reply, again, is_about_reply
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
 
 _TOLD: Final = "The reply before this may not have arrived: it was cut off while it was sent. `/show {code}` shows it again."
@@ -29,11 +30,13 @@ class UnknownReplies:
         self._store = store
         self._configured = configured
 
-    def notice(self, row: OutboundRow) -> OutboundDraft | None:
-        """What its chat is told when this row becomes unknown. No I/O: it is called inside the store's transaction.
+    def notice(self, row: OutboundRow, of_turn: Sequence[OutboundRow]) -> OutboundDraft | None:
+        """The notice for the chat of a row that has become unknown, one for each turn: the store's ``NoticeRule``.
 
-        None: nothing, because it is no part of a reply, or its account's ``on_unknown`` says so.
+        None: the row is no part of a reply, its account's ``on_unknown`` does not want a notice, or the turn has one already.
         """
+        if any(each.subject is not None and is_about_reply(each.subject) for each in of_turn):
+            return None
         is_reply = row.turn_id is not None and row.subject is None and isinstance(row.payload, SendText)
         account = self._configured.accounts.get((row.channel, row.account))
         if not is_reply or account is None or account.frame.on_unknown != "tell":

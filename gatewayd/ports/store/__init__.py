@@ -52,7 +52,16 @@ from gatewayd.ports.store.history import (
     RetentionRows,
     Traces,
 )
-from gatewayd.ports.store.messages import Account, InboundRow, Inbox, OutboundDraft, OutboundRow, OutboxRows, TranscriptRow
+from gatewayd.ports.store.messages import (
+    Account,
+    InboundRow,
+    Inbox,
+    NoticeRule,
+    OutboundDraft,
+    OutboundRow,
+    OutboxRows,
+    TranscriptRow,
+)
 from gatewayd.ports.store.state import Accounts, SessionRow, Sessions, State, StateRows, StoreStatistics
 
 __all__ = [
@@ -73,6 +82,7 @@ __all__ = [
     "Letters",
     "Lookup",
     "MessageKey",
+    "NoticeRule",
     "OldRow",
     "OutboundDraft",
     "OutboundRow",

@@ -72,6 +72,11 @@ class OutboundRow(Struct, frozen=True):
     closed_at: float | None = None
 
 
+NoticeRule = Callable[[OutboundRow, Sequence[OutboundRow]], OutboundDraft | None]
+"""Called with a reply as it is now, and with all replies of its turn by number, itself among them (none where it has no turn).
+Gives what is written about it, or None."""
+
+
 class TranscriptRow(Struct, frozen=True):
     """A message or reply of a conversation. ``at`` is when it was received (by our clock, where its platform does not say) or
     written."""
@@ -144,14 +149,14 @@ class OutboxRows(Protocol):
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
-        notice: OutboundDraft | None = None,
+        notice: NoticeRule | None = None,
     ) -> OutboundRow | None:
         """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row whose life-cycle does not
         lead there stays as it is: what was ``sent`` is not sent again, whatever comes later. ``attempt_counts``: or the attempt
         that ``mark_sending`` has counted is taken back.
 
-        ``notice`` about its reply is added in the same transaction, and returned, unless the row stayed as it was or the notice's
-        turn has a notice already.
+        What ``notice`` gives for the row is added in the same transaction, and returned. It is not called for a row that stays as
+        it was. Of two calls at once the second one sees the notice of the first.
         """
 
     async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
@@ -168,12 +173,12 @@ class OutboxRows(Protocol):
         stale_before: float,
         now: float,
         resend: Collection[str] = (),
-        notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
+        notice: NoticeRule | None = None,
     ) -> OutboxStatus:
         """At start, for the rows of these accounts and no others: every ``sending`` row becomes ``unknown`` (reason interrupted),
         or ``ready`` again if its channel is in ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked``
-        (reason stale), unless its next attempt is to come: its conversation waits for that. Of each that becomes unknown, by
-        number, the rule ``notice`` is asked for what is written about it, as in ``settle_outbound``. All in one transaction.
+        (reason stale), unless its next attempt is to come: its conversation waits for that. For each that becomes unknown, by
+        number, what ``notice`` gives is added, as in ``settle_outbound``. All in one transaction.
         Returns the counts by state, of all accounts, without what a person has dropped."""
 
     async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:

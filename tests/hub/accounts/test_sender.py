@@ -31,7 +31,7 @@ from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import Deliver
-from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import NoticeRule, OutboundDraft, OutboundRow, Store
 from tests.examples import examples
 from tests.hub.street import ALICE, BOB, EPOCH, Street, configuration, now, open_street
 
@@ -539,7 +539,7 @@ class MemoryRows:
         receipt: Receipt | None,
         next_attempt_at: float | None,
         attempt_counts: bool,
-        notice: OutboundDraft | None,
+        notice: NoticeRule | None,
     ) -> None:
         await trio.lowlevel.checkpoint()
         before = self.rows[outbound_id]
@@ -634,7 +634,7 @@ def test_each_conversation_is_seen_in_order_and_nothing_twice(
         store = cast(Store, rows)
         events = EventLog(store, now=now, keep=lambda: 0)
         configured = Configured(GatewayConfig(outbox=config, limits=LimitsSection(mailbox=size)), {})
-        outbox = Outbox(store, events, configured, DeliveryReports(), notice=lambda row: None, now=now)
+        outbox = Outbox(store, events, configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
         await outbox.adopt([("loopback", "main")])
         sender = Sender("loopback", "main", outbox, Backoff(Random(1)), config, now=now, redact=str)
 

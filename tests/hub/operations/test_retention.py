@@ -65,7 +65,7 @@ class Cellar:
         self.config = replace(configuration(), retention=section)
         self.configured = Configured(self.config, {})
         self.events = EventLog(store, now=now, keep=lambda: 1000)
-        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row: None, now=now)
+        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
         self.cleaner = Cleaner(self.store, self.outbox, self.events, self.configured, now=now)
 
     async def fill(self, count: int, *, age: float, size: int = 10) -> None:

@@ -66,7 +66,7 @@ async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Pa
             house.events,
             Configured(configuration(outbox=OutboxSection(stale_after_seconds=60)), {}),
             DeliveryReports(),
-            notice=lambda row: None,
+            notice=lambda row, of_turn: None,
             now=lambda: now() + ahead,
         )
         await outbox.adopt([("chat", "main")])

@@ -124,11 +124,11 @@ class Walk:
 
     async def settle(self, number: int, outcome: SendOutcome) -> None:
         notice = replace(draft("it may not have arrived", turn_id=f"notice-{self.number()}"), subject="re_X")
-        await self.do("settle_outbound", number, outcome, now=3.0, reason="cut", notice=notice)
+        await self.do("settle_outbound", number, outcome, now=3.0, reason="cut", notice=lambda row, of_turn: notice)
 
     async def recover(self, *, stale_before: float = 0.0, resend: Sequence[str] = ()) -> None:
         notice = replace(draft("it may not have arrived", turn_id=f"notice-{self.number()}"), subject="re_X")
-        named = {"stale_before": stale_before, "now": 3.0, "resend": resend, "notice": lambda row: notice}
+        named = {"stale_before": stale_before, "now": 3.0, "resend": resend, "notice": lambda row, of_turn: notice}
         await self.do("recover_outbound", EVERY_ACCOUNT, **named)
 
     async def vote(self, approval_id: str, *, allow: bool, by: str = "a:1") -> None:

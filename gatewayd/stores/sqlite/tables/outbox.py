@@ -3,7 +3,7 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, get_args
 
 import msgspec
@@ -21,8 +21,7 @@ from gatewayd.model.lifecycle import (
 )
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
-from gatewayd.model.subject import is_about_reply
-from gatewayd.ports.store import Account, OutboundDraft, OutboundRow
+from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundRow
 from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
@@ -59,7 +58,7 @@ _RESEND: Final = f"""
     UPDATE outbound SET state = {quoted(RESEND.target)}
     WHERE {among(RESEND.sources)} AND {OF_ACCOUNTS} AND channel IN (SELECT value FROM json_each(:resend))
 """
-_SELECT_CUT: Final = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE {among(CUT.sources)} AND {OF_ACCOUNTS} ORDER BY id"
+_SELECT_CUT: Final = f"SELECT id FROM outbound WHERE {among(CUT.sources)} AND {OF_ACCOUNTS} ORDER BY id"
 _CUT: Final = f"""
     UPDATE outbound SET state = {quoted(CUT.target)}, reason = :reason, settled_at = :now
     WHERE {among(CUT.sources)} AND {OF_ACCOUNTS}
@@ -98,7 +97,7 @@ class OutboxTable(Tables):
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
-        notice: OutboundDraft | None = None,
+        notice: NoticeRule | None = None,
     ) -> OutboundRow | None:
         encoded = None if receipt is None else _encode(receipt)
         settled_at = None if state in OUTBOUND_OPEN else now
@@ -107,7 +106,7 @@ class OutboxTable(Tables):
 
         def settle(connection: sqlite3.Connection) -> OutboundRow | None:
             settled = connection.execute(_SETTLE[state], values).rowcount == 1
-            return _insert_notice(connection, notice, now) if settled else None
+            return _add_notice(connection, notice, outbound_id, now) if settled else None
 
         return await self._write(settle)
 
@@ -126,17 +125,17 @@ class OutboxTable(Tables):
         stale_before: float,
         now: float,
         resend: Collection[str] = (),
-        notice: Callable[[OutboundRow], OutboundDraft | None] = lambda row: None,
+        notice: NoticeRule | None = None,
     ) -> OutboxStatus:
         of = {"accounts": accounts_value(accounts)}
 
         def recover(connection: sqlite3.Connection) -> OutboxStatus:
             connection.execute(_RESEND, {**of, "resend": _encode(list(resend)).decode()})
-            cut = outbound_rows(connection.execute(_SELECT_CUT, of))
+            cut = connection.execute(_SELECT_CUT, of).fetchall()
             connection.execute(_CUT, {**of, "reason": CUT.reason, "now": now})
             connection.execute(_PARK, {**of, "reason": PARK_AT_START.reason, "now": now, "before": stale_before})
-            for row in cut:
-                _insert_notice(connection, notice(row), now)
+            for (outbound_id,) in cut:
+                _add_notice(connection, notice, outbound_id, now)
             return OutboxStatus(**dict(connection.execute(_COUNT)))
 
         return await self._write(recover)
@@ -154,26 +153,21 @@ class OutboxTable(Tables):
         return await self._read(lambda connection: outbound_rows(connection.execute(sql, (*values, limit))))
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
-        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE id = ?"
-        return await self._read(lambda connection: next(iter(outbound_rows(connection.execute(sql, (outbound_id,)))), None))
+        return await self._read(lambda connection: next(iter(select_outbound(connection, "id = ?", (outbound_id,))), None))
 
     async def outbound_about(self, subject: str) -> list[OutboundRow]:
-        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE subject = ? ORDER BY id"
-        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (subject,))))
+        return await self._read(lambda connection: select_outbound(connection, "subject = ? ORDER BY id", (subject,)))
 
     async def replies_of(self, turn_id: str) -> list[OutboundRow]:
-        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE turn_id = ? ORDER BY id"
-        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (turn_id,))))
+        return await self._read(lambda connection: select_outbound(connection, "turn_id = ? ORDER BY id", (turn_id,)))
 
 
-def _insert_notice(connection: sqlite3.Connection, draft: OutboundDraft | None, now: float) -> OutboundRow | None:
-    """One for each turn, however many of its rows it is about."""
-    if draft is None:
+def _add_notice(connection: sqlite3.Connection, rule: NoticeRule | None, outbound_id: int, now: float) -> OutboundRow | None:
+    if rule is None:
         return None
-    of_turn = connection.execute("SELECT subject FROM outbound WHERE turn_id = ?", (draft.turn_id,))
-    if any(subject is not None and is_about_reply(subject) for (subject,) in of_turn):
-        return None
-    return insert_outbound(connection, draft, now)
+    [row] = select_outbound(connection, "id = ?", (outbound_id,))
+    draft = rule(row, select_outbound(connection, "turn_id = ? ORDER BY id", (row.turn_id,)))
+    return None if draft is None else insert_outbound(connection, draft, now)
 
 
 def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:
@@ -207,6 +201,11 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
         subject=draft.subject,
         queued_at=now,
     )
+
+
+def select_outbound(connection: sqlite3.Connection, condition: str, values: tuple[str | int | None, ...]) -> list[OutboundRow]:
+    """``condition`` is a constant of these modules; an order and a limit may follow it."""
+    return outbound_rows(connection.execute(f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE {condition}", values))
 
 
 def outbound_rows(cursor: sqlite3.Cursor) -> list[OutboundRow]:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gatewayd.model.errors import Conflict
 from gatewayd.model.records.audit import AuditDraft, verify
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import EventDraft, Store, TokenRow
+from gatewayd.ports.store import EventDraft, OutboundDraft, OutboundRow, Store, TokenRow
 from gatewayd.testing.store_contract.rows import approval, draft, dropping, ended, envelope, pairing, retrying, settled, voting
 
 T = TypeVar("T")
@@ -69,9 +69,15 @@ class RacesContract:
         events = await at_once([partial(store.add_events, [EventDraft(1.0, "x", b"{}")] * 2)] * TASKS)
         assert sorted(event.seq for each in events for event in each) == list(range(1, 2 * TASKS + 1))
 
-    async def test_a_turn_has_one_notice_however_many_of_its_replies_are_unknown(self, store: Store) -> None:
+    async def test_each_notice_is_asked_for_with_those_before_it(self, store: Store) -> None:
         rows = await store.add_outbound([draft(f"{n}", turn_id="turn-1") for n in range(TASKS)], now=1.0)
-        notice = replace(draft("it may not have arrived", turn_id="turn-1"), subject="re_X")
+
+        def notice(row: OutboundRow, of_turn: Sequence[OutboundRow]) -> OutboundDraft | None:
+            assert row.state == "unknown"
+            assert row in of_turn
+            known = any(each.subject == "re_X" for each in of_turn)
+            return None if known else replace(draft("it may not have arrived", turn_id="turn-1"), subject="re_X")
+
         for row in rows:
             await store.mark_sending(row.id)
         told = await at_once([partial(store.settle_outbound, row.id, "unknown", now=2.0, notice=notice) for row in rows])

@@ -1,5 +1,7 @@
 """Recovery and loading: of the given accounts, and whole."""
 
+from collections.abc import Sequence
+
 import pytest
 from msgspec.structs import replace
 
@@ -24,7 +26,7 @@ class RecoveryContract:
         numbers = [await settled(store, "sending") for _ in range(2)]
         asked: list[int] = []
 
-        def notice(row: OutboundRow) -> OutboundDraft:
+        def notice(row: OutboundRow, of_turn: Sequence[OutboundRow]) -> OutboundDraft:
             asked.append(row.id)
             if len(asked) == 2:
                 raise Broken
@@ -35,6 +37,16 @@ class RecoveryContract:
         assert asked == numbers
         assert await states(store, numbers) == ["sending", "sending"]
         assert await store.list_outbound(["ready"], limit=9) == []
+
+    async def test_a_bug_in_the_rule_settles_nothing(self, store: Store) -> None:
+        number = await settled(store, "sending")
+
+        def notice(row: OutboundRow, of_turn: Sequence[OutboundRow]) -> OutboundDraft:
+            raise Broken
+
+        with pytest.raises(Broken):
+            await store.settle_outbound(number, "unknown", now=9.0, notice=notice)
+        assert await states(store, [number]) == ["sending"]
 
     async def test_recovery_changes_rows_of_its_own_accounts_only(self, store: Store) -> None:
         mine = [await settled(store, "sending"), await settled(store, "ready")]
