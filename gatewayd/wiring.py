@@ -30,8 +30,8 @@ from gatewayd.hub.gateway import Gateway, Stalls
 from gatewayd.hub.inbox.access import AccessControl
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.inbox import InboxDesk
-from gatewayd.hub.operations.dead_letter_counts import LetterTally
-from gatewayd.hub.operations.dead_letter_queue import RepairDesk
+from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
+from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.retention import Cleaner
 from gatewayd.hub.operations.trace import StoryTeller
 from gatewayd.hub.outbox.deliveries import DeliveryReports
@@ -113,8 +113,8 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         sessions=sessions,
         turns=turns,
         late=LateTexts(store, outbox, events, configured, wait_said=engine.wait_said),
-        repair=RepairDesk(store, inbox, outbox, events, now=now),
-        tally=LetterTally(store, events),
+        dead_letters=DeadLetterQueue(store, inbox, outbox, events, now=now),
+        dead_letter_counter=DeadLetterCounter(store, events),
         stories=StoryTeller(store, accounts=inbox.takers),
         cleaner=Cleaner(store, outbox, events, configured, now=now),
         stalls=stalls,
@@ -129,7 +129,7 @@ async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]
     """
     async with anyio.create_task_group() as telling:
         await telling.start(gateway.events.run)
-        await telling.start(gateway.tally.run)
+        await telling.start(gateway.dead_letter_counter.run)
         async with (
             gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, parent=parent),
             anyio.create_task_group() as turning,
@@ -162,8 +162,8 @@ async def _recover(gateway: Gateway) -> None:
     await gateway.access.load()
     accounts = await gateway.claim(gateway.configured.accounts)
     await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
-    # What was being sent when the last process ended is a letter now, and nobody was told by an event.
-    gateway.tally.look_again()
+    # What was being sent when the last process ended is a dead letter now, and nobody was told by an event.
+    gateway.dead_letter_counter.look_again()
     pending = await gateway.inbox.pending(accounts)
     live_turns = {row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in gateway.configured.accounts}
     await gateway.approvals.load(live_turns, accounts)

@@ -31,7 +31,7 @@ TYPES = {
         "SendOutcome",
         "Outcome",
         "QuestionEnd",
-        "LetterState",
+        "DeadLetterState",
         "OutboundReason",
     )
 } | {

@@ -19,31 +19,39 @@ from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, chained
-from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, LetterPlace, NotALetter, Skipped, parse_ref
+from gatewayd.model.records.dead_letter import (
+    DeadLetter,
+    DeadLetterCounts,
+    DeadLetterCursor,
+    DeadLetterFilter,
+    NotADeadLetter,
+    Skipped,
+    parse_ref,
+)
 from gatewayd.model.records.event import Event
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import request_of
 from gatewayd.ports import store as port
-from gatewayd.ports.store import Account, InboundRow, LetterRow, OutboundDraft, OutboundRow
+from gatewayd.ports.store import Account, DeadLetterRow, InboundRow, OutboundDraft, OutboundRow
 
 T = TypeVar("T")
 Key = tuple[str, ...]
 Place = tuple[float, int]
-_Line = tuple[float, int, int, LetterRow]
+_Line = tuple[float, int, int, DeadLetterRow]
 """When; an edit (0), a message (1) or a reply (2); its number; the row."""
 
 
-def _is_letter(row: LetterRow) -> bool:
-    letters = life.INBOUND_DEAD_LETTERS if isinstance(row, InboundRow) else life.OUTBOUND_DEAD_LETTERS
-    return row.state in letters and row.closed_at is None
+def _is_dead_letter(row: DeadLetterRow) -> bool:
+    dead_letters = life.INBOUND_DEAD_LETTERS if isinstance(row, InboundRow) else life.OUTBOUND_DEAD_LETTERS
+    return row.state in dead_letters and row.closed_at is None
 
 
 def _is_unsettled(row: OutboundRow) -> bool:
-    return row.state in life.OUTBOUND_OPEN or _is_letter(row)
+    return row.state in life.OUTBOUND_OPEN or _is_dead_letter(row)
 
 
-def _account(row: LetterRow) -> Account:
+def _account(row: DeadLetterRow) -> Account:
     return (row.envelope.channel, row.envelope.account) if isinstance(row, InboundRow) else (row.channel, row.account)
 
 
@@ -55,7 +63,7 @@ def _order(line: _Line) -> tuple[float, int, int]:
     return line[:3]
 
 
-def _content(row: LetterRow) -> InboundEnvelope | OutboundPayload:
+def _content(row: DeadLetterRow) -> InboundEnvelope | OutboundPayload:
     return row.envelope if isinstance(row, InboundRow) else row.payload
 
 
@@ -63,16 +71,16 @@ def _sender(row: port.PairingRow) -> Key:
     return row.channel, row.account, row.sender_id
 
 
-def _fits(letter: Letter, asked: dict[str, object], before: float) -> bool:
-    return letter.place.ended_at < before and all(getattr(letter, key) == value for key, value in asked.items())
+def _fits(dead_letter: DeadLetter, asked: dict[str, object], before: float) -> bool:
+    return dead_letter.cursor.ended_at < before and all(getattr(dead_letter, key) == value for key, value in asked.items())
 
 
-def _is_over(row: Any, *, letters: bool) -> bool:
+def _is_over(row: Any, *, dead_letters: bool) -> bool:
     """Whether retention may look at it: at those that are over, or at dead letters."""
     if isinstance(row, Approval | QuestionRow):
         return row.state not in life.APPROVAL_OPEN
     over = life.INBOUND_OVER if isinstance(row, InboundRow) else life.OUTBOUND_OVER
-    return _is_letter(row) if letters else row.state in over or row.closed_at is not None
+    return _is_dead_letter(row) if dead_letters else row.state in over or row.closed_at is not None
 
 
 class MemoryStore:
@@ -140,7 +148,7 @@ class MemoryStore:
     def _of_inbound(self, ids: Sequence[int], states: Sequence[life.InboundState]) -> list[InboundRow]:
         return [row for number in ids if (row := self._inbound.get(number)) is not None and row.state in states]
 
-    def _put(self, row: LetterRow, **changes: Any) -> None:
+    def _put(self, row: DeadLetterRow, **changes: Any) -> None:
         if isinstance(row, InboundRow):
             self._inbound[row.id] = replace(row, **changes)
         else:
@@ -278,46 +286,54 @@ class MemoryStore:
 
     # Dead letters.
 
-    def _letters(self, wanted: LetterFilter) -> list[LetterRow]:
+    def _dead_letters(self, wanted: DeadLetterFilter) -> list[DeadLetterRow]:
         """In the order of their places."""
         asked = {key: value for key, value in msgspec.structs.asdict(wanted).items() if value is not None}
         before = asked.pop("ended_before", float("inf"))
-        rows: list[LetterRow] = [*self._inbound.values(), *self._outbound.values()]
-        found = [(letter.place, row) for row in rows if _is_letter(row) and _fits(letter := port.letter_of(row), asked, before)]
+        rows: list[DeadLetterRow] = [*self._inbound.values(), *self._outbound.values()]
+        found = [
+            (dead_letter.cursor, row)
+            for row in rows
+            if _is_dead_letter(row) and _fits(dead_letter := port.dead_letter_of(row), asked, before)
+        ]
         return [row for _, row in sorted(found, key=lambda each: each[0])]
 
-    async def list_letters(self, wanted: LetterFilter, *, before: LetterPlace | None, limit: int) -> list[Letter]:
-        letters = [port.letter_of(row) for row in reversed(self._letters(wanted))]
-        return [letter for letter in letters if before is None or letter.place < before][:limit]
+    async def list_dead_letters(
+        self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetter]:
+        dead_letters = [port.dead_letter_of(row) for row in reversed(self._dead_letters(wanted))]
+        return [dead_letter for dead_letter in dead_letters if before is None or dead_letter.cursor < before][:limit]
 
-    async def oldest_letters(self, wanted: LetterFilter, *, after: LetterPlace | None, limit: int) -> list[LetterPlace]:
-        places = [port.letter_of(row).place for row in self._letters(wanted)]
-        return [place for place in places if after is None or place > after][:limit]
+    async def oldest_dead_letters(
+        self, wanted: DeadLetterFilter, *, after: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetterCursor]:
+        cursors = [port.dead_letter_of(row).cursor for row in self._dead_letters(wanted)]
+        return [cursor for cursor in cursors if after is None or cursor > after][:limit]
 
-    async def count_letters(self) -> LetterCounts:
+    async def count_dead_letters(self) -> DeadLetterCounts:
         counts: dict[str, Any] = {}
-        for letter in map(port.letter_of, self._letters(LetterFilter())):
-            name = f"{letter.direction}_{letter.state}"
+        for dead_letter in map(port.dead_letter_of, self._dead_letters(DeadLetterFilter())):
+            name = f"{dead_letter.direction}_{dead_letter.state}"
             counts[name] = counts.get(name, 0) + 1
-            counts.setdefault(f"oldest_{letter.state}_at", letter.ended_at)
-        return LetterCounts(**counts)
+            counts.setdefault(f"oldest_{dead_letter.state}_at", dead_letter.ended_at)
+        return DeadLetterCounts(**counts)
 
-    def _row(self, ref: str) -> LetterRow:
+    def _row(self, ref: str) -> DeadLetterRow:
         direction, number = parse_ref(ref)
         row = self._inbound.get(number) if direction == "in" else self._outbound.get(number)
         if row is None:
             raise NotFound(f"there is no {ref} (any more)")
         return row
 
-    def _facts(self, row: LetterRow) -> port.LetterFacts:
+    def _facts(self, row: DeadLetterRow) -> port.DeadLetterFacts:
         if isinstance(row, InboundRow):
             of_turn = [each for each in self._inbound.values() if row.turn_id is not None and each.turn_id == row.turn_id]
-            return port.LetterFacts(row, tuple(each for each in of_turn if _is_letter(each)))
+            return port.DeadLetterFacts(row, tuple(each for each in of_turn if _is_dead_letter(each)))
         of = row.payload.of if isinstance(row.payload, EditText) else 0
         newer = [each.id for each in self._edits(of) if each.id > row.id and each.state not in life.NEVER_SEEN]
         asked = None if row.subject is None else request_of(row.subject)
         requests = [each for each in self._requests() if each.id == asked]
-        return port.LetterFacts(row, (), self._outbound.get(of), min(newer, default=None), next(iter(requests), None))
+        return port.DeadLetterFacts(row, (), self._outbound.get(of), min(newer, default=None), next(iter(requests), None))
 
     def _requests(self) -> list[Approval | QuestionRow]:
         return [*self._approvals.values(), *self._questions.values()]
@@ -325,11 +341,11 @@ class MemoryStore:
     def _edits(self, of: int) -> list[OutboundRow]:
         return [row for row in self._outbound.values() if isinstance(row.payload, EditText) and row.payload.of == of]
 
-    async def get_letter(self, ref: str) -> port.LetterFacts:
+    async def get_dead_letter(self, ref: str) -> port.DeadLetterFacts:
         return self._facts(self._row(ref))
 
-    async def retry_letters(self, refs: Sequence[str], rule: port.RetryRule, *, now: float) -> port.Repairs:
-        def retry(row: LetterRow) -> None:
+    async def retry_dead_letters(self, refs: Sequence[str], rule: port.RetryRule, *, now: float) -> port.Repairs:
+        def retry(row: DeadLetterRow) -> None:
             anew = {"attempts": 0, "reason": None}
             if isinstance(row, InboundRow):
                 forgotten = dict.fromkeys(("detail", "turn_id", "started_at", "ended_at"))
@@ -340,27 +356,27 @@ class MemoryStore:
 
         return self._repair(refs, lambda row: rule(self._facts(row)), retry)
 
-    async def drop_letters(self, refs: Sequence[str], rule: port.DropRule, *, now: float) -> port.Repairs:
+    async def drop_dead_letters(self, refs: Sequence[str], rule: port.DropRule, *, now: float) -> port.Repairs:
         return self._repair(refs, lambda row: [rule(row)], lambda row: self._put(row, closed_at=now))
 
     def _repair(
-        self, refs: Sequence[str], rule: Callable[[LetterRow], Sequence[port.Repair]], act: Callable[[LetterRow], None]
+        self, refs: Sequence[str], rule: Callable[[DeadLetterRow], Sequence[port.Repair]], act: Callable[[DeadLetterRow], None]
     ) -> port.Repairs:
         repairs, done = port.Repairs([], []), set[str]()
         with self._whole():
             for ref in refs:
                 try:
                     wanted = [] if ref in done else rule(self._row(ref))
-                except (NotALetter, NotFound, Conflict) as error:
+                except (NotADeadLetter, NotFound, Conflict) as error:
                     repairs.skipped.append(Skipped(ref, error.reason))
                     continue
                 for each in wanted:
                     row = self._row(port.ref_of(each.row))
-                    if _is_letter(row):
+                    if _is_dead_letter(row):
                         act(row)
                         self._add_audit(each.audit)
                         repairs.done.append(
-                            port.Repaired(msgspec.convert(row.state, life.LetterState), self._row(port.ref_of(row)))
+                            port.Repaired(msgspec.convert(row.state, life.DeadLetterState), self._row(port.ref_of(row)))
                         )
                         done.add(port.ref_of(row))
         return repairs
@@ -371,10 +387,10 @@ class MemoryStore:
     async def sweep(
         self, kind: port.RetentionKind, keeps: port.KeepRule, *, before: float, after: Place | None, limit: int
     ) -> port.RetentionResult:
-        name = kind.removesuffix("_letter")
+        name = kind.removesuffix("_dead_letter")
         table: dict[int, Any] = getattr(self, f"_{name}" if name in ("inbound", "outbound") else f"_{name}s")
         end = {"inbound": "ended_at", "outbound": "settled_at", "approval": "decided_at", "question": "ended_at"}[name]
-        rows = {number: row for number, row in table.items() if _is_over(row, letters=kind != name)}
+        rows = {number: row for number, row in table.items() if _is_over(row, dead_letters=kind != name)}
         places = sorted((getattr(row, end), number) for number, row in rows.items() if getattr(row, end) is not None)
         looked_at = [place for place in places if place[0] < before and place > (after or (float("-inf"), 0))][:limit]
         deleted = Counter[str]()

@@ -15,7 +15,7 @@ from gatewayd.cli.ctl.commands.approvals import approvals
 from gatewayd.cli.ctl.commands.audit import audit
 from gatewayd.cli.ctl.commands.channels import channels
 from gatewayd.cli.ctl.commands.console import console
-from gatewayd.cli.ctl.commands.dead_letters import letters
+from gatewayd.cli.ctl.commands.dead_letters import dead_letters
 from gatewayd.cli.ctl.commands.events import events
 from gatewayd.cli.ctl.commands.pairing import pairing
 from gatewayd.cli.ctl.commands.reload import reload
@@ -28,6 +28,7 @@ from gatewayd.cli.ctl.exit_codes import INTERRUPTED, OK, USAGE, CtlError, Output
 from gatewayd.cli.streams import discard_output, print_error, run_with_streams
 
 _GLOBAL = ("--url", "--token-file", "--state-dir", "--timeout", "--version")
+_RENAMED = {"letters": "dead-letters"}
 
 app = typer.Typer(
     name="gatewayctl",
@@ -73,7 +74,7 @@ app.command()(status)
 app.add_typer(channels, name="channels")
 app.add_typer(agents, name="agents")
 app.add_typer(approvals, name="approvals")
-app.add_typer(letters, name="letters")
+app.add_typer(dead_letters, name="dead-letters")
 app.command()(trace)
 app.add_typer(pairing, name="pairing")
 app.command()(events)
@@ -124,6 +125,9 @@ def _usage_error(error: typer.TyperException) -> int:
         # A group without a command: the message is its whole help page.
         print_error(message)
         return USAGE
+    for old, new in _RENAMED.items():
+        if message.startswith(f"No such command '{old}'"):
+            return _fail(f"the command {old} is {new} now: gatewayctl {new}.", USAGE)
     if getattr(error, "option_name", None) in _GLOBAL:
         return _fail(f"{message}. It stands before the command: gatewayctl {getattr(error, 'option_name', '')} … COMMAND.", USAGE)
     return _fail(f"{message.rstrip('.')}. `gatewayctl --help` or `gatewayctl COMMAND --help` shows what there is.", USAGE)

@@ -21,8 +21,8 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.access import AccessControl
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.inbox import InboxDesk
-from gatewayd.hub.operations.dead_letter_counts import LetterTally
-from gatewayd.hub.operations.dead_letter_queue import RepairDesk
+from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
+from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.health import Facts, Refused, problems_of
 from gatewayd.hub.operations.retention import Cleaner
 from gatewayd.hub.operations.trace import StoryTeller
@@ -68,8 +68,8 @@ class Gateway:
     sessions: SessionMap
     turns: TurnRunner
     late: LateTexts
-    repair: RepairDesk
-    tally: LetterTally
+    dead_letters: DeadLetterQueue
+    dead_letter_counter: DeadLetterCounter
     stories: StoryTeller
     cleaner: Cleaner
     stalls: Stalls
@@ -147,7 +147,7 @@ class Gateway:
             state_since=self._state_since,
             store=self.store.statistics(),
             inbox=inbox,
-            letters=self.tally.counts,
+            dead_letters=self.dead_letter_counter.counts,
             accounts=accounts,
             agents=agents,
             abandoned_tasks=abandoned_tasks,
@@ -172,7 +172,7 @@ class Gateway:
             agents=agents,
             counters=self._counters(),
             inbox=inbox,
-            letters=self.tally.counts,
+            dead_letters=self.dead_letter_counter.counts,
             abandoned_tasks=abandoned_tasks,
         )
 

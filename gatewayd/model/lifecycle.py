@@ -19,7 +19,7 @@ QuestionState = Literal["pending", "answered", "dismissed", "expired", "withdraw
 QuestionEnd = Literal["answered", "dismissed", "expired", "withdrawn"]
 PairingState = Literal["pending", "approved", "denied"]
 PairingDecision = Literal["approved", "denied"]
-LetterState = Literal["dead", "unknown", "parked"]
+DeadLetterState = Literal["dead", "unknown", "parked"]
 RowState = InboundState | OutboundState
 
 DoneReason = Literal[
@@ -121,13 +121,13 @@ class LifeCycle(Struct, Generic[S], frozen=True):
 START_TURN: Final = Move[InboundState]("start_turn", ("received", "running"), ("running",))
 END_INBOUND: Final = Move[InboundState]("end_inbound", ("received", "running"), ("done", "dropped", "dead"))
 TAKE_AS_ANSWER: Final = Move[InboundState]("end_question", ("received", "running"), ("done",), "answer")
-RETRY_INBOUND: Final = Move[InboundState]("retry_letters", ("dead",), ("received",))
+RETRY_INBOUND: Final = Move[InboundState]("retry_dead_letters", ("dead",), ("received",))
 INBOUND: Final = LifeCycle[InboundState](
     "inbound",
     {"received": "open", "running": "open", "done": "over", "dropped": "over", "dead": "dead_letter"},
     made={"add_inbound": ("received",)},
     moves=(START_TURN, END_INBOUND, TAKE_AS_ANSWER, RETRY_INBOUND),
-    marked={"note_stop": ("running",), "drop_letters": ("dead",)},
+    marked={"note_stop": ("running",), "drop_dead_letters": ("dead",)},
     deleted={"sweep": ("done", "dropped", "dead")},
 )
 INBOUND_OPEN: Final = INBOUND.at("open")
@@ -147,7 +147,7 @@ PARK: Final = Move[OutboundState]("settle_outbound", ("ready",), ("parked",), "s
 RESEND: Final = Move[OutboundState]("recover_outbound", ("sending",), ("ready",))
 CUT: Final = Move[OutboundState]("recover_outbound", ("sending",), ("unknown",), "interrupted")
 PARK_AT_START: Final = Move[OutboundState]("recover_outbound", ("ready",), ("parked",), "stale")
-RETRY_OUTBOUND: Final = Move[OutboundState]("retry_letters", ("unknown", "parked", "dead"), ("ready",))
+RETRY_OUTBOUND: Final = Move[OutboundState]("retry_dead_letters", ("unknown", "parked", "dead"), ("ready",))
 OUTBOUND: Final = LifeCycle[OutboundState](
     "outbound",
     {
@@ -160,7 +160,7 @@ OUTBOUND: Final = LifeCycle[OutboundState](
     },
     made=dict.fromkeys(("add_outbound", "end_inbound", "settle_outbound", "recover_outbound"), ("ready",)),
     moves=(SEND, SETTLE, PUT_BACK, PARK, RESEND, CUT, PARK_AT_START, RETRY_OUTBOUND),
-    marked={"drop_letters": ("unknown", "parked", "dead")},
+    marked={"drop_dead_letters": ("unknown", "parked", "dead")},
     deleted={"sweep": ("sent", "unknown", "parked", "dead")},
 )
 OUTBOUND_OPEN: Final = OUTBOUND.at("open")

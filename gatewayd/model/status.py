@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gatewayd.model.records.dead_letter import LetterCounts
+from gatewayd.model.records.dead_letter import DeadLetterCounts
 
 AccountState = Literal["starting", "connected", "waiting", "parked", "stopped", "disabled"]
 AgentState = Literal["opening", "open", "waiting", "parked"]
@@ -181,5 +181,5 @@ class Snapshot(Struct, frozen=True):
     agents: tuple[AgentStatus, ...]
     counters: dict[str, int]
     inbox: InboxStatus = InboxStatus()
-    letters: LetterCounts = LetterCounts()
+    dead_letters: DeadLetterCounts = DeadLetterCounts()
     abandoned_tasks: tuple[AbandonedTask, ...] = ()

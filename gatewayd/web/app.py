@@ -23,8 +23,21 @@ from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.proxy import AgentProxy
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.origin import HostPolicy
-from gatewayd.web.api import agents, approvals, audit, channels, chat, events, health, messages, metrics, pairing, reload, status
-from gatewayd.web.api import dead_letters as letters
+from gatewayd.web.api import (
+    agents,
+    approvals,
+    audit,
+    channels,
+    chat,
+    dead_letters,
+    events,
+    health,
+    messages,
+    metrics,
+    pairing,
+    reload,
+    status,
+)
 from gatewayd.web.api import webchat_sessions as logins
 from gatewayd.web.api.metrics import Traffic
 from gatewayd.web.console import routes as console
@@ -40,6 +53,7 @@ from gatewayd.web.proxy.forward import Forwarded
 from gatewayd.web.webchat import routes as webchat
 from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
 
+_RENAMED: Final = {"/letters": "/dead-letters"}
 _MESSAGES: Final = {
     404: "there is nothing at this path",
     405: "this path does not take this method",
@@ -129,7 +143,7 @@ def create_app(
         approvals.blueprint(gateway, app.auth, app.waits),
         console.blueprint(gateway, app.auth),
         audit.blueprint(gateway, app.auth),
-        letters.blueprint(gateway, app.auth),
+        dead_letters.blueprint(gateway, app.auth),
         logins.blueprint(gateway, app.auth),
         messages.blueprint(gateway, app.auth),
         metrics.blueprint(gateway, app.auth, app.traffic),
@@ -179,7 +193,8 @@ def _answer_errors(app: GatewayApp) -> None:
     async def framework_error(error: HTTPException) -> Response:
         status = error.code or 500
         headers = {name: value for name, value in error.get_headers() if name == "Allow"}
-        return _error_response(error_of_status(status, _MESSAGES.get(status), headers=headers))
+        message = f"this path is {_RENAMED[request.path]} now" if request.path in _RENAMED else _MESSAGES.get(status)
+        return _error_response(error_of_status(status, message, headers=headers))
 
     @app.errorhandler(Exception)
     async def unexpected_error(error: Exception) -> Response:

@@ -105,6 +105,10 @@ def test_version(ctl: Ctl) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
+        (
+            ["letters", "retry", "in-1", "--yes"],
+            "gatewayctl: the command letters is dead-letters now: gatewayctl dead-letters.",
+        ),
         (["nonsense"], "gatewayctl: No such command 'nonsense'. `gatewayctl --help` or"),
         (["status", "--nonsense"], "gatewayctl: No such option: --nonsense."),
         (
@@ -242,10 +246,10 @@ def test_an_answer_in_drops_is_given_up(ctl: Ctl, monkeypatch: pytest.MonkeyPatc
         ["approvals", "show", "x"],
         ["approvals", "deny", "x"],
         ["approvals", "watch"],
-        ["letters", "list"],
-        ["letters", "show", "x"],
-        ["letters", "retry", "in-1"],
-        ["letters", "drop", "--all"],
+        ["dead-letters", "list"],
+        ["dead-letters", "show", "x"],
+        ["dead-letters", "retry", "in-1"],
+        ["dead-letters", "drop", "--all"],
         ["trace", "x"],
         ["console"],
         ["pairing", "list"],

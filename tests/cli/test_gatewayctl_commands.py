@@ -277,7 +277,7 @@ def test_webchat_revoke_wants_to_know_whose(daemon: FakeGatewayd, ctl: Ctl, args
         (["console"], {}),
         (["console", "approvals"], {}),
         (["approvals", "page"], {}),
-        (["console", "letters"], {"page": "letters"}),
+        (["console", "dead-letters"], {"page": "dead-letters"}),
         (["console", "trace"], {"page": "trace"}),
     ],
 )

@@ -83,7 +83,7 @@ async def test_an_approval_is_seen_and_answered(ctl: Ctl, state_dir: Path) -> No
         assert "note     not today\n" in (await run(ctl, "approvals", "show", waiting["id"])).out
 
 
-async def leave_letters(state_dir: Path, number: int) -> None:
+async def leave_dead_letters(state_dir: Path, number: int) -> None:
     """As a daemon leaves them: so many messages that were given up, and a reply that was cut off while it was sent."""
     peer = Peer("dm", "alice")
     texts = [f"message {index}" for index in range(number)]
@@ -102,19 +102,19 @@ async def leave_letters(state_dir: Path, number: int) -> None:
 
 
 @pytest.mark.slow
-async def test_letters_are_repaired_and_stories_told(ctl: Ctl, state_dir: Path) -> None:
-    await leave_letters(state_dir, 620)
+async def test_dead_letters_are_repaired_and_stories_told(ctl: Ctl, state_dir: Path) -> None:
+    await leave_dead_letters(state_dir, 620)
     async with daemon(state_dir) as running:
         code, out, _ = await run(ctl, "status")
         assert (code, out.splitlines()[0]) == (0, "healthy: 1 account connected, 2 warnings")
-        assert "letters    621 waiting: gatewayctl letters list\n" in out
-        listed = (await run(ctl, "letters", "list", "--limit", "2")).out
+        assert "dead letters  621 waiting: gatewayctl dead-letters list\n" in out
+        listed = (await run(ctl, "dead-letters", "list", "--limit", "2")).out
         assert "waiting in all: 620 messages given up, 1 unknown reply\n" in listed
         cursor = listed.partition("--before ")[2].split()[0]
-        assert "in-618" in (await run(ctl, "letters", "list", "--limit", "2", "--before", cursor)).out
-        assert "  message 6\n" in (await run(ctl, "letters", "show", "in-7")).out
+        assert "in-618" in (await run(ctl, "dead-letters", "list", "--limit", "2", "--before", cursor)).out
+        assert "  message 6\n" in (await run(ctl, "dead-letters", "show", "in-7")).out
 
-        assert (await run(ctl, "letters", "retry", "in-7", "in-9999")).code == 1
+        assert (await run(ctl, "dead-letters", "retry", "in-7", "in-9999")).code == 1
         async with running.client() as client:
             with trio.fail_after(30):
                 # Another process: there is nothing of ours to wait on.
@@ -127,16 +127,16 @@ async def test_letters_are_repaired_and_stories_told(ctl: Ctl, state_dir: Path) 
         assert "There is more of it" in (await run(ctl, "trace", "assistant:webchat:main:dm:alice")).out
         assert (await run(ctl, "trace", "no such id")).code == 1
 
-        code, _, err = await run(ctl, "letters", "retry", "out-1")
+        code, _, err = await run(ctl, "dead-letters", "retry", "out-1")
         assert (code, "may be seen twice" in err) == (64, True)
-        assert "out-1 retried: ready\n" in (await run(ctl, "letters", "retry", "out-1", "--yes", "--note", "looked")).out
-        code, out, err = await run(ctl, "letters", "drop", "--all", "--reason", "agent_failed", "--yes")
+        assert "out-1 retried: ready\n" in (await run(ctl, "dead-letters", "retry", "out-1", "--yes", "--note", "looked")).out
+        code, out, err = await run(ctl, "dead-letters", "drop", "--all", "--reason", "agent_failed", "--yes")
         assert (code, err) == (0, "")
-        assert out.startswith("619 letters: 619 messages given up\n  500 of 619 letters dropped …\n")
-        assert out.endswith("619 of 619 letters dropped\n")
-        assert (await run(ctl, "letters", "list")).out == "no letters\n"
+        assert out.startswith("619 dead letters: 619 messages given up\n  500 of 619 dead letters dropped …\n")
+        assert out.endswith("619 of 619 dead letters dropped\n")
+        assert (await run(ctl, "dead-letters", "list")).out == "no dead letters\n"
         assert (await run(ctl, "audit", "verify")).code == 0
-        for page in ("approvals", "letters", "trace"):
+        for page in ("approvals", "dead-letters", "trace"):
             assert (await run(ctl, "console", page)).out.startswith(f"{running.url}/{page}#code=")
 
 

@@ -1,4 +1,4 @@
-"""letters: what is listed and shown, what is asked before, and how far an order got, whatever ends it."""
+"""Dead letters: what is listed and shown, what is asked before, and how far an order got, whatever ends it."""
 
 import io
 import json
@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from gatewayd.cli.ctl.output.dead_letters_view import letter_lines, letters_table
-from gatewayd.model.records.dead_letter import Letter
+from gatewayd.cli.ctl.output.dead_letters_view import dead_letter_lines, dead_letters_table
+from gatewayd.model.records.dead_letter import DeadLetter
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, Asked, FakeGatewayd, error, of
 
 PATH = "/v1/dead-letters"
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
-POISON = Letter(
+POISON = DeadLetter(
     ref="in-12",
     direction="in",
     state="dead",
@@ -38,7 +38,7 @@ POISON = Letter(
     session_key="assistant:telegram:main:dm:4711",
     excerpt="[red]please\x1b[2J \u202ecrash",
 )
-UNSURE = Letter(
+UNSURE = DeadLetter(
     ref="out-7",
     direction="out",
     state="unknown",
@@ -59,8 +59,8 @@ RUNS_AGAIN = msgspec.structs.replace(POISON, state="received", attempts=0, retri
 COUNTS = {"in_dead": 1, "out_dead": 0, "out_unknown": 2, "out_parked": 1}
 
 
-def page(*letters: Letter, after: str | None = None) -> Answer:
-    return of({"letters": letters, "next": after, "counts": COUNTS})
+def page(*dead_letters: DeadLetter, after: str | None = None) -> Answer:
+    return of({"dead_letters": dead_letters, "next": after, "counts": COUNTS})
 
 
 def bulk(done: int, *skipped: tuple[str, str], more: bool = False) -> Answer:
@@ -92,7 +92,7 @@ def orders(daemon: FakeGatewayd) -> list[object]:
 
 def test_list(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", PATH, page(UNSURE, POISON, after="c 1"), page(), page(POISON))
-    assert ctl("letters", "list", "--direction", "in", "--state", "dead", "--reason", "x y", "--before", "c 0") == (
+    assert ctl("dead-letters", "list", "--direction", "in", "--state", "dead", "--reason", "x y", "--before", "c 0") == (
         0,
         "REF    STATE    AGE    ACCOUNT        PEER     REASON        TEXT\n"
         "out-7  unknown  2 min  telegram/main  dm:4711  -             hello\n"
@@ -100,19 +100,19 @@ def test_list(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "\n"
         "waiting in all: 1 message given up, 2 unknown replies, 1 parked reply\n"
         "more: the same with --before c 1\n"
-        "see one: gatewayctl letters show REF   then: gatewayctl letters retry|drop REF…, or --all\n",
+        "see one: gatewayctl dead-letters show REF   then: gatewayctl dead-letters retry|drop REF…, or --all\n",
         "",
     )
     assert daemon.asked[0].query == {"direction": "in", "state": "dead", "reason": "x y", "before": "c 0", "limit": "50"}
-    assert ctl("letters", "list").out == "no letters\n"
-    assert json.loads(ctl("letters", "list", "--json").out)["letters"][0]["excerpt"] == POISON.excerpt
+    assert ctl("dead-letters", "list").out == "no dead letters\n"
+    assert json.loads(ctl("dead-letters", "list", "--json").out)["dead_letters"][0]["excerpt"] == POISON.excerpt
 
 
 def test_show_hides_nothing(daemon: FakeGatewayd, ctl: Ctl) -> None:
     whole = "please\x1b[2J \u202ecrash\nsecond " + "x" * 300
-    daemon.on("GET", f"{PATH}/in-12", of({"letter": POISON, "text": whole, "can_retry": True, "why_not": None}))
-    daemon.on("GET", f"{PATH}/out-7", of({"letter": UNSURE, "text": "hi", "can_retry": False, "why_not": "no account x/y"}))
-    assert ctl("letters", "show", "in-12").out.replace("\n  x", "x") == (
+    daemon.on("GET", f"{PATH}/in-12", of({"dead_letter": POISON, "text": whole, "can_retry": True, "why_not": None}))
+    daemon.on("GET", f"{PATH}/out-7", of({"dead_letter": UNSURE, "text": "hi", "can_retry": False, "why_not": "no account x/y"}))
+    assert ctl("dead-letters", "show", "in-12").out.replace("\n  x", "x") == (
         "ref       in-12, a message that was given up\n"
         "state     dead: too_many_attempts\n"
         "since     2026-09-21 13:11:40 (1 h ago)\n"
@@ -128,63 +128,63 @@ def test_show_hides_nothing(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "  please\\x1b[2J \\u202ecrash\n"
         f"  second {'x' * 300}\n"
         "\n"
-        "gatewayctl letters retry in-12\n"
-        "gatewayctl letters drop in-12\n"
+        "gatewayctl dead-letters retry in-12\n"
+        "gatewayctl dead-letters drop in-12\n"
     )
-    lines = ctl("letters", "show", "out-7").out.splitlines()
+    lines = ctl("dead-letters", "show", "out-7").out.splitlines()
     assert "no retry  no account x/y" in lines
     assert lines[-3:] == [
         "An unknown reply was perhaps delivered: sent again, it may be seen twice. Look",
         "into the chat first.",
-        "gatewayctl letters drop out-7",
+        "gatewayctl dead-letters drop out-7",
     ]
-    assert json.loads(ctl("letters", "show", "in-12", "--json").out)["text"] == whole
+    assert json.loads(ctl("dead-letters", "show", "in-12", "--json").out)["text"] == whole
 
 
 @given(st.text(), st.text(min_size=1), st.integers(20, 120))
 def test_foreign_text_neither_breaks_lines_nor_styles(text: str, name: str, width: int) -> None:
-    letter = msgspec.structs.replace(POISON, reason=text, excerpt=text, sender=name, peer=name, account=name, turn_id=text)
-    for line in letters_table([letter, UNSURE], now=NOW, width=width):
+    dead_letter = msgspec.structs.replace(POISON, reason=text, excerpt=text, sender=name, peer=name, account=name, turn_id=text)
+    for line in dead_letters_table([dead_letter, UNSURE], now=NOW, width=width):
         assert cell_len(line.plain) <= width
         assert line.plain.isprintable()
-    for line in letter_lines(letter, text, text, now=NOW, width=width):
+    for line in dead_letter_lines(dead_letter, text, text, now=NOW, width=width):
         assert INVISIBLE.isdisjoint(map(unicodedata.category, line.plain))
 
 
 def test_what_is_named_is_done_one_by_one_and_the_rest_goes_on(daemon: FakeGatewayd, ctl: Ctl) -> None:
-    daemon.on("POST", f"{PATH}/in-12", of({"letter": RUNS_AGAIN}))
-    daemon.on("POST", f"{PATH}/out-9", error(409, "conflict", "out-9 is no letter: it is sent"))
+    daemon.on("POST", f"{PATH}/in-12", of({"dead_letter": RUNS_AGAIN}))
+    daemon.on("POST", f"{PATH}/out-9", error(409, "conflict", "out-9 is no dead letter: it is sent"))
     daemon.on("POST", f"{PATH}/in-1", error(404, "not_found", "there is no in-1"))
-    code, out, err = ctl("letters", "retry", "--yes", "--note", "disk is back", "in-1", "out-9", "in-12", "in-12")
+    code, out, err = ctl("dead-letters", "retry", "--yes", "--note", "disk is back", "in-1", "out-9", "in-12", "in-12")
     assert code == 1
-    assert out == "in-12 retried: received\n1 of 3 letters retried, 2 skipped\n"
-    assert err == "  skipped: in-1: there is no in-1 (404).\n  skipped: out-9: out-9 is no letter: it is sent (409).\n"
+    assert out == "in-12 retried: received\n1 of 3 dead letters retried, 2 skipped\n"
+    assert err == "  skipped: in-1: there is no in-1 (404).\n  skipped: out-9: out-9 is no dead letter: it is sent (409).\n"
     assert orders(daemon)[0] == {"action": "retry", "note": "disk is back"}
-    assert ctl("letters", "drop", "in-12") == (0, "in-12 dropped: received\n1 of 1 letter dropped\n", "")
+    assert ctl("dead-letters", "drop", "in-12") == (0, "in-12 dropped: received\n1 of 1 dead letter dropped\n", "")
     assert orders(daemon)[-1] == {"action": "drop"}
-    code, out, _ = ctl("letters", "drop", "--json", "in-12", "in-1")
+    code, out, _ = ctl("dead-letters", "drop", "--json", "in-12", "in-1")
     assert (code, json.loads(out)) == (1, {"done": 1, "skipped": [{"ref": "in-1", "why": "there is no in-1 (404)."}]})
 
 
 def test_what_may_be_seen_twice_is_asked_about(daemon: FakeGatewayd, ctl: Ctl, types: Callable[[str], None]) -> None:
-    daemon.on("GET", f"{PATH}/out-7", of({"letter": UNSURE, "text": "hi", "can_retry": True, "why_not": None}))
-    daemon.on("GET", f"{PATH}/in-12", of({"letter": POISON, "text": "hi", "can_retry": True, "why_not": None}))
-    daemon.on("POST", f"{PATH}/out-7", of({"letter": msgspec.structs.replace(UNSURE, state="ready")}))
-    daemon.on("POST", f"{PATH}/in-12", of({"letter": RUNS_AGAIN}))
-    code, out, err = ctl("letters", "retry", "out-7")
+    daemon.on("GET", f"{PATH}/out-7", of({"dead_letter": UNSURE, "text": "hi", "can_retry": True, "why_not": None}))
+    daemon.on("GET", f"{PATH}/in-12", of({"dead_letter": POISON, "text": "hi", "can_retry": True, "why_not": None}))
+    daemon.on("POST", f"{PATH}/out-7", of({"dead_letter": msgspec.structs.replace(UNSURE, state="ready")}))
+    daemon.on("POST", f"{PATH}/in-12", of({"dead_letter": RUNS_AGAIN}))
+    code, out, err = ctl("dead-letters", "retry", "out-7")
     assert (code, out) == (64, "")
     assert "may be seen twice. Look into the chat first: out-7. Without a terminal to ask on, --yes has to say so." in err
     types("n")
-    assert ctl("letters", "retry", "out-7", "in-12")[::2] == (
+    assert ctl("dead-letters", "retry", "out-7", "in-12")[::2] == (
         1,
         "An unknown reply was perhaps delivered: sent again, it may be seen twice. Look into the chat first: out-7.\n"
-        "Retry 2 letters? [y/N] gatewayctl: Nothing was done.\n",
+        "Retry 2 dead letters? [y/N] gatewayctl: Nothing was done.\n",
     )
     assert orders(daemon) == []
     types("y")
-    assert ctl("letters", "retry", "out-7", "in-12").out.endswith("2 of 2 letters retried\n")
+    assert ctl("dead-letters", "retry", "out-7", "in-12").out.endswith("2 of 2 dead letters retried\n")
     types("no terminal is needed where nothing is unsure")
-    assert ctl("letters", "retry", "in-12").code == 0
+    assert ctl("dead-letters", "retry", "in-12").code == 0
 
 
 def test_a_bulk_asks_with_the_count_and_goes_on_until_nothing_is_left(
@@ -194,16 +194,16 @@ def test_a_bulk_asks_with_the_count_and_goes_on_until_nothing_is_left(
     daemon.on("GET", PATH, page(UNSURE, POISON, after="c1"), page(older))
     daemon.on("POST", PATH, bulk(1, ("out-6", "no account"), more=True), bulk(1))
     types("y")
-    code, out, err = ctl("letters", "retry", "--all", "--channel", "telegram", "--note", "it is back")
+    code, out, err = ctl("dead-letters", "retry", "--all", "--channel", "telegram", "--note", "it is back")
     assert code == 1
     assert out == (
-        "3 letters: 1 message given up, 2 unknown replies\n"
-        "  1 of 3 letters retried, 1 skipped …\n"
-        "2 of 3 letters retried, 1 skipped\n"
+        "3 dead letters: 1 message given up, 2 unknown replies\n"
+        "  1 of 3 dead letters retried, 1 skipped …\n"
+        "2 of 3 dead letters retried, 1 skipped\n"
     )
     assert err == (
         "An unknown reply was perhaps delivered: sent again, it may be seen twice. Look into the chat first.\n"
-        "Retry 3 letters? [y/N]   skipped: out-6: no account\n"
+        "Retry 3 dead letters? [y/N]   skipped: out-6: no account\n"
     )
     assert [asked.query for asked in daemon.asked[:2]] == [
         {"channel": "telegram", "limit": "500"},
@@ -221,26 +221,28 @@ def test_a_bulk_asks_with_the_count_and_goes_on_until_nothing_is_left(
 def test_a_bulk_without_a_terminal_wants_yes(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", PATH, page(POISON))
     daemon.on("POST", PATH, bulk(1))
-    code, _, err = ctl("letters", "drop", "--all")
-    assert (code, err) == (64, "gatewayctl: Drop 1 letter? Without a terminal to ask on, --yes has to say so.\n")
+    code, _, err = ctl("dead-letters", "drop", "--all")
+    assert (code, err) == (64, "gatewayctl: Drop 1 dead letter? Without a terminal to ask on, --yes has to say so.\n")
     assert orders(daemon) == []
-    code, out, err = ctl("letters", "drop", "--all", "--yes", "--json")
+    code, out, err = ctl("dead-letters", "drop", "--all", "--yes", "--json")
     assert (code, json.loads(out), err) == (0, {"done": 1, "skipped": []}, "")
 
 
 def test_a_bulk_takes_what_is_old_enough(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", PATH, page(UNSURE, POISON))
     daemon.on("POST", PATH, bulk(1))
-    assert ctl("letters", "drop", "--all", "--older-than", "1h", "--yes").out.startswith("1 letter: 1 message given up\n")
-    assert ctl("letters", "drop", "--all", "--older-than", "2 d", "--yes") == (0, "no letters fit\n", "")
+    assert ctl("dead-letters", "drop", "--all", "--older-than", "1h", "--yes").out.startswith(
+        "1 dead letter: 1 message given up\n"
+    )
+    assert ctl("dead-letters", "drop", "--all", "--older-than", "2 d", "--yes") == (0, "no dead letters fit\n", "")
     assert len(orders(daemon)) == 1
 
 
 def test_a_bulk_that_does_not_get_on_ends(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", PATH, page(POISON))
     daemon.on("POST", PATH, bulk(0, ("in-12", "no agent answers there"), more=True))
-    code, out, err = ctl("letters", "retry", "--all", "--yes")
-    assert (code, out.splitlines()[-1]) == (1, "0 of 1 letter retried, 1 skipped")
+    code, out, err = ctl("dead-letters", "retry", "--all", "--yes")
+    assert (code, out.splitlines()[-1]) == (1, "0 of 1 dead letter retried, 1 skipped")
     assert err == "  skipped: in-12: no agent answers there\n"
     assert len(orders(daemon)) == 2
 
@@ -257,16 +259,19 @@ def test_what_is_cut_says_how_far_it_got(daemon: FakeGatewayd, ctl: Ctl, cut: st
         return answer_to(asked)
 
     daemon.answer_to = answer  # type: ignore[method-assign]  # Ctrl-C while the second call is under way
-    code, out, err = ctl("letters", "drop", "--all", "--yes")
+    code, out, err = ctl("dead-letters", "drop", "--all", "--yes")
     assert code == (130 if cut == "interrupted" else 1)
-    assert out.endswith("  1 of 2 letters dropped …\n")
-    assert "stopped: 1 of 2 letters dropped so far. What was under way may have been done: gatewayctl letters list\n" in err
+    assert out.endswith("  1 of 2 dead letters dropped …\n")
+    assert (
+        "stopped: 1 of 2 dead letters dropped so far. What was under way may have been done: gatewayctl dead-letters list\n"
+        in err
+    )
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["retry"], "Which letters?"),
+        (["retry"], "Which dead letters?"),
         (["drop", "in-1", "--all"], "not both"),
         (["retry", "in-1", "--state", "dead"], "Filters go with --all"),
         (["retry", "in-1", "--older-than", "1h"], "Filters go with --all"),
@@ -279,6 +284,6 @@ def test_what_is_cut_says_how_far_it_got(daemon: FakeGatewayd, ctl: Ctl, cut: st
     ],
 )
 def test_what_makes_no_sense_is_64(ctl: Ctl, args: list[str], said: str) -> None:
-    code, out, err = ctl("letters", *args)
+    code, out, err = ctl("dead-letters", *args)
     assert (code, out) == (64, "")
     assert said in err

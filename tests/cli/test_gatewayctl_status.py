@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from gatewayd.cli.ctl.commands.status import follow_status
 from gatewayd.cli.ctl.connection.options import Options
 from gatewayd.cli.ctl.output.status_view import status_lines, verdict
-from gatewayd.model.records.dead_letter import LetterCounts
+from gatewayd.model.records.dead_letter import DeadLetterCounts
 from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, LaneStatus, OutboxStatus, Problem, Snapshot
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
@@ -81,7 +81,7 @@ DEGRADED = msgspec.structs.replace(
     approvals_pending=2,
     pairings_pending=1,
     inbox=InboxStatus(waiting=12, limit=1000, oldest_at=NOW - 300, limited_senders=1),
-    letters=LetterCounts(in_dead=3, out_unknown=2, out_parked=1, out_dead=1),
+    dead_letters=DeadLetterCounts(in_dead=3, out_unknown=2, out_parked=1, out_dead=1),
     agents=(
         AgentStatus(
             "assistant", "echo", state="open", turns=12, running=1, failures=2, last_error="boom", last_error_at=NOW - 200
@@ -97,10 +97,10 @@ ACCOUNT          STATE      SINCE  LAST IN  LAST OUT  PENDING  RESTARTS
 telegram/main    connected  1 h    2 min    2 min     0        0
 webchat/default  connected  1 h    -        -         0        0
 
-lanes      3 live, 1 running, 2 messages waiting
-outbox     1 ready, 1 sending
-agents     assistant (echo) open: 12 turns
-gatewayd   0.1.0, running, up 1 h 1 min, pid 4711
+lanes         3 live, 1 running, 2 messages waiting
+outbox        1 ready, 1 sending
+agents        assistant (echo) open: 12 turns
+gatewayd      0.1.0, running, up 1 h 1 min, pid 4711
 """
 
 DEGRADED_TEXT = """\
@@ -118,21 +118,21 @@ discord/the-one-wit…  waiting    1 min   -        -         0           0
   connection refused; next attempt in 30 s, after 4 failures
 matrix/old            disabled   1 h     -        -         0           0
 
-lanes      3 live, 1 running, 2 messages waiting
-inbox      12 of 1000 waiting, the oldest for 5 min
-           1 sender with as much waiting as one may (limits.sender_backlog)
-outbox     3 ready, 0 sending
-           2 unknown: cut off while sending, perhaps delivered. Look into the
-           chat first
-           1 parked: too old to be sent late (outbox.stale_after_seconds)
-           1 dead: given up
-letters    7 waiting: gatewayctl letters list
-approvals  2 waiting: gatewayctl approvals list
-pairings   1 waiting: gatewayctl pairing list
-agents     assistant (echo) open: 12 turns, 1 running, 2 failures; last failure
-           3 min ago: boom
-           coder (callable) parked (no module named 'mine'): 0 turns
-gatewayd   0.1.0, running, up 1 h 1 min, pid 4711
+lanes         3 live, 1 running, 2 messages waiting
+inbox         12 of 1000 waiting, the oldest for 5 min
+              1 sender with as much waiting as one may (limits.sender_backlog)
+outbox        3 ready, 0 sending
+              2 unknown: cut off while sending, perhaps delivered. Look into the
+              chat first
+              1 parked: too old to be sent late (outbox.stale_after_seconds)
+              1 dead: given up
+dead letters  7 waiting: gatewayctl dead-letters list
+approvals     2 waiting: gatewayctl approvals list
+pairings      1 waiting: gatewayctl pairing list
+agents        assistant (echo) open: 12 turns, 1 running, 2 failures; last
+              failure 3 min ago: boom
+              coder (callable) parked (no module named 'mine'): 0 turns
+gatewayd      0.1.0, running, up 1 h 1 min, pid 4711
 """
 
 
@@ -148,7 +148,7 @@ def test_degraded_says_what_why_and_what_to_do(daemon: FakeGatewayd, ctl: Ctl) -
     assert out == DEGRADED_TEXT
 
 
-@pytest.mark.parametrize("columns", [20, 40, 60, 79, 200])
+@pytest.mark.parametrize("columns", [22, 40, 60, 79, 200])
 def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
     lines = [line.plain for line in status_lines(DEGRADED, columns)]
     assert max(cell_len(line) for line in lines) <= columns
@@ -168,7 +168,7 @@ def test_foreign_text_neither_breaks_lines_nor_styles(reason: str, name: str, wi
     warning = msgspec.structs.replace(problem, level="warning")
     snapshot = msgspec.structs.replace(HEALTHY, ready=False, problems=(problem, warning), accounts=(account,), agents=(agent,))
     for line in status_lines(snapshot, width):
-        assert cell_len(line.plain) <= max(width, 19)
+        assert cell_len(line.plain) <= max(width, 22)
         assert line.plain.isprintable()
 
 
@@ -265,14 +265,14 @@ def test_a_watch_ends_where_the_daemon_is_of_another_release(daemon: FakeGateway
 
 
 def test_warnings_are_yellow_beneath_a_healthy_verdict(daemon: FakeGatewayd, ctl: Ctl) -> None:
-    warned = msgspec.structs.replace(HEALTHY, problems=(UNKNOWN,), letters=LetterCounts(out_unknown=2))
+    warned = msgspec.structs.replace(HEALTHY, problems=(UNKNOWN,), dead_letters=DeadLetterCounts(out_unknown=2))
     daemon.on("GET", PATH, of(warned))
     code, out, err = ctl("status")
     assert (code, err) == (0, "")
     assert out.startswith(
         "healthy: 2 accounts connected, 1 warning\n  - 2 replies may or may not have been delivered (for 2 h)\n\n"
     )
-    assert "letters    2 waiting: gatewayctl letters list\n" in out
+    assert "dead letters  2 waiting: gatewayctl dead-letters list\n" in out
     styles = [[span.style for span in line.spans if span.style] for line in status_lines(warned, 80)[:2]]
     assert styles == [["bold green"], ["yellow"]]
 

@@ -79,7 +79,7 @@ def test_every_kind_of_event_is_described(kind: str) -> None:
 def test_every_kind_that_is_described_is_emitted(kind: str) -> None:
     said = {
         *kinds_emitted(),
-        "letter.retried",
-        "letter.dropped",
+        "dead_letter.retried",
+        "dead_letter.dropped",
     }  # hub/operations/dead_letter_queue.py names these two beside each other
     assert any(fnmatch(kind, known) for known in said)

@@ -18,7 +18,7 @@ from gatewayd.model.lifecycle import (
     OUTBOUND_OVER,
     QUESTION,
     REASONS,
-    LetterState,
+    DeadLetterState,
 )
 from gatewayd.model.turn import TURN
 
@@ -55,8 +55,10 @@ def test_what_a_person_does_is_said_there() -> None:
     by_person = {
         (row[0], *words(row[1])) for row in cells("architecture.md", first="inbound|outbound") if "by a person" in row[3]
     }
-    letters = {("inbound", state) for state in INBOUND_DEAD_LETTERS} | {("outbound", state) for state in OUTBOUND_DEAD_LETTERS}
-    assert by_person == letters
+    dead_letters = {("inbound", state) for state in INBOUND_DEAD_LETTERS} | {
+        ("outbound", state) for state in OUTBOUND_DEAD_LETTERS
+    }
+    assert by_person == dead_letters
 
 
 @pytest.mark.parametrize(
@@ -80,14 +82,14 @@ def test_approvals_are_listed_by_each_state() -> None:
 def test_dead_letters_are_listed_by_each_state() -> None:
     [line] = [line for line in HTTP.splitlines() if line.startswith("| `GET /v1/dead-letters` |")]
     [states] = re.findall(r"`state=([a-z\\|]+)`", line)
-    assert states.split(r"\|") == list(get_args(LetterState))
+    assert states.split(r"\|") == list(get_args(DeadLetterState))
 
 
 def test_the_gauges_have_a_series_for_each_state() -> None:
     [[*_, outbox]] = cells("reference/metrics.md", first="`gatewayd_outbox`")
     assert words(outbox) == {*OUTBOUND_OPEN, *OUTBOUND_DEAD_LETTERS}
-    [[*_, letters]] = cells("reference/metrics.md", first="`gatewayd_letters`")
-    messages, _, replies = letters.partition("replies")
+    [[*_, dead_letters]] = cells("reference/metrics.md", first="`gatewayd_dead_letters`")
+    messages, _, replies = dead_letters.partition("replies")
     assert (words(messages) - {"in"}, words(replies) - {"out"}) == ({*INBOUND_DEAD_LETTERS}, {*OUTBOUND_DEAD_LETTERS})
     [[*_, messages]] = cells("reference/metrics.md", first="`gatewayd_inbound_total`")
     assert words(messages) == {*INBOUND.made["add_inbound"], *END_INBOUND.targets}
@@ -97,17 +99,17 @@ def test_the_gauges_have_a_series_for_each_state() -> None:
     assert words(requests) == {*APPROVAL.at("over")}
 
 
-def test_the_console_has_words_for_each_kind_of_letter() -> None:
+def test_the_console_has_words_for_each_kind_of_dead_letter() -> None:
     kinds = [f"in {state}" for state in INBOUND_DEAD_LETTERS] + [f"out {state}" for state in OUTBOUND_DEAD_LETTERS]
     pages = ROOT / "gatewayd/web/pages"
-    what = (pages / "letters.js").read_text().partition("const WHAT = {")[2].partition("}")[0]
+    what = (pages / "dead-letters.js").read_text().partition("const WHAT = {")[2].partition("}")[0]
     assert sorted(re.findall(r'"([a-z ]+)":', what)) == sorted(kinds)
-    assert sorted(re.findall(r'<option value="([a-z]+ [a-z]+)">', (pages / "letters.html").read_text())) == sorted(kinds)
+    assert sorted(re.findall(r'<option value="([a-z]+ [a-z]+)">', (pages / "dead-letters.html").read_text())) == sorted(kinds)
 
 
-def test_the_page_of_repair_has_every_letter_and_the_reasons_of_dead_messages() -> None:
-    letters = {(ref, *words(state)) for ref, state, _ in cells("how-to/repair.md", first="`(in-12|out-7)`")}
-    assert letters == {("`in-12`", state) for state in INBOUND_DEAD_LETTERS} | {
+def test_the_page_of_repair_has_every_dead_letter_and_the_reasons_of_dead_messages() -> None:
+    dead_letters = {(ref, *words(state)) for ref, state, _ in cells("how-to/repair.md", first="`(in-12|out-7)`")}
+    assert dead_letters == {("`in-12`", state) for state in INBOUND_DEAD_LETTERS} | {
         ("`out-7`", state) for state in OUTBOUND_DEAD_LETTERS
     }
     reasons = "|".join(REASONS["dead"])

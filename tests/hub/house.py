@@ -121,7 +121,7 @@ def _to_be_sent(name: str, result: Any) -> Sequence[OutboundRow]:
             return cast(Sequence[OutboundRow], result)
         case "settle_outbound" if result is not None:
             return [result]
-        case "retry_letters":
+        case "retry_dead_letters":
             return [repaired.row for repaired in result.done if isinstance(repaired.row, OutboundRow)]
     return ()
 

@@ -7,7 +7,7 @@ from msgspec.structs import fields
 
 from gatewayd.model import lifecycle
 from gatewayd.model.lifecycle import APPROVAL, INBOUND, LIFE_CYCLES, OUTBOUND, PAIRING, QUESTION, LifeCycle
-from gatewayd.model.records.dead_letter import LetterCounts
+from gatewayd.model.records.dead_letter import DeadLetterCounts
 from gatewayd.model.status import OutboxStatus
 from gatewayd.stores.sqlite import SqliteStore
 
@@ -45,8 +45,8 @@ def test_a_stage_is_what_becomes_of_a_row(cycle: LifeCycle[Any]) -> None:
         if stage == "over":
             assert by == set(), f"{state} is over"
         elif stage == "dead_letter":
-            assert by == {"retry_letters"}, f"only a person moves what is {state}"
-            assert state in cycle.marked["drop_letters"]
+            assert by == {"retry_dead_letters"}, f"only a person moves what is {state}"
+            assert state in cycle.marked["drop_dead_letters"]
         elif cycle is not PAIRING:
             assert by, f"nobody ends what is {state}"
     swept = cycle.deleted.get("sweep", ())
@@ -59,14 +59,16 @@ def test_the_ends_are_those_of_the_tables() -> None:
     assert {*get_args(lifecycle.Outcome)} == {*APPROVAL.at("over")}
     assert {*get_args(lifecycle.QuestionEnd)} == {*QUESTION.at("over")}
     assert {*get_args(lifecycle.PairingDecision)} == {*PAIRING.at("over")}
-    letters = {*INBOUND.at("dead_letter"), *OUTBOUND.at("dead_letter")}
-    assert {*get_args(lifecycle.LetterState)} == letters
+    dead_letters = {*INBOUND.at("dead_letter"), *OUTBOUND.at("dead_letter")}
+    assert {*get_args(lifecycle.DeadLetterState)} == dead_letters
     outcomes = {target for move in OUTBOUND.moves if move.by == "settle_outbound" for target in move.targets}
     assert {*get_args(lifecycle.SendOutcome)} == outcomes
 
 
 def test_what_may_have_been_seen_is_never_sent_again_by_itself() -> None:
-    again = {state for move in OUTBOUND.moves if move.by != "retry_letters" and "ready" in move.targets for state in move.sources}
+    again = {
+        state for move in OUTBOUND.moves if move.by != "retry_dead_letters" and "ready" in move.targets for state in move.sources
+    }
     assert again == {"ready", "sending"}  # a driver says that it was not sent; or the channel, that it may be repeated
     assert tuple(lifecycle.SEEN) == tuple(OUTBOUND.stages)
 
@@ -81,6 +83,6 @@ def test_what_is_counted_has_a_field_for_each_state() -> None:
     waiting = {*OUTBOUND.at("open"), *OUTBOUND.at("dead_letter")}
     assert {field.name for field in fields(OutboxStatus)} == waiting
     counted = {f"in_{state}" for state in INBOUND.at("dead_letter")} | {f"out_{state}" for state in OUTBOUND.at("dead_letter")}
-    assert {field.name for field in fields(LetterCounts) if not field.name.startswith("oldest_")} == counted
-    oldest = {field.name for field in fields(LetterCounts) if field.name.startswith("oldest_")}
-    assert oldest == {f"oldest_{state}_at" for state in get_args(lifecycle.LetterState)}
+    assert {field.name for field in fields(DeadLetterCounts) if not field.name.startswith("oldest_")} == counted
+    oldest = {field.name for field in fields(DeadLetterCounts) if field.name.startswith("oldest_")}
+    assert oldest == {f"oldest_{state}_at" for state in get_args(lifecycle.DeadLetterState)}

@@ -76,7 +76,7 @@ class QuestionedRow(Struct, frozen=True):
 
 
 class Ledger:
-    """All rows of a store. ``retried`` counts how often people had a letter run or sent again, by its ref. ``turns`` are the
+    """All rows of a store. ``retried`` counts how often people had a dead letter run or sent again, by its ref. ``turns`` are the
     messages of each turn, also those that a person has had run again since, which is another turn."""
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +85,7 @@ class Ledger:
             self.outbound = list(_outbound(connection))
             self.asked = list(_asked(connection))
             self.questions = list(_questions(connection))
-            by_hand = connection.execute("SELECT subject, detail FROM audit WHERE action = 'letter.retried'").fetchall()
+            by_hand = connection.execute("SELECT subject, detail FROM audit WHERE action = 'dead_letter.retried'").fetchall()
             self.retried = Counter(str(subject) for subject, _ in by_hand)
             was_in = {(str(subject), msgspec.json.decode(detail).get("turn_id")) for subject, detail in by_hand}
             self.turns = _turns(self.inbound, was_in)

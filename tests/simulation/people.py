@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.message.envelope import Origin, Peer, Sender
-from gatewayd.model.records.dead_letter import LetterFilter
+from gatewayd.model.records.dead_letter import DeadLetterFilter
 from tests.simulation.platforms import Account, Mark, Shown, Update, place_of
 from tests.simulation.scenario import APPROVERS, Scenario
 
@@ -218,22 +218,22 @@ async def revive(gateway: Gateway) -> None:
 
 
 async def repair(gateway: Gateway, rng: Random) -> None:
-    """An operator goes through the letters: some are run or sent again, once, and some are dropped."""
-    page = await gateway.repair.list(LetterFilter(), before=None, limit=10)
-    for letter in page.letters:
+    """An operator goes through the dead letters: some are run or sent again, once, and some are dropped."""
+    page = await gateway.dead_letters.list(DeadLetterFilter(), before=None, limit=10)
+    for dead_letter in page.dead_letters:
         how = rng.choice(("retry", "drop", "leave"))
-        if how == "drop" or (how == "retry" and not letter.retries):
-            await gateway.repair.act(letter.ref, "drop" if how == "drop" else "retry", by="operator:alice")
+        if how == "drop" or (how == "retry" and not dead_letter.retries):
+            await gateway.dead_letters.act(dead_letter.ref, "drop" if how == "drop" else "retry", by="operator:alice")
 
 
 async def send_again(gateway: Gateway, account: Account, peer: Peer) -> None:
     """An operator sends the replies of one chat again that did not arrive, each once."""
-    wanted = LetterFilter(direction="out", channel=account.channel, account=account.name)
-    page = await gateway.repair.list(wanted, before=None, limit=10)
-    for letter in page.letters:
-        if letter.peer == str(peer) and not letter.retries:
+    wanted = DeadLetterFilter(direction="out", channel=account.channel, account=account.name)
+    page = await gateway.dead_letters.list(wanted, before=None, limit=10)
+    for dead_letter in page.dead_letters:
+        if dead_letter.peer == str(peer) and not dead_letter.retries:
             account.count("replies sent again in a chat that has to wait")
-            await gateway.repair.act(letter.ref, "retry", by="operator:alice")
+            await gateway.dead_letters.act(dead_letter.ref, "retry", by="operator:alice")
 
 
 async def meddle(gateway: Gateway, account: Account, how: str) -> None:

@@ -86,8 +86,8 @@ slow("take_token", "test_one_of_many_takes_a_code", seen="_tokens")
 slow("exchange_token", "test_one_of_many_exchanges_a_code", seen="_tokens")
 slow("decide_pairing", "test_one_of_many_decides_about_a_stranger", seen="_pairings")
 slow("add_pairing", "test_a_stranger_has_one_code_and_a_code_one_stranger", seen="_pairings")
-slow("retry_letters", "test_one_of_many_repairs_a_letter", seen="_inbound")
-slow("drop_letters", "test_one_of_many_repairs_a_letter", seen="_outbound")
+slow("retry_dead_letters", "test_one_of_many_repairs_a_dead_letter", seen="_inbound")
+slow("drop_dead_letters", "test_one_of_many_repairs_a_dead_letter", seen="_outbound")
 slow("add_audit", "test_the_audit_log_is_one_chain", seen="_audit")
 
 # Operations that do nothing.
@@ -103,9 +103,9 @@ nothing("get_outbound", "test_drafts_come_back_as_they_were_in_order")
 nothing("outbound_about", "test_replies_are_found_by_what_they_are_about", [])
 nothing("replies_of", "test_replies_are_found_by_their_turn", [])
 nothing("transcript", "test_a_transcript_is_in_the_order_of_time", [])
-nothing("list_letters", "test_only_what_wants_a_look_is_a_letter", [])
-nothing("oldest_letters", "test_pages_go_both_ways", [])
-nothing("get_letter", "test_the_letters_of_a_messages_turn_stand_around_it")
+nothing("list_dead_letters", "test_only_what_wants_a_look_is_a_dead_letter", [])
+nothing("oldest_dead_letters", "test_pages_go_both_ways", [])
+nothing("get_dead_letter", "test_the_dead_letters_of_a_messages_turn_stand_around_it")
 nothing("get_approval", "test_by_id_or_by_code_in_any_case_and_the_newest_of_one_code")
 nothing("approvals_of", "test_a_request_is_added_once", [])
 nothing("find_grant", "test_a_grant_is_found_by_each_of_its_inputs")
@@ -302,21 +302,21 @@ async def a_question_ends_again(self, right, question_id, state, **named):
     return await right(question_id, state, **named)
 
 
-@fault("retry_letters", "test_what_is_no_letter_stays_as_it_is_whatever_the_rule_says")
+@fault("retry_dead_letters", "test_what_is_no_dead_letter_stays_as_it_is_whatever_the_rule_says")
 async def whatever_the_rule_says_is_put_back(self, right, refs, rule, *, now):
     for row in [*self._inbound.values(), *self._outbound.values()]:
         self._put(row, state="dead", closed_at=None)
     return await right(refs, rule, now=now)
 
 
-@fault("retry_letters", "test_a_bug_in_the_rule_undoes_all")
+@fault("retry_dead_letters", "test_a_bug_in_the_rule_undoes_all")
 async def a_retry_that_fails_is_half_done(self, right, refs, rule, *, now):
     for ref in refs:
         repairs = await right([ref], rule, now=now)
     return repairs
 
 
-@fault("drop_letters", "test_what_is_dropped_stays_what_it_was")
+@fault("drop_dead_letters", "test_what_is_dropped_stays_what_it_was")
 async def what_is_dropped_is_done(self, right, refs, rule, *, now):
     repairs = await right(refs, rule, now=now)
     for each in repairs.done:
@@ -324,14 +324,14 @@ async def what_is_dropped_is_done(self, right, refs, rule, *, now):
     return repairs
 
 
-@fault("count_letters", "test_they_are_counted_with_the_oldest")
+@fault("count_dead_letters", "test_they_are_counted_with_the_oldest")
 async def the_newest_counts_as_the_oldest(self, right):
     counts = await right()
     ends = [row.ended_at or 0.0 for row in self._inbound.values()] + [row.settled_at or 0.0 for row in self._outbound.values()]
     return replace(counts, oldest_dead_at=max(ends, default=None))
 
 
-@fault("list_letters", "test_every_filter_holds")
+@fault("list_dead_letters", "test_every_filter_holds")
 async def filters_are_passed_over(self, right, wanted, **named):
     return await right(type(wanted)(), **named)
 

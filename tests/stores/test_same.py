@@ -17,7 +17,7 @@ from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, Receipt, RichText
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft
-from gatewayd.model.records.dead_letter import LetterFilter
+from gatewayd.model.records.dead_letter import DeadLetterFilter
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import EventDraft, OutboundDraft, OutboundRow, RetentionKind, SessionRow, Store, TokenRow
 from gatewayd.testing.store_contract.rows import Clock, approval, draft, dropping, envelope, fresh_key, pairing, retrying, voting
@@ -121,10 +121,10 @@ STEPS = st.one_of(
     call("outbound_about", st.just("qu_1")),
     call("replies_of", TURNS),
     call("transcript", st.just("telegram"), ACCOUNTS, PEERS, limit=LIMITS),
-    call("list_letters", st.builds(LetterFilter, st.sampled_from([None, "in", "out"])), before=st.none(), limit=LIMITS),
-    call("count_letters"),
-    call("retry_letters", REFS, st.just(retrying()), now=TIMES),
-    call("drop_letters", REFS, st.just(dropping()), now=TIMES),
+    call("list_dead_letters", st.builds(DeadLetterFilter, st.sampled_from([None, "in", "out"])), before=st.none(), limit=LIMITS),
+    call("count_dead_letters"),
+    call("retry_dead_letters", REFS, st.just(retrying()), now=TIMES),
+    call("drop_dead_letters", REFS, st.just(dropping()), now=TIMES),
     call(
         "sweep",
         st.sampled_from(get_args(RetentionKind)),

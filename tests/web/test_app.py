@@ -15,7 +15,7 @@ from gatewayd.web.webhooks import PREFIX
 from tests.web.client import Answer, chunked, request
 from tests.web.site import MAX_BODY, PROXIES, SCOPES, configuration, no_reload, open_site, token_of
 
-PUBLIC = {"/health", "/healthz", "/readyz", "/approvals", "/letters", "/trace", "/v1/console/login"}
+PUBLIC = {"/health", "/healthz", "/readyz", "/approvals", "/dead-letters", "/trace", "/v1/console/login"}
 FOREIGN = {"Origin": "https://attacker.example"}
 
 
@@ -40,6 +40,12 @@ async def test_every_route_but_the_public_ones_wants_a_token(tmp_path: Path, clo
             assert answer.headers["www-authenticate"].startswith("Bearer" if ours else "Basic")
             seen += 1
         assert seen >= 13
+
+
+async def test_the_old_path_of_a_page_is_an_error_that_names_the_new_one(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        answer = await client.ask(request("GET", "/letters"))
+        assert (answer.status, answer.json["error"]["message"]) == (404, "this path is /dead-letters now")
 
 
 async def test_nothing_is_compiled_to_build_the_addresses_of_routes(tmp_path: Path, clock: trio.testing.MockClock) -> None:

@@ -177,7 +177,7 @@ async def test_kill_at_any_moment_of_a_busy_conversation(tmp_path: Path, moment:
                 assert texts == sorted(set(texts)), "a reply was doubled or out of order"
                 missing += 5 - len(texts)
             assert missing <= unknown
-            await gateway.wait_status(lambda s: s.letters.out_unknown == unknown == s.outbox.unknown)
+            await gateway.wait_status(lambda s: s.dead_letters.out_unknown == unknown == s.outbox.unknown)
 
 
 def _settled(snapshot: Snapshot) -> bool:

@@ -199,8 +199,8 @@ async def test_a_dead_message_is_counted_and_put_back(tmp_path: Path, autojump_c
         await hub.main.say("fail")
         await hub.gateway.backlog.wait_ended(1)
         await trio.sleep(5)
-        assert hub.gateway.snapshot().letters.in_dead == 1
-        await hub.gateway.repair.act("in-1", "retry", by="operator:me")
+        assert hub.gateway.snapshot().dead_letters.in_dead == 1
+        await hub.gateway.dead_letters.act("in-1", "retry", by="operator:me")
         await trio.sleep(5)
         assert "in-1" in (await hub.gateway.stories.tell("in-1")).found
 
@@ -292,14 +292,14 @@ async def test_a_reply_of_unknown_fate_is_told_and_shown_again(tmp_path: Path, a
         await hub.main.wait_until(lambda: len(hub.main.texts) == 1)
         await trio.sleep(5)
         snapshot = hub.gateway.snapshot()
-        assert (snapshot.outbox.unknown, snapshot.letters.out_unknown) == (1, 1)
+        assert (snapshot.outbox.unknown, snapshot.dead_letters.out_unknown) == (1, 1)
         code = hub.main.texts[0].partition("/show ")[2].split()[0].strip("`")
         await hub.main.say(f"/show {code}")
         await hub.main.wait_until(lambda: hub.main.texts[-1] == "re: hello")
 
 
 async def test_what_was_being_sent_at_a_crash_is_counted(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """Recovery makes it a letter, of which no event tells."""
+    """Recovery makes it a dead letter, of which no event tells."""
     peer = Peer("dm", "alice")
     async with store_of(tmp_path) as store:
         payload = SendText(peer, RichText("half sent"))
@@ -308,7 +308,7 @@ async def test_what_was_being_sent_at_a_crash_is_counted(tmp_path: Path, autojum
         async with hub_over(store) as hub:
             await trio.sleep(5)
             snapshot = hub.gateway.snapshot()
-            assert (snapshot.outbox.unknown, snapshot.letters.out_unknown) == (1, 1)
+            assert (snapshot.outbox.unknown, snapshot.dead_letters.out_unknown) == (1, 1)
 
 
 async def test_what_is_over_and_old_goes(tmp_path: Path, autojump_clock: MockClock) -> None:

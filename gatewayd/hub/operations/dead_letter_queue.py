@@ -1,7 +1,7 @@
-"""Letters and what operators do with them: looked at, put back, dropped, one by one or every one that fits a filter.
+"""Dead letters and what operators do with them: looked at, put back, dropped, one by one or every one that fits a filter.
 
-A letter that is put back runs at once. A message goes through the inbox again, and is judged anew: its sender may have lost the
-right to write meanwhile. A reply goes to its account again, under the number it had: edits refer to that.
+A dead letter that is put back runs at once. A message goes through the inbox again and is judged anew, because its sender may
+have lost the right to write. A reply goes to its account again, under the number it had, because edits refer to that number.
 """
 
 import math
@@ -14,26 +14,26 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.operations.dead_letters import Takers, check_letter, drop, put_back, why_not
+from gatewayd.hub.operations.dead_letters import Takers, check_dead_letter, drop, put_back, why_not
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
-from gatewayd.model.lifecycle import LetterState
+from gatewayd.model.lifecycle import DeadLetterState
 from gatewayd.model.records.dead_letter import (
-    Letter,
-    LetterCounts,
-    LetterFilter,
-    LetterPlace,
-    NotALetter,
+    DeadLetter,
+    DeadLetterCounts,
+    DeadLetterCursor,
+    DeadLetterFilter,
+    NotADeadLetter,
     RepairAction,
     Skipped,
     parse_ref,
 )
-from gatewayd.ports.store import InboundRow, Letters, OutboundRow, Repairs, letter_of, ref_of, shown_text
+from gatewayd.ports.store import DeadLetters, InboundRow, OutboundRow, Repairs, dead_letter_of, ref_of, shown_text
 
 MOST_AT_ONCE: Final = 500
-"""Letters that one call does something with."""
+"""Dead letters that one call does something with."""
 _TOGETHER: Final = 50
-"""Letters of one transaction: no write beside it waits for more."""
+"""Dead letters of one transaction: no write beside it waits for more."""
 _LOOKED_AT: Final = 2000
 _NOTE_MAX: Final = 500
 
@@ -51,86 +51,90 @@ class Outgoing(Protocol):
 
     def is_unsettled(self, outbound_id: int) -> bool: ...
 
-    def take_back(self, row: OutboundRow, was: LetterState) -> None: ...
+    def take_back(self, row: OutboundRow, was: DeadLetterState) -> None: ...
 
-    def note_dropped(self, was: LetterState) -> None: ...
+    def note_dropped(self, was: DeadLetterState) -> None: ...
 
 
-class FoundLetter(Struct, frozen=True):
-    """One letter with its whole ``text``. ``why_not``: it cannot be retried, in words."""
+class FoundDeadLetter(Struct, frozen=True):
+    """One dead letter with its whole ``text``. ``why_not``: it cannot be retried, in words."""
 
-    letter: Letter
+    dead_letter: DeadLetter
     text: str
     why_not: str | None = None
 
 
-class LetterPage(Struct, frozen=True):
-    """``next`` goes on behind the last of ``letters``; None: there is no more."""
+class DeadLetterPage(Struct, frozen=True):
+    """``next`` goes on behind the last of ``dead_letters``; None: there is no more."""
 
-    letters: list[Letter]
-    next: LetterPlace | None
-    counts: LetterCounts
+    dead_letters: list[DeadLetter]
+    next: DeadLetterCursor | None
+    counts: DeadLetterCounts
 
 
-class BulkPlace(Struct, frozen=True):
-    """Where a bulk goes on: behind ``place``, and with nothing that ended at ``until`` or later. What is put back and ends again
+class BulkCursor(Struct, frozen=True):
+    """Where a bulk goes on: behind ``cursor``, and with nothing that ended at ``until`` or later. What is put back and ends again
     at once is not put back by the same bulk, however many calls it takes."""
 
     until: float
-    place: LetterPlace
+    cursor: DeadLetterCursor
 
     def __str__(self) -> str:
-        return f"{self.until!r}~{self.place}"
+        return f"{self.until!r}~{self.cursor}"
 
     @classmethod
-    def parse(cls, text: str) -> "BulkPlace":
-        """What ``str`` has made. :raises NotALetter:"""
-        until, _, place = text.partition("~")
+    def parse(cls, text: str) -> "BulkCursor":
+        """What ``str`` has made. :raises NotADeadLetter:"""
+        until, _, cursor = text.partition("~")
         try:
             at = float(until)
         except ValueError:
             at = math.nan
         if math.isnan(at):
-            raise NotALetter(f"{text[:60]!r} is not where a bulk goes on")
-        return cls(at, LetterPlace.parse(place))
+            raise NotADeadLetter(f"{text[:60]!r} is not where a bulk goes on")
+        return cls(at, DeadLetterCursor.parse(cursor))
 
 
 class Bulk(Struct, frozen=True):
-    """``done`` letters; ``more`` may be done by another call, which goes on at ``next``."""
+    """``done`` dead letters; ``more`` may be done by another call, which goes on at ``next``."""
 
     done: int
     skipped: list[Skipped]
     more: bool = False
-    next: BulkPlace | None = None
+    next: BulkCursor | None = None
 
 
-class RepairDesk:
+class DeadLetterQueue:
     """``now`` is in Unix seconds."""
 
-    def __init__(self, store: Letters, inbox: Inbox, outbox: Outgoing, events: EventLog, *, now: Callable[[], float]) -> None:
+    def __init__(self, store: DeadLetters, inbox: Inbox, outbox: Outgoing, events: EventLog, *, now: Callable[[], float]) -> None:
         self._store = store
         self._inbox = inbox
         self._outbox = outbox
         self._events = events
         self._now = now
 
-    async def list(self, wanted: LetterFilter, *, before: LetterPlace | None, limit: int) -> LetterPage:
-        """The newest letters first."""
-        letters = await self._store.list_letters(wanted, before=before, limit=limit + 1)
-        more = len(letters) > limit
-        return LetterPage(letters[:limit], letters[limit - 1].place if more else None, await self._store.count_letters())
+    async def list(self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int) -> DeadLetterPage:
+        """The newest dead letters first."""
+        dead_letters = await self._store.list_dead_letters(wanted, before=before, limit=limit + 1)
+        more = len(dead_letters) > limit
+        return DeadLetterPage(
+            dead_letters[:limit], dead_letters[limit - 1].cursor if more else None, await self._store.count_dead_letters()
+        )
 
-    async def get(self, ref: str) -> FoundLetter:
-        """:raises NotALetter: no ref. :raises NotFound: no such row. :raises Conflict: it is no letter (any more)."""
-        facts = await self._store.get_letter(ref)
-        check_letter(facts.row)
-        return FoundLetter(letter_of(facts.row), shown_text(facts.row), why_not(facts, self._inbox.takers()))
+    async def get(self, ref: str) -> FoundDeadLetter:
+        """:raises NotADeadLetter: no ref. :raises NotFound: no such row. :raises Conflict: it is no dead letter (any more)."""
+        facts = await self._store.get_dead_letter(ref)
+        check_dead_letter(facts.row)
+        return FoundDeadLetter(dead_letter_of(facts.row), shown_text(facts.row), why_not(facts, self._inbox.takers()))
 
-    async def act(self, ref: str, action: RepairAction, *, by: str, note: str | None = None) -> Letter:
-        """Retry or drop one letter. Returns it as it is then.
+    async def act(self, ref: str, action: RepairAction, *, by: str, note: str | None = None) -> DeadLetter:
+        """Retry or drop one dead letter. Returns it as it is then.
 
-        :raises NotALetter: no ref. :raises NotFound: no such row. :raises Conflict: it is no letter (any more), or it cannot be
-            retried. :raises StoreRefused: nothing was done.
+        :raises NotADeadLetter: no ref.
+        :raises NotFound: no such row.
+        :raises Conflict: it is no dead letter (any more), or it cannot be retried.
+        :raises StoreRefused: nothing was done.
         """
         found = await self.get(ref)
         if action == "retry" and found.why_not is not None:
@@ -138,7 +142,7 @@ class RepairDesk:
         repairs = await self._together([ref], action, by, note)
         if repairs.skipped:
             raise Conflict(f"{ref}: {repairs.skipped[0].why}")
-        return next(letter_of(each.row) for each in repairs.done if ref_of(each.row) == ref)
+        return next(dead_letter_of(each.row) for each in repairs.done if ref_of(each.row) == ref)
 
     async def act_on(self, refs: Sequence[str], action: RepairAction, *, by: str, note: str | None = None) -> Bulk:
         """Retry or drop these, in their order. :raises StoreRefused: nothing was done."""
@@ -158,33 +162,33 @@ class RepairDesk:
         return Bulk(done, skipped)
 
     async def act_on_all(
-        self, wanted: LetterFilter, action: RepairAction, *, after: BulkPlace | None = None, by: str, note: str | None = None
+        self, wanted: DeadLetterFilter, action: RepairAction, *, after: BulkCursor | None = None, by: str, note: str | None = None
     ) -> Bulk:
         """Retry or drop what fits, the oldest first, up to a bound. :raises StoreRefused: nothing was done."""
         until = self._now() if wanted.ended_before is None else wanted.ended_before
         until = until if after is None else min(until, after.until)
         wanted = replace(wanted, ended_before=until)
-        place = None if after is None else after.place
+        cursor = None if after is None else after.cursor
         done, looked_at, skipped = 0, 0, list[Skipped]()
         while done + _TOGETHER <= MOST_AT_ONCE and looked_at < _LOOKED_AT:
-            places = await self._store.oldest_letters(wanted, after=place, limit=_TOGETHER)
-            repairs = await self._next(places, action, by, note, done_before=done)
+            cursors = await self._store.oldest_dead_letters(wanted, after=cursor, limit=_TOGETHER)
+            repairs = await self._next(cursors, action, by, note, done_before=done)
             if repairs is None:
                 break
-            place = places[-1]
-            looked_at += len(places)
+            cursor = cursors[-1]
+            looked_at += len(cursors)
             done += len(repairs.done)
             skipped += repairs.skipped
-        if place is None or not await self._store.oldest_letters(wanted, after=place, limit=1):
+        if cursor is None or not await self._store.oldest_dead_letters(wanted, after=cursor, limit=1):
             return Bulk(done, skipped)
-        return Bulk(done, skipped, True, BulkPlace(until, place))
+        return Bulk(done, skipped, True, BulkCursor(until, cursor))
 
     async def _next(
-        self, places: Sequence[LetterPlace], action: RepairAction, by: str, note: str | None, *, done_before: int
+        self, cursors: Sequence[DeadLetterCursor], action: RepairAction, by: str, note: str | None, *, done_before: int
     ) -> Repairs | None:
         """None: there are no more, or the store refuses. :raises StoreRefused: and nothing was done before."""
         try:
-            return await self._together([each.ref for each in places], action, by, note) if places else None
+            return await self._together([each.ref for each in cursors], action, by, note) if cursors else None
         except StoreRefused:
             if not done_before:
                 raise
@@ -206,15 +210,15 @@ class RepairDesk:
     async def _repair(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
         now = self._now()
         if action == "drop":
-            return await self._store.drop_letters(refs, partial(drop, by=by, note=note, now=now), now=now)
+            return await self._store.drop_dead_letters(refs, partial(drop, by=by, note=note, now=now), now=now)
         rule = partial(put_back, accounts=self._inbox.takers(), by=by, note=note, now=now)
-        return await self._store.retry_letters(refs, rule, now=now)
+        return await self._store.retry_dead_letters(refs, rule, now=now)
 
     def _is_unsettled(self, ref: str) -> bool:
-        """A letter is counted, and its account lets go of it, a moment after its end is committed. Nothing is done in between."""
+        """A dead letter is counted, and its account releases it, a moment after its end is committed. Until then it stays."""
         try:
             direction, number = parse_ref(ref)
-        except NotALetter:
+        except NotADeadLetter:
             return False
         return direction == "out" and self._outbox.is_unsettled(number)
 
@@ -226,7 +230,7 @@ class RepairDesk:
         return Skipped(ref, "what became of it is being recorded: ask again")
 
     def _hand_on(self, repairs: Repairs, action: RepairAction, by: str) -> None:
-        said = "letter.retried" if action == "retry" else "letter.dropped"
+        said = "dead_letter.retried" if action == "retry" else "dead_letter.dropped"
         for each in repairs.done:
             self._events.emit(said, ref=ref_of(each.row), by=by)
             if isinstance(each.row, OutboundRow):

@@ -12,15 +12,15 @@ from gatewayd.model.message.payload import EditText
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.subject import request_of
-from gatewayd.ports.store import Account, InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, ref_of
+from gatewayd.ports.store import Account, DeadLetterFacts, DeadLetterRow, InboundRow, OutboundRow, Repair, ref_of
 
 Takers = Mapping[Account, str | None]
 """The configured accounts, and why one takes no message now (it is full), or None."""
 _REASON_MAX: Final = 200
 
 
-def check_letter(row: LetterRow) -> None:
-    """:raises Conflict: it is no letter (any more)."""
+def check_dead_letter(row: DeadLetterRow) -> None:
+    """:raises Conflict: it is no dead letter (any more)."""
     if row.closed_at is not None:
         raise Conflict(f"{ref_of(row)} was dropped")
     if row.state not in (INBOUND_DEAD_LETTERS if isinstance(row, InboundRow) else OUTBOUND_DEAD_LETTERS):
@@ -28,26 +28,26 @@ def check_letter(row: LetterRow) -> None:
         raise Conflict(f"{ref_of(row)} is no dead letter (any more): it is {row.state}{reason}")
 
 
-def put_back(facts: LetterFacts, *, accounts: Takers, by: str, note: str | None, now: float) -> list[Repair]:
-    """A letter that is retried, with the edits that ended in its turn: without them it would run as it was first written.
+def put_back(facts: DeadLetterFacts, *, accounts: Takers, by: str, note: str | None, now: float) -> list[Repair]:
+    """A dead letter that is retried, with the edits that ended in its turn: without them it would run as it was first written.
 
-    :raises Conflict: it is no letter (any more), or it would be wrong to retry it.
+    :raises Conflict: it is no dead letter (any more), or it would be wrong to retry it.
     """
-    check_letter(facts.row)
+    check_dead_letter(facts.row)
     reason = why_not(facts, accounts)
     if reason is not None:
         raise Conflict(reason)
-    return [Repair(row, _entry(row, "letter.retried", by, note, now)) for row in (facts.row, *_edits_with(facts))]
+    return [Repair(row, _entry(row, "dead_letter.retried", by, note, now)) for row in (facts.row, *_edits_with(facts))]
 
 
-def drop(row: LetterRow, *, by: str, note: str | None, now: float) -> Repair:
-    """:raises Conflict: it is no letter (any more)."""
-    check_letter(row)
-    return Repair(row, _entry(row, "letter.dropped", by, note, now))
+def drop(row: DeadLetterRow, *, by: str, note: str | None, now: float) -> Repair:
+    """:raises Conflict: it is no dead letter (any more)."""
+    check_dead_letter(row)
+    return Repair(row, _entry(row, "dead_letter.dropped", by, note, now))
 
 
-def why_not(facts: LetterFacts, accounts: Takers) -> str | None:
-    """Why a letter cannot be retried, in words; None: it can."""
+def why_not(facts: DeadLetterFacts, accounts: Takers) -> str | None:
+    """Why a dead letter cannot be retried, in words; None: it can."""
     row = facts.row
     if isinstance(row, OutboundRow):
         here = (row.channel, row.account) in accounts
@@ -61,7 +61,7 @@ def why_not(facts: LetterFacts, accounts: Takers) -> str | None:
     return accounts[account]
 
 
-def _why_not_again(facts: LetterFacts, row: OutboundRow) -> str | None:
+def _why_not_again(facts: DeadLetterFacts, row: OutboundRow) -> str | None:
     """Why it would be wrong to send this now."""
     if isinstance(row.payload, EditText):
         edited = facts.edited
@@ -75,7 +75,7 @@ def _why_not_again(facts: LetterFacts, row: OutboundRow) -> str | None:
     return f"what it asks is over: {request} waits for no answer"
 
 
-def _is_over(facts: LetterFacts, written_at: float) -> bool:
+def _is_over(facts: DeadLetterFacts, written_at: float) -> bool:
     """What was written about a request while it was pending asks for an answer; what came after says what became of it."""
     if facts.request is None:
         return True
@@ -83,7 +83,7 @@ def _is_over(facts: LetterFacts, written_at: float) -> bool:
     return ended_at is not None and written_at <= ended_at
 
 
-def _edits_with(facts: LetterFacts) -> Sequence[InboundRow]:
+def _edits_with(facts: DeadLetterFacts) -> Sequence[InboundRow]:
     row = facts.row
     return [other for other in facts.dead_of_turn if isinstance(row, InboundRow) and _changes(other, row)]
 
@@ -98,7 +98,7 @@ def _changes(edit: InboundRow, message: InboundRow) -> bool:
 
 
 def _entry(
-    row: LetterRow, action: Literal["letter.retried", "letter.dropped"], by: str, note: str | None, now: float
+    row: DeadLetterRow, action: Literal["dead_letter.retried", "dead_letter.dropped"], by: str, note: str | None, now: float
 ) -> AuditDraft:
     """The entry of the audit log: it says what the row was."""
     reason = None if row.reason is None else row.reason[:_REASON_MAX]

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gatewayd.model.records.dead_letter import LetterCounts
+from gatewayd.model.records.dead_letter import DeadLetterCounts
 from gatewayd.model.status import (
     AbandonedTask,
     AccountStatus,
@@ -47,7 +47,7 @@ class Facts(Struct, frozen=True):
     state_since: float
     store: StoreStatistics
     inbox: InboxStatus
-    letters: LetterCounts
+    dead_letters: DeadLetterCounts
     accounts: tuple[AccountStatus, ...]
     agents: tuple[AgentStatus, ...]
     abandoned_tasks: tuple[AbandonedTask, ...] = ()
@@ -130,15 +130,15 @@ def _does_not_stop(left: AbandonedTask) -> str:
 
 
 def _to_look_at(facts: Facts) -> Iterator[Problem]:
-    letters = facts.letters
-    given_up_at = [at for at in (letters.oldest_dead_at, letters.oldest_parked_at) if at is not None]
+    dead_letters = facts.dead_letters
+    given_up_at = [at for at in (dead_letters.oldest_dead_at, dead_letters.oldest_parked_at) if at is not None]
     if given_up_at:
-        text = f"{_given_up(letters.in_dead, letters.out_dead + letters.out_parked)}: gatewayctl letters list"
+        text = f"{_given_up(dead_letters.in_dead, dead_letters.out_dead + dead_letters.out_parked)}: gatewayctl dead-letters list"
         yield Problem("dead_letters", "warning", "", min(given_up_at), text)
-    if letters.oldest_unknown_at is not None:
-        replies = "1 reply was" if letters.out_unknown == 1 else f"{letters.out_unknown} replies were"
-        text = f"{replies} cut off, and may or may not have been seen: gatewayctl letters list"
-        yield Problem("unknown_sends", "warning", "", letters.oldest_unknown_at, text)
+    if dead_letters.oldest_unknown_at is not None:
+        replies = "1 reply was" if dead_letters.out_unknown == 1 else f"{dead_letters.out_unknown} replies were"
+        text = f"{replies} cut off, and may or may not have been seen: gatewayctl dead-letters list"
+        yield Problem("unknown_sends", "warning", "", dead_letters.oldest_unknown_at, text)
     stall = facts.stall
     if stall is not None and facts.now - stall.began_at - stall.seconds < STALL_TOLD_SECONDS:
         text = f"the event loop stood still for {stall.seconds:.1f} s in {stall.where}"

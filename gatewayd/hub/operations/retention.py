@@ -1,8 +1,8 @@
 """Retention: what is over and old is deleted, a few rows at a time, so that no message waits for it.
 
-By time: ended rows after ``keep_seconds``, letters that nobody has looked after after ``dead_letter_seconds``. By size: while the
-store holds more than ``max_megabytes``, the oldest ended rows go before their time, then the oldest letters. Never what is
-younger than two days: platforms deliver a message again for so long, and it must be known then.
+By time: ended rows after ``keep_seconds``, dead letters that nobody has looked after after ``dead_letter_seconds``. By size:
+while the store holds more than ``max_megabytes``, the oldest ended rows go before their time, then the oldest dead letters.
+Never what is younger than two days: platforms deliver a message again for so long, and it must be known then.
 """
 
 import math
@@ -19,7 +19,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.lifecycle import LetterState
+from gatewayd.model.lifecycle import DeadLetterState
 from gatewayd.ports.store import OldRow, RetentionKind, RetentionRows
 
 ROWS_TOGETHER: Final = 200
@@ -32,15 +32,15 @@ YOUNGEST_SECONDS: Final = 172_800.0
 _FIRST_AFTER_SECONDS: Final = 60.0
 _MEGABYTE: Final = 1_048_576
 _ENDED: Final[tuple[RetentionKind, ...]] = ("inbound", "outbound", "approval", "question")
-_LETTERS: Final[tuple[RetentionKind, ...]] = ("inbound_letter", "outbound_letter")
+_DEAD_LETTERS: Final[tuple[RetentionKind, ...]] = ("inbound_dead_letter", "outbound_dead_letter")
 
 log = structlog.get_logger("gatewayd.retention")
 
 
 class Outgoing(Protocol):
-    """Who counts the letters among the replies: hub/outbox/outbox.py."""
+    """Who counts the dead letters among the replies: hub/outbox/outbox.py."""
 
-    def note_dropped(self, was: LetterState) -> None: ...
+    def note_dropped(self, was: DeadLetterState) -> None: ...
 
 
 class RetentionStatistics(Struct, frozen=True):
@@ -93,11 +93,11 @@ class Cleaner:
         before = self._statistics.rows_deleted
         for kind in _ENDED:
             await self._delete_old(kind, lambda: self._config.keep_seconds)
-        for kind in _LETTERS:
+        for kind in _DEAD_LETTERS:
             await self._delete_old(kind, lambda: self._config.dead_letter_seconds)
         used = await self._shrink(_ENDED)
         if used > self._most_bytes():
-            used = await self._shrink(_LETTERS)
+            used = await self._shrink(_DEAD_LETTERS)
         deleted, over_size = self._statistics.rows_deleted - before, used > self._most_bytes()
         self._statistics = replace(
             self._statistics,
@@ -140,18 +140,18 @@ class Cleaner:
             swept = await self._store.sweep(kind, rule, before=before, after=after, limit=ROWS_TOGETHER)
             deleted = sum(swept.deleted.values())
             self._statistics = replace(self._statistics, rows_deleted=self._statistics.rows_deleted + deleted)
-            if kind in _LETTERS and deleted:
+            if kind in _DEAD_LETTERS and deleted:
                 self._tell_expired(kind, swept.deleted)
         await anyio.sleep(PAUSE_SECONDS)
         return swept.after
 
     def _tell_expired(self, kind: RetentionKind, deleted: Mapping[str, int]) -> None:
-        """Letters that nobody has looked after are counted no more."""
-        for state in get_args(LetterState) if kind == "outbound_letter" else ():
+        """Dead letters that nobody has looked after are counted no more."""
+        for state in get_args(DeadLetterState) if kind == "outbound_dead_letter" else ():
             for _ in range(deleted.get(state, 0)):
                 self._outbox.note_dropped(state)
-        direction = "in" if kind == "inbound_letter" else "out"
-        self._events.emit("letter.expired", direction=direction, count=sum(deleted.values()))
+        direction = "in" if kind == "inbound_dead_letter" else "out"
+        self._events.emit("dead_letter.expired", direction=direction, count=sum(deleted.values()))
 
     def _clock(self) -> float:
         """The wall clock, but no more than has really passed since the start: one that is set forward by mistake must not make
@@ -166,6 +166,6 @@ class Cleaner:
 
 
 def is_kept(row: OldRow, *, since: float) -> bool:
-    """What something refers to that is not over. What was received lately: its platform may bring it again. A letter that was
-    dropped lately: somebody may ask what became of it."""
+    """What something refers to that is not over. What was received lately: its platform may bring it again. A dead letter that
+    was dropped lately: somebody may ask what became of it."""
     return bool(row.referrers) or any(at is not None and at >= since for at in (row.received_at, row.closed_at))

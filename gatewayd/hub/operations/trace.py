@@ -234,7 +234,8 @@ def _end_of_reply(row: OutboundRow, at: float) -> Iterator[StoryEntry]:
 
 
 def _of_operator(act: AuditRow) -> StoryEntry:
-    said = {"letter.retried": "put it back", "letter.dropped": "dropped it"}.get(act.action, act.action)
+    # Older entries of the audit log name the action without "dead_".
+    said = {"letter.retried": "put it back", "letter.dropped": "dropped it"}.get(act.action.removeprefix("dead_"), act.action)
     return StoryEntry(act.at, "operator", act.subject, f"{act.actor} {said}", _note_of(act))
 
 
@@ -279,7 +280,7 @@ def _verdict_of_message(row: InboundRow, rows: StoryRows) -> str:
         case "dead" if row.closed_at is not None:
             return f"{ref} is dead ({_why(row.reason)}), and an operator has dropped it."
         case "dead":
-            return f"{ref} is dead: {_why(row.reason)}{_in_words(row)}. `gatewayctl letters retry {ref}` runs it again."
+            return f"{ref} is dead: {_why(row.reason)}{_in_words(row)}. `gatewayctl dead-letters retry {ref}` runs it again."
         case "dropped":
             return f"{ref} was dropped: {_why(row.reason)}."
         case "done":

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditRow
-from gatewayd.model.records.dead_letter import NotALetter, parse_ref
+from gatewayd.model.records.dead_letter import NotADeadLetter, parse_ref
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.ports.store import Account, ApprovalKey, InboundRow, Lookup, MessageKey, OutboundRow, ReplyKey, ref_of
 
@@ -59,7 +59,7 @@ class _Gathering:
         """What the id itself names. It may be several things at once: platforms number as they like."""
         try:
             direction, number = parse_ref(wanted)
-        except NotALetter:
+        except NotADeadLetter:
             self._find_by_name(wanted)
             self._find_on_platform(wanted, accounts)
             return

@@ -20,9 +20,9 @@ from gatewayd.model.lifecycle import (
     NEVER_SEEN,
     OUTBOUND_DEAD_LETTERS,
     OUTBOUND_OPEN,
+    DeadLetterState,
     EndState,
     InboundReason,
-    LetterState,
     OutboundState,
     SendOutcome,
 )
@@ -280,12 +280,12 @@ class Outbox:
         """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere yet."""
         return any(outbound_id in queue for queue in self._queues.values())
 
-    def take_back(self, row: OutboundRow, was: LetterState) -> None:
+    def take_back(self, row: OutboundRow, was: DeadLetterState) -> None:
         """A person has put a row back that was settled as ``was``. The caller has committed that, and does not wait after it."""
         self._counts[was] = self._counts.get(was, 0) - 1
         self._hand_over([row])
 
-    def note_dropped(self, was: LetterState) -> None:
+    def note_dropped(self, was: DeadLetterState) -> None:
         """A person has dropped a row that was settled as ``was``: it is not counted any more."""
         self._counts[was] = self._counts.get(was, 0) - 1
 

@@ -1,4 +1,4 @@
-"""Letters: messages and replies whose end a person has to look at. What they look like, and how they are asked for.
+"""Dead letters: messages and replies whose end a person has to look at. What they look like, and how they are asked for.
 
 An inbound message is one when it is ``dead``; a reply when it is ``dead`` (refused for good), ``parked`` (too old to be sent by
 itself) or ``unknown`` (it may or may not have been seen). It is one until somebody retries or drops it.
@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from gatewayd.model.errors import GatewayError
-from gatewayd.model.lifecycle import LetterState, RowState
+from gatewayd.model.lifecycle import DeadLetterState, RowState
 
 Direction = Literal["in", "out"]
 RepairAction = Literal["retry", "drop"]
@@ -19,16 +19,16 @@ RepairAction = Literal["retry", "drop"]
 EXCERPT: Final = 200
 """Characters of a message's text that a list shows."""
 _REF = re.compile(r"(in|out)-([1-9][0-9]{0,17})", re.ASCII)
-_NOT_A_PLACE = "is not a cursor of this list"
+_NOT_A_CURSOR = "is not a cursor of this list"
 
 
-class NotALetter(GatewayError):
+class NotADeadLetter(GatewayError):
     """What was given is no ref or cursor: it was not made here."""
 
 
-class Letter(Struct, frozen=True):
+class DeadLetter(Struct, frozen=True):
     """One row as lists show it; times are Unix seconds. ``ref`` is "in-12" or "out-7", ``peer`` "dm:7" with a thread behind it
-    if there is one, ``at`` when it came or was written. After a retry or a drop it is a letter no more: ``state`` and
+    if there is one, ``at`` when it came or was written. After a retry or a drop it is a dead letter no more: ``state`` and
     ``closed_at`` say what it is then. ``detail`` says in words what went wrong."""
 
     ref: str
@@ -50,24 +50,24 @@ class Letter(Struct, frozen=True):
     detail: str | None = None
 
     @property
-    def place(self) -> "LetterPlace":
-        """Where it stands in the list. Only of what is a letter still."""
-        assert self.ended_at is not None, "a letter has ended"
-        return LetterPlace(self.ended_at, *parse_ref(self.ref))
+    def cursor(self) -> "DeadLetterCursor":
+        """Where it stands in the list. Only of what is a dead letter still."""
+        assert self.ended_at is not None, "a dead letter has ended"
+        return DeadLetterCursor(self.ended_at, *parse_ref(self.ref))
 
 
-class LetterFilter(Struct, frozen=True, forbid_unknown_fields=True):
+class DeadLetterFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Every key that is given must hold. ``ended_before`` is Unix seconds."""
 
     direction: Direction | None = None
-    state: LetterState | None = None
+    state: DeadLetterState | None = None
     channel: Annotated[str, Meta(max_length=100)] | None = None
     account: Annotated[str, Meta(max_length=100)] | None = None
     reason: Annotated[str, Meta(max_length=2000)] | None = None
     ended_before: Annotated[float, Meta(ge=0)] | None = None
 
 
-class LetterCounts(Struct, frozen=True):
+class DeadLetterCounts(Struct, frozen=True):
     """How many there are, and since when: ``oldest_dead_at`` of both directions. None: there is none."""
 
     in_dead: int = 0
@@ -80,14 +80,14 @@ class LetterCounts(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """A letter that nothing was done with, and why not, in words."""
+    """A dead letter that nothing was done with, and why not, in words."""
 
     ref: str
     why: str
 
 
-class LetterPlace(Struct, frozen=True, order=True):
-    """Where a letter stands in the list: by its end, then inbound before outbound, then by its id."""
+class DeadLetterCursor(Struct, frozen=True, order=True):
+    """Where a dead letter stands in the list: by its end, then inbound before outbound, then by its id."""
 
     ended_at: float
     direction: Direction
@@ -101,23 +101,23 @@ class LetterPlace(Struct, frozen=True, order=True):
         return f"{self.direction}-{self.id}"
 
     @classmethod
-    def parse(cls, text: str) -> "LetterPlace":
-        """What ``str`` has made. :raises NotALetter:"""
+    def parse(cls, text: str) -> "DeadLetterCursor":
+        """What ``str`` has made. :raises NotADeadLetter:"""
         at, _, ref = text.partition("_")
         try:
             ended_at = float(at)
         except ValueError:
-            raise NotALetter(f"{text[:60]!r} {_NOT_A_PLACE}") from None
+            raise NotADeadLetter(f"{text[:60]!r} {_NOT_A_CURSOR}") from None
         if not math.isfinite(ended_at) or not _REF.fullmatch(ref):
-            raise NotALetter(f"{text[:60]!r} {_NOT_A_PLACE}")
+            raise NotADeadLetter(f"{text[:60]!r} {_NOT_A_CURSOR}")
         return cls(ended_at, *parse_ref(ref))
 
 
 def parse_ref(ref: str) -> tuple[Direction, int]:
-    """ "in-12" as its direction and number. :raises NotALetter: it is no ref."""
+    """ "in-12" as its direction and number. :raises NotADeadLetter: it is no ref."""
     found = _REF.fullmatch(ref)
     if found is None:
-        raise NotALetter(f"{ref[:60]!r} is not in-NUMBER or out-NUMBER")
+        raise NotADeadLetter(f"{ref[:60]!r} is not in-NUMBER or out-NUMBER")
     return ("in" if found[1] == "in" else "out"), int(found[2])
 
 

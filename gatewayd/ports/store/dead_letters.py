@@ -5,24 +5,31 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.lifecycle import LetterState
+from gatewayd.model.lifecycle import DeadLetterState
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft
-from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, LetterPlace, Skipped, excerpt_of
+from gatewayd.model.records.dead_letter import (
+    DeadLetter,
+    DeadLetterCounts,
+    DeadLetterCursor,
+    DeadLetterFilter,
+    Skipped,
+    excerpt_of,
+)
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.subject import SIGN, is_about_reply
 from gatewayd.ports.store.messages import InboundRow, OutboundRow
 
-LetterRow = InboundRow | OutboundRow
+DeadLetterRow = InboundRow | OutboundRow
 
 
-class LetterFacts(Struct, frozen=True):
-    """A row and what stands around it. ``dead_of_turn``: the letters among the messages of a message's turn, by number, itself
-    among them. Of a reply that is an edit, ``edited`` is the reply that it changes, and ``newer_edit`` the number of the first
-    edit of that one behind it which somebody has seen or may see. ``request`` is what the subject of a reply names. None: there
-    is no such row (any more)."""
+class DeadLetterFacts(Struct, frozen=True):
+    """A row and what stands around it. ``dead_of_turn``: the dead letters among the messages of a message's turn, by number,
+    itself among them. Of a reply that is an edit, ``edited`` is the reply that it changes, and ``newer_edit`` the number of the
+    first edit of that one behind it which somebody has seen or may see. ``request`` is what the subject of a reply names. None:
+    there is no such row (any more)."""
 
-    row: LetterRow
+    row: DeadLetterRow
     dead_of_turn: tuple[InboundRow, ...] = ()
     edited: OutboundRow | None = None
     newer_edit: int | None = None
@@ -30,21 +37,21 @@ class LetterFacts(Struct, frozen=True):
 
 
 class Repair(Struct, frozen=True):
-    """A letter that is to be put back or closed, and the entry of the audit log about it."""
+    """A dead letter that is to be put back or closed, and the entry of the audit log about it."""
 
-    row: LetterRow
+    row: DeadLetterRow
     audit: AuditDraft
 
 
-RetryRule = Callable[[LetterFacts], Sequence[Repair]]
-DropRule = Callable[[LetterRow], Repair]
+RetryRule = Callable[[DeadLetterFacts], Sequence[Repair]]
+DropRule = Callable[[DeadLetterRow], Repair]
 
 
 class Repaired(Struct, frozen=True):
-    """A letter that was retried or dropped: what it ``was``, and its ``row`` now."""
+    """A dead letter that was retried or dropped: what it ``was``, and its ``row`` now."""
 
-    was: LetterState
-    row: LetterRow
+    was: DeadLetterState
+    row: DeadLetterRow
 
 
 class Repairs(Struct, frozen=True):
@@ -54,40 +61,44 @@ class Repairs(Struct, frozen=True):
     skipped: list[Skipped]
 
 
-class Letters(Protocol):
+class DeadLetters(Protocol):
     """Messages that are dead, and replies that are dead, unknown or parked, which nobody has retried or dropped."""
 
-    async def list_letters(self, wanted: LetterFilter, *, before: LetterPlace | None, limit: int) -> list[Letter]:
-        """At most ``limit``, the newest first, in the order of their places, as ``letter_of`` shows them; ``before`` goes on
-        behind that one."""
+    async def list_dead_letters(
+        self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetter]:
+        """At most ``limit``, the newest first, in the order of their cursors, as ``dead_letter_of`` shows them; ``before`` goes
+        on behind that one."""
 
-    async def oldest_letters(self, wanted: LetterFilter, *, after: LetterPlace | None, limit: int) -> list[LetterPlace]:
-        """At most ``limit``, the oldest first, in the order of their places; ``after`` goes on behind that one."""
+    async def oldest_dead_letters(
+        self, wanted: DeadLetterFilter, *, after: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetterCursor]:
+        """At most ``limit``, the oldest first, in the order of their cursors; ``after`` goes on behind that one."""
 
-    async def count_letters(self) -> LetterCounts: ...
+    async def count_dead_letters(self) -> DeadLetterCounts: ...
 
-    async def get_letter(self, ref: str) -> LetterFacts:
-        """A row in whatever state. :raises NotALetter: no ref. :raises NotFound: no such row (any more)."""
+    async def get_dead_letter(self, ref: str) -> DeadLetterFacts:
+        """A row in whatever state. :raises NotADeadLetter: no ref. :raises NotFound: no such row (any more)."""
 
-    async def retry_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
+    async def retry_dead_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
         """Put back what ``rule`` makes of each row, one ref after the other, each as the ones before have left it: a message as
         one that was just received, with a retry more; a reply as one to be sent, under its own number, and not before the time
         that its last refusal asked for. Each with its audit entry, all in one transaction.
 
         Skipped, and the others are done: what is no ref, what is not there (any more), and what ``rule`` raises Conflict for. A
-        ref that was put back by this call already is passed over. What is no letter stays as it is, whatever ``rule`` says. Of
-        two calls at once the second sees what the first has done.
+        ref that was put back by this call already is passed over. What is no dead letter stays as it is, whatever ``rule`` says.
+        Of two calls at once the second sees what the first has done.
         """
 
-    async def drop_letters(self, refs: Sequence[str], rule: DropRule, *, now: float) -> Repairs:
-        """Close letters: they stay in their state, and wait for nobody. In all else as ``retry_letters``."""
+    async def drop_dead_letters(self, refs: Sequence[str], rule: DropRule, *, now: float) -> Repairs:
+        """Close dead letters: they stay in their state, and wait for nobody. In all else as ``retry_dead_letters``."""
 
 
-def ref_of(row: LetterRow) -> str:
+def ref_of(row: DeadLetterRow) -> str:
     return f"in-{row.id}" if isinstance(row, InboundRow) else f"out-{row.id}"
 
 
-def shown_text(row: LetterRow) -> str:
+def shown_text(row: DeadLetterRow) -> str:
     """The text of a row for whoever may look at messages. A card of a request shows the exact input of a tool: that is for those
     who may decide, elsewhere."""
     if isinstance(row, InboundRow):
@@ -97,14 +108,14 @@ def shown_text(row: LetterRow) -> str:
     return f"(about a request for permission: gatewayctl approvals show {row.subject.partition('/')[0]})"
 
 
-def letter_of(row: LetterRow) -> Letter:
+def dead_letter_of(row: DeadLetterRow) -> DeadLetter:
     """A row as lists show it."""
-    return _inbound_letter(row) if isinstance(row, InboundRow) else _outbound_letter(row)
+    return _inbound_dead_letter(row) if isinstance(row, InboundRow) else _outbound_dead_letter(row)
 
 
-def _inbound_letter(row: InboundRow) -> Letter:
+def _inbound_dead_letter(row: InboundRow) -> DeadLetter:
     envelope = row.envelope
-    return Letter(
+    return DeadLetter(
         ref=ref_of(row),
         direction="in",
         state=row.state,
@@ -125,8 +136,8 @@ def _inbound_letter(row: InboundRow) -> Letter:
     )
 
 
-def _outbound_letter(row: OutboundRow) -> Letter:
-    return Letter(
+def _outbound_dead_letter(row: OutboundRow) -> DeadLetter:
+    return DeadLetter(
         ref=ref_of(row),
         direction="out",
         state=row.state,

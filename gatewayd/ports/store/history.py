@@ -11,8 +11,8 @@ from gatewayd.model.records.event import Event
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.ports.store.messages import Account, InboundRow, OutboundRow
 
-RetentionKind = Literal["inbound", "outbound", "approval", "question", "inbound_letter", "outbound_letter"]
-"""What retention deletes: rows that are over, by their table, and letters that nobody has looked after."""
+RetentionKind = Literal["inbound", "outbound", "approval", "question", "inbound_dead_letter", "outbound_dead_letter"]
+"""What retention deletes: rows that are over, by their table, and dead letters that nobody has looked after."""
 Referrer = Literal["message", "reply", "edit", "approval", "question"]
 """A kind of row that refers to another."""
 
@@ -32,11 +32,11 @@ class EventDraft(Struct, frozen=True):
 
 
 class OldRow(Struct, frozen=True):
-    """A row that ended before the bound of a sweep. ``received_at`` is of a message, ``closed_at`` of a letter that a person
+    """A row that ended before the bound of a sweep. ``received_at`` is of a message, ``closed_at`` of a dead letter that a person
     dropped.
 
     ``referrers`` are the kinds of the rows that refer to it and are not over. To a message: replies of its turn that are open,
-    or letters that nobody has dropped, and pending requests and questions of its turn. To a reply: such edits of it, and the
+    or dead letters that nobody has dropped, and pending requests and questions of its turn. To a reply: such edits of it, and the
     pending request or question that it is about. To a request or question: messages of its turn that have not ended, and such
     replies about it.
     """

@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite.engine.writer import Writer
 from gatewayd.stores.sqlite.tables.accounts import AccountTable
 from gatewayd.stores.sqlite.tables.approvals import ApprovalTable
 from gatewayd.stores.sqlite.tables.audit import AuditTable
-from gatewayd.stores.sqlite.tables.dead_letters import LetterTable
+from gatewayd.stores.sqlite.tables.dead_letters import DeadLetterTable
 from gatewayd.stores.sqlite.tables.events import EventTable
 from gatewayd.stores.sqlite.tables.inbox import InboxTable
 from gatewayd.stores.sqlite.tables.outbox import OutboxTable
@@ -35,7 +35,7 @@ class SqliteStore(
     InboxTable,
     OutboxTable,
     TranscriptTable,
-    LetterTable,
+    DeadLetterTable,
     RepairTable,
     TraceTable,
     RetentionTable,

@@ -17,7 +17,7 @@ from gatewayd.testing.store_contract.messages.races import RacesContract
 from gatewayd.testing.store_contract.messages.recovery import RecoveryContract
 from gatewayd.testing.store_contract.messages.transcript import TranscriptContract
 from gatewayd.testing.store_contract.operations.audit import AuditContract
-from gatewayd.testing.store_contract.operations.dead_letters import LettersContract
+from gatewayd.testing.store_contract.operations.dead_letters import DeadLettersContract
 from gatewayd.testing.store_contract.operations.events import EventsContract
 from gatewayd.testing.store_contract.operations.repair import RepairContract
 from gatewayd.testing.store_contract.operations.retention import RetentionContract
@@ -35,7 +35,7 @@ class StoreContract(
     InboxContract,
     OutboxContract,
     TranscriptContract,
-    LettersContract,
+    DeadLettersContract,
     RepairContract,
     TraceContract,
     RetentionContract,

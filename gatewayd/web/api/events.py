@@ -58,6 +58,9 @@ class KindFilter:
 
     def __init__(self, kinds: str) -> None:
         patterns = [pattern.strip() for pattern in kinds.split(",")]
+        for pattern in patterns:
+            if pattern.startswith("letter."):
+                raise HttpError("bad_request", f"the kind {pattern} is dead_{pattern} now")
         wrong = [pattern for pattern in patterns if not _PATTERN.fullmatch(pattern)]
         if wrong or len(patterns) > _MAX_PATTERNS:
             found = repr(wrong[0]) if wrong else f"{len(patterns)} of them"

@@ -138,10 +138,10 @@ def _of_messages(meters: Meters) -> Iterator[Metric]:
     sends = [((outcome,), meters.events.get(f"outbound.{outcome}", 0)) for outcome in REPLIES]
     yield _counter("outbound", "Replies, by how they ended.", ("outcome",), sends)
     rows = [((state,), getattr(outbox, state)) for state in (*OUTBOUND_OPEN, *OUTBOUND_DEAD_LETTERS)]
-    letters = meters.snapshot.letters
+    dead_letters = meters.snapshot.dead_letters
     kinds = [("in", state) for state in INBOUND_DEAD_LETTERS] + [("out", state) for state in OUTBOUND_DEAD_LETTERS]
-    kept = [(kind, getattr(letters, "_".join(kind))) for kind in kinds]
-    yield _gauge("letters", "Messages and replies that wait for a person.", ("direction", "state"), kept)
+    kept = [(kind, getattr(dead_letters, "_".join(kind))) for kind in kinds]
+    yield _gauge("dead_letters", "Messages and replies that wait for a person.", ("direction", "state"), kept)
     yield _gauge("outbox", "Replies in the store that are not done with, by state.", ("state",), rows)
     oldest = min((at for account in snapshot.accounts if (at := account.oldest_pending_at) is not None), default=None)
     yield _gauge("outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", (), [((), _age(meters, oldest))])

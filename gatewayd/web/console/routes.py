@@ -29,10 +29,10 @@ _CODE_BYTES: Final = 15
 _OF_CONSOLE: Final = "console:"
 """Before a code's digest is made: a code of the web chat opens no console, and the other way round."""
 _Kind = Literal["login_code", "token"]
-Page = Literal["approvals", "letters", "trace"]
+Page = Literal["approvals", "dead-letters", "trace"]
 _SCOPES: Final[Mapping[Page, tuple[Scope, ...]]] = {
     "approvals": ("approvals", "read"),
-    "letters": ("read", "admin"),
+    "dead-letters": ("read", "admin"),
     "trace": ("read",),
 }
 """What each page is for. Who asks for a link needs the first of them; of the others the page gets those that its maker has."""
@@ -73,9 +73,9 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def show_approvals() -> Response:
         return pages["approvals.html"].respond()
 
-    @routes.get("/letters")
-    async def show_letters() -> Response:
-        return pages["letters.html"].respond()
+    @routes.get("/dead-letters")
+    async def show_dead_letters() -> Response:
+        return pages["dead-letters.html"].respond()
 
     @routes.get("/trace")
     async def show_trace() -> Response:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.model.errors import Conflict, GatewayError, NotFound, Overloaded, StoreRefused, UnusableId
-from gatewayd.model.records.dead_letter import NotALetter
+from gatewayd.model.records.dead_letter import NotADeadLetter
 
 Code = Literal[
     "bad_request",
@@ -124,7 +124,7 @@ def error_of(error: GatewayError) -> HttpError:
         return HttpError("not_found", error.reason)
     if isinstance(error, Conflict):
         return HttpError("conflict", error.reason)
-    if isinstance(error, NotALetter | UnusableId):
+    if isinstance(error, NotADeadLetter | UnusableId):
         return HttpError("bad_request", error.reason)
     if isinstance(error, Overloaded):
         return HttpError("overloaded", error.reason, retry_after=RETRY_SECONDS)

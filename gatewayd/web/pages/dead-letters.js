@@ -1,4 +1,4 @@
-// Letters: messages and replies that are not settled by themselves any more. What they hold is foreign: it is only set as text.
+// Dead letters: messages and replies that are not settled by themselves any more. What they hold is foreign: it is only set as text.
 
 import { at, call, count, looker, make, may, open, readable } from "./console.js";
 
@@ -12,13 +12,13 @@ const EFFECT = {
   drop: "They are neither run nor sent any more. Their story stays.",
 };
 let shown = new Map(); // ref -> its item, in the order of the page
-let letters = new Map(); // ref -> the letter
+let deadLetters = new Map(); // ref -> the dead letter
 let chosen = new Set();
 let limit = PAGE;
 let more = false;
 let working = false;
 
-const kindOf = (letter) => `${letter.direction} ${letter.state}`;
+const kindOf = (deadLetter) => `${deadLetter.direction} ${deadLetter.state}`;
 const day = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
 const time = (seconds) => make("time", day.format(seconds * 1000), { datetime: new Date(seconds * 1000).toISOString() });
 
@@ -32,8 +32,8 @@ const refresh = looker(async () => {
   const page = await call("GET", `/v1/dead-letters?${new URLSearchParams({ ...filter(), limit })}`);
   more = page.next !== null;
   showCounts(page.counts);
-  showLetters(page.letters);
-  fillPlaces(page.letters);
+  showDeadLetters(page.dead_letters);
+  fillPlaces(page.dead_letters);
 });
 
 function showCounts(counts) {
@@ -45,20 +45,20 @@ function showCounts(counts) {
   const text = parts.length ? `In all: ${parts.join(", ")}.` : "";
   if (at("summary").textContent !== text) at("summary").textContent = text; // a screen reader says it again only when it is new
   const all = counts.in_dead + counts.out_dead + counts.out_unknown + counts.out_parked;
-  document.title = all ? `(${all}) Letters – gatewayd` : "Letters – gatewayd";
+  document.title = all ? `(${all}) Dead letters – gatewayd` : "Dead letters – gatewayd";
 }
 
-function showLetters(rows) {
-  letters = new Map(rows.map((row) => [row.ref, row]));
-  chosen = new Set([...chosen].filter((ref) => letters.has(ref)));
-  for (const [ref, item] of shown) if (!letters.has(ref)) remove(ref, item);
+function showDeadLetters(rows) {
+  deadLetters = new Map(rows.map((row) => [row.ref, row]));
+  chosen = new Set([...chosen].filter((ref) => deadLetters.has(ref)));
+  for (const [ref, item] of shown) if (!deadLetters.has(ref)) remove(ref, item);
   let before = null;
   for (const row of rows) {
     const item = shown.get(row.ref) ?? makeItem(row.ref);
     shown.set(row.ref, item);
     fill(item, row);
-    const place = before ? before.nextElementSibling : at("letters").firstElementChild;
-    if (place !== item) at("letters").insertBefore(item, place);
+    const place = before ? before.nextElementSibling : at("dead-letters").firstElementChild;
+    if (place !== item) at("dead-letters").insertBefore(item, place);
     before = item;
   }
   at("none").hidden = rows.length > 0;
@@ -67,7 +67,7 @@ function showLetters(rows) {
   showChosen();
 }
 
-// The keyboard's place is not lost with what goes: it moves on to the next letter.
+// The keyboard's place is not lost with what goes: it moves on to the next dead letter.
 function remove(ref, item) {
   if (item.contains(document.activeElement)) (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("input").focus();
   item.remove();
@@ -75,9 +75,9 @@ function remove(ref, item) {
 }
 
 function makeItem(ref) {
-  const item = at("letter").content.firstElementChild.cloneNode(true);
+  const item = at("dead-letter").content.firstElementChild.cloneNode(true);
   const [box, button, link] = [item.querySelector("input"), item.querySelector("button"), item.querySelector("a")];
-  item.id = `letter-${ref}`;
+  item.id = `dead-letter-${ref}`;
   item.querySelector(".pick span").textContent = `Choose ${ref}`;
   box.addEventListener("change", () => { if (box.checked) chosen.add(ref); else chosen.delete(ref); showChosen(); });
   button.setAttribute("aria-label", `Show the text of ${ref}`);
@@ -120,7 +120,7 @@ async function toggle(item, button, ref) {
   } catch (error) { whole.replaceChildren(make("p", error.message, { class: "small" })); }
 }
 
-// Which channels and accounts there are to choose from: those of the configuration, and those that letters are of.
+// Which channels and accounts there are to choose from: those of the configuration, and those that dead letters are of.
 const places = new Map(); // channel -> its accounts
 function fillPlaces(rows) {
   for (const row of rows) note(row.channel, row.account);
@@ -145,9 +145,9 @@ function options(select, values) {
 function showChosen() {
   const admin = may("admin"), every = at("every").checked && more;
   for (const [ref, item] of shown) item.querySelector("input").checked = chosen.has(ref);
-  at("all").checked = chosen.size > 0 && chosen.size === letters.size;
-  at("all").indeterminate = chosen.size > 0 && chosen.size < letters.size;
-  at("all").disabled = letters.size === 0;
+  at("all").checked = chosen.size > 0 && chosen.size === deadLetters.size;
+  at("all").indeterminate = chosen.size > 0 && chosen.size < deadLetters.size;
+  at("all").disabled = deadLetters.size === 0;
   at("beyond").hidden = !more || !at("all").checked || !admin;
   if (at("beyond").hidden) at("every").checked = false;
   at("chosen").textContent = at("every").checked && every ? "Every one that fits is chosen" : chosen.size ? `${chosen.size} chosen` : "";
@@ -157,11 +157,11 @@ function showChosen() {
 }
 
 function ask(action) {
-  const every = at("every").checked, picked = [...chosen].map((ref) => letters.get(ref));
-  const name = every ? "every letter that fits" : count(picked.length, "letter");
+  const every = at("every").checked, picked = [...chosen].map((ref) => deadLetters.get(ref));
+  const name = every ? "every dead letter that fits" : count(picked.length, "dead letter");
   const verb = action === "retry" ? "Retry" : "Drop";
   const kinds = new Map();
-  for (const letter of picked) kinds.set(kindOf(letter), (kinds.get(kindOf(letter)) ?? 0) + 1);
+  for (const deadLetter of picked) kinds.set(kindOf(deadLetter), (kinds.get(kindOf(deadLetter)) ?? 0) + 1);
   const unknown = kinds.get("out unknown") ?? 0;
   at("question").textContent = `${verb} ${name}?`;
   at("breakdown").replaceChildren(...[...kinds].map(([kind, number]) => make("li", `${number} × ${WHAT[kind] ?? kind}`)));
@@ -175,7 +175,7 @@ function ask(action) {
   at("confirm").showModal();
   at("confirm").onclose = () => {
     at(action).focus();
-    if (at("confirm").returnValue === "yes") repair(action, every ? null : picked.map((letter) => letter.ref), at("note").value.trim());
+    if (at("confirm").returnValue === "yes") repair(action, every ? null : picked.map((deadLetter) => deadLetter.ref), at("note").value.trim());
   };
 }
 
@@ -199,11 +199,11 @@ async function repair(action, refs, why) {
       number += answer.done;
       for (const one of answer.skipped) skipped.set(one.ref, one.why);
       after = !refs && answer.more && answer.next !== after ? answer.next : null;
-      report(`${count(number, "letter")} ${done}${after === null ? "." : " so far…"}`, skipped);
+      report(`${count(number, "dead letter")} ${done}${after === null ? "." : " so far…"}`, skipped);
     } while (after !== null);
     chosen.clear();
   } catch (error) {
-    report(`It was cut off: ${count(number, "letter")} ${done} so far. ${error.message}`, skipped);
+    report(`It was cut off: ${count(number, "dead letter")} ${done} so far. ${error.message}`, skipped);
   } finally {
     working = false;
     showChosen();
@@ -226,7 +226,7 @@ async function start() {
     const { accounts } = await call("GET", "/v1/channels");
     for (const one of accounts) note(one.channel, one.account);
     fillPlaces([]);
-  } catch { /* those of the letters are there all the same */ }
+  } catch { /* those of the dead letters are there all the same */ }
 }
 
 for (const id of ["kind", "channel", "account"]) {
@@ -239,9 +239,9 @@ for (const id of ["kind", "channel", "account"]) {
   });
 }
 at("filters").addEventListener("submit", (event) => event.preventDefault());
-at("all").addEventListener("change", () => { chosen = new Set(at("all").checked ? letters.keys() : []); showChosen(); });
+at("all").addEventListener("change", () => { chosen = new Set(at("all").checked ? deadLetters.keys() : []); showChosen(); });
 at("every").addEventListener("change", showChosen);
 at("retry").addEventListener("click", () => ask("retry"));
 at("drop").addEventListener("click", () => ask("drop"));
 at("show-more").addEventListener("click", () => { limit = Math.min(MOST, limit + PAGE); refresh(); });
-open({ kinds: "letter.*,inbound.dead,outbound.dead,outbound.unknown,outbound.parked", start, refresh });
+open({ kinds: "dead_letter.*,inbound.dead,outbound.dead,outbound.unknown,outbound.parked", start, refresh });

@@ -89,4 +89,4 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("popstate", () => look(asked()));
 at("id").value = asked();
-open({ kinds: "inbound.*,outbound.*,approval.*,question.*,letter.*", refresh });
+open({ kinds: "inbound.*,outbound.*,approval.*,question.*,dead_letter.*", refresh });

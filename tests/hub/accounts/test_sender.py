@@ -127,7 +127,7 @@ async def retry(street: Street, row: OutboundRow) -> None:
     """A person has a reply sent again, as the repair desk does it."""
     was = await row_now(street, row)
     rule = partial(put_back, accounts={("loopback", "main"): None}, by="operator:alice", note=None, now=now())
-    repairs = await street.store.retry_letters([f"out-{row.id}"], rule, now=now())
+    repairs = await street.store.retry_dead_letters([f"out-{row.id}"], rule, now=now())
     [repaired] = repairs.done
     assert isinstance(repaired.row, OutboundRow)
     assert was.state != "ready"

@@ -1,4 +1,4 @@
-"""What operators do with letters: it happens once, runs at once, and the counts stay true."""
+"""What operators do with dead letters: it happens once, runs at once, and the counts stay true."""
 
 import math
 import tempfile
@@ -13,13 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.dead_letter_queue import MOST_AT_ONCE, BulkPlace, RepairDesk
+from gatewayd.hub.operations.dead_letter_queue import MOST_AT_ONCE, BulkCursor, DeadLetterQueue
 from gatewayd.hub.operations.retention import Cleaner
 from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.errors import AgentFailed, Conflict, NotFound, StoreRefused
 from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.message.payload import RichText, SendText
-from gatewayd.model.records.dead_letter import Direction, LetterFilter, LetterPlace, NotALetter, RepairAction, Skipped
+from gatewayd.model.records.dead_letter import (
+    DeadLetterCursor,
+    DeadLetterFilter,
+    Direction,
+    NotADeadLetter,
+    RepairAction,
+    Skipped,
+)
 from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Repairs, RetryRule
@@ -27,7 +34,7 @@ from gatewayd.stores.sqlite import SqliteStore
 from tests.examples import examples
 from tests.hub.house import OPEN, Gate, House, configuration, message, now, open_house
 
-ALL = LetterFilter()
+ALL = DeadLetterFilter()
 ANN = "operator:ann"
 
 
@@ -45,12 +52,12 @@ class Moody:
         return f"re: {turn.request.text}"
 
 
-def desk_of(house: House) -> RepairDesk:
-    return RepairDesk(house.store, house.inbox, house.outbox, house.events, now=now)
+def desk_of(house: House) -> DeadLetterQueue:
+    return DeadLetterQueue(house.store, house.inbox, house.outbox, house.events, now=now)
 
 
 async def lost(house: House, state: SendOutcome = "unknown", *, text: str = "late") -> OutboundRow:
-    """A reply that was sent, or not, and became a letter."""
+    """A reply that was sent, or not, and became a dead letter."""
     peer = message().peer
     [row] = await house.outbox.write([OutboundDraft("chat", "main", "chat:main:dm:7", SendText(peer, RichText(text)))])
     if state != "parked":
@@ -72,8 +79,8 @@ async def test_a_message_runs_again_as_a_new_turn(tmp_path: Path, autojump_clock
         row = await house.say("hello")
         assert (await house.ended(row)).state == "dead"
         moody.fails = False
-        letter = await desk_of(house).act("in-1", "retry", by=ANN)
-        assert letter.state == "received"
+        dead_letter = await desk_of(house).act("in-1", "retry", by=ANN)
+        assert dead_letter.state == "received"
         assert (await house.ended(row)).reason == "answered"
         assert moody.turns == ["turn-1", "turn-1-1"]
         assert house.texts[-1] == "re: hello"
@@ -133,12 +140,12 @@ async def test_of_two_operators_one_comes_too_late(
         await trio.testing.wait_all_tasks_blocked()
         assert moody.turns.count("turn-1-1") <= 1
         assert sum(row.id == int(refs[1][4:]) for row in house.handed) <= 1
-        assert len(await house.audited("letter.")) == 2
+        assert len(await house.audited("dead_letter.")) == 2
         assert house.outbox.status().unknown == 0
 
 
 async def test_nothing_is_done_while_an_outcome_is_being_recorded(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    """The row is a letter in the store already, and neither counted nor let go of by its account."""
+    """The row is a dead letter in the store already, and neither counted nor let go of by its account."""
     async with open_house(tmp_path) as house, trio.open_nursery() as nursery:
         house.flaky.holds["settle_outbound"] = anyio.Event()
         nursery.start_soon(lost, house)
@@ -163,7 +170,7 @@ async def test_who_goes_away_in_the_middle_leaves_nothing_behind(tmp_path: Path,
         row = await house.say("hello")
         await house.ended(row)
         moody.fails = False
-        held = house.flaky.holds["retry_letters"] = anyio.Event()
+        held = house.flaky.holds["retry_dead_letters"] = anyio.Event()
         with trio.CancelScope() as impatient:
 
             async def act() -> None:
@@ -209,10 +216,10 @@ async def test_a_full_inbox_takes_nothing_back(tmp_path: Path, autojump_clock: t
         await anyio.sleep(1)
         bulk = await desk_of(house).act_on_all(ALL, "retry", by=ANN)
         assert (bulk.done, [each.ref for each in bulk.skipped], bulk.more) == (0, ["in-1", "in-2", "in-3"], False)
-        assert await house.audited("letter.") == []
+        assert await house.audited("dead_letter.") == []
 
 
-async def test_one_letter_is_refused_in_words(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_one_dead_letter_is_refused_in_words(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_house(tmp_path) as house:
         desk, row = desk_of(house), await house.say("hello")
         await house.ended(row)
@@ -220,7 +227,7 @@ async def test_one_letter_is_refused_in_words(tmp_path: Path, autojump_clock: tr
             await desk.get("in-1")
         with pytest.raises(NotFound, match="there is no out-99"):
             await desk.act("out-99", "drop", by=ANN)
-        with pytest.raises(NotALetter, match="'1' is not in-NUMBER or out-NUMBER"):
+        with pytest.raises(NotADeadLetter, match="'1' is not in-NUMBER or out-NUMBER"):
             await desk.act("1", "drop", by=ANN)
 
 
@@ -275,11 +282,11 @@ class Grudging:
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
-    async def retry_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
+    async def retry_dead_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
         self.left -= 1
         if self.left < 0:
             raise StoreRefused("the disk is full; nothing was stored")
-        return await self.store.retry_letters(refs, rule, now=now)
+        return await self.store.retry_dead_letters(refs, rule, now=now)
 
 
 async def many(house: House, count: int) -> None:
@@ -301,7 +308,7 @@ async def test_a_disk_that_is_full_in_the_middle_is_said(tmp_path: Path, autojum
         refs = [f"out-{number}" for number in range(1, 121)]
         for transactions, done in ((1, 50), (2, 70)):
             store = Grudging(house.store, transactions)
-            desk = RepairDesk(store, house.inbox, house.outbox, house.events, now=now)  # type: ignore[arg-type]
+            desk = DeadLetterQueue(store, house.inbox, house.outbox, house.events, now=now)  # type: ignore[arg-type]
             bulk = await desk.act_on(refs, "retry", by=ANN)
             assert bulk.done == done
             assert {each.why for each in bulk.skipped} <= {
@@ -310,7 +317,7 @@ async def test_a_disk_that_is_full_in_the_middle_is_said(tmp_path: Path, autojum
             }
         await lost(house)
         await anyio.sleep(1)
-        full = RepairDesk(Grudging(house.store, 0), house.inbox, house.outbox, house.events, now=now)  # type: ignore[arg-type]
+        full = DeadLetterQueue(Grudging(house.store, 0), house.inbox, house.outbox, house.events, now=now)  # type: ignore[arg-type]
         for act in (full.act("out-121", "retry", by=ANN), full.act_on_all(ALL, "retry", by=ANN)):
             with pytest.raises(StoreRefused):
                 await act
@@ -324,7 +331,7 @@ async def test_a_filter_that_fits_everything_is_done_in_pieces(tmp_path: Path, a
         desk, done, after = desk_of(house), list[int](), None
         while True:
             commits = house.store.statistics().commits
-            bulk = await desk.act_on_all(LetterFilter(state="dead"), "retry", after=after, by=ANN)
+            bulk = await desk.act_on_all(DeadLetterFilter(state="dead"), "retry", after=after, by=ANN)
             assert house.store.statistics().commits - commits >= bulk.done / 50
             done.append(bulk.done)
             after = bulk.next
@@ -344,7 +351,7 @@ async def test_what_dies_again_is_not_retried_by_the_same_bulk(tmp_path: Path, a
         desk, after, calls = desk_of(house), None, 0
         await anyio.sleep(1)
         while True:
-            bulk = await desk.act_on_all(LetterFilter(direction="in"), "retry", after=after, by=ANN)
+            bulk = await desk.act_on_all(DeadLetterFilter(direction="in"), "retry", after=after, by=ANN)
             calls += 1
             await anyio.sleep(1)
             after = bulk.next
@@ -352,39 +359,39 @@ async def test_what_dies_again_is_not_retried_by_the_same_bulk(tmp_path: Path, a
                 break
         assert (calls, bulk.done, len(moody.turns)) == (1, 60, 120)
         # And where a call ends in the middle, the next one goes on with what was there at the first.
-        bulk = await desk.act_on_all(ALL, "retry", after=BulkPlace(now() - 0.5, LetterPlace(0.0, "in", 1)), by=ANN)
+        bulk = await desk.act_on_all(ALL, "retry", after=BulkCursor(now() - 0.5, DeadLetterCursor(0.0, "in", 1)), by=ANN)
         assert (bulk.done, bulk.more) == (60, False)
-        bulk = await desk.act_on_all(ALL, "retry", after=BulkPlace(0.5, LetterPlace(0.0, "in", 1)), by=ANN)
+        bulk = await desk.act_on_all(ALL, "retry", after=BulkCursor(0.5, DeadLetterCursor(0.0, "in", 1)), by=ANN)
         assert (bulk.done, bulk.more) == (0, False)
 
 
-places = st.builds(
-    LetterPlace,
+cursors = st.builds(
+    DeadLetterCursor,
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(["in", "out"]),
     st.integers(1, 10**18 - 1),
 )
 
 
-@given(place=places, until=st.floats(allow_nan=False))
-def test_places_are_read_as_they_were_written(place: LetterPlace, until: float) -> None:
-    assert LetterPlace.parse(str(place)) == place
-    assert BulkPlace.parse(str(BulkPlace(until, place))) == BulkPlace(until, place)
+@given(cursor=cursors, until=st.floats(allow_nan=False))
+def test_cursors_are_read_as_they_were_written(cursor: DeadLetterCursor, until: float) -> None:
+    assert DeadLetterCursor.parse(str(cursor)) == cursor
+    assert BulkCursor.parse(str(BulkCursor(until, cursor))) == BulkCursor(until, cursor)
 
 
 @given(text=st.one_of(st.text(), st.from_regex(r"[-0-9.einfa]*~?[-0-9.einfa]*_?(in|out)?-?[0-9]*", fullmatch=True)))
 def test_garbage_is_no_place(text: str) -> None:
-    for kind in (LetterPlace, BulkPlace):
+    for kind in (DeadLetterCursor, BulkCursor):
         try:
-            place = kind.parse(text)
-        except NotALetter:
+            cursor = kind.parse(text)
+        except NotADeadLetter:
             continue
         at, direction = (
-            (place.place.ended_at, place.place.direction)
-            if isinstance(place, BulkPlace)
+            (cursor.cursor.ended_at, cursor.cursor.direction)
+            if isinstance(cursor, BulkCursor)
             else (
-                place.ended_at,
-                place.direction,
+                cursor.ended_at,
+                cursor.direction,
             )
         )
         assert math.isfinite(at)
@@ -445,7 +452,7 @@ async def do(house: House, deed: str | tuple[str, str | int]) -> None:
             await lost(house, state)  # type: ignore[arg-type]
         case (action, number):
             page = await desk.list(ALL, before=None, limit=100)
-            refs = [letter.ref for letter in page.letters] or ["in-1"]
+            refs = [dead_letter.ref for dead_letter in page.dead_letters] or ["in-1"]
             await desk.act_on([refs[int(number) % len(refs)]], action, by=ANN)  # type: ignore[arg-type]
     await trio.testing.wait_all_tasks_blocked()
 
@@ -456,8 +463,12 @@ async def check_counts(house: House) -> None:
     said = {"ready": status.ready, "sending": status.sending}
     said |= {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
     assert {state: count for state, count in said.items() if count} == table
-    letters = await house.store.count_letters()
-    assert (letters.out_unknown, letters.out_parked, letters.out_dead) == (status.unknown, status.parked, status.dead)
+    dead_letters = await house.store.count_dead_letters()
+    assert (dead_letters.out_unknown, dead_letters.out_parked, dead_letters.out_dead) == (
+        status.unknown,
+        status.parked,
+        status.dead,
+    )
     waiting = await house.store.pending_inbound(list(house.configured.accounts), after_id=0, limit=1000)
     assert house.backlog.waiting == len(waiting) == 0
     assert sum(house.outbox.depth(a.channel, a.account) for a in house.config.accounts) == status.ready + status.sending

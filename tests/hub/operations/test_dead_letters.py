@@ -1,4 +1,4 @@
-"""What can be done with a letter, as a pure function of its row and what stands around it."""
+"""What can be done with a dead letter, as a pure function of its row and what stands around it."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.dead_letters import Takers, check_letter, drop, put_back, why_not
+from gatewayd.hub.operations.dead_letters import Takers, check_dead_letter, drop, put_back, why_not
 from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import (
     INBOUND,
@@ -20,7 +20,7 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.message.payload import EditText, Receipt, RichText
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, ref_of
+from gatewayd.ports.store import DeadLetterFacts, DeadLetterRow, InboundRow, OutboundRow, Repair, ref_of
 from gatewayd.testing.store_contract.rows import ALICE, approval, draft, edit_of, numbered
 
 HERE: Final[Takers] = {("telegram", "main"): None}
@@ -49,7 +49,7 @@ def reply(
     )
 
 
-def retried(facts: LetterFacts, accounts: Takers = HERE) -> list[LetterRow] | str:
+def retried(facts: DeadLetterFacts, accounts: Takers = HERE) -> list[DeadLetterRow] | str:
     """What is put back, or why nothing is: the same is said by who only looks."""
     shown = why_not(facts, accounts)
     said: str | None = None
@@ -63,39 +63,39 @@ def retried(facts: LetterFacts, accounts: Takers = HERE) -> list[LetterRow] | st
 
 
 @pytest.mark.parametrize("state", INBOUND.stages)
-def test_a_message_is_a_letter_where_its_life_cycle_says_so(state: InboundState) -> None:
+def test_a_message_is_a_dead_letter_where_its_life_cycle_says_so(state: InboundState) -> None:
     if state in INBOUND_DEAD_LETTERS:
-        check_letter(message(state=state))
+        check_dead_letter(message(state=state))
     else:
         with pytest.raises(Conflict, match=rf"in-1 is no dead letter \(any more\): it is {state} \(agent_failed\)"):
-            check_letter(message(state=state))
+            check_dead_letter(message(state=state))
 
 
 @pytest.mark.parametrize("state", OUTBOUND.stages)
-def test_a_reply_is_a_letter_where_its_life_cycle_says_so(state: OutboundState) -> None:
+def test_a_reply_is_a_dead_letter_where_its_life_cycle_says_so(state: OutboundState) -> None:
     row = replace(reply(state=state), reason=None)
     if state in OUTBOUND_DEAD_LETTERS:
-        check_letter(row)
+        check_dead_letter(row)
         with pytest.raises(Conflict, match="out-1 was dropped"):
-            check_letter(replace(row, closed_at=7.0))
+            check_dead_letter(replace(row, closed_at=7.0))
     else:
         with pytest.raises(Conflict, match=rf"out-1 is no dead letter \(any more\): it is {state}$"):
-            check_letter(row)
+            check_dead_letter(row)
 
 
-def test_what_is_no_letter_is_neither_retried_nor_dropped() -> None:
+def test_what_is_no_dead_letter_is_neither_retried_nor_dropped() -> None:
     for row in (message(state="done"), reply(state="sent"), replace(reply(), closed_at=7.0)):
         with pytest.raises(Conflict):
-            put_back(LetterFacts(row), accounts=HERE, by="x", note=None, now=1.0)
+            put_back(DeadLetterFacts(row), accounts=HERE, by="x", note=None, now=1.0)
         with pytest.raises(Conflict):
             drop(row, by="x", note=None, now=1.0)
 
 
 def test_an_account_that_is_gone_or_full_takes_nothing() -> None:
     gone = "the account telegram/main is not configured"
-    assert (retried(LetterFacts(message()), ELSEWHERE), retried(LetterFacts(reply()), ELSEWHERE)) == (gone, gone)
-    assert retried(LetterFacts(message()), FULL) == "the inbox is full"
-    assert retried(LetterFacts(reply()), FULL) == [reply()], "only messages are taken by an inbox"
+    assert (retried(DeadLetterFacts(message()), ELSEWHERE), retried(DeadLetterFacts(reply()), ELSEWHERE)) == (gone, gone)
+    assert retried(DeadLetterFacts(message()), FULL) == "the inbox is full"
+    assert retried(DeadLetterFacts(reply()), FULL) == [reply()], "only messages are taken by an inbox"
     for row in (message(), reply()):
         assert drop(row, by="x", note=None, now=1.0).row == row
 
@@ -103,9 +103,9 @@ def test_an_account_that_is_gone_or_full_takes_nothing() -> None:
 def test_an_edit_is_sent_again_only_where_it_is_the_newest_of_a_message_that_is_there() -> None:
     edit, sent = reply(3, edits=1), reply(1, "sent")
     for unsent in (None, reply(1, "dead"), replace(sent, receipt=None), replace(sent, receipt=Receipt(None))):
-        assert retried(LetterFacts(edit, edited=unsent)) == "it edits out-1, which was not sent"
-    assert retried(LetterFacts(edit, edited=sent, newer_edit=4)) == "out-4 is a newer edit of the same message"
-    assert retried(LetterFacts(edit, edited=sent)) == [edit]
+        assert retried(DeadLetterFacts(edit, edited=unsent)) == "it edits out-1, which was not sent"
+    assert retried(DeadLetterFacts(edit, edited=sent, newer_edit=4)) == "out-4 is a newer edit of the same message"
+    assert retried(DeadLetterFacts(edit, edited=sent)) == [edit]
 
 
 @pytest.mark.parametrize(
@@ -119,38 +119,38 @@ def test_an_edit_is_sent_again_only_where_it_is_the_newest_of_a_message_that_is_
 def test_a_request_that_is_over_is_not_asked_again(subject: str, request_of_it: Approval | QuestionRow) -> None:
     """Before its end a card asks; what is written after it tells what became of it, and may be sent late."""
     card, outcome = reply(subject=subject, written_at=30.0), reply(subject=subject, written_at=31.0)
-    assert retried(LetterFacts(card, request=request_of_it)) == [card]
+    assert retried(DeadLetterFacts(card, request=request_of_it)) == [card]
     over = (
         replace(request_of_it, state="denied", decided_at=30.0)
         if isinstance(request_of_it, Approval)
         else replace(request_of_it, state="expired", ended_at=30.0)
     )
     why = f"what it asks is over: {request_of_it.id} waits for no answer"
-    assert retried(LetterFacts(card, request=over)) == why
-    assert retried(LetterFacts(outcome, request=over)) == [outcome]
-    assert retried(LetterFacts(outcome, request=None)) == why, "it is not kept any more"
+    assert retried(DeadLetterFacts(card, request=over)) == why
+    assert retried(DeadLetterFacts(outcome, request=over)) == [outcome]
+    assert retried(DeadLetterFacts(outcome, request=None)) == why, "it is not kept any more"
 
 
 def test_what_is_about_a_reply_asks_for_nothing() -> None:
     for subject in (None, "re_BCDFGH", "re_BCDFGH/again"):
-        assert retried(LetterFacts(reply(subject=subject))) == [reply(subject=subject)]
+        assert retried(DeadLetterFacts(reply(subject=subject))) == [reply(subject=subject)]
 
 
 def test_an_edit_whose_message_is_over_runs_alone() -> None:
     edit = message(2, edits=True)
     for others in ((edit,), (edit, message(3, message_id="78")), (edit, message(3, edits=True))):
-        assert retried(LetterFacts(edit, dead_of_turn=others)) == [edit]
+        assert retried(DeadLetterFacts(edit, dead_of_turn=others)) == [edit]
 
 
 TURNS = st.lists(st.tuples(st.sampled_from(["77", "78"]), st.booleans()), min_size=1, max_size=6)
 
 
 @given(TURNS)
-def test_whichever_letters_of_a_turn_are_retried_each_edit_goes_with_its_message(turn: list[tuple[str, bool]]) -> None:
+def test_whichever_dead_letters_of_a_turn_are_retried_each_edit_goes_with_its_message(turn: list[tuple[str, bool]]) -> None:
     rows = tuple(message(number, message_id=of, edits=edits) for number, (of, edits) in enumerate(turn, 1))
     written = {row.envelope.message_id for row in rows if row.envelope.kind == "message"}
     for row in rows:
-        found = retried(LetterFacts(row, dead_of_turn=rows))
+        found = retried(DeadLetterFacts(row, dead_of_turn=rows))
         edits = [each for each in rows if each.envelope.kind == "edit" and each.envelope.message_id == row.envelope.message_id]
         if row.envelope.kind == "message":
             assert found == [row, *edits]
@@ -161,15 +161,20 @@ def test_whichever_letters_of_a_turn_are_retried_each_edit_goes_with_its_message
             assert found == [row]
 
 
-def test_an_entry_says_what_the_letter_was_and_who_did_it() -> None:
+def test_an_entry_says_what_the_dead_letter_was_and_who_did_it() -> None:
     row = replace(message(), detail="no key", reason="r" * 300)
-    [repair] = put_back(LetterFacts(row), accounts=HERE, by="operator:ann", note="again", now=500.0)
+    [repair] = put_back(DeadLetterFacts(row), accounts=HERE, by="operator:ann", note="again", now=500.0)
     entry = repair.audit
-    assert (entry.at, entry.actor, entry.action, entry.subject) == (500.0, "operator:ann", "letter.retried", "in-1")
+    assert (entry.at, entry.actor, entry.action, entry.subject) == (500.0, "operator:ann", "dead_letter.retried", "in-1")
     reason = "r" * 200
     assert entry.detail == (
         f'{{"attempts":1,"detail":"no key","note":"again","reason":"{reason}","state":"dead","turn_id":"turn-1"}}'
     )
     entry = drop(reply(7), by="operator:bob", note=None, now=501.0).audit
-    assert (entry.at, entry.actor, entry.action, entry.subject) == (501.0, "operator:bob", "letter.dropped", ref_of(reply(7)))
+    assert (entry.at, entry.actor, entry.action, entry.subject) == (
+        501.0,
+        "operator:bob",
+        "dead_letter.dropped",
+        ref_of(reply(7)),
+    )
     assert entry.detail == '{"attempts":1,"reason":"cut","state":"unknown"}'

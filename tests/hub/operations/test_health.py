@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, STALL_TOLD_SECONDS, Facts, Refused, problems_of
-from gatewayd.model.records.dead_letter import LetterCounts
+from gatewayd.model.records.dead_letter import DeadLetterCounts
 from gatewayd.model.status import AbandonedTask, AccountStatus, AgentStatus, InboxStatus, Problem, ProblemCode, Stall
 from gatewayd.ports.store import StoreStatistics
 
@@ -21,7 +21,7 @@ WELL = Facts(
     state_since=THEN,
     store=STORE,
     inbox=InboxStatus(limit=10),
-    letters=LetterCounts(),
+    dead_letters=DeadLetterCounts(),
     accounts=(ACCOUNT,),
     agents=(AGENT,),
 )
@@ -63,9 +63,9 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
         "other",
     ),
     (with_account(oldest_pending_at=THEN), "outbox_old", "warning", "telegram/other"),
-    (replace(WELL, letters=LetterCounts(in_dead=1, oldest_dead_at=THEN)), "dead_letters", "warning", ""),
-    (replace(WELL, letters=LetterCounts(out_parked=1, oldest_parked_at=THEN)), "dead_letters", "warning", ""),
-    (replace(WELL, letters=LetterCounts(out_unknown=2, oldest_unknown_at=THEN)), "unknown_sends", "warning", ""),
+    (replace(WELL, dead_letters=DeadLetterCounts(in_dead=1, oldest_dead_at=THEN)), "dead_letters", "warning", ""),
+    (replace(WELL, dead_letters=DeadLetterCounts(out_parked=1, oldest_parked_at=THEN)), "dead_letters", "warning", ""),
+    (replace(WELL, dead_letters=DeadLetterCounts(out_unknown=2, oldest_unknown_at=THEN)), "unknown_sends", "warning", ""),
     (replace(WELL, stall=Stall(THEN, NOW - THEN - 1, "core.py:7 in run")), "loop_stalled", "warning", ""),
     (replace(WELL, refused=Refused(THEN, "[limits].turns: …")), "config_refused", "warning", ""),
 ]
@@ -107,20 +107,22 @@ def test_old_replies_of_an_account_that_is_down_are_part_of_its_being_down() -> 
 
 
 def test_what_fails_comes_before_what_warns() -> None:
-    facts = replace(with_account(state="parked"), letters=LetterCounts(out_dead=1, oldest_dead_at=THEN), state="draining")
+    facts = replace(
+        with_account(state="parked"), dead_letters=DeadLetterCounts(out_dead=1, oldest_dead_at=THEN), state="draining"
+    )
     assert [problem.code for problem in problems_of(facts)] == ["draining", "account_down", "dead_letters"]
 
 
 @pytest.mark.parametrize(
-    ("letters", "said"),
+    ("dead_letters", "said"),
     [
-        (LetterCounts(in_dead=1, oldest_dead_at=THEN), "1 message was given up"),
-        (LetterCounts(out_dead=1, oldest_dead_at=THEN), "1 reply was given up"),
-        (LetterCounts(in_dead=2, out_dead=1, out_parked=2, oldest_dead_at=THEN), "2 messages and 3 replies were given up"),
-        (LetterCounts(out_unknown=1, oldest_unknown_at=THEN), "1 reply was cut off, and may or may not have been seen"),
-        (LetterCounts(out_unknown=2, oldest_unknown_at=THEN), "2 replies were cut off, and may or may not have been seen"),
+        (DeadLetterCounts(in_dead=1, oldest_dead_at=THEN), "1 message was given up"),
+        (DeadLetterCounts(out_dead=1, oldest_dead_at=THEN), "1 reply was given up"),
+        (DeadLetterCounts(in_dead=2, out_dead=1, out_parked=2, oldest_dead_at=THEN), "2 messages and 3 replies were given up"),
+        (DeadLetterCounts(out_unknown=1, oldest_unknown_at=THEN), "1 reply was cut off, and may or may not have been seen"),
+        (DeadLetterCounts(out_unknown=2, oldest_unknown_at=THEN), "2 replies were cut off, and may or may not have been seen"),
     ],
 )
-def test_letters_are_told_in_numbers_that_read_well(letters: LetterCounts, said: str) -> None:
-    [problem] = problems_of(replace(WELL, letters=letters))
-    assert problem.text == f"{said}: gatewayctl letters list"
+def test_dead_letters_are_told_in_numbers_that_read_well(dead_letters: DeadLetterCounts, said: str) -> None:
+    [problem] = problems_of(replace(WELL, dead_letters=dead_letters))
+    assert problem.text == f"{said}: gatewayctl dead-letters list"

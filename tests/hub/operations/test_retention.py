@@ -116,20 +116,20 @@ async def test_it_keeps_to_its_times(tmp_path: Path, autojump_clock: trio.testin
     async with open_cellar(tmp_path) as cellar:
         await cellar.fill(3, age=11 * DAY)
         await cellar.fill(4, age=9 * DAY)
-        letters = [await ended(cellar.real, at=EPOCH - age * DAY) for age in (29, 31)]
+        dead_letters = [await ended(cellar.real, at=EPOCH - age * DAY) for age in (29, 31)]
         await cellar.cleaner.clean()
         assert await cellar.count() == 4 + 1
-        assert await cellar.real.get_inbound(letters[0]) is not None
+        assert await cellar.real.get_inbound(dead_letters[0]) is not None
         statistics = cellar.cleaner.statistics()
         assert (statistics.runs, statistics.rows_deleted, statistics.over_size) == (1, 4, False)
         assert statistics.bytes_used == await cellar.real.bytes_used()
 
 
-async def test_a_full_store_loses_the_oldest_first_and_letters_last(
+async def test_a_full_store_loses_the_oldest_first_and_dead_letters_last(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_cellar(tmp_path, replace(MIGHTY, max_megabytes=16)) as cellar:
-        letter = await ended(cellar.real, at=EPOCH - 9 * DAY)
+        dead_letter = await ended(cellar.real, at=EPOCH - 9 * DAY)
         for age in (5, 8, 6):
             await cellar.fill(400, age=age * DAY, size=20_000)
         await cellar.fill(1000, age=1 * DAY, size=20)
@@ -140,25 +140,25 @@ async def test_a_full_store_loses_the_oldest_first_and_letters_last(
         left = "SELECT (? - min(ended_at)) / 86400 FROM inbound WHERE state = 'done'"
         [oldest] = await cellar.real._read(lambda connection: connection.execute(left, (EPOCH,)).fetchone())
         assert 4 < oldest < 7  # those of eight days ago went first
-        assert await cellar.real.get_inbound(letter) is not None
+        assert await cellar.real.get_inbound(dead_letter) is not None
         assert cellar.cleaner.statistics().over_size is False
 
 
 async def test_what_is_young_stays_however_full_it_is(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_cellar(tmp_path) as cellar:
-        letter = await ended(cellar.real, at=EPOCH - 9 * DAY)
+        dead_letter = await ended(cellar.real, at=EPOCH - 9 * DAY)
         young = await ended(cellar.real, at=EPOCH - 1 * DAY)
         await cellar.fill(500, age=1.9 * DAY)
         await cellar.fill(500, age=2.1 * DAY)
         cellar.store.size = 2**40
         await cellar.cleaner.clean()
         assert cellar.cleaner.statistics().over_size is True
-        assert await cellar.real.get_inbound(letter) is None
+        assert await cellar.real.get_inbound(dead_letter) is None
         assert await cellar.real.get_inbound(young) is not None
         assert await cellar.count() == 501
 
 
-async def test_letters_that_go_are_counted_no_more(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_dead_letters_that_go_are_counted_no_more(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_cellar(tmp_path) as cellar:
         states: list[OutboundState] = ["unknown", "unknown", "parked", "dead"]
         for state in states:
@@ -221,7 +221,7 @@ def test_what_is_needed_or_young_stays(
     received_at: float | None, closed_at: float | None, referrers: frozenset[Referrer], since: float
 ) -> None:
     """A platform may bring a message again that was received lately, though it ended long ago by a clock that was set; and
-    somebody may ask for a letter that was dropped lately."""
+    somebody may ask for a dead letter that was dropped lately."""
     young = [at for at in (received_at, closed_at) if at is not None and at >= since]
     assert is_kept(OldRow(received_at, closed_at, referrers), since=since) == bool(referrers or young)
 

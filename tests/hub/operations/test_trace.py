@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.dead_letter_queue import RepairDesk
+from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.trace import MOST_ENTRIES, StoryTeller, tell
 from gatewayd.hub.operations.trace_rows import StoryRows
 from gatewayd.model.errors import AgentFailed, NotFound
@@ -104,7 +104,7 @@ async def test_what_an_operator_did_is_in_it(tmp_path: Path, autojump_clock: tri
     async with open_house(tmp_path, script) as house:
         row = await house.say("hello")
         await house.ended(row)
-        desk = RepairDesk(house.store, house.inbox, house.outbox, house.events, now=now)
+        desk = DeadLetterQueue(house.store, house.inbox, house.outbox, house.events, now=now)
         await desk.act("in-1", "retry", by="operator:ann", note="the key is there")
         await house.ended(row)
         await desk.act("in-1", "drop", by="operator:bob")
@@ -135,7 +135,7 @@ async def test_who_is_not_let_in_is_told_why(tmp_path: Path, autojump_clock: tri
         (rows(inbound("running", attempts=3)), "in-1 is being worked on, attempt 3."),
         (
             rows(inbound("dead", reason="turn_timed_out")),
-            "in-1 is dead: its turn took too long. `gatewayctl letters retry in-1` runs it again.",
+            "in-1 is dead: its turn took too long. `gatewayctl dead-letters retry in-1` runs it again.",
         ),
         (rows(inbound("dropped", reason="brand_new")), "in-1 was dropped: brand_new."),
         (rows(inbound("done", reason="answered_nothing")), "in-1 is done: the agent chose to say nothing."),
@@ -214,7 +214,7 @@ def test_a_question_is_told_with_its_end() -> None:
 )
 def test_it_is_in_the_order_of_time_whatever_stands_in_the_rows(details: list[str], times: list[float]) -> None:
     audit = tuple(
-        AuditRow(number, at, "x", "letter.retried", "in-1", detail, "", "")
+        AuditRow(number, at, "x", "dead_letter.retried", "in-1", detail, "", "")
         for number, (detail, at) in enumerate(zip(details, times, strict=False))
     )
     first, second, third, fourth = times

@@ -91,7 +91,7 @@ class Rows(Struct):
 
     def entry(self, subject: str) -> None:
         number = len(self.entries) + 1
-        self.entries.append(AuditRow(number, 5.0, "operator:ann", "letter.retried", subject, "{}", "", ""))
+        self.entries.append(AuditRow(number, 5.0, "operator:ann", "dead_letter.retried", subject, "{}", "", ""))
 
 
 def newest(rows: Iterable[T], limit: int) -> list[T]:

@@ -202,10 +202,10 @@ TestAnyWalkIsLegal = Walker.TestCase
 NOT_DROPPED = "closed_at IS NULL"
 INDEXES = {
     "inbound_pending": among(INBOUND_OPEN),
-    "inbound_letter": f"{among(INBOUND_DEAD_LETTERS)} AND {NOT_DROPPED}",
+    "inbound_dead_letter": f"{among(INBOUND_DEAD_LETTERS)} AND {NOT_DROPPED}",
     "inbound_over": f"{among(INBOUND_OVER)} OR closed_at IS NOT NULL",
     "outbound_ready": among(SEND.sources),
-    "outbound_letter": f"{among(OUTBOUND_DEAD_LETTERS)} AND {NOT_DROPPED}",
+    "outbound_dead_letter": f"{among(OUTBOUND_DEAD_LETTERS)} AND {NOT_DROPPED}",
     "outbound_over": f"{among(OUTBOUND_OVER)} OR closed_at IS NOT NULL",
     "approval_ref": f"ref IS NOT NULL AND {among(APPROVAL_OPEN)}",
     "approval_over": outside(APPROVAL_OPEN),

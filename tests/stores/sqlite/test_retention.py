@@ -9,7 +9,7 @@ OLD = 100.0
 
 async def test_nothing_is_deleted_from_the_audit_log_and_the_pages_are_free_again(store: SqliteStore) -> None:
     refs = [f"in-{await ended(store, at=OLD)}" for _ in range(50)]
-    await store.drop_letters(refs, dropping(now=OLD, note="n" * 400), now=OLD)
+    await store.drop_dead_letters(refs, dropping(now=OLD, note="n" * 400), now=OLD)
     longer = "UPDATE inbound SET envelope = CAST(envelope || zeroblob(20000) AS BLOB)"
     await store._write(lambda connection: connection.execute(longer).rowcount)
     before = await store.bytes_used()

@@ -135,10 +135,10 @@ class Walk:
         await self.do("vote_approval", approval_id, voting(by, allow=allow, at=3.0), audit=AUDIT)
 
     async def retry(self, ref: str) -> None:
-        await self.do("retry_letters", [ref], retrying(), now=3.0)
+        await self.do("retry_dead_letters", [ref], retrying(), now=3.0)
 
     async def drop(self, ref: str) -> None:
-        await self.do("drop_letters", [ref], dropping(), now=3.0)
+        await self.do("drop_dead_letters", [ref], dropping(), now=3.0)
 
     async def sweep(self) -> None:
         for kind in get_args(RetentionKind):

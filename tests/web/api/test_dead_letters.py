@@ -1,4 +1,4 @@
-"""Letters over HTTP: who may look and who may act, pages, and what is refused in words."""
+"""Dead letters over HTTP: who may look and who may act, pages, and what is refused in words."""
 
 from pathlib import Path
 
@@ -47,11 +47,11 @@ def message_of(response: httpx2.Response) -> str:
     return str(response.json()["error"]["message"])
 
 
-async def test_letters_are_listed_the_newest_first_and_in_pages(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+async def test_dead_letters_are_listed_the_newest_first_and_in_pages(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client("read") as client:
         refs = [await dead(site, "1"), await undelivered(site), await dead(site, "2"), await undelivered(site, state="dead")]
         page = (await client.get(PATH)).json()
-        assert {letter["ref"] for letter in page["letters"]} == set(refs)
+        assert {dead_letter["ref"] for dead_letter in page["dead_letters"]} == set(refs)
         assert page["next"] is None
         counts = {key: value for key, value in page["counts"].items() if not key.startswith("oldest")}
         assert counts == {"in_dead": 2, "out_dead": 1, "out_unknown": 1, "out_parked": 0}
@@ -60,26 +60,28 @@ async def test_letters_are_listed_the_newest_first_and_in_pages(tmp_path: Path, 
         while cursor is not None:
             before = f"&before={cursor}" if cursor else ""
             answered = (await client.get(f"{PATH}?limit=1{before}")).json()
-            seen += [letter["ref"] for letter in answered["letters"]]
+            seen += [dead_letter["ref"] for dead_letter in answered["dead_letters"]]
             cursor = answered["next"]
-        assert seen == [letter["ref"] for letter in page["letters"]]
+        assert seen == [dead_letter["ref"] for dead_letter in page["dead_letters"]]
         only = (await client.get(f"{PATH}?direction=out&state=unknown&channel=loopback&account=main&reason=cut")).json()
-        assert [letter["ref"] for letter in only["letters"]] == [refs[1]]
+        assert [dead_letter["ref"] for dead_letter in only["dead_letters"]] == [refs[1]]
 
 
 async def test_a_message_is_retried_and_answered(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client() as client:
         ref = await dead(site, "1")
         shown = (await client.get(f"{PATH}/{ref}")).json()
-        assert (shown["letter"]["state"], shown["text"], shown["can_retry"]) == ("dead", "hello", True)
-        retried = (await client.post(f"{PATH}/{ref}", json={"action": "retry", "note": "the key was wrong"})).json()["letter"]
+        assert (shown["dead_letter"]["state"], shown["text"], shown["can_retry"]) == ("dead", "hello", True)
+        retried = (await client.post(f"{PATH}/{ref}", json={"action": "retry", "note": "the key was wrong"})).json()[
+            "dead_letter"
+        ]
         assert (retried["state"], retried["retries"], retried["attempts"]) == ("received", 1, 0)
         await site.gateway.backlog.wait_ended(1)
         assert await state_of(site, ref) == "done"
         again = await client.post(f"{PATH}/{ref}", json={"action": "retry"})
         assert (again.status_code, message_of(again)) == (409, "in-1 is no dead letter (any more): it is done (answered)")
         [entry] = await site.store.audit_after(0, limit=10)
-        assert (entry.actor, entry.action, entry.subject) == ("operator:admin", "letter.retried", ref)
+        assert (entry.actor, entry.action, entry.subject) == ("operator:admin", "dead_letter.retried", ref)
         assert '"note":"the key was wrong"' in entry.detail
 
 
@@ -88,13 +90,13 @@ async def test_an_unknown_reply_is_sent_again_only_by_a_person(tmp_path: Path, c
         ref = await undelivered(site)
         assert site.gateway.outbox.status().unknown == 1
         answered = await client.post(f"{PATH}/{ref}", json={"action": "retry"})
-        assert (answered.status_code, answered.json()["letter"]["state"]) == (200, "ready")
+        assert (answered.status_code, answered.json()["dead_letter"]["state"]) == (200, "ready")
         while await state_of(site, ref) != "sent":
             await site.gateway.outbox.wait_settled()
         assert site.gateway.outbox.status().unknown == 0
 
 
-async def test_a_dropped_letter_is_one_no_more(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+async def test_a_dropped_dead_letter_is_one_no_more(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client() as client:
         refs = [await dead(site, "1"), await undelivered(site)]
         answered = await client.post(PATH, json={"action": "drop", "refs": [*refs, "in-99", refs[0]]})
@@ -104,7 +106,7 @@ async def test_a_dropped_letter_is_one_no_more(tmp_path: Path, clock: trio.testi
             "more": False,
             "next": None,
         }
-        assert (await client.get(PATH)).json()["letters"] == []
+        assert (await client.get(PATH)).json()["dead_letters"] == []
         assert site.gateway.outbox.status().unknown == 0
         assert [await state_of(site, ref) for ref in refs] == ["dead", "unknown"]
         late = await client.post(f"{PATH}/{refs[0]}", json={"action": "retry"})
@@ -158,5 +160,5 @@ async def test_nothing_is_done_while_the_daemon_stops_or_the_disk_is_full(tmp_pa
         statuses = {(await client.post(f"{PATH}/{ref}", json={"action": "drop", "note": "n" * 500})).status_code for ref in refs}
         assert 503 in statuses
         dropped = [entry.subject for entry in await site.store.audit_after(0, limit=1000)]
-        left = (await client.get(f"{PATH}?limit=500")).json()["letters"]
-        assert {letter["ref"] for letter in left} == set(refs) - set(dropped)
+        left = (await client.get(f"{PATH}?limit=500")).json()["dead_letters"]
+        assert {dead_letter["ref"] for dead_letter in left} == set(refs) - set(dropped)

@@ -193,6 +193,12 @@ async def test_a_reader_whose_token_is_taken_away_hears_the_end(
                     await emit(site, "test.one")
 
 
+async def test_the_old_name_of_a_kind_is_an_error_that_names_the_new_one(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        answer = await client.ask(ask("?kinds=inbound.*,letter.*"))
+        assert (answer.status, answer.json["error"]["message"]) == (400, "the kind letter.* is dead_letter.* now")
+
+
 @pytest.mark.parametrize(
     ("query", "last", "word"),
     [

@@ -84,7 +84,7 @@ async def settle(site: Site, error: Exception) -> float:
     while site.gateway.outbox.depth("hook", "main"):
         await site.gateway.outbox.wait_settled()
     row, *_ = await site.store.list_outbound(["dead", "unknown"], limit=10)  # of unknown fate may be the notice of it, too
-    await trio.sleep(2)  # the letters are counted a moment later
+    await trio.sleep(2)  # the dead letters are counted a moment later
     assert row.settled_at is not None
     return row.settled_at
 

@@ -56,9 +56,9 @@ async def test_who_may_not_answer_gets_no_link(tmp_path: Path) -> None:
     ("maker", "page", "scopes"),
     [
         ("admin", "approvals", ["approvals", "read"]),
-        ("admin", "letters", ["read", "admin"]),
+        ("admin", "dead-letters", ["read", "admin"]),
         ("admin", "trace", ["read"]),
-        ("read", "letters", ["read"]),
+        ("read", "dead-letters", ["read"]),
         ("read", "trace", ["read"]),
     ],
 )
@@ -78,9 +78,9 @@ async def test_a_login_may_what_its_page_is_for_and_its_maker_may(
         assert await get(site, "/v1/dead-letters", session["token"]) == 401
 
 
-async def test_who_may_not_look_gets_no_link_to_letters(tmp_path: Path) -> None:
+async def test_who_may_not_look_gets_no_link_to_dead_letters(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, site.client("approvals") as client:
-        for page in ("letters", "trace"):
+        for page in ("dead-letters", "trace"):
             refused = await client.post("/v1/console/links", json={"page": page})
             assert (refused.status_code, refused.json()["error"]["message"]) == (403, "this token lacks the scope 'read'")
         assert (await client.post("/v1/console/links", json={"page": "status"})).status_code == 400
@@ -137,7 +137,7 @@ async def test_a_login_brings_nothing_for_an_account_that_is_not_its_makers(tmp_
     token = TokenConfig(token=Secret(token_of("admin")), scopes=("admin",), accounts=("loopback/main",))
     config = replace(configuration(), auth=AuthSection(tokens={"admin": token}))
     async with open_site(tmp_path, config) as site, site.client(None) as client:
-        _, session = await log_in(site, await new_code(site, page="letters"))
+        _, session = await log_in(site, await new_code(site, page="dead-letters"))
         headers = {"Authorization": f"Bearer {session['token']}"}
         statuses = {}
         for account in ("main", "strict"):
@@ -148,11 +148,11 @@ async def test_a_login_brings_nothing_for_an_account_that_is_not_its_makers(tmp_
 
 async def test_the_page_and_its_files_come_with_a_policy_that_runs_nothing_else(tmp_path: Path) -> None:
     async with open_site(tmp_path) as site, site.client(None) as client:
-        for name in ("approvals", "letters", "trace"):
+        for name in ("approvals", "dead-letters", "trace"):
             page = await client.get(f"/{name}")
             assert page.status_code == 200
             assert "script-src 'self'" in page.headers["content-security-policy"]
-            assert re.search(r"<script(?! type=.module. src=./static/\w+\.js.></script>)| style=| on\w+=", page.text) is None
+            assert re.search(r"<script(?! type=.module. src=./static/[\w-]+\.js.></script>)| style=| on\w+=", page.text) is None
             files = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
             assert f"/static/{name}.js" in files
             for file in [*files, "/static/console.js"]:

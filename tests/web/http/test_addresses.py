@@ -186,7 +186,7 @@ async def test_a_name_or_a_scheme_from_a_proxy_is_not_believed(tmp_path: Path, c
     async with open_site(tmp_path, configuration(gateway=section)) as site, site.dial() as client:
         told = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Forwarded": "host=evil.example;proto=https"}
         headers = told | {"Authorization": f"Bearer {token_of('admin')}", "Content-Type": "application/json"}
-        answer = await client.ask(request("POST", "/v1/console/links", headers=headers, body=b'{"page":"letters"}'))
-        assert answer.json["url"].startswith("http://127.0.0.1/letters#")
+        answer = await client.ask(request("POST", "/v1/console/links", headers=headers, body=b'{"page":"dead-letters"}'))
+        assert answer.json["url"].startswith("http://127.0.0.1/dead-letters#")
         misdirected = request("GET", "/v1/channels", host="evil.example", headers={"X-Forwarded-Host": "127.0.0.1"})
         assert (await client.ask(misdirected)).status == 421

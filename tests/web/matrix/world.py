@@ -52,11 +52,11 @@ BODIES: Final[Mapping[str, Any]] = {
     "POST /v1/channels/hook/stop": {"account_id": "plain"},
     "POST /v1/channels/hook/restart": {"account_id": "plain"},
     "POST /v1/chat/inbound": {**_ENVELOPE, "event_key": "{key}", "peer": {"kind": "dm", "id": CANARY}},
-    "POST /v1/console/links#letters": {"page": "letters"},
+    "POST /v1/console/links#dead-letters": {"page": "dead-letters"},
     "POST /v1/console/links#trace": {"page": "trace"},
     "POST /v1/console/login": {"code": "{console}"},
-    "POST /v1/dead-letters": {"action": "drop", "refs": ["{letter}"]},
-    "POST /v1/dead-letters/{letter}": {"action": "drop"},
+    "POST /v1/dead-letters": {"action": "drop", "refs": ["{dead_letter}"]},
+    "POST /v1/dead-letters/{dead_letter}": {"action": "drop"},
     "POST /v1/pairing/{code}": {"decision": "approve"},
     "POST /v1/pairing/revoke": {"channel": "loopback", "account": "strict", "sender_id": "{paired}"},
     "POST /v1/webchat/login": {"code": "{link}"},
@@ -118,7 +118,7 @@ class World:
             "approval": self._approval,
             "code": self._code,
             "paired": self._paired,
-            "letter": self._letter,
+            "dead_letter": self._dead_letter,
             "link": self._link,
             "login": self._login_of_another,
             "line": self._line,
@@ -162,7 +162,7 @@ class World:
         self._site.reload = reload
         self._site.store._writer._connection.set_trace_callback(self._note)
         await self._say("main", CANARY, "hello")
-        for name in ("letter", "approval", "code", "line"):
+        for name in ("dead_letter", "approval", "code", "line"):
             self._fresh[name] = await self._makers[name]()
 
     def _note(self, statement: str) -> None:
@@ -202,7 +202,7 @@ class World:
         await self._settle()
         return person
 
-    async def _letter(self) -> str:
+    async def _dead_letter(self) -> str:
         person, key = CANARY, await self._key()
         envelope = InboundEnvelope(
             "loopback", "main", key, "message", Peer("dm", person), Sender(person), text=CANARY, received_at=now()

@@ -185,7 +185,7 @@ async def test_two_people_each_act_in_their_own_name(profiles: int, tmp_path: Pa
         server.token = BOSS
         boss = await one.first()
         looker = await (one.window(boss) if profiles == 1 else other.first())
-        for page in ("letters", "trace", "approvals"):
+        for page in ("dead-letters", "trace", "approvals"):
             for tab, token, name in ((boss, BOSS, "boss"), (looker, LOOKER, "looker")):
                 await tab.open(await console_link(server, page, token))
                 await tab.wait_for(f"{NAME} === {name!r} && document.getElementById('state').dataset.state === 'connected'")

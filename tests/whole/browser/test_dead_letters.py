@@ -42,7 +42,7 @@ HOSTILE = (
     "",
 )
 LIVE = "document.getElementById('state').textContent === 'Live'"
-LETTERS = "document.querySelectorAll('#letters > li').length"
+DEAD_LETTERS = "document.querySelectorAll('#dead-letters > li').length"
 WIDTH = "Math.max(innerWidth, document.documentElement.scrollWidth)"
 
 END_LOGIN = """
@@ -58,7 +58,7 @@ def message(text: str, key: str) -> InboundEnvelope:
     return InboundEnvelope("webchat", "main", key, "message", peer, Sender("owner"), text=text, received_at=time.time())
 
 
-async def leave_letters(state_dir: Path, texts: Sequence[str] = HOSTILE) -> None:
+async def leave_dead_letters(state_dir: Path, texts: Sequence[str] = HOSTILE) -> None:
     """As a daemon leaves them that was killed: messages that no turn could end, and a reply cut off while it was sent."""
     state_dir.mkdir()
     async with open_store(state_dir, now=time.time, run_blocking=run_inline) as store:
@@ -101,19 +101,19 @@ async def on_all_screens(tab: Tab, name: str) -> None:
         assert await tab.evaluate(LOW_CONTRAST) == [], (name, width, dark)
 
 
-async def test_letters_are_looked_at_retried_and_dropped(tmp_path: Path) -> None:
+async def test_dead_letters_are_looked_at_retried_and_dropped(tmp_path: Path) -> None:
     (tmp_path / "mended_agent.py").write_text(AGENT)
-    await leave_letters(tmp_path / "state")
+    await leave_dead_letters(tmp_path / "state")
     with trio.fail_after(100):
         async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
-            await tab.open(await link(server, "letters"))
-            await tab.wait_for(f"{LIVE} && {LETTERS} === 6")
-            assert await tab.evaluate("location.hash + document.title") == "(6) Letters – gatewayd"
+            await tab.open(await link(server, "dead-letters"))
+            await tab.wait_for(f"{LIVE} && {DEAD_LETTERS} === 6")
+            assert await tab.evaluate("location.hash + document.title") == "(6) Dead letters – gatewayd"
             assert await tab.evaluate("document.getElementById('summary').textContent") == (
                 "In all: 5 messages given up, 1 reply perhaps delivered."
             )
             await read_hostile_texts(tab)
-            await on_all_screens(tab, "letters")
+            await on_all_screens(tab, "dead-letters")
             await filter_by_keyboard(tab)
             await new_ones_come_by_themselves(tab, server)
             (tmp_path / "mended").touch()
@@ -124,17 +124,17 @@ async def test_letters_are_looked_at_retried_and_dropped(tmp_path: Path) -> None
 
 
 async def read_hostile_texts(tab: Tab) -> None:
-    """Each letter's whole text is shown as text, whatever is in it."""
+    """Each dead letter's whole text is shown as text, whatever is in it."""
     for index in range(len(HOSTILE)):
-        await tab.evaluate(f"document.querySelector('#letter-in-{index + 1} button').click()")
+        await tab.evaluate(f"document.querySelector('#dead-letter-in-{index + 1} button').click()")
     await tab.wait_for("document.querySelectorAll('.whole pre').length === 5")
-    shown = [await tab.evaluate(f"document.querySelector('#letter-in-{index + 1} pre').textContent") for index in range(5)]
+    shown = [await tab.evaluate(f"document.querySelector('#dead-letter-in-{index + 1} pre').textContent") for index in range(5)]
     assert shown[0].startswith("<img src=x onerror=alert(1)><script>alert(2)</script> \\u{202e}gnp.exe \\u{1b}[2J")
     assert "\\u{2067}<b>" in shown[1]
     assert shown[2] == HOSTILE[2]
     assert len(shown[3]) == 50_005 + len("\\u{202e}") * 49_995
     assert shown[4] == "(no text)"
-    assert await tab.evaluate("document.querySelectorAll('#letters img, #letters script, #letters b').length") == 0
+    assert await tab.evaluate("document.querySelectorAll('#dead-letters img, #dead-letters script, #dead-letters b').length") == 0
 
 
 async def filter_by_keyboard(tab: Tab) -> None:
@@ -146,22 +146,22 @@ async def filter_by_keyboard(tab: Tab) -> None:
     assert ("link", "The story of out-1") in controls
     await tab.evaluate("document.getElementById('kind').focus()")
     await tab.evaluate("(e => { e.value = 'out unknown'; e.dispatchEvent(new Event('change')); })(document.activeElement)")
-    await tab.wait_for(f"{LETTERS} === 1")
+    await tab.wait_for(f"{DEAD_LETTERS} === 1")
     for _ in range(3):
         await tab.press("Tab")
     assert await tab.evaluate("document.activeElement.id") == "all"
     await tab.evaluate("(e => { e.value = ''; e.dispatchEvent(new Event('change')); })(document.getElementById('kind'))")
-    await tab.wait_for(f"{LETTERS} === 6")
+    await tab.wait_for(f"{DEAD_LETTERS} === 6")
 
 
 async def new_ones_come_by_themselves(tab: Tab, server: Daemon) -> None:
     await say(server, "poison", "live")
-    await tab.wait_for(f"{LETTERS} === 7")
+    await tab.wait_for(f"{DEAD_LETTERS} === 7")
 
 
 async def retry_the_unknown_reply(tab: Tab) -> None:
     """What a retry of it risks is said before; no is no."""
-    await tab.click("#letter-out-1 .pick input")
+    await tab.click("#dead-letter-out-1 .pick input")
     await tab.wait_for("document.getElementById('chosen').textContent === '1 chosen'")
     await tab.click("#retry")
     await tab.wait_for("document.getElementById('confirm').open")
@@ -170,34 +170,34 @@ async def retry_the_unknown_reply(tab: Tab) -> None:
     await on_all_screens(tab, "confirm")
     await tab.press("Escape")
     await tab.wait_for("!document.getElementById('confirm').open && document.activeElement.id === 'retry'")
-    assert await tab.evaluate(LETTERS) == 7
+    assert await tab.evaluate(DEAD_LETTERS) == 7
     await tab.click("#retry")
     await tab.click("#do-it")
-    await tab.wait_for(f"{LETTERS} === 6 && document.getElementById('result').textContent === '1 letter retried.'")
+    await tab.wait_for(f"{DEAD_LETTERS} === 6 && document.getElementById('result').textContent === '1 dead letter retried.'")
 
 
 async def retry_all_of_the_rest(tab: Tab) -> None:
     await tab.click("#all")
     await tab.wait_for("document.getElementById('chosen').textContent === '6 chosen'")
-    await tab.click("#letter-in-1 .pick input")
+    await tab.click("#dead-letter-in-1 .pick input")
     await tab.click("#retry")
     await tab.click("#do-it")
-    await tab.wait_for(f"{LETTERS} === 1 && document.getElementById('result').textContent === '5 letters retried.'")
+    await tab.wait_for(f"{DEAD_LETTERS} === 1 && document.getElementById('result').textContent === '5 dead letters retried.'")
     await tab.click("#all")
     await tab.click("#drop")
     await tab.click("#do-it")
-    await tab.wait_for(f"{LETTERS} === 0 && !document.getElementById('none').hidden")
-    await picture(tab, "letters-none")
+    await tab.wait_for(f"{DEAD_LETTERS} === 0 && !document.getElementById('none').hidden")
+    await picture(tab, "dead-letters-none")
 
 
 async def test_a_story_is_told_and_an_ended_login_is_said(tmp_path: Path) -> None:
     (tmp_path / "mended_agent.py").write_text(AGENT)
-    await leave_letters(tmp_path / "state")
+    await leave_dead_letters(tmp_path / "state")
     with trio.fail_after(100):
         async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
-            await tab.open(await link(server, "letters"))
-            await tab.wait_for(f"{LIVE} && {LETTERS} === 6")
-            await tab.click("#letter-in-1 a")
+            await tab.open(await link(server, "dead-letters"))
+            await tab.wait_for(f"{LIVE} && {DEAD_LETTERS} === 6")
+            await tab.click("#dead-letter-in-1 a")
             await tab.wait_for(f"{LIVE} && document.querySelectorAll('.entry').length >= 3")
             assert await tab.evaluate("document.getElementById('verdict').textContent") != ""
             assert await tab.evaluate("document.querySelectorAll('#story img, #story script').length") == 0
@@ -213,31 +213,33 @@ async def test_a_story_is_told_and_an_ended_login_is_said(tmp_path: Path) -> Non
             assert await tab.evaluate("location.search") == "?id=in-999"
             await picture(tab, "trace-none")
             await tab.evaluate(END_LOGIN)
-            await tab.open(f"{server.url}/letters")
+            await tab.open(f"{server.url}/dead-letters")
             await tab.wait_for("document.getElementById('login-reason').textContent.startsWith('The login has ended')")
             await on_all_screens(tab, "login-ended")
 
 
 async def test_more_than_is_shown_is_dropped_together_by_who_may(tmp_path: Path) -> None:
     (tmp_path / "mended_agent.py").write_text(AGENT)
-    await leave_letters(tmp_path / "state", ["again"] * 620)
+    await leave_dead_letters(tmp_path / "state", ["again"] * 620)
     with trio.fail_after(100):
         async with daemon(tmp_path / "state", CONFIG, env={"PYTHONPATH": str(tmp_path)}) as server, open_tab() as tab:
             await tab.open(await link(server, "trace"))
             await tab.wait_for(LIVE)
-            await tab.open(f"{server.url}/letters")
-            await tab.wait_for(f"{LIVE} && {LETTERS} === 100 && document.getElementById('orders').hidden")
+            await tab.open(f"{server.url}/dead-letters")
+            await tab.wait_for(f"{LIVE} && {DEAD_LETTERS} === 100 && document.getElementById('orders').hidden")
             assert "can only look" in await tab.evaluate("document.getElementById('only-look').innerText")
-            await tab.open(await link(server, "letters"))
-            await tab.wait_for(f"{LIVE} && {LETTERS} === 100 && !document.getElementById('orders').hidden")
+            await tab.open(await link(server, "dead-letters"))
+            await tab.wait_for(f"{LIVE} && {DEAD_LETTERS} === 100 && !document.getElementById('orders').hidden")
             await tab.click("#show-more")
-            await tab.wait_for(f"{LETTERS} === 200")
+            await tab.wait_for(f"{DEAD_LETTERS} === 200")
             await tab.click("#all")
             await tab.wait_for("!document.getElementById('beyond').hidden")
             await tab.click("#every")
             await tab.wait_for("document.getElementById('chosen').textContent === 'Every one that fits is chosen'")
             await tab.click("#drop")
-            await tab.wait_for("document.getElementById('question').textContent === 'Drop every letter that fits?'")
+            await tab.wait_for("document.getElementById('question').textContent === 'Drop every dead letter that fits?'")
             await tab.click("#do-it")
-            await tab.wait_for(f"{LETTERS} === 0 && document.getElementById('result').textContent === '621 letters dropped.'")
+            await tab.wait_for(
+                f"{DEAD_LETTERS} === 0 && document.getElementById('result').textContent === '621 dead letters dropped.'"
+            )
             assert tab.complaints == []

@@ -170,7 +170,9 @@ async def test_no_canary_comes_out_anywhere(tmp_path: Path) -> None:
             async with daemon(state_dir, config, env=env) as gateway:
                 gateway.token = canaries.value("operator")
                 await provoke(gateway, canaries, parrot)
-                await gateway.wait_status(lambda snapshot: snapshot.letters.in_dead >= 8 and snapshot.letters.out_dead >= 1)
+                await gateway.wait_status(
+                    lambda snapshot: snapshot.dead_letters.in_dead >= 8 and snapshot.dead_letters.out_dead >= 1
+                )
                 await trio.sleep(3)
                 found = await places(gateway, parrot, canaries)
                 assert await gateway.stop() == 0

@@ -1,4 +1,4 @@
-"""Retrying and dropping letters, one by one or every one that fits a filter, with an account of how far it got."""
+"""Retrying and dropping dead letters, one by one or every one that fits a filter, with an account of how far it got."""
 
 import math
 import sys
@@ -12,30 +12,30 @@ from gatewayd.cli.ctl.exit_codes import CtlError, ItemError, UsageError
 from gatewayd.cli.ctl.output.dead_letters_view import SEEN_TWICE, add_kinds, ended, summary
 from gatewayd.cli.ctl.output.screen import confirm
 from gatewayd.cli.ctl.wording import clean, count, safe_json
-from gatewayd.model.records.dead_letter import Letter, LetterCounts, LetterFilter, RepairAction, Skipped
+from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterCounts, DeadLetterFilter, RepairAction, Skipped
 
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.connection.client import Client
 
 Tell = Callable[[str], None]
 
-LETTERS = "/v1/dead-letters"
+DEAD_LETTERS = "/v1/dead-letters"
 _PAGE = "500"
 _PAGES_COUNTED = 40
-"""Before a bulk is asked about: its letters are counted up to 20,000."""
+"""Before a bulk is asked about: its dead letters are counted up to 20,000."""
 _REFS_NAMED = 5
 
 
 class Page(Struct, frozen=True):
     """The answer of ``GET /v1/dead-letters``."""
 
-    letters: tuple[Letter, ...]
+    dead_letters: tuple[DeadLetter, ...]
     next: str | None = None
-    counts: LetterCounts = LetterCounts()
+    counts: DeadLetterCounts = DeadLetterCounts()
 
 
 class _Whole(Struct, frozen=True):
-    letter: Letter
+    dead_letter: DeadLetter
 
 
 class _Act(Struct, frozen=True, omit_defaults=True):
@@ -63,7 +63,7 @@ class _Report(Struct, frozen=True):
 
 
 class Progress:
-    """How far an order got: of ``total`` letters (None: it has not begun) ``done``, and ``skipped`` by their refs, with why."""
+    """How far an order got: ``done`` of ``total`` dead letters (None: it has not begun). ``skipped`` maps refs to reasons."""
 
     def __init__(self, action: RepairAction) -> None:
         self.action: RepairAction = action
@@ -75,15 +75,15 @@ class Progress:
         """For when it is cut: the call under way may have been done, too."""
         if self.total is None:
             return "stopped before anything was done"
-        return f"stopped: {self.counted()} so far. What was under way may have been done: gatewayctl letters list"
+        return f"stopped: {self.counted()} so far. What was under way may have been done: gatewayctl dead-letters list"
 
     def counted(self) -> str:
         """How many of how many."""
-        said = f"{self.done} of {count(self.total or 0, 'letter')} {_PAST[self.action]}"
+        said = f"{self.done} of {count(self.total or 0, 'dead letter')} {_PAST[self.action]}"
         return said + (f", {len(self.skipped)} skipped" if self.skipped else "")
 
     def reasons(self) -> list[str]:
-        """A line for each reason of skipping, with the first letters that it is about."""
+        """A line for each reason of skipping, with the first dead letters that it is about."""
         by_reason: dict[str, list[str]] = {}
         for ref, why in self.skipped.items():
             by_reason.setdefault(clean(why), []).append(clean(ref))
@@ -102,52 +102,52 @@ class Progress:
 _PAST: dict[RepairAction, str] = {"retry": "retried", "drop": "dropped"}
 
 
-def params_of(chosen: LetterFilter) -> dict[str, str]:
+def params_of(chosen: DeadLetterFilter) -> dict[str, str]:
     """As a query."""
     return {key: str(value) for key, value in msgspec.structs.asdict(chosen).items() if value is not None}
 
 
-def letter_path(ref: str) -> str:
-    """The path of one letter."""
+def dead_letter_path(ref: str) -> str:
+    """The path of one dead letter."""
     from gatewayd.cli.ctl.connection.client import segment
 
-    return f"{LETTERS}/{segment(ref)}"
+    return f"{DEAD_LETTERS}/{segment(ref)}"
 
 
 def repair_each(client: "Client", progress: Progress, refs: Sequence[str], *, note: str | None, yes: bool, tell: Tell) -> None:
-    """Retry or drop these. What is no letter any more is skipped; what may be seen twice is asked about first.
+    """Retry or drop these. What is no dead letter any more is skipped; what may be seen twice is asked about first.
 
     :raises CtlError: gatewayd cannot be asked, or refuses the token.
     """
     unsure = [] if yes or progress.action == "drop" else _unsure(client, progress, refs)
     if unsure:
-        _confirm(f"Retry {count(len(refs), 'letter')}?", warning=f"{SEEN_TWICE}: {', '.join(unsure)}.")
+        _confirm(f"Retry {count(len(refs), 'dead letter')}?", warning=f"{SEEN_TWICE}: {', '.join(unsure)}.")
     progress.total = len(refs)
     for ref in refs:
         if ref in progress.skipped:
             continue
         try:
             act = _Act(progress.action, note)
-            letter = client.post(letter_path(ref), act, _Whole, scope="admin").letter
+            dead_letter = client.post(dead_letter_path(ref), act, _Whole, scope="admin").dead_letter
         except ItemError as error:
             progress.skipped[ref] = str(error)
             continue
         progress.done += 1
-        tell(f"{clean(letter.ref)} {_PAST[progress.action]}: {clean(letter.state)}")
+        tell(f"{clean(dead_letter.ref)} {_PAST[progress.action]}: {clean(dead_letter.state)}")
 
 
 def repair_all(
     client: "Client",
     progress: Progress,
-    chosen: LetterFilter,
+    chosen: DeadLetterFilter,
     *,
     older_than: float | None,
     note: str | None,
     yes: bool,
     tell: Tell,
 ) -> None:
-    """Retry or drop every letter that fits, is there now and was given up ``older_than`` seconds ago: one that is given up anew
-    meanwhile is left for another time.
+    """Retry or drop every dead letter that fits, is there now and was given up ``older_than`` seconds ago. One that is given up
+    anew meanwhile is left for another time.
 
     :raises CtlError: as :func:`repair_each`; nobody can be asked, or says no.
     """
@@ -156,10 +156,10 @@ def repair_all(
         progress.total = 0
         return
     at_least = "" if total < int(_PAGE) * _PAGES_COUNTED else "at least "
-    tell(f"{at_least}{count(total, 'letter')}: {summary(counts)}")
+    tell(f"{at_least}{count(total, 'dead letter')}: {summary(counts)}")
     warning = f"{SEEN_TWICE}." if progress.action == "retry" and counts.out_unknown else ""
     if not yes:
-        _confirm(f"{progress.action.capitalize()} {at_least}{count(total, 'letter')}?", warning=warning)
+        _confirm(f"{progress.action.capitalize()} {at_least}{count(total, 'dead letter')}?", warning=warning)
     progress.total = total
     wanted: dict[str, str | float] = {**params_of(chosen), "ended_before": math.nextafter(newest, math.inf)}
     for answer in _calls(client, _Bulk(progress.action, wanted, note)):
@@ -173,7 +173,7 @@ def repair_all(
 def _calls(client: "Client", order: _Bulk) -> Iterator[_BulkAnswer]:
     """The daemon does a bounded part of it with each call, and says where the next one goes on."""
     while True:
-        answer = client.post(LETTERS, order, _BulkAnswer, scope="admin")
+        answer = client.post(DEAD_LETTERS, order, _BulkAnswer, scope="admin")
         yield answer
         if not answer.more or answer.next in (None, order.after):
             return
@@ -181,30 +181,30 @@ def _calls(client: "Client", order: _Bulk) -> Iterator[_BulkAnswer]:
 
 
 def _unsure(client: "Client", progress: Progress, refs: Sequence[str]) -> list[str]:
-    """Those that were perhaps delivered. What is no letter is noted as skipped."""
+    """Those that were perhaps delivered. What is no dead letter is noted as skipped."""
     found = []
     for ref in refs:
         try:
-            letter = client.get(letter_path(ref), _Whole, scope="read").letter
+            dead_letter = client.get(dead_letter_path(ref), _Whole, scope="read").dead_letter
         except ItemError as error:
             progress.skipped[ref] = str(error)
             continue
-        if letter.state == "unknown":
-            found.append(clean(letter.ref))
+        if dead_letter.state == "unknown":
+            found.append(clean(dead_letter.ref))
     return found
 
 
-def _look(client: "Client", chosen: LetterFilter, older_than: float | None) -> tuple[LetterCounts, int, float]:
-    """How many letters fit, by kind and in all, and when the newest of them ended."""
-    counts, total, newest = LetterCounts(), 0, -math.inf
+def _look(client: "Client", chosen: DeadLetterFilter, older_than: float | None) -> tuple[DeadLetterCounts, int, float]:
+    """How many dead letters fit, by kind and in all, and when the newest of them ended."""
+    counts, total, newest = DeadLetterCounts(), 0, -math.inf
     params = params_of(chosen) | {"limit": _PAGE}
     for _ in range(_PAGES_COUNTED):
-        page = client.get(LETTERS, Page, params=params, scope="read")
+        page = client.get(DEAD_LETTERS, Page, params=params, scope="read")
         before = math.inf if older_than is None else client.now() - older_than  # by the clock of this answer
-        fitting = [letter for letter in page.letters if ended(letter) < before]
+        fitting = [dead_letter for dead_letter in page.dead_letters if ended(dead_letter) < before]
         counts = add_kinds(counts, fitting)
         total += len(fitting)
-        newest = max([newest, *(ended(letter) for letter in fitting)])
+        newest = max([newest, *(ended(dead_letter) for dead_letter in fitting)])
         if page.next is None:
             break
         params["before"] = page.next

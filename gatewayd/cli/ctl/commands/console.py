@@ -8,7 +8,7 @@ from msgspec import Struct
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.wording import clean, duration, pretty_json
 
-PageName = Literal["approvals", "letters", "trace"]
+PageName = Literal["approvals", "dead-letters", "trace"]
 
 
 class Link(Struct, frozen=True):
@@ -22,7 +22,7 @@ class _Wanted(Struct, frozen=True, omit_defaults=True):
 
 def console(
     ctx: typer.Context,
-    page: Annotated[PageName, typer.Argument(metavar="PAGE", help="approvals, letters or trace.")] = "approvals",
+    page: Annotated[PageName, typer.Argument(metavar="PAGE", help="approvals, dead-letters or trace.")] = "approvals",
     as_json: Json = False,
 ) -> None:
     """Print a link to a page of the console. It works once: treat it as a password."""

@@ -1,4 +1,4 @@
-"""``gatewayctl letters``: messages and replies that are not settled by themselves any more, and what to do about them."""
+"""``gatewayctl dead-letters``: messages and replies that are not settled by themselves any more, and what to do about them."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,26 +11,26 @@ from msgspec import Struct
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.exit_codes import FAILED, OK, CtlError, UsageError
 from gatewayd.cli.ctl.wording import clean, pretty_json
-from gatewayd.model.lifecycle import LetterState
-from gatewayd.model.records.dead_letter import Direction, Letter, LetterFilter, NotALetter, RepairAction, parse_ref
+from gatewayd.model.lifecycle import DeadLetterState
+from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterFilter, Direction, NotADeadLetter, RepairAction, parse_ref
 
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.commands.bulk_repair import Progress
 
-letters = typer.Typer(
+dead_letters = typer.Typer(
     help="See, retry and drop messages and replies that were given up.", no_args_is_help=True, rich_markup_mode=None
 )
 
 _AGE_UNITS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
 
-Ref = Annotated[str, typer.Argument(metavar="REF", help="The letter, as `letters list` shows it: in-12 or out-7.")]
-Refs = Annotated[list[str] | None, typer.Argument(metavar="REF", help="Letters, as `letters list` shows them.")]
+Ref = Annotated[str, typer.Argument(metavar="REF", help="The dead letter, as `dead-letters list` shows it: in-12 or out-7.")]
+Refs = Annotated[list[str] | None, typer.Argument(metavar="REF", help="Dead letters, as `dead-letters list` shows them.")]
 OfDirection = Annotated[Direction | None, typer.Option("--direction", help="Only messages (in), or only replies (out).")]
-InState = Annotated[LetterState | None, typer.Option("--state", help="Only letters in this state.")]
+InState = Annotated[DeadLetterState | None, typer.Option("--state", help="Only dead letters in this state.")]
 Channel = Annotated[str | None, typer.Option("--channel", help="Only this channel, e.g. telegram.")]
 Account = Annotated[str | None, typer.Option("--account", help="Only accounts of this name.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Only this reason, as `letters list` shows it.")]
-All = Annotated[bool, typer.Option("--all", help="Every letter that fits the filters, instead of REFs.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Only this reason, as `dead-letters list` shows it.")]
+All = Annotated[bool, typer.Option("--all", help="Every dead letter that fits the filters, instead of REFs.")]
 OlderThan = Annotated[
     str | None,
     typer.Option("--older-than", metavar="AGE", help="With --all: only what was given up so long ago: 90s, 30min, 2h, 3d."),
@@ -44,58 +44,58 @@ _NOTE_MAX = 2000
 class Shown(Struct, frozen=True):
     """The answer of ``GET /v1/dead-letters/REF``."""
 
-    letter: Letter
+    dead_letter: DeadLetter
     text: str
     can_retry: bool
     why_not: str | None = None
 
 
-@letters.command("list")
-def list_letters(
+@dead_letters.command("list")
+def list_dead_letters(
     ctx: typer.Context,
     direction: OfDirection = None,
     state: InState = None,
     channel: Channel = None,
     account: Account = None,
     reason: Reason = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="At most so many letters.")] = 50,
-    before: Annotated[str | None, typer.Option(metavar="CURSOR", help="The letters after those of an earlier list.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="At most so many dead letters.")] = 50,
+    before: Annotated[str | None, typer.Option(metavar="CURSOR", help="The dead letters after those of an earlier list.")] = None,
     as_json: Json = False,
 ) -> None:
     """List what was given up, the newest first."""
-    from gatewayd.cli.ctl.commands.bulk_repair import LETTERS, Page, params_of
-    from gatewayd.cli.ctl.output.dead_letters_view import letters_table, summary
+    from gatewayd.cli.ctl.commands.bulk_repair import DEAD_LETTERS, Page, params_of
+    from gatewayd.cli.ctl.output.dead_letters_view import dead_letters_table, summary
     from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
-    params = params_of(LetterFilter(direction, state, channel, account, reason)) | {"limit": str(limit)}
+    params = params_of(DeadLetterFilter(direction, state, channel, account, reason)) | {"limit": str(limit)}
     with connect(ctx) as client:
-        body = client.fetch("GET", LETTERS, params=params | ({"before": before} if before else {}), scope="read")
+        body = client.fetch("GET", DEAD_LETTERS, params=params | ({"before": before} if before else {}), scope="read")
         page = client.decode(body, Page)
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
         return
-    if not page.letters:
-        print_text("no letters" + (" there" if before else ""))
+    if not page.dead_letters:
+        print_text("no dead letters" + (" there" if before else ""))
         return
     target = console()
-    print_lines(letters_table(page.letters, now=now, width=target.width), on=target)
+    print_lines(dead_letters_table(page.dead_letters, now=now, width=target.width), on=target)
     print_text(f"\nwaiting in all: {summary(page.counts)}")
     if page.next is not None:
         print_text(f"more: the same with --before {clean(page.next)}")
-    print_text("see one: gatewayctl letters show REF   then: gatewayctl letters retry|drop REF…, or --all")
+    print_text("see one: gatewayctl dead-letters show REF   then: gatewayctl dead-letters retry|drop REF…, or --all")
 
 
-@letters.command("show")
-def show_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> None:
-    """Show one letter in full, with its text and what can be done about it."""
-    from gatewayd.cli.ctl.commands.bulk_repair import letter_path
-    from gatewayd.cli.ctl.output.dead_letters_view import letter_lines
+@dead_letters.command("show")
+def show_dead_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> None:
+    """Show one dead letter in full, with its text and what can be done about it."""
+    from gatewayd.cli.ctl.commands.bulk_repair import dead_letter_path
+    from gatewayd.cli.ctl.output.dead_letters_view import dead_letter_lines
     from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
     _check_ref(ref)
     with connect(ctx) as client:
-        body = client.fetch("GET", letter_path(ref), scope="read")
+        body = client.fetch("GET", dead_letter_path(ref), scope="read")
         shown = client.decode(body, Shown)
         now = client.now()
     if as_json:
@@ -103,11 +103,11 @@ def show_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> None:
         return
     target = console()
     why_not = None if shown.can_retry else shown.why_not or "gatewayd gives no reason"
-    print_lines(letter_lines(shown.letter, shown.text, why_not, now=now, width=target.width), on=target)
+    print_lines(dead_letter_lines(shown.dead_letter, shown.text, why_not, now=now, width=target.width), on=target)
 
 
 def _order(action: RepairAction) -> Callable[..., None]:
-    """The command that does this to letters."""
+    """The command that does this to dead letters."""
 
     def run(
         ctx: typer.Context,
@@ -125,8 +125,8 @@ def _order(action: RepairAction) -> Callable[..., None]:
     ) -> None:
         from gatewayd.cli.ctl.commands.bulk_repair import Progress, repair_all, repair_each
 
-        chosen = LetterFilter(direction, state, channel, account, reason)
-        _check(action, refs or [], every=every, filtered=chosen != LetterFilter() or older_than is not None)
+        chosen = DeadLetterFilter(direction, state, channel, account, reason)
+        _check(action, refs or [], every=every, filtered=chosen != DeadLetterFilter() or older_than is not None)
         age = None if older_than is None else _seconds(older_than)
         progress = Progress(action)
         with _told(progress, as_json=as_json) as tell, connect(ctx) as client:
@@ -139,20 +139,20 @@ def _order(action: RepairAction) -> Callable[..., None]:
     return run
 
 
-letters.command("retry", help="Run messages again, each as a new turn, and send replies again.")(_order("retry"))
-letters.command("drop", help="Take letters off the list: they are neither run nor sent any more. Their story stays.")(
+dead_letters.command("retry", help="Run messages again, each as a new turn, and send replies again.")(_order("retry"))
+dead_letters.command("drop", help="Take dead letters off the list: they are neither run nor sent any more. Their story stays.")(
     _order("drop")
 )
 
 
 def _check(action: RepairAction, refs: Sequence[str], *, every: bool, filtered: bool) -> None:
-    """:raises UsageError: it is not clear which letters are meant."""
+    """:raises UsageError: it is not clear which dead letters are meant."""
     if every and refs:
-        raise UsageError(f"Name letters or say --all, not both: gatewayctl letters {action} REF….")
+        raise UsageError(f"Name dead letters or say --all, not both: gatewayctl dead-letters {action} REF….")
     if not every and filtered:
-        raise UsageError(f"Filters go with --all: gatewayctl letters {action} --all --state dead.")
+        raise UsageError(f"Filters go with --all: gatewayctl dead-letters {action} --all --state dead.")
     if not every and not refs:
-        raise UsageError(f"Which letters? gatewayctl letters {action} REF…, or --all for every one that fits the filters.")
+        raise UsageError(f"Which dead letters? gatewayctl dead-letters {action} REF…, or --all for all that fit the filters.")
     for ref in refs:
         _check_ref(ref, so=", so nothing was done")
 
@@ -160,7 +160,7 @@ def _check(action: RepairAction, refs: Sequence[str], *, every: bool, filtered: 
 def _check_ref(ref: str, *, so: str = "") -> None:
     try:
         parse_ref(ref)
-    except NotALetter as error:
+    except NotADeadLetter as error:
         raise UsageError(f"{clean(str(error))}{so}.") from None
 
 
@@ -187,7 +187,7 @@ def _told(progress: "Progress", *, as_json: bool) -> Iterator[Callable[[str], No
     if as_json:
         print_text(progress.as_json())
         return
-    print_text(progress.counted() if progress.total else "no letters fit")
+    print_text(progress.counted() if progress.total else "no dead letters fit")
     for line in progress.reasons():
         print_note(line)
 

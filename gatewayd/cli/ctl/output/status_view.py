@@ -7,10 +7,10 @@ from rich.text import Text
 from gatewayd.cli.ctl.output.accounts_view import DOWN, accounts_table
 from gatewayd.cli.ctl.output.screen import wrapped
 from gatewayd.cli.ctl.wording import clean, count, duration, uptime
-from gatewayd.model.records.dead_letter import LetterCounts
+from gatewayd.model.records.dead_letter import DeadLetterCounts
 from gatewayd.model.status import AccountStatus, AgentStatus, InboxStatus, OutboxStatus, Problem, Snapshot
 
-_INDENT = 11
+_INDENT = 14
 _PROBLEMS_SHOWN = 10
 _GROUPS_SHOWN = 5
 
@@ -56,7 +56,7 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
     lines += _labelled("inbox", _inbox(snapshot.inbox, now), width)
     lines += _labelled("outbox", _outbox(snapshot.outbox), width)
     for label, waiting, command in (
-        ("letters", _letters(snapshot.letters), "gatewayctl letters list"),
+        ("dead letters", _dead_letters(snapshot.dead_letters), "gatewayctl dead-letters list"),
         ("approvals", snapshot.approvals_pending, "gatewayctl approvals list"),
         ("pairings", snapshot.pairings_pending, "gatewayctl pairing list"),
     ):
@@ -141,8 +141,8 @@ def _inbox(inbox: InboxStatus, now: float) -> list[str]:
     return entries
 
 
-def _letters(letters: LetterCounts) -> int:
-    return letters.in_dead + letters.out_dead + letters.out_unknown + letters.out_parked
+def _dead_letters(dead_letters: DeadLetterCounts) -> int:
+    return dead_letters.in_dead + dead_letters.out_dead + dead_letters.out_unknown + dead_letters.out_parked
 
 
 def _agent(agent: AgentStatus, now: float) -> str:

@@ -1,4 +1,4 @@
-"""Letters looked at: what waits for a person, over both tables."""
+"""Dead letters looked at: what waits for a person, over both tables."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -12,8 +12,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
-from gatewayd.model.records.dead_letter import Direction, Letter, LetterCounts, LetterFilter, LetterPlace
-from gatewayd.ports.store import LetterRow, letter_of
+from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterCounts, DeadLetterCursor, DeadLetterFilter, Direction
+from gatewayd.ports.store import DeadLetterRow, dead_letter_of
 from gatewayd.stores.sqlite.engine.states import among
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.inbox import INBOUND_COLUMNS, inbound_row
@@ -21,64 +21,72 @@ from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_COLUMNS, outbound_row
 
 _NEWEST: Final = (math.inf, 2**63 - 1)
 _OLDEST: Final = (-math.inf, 0)
-INBOUND_LETTERS: Final = f"inbound INDEXED BY inbound_letter WHERE {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
-OUTBOUND_LETTERS: Final = f"outbound INDEXED BY outbound_letter WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
+INBOUND_DEAD_LETTER_ROWS: Final = (
+    f"inbound INDEXED BY inbound_dead_letter WHERE {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
+)
+OUTBOUND_DEAD_LETTER_ROWS: Final = (
+    f"outbound INDEXED BY outbound_dead_letter WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
+)
 # The index of the inbound ones does not hold their state: there is one only.
 [_INBOUND_STATE] = INBOUND_DEAD_LETTERS
 _COUNT: Final = f"""
-    SELECT 'in_{_INBOUND_STATE}', count(*), min(ended_at) FROM {INBOUND_LETTERS} UNION ALL
-    SELECT 'out_' || state, count(*), min(settled_at) FROM {OUTBOUND_LETTERS} GROUP BY state
+    SELECT 'in_{_INBOUND_STATE}', count(*), min(ended_at) FROM {INBOUND_DEAD_LETTER_ROWS} UNION ALL
+    SELECT 'out_' || state, count(*), min(settled_at) FROM {OUTBOUND_DEAD_LETTER_ROWS} GROUP BY state
 """
 
 
 class _Table(Struct, frozen=True):
-    """One of the two tables: its letters are found by its partial index, whatever else is asked."""
+    """One of the two tables: its dead letters are found by its partial index, whatever else is asked."""
 
     direction: Direction
-    letters: str
+    dead_letters: str
     end: str
     columns: str
-    read: Callable[[tuple[Any, ...]], LetterRow]
+    read: Callable[[tuple[Any, ...]], DeadLetterRow]
 
 
 _INBOUND = _Table(
     "in",
-    INBOUND_LETTERS,
+    INBOUND_DEAD_LETTER_ROWS,
     "ended_at",
     INBOUND_COLUMNS,
     inbound_row,
 )
 _OUTBOUND = _Table(
     "out",
-    OUTBOUND_LETTERS,
+    OUTBOUND_DEAD_LETTER_ROWS,
     "settled_at",
     OUTBOUND_COLUMNS,
     outbound_row,
 )
 
 
-class LetterTable(Tables):
-    async def list_letters(self, wanted: LetterFilter, *, before: LetterPlace | None, limit: int) -> list[Letter]:
-        def read(connection: sqlite3.Connection) -> list[Letter]:
+class DeadLetterTable(Tables):
+    async def list_dead_letters(
+        self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetter]:
+        def read(connection: sqlite3.Connection) -> list[DeadLetter]:
             found = (_newest(connection, table, wanted, before, limit) for table in _tables(wanted))
-            newest = merge(*found, key=lambda letter: letter.place, reverse=True)
+            newest = merge(*found, key=lambda dead_letter: dead_letter.cursor, reverse=True)
             return list(islice(newest, limit))
 
         return await self._read(read)
 
-    async def oldest_letters(self, wanted: LetterFilter, *, after: LetterPlace | None, limit: int) -> list[LetterPlace]:
-        def read(connection: sqlite3.Connection) -> list[LetterPlace]:
+    async def oldest_dead_letters(
+        self, wanted: DeadLetterFilter, *, after: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetterCursor]:
+        def read(connection: sqlite3.Connection) -> list[DeadLetterCursor]:
             found = (_oldest(connection, table, wanted, after, limit) for table in _tables(wanted))
             return list(islice(merge(*found), limit))
 
         return await self._read(read)
 
-    async def count_letters(self) -> LetterCounts:
+    async def count_dead_letters(self) -> DeadLetterCounts:
         records = await self._read(lambda connection: connection.execute(_COUNT).fetchall())
         counts = {name: count for name, count, _ in records}
         oldest = {name: at for name, _, at in records}
         dead = [at for name in ("in_dead", "out_dead") if (at := oldest.get(name)) is not None]
-        return LetterCounts(
+        return DeadLetterCounts(
             **counts,
             oldest_dead_at=min(dead, default=None),
             oldest_unknown_at=oldest.get("out_unknown"),
@@ -86,12 +94,12 @@ class LetterTable(Tables):
         )
 
 
-def _tables(wanted: LetterFilter) -> list[_Table]:
+def _tables(wanted: DeadLetterFilter) -> list[_Table]:
     tables = [_INBOUND] if wanted.direction != "out" and wanted.state in (None, _INBOUND_STATE) else []
     return [*tables, _OUTBOUND] if wanted.direction != "in" else tables
 
 
-def _conditions(table: _Table, wanted: LetterFilter) -> tuple[str, list[str | float]]:
+def _conditions(table: _Table, wanted: DeadLetterFilter) -> tuple[str, list[str | float]]:
     sql, values = "", list[str | float]()
     for column in ("channel", "account", "reason", "state"):
         value: str | None = getattr(wanted, column)
@@ -104,37 +112,37 @@ def _conditions(table: _Table, wanted: LetterFilter) -> tuple[str, list[str | fl
     return sql, values
 
 
-def _bound(table: _Table, place: LetterPlace | None, default: tuple[float, int]) -> tuple[float, int]:
-    """The place in one table's order; of the same instant, all inbound letters stand before the outbound ones."""
-    if place is None:
+def _bound(table: _Table, cursor: DeadLetterCursor | None, default: tuple[float, int]) -> tuple[float, int]:
+    """The cursor in one table's order; of the same instant, all inbound dead letters stand before the outbound ones."""
+    if cursor is None:
         return default
-    if place.direction == table.direction:
-        return place.ended_at, place.id
-    return place.ended_at, _OLDEST[1] if table is _OUTBOUND else _NEWEST[1]
+    if cursor.direction == table.direction:
+        return cursor.ended_at, cursor.id
+    return cursor.ended_at, _OLDEST[1] if table is _OUTBOUND else _NEWEST[1]
 
 
 def _newest(
-    connection: sqlite3.Connection, table: _Table, wanted: LetterFilter, before: LetterPlace | None, limit: int
-) -> list[Letter]:
+    connection: sqlite3.Connection, table: _Table, wanted: DeadLetterFilter, before: DeadLetterCursor | None, limit: int
+) -> list[DeadLetter]:
     conditions, values = _conditions(table, wanted)
     order = f"ORDER BY {table.end} DESC, id DESC"
-    sql = f"SELECT {table.columns} FROM {table.letters} AND ({table.end}, id) < (?, ?) {conditions} {order} LIMIT ?"
+    sql = f"SELECT {table.columns} FROM {table.dead_letters} AND ({table.end}, id) < (?, ?) {conditions} {order} LIMIT ?"
     # One at a time: a text may be a million characters long, and only its beginning is kept.
     records = connection.execute(sql, (*_bound(table, before, _NEWEST), *values, limit))
-    return [letter_of(table.read(record)) for record in records]
+    return [dead_letter_of(table.read(record)) for record in records]
 
 
 def _oldest(
-    connection: sqlite3.Connection, table: _Table, wanted: LetterFilter, after: LetterPlace | None, limit: int
-) -> Iterator[LetterPlace]:
+    connection: sqlite3.Connection, table: _Table, wanted: DeadLetterFilter, after: DeadLetterCursor | None, limit: int
+) -> Iterator[DeadLetterCursor]:
     conditions, values = _conditions(table, wanted)
     order = f"ORDER BY {table.end}, id"
-    sql = f"SELECT {table.end}, id FROM {table.letters} AND ({table.end}, id) > (?, ?) {conditions} {order} LIMIT ?"
+    sql = f"SELECT {table.end}, id FROM {table.dead_letters} AND ({table.end}, id) > (?, ?) {conditions} {order} LIMIT ?"
     for at, row_id in connection.execute(sql, (*_bound(table, after, _OLDEST), *values, limit)).fetchall():
-        yield LetterPlace(at, table.direction, row_id)
+        yield DeadLetterCursor(at, table.direction, row_id)
 
 
-def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> LetterRow | None:
+def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> DeadLetterRow | None:
     table = _INBOUND if direction == "in" else _OUTBOUND
     name = "inbound" if direction == "in" else "outbound"
     record = connection.execute(f"SELECT {table.columns} FROM {name} WHERE id = ?", (row_id,)).fetchone()

@@ -71,7 +71,7 @@ _PARK: Final = f"""
 # What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it.
 _COUNT: Final = f"""
     SELECT state, count(*) FROM outbound WHERE {among(OUTBOUND_OPEN)} GROUP BY state UNION ALL
-    SELECT state, count(*) FROM outbound INDEXED BY outbound_letter
+    SELECT state, count(*) FROM outbound INDEXED BY outbound_dead_letter
         WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL GROUP BY state
 """
 _encode = msgspec.json.Encoder().encode

@@ -1,4 +1,4 @@
-"""Letters repaired: put back, or closed, each with its entry in the audit log, in one transaction."""
+"""Dead letters repaired: put back, or closed, each with its entry in the audit log, in one transaction."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -17,18 +17,18 @@ from gatewayd.model.lifecycle import (
     OUTBOUND,
     RETRY_INBOUND,
     RETRY_OUTBOUND,
-    LetterState,
+    DeadLetterState,
 )
 from gatewayd.model.message.payload import EditText
 from gatewayd.model.records.approval import Approval
-from gatewayd.model.records.dead_letter import NotALetter, Skipped, parse_ref
+from gatewayd.model.records.dead_letter import NotADeadLetter, Skipped, parse_ref
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.subject import request_of
 from gatewayd.ports.store import (
+    DeadLetterFacts,
+    DeadLetterRow,
     DropRule,
     InboundRow,
-    LetterFacts,
-    LetterRow,
     OutboundRow,
     Repair,
     Repaired,
@@ -59,26 +59,26 @@ _RETRY_OUTBOUND: Final = f"""
         queued_at = :now, next_attempt_at = CASE WHEN next_attempt_at > :now THEN next_attempt_at END
     WHERE id = :id AND {among(RETRY_OUTBOUND.sources)} AND closed_at IS NULL
 """
-_DROP: Final = "UPDATE {table} SET closed_at = :now WHERE id = :id AND {letters} AND closed_at IS NULL"
+_DROP: Final = "UPDATE {table} SET closed_at = :now WHERE id = :id AND {dead_letters} AND closed_at IS NULL"
 _Statements = Mapping[type[InboundRow] | type[OutboundRow], str]
 _RETRY: Final[_Statements] = {InboundRow: _RETRY_INBOUND, OutboundRow: _RETRY_OUTBOUND}
 _CLOSE: Final[_Statements] = {
-    InboundRow: _DROP.format(table="inbound", letters=among(INBOUND.marked["drop_letters"])),
-    OutboundRow: _DROP.format(table="outbound", letters=among(OUTBOUND.marked["drop_letters"])),
+    InboundRow: _DROP.format(table="inbound", dead_letters=among(INBOUND.marked["drop_dead_letters"])),
+    OutboundRow: _DROP.format(table="outbound", dead_letters=among(OUTBOUND.marked["drop_dead_letters"])),
 }
 
 
 class RepairTable(Tables):
-    async def get_letter(self, ref: str) -> LetterFacts:
+    async def get_dead_letter(self, ref: str) -> DeadLetterFacts:
         return await self._read(lambda connection: _facts(connection, _row(connection, ref)))
 
-    async def retry_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
+    async def retry_dead_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
         def repairs(connection: sqlite3.Connection, ref: str) -> Sequence[Repair]:
             return rule(_facts(connection, _row(connection, ref)))
 
         return await self._write(partial(_each, refs, repairs, _RETRY, now))
 
-    async def drop_letters(self, refs: Sequence[str], rule: DropRule, *, now: float) -> Repairs:
+    async def drop_dead_letters(self, refs: Sequence[str], rule: DropRule, *, now: float) -> Repairs:
         def repairs(connection: sqlite3.Connection, ref: str) -> Sequence[Repair]:
             return [rule(_row(connection, ref))]
 
@@ -100,35 +100,35 @@ def _each(
             continue  # named twice, or an edit that went with its message
         try:
             wanted = repairs_of(connection, ref)
-        except (NotALetter, NotFound, Conflict) as error:
+        except (NotADeadLetter, NotFound, Conflict) as error:
             repairs.skipped.append(Skipped(ref, error.reason))
             continue
         for each in wanted:
             if connection.execute(statements[type(each.row)], {"id": each.row.id, "now": now}).rowcount:
                 append_audit(connection, each.audit)
                 row = _row(connection, ref_of(each.row))
-                repairs.done.append(Repaired(msgspec.convert(each.row.state, LetterState), row))
+                repairs.done.append(Repaired(msgspec.convert(each.row.state, DeadLetterState), row))
                 done.add(ref_of(row))
     return repairs
 
 
-def _row(connection: sqlite3.Connection, ref: str) -> LetterRow:
-    """:raises NotALetter: :raises NotFound:"""
+def _row(connection: sqlite3.Connection, ref: str) -> DeadLetterRow:
+    """:raises NotADeadLetter: :raises NotFound:"""
     row = get_row(connection, *parse_ref(ref))
     if row is None:
         raise NotFound(f"there is no {ref} (any more)")
     return row
 
 
-def _facts(connection: sqlite3.Connection, row: LetterRow) -> LetterFacts:
+def _facts(connection: sqlite3.Connection, row: DeadLetterRow) -> DeadLetterFacts:
     if isinstance(row, InboundRow):
         dead = () if row.turn_id is None else connection.execute(_DEAD_OF_TURN, (row.turn_id,))
-        return LetterFacts(row, dead_of_turn=tuple(inbound_row(record) for record in dead))
+        return DeadLetterFacts(row, dead_of_turn=tuple(inbound_row(record) for record in dead))
     edited = newer = None
     if isinstance(row.payload, EditText):
         edited = get_row(connection, "out", row.payload.of)
         newer = connection.execute(_NEWER_EDIT, (row.payload.of, row.id)).fetchone()
-    return LetterFacts(
+    return DeadLetterFacts(
         row,
         edited=edited if isinstance(edited, OutboundRow) else None,
         newer_edit=None if newer is None else newer[0],

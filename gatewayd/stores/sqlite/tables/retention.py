@@ -25,7 +25,7 @@ from gatewayd.model.lifecycle import (
 from gatewayd.ports.store import KeepRule, OldRow, Referrer, RetentionKind, RetentionResult
 from gatewayd.stores.sqlite.engine.states import among, outside
 from gatewayd.stores.sqlite.engine.table import Tables
-from gatewayd.stores.sqlite.tables.dead_letters import INBOUND_LETTERS, OUTBOUND_LETTERS
+from gatewayd.stores.sqlite.tables.dead_letters import INBOUND_DEAD_LETTER_ROWS, OUTBOUND_DEAD_LETTER_ROWS
 
 
 class _Kind(Struct, frozen=True):
@@ -45,8 +45,8 @@ class _Kind(Struct, frozen=True):
         return f"SELECT row.state, {self.times}{conditions} FROM {self.table} row WHERE row.{self.number} = ?"
 
 
-_LETTER: Final = f"({among(OUTBOUND_DEAD_LETTERS, 'o.state')} AND o.closed_at IS NULL)"
-_UNSETTLED: Final = f"({among(OUTBOUND_OPEN, 'o.state')} OR {_LETTER})"
+_DEAD_LETTER: Final = f"({among(OUTBOUND_DEAD_LETTERS, 'o.state')} AND o.closed_at IS NULL)"
+_UNSETTLED: Final = f"({among(OUTBOUND_OPEN, 'o.state')} OR {_DEAD_LETTER})"
 _ASKED: Final = among(APPROVAL_OPEN, "a.state")
 _QUESTIONED: Final = among(QUESTION_OPEN, "q.state")
 # The subject of a notice is that of its request, and a word behind a slash.
@@ -79,8 +79,8 @@ _KINDS: Final[Mapping[RetentionKind, _Kind]] = {
     "outbound": _Kind("outbound", _OVER_OUTBOUND, "settled_at", _WRITTEN, _REPLIES),
     "approval": _Kind("approval", _OVER_APPROVAL, "decided_at", "NULL, NULL", _REQUESTS, "seq"),
     "question": _Kind("question", _OVER_QUESTION, "ended_at", "NULL, NULL", _REQUESTS, "seq"),
-    "inbound_letter": _Kind("inbound", INBOUND_LETTERS, "ended_at", _RECEIVED, _MESSAGES),
-    "outbound_letter": _Kind("outbound", OUTBOUND_LETTERS, "settled_at", _WRITTEN, _REPLIES),
+    "inbound_dead_letter": _Kind("inbound", INBOUND_DEAD_LETTER_ROWS, "ended_at", _RECEIVED, _MESSAGES),
+    "outbound_dead_letter": _Kind("outbound", OUTBOUND_DEAD_LETTER_ROWS, "settled_at", _WRITTEN, _REPLIES),
 }
 
 

@@ -163,9 +163,11 @@ class RacesContract:
         assert sorted(await at_once([partial(ask, f"sender-{n}") for n in range(TASKS)])) == [False] * (TASKS - 1) + [True]
 
     @pytest.mark.parametrize("retry", [True, False])
-    async def test_one_of_many_repairs_a_letter(self, store: Store, retry: bool) -> None:
+    async def test_one_of_many_repairs_a_dead_letter(self, store: Store, retry: bool) -> None:
         refs = [f"in-{await ended(store)}", f"out-{await settled(store)}"]
-        repair = partial(store.retry_letters, rule=retrying()) if retry else partial(store.drop_letters, rule=dropping())
+        repair = (
+            partial(store.retry_dead_letters, rule=retrying()) if retry else partial(store.drop_dead_letters, rule=dropping())
+        )
         repairs = await at_once([partial(repair, refs, now=3.0)] * TASKS)
         assert sorted(len(each.done) for each in repairs) == [0] * (TASKS - 1) + [2]
         assert len(await store.audit_after(0, limit=99)) == 2

@@ -9,26 +9,26 @@ from msgspec.structs import replace
 
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.records.audit import AuditDraft, verify
-from gatewayd.model.records.dead_letter import NotALetter, Skipped
+from gatewayd.model.records.dead_letter import NotADeadLetter, Skipped
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import InboundRow, LetterFacts, LetterRow, OutboundRow, Repair, Repairs, Store, ref_of
+from gatewayd.ports.store import DeadLetterFacts, DeadLetterRow, InboundRow, OutboundRow, Repair, Repairs, Store, ref_of
 from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, approval, ended, numbered, settled
 
 
-def entry(row: LetterRow, action: str = "letter.retried") -> AuditDraft:
+def entry(row: DeadLetterRow, action: str = "dead_letter.retried") -> AuditDraft:
     return AuditDraft(500.0, "operator:ann", action, ref_of(row))
 
 
-def alone(facts: LetterFacts) -> Sequence[Repair]:
+def alone(facts: DeadLetterFacts) -> Sequence[Repair]:
     return [Repair(facts.row, entry(facts.row))]
 
 
-def close(row: LetterRow) -> Repair:
-    return Repair(row, entry(row, "letter.dropped"))
+def close(row: DeadLetterRow) -> Repair:
+    return Repair(row, entry(row, "dead_letter.dropped"))
 
 
 async def retry(store: Store, *refs: str) -> Repairs:
-    return await store.retry_letters(refs, alone, now=500.0)
+    return await store.retry_dead_letters(refs, alone, now=500.0)
 
 
 def done(repairs: Repairs) -> list[str]:
@@ -59,18 +59,18 @@ class RepairContract:
 
     async def test_what_is_dropped_stays_what_it_was(self, store: Store) -> None:
         number = await settled(store, "unknown")
-        [dropped] = (await store.drop_letters([f"out-{number}"], close, now=77.0)).done
+        [dropped] = (await store.drop_dead_letters([f"out-{number}"], close, now=77.0)).done
         assert (dropped.was, dropped.row.state, dropped.row.closed_at) == ("unknown", "unknown", 77.0)
-        assert (await store.get_letter(f"out-{number}")).row == dropped.row
+        assert (await store.get_dead_letter(f"out-{number}")).row == dropped.row
         assert (await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=80.0)).unknown == 0
 
     async def test_each_act_has_its_entry(self, store: Store) -> None:
         refs = [f"in-{await ended(store)}", f"out-{await settled(store)}"]
         await retry(store, *refs)
-        await store.drop_letters([f"out-{await settled(store, 'dead')}"], close, now=501.0)
+        await store.drop_dead_letters([f"out-{await settled(store, 'dead')}"], close, now=501.0)
         entries = await store.audit_after(0, limit=10)
         verify(entries)
-        expected = [("letter.retried", "in-1"), ("letter.retried", "out-1"), ("letter.dropped", "out-2")]
+        expected = [("dead_letter.retried", "in-1"), ("dead_letter.retried", "out-1"), ("dead_letter.dropped", "out-2")]
         assert [(entry.action, entry.subject) for entry in entries] == expected
 
     async def test_the_rule_says_what_goes_along_and_that_is_done_once(self, store: Store) -> None:
@@ -78,11 +78,11 @@ class RepairContract:
 
         asked = list[str]()
 
-        def two(facts: LetterFacts) -> list[Repair]:
+        def two(facts: DeadLetterFacts) -> list[Repair]:
             asked.append(ref_of(facts.row))
             return [Repair(row, entry(row)) for row in facts.dead_of_turn[:2]]
 
-        repairs = await store.retry_letters([rows[0], rows[1], rows[0], rows[2]], two, now=500.0)
+        repairs = await store.retry_dead_letters([rows[0], rows[1], rows[0], rows[2]], two, now=500.0)
         assert (done(repairs), repairs.skipped) == ([rows[0], rows[1], rows[2]], [])
         assert asked == [rows[0], rows[2]]
         assert len(await store.audit_after(0, limit=10)) == 3
@@ -90,12 +90,12 @@ class RepairContract:
     async def test_what_is_no_ref_or_not_there_or_refused_is_skipped_alone(self, store: Store) -> None:
         first, second, third = [f"out-{await settled(store)}" for _ in range(3)]
 
-        def rule(facts: LetterFacts) -> Sequence[Repair]:
+        def rule(facts: DeadLetterFacts) -> Sequence[Repair]:
             if ref_of(facts.row) == second:
                 raise Conflict("not this one")
             return alone(facts)
 
-        repairs = await store.retry_letters([first, second, "in-99", "garbage", "in-0", third], rule, now=500.0)
+        repairs = await store.retry_dead_letters([first, second, "in-99", "garbage", "in-0", third], rule, now=500.0)
         assert done(repairs) == [first, third]
         assert repairs.skipped == [
             Skipped(second, "not this one"),
@@ -104,70 +104,70 @@ class RepairContract:
             Skipped("in-0", "'in-0' is not in-NUMBER or out-NUMBER"),
         ]
         with pytest.raises(NotFound, match="there is no in-99"):
-            await store.get_letter("in-99")
-        with pytest.raises(NotALetter):
-            await store.get_letter("garbage")
+            await store.get_dead_letter("in-99")
+        with pytest.raises(NotADeadLetter):
+            await store.get_dead_letter("garbage")
 
-    async def test_what_is_no_letter_stays_as_it_is_whatever_the_rule_says(self, store: Store) -> None:
+    async def test_what_is_no_dead_letter_stays_as_it_is_whatever_the_rule_says(self, store: Store) -> None:
         dropped = [f"out-{await settled(store)}", f"in-{await ended(store)}"]
-        await store.drop_letters(dropped, close, now=1.0)
+        await store.drop_dead_letters(dropped, close, now=1.0)
         for ref in (*dropped, f"out-{await settled(store, 'sent')}", f"in-{await ended(store, 'done')}"):
-            before = await store.get_letter(ref)
+            before = await store.get_dead_letter(ref)
             assert await retry(store, ref) == Repairs([], [])
-            assert await store.drop_letters([ref], close, now=2.0) == Repairs([], [])
-            assert await store.get_letter(ref) == before
+            assert await store.drop_dead_letters([ref], close, now=2.0) == Repairs([], [])
+            assert await store.get_dead_letter(ref) == before
         assert len(await store.audit_after(0, limit=10)) == 2
 
     async def test_a_bug_in_the_rule_undoes_all(self, store: Store) -> None:
         refs = [f"out-{await settled(store)}" for _ in range(2)]
 
-        def rule(facts: LetterFacts) -> Sequence[Repair]:
+        def rule(facts: DeadLetterFacts) -> Sequence[Repair]:
             if ref_of(facts.row) == refs[1]:
                 raise RuntimeError("a bug")
             return alone(facts)
 
         with pytest.raises(RuntimeError, match="a bug"):
-            await store.retry_letters(refs, rule, now=500.0)
-        assert (await store.get_letter(refs[0])).row.state == "unknown"
+            await store.retry_dead_letters(refs, rule, now=500.0)
+        assert (await store.get_dead_letter(refs[0])).row.state == "unknown"
         assert await store.audit_after(0, limit=10) == []
 
     async def test_of_two_at_once_the_second_finds_what_the_first_has_done(self, store: Store) -> None:
         ref, states = f"out-{await settled(store)}", list[str]()
 
-        def rule(facts: LetterFacts) -> Sequence[Repair]:
+        def rule(facts: DeadLetterFacts) -> Sequence[Repair]:
             states.append(facts.row.state)
             return alone(facts)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(2):
-                tasks.start_soon(partial(store.retry_letters, [ref], rule, now=500.0))
+                tasks.start_soon(partial(store.retry_dead_letters, [ref], rule, now=500.0))
         assert states == ["unknown", "ready"]
         assert len(await store.audit_after(0, limit=10)) == 1
 
-    async def test_the_letters_of_a_messages_turn_stand_around_it(self, store: Store) -> None:
+    async def test_the_dead_letters_of_a_messages_turn_stand_around_it(self, store: Store) -> None:
         first, second = await ended(store, turn_id="turn-1"), await ended(store, turn_id="turn-1", message=numbered("77"))
         await ended(store, "done", turn_id="turn-1")
         await ended(store, turn_id="turn-2")
         dropped = await ended(store, turn_id="turn-1")
-        await store.drop_letters([f"in-{dropped}"], close, now=1.0)
-        facts = await store.get_letter(f"in-{second}")
+        await store.drop_dead_letters([f"in-{dropped}"], close, now=1.0)
+        facts = await store.get_dead_letter(f"in-{second}")
         assert (facts.row.id, [row.id for row in facts.dead_of_turn]) == (second, [first, second])
-        fresh = await store.get_letter(f"in-{first}")
+        fresh = await store.get_dead_letter(f"in-{first}")
         assert fresh == replace(facts, row=fresh.row)
         await retry(store, f"in-{first}")
-        assert (await store.get_letter(f"in-{first}")).dead_of_turn == (), "it has no turn now"
+        assert (await store.get_dead_letter(f"in-{first}")).dead_of_turn == (), "it has no turn now"
 
     async def test_what_an_edit_changes_stands_around_it_and_the_first_newer_one_that_may_be_seen(self, store: Store) -> None:
         shown = await settled(store, "sent")
         edit = await settled(store, "dead", edits=shown)
         for unseen in ("dead", "parked"):
             await settled(store, unseen, edits=shown)
-        assert (await store.get_letter(f"out-{edit}")).newer_edit is None
+        assert (await store.get_dead_letter(f"out-{edit}")).newer_edit is None
         newer = [await settled(store, state, edits=shown) for state in ("unknown", "sent")]
         await settled(store, "sent", edits=99)
-        facts = await store.get_letter(f"out-{edit}")
+        facts = await store.get_dead_letter(f"out-{edit}")
         assert (facts.edited, facts.newer_edit) == (await store.get_outbound(shown), newer[0])
-        last = await store.get_letter(f"out-{await settled(store, 'dead', edits=99)}")
+        last = await store.get_dead_letter(f"out-{await settled(store, 'dead', edits=99)}")
         assert (last.edited, last.newer_edit, last.request) == (None, None, None)
 
     async def test_the_request_that_a_reply_is_about_stands_around_it(self, store: Store) -> None:
@@ -181,4 +181,4 @@ class RepairContract:
             ("re_ap_1", None),
             (None, None),
         ):
-            assert (await store.get_letter(f"out-{await settled(store, subject=subject)}")).request == expected
+            assert (await store.get_dead_letter(f"out-{await settled(store, subject=subject)}")).request == expected

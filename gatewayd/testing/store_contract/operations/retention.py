@@ -62,8 +62,8 @@ async def told(store: Store, kind: RetentionKind) -> list[OldRow]:
 
 
 async def be_over(store: Store, outbound_id: int) -> None:
-    """Send a reply, or drop it where it is a letter."""
-    await store.drop_letters([f"out-{outbound_id}"], dropping(now=OLD), now=OLD)
+    """Send a reply, or drop it where it is a dead letter."""
+    await store.drop_dead_letters([f"out-{outbound_id}"], dropping(now=OLD), now=OLD)
     await store.mark_sending(outbound_id)
     await store.settle_outbound(outbound_id, "sent", now=OLD)
 
@@ -76,32 +76,32 @@ class RetentionContract:
         [waiting] = await store.add_inbound([(await envelope_of(store, young))])
         assert await sweep_all(store, "inbound") == len(old)
         assert await inbound(store) == [young, dead, waiting.id]
-        assert await sweep_all(store, "inbound_letter") == 1
+        assert await sweep_all(store, "inbound_dead_letter") == 1
         assert await inbound(store) == [young, waiting.id]
 
     async def test_old_replies_go_by_what_became_of_them(self, store: Store) -> None:
         sent = await settled(store, "sent", at=OLD)
         young = await settled(store, "sent", at=YOUNG)
-        letters = [await settled(store, state, at=OLD) for state in ("unknown", "parked", "dead")]
+        dead_letters = [await settled(store, state, at=OLD) for state in ("unknown", "parked", "dead")]
         waiting = [await settled(store, state) for state in ("ready", "sending")]
         dropped = await settled(store, "unknown", at=OLD)
-        await store.drop_letters([f"out-{dropped}"], dropping(now=OLD), now=OLD)
+        await store.drop_dead_letters([f"out-{dropped}"], dropping(now=OLD), now=OLD)
         assert await sweep_all(store, "outbound") == 2
         assert sent not in await outbound(store)
         assert dropped not in await outbound(store)
-        swept = await store.sweep("outbound_letter", is_needed, before=BEFORE, after=None, limit=10)
+        swept = await store.sweep("outbound_dead_letter", is_needed, before=BEFORE, after=None, limit=10)
         assert swept.deleted == {"unknown": 1, "parked": 1, "dead": 1}
         assert await outbound(store) == sorted([young, *waiting])
-        assert not set(letters) & set(await outbound(store))
+        assert not set(dead_letters) & set(await outbound(store))
 
     async def test_the_rule_is_told_when_a_row_came_and_when_it_was_dropped(self, store: Store) -> None:
         message, reply = await ended(store, "dead", at=OLD), await settled(store, "dead", at=OLD)
-        assert await told(store, "inbound_letter") == [OldRow(10.0, None, NOTHING)]
-        assert await told(store, "outbound_letter") == [OldRow(None, None, NOTHING)]
-        await store.drop_letters([f"in-{message}", f"out-{reply}"], dropping(now=YOUNG), now=YOUNG)
+        assert await told(store, "inbound_dead_letter") == [OldRow(10.0, None, NOTHING)]
+        assert await told(store, "outbound_dead_letter") == [OldRow(None, None, NOTHING)]
+        await store.drop_dead_letters([f"in-{message}", f"out-{reply}"], dropping(now=YOUNG), now=YOUNG)
         assert await told(store, "inbound") == [OldRow(10.0, YOUNG, NOTHING)]
         assert await told(store, "outbound") == [OldRow(None, YOUNG, NOTHING)]
-        assert await told(store, "inbound_letter") == await told(store, "outbound_letter") == []
+        assert await told(store, "inbound_dead_letter") == await told(store, "outbound_dead_letter") == []
 
     async def test_a_bug_in_the_rule_deletes_nothing(self, store: Store) -> None:
         old = [await ended(store, "done", at=OLD) for _ in range(2)]

@@ -81,7 +81,7 @@ class TraceContract:
 
     async def test_the_newest_entries_about_a_row_are_found(self, store: Store) -> None:
         for number, subject in enumerate(("in-1", "in-11", "in-1", "in-1"), 1):
-            await store.add_audit(AuditDraft(float(number), "operator:ann", "letter.retried", subject))
+            await store.add_audit(AuditDraft(float(number), "operator:ann", "dead_letter.retried", subject))
         found = await store.read_trace(lambda rows: rows.audit("in-1", limit=2))
         assert [entry.seq for entry in found] == [4, 3]
 

@@ -10,7 +10,7 @@ import trio.testing
 
 from gatewayd.hub.operations.trace_rows import gather
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.records.dead_letter import LetterFilter, LetterPlace
+from gatewayd.model.records.dead_letter import DeadLetterCursor, DeadLetterFilter
 from gatewayd.ports.store import RetentionKind
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.engine.files import open_files
@@ -142,19 +142,19 @@ async def use_every_query(store: SqliteStore) -> None:
 
 
 async def use_repair(store: SqliteStore) -> None:
-    """Letters, stories and retention."""
-    wanted = LetterFilter(channel="telegram", account="main", reason="x", state="dead", ended_before=9.0)
-    place = LetterPlace(1.0, "in", 1)
-    for each in (wanted, LetterFilter()):
-        await store.list_letters(each, before=place, limit=10)
-        await store.oldest_letters(each, after=place, limit=10)
-    await store.count_letters()
+    """Dead letters, stories and retention."""
+    wanted = DeadLetterFilter(channel="telegram", account="main", reason="x", state="dead", ended_before=9.0)
+    cursor = DeadLetterCursor(1.0, "in", 1)
+    for each in (wanted, DeadLetterFilter()):
+        await store.list_dead_letters(each, before=cursor, limit=10)
+        await store.oldest_dead_letters(each, after=cursor, limit=10)
+    await store.count_dead_letters()
     dead, shown = await ended(store, message=numbered("77"), turn_id="turn-9"), await settled(store, "sent", turn_id="turn-9")
     edit = await settled(store, "dead", edits=shown, subject="ap_1/notice")
-    for act in (store.get_letter(f"out-{edit}"), store.get_letter(f"in-{dead}")):
+    for act in (store.get_dead_letter(f"out-{edit}"), store.get_dead_letter(f"in-{dead}")):
         await act
-    await store.retry_letters([f"in-{dead}"], retrying(), now=1.0)
-    await store.drop_letters([f"out-{edit}"], dropping(), now=1.0)
+    await store.retry_dead_letters([f"in-{dead}"], retrying(), now=1.0)
+    await store.drop_dead_letters([f"out-{edit}"], dropping(), now=1.0)
     for known in ("77", "telegram/main/77", "turn-9", "in-1", "key", "assistant:42"):
         await store.read_trace(partial(gather, wanted=known, accounts=ACCOUNTS, limit=10))
     for kind in get_args(RetentionKind):

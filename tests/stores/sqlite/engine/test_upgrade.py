@@ -15,10 +15,11 @@ from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.message.envelope import connector_key
 from gatewayd.model.message.payload import SendText
 from gatewayd.model.records.approval import Approval, Vote
-from gatewayd.model.records.audit import AuditDraft
-from gatewayd.model.records.dead_letter import LetterFilter
+from gatewayd.model.records.audit import AuditDraft, verify
+from gatewayd.model.records.dead_letter import DeadLetterFilter
 from gatewayd.stores.sqlite import open_store, run_inline
 from gatewayd.stores.sqlite.migrations import migrate, schema_version, scripts, statements
+from gatewayd.stores.sqlite.tables.audit import append_audit
 from gatewayd.testing.store_contract.rows import ALICE, EVERY_ACCOUNT, draft, envelope, retrying, voting
 
 # As the first release wrote them.
@@ -118,15 +119,35 @@ async def test_what_wants_a_look_is_found_after_the_upgrade(first: Path) -> None
         connection.execute(f"{insert} {row}", (edit,))
     accounts = {("telegram", "main"): None}
     async with open_store(first, now=lambda: 100.0, run_blocking=run_inline) as store:
-        letters = await store.list_letters(LetterFilter(), before=None, limit=10)
-        assert [letter.ref for letter in letters] == ["out-7", "in-5", "out-6", "out-5", "out-4"]
-        assert (await store.count_letters()).out_dead == 2
+        dead_letters = await store.list_dead_letters(DeadLetterFilter(), before=None, limit=10)
+        assert [dead_letter.ref for dead_letter in dead_letters] == ["out-7", "in-5", "out-6", "out-5", "out-4"]
+        assert (await store.count_dead_letters()).out_dead == 2
         for known in ("7", "9", "telegram/main/9", "turn-1", "key"):
             assert (await store.read_trace(partial(gather, wanted=known, accounts=accounts, limit=10))).inbound
         swept = await store.sweep("outbound", lambda row: bool(row.referrers), before=1e9, after=None, limit=10)
-        assert swept.deleted == {}  # a letter edits it
-        retried = await store.retry_letters(["out-7", "in-5"], retrying(accounts=accounts, now=100.0), now=100.0)
+        assert swept.deleted == {}  # a dead letter edits it
+        retried = await store.retry_dead_letters(["out-7", "in-5"], retrying(accounts=accounts, now=100.0), now=100.0)
         assert [each.row.state for each in retried.done] == ["ready", "received"]
+
+
+async def test_events_about_dead_letters_have_their_new_names_after_the_upgrade_and_the_audit_log_is_as_it_was(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir(mode=0o700)
+    kinds = ["letter.retried", "letter.dropped", "letter.expired", "letter.of", "inbound.dead"]
+    entry = AuditDraft(1.0, "operator:me", "letter.retried", "in-1")
+    with closing(sqlite3.connect(directory / "gatewayd.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection, scripts()[:6])
+        connection.executemany("INSERT INTO event (at, kind, data) VALUES (1.0, ?, ?)", [(kind, b"{}") for kind in kinds])
+        append_audit(connection, entry)
+    async with open_store(directory, now=lambda: 100.0, run_blocking=run_inline) as store:
+        found = [event.kind for event in await store.events_after(0, limit=9)]
+        assert found == ["dead_letter.retried", "dead_letter.dropped", "dead_letter.expired", "letter.of", "inbound.dead"]
+        entries = await store.audit_after(0, limit=9)
+        assert [each.action for each in entries] == ["letter.retried"]
+        assert verify(entries).seq == 1
 
 
 async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:
