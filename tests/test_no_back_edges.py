@@ -32,7 +32,7 @@ HOLDERS = {
     "gatewayd/channels/telegram/channel.py": {"error.scope"},
 }
 """Values of another module that are filled in: an error, what a child is to do."""
-VALUES = {"config", "settings", "running", "request", "accounts", "agents", "plugins", "voters"}
+VALUES = {"config", "settings", "migrations", "running", "request", "accounts", "agents", "plugins", "voters"}
 """Attributes of parts that are values: whoever reads them may read on in them."""
 
 
