@@ -35,9 +35,9 @@ from gatewayd.model.secret import Redactor, Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import Store
 from gatewayd.process import logs
-from gatewayd.process.signals import remember_hangups, watch_signals
+from gatewayd.process.signals import defer_hangups, watch_signals
 from gatewayd.process.stalls import StallDetector
-from gatewayd.process.systemd import Notifier, ask_for_time, feed_watchdog, take_listen_fds
+from gatewayd.process.systemd import Notifier, extend_start_timeout, feed_watchdog, take_listen_fds
 from gatewayd.stores.sqlite import open_store, who_can_read
 from gatewayd.web.access.tokens import ensure_token
 from gatewayd.web.app import create_app
@@ -63,9 +63,9 @@ log = structlog.get_logger("gatewayd")
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Startup:
     """What the process was started with. ``load`` reads the configuration anew; ``ready`` is set when everything is up;
-    ``hung_up`` tells whether a reload was asked for before."""
+    ``hangup_received`` tells whether a reload was asked for before."""
 
     config: GatewayConfig
     load: Callable[[], GatewayConfig]
@@ -74,7 +74,7 @@ class _Given:
     redactor: Redactor
     stalls: StallDetector
     ready: trio.Event
-    hung_up: Callable[[], bool]
+    hangup_received: Callable[[], bool]
 
 
 def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Callable[[], GatewayConfig]) -> int:
@@ -85,19 +85,19 @@ def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Cal
     logs.configure(config.gateway.log_level, redactor=redactor)
     for warning in config.warnings:
         log.warning("configuration_warning", warning=warning)
-    _tell_broken(config)
+    _log_broken_plugins(config)
     _allow_many_files()
     ready = trio.Event()
     try:
-        with remember_hangups() as hung_up, StallDetector(config.gateway.stall_seconds) as stalls:
-            given = _Given(config, load, registry, state_dir.absolute(), redactor, stalls, ready, hung_up)
-            trio.run(_run, given, instruments=[stalls])
+        with defer_hangups() as hangup_received, StallDetector(config.gateway.stall_seconds) as stalls:
+            startup = _Startup(config, load, registry, state_dir.absolute(), redactor, stalls, ready, hangup_received)
+            trio.run(_run, startup, instruments=[stalls])
     except BaseException as error:
         return _exit_code(error, was_ready=ready.is_set())
     return EXIT_OK
 
 
-def _tell_broken(config: GatewayConfig) -> None:
+def _log_broken_plugins(config: GatewayConfig) -> None:
     for plugin in config.broken:
         log.error("plugin_broken", reason=plugin)
 
@@ -120,24 +120,24 @@ def _exit_code(error: BaseException, *, was_ready: bool) -> int:
     return EXIT_CRASHED
 
 
-async def _run(given: _Given) -> None:
+async def _run(startup: _Startup) -> None:
     async with anyio.create_task_group() as last:
         try:
             async with anyio.create_task_group() as parent:
                 code: Callable[[], int] = lambda: EXIT_OK  # noqa: E731
                 try:
-                    await _serve(given, parent)
+                    await _serve(startup, parent)
                 except BaseException as error:
-                    code = partial(_exit_code, error, was_ready=given.ready.is_set())
+                    code = partial(_exit_code, error, was_ready=startup.ready.is_set())
                     raise
                 finally:
                     parent.cancel_scope.cancel()
-                    last.start_soon(_end_with_process, code)
+                    last.start_soon(_exit_process, code)
         finally:
             last.cancel_scope.cancel()
 
 
-async def _end_with_process(code: Callable[[], int]) -> None:
+async def _exit_process(code: Callable[[], int]) -> None:
     """Trio cannot end a task that ignores its cancellation, and leaving its group would wait for it for ever. The store is closed
     by now, so the process may simply go."""
     await trio.sleep(_LAST_SECONDS)
@@ -147,34 +147,34 @@ async def _end_with_process(code: Callable[[], int]) -> None:
     os._exit(code())
 
 
-async def _serve(given: _Given, parent: TaskGroup) -> None:
-    config, state_dir, notifier = given.config, given.state_dir, Notifier(os.environ)
+async def _serve(startup: _Startup, parent: TaskGroup) -> None:
+    config, state_dir, notifier = startup.config, startup.state_dir, Notifier(os.environ)
     inherited = take_listen_fds(os.environ)
-    parent.start_soon(ask_for_time, notifier, given.ready)
+    parent.start_soon(extend_start_timeout, notifier, startup.ready)
     stop = trio.Event()
     # A second SIGHUP during a reload asks for one more; a third would ask for nothing else.
     ask_reload, reload_asked = trio.open_memory_channel[None](1)
     async with open_store(state_dir, now=time.time) as store, create_client() as http, anyio.create_task_group() as own:
-        own.start_soon(partial(watch_signals, stop, at_once=own.cancel_scope.cancel, reload=partial(_ask, ask_reload)))
-        if (open_to := who_can_read(state_dir)) is not None:
-            log.warning("state_dir_readable", reason=open_to)
+        own.start_soon(partial(watch_signals, stop, at_once=own.cancel_scope.cancel, reload=partial(_request, ask_reload)))
+        if (readable_by := who_can_read(state_dir)) is not None:
+            log.warning("state_dir_readable", reason=readable_by)
         listeners = adopt_listeners(inherited) if inherited else await open_listeners(config.gateway.bind)
         if inherited:
             log.info("sockets_inherited", sockets=list(inherited.values()), note="gateway.bind is not used")
-        await _prepare_token(store, config, given)
+        await _prepare_token(store, config, startup)
         # Also of agents that are not configured any more, whose own start would end them.
         if ended := await end_all_orphans(str(state_dir / "agents")):
             log.warning("orphan_processes_ended", count=ended)
-        gateway = join(config, given.registry, store, http, state_dir=state_dir, stalls=given.stalls, redact=given.redactor)
-        reloader = _reloader(gateway, store, given, notifier)
+        gateway = join(config, startup.registry, store, http, state_dir=state_dir, stalls=startup.stalls, redact=startup.redactor)
+        reloader = _reloader(gateway, store, startup, notifier)
         async with run_hub(gateway, parent=parent):
-            server = _server(gateway, reloader, given.registry)
+            server = _server(gateway, reloader, startup.registry)
             async with _open_front(own, server, listeners, state_dir) as url:
                 await _announce(gateway, url, notifier)
-                given.ready.set()
-                if given.hung_up():
-                    _ask(ask_reload)
-                own.start_soon(_tell_status, gateway, notifier)
+                startup.ready.set()
+                if startup.hangup_received():
+                    _request(ask_reload)
+                own.start_soon(_report_status, gateway, notifier)
                 own.start_soon(_reload_when_asked, reloader, reload_asked)
                 async with anyio.create_task_group() as watched:
                     watched.start_soon(feed_watchdog, notifier)
@@ -200,26 +200,26 @@ async def _open_front(
             yield urls[0]
 
 
-async def _prepare_token(store: Store, config: GatewayConfig, given: _Given) -> None:
-    path = await ensure_token(store, config.auth, given.state_dir)
+async def _prepare_token(store: Store, config: GatewayConfig, startup: _Startup) -> None:
+    path = await ensure_token(store, config.auth, startup.state_dir)
     if path is not None:
-        given.redactor.add(Secret(path.read_text(encoding="utf-8-sig").strip()))
+        startup.redactor.add(Secret(path.read_text(encoding="utf-8-sig").strip()))
 
 
-def _reloader(gateway: Gateway, store: Store, given: _Given, notifier: Notifier) -> Reloader:
+def _reloader(gateway: Gateway, store: Store, startup: _Startup, notifier: Notifier) -> Reloader:
     async def load() -> GatewayConfig:
         # In a thread: it imports, and the files may be on a network that hangs.
         with trio.move_on_after(_LOAD_SECONDS):
-            return await trio.to_thread.run_sync(given.load, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(startup.load, abandon_on_cancel=True)
         raise TryAgain(f"the configuration could not be read within {_LOAD_SECONDS:g} s")
 
     async def prepare(config: GatewayConfig) -> None:
         for secret in secrets_of(config):
-            given.redactor.add(secret)
-        _tell_broken(config)
-        plugins = {account.channel: given.registry.channel_or_stand_in(account.channel) for account in config.accounts}
+            startup.redactor.add(secret)
+        _log_broken_plugins(config)
+        plugins = {account.channel: startup.registry.channel_or_placeholder(account.channel) for account in config.accounts}
         gateway.configured.add_plugins(plugins)
-        await _prepare_token(store, config, given)
+        await _prepare_token(store, config, startup)
 
     def tell_ready() -> None:
         if gateway.state == "ready":
@@ -228,7 +228,7 @@ def _reloader(gateway: Gateway, store: Store, given: _Given, notifier: Notifier)
     return Reloader(gateway, load, prepare, began=partial(notifier.reloading, "reloading"), ended=tell_ready)
 
 
-def _ask(channel: trio.MemorySendChannel[None]) -> None:
+def _request(channel: trio.MemorySendChannel[None]) -> None:
     with suppress(trio.WouldBlock):
         channel.send_nowait(None)
 
@@ -266,12 +266,12 @@ async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
     log.info("ready", url=url, version=__version__, accounts=len(gateway.config.accounts))
     webchat = any(account.channel == "webchat" and account.frame.enabled for account in gateway.config.accounts)
     if webchat:
-        said = await _way_in(gateway, url)
+        said = await _login_hint(gateway, url)
         with suppress(OSError):  # nobody reads it
             os.write(_STDOUT, said.encode())
 
 
-async def _way_in(gateway: Gateway, url: str) -> str:
+async def _login_hint(gateway: Gateway, url: str) -> str:
     """A login link, to a terminal only: what goes into a file or the journal is read later, and by others."""
     if not os.isatty(_STDOUT):
         return "\nTalk to your agent: gatewayctl webchat link prints a link to its page.\n\n"
@@ -279,7 +279,7 @@ async def _way_in(gateway: Gateway, url: str) -> str:
     return f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n"
 
 
-async def _tell_status(gateway: Gateway, notifier: Notifier) -> None:
+async def _report_status(gateway: Gateway, notifier: Notifier) -> None:
     """Keep the service manager's status line true, to a second: when a thousand accounts change together, a line for each,
     which looks at all of them, would be most of the daemon's work."""
     while True:

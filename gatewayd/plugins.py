@@ -36,7 +36,7 @@ class Offer(Struct, frozen=True):
     target: EntryPoint | ChannelPlugin | AgentPlugin
 
 
-def stand_in(plugin_id: str) -> ChannelPlugin:
+def placeholder(plugin_id: str) -> ChannelPlugin:
     """The manifest that a channel has for the others while its own cannot be loaded."""
     return ChannelPlugin(id=plugin_id, label=plugin_id, settings="-", open="-")
 
@@ -45,8 +45,8 @@ class Registry:
     """Which kinds of channels and agent cores there are. Make it with :meth:`installed`, or :meth:`of` in a test."""
 
     def __init__(self, channels: Iterable[Offer], agents: Iterable[Offer], problems: Iterable[str] = ()) -> None:
-        self._channels = _Shelf("channel", ChannelPlugin, channels)
-        self._agents = _Shelf("agent core", AgentPlugin, agents)
+        self._channels = _PluginSet("channel", ChannelPlugin, channels)
+        self._agents = _PluginSet("agent core", AgentPlugin, agents)
         self.problems = tuple(problems)
         """Distributions whose entry points could not be read, one sentence each."""
 
@@ -86,12 +86,12 @@ class Registry:
         """:raises PluginError: unknown, broken, or offered by two distributions."""
         return self._channels.get(channel)
 
-    def channel_or_stand_in(self, channel: str) -> ChannelPlugin:
+    def channel_or_placeholder(self, channel: str) -> ChannelPlugin:
         """As ``channel``, and a stand-in for one that cannot be used: its accounts are parked, and theirs are the only ones."""
         try:
             return self.channel(channel)
         except PluginError:
-            return stand_in(channel)
+            return placeholder(channel)
 
     def agent(self, core: str) -> AgentPlugin:
         """:raises PluginError: unknown, broken, or offered by two distributions."""
@@ -165,7 +165,7 @@ class Registry:
         return (self._channels if isinstance(plugin, ChannelPlugin) else self._agents).owner(plugin.id)
 
 
-class _Shelf(Generic[Manifest]):
+class _PluginSet(Generic[Manifest]):
     """The offers of one kind. Manifests are loaded on first use and kept."""
 
     def __init__(self, kind: str, manifest: type[Manifest], offers: Iterable[Offer]) -> None:

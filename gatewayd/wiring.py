@@ -66,7 +66,7 @@ def join(
 ) -> Gateway:
     """The hub of a configuration, with its real accounts and agents. Nothing runs yet. ``rng`` draws the jitter;
     ``name`` is this gateway's among those that share the store."""
-    plugins = {account.channel: registry.channel_or_stand_in(account.channel) for account in config.accounts}
+    plugins = {account.channel: registry.channel_or_placeholder(account.channel) for account in config.accounts}
     configured = Configured(config, plugins)
     events = EventLog(store, now=now, keep=lambda: configured.config.limits.event_rows)
     context = Context(store, events, now, rng or Random(), redact, name)

@@ -50,7 +50,7 @@ class CallableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield f"object = {self.object!r} is not MODULE:ATTRIBUTE{missing}"
 
     def warnings(self) -> Iterator[str]:
-        """Whether ``object`` is there; it is imported for that. See ``model.config.LooksAround``."""
+        """Whether ``object`` is there; it is imported for that. See ``model.config.ChecksMachine``."""
         try:
             _find(self.object)
         except NeedsOperator as error:

@@ -20,11 +20,11 @@ from gatewayd.actor.border import describe, third_party
 from gatewayd.cli.streams import print_error, run_with_streams
 from gatewayd.config import SYSTEM_CONFIG, find_config, load_config, secrets_of, state_dir, user_config
 from gatewayd.model.bind import parse_bind
-from gatewayd.model.config import GatewayConfig, LooksAround
+from gatewayd.model.config import ChecksMachine, GatewayConfig
 from gatewayd.model.errors import ConfigError
 from gatewayd.model.secret import Redactor
 from gatewayd.plugins import Registry
-from gatewayd.process.pid1 import stand_in
+from gatewayd.process.pid1 import fork_below_init
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -102,14 +102,14 @@ def _bind(text: str) -> str:
 
 
 def _run(options: Namespace, env: Mapping[str, str]) -> int:
-    stand_in()
+    fork_below_init()
     registry = Registry.installed()
     path = find_config(options.config, env)
 
     def load() -> GatewayConfig:
         # A file that was there and is gone is an error, not the embedded default.
         file = path or find_config(None, env)
-        _look_beside(file)
+        _add_plugin_folder(file)
         config = load_config(file, registry, env)
         if options.bind is None:
             return config
@@ -129,7 +129,7 @@ def _run(options: Namespace, env: Mapping[str, str]) -> int:
     return daemon.run(config, registry=registry, state_dir=where, load=load)
 
 
-def _look_beside(file: Path | None) -> None:
+def _add_plugin_folder(file: Path | None) -> None:
     """Agents of the user's own may lie beside the configuration file. What is installed comes first."""
     if file is not None and (folder := str(file.parent.absolute())) not in sys.path:
         sys.path.append(folder)
@@ -149,7 +149,7 @@ def _import_structlog_without_rich() -> None:
 
 def _check(file: Path | None, env: Mapping[str, str]) -> int:
     path = find_config(file, env)
-    _look_beside(path)
+    _add_plugin_folder(path)
     try:
         config = load_config(path, Registry.installed(), env)
     except ConfigError as error:
@@ -160,20 +160,20 @@ def _check(file: Path | None, env: Mapping[str, str]) -> int:
         for sentence in config.broken:
             print_error(f"{redact(sentence)}; gatewayd would run without it")
         return FAILED
-    for warning in (*config.warnings, *_found_around(config)):
+    for warning in (*config.warnings, *_machine_warnings(config)):
         print_error(f"warning: {redact(warning)}")
     sys.stdout.write(f"{path or 'no file, the embedded default'}: ok\n{_summary(config)}")
     return OK
 
 
-def _found_around(config: GatewayConfig) -> Iterator[str]:
+def _machine_warnings(config: GatewayConfig) -> Iterator[str]:
     """What the plugins find out about this machine. It is their code, and perhaps the user's, that runs here."""
     plugins = [(f"[agents.{agent.agent_id}]", agent.settings) for agent in config.agents]
     plugins += [(f"[channels.{one.channel}.accounts.{one.account}]", one.settings) for one in config.accounts]
     for table, settings in plugins:
         try:
             with third_party():
-                found = [str(sentence) for sentence in settings.warnings()] if isinstance(settings, LooksAround) else []
+                found = [str(sentence) for sentence in settings.warnings()] if isinstance(settings, ChecksMachine) else []
         except Exception as error:
             found = [f"the plugin's own check failed: {describe(error)}"]
         yield from (f"{config.source}: {table}: {sentence}" for sentence in found)

@@ -13,7 +13,7 @@ from gatewayd.config.decode import INVALID, Decoder, known_keys, show_kind
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.secret_sources import SecretReader
 from gatewayd.config.source import KeyPath, Source, Table
-from gatewayd.config.unfilled import check_unfilled
+from gatewayd.config.unexpanded import check_unexpanded
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -81,14 +81,14 @@ class _Loader:
         self._decoder = Decoder(self._problems, SecretReader(self._problems, env, folder.absolute()))
 
     def load(self) -> GatewayConfig:
-        if self._source.open_to is not None:
-            self._problems.warn((), self._source.open_to)
+        if self._source.writable_by is not None:
+            self._problems.warn((), self._source.writable_by)
         config, sound_gateway = self._frame()
         agents = dict(self._agents(sound_gateway))
         accounts = dict(self._accounts(sound_gateway))
         bindings = dict(self._bindings())
         self._cross_check(config, agents, accounts, bindings)
-        check_unfilled(self._problems, self._table)
+        check_unexpanded(self._problems, self._table)
         self._problems.raise_any()
         return msgspec.structs.replace(
             config,
@@ -140,7 +140,7 @@ class _Loader:
         checks.check_matches(self._problems, bindings)
         checks.check_credentials(self._problems, filter(None, accounts.values()))
         channels = [channel for channel, _ in accounts if channel in self._registry.channel_ids]
-        manifests = {channel: self._registry.channel_or_stand_in(channel) for channel in channels}
+        manifests = {channel: self._registry.channel_or_placeholder(channel) for channel in channels}
         check_approvals(
             self._problems, config.approvals, filter(None, agents.values()), accounts, manifests, self._registry.channel_ids
         )
@@ -205,7 +205,7 @@ class _Loader:
         built = self._two_structs(table, AccountFrame, plugin, key, gateway)
         if built is None:
             return None
-        checks.check_account(self._problems, built[0], key, self._registry.channel_or_stand_in(channel))
+        checks.check_account(self._problems, built[0], key, self._registry.channel_or_placeholder(channel))
         return AccountSettings(channel, account, *built)
 
     def _two_structs(

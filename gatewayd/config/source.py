@@ -30,15 +30,16 @@ _DEEP_KEY: Final = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY_PART}(?:[ \t]*+\.[ \t]*
 
 
 class Source:
-    """A configuration text and its table. ``path`` is None for the embedded default. ``open_to``: a sentence where others than
-    us can write it.
+    """A configuration text and its table. ``path`` is None for the embedded default.
+
+    ``writable_by`` says which other users can write the file, None: no other.
 
     :raises ConfigError: unreadable, too large, not UTF-8, not TOML, or nested too deeply.
     """
 
     def __init__(self, data: bytes, path: Path | None = None) -> None:
         self.path = path
-        self.open_to = None if path is None else _who_can_write(path)
+        self.writable_by = None if path is None else _who_can_write(path)
         self._text = _decode(data, path).replace("\r\n", "\n")
         self.table: Table = _parse(self._text, path)
         self._lines: dict[KeyPath, int] | None = None

@@ -80,7 +80,7 @@ class ChecksItself(Protocol):
 
 
 @runtime_checkable
-class LooksAround(Protocol):
+class ChecksMachine(Protocol):
     """A plugin's settings struct that can find out what will not work on this machine, e.g. that a module is missing."""
 
     def warnings(self) -> Iterable[str]:

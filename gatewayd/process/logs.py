@@ -68,10 +68,10 @@ def configure(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            _Floods(writer, monotonic),
-            _Head(now),
+            _RateLimit(writer, monotonic),
+            _Prefix(now),
             _render_exception,
-            _Cleaner(redactor),
+            _Sanitizer(redactor),
             _shorten,
             _to_text if readable else _to_json,
         ],
@@ -91,11 +91,11 @@ def _adopt_standard_library(level: int) -> None:
 
 
 class LogStatistics(msgspec.Struct, frozen=True):
-    """``dropped`` counts lines whose reader was gone or did not read, ``left_out`` warnings that were too many of a kind."""
+    """``dropped`` counts lines whose reader was gone or did not read, ``suppressed`` warnings that were too many of a kind."""
 
     written: int
     dropped: int
-    left_out: int = 0
+    suppressed: int = 0
 
 
 class LineWriter:
@@ -110,24 +110,24 @@ class LineWriter:
         self._lock = threading.Lock()  # logs also come from worker threads
         self._written = 0
         self._dropped = 0
-        self._left_out = 0
-        self._unended = False
+        self._suppressed = 0
+        self._in_line = False
 
     def statistics(self) -> LogStatistics:
-        return LogStatistics(self._written, self._dropped, self._left_out)
+        return LogStatistics(self._written, self._dropped, self._suppressed)
 
-    def leave_out(self) -> None:
+    def count_suppressed(self) -> None:
         """Count a line that is not written."""
         with self._lock:
-            self._left_out += 1
+            self._suppressed += 1
 
     def write(self, line: str) -> None:
         data = line.encode() + b"\n"
         with self._lock:
-            if self._unended:
+            if self._in_line:
                 data = b"\n" + data
             sent = self._send(data)
-            self._unended = 0 < sent < len(data) or (self._unended and not sent)
+            self._in_line = 0 < sent < len(data) or (self._in_line and not sent)
             if sent == len(data):
                 self._written += 1
             else:
@@ -171,7 +171,7 @@ class _StandardLibrary(logging.Handler):
         structlog.get_logger(record.name).log(level, event, exc_info=record.exc_info or None)
 
 
-class _Floods:
+class _RateLimit:
     """Leaves out warnings and errors of which there are too many of a kind: what goes wrong a thousand times a second would push
     everything else out of the journal. The next one that is written says how many were left out."""
 
@@ -186,12 +186,12 @@ class _Floods:
             return event
         key = (logger.name, *(str(event.get(part, ""))[:SHORT_TEXT] for part in _KIND))
         with self._lock:
-            left_out = self._count(key, self._monotonic())
-        if left_out is None:
-            self._writer.leave_out()
+            suppressed = self._count(key, self._monotonic())
+        if suppressed is None:
+            self._writer.count_suppressed()
             raise structlog.DropEvent
-        if left_out:
-            event["suppressed_before"] = left_out
+        if suppressed:
+            event["suppressed_before"] = suppressed
         return event
 
     def _count(self, key: tuple[object, ...], now: float) -> int | None:
@@ -204,25 +204,25 @@ class _Floods:
         kind.credit = min(BURST, kind.credit + (now - kind.at) * BURST / BURST_SECONDS)
         kind.at = now
         if kind.credit < 1:
-            kind.left_out += 1
+            kind.suppressed += 1
             return None
         kind.credit -= 1
-        left_out, kind.left_out = kind.left_out, 0
-        return left_out
+        suppressed, kind.suppressed = kind.suppressed, 0
+        return suppressed
 
 
 class _Kind:
     """Warnings of one kind: how many more may be written at ``at``."""
 
-    __slots__ = ("at", "credit", "left_out")
+    __slots__ = ("at", "credit", "suppressed")
 
     def __init__(self, now: float) -> None:
         self.at = now
         self.credit: float = BURST
-        self.left_out = 0
+        self.suppressed = 0
 
 
-class _Head:
+class _Prefix:
     """Puts time (UTC, RFC 3339), level, logger and event in front."""
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -246,7 +246,7 @@ def _render_exception(logger: object, method: str, event: Event) -> Event:
     return event
 
 
-class _Cleaner:
+class _Sanitizer:
     """Bounds every value and takes every known secret out of it."""
 
     def __init__(self, redactor: Redactor) -> None:
@@ -273,7 +273,7 @@ class _Cleaner:
                 items = [self._clean(item, depth - 1) for _, item in zip(range(MAX_ENTRIES), value, strict=False)]
                 return items if len(items) == len(value) else [*items, f"… [+{len(value) - len(items)} entries]"]
             case _:
-                return self._text(_say(value))
+                return self._text(_describe(value))
 
     def _clean_mapping(self, table: Mapping[Any, object], depth: int) -> dict[str, object]:
         some = zip(range(MAX_ENTRIES), table.items(), strict=False)
@@ -314,7 +314,7 @@ def _shortened(key: str, value: object) -> object:
     return text if len(text) <= SHORT_TEXT else f"{text[:SHORT_TEXT]}… [{len(text)} characters]"
 
 
-def _say(value: object) -> str:
+def _describe(value: object) -> str:
     try:
         return f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else repr(value)
     except Exception as error:

@@ -11,16 +11,16 @@ import signal
 from contextlib import suppress
 from typing import Final
 
-PASSED_ON: Final = frozenset(
+FORWARDED: Final = frozenset(
     (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2),
 )
 _SI_KERNEL: Final = 0x80
 """si_code of sigaction(2) of what a terminal sends; it has sent that to the daemon, too, which must not get it twice."""
-_OF_THE_RECIPIENT: Final = ("LISTEN_PID", "WATCHDOG_PID")
+_PID_VARIABLES: Final = ("LISTEN_PID", "WATCHDOG_PID")
 """Variables of sd_listen_fds(3) and sd_watchdog_enabled(3) that name the process which they are for."""
 
 
-def stand_in() -> None:
+def fork_below_init() -> None:
     """Returns at once, unless this is process 1: then it returns in a child of it, and process 1 ends with the child's exit code.
 
     To be called before there are threads, and before signals are handled.
@@ -28,27 +28,27 @@ def stand_in() -> None:
     if os.getpid() != 1:
         return
     # Blocked: else what comes before there is somebody to pass it to would be lost, as process 1 has no default actions.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     child = os.fork()
     if child:
-        os._exit(_attend(child))
+        os._exit(_run_init(child))
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    for name in _OF_THE_RECIPIENT:
+    for name in _PID_VARIABLES:
         if os.environ.get(name) == "1":
             os.environ[name] = str(os.getpid())
 
 
-def _attend(child: int) -> int:
+def _run_init(child: int) -> int:
     """Until the child has ended. Returns its exit code; 128 + N: by signal N."""
-    while (code := _take_up(child)) is None:
-        came = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD})
+    while (code := _reap(child)) is None:
+        came = signal.sigwaitinfo({*FORWARDED, signal.SIGCHLD})
         if came.si_signo != signal.SIGCHLD and came.si_code != _SI_KERNEL:
             with suppress(ProcessLookupError):
                 os.kill(child, came.si_signo)
     return code if code >= 0 else 128 - code
 
 
-def _take_up(child: int) -> int | None:
+def _reap(child: int) -> int | None:
     """Wait for all that has ended. Returns the child's exit code, if it is among them."""
     with suppress(ChildProcessError):
         while True:

@@ -16,7 +16,7 @@ log = structlog.get_logger("gatewayd")
 
 
 @contextmanager
-def remember_hangups() -> Iterator[Callable[[], bool]]:
+def defer_hangups() -> Iterator[Callable[[], bool]]:
     """For the start, before ``watch_signals`` runs: the check of a large store takes minutes, and a SIGHUP would end us. Gives
     what tells whether one has come: the configuration was read before it. In a terminal it ends us as ever."""
     came: set[int] = set()

@@ -28,7 +28,7 @@ from gatewayd.model.status import Stall, StallStatistics
 
 MAX_FRAMES: Final = 20
 """How much of the stack is logged: the innermost frames."""
-UNSEEN: Final = "code that had given way before it was looked at"
+UNKNOWN_FRAME: Final = "unknown: the code gave way before the detector looked"
 _TOLERANCE_SECONDS: Final = 0.5
 """So late may the thread wake by itself, on a machine that has much to do."""
 _SHORTEST_SLEEP_SECONDS: Final = 0.01
@@ -61,7 +61,7 @@ class StallDetector(trio.abc.Instrument):
         self._lock = threading.Lock()  # for what is rare: the thread's looks and the ends of long passes
         self._began = inf  # of the present pass; inf while the loop waits
         self._reported = inf  # the pass that was found too long
-        self._where = UNSEEN
+        self._where = UNKNOWN_FRAME
         self._resumed = -inf  # when the whole process last went on after a pause
         self._look_due = inf
         self._cpu_before = 0.0
@@ -133,7 +133,7 @@ class StallDetector(trio.abc.Instrument):
         seconds = now - (self._began if seen else max(self._began, self._resumed))
         if seconds < self._limit:
             return
-        where, longest = self._where if seen else UNSEEN, max(self._statistics.longest, seconds)
+        where, longest = self._where if seen else UNKNOWN_FRAME, max(self._statistics.longest, seconds)
         self._statistics = replace(self._statistics, stalls=self._statistics.stalls + 1, longest=longest)
         self._last = Stall(self._now() - seconds, seconds, where)
         log.warning("loop_resumed", seconds=round(seconds, 3), frame=where)

@@ -104,7 +104,7 @@ def take_listen_fds(env: MutableMapping[str, str], *, pid: int | None = None, fi
     return taken
 
 
-async def ask_for_time(notifier: Notifier, ready: trio.Event) -> None:
+async def extend_start_timeout(notifier: Notifier, ready: trio.Event) -> None:
     """A large store is checked and migrated for longer than TimeoutStartSec: ask for more until ``ready``, for half an hour."""
     with trio.move_on_after(START_SECONDS):
         while not ready.is_set():

@@ -240,7 +240,7 @@ def _written(folder: Path, file_mode: int, folder_mode: int) -> str | None:
     file.write_text("")
     file.chmod(file_mode)
     file.parent.chmod(folder_mode)
-    return Source.read(file).open_to
+    return Source.read(file).writable_by
 
 
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o600, 0o700), (0o644, 0o755), (0o640, 0o1777), (0o444, 0o555)])
@@ -263,4 +263,4 @@ def test_whose_file_it_is_counts_too(tmp_path: Path) -> None:
         pytest.skip("only root can give a file away")
     (tmp_path / "gatewayd.toml").write_text("")
     os.chown(tmp_path / "gatewayd.toml", 4711, -1)
-    assert (Source.read(tmp_path / "gatewayd.toml").open_to or "").startswith("the file belongs to user 4711")
+    assert (Source.read(tmp_path / "gatewayd.toml").writable_by or "").startswith("the file belongs to user 4711")

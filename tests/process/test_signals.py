@@ -7,12 +7,12 @@ import pytest
 
 SCRIPT = """
 import os, signal
-from gatewayd.process.signals import remember_hangups
+from gatewayd.process.signals import defer_hangups
 BEFORE
-with remember_hangups() as hung_up:
-    before = hung_up()
+with defer_hangups() as hangup_received:
+    before = hangup_received()
     os.kill(os.getpid(), signal.SIGHUP)
-    print(before, hung_up(), flush=True)
+    print(before, hangup_received(), flush=True)
 os.kill(os.getpid(), signal.SIGHUP)
 print("lives")
 """

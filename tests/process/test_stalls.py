@@ -10,7 +10,7 @@ import trio
 from structlog.typing import EventDict, WrappedLogger
 
 from gatewayd.model.status import StallStatistics
-from gatewayd.process.stalls import MAX_FRAMES, UNSEEN, StallDetector
+from gatewayd.process.stalls import MAX_FRAMES, UNKNOWN_FRAME, StallDetector
 
 LIMIT = 0.05
 PATIENCE = 30.0
@@ -187,7 +187,7 @@ def test_a_pass_that_is_over_before_anybody_looks_is_counted(told: Told) -> None
     assert told.events() == ["loop_resumed"]
     stall = detector.last_stall()
     assert stall is not None
-    assert stall.where == UNSEEN
+    assert stall.where == UNKNOWN_FRAME
     assert stall.seconds >= 60
 
 

@@ -18,7 +18,7 @@ import trio.testing
 
 from gatewayd.agents import echo
 from gatewayd.channels import loopback
-from gatewayd.cli.gatewayd import _found_around
+from gatewayd.cli.gatewayd import _machine_warnings
 from gatewayd.config import load_config
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.inbox.routing import resolve_route
@@ -275,7 +275,7 @@ def test_what_is_raised_ends_as_the_page_says(tmp_path: Path, kind: str, place: 
         assert outcome == "refused"
         return
     if place == "warnings":
-        [warning] = _found_around(config)
+        [warning] = _machine_warnings(config)
         assert "the plugin's own check failed" in warning
         assert outcome == "told"
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gatewayd.process.pid1 import PASSED_ON
+from gatewayd.process.pid1 import FORWARDED
 
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 SECONDS = 60.0
@@ -35,9 +35,9 @@ PROGRAM = """
 import os, subprocess, sys
 from pathlib import Path
 import trio
-from gatewayd.process.pid1 import stand_in
+from gatewayd.process.pid1 import fork_below_init
 
-stand_in()
+fork_below_init()
 
 def zombies():
     stats = [stat.read_text().rpartition(")")[2].split() for stat in Path("/proc").glob("[0-9]*/stat")]
@@ -80,7 +80,7 @@ async def test_orphans_are_taken_up_and_every_exit_code_arrives() -> None:
 
 
 async def test_one_that_is_killed_ends_the_container_and_says_by_what() -> None:
-    program = "import os; from gatewayd.process.pid1 import stand_in; stand_in(); os.kill(os.getpid(), 9)"
+    program = "import os; from gatewayd.process.pid1 import fork_below_init; fork_below_init(); os.kill(os.getpid(), 9)"
     with trio.fail_after(SECONDS):
         ended = await trio.run_process([*UNSHARE, sys.executable, "-c", program], check=False)
     assert ended.returncode == 128 + 9
@@ -106,7 +106,7 @@ async def _gatewayd(tmp_path: Path) -> AsyncIterator[tuple[trio.Process, int]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 async def test_the_daemon_ends_in_order_when_process_1_is_asked_to(tmp_path: Path, number: signal.Signals) -> None:
-    assert number in PASSED_ON
+    assert number in FORWARDED
     with trio.fail_after(SECONDS):
         async with _gatewayd(tmp_path) as (process, first):
             os.kill(first, number)
@@ -115,5 +115,5 @@ async def test_the_daemon_ends_in_order_when_process_1_is_asked_to(tmp_path: Pat
 
 
 def test_elsewhere_it_does_nothing() -> None:
-    program = "import os; a = os.getpid(); from gatewayd.process.pid1 import stand_in; stand_in(); print(a == os.getpid())"
+    program = "import os; from gatewayd.process import pid1; a = os.getpid(); pid1.fork_below_init(); print(a == os.getpid())"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"True\n"

@@ -58,7 +58,7 @@ class AcpSettings(Struct, frozen=True, forbid_unknown_fields=True):
                 yield f"environment.{name} has a NUL character"
 
     def warnings(self) -> Iterator[str]:
-        """Whether the program and the directory are there. See ``model.config.LooksAround``."""
+        """Whether the program and the directory are there. See ``model.config.ChecksMachine``."""
         program, path = self.command[0], self.environment.get("PATH", os.environ.get("PATH"))
         if "/" not in program and shutil.which(program, path=path) is None:
             yield f"there is no command {program!r} in PATH"

@@ -71,7 +71,7 @@ class ChatCompletionsSettings(Struct, frozen=True, forbid_unknown_fields=True):
             yield f"session_header: {name!r} is not the name of a header of one's own"
 
     def warnings(self) -> Iterator[str]:
-        """See ``model.config.LooksAround``."""
+        """See ``model.config.ChecksMachine``."""
         url = _split(self.url)
         if self.api_key is not None and url is not None and url.scheme == "http" and not _is_local(url.hostname or ""):
             yield f"api_key goes to {url.hostname} unencrypted: url begins with http"

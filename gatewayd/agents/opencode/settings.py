@@ -84,7 +84,7 @@ class OpencodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             yield "command must begin with a program, and no part of it may hold a NUL character"
 
     def warnings(self) -> Iterator[str]:
-        """Whether ``command`` and ``directory`` are there. See ``model.config.LooksAround``."""
+        """Whether ``command`` and ``directory`` are there. See ``model.config.ChecksMachine``."""
         path = self.environment.get("PATH", os.environ.get("PATH"))
         if self.command and shutil.which(self.command[0], path=path) is None:
             yield f"command: there is no program {self.command[0]!r} on PATH; install it, or give its whole path"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gatewayd.agents.acp.settings import AcpSettings
-from gatewayd.model.config import ChecksItself, GatewaySection, LooksAround
+from gatewayd.model.config import ChecksItself, ChecksMachine, GatewaySection
 from gatewayd.model.secret import Secret
 
 
@@ -40,7 +40,7 @@ def test_no_problems() -> None:
 
 def test_warnings(tmp_path: Path) -> None:
     settings = AcpSettings(command=("no-such-agent", "acp"), directory=str(tmp_path / "nowhere"))
-    assert isinstance(settings, LooksAround)
+    assert isinstance(settings, ChecksMachine)
     assert list(settings.warnings()) == [
         "there is no command 'no-such-agent' in PATH",
         f"the directory {tmp_path / 'nowhere'} does not exist",

@@ -7,7 +7,7 @@ import pytest
 
 from gatewayd.agents.opencode import PLUGIN
 from gatewayd.agents.opencode.settings import OpencodeSettings
-from gatewayd.model.config import ChecksItself, GatewaySection, LooksAround
+from gatewayd.model.config import ChecksItself, ChecksMachine, GatewaySection
 from gatewayd.model.secret import Secret
 
 REMOTE = {"url": "http://127.0.0.1:4096"}
@@ -61,7 +61,7 @@ def test_what_cannot_be_used_is_said(settings: dict[str, Any], words: str) -> No
 
 def test_what_is_missing_on_this_machine(tmp_path: Path) -> None:
     there = OpencodeSettings(command=("sh",), directory=str(tmp_path))
-    assert isinstance(there, LooksAround)
+    assert isinstance(there, ChecksMachine)
     assert list(there.warnings()) == []
     missing = OpencodeSettings(command=("no-such-program", "serve"), directory=str(tmp_path / "gone"))
     assert [warning.split(":")[0] for warning in missing.warnings()] == ["command", "directory"]

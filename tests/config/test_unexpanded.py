@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gatewayd.config import load_config
 from gatewayd.config.problems import Problems
 from gatewayd.config.source import Source
-from gatewayd.config.unfilled import check_unfilled
+from gatewayd.config.unexpanded import check_unexpanded
 from gatewayd.model.errors import ConfigError
 from gatewayd.plugins import Registry
 
@@ -76,5 +76,5 @@ def test_where_the_key_is_refused_this_is_said_with_it(tmp_path: Path) -> None:
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10))
 def test_any_table_can_be_looked_at_and_no_text_is_shown(table: object) -> None:
     problems = Problems(Source(b"", None))
-    check_unfilled(problems, {"canary": table})
+    check_unexpanded(problems, {"canary": table})
     assert all("has a variable in it" in one for one in problems.warnings)

@@ -19,7 +19,7 @@ _CURE: Final = (
 )
 
 
-def check_unfilled(problems: Problems, table: object) -> None:
+def check_unexpanded(problems: Problems, table: object) -> None:
     """Note every text that looks as if it should be filled in. The text is not shown: it may hold more than a name."""
     for key, text in _texts(table, ()):
         if _VARIABLE.search(text):
@@ -34,11 +34,11 @@ def _texts(value: object, key: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _texts(inner, (*key, name))
-    elif isinstance(value, list) and not _fills_in_itself(value):
+    elif isinstance(value, list) and not _is_shell_command(value):
         for index, inner in enumerate(value):
             yield from _texts(inner, (*key, index))
 
 
-def _fills_in_itself(words: list[object]) -> bool:
+def _is_shell_command(words: list[object]) -> bool:
     """A command that goes through a shell, itself or in a container."""
     return any(isinstance(word, str) and os.path.basename(word) in _SHELLS for word in words)
