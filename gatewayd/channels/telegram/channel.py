@@ -54,6 +54,7 @@ class TelegramChannel:
         self._settings = settings
         self._services = services
         self._state = state
+        self._migrations = state.migrations
         self._limits = Limits()
         self._api = BotApi(http, base=settings.api_base, token=settings.token)
         self._drafts = Drafts(self._api, services)
@@ -115,7 +116,7 @@ class TelegramChannel:
             previews = self._settings.link_previews
             return lambda without: from_outbound(payload, chat_id=chat_id, link_previews=previews, without=without)
 
-        chat_id = self._state.migrations.now(chat_id_of(payload.peer))
+        chat_id = self._migrations.now(chat_id_of(payload.peer))
         result = await self._writer.write("sendMessage", payload, params_in(chat_id))
         if isinstance(result, ApiError) and isinstance(chat_id, int) and (moved := result.migrate_to_chat_id) is not None:
             self._note_migration(chat_id, moved)
@@ -130,7 +131,7 @@ class TelegramChannel:
                 return await self._send_all(halves)
             raise self._send_error(result, payload.peer)
         try:
-            return Receipt(self._state.migrations.reference(decode(result, SentMessage).message_id, chat_id))
+            return Receipt(self._migrations.reference(decode(result, SentMessage).message_id, chat_id))
         except Malformed:
             return Receipt()  # it said ok: the message is out
 
@@ -152,7 +153,7 @@ class TelegramChannel:
     async def _edit(self, payload: EditText) -> Receipt:
         """editMessageText. A supergroup numbers its messages anew: there a number of the old group's is another message."""
         home = chat_id_of(payload.peer)
-        chat_id = self._state.migrations.now(home)
+        chat_id = self._migrations.now(home)
         message_id = number_in(chat_id, payload.message_id, home=home)
         if message_id is None and payload.message_id and chat_id != home:
             raise SendRejected("migrated: the group of the message that is to change has become a supergroup")
@@ -186,7 +187,7 @@ class TelegramChannel:
         """sendChatAction typing, which Telegram shows for five seconds, the answer to a press, or the reply so far."""
         match signal:
             case Typing(peer):
-                action = typing_in(peer, chat_id=self._state.migrations.now(chat_id_of(peer)))
+                action = typing_in(peer, chat_id=self._migrations.now(chat_id_of(peer)))
                 if action is not None:
                     await self._tell("sendChatAction", action)
             case PressAnswer():
@@ -271,7 +272,7 @@ class TelegramChannel:
         return None
 
     def _note_migration(self, before: int, now: int) -> None:
-        if self._state.migrations.note(before, now):
+        if self._migrations.note(before, now):
             self._services.log.warning("telegram_group_migrated", group=before, supergroup=now)
 
 
