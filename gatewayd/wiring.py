@@ -112,10 +112,10 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         presses=presses,
         sessions=sessions,
         turns=turns,
-        late=LateTexts(store, outbox, events, configured, wait_said=engine.wait_said),
+        late=LateTexts(store, outbox, events, configured, wait_reply_committed=engine.wait_reply_committed),
         dead_letters=DeadLetterQueue(store, inbox, outbox, events, now=now),
         dead_letter_counter=DeadLetterCounter(store, events),
-        stories=StoryTeller(store, accounts=inbox.takers),
+        stories=StoryTeller(store, accounts=inbox.availability),
         cleaner=Cleaner(store, outbox, events, configured, now=now),
         stalls=stalls,
     )

@@ -13,7 +13,7 @@ _WAITING: Final = (f"{Path(trio.__file__).parent}/", "/anyio/")
 """Where code waits. What is of interest is who waits there."""
 
 
-def stands_at(task: trio.lowlevel.Task) -> str:
+def position_of(task: trio.lowlevel.Task) -> str:
     """FILE:LINE in FUNCTION: the innermost frame that is not one of Trio or AnyIO. A task that waits for tasks of its own stands
     where the newest of them does. Empty when it has ended. For a task that does not run at this moment, so not for one's own.
     """

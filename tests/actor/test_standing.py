@@ -7,7 +7,7 @@ import anyio
 import pytest
 import trio
 
-from gatewayd.actor.standing import stands_at
+from gatewayd.actor.standing import position_of
 
 
 async def _sleeps() -> None:
@@ -68,11 +68,11 @@ async def test_the_innermost_line_of_the_code_that_waits(work: Callable[[], Awai
         for _ in range(10):
             await trio.lowlevel.checkpoint()
         [task] = tasks
-        place, _, found = stands_at(task).rpartition(" in ")
+        place, _, found = position_of(task).rpartition(" in ")
         file, _, line = place.rpartition(":")
         nursery.cancel_scope.cancel()
     assert file == __file__
     with open(__file__) as text:  # noqa: ASYNC230
         assert "# here" in text.readlines()[int(line) - 1] or "Own" in function
     assert found == function or "Own" in function
-    assert stands_at(task) == ""
+    assert position_of(task) == ""

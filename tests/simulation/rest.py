@@ -25,7 +25,7 @@ _MAY_GROW: Final = {
     "OutboundQueue._timed": 100,
     "Presses._refusals": 1000,
     "EventLog.counts": 200,
-    "WaitingRoom._parts": 100,
+    "AdmissionControl._shares": 100,
 }
 """What is kept on purpose, and how much of it at most."""
 _PLUGINS: Final = 10

@@ -88,7 +88,7 @@ class Agent:
         """Its core is closed and opened anew because somebody wants that."""
         self.ordered_restarts += 1
 
-    def tell_change(self) -> None:
+    def notify_change(self) -> None:
         self.changed.notify()
 
     def note_turn(self, delta: int) -> None:
@@ -96,7 +96,7 @@ class Agent:
         self.running += delta
         self._turns += delta > 0
         if not self.running:
-            self.tell_change()
+            self.notify_change()
 
     def note_end(self, seconds: float, *, error: str | None) -> None:
         """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
@@ -171,7 +171,7 @@ class Agent:
             with life.closes_after():
                 self.core = core
                 life.connected()
-                self.tell_change()
+                self.notify_change()
                 try:
                     await anyio.sleep_forever()
                 finally:

@@ -1,4 +1,4 @@
-"""What agents say in sessions in which no turn is under way, of a job in the background for example: a message of its own."""
+"""Late texts: what an agent says in a session while no turn runs, for example about a job in the background."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -19,8 +19,8 @@ _SESSIONS = 1_000
 
 
 class LateTexts:
-    """Writes each such text to the outbox, for the chat in which its session's last turn answered. ``wait_said`` returns when
-    the reply of that turn, if it is ending, is committed."""
+    """Writes each late text to the outbox, for the chat in which the last turn of its session answered. ``wait_reply_committed``
+    returns when the reply of that turn is committed, if it is ending."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class LateTexts:
         events: EventLog,
         configured: Configured,
         *,
-        wait_said: Callable[[str], Awaitable[None]],
+        wait_reply_committed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._sessions = sessions
         self._outbox = outbox
         self._events = events
         self._configured = configured
-        self._wait_said = wait_said
+        self._wait_reply_committed = wait_reply_committed
         self._recent: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
         self._log = structlog.get_logger("gatewayd.turns")
 
@@ -67,7 +67,7 @@ class LateTexts:
             return "the account of its conversation is configured no more"
         if not self._admits((agent_id, session_id)):
             return f"the agent has said {_PER_MINUTE} things in this session in a minute"
-        await self._wait_said(session.session_key)
+        await self._wait_reply_committed(session.session_key)
         plugin = self._configured.plugins[channel]
         drafts = draft_texts(channel, account, where.peer, _bounded(text), plugin, turn_id=turn_id)
         for row in (await insist(lambda: self._outbox.write(drafts)))[:1]:

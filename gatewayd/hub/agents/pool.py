@@ -199,7 +199,7 @@ class AgentPool:
         for agent_id, agent in self._pool.all.items():
             if self._is_gone(agent_id) or agent.is_outdated or self._supervisor.status(agent_id).state == "stopped":
                 self._pool.ask(agent_id)
-            agent.tell_change()
+            agent.notify_change()
 
     async def _live(self, agent: Agent, life: Life) -> None:
         await agent.run(life, self._serving.say_later)
@@ -255,7 +255,7 @@ class AgentPool:
         return agent.core is None and self._supervisor.status(agent_id).state == "starting"
 
     def _on_change(self, status: ChildStatus) -> None:
-        self._pool.all[status.name].tell_change()
+        self._pool.all[status.name].notify_change()
         # One that was closed (a restart, a reload, the end) is no case for an operator, which parked is.
         state = "closed" if status.state == "stopped" else STATES[status.state]
         tell = self._log.warning if state in ("waiting", "parked") else self._log.info

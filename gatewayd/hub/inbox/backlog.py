@@ -6,7 +6,7 @@ from typing import Protocol
 import anyio
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.inbox.limits import Account, Person, Senders, WaitingRoom
+from gatewayd.hub.inbox.limits import Account, AdmissionControl, Person, SenderLimit
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import NotFound
 from gatewayd.model.message.envelope import InboundEnvelope
@@ -26,50 +26,50 @@ class Backlog:
     def __init__(self, store: Messages, configured: Configured, *, now: Callable[[], float]) -> None:
         limits = configured.config.limits
         self._store = store
-        self._room = WaitingRoom(limits.inbox_backlog, limits.account_backlog, now=now)
-        self._senders = Senders(limits.sender_backlog)
+        self._admission = AdmissionControl(limits.inbox_backlog, limits.account_backlog, now=now)
+        self._senders = SenderLimit(limits.sender_backlog)
         self._waiting: dict[int, tuple[InboundEnvelope, Person | None]] = {}
         self._ended: dict[int, set[anyio.Event]] = {}
         configured.follow(self.reconfigure)
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Hold on to these bounds from now on. Who has a place keeps it."""
-        self._room.resize(config.limits.inbox_backlog, config.limits.account_backlog)
+        self._admission.resize(config.limits.inbox_backlog, config.limits.account_backlog)
         self._senders.resize(config.limits.sender_backlog)
 
     @property
     def waiting(self) -> int:
         """Rows that are journaled, or about to be, and not yet in a turn or ended."""
-        return self._room.used
+        return self._admission.used
 
     def why_full(self, channel: str, account: str) -> str | None:
         """Why a delivery of this account would have to wait; None if it would not."""
-        return self._room.why_full((channel, account))
+        return self._admission.why_full((channel, account))
 
     def status(self) -> InboxStatus:
         return InboxStatus(
-            waiting=self._room.used,
-            limit=self._room.limit,
+            waiting=self._admission.used,
+            limit=self._admission.limit,
             oldest_at=next((envelope.received_at for envelope, _ in self._waiting.values()), None),
-            full_since=self._room.full_since,
+            full_since=self._admission.full_since,
             limited_senders=self._senders.limited,
         )
 
     def waiting_of(self, channel: str, account: str) -> int:
         """``waiting`` of one account."""
-        return self._room.used_by((channel, account))
+        return self._admission.used_by((channel, account))
 
     def full_since(self, channel: str, account: str) -> float | None:
         """From when on one account has had as much waiting as it may."""
-        return self._room.account_full_since((channel, account))
+        return self._admission.account_full_since((channel, account))
 
     async def reserve(self, account: Account, count: int) -> None:
         """Take places for messages that are about to be journaled; waits while there are too few."""
-        await self._room.take(account, count)
+        await self._admission.acquire(account, count)
 
     def release(self, account: Account, count: int) -> None:
         """Give places back for which no message came."""
-        self._room.give_back(account, count)
+        self._admission.release(account, count)
 
     def enter(self, row: InboundRow) -> None:
         """A message that has a reserved place waits from now on."""
@@ -77,16 +77,16 @@ class Backlog:
 
     def enter_again(self, row: InboundRow) -> None:
         """So does one that is in the store since before: it cannot be kept out, and may be one more than fit."""
-        self._room.take_nowait(_account_of(row), 1)
+        self._admission.acquire_nowait(_account_of(row), 1)
         self.enter(row)
 
     def may_wait(self, row: InboundRow) -> bool:
         """Whether its sender may have one more message waiting for a turn."""
         return self._senders.may_wait(_person_of(row))
 
-    def is_to_be_told(self, row: InboundRow) -> bool:
+    def should_notify(self, row: InboundRow) -> bool:
         """Whether its sender is to hear that it may not: once for a while."""
-        return self._senders.is_to_be_told(_person_of(row))
+        return self._senders.should_notify(_person_of(row))
 
     def count_for_sender(self, row: InboundRow) -> None:
         """It waits for a turn, and is one of those that its sender may have waiting."""
@@ -99,7 +99,7 @@ class Backlog:
         for row in rows:
             envelope, person = self._waiting.pop(row.id, (None, None))
             if envelope is not None:
-                self._room.give_back((envelope.channel, envelope.account), 1)
+                self._admission.release((envelope.channel, envelope.account), 1)
             if person is not None:
                 self._senders.remove(person)
 

@@ -1,4 +1,4 @@
-"""The inbox: journal first, then decide, then hand on. What is acknowledged is in the store."""
+"""The inbox: a message is journaled, then admitted or dropped, then dispatched. It is acknowledged when it is in the store."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from gatewayd.model.records.storable import refuse_unusable, refuse_unusable_sta
 from gatewayd.ports.store import Account, InboundRow, Store
 
 _RECOVERY_PAGE = 1000
-_REFUSED_AT_ONCE = 256
+_REJECTED_AT_ONCE = 256
 SORRY_MANY = (
     "Sorry, that was more than I can keep waiting for you at once. What you write now is not read until I have caught up."
 )
@@ -58,12 +58,12 @@ class Presses(Protocol):
     def acknowledge(self, envelope: InboundEnvelope, text: str = "") -> None: ...
 
 
-class _Refused(Struct, frozen=True):
-    """A row that goes to no agent. ``pair``: its sender asks to be let in; ``tell``: its sender hears that there is too much."""
+class _Rejected(Struct, frozen=True):
+    """A row that goes to no agent. ``pair``: its sender gets a pairing code; ``notify``: its sender is told of the limit."""
 
     row: InboundRow
     reason: DroppedReason
-    answer: Literal["none", "pair", "tell"] = "none"
+    answer: Literal["none", "pair", "notify"] = "none"
 
 
 class InboxDesk:
@@ -88,18 +88,18 @@ class InboxDesk:
         self._backlog = backlog
         self._lanes = lanes
         self._presses = presses
-        self._refused: deque[_Refused] = deque()
+        self._rejected: deque[_Rejected] = deque()
         self._wake = Wakeup()
         self.received = 0
 
-    def takers(self) -> dict[tuple[str, str], str | None]:
+    def availability(self) -> dict[tuple[str, str], str | None]:
         """The configured accounts, and why a delivery of one would have to wait now, if that is so."""
         return {account: self._backlog.why_full(*account) for account in self._configured.accounts}
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
-        """Journal envelopes of one account and hand them on. Returns after the commit, with the rows that are new. Waits while
+        """Journal envelopes of one account and dispatch them. Returns after the commit, with the rows that are new. Waits while
         the inbox, or that account's part of it, is full.
 
         :raises StoreRefused: nothing was stored; the platform must not be told.
@@ -142,7 +142,7 @@ class InboxDesk:
                 event_kind=envelope.kind,
             )
             self._backlog.enter(row)
-            self._hand_on(row, is_new=True)
+            self._dispatch(row, is_new=True)
         return rows
 
     async def pending(self, accounts: Sequence[Account]) -> list[InboundRow]:
@@ -156,24 +156,24 @@ class InboxDesk:
         """Put back what :meth:`pending` found, before any account listens: nothing newer may overtake it."""
         for row in rows:
             self._backlog.enter_again(row)
-            self._hand_on(row, is_new=False)
+            self._dispatch(row, is_new=False)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Record what was not admitted, and answer strangers, until cancelled."""
         task_status.started()
         while True:
             await self._wake.take()
-            while self._refused:
-                await self._refuse_some()
+            while self._rejected:
+                await self._drop_rejected()
 
-    def _hand_on(self, row: InboundRow, *, is_new: bool) -> None:
+    def _dispatch(self, row: InboundRow, *, is_new: bool) -> None:
         envelope = row.envelope
         settings = self._configured.accounts.get((envelope.channel, envelope.account))
         if settings is None and row.turn_id is not None:
             self._lanes.end_removed([row])
             return
         if settings is None:
-            self._later(_Refused(row, "account_removed"))
+            self._reject(_Rejected(row, "account_removed"))
             return
         intent = classify(envelope, self._lanes.role_of)
         verdict = self._access.judge(envelope, settings.frame, self._configured.plugins[envelope.channel])
@@ -183,30 +183,30 @@ class InboxDesk:
         if verdict.reason == "admitted" or row.state == "running":
             self._add_to_lane(row, resolve_route(envelope, self._configured.config), intent, is_new=is_new)
         else:
-            self._later(_Refused(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))
+            self._reject(_Rejected(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))
 
     def _add_to_lane(self, row: InboundRow, route: Route, intent: Intent, *, is_new: bool) -> None:
         """Unless its sender has enough waiting there already. What was let in before a restart stays in."""
         if self._lanes.waits(row, route, intent):
             if is_new and not self._backlog.may_wait(row):
-                self._later(_Refused(row, "sender_limit", "tell" if self._backlog.is_to_be_told(row) else "none"))
+                self._reject(_Rejected(row, "sender_limit", "notify" if self._backlog.should_notify(row) else "none"))
                 return
             self._backlog.count_for_sender(row)
         self._lanes.add(row, route, intent)
 
-    def _later(self, refused: _Refused) -> None:
-        self._refused.append(refused)
+    def _reject(self, rejected: _Rejected) -> None:
+        self._rejected.append(rejected)
         self._wake.notify()
 
-    async def _refuse_some(self) -> None:
-        """The oldest refused row, and those right behind it that are dropped for the same reason, in one commit: in a busy
+    async def _drop_rejected(self) -> None:
+        """The oldest rejected row, and those right behind it that are dropped for the same reason, in one commit: in a busy
         group most messages are not for the bot, and one at a time they would fill the inbox."""
-        first = self._refused.popleft()
+        first = self._rejected.popleft()
         rows, reason = [first.row], first.reason
-        while first.answer == "none" and len(rows) < _REFUSED_AT_ONCE and self._refused:
-            if (self._refused[0].reason, self._refused[0].answer) != (reason, "none"):
+        while first.answer == "none" and len(rows) < _REJECTED_AT_ONCE and self._rejected:
+            if (self._rejected[0].reason, self._rejected[0].answer) != (reason, "none"):
                 break
-            rows.append(self._refused.popleft().row)
+            rows.append(self._rejected.popleft().row)
         text = await self._answer_to(first)
         envelope = first.row.envelope
         plugin = self._configured.plugins.get(envelope.channel)
@@ -219,7 +219,7 @@ class InboxDesk:
         self._backlog.dequeue(rows)
         self._backlog.complete(rows)
 
-    async def _answer_to(self, refused: _Refused) -> str | None:
-        if refused.answer == "pair":
-            return await insist(lambda: self._access.request_pairing(refused.row.envelope))
-        return SORRY_MANY if refused.answer == "tell" else None
+    async def _answer_to(self, rejected: _Rejected) -> str | None:
+        if rejected.answer == "pair":
+            return await insist(lambda: self._access.request_pairing(rejected.row.envelope))
+        return SORRY_MANY if rejected.answer == "notify" else None

@@ -1,7 +1,7 @@
-"""The waiting room of the inbox: how many messages may be journaled and in no turn yet, in all and for each account.
+"""Admission control of the inbox: how many messages may wait for a turn, in all and for each account.
 
-Who brings more waits at the door: first come, first served for each account. An account that is full keeps only its own
-deliveries waiting; when the whole room is full, the accounts that have room themselves get what becomes free in turn.
+A delivery that would exceed a limit waits. Each account has a queue: first come, first served. Where an account is at its own limit,
+only its deliveries wait. Where the whole inbox is full, the other accounts get what becomes free in turn.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ Person = tuple[str, str, str]
 """Channel, account and the sender's id."""
 
 _LOW_WATER = 0.9
-"""What was full counts as full, in status, until less than this part of it is taken: under a flood each place that becomes free
-is taken at once, and ``since`` would always be now."""
+"""The status shows a backlog as full until less than this share of it is used. Under a flood each message that ends makes room for
+the next one at once, and ``since`` would always be now."""
 
 
-class Fullness:
+class BacklogLimit:
     """From when on something has been full."""
 
     def __init__(self, limit: int, now: Callable[[], float]) -> None:
@@ -41,120 +41,120 @@ class Fullness:
             self.since = None
 
 
-class _Part:
+class _AccountShare:
     """One account's share of the room."""
 
     def __init__(self, limit: int, now: Callable[[], float]) -> None:
         self.used = 0
-        self.door = anyio.Lock(fast_acquire=True)
-        self.fullness = Fullness(limit, now)
+        self.queue = anyio.Lock(fast_acquire=True)
+        self.backlog = BacklogLimit(limit, now)
 
 
-class WaitingRoom:
+class AdmissionControl:
     """``limit`` places, of which one account gets at most ``account_limit``. ``now`` gives Unix seconds."""
 
     def __init__(self, limit: int, account_limit: int, *, now: Callable[[], float]) -> None:
         self.limit = limit
         self._account_limit = account_limit
         self._now = now
-        self._parts: dict[Account, _Part] = {}
-        self._door = anyio.Lock(fast_acquire=True)
+        self._shares: dict[Account, _AccountShare] = {}
+        self._queue = anyio.Lock(fast_acquire=True)
         self._freed = Wakeup()
-        self._fullness = Fullness(limit, now)
+        self._backlog = BacklogLimit(limit, now)
         self.used = 0
 
-    async def take(self, account: Account, count: int) -> None:
+    async def acquire(self, account: Account, count: int) -> None:
         """Wait for that many places. More than there are altogether gets all of them."""
-        part = self._part(account)
+        share = self._share(account)
         try:
-            async with part.door:
-                while part.used and part.used + count > self._account_limit:
-                    await self._wait_freed(part, part.fullness)
-                async with self._door:
+            async with share.queue:
+                while share.used and share.used + count > self._account_limit:
+                    await self._wait_freed(share, share.backlog)
+                async with self._queue:
                     while self.used and self.used + count > self.limit:
-                        await self._wait_freed(part, self._fullness)
-                    self._add(part, count)
+                        await self._wait_freed(share, self._backlog)
+                    self._add(share, count)
         finally:
-            self._note(part)
+            self._note(share)
 
     def resize(self, limit: int, account_limit: int) -> None:
         """So many places from now on. Who has one keeps it."""
         self.limit = limit
         self._account_limit = account_limit
-        self._fullness.resize(limit, self.used)
-        for part in self._parts.values():
-            part.fullness.resize(account_limit, part.used)
+        self._backlog.resize(limit, self.used)
+        for share in self._shares.values():
+            share.backlog.resize(account_limit, share.used)
         self._freed.notify()
 
-    def take_nowait(self, account: Account, count: int) -> None:
+    def acquire_nowait(self, account: Account, count: int) -> None:
         """Take them although there may be no room: what is in the store already cannot be kept out."""
-        part = self._part(account)
-        self._add(part, count)
-        self._note(part)
+        share = self._share(account)
+        self._add(share, count)
+        self._note(share)
 
-    def give_back(self, account: Account, count: int) -> None:
-        part = self._part(account)
-        self._add(part, -count)
-        self._note(part)
+    def release(self, account: Account, count: int) -> None:
+        share = self._share(account)
+        self._add(share, -count)
+        self._note(share)
         self._freed.notify()
 
     def why_full(self, account: Account) -> str | None:
         """Why a delivery of this account would have to wait; None if it would not."""
-        if self.used >= self.limit or self._door.locked():
+        if self.used >= self.limit or self._queue.locked():
             return "the inbox is full"
-        part = self._parts.get(account)
-        if part is not None and (part.used >= self._account_limit or part.door.locked()):
+        share = self._shares.get(account)
+        if share is not None and (share.used >= self._account_limit or share.queue.locked()):
             return f"the inbox of {'/'.join(account)} is full"
         return None
 
     @property
     def full_since(self) -> float | None:
-        return self._fullness.since
+        return self._backlog.since
 
     def used_by(self, account: Account) -> int:
-        part = self._parts.get(account)
-        return 0 if part is None else part.used
+        share = self._shares.get(account)
+        return 0 if share is None else share.used
 
     def account_full_since(self, account: Account) -> float | None:
-        part = self._parts.get(account)
-        return None if part is None else part.fullness.since
+        share = self._shares.get(account)
+        return None if share is None else share.backlog.since
 
-    def _part(self, account: Account) -> _Part:
-        part = self._parts.get(account)
-        if part is None:
-            part = self._parts[account] = _Part(self._account_limit, self._now)
-        return part
+    def _share(self, account: Account) -> _AccountShare:
+        share = self._shares.get(account)
+        if share is None:
+            share = self._shares[account] = _AccountShare(self._account_limit, self._now)
+        return share
 
-    def _add(self, part: _Part, count: int) -> None:
-        part.used += count
+    def _add(self, share: _AccountShare, count: int) -> None:
+        share.used += count
         self.used += count
 
-    async def _wait_freed(self, part: _Part, what: Fullness) -> None:
+    async def _wait_freed(self, share: _AccountShare, what: BacklogLimit) -> None:
         """Wait until some place is free, and have ``what`` count as full meanwhile."""
         what.queued = True
-        self._note(part)
+        self._note(share)
         try:
             await self._freed.wait()
         finally:
             what.queued = False
 
-    def _note(self, part: _Part) -> None:
-        self._fullness.note(self.used)
-        part.fullness.note(part.used)
+    def _note(self, share: _AccountShare) -> None:
+        self._backlog.note(self.used)
+        share.backlog.note(share.used)
 
 
-class Senders:
+class SenderLimit:
     """How many messages of each sender wait for a turn: at most ``limit``. Nothing is kept of who has none waiting."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._waiting: dict[Person, int] = {}
-        self._told: set[Person] = set()
+        self._notified: set[Person] = set()
 
     def resize(self, limit: int) -> None:
         """Who has half of the new limit free is told again, should it be reached."""
         self._limit = limit
-        self._told = {person for person in self._told if self._waiting.get(person, 0) > limit // 2}
+        self._notified = {person for person in self._notified if self._waiting.get(person, 0) > limit // 2}
 
     def may_wait(self, person: Person) -> bool:
         return self._waiting.get(person, 0) < self._limit
@@ -165,20 +165,20 @@ class Senders:
     def remove(self, person: Person) -> None:
         left = self._waiting[person] - 1
         if left <= self._limit // 2:
-            self._told.discard(person)
+            self._notified.discard(person)
         if left:
             self._waiting[person] = left
         else:
             del self._waiting[person]
 
-    def is_to_be_told(self, person: Person) -> bool:
+    def should_notify(self, person: Person) -> bool:
         """Once until half of what this sender may have waiting is free again: at the very limit, each turn makes room for one."""
-        if person in self._told:
+        if person in self._notified:
             return False
-        self._told.add(person)
+        self._notified.add(person)
         return True
 
     @property
     def limited(self) -> int:
-        """Senders who were told."""
-        return len(self._told)
+        """How many senders were notified."""
+        return len(self._notified)

@@ -41,7 +41,7 @@ _NOTE_MAX: Final = 500
 class Inbox(Protocol):
     """Where messages run again: hub/inbox/inbox.py."""
 
-    def takers(self) -> Takers: ...
+    def availability(self) -> Takers: ...
 
     def resume(self, rows: Sequence[InboundRow]) -> None: ...
 
@@ -126,7 +126,7 @@ class DeadLetterQueue:
         """:raises NotADeadLetter: no ref. :raises NotFound: no such row. :raises Conflict: it is no dead letter (any more)."""
         facts = await self._store.get_dead_letter(ref)
         check_dead_letter(facts.row)
-        return FoundDeadLetter(dead_letter_of(facts.row), shown_text(facts.row), why_not(facts, self._inbox.takers()))
+        return FoundDeadLetter(dead_letter_of(facts.row), shown_text(facts.row), why_not(facts, self._inbox.availability()))
 
     async def act(self, ref: str, action: RepairAction, *, by: str, note: str | None = None) -> DeadLetter:
         """Retry or drop one dead letter. Returns it as it is then.
@@ -211,7 +211,7 @@ class DeadLetterQueue:
         now = self._now()
         if action == "drop":
             return await self._store.drop_dead_letters(refs, partial(drop, by=by, note=note, now=now), now=now)
-        rule = partial(put_back, accounts=self._inbox.takers(), by=by, note=note, now=now)
+        rule = partial(put_back, accounts=self._inbox.availability(), by=by, note=note, now=now)
         return await self._store.retry_dead_letters(refs, rule, now=now)
 
     def _is_unsettled(self, ref: str) -> bool:

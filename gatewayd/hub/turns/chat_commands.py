@@ -15,7 +15,7 @@ from gatewayd.kit.text.visible import visible
 from gatewayd.model.lifecycle import DoneReason, DroppedReason
 from gatewayd.model.message.commands import COMMANDS, Command, CommandResult
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.intents import Intent, NewSession, Order, Skip
+from gatewayd.model.message.intents import ImmediateCommand, Intent, NewSession, Skip
 from gatewayd.model.message.roles import Role
 from gatewayd.model.message.route import Route
 from gatewayd.model.turn import TurnState
@@ -50,10 +50,10 @@ _DOES: Final[Mapping[TurnState, str]] = {
 _QUOTED: Final = 3
 _QUOTE_LENGTH: Final = 40
 
-Answer = Callable[[], Awaitable[CommandResult]]
+Completion = Callable[[], Awaitable[CommandResult]]
 
 
-class Here(Struct, frozen=True):
+class CommandContext(Struct, frozen=True):
     """A command where it was written. ``lanes`` are those of its chat that live."""
 
     row: InboundRow
@@ -86,20 +86,20 @@ class ChatCommands:
         self._configured = configured
         self._end = end
         self._now = now
-        self.orders: dict[str, Callable[[Here], Answer]] = {
+        self.handlers: dict[str, Callable[[CommandContext], Completion]] = {
             "/help": _saying(help_text),
             "/start": _saying(start_text),
-            "/status": lambda here: partial(self._describe, here),
+            "/status": lambda context: partial(self._describe, context),
             "/stop": self._stop,
             "/whoami": _saying(whoami_text),
         }
 
-    def answer(self, row: InboundRow, route: Route, intent: Intent, lanes: Sequence[Lane]) -> Answer | None:
+    def answer(self, row: InboundRow, route: Route, intent: Intent, lanes: Sequence[Lane]) -> Completion | None:
         """What a command comes to that is acted on at once; None: the row is none such. What it stops is stopped when this
         returns, before anything that came after it is added; its answer waits until that has ended."""
         match intent:
-            case Order(command, role):
-                return self.orders[command](Here(row, route, role, self._is_approver(row.envelope), lanes))
+            case ImmediateCommand(command, role):
+                return self.handlers[command](CommandContext(row, route, role, self._is_approver(row.envelope), lanes))
             case NewSession(role="member"):
                 return _said("command_refused", NOT_YOURS_TO_RENEW)
             case Skip():
@@ -112,14 +112,14 @@ class ChatCommands:
         groups = self._configured.config.approvals.groups.values()
         return envelope.via is None and any(identity in group.people for group in groups)
 
-    def _stop(self, here: Here) -> Answer:
-        """Everything that waits is dropped for who has a role here; of what others wrote, nothing for who has not."""
-        dropped = [row for lane in here.lanes for row in lane.drop(here.may_drop)]
-        running = [turn for lane in here.lanes if (turn := lane.stoppable) is not None]
-        stopped = running if here.role != "member" else []
+    def _stop(self, context: CommandContext) -> Completion:
+        """Drop waiting messages and stop turns: all of them for a sender with a role here, else only the sender's own."""
+        dropped = [row for lane in context.lanes for row in lane.drop(context.may_drop)]
+        running = [turn for lane in context.lanes if (turn := lane.stoppable) is not None]
+        stopped = running if context.role != "member" else []
         for turn in stopped:
             turn.stop("stopped")
-        ends = bool(stopped) or any(lane.condemned for lane in here.lanes)
+        ends = bool(stopped) or any(lane.condemned for lane in context.lanes)
         return partial(self._finish_stop, dropped, stopped, ends=ends, goes_on=len(running) > len(stopped))
 
     async def _finish_stop(
@@ -133,11 +133,11 @@ class ChatCommands:
         refused = goes_on and not (ends or dropped)
         return "command_refused" if refused else "command", " ".join(_stopped(dropped, stopped=ends, goes_on=goes_on))
 
-    async def _describe(self, here: Here) -> CommandResult:
-        session = await insist(lambda: self._sessions.find(here.route.session_key))
-        lines = [f"Agent **{here.route.agent_id}**."]
+    async def _describe(self, context: CommandContext) -> CommandResult:
+        session = await insist(lambda: self._sessions.find(context.route.session_key))
+        lines = [f"Agent **{context.route.agent_id}**."]
         lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
-        running = [(lane.turn, len(lane.waiting)) for lane in here.lanes if lane.turn is not None]
+        running = [(lane.turn, len(lane.waiting)) for lane in context.lanes if lane.turn is not None]
         for turn, waiting in running[:1]:
             lines.append(
                 f"A turn has been running for {self._now() - turn.began_at:.0f} s; {waiting} waiting.{_DOES[turn.state]}"
@@ -147,11 +147,11 @@ class ChatCommands:
         return "command", " ".join(lines)
 
 
-def _saying(words: Callable[[Here], str]) -> Callable[[Here], Answer]:
-    return lambda here: _said("command", words(here))
+def _saying(words: Callable[[CommandContext], str]) -> Callable[[CommandContext], Completion]:
+    return lambda context: _said("command", words(context))
 
 
-def _said(reason: DoneReason, words: str) -> Answer:
+def _said(reason: DoneReason, words: str) -> Completion:
     async def answer() -> CommandResult:
         return reason, words
 
@@ -175,35 +175,35 @@ def _quoted(envelope: InboundEnvelope) -> str:
     return _code(cut)
 
 
-def start_text(here: Here) -> str:
-    return f"Hello. The agent **{here.route.agent_id}** answers here. `/help` shows the commands; all else goes to the agent."
+def start_text(context: CommandContext) -> str:
+    return f"Hello. The agent **{context.route.agent_id}** answers here. `/help` shows the commands; all else goes to the agent."
 
 
-def help_text(here: Here) -> str:
+def help_text(context: CommandContext) -> str:
     """The commands that the sender may use here, in words."""
-    shown = [_help_of(command, here) for command in COMMANDS]
+    shown = [_help_of(command, context) for command in COMMANDS]
     lines = [f"- {line}" for line in shown if line is not None]
-    return "\n".join([*lines, "", f"All else goes to the agent **{here.route.agent_id}**."])
+    return "\n".join([*lines, "", f"All else goes to the agent **{context.route.agent_id}**."])
 
 
-def _help_of(command: Command, here: Here) -> str | None:
-    hidden = {"role": here.role == "member", "approver": not here.is_approver}.get(command.may, False)
-    if hidden or (here.envelope.via is not None and not command.connectors):
+def _help_of(command: Command, context: CommandContext) -> str | None:
+    hidden = {"role": context.role == "member", "approver": not context.is_approver}.get(command.may, False)
+    if hidden or (context.envelope.via is not None and not command.connectors):
         return None
-    said = command.help_own if here.role == "member" and command.help_own is not None else command.help
+    said = command.help_own if context.role == "member" and command.help_own is not None else command.help
     return f"`{' '.join(filter(None, (command.name, command.argument)))}` {said}"
 
 
-def whoami_text(here: Here) -> str:
+def whoami_text(context: CommandContext) -> str:
     """What an operator needs to know to write it into the configuration."""
-    envelope, peer = here.envelope, here.envelope.peer
+    envelope, peer = context.envelope, context.envelope.peer
     thread = "" if peer.thread is None else f", thread {_code(peer.thread)}"
     return "\n".join(
         [
-            f"- You: {_code(envelope.sender.id)}; {_ROLES[here.role]}",
+            f"- You: {_code(envelope.sender.id)}; {_ROLES[context.role]}",
             f"- This chat: {_code(f'{peer.kind}:{peer.id}')}{thread}",
             f"- Account: {_code(f'{envelope.channel}/{envelope.account}')}",
-            f"- Agent: {_code(here.route.agent_id)}, session {_code(here.route.session_key)}",
+            f"- Agent: {_code(context.route.agent_id)}, session {_code(context.route.session_key)}",
         ]
     )
 

@@ -11,7 +11,7 @@ import trio
 from anyio.abc import TaskGroup
 
 from gatewayd.actor.border import third_party
-from gatewayd.actor.standing import stands_at
+from gatewayd.actor.standing import position_of
 from gatewayd.model.status import AbandonedTask
 
 _CLOSE_SECONDS = 5.0
@@ -33,7 +33,7 @@ class _Call:
 
     @property
     def where(self) -> str:
-        return "" if self.task is None else stands_at(self.task)
+        return "" if self.task is None else position_of(self.task)
 
 
 class CoreCalls:

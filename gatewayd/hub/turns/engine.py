@@ -19,7 +19,7 @@ from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
 from gatewayd.hub.turns.core_calls import CoreCalls
 from gatewayd.hub.turns.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.turns.prompt import request_of
-from gatewayd.hub.turns.retries import Agents, Attempts
+from gatewayd.hub.turns.retries import Agents, Retries
 from gatewayd.hub.turns.run import RunningTurn
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.turn import LiveTurn, Waiting
@@ -75,7 +75,7 @@ class ReplyEngine:
         self._questions = questions
         self._agents = agents
         self._accounts = accounts
-        self._attempts = Attempts(agents, now=context.now, rng=context.rng)
+        self._retries = Retries(agents, now=context.now, rng=context.rng)
         self._calls = CoreCalls(now=context.now)
         self._is_leaving = False
         self._ending: dict[str, anyio.Event] = {}
@@ -109,7 +109,7 @@ class ReplyEngine:
                 await insist(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
             outcome, taken_up = await self._try(turn)
             if outcome.kind == "stopped" and await self._is_handed_over(turn):
-                return turn.left_open()
+                return turn.open_messages()
             if turn.state != "ending":
                 turn.move("ending")
             if not taken_up:
@@ -128,13 +128,13 @@ class ReplyEngine:
         most = self._config.max_turn_attempts + max(row.stops for row in turn.rows)
         outcome, taken_up = Outcome("again", detail="its earlier attempts ended with the process"), not turn.was_running
 
-        async def tell(text: str) -> None:
+        async def notify(text: str) -> None:
             await self._say_once(turn.rows[-1], turn.turn_id, text)
 
         if turn.attempt < most:
-            await self._attempts.wait_due(turn)
+            await self._retries.wait_due(turn)
         while turn.attempt < most:
-            await self._attempts.wait_open(turn, tell=tell)
+            await self._retries.wait_open(turn, notify=notify)
             if turn.is_over:
                 return Outcome("stopped"), taken_up
             ordered = self._agents.ordered_restarts(turn.route.agent_id)
@@ -148,14 +148,14 @@ class ReplyEngine:
             if outcome.kind != "again" or turn.attempt >= most:
                 break
             self._log.warning("turn_attempt_failed", attempt=turn.attempt, reason=outcome.detail)
-            await self._attempts.wait_after(turn, at_least=outcome.after_seconds, since=began_at, tell=tell)
+            await self._retries.wait_after(turn, at_least=outcome.after_seconds, since=began_at, notify=notify)
         return outcome, taken_up
 
     async def _begin_attempt(self, turn: LiveTurn) -> Outcome:
         ids, turn_id, key = turn.ids, turn.turn_id, turn.route.session_key
         turn.begin_attempt()
         await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=key))
-        async with self._excused(ids):
+        async with self._note_ordered_stop(ids):
             return await self._attempt(turn)
 
     async def _is_handed_over(self, turn: LiveTurn) -> bool:
@@ -168,13 +168,13 @@ class ReplyEngine:
         """A stop was ordered: an attempt that it cuts is no attempt."""
         self._is_leaving = True
 
-    async def wait_said(self, session_key: str) -> None:
+    async def wait_reply_committed(self, session_key: str) -> None:
         """Returns when the reply of the key's turn is committed, if one is about to be."""
         if (over := self._ending.get(session_key)) is not None:
             await over.wait()
 
     @asynccontextmanager
-    async def _excused(self, ids: Sequence[int]) -> AsyncIterator[None]:
+    async def _note_ordered_stop(self, ids: Sequence[int]) -> AsyncIterator[None]:
         """An attempt that an ordered stop cuts is no attempt that has failed."""
         try:
             yield
@@ -216,7 +216,7 @@ class ReplyEngine:
             with anyio.CancelScope(deadline=anyio.current_time() + self._config.turn_timeout_seconds) as scope:
                 turn.bind(scope)
 
-                def tell(text: str) -> None:
+                def notify(text: str) -> None:
                     beside.start_soon(self._say, turn.rows[-1], turn_id, text, name=f"notice {turn_id}")
 
                 def watch(event: ToolCall | ToolResult) -> None:
@@ -231,7 +231,7 @@ class ReplyEngine:
                         self._questions.begin(request, turn.offer),
                         scope,
                         turn,
-                        tell,
+                        notify,
                         self._accounts.fetch,
                         watch,
                     )
@@ -320,8 +320,8 @@ class ReplyEngine:
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         detail = outcome.detail or None
         await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, detail=detail, replies=replies))
-        tell = self._log.error if state == "dead" else self._log.info
-        tell("turn_ended", state=state, reason=reason, detail=detail, inbound=turn.ids)
+        log = self._log.error if state == "dead" else self._log.info
+        log("turn_ended", state=state, reason=reason, detail=detail, inbound=turn.ids)
         about = {"turn_id": turn_id, "session_key": turn.route.session_key, "reason": reason, "detail": detail}
         for row in rows:
             self._events.emit(f"inbound.{state}", id=row.id, **about)

@@ -11,7 +11,7 @@ from gatewayd.model.message.route import Route
 from gatewayd.ports.store import InboundRow
 
 
-class GivenAnswer(Struct, eq=False):
+class AnswerInCommit(Struct, eq=False):
     """A message, with its edits so far behind it in ``rows``, and the question that it was taken for."""
 
     rows: list[InboundRow]
@@ -20,28 +20,28 @@ class GivenAnswer(Struct, eq=False):
     question: OpenQuestion
 
 
-class Answering:
+class AnswerCommits:
     def __init__(self, questions: QuestionDesk, backlog: Backlog) -> None:
         self._questions = questions
         self._backlog = backlog
-        self._given: list[GivenAnswer] = []
+        self._in_commit: list[AnswerInCommit] = []
 
-    def begin(self, answer: GivenAnswer) -> None:
+    def begin(self, answer: AnswerInCommit) -> None:
         """Its edits join it from now on; see ``commit``."""
-        self._given.append(answer)
+        self._in_commit.append(answer)
 
     def join(self, edit: InboundRow) -> bool:
         """Whether this is an edit of a message that is being committed; then it goes where that goes."""
-        answer = next((each for each in self._given if is_waiting_edit_of(edit, each.rows[0], each.intent)), None)
+        answer = next((each for each in self._in_commit if is_waiting_edit_of(edit, each.rows[0], each.intent)), None)
         if answer is not None:
             answer.rows.append(edit)
         return answer is not None
 
-    async def commit(self, answer: GivenAnswer) -> list[Waiting]:
+    async def commit(self, answer: AnswerInCommit) -> list[Waiting]:
         """Commit an answer. Returns what has not ended with it: all, if the question was over; edits that came too late."""
         rows = answer.rows
         ended = await self._questions.answer(answer.question, rows, skips=isinstance(answer.intent, Skip))
-        self._given.remove(answer)
+        self._in_commit.remove(answer)
         self._backlog.dequeue(ended)
         self._backlog.complete(ended)
         intents = [answer.intent, *(Edit() for _ in rows[1:])]

@@ -26,7 +26,7 @@ _LOOK_AGAIN_SECONDS = 10.0
 """How long an agent may be away before the user hears of it, and how often it is looked for without news of a change."""
 
 
-Tell = Callable[[str], Awaitable[None]]
+Notify = Callable[[str], Awaitable[None]]
 
 
 class Agents(Protocol):
@@ -46,7 +46,7 @@ class Agents(Protocol):
     def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None: ...
 
 
-class Attempts:
+class Retries:
     """The pauses of turns. Whoever waits here has given its slot among the running turns to others."""
 
     def __init__(self, agents: Agents, *, now: Callable[[], float], rng: Random) -> None:
@@ -69,22 +69,22 @@ class Attempts:
             self._log.warning("turn_paused", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
             await turn.pause(seconds)
 
-    async def wait_after(self, turn: LiveTurn, *, at_least: float | None, since: float, tell: Tell) -> None:
-        """The pause after an attempt that met an outage. ``tell`` shows the user a sentence, when it is long ``since`` the turn
+    async def wait_after(self, turn: LiveTurn, *, at_least: float | None, since: float, notify: Notify) -> None:
+        """The pause after an attempt that met an outage. ``notify`` shows the user a sentence, when it is long ``since`` the turn
         began."""
         pause = self._backoff.delay(turn.attempt, at_least=at_least)
         unsaid = min(pause, max(0.0, since + _LOOK_AGAIN_SECONDS - anyio.current_time()))
         await turn.pause(unsaid)
         if unsaid < pause and not turn.is_over:
-            await tell(TRIED_AGAIN)
+            await notify(TRIED_AGAIN)
             await turn.pause(pause - unsaid)
 
-    async def wait_open(self, turn: LiveTurn, *, tell: Tell) -> None:
+    async def wait_open(self, turn: LiveTurn, *, notify: Notify) -> None:
         """Returns when the agent can be asked, or never can (which the attempt itself will meet), or the turn is over.
 
-        ``tell`` shows the user a sentence: called once, when it takes long.
+        ``notify`` shows the user a sentence: called once, when it takes long.
         """
-        agent_id, began_at, told, logged = turn.route.agent_id, anyio.current_time(), False, False
+        agent_id, began_at, notified, logged = turn.route.agent_id, anyio.current_time(), False, False
         while not turn.is_over:
             try:
                 await self._agents.core(agent_id)
@@ -97,9 +97,9 @@ class Attempts:
             else:
                 return
             await turn.rest(partial(self._wait_changed, agent_id))
-            if not told and not turn.is_over and anyio.current_time() - began_at >= _LOOK_AGAIN_SECONDS:
-                told = True
-                await tell(AWAY)
+            if not notified and not turn.is_over and anyio.current_time() - began_at >= _LOOK_AGAIN_SECONDS:
+                notified = True
+                await notify(AWAY)
 
     async def _wait_changed(self, agent_id: str) -> None:
         with anyio.move_on_after(_LOOK_AGAIN_SECONDS):

@@ -35,11 +35,11 @@ class RunningTurn:
         questions: AskingUser,
         scope: anyio.CancelScope,
         turn: LiveTurn,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         fetch: MediaSource,
         watch: Callable[[ToolCall | ToolResult], None],
     ) -> None:
-        """``scope`` has the turn's deadline; ``tell`` shows a sentence in the chat and does not wait for it; ``watch`` hears of
+        """``scope`` has the turn's deadline; ``notify`` shows a sentence in the chat and does not wait for it; ``watch`` hears of
         the first tools."""
         self._request = request
         self._fetch = fetch
@@ -47,7 +47,7 @@ class RunningTurn:
         self._questions = questions
         self._scope = scope
         self._turn = turn
-        self._tell = tell
+        self._notify = notify
         self._watch = watch
         self._watched = 0
         self._people = 0
@@ -78,8 +78,8 @@ class RunningTurn:
         if isinstance(event, TextDelta) and self._text.tell() < _DRAFT_MAX:
             self._text.write(event.text[:_DRAFT_MAX])
             self._changed.set()
-        if isinstance(event, Notice) and self._turn.note_told(event.text):
-            self._tell(sanitise(event.text)[:_NOTICE_MAX])
+        if isinstance(event, Notice) and self._turn.is_new_notice(event.text):
+            self._notify(sanitise(event.text)[:_NOTICE_MAX])
         if isinstance(event, ToolCall | ToolResult) and self._watched < _TOOLS_MAX:
             self._watched += 1
             self._watch(event)

@@ -14,10 +14,10 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.routing import resolve_route
 from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
-from gatewayd.hub.turns.chat_commands import Answer, ChatCommands
+from gatewayd.hub.turns.chat_commands import ChatCommands, Completion
 from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.hub.turns.lane import Lane, conversation_of, may_be_answer
-from gatewayd.hub.turns.question_answers import Answering, GivenAnswer
+from gatewayd.hub.turns.question_answers import AnswerCommits, AnswerInCommit
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.slots import Slot, Slots, SlotStatistics
 from gatewayd.hub.turns.turn import LiveTurn, Waiting
@@ -25,7 +25,7 @@ from gatewayd.model.config import AccountFrame, GatewayConfig, QueueMode
 from gatewayd.model.ids import ConversationId
 from gatewayd.model.lifecycle import DroppedReason, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.intents import Edit, Intent, NewSession, Order, QuestionPress, Skip
+from gatewayd.model.message.intents import Edit, ImmediateCommand, Intent, NewSession, QuestionPress, Skip
 from gatewayd.model.message.roles import Role, role_of
 from gatewayd.model.message.route import Route
 from gatewayd.model.status import AbandonedTask, LaneStatus
@@ -53,7 +53,7 @@ class TurnRunner:
         self._outbox = outbox
         self._sessions = sessions
         self._backlog = backlog
-        self._answering = Answering(questions, backlog)
+        self._answer_commits = AnswerCommits(questions, backlog)
         self._chat = ChatCommands(sessions, configured, self._end_waiting, now=context.now)
         config = configured.config
         self.slots = Slots(config.limits.turns, shared=len(config.accounts) > 1)
@@ -139,13 +139,13 @@ class TurnRunner:
         lane, lanes = self._lanes.get(route.session_key), self._lanes_for(row.envelope, route)
         is_edit = _is_new_edit(row, intent)
         if (asked_in := self._asked_in(row, route, intent)) is not None:
-            self._take_as_answer(GivenAnswer([row], intent, route, self._questions.take(asked_in)))
+            self._take_as_answer(AnswerInCommit([row], intent, route, self._questions.take(asked_in)))
         elif (answer := self._chat.answer(row, route, intent, lanes)) is not None:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
         elif self._questions.is_not_for(row.envelope):
             self._tasks.start_soon(self._end_waiting, [row], "not_asked")
-        elif is_edit and self._answering.join(row):
+        elif is_edit and self._answer_commits.join(row):
             pass  # it goes where that goes
         elif is_edit and (lane is None or not lane.waits_for(row)):
             self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
@@ -177,7 +177,7 @@ class TurnRunner:
     def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
         return isinstance(intent, NewSession) or (
-            not isinstance(intent, Order | Skip) and self._asked_in(row, route, intent) is None
+            not isinstance(intent, ImmediateCommand | Skip) and self._asked_in(row, route, intent) is None
         )
 
     def refuses(self, envelope: InboundEnvelope) -> bool:
@@ -286,12 +286,12 @@ class TurnRunner:
         with lane.runs(turn):
             if rows[0].turn_id in lane.condemned:
                 turn.stop("stopped")
-            left_open = await self._work_on(turn)
+            open_messages = await self._work_on(turn)
         if self._leaving.get(conversation_of(rows[-1])) is lane:
             del self._leaving[conversation_of(rows[-1])]
-        if left_open:
+        if open_messages:
             self._backlog.requeue(rows)
-            self._distribute(left_open)
+            self._distribute(open_messages)
         else:
             self._backlog.complete(rows)
 
@@ -326,23 +326,23 @@ class TurnRunner:
         if waiting:
             question.take()
             first = waiting[0]
-            self._take_as_answer(GivenAnswer([each.row for each in waiting], first.intent, first.route, question))
+            self._take_as_answer(AnswerInCommit([each.row for each in waiting], first.intent, first.route, question))
 
-    def _take_as_answer(self, answer: GivenAnswer) -> None:
+    def _take_as_answer(self, answer: AnswerInCommit) -> None:
         assert self._tasks is not None, "rows are added while it runs"
         self._commands += 1
-        self._answering.begin(answer)
+        self._answer_commits.begin(answer)
         self._tasks.start_soon(self._commit_answer, answer, name=f"answer in {answer.route.session_key}")
 
-    async def _commit_answer(self, answer: GivenAnswer) -> None:
+    async def _commit_answer(self, answer: AnswerInCommit) -> None:
         try:
-            for left in await self._answering.commit(answer):
+            for left in await self._answer_commits.commit(answer):
                 self.add(left.row, left.route, left.intent)
         finally:
             self._commands -= 1
             self._idle.notify()
 
-    async def _run_command(self, row: InboundRow, answer: Answer) -> None:
+    async def _run_command(self, row: InboundRow, answer: Completion) -> None:
         self._backlog.dequeue([row])
         try:
             reason, text = await answer()
@@ -358,7 +358,7 @@ class TurnRunner:
         if not await insist(lambda: self._sessions.is_made_by(route, row.id)):
             why_not = await self._engine.new_session(route, made_by=row.id)
             if why_not is not None and turn.state == "moving":
-                return turn.left_open()
+                return turn.open_messages()
             if why_not is not None:
                 self._log.warning("session_not_created", session_key=route.session_key, reason=why_not)
                 turn.advance("ending")

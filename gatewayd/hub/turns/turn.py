@@ -70,7 +70,7 @@ class LiveTurn:
         self._state: TurnState = "preparing"
         self._was_at_core = False
         self._scope = anyio.CancelScope()
-        self._told: set[str] = set()
+        self._notices: set[str] = set()
         self._ended = anyio.Event()
 
     @property
@@ -218,14 +218,14 @@ class LiveTurn:
             self._has_slot = False
             self._slot.release()
 
-    def note_told(self, notice: str) -> bool:
+    def is_new_notice(self, notice: str) -> bool:
         """Whether a sentence of the agent's is to be shown: the same one once, and at most a few."""
-        is_new = notice not in self._told and len(self._told) < _NOTICES_MAX
+        is_new = notice not in self._notices and len(self._notices) < _NOTICES_MAX
         if is_new:
-            self._told.add(notice)
+            self._notices.add(notice)
         return is_new
 
-    def left_open(self) -> list[Waiting]:
+    def open_messages(self) -> list[Waiting]:
         """Its messages for another turn to take, with their rows as the store has them after its attempts."""
         if self.attempt == max(row.attempts for row in self.rows):
             return list(self.batch)

@@ -23,7 +23,7 @@ class Edit(Struct, frozen=True):
     """Another text for a message that waits, whatever it says."""
 
 
-class Order(Struct, frozen=True):
+class ImmediateCommand(Struct, frozen=True):
     """A command that is acted on at once, also while a turn runs, by its name. ``role`` is what its sender is in the chat."""
 
     command: str
@@ -54,11 +54,11 @@ class ApprovalResponse(Struct, frozen=True):
     note: str | None = None
 
 
-class News(Struct, frozen=True):
+class ServiceEvent(Struct, frozen=True):
     """Who came, a title that changed: for nobody."""
 
 
-Intent = Message | Edit | Order | NewSession | Skip | QuestionPress | ApprovalResponse | News
+Intent = Message | Edit | ImmediateCommand | NewSession | Skip | QuestionPress | ApprovalResponse | ServiceEvent
 
 
 def classify(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Role]) -> Intent:
@@ -75,7 +75,7 @@ def classify(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Rol
         case "edit":
             return Edit()
         case "membership" | "service":
-            return News()
+            return ServiceEvent()
         case never:
             assert_never(never)
 
@@ -87,7 +87,7 @@ def _in_words(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Ro
         return Message()
     match command.when:
         case "at_once":
-            return Order(command.name, role_of(envelope))
+            return ImmediateCommand(command.name, role_of(envelope))
         case "in_place":
             return NewSession(argument, role_of(envelope))
         case "answer":

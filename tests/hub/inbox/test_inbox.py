@@ -148,7 +148,7 @@ async def test_who_delivers_and_goes_away_during_the_commit_leaves_nothing_unrun
         assert house.backlog.waiting == 0
 
 
-async def test_room_is_given_back_when_nothing_was_stored(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_reservation_is_released_when_nothing_was_stored(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path) as house:
         house.flaky.refuses.add("add_inbound")
         with pytest.raises(StoreRefused):
@@ -330,7 +330,7 @@ async def test_a_flood_of_chats_on_one_account_does_not_hold_up_another(tmp_path
         assert house.turns.status().running <= 15
 
 
-async def test_turns_that_wait_for_their_agent_are_in_the_waiting_room(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_turns_that_wait_for_their_agent_count_in_the_backlog(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, config=configuration(limits=LimitsSection(inbox_backlog=5, turns=2))) as house:
         house.agents.away = TryAgain("no route to host")
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gatewayd.model.config import AccountFrame, GroupRules
 from gatewayd.model.message.commands import is_for_another_bot
 from gatewayd.model.message.envelope import InboundEnvelope, Origin, Peer, Sender, Writer
-from gatewayd.model.message.intents import ApprovalResponse, Edit, Intent, Message, NewSession, Order, Skip, classify
+from gatewayd.model.message.intents import ApprovalResponse, Edit, ImmediateCommand, Intent, Message, NewSession, Skip, classify
 from gatewayd.model.message.roles import Role, role_of
 from tests.hub.house import message
 from tests.hub.matrix.rows import WORDS_BESIDE, Form, Place, Row, answers, rows
@@ -52,9 +52,9 @@ def meaning(row: Row, answer: str) -> Intent:
     role, word = role_in(row), row.word
     match answer:
         case "help" | "start" | "whoami" | "status":
-            return Order(f"/{answer}", role)
+            return ImmediateCommand(f"/{answer}", role)
         case "stopped":
-            return Order("/stop", role)
+            return ImmediateCommand("/stop", role)
         case "renewed" | "fresh":
             return NewSession("fresh *start*" if answer == "fresh" else "", role)
         case "allowed" | "denied" | "shown":
@@ -80,7 +80,7 @@ def test_what_each_message_is(place: Place) -> None:
         if intent != meaning(row, answer):
             wrong.append(f"{row}: {intent}, but the answer is {answer}")
         # Only a member is refused, and a member is refused all that is done to others.
-        if isinstance(intent, Order | NewSession) and answer in ("stopped", "renewed", "fresh", "refused"):
+        if isinstance(intent, ImmediateCommand | NewSession) and answer in ("stopped", "renewed", "fresh", "refused"):
             assert (answer == "refused") is (intent.role == "member"), row
         assert is_for_another_bot(envelope) is (answer == "nothing"), row
     assert not wrong, "\n".join(wrong)

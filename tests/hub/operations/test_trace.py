@@ -27,7 +27,7 @@ ENVELOPE = replace(message("hello"), received_at=10.0, sender=Sender("7", "Bob")
 
 
 def teller(house: House) -> StoryTeller:
-    return StoryTeller(house.store, accounts=house.inbox.takers)
+    return StoryTeller(house.store, accounts=house.inbox.availability)
 
 
 def told(story: Story) -> list[tuple[str, str]]:

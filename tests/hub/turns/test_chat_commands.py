@@ -22,10 +22,10 @@ from gatewayd.model.message.envelope import Attachment, Origin, Peer, Sender
 from gatewayd.model.message.intents import (
     ApprovalResponse,
     Edit,
+    ImmediateCommand,
     Intent,
     Message,
     NewSession,
-    Order,
     QuestionPress,
     Skip,
     classify,
@@ -70,7 +70,7 @@ def heard(said: str, *, role: Role = "own_chat", **changes: Any) -> Intent:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_heard_in_any_case_and_with_its_argument_letter_by_letter(name: str) -> None:
-    expected = WHAT.get(name, NewSession("", "own_chat") if name == "/new" else Order(name, "own_chat"))
+    expected = WHAT.get(name, NewSession("", "own_chat") if name == "/new" else ImmediateCommand(name, "own_chat"))
     for said in (name, name.upper(), f" {name}\n"):
         assert heard(said) == expected
     assert heard("/new  a *b*\n c ") == NewSession("a *b*\n c ", "own_chat")
@@ -107,8 +107,8 @@ def test_all_else_is_the_agent_s_letter_by_letter(text: str, kind: str) -> None:
 def test_each_command_has_one_place_where_it_is_acted_on() -> None:
     async def end(rows: object, reason: str) -> None: ...
 
-    orders = ChatCommands(SessionMap(None, kind_of={}.get, now=now), Configured(configuration(), {}), end, now=now).orders  # type: ignore[arg-type]
-    assert set(orders) == {command.name for command in COMMANDS if command.when == "at_once"}
+    handlers = ChatCommands(SessionMap(None, kind_of={}.get, now=now), Configured(configuration(), {}), end, now=now).handlers  # type: ignore[arg-type]
+    assert set(handlers) == {command.name for command in COMMANDS if command.when == "at_once"}
 
 
 async def say(house: House, text: str, sender: Sender, **changes: object) -> InboundRow:

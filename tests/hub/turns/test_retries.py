@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gatewayd.hub.turns.outcome import SORRY_GONE
-from gatewayd.hub.turns.retries import AWAY, TRIED_AGAIN, Attempts
+from gatewayd.hub.turns.retries import AWAY, TRIED_AGAIN, Retries
 from gatewayd.hub.turns.turn import LiveTurn, Waiting, new_turn_id
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import NeedsOperator, TryAgain
@@ -144,9 +144,9 @@ async def test_a_turn_that_waits_for_an_agent_has_released_its_slot(autojump_clo
     slots = trio.Semaphore(1)
     await slots.acquire()
     turn = _turn(InboundRow(1, message(), "received", 0), slots)
-    attempts = Attempts(agents, now=lambda: EPOCH, rng=Random(1))
+    attempts = Retries(agents, now=lambda: EPOCH, rng=Random(1))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(attempts.wait_open, turn, tell=_say_nothing))
+        tasks.start_soon(partial(attempts.wait_open, turn, notify=_say_nothing))
         await wait_all_tasks_blocked()
         assert (slots.value, turn.state) == (1, "waiting_for_agent")
         agents.away = None
@@ -191,7 +191,7 @@ def test_no_clock_makes_the_pause_longer_than_its_ceiling(attempts: int, started
         slots = trio.Semaphore(1)
         await slots.acquire()
         row = InboundRow(1, message(), "running", attempts, started_at=EPOCH + started)
-        pauses = Attempts(ScriptedAgents(echo), now=lambda: EPOCH, rng=Random(seed))
+        pauses = Retries(ScriptedAgents(echo), now=lambda: EPOCH, rng=Random(seed))
         await pauses.wait_due(_turn(row, slots))
         return trio.current_time()
 

@@ -98,7 +98,7 @@ async def test_other_sites_cannot_post(tmp_path: Path) -> None:
 async def test_a_full_inbox_says_come_back(tmp_path: Path) -> None:
     config = replace(CONFIG, limits=LimitsSection(inbox_backlog=1))
     async with site(tmp_path, config) as here, here.logged_in() as client:
-        here.gateway.backlog._room.take_nowait(("webchat", "main"), 1)  # one message waits for its turn
+        here.gateway.backlog._admission.acquire_nowait(("webchat", "main"), 1)  # one message waits for its turn
         answer = await client.post("/v1/webchat/messages", json={"id": "message-1", "text": "hello"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
         assert int(answer.headers["Retry-After"]) > 0
