@@ -1,4 +1,4 @@
-"""The backlog: what is journaled and not over, its bounds, and who waits for the end of a message."""
+"""The backlog: the messages that are journaled and have not ended, their limits, and the tasks that wait for the end of one."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -21,7 +21,7 @@ class Messages(Protocol):
 
 
 class Backlog:
-    """Messages wait in it until they are dequeued: into a turn, or ended. ``now`` gives Unix seconds."""
+    """A message waits here until it is dequeued: a turn has taken it, or it has ended. ``now`` gives Unix seconds."""
 
     def __init__(self, store: Messages, configured: Configured, *, now: Callable[[], float]) -> None:
         limits = configured.config.limits
@@ -33,7 +33,7 @@ class Backlog:
         configured.follow(self.reconfigure)
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """Hold on to these bounds from now on. Who has a place keeps it."""
+        """Other limits from now on. Messages that wait already stay."""
         self._admission.resize(config.limits.inbox_backlog, config.limits.account_backlog)
         self._senders.resize(config.limits.sender_backlog)
 
@@ -60,23 +60,23 @@ class Backlog:
         return self._admission.used_by((channel, account))
 
     def full_since(self, channel: str, account: str) -> float | None:
-        """From when on one account has had as much waiting as it may."""
+        """Since when the account has been at its limit; None: it is below."""
         return self._admission.account_full_since((channel, account))
 
     async def reserve(self, account: Account, count: int) -> None:
-        """Take places for messages that are about to be journaled; waits while there are too few."""
+        """Reserve for messages that are about to be journaled; waits while a limit is reached."""
         await self._admission.acquire(account, count)
 
     def release(self, account: Account, count: int) -> None:
-        """Give places back for which no message came."""
+        """Release what was reserved for messages that did not come."""
         self._admission.release(account, count)
 
     def enter(self, row: InboundRow) -> None:
-        """A message that has a reserved place waits from now on."""
+        """A message that was reserved for waits from now on."""
         self._waiting[row.id] = row.envelope, None
 
     def enter_again(self, row: InboundRow) -> None:
-        """So does one that is in the store since before: it cannot be kept out, and may be one more than fit."""
+        """A message of an earlier life waits from now on, even above the limit: it is in the store already."""
         self._admission.acquire_nowait(_account_of(row), 1)
         self.enter(row)
 
@@ -85,17 +85,17 @@ class Backlog:
         return self._senders.may_wait(_person_of(row))
 
     def should_notify(self, row: InboundRow) -> bool:
-        """Whether its sender is to hear that it may not: once for a while."""
+        """Whether to tell its sender that it may not: once for a while."""
         return self._senders.should_notify(_person_of(row))
 
     def count_for_sender(self, row: InboundRow) -> None:
-        """It waits for a turn, and is one of those that its sender may have waiting."""
+        """The message waits for a turn, and counts against its sender's limit."""
         person = _person_of(row)
         self._senders.add(person)
         self._waiting[row.id] = row.envelope, person
 
     def dequeue(self, rows: Sequence[InboundRow]) -> None:
-        """Rows wait no longer: they are in a turn, or have ended."""
+        """These rows do not wait any more: a turn has taken them, or they have ended."""
         for row in rows:
             envelope, person = self._waiting.pop(row.id, (None, None))
             if envelope is not None:
@@ -104,14 +104,14 @@ class Backlog:
                 self._senders.remove(person)
 
     def requeue(self, rows: Sequence[InboundRow]) -> None:
-        """Rows wait again: their turn only waits, because its agent is away. Else an outage would have as many turns in memory as
-        there are chats."""
+        """These rows wait again, because their turn waits for its agent. Otherwise an outage would fill the memory with one turn for
+        each chat."""
         for row in rows:
             if row.id not in self._waiting:
                 self.enter_again(row)
 
     def complete(self, rows: Sequence[InboundRow]) -> None:
-        """Rows have ended: wake who waits for them."""
+        """These rows have ended: wake the tasks that wait for them."""
         for row in rows:
             for event in self._ended.pop(row.id, ()):
                 event.set()

@@ -1,7 +1,7 @@
 """Admission control of the inbox: how many messages may wait for a turn, in all and for each account.
 
-A delivery that would exceed a limit waits. Each account has a queue: first come, first served. Where an account is at its own limit,
-only its deliveries wait. Where the whole inbox is full, the other accounts get what becomes free in turn.
+A delivery that would exceed a limit waits, first come, first served. An account at its own limit keeps only its own deliveries
+waiting. While the whole inbox is full, the accounts that are below their own limit go on in turn.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ Person = tuple[str, str, str]
 """Channel, account and the sender's id."""
 
 _LOW_WATER = 0.9
-"""The status shows a backlog as full until less than this share of it is used. Under a flood each message that ends makes room for
-the next one at once, and ``since`` would always be now."""
+"""The status shows a backlog as full until less than this share of its limit is used. Under a flood a message comes in whenever
+one ends, and ``since`` would always be now."""
 
 
 class BacklogLimit:
-    """From when on something has been full."""
+    """One limit, and since when the backlog has been at it."""
 
     def __init__(self, limit: int, now: Callable[[], float]) -> None:
         self._limit = limit
@@ -34,7 +34,7 @@ class BacklogLimit:
         self.note(used)
 
     def note(self, used: int) -> None:
-        """Look again. ``queued`` is that somebody waits for room."""
+        """Compare the limit with what is used now. ``queued``: a delivery waits."""
         if self.since is None and (self.queued or used >= self._limit):
             self.since = self._now()
         elif self.since is not None and not self.queued and used <= self._limit * _LOW_WATER:
@@ -42,7 +42,7 @@ class BacklogLimit:
 
 
 class _AccountShare:
-    """One account's share of the room."""
+    """One account's share of the backlog."""
 
     def __init__(self, limit: int, now: Callable[[], float]) -> None:
         self.used = 0
@@ -51,7 +51,7 @@ class _AccountShare:
 
 
 class AdmissionControl:
-    """``limit`` places, of which one account gets at most ``account_limit``. ``now`` gives Unix seconds."""
+    """At most ``limit`` messages wait, of one account at most ``account_limit``. ``now`` gives Unix seconds."""
 
     def __init__(self, limit: int, account_limit: int, *, now: Callable[[], float]) -> None:
         self.limit = limit
@@ -64,7 +64,7 @@ class AdmissionControl:
         self.used = 0
 
     async def acquire(self, account: Account, count: int) -> None:
-        """Wait for that many places. More than there are altogether gets all of them."""
+        """Wait until ``count`` more messages may wait. A delivery that is larger than a limit comes in alone."""
         share = self._share(account)
         try:
             async with share.queue:
@@ -78,7 +78,7 @@ class AdmissionControl:
             self._note(share)
 
     def resize(self, limit: int, account_limit: int) -> None:
-        """So many places from now on. Who has one keeps it."""
+        """Other limits from now on. Messages that wait already stay."""
         self.limit = limit
         self._account_limit = account_limit
         self._backlog.resize(limit, self.used)
@@ -87,7 +87,7 @@ class AdmissionControl:
         self._freed.notify()
 
     def acquire_nowait(self, account: Account, count: int) -> None:
-        """Take them although there may be no room: what is in the store already cannot be kept out."""
+        """Count them without waiting: messages that the store has already cannot be refused."""
         share = self._share(account)
         self._add(share, count)
         self._note(share)
@@ -129,14 +129,14 @@ class AdmissionControl:
         share.used += count
         self.used += count
 
-    async def _wait_freed(self, share: _AccountShare, what: BacklogLimit) -> None:
-        """Wait until some place is free, and have ``what`` count as full meanwhile."""
-        what.queued = True
+    async def _wait_freed(self, share: _AccountShare, limit: BacklogLimit) -> None:
+        """Wait until a message ends; meanwhile ``limit`` counts as reached."""
+        limit.queued = True
         self._note(share)
         try:
             await self._freed.wait()
         finally:
-            what.queued = False
+            limit.queued = False
 
     def _note(self, share: _AccountShare) -> None:
         self._backlog.note(self.used)
@@ -144,7 +144,7 @@ class AdmissionControl:
 
 
 class SenderLimit:
-    """How many messages of each sender wait for a turn: at most ``limit``. Nothing is kept of who has none waiting."""
+    """How many messages of each sender wait for a turn: at most ``limit``. A sender without waiting messages takes no memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -152,7 +152,7 @@ class SenderLimit:
         self._notified: set[Person] = set()
 
     def resize(self, limit: int) -> None:
-        """Who has half of the new limit free is told again, should it be reached."""
+        """A sender below half of the new limit is notified again when it reaches the limit."""
         self._limit = limit
         self._notified = {person for person in self._notified if self._waiting.get(person, 0) > limit // 2}
 
@@ -172,7 +172,7 @@ class SenderLimit:
             del self._waiting[person]
 
     def should_notify(self, person: Person) -> bool:
-        """Once until half of what this sender may have waiting is free again: at the very limit, each turn makes room for one."""
+        """True once, until the sender is at half of the limit or below: at the very limit, each turn lets one more message in."""
         if person in self._notified:
             return False
         self._notified.add(person)
