@@ -276,6 +276,8 @@ class Life:
                 self.world.trace.tell("operator", f"{name}: done")
         except GatewayError as error:
             if not self.dead:
-                self.world.trace.tell("operator", f"{name}: {error.reason}")
+                # Not by its path, which is another one in each run.
+                reason = error.reason.replace(str(self.world.state_dir), "STATE_DIR")
+                self.world.trace.tell("operator", f"{name}: {reason}")
         finally:
             self.doing -= 1
