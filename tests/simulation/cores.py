@@ -94,6 +94,7 @@ class Core:
         self.chance = 0.0
         self.fail: Callable[[Violation], None] = lambda violation: None
         self.count: Callable[[str], None] = lambda what: None
+        self.on_action: Callable[[], None] = lambda: None
         self._trace = trace
         self._now = now
         self._sessions = 0
@@ -161,6 +162,7 @@ class Core:
         """Carry out what was allowed."""
         self.actions.append(Action(ran.turn_id, ran.session_id, request.tool, request.input, request.ref, self._now()))
         self.tell(f"{ran.turn_id} uses {request.tool} {request.input}")
+        self.on_action()
 
     def end(self, ran: Ran, text: str) -> str:
         ran.state = "ended"

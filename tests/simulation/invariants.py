@@ -240,18 +240,18 @@ def _who(scope: str, channel: str, account: str, peer: Peer) -> str:
 
 
 def _gated(world: "World", ledger: Ledger) -> None:
-    used: Counter[tuple[str, str, str]] = Counter()
+    used: Counter[tuple[str, str, str, str]] = Counter()
     for row in ledger.asked:
         if row.state == "allowed" and row.consumed_at is not None:
-            used[row.turn_id, row.tool, row.input] += 1
+            used[row.agent, row.turn_id, row.tool, row.input] += 1
     for core in world.cores:
         refs = Counter(action.ref for action in core.actions if action.ref is not None)
         if refs and max(refs.values()) > 1:
             raise Violation("gated", f"an action was carried out twice: {refs.most_common(1)}")
         for action in core.actions:
-            used[action.turn_id, action.tool, action.input] -= 1
-            if used[action.turn_id, action.tool, action.input] < 0:
-                raise Violation("gated", f"{action} has no request of its own that was allowed and used for it")
+            used[core.name, action.turn_id, action.tool, action.input] -= 1
+            if used[core.name, action.turn_id, action.tool, action.input] < 0:
+                raise Violation("gated", f"{action} of {core} has no request of its own that was allowed and used for it")
 
 
 def _votes(world: "World", ledger: Ledger) -> None:

@@ -62,6 +62,7 @@ class AskedRow(Struct, frozen=True):
     consumed_at: float | None
     quorum: int
     session_grant: str
+    agent: str
     votes: tuple[Vote, ...]
 
 

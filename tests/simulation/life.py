@@ -72,6 +72,8 @@ class Life:
     def pass_point(self, point: Point) -> None:
         """The life comes past a point where it may end."""
         self._passed[point] = self._passed.get(point, 0) + 1
+        if point == "after_commit":
+            self.world.corner.pass_commit(self)
         if self._plan.point == point and self._passed[point] == self._plan.number:
             self.crash(f"{point} {self._plan.number}")
 

@@ -106,8 +106,11 @@ class People:
                 self._write_text(account, shown.peer, Sender(who), f"{rng.choice(('/approve', '/approve', '/deny'))} {code[1]}")
             if rng.random() < 0.3:
                 self._hear_say(account, shown.peer, Sender(rng.choice(APPROVERS)), f"/approve {code[1]}")
-        if " asks which" in text and "**Answer**" not in text and rng.random() < (0.5 if datas else 0.7):
-            self._answer(account, shown.peer)
+        if " asks which" in text and "**Answer**" not in text:
+            if self._world.corner.corrects():
+                self._correct(account, shown.peer)
+            elif rng.random() < (0.5 if datas else 0.7):
+                self._answer(account, shown.peer)
         if (code := _AGAIN.search(text)) and rng.random() < 0.5:
             self._world.count("replies of unknown fate shown again")
             self._write_text(account, shown.peer, Sender(self._somebody(shown.peer)), f"/show {code[1]}")
@@ -126,6 +129,14 @@ class People:
             self._say_and_change(account, peer, sender, said, changed, rng.choice((0.0, 0.01, 1.0)))
         elif self._world.take_down(lambda: self._say_and_change(account, peer, sender, said, changed, 0.0)) and changed:
             self._world.count("edits of answers while the daemon was down")
+
+    def _correct(self, account: Account, peer: Peer) -> None:
+        """Somebody answers and changes the answer at once, and the process dies when both are stored."""
+        sender = Sender(self._somebody(peer))
+        written = self._write_text(account, peer, sender, "1")
+        edit = account.happen("edit", peer, sender, "2", message_id=written.message_id)
+        self._world.count("edits of answers")
+        self._world.corner.cut_at(account, edit)
 
     def _say_and_change(self, account: Account, peer: Peer, sender: Sender, said: str, changed: str | None, after: float) -> None:
         written = self._write_text(account, peer, sender, said)

@@ -91,31 +91,36 @@ class Troubles:
         back = gone + rng.choice((5.0, 20.0, 40.0))
         return [
             (at, partial(world.people.write, account, chat, "slow")),
-            (gone, partial(world.take_down, partial(self._leave_out, account), when="while an account is taken away")),
-            (back, partial(self._bring_back, account)),
+            (gone, partial(world.take_down, partial(self.leave_out, account), when="while an account is taken away")),
+            (back, partial(self.bring_back, account)),
             (back + rng.choice((0.1, 2.0)), partial(world.people.write, account, chat, "say")),
         ]
 
     def _away(self, one: Account | Core) -> Plan:
         at, rng = self._some_time(), self._rng
-        found: Plan = [(at, partial(self._take_away, one))]
+        found: Plan = [(at, partial(self.take_away, one))]
         if rng.random() < 0.7:
-            found.append((at + rng.choice((0.0, 0.01, 1.0, 20.0, 60.0)), partial(self._bring_back, one)))
+            found.append((at + rng.choice((0.0, 0.01, 1.0, 20.0, 60.0)), partial(self.bring_back, one)))
         return found
 
-    def _take_away(self, one: Account | Core) -> None:
-        self._leave_out(one)
-        self._reload()
+    def take_away(self, one: Account | Core) -> None:
+        """By a reload. One agent always stays."""
+        if isinstance(one, Core) and any(other in self._world.away for other in self._world.cores if other is not one):
+            return
+        self.leave_out(one)
+        self.reload()
 
-    def _leave_out(self, one: Account | Core) -> None:
+    def leave_out(self, one: Account | Core) -> None:
+        """It is not in the configuration that is read next."""
         self._world.count(ACCOUNTS_AWAY if isinstance(one, Account) else AGENTS_AWAY)
         self._world.trace.tell("operator", f"takes {one} away")
         self._world.away.add(one)
 
-    def _bring_back(self, one: Account | Core) -> None:
+    def bring_back(self, one: Account | Core) -> None:
+        """By a reload."""
         self._world.trace.tell("operator", f"brings {one} back")
         self._world.away.discard(one)
-        self._reload()
+        self.reload()
 
     def _change_sections(self) -> None:
         """Somebody writes another configuration, and has it read."""
@@ -125,9 +130,10 @@ class Troubles:
         world.changes.append((world.now(), frozenset(world.sections[0].identity_links.get("boss", ()))))
         self._world.trace.tell("operator", "changes the configuration")
         self._world.count("other reloads")
-        self._reload()
+        self.reload()
 
-    def _reload(self) -> None:
+    def reload(self) -> None:
+        """Have the configuration read anew, if there is a daemon."""
         if self._world.lives:
             self._world.lives[-1].reload()
 

@@ -23,6 +23,7 @@ from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from tests.simulation.connectors import Connector
 from tests.simulation.cores import CORE, Core, CoreWire
+from tests.simulation.corners import Corner
 from tests.simulation.crash import CrashPlan, Steps, draw_plan
 from tests.simulation.disk import Disk
 from tests.simulation.drivers import POLLED, PUSHED, Wire
@@ -88,6 +89,8 @@ class World:
         """When another configuration was asked for, and the identities that are one person by it."""
         self.away: set[object] = set()
         """The accounts and agents that are not in the configuration now."""
+        self.troubles = Troubles(self)
+        self.corner = Corner(self, self.troubles)
 
     # What the parts of the world use.
 
@@ -196,7 +199,7 @@ class World:
             for account in self.accounts.values():
                 if account.channel == PUSHED.id:
                     self._nursery.start_soon(self._push_forever, account)
-            for at, act in (*self.people.plan(), *Troubles(self).plan()):
+            for at, act in (*self.people.plan(), *self.troubles.plan(), *self.corner.plan()):
                 self.later(at, act)
             for connector in self.connectors:
                 for at, act in connector.plan():
