@@ -78,11 +78,13 @@ class TurnsContract(CoreContract):
                 assert event.call_id in called
 
     async def test_a_late_text_is_handed_over(self, tmp_path: Path) -> None:
-        """What an agent says after the end of its turn goes to the chat as a message of its own, and is not lost."""
+        """What an agent says behind the end of its turn is not lost. The core may wait for it a little and put it into the reply;
+        otherwise it goes to the chat as a message of its own."""
         with trio.fail_after(PATIENCE):
             async with self.ready(tmp_path) as (harness, services), self.opened(harness, services) as core:
                 session = await core.core.new_session("key")
-                await core.say(session, self.text_for(harness, "late", "afterwards"))
-                [(where, text)] = await services.wait_said_later()
-        assert where == session
-        assert "afterwards" in text
+                reply = await core.say(session, self.text_for(harness, "late", "afterwards"))
+                if "afterwards" not in reply:
+                    [(where, text)] = await services.wait_said_later()
+                    assert where == session
+                    assert "afterwards" in text
