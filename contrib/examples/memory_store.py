@@ -29,6 +29,7 @@ from gatewayd.model.records.dead_letter import (
     parse_ref,
 )
 from gatewayd.model.records.event import Event
+from gatewayd.model.records.pairing import PairingRow
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import request_of
@@ -67,7 +68,7 @@ def _content(row: DeadLetterRow) -> InboundEnvelope | OutboundPayload:
     return row.envelope if isinstance(row, InboundRow) else row.payload
 
 
-def _sender(row: port.PairingRow) -> Key:
+def _sender(row: PairingRow) -> Key:
     return row.channel, row.account, row.sender_id
 
 
@@ -98,7 +99,7 @@ class MemoryStore:
         self._audit: dict[int, AuditRow] = {}
         self._events: dict[int, Event] = {}
         self._state: dict[Key, str] = {}
-        self._pairings: dict[int, port.PairingRow] = {}
+        self._pairings: dict[int, PairingRow] = {}
         self._tokens: dict[str, port.TokenRow] = {}
         self._sessions: dict[str, port.SessionRow] = {}
         self._accounts: dict[Account, str] = {}
@@ -572,7 +573,7 @@ class MemoryStore:
     async def forget_state(self, channel: str, account: str, key: str) -> None:
         self._state.pop((channel, account, key), None)
 
-    async def add_pairing(self, row: port.PairingRow) -> port.PairingRow:
+    async def add_pairing(self, row: PairingRow) -> PairingRow:
         pending = {n: each for n, each in self._pairings.items() if each.state in life.PAIRING_OPEN}
         valid = [each for each in pending.values() if each.expires_at > row.created_at]
         known = [each for each in valid if _sender(each) == _sender(row)]
@@ -583,7 +584,7 @@ class MemoryStore:
             self._pairings[self._next("pairing")] = row
         return known[0] if known else row
 
-    async def decide_pairing(self, code: str, state: life.PairingDecision, *, by: str, now: float) -> port.PairingRow | None:
+    async def decide_pairing(self, code: str, state: life.PairingDecision, *, by: str, now: float) -> PairingRow | None:
         for row in self._pending_pairings(now):
             if row.code.lower() == code.lower():
                 self._pairings = {n: each for n, each in self._pairings.items() if _sender(each) != _sender(row)}
@@ -592,10 +593,10 @@ class MemoryStore:
                 return decided
         return None
 
-    def _pending_pairings(self, now: float) -> list[port.PairingRow]:
+    def _pending_pairings(self, now: float) -> list[PairingRow]:
         return [row for row in self._pairings.values() if row.state in life.PAIRING_OPEN and row.expires_at > now]
 
-    async def list_pairings(self, state: life.PairingState, *, limit: int) -> list[port.PairingRow]:
+    async def list_pairings(self, state: life.PairingState, *, limit: int) -> list[PairingRow]:
         if state in life.PAIRING_OPEN:
             return self._pending_pairings(self._now())[:limit]
         return [row for row in self._pairings.values() if row.state == state][:limit]

@@ -31,8 +31,9 @@ from gatewayd.hub.outbox.outbox import Outbox, draft_texts
 from gatewayd.hub.turns.runner import TurnRunner
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig
+from gatewayd.model.records.pairing import PairingRow
 from gatewayd.model.status import DaemonState, Snapshot, Stall, StallStatistics
-from gatewayd.ports.store import Account, PairingRow
+from gatewayd.ports.store import Account
 
 _LOOK_AGAIN_SECONDS = 0.2
 _log = structlog.get_logger("gatewayd.store")

@@ -10,8 +10,8 @@ from gatewayd.cli.ctl.connection.options import Options
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.route import Explained, Route
 from gatewayd.model.records.approval import Approval
+from gatewayd.model.records.pairing import PairingRow
 from gatewayd.model.status import AccountStatus
-from gatewayd.ports.store import PairingRow
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
 

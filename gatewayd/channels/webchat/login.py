@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from gatewayd.model.operator_api import WebchatLink, WebchatSession, WebchatSessions
 from gatewayd.ports.store import TokenRow, Tokens
 
 CODE_SECONDS: Final = 15 * 60.0
@@ -20,14 +21,6 @@ _CODE_BYTES: Final = 10
 _CODE_GROUP: Final = 4
 _ID_CHARS: Final = 12
 _ROLE: Final = "webchat"
-
-
-class LoginLink(Struct, frozen=True):
-    """A link that logs in once. ``expires_at`` is Unix seconds."""
-
-    url: str
-    code: str
-    expires_at: float
 
 
 class Login(Struct, frozen=True):
@@ -39,28 +32,11 @@ class Login(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """What it is called where others read it; see :class:`Session`."""
+        """What it is called where others read it; see :class:`WebchatSession`."""
         return _id_of(_digest(self.token))
 
 
-class Session(Struct, frozen=True):
-    """A login that has not ended, without its secret: ``id`` is the beginning of the digest that is kept. Times are Unix
-    seconds."""
-
-    id: str
-    name: str
-    created_at: float
-    expires_at: float
-
-
-class Ended(Struct, frozen=True):
-    """What was ended: logins, and so many links that nobody has used yet."""
-
-    sessions: list[Session]
-    links: int
-
-
-async def new_login_link(store: Tokens, base_url: str, name: str, now: float) -> LoginLink:
+async def new_login_link(store: Tokens, base_url: str, name: str, now: float) -> WebchatLink:
     """Make a link that logs in as ``name``, once, within 15 minutes. ``base_url`` is scheme://host[:port], no path.
 
     The code is in the fragment, which browsers send to nobody: it is in no access log and no Referer.
@@ -68,7 +44,7 @@ async def new_login_link(store: Tokens, base_url: str, name: str, now: float) ->
     code = _new_code()
     expires_at = now + CODE_SECONDS
     await store.put_token(_row("login_code", _code_digest(code), name, now, expires_at))
-    return LoginLink(url=f"{base_url.rstrip('/')}/#code={code}", code=code, expires_at=expires_at)
+    return WebchatLink(url=f"{base_url.rstrip('/')}/#code={code}", code=code, expires_at=expires_at)
 
 
 async def log_in(store: Tokens, code: str, now: float, *, session_days: int) -> Login | None:
@@ -113,7 +89,7 @@ async def log_out(store: Tokens, token: str) -> None:
         await store.delete_token(row.digest)
 
 
-async def list_sessions(store: Tokens, now: float) -> list[Session]:
+async def list_sessions(store: Tokens, now: float) -> list[WebchatSession]:
     """Every login that has not ended, the oldest first."""
     return [_session(row) for row in await store.list_tokens("web_session") if not _expired(row, now)]
 
@@ -123,22 +99,24 @@ async def count_links(store: Tokens, now: float) -> int:
     return len(await _links(store, now))
 
 
-async def end_session(store: Tokens, id: str, now: float) -> Ended:
+async def end_session(store: Tokens, id: str, now: float) -> WebchatSessions:
     """End one login. None of that id: nothing is ended."""
     return await _end(store, [row for row in await store.list_tokens("web_session") if _id_of(row.digest) == id], now)
 
 
-async def end_person(store: Tokens, name: str, now: float) -> Ended:
+async def end_person(store: Tokens, name: str, now: float) -> WebchatSessions:
     """End every login of one name, and the links that were made for it: each of them is a way in."""
     rows = [*await store.list_tokens("web_session"), *await _links(store, now)]
     return await _end(store, [row for row in rows if row.name == name], now)
 
 
-async def _end(store: Tokens, rows: Sequence[TokenRow], now: float) -> Ended:
+async def _end(store: Tokens, rows: Sequence[TokenRow], now: float) -> WebchatSessions:
     for row in rows:
         await store.delete_token(row.digest)
     over = [row for row in rows if not _expired(row, now)]
-    return Ended([_session(row) for row in over if row.kind == "web_session"], sum(row.kind == "login_code" for row in over))
+    return WebchatSessions(
+        tuple(_session(row) for row in over if row.kind == "web_session"), sum(row.kind == "login_code" for row in over)
+    )
 
 
 async def _links(store: Tokens, now: float) -> list[TokenRow]:
@@ -146,8 +124,8 @@ async def _links(store: Tokens, now: float) -> list[TokenRow]:
     return [row for row in await store.list_tokens("login_code") if row.role == _ROLE and not _expired(row, now)]
 
 
-def _session(row: TokenRow) -> Session:
-    return Session(_id_of(row.digest), row.name, row.created_at, row.expires_at or 0.0)
+def _session(row: TokenRow) -> WebchatSession:
+    return WebchatSession(_id_of(row.digest), row.name, row.created_at, row.expires_at or 0.0)
 
 
 def _id_of(digest: str) -> str:

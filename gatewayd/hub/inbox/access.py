@@ -13,8 +13,9 @@ from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.lifecycle import DroppedReason, PairingDecision
 from gatewayd.model.message.commands import is_for_another_bot
 from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.records.pairing import PairingRow
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import PairingRow, Pairings
+from gatewayd.ports.store import Pairings
 
 # No vowels and nothing that looks like something else: codes are read aloud and never spell a word.
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"

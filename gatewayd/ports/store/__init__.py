@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gatewayd.ports.store.approvals import ANY_INPUT, Approvals, Questions, VoteResult, VoteRule
-from gatewayd.ports.store.auth import PairingRow, Pairings, TokenRow, Tokens
+from gatewayd.ports.store.auth import Pairings, TokenRow, Tokens
 from gatewayd.ports.store.dead_letters import (
     DeadLetterFacts,
     DeadLetterRow,
@@ -87,7 +87,6 @@ __all__ = [
     "OutboundDraft",
     "OutboundRow",
     "OutboxRows",
-    "PairingRow",
     "Pairings",
     "QuestionKey",
     "Questions",

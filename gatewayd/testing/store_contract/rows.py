@@ -9,7 +9,8 @@ from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText, Span
 from gatewayd.model.records.approval import Approval, Vote
-from gatewayd.ports.store import DropRule, OutboundDraft, OutboundRow, PairingRow, RetryRule, Store, TranscriptRow, VoteRule
+from gatewayd.model.records.pairing import PairingRow
+from gatewayd.ports.store import DropRule, OutboundDraft, OutboundRow, RetryRule, Store, TranscriptRow, VoteRule
 
 EVERY_ACCOUNT = [("telegram", "main"), ("telegram", "other")]
 ALICE = Peer(kind="dm", id="42")

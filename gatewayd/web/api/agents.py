@@ -1,24 +1,12 @@
 """``/v1/agents``: the agent cores, looked at and restarted."""
 
-from msgspec import Struct
 from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.status import AgentStatus
+from gatewayd.model.operator_api import AgentList, AgentReport
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.redaction import may_see_people, redacted_agent
 from gatewayd.web.http.bodies import json_response, require_ready
-
-
-class Agents(Struct, frozen=True):
-    agents: tuple[AgentStatus, ...]
-
-
-class AgentReport(Struct, frozen=True):
-    """``output`` is the end of what the core's process has written, one line each."""
-
-    agent: AgentStatus
-    output: tuple[str, ...]
 
 
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
@@ -29,7 +17,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def list_agents() -> Response:
         identity = await auth.require("read")
         shown = agents.snapshot()
-        return json_response(Agents(shown if may_see_people(identity) else tuple(map(redacted_agent, shown))))
+        return json_response(AgentList(shown if may_see_people(identity) else tuple(map(redacted_agent, shown))))
 
     @routes.get("/v1/agents/<agent_id>")
     async def show(agent_id: str) -> Response:

@@ -8,16 +8,10 @@ from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.lifecycle import ApprovalState
-from gatewayd.model.records.approval import Approval, Scope
+from gatewayd.model.operator_api import ApprovalList, DecideApproval
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import json_response, read_body, read_query
 from gatewayd.web.http.waits import Waits
-
-_Note = Annotated[str, Meta(max_length=2000)]
-
-
-class ApprovalList(Struct, frozen=True):
-    approvals: list[Approval]
 
 
 class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,12 +25,6 @@ class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     wait: Annotated[float, Meta(ge=0, le=120)] = 0
 
 
-class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
-    decision: Literal["allow", "deny"]
-    note: _Note | None = None
-    scope: Scope = "once"
-
-
 def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
     routes = Blueprint("approvals", __name__)
     desk = gateway.approvals
@@ -46,7 +34,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         await auth.require("approvals")
         query = read_query(ListQuery)
         state = None if query.state == "all" else query.state
-        return json_response(ApprovalList(await desk.list(state, limit=query.limit)))
+        return json_response(ApprovalList(tuple(await desk.list(state, limit=query.limit))))
 
     @routes.get("/v1/approvals/<approval_id>")
     async def show(approval_id: str) -> Response:
@@ -61,7 +49,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
     @routes.post("/v1/approvals/<approval_id>")
     async def decide(approval_id: str) -> Response:
         identity = await auth.require("approvals")
-        body = await read_body(DecisionBody)
+        body = await read_body(DecideApproval)
         allow = body.decision == "allow"
         decided = await desk.decide(approval_id, allow=allow, by=identity.label, note=body.note, scope=body.scope)
         return json_response(decided)

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.records.audit import AuditHead, AuditRow
+from gatewayd.model.operator_api import AuditPage
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import json_response, read_query
 
@@ -22,13 +22,6 @@ class AuditQuery(Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, Meta(ge=1, le=MOST_ENTRIES)] = 100
 
 
-class AuditPage(Struct, frozen=True):
-    """Entries in order. ``head`` is the newest of the whole log, None while it is empty."""
-
-    entries: list[AuditRow]
-    head: AuditHead | None
-
-
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     routes = Blueprint("audit", __name__)
 
@@ -38,6 +31,6 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         query = read_query(AuditQuery)
         # The head first: entries that come between the two reads are then after it, and never missing before it.
         head = await gateway.audit.head()
-        return json_response(AuditPage(await gateway.audit.after(query.after, limit=query.limit), head))
+        return json_response(AuditPage(tuple(await gateway.audit.after(query.after, limit=query.limit)), head))
 
     return routes

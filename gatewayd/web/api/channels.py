@@ -2,25 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 
-from msgspec import Struct
 from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
+from gatewayd.model.operator_api import AccountList, ChooseAccounts
 from gatewayd.model.status import AccountStatus
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.redaction import may_see_people, redacted_account
 from gatewayd.web.http.bodies import json_response, read_optional_body, read_query, require_ready
 from gatewayd.web.http.errors import HttpError
-
-
-class Accounts(Struct, frozen=True):
-    accounts: tuple[AccountStatus, ...]
-
-
-class AccountChoice(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which account of the channel; without one, all of them. In the body or in the query."""
-
-    account_id: str | None = None
 
 
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
@@ -31,7 +21,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def list_accounts() -> Response:
         identity = await auth.require("read")
         shown = manager.snapshot()
-        return json_response(Accounts(shown if may_see_people(identity) else tuple(map(redacted_account, shown))))
+        return json_response(AccountList(shown if may_see_people(identity) else tuple(map(redacted_account, shown))))
 
     @routes.post("/v1/channels/<channel>/start")
     async def start(channel: str) -> Response:
@@ -53,14 +43,14 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         require_ready(gateway)
         subject = channel if account is None else f"{channel}/{account}"
         async with gateway.audit.doing(identity.label, f"channels.{verb}", subject):
-            return json_response(Accounts(await action(channel, account)))
+            return json_response(AccountList(await action(channel, account)))
 
     return routes
 
 
 async def _chosen_account() -> str | None:
-    in_query = read_query(AccountChoice).account_id
-    body = await read_optional_body(AccountChoice)
+    in_query = read_query(ChooseAccounts).account_id
+    body = await read_optional_body(ChooseAccounts)
     in_body = None if body is None else body.account_id
     if in_query is not None and in_body is not None and in_query != in_body:
         raise HttpError("bad_request", "account_id in the query and in the body differ")

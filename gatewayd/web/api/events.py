@@ -21,6 +21,7 @@ from quart.wrappers.response import ResponseBody
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import StoreRefused
+from gatewayd.model.operator_api import EventGap
 from gatewayd.model.records.event import Event
 from gatewayd.web.access.auth import Auth, StreamAuthorization
 from gatewayd.web.access.redaction import may_see_people, redacted_event
@@ -44,13 +45,6 @@ class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     after: Annotated[int, Meta(ge=0, le=_MAX_SEQ)] | None = None
     kinds: Annotated[str, Meta(max_length=2000)] = "*"
-
-
-class Gap(Struct, frozen=True):
-    """Data of ``gateway.gap``: events after ``after`` and before ``next`` are not stored (any more)."""
-
-    after: int
-    next: int
 
 
 class KindFilter:
@@ -176,7 +170,7 @@ class EventFeed(ResponseBody):
     def _render_one(self, event: Event) -> bytes:
         gap = b""
         if event.seq > self._seq + 1:
-            gap = _render_gap(Gap(after=self._seq, next=event.seq))
+            gap = _render_gap(EventGap(after=self._seq, next=event.seq))
         self._seq = event.seq
         if not self._kinds.wants(event.kind):
             return gap
@@ -188,7 +182,7 @@ class EventFeed(ResponseBody):
         last = self._log.last_seq
         if self._seq <= last:
             return b""
-        gap = Gap(after=self._seq, next=last + 1)
+        gap = EventGap(after=self._seq, next=last + 1)
         self._seq = last
         return _render_gap(gap)
 
@@ -227,5 +221,5 @@ def _last_event_id() -> int | None:
     return int(given)
 
 
-def _render_gap(gap: Gap) -> bytes:
+def _render_gap(gap: EventGap) -> bytes:
     return b"id: %d\nevent: gateway.gap\ndata: %s\n\n" % (gap.next - 1, msgspec.json.encode(gap))

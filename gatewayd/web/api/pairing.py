@@ -1,35 +1,16 @@
 """``/v1/pairing``: strangers who ask to be let in. Everything here needs the scope ``pairing``."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.ports.store import PairingRow
+from gatewayd.model.operator_api import DecidePairing, PairingList, Request, RevokePairing
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import json_response, read_body
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
-
-
-class Pairings(Struct, frozen=True):
-    pending: list[PairingRow]
-    paired: list[PairingRow]
-
-
-class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
-    decision: Literal["approve", "deny"]
-
-
-class RevokeBody(Struct, frozen=True, forbid_unknown_fields=True):
-    channel: _Text
-    account: _Text
-    sender_id: _Text
-
-
-class Done(Struct, frozen=True):
-    """Nothing to tell: ``{}``."""
 
 
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
@@ -39,12 +20,12 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.get("/v1/pairing")
     async def list_pairings() -> Response:
         await auth.require("pairing")
-        return json_response(Pairings(pending=await access.pending(), paired=await access.paired()))
+        return json_response(PairingList(tuple(await access.pending()), tuple(await access.paired())))
 
     @routes.post("/v1/pairing/<code>")
     async def decide(code: str) -> Response:
         identity = await auth.require("pairing")
-        body = await read_body(DecisionBody)
+        body = await read_body(DecidePairing)
         decided = gateway.let_in if body.decision == "approve" else access.deny
         async with gateway.audit.doing(identity.label, f"pairing.{body.decision}", await _who_has(code)):
             return json_response(await decided(code, by=identity.label))
@@ -53,11 +34,11 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.post("/v1/pairing/revoke")
     async def revoke() -> Response:
         identity = await auth.require("pairing")
-        body = await read_body(RevokeBody)
+        body = await read_body(RevokePairing)
         subject = f"{body.channel}/{body.account}/{body.sender_id}"
         async with gateway.audit.doing(identity.label, "pairing.revoke", subject):
             await access.revoke(body.channel, body.account, body.sender_id, by=identity.label)
-        return json_response(Done())
+        return json_response(Request())
 
     async def _who_has(code: str) -> str:
         """The person whom a code was given to, or the code, when nobody has it."""

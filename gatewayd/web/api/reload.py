@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from msgspec import Struct
 from quart import Blueprint, Response
 
-from gatewayd.model.errors import ConfigError, ConfigProblem
+from gatewayd.model.errors import ConfigError
+from gatewayd.model.operator_api import ConfigErrorBody, ErrorDetail, Request
 from gatewayd.model.reload import ReloadReport
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import json_response, read_optional_body
@@ -17,33 +17,17 @@ Reload = Callable[[str], Awaitable[ReloadReport]]
 _CODE: Code = "invalid_config"
 
 
-class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
-    """An empty JSON object."""
-
-
-class _Error(Struct, frozen=True):
-    code: Code
-    message: str
-
-
-class ConfigErrorBody(Struct, frozen=True):
-    """As every error, and ``problems``: everything that is wrong, in the order of the file."""
-
-    error: _Error
-    problems: tuple[ConfigProblem, ...]
-
-
 def blueprint(auth: Auth, reload_configuration: Reload) -> Blueprint:
     routes = Blueprint("reload", __name__)
 
     @routes.post("/v1/gateway/reload")
     async def reload() -> Response:
         identity = await auth.require("admin")
-        await read_optional_body(Nothing)
+        await read_optional_body(Request)
         try:
             return json_response(await reload_configuration(identity.label))
         except ConfigError as error:
             message = "the new configuration is refused, and the one before it is still in force"
-            return json_response(ConfigErrorBody(_Error(_CODE, message), error.problems), STATUS[_CODE])
+            return json_response(ConfigErrorBody(ErrorDetail(_CODE, message), error.problems), STATUS[_CODE])
 
     return routes

@@ -1,39 +1,17 @@
 """``/v1/webchat/sessions``: who is logged in to the web chat, and the end of a login. All needs the scope ``admin``."""
 
-from typing import Annotated
-
-from msgspec import Meta, Struct
+from msgspec.structs import replace
 from quart import Blueprint, Response
 
 from gatewayd.channels.webchat import PLUGIN
 from gatewayd.channels.webchat.channel import WebchatChannel
-from gatewayd.channels.webchat.login import Ended, Session, count_links, end_person, end_session, list_sessions
+from gatewayd.channels.webchat.login import count_links, end_person, end_session, list_sessions
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.config import Name
 from gatewayd.model.errors import NotFound
+from gatewayd.model.operator_api import RevokeWebchat, WebchatSession, WebchatSessions
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.bodies import json_response, read_body
 from gatewayd.web.http.errors import HttpError
-
-
-class Shown(Session, frozen=True):
-    """``pages``: how many are open with it now."""
-
-    pages: int
-
-
-class Sessions(Struct, frozen=True):
-    """``links``: how many wait to be used."""
-
-    sessions: list[Shown]
-    links: int
-
-
-class RevokeBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """One login by its ``id``, or all of a ``name`` with the links that were made for it."""
-
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")] | None = None
-    name: Name | None = None
 
 
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
@@ -43,13 +21,13 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def list_all() -> Response:
         await auth.require("admin")
         channel, now = open_channel(gateway), gateway.now()
-        shown = [_shown(session, channel) for session in await list_sessions(store, now)]
-        return json_response(Sessions(shown, await count_links(store, now)))
+        shown = tuple(_with_pages(session, channel) for session in await list_sessions(store, now))
+        return json_response(WebchatSessions(shown, await count_links(store, now)))
 
     @routes.post("/v1/webchat/revoke")
     async def revoke() -> Response:
         identity = await auth.require("admin")
-        body = await read_body(RevokeBody)
+        body = await read_body(RevokeWebchat)
         if (body.id is None) == (body.name is None):
             raise HttpError("bad_request", "either the id of a login or a name is needed")
         async with gateway.audit.doing(identity.label, "webchat.revoke", body.name or f"login {body.id}"):
@@ -60,7 +38,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
             gateway.events.emit("channels.webchat.revoked", id=session.id, name=session.name, by=identity.label)
         return json_response(ended)
 
-    async def end(body: RevokeBody) -> Ended:
+    async def end(body: RevokeWebchat) -> WebchatSessions:
         now = gateway.now()
         ended = await (end_session(store, body.id, now) if body.id is not None else end_person(store, body.name or "", now))
         if (channel := open_channel(gateway)) is not None:
@@ -80,6 +58,5 @@ def open_channel(gateway: Gateway) -> WebchatChannel | None:
     return None
 
 
-def _shown(session: Session, channel: WebchatChannel | None) -> Shown:
-    pages = 0 if channel is None else channel.pages_of(session.name, session.id)
-    return Shown(session.id, session.name, session.created_at, session.expires_at, pages)
+def _with_pages(session: WebchatSession, channel: WebchatChannel | None) -> WebchatSession:
+    return session if channel is None else replace(session, pages=channel.pages_of(session.name, session.id))

@@ -16,6 +16,7 @@ from quart import Blueprint, Response, request
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import Scope
+from gatewayd.model.operator_api import ConsolePage, LoginLink, MakeConsoleLink, Request
 from gatewayd.ports.store import TokenRow
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.tokens import digest_of
@@ -29,8 +30,7 @@ _CODE_BYTES: Final = 15
 _OF_CONSOLE: Final = "console:"
 """Before a code's digest is made: a code of the web chat opens no console, and the other way round."""
 _Kind = Literal["login_code", "token"]
-Page = Literal["approvals", "dead-letters", "trace"]
-_SCOPES: Final[Mapping[Page, tuple[Scope, ...]]] = {
+_SCOPES: Final[Mapping[ConsolePage, tuple[Scope, ...]]] = {
     "approvals": ("approvals", "read"),
     "dead-letters": ("read", "admin"),
     "trace": ("read",),
@@ -38,23 +38,8 @@ _SCOPES: Final[Mapping[Page, tuple[Scope, ...]]] = {
 """What each page is for. Who asks for a link needs the first of them; of the others the page gets those that its maker has."""
 
 
-class Link(Struct, frozen=True):
-    """``url`` logs in once, until ``expires_at`` (Unix seconds)."""
-
-    url: str
-    expires_at: float
-
-
-class LinkBody(Struct, frozen=True, forbid_unknown_fields=True):
-    page: Page = "approvals"
-
-
 class LoginBody(Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, Meta(max_length=200)]
-
-
-class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
-    """An empty JSON object."""
 
 
 class Session(Struct, frozen=True):
@@ -84,7 +69,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.post("/v1/console/links")
     async def make_link() -> Response:
         identity = await auth.identify_sender()
-        page = (await read_body(LinkBody)).page
+        page = (await read_body(MakeConsoleLink)).page
         needed = _SCOPES[page]
         if identity.role != "operator":
             raise HttpError("forbidden", "the console is for people: this token is a program's")
@@ -100,7 +85,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         await gateway.audit.record(identity.label, "console.link", identity.name, page=page)
         base = (gateway.config.gateway.public_url or request.host_url).rstrip("/")
         # In the fragment, which browsers send to nobody: it is in no access log and no Referer.
-        return json_response(Link(url=f"{base}/{page}#code={code}", expires_at=now + CODE_SECONDS))
+        return json_response(LoginLink(url=f"{base}/{page}#code={code}", expires_at=now + CODE_SECONDS))
 
     @routes.post("/v1/console/login")
     async def log_in() -> Response:
@@ -119,13 +104,13 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     @routes.post("/v1/console/logout")
     async def log_out() -> Response:
         identity = await auth.identify_sender()
-        await read_body(Nothing)
+        await read_body(Request)
         digest = _digest_of_request()
         row = await store.get_token(digest)
         if row is not None and row.expires_at is not None:  # one that lasts is not a page's
             await store.delete_token(digest)
             await gateway.audit.record(identity.label, "console.logout", identity.name)
-        return json_response(Nothing())
+        return json_response(Request())
 
     return routes
 

@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 import msgspec
-from msgspec import Struct
 
 from gatewayd.model.errors import Conflict, GatewayError, NotFound, Overloaded, StoreRefused, UnusableId
+from gatewayd.model.operator_api import ErrorBody, ErrorDetail
 from gatewayd.model.records.dead_letter import NotADeadLetter
 
 Code = Literal[
@@ -70,15 +70,6 @@ RETRY_SECONDS: Final = 5
 _CODE_OF: Final[dict[int, Code]] = {status: code for code, status in reversed(tuple(STATUS.items()))}
 
 
-class _Error(Struct, frozen=True):
-    code: Code
-    message: str
-
-
-class _ErrorBody(Struct, frozen=True):
-    error: _Error
-
-
 class HttpError(Exception):
     """Raised anywhere while a request is handled: answered with its status and JSON body, and not logged as a bug.
 
@@ -105,7 +96,7 @@ class HttpError(Exception):
     @property
     def body(self) -> bytes:
         """The JSON body."""
-        return msgspec.json.encode(_ErrorBody(_Error(self.code, self.message)))
+        return msgspec.json.encode(ErrorBody(ErrorDetail(self.code, self.message)))
 
 
 class AnswerCut(Exception):

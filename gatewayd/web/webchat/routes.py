@@ -21,6 +21,7 @@ from gatewayd.model.config import AccountSettings, Name
 from gatewayd.model.errors import Conflict, NotFound, Overloaded
 from gatewayd.model.lifecycle import OUTBOUND_OPEN
 from gatewayd.model.message.envelope import Peer
+from gatewayd.model.operator_api import MakeWebchatLink, Request
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.assets import load_pages
 from gatewayd.web.http.bodies import LOGIN_BYTES, json_response, read_body, read_query, require_ready
@@ -36,10 +37,6 @@ _COOKIES: Final = 5
 
 
 ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
-
-
-class LinkRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    name: Name = "owner"
 
 
 class LoginRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,10 +70,6 @@ class HistoryQuery(ShownQuery, frozen=True):
 
 class StreamQuery(ShownQuery, frozen=True):
     after: Annotated[str, Meta(pattern=r"^[0-9]{1,18}\.[0-9]{1,18}$")] = str(Cursor())
-
-
-class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
-    """An empty JSON object."""
 
 
 class LoggedIn(Struct, frozen=True):
@@ -122,7 +115,7 @@ class Webchat:
 
     async def make_link(self) -> Response:
         identity = await self._auth.require("admin")
-        body = await read_body(LinkRequest)
+        body = await read_body(MakeWebchatLink)
         self._account()
         await self._gateway.audit.record(identity.label, "webchat.link", body.name)
         base = self._gateway.config.gateway.public_url or request.host_url
@@ -146,9 +139,9 @@ class Webchat:
 
     async def log_out(self) -> Response:
         login = await self._require_login(read_query(ShownQuery))
-        await read_body(Nothing)
+        await read_body(Request)
         await log_out(self._gateway.store, login.token)
-        response = json_response(Nothing())
+        response = json_response(Request())
         response.delete_cookie(COOKIE, path="/")
         return response
 

@@ -11,7 +11,8 @@ from gatewayd.hub.inbox.access import CODE_SECONDS, AccessControl
 from gatewayd.model.config import AccountFrame
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.message.envelope import Peer, Sender
-from gatewayd.ports.store import PairingRow, Pairings
+from gatewayd.model.records.pairing import PairingRow
+from gatewayd.ports.store import Pairings
 from tests.hub.house import EPOCH, configuration, message, now, open_house
 
 GROUP = Peer("group", "-100")

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map
 
 from gatewayd.model.config import SCOPES_OF_ROLE, Role, Scope
-from gatewayd.web.console.routes import Page
+from gatewayd.model.operator_api import ConsolePage
 
 ANSWERS: Final = Path(__file__).parent / "answers.txt"
 NOBODY: Final = ("none", "wrong", "hook", "cookie")
@@ -53,7 +53,7 @@ def groups() -> list[tuple[str, ...]]:
         beyond = [BEYOND] if len(scopes) < len(get_args(Scope)) else []
         several = [SEVERAL] if SEVERAL.startswith(f"{role}.") else []
         found.append((*(f"{role}.{one}" for one in (*scopes, *whole, *beyond)), *several))
-    return [*found, tuple(f"console.{page}" for page in get_args(Page))]
+    return [*found, tuple(f"console.{page}" for page in get_args(ConsolePage))]
 
 
 def answers() -> dict[Row, dict[str, str]]:

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.wording import clean, count, duration, pretty_json
+from gatewayd.model.operator_api import AgentList, AgentReport, Request
 from gatewayd.model.status import AgentState, AgentStatus
 
 if TYPE_CHECKING:
@@ -23,19 +23,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The agent's name in t
 _STYLES: dict[AgentState, str] = {"open": "green", "opening": "cyan", "waiting": "yellow", "parked": "bold red"}
 
 
-class Agents(Struct, frozen=True):
-    agents: tuple[AgentStatus, ...]
-
-
-class AgentReport(Struct, frozen=True):
-    agent: AgentStatus
-    output: tuple[str, ...] = ()
-
-
-class _Nothing(Struct, frozen=True):
-    pass
-
-
 @agents.callback()
 def group(ctx: typer.Context) -> None:
     """See and restart what runs agents. Without a command: list."""
@@ -50,7 +37,7 @@ def list_agents(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/agents", scope="read")
-        answer = client.decode(body, Agents)
+        answer = client.decode(body, AgentList)
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
@@ -87,7 +74,7 @@ def restart(ctx: typer.Context, name: Name) -> None:
     from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
-        agent = client.post(f"/v1/agents/{segment(name)}/restart", _Nothing(), AgentStatus, scope="admin")
+        agent = client.post(f"/v1/agents/{segment(name)}/restart", Request(), AgentStatus, scope="admin")
     print_text(f"{clean(agent.agent)} is {agent.state}" + (f": {clean(agent.reason)}" if agent.reason else ""))
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.commands.console import print_link
 from gatewayd.cli.ctl.connection.options import Json, Options, connect, options_of
 from gatewayd.cli.ctl.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
 from gatewayd.cli.ctl.wording import clock_time, count, duration, one_line, pretty_json
+from gatewayd.model.operator_api import ApprovalList, DecideApproval
 from gatewayd.model.records.approval import Approval
 
 if TYPE_CHECKING:
@@ -29,16 +29,6 @@ _EVERY_SECONDS = 1.0
 _PENDING = {"state": "pending", "limit": "1000"}
 
 
-class Approvals(Struct, frozen=True):
-    approvals: tuple[Approval, ...]
-
-
-class _Answer(Struct, frozen=True, omit_defaults=True):
-    decision: str
-    note: str | None = None
-    scope: str = "once"
-
-
 @approvals.command("list")
 def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
     """List the requests that wait, the oldest first."""
@@ -46,7 +36,7 @@ def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/approvals", params=_PENDING, scope="approvals")
-        waiting = client.decode(body, Approvals).approvals
+        waiting = client.decode(body, ApprovalList).approvals
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
@@ -78,13 +68,13 @@ def allow(
     session: Annotated[bool, typer.Option("--session", help="Not only once: for this session, as session_grant says.")] = False,
 ) -> None:
     """Let the agent run the tool with the input that is shown, once."""
-    _decide(ctx, approval_id, _Answer("allow", note, "session" if session else "once"))
+    _decide(ctx, approval_id, DecideApproval("allow", note, "session" if session else "once"))
 
 
 @approvals.command()
 def deny(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
     """Refuse the request; the agent is told so."""
-    _decide(ctx, approval_id, _Answer("deny", note))
+    _decide(ctx, approval_id, DecideApproval("deny", note))
 
 
 @approvals.command()
@@ -129,7 +119,7 @@ def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
     """Print what is not ``known`` and what has ended, and bring ``known`` up to date with each line."""
     from gatewayd.cli.ctl.output.screen import console, print_text
 
-    waiting = client.get("/v1/approvals", Approvals, params=_PENDING, scope="approvals").approvals
+    waiting = client.get("/v1/approvals", ApprovalList, params=_PENDING, scope="approvals").approvals
     for gone in known.keys() - {approval.id for approval in waiting}:
         print_text(_ending(client.get(_path(gone), Approval, scope="approvals")))
         del known[gone]
@@ -139,7 +129,7 @@ def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
             known[approval.id] = approval
 
 
-def _decide(ctx: typer.Context, approval_id: str, answer: _Answer) -> None:
+def _decide(ctx: typer.Context, approval_id: str, answer: DecideApproval) -> None:
     from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.exit_codes import ApiError, UsageError
 from gatewayd.cli.ctl.wording import clean, clock_time, pretty_json
+from gatewayd.model.operator_api import AuditPage
 from gatewayd.model.records.audit import BEGINNING, AuditHead, AuditRow, ChainBroken, verify
 
 if TYPE_CHECKING:
@@ -22,13 +22,6 @@ audit = typer.Typer(help="See what operators did, and check the log of it.", no_
 
 _PAGE = 1000
 _HASH_LENGTH = 64
-
-
-class Page(Struct, frozen=True):
-    """The answer of ``GET /v1/audit``."""
-
-    entries: tuple[AuditRow, ...]
-    head: AuditHead | None
 
 
 @audit.command("list")
@@ -45,10 +38,10 @@ def list_entries(
 
     with connect(ctx) as client:
         if after is None:
-            head = client.decode(_fetch(client, 0, 1), Page).head or BEGINNING
+            head = client.decode(_fetch(client, 0, 1), AuditPage).head or BEGINNING
             after = max(0, head.seq - limit)
         body = _fetch(client, after, limit)
-        page = client.decode(body, Page)
+        page = client.decode(body, AuditPage)
     if as_json:
         print_text(pretty_json(body))
         return
@@ -92,7 +85,7 @@ def _everything(client: "Client") -> Iterator[AuditRow]:
     """Every entry there was when the first page was asked for."""
     seen, last = 0, None
     while last is None or seen < last:
-        page = client.decode(_fetch(client, seen, _PAGE), Page)
+        page = client.decode(_fetch(client, seen, _PAGE), AuditPage)
         last = (page.head or BEGINNING).seq if last is None else last
         yield from page.entries
         if not page.entries:

@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.exit_codes import UsageError
-from gatewayd.model.status import AccountStatus
+from gatewayd.model.operator_api import AccountList, ChooseAccounts
 
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.connection.client import Client
@@ -15,16 +14,6 @@ if TYPE_CHECKING:
 channels = typer.Typer(help="List, start, stop and restart accounts.", no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="CHANNEL[/ACCOUNT]", help="One account, or every account of the channel.")]
-
-
-class Accounts(Struct, frozen=True):
-    """The answer of every channels route."""
-
-    accounts: tuple[AccountStatus, ...]
-
-
-class _AccountBody(Struct, frozen=True, omit_defaults=True):
-    account_id: str | None = None
 
 
 @channels.command("list")
@@ -35,7 +24,7 @@ def list_accounts(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/channels", scope="read")
-        answer = client.decode(body, Accounts)
+        answer = client.decode(body, AccountList)
         if as_json:
             print_text(pretty_json(body))
             return
@@ -67,11 +56,11 @@ def _order(ctx: typer.Context, name: str, verb: str) -> None:
     if not channel or (name.endswith("/") and not account):
         raise UsageError(f"{name!r} names no account. It looks like telegram/main, or telegram for all of the channel.")
     with connect(ctx) as client:
-        body = _AccountBody(account or None)
-        _show(client, client.post(f"/v1/channels/{segment(channel)}/{verb}", body, Accounts, scope="admin"))
+        body = ChooseAccounts(account or None)
+        _show(client, client.post(f"/v1/channels/{segment(channel)}/{verb}", body, AccountList, scope="admin"))
 
 
-def _show(client: "Client", answer: Accounts) -> None:
+def _show(client: "Client", answer: AccountList) -> None:
     from gatewayd.cli.ctl.output.accounts_view import accounts_table
     from gatewayd.cli.ctl.output.screen import console, print_lines
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Options, options_of
 from gatewayd.cli.ctl.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
 from gatewayd.cli.ctl.wording import clean, clock_time, safe_json
 from gatewayd.kit.json import Malformed, decode
+from gatewayd.model.operator_api import EventGap
 from gatewayd.model.records.event import Event
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ Value = str | int | float | bool | None
 
 
 _PAST_ALL = str(2**63 - 1)
-
-
-class _Gap(Struct, frozen=True):
-    """Data of ``gateway.gap``: no event between these two numbers is stored."""
-
-    after: int
-    next: int
 
 
 def events(
@@ -115,7 +108,7 @@ def _newest(client: "Client") -> int:
     with client.events({"kinds": _GAP}, last_id=_PAST_ALL) as stream:
         for sent in stream:
             if sent.event == _GAP:
-                return _decode(sent.data, _Gap).next - 1
+                return _decode(sent.data, EventGap).next - 1
     raise Unreachable("gatewayd ended the stream of events at once: it is stopping. Try again when it has started.")
 
 
@@ -135,7 +128,7 @@ def _write_sent(sent: "httpx2.ServerSentEvent", write: Callable[[Event], None]) 
     if sent.event != _GAP:
         write(_decode(sent.data, Event))
         return
-    gap = _decode(sent.data, _Gap)
+    gap = _decode(sent.data, EventGap)
     if gap.next > gap.after + 1:
         print_note(f"numbers {gap.after + 1} to {gap.next - 1} are not stored any more")
     else:

@@ -1,37 +1,18 @@
 """``gatewayctl pairing``: strangers who ask to talk to the agent, and those who may."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.wording import duration, one_line, pretty_json
-from gatewayd.ports.store import PairingRow
+from gatewayd.model.operator_api import DecidePairing, PairingList, Request, RevokePairing
+from gatewayd.model.records.pairing import PairingRow
 
 pairing = typer.Typer(help="Admit, refuse and remove people who write to the agent.", no_args_is_help=True, rich_markup_mode=None)
 
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The code that the stranger was given.")]
-
-
-class Pairings(Struct, frozen=True):
-    pending: tuple[PairingRow, ...]
-    paired: tuple[PairingRow, ...]
-
-
-class _Answer(Struct, frozen=True):
-    decision: str
-
-
-class _Who(Struct, frozen=True):
-    channel: str
-    account: str
-    sender_id: str
-
-
-class _Nothing(Struct, frozen=True):
-    pass
 
 
 @pairing.command("list")
@@ -43,7 +24,7 @@ def list_pairings(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/pairing", scope="pairing")
-        answer = client.decode(body, Pairings)
+        answer = client.decode(body, PairingList)
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
@@ -96,15 +77,15 @@ def revoke(
     from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
-        client.post("/v1/pairing/revoke", _Who(channel, account, sender), _Nothing, scope="pairing")
+        client.post("/v1/pairing/revoke", RevokePairing(channel, account, sender), Request, scope="pairing")
     print_text(f"{one_line(sender)} may not talk to {one_line(channel)}/{one_line(account)} any more")
 
 
-def _decide(ctx: typer.Context, code: str, decision: str, done: str) -> None:
+def _decide(ctx: typer.Context, code: str, decision: Literal["approve", "deny"], done: str) -> None:
     from gatewayd.cli.ctl.connection.client import segment
     from gatewayd.cli.ctl.output.screen import print_text
 
     with connect(ctx) as client:
-        row = client.post(f"/v1/pairing/{segment(code)}", _Answer(decision), PairingRow, scope="pairing")
+        row = client.post(f"/v1/pairing/{segment(code)}", DecidePairing(decision), PairingRow, scope="pairing")
     name = f" ({one_line(row.sender_name)})" if row.sender_name else ""
     print_text(f"{done}: {one_line(row.sender_id)}{name} on {one_line(row.channel)}/{one_line(row.account)}")

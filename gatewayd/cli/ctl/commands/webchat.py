@@ -4,40 +4,13 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.exit_codes import UsageError
 from gatewayd.cli.ctl.wording import clean, count, duration, one_line, pretty_json
+from gatewayd.model.operator_api import MakeWebchatLink, RevokeWebchat, WebchatLink, WebchatSession, WebchatSessions
 
 webchat = typer.Typer(help="Let somebody into the chat page, and out of it.", no_args_is_help=True, rich_markup_mode=None)
-
-
-class Link(Struct, frozen=True):
-    url: str
-    expires_at: float
-
-
-class _Who(Struct, frozen=True, omit_defaults=True):
-    name: str | None = None
-
-
-class Session(Struct, frozen=True):
-    id: str
-    name: str
-    created_at: float
-    expires_at: float
-    pages: int = 0
-
-
-class Sessions(Struct, frozen=True):
-    sessions: tuple[Session, ...]
-    links: int
-
-
-class _Which(Struct, frozen=True, omit_defaults=True):
-    id: str | None = None
-    name: str | None = None
 
 
 @webchat.command()
@@ -50,8 +23,8 @@ def link(
     from gatewayd.cli.ctl.output.screen import print_note, print_text
 
     with connect(ctx) as client:
-        body = client.fetch("POST", "/v1/webchat/links", body=_Who(name), scope="admin")
-        made = client.decode(body, Link)
+        body = client.fetch("POST", "/v1/webchat/links", body=MakeWebchatLink(name or "owner"), scope="admin")
+        made = client.decode(body, WebchatLink)
         left = made.expires_at - client.now()
     if as_json:
         print_text(pretty_json(body))
@@ -69,7 +42,7 @@ def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
 
     with connect(ctx) as client:
         body = client.fetch("GET", "/v1/webchat/sessions", scope="admin")
-        answer = client.decode(body, Sessions)
+        answer = client.decode(body, WebchatSessions)
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
@@ -103,11 +76,11 @@ def revoke(
     if (session is None) == (name is None):
         raise UsageError("Say whose: gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
     with connect(ctx) as client:
-        body = client.fetch("POST", "/v1/webchat/revoke", body=_Which(session, name), scope="admin")
-        ended = client.decode(body, Sessions)
+        body = client.fetch("POST", "/v1/webchat/revoke", body=RevokeWebchat(session, name), scope="admin")
+        ended = client.decode(body, WebchatSessions)
     print_text(pretty_json(body) if as_json else _said(ended.sessions, ended.links))
 
 
-def _said(ended: Sequence[Session], links: int) -> str:
+def _said(ended: Sequence[WebchatSession], links: int) -> str:
     lines = [f"ended: {one_line(each.id)} ({one_line(each.name)})" for each in ended]
     return "\n".join([*lines, f"taken back: {count(links, 'link')}"] if links or not lines else lines)

@@ -13,26 +13,13 @@ from gatewayd.cli.ctl.exit_codes import ApiError, CtlError, IncompatibleResponse
 from gatewayd.cli.ctl.wording import clean
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.config import Scope
-from gatewayd.model.errors import ConfigProblem
+from gatewayd.model.operator_api import ConfigErrorBody, ErrorBody
 
 _OTHER_RELEASE = f"Use the gatewayctl of the daemon's release (this one is {__version__})"
 
 
 NO_SUCH_PATH = "there is nothing at this path"
 """What gatewayd says where it is the path that it does not know, and not what the path names."""
-
-
-class _Problem(Struct, frozen=True):
-    code: str
-    message: str
-
-
-class _ErrorBody(Struct, frozen=True):
-    error: _Problem
-
-
-class _InvalidConfig(Struct, frozen=True):
-    problems: tuple[ConfigProblem, ...]
 
 
 class _Versioned(Struct, frozen=True):
@@ -60,7 +47,7 @@ def transport_error(target: Target, error: httpx2.RequestError | httpx2.InvalidU
 def response_error(target: Target, status: int, body: bytes, *, scope: Scope, path: str, headers: Mapping[str, str]) -> CtlError:
     """An answer that is not 2xx."""
     try:
-        problem = decode(body, _ErrorBody).error
+        problem = decode(body, ErrorBody).error
     except Malformed:
         return _foreign_response(target, status, headers)
     said = clean(problem.message).rstrip(".")
@@ -97,7 +84,7 @@ def response_error(target: Target, status: int, body: bytes, *, scope: Scope, pa
 
 def _config_problems(body: bytes) -> list[str]:
     try:
-        problems = decode(body, _InvalidConfig).problems
+        problems = decode(body, ConfigErrorBody).problems
     except Malformed:
         return ["  no reason that can be read here"]
     return [f"  {clean(str(problem))}" for problem in problems]

@@ -10,7 +10,7 @@ import msgspec
 from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import PAIRED, PAIRING, PAIRING_OPEN, PairingDecision, PairingState
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.store import PairingRow
+from gatewayd.model.records.pairing import PairingRow
 from gatewayd.stores.sqlite.engine.columns import decode_column
 from gatewayd.stores.sqlite.engine.states import among, outside
 from gatewayd.stores.sqlite.engine.table import Tables

@@ -1,0 +1,149 @@
+"""The JSON bodies of the operators' HTTP API: gatewayd/web and gatewayctl read and write the same structs.
+
+What a body carries (an approval, a status, …) is in model/records and model/status.py. The name of a request begins with a verb.
+A request refuses unknown fields, and gatewayctl sends no field that has its default.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from gatewayd.model.config import Name
+from gatewayd.model.errors import ConfigProblem
+from gatewayd.model.records.approval import Approval, Scope
+from gatewayd.model.records.audit import AuditHead, AuditRow
+from gatewayd.model.records.pairing import PairingRow
+from gatewayd.model.status import AccountStatus, AgentStatus
+
+Note = Annotated[str, Meta(max_length=2000)]
+ConsolePage = Literal["approvals", "dead-letters", "trace"]
+_Text = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of a request. This one is empty: ``{}``."""
+
+
+class ErrorDetail(Struct, frozen=True):
+    """``code`` is one of web/http/errors.py; ``message`` is for people."""
+
+    code: str
+    message: str
+
+
+class ErrorBody(Struct, frozen=True):
+    """The body of every response that is not 2xx."""
+
+    error: ErrorDetail
+
+
+class ConfigErrorBody(ErrorBody, frozen=True):
+    """A configuration was refused. ``problems`` holds all that is wrong, in the order of the file."""
+
+    problems: tuple[ConfigProblem, ...]
+
+
+class AccountList(Struct, frozen=True):
+    accounts: tuple[AccountStatus, ...]
+
+
+class ChooseAccounts(Request, frozen=True):
+    """One account of a channel; None: all of them."""
+
+    account_id: str | None = None
+
+
+class AgentList(Struct, frozen=True):
+    agents: tuple[AgentStatus, ...]
+
+
+class AgentReport(Struct, frozen=True):
+    """``output`` holds the last lines that the core's process wrote."""
+
+    agent: AgentStatus
+    output: tuple[str, ...]
+
+
+class ApprovalList(Struct, frozen=True):
+    approvals: tuple[Approval, ...]
+
+
+class DecideApproval(Request, frozen=True):
+    decision: Literal["allow", "deny"]
+    note: Note | None = None
+    scope: Scope = "once"
+
+
+class AuditPage(Struct, frozen=True):
+    """Entries in order. ``head`` is the newest entry of the whole log, None while the log is empty."""
+
+    entries: tuple[AuditRow, ...]
+    head: AuditHead | None
+
+
+class EventGap(Struct, frozen=True):
+    """Data of ``gateway.gap``: the events between ``after`` and ``next`` are not stored."""
+
+    after: int
+    next: int
+
+
+class PairingList(Struct, frozen=True):
+    pending: tuple[PairingRow, ...]
+    paired: tuple[PairingRow, ...]
+
+
+class DecidePairing(Request, frozen=True):
+    decision: Literal["approve", "deny"]
+
+
+class RevokePairing(Request, frozen=True):
+    channel: _Text
+    account: _Text
+    sender_id: _Text
+
+
+class MakeConsoleLink(Request, frozen=True):
+    page: ConsolePage = "approvals"
+
+
+class LoginLink(Struct, frozen=True):
+    """``url`` logs in once, until ``expires_at`` (Unix seconds)."""
+
+    url: str
+    expires_at: float
+
+
+class MakeWebchatLink(Request, frozen=True):
+    name: Name = "owner"
+
+
+class WebchatLink(LoginLink, frozen=True):
+    """``code`` is the one in ``url``, for people who type it."""
+
+    code: str
+
+
+class WebchatSession(Struct, frozen=True):
+    """A login that has not ended, without its secret: ``id`` is the beginning of the stored digest. Times are Unix seconds.
+    ``pages`` is the number of open pages."""
+
+    id: str
+    name: str
+    created_at: float
+    expires_at: float
+    pages: int = 0
+
+
+class WebchatSessions(Struct, frozen=True):
+    """Logins, and the number of unused links: all of them, or those that a revocation has ended."""
+
+    sessions: tuple[WebchatSession, ...]
+    links: int
+
+
+class RevokeWebchat(Request, frozen=True):
+    """One login by its ``id``, or all logins of a ``name`` with the links that were made for it."""
+
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")] | None = None
+    name: Name | None = None
