@@ -1,4 +1,4 @@
-"""The files of the page, from the package into memory once, with the headers that make a browser distrust everything else."""
+"""The files of the pages, read from the package once, with headers that make a browser distrust everything else."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -50,9 +50,12 @@ class Asset(Struct, frozen=True):
 
 @cache
 def load_pages() -> Mapping[str, Asset]:
-    """Every file of ``web/pages`` by its name."""
-    folder = files("gatewayd.web").joinpath("pages")
-    return {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+    """Every file of the folders in ``web/pages``, by its name alone: ``/static/NAME`` does not name the folder."""
+    folders = files("gatewayd.web").joinpath("pages").iterdir()
+    found = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    pages = {file.name: _asset(file.name, file.read_bytes()) for file in found}
+    assert len(pages) == len(found), "two files of the pages have one name"
+    return pages
 
 
 def _asset(name: str, body: bytes) -> Asset:
