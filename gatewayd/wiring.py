@@ -33,7 +33,7 @@ from gatewayd.hub.inbox.inbox import InboxDesk
 from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
 from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.retention import Cleaner
-from gatewayd.hub.operations.trace import StoryTeller
+from gatewayd.hub.operations.trace import Tracer
 from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.unknown import UnknownReplies
@@ -115,7 +115,7 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         late=LateTexts(store, outbox, events, configured, wait_reply_committed=engine.wait_reply_committed),
         dead_letters=DeadLetterQueue(store, inbox, outbox, events, now=now),
         dead_letter_counter=DeadLetterCounter(store, events),
-        stories=StoryTeller(store, accounts=inbox.availability),
+        tracer=Tracer(store, accounts=inbox.availability),
         cleaner=Cleaner(store, outbox, events, configured, now=now),
         stalls=stalls,
     )

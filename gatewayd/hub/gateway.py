@@ -25,7 +25,7 @@ from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
 from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.health import Facts, Refused, problems_of
 from gatewayd.hub.operations.retention import Cleaner
-from gatewayd.hub.operations.trace import StoryTeller
+from gatewayd.hub.operations.trace import Tracer
 from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox, draft_texts
 from gatewayd.hub.turns.runner import TurnRunner
@@ -71,7 +71,7 @@ class Gateway:
     late: LateTexts
     dead_letters: DeadLetterQueue
     dead_letter_counter: DeadLetterCounter
-    stories: StoryTeller
+    tracer: Tracer
     cleaner: Cleaner
     stalls: Stalls
 

@@ -102,7 +102,7 @@ async def leave_dead_letters(state_dir: Path, number: int) -> None:
 
 
 @pytest.mark.slow
-async def test_dead_letters_are_repaired_and_stories_told(ctl: Ctl, state_dir: Path) -> None:
+async def test_dead_letters_are_repaired_and_traces_told(ctl: Ctl, state_dir: Path) -> None:
     await leave_dead_letters(state_dir, 620)
     async with daemon(state_dir) as running:
         code, out, _ = await run(ctl, "status")

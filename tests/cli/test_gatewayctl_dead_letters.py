@@ -123,7 +123,7 @@ def test_show_hides_nothing(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "tries     10 tries, retried 1 time by an operator\n"
         "turn      turn-12-1\n"
         "session   assistant:telegram:main:dm:4711\n"
-        "story     gatewayctl trace in-12\n"
+        "trace     gatewayctl trace in-12\n"
         "\n"
         "  please\\x1b[2J \\u202ecrash\n"
         f"  second {'x' * 300}\n"

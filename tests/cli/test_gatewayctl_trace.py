@@ -1,4 +1,4 @@
-"""trace: one story, with its times, the gaps between them, and the verdict."""
+"""trace: one message, with its times, the gaps between them, and the verdict."""
 
 import json
 
@@ -8,29 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from gatewayd.cli.ctl.output.trace_view import story_lines
-from gatewayd.model.records.trace import Story, StoryEntry
+from gatewayd.cli.ctl.output.trace_view import trace_lines
+from gatewayd.model.records.trace import Trace, TraceEntry
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, FakeGatewayd, error, of
 
-STORY = Story(
+TRACE = Trace(
     id="telegram/main/12",
     found=("in-12", "out-7"),
     entries=(
-        StoryEntry(NOW - 90_000, "received", "in-12", "came from telegram/main dm:4711", "please [red]crash\x1b[2J"),
-        StoryEntry(NOW - 89_999.6, "turn_started", "in-12", "attempt 1 of turn-12"),
-        StoryEntry(NOW - 89_960, "written", "out-7", "the reply was written"),
-        StoryEntry(
+        TraceEntry(NOW - 90_000, "received", "in-12", "came from telegram/main dm:4711", "please [red]crash\x1b[2J"),
+        TraceEntry(NOW - 89_999.6, "turn_started", "in-12", "attempt 1 of turn-12"),
+        TraceEntry(NOW - 89_960, "written", "out-7", "the reply was written"),
+        TraceEntry(
             NOW - 89_961, "sending", "out-7", "on its way to telegram, for the first time, after a clock that was set back"
         ),
-        StoryEntry(NOW, "unknown", "out-7", "cut off while sending"),
+        TraceEntry(NOW, "unknown", "out-7", "cut off while sending"),
     ),
     verdict="The message was answered, and the reply may or may not have been seen.",
 )
 
 
-def test_a_story_has_times_gaps_and_a_verdict(daemon: FakeGatewayd, ctl: Ctl) -> None:
-    daemon.on("GET", "/v1/messages/telegram/main/12", of(STORY))
+def test_a_trace_has_times_gaps_and_a_verdict(daemon: FakeGatewayd, ctl: Ctl) -> None:
+    daemon.on("GET", "/v1/messages/telegram/main/12", of(TRACE))
     code, out, err = ctl("trace", "telegram/main/12")
     assert (code, err) == (0, "")
     assert (
@@ -57,15 +57,15 @@ The message was answered, and the reply may or may not have been seen.
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    lines = [line.plain for line in story_lines(msgspec.structs.replace(STORY, more=True), width)]
+    lines = [line.plain for line in trace_lines(msgspec.structs.replace(TRACE, more=True), width)]
     assert max(cell_len(line) for line in lines) <= width
-    assert " ".join(" ".join(lines).split()).endswith("of its messages. " + STORY.verdict)
+    assert " ".join(" ".join(lines).split()).endswith("of its messages. " + TRACE.verdict)
 
 
 @given(st.text(), st.floats(allow_nan=False, allow_infinity=False), st.integers(20, 120))
 def test_foreign_text_neither_breaks_lines_nor_styles(text: str, at: float, width: int) -> None:
-    entry = StoryEntry(at, "received", text, text, text)
-    for line in story_lines(Story(text, (text,) * 20, (*STORY.entries, entry), text), width):
+    entry = TraceEntry(at, "received", text, text, text)
+    for line in trace_lines(Trace(text, (text,) * 20, (*TRACE.entries, entry), text), width):
         assert cell_len(line.plain) <= width
         assert line.plain.isprintable()
 

@@ -202,7 +202,7 @@ async def test_a_dead_message_is_counted_and_put_back(tmp_path: Path, autojump_c
         assert hub.gateway.snapshot().dead_letters.in_dead == 1
         await hub.gateway.dead_letters.act("in-1", "retry", by="operator:me")
         await trio.sleep(5)
-        assert "in-1" in (await hub.gateway.stories.tell("in-1")).found
+        assert "in-1" in (await hub.gateway.tracer.trace("in-1")).found
 
 
 async def test_an_id_that_cannot_be_kept_is_the_fault_of_its_driver(tmp_path: Path, autojump_clock: MockClock) -> None:

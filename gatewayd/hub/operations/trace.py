@@ -1,4 +1,4 @@
-"""The story of one message, told from its rows: what happened when, why, and how it stands. Pure but for the look-up."""
+"""The trace of one message, made from its rows: what happened, when and why, and how the message stands. Pure but for the lookup."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.hub.operations.dead_letters import Takers
-from gatewayd.hub.operations.trace_rows import StoryRows, gather
+from gatewayd.hub.operations.trace_rows import TraceRows, gather
 from gatewayd.model.errors import NotFound
 from gatewayd.model.lifecycle import (
     APPROVAL_OPEN,
@@ -26,13 +26,13 @@ from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditRow
 from gatewayd.model.records.dead_letter import excerpt_of
 from gatewayd.model.records.question import QuestionRow
-from gatewayd.model.records.trace import Story, StoryEntry, StoryEvent
+from gatewayd.model.records.trace import Trace, TraceEntry, TraceEvent
 from gatewayd.model.subject import SIGN, is_about_reply, is_repetition
 from gatewayd.ports.store import InboundRow, OutboundRow, Traces, shown_text
 
 MOST_MESSAGES: Final = 50
 MOST_ENTRIES: Final = 1000
-_ORDER: Final = {event: number for number, event in enumerate(get_args(StoryEvent))}
+_ORDER: Final = {event: number for number, event in enumerate(get_args(TraceEvent))}
 _WHY: Final[Mapping[InboundReason, str]] = {
     "account_removed": "its account is not configured any more",
     "agent_failed": "the agent failed",
@@ -109,24 +109,24 @@ _QUESTION: Final[Mapping[QuestionState, str]] = {
 }
 
 
-class StoryTeller:
-    """Looks a story up. ``accounts`` are the configured ones."""
+class Tracer:
+    """Looks a trace up. ``accounts`` are the configured ones."""
 
     def __init__(self, store: Traces, *, accounts: Callable[[], Takers]) -> None:
         self._store = store
         self._accounts = accounts
 
-    async def tell(self, wanted: str) -> Story:
-        """The story that an id leads to; see ``gather``. :raises NotFound: it leads to nothing that is kept."""
+    async def trace(self, wanted: str) -> Trace:
+        """The trace that an id leads to; see ``gather``. :raises NotFound: it leads to nothing that is kept."""
         rule = partial(gather, wanted=wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
         rows = await self._store.read_trace(rule)
         if not (rows.inbound or rows.outbound or rows.approvals or rows.questions):
             raise NotFound(f"nothing is known of {wanted[:200]!r} (any more)")
-        return tell(wanted, rows)
+        return trace_of(wanted, rows)
 
 
-def tell(wanted: str, rows: StoryRows) -> Story:
-    """The rows as a story."""
+def trace_of(wanted: str, rows: TraceRows) -> Trace:
+    """The trace that these rows make."""
     entries = sorted(_entries(rows), key=lambda entry: (entry.at, _ORDER[entry.what]))
     found = [
         *(f"in-{row.id}" for row in rows.inbound),
@@ -135,10 +135,10 @@ def tell(wanted: str, rows: StoryRows) -> Story:
         *(row.id for row in rows.questions),
     ]
     more = rows.more or len(entries) > MOST_ENTRIES
-    return Story(wanted, tuple(found), tuple(entries[-MOST_ENTRIES:]), _verdict(rows), more)
+    return Trace(wanted, tuple(found), tuple(entries[-MOST_ENTRIES:]), _verdict(rows), more)
 
 
-def _entries(rows: StoryRows) -> Iterator[StoryEntry]:
+def _entries(rows: TraceRows) -> Iterator[TraceEntry]:
     for message in rows.inbound:
         yield from _of_message(message)
     for approval in rows.approvals:
@@ -151,15 +151,15 @@ def _entries(rows: StoryRows) -> Iterator[StoryEntry]:
         yield _of_operator(act)
 
 
-def _of_message(row: InboundRow) -> Iterator[StoryEntry]:
+def _of_message(row: InboundRow) -> Iterator[TraceEntry]:
     ref, envelope = f"in-{row.id}", row.envelope
     via = "" if envelope.via is None else f", brought by {envelope.via}"
     said = f"{_KINDS[envelope.kind]} {_from(envelope)}{via}"
-    yield StoryEntry(envelope.received_at, "received", ref, said, excerpt_of(envelope.text) or None)
+    yield TraceEntry(envelope.received_at, "received", ref, said, excerpt_of(envelope.text) or None)
     if row.started_at is not None:
-        yield StoryEntry(row.started_at, "turn_started", ref, f"{row.turn_id}, attempt {row.attempts}", row.session_key)
+        yield TraceEntry(row.started_at, "turn_started", ref, f"{row.turn_id}, attempt {row.attempts}", row.session_key)
     if row.ended_at is not None:
-        yield StoryEntry(row.ended_at, "ended", ref, f"{row.state}: {_why(row.reason)}", row.detail or row.reason)
+        yield TraceEntry(row.ended_at, "ended", ref, f"{row.state}: {_why(row.reason)}", row.detail or row.reason)
 
 
 def _from(envelope: InboundEnvelope) -> str:
@@ -167,26 +167,26 @@ def _from(envelope: InboundEnvelope) -> str:
     return f"from {envelope.sender.id}{name} in {envelope.channel}/{envelope.account} {envelope.peer}"
 
 
-def _of_approval(row: Approval) -> Iterator[StoryEntry]:
+def _of_approval(row: Approval) -> Iterator[TraceEntry]:
     """Not the tool's input: who may look at messages may not look at that."""
     by_rule = row.decided_by is not None and row.decided_by.startswith(("policy:", "session:"))
     if not by_rule:
-        yield StoryEntry(row.created_at, "approval_asked", row.id, f"{row.agent} asked to use {row.tool}", row.code or None)
+        yield TraceEntry(row.created_at, "approval_asked", row.id, f"{row.agent} asked to use {row.tool}", row.code or None)
     for vote in row.votes if row.quorum > 1 else ():
-        yield StoryEntry(vote.at, "approval_vote", row.id, f"{vote.by} said {'yes' if vote.allow else 'no'}")
+        yield TraceEntry(vote.at, "approval_vote", row.id, f"{vote.by} said {'yes' if vote.allow else 'no'}")
     if row.decided_at is not None:
         text = f"{row.tool} {_APPROVAL[row.state]} by {row.decided_by or 'nobody'}"
-        yield StoryEntry(row.decided_at, "approval_decided", row.id, text)
+        yield TraceEntry(row.decided_at, "approval_decided", row.id, text)
     if row.consumed_at is not None:
-        yield StoryEntry(row.consumed_at, "approval_used", row.id, f"{row.tool} was let run")
+        yield TraceEntry(row.consumed_at, "approval_used", row.id, f"{row.tool} was let run")
 
 
-def _of_question(row: QuestionRow) -> Iterator[StoryEntry]:
+def _of_question(row: QuestionRow) -> Iterator[TraceEntry]:
     text = "the agent asked its user a question"
-    yield StoryEntry(row.created_at, "question_asked", row.id, text, excerpt_of(row.question.text) or None)
+    yield TraceEntry(row.created_at, "question_asked", row.id, text, excerpt_of(row.question.text) or None)
     if row.ended_at is not None:
         by = f" by {row.answered_by}" if row.answered_by else ""
-        yield StoryEntry(row.ended_at, "question_ended", row.id, f"the question {_QUESTION[row.state]}{by}")
+        yield TraceEntry(row.ended_at, "question_ended", row.id, f"the question {_QUESTION[row.state]}{by}")
 
 
 def _about(subject: str) -> str:
@@ -197,46 +197,46 @@ def _about(subject: str) -> str:
     return " that the one before may not have arrived," if is_about_reply(subject) else f" about {subject}"
 
 
-def _of_reply(row: OutboundRow) -> Iterator[StoryEntry]:
+def _of_reply(row: OutboundRow) -> Iterator[TraceEntry]:
     ref, payload = f"out-{row.id}", row.payload
     what = f"edit of out-{payload.of}" if isinstance(payload, EditText) else "reply"
     if not isinstance(payload, EditText) and payload.parts > 1:
         what += f" (part {payload.part} of {payload.parts})"
     about = _about(row.subject) if row.subject else ""
     text = f"{what}{about} to {row.channel}/{row.account} {payload.peer}"
-    yield StoryEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
+    yield TraceEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
     if row.sending_at is not None:
-        yield StoryEntry(row.sending_at, "sending", ref, f"given to the platform, attempt {max(1, row.attempts)}")
+        yield TraceEntry(row.sending_at, "sending", ref, f"given to the platform, attempt {max(1, row.attempts)}")
     if row.state == "ready" and row.next_attempt_at is not None:
-        yield StoryEntry(row.next_attempt_at, "waits", ref, "waits until then for its next attempt", row.reason)
+        yield TraceEntry(row.next_attempt_at, "waits", ref, "waits until then for its next attempt", row.reason)
     if row.settled_at is not None:
         yield from _end_of_reply(row, row.settled_at)
 
 
-def _end_of_reply(row: OutboundRow, at: float) -> Iterator[StoryEntry]:
+def _end_of_reply(row: OutboundRow, at: float) -> Iterator[TraceEntry]:
     ref = f"out-{row.id}"
     match row.state:
         case "sent":
             known = row.receipt.message_id if row.receipt is not None else None
-            yield StoryEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
+            yield TraceEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
         case "unknown":
-            yield StoryEntry(
+            yield TraceEntry(
                 at, "unknown", ref, "its user may or may not have seen it: it is not sent again by itself", row.reason
             )
         case "parked":
-            yield StoryEntry(at, "parked", ref, "not sent: it was too old to be sent by itself", row.reason)
+            yield TraceEntry(at, "parked", ref, "not sent: it was too old to be sent by itself", row.reason)
         case "dead":
-            yield StoryEntry(at, "dead", ref, "given up", row.reason)
+            yield TraceEntry(at, "dead", ref, "given up", row.reason)
         case "ready" | "sending":
             pass  # it goes on
         case never:
             assert_never(never)
 
 
-def _of_operator(act: AuditRow) -> StoryEntry:
+def _of_operator(act: AuditRow) -> TraceEntry:
     # Older entries of the audit log name the action without "dead_".
     said = {"letter.retried": "put it back", "letter.dropped": "dropped it"}.get(act.action.removeprefix("dead_"), act.action)
-    return StoryEntry(act.at, "operator", act.subject, f"{act.actor} {said}", _note_of(act))
+    return TraceEntry(act.at, "operator", act.subject, f"{act.actor} {said}", _note_of(act))
 
 
 class _Detail(Struct, frozen=True):
@@ -258,7 +258,7 @@ def _note_of(act: AuditRow) -> str | None:
     return "; ".join(part for part in (was, detail.note) if part) or None
 
 
-def _verdict(rows: StoryRows) -> str:
+def _verdict(rows: TraceRows) -> str:
     messages = [row for row in rows.inbound if row.envelope.kind != "edit"] or rows.inbound
     if len(messages) == 1:
         return _verdict_of_message(messages[0], rows)
@@ -270,7 +270,7 @@ def _verdict(rows: StoryRows) -> str:
     return "The messages that it belongs to are not kept any more."
 
 
-def _verdict_of_message(row: InboundRow, rows: StoryRows) -> str:
+def _verdict_of_message(row: InboundRow, rows: TraceRows) -> str:
     ref = f"in-{row.id}"
     match row.state:
         case "received":
@@ -289,7 +289,7 @@ def _verdict_of_message(row: InboundRow, rows: StoryRows) -> str:
             assert_never(never)
 
 
-def _waits_for(rows: StoryRows) -> str:
+def _waits_for(rows: TraceRows) -> str:
     pending = [row.id for row in rows.approvals if row.state in APPROVAL_OPEN]
     pending += [row.id for row in rows.questions if row.state in QUESTION_OPEN]
     return f"; it waits for an answer to {' and '.join(pending)}" if pending else ""

@@ -18,8 +18,8 @@ _OTHERS: Final = 10
 """Of every other kind this many times as many rows as of messages."""
 
 
-class StoryRows(Struct, frozen=True):
-    """All rows that a story is told from, each list by its number. ``more``: there are more than were asked for."""
+class TraceRows(Struct, frozen=True):
+    """All rows that a trace is made from, each list by its number. ``more``: there are more than were asked for."""
 
     inbound: list[InboundRow]
     outbound: list[OutboundRow]
@@ -29,7 +29,7 @@ class StoryRows(Struct, frozen=True):
     more: bool = False
 
 
-def gather(lookup: Lookup, wanted: str, *, accounts: Collection[Account], limit: int) -> StoryRows:
+def gather(lookup: Lookup, wanted: str, *, accounts: Collection[Account], limit: int) -> TraceRows:
     """What an id leads to: in-N, out-N, a turn's, approval's or question's id or code, the platform's id of a message or of its
     event (also as CHANNEL/ACCOUNT/ID; of an event without them only in ``accounts``), or a session key.
 
@@ -121,7 +121,7 @@ class _Gathering:
         found = self._lookup.replies(by, value, account=account, limit=self._most_others + 1)
         self._outbound.update((row.id, row) for row in found)
 
-    def rows(self) -> StoryRows:
+    def rows(self) -> TraceRows:
         """The newest of each kind, by number or time."""
         most = self._most_others
         inbound = sorted(self._inbound.values(), key=lambda row: row.id)
@@ -131,7 +131,7 @@ class _Gathering:
         more = len(inbound) > self._limit or max(len(outbound), len(approvals), len(questions)) > most
         inbound, outbound = inbound[-self._limit :], outbound[-most:]
         audit = self._audit([*map(ref_of, inbound), *map(ref_of, outbound)])
-        return StoryRows(inbound, outbound, approvals[-most:], questions[-most:], audit[-most:], more)
+        return TraceRows(inbound, outbound, approvals[-most:], questions[-most:], audit[-most:], more)
 
     def _audit(self, refs: Iterable[str]) -> list[AuditRow]:
         found = [row for ref in refs for row in self._lookup.audit(ref, limit=self._limit)]

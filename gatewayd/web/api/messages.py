@@ -1,4 +1,4 @@
-"""``GET /v1/messages/ID``: the whole story of one message, from any id that somebody has of it. Needs the scope
+"""``GET /v1/messages/ID``: the trace of one message, from any id that somebody has of it. Needs the scope
 ``read`` and the role operator.
 """
 
@@ -28,6 +28,6 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         read_query(NoQuery)
         if len(message_id) > LONGEST_ID:
             raise HttpError("bad_request", f"no id is longer than {LONGEST_ID} characters")
-        return json_response(await gateway.stories.tell(message_id))
+        return json_response(await gateway.tracer.trace(message_id))
 
     return routes

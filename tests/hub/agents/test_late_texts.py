@@ -164,7 +164,7 @@ async def test_nothing_to_see_is_nothing(tmp_path: Path, autojump_clock: MockClo
         assert house.texts == ["re: go"]
 
 
-async def test_it_is_told_as_an_event_and_in_the_story(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_it_is_told_as_an_event_and_in_the_trace(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path) as house:
         row = await house.ended(await house.say("go"))
         await say_later(house, "later")

@@ -1,4 +1,4 @@
-"""The story as it is told: from real turns, and from rows as they may be."""
+"""The trace as it is told: from real turns, and from rows as they may be."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
-from gatewayd.hub.operations.trace import MOST_ENTRIES, StoryTeller, tell
-from gatewayd.hub.operations.trace_rows import StoryRows
+from gatewayd.hub.operations.trace import MOST_ENTRIES, Tracer, trace_of
+from gatewayd.hub.operations.trace_rows import TraceRows
 from gatewayd.model.errors import AgentFailed, NotFound
 from gatewayd.model.lifecycle import ApprovalState, InboundState, OutboundState
 from gatewayd.model.message.envelope import Sender
@@ -18,7 +18,7 @@ from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.records.approval import Approval, Decision, ToolRequest, Vote
 from gatewayd.model.records.audit import AuditRow
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.model.records.trace import Story
+from gatewayd.model.records.trace import Trace
 from gatewayd.ports.agent import Turn
 from gatewayd.ports.store import InboundRow, OutboundRow
 from tests.hub.house import House, configuration, message, now, open_house
@@ -26,12 +26,12 @@ from tests.hub.house import House, configuration, message, now, open_house
 ENVELOPE = replace(message("hello"), received_at=10.0, sender=Sender("7", "Bob"))
 
 
-def teller(house: House) -> StoryTeller:
-    return StoryTeller(house.store, accounts=house.inbox.availability)
+def tracer(house: House) -> Tracer:
+    return Tracer(house.store, accounts=house.inbox.availability)
 
 
-def told(story: Story) -> list[tuple[str, str]]:
-    return [(entry.what, entry.ref) for entry in story.entries]
+def told(trace: Trace) -> list[tuple[str, str]]:
+    return [(entry.what, entry.ref) for entry in trace.entries]
 
 
 def inbound(state: InboundState, *, reason: str | None = None, number: int = 1, **changes: object) -> InboundRow:
@@ -58,8 +58,8 @@ def rows(
     approvals: tuple[Approval, ...] = (),
     questions: tuple[QuestionRow, ...] = (),
     audit: tuple[AuditRow, ...] = (),
-) -> StoryRows:
-    return StoryRows(list(messages), list(replies), list(approvals), list(questions), list(audit))
+) -> TraceRows:
+    return TraceRows(list(messages), list(replies), list(approvals), list(questions), list(audit))
 
 
 async def test_a_turn_with_a_request_is_told_from_receipt_to_reply(
@@ -75,13 +75,13 @@ async def test_a_turn_with_a_request_is_told_from_receipt_to_reply(
         row = await house.say("list the files")
         await trio.testing.wait_all_tasks_blocked()
         [pending] = await house.desk.list()
-        story = await teller(house).tell(pending.code)
-        assert story.verdict == f"in-1 is being worked on, attempt 1; it waits for an answer to {pending.id}."
+        trace = await tracer(house).trace(pending.code)
+        assert trace.verdict == f"in-1 is being worked on, attempt 1; it waits for an answer to {pending.id}."
         await house.desk.decide(pending.id, allow=True, by="operator:ann")
         await house.ended(row)
         await house.send_all()
-        story = await teller(house).tell("in-1")
-        assert [what for what, ref in told(story) if not ref.startswith("out-")] == [
+        trace = await tracer(house).trace("in-1")
+        assert [what for what, ref in told(trace) if not ref.startswith("out-")] == [
             "received",
             "turn_started",
             "approval_asked",
@@ -89,11 +89,11 @@ async def test_a_turn_with_a_request_is_told_from_receipt_to_reply(
             "approval_used",
             "ended",
         ]
-        assert story.verdict.startswith("in-1 is done: the agent answered; ")
-        assert "list the files" in str(story.entries[0].detail)
+        assert trace.verdict.startswith("in-1 is done: the agent answered; ")
+        assert "list the files" in str(trace.entries[0].detail)
         assert pending.id in house.texts[0]
-        assert house.texts[0] not in str(story.entries)  # what is written about a request may show the tool's input
-        assert f"gatewayctl approvals show {pending.id}" in str(story.entries)
+        assert house.texts[0] not in str(trace.entries)  # what is written about a request may show the tool's input
+        assert f"gatewayctl approvals show {pending.id}" in str(trace.entries)
         assert [decision.allowed for decision in decisions] == [True]
 
 
@@ -108,14 +108,14 @@ async def test_what_an_operator_did_is_in_it(tmp_path: Path, autojump_clock: tri
         await desk.act("in-1", "retry", by="operator:ann", note="the key is there")
         await house.ended(row)
         await desk.act("in-1", "drop", by="operator:bob")
-        story = await teller(house).tell("in-1")
-        said = [(entry.text, entry.detail) for entry in story.entries if entry.what == "operator"]
+        trace = await tracer(house).trace("in-1")
+        said = [(entry.text, entry.detail) for entry in trace.entries if entry.what == "operator"]
         assert said == [
             ("operator:ann put it back", "it was dead (agent_failed: no key); the key is there"),
             ("operator:bob dropped it", "it was dead (agent_failed: no key)"),
         ]
-        assert story.verdict == "in-1 is dead (the agent failed), and an operator has dropped it."
-        assert story.found == ("in-1", "out-1", "out-2")  # both turns told their user
+        assert trace.verdict == "in-1 is dead (the agent failed), and an operator has dropped it."
+        assert trace.found == ("in-1", "out-1", "out-2")  # both turns told their user
 
 
 async def test_who_is_not_let_in_is_told_why(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
@@ -123,9 +123,9 @@ async def test_who_is_not_let_in_is_told_why(tmp_path: Path, autojump_clock: tri
     async with open_house(tmp_path, config=config) as house:
         row = await house.say("hello", sender=Sender("7", is_bot=True))
         await house.backlog.wait_ended(row.id)
-        assert (await teller(house).tell("in-1")).verdict == "in-1 was dropped: it came from a bot."
+        assert (await tracer(house).trace("in-1")).verdict == "in-1 was dropped: it came from a bot."
         with pytest.raises(NotFound, match=r"nothing is known of 'in-2' \(any more\)"):
-            await teller(house).tell("in-2")
+            await tracer(house).trace("in-2")
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ async def test_who_is_not_let_in_is_told_why(tmp_path: Path, autojump_clock: tri
         (rows(approvals=(asked("denied"),)), "The messages that it belongs to are not kept any more."),
     ],
 )
-def test_the_verdict_is_one_sentence(found: StoryRows, verdict: str) -> None:
-    assert tell("x", found).verdict == verdict
+def test_the_verdict_is_one_sentence(found: TraceRows, verdict: str) -> None:
+    assert trace_of("x", found).verdict == verdict
 
 
 def test_every_end_of_a_reply_is_told() -> None:
@@ -172,8 +172,8 @@ def test_every_end_of_a_reply_is_told() -> None:
         outbound("dead", number=4, settled_at=35.0, payload=EditText(ENVELOPE.peer, RichText("edited"), of=1)),
         outbound("ready", number=5, next_attempt_at=99.0),
     )
-    story = tell("x", rows(replies=replies))
-    ends = [(entry.what, entry.ref, entry.at, entry.detail) for entry in story.entries if entry.at >= 32]
+    trace = trace_of("x", rows(replies=replies))
+    ends = [(entry.what, entry.ref, entry.at, entry.detail) for entry in trace.entries if entry.at >= 32]
     assert ends == [
         ("sent", "out-1", 32.0, None),
         ("unknown", "out-2", 33.0, "cut"),
@@ -181,30 +181,30 @@ def test_every_end_of_a_reply_is_told() -> None:
         ("dead", "out-4", 35.0, "cut"),
         ("waits", "out-5", 99.0, "cut"),
     ]
-    assert any(entry.text.startswith("edit of out-1 to chat/main dm:7") for entry in story.entries)
+    assert any(entry.text.startswith("edit of out-1 to chat/main dm:7") for entry in trace.entries)
 
 
 def test_a_quorum_is_told_vote_by_vote_and_a_rule_is_not_asked() -> None:
     votes = (Vote("telegram:1", True, 21.5), Vote("telegram:2", False, 22.0))
-    story = tell("x", rows(approvals=(asked("denied", quorum=2, votes=votes),)))
-    assert [entry.text for entry in story.entries] == [
+    trace = trace_of("x", rows(approvals=(asked("denied", quorum=2, votes=votes),)))
+    assert [entry.text for entry in trace.entries] == [
         "assistant asked to use bash",
         "telegram:1 said yes",
         "telegram:2 said no",
         "bash was denied by operator:ann",
     ]
-    ruled = tell("x", rows(approvals=(asked("allowed", decided_by="policy:1", decided_at=21.0, consumed_at=21.0),)))
+    ruled = trace_of("x", rows(approvals=(asked("allowed", decided_by="policy:1", decided_at=21.0, consumed_at=21.0),)))
     assert [entry.text for entry in ruled.entries] == ["bash was allowed by policy:1", "bash was let run"]
 
 
 def test_a_question_is_told_with_its_end() -> None:
     row = QuestionRow("qu_1", "turn-1", 0, "key", Question("Which colour?"), "pending", 5.0, 900.0)
     answered = replace(row, state="answered", answered_by="telegram:7", ended_at=6.0)
-    assert [(entry.text, entry.detail) for entry in tell("x", rows(questions=(answered,))).entries] == [
+    assert [(entry.text, entry.detail) for entry in trace_of("x", rows(questions=(answered,))).entries] == [
         ("the agent asked its user a question", "Which colour?"),
         ("the question was answered by telegram:7", None),
     ]
-    waits = tell("x", rows(inbound("running"), questions=(row,)))
+    waits = trace_of("x", rows(inbound("running"), questions=(row,)))
     assert waits.verdict == "in-1 is being worked on, attempt 1; it waits for an answer to qu_1."
 
 
@@ -220,12 +220,12 @@ def test_it_is_in_the_order_of_time_whatever_stands_in_the_rows(details: list[st
     first, second, third, fourth = times
     message_row = inbound("done", reason="answered", started_at=first, ended_at=second)
     reply = outbound("sent", created_at=third, sending_at=fourth, settled_at=first)
-    story = tell("x", rows(message_row, replies=(reply,), audit=audit))
-    assert [entry.at for entry in story.entries] == sorted(entry.at for entry in story.entries)
-    assert len(story.entries) == 6 + len(audit)
+    trace = trace_of("x", rows(message_row, replies=(reply,), audit=audit))
+    assert [entry.at for entry in trace.entries] == sorted(entry.at for entry in trace.entries)
+    assert len(trace.entries) == 6 + len(audit)
 
 
-def test_a_story_without_end_is_cut_at_its_beginning() -> None:
-    story = tell("x", rows(*(inbound("done", number=number, ended_at=float(number)) for number in range(1, 400))))
-    assert (len(story.entries), story.more) == (MOST_ENTRIES, True)
-    assert story.entries[-1].ref == "in-399"
+def test_a_trace_without_end_is_cut_at_its_beginning() -> None:
+    trace = trace_of("x", rows(*(inbound("done", number=number, ended_at=float(number)) for number in range(1, 400))))
+    assert (len(trace.entries), trace.more) == (MOST_ENTRIES, True)
+    assert trace.entries[-1].ref == "in-399"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.trace_rows import StoryRows, gather
+from gatewayd.hub.operations.trace_rows import TraceRows, gather
 from gatewayd.model.message.envelope import InboundEnvelope, connector_key
 from gatewayd.model.message.payload import Receipt
 from gatewayd.model.records.approval import Approval
@@ -98,11 +98,11 @@ def newest(rows: Iterable[T], limit: int) -> list[T]:
     return list(islice(rows, limit))
 
 
-def refs(found: StoryRows) -> list[str]:
+def refs(found: TraceRows) -> list[str]:
     return [*map(ref_of, found.inbound), *map(ref_of, found.outbound), *_ids(found)]
 
 
-def _ids(found: StoryRows) -> Iterator[str]:
+def _ids(found: TraceRows) -> Iterator[str]:
     yield from (row.id for row in found.approvals)
     yield from (row.id for row in found.questions)
 
@@ -144,7 +144,7 @@ def rows() -> Rows:
         "telegram/main/m1",
     ],
 )
-def test_every_id_leads_to_the_whole_story(wanted: str, rows: Rows) -> None:
+def test_every_id_leads_to_the_whole_trace(wanted: str, rows: Rows) -> None:
     assert follow(rows, wanted) == WHOLE
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.operations.trace import StoryTeller
+from gatewayd.hub.operations.trace import Tracer
 from gatewayd.model.message.envelope import Peer, Sender
 from gatewayd.model.message.payload import EditText, RichText, SendText
 from gatewayd.ports.agent import Notice, Turn
@@ -64,8 +64,8 @@ async def test_a_reply_of_which_parts_were_cut_is_told_once_behind_it_and_shown_
         assert "You may have seen this before" in mark.payload.body.text
         assert [part.payload.body for part in again] == [part.payload.body for part in parts]
         assert {part.subject for part in (mark, *again)} == {f"re_{code_of(notice)}/again"}
-        story = await StoryTeller(house.store, accounts=dict).tell(f"out-{parts[0].id}")
-        said = " ".join(entry.text for entry in story.entries)
+        trace = await Tracer(house.store, accounts=dict).trace(f"out-{parts[0].id}")
+        said = " ".join(entry.text for entry in trace.entries)
         assert "that the one before may not have arrived" in said
         assert "shown once more because somebody asked for it" in said
 

@@ -193,12 +193,12 @@ async def test_a_token_brings_nothing_for_an_account_that_is_not_its_own(tmp_pat
         assert len(await site.rows()) == 1
 
 
-async def test_the_story_of_a_message_is_found_by_the_key_that_was_given(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+async def test_the_trace_of_a_message_is_found_by_the_key_that_was_given(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client("write") as client, site.client("read") as reader:
         await client.post(f"{PATH}?wait=30", json=message(event_key="order/17"))
         for wanted in ("order/17", "loopback/main/order/17", "via:write:order/17"):
-            story = (await reader.get(f"/v1/messages/{quote(wanted)}")).json()
-            assert "in-1" in story["found"]
+            trace = (await reader.get(f"/v1/messages/{quote(wanted)}")).json()
+            assert "in-1" in trace["found"]
 
 
 async def test_one_key_for_two_accounts_is_two_messages(tmp_path: Path, clock: trio.testing.MockClock) -> None:

@@ -1,4 +1,4 @@
-"""The story of a message over HTTP, by every id that somebody may have of it."""
+"""The trace of a message over HTTP, by every id that somebody may have of it."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -30,16 +30,16 @@ async def answered(site: Site) -> str:
     return ended.session_key
 
 
-async def test_every_id_leads_to_the_story(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+async def test_every_id_leads_to_the_trace(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     async with open_site(tmp_path) as site, site.client("read") as client:
         session = await answered(site)
         ids = ["in-1", "out-1", "turn-1", "4711", "loopback/main/4711", "update/7 ü", "loopback/main/update/7 ü", session]
         for known in ids:
             response = await client.get(f"/v1/messages/{quote(known)}")
             assert response.status_code == 200, known
-            story = response.json()
-            assert (story["id"], story["found"]) == (known, ["in-1", "out-1"]), known
-            assert [entry["what"] for entry in story["entries"]] == [
+            trace = response.json()
+            assert (trace["id"], trace["found"]) == (known, ["in-1", "out-1"]), known
+            assert [entry["what"] for entry in trace["entries"]] == [
                 "received",
                 "turn_started",
                 "ended",
@@ -47,7 +47,7 @@ async def test_every_id_leads_to_the_story(tmp_path: Path, clock: trio.testing.M
                 "sending",
                 "sent",
             ]
-            assert story["verdict"] == "in-1 is done: the agent answered; out-1 was sent."
+            assert trace["verdict"] == "in-1 is done: the agent answered; out-1 was sent."
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ async def filter_by_keyboard(tab: Tab) -> None:
     for name in ("What", "Channel", "Account"):
         assert ("combobox", name) in controls, controls
     assert ("checkbox", "Choose out-1") in controls
-    assert ("link", "The story of out-1") in controls
+    assert ("link", "The trace of out-1") in controls
     await tab.evaluate("document.getElementById('kind').focus()")
     await tab.evaluate("(e => { e.value = 'out unknown'; e.dispatchEvent(new Event('change')); })(document.activeElement)")
     await tab.wait_for(f"{DEAD_LETTERS} === 1")
@@ -190,7 +190,7 @@ async def retry_all_of_the_rest(tab: Tab) -> None:
     await picture(tab, "dead-letters-none")
 
 
-async def test_a_story_is_told_and_an_ended_login_is_said(tmp_path: Path) -> None:
+async def test_a_trace_is_told_and_an_ended_login_is_said(tmp_path: Path) -> None:
     (tmp_path / "mended_agent.py").write_text(AGENT)
     await leave_dead_letters(tmp_path / "state")
     with trio.fail_after(100):
@@ -200,7 +200,7 @@ async def test_a_story_is_told_and_an_ended_login_is_said(tmp_path: Path) -> Non
             await tab.click("#dead-letter-in-1 a")
             await tab.wait_for(f"{LIVE} && document.querySelectorAll('.entry').length >= 3")
             assert await tab.evaluate("document.getElementById('verdict').textContent") != ""
-            assert await tab.evaluate("document.querySelectorAll('#story img, #story script').length") == 0
+            assert await tab.evaluate("document.querySelectorAll('#trace img, #trace script').length") == 0
             await on_all_screens(tab, "trace")
             before = await tab.evaluate("document.querySelectorAll('.entry').length")
             async with server.client() as client:
@@ -209,7 +209,7 @@ async def test_a_story_is_told_and_an_ended_login_is_said(tmp_path: Path) -> Non
             await tab.evaluate("document.getElementById('id').focus(); document.getElementById('id').select()")
             await tab.type("in-999")
             await tab.press("Enter")
-            await tab.wait_for("document.getElementById('trouble').textContent !== '' && document.getElementById('story').hidden")
+            await tab.wait_for("document.getElementById('trouble').textContent !== '' && document.getElementById('trace').hidden")
             assert await tab.evaluate("location.search") == "?id=in-999"
             await picture(tab, "trace-none")
             await tab.evaluate(END_LOGIN)

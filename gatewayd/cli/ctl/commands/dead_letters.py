@@ -140,7 +140,7 @@ def _order(action: RepairAction) -> Callable[..., None]:
 
 
 dead_letters.command("retry", help="Run messages again, each as a new turn, and send replies again.")(_order("retry"))
-dead_letters.command("drop", help="Take dead letters off the list: they are neither run nor sent any more. Their story stays.")(
+dead_letters.command("drop", help="Take dead letters off the list: they are neither run nor sent any more. Their trace stays.")(
     _order("drop")
 )
 

@@ -81,7 +81,7 @@ def _facts(dead_letter: DeadLetter, now: float) -> list[tuple[str, str]]:
         ("tries", tries + again),
         ("turn", dead_letter.turn_id),
         ("session", dead_letter.session_key),
-        ("story", f"gatewayctl trace {dead_letter.ref}"),
+        ("trace", f"gatewayctl trace {dead_letter.ref}"),
     ]
     return [(label, value) for label, value in facts if value]
 

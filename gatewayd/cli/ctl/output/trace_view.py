@@ -1,4 +1,4 @@
-"""A story as a person reads it: when, how long after what came before, what and why; the verdict last."""
+"""A trace as a person reads it: when, how long after what came before, what and why; the verdict last."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from rich.text import Text
 
 from gatewayd.cli.ctl.output.screen import wrapped
 from gatewayd.cli.ctl.wording import clean, clock_time, duration
-from gatewayd.model.records.trace import Story, StoryEntry
+from gatewayd.model.records.trace import Trace, TraceEntry
 
 _STYLES: Mapping[str, str] = {"dead": "bold red", "unknown": "yellow", "parked": "yellow", "sent": "green", "operator": "cyan"}
 _WIDE = 60
@@ -15,29 +15,29 @@ _LINES = 12
 _DETAIL = 1_000
 
 
-def story_lines(story: Story, width: int) -> list[Text]:
+def trace_lines(trace: Trace, width: int) -> list[Text]:
     """The whole answer of ``gatewayctl trace``, no line wider than ``width`` cells. Times are local."""
-    lines = wrapped(Text(_found(story)), width, indent=0)
+    lines = wrapped(Text(_found(trace)), width, indent=0)
     day, before = "", None
-    for entry in story.entries:
+    for entry in trace.entries:
         date, _, clock = clock_time(entry.at).partition(" ")
         if date != day:
             lines += [Text(), *wrapped(Text(date, style="bold"), width, indent=0)]
             day = date
         lines += _entry_lines(entry, clock or date, _gap(before, entry.at), width)
         before = entry.at
-    if story.more:
+    if trace.more:
         lines += wrapped(Text("There is more of it than is told here: ask for one of its messages."), width, indent=0)
-    return [*lines, Text(), *wrapped(Text(clean(story.verdict, at_most=2_000), style="bold"), width, indent=0, at_most=_LINES)]
+    return [*lines, Text(), *wrapped(Text(clean(trace.verdict, at_most=2_000), style="bold"), width, indent=0, at_most=_LINES)]
 
 
-def _found(story: Story) -> str:
-    told, others = story.found[:10], len(story.found) - 10
+def _found(trace: Trace) -> str:
+    told, others = trace.found[:10], len(trace.found) - 10
     more = f" and {others} more" if others > 0 else ""
-    return f"{clean(story.id, at_most=200)}: {', '.join(clean(ref, at_most=80) for ref in told) or 'nothing'}{more}"
+    return f"{clean(trace.id, at_most=200)}: {', '.join(clean(ref, at_most=80) for ref in told) or 'nothing'}{more}"
 
 
-def _entry_lines(entry: StoryEntry, clock: str, gap: str, width: int) -> list[Text]:
+def _entry_lines(entry: TraceEntry, clock: str, gap: str, width: int) -> list[Text]:
     """Beside its time, or beneath it where the terminal is narrow."""
     said = Text(f"{clean(entry.what).replace('_', ' ')}: ", style=_STYLES.get(entry.what, "bold"))
     said.append(clean(entry.text, at_most=_DETAIL), style="none")

@@ -9,7 +9,7 @@ const WHAT = {
 };
 const EFFECT = {
   retry: "A message runs again as a new turn, a reply is sent again.",
-  drop: "They are neither run nor sent any more. Their story stays.",
+  drop: "They are neither run nor sent any more. Their trace stays.",
 };
 let shown = new Map(); // ref -> its item, in the order of the page
 let deadLetters = new Map(); // ref -> the dead letter
@@ -83,7 +83,7 @@ function makeItem(ref) {
   button.setAttribute("aria-label", `Show the text of ${ref}`);
   button.addEventListener("click", () => toggle(item, button, ref));
   link.href = `/trace?id=${encodeURIComponent(ref)}`;
-  link.setAttribute("aria-label", `The story of ${ref}`);
+  link.setAttribute("aria-label", `The trace of ${ref}`);
   return item;
 }
 

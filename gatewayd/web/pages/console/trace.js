@@ -1,4 +1,4 @@
-// The story of one message. What its texts hold is foreign: it is only set as text.
+// The trace of one message. What its texts hold is foreign: it is only set as text.
 
 import { at, call, looker, make, open, readable } from "./console.js";
 
@@ -11,27 +11,27 @@ const refresh = looker(async () => {
   const id = asked();
   if (!id) return show(null);
   try {
-    const story = await call("GET", `/v1/messages/${id.split("/").map(encodeURIComponent).join("/")}`);
-    if (id === asked()) show(story);
+    const trace = await call("GET", `/v1/messages/${id.split("/").map(encodeURIComponent).join("/")}`);
+    if (id === asked()) show(trace);
   } catch (error) {
     if (error.status === 404 && id === asked()) show(null);
     throw error;
   }
 });
 
-function show(story) {
-  at("story").hidden = story === null;
-  document.title = story ? `${readable(story.id)} – Trace – gatewayd` : "Trace – gatewayd";
-  if (story === null) return;
-  const verdict = readable(story.verdict);
+function show(trace) {
+  at("trace").hidden = trace === null;
+  document.title = trace ? `${readable(trace.id)} – Trace – gatewayd` : "Trace – gatewayd";
+  if (trace === null) return;
+  const verdict = readable(trace.verdict);
   if (at("verdict").textContent !== verdict) at("verdict").textContent = verdict;
-  at("found").replaceChildren("Of ", ...story.found.slice(0, FOUND).flatMap((ref, index) => [index ? ", " : "", link(ref)]));
-  if (story.found.length > FOUND) at("found").append(` and ${story.found.length - FOUND} more`);
-  at("more").hidden = !story.more;
-  const written = JSON.stringify(story.entries);
+  at("found").replaceChildren("Of ", ...trace.found.slice(0, FOUND).flatMap((ref, index) => [index ? ", " : "", link(ref)]));
+  if (trace.found.length > FOUND) at("found").append(` and ${trace.found.length - FOUND} more`);
+  at("more").hidden = !trace.more;
+  const written = JSON.stringify(trace.entries);
   if (at("entries").dataset.written === written) return;
   at("entries").dataset.written = written;
-  at("entries").replaceChildren(...rows(story.entries));
+  at("entries").replaceChildren(...rows(trace.entries));
 }
 
 function rows(entries) {
@@ -79,7 +79,7 @@ at("ask").addEventListener("submit", (event) => {
   if (id !== asked()) history.pushState(null, "", `/trace?id=${encodeURIComponent(id)}`);
   look(id);
 });
-// A link within the story stays on the page, so that the login and the stream do.
+// A link within the trace stays on the page, so that the login and the stream do.
 document.addEventListener("click", (event) => {
   const target = event.target.closest?.("a[href^='/trace?id=']");
   if (!target || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -142,7 +142,7 @@ async def use_every_query(store: SqliteStore) -> None:
 
 
 async def use_repair(store: SqliteStore) -> None:
-    """Dead letters, stories and retention."""
+    """Dead letters, traces and retention."""
     wanted = DeadLetterFilter(channel="telegram", account="main", reason="x", state="dead", ended_before=9.0)
     cursor = DeadLetterCursor(1.0, "in", 1)
     for each in (wanted, DeadLetterFilter()):
