@@ -131,7 +131,7 @@ async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]
         await telling.start(gateway.events.run)
         await telling.start(gateway.dead_letter_counter.run)
         async with (
-            gateway.agents.run(cut=gateway.turns.give_up, say_later=gateway.late.say, parent=parent),
+            gateway.agents.run(cut=gateway.turns.hand_over_turns, say_later=gateway.late.say, parent=parent),
             anyio.create_task_group() as turning,
         ):
             await turning.start(partial(gateway.turns.run, parent=parent))

@@ -70,8 +70,8 @@ class Child:
         self.spec = spec
         self.lock = trio.Lock()
         self.life: Life | None = None
-        self.stop_asked = trio.Event()
-        self.kept: trio.Event | None = None
+        self.stop_requested = trio.Event()
+        self.supervised: trio.Event | None = None
         self.woken = trio.Event()
         self._now = now
         self._on_change = on_change
@@ -156,12 +156,12 @@ class Child:
         """Returns when that time is over, or somebody wants it to stop or to go on at once."""
         with trio.move_on_after(seconds):
             async with anyio.create_task_group() as tasks:
-                for event in (self.stop_asked, self.woken):
+                for event in (self.stop_requested, self.woken):
                     tasks.start_soon(_end_with, event, tasks.cancel_scope)
 
-    def ask_to_stop(self, within_seconds: float) -> None:
+    def request_stop(self, within_seconds: float) -> None:
         """End the life, or the back-off between two. Asked again, the shorter time counts."""
-        self.stop_asked.set()
+        self.stop_requested.set()
         if self.life is not None:
             self.life.cut(None, within_seconds=within_seconds)
 

@@ -1,4 +1,4 @@
-"""Members that run under one supervisor, brought in the background to what is wanted of them: from desired to running."""
+"""A pool: members that run under one supervisor, each reconciled in the background with what is desired of it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,11 +18,10 @@ Settings = TypeVar("Settings")
 
 
 class Pool(Generic[Member]):
-    """``all`` are the members by name: those that are ``wanted``, and those that are wanted no more and have not ended yet.
+    """``all`` are the members by name: those that are ``desired``, and others that have not ended yet.
 
-    ``live`` is one life of a member, for the supervisor. ``reconcile(name, member)`` makes a member what it is to be, in one task
-    at most for each name. It looks at what is wanted now, not at what was when it was asked for: whatever is asked for while it
-    works makes it look once more.
+    ``live`` is one life of a member, for the supervisor. ``reconcile(name, member)`` brings a member to what is desired when it
+    runs, not when it was scheduled. For each name one task at most runs it. When it is scheduled meanwhile, it runs once more.
     """
 
     def __init__(
@@ -34,23 +33,23 @@ class Pool(Generic[Member]):
         redact: Callable[[str], str],
     ) -> None:
         self.all: dict[str, Member] = {}
-        self.wanted: dict[str, Member] = {}
+        self.desired: dict[str, Member] = {}
         self._supervisor = supervisor
         self._live = live
         self._reconcile = reconcile
         self._redact = redact
         self._tasks: TaskGroup | None = None
-        self._asked: set[str] = set()
-        self._working: dict[str, None] = {}
-        self._settled = Wakeup()
+        self._scheduled: set[str] = set()
+        self._pending: dict[str, None] = {}
+        self._reconciled = Wakeup()
 
     @asynccontextmanager
     async def run(self, *, parent: TaskGroup | None, starts: Callable[[Member], bool]) -> AsyncIterator[None]:
-        """Members live and are reconciled inside; those that ``starts`` are started before. Leaving cancels the reconciling, then
-        the lives. ``parent``: see ``Supervisor.run``."""
+        """Members live and are reconciled inside. Those for which ``starts`` is true are started first. Leaving cancels the
+        reconciling, then the lives. ``parent``: see ``Supervisor.run``."""
         async with self._supervisor.run(parent=parent), anyio.create_task_group() as self._tasks:
             try:
-                for name, member in self.wanted.items():
+                for name, member in self.desired.items():
                     if starts(member):
                         await self._supervisor.start(name)  # returns when it has begun
                 yield
@@ -58,62 +57,58 @@ class Pool(Generic[Member]):
                 self._tasks.cancel_scope.cancel()
                 self._tasks = None
 
-    def want(
+    def set_desired(
         self, settings: Mapping[str, Settings], *, make: Callable[[Settings], Member], change: Callable[[Member, Settings], None]
     ) -> None:
-        """These are wanted from now on, in this order, each with its newest settings. Nothing is reconciled before ``ask``."""
-        wanted: dict[str, Member] = {}
+        """These members are desired from now on, in this order, with these settings. Only ``schedule`` reconciles them."""
+        desired: dict[str, Member] = {}
         for name, its in settings.items():
             member = self.all.get(name)
             if member is None:
                 member = self.all[name] = make(its)
                 self._supervisor.add(ChildSpec(name=name, run=partial(self._live, member), redact=self._redact))
             change(member, its)
-            wanted[name] = member
-        self.wanted = wanted
+            desired[name] = member
+        self.desired = desired
 
     def is_gone(self, name: str) -> bool:
-        """Whether this one is wanted no more."""
-        return name not in self.wanted
+        """Whether the member is not desired (any more)."""
+        return name not in self.desired
 
     def forget(self, name: str) -> None:
-        """For one that has ended. :raises Conflict: it lives."""
+        """Remove a member that has ended. :raises Conflict: it lives."""
         self._supervisor.remove(name)
         del self.all[name]
 
-    def ask(self, name: str) -> None:
-        """Reconcile this one, now or once more. Outside of ``run`` nothing happens."""
+    def schedule(self, name: str) -> None:
+        """Reconcile the member, now or once more. Outside of ``run`` nothing happens."""
         if self._tasks is None:
             return
-        self._asked.add(name)
-        if name not in self._working:
-            self._working[name] = None
-            self._tasks.start_soon(self._work, name, name=f"settle {name}")
+        self._scheduled.add(name)
+        if name not in self._pending:
+            self._pending[name] = None
+            self._tasks.start_soon(self._reconcile_scheduled, name, name=f"reconcile {name}")
 
     @property
-    def under_way(self) -> tuple[str, ...]:
-        """The names that are not yet as they are wanted."""
-        return tuple(self._working)
+    def pending(self) -> tuple[str, ...]:
+        """The names of members that are being reconciled."""
+        return tuple(self._pending)
 
-    def works_on(self, name: str) -> bool:
-        """Whether this one is being reconciled now: what it looks like meanwhile is not what it will be."""
-        return name in self._working
+    def is_scheduled(self, name: str) -> bool:
+        """Whether the member will be reconciled once more."""
+        return name in self._scheduled
 
-    def is_asked(self, name: str) -> bool:
-        """Whether somebody wants this one to be looked at anew, while it is worked on."""
-        return name in self._asked
+    async def wait_reconciled(self) -> None:
+        """Returns when no member is pending."""
+        while self._pending:
+            await self._reconciled.wait()
 
-    async def settle(self) -> None:
-        """Returns when nothing is under way."""
-        while self._working:
-            await self._settled.wait()
-
-    async def _work(self, name: str) -> None:
+    async def _reconcile_scheduled(self, name: str) -> None:
         try:
-            while name in self._asked:
-                self._asked.discard(name)
+            while name in self._scheduled:
+                self._scheduled.discard(name)
                 if (member := self.all.get(name)) is not None:
                     await self._reconcile(name, member)
         finally:
-            del self._working[name]
-            self._settled.notify()
+            del self._pending[name]
+            self._reconciled.notify()

@@ -96,7 +96,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._abandoned: set[Life] = set()
         self._lives: TaskGroup | None = None
-        self._keepers: TaskGroup | None = None
+        self._supervisors: TaskGroup | None = None
 
     def add(self, spec: ChildSpec) -> None:
         """Make a child known, stopped."""
@@ -107,7 +107,7 @@ class Supervisor:
 
         :raises NotFound: no such child. :raises Conflict: it lives.
         """
-        if self._child(name).kept is not None:
+        if self._child(name).supervised is not None:
             raise Conflict(f"{name} lives: it is stopped first")
         del self._children[name]
 
@@ -118,14 +118,14 @@ class Supervisor:
         A life that ignores its cancellation stays in the parent task group of the lives, which cannot end before it. Where
         other things must be closed in any case, pass as ``parent`` a task group that ends after them.
         """
-        async with anyio.create_task_group() as own, anyio.create_task_group() as keepers:
+        async with anyio.create_task_group() as own, anyio.create_task_group() as supervisors:
             self._lives = parent or own
-            self._keepers = keepers
+            self._supervisors = supervisors
             try:
                 yield
             finally:
-                self._lives = self._keepers = None
-                keepers.cancel_scope.cancel()
+                self._lives = self._supervisors = None
+                supervisors.cancel_scope.cancel()
 
     async def start(self, name: str) -> None:
         """Start a child that is stopped or parked, which does not wait for its next look; one that lives is left alone. Returns
@@ -138,14 +138,14 @@ class Supervisor:
         child = self._child(name)
         async with child.lock:
             self._refuse_if_removed(child)
-            if self._keepers is None:
+            if self._supervisors is None:
                 raise Conflict(_NOT_RUNNING)
-            if child.kept is not None:
+            if child.supervised is not None:
                 child.wake()
                 return
             child.forgive()
-            child.stop_asked = trio.Event()
-            await self._keepers.start(self._keep, child, name=name)
+            child.stop_requested = trio.Event()
+            await self._supervisors.start(self._supervise, child, name=name)
 
     async def stop(self, name: str, *, within_seconds: float = math.inf) -> None:
         """Stop a child, whether it runs or waits out its back-off. Returns once it is gone, or abandoned: at the latest
@@ -155,14 +155,14 @@ class Supervisor:
         """
         child = self._child(name)
         # Before the lock, too: a stop that is under way already must not hold up one that has less time.
-        child.ask_to_stop(within_seconds)
+        child.request_stop(within_seconds)
         async with child.lock:
             self._refuse_if_removed(child)
-            child.ask_to_stop(within_seconds)
-            if child.kept is None:
+            child.request_stop(within_seconds)
+            if child.supervised is None:
                 child.enter("stopped")
             else:
-                await child.kept.wait()
+                await child.supervised.wait()
 
     async def restart(self, name: str) -> None:
         """Stop and start. A child that would not close stays parked: a second one beside it would only fight it.
@@ -183,9 +183,9 @@ class Supervisor:
         child = self._child(name)
         return child.state == "stopped" or (child.state == "parked" and child.life is None)
 
-    def is_kept(self, name: str) -> bool:
+    def is_supervised(self, name: str) -> bool:
         """Whether it lives, or will by itself. :raises NotFound: no such child."""
-        return self._child(name).kept is not None
+        return self._child(name).supervised is not None
 
     def statistics(self) -> SupervisorStatistics:
         states = [child.state for child in self._children.values()]
@@ -208,11 +208,11 @@ class Supervisor:
         if self._children.get(child.spec.name) is not child:
             raise NotFound(f"there is no {child.spec.name}")
 
-    async def _keep(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _supervise(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
         """Run life after life until the child is stopped or parked. :raises Conflict: the supervisor was left meanwhile."""
         if self._lives is None:
             raise Conflict(_NOT_RUNNING)
-        kept = child.kept = trio.Event()
+        supervised = child.supervised = trio.Event()
         child.enter("starting")
         on_started: Callable[[], None] = task_status.started
         try:
@@ -226,13 +226,13 @@ class Supervisor:
                 if delay is None:
                     return
                 await child.wait(delay)
-                if child.stop_asked.is_set():
+                if child.stop_requested.is_set():
                     child.enter("stopped")
                     return
                 on_started = _nobody_waits
         finally:
-            child.kept = None
-            kept.set()
+            child.supervised = None
+            supervised.set()
 
     async def _live(self, child: Child, life: Life) -> bool:
         """One life, watched from here. False when it would not go, and the child is parked."""
@@ -273,12 +273,12 @@ class Supervisor:
 
     def _after(self, child: Child, life: Life) -> float | None:
         """What follows a life that is over: the seconds to the next attempt, or None when there is none."""
-        attempt = child.end(life, self._policy, failed=not child.stop_asked.is_set() or life.error is not None)
+        attempt = child.end(life, self._policy, failed=not child.stop_requested.is_set() or life.error is not None)
         error = _error_of(life)
         verdict = judge(error, child.spec.redact)
-        if not child.stop_asked.is_set() or life.error is not None:
+        if not child.stop_requested.is_set() or life.error is not None:
             self._on_failure(child.spec.name, verdict, error)
-        if child.stop_asked.is_set():
+        if child.stop_requested.is_set():
             child.enter("stopped")
             return None
         if verdict.cure == "restart" and child.over_budget(self._policy):

@@ -80,15 +80,15 @@ class Reloader:
         gateway.note_refused(None)
         self._tell(found, new)
         with anyio.move_on_after(SETTLE_SECONDS):
-            await gateway.manager.settle()
-            await gateway.agents.settle()
+            await gateway.manager.wait_reconciled()
+            await gateway.agents.wait_reconciled()
         return ReloadReport(
             source=new.source,
             applied=found.applied,
             needs_restart=found.needs_restart,
             unchanged_accounts=found.same_accounts,
             unchanged_agents=found.same_agents,
-            under_way=(*gateway.manager.under_way, *gateway.agents.under_way),
+            pending=(*gateway.manager.pending, *gateway.agents.pending),
             warnings=new.warnings,
         )
 

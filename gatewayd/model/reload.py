@@ -20,7 +20,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
 
 
 class ReloadReport(Struct, frozen=True):
-    """``applied`` is in force. ``needs_restart`` is not: there what was in force still is. ``under_way`` names accounts
+    """``applied`` is in force. ``needs_restart`` is not: there what was in force still is. ``pending`` names accounts
     (CHANNEL/NAME) and agents that still finish what they do before they follow. ``warnings`` are those of the configuration."""
 
     source: str | None
@@ -28,5 +28,5 @@ class ReloadReport(Struct, frozen=True):
     needs_restart: tuple[Change, ...]
     unchanged_accounts: int
     unchanged_agents: int
-    under_way: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

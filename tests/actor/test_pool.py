@@ -1,4 +1,4 @@
-"""Members that are brought to what is wanted of them: one at a time for each name, and the newest wish counts."""
+"""Members that are reconciled with what is desired: one task for each name, and the newest settings count."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,17 +35,17 @@ class Street:
 
     @asynccontextmanager
     async def open(self, **colours: str) -> AsyncIterator[None]:
-        self.want(colours)
+        self.set_desired(colours)
         async with self.pool.run(parent=None, starts=lambda member: member.colour != "off"):
             yield
 
-    def want(self, colours: dict[str, str]) -> None:
+    def set_desired(self, colours: dict[str, str]) -> None:
         def change(member: Member, colour: str) -> None:
             member.colour = colour
 
-        self.pool.want(colours, make=Member, change=change)
+        self.pool.set_desired(colours, make=Member, change=change)
         for name in list(self.pool.all):
-            self.pool.ask(name)
+            self.pool.schedule(name)
 
     async def live(self, member: Member, life: Life) -> None:
         member.lives_as = member.colour
@@ -80,37 +80,37 @@ async def test_what_is_wanted_lives_and_what_is_not_ends(autojump_clock: MockClo
         await trio.lowlevel.checkpoint()
         await trio.testing.wait_all_tasks_blocked()
         assert street.living == {"a": "red", "b": "blue", "c": None}
-        street.want({"d": "green", "a": "white"})
-        assert list(street.pool.under_way) == ["a", "b", "c", "d"]
-        assert list(street.pool.wanted) == ["d", "a"]
+        street.set_desired({"d": "green", "a": "white"})
+        assert list(street.pool.pending) == ["a", "b", "c", "d"]
+        assert list(street.pool.desired) == ["d", "a"]
         assert list(street.pool.all) == ["a", "b", "c", "d"]
-        await street.pool.settle()
+        await street.pool.wait_reconciled()
         assert street.living == {"a": "white", "d": "green"}
-        assert list(street.pool.under_way) == []
+        assert list(street.pool.pending) == []
     assert street.living == {"a": None, "d": None}
 
 
 async def test_who_is_asked_while_it_works_looks_once_more(autojump_clock: MockClock) -> None:
     street = Street()
     async with street.open(a="red"):
-        street.want({"a": "blue"})
+        street.set_desired({"a": "blue"})
         await trio.sleep(SECONDS / 2)
-        street.want({"a": "green"})
-        street.want({"a": "white"})
-        assert street.pool.works_on("a")
-        assert street.pool.is_asked("a")
-        await street.pool.settle()
+        street.set_desired({"a": "green"})
+        street.set_desired({"a": "white"})
+        assert "a" in street.pool.pending
+        assert street.pool.is_scheduled("a")
+        await street.pool.wait_reconciled()
         assert (street.looks, street.living) == (["a", "a"], {"a": "white"})
 
 
 async def test_outside_of_a_run_nothing_is_reconciled(autojump_clock: MockClock) -> None:
     street = Street()
     async with street.open(a="red"):
-        street.want({"a": "blue"})
+        street.set_desired({"a": "blue"})
         assert street.looks == []
-    street.want({"b": "blue"})
-    await street.pool.settle()
-    assert (street.pool.under_way, "b" in street.looks) == ((), False)
+    street.set_desired({"b": "blue"})
+    await street.pool.wait_reconciled()
+    assert (street.pool.pending, "b" in street.looks) == ((), False)
 
 
 @settings(max_examples=25)
@@ -126,9 +126,9 @@ def test_the_last_wish_comes_true(wishes: list[tuple[dict[str, str], int]]) -> N
         street = Street()
         async with street.open():
             for colours, seconds in wishes:
-                street.want(colours)
+                street.set_desired(colours)
                 await trio.sleep(seconds)
-            await street.pool.settle()
+            await street.pool.wait_reconciled()
             await trio.testing.wait_all_tasks_blocked()
             assert street.living == {name: None if colour == "off" else colour for name, colour in wishes[-1][0].items()}
 

@@ -865,7 +865,7 @@ async def test_what_only_a_setting_mends_is_not_looked_at_again(error: Exception
         assert supervisor.status("a").state == "parked"
         assert supervisor.status("a").next_attempt_at is None
         assert supervisor.is_down("a")
-        assert not supervisor.is_kept("a")
+        assert not supervisor.is_supervised("a")
 
 
 async def test_a_start_does_not_wait_for_the_next_look_and_a_stop_ends_the_looking(

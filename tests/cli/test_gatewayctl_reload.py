@@ -17,7 +17,7 @@ REPORT = ReloadReport(
     (Change("changed", "[gateway]", ("bind",), "the daemon goes on listening where it does"),),
     unchanged_accounts=1,
     unchanged_agents=2,
-    under_way=("telegram/main", "coder"),
+    pending=("telegram/main", "coder"),
     warnings=("the file can be read by every user",),
 )
 
@@ -36,7 +36,7 @@ def test_what_it_did_is_shown(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "  warning: the file can be read by every user\n",
         "",
     )
-    assert json.loads(ctl("reload", "--json").out)["under_way"] == ["telegram/main", "coder"]
+    assert json.loads(ctl("reload", "--json").out)["pending"] == ["telegram/main", "coder"]
 
 
 def test_nothing_to_do_is_said(daemon: FakeGatewayd, ctl: Ctl) -> None:

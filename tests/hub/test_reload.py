@@ -98,7 +98,7 @@ async def test_nothing_is_done_where_nothing_differs(tmp_path: Path) -> None:
         before = bench.gateway.manager.snapshot(), platform_of("main").opened
         bench.found = configuration()
         report = await bench.reloader.reload("operator:op")
-        assert (report.applied, report.needs_restart, report.under_way) == ((), (), ())
+        assert (report.applied, report.needs_restart, report.pending) == ((), (), ())
         assert (report.unchanged_accounts, report.unchanged_agents) == (len(ACCOUNTS), 1)
         assert (bench.gateway.manager.snapshot(), platform_of("main").opened) == before
         assert bench.told == ["began", "ended"]
@@ -333,7 +333,7 @@ async def test_a_part_that_fails_leaves_every_part_as_it_was(tmp_path: Path) -> 
         bench.found = replace(before, accounts=(*ACCOUNTS[:1], MORE), limits=LimitsSection(turns=7))
         with pytest.raises(ZeroDivisionError):
             await bench.reloader.reload("operator:op")
-        await bench.gateway.manager.settle()
+        await bench.gateway.manager.wait_reconciled()
         assert bench.gateway.config is before
         assert len(bench.gateway.manager.snapshot()) == len(ACCOUNTS)
         assert platform_of("more").opened == 0
@@ -372,10 +372,10 @@ async def test_a_secret_that_was_replaced_opens_no_webhook_while_sends_go_on(tmp
         renewed = AccountSettings("hook", "main", OPEN, hook.HookSettings(secret=secret))
         bench.found = replace(bench.gateway.config, accounts=(*accounts, renewed))
         report = await bench.reloader.reload("operator:op")
-        assert report.under_way == ("hook/main",)
+        assert report.pending == ("hook/main",)
         assert await post("meanwhile", hook.SECRET) == 503
         old.on_send.set()
-        await bench.gateway.manager.settle()
+        await bench.gateway.manager.wait_reconciled()
         while bench.gateway.manager.account("hook", "main").channel is None:
             await trio.lowlevel.checkpoint()
         assert await post("after", secret) == 200
@@ -396,7 +396,7 @@ async def test_an_agent_that_goes_has_its_time_and_then_another_one_takes_its_tu
         section = replace(gateway.config.gateway, drain_seconds=0.3)
         bench.found = replace(gateway.config, agents=(SHOUTING,), gateway=section)
         report = await bench.reloader.reload("operator:op")
-        assert report.under_way == ()
+        assert report.pending == ()
         assert [status.agent for status in gateway.agents.snapshot()] == ["shouting"]
         await platform.wait_until(lambda: platform.texts == ["one two", "three"])
         rows = [await gateway.store.get_inbound(number) for number in (1, 2)]

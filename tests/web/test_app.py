@@ -212,13 +212,13 @@ async def test_a_bug_is_a_500_without_its_reason_and_is_logged(
     tmp_path: Path, clock: trio.testing.MockClock, logged: list[EventDict]
 ) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
-        site.gateway.manager._pool.wanted = None  # type: ignore[assignment]
+        site.gateway.manager._pool.desired = None  # type: ignore[assignment]
         answer = await client.ask(request("GET", "/health"))
         assert (answer.status, answer.code) == (500, "internal")
         assert "NoneType" not in answer.body.decode()
         [entry] = [entry for entry in logged if entry["event"] == "request_failed"]
         assert (entry["path"], entry["log_level"]) == ("/health", "error")
-        site.gateway.manager._pool.wanted = {}
+        site.gateway.manager._pool.desired = {}
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])

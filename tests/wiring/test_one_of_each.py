@@ -221,7 +221,7 @@ async def test_another_configuration_is_in_force_everywhere(tmp_path: Path, auto
         config = configuration()
         limits = replace(config.limits, inbox_backlog=7)
         hub.gateway.configured.replace(replace(config, accounts=config.accounts[:1], limits=limits))
-        await hub.gateway.manager.settle()
+        await hub.gateway.manager.wait_reconciled()
         assert [account.account for account in hub.gateway.manager.snapshot()] == ["main"]
         assert hub.gateway.snapshot().inbox.limit == 7
 

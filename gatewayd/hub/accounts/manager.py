@@ -90,28 +90,28 @@ class ChannelManager:
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Have the accounts of this configuration from now on. Never waits: what is new is started, what is gone is stopped after
-        its sends under way, what needs other settings is stopped and started, all in the background; see ``settle``.
+        its sends under way, what needs other settings is stopped and started, all in the background; see ``wait_reconciled``.
 
         An account that an operator has stopped stays stopped, and one whose driver would be opened just the same is not touched.
         """
-        self._pool.want(
+        self._pool.set_desired(
             {_name_of(settings): settings for settings in config.accounts},
             make=partial(self._make, config=config),
             change=lambda actor, its: actor.reconfigure(its, self._configured.plugins[its.channel], config),
         )
         for name, actor in self._pool.all.items():
             actor.note_removed(self._pool.is_gone(name))
-            if self._pool.works_on(name) or not self._is_settled(name, actor):
-                self._pool.ask(name)
+            if name in self._pool.pending or not self._is_reconciled(name, actor):
+                self._pool.schedule(name)
 
-    async def settle(self) -> None:
+    async def wait_reconciled(self) -> None:
         """Returns when every account is what the newest configuration says: started, stopped or gone. Not yet connected."""
-        await self._pool.settle()
+        await self._pool.wait_reconciled()
 
     @property
-    def under_way(self) -> tuple[str, ...]:
+    def pending(self) -> tuple[str, ...]:
         """The accounts, CHANNEL/NAME, that are not yet what the newest configuration says."""
-        return self._pool.under_way
+        return self._pool.pending
 
     def is_closing(self, channel: str, account: str) -> bool:
         """Whether this account was removed from the configuration and still finishes what it does."""
@@ -121,18 +121,18 @@ class ChannelManager:
     def account(self, channel: str, account: str) -> AccountActor:
         """:raises NotFound: not in the configuration."""
         try:
-            return self._pool.wanted[str(AccountId(channel, account))]
+            return self._pool.desired[str(AccountId(channel, account))]
         except KeyError:
-            known = ", ".join(map(_name, self._pool.wanted.values())) or "none"
+            known = ", ".join(map(_name, self._pool.desired.values())) or "none"
             raise NotFound(f"there is no account {channel}/{account} in the configuration; there are: {known}") from None
 
     def snapshot(self) -> tuple[AccountStatus, ...]:
         """Every account, in the order of the configuration. No I/O."""
-        return tuple(actor.status for actor in self._pool.wanted.values())
+        return tuple(actor.status for actor in self._pool.desired.values())
 
     def unreachable(self, channel: str, account: str) -> str | None:
         """Why nothing sent by this account will be seen before a person has done something about it; None if it may be."""
-        actor = self._pool.wanted.get(str(AccountId(channel, account)))
+        actor = self._pool.desired.get(str(AccountId(channel, account)))
         if actor is None:
             return f"{channel}/{account} is not configured"
         status = actor.status
@@ -143,16 +143,16 @@ class ChannelManager:
     def statistics(self) -> ManagerStatistics:
         return ManagerStatistics(
             supervisor=self._supervisor.statistics(),
-            accounts=tuple(actor.statistics() for actor in self._pool.wanted.values()),
+            accounts=tuple(actor.statistics() for actor in self._pool.desired.values()),
         )
 
     def channels_where_resend_is_safe(self) -> set[str]:
         """Channels whose platform drops a repeated send by itself."""
-        return {actor.settings.channel for actor in self._pool.wanted.values() if actor.plugin.resend_is_safe}
+        return {actor.settings.channel for actor in self._pool.desired.values() if actor.plugin.resend_is_safe}
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None:
         """Best effort, also when there is no such account."""
-        actor = self._pool.wanted.get(str(AccountId(channel, account)))
+        actor = self._pool.desired.get(str(AccountId(channel, account)))
         if actor is not None:
             await actor.signal(signal)
 
@@ -210,7 +210,7 @@ class ChannelManager:
         if actor.removed and await self._remove(name, actor):
             return
         lives = not self._is_down(name)
-        if (lives and actor.is_outdated) or (self._supervisor.is_kept(name) and not self._is_to_run(actor)):
+        if (lives and actor.is_outdated) or (self._supervisor.is_supervised(name) and not self._is_to_run(actor)):
             await self._supervisor.stop(name)
         state = self._supervisor.status(name).state
         if not self._draining:
@@ -231,7 +231,7 @@ class ChannelManager:
 
     async def _settle_left(self, name: str, actor: AccountActor) -> None:
         """Record what became of sends and the store did not take, of an account whose next life may never come."""
-        while actor.has_unsettled and self._is_down(name) and not self._pool.is_asked(name):
+        while actor.has_unsettled and self._is_down(name) and not self._pool.is_scheduled(name):
             try:
                 await actor.settle_left()
             except TryAgain:
@@ -240,12 +240,12 @@ class ChannelManager:
     def _is_down(self, name: str) -> bool:
         return self._supervisor.is_down(name)
 
-    def _is_settled(self, name: str, actor: AccountActor) -> bool:
+    def _is_reconciled(self, name: str, actor: AccountActor) -> bool:
         """Whether nothing has to be done, unless something is being done already."""
         state = self._supervisor.status(name).state
         if self._is_to_run(actor):
             return state != "stopped" and not actor.is_outdated
-        return not self._supervisor.is_kept(name) and not actor.removed
+        return not self._supervisor.is_supervised(name) and not actor.removed
 
     def _is_to_run(self, actor: AccountActor) -> bool:
         return actor.settings.frame.enabled and not (actor.held or actor.removed or self._draining)
@@ -253,7 +253,7 @@ class ChannelManager:
     def _named(self, channel: str, account: str | None) -> list[AccountActor]:
         if account is not None:
             return [self.account(channel, account)]
-        actors = [actor for actor in self._pool.wanted.values() if actor.settings.channel == channel]
+        actors = [actor for actor in self._pool.desired.values() if actor.settings.channel == channel]
         if not actors:
             raise NotFound(f"there is no account of {channel} in the configuration")
         return actors
@@ -297,7 +297,7 @@ class ChannelManager:
         self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
         self._log.info("account_state_changed", channel=channel, account=account, state=state, reason=child.reason)
         if actor.has_unsettled and self._is_down(child.name):
-            self._pool.ask(child.name)
+            self._pool.schedule(child.name)
 
     def _on_failure(self, name: str, verdict: Verdict, error: BaseException) -> None:
         account = AccountId.parse(name)

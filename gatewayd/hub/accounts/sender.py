@@ -89,7 +89,7 @@ class Sender:
         self._pace = Pace(backoff, now=now)
         self._busy: set[int] = set()
         self._changed = Wakeup()
-        self._under_way: dict[int, trio.CancelScope] = {}
+        self._calls: dict[int, trio.CancelScope] = {}
         self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
         self.last_sent_at: float | None = None
 
@@ -106,13 +106,13 @@ class Sender:
     @property
     def seconds_left(self) -> float:
         """How long the calls under way may still take, with the settling of their rows. 0 when there are none."""
-        latest = max((scope.deadline for scope in self._under_way.values()), default=-math.inf)
-        return max(0.0, latest - trio.current_time() + _SETTLE_SECONDS) if self._under_way else 0.0
+        latest = max((scope.deadline for scope in self._calls.values()), default=-math.inf)
+        return max(0.0, latest - trio.current_time() + _SETTLE_SECONDS) if self._calls else 0.0
 
     def cut_after(self, seconds: float) -> None:
         """Calls under way end by then, or their outcome is unknown."""
         by = trio.current_time() + seconds
-        for scope in self._under_way.values():
+        for scope in self._calls.values():
             scope.deadline = min(scope.deadline, by)
 
     async def run(self, channel: Channel, life: Life) -> None:
@@ -151,12 +151,12 @@ class Sender:
         # Of this life only: calls that an earlier one was cut in may never end.
         busy = self._busy = set()
         while True:
-            await self._wait_for_place()
+            await self._wait_for_slot()
             row = await mailbox.receive()
             busy.add(row.id)
             calls.start_soon(self._send, channel, life, row, busy)
 
-    async def _wait_for_place(self) -> None:
+    async def _wait_for_slot(self) -> None:
         """While the account was too fast, one send is tried at a time."""
         while True:
             if len(self._busy) >= (self._config.concurrency if self._pace.held is None else 1):
@@ -192,7 +192,7 @@ class Sender:
         seconds = self._config.send_timeout_seconds
         began_at = trio.current_time()
         called, receipt, error = False, None, None
-        scope = self._under_way[row.id] = trio.CancelScope(shield=True, deadline=began_at + seconds)
+        scope = self._calls[row.id] = trio.CancelScope(shield=True, deadline=began_at + seconds)
         try:
             with life.must_end_within(seconds + _SETTLE_SECONDS), scope:
                 if not await self._rows.mark_sending(row):
@@ -204,7 +204,7 @@ class Sender:
         except Exception as caught:
             error = sole(caught)
         finally:
-            del self._under_way[row.id]
+            del self._calls[row.id]
         if receipt is not None:
             self._pace.went_through()
             return Outcome("sent", receipt=receipt)

@@ -53,7 +53,7 @@ class AgentPool:
         self._agent_context = AgentContext(opener, http, context.store, state_dir, self._log, context.now)
         self._supervisor = Supervisor(Backoff(context.rng), now=context.now, on_change=self._on_change)
         self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
-        self._served: _Served | None = None
+        self._callbacks: _Callbacks | None = None
         self._want(configured.config.agents)
         configured.follow(self.reconfigure)
 
@@ -64,27 +64,27 @@ class AgentPool:
         ``cut`` ends the turns of an agent that is configured no more, so that they go on elsewhere; ``say_later`` takes what an
         agent says in a session without a turn. ``parent``: see Supervisor.run.
         """
-        self._served = _Served(cut, say_later)
+        self._callbacks = _Callbacks(cut, say_later)
         async with self._pool.run(parent=parent, starts=lambda agent: True):
             yield
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Have the agents of this configuration from now on. Never waits: what is new is opened, in the background; see
-        ``settle``.
+        ``wait_reconciled``.
 
         A core that was opened with other settings is opened anew, and one that is gone is closed, when the turns on it have
         ended, or after ``gateway.drain_seconds``: then they meet an outage, or are cut. No turn begins on it meanwhile.
         """
         self._want(config.agents)
 
-    async def settle(self) -> None:
+    async def wait_reconciled(self) -> None:
         """Returns when every agent is what the newest configuration says: being opened, or gone."""
-        await self._pool.settle()
+        await self._pool.wait_reconciled()
 
     @property
-    def under_way(self) -> tuple[str, ...]:
+    def pending(self) -> tuple[str, ...]:
         """The agents that are not yet what the newest configuration says."""
-        return self._pool.under_way
+        return self._pool.pending
 
     def kind_of(self, agent_id: str) -> str | None:
         """The kind of the core that is open, or was last; None before the first."""
@@ -96,15 +96,15 @@ class AgentPool:
 
         :raises TryAgain: it is not open now. :raises NeedsOperator: it is parked, or there is no such agent.
         """
-        agent = self._pool.wanted.get(agent_id)
+        agent = self._pool.desired.get(agent_id)
         if agent is None:
             raise NeedsOperator(f"there is no agent {agent_id!r}")
         with anyio.move_on_after(_OPENING_SECONDS):
             while self._is_opening(agent_id):
                 await agent.changed.wait()
-        if agent_id not in self._pool.wanted:
+        if agent_id not in self._pool.desired:
             raise NeedsOperator(f"there is no agent {agent_id!r} any more")
-        if agent_id in self._pool.under_way and agent.is_outdated:
+        if agent_id in self._pool.pending and agent.is_outdated:
             raise TryAgain(f"agent {agent_id} is opened anew, with other settings, when its turns have ended")
         if agent.core is not None:
             return agent.core
@@ -115,7 +115,7 @@ class AgentPool:
 
     async def wait_changed(self, agent_id: str) -> None:
         """Returns at the next change of the agent's state; for ever waits who asks for an agent that is not there."""
-        agent = self._pool.wanted.get(agent_id)
+        agent = self._pool.desired.get(agent_id)
         await (anyio.sleep_forever() if agent is None else agent.changed.wait())
 
     def ordered_restarts(self, agent_id: str) -> int:
@@ -137,7 +137,7 @@ class AgentPool:
 
     def durations(self) -> dict[str, Histogram]:
         """How long attempts of turns took, by agent."""
-        return {agent_id: agent.duration.histogram for agent_id, agent in self._pool.wanted.items()}
+        return {agent_id: agent.duration.histogram for agent_id, agent in self._pool.desired.items()}
 
     @property
     def abandoned(self) -> int:
@@ -146,7 +146,7 @@ class AgentPool:
 
     def snapshot(self) -> tuple[AgentStatus, ...]:
         """Every agent, in the order of the configuration. No I/O."""
-        return tuple(agent.status(self._supervisor.status(agent_id)) for agent_id, agent in self._pool.wanted.items())
+        return tuple(agent.status(self._supervisor.status(agent_id)) for agent_id, agent in self._pool.desired.items())
 
     def status(self, agent_id: str) -> AgentStatus:
         """:raises NotFound: there is no such agent."""
@@ -188,26 +188,26 @@ class AgentPool:
         return self._configured.config.gateway.drain_seconds
 
     def _known(self, agent_id: str) -> Agent:
-        agent = self._pool.wanted.get(agent_id)
+        agent = self._pool.desired.get(agent_id)
         if agent is None:
             raise NotFound(f"there is no agent {agent_id!r}")
         return agent
 
     def _want(self, agents: Sequence[AgentSettings]) -> None:
-        wanted = {settings.agent_id: settings for settings in agents}
-        self._pool.want(wanted, make=lambda settings: Agent(settings, self._agent_context), change=Agent.reconfigure)
+        desired = {settings.agent_id: settings for settings in agents}
+        self._pool.set_desired(desired, make=lambda settings: Agent(settings, self._agent_context), change=Agent.reconfigure)
         for agent_id, agent in self._pool.all.items():
             if self._is_gone(agent_id) or agent.is_outdated or self._supervisor.status(agent_id).state == "stopped":
-                self._pool.ask(agent_id)
+                self._pool.schedule(agent_id)
             agent.notify_change()
 
     async def _live(self, agent: Agent, life: Life) -> None:
         await agent.run(life, self._serving.say_later)
 
     @property
-    def _serving(self) -> "_Served":
-        assert self._served is not None, "agents are opened, and closed, in run"
-        return self._served
+    def _serving(self) -> "_Callbacks":
+        assert self._callbacks is not None, "agents are opened, and closed, in run"
+        return self._callbacks
 
     async def _reconcile(self, agent_id: str, agent: Agent) -> None:
         """That may change at every wait, and then it is looked at once more."""
@@ -247,10 +247,10 @@ class AgentPool:
 
     def _is_opening(self, agent_id: str) -> bool:
         """Whether the core will be open soon, if all goes well."""
-        agent = self._pool.wanted.get(agent_id)
+        agent = self._pool.desired.get(agent_id)
         if agent is None:
             return False
-        if agent_id in self._pool.under_way:
+        if agent_id in self._pool.pending:
             return agent.core is None or agent.is_outdated
         return agent.core is None and self._supervisor.status(agent_id).state == "starting"
 
@@ -263,7 +263,7 @@ class AgentPool:
         self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)
 
 
-class _Served(Struct, frozen=True):
+class _Callbacks(Struct, frozen=True):
     """Who has turns on the agents, for as long as they run."""
 
     cut: Callable[[str], None]

@@ -104,8 +104,7 @@ class Backlog:
                 self._senders.remove(person)
 
     def requeue(self, rows: Sequence[InboundRow]) -> None:
-        """These rows wait again, because their turn waits for its agent. Otherwise an outage would fill the memory with one turn for
-        each chat."""
+        """These rows wait again, because their turn waits for its agent. Otherwise an outage would fill the memory with turns."""
         for row in rows:
             if row.id not in self._waiting:
                 self.enter_again(row)

@@ -81,9 +81,8 @@ class TurnRunner:
                 self._tasks = None
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """Run what waits by these rules: its routes are found anew, and what is for an account that is gone ends. A turn that
-        only waits for an agent goes on with another one when that agent is gone, or when it was not begun there; see ``give_up``
-        for one that runs."""
+        """Route waiting messages by this configuration; those of a removed account end. A turn that waits for its agent goes to
+        another agent when its own one is gone, or has seen nothing of it. For a turn that runs see ``hand_over_turns``."""
         self.slots.resize(config.limits.turns, shared=len(config.accounts) > 1)
         self._leaving = {}
         for lane in self._lanes.values():
@@ -105,7 +104,7 @@ class TurnRunner:
             # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
             turn.hand_over()
 
-    def give_up(self, agent_id: str) -> None:
+    def hand_over_turns(self, agent_id: str) -> None:
         """Cut the turns that run with this agent, which is gone. Their messages go where the bindings say now."""
         for lane in self._lanes.values():
             if lane.turn is not None and lane.turn.route.agent_id == agent_id:

@@ -34,7 +34,7 @@ def accounts(*given: AccountSettings) -> GatewayConfig:
 async def change(street: Street, config: GatewayConfig) -> None:
     street.configured.replace(config)
     with trio.fail_after(200):
-        await street.manager.settle()
+        await street.manager.wait_reconciled()
     await trio.sleep(1)
 
 
@@ -114,7 +114,7 @@ async def test_a_stop_that_comes_while_an_account_is_reconnected_holds(tmp_path:
         street.configured.replace(accounts(account("a", "@new")))
         await trio.sleep(1)
         await street.manager.stop("loopback", "a")
-        await street.manager.settle()
+        await street.manager.wait_reconciled()
         await trio.sleep(10)
         assert states(street) == {"a": "stopped"}
 
@@ -225,7 +225,7 @@ async def test_what_became_of_a_send_is_recorded_when_the_disk_takes_it_though_i
         disk.refuses = False
         await trio.sleep(2)
         assert await street.state_of(row) == "sent"
-        await street.manager.settle()
+        await street.manager.wait_reconciled()
         assert street.outbox.status().sending == 0
 
 
@@ -252,7 +252,7 @@ async def test_a_drain_waits_for_what_is_being_removed_and_starts_nothing(tmp_pa
         await trio.sleep(1)
         street.configured.replace(accounts(account("b", "@new"), account("c")))
         await street.manager.drain(trio.lowlevel.checkpoint, within_seconds=8)
-        await street.manager.settle()
+        await street.manager.wait_reconciled()
         assert [platform_of(name).open_now for name in "abc"] == [0, 0, 0]
 
 
@@ -286,7 +286,7 @@ async def test_an_account_that_comes_and_goes_in_one_moment_does_not_run(tmp_pat
         street.configured.replace(accounts(account("a"), account("b")))
         await trio.lowlevel.checkpoint()
         street.configured.replace(accounts(account("a"), account("b", enabled=False)))
-        await street.manager.settle()
+        await street.manager.wait_reconciled()
         await trio.sleep(60)
         assert platform_of("b").open_now == 0
 
@@ -307,14 +307,14 @@ def test_whatever_comes_after_whatever_the_last_configuration_is_what_runs(
                 for config, pause in zip(configs, pauses, strict=False):
                     street.configured.replace(config)
                     await trio.sleep(pause)
-                await street.manager.settle()
+                await street.manager.wait_reconciled()
                 await trio.sleep(1)
                 last = wanted[min(len(wanted), len(pauses)) - 1]
                 assert states(street) == {name: "connected" if on else "disabled" for name, (on, _) in last.items()}
                 on_now = {name for name, (on, _) in last.items() if on}
                 assert {name for name in "abc" if platform_of(name).open_now} == on_now
                 assert all(street.status(name).identity == last[name][1] for name in on_now)
-                assert street.manager.under_way == ()
+                assert street.manager.pending == ()
 
     trio.run(go, clock=MockClock(autojump_threshold=0))
 

@@ -98,7 +98,7 @@ def reconfigure(pool: AgentPool, config: GatewayConfig) -> None:
 async def change(pool: AgentPool, config: GatewayConfig) -> None:
     reconfigure(pool, config)
     with trio.fail_after(100):
-        await pool.settle()
+        await pool.wait_reconciled()
     await anyio.sleep(1)
 
 
@@ -123,9 +123,9 @@ async def test_a_core_with_other_settings_is_opened_anew_when_its_turns_have_end
         pool.note_turn("a", +1)
         reconfigure(pool, agents(agent("a", "m2")))
         await anyio.sleep(5)
-        assert (cores.open_now["a"], pool.under_way, pool.kind_of("a")) == ("a:x:m1", ("a",), "x")
+        assert (cores.open_now["a"], pool.pending, pool.kind_of("a")) == ("a:x:m1", ("a",), "x")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pool.settle)
+            tasks.start_soon(pool.wait_reconciled)
             pool.note_turn("a", -1)
             core = await pool.core("a")
         assert isinstance(core, Core)
@@ -141,7 +141,7 @@ async def test_a_turn_that_does_not_end_is_not_waited_for_for_ever(autojump_cloc
         reconfigure(pool, agents(agent("a", core="y"), drain=30.0))
         with pytest.raises(TryAgain, match="when its turns have ended"):
             await pool.core("a")
-        await pool.settle()
+        await pool.wait_reconciled()
         assert trio.current_time() - began_at == 30
         await anyio.sleep(1)
         assert (cores.open_now["a"], pool.kind_of("a"), cores.cut) == ("a:y:m1", "y", [])
@@ -157,7 +157,7 @@ async def test_turns_of_an_agent_that_is_gone_end_or_are_cut(autojump_clock: Moc
         await anyio.sleep(2)
         assert (set(cores.open_now), cores.cut) == ({"a", "b"}, ["a"]), "it has a moment to end by itself"
         pool.note_turn("a", -1)
-        await pool.settle()
+        await pool.wait_reconciled()
         assert cores.open_now.keys() == {"b"}
         pool.note_turn("a", -1)
         pool.note_end("a", 1.0, error=None)
@@ -206,7 +206,7 @@ def test_whatever_comes_after_whatever_the_last_configuration_is_what_is_open(
             for each, pause in zip(wanted, pauses, strict=False):
                 reconfigure(pool, agents(*(agent(name, model, core=kind) for name, (kind, model) in each.items())))
                 await anyio.sleep(pause)
-            await pool.settle()
+            await pool.wait_reconciled()
             await anyio.sleep(1)
             assert cores.open_now == {name: f"{name}:{kind}:{model}" for name, (kind, model) in wanted[-1].items()}
             assert {status.agent: status.core for status in pool.snapshot()} == {n: kind for n, (kind, _) in wanted[-1].items()}

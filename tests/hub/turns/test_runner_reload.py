@@ -88,7 +88,7 @@ async def test_a_turn_that_does_not_end_is_cut_and_begun_anew_with_the_new_agent
         house.configured.replace(NEW)
         await anyio.sleep(1)
         assert [turn.request.agent_id for turn in house.agents.turns] == ["old"], "it has its time"
-        house.turns.give_up("old")
+        house.turns.hand_over_turns("old")
         assert (await house.ended(row)).reason == "answered"
         assert house.texts == ["new: hello"]
         first, second = house.agents.turns
@@ -107,7 +107,7 @@ async def test_what_a_cut_turn_has_asked_for_is_void(tmp_path: Path, autojump_cl
         await anyio.sleep(1)
         [asked] = await house.desk.list()
         house.configured.replace(NEW)
-        house.turns.give_up("old")
+        house.turns.hand_over_turns("old")
         assert (await house.ended(row)).state == "done"
         assert (await house.desk.get(asked.id)).state == "withdrawn"
         assert house.texts[-1] == "fine"
@@ -177,7 +177,7 @@ async def test_a_stop_by_the_user_holds_also_while_the_turn_is_cut(tmp_path: Pat
     async with open_house(tmp_path, script, config=OLD) as house:
         row = await house.say("hello")
         await anyio.sleep(1)
-        house.turns.give_up("old")
+        house.turns.hand_over_turns("old")
         await house.say("/stop")
         ended = await house.ended(row)
         assert (ended.state, ended.reason, len(house.agents.turns)) == ("done", "stopped", 1)
@@ -193,7 +193,7 @@ async def test_a_stop_while_another_agent_is_about_to_take_the_message_holds(tmp
         await anyio.sleep(1)
         house.configured.replace(NEW)
         house.flaky.holds["questions_of"] = held = anyio.Event()
-        house.turns.give_up("old")
+        house.turns.hand_over_turns("old")
         await anyio.sleep(1)
         stop = await house.say("/stop")
         held.set()

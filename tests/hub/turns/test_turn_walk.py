@@ -125,7 +125,7 @@ class Walk:
     async def give_up(self) -> None:
         """As the pool does with an agent that is configured no more."""
         for name in {"old", "new"} - {*self._house.configured.agents}:
-            self._house.turns.give_up(name)
+            self._house.turns.hand_over_turns(name)
 
     async def decide(self, allow: bool) -> None:
         for approval in await self._house.desk.list():

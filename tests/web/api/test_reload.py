@@ -17,7 +17,7 @@ REPORT = ReloadReport(
     (Change("changed", "[gateway]", ("bind",)),),
     unchanged_accounts=3,
     unchanged_agents=1,
-    under_way=("telegram/main",),
+    pending=("telegram/main",),
 )
 
 
@@ -47,7 +47,7 @@ async def test_the_report_is_the_answer(tmp_path: Path) -> None:
             "needs_restart": [{"kind": "changed", "table": "[gateway]", "keys": ["bind"]}],
             "unchanged_accounts": 3,
             "unchanged_agents": 1,
-            "under_way": ["telegram/main"],
+            "pending": ["telegram/main"],
             "warnings": [],
         }
         assert (await client.post("/v1/gateway/reload", json={})).status_code == 200

@@ -83,10 +83,10 @@ async def test_a_bug_in_one_connection_is_logged_and_hurts_no_other(
 ) -> None:
     async with open_site(tmp_path) as site, site.dial() as client, site.dial() as other:
         assert (await other.ask(HEALTH)).status == 200
-        actors, site.gateway.manager._pool.wanted = site.gateway.manager._pool.wanted, None  # type: ignore[assignment]
+        actors, site.gateway.manager._pool.desired = site.gateway.manager._pool.desired, None  # type: ignore[assignment]
         await client.say(WEBHOOK)
         await client.rest()
-        site.gateway.manager._pool.wanted = actors
+        site.gateway.manager._pool.desired = actors
         assert (await other.ask(HEALTH)).status == 200
         assert await site.is_well()
         assert [entry["log_level"] for entry in logged if entry["event"] == "connection_failed"] == ["error"]

@@ -34,8 +34,8 @@ def _lines(report: ReloadReport) -> list[str]:
     lines += [f"  {_line(change).strip()}: NEEDS A RESTART, what was in force still is" for change in report.needs_restart]
     untouched = [count(report.unchanged_accounts, "account"), count(report.unchanged_agents, "agent")]
     lines.append(f"  not touched: {' and '.join(untouched)}")
-    if report.under_way:
-        lines.append(f"  still finishing what they do: {clean(', '.join(report.under_way))}")
+    if report.pending:
+        lines.append(f"  still finishing what they do: {clean(', '.join(report.pending))}")
     return lines + [f"  warning: {clean(warning)}" for warning in report.warnings]
 
 
