@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from gatewayd.agents.opencode.memory import LastTurn, Memory
-from gatewayd.agents.opencode.run.run import Run, end_run
+from gatewayd.agents.opencode.run import Run, end_run
 from gatewayd.agents.opencode.server.client import Client, NoSuchSession
 from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
 from gatewayd.agents.opencode.server.endpoint import ServerEndpoint

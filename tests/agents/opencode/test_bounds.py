@@ -163,7 +163,7 @@ async def test_more_requests_at_once_than_people_can_answer_are_refused(autojump
 async def test_a_run_that_asks_for_ever_is_stopped(
     autojump_clock: MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatewayd.agents.opencode.run.pending_requests._CLOSED_MAX", 5)
+    monkeypatch.setattr("gatewayd.agents.opencode.pending_requests._CLOSED_MAX", 5)
 
     async def script(run: ModelRun) -> None:
         while True:

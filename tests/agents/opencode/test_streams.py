@@ -18,9 +18,9 @@ from trio.testing import MockClock
 from gatewayd.agents.opencode.core import _FORGOTTEN, OpencodeCore
 from gatewayd.agents.opencode.openagentic_server.log import TOO_MANY_STEPS
 from gatewayd.agents.opencode.opencode_server.messages import TOO_LONG
-from gatewayd.agents.opencode.run.last_text import LastText
-from gatewayd.agents.opencode.run.run import _PROVIDER_TROUBLE, _REFUSED
+from gatewayd.agents.opencode.run import _PROVIDER_TROUBLE, _REFUSED
 from gatewayd.agents.opencode.server.dialect import Session
+from gatewayd.agents.opencode.server.progress import LastText
 from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_TOO_LONG
 from gatewayd.hub.turns.retries import TRIED_AGAIN
 from gatewayd.ports.agent import TextDelta

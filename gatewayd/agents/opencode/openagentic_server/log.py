@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.run.last_text import LastText
 from gatewayd.agents.opencode.server.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
+from gatewayd.agents.opencode.server.progress import LastText
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, OUTPUT_MAX, canonical, decode, one_line
 from gatewayd.kit import json
 from gatewayd.kit.json import Joiner

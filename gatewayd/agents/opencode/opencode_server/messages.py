@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.run.last_text import LastText
 from gatewayd.agents.opencode.server.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
+from gatewayd.agents.opencode.server.progress import LastText
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, OUTPUT_MAX, Id, Malformed, canonical, decode, one_line
 from gatewayd.kit.json import Joiner
 from gatewayd.model.errors import FailureKind

@@ -1,4 +1,4 @@
 """One server, whichever of the two it is: requests, event stream, polling, and the process that gatewayd starts.
 
-What only one of them does belongs into its dialect (``opencode_server``, ``openagentic_server``), what a turn does into ``run``.
+Code for only one of the two belongs into its dialect (``opencode_server``, ``openagentic_server``), a turn's code one folder up.
 """

@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.border import leaves
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.opencode.run.pending_requests import PendingRequests
+from gatewayd.agents.opencode.pending_requests import PendingRequests
 from gatewayd.agents.opencode.server.dialect import (
     Aborted,
     Answered,
