@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 import anyio
 
 from gatewayd.agents.opencode.memory import LastTurn, Memory
 from gatewayd.agents.opencode.run import Run, end_run
 from gatewayd.agents.opencode.server.client import Client, NoSuchSession
-from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Dialect, Outcome, Session, Unfinished
+from gatewayd.agents.opencode.server.dialect import Dialect, Session
 from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
+from gatewayd.agents.opencode.server.progress import Aborted, Answered, Outcome, Unfinished
 from gatewayd.agents.opencode.server.sidecar import Sidecar
 from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.settings import OpencodeSettings
@@ -58,7 +60,7 @@ class OpencodeCore:
         self._now = services.now
         self._memory = Memory(services.state)
         self._runs: dict[str, Run] = {}
-        self._locks = _KeyedLocks()
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._sidecar = sidecar
 
     async def new_session(self, session_key: str) -> str:
@@ -133,10 +135,10 @@ class OpencodeCore:
     async def _exclusive(self, turn: Turn) -> AsyncIterator[None]:
         """Wait for the session's turn; OpenAgentic takes one run at a time, because it would mix up their requests."""
         alone = self._dialect.one_run_at_a_time
-        key = "" if alone else turn.request.session_id
-        if alone and self._locks.is_taken(key):
+        lock = self._locks.setdefault("" if alone else turn.request.session_id, anyio.Lock())
+        if alone and lock.locked():
             await turn.emit(Notice(_ANOTHER_FIRST))
-        async with self._locks.hold(key):
+        async with lock:
             yield
 
     async def _session(self, turn: Turn) -> Session:
@@ -218,23 +220,3 @@ class OpencodeCore:
                 return
             await anyio.sleep(_BUSY_AGAIN_SECONDS)
         raise TryAgain("the session is still busy on the agent's server with something else")
-
-
-class _KeyedLocks:
-    """A lock for each key, as long as somebody holds it or waits for it."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, anyio.Lock] = {}
-
-    def is_taken(self, key: str) -> bool:
-        return key in self._locks
-
-    @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(key, anyio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked() and not lock.statistics().tasks_waiting:
-                self._locks.pop(key, None)

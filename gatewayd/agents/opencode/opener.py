@@ -35,7 +35,7 @@ async def open_opencode(agent: AgentConfig, services: AgentServices) -> AsyncIte
     settings = agent.settings
     assert isinstance(settings, OpencodeSettings)
     if settings.url is not None:
-        client = Client(services.http, settings.url, _authorization(settings))
+        client = Client(services.http, settings.url, _credentials(settings))
         version = await client.health(timeout_seconds=10.0)
         with _alone(await _addresses(client.url)) if version.startswith(OPENAGENTIC) else nullcontext():
             async with _open_core(client, version, settings, services, None) as core:
@@ -123,9 +123,7 @@ async def _watch_end(sidecar: Sidecar, go_down: Callable[[str], None]) -> None:
     raise TryAgain(f"the agent's server has ended: {exit_summary}")
 
 
-def _authorization(settings: OpencodeSettings) -> str | None:
+def _credentials(settings: OpencodeSettings) -> dict[str, str]:
     if settings.token is not None:
-        return f"Bearer {settings.token.reveal()}"
-    if settings.password is not None:
-        return basic(settings.username, settings.password)
-    return None
+        return {"authorization": f"Bearer {settings.token.reveal()}"}
+    return {} if settings.password is None else basic(settings.username, settings.password)

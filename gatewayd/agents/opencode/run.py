@@ -8,19 +8,8 @@ from structlog.typing import FilteringBoundLogger
 from gatewayd.actor.border import leaves
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.pending_requests import PendingRequests
-from gatewayd.agents.opencode.server.dialect import (
-    Aborted,
-    Answered,
-    Dialect,
-    Failed,
-    History,
-    Outcome,
-    PollSnapshot,
-    Session,
-    State,
-    StreamEvent,
-    Unfinished,
-)
+from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, Session, State
+from gatewayd.agents.opencode.server.progress import Aborted, Answered, Failed, History, Outcome, StreamEvent, Unfinished
 from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, one_line
 from gatewayd.model.errors import AgentFailed, GatewayError, OutcomeUnknown, TryAgain
@@ -66,7 +55,7 @@ class Run:
         self._max_messages = min(max_messages, KNOWN_MAX)
         self._last_output_line = last_output_line
         self._log = log
-        self._progress = dialect.progress(session)
+        self._progress = dialect.progress()
         self._snapshot: PollSnapshot | None = None
         self._woken = Wakeup()
         self._since = anyio.current_time()

@@ -16,7 +16,8 @@ from gatewayd.agents.opencode.opencode_server.messages import MessageProgress
 from gatewayd.agents.opencode.opencode_server.permissions import Permissions
 from gatewayd.agents.opencode.opencode_server.requests import Entry
 from gatewayd.agents.opencode.server.client import BODY_MAX, MESSAGES_MAX, Client
-from gatewayd.agents.opencode.server.dialect import History, ListedRequest, Session, Step, StreamEvent
+from gatewayd.agents.opencode.server.dialect import ListedRequest, Session
+from gatewayd.agents.opencode.server.progress import History, Step, StreamEvent
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooLarge, check_values, decode
 from gatewayd.model.errors import AgentFailed
 from gatewayd.ports.agent import Final
@@ -130,7 +131,7 @@ class Messages(Client):
     """Answers every request with nothing found."""
 
     def __init__(self) -> None:
-        super().__init__(cast(httpx2.AsyncClient, None), "http://x", None)
+        super().__init__(cast(httpx2.AsyncClient, None), "http://x", {})
 
 
 async def test_cards_are_kept_up_to_a_number_of_bytes() -> None:

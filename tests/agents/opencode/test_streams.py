@@ -19,7 +19,6 @@ from gatewayd.agents.opencode.core import _FORGOTTEN, OpencodeCore
 from gatewayd.agents.opencode.openagentic_server.log import TOO_MANY_STEPS
 from gatewayd.agents.opencode.opencode_server.messages import TOO_LONG
 from gatewayd.agents.opencode.run import _PROVIDER_TROUBLE, _REFUSED
-from gatewayd.agents.opencode.server.dialect import Session
 from gatewayd.agents.opencode.server.progress import LastText
 from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, SORRY_FAILED, SORRY_TOO_LONG
 from gatewayd.hub.turns.retries import TRIED_AGAIN
@@ -335,7 +334,7 @@ def test_half_a_character_is_joined_with_the_half_in_the_next_piece(texts: list[
         for piece in pieces
     ]
     for dialect, events in ((opencode, begun + deltas), (openagentic, others)):
-        progress = dialect.progress(Session("s"))
+        progress = dialect.progress()
         read = [event for data in events if (event := dialect.read(data)) is not None]
         shown = [news.text for event in read for news in progress.note(event) if isinstance(news, TextDelta)]
         assert "".join(shown) == text

@@ -114,7 +114,7 @@ async def test_a_server_that_hangs_is_not_waited_for_for_ever(autojump_clock: Mo
     """One of our own, which is started anew then; a remote one is, as long as a turn runs."""
     server = kind()
     async with server.serve(), create_client() as http:
-        client = Client(http, server.url, None)
+        client = Client(http, server.url, {})
         dialect = OpenCode(client) if isinstance(server, FakeOpenCode) else OpenAgentic(client)
         log, rng = structlog.get_logger(), Random(1)
         watch = Watch(client, dialect, poll_seconds=2, unreachable_seconds=60, patient=False, log=log, rng=rng)

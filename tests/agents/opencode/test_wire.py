@@ -16,7 +16,8 @@ from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.opencode_server.messages import TOO_LONG, Message, fold, newer
 from gatewayd.agents.opencode.opencode_server.requests import PermissionEntry, shown_input, to_questions
 from gatewayd.agents.opencode.server.client import Client
-from gatewayd.agents.opencode.server.dialect import Aborted, Answered, Failed, ListedRequest, Session, StreamEvent, Unfinished
+from gatewayd.agents.opencode.server.dialect import ListedRequest
+from gatewayd.agents.opencode.server.progress import Aborted, Answered, Failed, StreamEvent, Unfinished
 from gatewayd.agents.opencode.server.wire import Malformed, canonical, decode, one_line
 from gatewayd.ports.agent import ToolCall, ToolResult
 
@@ -35,7 +36,7 @@ KINDS = st.sampled_from(
 
 
 def dialects() -> tuple[OpenCode, OpenAgentic]:
-    client = Client(cast(httpx2.AsyncClient, None), "http://x", None)  # nothing here asks a server
+    client = Client(cast(httpx2.AsyncClient, None), "http://x", {})  # nothing here asks a server
     return OpenCode(client), OpenAgentic(client)
 
 
@@ -53,7 +54,7 @@ def test_any_event_is_read_or_malformed(data: str) -> None:
 @given(st.lists(st.tuples(KINDS, NEARLY), max_size=8))
 def test_any_event_is_shown_or_malformed(events: list[tuple[str, Any]]) -> None:
     for dialect in dialects():
-        progress = dialect.progress(Session("s"))
+        progress = dialect.progress()
         for kind, body in events:
             try:
                 news = progress.note(StreamEvent(kind, "s", Raw(msgspec.json.encode(body))))
@@ -107,7 +108,7 @@ def test_the_open_calls_are_those_without_a_result(events: list[tuple[str, str]]
     assert set(open_calls(log)) == expected
     history = fold_log(log)
     assert len(history.steps) == sum(kind == "tool.use" for kind, _ in events)
-    progress = dialects()[1].progress(Session("s"))
+    progress = dialects()[1].progress()
     shown = [*progress.catch_up(history), *progress.catch_up(history)]
     calls = [event.call_id for event in shown if isinstance(event, ToolCall)]
     results = [event.call_id for event in shown if isinstance(event, ToolResult)]

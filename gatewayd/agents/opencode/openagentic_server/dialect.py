@@ -12,22 +12,27 @@ from collections.abc import Sequence
 import anyio
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.openagentic_server.log import DELTA, LogEvent, LogProgress, fold, open_calls, read_log
-from gatewayd.agents.opencode.openagentic_server.requests import PermissionEntry, read_permission
-from gatewayd.agents.opencode.server.client import Client, NoSuchSession, NotFound
+from gatewayd.agents.opencode.openagentic_server.log import (
+    DELTA,
+    LogEvent,
+    LogProgress,
+    PendingPermission,
+    fold,
+    open_calls,
+    read_log,
+)
+from gatewayd.agents.opencode.server.client import NoSuchSession, NotFound
 from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
-    History,
-    ListedRequest,
+    Dialect,
     PendingRequest,
     PermissionRequest,
     PollSnapshot,
     QuestionsRequest,
     Session,
-    State,
-    StreamEvent,
 )
-from gatewayd.agents.opencode.server.wire import Id, Malformed, TooLarge, canonical, decode
+from gatewayd.agents.opencode.server.progress import History, StreamEvent
+from gatewayd.agents.opencode.server.wire import Id, TooLarge, canonical, decode
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision
 from gatewayd.model.records.question import Option, Question
@@ -42,28 +47,12 @@ _LOG_READS = 8
 _LOG_AGAIN_SECONDS = 0.1
 
 
-class _Created(Struct):
-    id: str
-
-
 class _Prompt(Struct):
     text: str
 
 
 class _Reply(Struct):
     reply: str
-
-
-class _Answers(Struct):
-    answers: list[str]
-
-
-class _Status(Struct):
-    type: str
-
-
-class _Id(Struct):
-    id: Id
 
 
 class _Log(Struct):
@@ -86,17 +75,12 @@ class _Question(Struct):
     choices: list[str] = []
 
 
-class OpenAgentic:
-    """See ``Dialect``."""
-
+class OpenAgentic(Dialect):
     stream_path = "/event"
     heartbeat_seconds = 30.0
     one_run_at_a_time = True
     begins_late = False
     denial_ends_others = False
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     def read(self, data: str) -> StreamEvent | None:
         streamed = decode(data, _Streamed, what="event")
@@ -107,12 +91,11 @@ class OpenAgentic:
             streamed = decode(data, _Streamed, what="event", keep_halves=True)
         return StreamEvent(kind, streamed.session_id, streamed.event, wakes_poll=kind != DELTA)
 
-    def progress(self, session: Session) -> LogProgress:
+    def progress(self) -> LogProgress:
         return LogProgress()
 
     async def create(self, title: str, directory: str | None) -> Session:
-        raw = await self._client.call("POST", "/session", what="new session", body=_Title(title))
-        return Session(decode(raw, _Created, what="new session").id)
+        return await super().create(title, None)
 
     async def session(self, session_id: str) -> Session:
         if not _is_id(session_id):
@@ -134,18 +117,6 @@ class OpenAgentic:
     async def history(self, session: Session, mark: str) -> History:
         return fold(await self._log(session, int(mark)))
 
-    async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot:
-        ask = self._client.ask
-        permissions = await ask("/permission", list[Raw], what="permissions")
-        questions = await ask("/question", list[Raw], what="questions")
-        states = await ask("/session/status", dict[str, _Status], what="states")
-        return PollSnapshot(
-            polled_at,
-            {key: State("busy" if status.type == "busy" else "idle") for key, status in states.items()},
-            tuple(_pending(permissions)),
-            tuple(_pending(questions)),
-        )
-
     async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
         if not snapshot.permissions and not snapshot.questions:
             return []
@@ -153,10 +124,10 @@ class OpenAgentic:
         found: list[PendingRequest] = []
         for seq, call in open_calls(log).items():
             for pending in snapshot.permissions:
-                permission = read_permission(pending.body)
+                permission = decode(pending.body, PendingPermission, what="permission")
                 if (part := _part_of(call, permission)) is not None:
                     ref = f"{session.id}:{seq}{part}"
-                    found.append(PermissionRequest(ref, permission.id, session.id, permission.tool, permission.given))
+                    found.append(PermissionRequest(ref, permission.id, session.id, permission.tool, canonical(permission.input)))
         questions = {event.question_id: event for event in log if event.type == "user.question"}
         for pending in snapshot.questions:
             entry = decode(pending.body, _Question, what="question")
@@ -169,38 +140,24 @@ class OpenAgentic:
     async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
         """It takes only yes and no: why not, it cannot be told. Whether the request is still the one that was shown is
         looked up right before, as another call may have got the same id meanwhile."""
-        listed = await self._client.ask("/permission", list[Raw], what="permissions")
+        listed = await self._listed("permission", None)
         before = int(request.ref.split(":")[1]) - 1
-        if request not in await self.requests(session, str(before), PollSnapshot(0.0, {}, tuple(_pending(listed)))):
+        if request not in await self.requests(session, str(before), PollSnapshot(0.0, {}, listed)):
             return False
         word = _Reply("allow" if decision.allowed else "deny")
-        return await self._reply(f"/permission/{request.id}/reply", word, "the answer to a request")
+        return await self._respond(session, f"/permission/{request.id}/reply", "the answer to a request", word)
 
-    async def answer(self, session: Session, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
-        """Flat: one text for the one question. The server does not unquote paths, so the id goes in as it is."""
-        if answers is None:
-            return await self._reply(f"/question/{request.id}/reject", None, "the dismissal of a question")
-        text = _Answers([", ".join(labels) for labels in answers])
-        return await self._reply(f"/question/{request.id}/reply", text, "the answer to a question")
+    def answer_value(self, labels: Sequence[str]) -> str:
+        return ", ".join(labels)
 
     async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
         """It is looked at between steps only: what waits for an answer has to get one."""
-        await self._client.call("POST", f"/session/{session.id}/abort", what="abort")
+        await super().abort(session, requests)
         for request in requests:
             if isinstance(request, PermissionRequest):
                 await self.decide(session, request, Decision("withdrawn"))
             else:
                 await self.answer(session, request, None)
-
-    async def tidy(self, session: Session) -> None:
-        """It leaves nothing behind."""
-
-    async def _reply(self, path: str, body: Struct | None, what: str) -> bool:
-        try:
-            await self._client.call("POST", path, what=what, body=body)
-        except NotFound:
-            return False
-        return True
 
     async def _log(self, session: Session, after: int) -> list[LogEvent]:
         """The events with a number higher than ``after``.
@@ -225,31 +182,16 @@ class OpenAgentic:
         )
 
 
-class _Title(Struct):
-    title: str
-
-
-def _part_of(call: LogEvent, permission: PermissionEntry) -> str | None:
+def _part_of(call: LogEvent, permission: PendingPermission) -> str | None:
     """Which part of the call the permission is for: "" for all of it, None if it is another's.
 
     A SlashCommand asks for each shell command of its template under an id that begins with its own, as another tool
     (runtime_core/slash_command.py).
     """
     if permission.id == call.tool_use_id:
-        return "" if permission.tool == call.name and permission.given == canonical(call.input) else None
+        return "" if permission.tool == call.name and canonical(permission.input) == canonical(call.input) else None
     prefix = f"{call.tool_use_id}:"
     return permission.id[len(prefix) - 1 :] if call.tool_use_id and permission.id.startswith(prefix) else None
-
-
-def _pending(entries: Sequence[Raw]) -> list[ListedRequest]:
-    """The entries that have an id; no session is told."""
-    found: list[ListedRequest] = []
-    for raw in entries:
-        try:
-            found.append(ListedRequest(decode(raw, _Id, what="request").id, None, raw))
-        except Malformed:
-            continue
-    return found
 
 
 def _is_id(session_id: str) -> bool:

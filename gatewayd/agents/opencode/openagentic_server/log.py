@@ -6,12 +6,20 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.server.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
-from gatewayd.agents.opencode.server.progress import LastText
-from gatewayd.agents.opencode.server.wire import KNOWN_MAX, OUTPUT_MAX, canonical, decode, one_line
+from gatewayd.agents.opencode.server.progress import (
+    Aborted,
+    Failed,
+    History,
+    Outcome,
+    Progress,
+    Step,
+    StreamEvent,
+    Unfinished,
+    answered,
+)
+from gatewayd.agents.opencode.server.wire import OUTPUT_MAX, Id, canonical, decode, one_line
 from gatewayd.kit import json
-from gatewayd.kit.json import Joiner
-from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
+from gatewayd.ports.agent import TextDelta, TurnEvent
 
 DELTA: Final = "assistant.delta"
 TOO_MANY_STEPS: Final = "The agent stopped here: it may not take more steps in one turn."
@@ -52,6 +60,14 @@ def read_log(events: Sequence[Raw], after: int) -> list[LogEvent]:
         if event.seq is not None and event.seq > after:
             found.append(event)
     return found
+
+
+class PendingPermission(Struct):
+    """A pending permission as the server lists it. ``input`` is the tool's whole input."""
+
+    id: Id
+    tool: str
+    input: Raw
 
 
 def open_calls(log: Sequence[LogEvent]) -> dict[int, LogEvent]:
@@ -127,23 +143,13 @@ def _output(event: LogEvent) -> str:
     return text[:OUTPUT_MAX]
 
 
-class LogProgress:
-    """See ``Progress``. Tool calls come from the log, so that each is shown once; texts come from the stream."""
+class LogProgress(Progress):
+    """Tool calls come from the log, so that each is shown once; texts come from the stream."""
 
     def __init__(self) -> None:
-        self.messages = 0
-        self.cut = 0
-        self.failure: str | None = None
-        self._calls: set[str] = set()
-        self._results: set[str] = set()
+        super().__init__()
         self._begun = False
         self._streams = False
-        self._last = LastText()
-        self._joiner = Joiner()
-
-    @property
-    def last_text(self) -> str:
-        return self._last.text
 
     def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
         if event.kind not in (DELTA, "assistant.message", "tool.use"):
@@ -157,10 +163,14 @@ class LogProgress:
         if event.kind == DELTA:
             self._streams = True
             return self._say(logged.text_delta)
-        # A server without a terminal sends no deltas (1.1): then each message is shown when it is whole.
+        # A server without a terminal sends no deltas: then each message is shown when it is whole.
         streamed, self._streams = self._streams, False
         shown = () if streamed else self._say(logged.text or "")
         return (*shown, *self._say("\n\n"))
+
+    def catch_up(self, history: History) -> Sequence[TurnEvent]:
+        self.messages = history.messages
+        return super().catch_up(history)
 
     def _say(self, piece: str) -> tuple[TurnEvent, ...]:
         text = self._joiner.take(piece)
@@ -169,15 +179,3 @@ class LogProgress:
         self._begun = True
         self._last.add(text)
         return (TextDelta(text),)
-
-    def catch_up(self, history: History) -> Sequence[TurnEvent]:
-        self.messages = history.messages
-        news: list[TurnEvent] = []
-        for step in history.steps:
-            if step.call_id not in self._calls and len(self._calls) < KNOWN_MAX:
-                self._calls.add(step.call_id)
-                news.append(ToolCall(step.call_id, step.tool, step.input))
-            if step.output is not None and step.call_id in self._calls and step.call_id not in self._results:
-                self._results.add(step.call_id)
-                news.append(ToolResult(step.call_id, step.output, is_error=step.is_error))
-        return news

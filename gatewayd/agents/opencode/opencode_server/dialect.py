@@ -16,17 +16,16 @@ from gatewayd.agents.opencode.opencode_server.requests import Entry, to_question
 from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchSession, NotFound
 from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
-    History,
+    Dialect,
     ListedRequest,
     PendingRequest,
     PermissionRequest,
     PollSnapshot,
-    QuestionsRequest,
     Session,
-    State,
-    StreamEvent,
+    SessionInfo,
 )
-from gatewayd.agents.opencode.server.wire import Id, Malformed, TooLarge, decode
+from gatewayd.agents.opencode.server.progress import History, StreamEvent
+from gatewayd.agents.opencode.server.wire import TooLarge, decode
 from gatewayd.model.lifecycle import Outcome
 from gatewayd.model.records.approval import Decision
 
@@ -50,16 +49,6 @@ _WHY_NOT: dict[Outcome, str] = {
 _CHANGED = "This request changed after it was shown to an operator, so it was not allowed, and not run. Make it again."
 
 
-class _NewSession(Struct):
-    title: str
-
-
-class _SessionInfo(Struct):
-    id: Id
-    directory: str | None = None
-    parentID: Id | None = None
-
-
 class _Model(Struct):
     providerID: str
     modelID: str
@@ -81,15 +70,6 @@ class _Reply(Struct, omit_defaults=True):
     message: str | None = None
 
 
-class _Answers(Struct):
-    answers: list[list[str]]
-
-
-class _Status(Struct):
-    type: str
-    message: str = ""
-
-
 class _Owner(Struct):
     sessionID: str | None = None
 
@@ -109,8 +89,8 @@ class _Streamed(Struct):
     payload: _Payload
 
 
-class OpenCode:
-    """See ``Dialect``. ``model`` (PROVIDER/MODEL) and ``agent`` go with every prompt: a bad one would stick to the session."""
+class OpenCode(Dialect):
+    """``model`` (PROVIDER/MODEL) and ``agent`` go with every prompt: a bad one would stick to the session."""
 
     stream_path = "/global/event"
     heartbeat_seconds = 10.0
@@ -119,7 +99,7 @@ class OpenCode:
     denial_ends_others = True
 
     def __init__(self, client: Client, *, model: str | None = None, agent: str | None = None) -> None:
-        self._client = client
+        super().__init__(client)
         provider, _, name = (model or "").partition("/")
         self._model = _Model(provider, name) if model is not None else None
         self._agent = agent
@@ -136,13 +116,8 @@ class OpenCode:
         session_id = owner.sessionID or owner.part.sessionID or owner.info.sessionID
         return StreamEvent(payload.type, session_id, payload.properties, wakes_poll=payload.type.startswith(_WAKES_POLL))
 
-    def progress(self, session: Session) -> MessageProgress:
+    def progress(self) -> MessageProgress:
         return MessageProgress()
-
-    async def create(self, title: str, directory: str | None) -> Session:
-        raw = await self._client.call("POST", "/session", what="new session", body=_NewSession(title), directory=directory)
-        info = decode(raw, _SessionInfo, what="new session")
-        return Session(info.id, info.directory)
 
     async def session(self, session_id: str) -> Session:
         info = await self._session(session_id)
@@ -163,19 +138,6 @@ class OpenCode:
     async def history(self, session: Session, mark: str) -> History:
         return fold(newer(await self._newest(session, mark), mark))
 
-    async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot:
-        """The states last: a request that waits is one of a session that is busy, unless it was left behind."""
-        ask = self._client.ask
-        permissions = await ask("/permission", list[Raw], what="permissions", directory=directory)
-        questions = await ask("/question", list[Raw], what="questions", directory=directory)
-        states = await ask("/session/status", dict[str, _Status], what="states", directory=directory)
-        return PollSnapshot(
-            polled_at,
-            {key: _state(status) for key, status in states.items()},
-            tuple(_pending(permissions)),
-            tuple(_pending(questions)),
-        )
-
     async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
         found: list[PendingRequest] = []
         for item in (*snapshot.permissions, *snapshot.questions):
@@ -193,22 +155,16 @@ class OpenCode:
         """
         path, what = f"/permission/{request.id}/reply", "the answer to a request"
         if not decision.allowed:
-            return await self._reply(session, path, _Reply("reject", _why_not(decision)), what)
+            return await self._respond(session, path, what, _Reply("reject", _why_not(decision)))
         same = await self._permissions.is_as_shown(request, session)
         if same:
-            return await self._reply(session, path, _Reply("once"), what)
+            return await self._respond(session, path, what, _Reply("once"))
         if same is not None:
-            await self._reply(session, path, _Reply("reject", _CHANGED), what)
+            await self._respond(session, path, what, _Reply("reject", _CHANGED))
         return False
 
-    async def answer(self, session: Session, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
-        if answers is None:
-            return await self._reply(session, f"/question/{request.id}/reject", None, "the dismissal of a question")
-        body = _Answers([list(labels) for labels in answers])
-        return await self._reply(session, f"/question/{request.id}/reply", body, "the answer to a question")
-
-    async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
-        await self._client.call("POST", f"/session/{session.id}/abort", what="abort", directory=session.directory)
+    def answer_value(self, labels: Sequence[str]) -> list[str]:
+        return list(labels)
 
     async def tidy(self, session: Session) -> None:
         """Requests of a run that was aborted stay listed for ever: answering them has no effect but to remove them."""
@@ -216,17 +172,10 @@ class OpenCode:
         for pending in snapshot.permissions:
             if await self._root(pending.session_id) == session.id:
                 path = f"/permission/{pending.id}/reply"
-                await self._reply(session, path, _Reply("reject", _WHY_NOT["withdrawn"]), "the answer to a request")
+                await self._respond(session, path, "the answer to a request", _Reply("reject", _WHY_NOT["withdrawn"]))
         for pending in snapshot.questions:
             if await self._root(pending.session_id) == session.id:
-                await self._reply(session, f"/question/{pending.id}/reject", None, "the dismissal of a question")
-
-    async def _reply(self, session: Session, path: str, body: Struct | None, what: str) -> bool:
-        try:
-            await self._client.call("POST", path, what=what, body=body, directory=session.directory)
-        except NotFound:
-            return False
-        return True
+                await self._respond(session, f"/question/{pending.id}/reject", "the dismissal of a question")
 
     async def _newest(self, session: Session, mark: str) -> list[Message]:
         """The messages since the mark; of those that are too large to be read at once only the newest, which say how it ended.
@@ -262,19 +211,18 @@ class OpenCode:
         except NotFound:
             raise NoSuchSession from None
 
-    async def _session(self, session_id: str) -> _SessionInfo:
+    async def _session(self, session_id: str) -> SessionInfo:
         """An id that does not begin with ``ses`` is answered 500."""
         if not session_id.startswith("ses") or not session_id.isascii() or not session_id.replace("_", "").isalnum():
             raise NoSuchSession
         try:
-            return await self._client.ask(f"/session/{session_id}", _SessionInfo, what="session")
+            return await self._client.ask(f"/session/{session_id}", SessionInfo, what="session")
         except NotFound:
             raise NoSuchSession from None
 
     async def _is_live(self, pending: ListedRequest, session: Session, mark: str, snapshot: PollSnapshot) -> bool:
         """Whether the request is one of this session or of its sub-agents, and of the run that goes on: those of a run that
         was aborted stay listed."""
-        assert pending.session_id is not None
         if snapshot.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:
             return False
         entry = decode(pending.body, Entry, what="request")
@@ -300,26 +248,6 @@ class OpenCode:
             return (await self._session(session_id)).parentID
         except NoSuchSession:
             return None
-
-
-def _state(status: _Status) -> State:
-    match status.type:
-        case "idle":
-            return State()
-        case "retry":
-            return State("retry", status.message)
-    return State("busy")
-
-
-def _pending(entries: Sequence[Raw]) -> list[ListedRequest]:
-    found: list[ListedRequest] = []
-    for raw in entries:
-        try:
-            entry = decode(raw, Entry, what="request")
-        except Malformed:
-            continue
-        found.append(ListedRequest(entry.id, entry.sessionID, raw))
-    return found
 
 
 def _why_not(decision: Decision) -> str:

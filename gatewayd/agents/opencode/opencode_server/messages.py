@@ -7,12 +7,21 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.server.dialect import Aborted, Failed, History, Outcome, Step, StreamEvent, Unfinished, answered
-from gatewayd.agents.opencode.server.progress import LastText
+from gatewayd.agents.opencode.server.progress import (
+    Aborted,
+    Failed,
+    History,
+    Outcome,
+    Progress,
+    Step,
+    StreamEvent,
+    Unfinished,
+    answered,
+)
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, OUTPUT_MAX, Id, Malformed, canonical, decode, one_line
 from gatewayd.kit.json import Joiner
 from gatewayd.model.errors import FailureKind
-from gatewayd.ports.agent import TextDelta, ToolCall, ToolResult, TurnEvent
+from gatewayd.ports.agent import TextDelta, TurnEvent
 
 TOO_LONG: Final = "The reply ends here: the model may not write more in one go."
 DELTA: Final = "message.part.delta"
@@ -189,37 +198,21 @@ class _SessionError(Struct):
     error: Error | None = None
 
 
-class MessageProgress:
-    """See ``Progress``. Deltas of texts and of reasoning look alike: the part they belong to, which comes first, tells."""
+class MessageProgress(Progress):
+    """Deltas of texts and of reasoning look alike: the part they belong to, which comes first, tells."""
 
     def __init__(self) -> None:
-        self.failure: str | None = None
+        super().__init__()
         self._finishes: dict[str, str | None] = {}
         self._texts: dict[str, str] = {}
-        self._last = LastText()
-        self._joiner = Joiner()
-        self._calls: set[str] = set()
-        self._results: set[str] = set()
-        self._last_text: str | None = None
-
-    @property
-    def messages(self) -> int:
-        return len(self._finishes)
-
-    @property
-    def cut(self) -> int:
-        return _cut(list(self._finishes.values()))
-
-    @property
-    def last_text(self) -> str:
-        return self._last.text
+        self._last_part: str | None = None
 
     def note(self, event: StreamEvent) -> Sequence[TurnEvent]:
         match event.kind:
             case "message.updated":
                 info = decode(event.body, _Updated, what="message", lenient=True).info
                 if info.answers and (info.id in self._finishes or len(self._finishes) <= KNOWN_MAX):
-                    self._finishes[info.id] = info.finish
+                    self._count({info.id: info.finish})
             case "message.part.updated":
                 return self._note_part(decode(event.body, _PartUpdated, what="part").part)
             case kind if kind == DELTA:
@@ -230,8 +223,13 @@ class MessageProgress:
         return ()
 
     def catch_up(self, history: History) -> Sequence[TurnEvent]:
-        self._finishes.update(history.finishes)
-        return [news for step in history.steps for news in self._show(step)]
+        self._count(history.finishes)
+        return super().catch_up(history)
+
+    def _count(self, finishes: Mapping[str, str | None]) -> None:
+        self._finishes.update(finishes)
+        self.messages = len(self._finishes)
+        self.cut = _cut(list(self._finishes.values()))
 
     def _note_part(self, part: Part) -> Sequence[TurnEvent]:
         if part.messageID not in self._finishes:
@@ -246,7 +244,7 @@ class MessageProgress:
     def _note_delta(self, delta: _Delta) -> Sequence[TurnEvent]:
         if delta.partID not in self._texts or delta.field != "text" or not delta.delta:
             return ()
-        last, self._last_text = self._last_text, delta.partID
+        last, self._last_part = self._last_part, delta.partID
         if last != delta.partID:
             self._joiner = Joiner()
         text = self._joiner.take(delta.delta)
@@ -254,10 +252,5 @@ class MessageProgress:
         return (TextDelta(f"\n\n{text}" if last not in (None, delta.partID) else text),) if text else ()
 
     def _show(self, step: Step) -> Iterator[TurnEvent]:
-        if step.call_id not in self._calls and len(self._calls) < KNOWN_MAX:
-            self._calls.add(step.call_id)
-            self._last.use_tool(step.call_id)
-            yield ToolCall(step.call_id, step.tool, step.input)
-        if step.output is not None and step.call_id in self._calls and step.call_id not in self._results:
-            self._results.add(step.call_id)
-            yield ToolResult(step.call_id, step.output, is_error=step.is_error)
+        self._last.use_tool(step.call_id)
+        return super()._show(step)

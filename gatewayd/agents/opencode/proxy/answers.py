@@ -31,7 +31,7 @@ async def answer_permission(request: ClientRequest) -> Reply | bytes:
             return _gone("Permission", request_id)
         # OpenAgentic says of a request neither whose it is nor anything unique. If a turn of ours waits for exactly the same tool
         # and input, that is what is answered: whoever's it is, the one who answers has seen the same.
-        ours = await desk.find_same_permission(listed.request) if listed.session is None else None
+        ours = await desk.find_same_permission(listed.request) if listed.session_id is None else None
         if ours is None:
             return await _answer_there(request, listed, reply)
     done = await desk.decide(ours, allow=reply.allows, note=reply.note)
@@ -39,8 +39,8 @@ async def answer_permission(request: ClientRequest) -> Reply | bytes:
 
 
 async def _answer_there(request: ClientRequest, listed: ListedPermission, reply: allowlist.Reply) -> Reply | bytes:
-    await request.check_no_turn(listed.session)
-    session = listed.session or request.operation.session or ""
+    await request.check_no_turn(listed.session_id)
+    session = listed.session_id or request.operation.session or ""
     recorded = await request.desk.record(
         listed.request, allow=reply.allows, session=session, note=reply.note, name=_name_of(listed)
     )
@@ -52,9 +52,9 @@ async def _answer_there(request: ClientRequest, listed: ListedPermission, reply:
 
 def _name_of(listed: ListedPermission) -> str | None:
     """Of exactly this request, for ever. None: the server gives an id again (OpenAgentic's ``call_0``)."""
-    if listed.session is None:
+    if listed.session_id is None:
         return None
-    facts = [listed.session, listed.request.ref, listed.request.tool, listed.request.input]
+    facts = [listed.session_id, listed.request.ref, listed.request.tool, listed.request.input]
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:32]
 
 
@@ -75,7 +75,7 @@ async def answer_question(request: ClientRequest) -> Reply | bytes:
     listed = await request.upstream.find_question(request_id)
     if listed is None:
         return _gone("Question", request_id)
-    await request.check_no_turn(listed.session)
+    await request.check_no_turn(listed.session_id)
     await desk.note_write("POST", request.operation.path)
     return b"" if rejects else allowlist.check_body(request.body, admin=desk.is_admin)
 

@@ -1,6 +1,7 @@
 """Requests to the server, and what its refusals mean. Which requests there are, the dialects know."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -58,23 +59,18 @@ class _AnyError(Struct):
     data: _OpencodeErrorData = msgspec.field(default_factory=_OpencodeErrorData)
 
 
-def basic(username: str, password: Secret) -> str:
-    """The Authorization header of OPENCODE_SERVER_USERNAME and _PASSWORD (RFC 7617)."""
-    return "Basic " + b64encode(f"{username}:{password.reveal()}".encode()).decode()
+def basic(username: str, password: Secret) -> dict[str, str]:
+    """The header for OPENCODE_SERVER_USERNAME and _PASSWORD (RFC 7617)."""
+    return {"authorization": "Basic " + b64encode(f"{username}:{password.reveal()}".encode()).decode()}
 
 
 class Client:
-    """One server. ``authorization`` is the header's value, None for an open server."""
+    """One server. ``headers`` go with each request: they hold the credentials, if the server wants some."""
 
-    def __init__(self, http: httpx2.AsyncClient, url: str, authorization: str | None) -> None:
+    def __init__(self, http: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> None:
         self.http = http
         self.url = url.rstrip("/")
-        self._authorization = authorization
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The credentials."""
-        return {} if self._authorization is None else {"authorization": self._authorization}
+        self.headers = headers
 
     async def health(self, *, timeout_seconds: float = HEALTH_SECONDS) -> str:
         """The server's version. :raises TryAgain: it does not answer. :raises NeedsOperator: it is another, or refuses us."""
@@ -121,13 +117,19 @@ class Client:
                 at_most_bytes=at_most_bytes,
                 repeatable=repeatable,
                 content=None if body is None else msgspec.json.encode(body),
-                headers={"content-type": "application/json", **self.headers},
+                headers=self.headers if method == "GET" else {"content-type": "application/json", **self.headers},
             )
         except AnswerTooLarge as error:
             raise TooLarge(error.reason) from None
         if reply.status >= 300:
             raise _refusal(reply, what, repeatable=repeatable)
         return reply.body
+
+
+def credentials_refused(what: str, status: int) -> NeedsOperator:
+    return NeedsOperator(
+        f"{what}: the server refuses the credentials ({status}): set username and password, or token", look_again=True
+    )
 
 
 def _query(path: str, directory: str | None) -> str:
@@ -140,9 +142,7 @@ def _query(path: str, directory: str | None) -> str:
 def _refusal(reply: HttpReply, what: str, *, repeatable: bool) -> Exception:
     status = reply.status
     if status in (401, 403):
-        return NeedsOperator(
-            f"{what}: the server refuses the credentials ({status}): set username and password, or token", look_again=True
-        )
+        return credentials_refused(what, status)
     why = f"{what}: the server answers {status}{_words(reply.body)}"
     if status == 404:
         return NotFound(why)

@@ -1,18 +1,21 @@
-"""What the two servers have in common once their words are translated: the structs, and the protocol of a dialect.
+"""The language of a server: requests, states and histories as structs, and the requests that both servers take alike.
 
-OpenAgentic has OpenCode's paths, but neither its bodies nor its events nor its semantics. Everything that differs is behind
-``Dialect``; nothing here does I/O.
+OpenAgentic has OpenCode's paths, but neither its bodies nor its events nor its semantics. All that differs is in two subclasses
+of ``Dialect``.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, Literal
 
 from msgspec import Raw, Struct
 
-from gatewayd.model.errors import FailureKind
+from gatewayd.agents.opencode.server.client import Client, NotFound
+from gatewayd.agents.opencode.server.progress import History, Progress, StreamEvent
+from gatewayd.agents.opencode.server.wire import Id, Malformed, decode
 from gatewayd.model.records.approval import Decision
 from gatewayd.model.records.question import Question
-from gatewayd.ports.agent import TurnEvent
 
 LOOKED_AT_MAX: Final = 128
 """Requests of one run that are looked at at once; more have to wait until these are answered."""
@@ -23,18 +26,6 @@ class Session(Struct, frozen=True):
 
     id: str
     directory: str | None = None
-
-
-class StreamEvent(Struct, frozen=True):
-    """One event of the server's stream. ``session_id`` None: of no session; ``body`` is decoded by whom it concerns.
-
-    ``wakes_poll``: what the server can be asked (states, requests) may have changed.
-    """
-
-    kind: str
-    session_id: str | None = None
-    body: Raw = Raw()
-    wakes_poll: bool = False
 
 
 class State(Struct, frozen=True):
@@ -63,8 +54,8 @@ class PollSnapshot(Struct, frozen=True):
     permissions: tuple[ListedRequest, ...] = ()
     questions: tuple[ListedRequest, ...] = ()
 
-    def state(self, session_id: str) -> State:
-        return self.states.get(session_id, State())
+    def state(self, session_id: str | None) -> State:
+        return self.states.get(session_id or "", State())
 
 
 class PermissionRequest(Struct, frozen=True):
@@ -106,138 +97,137 @@ class QuestionsRequest(Struct, frozen=True):
 PendingRequest = PermissionRequest | QuestionsRequest
 
 
-class Step(Struct, frozen=True):
-    """A tool call of the run. ``output`` None: it has not ended. ``input`` is JSON text."""
-
-    call_id: str
-    tool: str
-    input: str
-    output: str | None = None
-    is_error: bool = False
+class _NewSession(Struct):
+    title: str
 
 
-class Answered(Struct, frozen=True):
-    text: str
+class SessionInfo(Struct):
+    id: Id
+    directory: str | None = None
+    parentID: Id | None = None
 
 
-class Failed(Struct, frozen=True):
-    """``reason`` is one bounded line for the operator. ``withheld``: nothing that was said is an answer."""
-
-    reason: str
-    kind: FailureKind = "failed"
-    withheld: bool = False
+class _Answers(Struct):
+    answers: list[object]
 
 
-class Aborted(Struct, frozen=True):
-    """Somebody stopped it: it has no result, and is no failure of the model."""
+class _ListedId(Struct):
+    id: Id
+    sessionID: Id | None = None
 
 
-class Unfinished(Struct, frozen=True):
-    """Begun, and the server has not said that it ended. ``reason`` is what is known of why, should it turn out to be over.
-    ``refused``: if it is over, it is because a request was refused; then ``text`` is what was said before."""
-
-    reason: str = ""
-    refused: bool = False
-    text: str = ""
+class _Status(Struct):
+    type: str
+    message: str = ""
 
 
-Outcome = Answered | Failed | Aborted | Unfinished
+class Dialect(ABC):
+    """One server's language: here the requests that both servers take, in the subclasses all that differs.
 
-
-class History(Struct, frozen=True):
-    """What the server has stored of the run that began after a mark. ``outcome`` None: nothing was begun since.
-
-    ``messages`` counts the model's messages; ``finishes`` are the ids of those messages and how each ended, where they have ids.
-    ``last_text`` is the model's last text, if no tool call came after it: a text before a tool call mostly announces that call.
+    Every method that asks the server raises as ``Client.call`` does, and Malformed for an answer that makes no sense.
     """
-
-    outcome: Outcome | None = None
-    steps: tuple[Step, ...] = ()
-    messages: int = 0
-    finishes: Mapping[str, str | None] = {}
-    last_text: str = ""
-
-
-def answered(text: str, steps: Sequence[Step]) -> Answered | Failed:
-    """The run ended properly. One that did something may say nothing more; else its user is told."""
-    if text.strip() or steps:
-        return Answered(text)
-    return Failed("the agent ended its turn without a word", kind="empty", withheld=True)
-
-
-class Progress(Protocol):
-    """What one run has shown so far: turns events into news for the user, each thing once."""
-
-    @property
-    def messages(self) -> int:
-        """How many the model wrote."""
-
-    @property
-    def cut(self) -> int:
-        """How many answers in a row were cut off in the middle."""
-
-    @property
-    def last_text(self) -> str:
-        """As ``History.last_text``, of what was streamed: servers do not store an answer that has no end."""
-
-    @property
-    def failure(self) -> str | None:
-        """What the server said went wrong, since the run began."""
-
-    def note(self, event: StreamEvent) -> Sequence[TurnEvent]: ...
-
-    def catch_up(self, history: History) -> Sequence[TurnEvent]:
-        """After events may have been missed."""
-
-
-class Dialect(Protocol):
-    """One server's language. Every method that asks the server raises as ``Client.call`` does, and Malformed for an answer
-    that makes no sense."""
 
     stream_path: str
     heartbeat_seconds: float
-    """How often the stream says something, even if nothing happens."""
+    """How often the stream sends an event, even if nothing happens."""
     one_run_at_a_time: bool
-    """The server cannot tell apart requests of two runs."""
+    """The server cannot tell apart the requests of two runs."""
     begins_late: bool
     """A session may be idle for a while after the server took a prompt and stored it."""
     denial_ends_others: bool
-    """A no to one request is a no to all others of its session."""
+    """A denial of one request denies all others of its session."""
 
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @abstractmethod
     def read(self, data: str) -> StreamEvent | None:
-        """One event of the stream; None for what does not concern us."""
+        """One event of the stream; None for an event that does not concern us."""
 
-    def progress(self, session: Session) -> Progress: ...
+    @abstractmethod
+    def progress(self) -> Progress: ...
 
-    async def create(self, title: str, directory: str | None) -> Session: ...
+    async def create(self, title: str, directory: str | None) -> Session:
+        raw = await self._client.call("POST", "/session", what="new session", body=_NewSession(title), directory=directory)
+        info = decode(raw, SessionInfo, what="new session")
+        return Session(info.id, info.directory)
 
+    @abstractmethod
     async def session(self, session_id: str) -> Session:
         """:raises NoSuchSession: the server does not know it."""
 
+    @abstractmethod
     async def mark(self, session: Session) -> str:
-        """The end of what is stored now: what comes after it belongs to the next run."""
+        """The end of the stored session: everything after it belongs to the next run."""
 
+    @abstractmethod
     async def prompt(self, session: Session, text: str) -> None:
         """:raises TryAgain: surely not sent. :raises OutcomeUnknown: perhaps begun."""
 
+    @abstractmethod
     async def history(self, session: Session, mark: str) -> History: ...
 
-    async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot: ...
+    async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot:
+        """The states last: a pending request belongs to a session that is busy, unless it is a stale one."""
+        permissions = await self._listed("permission", directory)
+        questions = await self._listed("question", directory)
+        states = await self._client.ask("/session/status", dict[str, _Status], what="states", directory=directory)
+        return PollSnapshot(polled_at, {key: _state(status) for key, status in states.items()}, permissions, questions)
 
+    @abstractmethod
     async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
-        """The requests on the snapshot that belong to the run in this session that began after the mark."""
+        """The requests in the snapshot that belong to the run in this session that began after the mark."""
 
+    @abstractmethod
     async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
-        """Hand over a decision. False: the request is gone, or is not any more what was shown, and nothing was allowed.
+        """Deliver a decision. False: the request is gone, or has changed since it was shown; nothing was allowed.
 
-        :raises TryAgain: it was perhaps not heard; saying it again does no harm.
+        :raises TryAgain: perhaps not delivered; delivering it again does no harm.
         """
 
     async def answer(self, session: Session, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
-        """Hand over answers, one list of labels per question; None: dismissed. As ``decide``."""
+        """Deliver answers, one list of labels for each question; None: dismissed. As ``decide``."""
+        if answers is None:
+            return await self._respond(session, f"/question/{request.id}/reject", "the dismissal of a question")
+        body = _Answers([self.answer_value(labels) for labels in answers])
+        return await self._respond(session, f"/question/{request.id}/reply", "the answer to a question", body)
+
+    @abstractmethod
+    def answer_value(self, labels: Sequence[str]) -> object:
+        """The answer to one question as the server takes it in JSON."""
 
     async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
-        """Stop the run; ``requests`` is what it waits for. Returns at once, it may run on for a while."""
+        """Stop the run; ``requests`` are its pending ones. Returns at once; the run may go on for a while."""
+        await self._client.call("POST", f"/session/{session.id}/abort", what="abort", directory=session.directory)
 
-    async def tidy(self, session: Session) -> None:
-        """After the end of an aborted run: remove what it left behind."""
+    async def tidy(self, session: Session) -> None:  # noqa: B027  one of the two leaves nothing behind
+        """After the end of an aborted run: remove its stale requests."""
+
+    async def _listed(self, kind: Literal["permission", "question"], directory: str | None) -> tuple[ListedRequest, ...]:
+        entries = await self._client.ask(f"/{kind}", list[Raw], what=f"{kind}s", directory=directory)
+        return tuple(listed_requests(entries))
+
+    async def _respond(self, session: Session, path: str, what: str, body: Struct | None = None) -> bool:
+        """False: the server does not know the request any more."""
+        try:
+            await self._client.call("POST", path, what=what, body=body, directory=session.directory)
+        except NotFound:
+            return False
+        return True
+
+
+def listed_requests(entries: Sequence[Raw]) -> Iterator[ListedRequest]:
+    """The entries of a server's list. One without an id is skipped."""
+    for raw in entries:
+        with suppress(Malformed):
+            entry = decode(raw, _ListedId, what="request")
+            yield ListedRequest(entry.id, entry.sessionID, raw)
+
+
+def _state(status: _Status) -> State:
+    match status.type:
+        case "idle":
+            return State()
+        case "retry":
+            return State("retry", status.message)
+    return State("busy")

@@ -1,6 +1,7 @@
 """The event stream: one per server, connected as long as the core is open, begun anew when it breaks. There is no replay:
 after each connect whoever reads has to look at everything."""
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from random import Random
@@ -10,12 +11,13 @@ import httpx2
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.agents.opencode.server.client import CALL_SECONDS, Client
-from gatewayd.agents.opencode.server.dialect import Dialect, StreamEvent
+from gatewayd.agents.opencode.server.client import CALL_SECONDS, Client, credentials_refused
+from gatewayd.agents.opencode.server.dialect import Dialect
+from gatewayd.agents.opencode.server.progress import StreamEvent
 from gatewayd.agents.opencode.server.wire import Malformed, one_line
-from gatewayd.kit.http import CONNECT_SECONDS, describe
+from gatewayd.kit.http import open_stream
 from gatewayd.kit.sse import EventStream, EventTooLarge
-from gatewayd.model.errors import NeedsOperator
+from gatewayd.model.errors import TryAgain
 
 _FIRST_RETRY_SECONDS = 0.25
 _LONGEST_RETRY_SECONDS = 10.0
@@ -63,35 +65,27 @@ class Feed:
 
     async def _read(self) -> str:
         """One connection, to its end. Returns why it ended."""
-        try:
-            with anyio.move_on_after(CALL_SECONDS) as opening:
-                response = await self._open()
-            if opening.cancelled_caught:
-                return "no answer in time"
-            try:
-                if response.status_code in (401, 403):
-                    raise NeedsOperator(
-                        "the server refuses the credentials: set username and password, or token", look_again=True
-                    )
-                if response.status_code != 200:
-                    return f"the server answers {response.status_code}"
-                return await self._read_events(response)
-            finally:
-                await response.aclose()
-        except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            return describe(error, "the event stream", written=False, repeatable=True).reason
-        except EventTooLarge as error:
-            return error.reason
-
-    async def _open(self) -> httpx2.Response:
         client = self._client
-        request = client.http.build_request(
-            "GET",
-            client.url + self._dialect.stream_path,
-            headers={"accept": "text/event-stream", "accept-encoding": "identity", **client.headers},
-            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-        )
-        return await client.http.send(request, stream=True)
+        opening = anyio.CancelScope(deadline=anyio.current_time() + CALL_SECONDS)
+        try:
+            with opening:
+                async with open_stream(
+                    client.http,
+                    "GET",
+                    client.url + self._dialect.stream_path,
+                    what="the event stream",
+                    repeatable=True,
+                    headers={"accept": "text/event-stream", **client.headers},
+                ) as response:
+                    opening.deadline = math.inf
+                    if response.status_code in (401, 403):
+                        raise credentials_refused("the event stream", response.status_code)
+                    if response.status_code != 200:
+                        return f"the server answers {response.status_code}"
+                    return await self._read_events(response)
+        except (TryAgain, EventTooLarge) as error:
+            return error.reason
+        return "no answer in time"
 
     async def _read_events(self, response: httpx2.Response) -> str:
         silence = 3 * self._dialect.heartbeat_seconds + 5

@@ -1,6 +1,85 @@
-"""What a run has said at last, kept from its stream: servers do not store an answer that has no end. Pure."""
+"""The progress of one run: its events, what the server has stored of it, and the news for the user. Pure."""
 
-from gatewayd.agents.opencode.server.wire import TEXT_MAX
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Raw, Struct
+
+from gatewayd.agents.opencode.server.wire import KNOWN_MAX, TEXT_MAX
+from gatewayd.kit.json import Joiner
+from gatewayd.model.errors import FailureKind
+from gatewayd.ports.agent import ToolCall, ToolResult, TurnEvent
+
+
+class StreamEvent(Struct, frozen=True):
+    """One event of the server's stream. ``session_id`` None: of no session; ``body`` is decoded by whom it concerns.
+
+    ``wakes_poll``: what the server can be asked (states, requests) may have changed.
+    """
+
+    kind: str
+    session_id: str | None = None
+    body: Raw = Raw()
+    wakes_poll: bool = False
+
+
+class Step(Struct, frozen=True):
+    """A tool call of the run. ``output`` None: it has not ended. ``input`` is JSON text."""
+
+    call_id: str
+    tool: str
+    input: str
+    output: str | None = None
+    is_error: bool = False
+
+
+class Answered(Struct, frozen=True):
+    text: str
+
+
+class Failed(Struct, frozen=True):
+    """``reason`` is one bounded line for the operator. ``withheld``: nothing that was said is an answer."""
+
+    reason: str
+    kind: FailureKind = "failed"
+    withheld: bool = False
+
+
+class Aborted(Struct, frozen=True):
+    """Somebody stopped it: it has no result, and is no failure of the model."""
+
+
+class Unfinished(Struct, frozen=True):
+    """Begun, and the server has not said that it ended. ``reason`` is what is known of why, should it turn out to be over.
+    ``refused``: if it is over, it is because a request was refused; then ``text`` is what was said before."""
+
+    reason: str = ""
+    refused: bool = False
+    text: str = ""
+
+
+Outcome = Answered | Failed | Aborted | Unfinished
+
+
+class History(Struct, frozen=True):
+    """What the server has stored of the run that began after a mark. ``outcome`` None: nothing was begun since.
+
+    ``messages`` counts the model's messages; ``finishes`` are the ids of those messages and how each ended, where they have ids.
+    ``last_text`` is the model's last text, if no tool call came after it: a text before a tool call mostly announces that call.
+    """
+
+    outcome: Outcome | None = None
+    steps: tuple[Step, ...] = ()
+    messages: int = 0
+    finishes: Mapping[str, str | None] = {}
+    last_text: str = ""
+
+
+def answered(text: str, steps: Sequence[Step]) -> Answered | Failed:
+    """The run ended properly. One that did something may say nothing more; else its user is told."""
+    if text.strip() or steps:
+        return Answered(text)
+    return Failed("the agent ended its turn without a word", kind="empty", withheld=True)
 
 
 class LastText:
@@ -41,3 +120,40 @@ class LastText:
     def clear(self) -> None:
         self._parts.clear()
         self._size = 0
+
+
+class Progress(ABC):
+    """What the user has seen of one run. Turns events and histories into news, each thing once.
+
+    ``messages`` counts the model's messages, ``cut`` how many answers in a row were cut off in the middle. ``failure`` is the
+    error that the server has reported since the run began.
+    """
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.cut = 0
+        self.failure: str | None = None
+        self._last = LastText()
+        self._joiner = Joiner()
+        self._calls: set[str] = set()
+        self._results: set[str] = set()
+
+    @property
+    def last_text(self) -> str:
+        """As ``History.last_text``, of the stream: servers do not store an answer that has no end."""
+        return self._last.text
+
+    @abstractmethod
+    def note(self, event: StreamEvent) -> Sequence[TurnEvent]: ...
+
+    def catch_up(self, history: History) -> Sequence[TurnEvent]:
+        """After events may have been missed."""
+        return [news for step in history.steps for news in self._show(step)]
+
+    def _show(self, step: Step) -> Iterator[TurnEvent]:
+        if step.call_id not in self._calls and len(self._calls) < KNOWN_MAX:
+            self._calls.add(step.call_id)
+            yield ToolCall(step.call_id, step.tool, step.input)
+        if step.output is not None and step.call_id in self._calls and step.call_id not in self._results:
+            self._results.add(step.call_id)
+            yield ToolResult(step.call_id, step.output, is_error=step.is_error)

@@ -14,8 +14,9 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.server.client import Client
-from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, Session, StreamEvent
+from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, Session
 from gatewayd.agents.opencode.server.feed import Feed
+from gatewayd.agents.opencode.server.progress import StreamEvent
 from gatewayd.model.errors import AgentFailed, Conflict, TryAgain
 
 _CONNECT_SECONDS = 15.0

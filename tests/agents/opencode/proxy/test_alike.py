@@ -61,7 +61,7 @@ class Served(httpx2.AsyncBaseTransport):
 async def both_ways(dialect: type[OpenCode | OpenAgentic], bodies: Mapping[str, object]) -> tuple[ToolRequest, ToolRequest]:
     """The request per_1 as the turn that made it asks for it, and as an attached client's answer is judged."""
     async with httpx2.AsyncClient(transport=Served(bodies), trust_env=False) as http:
-        of_turn: Dialect = dialect(Client(http, URL, None))
+        of_turn: Dialect = dialect(Client(http, URL, {}))
         snapshot = await of_turn.poll(None, 0.0)
         [asked] = await of_turn.requests(Session("ses_1"), "0", snapshot)
         assert isinstance(asked, PermissionRequest)

@@ -30,7 +30,7 @@ async def test_openagentic_s_entry_is_the_whole_input() -> None:
     found = await listed({"id": "per_1", "tool": "Bash", "input": {"command": "ls"}}, {})
     assert found is not None
     assert (found.request.tool, found.request.input, found.request.whole) == ("Bash", '{"command":"ls"}', True)
-    assert (found.session, _name_of(found)) == (None, None)
+    assert (found.session_id, _name_of(found)) == (None, None)
 
 
 async def test_a_request_has_a_name_of_its_own_where_its_id_is_given_once() -> None:
