@@ -76,6 +76,10 @@ def _fits(dead_letter: DeadLetter, asked: dict[str, object], before: float) -> b
     return dead_letter.cursor.ended_at < before and all(getattr(dead_letter, key) == value for key, value in asked.items())
 
 
+def _newest(rows: list[T], limit: int | None) -> list[T]:
+    return rows if limit is None else rows[max(0, len(rows) - limit) :]
+
+
 def _is_over(row: Any, *, dead_letters: bool) -> bool:
     """Whether retention may look at it: at those that are over, or at dead letters."""
     if isinstance(row, Approval | QuestionRow):
@@ -145,6 +149,12 @@ class MemoryStore:
 
     async def get_inbound(self, inbound_id: int) -> InboundRow | None:
         return self._inbound.get(inbound_id)
+
+    async def inbound_by(
+        self, key: port.InboundKey, value: str, *, account: Account | None = None, limit: int | None = None
+    ) -> list[InboundRow]:
+        rows = [row for row in self._inbound.values() if account in (None, _account(row))]
+        return _newest([row for row in rows if value in (getattr(row, key, None), getattr(row.envelope, key, None))], limit)
 
     def _of_inbound(self, ids: Sequence[int], states: Sequence[life.InboundState]) -> list[InboundRow]:
         return [row for number in ids if (row := self._inbound.get(number)) is not None and row.state in states]
@@ -260,17 +270,14 @@ class MemoryStore:
                 self._add_notice(notice, self._outbound[row.id], now)
             return OutboxStatus(**Counter(str(row.state) for row in self._outbound.values() if _is_unsettled(row)))
 
-    async def list_outbound(self, states: Sequence[life.OutboundState], *, limit: int) -> list[OutboundRow]:
-        return [row for row in reversed(self._outbound.values()) if row.state in states][:limit]
-
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
         return self._outbound.get(outbound_id)
 
-    async def outbound_about(self, subject: str) -> list[OutboundRow]:
-        return [row for row in self._outbound.values() if row.subject == subject]
-
-    async def replies_of(self, turn_id: str) -> list[OutboundRow]:
-        return [row for row in self._outbound.values() if row.turn_id == turn_id]
+    async def outbound_by(
+        self, key: port.OutboundKey, value: str, *, account: Account | None = None, limit: int | None = None
+    ) -> list[OutboundRow]:
+        rows = [row for row in self._outbound.values() if account in (None, _account(row))]
+        return _newest([row for row in rows if getattr(row.receipt if key == "message_id" else row, key, None) == value], limit)
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[port.TranscriptRow]:
         here = (channel, account, peer)
@@ -381,9 +388,6 @@ class MemoryStore:
                         )
                         done.add(port.ref_of(row))
         return repairs
-
-    async def read_trace(self, gather: Callable[[port.Lookup], T]) -> T:
-        return gather(_Lookup(self))
 
     async def sweep(
         self, kind: port.RetentionKind, keeps: port.KeepRule, *, before: float, after: Place | None, limit: int
@@ -498,6 +502,9 @@ class MemoryStore:
             self._questions[self._next("question")] = row
         return known[0] if known else row
 
+    async def get_question(self, question_id: str) -> QuestionRow | None:
+        return next((row for row in self._questions.values() if row.id == question_id), None)
+
     async def questions_of(self, turn_id: str) -> list[QuestionRow]:
         return sorted((row for row in self._questions.values() if row.turn_id == turn_id), key=lambda row: row.ordinal)
 
@@ -540,6 +547,9 @@ class MemoryStore:
 
     async def audit_head(self) -> AuditRow | None:
         return self._audit.get(self._numbers["audit"])
+
+    async def audit_about(self, subjects: Collection[str], *, limit: int) -> list[AuditRow]:
+        return _newest([row for row in self._audit.values() if row.subject in subjects], limit)
 
     async def add_events(self, drafts: Sequence[port.EventDraft]) -> list[Event]:
         events = [Event(self._next("event"), draft.at, draft.kind, msgspec.Raw(draft.data)) for draft in drafts]
@@ -650,29 +660,3 @@ class MemoryStore:
 
     async def list_sessions(self, *, limit: int) -> list[port.SessionRow]:
         return sorted(self._sessions.values(), key=lambda row: (-row.last_used_at, row.session_key))[:limit]
-
-
-class _Lookup:
-    """The newest rows first."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-
-    def messages(self, by: port.MessageKey, value: str | int, *, account: Account | None = None, limit: int) -> list[InboundRow]:
-        rows = [row for row in reversed(self._store._inbound.values()) if account in (None, _account(row))]
-        return [row for row in rows if value in (getattr(row, by, None), getattr(row.envelope, by, None))][:limit]
-
-    def replies(self, by: port.ReplyKey, value: str | int, *, account: Account | None = None, limit: int) -> list[OutboundRow]:
-        rows = [row for row in reversed(self._store._outbound.values()) if account in (None, _account(row))]
-        return [row for row in rows if value == getattr(row.receipt if by == "message_id" else row, by, None)][:limit]
-
-    def approvals(self, by: port.ApprovalKey, value: str, *, limit: int) -> list[Approval]:
-        same = str.lower if by == "code" else str
-        rows = reversed(self._store._approvals.values())
-        return [row for row in rows if same(getattr(row, by)) == same(value)][:limit]
-
-    def questions(self, by: port.QuestionKey, value: str, *, limit: int) -> list[QuestionRow]:
-        return [row for row in reversed(self._store._questions.values()) if getattr(row, by) == value][:limit]
-
-    def audit(self, subject: str, *, limit: int) -> list[AuditRow]:
-        return [row for row in reversed(self._store._audit.values()) if row.subject == subject][:limit]

@@ -32,7 +32,6 @@ from gatewayd.model.config import (
     SessionsSection,
 )
 from gatewayd.model.errors import NeedsOperator, SendRejected, StoreRefused, TryAgain
-from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import EditText, PressAnswer, Receipt, SendText, Signal
 from gatewayd.model.records.audit import AuditRow
@@ -43,7 +42,7 @@ from gatewayd.ports.store import InboundRow, OutboundRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.testing.store_contract.rows import ready
 from gatewayd.wiring import run_hub, wire
-from tests.stores.opened_before import open_store
+from tests.stores.opened_before import every_outbound, open_store
 
 EPOCH = 1_800_000_000.0
 CANARY = "canary-5c1f"
@@ -51,7 +50,6 @@ PLUGIN = ChannelPlugin(id="chat", label="Chat", settings="-", open="-")
 BUTTONS = ChannelPlugin(id="tg", label="With buttons", settings="-", open="-", buttons=True, edits=True)
 TINY = ChannelPlugin(id="sms", label="Tiny", settings="-", open="-", text_format="plain", text_limit=TextLimit(160, "chars"))
 PLUGINS = {plugin.id: plugin for plugin in (PLUGIN, BUTTONS, TINY)}
-_STATES: tuple[OutboundState, ...] = ("ready", "sending", "sent", "unknown", "parked", "dead")
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
 
 Script = Callable[[Turn], Awaitable[str]]
@@ -318,7 +316,7 @@ class House:
     async def screen(self, conversation: str) -> list[OutboundRow]:
         """The messages of a conversation as they read now, with their edits, oldest first. An edit has its message's id."""
         shown: dict[int, OutboundRow] = {}
-        for row in reversed(await self.store.list_outbound(_STATES, limit=10_000)):
+        for row in await every_outbound(self.flaky._store):
             if row.conversation == conversation and isinstance(row.payload, EditText):
                 shown[row.payload.of] = replace(shown[row.payload.of], payload=row.payload)
             elif row.conversation == conversation:

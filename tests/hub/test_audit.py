@@ -1,6 +1,7 @@
 """The audit log: written before the deed, bounded, and never in the way of a refusal."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ class FullDisk:
         raise StoreRefused("the disk is full; nothing was stored")
 
     async def audit_after(self, seq: int, *, limit: int) -> list[AuditRow]:
+        return []
+
+    async def audit_about(self, subjects: Collection[str], *, limit: int) -> list[AuditRow]:
         return []
 
     async def audit_head(self) -> AuditRow | None:

@@ -98,10 +98,11 @@ nothing("pending_inbound", "test_pending_rows_are_paged_by_id", [])
 nothing("add_outbound", "test_drafts_come_back_as_they_were_in_order", [])
 nothing("ready_numbers", "test_drafts_come_back_as_they_were_in_order", [])
 nothing("ready_among", "test_drafts_come_back_as_they_were_in_order", [])
-nothing("list_outbound", "test_rows_are_listed_by_state_newest_first", [])
 nothing("get_outbound", "test_drafts_come_back_as_they_were_in_order")
-nothing("outbound_about", "test_replies_are_found_by_what_they_are_about", [])
-nothing("replies_of", "test_replies_are_found_by_their_turn", [])
+nothing("outbound_by", "test_replies_are_found_by_what_they_are_about", [])
+nothing("inbound_by", "test_messages_and_replies_are_found_by_every_key", [])
+nothing("get_question", "test_requests_and_questions_are_found_by_their_turn_and_id")
+nothing("audit_about", "test_the_newest_entries_about_a_row_are_found", [])
 nothing("transcript", "test_a_transcript_is_in_the_order_of_time", [])
 nothing("list_dead_letters", "test_only_what_wants_a_look_is_a_dead_letter", [])
 nothing("oldest_dead_letters", "test_pages_go_both_ways", [])
@@ -354,9 +355,14 @@ async def there_is_never_more(self, right, kind, keeps, **named):
     return replace(await right(kind, keeps, **named), after=None)
 
 
-@fault("read_trace", "test_messages_and_replies_are_found_by_every_key")
-async def a_trace_is_of_an_empty_store(self, right, gather):
-    return await MemoryStore(self._now).read_trace(gather)
+@fault("outbound_by", "test_messages_and_replies_are_found_by_every_key")
+async def rows_of_other_accounts_are_found(self, right, key, value, *, account=None, limit=None):
+    return await right(key, value, limit=limit)
+
+
+@fault("inbound_by", "test_messages_and_replies_are_found_by_every_key")
+async def the_oldest_rows_are_found(self, right, key, value, *, account=None, limit=None):
+    return (await right(key, value, account=account))[:limit]
 
 
 @fault("find_session", "test_a_session_is_found_with_its_newest_turn")
@@ -434,14 +440,6 @@ async def a_code_is_several_peoples(self, right, row):
     except Conflict:
         self._pairings[self._next("pairing")] = row
         return row
-
-
-@fault("read_trace", "test_what_gathering_raises_reaches_who_asked")
-async def errors_of_the_rule_are_swallowed(self, right, gather):
-    try:
-        return await right(gather)
-    except Exception:
-        return None
 
 
 @fault("get_inbound", "test_what_is_not_there_is_none")

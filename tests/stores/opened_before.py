@@ -6,10 +6,12 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gatewayd.ports.store import OutboundRow
 from gatewayd.stores import sqlite
 from gatewayd.stores.sqlite import RunBlocking, SqliteStore
 from gatewayd.stores.sqlite.engine.directory import LOCK_NAME
 from gatewayd.stores.sqlite.engine.files import open_files
+from gatewayd.stores.sqlite.tables.outbox import select_outbound
 
 
 def open_store(
@@ -22,6 +24,11 @@ def open_store(
         store.touch(0o600, exist_ok=False)
         store.write_bytes(_empty_store())
     return sqlite.open_store(state_dir, now=now, run_blocking=run_blocking)
+
+
+async def every_outbound(store: SqliteStore) -> list[OutboundRow]:
+    """All replies, by number. No operation of a store gives them: nothing but a test wants that many."""
+    return await store._read(lambda connection: select_outbound(connection, "1 ORDER BY id", ()))
 
 
 @cache

@@ -67,7 +67,7 @@ class ApprovalCards:
             return await self._show(approval, group, turn)
 
     async def _show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
-        cards = first_cards(await self._store.outbound_about(approval.id))
+        cards = first_cards(await self._store.outbound_by("subject", approval.id))
         shown = {card.conversation: card for card in cards}
         chats = self._chats(group, turn)
         drafts: list[OutboundDraft] = []
@@ -93,7 +93,7 @@ class ApprovalCards:
         """See ``hub.escalation.Cards``."""
         if OPERATORS in groups and can_operators_answer(self._configured.config):
             return None
-        cards = first_cards(await self._store.outbound_about(approval.id))
+        cards = first_cards(await self._store.outbound_by("subject", approval.id))
         lost = [why for card in cards if (why := _why_lost(card)) is not None]
         return None if len(lost) < len(cards) else "; ".join(lost) or "there is no card of it"
 
@@ -103,7 +103,7 @@ class ApprovalCards:
             # As it is now: the news of a first vote may come after those of the last.
             approval = await self._store.get_approval(approval.id) or approval
             for subject in (approval.id, notice_of(approval.id)):
-                rows = await self._store.outbound_about(subject)
+                rows = await self._store.outbound_by("subject", subject)
                 drafts = [draft for row in first_cards(rows) for draft in self._rewritten(approval, row, rows)]
                 if drafts:
                     await self._outbox.write(drafts)
@@ -142,7 +142,7 @@ class ApprovalCards:
         chat = turn.conversation
         if str(chat) in shown or self._why_not(chat.account) is not None:
             return []
-        if await self._store.outbound_about(notice_of(approval.id)):
+        if await self._store.outbound_by("subject", notice_of(approval.id)):
             return []
         text = f"Waiting for permission to use `{_inline(approval.tool)}`."
         if OPERATORS in approval.groups:

@@ -268,7 +268,7 @@ class QuestionDesk:
 
     async def _show(self, mine: OpenQuestion, turn: TurnRequest) -> None:
         row = mine.row
-        shown = await self._store.outbound_about(row.id)
+        shown = await self._store.outbound_by("subject", row.id)
         if shown and shown[0].state in NEVER_SEEN:
             mine.note_lost()
         for each in shown:
@@ -286,7 +286,7 @@ class QuestionDesk:
     async def rewrite(self, row: QuestionRow) -> None:
         """Take the buttons away, and say what was answered, once. It is no harm when that cannot be stored now."""
         try:
-            shown = await self._store.outbound_about(row.id)
+            shown = await self._store.outbound_by("subject", row.id)
             plugin = self._configured.plugins.get(shown[0].channel) if len(shown) == 1 else None
             if plugin is not None and plugin.edits:
                 await self._outbox.write([rewritten(row, shown[0], plugin)])

@@ -179,7 +179,7 @@ class Presses:
         """Why this person may not answer this request from here, in a word; None if they may."""
         here = envelope.conversation
         names = {str(here), str(ConversationId(here.account, here.peer.whole))}
-        cards = first_cards(await self._store.outbound_about(approval.id))
+        cards = first_cards(await self._store.outbound_by("subject", approval.id))
         # The platform may not tell the thread of a message that it does not show any more; its number tells the card.
         card = next((card for card in cards if card.conversation in names or _bears(card, envelope)), None)
         if card is None:

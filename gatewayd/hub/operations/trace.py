@@ -1,8 +1,7 @@
-"""The trace of one message, made from its rows: what happened, when and why, and how the message stands. Pure but for the lookup."""
+"""The trace of one message, made from its rows: what happened, when and why, and how the message stands."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Final, assert_never, get_args
 
 import msgspec
@@ -28,7 +27,7 @@ from gatewayd.model.records.dead_letter import excerpt_of
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.records.trace import Trace, TraceEntry, TraceEvent
 from gatewayd.model.subject import SIGN, is_about_reply, is_repetition
-from gatewayd.ports.store import InboundRow, OutboundRow, Traces, shown_text
+from gatewayd.ports.store import InboundRow, OutboundRow, Store, shown_text
 
 MOST_MESSAGES: Final = 50
 MOST_ENTRIES: Final = 1000
@@ -112,14 +111,13 @@ _QUESTION: Final[Mapping[QuestionState, str]] = {
 class Tracer:
     """Looks a trace up. ``accounts`` are the configured ones."""
 
-    def __init__(self, store: Traces, *, accounts: Callable[[], Takers]) -> None:
+    def __init__(self, store: Store, *, accounts: Callable[[], Takers]) -> None:
         self._store = store
         self._accounts = accounts
 
     async def trace(self, wanted: str) -> Trace:
         """The trace that an id leads to; see ``gather``. :raises NotFound: it leads to nothing that is kept."""
-        rule = partial(gather, wanted=wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
-        rows = await self._store.read_trace(rule)
+        rows = await gather(self._store, wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
         if not (rows.inbound or rows.outbound or rows.approvals or rows.questions):
             raise NotFound(f"nothing is known of {wanted[:200]!r} (any more)")
         return trace_of(wanted, rows)

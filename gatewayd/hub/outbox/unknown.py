@@ -58,11 +58,11 @@ class UnknownReplies:
         if _CODE.fullmatch(code.upper()) is None:
             return None
         code = code.upper()
-        notice = next(iter(await self._store.outbound_about(about_reply(code))), None)
+        notice = next(iter(await self._store.outbound_by("subject", about_reply(code))), None)
         here = str(envelope.conversation)
         if notice is None or notice.turn_id is None or notice.conversation != here:
             return None
-        rows = await self._store.replies_of(notice.turn_id)
+        rows = await self._store.outbound_by("turn_id", notice.turn_id)
         parts = [row for row in rows if row.subject is None and isinstance(row.payload, SendText) and row.conversation == here]
         said = _AGAIN if parts else _GONE
         marks = draft_texts(envelope.channel, envelope.account, envelope.peer, said, self._configured.plugins[envelope.channel])

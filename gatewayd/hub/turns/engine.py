@@ -343,7 +343,7 @@ class ReplyEngine:
 
     async def _say_once(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence if the turn has shown nothing yet, in an earlier life of the process either."""
-        if not await insist(lambda: self._store.replies_of(turn_id)):
+        if not await insist(lambda: self._store.outbound_by("turn_id", turn_id)):
             await self._say(row, turn_id, text)
 
     async def _say(self, row: InboundRow, turn_id: str, text: str) -> None:

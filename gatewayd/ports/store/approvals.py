@@ -71,6 +71,8 @@ class Questions(Protocol):
     async def add_question(self, row: QuestionRow) -> QuestionRow:
         """Insert a pending row. Idempotent by (turn_id, ordinal): if there is such a row, it is returned as it is now."""
 
+    async def get_question(self, question_id: str) -> QuestionRow | None: ...
+
     async def questions_of(self, turn_id: str) -> list[QuestionRow]:
         """All of a turn, by ordinal."""
 

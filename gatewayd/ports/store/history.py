@@ -1,26 +1,17 @@
 """What is looked back at, and deleted when it is old: events, the audit log, the trace of a message, retention."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft, AuditRow
 from gatewayd.model.records.event import Event
-from gatewayd.model.records.question import QuestionRow
-from gatewayd.ports.store.messages import Account, InboundRow, OutboundRow
 
 RetentionKind = Literal["inbound", "outbound", "approval", "question", "inbound_dead_letter", "outbound_dead_letter"]
 """What retention deletes: rows that are over, by their table, and dead letters that nobody has looked after."""
 Referrer = Literal["message", "reply", "edit", "approval", "question"]
 """A kind of row that refers to another."""
-
-MessageKey = Literal["id", "turn_id", "session_key", "message_id", "event_key", "given_key"]
-ReplyKey = Literal["id", "turn_id", "message_id"]
-ApprovalKey = Literal["id", "turn_id", "code"]
-QuestionKey = Literal["id", "turn_id"]
-T = TypeVar("T")
 
 
 class EventDraft(Struct, frozen=True):
@@ -85,29 +76,8 @@ class AuditRows(Protocol):
     async def audit_head(self) -> AuditRow | None:
         """The newest entry."""
 
-
-class Lookup(Protocol):
-    """Ways to rows that belong together, each by an index: at most ``limit``, the newest first. What is given of an ``account``
-    must hold, too; an event_key or given_key wants one."""
-
-    def messages(
-        self, by: MessageKey, value: str | int, *, account: Account | None = None, limit: int
-    ) -> Sequence[InboundRow]: ...
-
-    def replies(self, by: ReplyKey, value: str | int, *, account: Account | None = None, limit: int) -> Sequence[OutboundRow]:
-        """``message_id`` is that of the receipt."""
-
-    def approvals(self, by: ApprovalKey, value: str, *, limit: int) -> Sequence[Approval]:
-        """A code is compared without case."""
-
-    def questions(self, by: QuestionKey, value: str, *, limit: int) -> Sequence[QuestionRow]: ...
-
-    def audit(self, subject: str, *, limit: int) -> Sequence[AuditRow]: ...
-
-
-class Traces(Protocol):
-    async def read_trace(self, gather: Callable[[Lookup], T]) -> T:
-        """What ``gather`` makes of the rows that it looks up. Each look-up sees at least what was committed before the call."""
+    async def audit_about(self, subjects: Collection[str], *, limit: int) -> list[AuditRow]:
+        """The newest ``limit`` entries with one of these subjects, by number."""
 
 
 class RetentionRows(Protocol):

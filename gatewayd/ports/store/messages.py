@@ -1,7 +1,7 @@
 """Messages and replies: the inbox and the outbox."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -72,6 +72,9 @@ class OutboundRow(Struct, frozen=True):
     closed_at: float | None = None
 
 
+InboundKey = Literal["turn_id", "session_key", "message_id", "given_key"]
+OutboundKey = Literal["turn_id", "subject", "message_id"]
+"""``message_id`` is that of the receipt."""
 NoticeRule = Callable[[OutboundRow, Sequence[OutboundRow]], OutboundDraft | None]
 """Called with a reply as it is now, and with all replies of its turn by number, itself among them (none where it has no turn).
 Gives what is written about it, or None."""
@@ -101,6 +104,11 @@ class Inbox(Protocol):
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None: ...
 
     async def get_inbound(self, inbound_id: int) -> InboundRow | None: ...
+
+    async def inbound_by(
+        self, key: InboundKey, value: str, *, account: Account | None = None, limit: int | None = None
+    ) -> list[InboundRow]:
+        """The newest ``limit`` rows with this value, by number; None: all. ``account``: only rows of this account."""
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
         """Mark rows running, add one to their attempts, and note the time, the turn and the session key. All rows at once; one
@@ -181,16 +189,12 @@ class OutboxRows(Protocol):
         number, what ``notice`` gives is added, as in ``settle_outbound``. All in one transaction.
         Returns the counts by state, of all accounts, without what a person has dropped."""
 
-    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
-        """The newest rows in these states, newest first."""
-
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None: ...
 
-    async def outbound_about(self, subject: str) -> list[OutboundRow]:
-        """The rows with this subject, by number."""
-
-    async def replies_of(self, turn_id: str) -> list[OutboundRow]:
-        """By number."""
+    async def outbound_by(
+        self, key: OutboundKey, value: str, *, account: Account | None = None, limit: int | None = None
+    ) -> list[OutboundRow]:
+        """As ``inbound_by``."""
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[TranscriptRow]:
         """The newest ``limit`` messages and replies of one conversation, without presses of buttons and edits of replies, and of

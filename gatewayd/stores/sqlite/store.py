@@ -26,7 +26,6 @@ from gatewayd.stores.sqlite.tables.retention import RetentionTable
 from gatewayd.stores.sqlite.tables.sessions import SessionTable
 from gatewayd.stores.sqlite.tables.state import StateTable
 from gatewayd.stores.sqlite.tables.tokens import TokenTable
-from gatewayd.stores.sqlite.tables.trace import TraceTable
 from gatewayd.stores.sqlite.tables.transcript import TranscriptTable
 
 
@@ -37,7 +36,6 @@ class SqliteStore(
     TranscriptTable,
     DeadLetterTable,
     RepairTable,
-    TraceTable,
     RetentionTable,
     SessionTable,
     ApprovalTable,

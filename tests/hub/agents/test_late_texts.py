@@ -179,4 +179,6 @@ async def test_it_is_told_as_an_event_and_in_the_trace(tmp_path: Path, autojump_
             (True, house.handed[-1].id, None),
             (False, None, "the session was replaced, or is unknown"),
         ]
-        assert [reply.id for reply in await house.store.replies_of(row.turn_id or "")] == [each.id for each in house.handed]
+        assert [reply.id for reply in await house.store.outbound_by("turn_id", row.turn_id or "")] == [
+            each.id for each in house.handed
+        ]

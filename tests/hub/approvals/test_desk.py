@@ -134,7 +134,7 @@ async def test_a_request_pending_at_a_crash_is_the_same_request_after_it(
         await house.ended(row)
         assert tool.ran == [RM]
         assert len(await house.desk.list(None)) == 1
-        told = [row for row in await house.store.replies_of(f"turn-{row.id}") if approval.id in row.payload.body.text]
+        told = [row for row in await house.store.outbound_by("turn_id", f"turn-{row.id}") if approval.id in row.payload.body.text]
         assert len(told) == 1, "the chat is told once, not once per restart"
 
 
@@ -306,7 +306,7 @@ async def test_a_request_nobody_could_read_is_refused(tmp_path: Path, autojump_c
 
 
 @pytest.mark.parametrize(
-    "method", ["approvals_of", "find_grant", "add_approval", "get_approval", "outbound_about", "add_outbound", "consume_approval"]
+    "method", ["approvals_of", "find_grant", "add_approval", "get_approval", "outbound_by", "add_outbound", "consume_approval"]
 )
 async def test_a_full_disk_holds_a_request_up_and_the_turn_is_not_begun_again(
     tmp_path: Path, autojump_clock: MockClock, method: str

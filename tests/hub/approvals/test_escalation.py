@@ -208,9 +208,9 @@ async def test_a_card_on_its_way_out_when_it_is_decided_says_so(tmp_path: Path, 
     async with open_house(tmp_path, tool, config=asking("team", "boss", escalate_after_seconds=10)) as house:
         row = await house.say("go")
         approval = await pending(house)
-        gate = house.flaky.holds["outbound_about"] = anyio.Event()
+        gate = house.flaky.holds["outbound_by"] = anyio.Event()
         await anyio.sleep(11)
-        del house.flaky.holds["outbound_about"]
+        del house.flaky.holds["outbound_by"]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(house.desk.decide, approval.id, allow=True, by="operator:me"))
             await trio.testing.wait_all_tasks_blocked()

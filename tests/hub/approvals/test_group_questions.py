@@ -114,7 +114,7 @@ async def test_who_may_act_for_others_answers_by_a_reply(
         await house.say("go", peer=GROUP, sender=ANN)
         question = await open_question(house)
         await house.send_all()
-        [shown] = await house.store.outbound_about(question.id)
+        [shown] = await house.store.outbound_by("subject", question.id)
         said = await house.say("because", peer=GROUP, sender=sender, reply_to=f"m{shown.id}" if reply else None)
         await trio.testing.wait_all_tasks_blocked()
         assert await state_of(house, question) == ("answered" if answers else "pending")
@@ -127,7 +127,7 @@ async def test_a_reply_to_a_question_that_was_shown_before_a_restart_counts(tmp_
         await house.say("go", peer=GROUP, sender=ANN)
         question = await open_question(house)
         await house.send_all()
-        [shown] = await house.store.outbound_about(question.id)
+        [shown] = await house.store.outbound_by("subject", question.id)
     async with open_house(tmp_path, Curious(WHY), config=config) as house:
         await anyio.sleep(100)
         await house.say("because", peer=GROUP, sender=Sender("9"), reply_to=f"m{shown.id}")

@@ -129,7 +129,7 @@ class Play:
             return
         person = str(1 + how % 4) if how % 4 < 3 else "66"
         data = ("once", "session", "once", "deny")[how // 4 % 4]
-        rows = await self.house.store.outbound_about(approval.id)
+        rows = await self.house.store.outbound_by("subject", approval.id)
         card = next((row for row in rows if isinstance(row.payload, SendText)), None)
         if card is None or card.receipt is None:
             return
@@ -253,7 +253,7 @@ class Play:
             await self._check_cards(row)
 
     async def _check_cards(self, row: Approval) -> None:
-        cards = await self.house.store.outbound_about(row.id)
+        cards = await self.house.store.outbound_by("subject", row.id)
         assert sum(isinstance(card.payload, SendText) for card in cards) <= 1, "nothing is shown twice"
         bodies = [card.payload.body.text for card in cards]
         assert len(set(bodies)) == len(bodies), "nor rewritten twice"

@@ -24,6 +24,7 @@ from gatewayd.ports.store import OutboundRow
 from tests.hub.approvals.approvers import BOSS_CHAT, TEAM_CHAT, USER_CHAT, asking, buttons, only_card, text
 from tests.hub.approvals.test_desk import RM, Tool, pending
 from tests.hub.house import House, message, open_house
+from tests.stores.opened_before import every_outbound
 
 
 async def test_the_card_is_where_the_approvers_are_and_the_user_is_told(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -240,8 +241,9 @@ async def test_a_decided_card_says_what_and_by_whom_and_has_no_buttons(
         edits = [row.payload for row in house.handed if isinstance(row.payload, EditText)]
         assert [(edit.of, edit.message_id) for edit in edits] == [(card.id, None)]
         await house.send_all()
-        stored = await house.store.list_outbound(["sent", "dead"], limit=10)
-        assert {row.state for row in stored} == {"sent"}, "the edit knows its message when its turn has come"
+        assert {row.state for row in await every_outbound(house.flaky._store)} == {"sent"}, (
+            "the edit knows its message when its turn has come"
+        )
 
 
 async def test_where_nothing_can_be_edited_the_decision_is_a_new_text(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -320,7 +322,7 @@ async def test_what_was_decided_right_before_a_crash_is_shown_at_the_next_start(
     async with open_house(tmp_path, Tool(RM), config=asking()) as house:
         await house.say("go")
         approval = await pending(house)
-        house.flaky.refuses.add("outbound_about")  # the edit cannot be written any more
+        house.flaky.refuses.add("outbound_by")  # the edit cannot be written any more
         await house.desk.decide(approval.id, allow=True, by="operator:me")
         house.flaky.refuses.clear()
         assert buttons(await only_card(house)), "not yet"
@@ -329,7 +331,9 @@ async def test_what_was_decided_right_before_a_crash_is_shown_at_the_next_start(
             card = await only_card(house)
             assert "**Allowed** by operator:me." in text(card)
             assert buttons(card) == []
-            assert len(await house.store.outbound_about(approval.id)) == 2, "the card and its edit, not one more each time"
+            assert len(await house.store.outbound_by("subject", approval.id)) == 2, (
+                "the card and its edit, not one more each time"
+            )
 
 
 async def test_a_request_that_expired_while_the_daemon_was_down_says_so_at_the_start(
@@ -386,7 +390,7 @@ async def test_a_card_that_was_perhaps_sent_can_be_pressed_and_its_outcome_is_a_
         _, outcome = await house.screen(TEAM_CHAT)
         assert "**Allowed** by tg:1." in text(outcome)
         await house.send_all()
-        assert await house.store.list_outbound(["dead"], limit=10) == []
+        assert "dead" not in {row.state for row in await every_outbound(house.flaky._store)}
 
 
 names = st.lists(

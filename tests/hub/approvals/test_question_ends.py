@@ -284,7 +284,9 @@ async def test_answered_before_a_crash_and_not_handed_over(tmp_path: Path, autoj
             assert await house.reason_of(press) == ("done", "answer")
             card = (await house.screen(TG_USER))[0]
             assert "**Answer**: South" in text(card)
-            edits = [row for row in await house.store.outbound_about(card.subject or "") if isinstance(row.payload, EditText)]
+            edits = [
+                row for row in await house.store.outbound_by("subject", card.subject or "") if isinstance(row.payload, EditText)
+            ]
             assert len(edits) == 1
 
 

@@ -92,7 +92,7 @@ async def test_buttons_answer_and_disappear(tmp_path: Path, autojump_clock: Mock
         assert house.answers() == [""]
         card, _ = await house.screen(TG_USER)
         assert text(card) == "Where to?\n\n**Answer**: South"
-        assert len(await house.store.outbound_about(card.subject or "")) == 2, "rewritten once"
+        assert len(await house.store.outbound_by("subject", card.subject or "")) == 2, "rewritten once"
         assert buttons(card) == []
 
 

@@ -237,7 +237,7 @@ async def test_a_press_after_the_time_is_over_does_not_count_even_if_nobody_noti
 async def test_a_late_press_rewrites_a_card_that_still_looked_open(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, Tool(RM), config=asking()) as house:
         card = await card_of(house)
-        house.flaky.refuses.add("outbound_about")
+        house.flaky.refuses.add("outbound_by")
         await house.desk.decide((await pending(house)).id, allow=False, by="operator:me")
         await trio.testing.wait_all_tasks_blocked()
         house.flaky.refuses.clear()

@@ -179,7 +179,7 @@ def test_each_reply_with_a_part_of_unknown_fate_has_one_notice_whatever_happens_
             for _ in range(2):
                 await store.recover_outbound([("chat", "main")], stale_before=0, now=EPOCH, notice=notice)
             for turn in ("a", "b"):
-                found = [row for row in await store.replies_of(turn) if row.subject is not None]
+                found = [row for row in await store.outbound_by("turn_id", turn) if row.subject is not None]
                 assert len(found) == any(of == turn and outcome in ("unknown", "left") for of, outcome in outcomes)
 
     anyio.run(go, backend="trio")

@@ -103,7 +103,7 @@ async def test_a_lost_turn_is_reported_and_nothing_is_run(tmp_path: Path, autoju
         assert (await house.ended(await house.say("next"))).reason == "answered", "the lane goes on"
     async with open_house(tmp_path, agents=agents, config=configuration(on_lost_turn="report")) as house:
         await trio.testing.wait_all_tasks_blocked()
-        assert len(await house.store.replies_of(f"turn-{row}")) == 1, "once"
+        assert len(await house.store.outbound_by("turn_id", f"turn-{row}")) == 1, "once"
 
 
 async def test_a_lost_turn_that_is_reported_withdraws_what_it_asked(tmp_path: Path, autojump_clock: MockClock) -> None:

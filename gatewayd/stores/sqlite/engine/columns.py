@@ -28,6 +28,13 @@ def accounts_value(accounts: Collection[Account]) -> str:
     return encode(list(accounts)).decode()
 
 
+def newest_by(key: str, value: str, account: Account | None, limit: int | None) -> tuple[str, tuple[str | int, ...]]:
+    """The condition and its values for the newest rows with a value, the newest first. By the index on the key: with the account
+    first, all rows of an account would be read."""
+    of_account = "" if account is None else "AND +channel = ? AND +account = ?"
+    return f"{key} = ? {of_account} ORDER BY id DESC LIMIT ?", (value, *(account or ()), -1 if limit is None else limit)
+
+
 def decode_column(decoder: Decoder[T], data: bytes, where: str) -> T:
     """:raises StoreRefused: not what we wrote: the row is damaged in a way that SQLite's own check cannot see."""
     try:

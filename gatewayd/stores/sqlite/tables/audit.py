@@ -3,14 +3,16 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
+from collections.abc import Collection
 
+from msgspec.json import encode
 from msgspec.structs import astuple
 
 from gatewayd.model.records.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, chained
 from gatewayd.stores.sqlite.engine.table import Tables
 
 # The order of the struct's fields.
-AUDIT_COLUMNS = ", ".join(AuditRow.__struct_fields__)
+_COLUMNS = ", ".join(AuditRow.__struct_fields__)
 _PLACES = ", ".join("?" for _ in AuditRow.__struct_fields__)
 
 
@@ -19,12 +21,18 @@ class AuditTable(Tables):
         return await self._write(lambda connection: append_audit(connection, draft))
 
     async def audit_after(self, seq: int, *, limit: int) -> list[AuditRow]:
-        sql = f"SELECT {AUDIT_COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+        sql = f"SELECT {_COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
         records = await self._read(lambda connection: connection.execute(sql, (seq, limit)).fetchall())
         return [AuditRow(*record) for record in records]
 
     async def audit_head(self) -> AuditRow | None:
         return await self._read(_newest)
+
+    async def audit_about(self, subjects: Collection[str], *, limit: int) -> list[AuditRow]:
+        sql = f"SELECT {_COLUMNS} FROM audit WHERE subject IN (SELECT value FROM json_each(?)) ORDER BY seq DESC LIMIT ?"
+        values = (encode(list(subjects)).decode(), limit)
+        records = await self._read(lambda connection: connection.execute(sql, values).fetchall())
+        return [AuditRow(*record) for record in reversed(records)]
 
 
 def append_audit(connection: sqlite3.Connection, draft: AuditDraft) -> AuditRow:
@@ -32,10 +40,10 @@ def append_audit(connection: sqlite3.Connection, draft: AuditDraft) -> AuditRow:
     newest = _newest(connection)
     head = BEGINNING if newest is None else AuditHead(newest.seq, newest.hash)
     row = chained(draft, head)
-    connection.execute(f"INSERT INTO audit ({AUDIT_COLUMNS}) VALUES ({_PLACES})", astuple(row))
+    connection.execute(f"INSERT INTO audit ({_COLUMNS}) VALUES ({_PLACES})", astuple(row))
     return row
 
 
 def _newest(connection: sqlite3.Connection) -> AuditRow | None:
-    record = connection.execute(f"SELECT {AUDIT_COLUMNS} FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    record = connection.execute(f"SELECT {_COLUMNS} FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     return None if record is None else AuditRow(*record)

@@ -10,8 +10,8 @@ import msgspec
 
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.ports.store import Account, InboundRow, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column
+from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundDraft, OutboundRow
+from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column, newest_by
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.outbox import insert_outbound
@@ -34,6 +34,7 @@ _NOTE_STOP: Final = f"UPDATE inbound SET stops = stops + 1 WHERE id = ? AND {amo
 _END: Final = f"""
     UPDATE inbound SET state = ?, reason = ?, detail = ?, ended_at = ? WHERE id = ? AND {among(END_INBOUND.sources)}
 """
+_BY_EVENT: Final = "channel = ? AND account = ? AND event_key = ?"
 _PENDING: Final = f"""
     SELECT {INBOUND_COLUMNS} FROM inbound WHERE {among(INBOUND_OPEN)} AND id > :after AND {OF_ACCOUNTS} ORDER BY id LIMIT :limit
 """
@@ -56,12 +57,16 @@ class InboxTable(Tables):
         return await self._write(add)
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:
-        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE channel = ? AND account = ? AND event_key = ?"
-        return await self._read(lambda connection: _row_or_none(connection.execute(sql, (channel, account, event_key))))
+        values = (channel, account, event_key)
+        return await self._read(lambda connection: next(iter(select_inbound(connection, _BY_EVENT, values)), None))
 
     async def get_inbound(self, inbound_id: int) -> InboundRow | None:
-        sql = f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE id = ?"
-        return await self._read(lambda connection: _row_or_none(connection.execute(sql, (inbound_id,))))
+        return await self._read(lambda connection: next(iter(select_inbound(connection, "id = ?", (inbound_id,))), None))
+
+    async def inbound_by(
+        self, key: InboundKey, value: str, *, account: Account | None = None, limit: int | None = None
+    ) -> list[InboundRow]:
+        return await self._read(lambda connection: select_inbound(connection, *newest_by(key, value, account, limit))[::-1])
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
         now = self._now()
@@ -121,12 +126,13 @@ def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: floa
     return InboundRow(id=cursor.lastrowid, envelope=envelope, state=_NEW, attempts=0)
 
 
+def select_inbound(connection: sqlite3.Connection, condition: str, values: Sequence[str | int | None]) -> list[InboundRow]:
+    """``condition`` is a constant of these modules; an order and a limit may follow it."""
+    records = connection.execute(f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE {condition}", values)
+    return [inbound_row(record) for record in records]
+
+
 def inbound_row(record: tuple[Any, ...]) -> InboundRow:
     """A record of ``INBOUND_COLUMNS``."""
     inbound_id, envelope, *rest = record
     return InboundRow(inbound_id, decode_column(_DECODER, envelope, f"inbound row {inbound_id}"), *rest)
-
-
-def _row_or_none(cursor: sqlite3.Cursor) -> InboundRow | None:
-    record = cursor.fetchone()
-    return None if record is None else inbound_row(record)

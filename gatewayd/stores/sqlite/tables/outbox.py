@@ -16,13 +16,12 @@ from gatewayd.model.lifecycle import (
     PARK_AT_START,
     RESEND,
     SEND,
-    OutboundState,
     SendOutcome,
 )
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
-from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column
+from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundKey, OutboundRow
+from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column, newest_by
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 
@@ -140,26 +139,13 @@ class OutboxTable(Tables):
 
         return await self._write(recover)
 
-    async def list_outbound(self, states: Sequence[OutboundState], *, limit: int) -> list[OutboundRow]:
-        wanted = sorted(set(states))
-        # A limit per state, each read from the end of its part of the index: dead letters may be many.
-        newest = " UNION ALL ".join(
-            ["SELECT id FROM (SELECT id FROM outbound WHERE state = ? ORDER BY id DESC LIMIT ?)"] * len(wanted)
-        )
-        sql = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE id IN ({newest}) ORDER BY id DESC LIMIT ?"
-        values: list[str | int] = [value for state in wanted for value in (state, limit)]
-        if not wanted:
-            return []
-        return await self._read(lambda connection: outbound_rows(connection.execute(sql, (*values, limit))))
-
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
         return await self._read(lambda connection: next(iter(select_outbound(connection, "id = ?", (outbound_id,))), None))
 
-    async def outbound_about(self, subject: str) -> list[OutboundRow]:
-        return await self._read(lambda connection: select_outbound(connection, "subject = ? ORDER BY id", (subject,)))
-
-    async def replies_of(self, turn_id: str) -> list[OutboundRow]:
-        return await self._read(lambda connection: select_outbound(connection, "turn_id = ? ORDER BY id", (turn_id,)))
+    async def outbound_by(
+        self, key: OutboundKey, value: str, *, account: Account | None = None, limit: int | None = None
+    ) -> list[OutboundRow]:
+        return await self._read(lambda connection: select_outbound(connection, *newest_by(key, value, account, limit))[::-1])
 
 
 def _add_notice(connection: sqlite3.Connection, rule: NoticeRule | None, outbound_id: int, now: float) -> OutboundRow | None:

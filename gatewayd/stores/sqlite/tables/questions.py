@@ -49,6 +49,9 @@ class QuestionTable(Tables):
 
         return await self._write(add)
 
+    async def get_question(self, question_id: str) -> QuestionRow | None:
+        return await self._read(lambda connection: next(iter(select_questions(connection, "id = ?", (question_id,))), None))
+
     async def questions_of(self, turn_id: str) -> list[QuestionRow]:
         return await self._read(lambda connection: select_questions(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
 

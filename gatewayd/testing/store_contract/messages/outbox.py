@@ -99,20 +99,11 @@ class OutboxContract:
     async def test_an_empty_outbox_counts_nothing(self, store: Store) -> None:
         assert await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=1.0) == OutboxStatus()
 
-    async def test_rows_are_listed_by_state_newest_first(self, store: Store) -> None:
-        dead = [await put(store, "dead") for _ in range(3)]
-        unknown = await put(store, "unknown")
-        await put(store, "sent")
-        assert await store.list_outbound(["dead", "unknown"], limit=3) == [unknown, dead[2], dead[1]]
-        assert await store.list_outbound(["dead", "dead"], limit=10) == dead[::-1]
-        assert await store.list_outbound(["parked"], limit=10) == []
-        assert await store.list_outbound([], limit=10) == []
-
     async def test_replies_are_found_by_their_turn(self, store: Store) -> None:
         drafts = [draft("a", turn_id="turn-1"), draft("b", turn_id="turn-2"), draft("c", turn_id="turn-1")]
         rows = await store.add_outbound(drafts, now=1.0)
-        assert await store.replies_of("turn-1") == [rows[0], rows[2]]
-        assert await store.replies_of("turn-3") == []
+        assert await store.outbound_by("turn_id", "turn-1") == [rows[0], rows[2]]
+        assert await store.outbound_by("turn_id", "turn-3") == []
 
     async def test_a_transcript_is_in_the_order_of_time(self, store: Store) -> None:
         await store.add_inbound([envelope("1", text="one", at=1.0), envelope("2", text="two", at=3.0)])
@@ -152,5 +143,5 @@ class OutboxContract:
     async def test_replies_are_found_by_what_they_are_about(self, store: Store) -> None:
         about = [replace(draft("card"), subject=subject) for subject in ("ap_1", "ap_2", None, "ap_1")]
         rows = await store.add_outbound(about, now=1.0)
-        assert await store.outbound_about("ap_1") == [rows[0], rows[3]]
-        assert await store.outbound_about("ap_3") == []
+        assert await store.outbound_by("subject", "ap_1") == [rows[0], rows[3]]
+        assert await store.outbound_by("subject", "ap_3") == []

@@ -82,7 +82,7 @@ class RacesContract:
             await store.mark_sending(row.id)
         told = await at_once([partial(store.settle_outbound, row.id, "unknown", now=2.0, notice=notice) for row in rows])
         assert sum(each is not None for each in told) == 1
-        assert len(await store.replies_of("turn-1")) == TASKS + 1
+        assert len(await store.outbound_by("turn_id", "turn-1")) == TASKS + 1
 
     async def test_one_of_many_decides(self, store: Store) -> None:
         await store.add_approval(approval(1))

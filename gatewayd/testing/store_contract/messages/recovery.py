@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
-from gatewayd.testing.store_contract.rows import approval, draft, envelope, settled
+from gatewayd.testing.store_contract.rows import approval, draft, envelope, ready, settled
 
 MINE, OTHERS = ("telegram", "main"), ("telegram", "other")
 
@@ -36,7 +36,7 @@ class RecoveryContract:
             await store.recover_outbound([MINE], stale_before=0.0, now=9.0, notice=notice)
         assert asked == numbers
         assert await states(store, numbers) == ["sending", "sending"]
-        assert await store.list_outbound(["ready"], limit=9) == []
+        assert await ready(store) == []
 
     async def test_a_bug_in_the_rule_settles_nothing(self, store: Store) -> None:
         number = await settled(store, "sending")

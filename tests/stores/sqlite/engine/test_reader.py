@@ -1,6 +1,5 @@
 import sqlite3
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -125,9 +124,8 @@ async def use_every_query(store: SqliteStore) -> None:
     await store.settle_outbound(reply.id, "sent", now=1.0)
     await ready(store)
     await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=1.0)
-    await store.list_outbound(["dead", "unknown", "sent"], limit=10)
     await store.get_outbound(reply.id)
-    await store.replies_of("turn-1")
+    await store.outbound_by("turn_id", "turn-1")
     await store.transcript("telegram", "main", ALICE, limit=10)
     await store.add_approval(approval(1))
     await store.get_approval("approval-1")
@@ -156,6 +154,6 @@ async def use_repair(store: SqliteStore) -> None:
     await store.retry_dead_letters([f"in-{dead}"], retrying(), now=1.0)
     await store.drop_dead_letters([f"out-{edit}"], dropping(), now=1.0)
     for known in ("77", "telegram/main/77", "turn-9", "in-1", "key", "assistant:42"):
-        await store.read_trace(partial(gather, wanted=known, accounts=ACCOUNTS, limit=10))
+        await gather(store, known, accounts=ACCOUNTS, limit=10)
     for kind in get_args(RetentionKind):
         await store.sweep(kind, lambda row: False, before=1e12, after=(0.0, 0), limit=10)

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -123,7 +122,7 @@ async def test_what_wants_a_look_is_found_after_the_upgrade(first: Path) -> None
         assert [dead_letter.ref for dead_letter in dead_letters] == ["out-7", "in-5", "out-6", "out-5", "out-4"]
         assert (await store.count_dead_letters()).out_dead == 2
         for known in ("7", "9", "telegram/main/9", "turn-1", "key"):
-            assert (await store.read_trace(partial(gather, wanted=known, accounts=accounts, limit=10))).inbound
+            assert (await gather(store, known, accounts=accounts, limit=10)).inbound
         swept = await store.sweep("outbound", lambda row: bool(row.referrers), before=1e9, after=None, limit=10)
         assert swept.deleted == {}  # a dead letter edits it
         retried = await store.retry_dead_letters(["out-7", "in-5"], retrying(accounts=accounts, now=100.0), now=100.0)
@@ -173,7 +172,7 @@ async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:
         assert await store.decide_approval("ap_9", "undeliverable", by="gatewayd", note=None, now=102.0)
         assert [row.id for row in await store.list_approvals(None, limit=1)] == [new.id]
         [card] = await store.add_outbound([replace(draft("card"), subject="ap_9")], now=1.0)
-        assert [row.id for row in await store.outbound_about("ap_9")] == [card.id]
+        assert [row.id for row in await store.outbound_by("subject", "ap_9")] == [card.id]
         assert card.id > len(OUTBOUND)
     with closing(sqlite3.connect(first / "gatewayd.db")) as connection:
         assert connection.execute("SELECT seq FROM approval WHERE id = 'ap_9'").fetchone()[0] > 4
@@ -269,7 +268,7 @@ async def test_what_connectors_brought_belongs_to_them_after_the_upgrade(tmp_pat
             assert (row.id, row.envelope.event_key, row.envelope.given_key) == (number, again, key)
             assert (row.envelope.text, row.envelope.received_at) == ("é 1.0", 10.0)
             assert await store.add_inbound([replace(row.envelope)]) == []
-            found = await store.read_trace(partial(gather, wanted=key, accounts=[("telegram", "main")], limit=5))
+            found = await gather(store, key, accounts=[("telegram", "main")], limit=5)
             assert [each.id for each in found.inbound] == [number]
         assert await store.find_inbound("telegram", "main", "chat:1") is not None
 
