@@ -12,11 +12,21 @@ from gatewayd.model.config import Name
 from gatewayd.model.errors import ConfigProblem
 from gatewayd.model.records.approval import Approval, Scope
 from gatewayd.model.records.audit import AuditHead, AuditRow
+from gatewayd.model.records.dead_letter import (
+    MOST_AT_ONCE,
+    DeadLetter,
+    DeadLetterCounts,
+    DeadLetterFilter,
+    RepairAction,
+    Skipped,
+)
 from gatewayd.model.records.pairing import PairingRow
 from gatewayd.model.status import AccountStatus, AgentStatus
 
 Note = Annotated[str, Meta(max_length=2000)]
 ConsolePage = Literal["approvals", "dead-letters", "trace"]
+Cursor = Annotated[str, Meta(max_length=200)]
+_Ref = Annotated[str, Meta(max_length=40)]
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -79,6 +89,48 @@ class AuditPage(Struct, frozen=True):
 
     entries: tuple[AuditRow, ...]
     head: AuditHead | None
+
+
+class DeadLetterList(Struct, frozen=True):
+    """``next`` is the cursor of the older ones; ``counts`` are of all dead letters, whatever the filter."""
+
+    dead_letters: tuple[DeadLetter, ...]
+    next: str | None
+    counts: DeadLetterCounts
+
+
+class OneDeadLetter(Struct, frozen=True):
+    """A dead letter as a retry or a drop has left it."""
+
+    dead_letter: DeadLetter
+
+
+class DeadLetterView(OneDeadLetter, frozen=True):
+    """With its whole ``text``, and why it cannot be retried."""
+
+    text: str
+    can_retry: bool
+    why_not: str | None
+
+
+class RepairOne(Request, frozen=True):
+    action: RepairAction
+    note: Note | None = None
+
+
+class RepairMany(RepairOne, frozen=True):
+    """Either ``refs`` or a ``filter``; ``after`` is the ``next`` of the response to the same filter."""
+
+    refs: Annotated[tuple[_Ref, ...], Meta(min_length=1, max_length=MOST_AT_ONCE)] | None = None
+    filter: DeadLetterFilter | None = None
+    after: Cursor | None = None
+
+
+class RepairedMany(Struct, frozen=True):
+    done: int
+    skipped: tuple[Skipped, ...]
+    more: bool
+    next: str | None
 
 
 class EventGap(Struct, frozen=True):

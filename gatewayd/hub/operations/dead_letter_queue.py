@@ -19,6 +19,7 @@ from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.model.lifecycle import DeadLetterState
 from gatewayd.model.records.dead_letter import (
+    MOST_AT_ONCE,
     DeadLetter,
     DeadLetterCounts,
     DeadLetterCursor,
@@ -30,8 +31,6 @@ from gatewayd.model.records.dead_letter import (
 )
 from gatewayd.ports.store import DeadLetters, InboundRow, OutboundRow, Repairs, dead_letter_of, ref_of, shown_text
 
-MOST_AT_ONCE: Final = 500
-"""Dead letters that one call does something with."""
 _TOGETHER: Final = 50
 """Dead letters of one transaction: no write beside it waits for more."""
 _LOOKED_AT: Final = 2000

@@ -18,6 +18,8 @@ RepairAction = Literal["retry", "drop"]
 
 EXCERPT: Final = 200
 """Characters of a message's text that a list shows."""
+MOST_AT_ONCE: Final = 500
+"""Dead letters that one call retries or drops."""
 _REF = re.compile(r"(in|out)-([1-9][0-9]{0,17})", re.ASCII)
 _NOT_A_CURSOR = "is not a cursor of this list"
 
@@ -56,7 +58,7 @@ class DeadLetter(Struct, frozen=True):
         return DeadLetterCursor(self.ended_at, *parse_ref(self.ref))
 
 
-class DeadLetterFilter(Struct, frozen=True, forbid_unknown_fields=True):
+class DeadLetterFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Every key that is given must hold. ``ended_before`` is Unix seconds."""
 
     direction: Direction | None = None

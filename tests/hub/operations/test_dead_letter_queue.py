@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.dead_letter_queue import MOST_AT_ONCE, BulkCursor, DeadLetterQueue
+from gatewayd.hub.operations.dead_letter_queue import BulkCursor, DeadLetterQueue
 from gatewayd.hub.operations.retention import Cleaner
 from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.errors import AgentFailed, Conflict, NotFound, StoreRefused
 from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.model.records.dead_letter import (
+    MOST_AT_ONCE,
     DeadLetterCursor,
     DeadLetterFilter,
     Direction,

@@ -12,7 +12,8 @@ from gatewayd.cli.ctl.exit_codes import CtlError, ItemError, UsageError
 from gatewayd.cli.ctl.output.dead_letters_view import SEEN_TWICE, add_kinds, ended, summary
 from gatewayd.cli.ctl.output.screen import confirm
 from gatewayd.cli.ctl.wording import clean, count, safe_json
-from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterCounts, DeadLetterFilter, RepairAction, Skipped
+from gatewayd.model.operator_api import DeadLetterList, OneDeadLetter, RepairedMany, RepairMany, RepairOne
+from gatewayd.model.records.dead_letter import DeadLetterCounts, DeadLetterFilter, RepairAction, Skipped
 
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.connection.client import Client
@@ -24,37 +25,6 @@ _PAGE = "500"
 _PAGES_COUNTED = 40
 """Before a bulk is asked about: its dead letters are counted up to 20,000."""
 _REFS_NAMED = 5
-
-
-class Page(Struct, frozen=True):
-    """The answer of ``GET /v1/dead-letters``."""
-
-    dead_letters: tuple[DeadLetter, ...]
-    next: str | None = None
-    counts: DeadLetterCounts = DeadLetterCounts()
-
-
-class _Whole(Struct, frozen=True):
-    dead_letter: DeadLetter
-
-
-class _Act(Struct, frozen=True, omit_defaults=True):
-    action: RepairAction
-    note: str | None = None
-
-
-class _Bulk(Struct, frozen=True, omit_defaults=True):
-    action: RepairAction
-    filter: dict[str, str | float]
-    note: str | None = None
-    after: str | None = None
-
-
-class _BulkAnswer(Struct, frozen=True):
-    done: int
-    skipped: tuple[Skipped, ...]
-    more: bool
-    next: str | None = None
 
 
 class _Report(Struct, frozen=True):
@@ -127,8 +97,8 @@ def repair_each(client: "Client", progress: Progress, refs: Sequence[str], *, no
         if ref in progress.skipped:
             continue
         try:
-            act = _Act(progress.action, note)
-            dead_letter = client.post(dead_letter_path(ref), act, _Whole, scope="admin").dead_letter
+            act = RepairOne(progress.action, note)
+            dead_letter = client.post(dead_letter_path(ref), act, OneDeadLetter, scope="admin").dead_letter
         except ItemError as error:
             progress.skipped[ref] = str(error)
             continue
@@ -161,8 +131,8 @@ def repair_all(
     if not yes:
         _confirm(f"{progress.action.capitalize()} {at_least}{count(total, 'dead letter')}?", warning=warning)
     progress.total = total
-    wanted: dict[str, str | float] = {**params_of(chosen), "ended_before": math.nextafter(newest, math.inf)}
-    for answer in _calls(client, _Bulk(progress.action, wanted, note)):
+    wanted = msgspec.structs.replace(chosen, ended_before=math.nextafter(newest, math.inf))
+    for answer in _calls(client, RepairMany(progress.action, note, filter=wanted)):
         progress.done += answer.done
         progress.skipped |= {skipped.ref: skipped.why for skipped in answer.skipped}
         progress.total = max(total, progress.done)
@@ -170,10 +140,10 @@ def repair_all(
             tell(f"  {progress.counted()} …")
 
 
-def _calls(client: "Client", order: _Bulk) -> Iterator[_BulkAnswer]:
+def _calls(client: "Client", order: RepairMany) -> Iterator[RepairedMany]:
     """The daemon does a bounded part of it with each call, and says where the next one goes on."""
     while True:
-        answer = client.post(DEAD_LETTERS, order, _BulkAnswer, scope="admin")
+        answer = client.post(DEAD_LETTERS, order, RepairedMany, scope="admin")
         yield answer
         if not answer.more or answer.next in (None, order.after):
             return
@@ -185,7 +155,7 @@ def _unsure(client: "Client", progress: Progress, refs: Sequence[str]) -> list[s
     found = []
     for ref in refs:
         try:
-            dead_letter = client.get(dead_letter_path(ref), _Whole, scope="read").dead_letter
+            dead_letter = client.get(dead_letter_path(ref), OneDeadLetter, scope="read").dead_letter
         except ItemError as error:
             progress.skipped[ref] = str(error)
             continue
@@ -199,7 +169,7 @@ def _look(client: "Client", chosen: DeadLetterFilter, older_than: float | None) 
     counts, total, newest = DeadLetterCounts(), 0, -math.inf
     params = params_of(chosen) | {"limit": _PAGE}
     for _ in range(_PAGES_COUNTED):
-        page = client.get(DEAD_LETTERS, Page, params=params, scope="read")
+        page = client.get(DEAD_LETTERS, DeadLetterList, params=params, scope="read")
         before = math.inf if older_than is None else client.now() - older_than  # by the clock of this answer
         fitting = [dead_letter for dead_letter in page.dead_letters if ended(dead_letter) < before]
         counts = add_kinds(counts, fitting)

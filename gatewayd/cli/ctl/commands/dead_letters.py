@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec import Struct
 
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.exit_codes import FAILED, OK, CtlError, UsageError
 from gatewayd.cli.ctl.wording import clean, pretty_json
 from gatewayd.model.lifecycle import DeadLetterState
-from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterFilter, Direction, NotADeadLetter, RepairAction, parse_ref
+from gatewayd.model.operator_api import DeadLetterList, DeadLetterView
+from gatewayd.model.records.dead_letter import DeadLetterFilter, Direction, NotADeadLetter, RepairAction, parse_ref
 
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.commands.bulk_repair import Progress
@@ -41,15 +41,6 @@ _NOTE_MAX = 2000
 """What gatewayd takes."""
 
 
-class Shown(Struct, frozen=True):
-    """The answer of ``GET /v1/dead-letters/REF``."""
-
-    dead_letter: DeadLetter
-    text: str
-    can_retry: bool
-    why_not: str | None = None
-
-
 @dead_letters.command("list")
 def list_dead_letters(
     ctx: typer.Context,
@@ -63,14 +54,14 @@ def list_dead_letters(
     as_json: Json = False,
 ) -> None:
     """List what was given up, the newest first."""
-    from gatewayd.cli.ctl.commands.bulk_repair import DEAD_LETTERS, Page, params_of
+    from gatewayd.cli.ctl.commands.bulk_repair import DEAD_LETTERS, params_of
     from gatewayd.cli.ctl.output.dead_letters_view import dead_letters_table, summary
     from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
     params = params_of(DeadLetterFilter(direction, state, channel, account, reason)) | {"limit": str(limit)}
     with connect(ctx) as client:
         body = client.fetch("GET", DEAD_LETTERS, params=params | ({"before": before} if before else {}), scope="read")
-        page = client.decode(body, Page)
+        page = client.decode(body, DeadLetterList)
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
@@ -96,7 +87,7 @@ def show_dead_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> Non
     _check_ref(ref)
     with connect(ctx) as client:
         body = client.fetch("GET", dead_letter_path(ref), scope="read")
-        shown = client.decode(body, Shown)
+        shown = client.decode(body, DeadLetterView)
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
