@@ -13,6 +13,7 @@ from gatewayd.agents.acp.dispatch import Dispatch
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.setup import Setup
 from gatewayd.agents.acp.turn.late_texts import LateTexts
+from gatewayd.kit.command import work_directory
 from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import TryAgain
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices
@@ -28,17 +29,18 @@ async def open_acp(agent: AgentConfig, services: AgentServices) -> AsyncIterator
     """
     settings = agent.settings
     assert isinstance(settings, AcpSettings)
+    directory = await work_directory(settings.directory, services.directory)
     async with (
         open_process(
             settings.command,
-            cwd=await _directory(settings, services),
+            cwd=directory,
             env=settings.variables(),
             marker=str(services.directory),
             stdin=True,
             stdout="caller",
             secrets=settings.secrets.values(),
         ) as process,
-        open_core(process, settings, services, await _directory(settings, services)) as core,
+        open_core(process, settings, services, directory) as core,
     ):
         services.log.info("acp_agent_opened", version=core.facts().version, pid=process.pid)
         yield core
@@ -88,11 +90,3 @@ async def _lose_at_end(connection: Connection, process: ChildProcess) -> None:
     # What it has started may hold its output open for ever; what it has written itself is read by then.
     await anyio.sleep(_EXIT_SUMMARY_SECONDS)
     connection.lose("has ended")
-
-
-async def _directory(settings: AcpSettings, services: AgentServices) -> Path:
-    if settings.directory is not None:
-        return Path(settings.directory)
-    directory = anyio.Path(services.directory) / "work"
-    await directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(directory)

@@ -1,13 +1,11 @@
 """The acp core's own keys."""
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from gatewayd.kit.command import problems_of_command, warnings_of_command
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.secret import Secret
 
@@ -16,8 +14,6 @@ Variable = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}\Z", description="a name of letters, digits and _ that begins with no digit"),
 ]
-
-_OURS = "GATEWAYD_"
 
 
 class AcpSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,28 +40,11 @@ class AcpSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     def problems(self, gateway: GatewaySection) -> Iterator[str]:
         """What types cannot tell. See ``model.config.ChecksItself``."""
-        if not self.command[0] or any("\0" in word for word in self.command):
-            yield "command has an empty program, or a NUL character"
-        if self.directory is not None and ("\0" in self.directory or not os.path.isabs(self.directory)):
-            yield "directory has to be an absolute path"
-        for name in (*self.environment, *self.secrets):
-            if name.startswith(_OURS):
-                yield f"{name}: the variables {_OURS}* are gatewayd's own"
-        for name in sorted(self.environment.keys() & self.secrets.keys()):
-            yield f"{name} stands in environment and in secrets"
-        for name, value in self.environment.items():
-            if "\0" in value:
-                yield f"environment.{name} has a NUL character"
+        return problems_of_command(self.command, self.directory, self.environment, self.secrets)
 
     def warnings(self) -> Iterator[str]:
         """Whether the program and the directory are there. See ``model.config.ChecksMachine``."""
-        program, path = self.command[0], self.environment.get("PATH", os.environ.get("PATH"))
-        if "/" not in program and shutil.which(program, path=path) is None:
-            yield f"there is no command {program!r} in PATH"
-        elif os.path.isabs(program) and not os.access(program, os.X_OK):
-            yield f"the command {program} is not there, or may not be run"
-        if self.directory is not None and not Path(self.directory).is_dir():
-            yield f"the directory {self.directory} does not exist"
+        return warnings_of_command(self.command, self.directory, self.environment)
 
     def variables(self) -> dict[str, str]:
         """What the process gets beside our harmless variables."""

@@ -1,14 +1,12 @@
 """An agent's own keys in the configuration."""
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from gatewayd.kit.command import problems_of_command, warnings_of_command
 from gatewayd.model.config import Count, GatewaySection, Seconds
 from gatewayd.model.secret import Secret
 
@@ -60,14 +58,11 @@ class OpencodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
             yield "needs either url (a server that runs already) or command (one that gatewayd starts), and not both"
         if self.url is not None:
             yield from self._problems_of_url(self.url)
-        if self.directory is not None and not Path(self.directory).is_absolute():
-            yield f"directory must be an absolute path, found {self.directory!r}"
+        yield from problems_of_command(self.command, self.directory, self.environment, self.secrets)
         if self.password is not None and self.token is not None:
             yield "password and token are two ways to log in: give one of them"
-        if self.command:
-            yield from self._problems_of_command()
-        if both := sorted(self.environment.keys() & self.secrets.keys()):
-            yield f"{', '.join(both)} stands in environment and in secrets"
+        if self.command and (self.password is not None or self.token is not None):
+            yield "password and token are for url; with command there is a new password at each start"
         if self.model is not None and not all(self.model.partition("/")):
             yield f"model must be PROVIDER/MODEL, found {self.model!r}"
 
@@ -77,19 +72,9 @@ class OpencodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         if self.environment or self.secrets:
             yield "environment and secrets are for command; the environment of a server that runs already is its own"
 
-    def _problems_of_command(self) -> Iterator[str]:
-        if self.password is not None or self.token is not None:
-            yield "password and token are for url; with command there is a new password at each start"
-        if not self.command[0] or any("\0" in part for part in self.command):
-            yield "command must begin with a program, and no part of it may hold a NUL character"
-
     def warnings(self) -> Iterator[str]:
         """Whether ``command`` and ``directory`` are there. See ``model.config.ChecksMachine``."""
-        path = self.environment.get("PATH", os.environ.get("PATH"))
-        if self.command and shutil.which(self.command[0], path=path) is None:
-            yield f"command: there is no program {self.command[0]!r} on PATH; install it, or give its whole path"
-        if self.command and self.directory is not None and not Path(self.directory).is_dir():
-            yield f"directory: {self.directory} is not there; make it, or leave it out"
+        return warnings_of_command(self.command, self.directory, self.environment) if self.command else iter(())
 
 
 def _is_base(url: str) -> bool:

@@ -17,16 +17,16 @@ def problems(settings: AcpSettings) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        (AcpSettings(command=("",)), "command has an empty program, or a NUL character"),
-        (AcpSettings(command=("a", "b\0")), "command has an empty program, or a NUL character"),
-        (AcpSettings(command=("a",), directory="work"), "directory has to be an absolute path"),
+        (AcpSettings(command=("",)), "command must begin with a program, and no part of it may hold a NUL character"),
+        (AcpSettings(command=("a", "b\0")), "command must begin with a program, and no part of it may hold a NUL character"),
+        (AcpSettings(command=("a",), directory="work"), "directory must be an absolute path, found 'work'"),
         (AcpSettings(command=("a",), environment={"GATEWAYD_PROCESS": "x"}), "GATEWAYD_PROCESS: the variables GATEWAYD_*"),
         (AcpSettings(command=("a",), secrets={"GATEWAYD_X": Secret("x")}), "GATEWAYD_X: the variables GATEWAYD_*"),
         (
             AcpSettings(command=("a",), environment={"A": "1"}, secrets={"A": Secret("2")}),
             "A stands in environment and in secrets",
         ),
-        (AcpSettings(command=("a",), environment={"A": "\0"}), "environment.A has a NUL character"),
+        (AcpSettings(command=("a",), environment={"A": "\0"}), "environment.A holds a NUL character"),
     ],
 )
 def test_problems(settings: AcpSettings, problem: str) -> None:
@@ -42,13 +42,13 @@ def test_warnings(tmp_path: Path) -> None:
     settings = AcpSettings(command=("no-such-agent", "acp"), directory=str(tmp_path / "nowhere"))
     assert isinstance(settings, ChecksMachine)
     assert list(settings.warnings()) == [
-        "there is no command 'no-such-agent' in PATH",
-        f"the directory {tmp_path / 'nowhere'} does not exist",
+        "command: there is no program 'no-such-agent' on PATH; install it, or give its whole path",
+        f"directory: {tmp_path / 'nowhere'} is not there; make it, or leave it out",
     ]
     assert list(AcpSettings(command=("sh",), directory=str(tmp_path)).warnings()) == []
     assert list(AcpSettings(command=("sh",), environment={"PATH": str(tmp_path)}).warnings()) != []
     assert list(AcpSettings(command=(str(tmp_path / "agent"),)).warnings()) == [
-        f"the command {tmp_path / 'agent'} is not there, or may not be run"
+        f"command: {tmp_path / 'agent'} is not there, or may not be run"
     ]
 
 

@@ -4,13 +4,13 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 import msgspec
 
 from gatewayd.agents.opencode.server.client import HEALTH_SECONDS, Client, basic
 from gatewayd.agents.opencode.settings import OpencodeSettings
+from gatewayd.kit.command import work_directory
 from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.secret import Secret
@@ -49,7 +49,7 @@ async def open_sidecar(settings: OpencodeSettings, services: AgentServices) -> A
     :raises NeedsOperator: there is no such command or directory. :raises TryAgain: it ended, or did not answer in time.
     Both may come in an ExceptionGroup.
     """
-    directory = await _directory(settings, services)
+    directory = await work_directory(settings.directory, services.directory)
     port, password = _free_port(), Secret(secrets.token_urlsafe(32))
     environment = {
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -82,15 +82,6 @@ def permission_rules(auto_approve: tuple[str, ...]) -> str:
     for name in auto_approve:
         rules[name] = _READ_RULES if name == "read" else "allow"
     return msgspec.json.encode(rules).decode()
-
-
-async def _directory(settings: OpencodeSettings, services: AgentServices) -> Path:
-    if settings.directory is not None:
-        return Path(settings.directory)
-    directory = services.directory / "work"
-    await anyio.Path(services.directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-    await anyio.Path(directory).mkdir(mode=0o700, exist_ok=True)
-    return directory
 
 
 def _free_port() -> int:
