@@ -100,7 +100,7 @@ def _run(args: Sequence[str] | None) -> int:
     try:
         code = _commands(app)(args=args, prog_name="gatewayctl", standalone_mode=False)
     except CtlError as error:
-        return _fail(str(error), error.code)
+        return _fail(f"{error} {error.hint}".rstrip(), error.code)
     except typer.TyperException as error:
         return _usage_error(error)
     except KeyboardInterrupt:
@@ -130,7 +130,8 @@ def _usage_error(error: typer.TyperException) -> int:
             return _fail(f"the command {old} is {new} now: gatewayctl {new}.", USAGE)
     if getattr(error, "option_name", None) in _GLOBAL:
         return _fail(f"{message}. It stands before the command: gatewayctl {getattr(error, 'option_name', '')} … COMMAND.", USAGE)
-    return _fail(f"{message.rstrip('.')}. `gatewayctl --help` or `gatewayctl COMMAND --help` shows what there is.", USAGE)
+    command = getattr(getattr(error, "ctx", None), "command_path", "gatewayctl")
+    return _fail(f"{message if message.endswith('?') else message.rstrip('.') + '.'} See: {command} --help", USAGE)
 
 
 def _fail(message: str, code: int) -> int:

@@ -202,7 +202,7 @@ def _init(file: Path | None, env: Mapping[str, str]) -> int:
 
     path = file or _new_file(env)
     if path is None:
-        print_error("there is neither $XDG_CONFIG_HOME nor $HOME: say where, gatewayd init FILE")
+        print_error("there is neither $XDG_CONFIG_HOME nor $HOME. Name the file: gatewayd init FILE")
         return FAILED
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,8 @@ def _init(file: Path | None, env: Mapping[str, str]) -> int:
             target.write(starter_text(Registry.installed()))
     except OSError as error:
         there = isinstance(error, FileExistsError) and os.path.lexists(path)
-        what = "is there already; it was not touched" if there else f"cannot be written: {error.strerror or error}"
+        kept = "is there already, and was not changed. Write another file: gatewayd init FILE"
+        what = kept if there else f"cannot be written: {error.strerror or error}"
         print_error(f"{path}: {what}")
         return FAILED
     found = find_config(None, env)

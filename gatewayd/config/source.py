@@ -86,7 +86,8 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _refuse(path, f"cannot be read: {error.strerror or error}") from error
+        cure = "; gatewayd init FILE writes a first one" if isinstance(error, FileNotFoundError) else ""
+        raise _refuse(path, f"cannot be read: {error.strerror or error}{cure}") from error
 
 
 def _who_can_write(path: Path) -> str | None:

@@ -109,7 +109,25 @@ def test_version(ctl: Ctl) -> None:
             ["letters", "retry", "in-1", "--yes"],
             "gatewayctl: the command letters is dead-letters now: gatewayctl dead-letters.",
         ),
-        (["nonsense"], "gatewayctl: No such command 'nonsense'. `gatewayctl --help` or"),
+        (["nonsense"], "gatewayctl: No such command 'nonsense'. See: gatewayctl --help\n"),
+        (["statu"], "gatewayctl: No such command 'statu'. Did you mean 'status'? See: gatewayctl --help\n"),
+        (["agents", "shw", "x"], "gatewayctl: No such command 'shw'. Did you mean 'show'? See: gatewayctl agents --help\n"),
+        (
+            ["pairing", "revoke", "telegram", "main"],
+            "gatewayctl: Missing argument 'SENDER'. See: gatewayctl pairing revoke --help\n",
+        ),
+        (
+            ["webchat", "link", "--name", "Bob X"],
+            "gatewayctl: Invalid value for '--name': 'Bob X' is not a name of a-z, 0-9, _ and -.",
+        ),
+        (
+            ["webchat", "revoke", "x"],
+            "gatewayctl: Invalid value for 'ID': 'x' is not the ID of a login; gatewayctl webchat sessions",
+        ),
+        (
+            ["route", "--channel", "a", "--account", "", "--peer", "dm:1"],
+            "gatewayctl: Invalid value for '--account': it is empty.",
+        ),
         (["status", "--nonsense"], "gatewayctl: No such option: --nonsense."),
         (
             ["status", "--url", "x"],

@@ -81,4 +81,8 @@ def test_restart(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("POST", "/v1/agents/other/restart", of(AgentStatus("other", "acp", "opening")), of(DOWN))
     assert ctl("agents", "restart", "other") == (0, "other is opening\n", "")
     assert ctl("agents", "restart", "other") == (0, "other is parked: command not found\n", "")
-    assert ctl("agents", "restart", "../x") == (1, "", "gatewayctl: there is no agent '../x' (404).\n")
+    assert ctl("agents", "restart", "../x") == (
+        1,
+        "",
+        "gatewayctl: there is no agent '../x' (404). See: gatewayctl agents list\n",
+    )

@@ -79,7 +79,11 @@ def test_a_name_cannot_leave_its_place_in_the_path(daemon: FakeGatewayd, ctl: Ct
 
 def test_what_does_not_exist_is_said_in_the_daemon_s_words(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("POST", "/v1/channels/telegram/start", error(404, "not_found", "there is no account telegram/nobody."))
-    assert ctl("channels", "start", "telegram/nobody") == (1, "", "gatewayctl: there is no account telegram/nobody (404).\n")
+    assert ctl("channels", "start", "telegram/nobody") == (
+        1,
+        "",
+        "gatewayctl: there is no account telegram/nobody (404). See: gatewayctl channels list\n",
+    )
 
 
 def test_approvals_list(daemon: FakeGatewayd, ctl: Ctl) -> None:
@@ -182,7 +186,7 @@ def test_pairing_decisions(daemon: FakeGatewayd, ctl: Ctl, verb: str, done: str)
     daemon.on("POST", "/v1/pairing/k7qx", of(STRANGER), error(404, "not_found", "there is no code k7qx"))
     assert ctl("pairing", verb, "k7qx") == (0, f"{done}: 4711 ([bold]Eve\\x1b[2J) on telegram/main\n", "")
     assert daemon.asked[0].json() == {"decision": verb}
-    assert ctl("pairing", verb, "k7qx") == (1, "", "gatewayctl: there is no code k7qx (404).\n")
+    assert ctl("pairing", verb, "k7qx") == (1, "", "gatewayctl: there is no code k7qx (404). See: gatewayctl pairing list\n")
 
 
 def test_pairing_revoke(daemon: FakeGatewayd, ctl: Ctl) -> None:

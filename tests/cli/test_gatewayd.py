@@ -173,7 +173,7 @@ def test_running_with_a_bad_file_is_exit_code_78(tmp_path: Path) -> None:
     assert (result.code, result.out) == (78, "")
     assert result.err.startswith(f"{file}:1: agents: must be a table")
     assert gatewayd("--config", tmp_path / "missing.toml", home=tmp_path).err == (
-        f"{tmp_path}/missing.toml: cannot be read: No such file or directory\n"
+        f"{tmp_path}/missing.toml: cannot be read: No such file or directory; gatewayd init FILE writes a first one\n"
     )
 
 
@@ -191,7 +191,10 @@ def test_init_does_not_overwrite(tmp_path: Path) -> None:
     file = tmp_path / "gatewayd.toml"
     file.write_text("mine")
     result = gatewayd("init", file, home=tmp_path)
-    assert (result.code, result.err) == (1, f"{file}: is there already; it was not touched\n")
+    assert (result.code, result.err) == (
+        1,
+        f"{file}: is there already, and was not changed. Write another file: gatewayd init FILE\n",
+    )
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     assert gatewayd("init", tmp_path / "dangling", home=tmp_path).code == 1
     assert file.read_text() == "mine"

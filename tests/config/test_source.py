@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name, what in [
-        ("missing", "cannot be read: No such file or directory"),
+        ("missing", "cannot be read: No such file or directory; gatewayd init FILE writes a first one"),
         ("", "is not a regular file"),
         ("fifo", "is not a regular file"),
         ("loop", "cannot be read: Too many levels of symbolic links"),

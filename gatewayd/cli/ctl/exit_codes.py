@@ -12,9 +12,10 @@ INTERRUPTED = 130
 
 
 class CtlError(Exception):
-    """Ends the command with exit code ``code``. ``str(error)`` is one or two sentences for stderr: what is wrong, what to do."""
+    """Ends the command with exit code ``code``. ``str(error)`` and ``hint`` go to stderr: what is wrong, what to do."""
 
     code = FAILED
+    hint = ""
 
 
 class OutputClosed(Exception):
@@ -27,6 +28,10 @@ class ApiError(CtlError):
 
 class ItemError(ApiError):
     """One item does not exist, or is in another state (404, 409). The other items of the order may still be done."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class TemporaryError(ApiError):

@@ -37,7 +37,8 @@ async def open_listeners(bind: str) -> list[trio.SocketListener]:
     try:
         return list(await trio.open_tcp_listeners(port, host=host))
     except OSError as error:
-        raise NeedsOperator(f"cannot listen on {bind}: {error.strerror or error}") from error
+        cure = "Choose another address: gateway.bind in the configuration, or --bind"
+        raise NeedsOperator(f"cannot listen on {bind}: {error.strerror or error}. {cure}") from error
 
 
 def adopt_listeners(fds: Mapping[int, str]) -> list[trio.SocketListener]:

@@ -69,9 +69,9 @@ def deny(ctx: typer.Context, code: Code) -> None:
 @pairing.command()
 def revoke(
     ctx: typer.Context,
-    channel: Annotated[str, typer.Argument(help="The channel, e.g. telegram.")],
-    account: Annotated[str, typer.Argument(help="The account's name.")],
-    sender: Annotated[str, typer.Argument(help="The sender's id, as `pairing list` shows it.")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel, e.g. telegram.")],
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's name.")],
+    sender: Annotated[str, typer.Argument(metavar="SENDER", help="The sender's id, as `pairing list` shows it.")],
 ) -> None:
     """Take back an admission."""
     from gatewayd.cli.ctl.output.screen import print_text

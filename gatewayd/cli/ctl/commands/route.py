@@ -16,15 +16,21 @@ def _peer(text: str) -> str:
     return text
 
 
+def _given(text: str | None) -> str | None:
+    if text == "":
+        raise typer.BadParameter("it is empty")
+    return text
+
+
 def route(
     ctx: typer.Context,
-    channel: Annotated[str, typer.Option(help="The channel, e.g. telegram.")],
-    account: Annotated[str, typer.Option(help="The account's name.")],
+    channel: Annotated[str, typer.Option(callback=_given, help="The channel, e.g. telegram.")],
+    account: Annotated[str, typer.Option(callback=_given, help="The account's name.")],
     peer: Annotated[str, typer.Option(metavar="KIND:ID", callback=_peer, help="dm:ID, group:ID or channel:ID.")],
-    thread: Annotated[str | None, typer.Option(help="The id of a thread or topic in the peer.")] = None,
-    guild: Annotated[str | None, typer.Option(help="The id of the Discord server.")] = None,
-    team: Annotated[str | None, typer.Option(help="The id of the Slack team.")] = None,
-    sender: Annotated[str | None, typer.Option(help="Whether this sender may talk there, by id.")] = None,
+    thread: Annotated[str | None, typer.Option(callback=_given, help="The id of a thread or topic in the peer.")] = None,
+    guild: Annotated[str | None, typer.Option(callback=_given, help="The id of the Discord server.")] = None,
+    team: Annotated[str | None, typer.Option(callback=_given, help="The id of the Slack team.")] = None,
+    sender: Annotated[str | None, typer.Option(callback=_given, help="Whether this sender may talk there, by id.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say which agent and session a message would go to, by which rule, and who may talk there. Nothing is sent."""

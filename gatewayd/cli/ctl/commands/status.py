@@ -17,7 +17,9 @@ _EVERY_SECONDS = 2.0
 
 def status(
     ctx: typer.Context,
-    seconds: Annotated[float | None, typer.Argument(help="With --watch: the pause between two looks.", min=0.1)] = None,
+    seconds: Annotated[
+        float | None, typer.Argument(metavar="SECONDS", help="With --watch: the pause between two looks.", min=0.1)
+    ] = None,
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Draw again every 2 (or SECONDS) seconds, until Ctrl-C.")] = False,
 ) -> None:

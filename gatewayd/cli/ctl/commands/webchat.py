@@ -1,14 +1,33 @@
 """``gatewayctl webchat``: letting somebody into the chat page, and out of it."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
+import msgspec
 import typer
 
 from gatewayd.cli.ctl.connection.options import Json, connect
 from gatewayd.cli.ctl.exit_codes import UsageError
 from gatewayd.cli.ctl.wording import clean, count, duration, one_line, pretty_json
+from gatewayd.model.config import Name
 from gatewayd.model.operator_api import MakeWebchatLink, RevokeWebchat, WebchatLink, WebchatSession, WebchatSessions
+
+_LOGIN = re.compile("[0-9a-f]{12}")
+
+
+def _name(text: str | None) -> str | None:
+    try:
+        return None if text is None else msgspec.convert(text, Name)
+    except msgspec.ValidationError:
+        raise typer.BadParameter(f"{clean(text or '')!r} is not a name of a-z, 0-9, _ and -") from None
+
+
+def _login(text: str | None) -> str | None:
+    if text is not None and not _LOGIN.fullmatch(text):
+        raise typer.BadParameter(f"{clean(text)!r} is not the ID of a login; gatewayctl webchat sessions lists them")
+    return text
+
 
 webchat = typer.Typer(help="Let somebody into the chat page, and out of it.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -16,7 +35,9 @@ webchat = typer.Typer(help="Let somebody into the chat page, and out of it.", no
 @webchat.command()
 def link(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Option(help="Who will be talking: a-z, 0-9, _ and -. [default: owner]")] = None,
+    name: Annotated[
+        str | None, typer.Option(callback=_name, help="Who will be talking: a-z, 0-9, _ and -. [default: owner]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print a login link for the chat page. It works once: treat it as a password."""
@@ -66,8 +87,10 @@ def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
 @webchat.command()
 def revoke(
     ctx: typer.Context,
-    session: Annotated[str | None, typer.Argument(metavar="ID", help="The login, as `webchat sessions` shows it.")] = None,
-    name: Annotated[str | None, typer.Option(help="All logins of this name, and the links made for it.")] = None,
+    session: Annotated[
+        str | None, typer.Argument(metavar="ID", callback=_login, help="The login, as `webchat sessions` shows it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(callback=_name, help="All logins of this name, and the links made for it.")] = None,
     as_json: Json = False,
 ) -> None:
     """End a login, or all of a name, with the pages that are open."""

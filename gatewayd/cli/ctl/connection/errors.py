@@ -22,6 +22,17 @@ NO_SUCH_PATH = "there is nothing at this path"
 """What gatewayd says where it is the path that it does not know, and not what the path names."""
 
 
+_LISTS: Mapping[str, str] = {
+    "/v1/agents/": "agents list",
+    "/v1/approvals/": "approvals list",
+    "/v1/channels/": "channels list",
+    "/v1/dead-letters/": "dead-letters list",
+    "/v1/pairing/": "pairing list",
+    "/v1/webchat/": "webchat sessions",
+}
+"""The command that lists the items of a path."""
+
+
 class _Versioned(Struct, frozen=True):
     version: str
 
@@ -63,7 +74,7 @@ def response_error(target: Target, status: int, body: bytes, *, scope: Scope, pa
                 "Use a token that has it: see [auth.tokens] in the configuration."
             )
         case 404, "not_found" if said not in ("", NO_SUCH_PATH):
-            return ItemError(f"{said} (404).")
+            return ItemError(f"{said} (404).", hint=_where_to_look(path))
         case ((404 | 405), _):
             return ApiError(f"This gatewayd does not know {path}: it is of another release. {_OTHER_RELEASE}.")
         case 409, _:
@@ -80,6 +91,12 @@ def response_error(target: Target, status: int, body: bytes, *, scope: Scope, pa
         case ((500 | 502 | 503 | 504), _):
             return TemporaryError(f"gatewayd could not do it ({status}: {said}). Its log says why: `journalctl -u gatewayd`.")
     return ApiError(f"{said} ({status}).")
+
+
+def _where_to_look(path: str) -> str:
+    """The command that lists what there is, for the path of one item."""
+    command = next((command for prefix, command in _LISTS.items() if path.startswith(prefix)), None)
+    return "" if command is None else f"See: gatewayctl {command}"
 
 
 def _config_problems(body: bytes) -> list[str]:
