@@ -28,7 +28,7 @@ FOREIGN = {
 }
 """Attributes that libraries want to be set."""
 HOLDERS = {
-    "gatewayd/actor/supervisor.py": {"child.kept", "child.stop_asked", "life.error"},
+    "gatewayd/actor/supervisor.py": {"child.supervised", "child.stop_requested", "life.error"},
     "gatewayd/channels/telegram/channel.py": {"error.scope"},
 }
 """Values of another module that are filled in: an error, what a child is to do."""

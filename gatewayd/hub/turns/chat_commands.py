@@ -8,11 +8,12 @@ from msgspec import Struct
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import insist
+from gatewayd.hub.turns.ends import RowEnds
 from gatewayd.hub.turns.lane import Lane
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.turn import LiveTurn
 from gatewayd.kit.text.visible import visible
-from gatewayd.model.lifecycle import DoneReason, DroppedReason
+from gatewayd.model.lifecycle import DoneReason
 from gatewayd.model.message.commands import COMMANDS, Command, CommandResult
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import ImmediateCommand, Intent, NewSession, Skip
@@ -72,19 +73,19 @@ class CommandContext(Struct, frozen=True):
 
 
 class ChatCommands:
-    """Made by the lanes. ``end`` ends rows that waited, with a reason."""
+    """Answers the commands that are acted on at once."""
 
     def __init__(
         self,
         sessions: SessionMap,
         configured: Configured,
-        end: Callable[[Sequence[InboundRow], DroppedReason], Awaitable[None]],
+        ends: RowEnds,
         *,
         now: Callable[[], float],
     ) -> None:
         self._sessions = sessions
         self._configured = configured
-        self._end = end
+        self._ends = ends
         self._now = now
         self.handlers: dict[str, Callable[[CommandContext], Completion]] = {
             "/help": _saying(help_text),
@@ -127,7 +128,7 @@ class ChatCommands:
     ) -> CommandResult:
         """``ends``: something that has begun does. ``goes_on``: something runs that is not the sender's."""
         if dropped:
-            await self._end(dropped, "stopped")
+            await self._ends.drop(dropped, "stopped")
         for turn in stopped:
             await turn.wait_ended()
         refused = goes_on and not (ends or dropped)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from gatewayd.actor.wakeup import Wakeup
@@ -13,17 +12,18 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.routing import resolve_route
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.turns.chat_commands import ChatCommands, Completion
+from gatewayd.hub.turns.ends import RowEnds
 from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.hub.turns.lane import Lane, conversation_of, may_be_answer
 from gatewayd.hub.turns.question_answers import AnswerCommits, AnswerInCommit
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.slots import Slot, Slots, SlotStatistics
 from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.hub.turns.work import TurnWork
 from gatewayd.model.config import AccountFrame, GatewayConfig, QueueMode
 from gatewayd.model.ids import ConversationId
-from gatewayd.model.lifecycle import DroppedReason, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import Edit, ImmediateCommand, Intent, NewSession, QuestionPress, Skip
 from gatewayd.model.message.roles import Role, role_of
@@ -45,16 +45,15 @@ class TurnRunner:
         questions: QuestionDesk,
         backlog: Backlog,
     ) -> None:
-        self._events = context.events
         self._now = context.now
         self._configured = configured
         self._engine = engine
         self._questions = questions
-        self._outbox = outbox
-        self._sessions = sessions
         self._backlog = backlog
         self._answer_commits = AnswerCommits(questions, backlog)
-        self._chat = ChatCommands(sessions, configured, self._end_waiting, now=context.now)
+        self._ends = RowEnds(context, configured, engine, outbox, sessions, backlog)
+        self._work = TurnWork(engine, sessions, self._ends)
+        self._chat = ChatCommands(sessions, configured, self._ends, now=context.now)
         config = configured.config
         self.slots = Slots(config.limits.turns, shared=len(config.accounts) > 1)
         configured.follow(self.reconfigure)
@@ -65,7 +64,6 @@ class TurnRunner:
         self._draining = False
         self._idle = Wakeup()
         self._commands = 0
-        self._log = structlog.get_logger("gatewayd.turns")
 
     async def run(self, *, parent: TaskGroup | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart.
@@ -143,11 +141,11 @@ class TurnRunner:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
         elif self._questions.is_not_for(row.envelope):
-            self._tasks.start_soon(self._end_waiting, [row], "not_asked")
+            self._tasks.start_soon(self._ends.drop, [row], "not_asked")
         elif is_edit and self._answer_commits.join(row):
             pass  # it goes where that goes
         elif is_edit and (lane is None or not lane.waits_for(row)):
-            self._tasks.start_soon(self._end_waiting, [row], "edited_after_answer")
+            self._tasks.start_soon(self._ends.drop, [row], "edited_after_answer")
         else:
             return False
         return True
@@ -241,17 +239,7 @@ class TurnRunner:
         for row in rows:
             by_turn.setdefault(row.turn_id, []).append(row)
         for turn_id, its in by_turn.items():
-            self._tasks.start_soon(self._end_removed, turn_id, its)
-
-    async def _end_removed(self, turn_id: str | None, rows: Sequence[InboundRow]) -> None:
-        if turn_id is not None:
-            await self._engine.withdraw(turn_id, why="its account is configured no more")
-            # By the session that it was begun in: the bindings may lead elsewhere now that its account is gone.
-            session_key = rows[0].session_key
-            session = None if session_key is None else await insist(lambda: self._sessions.find(session_key))
-            if session is not None:
-                await self._engine.stop_left_over(turn_id, session.session_key, session.agent_id)
-        await self._end_waiting(rows, "account_removed")
+            self._tasks.start_soon(self._ends.drop_removed, turn_id, its)
 
     def _mode_of(self, row: InboundRow) -> QueueMode:
         account = self._configured.accounts.get((row.envelope.channel, row.envelope.account))
@@ -285,7 +273,7 @@ class TurnRunner:
         with lane.runs(turn):
             if rows[0].turn_id in lane.condemned:
                 turn.stop("stopped")
-            open_messages = await self._work_on(turn)
+            open_messages = await self._work.run(turn)
         if self._leaving.get(conversation_of(rows[-1])) is lane:
             del self._leaving[conversation_of(rows[-1])]
         if open_messages:
@@ -293,18 +281,6 @@ class TurnRunner:
             self._distribute(open_messages)
         else:
             self._backlog.complete(rows)
-
-    async def _work_on(self, turn: LiveTurn) -> Sequence[Waiting]:
-        """Bring a turn to its end. Returns the messages that are for another agent now, and stay open."""
-        match turn.intent:
-            case NewSession(text):
-                return await self._begin_session(turn, text)
-            case QuestionPress():
-                turn.advance("ending")
-                await self._end(turn.rows, "dropped", "late_press")
-                return ()
-            case _:
-                return await self._engine.run(turn)
 
     def _note_move(self, turn: LiveTurn) -> None:
         """What only waits for its agent is in the backlog: an outage must not let in more messages than there is room for."""
@@ -345,41 +321,11 @@ class TurnRunner:
         self._backlog.dequeue([row])
         try:
             reason, text = await answer()
-            await self._end([row], "done", reason, text=text)
+            await self._ends.end([row], "done", reason, text=text)
             self._backlog.complete([row])
         finally:
             self._commands -= 1
             self._idle.notify()
-
-    async def _begin_session(self, turn: LiveTurn, text: str) -> Sequence[Waiting]:
-        """``/new``: a new session, once, also over a restart; then the turn of the text behind it, if there is one."""
-        [row], route = turn.rows, turn.route
-        if not await insist(lambda: self._sessions.is_made_by(route, row.id)):
-            why_not = await self._engine.new_session(route, made_by=row.id)
-            if why_not is not None and turn.state == "moving":
-                return turn.open_messages()
-            if why_not is not None:
-                self._log.warning("session_not_created", session_key=route.session_key, reason=why_not)
-                turn.advance("ending")
-                await self._end([row], "dead", "agent_failed", text="Sorry, the agent could not open a new session.")
-                return ()
-        if text:
-            return await self._engine.run(turn)
-        turn.advance("ending")
-        await self._end([row], "done", "command", text="A new session has begun.")
-        return ()
-
-    async def _end_waiting(self, rows: Sequence[InboundRow], reason: DroppedReason) -> None:
-        self._backlog.dequeue(rows)
-        await self._end(rows, "dropped", reason)
-        self._backlog.complete(rows)
-
-    async def _end(self, rows: Sequence[InboundRow], state: EndState, reason: InboundReason, *, text: str = "") -> None:
-        envelope = rows[0].envelope
-        replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel]) if text else []
-        await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
-        for row in rows:
-            self._events.emit(f"inbound.{state}", id=row.id, reason=reason)
 
 
 def _is_new_edit(row: InboundRow, intent: Intent) -> bool:
