@@ -12,7 +12,6 @@ from gatewayd.stores.sqlite.engine.blocking import RunBlocking, threads
 from gatewayd.stores.sqlite.engine.files import open_files
 from gatewayd.stores.sqlite.engine.reader import Reader
 from gatewayd.stores.sqlite.engine.writer import Writer
-from gatewayd.stores.sqlite.tables.accounts import AccountTable
 from gatewayd.stores.sqlite.tables.approvals import ApprovalTable
 from gatewayd.stores.sqlite.tables.audit import AuditTable
 from gatewayd.stores.sqlite.tables.dead_letters import DeadLetterTable
@@ -30,7 +29,6 @@ from gatewayd.stores.sqlite.tables.transcript import TranscriptTable
 
 
 class SqliteStore(
-    AccountTable,
     InboxTable,
     OutboxTable,
     TranscriptTable,

@@ -16,8 +16,8 @@ from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterCounts, Dea
 from gatewayd.ports.store import DeadLetterRow, dead_letter_of
 from gatewayd.stores.sqlite.engine.states import among
 from gatewayd.stores.sqlite.engine.table import Tables
-from gatewayd.stores.sqlite.tables.inbox import INBOUND_COLUMNS, inbound_row
-from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_COLUMNS, outbound_row
+from gatewayd.stores.sqlite.tables.inbox import INBOUND_COLUMNS, inbound_row, select_inbound
+from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_COLUMNS, outbound_row, select_outbound
 
 _NEWEST: Final = (math.inf, 2**63 - 1)
 _OLDEST: Final = (-math.inf, 0)
@@ -45,20 +45,8 @@ class _Table(Struct, frozen=True):
     read: Callable[[tuple[Any, ...]], DeadLetterRow]
 
 
-_INBOUND = _Table(
-    "in",
-    INBOUND_DEAD_LETTER_ROWS,
-    "ended_at",
-    INBOUND_COLUMNS,
-    inbound_row,
-)
-_OUTBOUND = _Table(
-    "out",
-    OUTBOUND_DEAD_LETTER_ROWS,
-    "settled_at",
-    OUTBOUND_COLUMNS,
-    outbound_row,
-)
+_INBOUND = _Table("in", INBOUND_DEAD_LETTER_ROWS, "ended_at", INBOUND_COLUMNS, inbound_row)
+_OUTBOUND = _Table("out", OUTBOUND_DEAD_LETTER_ROWS, "settled_at", OUTBOUND_COLUMNS, outbound_row)
 
 
 class DeadLetterTable(Tables):
@@ -143,7 +131,6 @@ def _oldest(
 
 
 def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> DeadLetterRow | None:
-    table = _INBOUND if direction == "in" else _OUTBOUND
-    name = "inbound" if direction == "in" else "outbound"
-    record = connection.execute(f"SELECT {table.columns} FROM {name} WHERE id = ?", (row_id,)).fetchone()
-    return None if record is None else table.read(record)
+    if direction == "in":
+        return next(iter(select_inbound(connection, "id = ?", (row_id,))), None)
+    return next(iter(select_outbound(connection, "id = ?", (row_id,))), None)

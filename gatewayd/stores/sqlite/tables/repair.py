@@ -41,14 +41,11 @@ from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.approvals import select_approvals
 from gatewayd.stores.sqlite.tables.audit import append_audit
 from gatewayd.stores.sqlite.tables.dead_letters import get_row
-from gatewayd.stores.sqlite.tables.inbox import INBOUND_COLUMNS, inbound_row
+from gatewayd.stores.sqlite.tables.inbox import select_inbound
 from gatewayd.stores.sqlite.tables.questions import select_questions
 
 _NEWER_EDIT: Final = f"SELECT id FROM outbound WHERE edits = ? AND id > ? AND {outside(NEVER_SEEN)} ORDER BY id LIMIT 1"
-_DEAD_OF_TURN: Final = f"""
-    SELECT {INBOUND_COLUMNS} FROM inbound
-    WHERE turn_id = ? AND {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL ORDER BY id
-"""
+_DEAD_OF_TURN: Final = f"turn_id = ? AND {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL ORDER BY id"
 _RETRY_INBOUND: Final = f"""
     UPDATE inbound SET state = {quoted(RETRY_INBOUND.target)}, attempts = 0, stops = 0, retries = retries + 1, reason = NULL,
         detail = NULL, turn_id = NULL, started_at = NULL, ended_at = NULL
@@ -122,8 +119,7 @@ def _row(connection: sqlite3.Connection, ref: str) -> DeadLetterRow:
 
 def _facts(connection: sqlite3.Connection, row: DeadLetterRow) -> DeadLetterFacts:
     if isinstance(row, InboundRow):
-        dead = () if row.turn_id is None else connection.execute(_DEAD_OF_TURN, (row.turn_id,))
-        return DeadLetterFacts(row, dead_of_turn=tuple(inbound_row(record) for record in dead))
+        return DeadLetterFacts(row, dead_of_turn=tuple(select_inbound(connection, _DEAD_OF_TURN, (row.turn_id,))))
     edited = newer = None
     if isinstance(row.payload, EditText):
         edited = get_row(connection, "out", row.payload.of)

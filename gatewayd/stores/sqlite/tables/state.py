@@ -1,11 +1,24 @@
-"""Each owner's own small values: an account's poll offset or webhook secret, what an agent core must know after a crash."""
+"""The state of accounts and agents, and which gateway an account belongs to. Several gateways may share a store."""
 
 import sqlite3
+from collections.abc import Collection
+from typing import Final
 
+from gatewayd.ports.store import Account
 from gatewayd.stores.sqlite.engine.table import Tables
+
+_CLAIM: Final = "INSERT OR REPLACE INTO account (channel, account, gateway) VALUES (?, ?, ?)"
+_CLAIMED: Final = "SELECT channel, account FROM account WHERE gateway = ? ORDER BY channel, account"
 
 
 class StateTable(Tables):
+    async def claim_accounts(self, gateway: str, accounts: Collection[Account]) -> list[Account]:
+        def claim(connection: sqlite3.Connection) -> list[Account]:
+            connection.executemany(_CLAIM, [(*account, gateway) for account in accounts])
+            return connection.execute(_CLAIMED, (gateway,)).fetchall()
+
+        return await self._write(claim)
+
     async def load_state(self, channel: str, account: str, key: str) -> str | None:
         sql = "SELECT value FROM state WHERE channel = ? AND account = ? AND key = ?"
         record = await self._read(lambda connection: connection.execute(sql, (channel, account, key)).fetchone())
@@ -16,11 +29,7 @@ class StateTable(Tables):
 
     async def forget_state(self, channel: str, account: str, key: str) -> None:
         sql = "DELETE FROM state WHERE channel = ? AND account = ? AND key = ?"
-
-        def forget(connection: sqlite3.Connection) -> None:
-            connection.execute(sql, (channel, account, key))
-
-        await self._write(forget)
+        await self._write(lambda connection: connection.execute(sql, (channel, account, key)).rowcount)
 
 
 def put_state(connection: sqlite3.Connection, channel: str, account: str, key: str, value: str) -> None:
