@@ -32,7 +32,7 @@ from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.inbox import InboxDesk
 from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
 from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
-from gatewayd.hub.operations.retention import Cleaner
+from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
 from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox
@@ -116,7 +116,7 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         dead_letters=DeadLetterQueue(store, inbox, outbox, events, now=now),
         dead_letter_counter=DeadLetterCounter(store, events),
         tracer=Tracer(store, accounts=inbox.availability),
-        cleaner=Cleaner(store, outbox, events, configured, now=now),
+        retention=Retention(store, outbox, events, configured, now=now),
         stalls=stalls,
     )
 
@@ -138,7 +138,7 @@ async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]
             await turning.start(gateway.inbox.run)
             await turning.start(gateway.presses.run)
             await _recover(gateway)
-            turning.start_soon(gateway.cleaner.run)
+            turning.start_soon(gateway.retention.run)
             async with gateway.manager.run(journal=gateway.inbox, parent=parent):
                 yield
             # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.

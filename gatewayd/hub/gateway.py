@@ -24,7 +24,7 @@ from gatewayd.hub.inbox.inbox import InboxDesk
 from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
 from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.health import Facts, Refused, problems_of
-from gatewayd.hub.operations.retention import Cleaner
+from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
 from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox, draft_texts
@@ -72,7 +72,7 @@ class Gateway:
     dead_letters: DeadLetterQueue
     dead_letter_counter: DeadLetterCounter
     tracer: Tracer
-    cleaner: Cleaner
+    retention: Retention
     stalls: Stalls
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from gatewayd.model.status import Snapshot, StallStatistics
 from gatewayd.ports.store import StoreStatistics
 
 
-class Meters(Struct, frozen=True):
+class Metrics(Struct, frozen=True):
     """``now`` is Unix seconds. ``events`` counts what was emitted since the start, by kind. ``delivery`` is from the receipt of a
     message to that of its answer by the platform, ``turns`` are attempts by agent, with the waiting for people in them."""
 
@@ -29,9 +29,9 @@ class Meters(Struct, frozen=True):
     retention: RetentionStatistics
 
 
-def meters_of(gateway: Gateway) -> Meters:
+def metrics_of(gateway: Gateway) -> Metrics:
     """No I/O."""
-    return Meters(
+    return Metrics(
         now=gateway.now(),
         snapshot=gateway.snapshot(),
         store=gateway.store.statistics(),
@@ -41,5 +41,5 @@ def meters_of(gateway: Gateway) -> Meters:
         delivery=gateway.outbox.delivery_times(),
         turns=gateway.agents.durations(),
         stalls=gateway.stalls.statistics(),
-        retention=gateway.cleaner.statistics(),
+        retention=gateway.retention.statistics(),
     )

@@ -8,7 +8,7 @@ import structlog
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox.outbox import Outbox, draft_texts, insist
+from gatewayd.hub.outbox.outbox import Outbox, draft_texts, until_stored
 from gatewayd.kit.text import sanitise
 from gatewayd.model.records.dead_letter import excerpt_of
 from gatewayd.ports.store import Sessions
@@ -55,7 +55,7 @@ class LateTexts:
 
     async def _say(self, agent_id: str, session_id: str, text: str) -> str | None:
         """Why it is not shown, or None when it is committed."""
-        found = await insist(lambda: self._sessions.find_session(agent_id, session_id))
+        found = await until_stored(lambda: self._sessions.find_session(agent_id, session_id))
         if found is None:
             return "the session was replaced, or is unknown"
         session, turn_id = found
@@ -70,7 +70,7 @@ class LateTexts:
         await self._wait_reply_committed(session.session_key)
         plugin = self._configured.plugins[channel]
         drafts = draft_texts(channel, account, where.peer, _bounded(text), plugin, turn_id=turn_id)
-        for row in (await insist(lambda: self._outbox.write(drafts)))[:1]:
+        for row in (await until_stored(lambda: self._outbox.write(drafts)))[:1]:
             about = {"agent": agent_id, "session_key": session.session_key, "turn_id": turn_id, "id": row.id}
             self._log.info("late_text_queued", **about)
             self._events.emit("agent.late_text", shown=True, reason=None, **about)

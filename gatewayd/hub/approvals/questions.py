@@ -20,7 +20,7 @@ from gatewayd.hub.approvals.question_prompts import answers_of, as_it_reads, fit
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.deliveries import DeliveryReports
-from gatewayd.hub.outbox.outbox import Outbox, draft_texts, insist
+from gatewayd.hub.outbox.outbox import Outbox, draft_texts, until_stored
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.ids import ConversationId
@@ -155,7 +155,7 @@ class QuestionDesk:
             ended = await self._end_once(found.row, state, answers=said or (), by=by, inbound_ids=ids)
             return () if ended is None else given
 
-        return await insist(give)
+        return await until_stored(give)
 
     async def wait(self, row: QuestionRow, turn: TurnRequest, offer: Offer) -> QuestionRow:
         """Show a pending question and wait for what becomes of it."""
@@ -164,7 +164,7 @@ class QuestionDesk:
         self._open[turn.session_key] = mine
         try:
             with self._reports.subscribe(row.id, sent=mine.note_shown, lost=mine.note_lost):
-                await insist(partial(self._show, mine, turn))
+                await until_stored(partial(self._show, mine, turn))
                 if not mine.done.is_set():
                     mine.taken = False
                     offer(mine)
@@ -175,7 +175,7 @@ class QuestionDesk:
         finally:
             if self._open.get(turn.session_key) is mine:
                 del self._open[turn.session_key]
-        return await insist(partial(self.get, row))
+        return await until_stored(partial(self.get, row))
 
     async def get(self, row: QuestionRow) -> QuestionRow:
         return next(found for found in await self._store.questions_of(row.turn_id) if found.id == row.id)
@@ -240,7 +240,7 @@ class QuestionDesk:
         self, row: QuestionRow, state: QuestionEnd, *, answers: tuple[str, ...] = (), by: str | None = None
     ) -> QuestionRow | None:
         """pending -> state. None if it was not pending."""
-        return await insist(partial(self._end_once, row, state, answers=answers, by=by))
+        return await until_stored(partial(self._end_once, row, state, answers=answers, by=by))
 
     async def _end_once(
         self,
@@ -354,10 +354,10 @@ class AskingUser:
         bounded = self._desk.fresh(self._turn, question, 0).question
         asked = None if question.ref is None else self._asked.get(question.ref)
         if asked is not None and asked.question == bounded:
-            return await insist(partial(self._desk.get, asked))
+            return await until_stored(partial(self._desk.get, asked))
         for row in self._left:
             if row.question == bounded and _FOUND_AGAIN[row.state]:
-                found = await insist(partial(self._desk.get, row))
+                found = await until_stored(partial(self._desk.get, row))
                 self._left.remove(row)
                 return found
         return None
@@ -365,7 +365,7 @@ class AskingUser:
     async def _add(self, question: Question) -> QuestionRow:
         while True:
             fresh = self._desk.fresh(self._turn, question, self._count)
-            row = await insist(partial(self._store.add_question, fresh))
+            row = await until_stored(partial(self._store.add_question, fresh))
             self._count += 1
             if row.id == fresh.id:
                 return row
@@ -373,7 +373,7 @@ class AskingUser:
 
     async def _load(self) -> None:
         if not self._loaded:
-            rows = await insist(partial(self._store.questions_of, self._turn.turn_id))
+            rows = await until_stored(partial(self._store.questions_of, self._turn.turn_id))
             # A session key names its agent: after a restart the message may be another one's, who is not asked for.
             own = [row for row in rows if row.session_key == self._turn.session_key]
             for row in rows:

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from gatewayd.hub.approvals.desk import ApprovalDesk, cannot_be_shown, hash_of
-from gatewayd.hub.outbox.outbox import insist
+from gatewayd.hub.outbox.outbox import until_stored
 from gatewayd.model.lifecycle import ApprovalState
 from gatewayd.model.records.approval import Approval, Decision, ToolRequest
 from gatewayd.ports.agent import TurnRequest
@@ -59,12 +59,12 @@ class Asking:
                 self._asked[request.ref] = row.id
         if row.state == "pending":
             row = await self._wait(row)
-        return await insist(partial(self._use, row, request.ref))
+        return await until_stored(partial(self._use, row, request.ref))
 
     async def withdraw(self, ref: str, *, why: str) -> None:
         """See ``ports.agent.Turn``."""
         if (approval_id := self._asked.get(ref)) is not None:
-            await insist(partial(self._desk.settle, approval_id, "withdrawn", note=why))
+            await until_stored(partial(self._desk.settle, approval_id, "withdrawn", note=why))
         elif len(self._void) < _VOID_MAX:
             self._void[ref] = why
 
@@ -73,7 +73,7 @@ class Asking:
         await self._load()
         for row in self._left:
             if row.ref is not None and row.state == "pending":
-                await insist(partial(self._desk.settle, row.id, "withdrawn", note="the agent has lost the turn that asked"))
+                await until_stored(partial(self._desk.settle, row.id, "withdrawn", note="the agent has lost the turn that asked"))
         # One that was used stays used: the same id may come again, for something that would run a second time. One that was
         # not used yet holds for the very same, under whatever id it is asked now.
         self._left = [row for row in self._left if row.ref is None or (row.state == "allowed" and row.consumed_at is None)]
@@ -83,8 +83,8 @@ class Asking:
         why = None if row.ref is None else self._void.get(row.ref)
         if why is not None:
             # Withdrawn while it was on its way into the store.
-            await insist(partial(self._desk.settle, row.id, "withdrawn", note=why))
-        return await insist(partial(self._desk.wait, row, self._turn))
+            await until_stored(partial(self._desk.settle, row.id, "withdrawn", note=why))
+        return await until_stored(partial(self._desk.wait, row, self._turn))
 
     async def _find(self, request: ToolRequest) -> Approval | None:
         """The row of this very request: of this run, when the core has an id of its own for it, or of an earlier run of this
@@ -92,22 +92,24 @@ class Asking:
         await self._load()
         wanted = hash_of(request)
         asked = None if request.ref is None else self._asked.get(request.ref)
-        if asked is not None and (row := await insist(partial(self._desk.get, asked))).input_hash == wanted:
+        if asked is not None and (row := await until_stored(partial(self._desk.get, asked))).input_hash == wanted:
             return row
         for row in self._left:
             if row.input_hash == wanted and (row.ref == request.ref or row.id in self._any_ref) and _can_be_used(row):
                 # As it is now: it may have been decided since it was read.
-                found = await insist(partial(self._desk.get, row.id))
+                found = await until_stored(partial(self._desk.get, row.id))
                 self._left.remove(row)
                 return found
         return None
 
     async def _load(self) -> None:
         if not self._loaded:
-            rows = await insist(partial(self._store.approvals_of, self._turn.turn_id))
+            rows = await until_stored(partial(self._store.approvals_of, self._turn.turn_id))
             for row in rows:
                 if row.agent != self._turn.agent_id and row.state == "pending":
-                    await insist(partial(self._desk.settle, row.id, "withdrawn", note="another agent has taken the message"))
+                    await until_stored(
+                        partial(self._desk.settle, row.id, "withdrawn", note="another agent has taken the message")
+                    )
             # What one agent was allowed, another one was not.
             self._left = [row for row in rows if row.agent == self._turn.agent_id]
             self._count = 1 + max((row.ordinal for row in rows), default=-1)
@@ -116,12 +118,12 @@ class Asking:
     async def _add(self, request: ToolRequest) -> Approval | None:
         """A new row: pending, or decided by the policy. None when too many are pending."""
         await self._give_up_left()
-        decided = await insist(partial(self._desk.decided_by_policy, self._turn, request))
+        decided = await until_stored(partial(self._desk.decided_by_policy, self._turn, request))
         if decided is None and self._desk.full(self._turn.agent_id):
             return None
         while True:
             fresh = self._desk.fresh(self._turn, request, self._count)
-            row = await insist(partial(self._desk.enter, fresh, decided))
+            row = await until_stored(partial(self._desk.enter, fresh, decided))
             self._count += 1
             if row.id == fresh.id:
                 return row
@@ -133,7 +135,7 @@ class Asking:
         why = "the turn was run again and asks for something else"
         for row in self._left:
             if row.ref is None and row.state == "pending":
-                await insist(partial(self._desk.settle, row.id, "withdrawn", note=why))
+                await until_stored(partial(self._desk.settle, row.id, "withdrawn", note=why))
         self._left = [row for row in self._left if row.ref is not None]
 
     async def _use(self, row: Approval, ref: str | None) -> Decision:

@@ -17,7 +17,7 @@ from gatewayd.hub.approvals.prompts import ApprovalCards, first_cards, whole_tex
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.ids import ConversationId
 from gatewayd.model.lifecycle import DoneReason
@@ -121,11 +121,11 @@ class Presses:
 
     async def _answer(self, row: InboundRow, response: ApprovalResponse) -> None:
         envelope = row.envelope
-        reason, said = await insist(lambda: self._carry_out(row, response))
+        reason, said = await until_stored(lambda: self._carry_out(row, response))
         text, replies = (said, []) if isinstance(said, str) else ("", said)
         if envelope.kind != "button" and text:
             replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel])
-        await insist(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
+        await until_stored(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
         self.acknowledge(envelope, text)
         self._events.emit("inbound.done", id=row.id, reason=reason)
         self._backlog.dequeue([row])

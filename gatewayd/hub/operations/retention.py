@@ -55,7 +55,7 @@ class RetentionStatistics(Struct, frozen=True):
     last_error: str | None = None
 
 
-class Cleaner:
+class Retention:
     """The task that deletes. ``now`` is in Unix seconds."""
 
     def __init__(
@@ -77,18 +77,18 @@ class Cleaner:
         return self._statistics
 
     async def run(self) -> None:
-        """Clean every few minutes until cancelled. A store that refuses is left alone until the next time."""
+        """Delete every few minutes until cancelled. A store that refuses is left alone until the next time."""
         self._began = self._now(), anyio.current_time()
         await anyio.sleep(_FIRST_AFTER_SECONDS)
         while True:
             try:
-                await self.clean()
+                await self.run_once()
             except StoreRefused as error:
                 self._statistics = replace(self._statistics, last_error=error.reason)
                 log.warning("retention_failed", reason=error.reason)
             await anyio.sleep(EVERY_SECONDS)
 
-    async def clean(self) -> None:
+    async def run_once(self) -> None:
         """Delete what is too old, then what is too much. :raises StoreRefused: the rest is left for another time."""
         before = self._statistics.rows_deleted
         for kind in _ENDED:
@@ -121,14 +121,14 @@ class Cleaner:
     async def _shrink(self, kinds: Sequence[RetentionKind]) -> int:
         """Delete of these kinds, whichever has the oldest next, until little enough is left or none of them has more. Returns how
         many bytes are used."""
-        places: dict[RetentionKind, tuple[float, int] | None] = dict.fromkeys(kinds)
-        while (used := await self._store.bytes_used()) > self._most_bytes() and places:
-            kind = min(places, key=lambda each: places[each] or (-math.inf, 0))
-            place = await self._sweep(kind, YOUNGEST_SECONDS, places[kind])
-            if place is None:
-                del places[kind]
+        cursors: dict[RetentionKind, tuple[float, int] | None] = dict.fromkeys(kinds)
+        while (used := await self._store.bytes_used()) > self._most_bytes() and cursors:
+            kind = min(cursors, key=lambda each: cursors[each] or (-math.inf, 0))
+            cursor = await self._sweep(kind, YOUNGEST_SECONDS, cursors[kind])
+            if cursor is None:
+                del cursors[kind]
             else:
-                places[kind] = place
+                cursors[kind] = cursor
         return used
 
     async def _sweep(self, kind: RetentionKind, keep_seconds: float, after: tuple[float, int] | None) -> tuple[float, int] | None:

@@ -74,8 +74,8 @@ def draft_texts(
     ]
 
 
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
-    """A store that refuses (disk full) is waited for: what has happened must not be lost."""
+async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call of the store until the store takes it (its disk may be full): what has happened must not be lost."""
     while True:
         try:
             return await call()

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.outbox.outbox import insist
+from gatewayd.hub.outbox.outbox import until_stored
 from gatewayd.hub.turns.ends import RowEnds
 from gatewayd.hub.turns.lane import Lane
 from gatewayd.hub.turns.sessions import SessionMap
@@ -135,7 +135,7 @@ class ChatCommands:
         return "command_refused" if refused else "command", " ".join(_stopped(dropped, stopped=ends, goes_on=goes_on))
 
     async def _describe(self, context: CommandContext) -> CommandResult:
-        session = await insist(lambda: self._sessions.find(context.route.session_key))
+        session = await until_stored(lambda: self._sessions.find(context.route.session_key))
         lines = [f"Agent **{context.route.agent_id}**."]
         lines.append(f"Session {session.generation} of this conversation." if session else "No session yet.")
         running = [(lane.turn, len(lane.waiting)) for lane in context.lanes if lane.turn is not None]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
 from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.model.lifecycle import DroppedReason, EndState, InboundReason
@@ -35,7 +35,7 @@ class RowEnds:
         """End rows of one chat in one commit, with ``text`` as the reply if there is one."""
         envelope = rows[0].envelope
         replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel]) if text else []
-        await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
+        await until_stored(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, replies=replies))
         for row in rows:
             self._events.emit(f"inbound.{state}", id=row.id, reason=reason)
 
@@ -52,7 +52,7 @@ class RowEnds:
             await self._engine.withdraw(turn_id, why="its account is configured no more")
             # By the session that it was begun in: the bindings may lead elsewhere now that its account is gone.
             session_key = rows[0].session_key
-            session = None if session_key is None else await insist(lambda: self._sessions.find(session_key))
+            session = None if session_key is None else await until_stored(lambda: self._sessions.find(session_key))
             if session is not None:
                 await self._engine.stop_left_over(turn_id, session.session_key, session.agent_id)
         await self.drop(rows, "account_removed")

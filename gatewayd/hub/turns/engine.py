@@ -15,7 +15,7 @@ from gatewayd.hub.approvals.questions import QuestionDesk
 from gatewayd.hub.approvals.requests import Asking
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, insist
+from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
 from gatewayd.hub.turns.core_calls import CoreCalls
 from gatewayd.hub.turns.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.turns.prompt import request_of
@@ -106,7 +106,7 @@ class ReplyEngine:
             begun_in = turn.rows[0].session_key
             if begun_in is not None and begun_in != key:
                 # With an agent that is configured no more: should it come back, the turn may still be at work there.
-                await insist(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
+                await until_stored(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
             outcome, taken_up = await self._try(turn)
             if outcome.kind == "stopped" and await self._is_handed_over(turn):
                 return turn.open_messages()
@@ -143,7 +143,7 @@ class ReplyEngine:
             taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
             if outcome.kind == "again" and self._agents.ordered_restarts(turn.route.agent_id) != ordered:
                 # As with a stop of the whole process: it was somebody's order that cut it.
-                await insist(lambda: self._store.note_stop(ids))
+                await until_stored(lambda: self._store.note_stop(ids))
                 most += 1
             if outcome.kind != "again" or turn.attempt >= most:
                 break
@@ -154,7 +154,7 @@ class ReplyEngine:
     async def _begin_attempt(self, turn: LiveTurn) -> Outcome:
         ids, turn_id, key = turn.ids, turn.turn_id, turn.route.session_key
         turn.begin_attempt()
-        await insist(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=key))
+        await until_stored(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=key))
         async with self._note_ordered_stop(ids):
             return await self._attempt(turn)
 
@@ -192,7 +192,7 @@ class ReplyEngine:
             outcome = await self._ask(agent_id, lambda: self._stop_turn(turn_id, session_key, agent_id))
         if outcome.kind != "stopped":
             self._log.warning("turn_not_stopped", turn_id=turn_id, reason=outcome.detail)
-            await insist(lambda: self._sessions.note_left_over(session_key, turn_id))
+            await until_stored(lambda: self._sessions.note_left_over(session_key, turn_id))
 
     async def new_session(self, route: Route, *, made_by: int) -> str | None:
         """Give the route's key a new session, because of the message ``made_by``. Returns why not, for the operator, or None when
@@ -204,8 +204,8 @@ class ReplyEngine:
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
         """The turn is over: what it still asks for is void."""
-        await insist(lambda: self._desk.withdraw(turn_id, why=why))
-        await insist(lambda: self._questions.withdraw_turn(turn_id))
+        await until_stored(lambda: self._desk.withdraw(turn_id, why=why))
+        await until_stored(lambda: self._questions.withdraw_turn(turn_id))
 
     async def _attempt(self, turn: LiveTurn) -> Outcome:
         """One attempt, with typing and drafts beside it. Its time limit holds for all that the core does."""
@@ -319,7 +319,7 @@ class ReplyEngine:
         replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         detail = outcome.detail or None
-        await insist(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, detail=detail, replies=replies))
+        await until_stored(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, detail=detail, replies=replies))
         log = self._log.error if state == "dead" else self._log.info
         log("turn_ended", state=state, reason=reason, detail=detail, inbound=turn.ids)
         about = {"turn_id": turn_id, "session_key": turn.route.session_key, "reason": reason, "detail": detail}
@@ -343,14 +343,14 @@ class ReplyEngine:
 
     async def _say_once(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence if the turn has shown nothing yet, in an earlier life of the process either."""
-        if not await insist(lambda: self._store.outbound_by("turn_id", turn_id)):
+        if not await until_stored(lambda: self._store.outbound_by("turn_id", turn_id)):
             await self._say(row, turn_id, text)
 
     async def _say(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence while the turn goes on."""
         plugin = self._configured.plugins[row.envelope.channel]
         drafts = [replace(draft, subject=SIGN) for draft in draft_replies(row.envelope, text, plugin, turn_id=turn_id)]
-        await insist(lambda: self._outbox.write(drafts))
+        await until_stored(lambda: self._outbox.write(drafts))
 
 
 def _tool_of(event: ToolCall | ToolResult) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from gatewayd.hub.outbox.outbox import insist
+from gatewayd.hub.outbox.outbox import until_stored
 from gatewayd.hub.turns.ends import RowEnds
 from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.hub.turns.sessions import SessionMap
@@ -36,7 +36,7 @@ class TurnWork:
     async def _begin_session(self, turn: LiveTurn, text: str) -> Sequence[Waiting]:
         """``/new``: a new session, once, also over a restart; then the turn of its text, if there is one."""
         [row], route = turn.rows, turn.route
-        if not await insist(lambda: self._sessions.is_made_by(route, row.id)):
+        if not await until_stored(lambda: self._sessions.is_made_by(route, row.id)):
             why_not = await self._engine.new_session(route, made_by=row.id)
             if why_not is not None and turn.state == "moving":
                 return turn.open_messages()

@@ -16,7 +16,7 @@ from quart import Blueprint, Response
 
 from gatewayd import __version__
 from gatewayd.hub.gateway import Gateway
-from gatewayd.hub.metrics import Meters, meters_of
+from gatewayd.hub.metrics import Metrics, metrics_of
 from gatewayd.model.histogram import Histogram
 from gatewayd.model.lifecycle import (
     DECIDE,
@@ -56,12 +56,12 @@ class HubCollector(Collector):
         self._traffic = traffic
 
     def collect(self) -> Iterator[Metric]:
-        meters = meters_of(self._gateway)
-        yield from _of_daemon(meters)
-        yield from _of_accounts(meters)
-        yield from _of_messages(meters)
-        yield from _of_agents(meters)
-        yield from _of_store(meters)
+        metrics = metrics_of(self._gateway)
+        yield from _of_daemon(metrics)
+        yield from _of_accounts(metrics)
+        yield from _of_messages(metrics)
+        yield from _of_agents(metrics)
+        yield from _of_store(metrics)
         classes = [((name,), count) for name, count in self._traffic.counts.items()]
         yield _counter("http_requests", "HTTP requests answered, by the hundred of their status.", ("status",), classes)
         slots = self._traffic.connection_slots
@@ -86,27 +86,27 @@ def blueprint(gateway: Gateway, auth: Auth, traffic: Traffic) -> Blueprint:
     return routes
 
 
-def _of_daemon(meters: Meters) -> Iterator[Metric]:
-    snapshot = meters.snapshot
+def _of_daemon(metrics: Metrics) -> Iterator[Metric]:
+    snapshot = metrics.snapshot
     yield _gauge("build_info", "The release that runs.", ("version",), [((__version__,), 1)])
     yield _gauge("ready", "1 when no problem is failing, as /readyz says.", (), [((), snapshot.ready)])
     problems = [((problem.code, problem.level, problem.subject), problem.since) for problem in snapshot.problems]
     labels = ("code", "level", "subject")
     yield _gauge("problem_since_timestamp_seconds", "What is wrong now, and since when (Unix time).", labels, problems)
     yield _gauge("pairings_pending", "Strangers who wait to be let in.", (), [((), snapshot.pairings_pending)])
-    yield _counter("events", "Events emitted since the start.", (), [((), sum(meters.events.values()))])
+    yield _counter("events", "Events emitted since the start.", (), [((), sum(metrics.events.values()))])
     dropped = snapshot.counters["events_dropped"]
     yield _counter("events_dropped", "Events lost because the store refused them for too long.", (), [((), dropped)])
-    yield _gauge("event_readers", "Open subscriptions to the events.", (), [((), meters.event_readers)])
+    yield _gauge("event_readers", "Open subscriptions to the events.", (), [((), metrics.event_readers)])
     yield _gauge("tasks", "Trio tasks that live.", (), [((), trio.lowlevel.current_statistics().tasks_living)])
-    stalls = meters.stalls
+    stalls = metrics.stalls
     yield _counter("loop_stalls", "Times that something held up everything else.", (), [((), stalls.stalls)])
     yield _gauge("loop_longest_stall_seconds", "The longest of them.", (), [((), stalls.longest)])
     yield _counter("process_pauses", "Times that the whole process did not run.", (), [((), stalls.pauses)])
 
 
-def _of_accounts(meters: Meters) -> Iterator[Metric]:
-    accounts = meters.snapshot.accounts
+def _of_accounts(metrics: Metrics) -> Iterator[Metric]:
+    accounts = metrics.snapshot.accounts
     states = [((state,), sum(account.state == state for account in accounts)) for state in ACCOUNT_STATES]
     yield _gauge("accounts", "Accounts, by state.", ("state",), states)
     labels, names = ("channel", "account"), [(account.channel, account.account) for account in accounts]
@@ -121,36 +121,36 @@ def _of_accounts(meters: Meters) -> Iterator[Metric]:
     yield _gauge("account_inbox_waiting", "Messages journaled and in no turn yet.", labels, waiting)
     depth = each(account.outbox_depth for account in accounts)
     yield _gauge("account_outbox_depth", "Replies not sent yet.", labels, depth)
-    oldest = each(_age(meters, account.oldest_pending_at) for account in accounts)
+    oldest = each(_age(metrics, account.oldest_pending_at) for account in accounts)
     yield _gauge("account_outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", labels, oldest)
     heard = each(account.last_transport_at for account in accounts)
     yield _gauge("account_heard_timestamp_seconds", "When the platform was last heard (Unix time).", labels, heard)
 
 
-def _of_messages(meters: Meters) -> Iterator[Metric]:
-    snapshot, inbox, outbox = meters.snapshot, meters.snapshot.inbox, meters.snapshot.outbox
-    ends = [((outcome,), meters.events.get(f"inbound.{outcome}", 0)) for outcome in MESSAGES]
+def _of_messages(metrics: Metrics) -> Iterator[Metric]:
+    snapshot, inbox, outbox = metrics.snapshot, metrics.snapshot.inbox, metrics.snapshot.outbox
+    ends = [((outcome,), metrics.events.get(f"inbound.{outcome}", 0)) for outcome in MESSAGES]
     yield _counter("inbound", "Messages received, and how they ended.", ("outcome",), ends)
     yield _gauge("inbox_waiting", "Messages journaled and in no turn yet.", (), [((), inbox.waiting)])
     yield _gauge("inbox_limit", "How many there may be (limits.inbox_backlog).", (), [((), inbox.limit)])
-    yield _gauge("inbox_oldest_age_seconds", "Age of the oldest of them.", (), [((), _age(meters, inbox.oldest_at))])
+    yield _gauge("inbox_oldest_age_seconds", "Age of the oldest of them.", (), [((), _age(metrics, inbox.oldest_at))])
     yield _gauge("inbox_limited_senders", "Senders who were told that they sent too much.", (), [((), inbox.limited_senders)])
-    sends = [((outcome,), meters.events.get(f"outbound.{outcome}", 0)) for outcome in REPLIES]
+    sends = [((outcome,), metrics.events.get(f"outbound.{outcome}", 0)) for outcome in REPLIES]
     yield _counter("outbound", "Replies, by how they ended.", ("outcome",), sends)
     rows = [((state,), getattr(outbox, state)) for state in (*OUTBOUND_OPEN, *OUTBOUND_DEAD_LETTERS)]
-    dead_letters = meters.snapshot.dead_letters
+    dead_letters = metrics.snapshot.dead_letters
     kinds = [("in", state) for state in INBOUND_DEAD_LETTERS] + [("out", state) for state in OUTBOUND_DEAD_LETTERS]
     kept = [(kind, getattr(dead_letters, "_".join(kind))) for kind in kinds]
     yield _gauge("dead_letters", "Messages and replies that wait for a person.", ("direction", "state"), kept)
     yield _gauge("outbox", "Replies in the store that are not done with, by state.", ("state",), rows)
     oldest = min((at for account in snapshot.accounts if (at := account.oldest_pending_at) is not None), default=None)
-    yield _gauge("outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", (), [((), _age(meters, oldest))])
-    delivery = [((), meters.delivery)]
+    yield _gauge("outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", (), [((), _age(metrics, oldest))])
+    delivery = [((), metrics.delivery)]
     yield _histogram("delivery_seconds", "From a message's receipt to the platform's receipt for its answer.", (), delivery)
 
 
-def _of_agents(meters: Meters) -> Iterator[Metric]:
-    agents, lanes, slots = meters.snapshot.agents, meters.snapshot.lanes, meters.slots
+def _of_agents(metrics: Metrics) -> Iterator[Metric]:
+    agents, lanes, slots = metrics.snapshot.agents, metrics.snapshot.lanes, metrics.slots
 
     def each(values: Iterable[float | None]) -> Samples:
         return zip([(agent.agent,) for agent in agents], values, strict=True)
@@ -161,31 +161,31 @@ def _of_agents(meters: Meters) -> Iterator[Metric]:
     yield _counter("agent_failures", "Attempts of turns that failed.", labels, each(agent.failures for agent in agents))
     yield _counter("agent_restarts", "Times its core was opened but the first.", labels, each(agent.restarts for agent in agents))
     abandoned = dict.fromkeys((agent.agent for agent in agents), 0)
-    abandoned |= {task.agent: task.count for task in meters.snapshot.abandoned_tasks}
+    abandoned |= {task.agent: task.count for task in metrics.snapshot.abandoned_tasks}
     yield _gauge(
         "agent_abandoned_tasks",
         "Calls of its core that were cancelled and still run.",
         labels,
         [((agent,), count) for agent, count in abandoned.items()],
     )
-    durations = [((name,), histogram) for name, histogram in meters.turns.items()]
+    durations = [((name,), histogram) for name, histogram in metrics.turns.items()]
     yield _histogram("turn_seconds", "Attempts of turns, with the waiting for people in them.", labels, durations)
     states = [(("live",), lanes.live), (("running",), lanes.running)]
     yield _gauge("lanes", "Conversations in memory, and those with a turn under way.", ("state",), states)
     taken = [(("used",), slots.used), (("limit",), slots.limit), (("waiting",), slots.waiting)]
     yield _gauge("turn_slots", "Slots of running turns (limits.turns), and turns that wait for one.", ("state",), taken)
-    yield _gauge("approvals_pending", "Requests that wait for somebody.", (), [((), meters.snapshot.approvals_pending)])
-    ends = [((outcome,), meters.events.get(f"approval.{outcome}", 0)) for outcome in DECIDE.targets]
+    yield _gauge("approvals_pending", "Requests that wait for somebody.", (), [((), metrics.snapshot.approvals_pending)])
+    ends = [((outcome,), metrics.events.get(f"approval.{outcome}", 0)) for outcome in DECIDE.targets]
     yield _counter("approvals", "Requests, by how they ended.", ("outcome",), ends)
 
 
-def _of_store(meters: Meters) -> Iterator[Metric]:
-    store = meters.store
+def _of_store(metrics: Metrics) -> Iterator[Metric]:
+    store = metrics.store
     yield _gauge("store_healthy", "0 from a commit that failed to the next that does not.", (), [((), store.healthy)])
     yield _gauge("store_queue", "Writes that wait for their commit.", (), [((), store.queue_depth)])
     yield _counter("store_rows", "Rows written.", (), [((), store.rows)])
     yield _histogram("store_commit_seconds", "Commits, the disk's sync included.", (), [((), store.commit_seconds)])
-    retention = meters.retention
+    retention = metrics.retention
     last_run = [((), retention.last_run_at or 0)]
     yield _gauge("store_used_bytes", "What is stored, when old rows were last deleted.", (), [((), retention.bytes_used)])
     yield _counter("retention_rows", "Rows deleted because they were old, or too many.", (), [((), retention.rows_deleted)])
@@ -216,6 +216,6 @@ def _histogram(name: str, text: str, labels: tuple[str, ...], samples: Iterable[
     return family
 
 
-def _age(meters: Meters, at: float | None) -> float:
+def _age(metrics: Metrics, at: float | None) -> float:
     """0 when there is nothing."""
-    return 0.0 if at is None else max(0.0, meters.now - at)
+    return 0.0 if at is None else max(0.0, metrics.now - at)

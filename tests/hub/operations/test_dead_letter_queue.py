@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gatewayd.hub.operations.dead_letter_queue import BulkCursor, DeadLetterQueue
-from gatewayd.hub.operations.retention import Cleaner
+from gatewayd.hub.operations.retention import Retention
 from gatewayd.model.config import LimitsSection, SessionsSection
 from gatewayd.model.errors import AgentFailed, Conflict, NotFound, StoreRefused
 from gatewayd.model.lifecycle import SendOutcome
@@ -447,8 +447,8 @@ async def do(house: House, deed: str | tuple[str, str | int]) -> None:
             await anyio.sleep(1)
             await desk.act_on_all(ALL, "retry" if deed == "retry all" else "drop", by=ANN)
         case "expire":
-            later = Cleaner(house.store, house.outbox, house.events, house.configured, now=lambda: now() + 100 * 86_400.0)
-            await later.clean()
+            later = Retention(house.store, house.outbox, house.events, house.configured, now=lambda: now() + 100 * 86_400.0)
+            await later.run_once()
         case ("reply", state):
             await lost(house, state)  # type: ignore[arg-type]
         case (action, number):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.operations.retention import EVERY_SECONDS, ROWS_TOGETHER, Cleaner, is_kept
+from gatewayd.hub.operations.retention import EVERY_SECONDS, ROWS_TOGETHER, Retention, is_kept
 from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import RetentionSection
@@ -57,7 +57,7 @@ class Watched:
 
 
 class Cellar:
-    """A store and its cleaner."""
+    """A store and its retention."""
 
     def __init__(self, store: SqliteStore, section: RetentionSection) -> None:
         self.real = store
@@ -66,7 +66,7 @@ class Cellar:
         self.configured = Configured(self.config, {})
         self.events = EventLog(store, now=now, keep=lambda: 1000)
         self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
-        self.cleaner = Cleaner(self.store, self.outbox, self.events, self.configured, now=now)
+        self.retention = Retention(self.store, self.outbox, self.events, self.configured, now=now)
 
     async def fill(self, count: int, *, age: float, size: int = 10) -> None:
         """So many answered messages that ended so long ago, without much ado."""
@@ -104,9 +104,9 @@ async def test_fifty_thousand_rows_go_a_few_at_a_time(tmp_path: Path, autojump_c
                 await anyio.sleep(0.04)
 
         nursery.start_soon(write)
-        await cellar.cleaner.clean()
+        await cellar.retention.run_once()
         nursery.cancel_scope.cancel()
-    assert cellar.cleaner.statistics().rows_deleted == 50_000
+    assert cellar.retention.statistics().rows_deleted == 50_000
     assert max(cellar.store.deleted) <= ROWS_TOGETHER + 1  # and the write that shared the transaction
     assert len(waited) > 200
     assert max(waited) <= 1
@@ -117,10 +117,10 @@ async def test_it_keeps_to_its_times(tmp_path: Path, autojump_clock: trio.testin
         await cellar.fill(3, age=11 * DAY)
         await cellar.fill(4, age=9 * DAY)
         dead_letters = [await ended(cellar.real, at=EPOCH - age * DAY) for age in (29, 31)]
-        await cellar.cleaner.clean()
+        await cellar.retention.run_once()
         assert await cellar.count() == 4 + 1
         assert await cellar.real.get_inbound(dead_letters[0]) is not None
-        statistics = cellar.cleaner.statistics()
+        statistics = cellar.retention.statistics()
         assert (statistics.runs, statistics.rows_deleted, statistics.over_size) == (1, 4, False)
         assert statistics.bytes_used == await cellar.real.bytes_used()
 
@@ -135,13 +135,13 @@ async def test_a_full_store_loses_the_oldest_first_and_dead_letters_last(
         await cellar.fill(1000, age=1 * DAY, size=20)
         await settled(cellar.real, "sent", at=EPOCH - 7 * DAY)
         assert await cellar.real.bytes_used() > 20 * 2**20
-        await cellar.cleaner.clean()
+        await cellar.retention.run_once()
         assert await cellar.real.bytes_used() < 16 * 2**20
         left = "SELECT (? - min(ended_at)) / 86400 FROM inbound WHERE state = 'done'"
         [oldest] = await cellar.real._read(lambda connection: connection.execute(left, (EPOCH,)).fetchone())
         assert 4 < oldest < 7  # those of eight days ago went first
         assert await cellar.real.get_inbound(dead_letter) is not None
-        assert cellar.cleaner.statistics().over_size is False
+        assert cellar.retention.statistics().over_size is False
 
 
 async def test_what_is_young_stays_however_full_it_is(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
@@ -151,8 +151,8 @@ async def test_what_is_young_stays_however_full_it_is(tmp_path: Path, autojump_c
         await cellar.fill(500, age=1.9 * DAY)
         await cellar.fill(500, age=2.1 * DAY)
         cellar.store.size = 2**40
-        await cellar.cleaner.clean()
-        assert cellar.cleaner.statistics().over_size is True
+        await cellar.retention.run_once()
+        assert cellar.retention.statistics().over_size is True
         assert await cellar.real.get_inbound(dead_letter) is None
         assert await cellar.real.get_inbound(young) is not None
         assert await cellar.count() == 501
@@ -166,7 +166,7 @@ async def test_dead_letters_that_go_are_counted_no_more(tmp_path: Path, autojump
         await settled(cellar.real, "unknown", at=EPOCH)
         await cellar.outbox.recover([], resend_is_safe=())
         assert cellar.outbox.status().unknown == 3
-        await cellar.cleaner.clean()
+        await cellar.retention.run_once()
         status = cellar.outbox.status()
         assert (status.unknown, status.parked, status.dead) == (1, 0, 0)
 
@@ -175,12 +175,12 @@ async def test_a_store_that_refuses_is_waited_out(tmp_path: Path, autojump_clock
     async with open_cellar(tmp_path) as cellar, trio.open_nursery() as nursery:
         await cellar.fill(3, age=11 * DAY)
         cellar.store.refuses = True
-        nursery.start_soon(cellar.cleaner.run)
+        nursery.start_soon(cellar.retention.run)
         await anyio.sleep(EVERY_SECONDS * 3)
-        assert (await cellar.count(), cellar.cleaner.statistics().last_error) == (3, "the disk is full; nothing was stored")
+        assert (await cellar.count(), cellar.retention.statistics().last_error) == (3, "the disk is full; nothing was stored")
         cellar.store.refuses = False
         await anyio.sleep(EVERY_SECONDS + 10)
-        assert (await cellar.count(), cellar.cleaner.statistics().last_error) == (0, None)
+        assert (await cellar.count(), cellar.retention.statistics().last_error) == (0, None)
         nursery.cancel_scope.cancel()
 
 
@@ -190,24 +190,24 @@ async def test_a_clock_that_is_set_makes_nothing_old(
 ) -> None:
     async with open_cellar(tmp_path) as cellar, trio.open_nursery() as nursery:
         jumped = 0.0
-        cellar.cleaner = Cleaner(cellar.store, cellar.outbox, cellar.events, cellar.configured, now=lambda: now() + jumped)
+        cellar.retention = Retention(cellar.store, cellar.outbox, cellar.events, cellar.configured, now=lambda: now() + jumped)
         await cellar.fill(left, age=9 * DAY)
-        nursery.start_soon(cellar.cleaner.run)
+        nursery.start_soon(cellar.retention.run)
         await anyio.sleep(1)
         jumped = step
         await anyio.sleep(DAY / 2)
         assert await cellar.count() == left
-        assert cellar.cleaner.statistics().runs > 100
+        assert cellar.retention.statistics().runs > 100
         nursery.cancel_scope.cancel()
 
 
 async def test_new_bounds_hold_at_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_cellar(tmp_path) as cellar:
         await cellar.fill(3, age=9 * DAY)
-        await cellar.cleaner.clean()
+        await cellar.retention.run_once()
         assert await cellar.count() == 3
         cellar.configured.replace(replace(cellar.config, retention=replace(MIGHTY, keep_seconds=2 * DAY)))
-        await cellar.cleaner.clean()
+        await cellar.retention.run_once()
         assert await cellar.count() == 0
 
 
