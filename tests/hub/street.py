@@ -121,10 +121,13 @@ class Street:
             [OutboundDraft("loopback", account, conversation, SendText(peer, RichText(text))) for text in texts]
         )
 
-    async def state_of(self, row: OutboundRow) -> str:
+    async def row_now(self, row: OutboundRow) -> OutboundRow:
         found = await self.store.get_outbound(row.id)
         assert found is not None
-        return found.state
+        return found
+
+    async def state_of(self, row: OutboundRow) -> str:
+        return (await self.row_now(row)).state
 
     async def told(self, account: str = "main") -> list[str]:
         """The states of an account, as the event log tells them."""
