@@ -1,7 +1,7 @@
-"""Who is asking: bearer tokens with a role and scopes, and the limit on wrong ones.
+"""Authentication: bearer tokens with a role and scopes, and the limit on wrong credentials.
 
-A token travels in the ``Authorization`` header only (RFC 6750 section 2.1), never in the query, where it would end up in
-logs and histories. Of every token only the SHA-256 digest is kept; look-up is by digest, so timing tells nothing about it.
+A token travels in the ``Authorization`` header only (RFC 6750 section 2.1). In a query it would end up in logs and histories.
+Only the SHA-256 digest of a token is kept. Tokens are looked up by digest, so the timing of a response tells nothing about them.
 """
 
 import base64
@@ -30,25 +30,25 @@ from gatewayd.web.http.errors import HttpError
 __all__ = ["Auth", "FailureLimiter", "Identity", "StreamAuthorization", "ensure_token"]
 
 Kind = Literal["token", "basic", "webchat login code", "console code"]
-"""What can be guessed. Each is counted apart: who guesses one locks nobody out of another."""
+"""The kinds of credential. Wrong ones are counted for each kind: guesses of one kind lock nobody out of another."""
 
 FAILURES_PER_WINDOW: Final = 10
 FAILURES_RECORDED: Final = 3
-"""Of one address and window, in the audit log."""
+"""Failures of one address and window that the audit log records."""
 ALL_FAILURES_RECORDED: Final = 60
-"""Of all addresses, per window: who owns many addresses cannot fill the disk with entries that are never deleted."""
+"""The same for all addresses together: an owner of many addresses must not fill the disk with entries that are never deleted."""
 WINDOW_SECONDS: Final = 60.0
 UNGUESSABLE_CHARS: Final = 32
-"""A token of so many characters is looked at whoever has guessed before from the same address: to guess one takes longer than
-anybody has, even when it is hexadecimal (128 bits). Those that gatewayd makes have 43."""
+"""A token of this length cannot be guessed, even when it is hexadecimal (128 bits). It is looked up whatever other failures its
+address has. The tokens that gatewayd makes have 43 characters."""
 LOOK_AGAIN_SECONDS: Final = 15.0
-"""So long may a stream go on whose token is good no more."""
+"""How long an open stream may outlive its token."""
 _ADDRESSES: Final = 4096
 _VERIFIED: Final = 1024
 
 
 class Identity(Struct, frozen=True):
-    """Who a token belongs to. ``accounts`` are those that it may bring messages for, CHANNEL/NAME; None: all."""
+    """The owner of a token. ``accounts`` (CHANNEL/NAME) are those that it may deliver messages for; None: all."""
 
     name: str
     role: Role
@@ -59,25 +59,30 @@ class Identity(Struct, frozen=True):
         """``admin`` includes the other scopes, and no scope goes beyond the role."""
         return scope in SCOPES_OF_ROLE[self.role] and not self.scopes.isdisjoint((scope, "admin"))
 
+    def require(self, *scopes: Scope) -> None:
+        """:raises HttpError: forbidden: a scope is missing."""
+        for scope in scopes:
+            if not self.may(scope):
+                raise HttpError("forbidden", f"this token lacks the scope {scope!r}: use one that has it")
+
     def may_deliver_for(self, channel: str, account: str) -> bool:
-        """Whether it may act for this account by the messages that it brings."""
         return self.accounts is None or str(AccountId(channel, account)) in self.accounts
 
     @property
     def label(self) -> str:
-        """How decisions are signed in the store and in events."""
+        """The signature of decisions in the store and in events."""
         return f"{self.role}:{self.name}"
 
 
 class StreamAuthorization:
-    """Whether whoever opened a stream would still be let in: a token may be taken away, or expire, while it is open."""
+    """Tells whether the client of an open stream is still authorized. Its token may expire or be revoked meanwhile."""
 
     def __init__(self, holds: Callable[[], Awaitable[bool]]) -> None:
         self._holds = holds
         self._due = anyio.current_time() + LOOK_AGAIN_SECONDS
 
     async def has_ended(self) -> bool:
-        """Ask it before each piece. It looks once in ``LOOK_AGAIN_SECONDS``; a store that cannot be read lets nobody in."""
+        """Call it before each block. It checks once in ``LOOK_AGAIN_SECONDS``. If the store cannot be read, the stream ends."""
         if anyio.current_time() < self._due:
             return False
         self._due = anyio.current_time() + LOOK_AGAIN_SECONDS
@@ -88,9 +93,9 @@ class StreamAuthorization:
 
 
 class FailureLimiter:
-    """Counts wrong credentials per client address, in windows of a minute. IPv6 clients count by their /64.
+    """Counts wrong credentials for each client address, in windows of a minute. IPv6 clients count by their /64.
 
-    The table is bounded: when it is full, the oldest window gives way.
+    The table is bounded: a full table drops its oldest window.
     """
 
     def __init__(self, now: Callable[[], float], *, allowed: int = FAILURES_PER_WINDOW, addresses: int = _ADDRESSES) -> None:
@@ -105,11 +110,11 @@ class FailureLimiter:
         left = began + WINDOW_SECONDS - self._now()
         if count < self._allowed or left <= 0:
             return None
-        # A clock that was set back must not lock anybody out for longer than the window.
+        # A clock that was set back must lock nobody out for longer than the window.
         return math.ceil(min(left, WINDOW_SECONDS))
 
     def failed(self, address: str) -> int:
-        """Note one wrong credential. Returns how many there are in the present window."""
+        """Count one wrong credential. Returns their number in the present window."""
         network, now = network_of(address), self._now()
         began, count = self._windows.pop(network, (now, 0))
         if not 0 <= now - began < WINDOW_SECONDS:
@@ -123,14 +128,13 @@ class FailureLimiter:
 class Auth:
     """Checks bearer tokens: those of the configuration, and those in the store (kind ``token``).
 
-    Wrong credentials are counted per client address and kind, also those of other places where something secret can be guessed
-    (the login codes), by :meth:`count_failure`. They are told to ``audit``, up to a few per address.
+    Wrong credentials are counted for each client address and kind. The login routes report wrong codes by :meth:`count_failure`.
+    ``audit`` records the first few of an address.
 
-    What is right is let in, whoever else has guessed from the same address: of what gatewayd makes (codes of 80 bits and more,
-    tokens of 256) and of long tokens nothing can be guessed, so that their limit keeps the log short and nothing else. The
-    exception are configured tokens of fewer than ``UNGUESSABLE_CHARS`` characters, which people may have made up: from an address
-    that has sent too many wrong ones they are answered 429 without a look, or the limit would not slow a guesser down; but not
-    one that was right before, from any address, since the start.
+    A correct credential is accepted whatever other failures its address has: the codes and tokens that gatewayd makes (80 bits
+    and more) and other long tokens cannot be guessed, so their limit only keeps the log short. The exception is a configured
+    token of fewer than ``UNGUESSABLE_CHARS`` characters, which a person may have invented. From an address with too many failures
+    such a token is answered 429 without a look-up, to slow a guesser down, unless it was correct before, since the start.
     """
 
     def __init__(
@@ -155,7 +159,7 @@ class Auth:
         self.reconfigure(config)
 
     def reconfigure(self, config: AuthSection) -> None:
-        """Use these tokens from the next request on. Open streams notice it by themselves, see ``StreamAuthorization``."""
+        """Use these tokens from the next request on. Open streams notice the change by themselves (``StreamAuthorization``)."""
         before = {identity.name: digest for digest, identity in self._configured.items()}
         self._configured = {
             digest_of(token.token.reveal()): _identity_of_config(name, token) for name, token in config.tokens.items()
@@ -165,38 +169,38 @@ class Auth:
                 self._replaced_at[identity.name] = self._now()
 
     def trust(self, proxies: TrustedProxies) -> None:
-        """Believe these about who sends, from the next request on."""
+        """Trust these proxies from the next request on."""
         self.proxies = proxies
 
     async def require(self, scope: Scope) -> Identity:
-        """The identity behind the present request, if it has ``scope``.
+        """The identity of the present request, if it has ``scope``.
 
         :raises HttpError: unauthorized, too_many_requests, or forbidden when the token lacks the scope.
         """
         identity = await self.identify_sender()
-        if not identity.may(scope):
-            raise HttpError("forbidden", f"this token lacks the scope {scope!r}")
+        identity.require(scope)
         return identity
 
     async def require_operator(self, scope: Scope) -> Identity:
-        """As :meth:`require`, for what people wrote in whatever chat: a program that carries messages of one network, or that
-        measures, does not look into the others.
+        """As :meth:`require`, for what people wrote in any chat: a program that carries the messages of one network, or that
+        measures, must not read the chats of the others.
 
-        :raises HttpError: as ``require``; forbidden to any other role.
+        :raises HttpError: as ``require``; forbidden for any other role.
         """
         identity = await self.require(scope)
         if identity.role != "operator":
             raise HttpError(
                 "forbidden",
-                f"who talks with the agents is shown to the role operator only, and this token has the role {identity.role}",
+                f"this shows who talks with the agents; this token has the role {identity.role}: use one of an operator",
             )
         return identity
 
     async def require_client(self, *scopes: Scope) -> tuple[Identity, str | None]:
         """As :meth:`require`, for clients of agent servers, which know HTTP Basic only (RFC 7617): the password is the token.
-        Returns the user name, too, which means nothing here; None when a bearer token was sent.
+        Returns the user name, too; None when a bearer token was sent.
 
-        A browser sends Basic credentials by itself, whoever's page makes it ask, so no page of another site may.
+        A browser adds Basic credentials to any request, also to one that a page of another site makes. So the pages of other
+        sites are refused.
 
         :raises HttpError: as ``require``; bad_origin.
         """
@@ -210,16 +214,14 @@ class Auth:
             identity = await self.identify(authorization, self.client_address(), kind)
         except HttpError as error:
             if error.code == "unauthorized":
-                # Without this a client that knows Basic never asks its user, or uses what it was given.
+                # Without this header a client of HTTP Basic does not ask its user, and does not send the credentials it has.
                 error.headers["WWW-Authenticate"] = 'Basic realm="gatewayd", charset="UTF-8"'
             raise
-        for scope in scopes:
-            if not identity.may(scope):
-                raise HttpError("forbidden", f"this token lacks the scope {scope!r}")
+        identity.require(*scopes)
         return identity, user
 
     def stream_authorization(self, *scopes: Scope) -> "StreamAuthorization":
-        """For an answer that goes on after the present request was let in with these scopes."""
+        """For a stream that answers the present request, which was authorized with these scopes."""
         authorization = request.headers.get("Authorization", "")
         if authorization.strip().lower().startswith("basic"):
             _, authorization = _bearer_of_basic(authorization)
@@ -232,8 +234,8 @@ class Auth:
         return StreamAuthorization(holds)
 
     async def count_failure(self, kind: Kind, error: HttpError, address: str | None = None) -> HttpError:
-        """Count a wrong credential from an address (that of the present request), and record it unless there were too many.
-        Returns what answers it: ``error``, or too_many_requests."""
+        """Count a wrong credential of an address (by default that of the present request), and record it in the audit log.
+        Returns the error to answer with: ``error``, or too_many_requests."""
         address = address or self.client_address()
         limiter = self._failures[kind]
         retry_after = limiter.retry_after(address)
@@ -248,16 +250,16 @@ class Auth:
         await self._audit.record_failure(address, kind, last=last)
 
     def client_address(self) -> str:
-        """The address that the present request counts for."""
+        """The client address of the present request."""
         client = request.scope.get("client")
         return self.proxies.client_of(client[0] if client else None, request.scope["headers"])
 
     async def identify_sender(self) -> Identity:
-        """Who sent the present request, by a bearer token. :raises HttpError: as ``identify``."""
+        """The identity of the present request. :raises HttpError: as ``identify``."""
         return await self.identify(request.headers.get("Authorization"), self.client_address())
 
     async def optional(self, scope: Scope) -> Identity | None:
-        """As :meth:`require` when a token was sent; None when none was sent or it lacks the scope.
+        """As :meth:`require` when a token was sent; None without a token, or when it lacks the scope.
 
         :raises HttpError: unauthorized or too_many_requests for a wrong token.
         """
@@ -273,7 +275,7 @@ class Auth:
         """
         token = _token_of(authorization or "")
         if not token:
-            raise _unauthorized("a bearer token is needed: Authorization: Bearer …")
+            raise _unauthorized("this request has no bearer token: send the header Authorization: Bearer TOKEN")
         digest = digest_of(token)
         if len(token) < UNGUESSABLE_CHARS and digest not in self._verified:
             retry_after = self._failures[kind].retry_after(address)
@@ -282,7 +284,7 @@ class Auth:
         identity = await self._look_up(digest)
         if identity is None:
             self._verified.pop(digest, None)
-            unknown = _unauthorized("this token is not known, or it has expired", error="invalid_token")
+            unknown = _unauthorized("this token is unknown or has expired: use another one", error="invalid_token")
             raise await self.count_failure(kind, unknown, address)
         self._note_verified(digest)
         return identity
@@ -294,7 +296,7 @@ class Auth:
         try:
             row = await self._store.get_token(digest)
         except StoreRefused:
-            # An operator looks now of all times. Only a restart ends the token in the file.
+            # An operator needs access most while the store fails. The token in the file is valid until a restart.
             if self._local is not None and hmac.compare_digest(self._local[0], digest):
                 return self._local[1]
             raise
@@ -308,7 +310,7 @@ class Auth:
         return found if found is None or row.expires_at is None else self._of_login(row, found)
 
     def _of_login(self, row: TokenRow, identity: Identity) -> Identity | None:
-        """A login of the console may do no more than the token that it was asked for with may do now, and ends with that one."""
+        """A login of the console may do what the token that made its link may do now, and ends with that token."""
         maker = next((known for known in self._configured.values() if known.name == row.name), None)
         if maker is None:
             return identity if row.name == LOCAL else None  # web/access/tokens.py ends those of the token in the file
@@ -325,24 +327,24 @@ class Auth:
 
 
 def _require_same_origin() -> None:
-    """Where a browser says where a request comes from (Fetch Metadata, W3C), it is from one of our pages or from nobody's.
-    Another port of the same machine is "same-site", so that is not enough."""
+    """Refuse the requests of other sites' pages, as the browser reports them (Fetch Metadata, W3C). "same-site" is refused, too:
+    it includes other ports of the same machine."""
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise HttpError("bad_origin", "pages of other sites may not use these credentials")
+        raise HttpError("bad_origin", "a page of another site sent these credentials: open this address itself")
 
 
 def _token_of(authorization: str) -> str:
-    """The bearer token in a header; empty where there is none."""
+    """The bearer token of a header; empty without one."""
     scheme, _, token = authorization.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _bearer_of_basic(authorization: str) -> tuple[str, str]:
-    """The user name, and the password as a bearer token's header; an empty one for what cannot be read."""
+    """The user name, and the password as the header of a bearer token; both empty when it cannot be read."""
     encoded = authorization.strip()[len("basic") :].strip()
     try:
         user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except ValueError:  # of base64, of UTF-8, or of what is not even ASCII
+    except ValueError:  # base64, UTF-8, or not even ASCII
         return "", ""
     return user, f"Bearer {password}"
 
@@ -367,4 +369,8 @@ def _unauthorized(message: str, *, error: str | None = None) -> HttpError:
 
 def _too_many(kind: Kind, retry_after: int) -> HttpError:
     what = "tokens" if kind in ("token", "basic") else "codes"
-    return HttpError("too_many_requests", f"too many wrong {what} from this address", retry_after=retry_after)
+    return HttpError(
+        "too_many_requests",
+        f"too many wrong {what} came from this address: try again after the time in Retry-After",
+        retry_after=retry_after,
+    )

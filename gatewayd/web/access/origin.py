@@ -1,8 +1,7 @@
-"""Which ``Host`` and ``Origin`` headers are ours. Pure.
+"""Which ``Host`` and ``Origin`` headers are allowed. Pure.
 
-A browser on the operator's machine can be made to send requests here by any page it shows. By DNS rebinding such a page even
-is "same origin", but its ``Host`` is the attacker's name; otherwise its ``Origin`` is. Both are refused before anything else
-is looked at, so that a foreign page reaches nothing, not even with a token that it found.
+Any page that the operator's browser shows can make it send requests to this server. Such a page has a foreign ``Origin``, or, by
+DNS rebinding, a foreign ``Host``. Both are refused before any other check, so a foreign page reaches nothing, even with a token.
 """
 
 from collections.abc import Iterable
@@ -14,11 +13,11 @@ _WILDCARDS: Final = ("", "0.0.0.0", "::", "*")  # noqa: S104 - compared, not bou
 
 
 class HostPolicy:
-    """The names under which this server may be spoken to.
+    """The names of this server that a request may use.
 
-    Always: localhost, 127.0.0.1 and [::1]; the bind address; public_url's host; ``allowed_hosts``; and the address a
-    connection has reached us under (an address cannot be rebound, so a wildcard bind needs no list). A port after the name
-    does not matter, except for an entry of ``allowed_hosts`` that has one.
+    These are localhost, 127.0.0.1 and [::1]; the bind address; the host of public_url; ``allowed_hosts``; and the local address
+    of the connection (an address cannot be rebound, so a wildcard bind needs no list). The port is ignored, except for an entry
+    of ``allowed_hosts`` that has one.
     """
 
     def __init__(self, *, bind_host: str, public_url: str | None, allowed_hosts: Iterable[str]) -> None:
@@ -40,9 +39,9 @@ class HostPolicy:
         return host.lower() in self._names or name in self._names or (reached is not None and name == _bracketed(reached))
 
     def allows_origin(self, origin: str, host: str | None) -> bool:
-        """``origin`` is ours when it is the origin of ``host`` (the header's value, allowed already), of public_url, or of an
-        allowed host; here the port does matter, as another port is another program. ``null``, which sandboxed pages and files
-        send, is not ours."""
+        """``origin`` is allowed when it is the origin of ``host`` (the header's value, already allowed), of public_url, or of an
+        allowed host. The port counts, because another port is another program. ``null``, which sandboxed pages and files send,
+        is refused."""
         scheme, separator, authority = origin.lower().partition("://")
         if not separator or scheme not in ("http", "https") or not authority:
             return False

@@ -1,6 +1,6 @@
-"""What is left out for programs: who talks with the agents, and what, is shown to the role operator only.
+"""What a program is not shown: people and what they write are for the role operator only.
 
-A program that carries messages of one network, or that measures, does not look into the chats of the others.
+A program that carries the messages of one network, or that measures, must not read the chats of the others.
 """
 
 import re
@@ -19,9 +19,9 @@ _SHOWN: Final = frozenset(
         *("applied", "needs_restart", "writes", "shown", "votes", "quorum", "expires_at"),
     }
 )
-"""Of an event's data. What is not named here is not shown: no peer, sender, session key, tool or name."""
+"""The fields of an event that every role sees. No peer, sender, session key, tool or name is among them."""
 _CODE: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,130}")
-"""Names of the configuration, ids and reasons as codes. A reason in words may hold whatever somebody wrote."""
+"""The form of names, ids and reason codes. A reason in words may quote a message."""
 
 
 def may_see_people(identity: Identity) -> bool:
@@ -36,7 +36,7 @@ def redacted_event(event: Event) -> Event:
 
 
 def redacted_agent(agent: AgentStatus) -> AgentStatus:
-    """An agent without its last failure: a core's error may hold what was written to it."""
+    """An agent without its last error, which may quote a message."""
     return replace(agent, last_error=None)
 
 
@@ -46,7 +46,7 @@ def redacted_account(account: AccountStatus) -> AccountStatus:
 
 
 def redacted_snapshot(snapshot: Snapshot) -> Snapshot:
-    """The whole daemon without people."""
+    """The status of the daemon without people."""
     agents, accounts = map(redacted_agent, snapshot.agents), map(redacted_account, snapshot.accounts)
     return replace(snapshot, agents=tuple(agents), accounts=tuple(accounts))
 

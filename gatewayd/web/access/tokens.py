@@ -1,4 +1,4 @@
-"""Bearer tokens at rest: digests, and the operator token that is made when nobody has configured one."""
+"""Stored bearer tokens: their digests, and the operator token that is made when none is configured."""
 
 import os
 import secrets
@@ -27,10 +27,10 @@ def digest_of(token: str) -> str:
 async def ensure_token(
     store: Tokens, config: AuthSection, state_dir: Path, *, now: Callable[[], float] = time.time
 ) -> Path | None:
-    """Make ``<state_dir>/token`` (mode 0600, one line) when no token is configured and there is none yet.
+    """Make ``<state_dir>/token`` (mode 0600, one line) when no token is configured and the file does not exist.
 
-    The file is the truth: the token in it is valid, with all scopes; delete it and restart to get a new one. Returns its
-    path, or None when there is no such file because tokens are configured.
+    The token in the file is valid, with all scopes. To get a new one, delete the file and restart. Returns the path, or None
+    when there is no file because tokens are configured.
 
     :raises NeedsOperator: the file holds no token.
     :raises StoreRefused: the file cannot be read or written, or the store cannot be written.
@@ -45,7 +45,7 @@ async def ensure_token(
         raise StoreRefused.of_os(error, f"the token file {path} cannot be used") from error
     digest = None if token is None else digest_of(token)
     own = [row for row in await store.list_tokens("token") if row.name == NAME and row.digest != digest]
-    if any(row.expires_at is None for row in own):  # another token was in the file: its logins end with it
+    if any(row.expires_at is None for row in own):  # the file had another token, whose logins end with it
         for row in own:
             await store.delete_token(row.digest)
     if digest is None:

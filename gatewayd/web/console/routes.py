@@ -73,8 +73,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         needed = _SCOPES[page]
         if identity.role != "operator":
             raise HttpError("forbidden", "the console is for people: this token is a program's")
-        if not identity.may(needed[0]):
-            raise HttpError("forbidden", f"this token lacks the scope {needed[0]!r}")
+        identity.require(needed[0])
         row = await store.get_token(_digest_of_request())
         if row is not None and row.expires_at is not None:
             raise HttpError("forbidden", "a login of the page makes no further links: it would never end")

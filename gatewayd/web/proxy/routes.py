@@ -54,8 +54,8 @@ class _Mounted:
 
     async def _answer(self, identity: Identity, user: str | None) -> Response:
         operation = self._proxy.find(request.method, request.scope["raw_path"])
-        if operation.admin and not identity.may("admin"):
-            raise HttpError("forbidden", "this token lacks the scope 'admin'")
+        if operation.admin:
+            identity.require("admin")
         outcome = await self._decide(operation, identity, user)
         if isinstance(outcome, Reply):
             return Response(outcome.body, status=outcome.status, content_type="application/json")

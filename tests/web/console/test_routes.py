@@ -82,7 +82,10 @@ async def test_who_may_not_look_gets_no_link_to_dead_letters(tmp_path: Path) -> 
     async with open_site(tmp_path) as site, site.client("approvals") as client:
         for page in ("dead-letters", "trace"):
             refused = await client.post("/v1/console/links", json={"page": page})
-            assert (refused.status_code, refused.json()["error"]["message"]) == (403, "this token lacks the scope 'read'")
+            assert (refused.status_code, refused.json()["error"]["message"]) == (
+                403,
+                "this token lacks the scope 'read': use one that has it",
+            )
         assert (await client.post("/v1/console/links", json={"page": "status"})).status_code == 400
 
 
