@@ -29,9 +29,9 @@ _BUSY_SECONDS = 90.0
 """An aborted run of OpenAgentic's still waits for its shell command, which has 60 s."""
 _BUSY_AGAIN_SECONDS = 0.5
 _LATE_SECONDS = 30.0
-"""How long a prompt that was stored, and has not begun, may take to begin until it counts as lost."""
+"""So long a stored prompt may take to begin until it counts as lost."""
 _AWAY_SECONDS = 3.0
-"""A stream that breaks is there again by then, if the server is."""
+"""By then a broken stream is connected again, if the server is there."""
 _TITLE_MAX = 200
 _FORGOTTEN = "I have lost the memory of this conversation. Write /new to begin a new one."
 _ANOTHER_FIRST = "I am busy in another conversation at the moment; yours is next."
@@ -69,7 +69,7 @@ class OpencodeCore:
         return session.id
 
     async def run(self, turn: Turn) -> Final:
-        """Also for a turn that was begun already, perhaps: an answer of the server's may have got lost on its way to us."""
+        """Also for a turn that has perhaps begun already: the answer to its prompt may have been lost."""
         request = turn.request
         async with self._exclusive(turn):
             session = await self._session(turn)
@@ -177,13 +177,13 @@ class OpencodeCore:
             finally:
                 del self._runs[session.id]
                 gone = sidecar is not None and self._watch.why_down is not None
-                # A turn that failed, or was cut, has nobody who would hear of its run any more. One whose daemon leaves runs on,
-                # and is taken up when it is back.
+                # After a failed turn nobody waits for the run any more. When the daemon stops the run goes on, and is resumed
+                # at the next start.
                 if run.may_run and not gone and (is_over or not turn.goes_on):
                     await run.abort()
 
     async def _state(self, session: Session, mark: str) -> tuple[CoreTurnState, Outcome | None]:
-        """Of the run that began after the mark, and what is stored of it."""
+        """The state of the run that began after the mark, and its stored outcome."""
         waited = 0.0
         while True:
             busy = (await self._dialect.poll(session.directory, 0.0)).state(session.id).kind != "idle"
@@ -192,7 +192,7 @@ class OpencodeCore:
             if busy and outcome is not None:
                 return "running", outcome
             late = self._dialect.begins_late and isinstance(outcome, Unfinished) and not history.messages
-            # Late: run again, it could begin after all. Busy with nothing stored: with something else, or just beginning.
+            # Late: were the prompt sent again, both could begin. Busy, and nothing stored: another run, or one that begins now.
             if not (late or busy) or waited >= _LATE_SECONDS:
                 break
             await anyio.sleep(_BUSY_AGAIN_SECONDS)
@@ -205,7 +205,7 @@ class OpencodeCore:
         return "ended", outcome
 
     async def _goes_on(self, session: Session, mark: str) -> bool:
-        """Whether the turn that is to be run runs already, or has its answer. One that failed was asked for again on purpose."""
+        """Whether this turn runs already, or has its answer. A turn that failed is run again on purpose."""
         state, outcome = await self._state(session, mark)
         return state == "running" or isinstance(outcome, Answered)
 

@@ -1,4 +1,4 @@
-"""What a core remembers over its own end: for each session the last turn, and what was there before it."""
+"""The state that a core keeps over a restart: for each session the last turn, and the mark from before it."""
 
 import msgspec
 from msgspec import Struct
@@ -14,8 +14,10 @@ class LastTurn(Struct, frozen=True):
 
 
 class Memory:
-    """The last turn of each session, written over by the next one; and the session of each session key, so that the last turn
-    of a session that was given up goes with it. Raises as ``State`` does."""
+    """Keeps the last turn of each session, and the session of each session key: with an old session its last turn is deleted.
+
+    Raises as ``State`` does.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -28,7 +30,7 @@ class Memory:
         await self._state.save(_turn_key(session_id), msgspec.json.encode(last).decode())
 
     async def note_session(self, session_key: str, session_id: str) -> None:
-        """The key has a new session: what is known of its old one is not needed any more."""
+        """The key has a new session: the state of its old one is deleted."""
         key = f"session:{session_key}"
         old = await self._state.load(key)
         await self._state.save(key, session_id)

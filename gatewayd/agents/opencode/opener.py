@@ -1,4 +1,4 @@
-"""Opening a core: the server is found or started, told from others, and watched as long as the core is open."""
+"""Opening a core: the server is found or started, recognised, and watched as long as the core is open."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -28,7 +28,7 @@ _taken: set[tuple[str, int]] = set()
 
 @asynccontextmanager
 async def open_opencode(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
-    """The core on a server that answers. What ends the server ends the core, by an error raised here.
+    """The core on a server that answers. The end of the server ends the core, by an error raised here.
 
     :raises TryAgain: the server cannot be reached, or has ended. :raises NeedsOperator: it is another, or refuses us.
     """
@@ -75,14 +75,14 @@ async def _open_core(
 
 
 def _dialect(client: Client, version: str, settings: OpencodeSettings) -> tuple[Dialect, str]:
-    """The dialect, and the version in words."""
+    """The dialect, and the version with the server's name."""
     if version.startswith(OPENAGENTIC):
         return OpenAgentic(client), version
     return OpenCode(client, model=settings.model, agent=settings.agent), f"opencode {version}"
 
 
 async def _addresses(url: str) -> set[tuple[str, int]]:
-    """Where the server is, however its URL is written. All of this machine's loopback addresses are one.
+    """The server's addresses, however its URL is written. All of this machine's loopback addresses count as one.
 
     :raises TryAgain: its name cannot be resolved.
     """
@@ -98,7 +98,7 @@ async def _addresses(url: str) -> set[tuple[str, int]]:
 
 @contextmanager
 def _alone(addresses: set[tuple[str, int]]) -> Iterator[None]:
-    """An OpenAgentic server takes one run at a time, which two cores could not agree on. :raises NeedsOperator: it has one."""
+    """An OpenAgentic server takes one run at a time, so only one core may use it. :raises NeedsOperator: another core does."""
     if addresses & _taken:
         raise NeedsOperator(
             "another agent uses this OpenAgentic server already, which could mix up their requests: give each its own"

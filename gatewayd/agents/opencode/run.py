@@ -1,4 +1,4 @@
-"""One run of a prompt on the server, from our side: begun once, followed to its end, or aborted."""
+"""One run of a prompt on the server: begun once, followed to its end, or aborted."""
 
 from collections.abc import Callable
 
@@ -19,9 +19,10 @@ _ABORT_SECONDS = 4.0
 """Less than the hub gives a call that was cancelled (hub/turns/core_calls.py)."""
 _ABORT_AGAIN_SECONDS = 0.3
 _BEGIN_SECONDS = 90.0
-"""OpenCode is idle for a while after it took a prompt, when it starts what belongs to a directory: 15 s on a busy machine."""
+"""The first prompt in a directory makes OpenCode start its services there, and the session is idle meanwhile: 15 s on a busy
+machine."""
 _QUIET_SECONDS = 1.0
-"""How long a run without a result has to be idle until it counts as over."""
+"""So long a run without a result has to be idle until it counts as over."""
 _CUTS_MAX = 3
 """So many answers cut off in a row are an endless loop: OpenCode asks the model again and again."""
 
@@ -47,7 +48,7 @@ class Run:
         self.session = session
         self.turn_id = turn.request.turn_id
         self.may_run = False
-        """The server may be at it: whoever leaves has to abort it."""
+        """The run may go on at the server: it has to be aborted by the caller."""
         self._turn = turn
         self._mark = mark
         self._dialect = dialect
@@ -69,7 +70,7 @@ class Run:
         self._reasons: set[str] = set()
         self._given_up: str | None = None
 
-    # What the watch tells.
+    # The watch calls these.
 
     async def on_event(self, event: StreamEvent) -> None:
         for news in self._progress.note(event):
@@ -91,10 +92,10 @@ class Run:
         self._given_up = why
         self._woken.notify()
 
-    # What the core asks for.
+    # The core calls these.
 
     async def begin(self) -> None:
-        """Send the prompt. Whether one whose answer got lost has begun, ``follow`` finds out.
+        """Send the prompt. If the answer to the request is lost, ``follow`` finds out whether the run has begun.
 
         :raises TryAgain: it was surely not sent. :raises AgentFailed: refused.
         """
@@ -112,13 +113,13 @@ class Run:
         self._watch.wake()
 
     def attach(self) -> None:
-        """Follow a run that was begun by an earlier process."""
+        """Follow a run that an earlier process began."""
         self.may_run = True
         self._reconnected = False
         self._watch.wake()
 
     async def follow(self) -> Final:
-        """To the end of the run. What was said is a cut answer, if the run fails after it.
+        """To the end of the run. If the run fails after some text, that text is a cut answer.
 
         :raises AgentFailed: it failed. :raises TryAgain: it never began, and will not.
         """
@@ -145,17 +146,17 @@ class Run:
         raise failure
 
     async def abort(self) -> None:
-        """Stop the run, and wait until it is over; both within a few seconds, also for a caller who was cancelled."""
+        """Stop the run, and wait until it is over: within a few seconds, also for a caller that was cancelled."""
         with anyio.move_on_after(_ABORT_SECONDS, shield=True):
             try:
                 await end_run(self._dialect, self.session, self._mark)
             except GatewayError as error:
                 self._log.warning("run_not_aborted", session=self.session.id, reason=error.reason)
 
-    # How the end is found.
+    # The end of the run.
 
     async def _next_snapshot(self, asks: PendingRequests) -> PollSnapshot:
-        """What the server says next, asked after the prompt was sent. :raises AgentFailed: the server, or the core, is gone."""
+        """The next snapshot that was polled after the prompt was sent. :raises AgentFailed: the server, or the core, is gone."""
         while True:
             await self._woken.take()
             if self._watch.why_down is not None:
@@ -177,7 +178,7 @@ class Run:
         return None
 
     async def _look(self, asks: PendingRequests, snapshot: PollSnapshot) -> Answered | Failed | None:
-        """What follows from what the server says; None: it goes on."""
+        """The outcome as the snapshot and the history say it; None: the run goes on."""
         state = snapshot.state(self.session.id)
         self._stored = ""
         try:
@@ -201,18 +202,18 @@ class Run:
 
     async def _tell(self, state: State) -> None:
         if state.kind == "retry" and state.reason not in self._reasons and len(self._reasons) < 10:
-            # The provider's own words are for the log: they can hold what a chat must not see.
+            # The provider's own text is for the log: it can hold secrets that a chat must not see.
             self._reasons.add(state.reason)
             self._log.warning("provider_retried", reason=one_line(state.reason))
             await self._turn.emit(Notice(_PROVIDER_TROUBLE))
 
     def _verdict(self, history: History, at: float) -> Answered | Failed | None:
-        """The session is idle: is the run over, and how?"""
+        """The session is idle: the outcome, or None if the run may go on."""
         outcome = self._said_outcome(history.outcome)
         if isinstance(outcome, Answered | Failed):
             return outcome
         if self._idle_at is None or history != self._history:
-            # What changes is not over, whatever the server says of it: it may have begun after it was asked.
+            # A history that changes is that of a run which goes on: it may have begun after the poll.
             self._idle_at, self._history = at, history
         self._watch.poll_soon()
         idle_for = at - self._idle_at
@@ -223,12 +224,12 @@ class Run:
         return self._ended_without_result(outcome or Unfinished())
 
     def _patience(self, history: History) -> float:
-        """How long a run without a result has to be idle until it counts as over, in seconds."""
+        """For how many seconds a run without a result has to be idle until it counts as over."""
         may_begin = self._dialect.begins_late and not (self._begun or history.messages or self._reconnected)
         return _BEGIN_SECONDS if may_begin else _QUIET_SECONDS
 
     def _said_outcome(self, outcome: Outcome | None) -> Answered | Failed | Unfinished | None:
-        """With what the server's events have said meanwhile."""
+        """The history's outcome, or the failure that an event has reported meanwhile."""
         if isinstance(outcome, Answered | Failed):
             return outcome
         if isinstance(outcome, Aborted):

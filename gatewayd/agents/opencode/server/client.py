@@ -1,4 +1,4 @@
-"""Requests to the server, and what its refusals mean. Which requests there are, the dialects know."""
+"""The HTTP client of one server, and the errors that its answers mean. The requests themselves are in the dialects."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, Tr
 from gatewayd.model.secret import Secret
 
 CALL_SECONDS: Final = 20.0
-"""For a whole request. The first one in a directory makes OpenCode start what belongs to it, which takes seconds."""
+"""For a whole request. The first one in a directory makes OpenCode start its services there, which takes seconds."""
 HEALTH_SECONDS: Final = 3.0
-"""OpenCode accepts connections before it listens to them, and never answers those: ask again soon, on a new one."""
+"""OpenCode accepts connections before it is ready, and never answers on those: ask again soon, on a new connection."""
 BODY_MAX: Final = 1024 * 1024
-"""Bytes of an answer that is no conversation."""
+"""Bytes of any answer but a page of messages."""
 MESSAGES_MAX: Final = 4 * 1024 * 1024
-"""Bytes of a page of messages: they hold the whole outputs of tools, and pictures."""
+"""Bytes of a page of messages, which hold whole outputs of tools, and pictures."""
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class Client:
             ) from None
 
     async def ask(self, path: str, type: type[T], *, what: str, directory: str | None = None, at_most_bytes: int = BODY_MAX) -> T:
-        """What a GET answers, decoded. :raises Malformed: see ``decode``. Else as ``call``."""
+        """The decoded answer to a GET. :raises Malformed: see ``decode``. Else as ``call``."""
         body = await self.call("GET", path, what=what, directory=directory, at_most_bytes=at_most_bytes)
         check_values(body, what=what)
         return decode(body, type, what=what)
@@ -105,7 +105,7 @@ class Client:
 
         :raises TryAgain: an outage; nothing happened, or ``repeatable``. :raises OutcomeUnknown: an outage in the middle.
         :raises NeedsOperator: wrong credentials. :raises NotFound: 404. :raises TooLarge: a longer answer.
-        :raises AgentFailed: refused, in its own words.
+        :raises AgentFailed: any other error, with the server's own text.
         """
         try:
             reply = await exchange(
@@ -133,7 +133,7 @@ def credentials_refused(what: str, status: int) -> NeedsOperator:
 
 
 def _query(path: str, directory: str | None) -> str:
-    """OpenCode keeps states and requests per directory. In the query, because of the header it is not sure how it is escaped."""
+    """OpenCode keeps states and requests per directory. It takes the directory in a header, too, but with unclear escaping."""
     if directory is None:
         return ""
     return f"{'&' if '?' in path else '?'}directory={quote(directory, safe='')}"

@@ -18,25 +18,25 @@ from gatewayd.model.records.approval import Decision
 from gatewayd.model.records.question import Question
 
 LOOKED_AT_MAX: Final = 128
-"""Requests of one run that are looked at at once; more have to wait until these are answered."""
+"""So many requests of one run are handled at once; more have to wait until these are answered."""
 
 
 class Session(Struct, frozen=True):
-    """``directory`` is where its requests are kept on the server (OpenCode: one list per directory), None where there is one."""
+    """``directory`` has the session's requests on the server (OpenCode: one list per directory); None: one list for all."""
 
     id: str
     directory: str | None = None
 
 
 class State(Struct, frozen=True):
-    """What a session does now. ``reason`` is why the model's provider is tried again."""
+    """The state of a session. ``reason`` of ``retry``: why the model's provider is tried again."""
 
     kind: Literal["idle", "busy", "retry"] = "idle"
     reason: str = ""
 
 
 class ListedRequest(Struct, frozen=True):
-    """A request of the server's, as it lists it. ``body`` is the whole entry."""
+    """A pending request in the server's list. ``body`` is the whole entry."""
 
     id: str
     session_id: str | None
@@ -44,9 +44,9 @@ class ListedRequest(Struct, frozen=True):
 
 
 class PollSnapshot(Struct, frozen=True):
-    """What the server said at one moment: the states of sessions, and all requests that wait for an answer.
+    """One poll of the server: the states of sessions, and all pending requests.
 
-    ``polled_at`` is when it was asked, on Trio's clock: what happened since may be missing.
+    ``polled_at`` is the time of the poll on Trio's clock: later changes may be missing.
     """
 
     polled_at: float
@@ -59,10 +59,9 @@ class PollSnapshot(Struct, frozen=True):
 
 
 class PermissionRequest(Struct, frozen=True):
-    """A tool that waits for a yes. ``ref`` is unique for ever; ``id`` is what the server calls it; ``input`` canonical JSON.
+    """A tool call that waits for permission. ``ref`` is unique for ever, ``id`` is the server's; ``input`` is canonical JSON.
 
-    ``fingerprint`` is all that the server says of it, so that it can be told later whether it is still the same. ``whole``: see
-    ``ToolRequest``.
+    ``fingerprint`` is all that the server says of the request, to compare it later. ``whole``: see ``ToolRequest``.
     """
 
     ref: str
@@ -75,13 +74,13 @@ class PermissionRequest(Struct, frozen=True):
 
     @property
     def refs(self) -> tuple[str, ...]:
-        """What has to be withdrawn when it is void."""
+        """The refs to withdraw with it."""
         return (self.ref,)
 
 
 class QuestionsRequest(Struct, frozen=True):
-    """One or more questions that are answered together, each with a ref of its own. ``give_up_seconds``: the server's run dies
-    when it waits longer."""
+    """One or more questions that are answered together, each with a ref of its own. ``give_up_seconds``: so long the questions
+    may be open before they are dismissed; later the server's run would die."""
 
     ref: str
     id: str

@@ -1,4 +1,4 @@
-"""The HTTP server behind a core, as far as the proxy has to know it."""
+"""The HTTP server behind a core, as the proxy sees it."""
 
 from collections.abc import Mapping
 from typing import Protocol, TypeGuard, runtime_checkable
@@ -9,8 +9,8 @@ from gatewayd.actor.border import third_party
 
 
 class ServerEndpoint(Struct, frozen=True):
-    """What the proxy sends to. ``headers`` hold the credentials; ``directory`` is where the agent works on it, None for the
-    server's own. ``one_run_at_a_time``: it cannot tell apart requests of two runs."""
+    """``headers`` hold the credentials. ``directory`` is the agent's working directory, None for the server's own.
+    ``one_run_at_a_time``: the server cannot tell apart the requests of two runs."""
 
     url: str
     headers: Mapping[str, str]
@@ -20,7 +20,7 @@ class ServerEndpoint(Struct, frozen=True):
 
 @runtime_checkable
 class HasEndpoint(Protocol):
-    """A core whose server speaks the OpenCode protocol. Also one of another plugin, which names our proxy in its manifest."""
+    """A core whose server speaks the OpenCode protocol. It may be one of another plugin that names our proxy in its manifest."""
 
     def endpoint(self) -> ServerEndpoint: ...
 

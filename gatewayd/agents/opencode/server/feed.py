@@ -1,8 +1,10 @@
-"""The event stream: one per server, connected as long as the core is open, begun anew when it breaks. There is no replay:
-after each connect whoever reads has to look at everything."""
+"""The event stream of one server: connected as long as the core is open, and connected anew when it breaks.
+
+There is no replay: events may be missed between two connections.
+"""
 
 import math
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
 from contextlib import aclosing
 from random import Random
 
@@ -23,47 +25,40 @@ _FIRST_RETRY_SECONDS = 0.25
 _LONGEST_RETRY_SECONDS = 10.0
 
 
-class Feed:
-    """``on_event`` is called for each event that concerns a session, one after the other; ``on_connected`` after each connect;
-    ``on_broken`` with the reason whenever there is no stream, and may raise to give up."""
-
-    def __init__(
-        self,
-        client: Client,
-        dialect: Dialect,
-        *,
-        on_event: Callable[[StreamEvent], Awaitable[None]],
-        on_connected: Callable[[], None],
-        on_broken: Callable[[str], None],
-        log: FilteringBoundLogger,
-        rng: Random,
-    ) -> None:
+class Feed(ABC):
+    def __init__(self, client: Client, dialect: Dialect, log: FilteringBoundLogger, rng: Random) -> None:
         self._client = client
         self._dialect = dialect
-        self._on_event = on_event
-        self._on_connected = on_connected
-        self._on_broken = on_broken
         self._log = log
         self._backoff = Backoff(rng, first_seconds=_FIRST_RETRY_SECONDS, longest_seconds=_LONGEST_RETRY_SECONDS)
         self._connected = anyio.Event()
         self._attempt = 0
 
-    async def wait_connected(self) -> None:
-        await self._connected.wait()
+    @abstractmethod
+    async def _on_event(self, event: StreamEvent) -> None:
+        """Called for each event that concerns a session, one after the other."""
 
-    async def run(self) -> None:
-        """Read until cancelled. :raises NeedsOperator: the server refuses the credentials. Else what ``on_broken`` raises."""
+    @abstractmethod
+    def _on_connected(self) -> None:
+        """Called after each connect."""
+
+    @abstractmethod
+    def _on_failure(self, why: str) -> None:
+        """Called when there is no stream. May raise to give up."""
+
+    async def _read_stream(self) -> None:
+        """Read until cancelled. :raises NeedsOperator: the server refuses the credentials. Else what ``_on_failure`` raises."""
         while True:
-            why = await self._read()
+            why = await self._read_connection()
             if self._connected.is_set():
                 self._connected = anyio.Event()
             self._attempt += 1
             if self._attempt == 1:
                 self._log.warning("event_stream_lost", reason=why)
-            self._on_broken(why)
+            self._on_failure(why)
             await anyio.sleep(self._backoff.delay(self._attempt))
 
-    async def _read(self) -> str:
+    async def _read_connection(self) -> str:
         """One connection, to its end. Returns why it ended."""
         client = self._client
         opening = anyio.CancelScope(deadline=anyio.current_time() + CALL_SECONDS)
@@ -102,7 +97,7 @@ class Feed:
 
     async def _take(self, data: str) -> None:
         if not self._connected.is_set():
-            # The first event says that we are subscribed: OpenAgentic subscribes before it, and what happens from then on comes.
+            # The first event says that we are subscribed: from then on no event is missed.
             self._attempt = 0
             self._connected.set()
             self._on_connected()

@@ -12,10 +12,7 @@ from gatewayd.ports.agent import ToolCall, ToolResult, TurnEvent
 
 
 class StreamEvent(Struct, frozen=True):
-    """One event of the server's stream. ``session_id`` None: of no session; ``body`` is decoded by whom it concerns.
-
-    ``wakes_poll``: what the server can be asked (states, requests) may have changed.
-    """
+    """One event of the stream. ``session_id`` None: of no session. ``wakes_poll``: states or requests may have changed."""
 
     kind: str
     session_id: str | None = None
@@ -38,7 +35,7 @@ class Answered(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """``reason`` is one bounded line for the operator. ``withheld``: nothing that was said is an answer."""
+    """``reason`` is one bounded line for the operator. ``withheld``: no text of the run is an answer."""
 
     reason: str
     kind: FailureKind = "failed"
@@ -46,12 +43,12 @@ class Failed(Struct, frozen=True):
 
 
 class Aborted(Struct, frozen=True):
-    """Somebody stopped it: it has no result, and is no failure of the model."""
+    """Somebody stopped the run: it has no result, and is no failure of the model."""
 
 
 class Unfinished(Struct, frozen=True):
-    """Begun, and the server has not said that it ended. ``reason`` is what is known of why, should it turn out to be over.
-    ``refused``: if it is over, it is because a request was refused; then ``text`` is what was said before."""
+    """The run has begun, and has no stored end. If it is over, ``reason`` says why, as far as known. ``refused``: if it is over,
+    a refused request has ended it; then ``text`` is the text before it."""
 
     reason: str = ""
     refused: bool = False
@@ -62,7 +59,7 @@ Outcome = Answered | Failed | Aborted | Unfinished
 
 
 class History(Struct, frozen=True):
-    """What the server has stored of the run that began after a mark. ``outcome`` None: nothing was begun since.
+    """The stored part of the run that began after a mark. ``outcome`` None: no run has begun since.
 
     ``messages`` counts the model's messages; ``finishes`` are the ids of those messages and how each ended, where they have ids.
     ``last_text`` is the model's last text, if no tool call came after it: a text before a tool call mostly announces that call.
@@ -76,14 +73,14 @@ class History(Struct, frozen=True):
 
 
 def answered(text: str, steps: Sequence[Step]) -> Answered | Failed:
-    """The run ended properly. One that did something may say nothing more; else its user is told."""
+    """The outcome of a run that ended properly. A run without any text or tool call has failed."""
     if text.strip() or steps:
         return Answered(text)
     return Failed("the agent ended its turn without a word", kind="empty", withheld=True)
 
 
 class LastText:
-    """The text of the newest message, in its parts, as long as no tool was used behind it."""
+    """The text of the newest message, in its parts, if no tool call came after it."""
 
     def __init__(self) -> None:
         self._message = ""
@@ -93,7 +90,7 @@ class LastText:
 
     @property
     def text(self) -> str:
-        """Nothing, where it is too long to be an answer."""
+        """Empty where it is too long to be an answer."""
         return "\n\n".join(map("".join, self._parts.values())).strip() if self._size <= TEXT_MAX else ""
 
     def add(self, piece: str, *, message: str = "", part: str = "") -> None:
@@ -107,12 +104,12 @@ class LastText:
             self._parts.setdefault(part, []).append(piece)
 
     def put(self, text: str, *, message: str, part: str) -> None:
-        """All of a part: pieces of it may have been missed."""
+        """Set the whole of a part: pieces of it may have been missed."""
         self._size -= sum(map(len, self._parts.pop(part, ())))
         self.add(text, message=message, part=part)
 
     def use_tool(self, part: str) -> None:
-        """A tool is used in this part. The ids of parts sort in time, but news of an older part may come later."""
+        """This part is a tool call. The ids of parts sort in time, but an event of an older part may come later."""
         self._tool = max(self._tool, part)
         if all(other < part for other in self._parts):
             self.clear()

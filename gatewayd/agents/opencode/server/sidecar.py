@@ -1,4 +1,4 @@
-"""A server of our own: started on a free loopback port with a new password, waited for until it really answers."""
+"""A server that gatewayd starts: on a free loopback port, with a new password. It is ready when it answers."""
 
 import secrets
 import socket
@@ -25,7 +25,7 @@ _READ_RULES = {"*": "allow", "*.env": "ask", "*.env.*": "ask", "*.env.example": 
 
 
 class Sidecar:
-    """A server that runs, and answers."""
+    """A started server that answers."""
 
     def __init__(self, client: Client, version: str, process: ChildProcess) -> None:
         self.client = client
@@ -44,7 +44,7 @@ class Sidecar:
 
 @asynccontextmanager
 async def open_sidecar(settings: OpencodeSettings, services: AgentServices) -> AsyncIterator[Sidecar]:
-    """Leaving ends it with all that it started.
+    """Leaving ends the server, and all processes that it started.
 
     :raises NeedsOperator: there is no such command or directory. :raises TryAgain: it ended, or did not answer in time.
     Both may come in an ExceptionGroup.
@@ -85,7 +85,7 @@ def permission_rules(auto_approve: tuple[str, ...]) -> str:
 
 
 def _free_port() -> int:
-    """One that is free now. Who takes it meanwhile makes the start fail, and the next try takes another."""
+    """A port that is free now. If another program takes it meanwhile the start fails, and the next one takes another port."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
@@ -93,9 +93,10 @@ def _free_port() -> int:
 
 
 async def _wait_ready(client: Client, process: ChildProcess, timeout_seconds: float) -> str:
-    """The server's version, when it answers.
+    """Wait until the server answers. Returns its version.
 
-    OpenCode takes connections before it says "listening on", and those are never answered: so short limits and new connections.
+    OpenCode accepts connections before it prints "listening on", and never answers on those: hence short limits and new
+    connections.
     """
     version: str | None = None
     why = "it has not answered yet"

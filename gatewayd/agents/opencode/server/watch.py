@@ -1,7 +1,7 @@
-"""An eye on one server for all runs on it: its event stream, and one poll for all of what it can be asked.
+"""The watch over one server, for all runs on it: the event stream, and a poll of the states and the pending requests.
 
-The stream alone cannot be trusted: OpenAgentic is silent about failures, OpenCode fails without saying that it is idle, and
-neither repeats what was missed. So while runs are open the server is asked every few seconds, and whenever an event hints at it.
+The stream alone cannot be trusted. OpenAgentic sends no event for a failure, OpenCode fails without saying that it is idle, and
+neither repeats missed events. So while runs are open the server is polled every few seconds, and if an event hints at a change.
 """
 
 from collections.abc import AsyncIterator
@@ -20,8 +20,8 @@ from gatewayd.agents.opencode.server.progress import StreamEvent
 from gatewayd.model.errors import AgentFailed, Conflict, TryAgain
 
 _CONNECT_SECONDS = 15.0
-_BREATH_SECONDS = 0.05
-"""Between two polls: events come in swarms."""
+_PAUSE_SECONDS = 0.05
+"""Between two polls: many events come at once."""
 _SOON_SECONDS = 1.05
 
 
@@ -46,7 +46,7 @@ class Follower(Protocol):
     def on_unreachable(self, why: str) -> None: ...
 
 
-class Watch:
+class Watch(Feed):
     """``why_down`` is set once, when the core closes. A ``patient`` watch waits for a lost server as long as runs are open."""
 
     def __init__(
@@ -60,43 +60,41 @@ class Watch:
         log: FilteringBoundLogger,
         rng: Random,
     ) -> None:
-        self._dialect = dialect
+        super().__init__(client, dialect, log, rng)
         self._poll_seconds = poll_seconds
         self._unreachable_seconds = unreachable_seconds
         self._patient = patient
-        self._log = log
         self._followers: dict[str, Follower] = {}
         self._woken = Wakeup()
         self._soon = False
         self._lost_at: float | None = None
         self._lost_why = ""
         self._given_up = False
-        self._failing = False
+        self._poll_fails = False
         self.why_down: str | None = None
-        self._feed = Feed(
-            client, dialect, on_event=self._note, on_connected=self._connect, on_broken=self._broken, log=log, rng=rng
-        )
 
     @property
     def sessions(self) -> int:
-        """How many have a run."""
+        """The number of sessions that have a run."""
         return len(self._followers)
 
     @property
     def silence(self) -> tuple[float, str] | None:
-        """For how many seconds the server has answered nothing, and why not; None while it does."""
+        """For how many seconds the server has not answered, and why; None while it answers."""
         return None if self._lost_at is None else (anyio.current_time() - self._lost_at, self._lost_why)
 
     async def run(self) -> None:
-        """Watch until cancelled. :raises TryAgain: the server has answered nothing for too long. :raises NeedsOperator: it
-        refuses the credentials."""
+        """Watch until cancelled.
+
+        :raises TryAgain: the server has not answered for too long. :raises NeedsOperator: it refuses the credentials.
+        """
         async with anyio.create_task_group() as group:
-            group.start_soon(self._feed.run, name="event stream")
+            group.start_soon(self._read_stream, name="event stream")
             group.start_soon(self._poll, name="poll of the agent's server")
 
     @asynccontextmanager
     async def follow(self, follower: Follower) -> AsyncIterator[None]:
-        """The follower hears of its session inside. Entering waits for the stream, as it repeats nothing.
+        """Inside, the follower gets what concerns its session. Entering waits for the stream, which repeats nothing.
 
         :raises TryAgain: there is no stream. :raises Conflict: the session has a run already.
         """
@@ -106,7 +104,7 @@ class Watch:
         self._followers[session_id] = follower
         try:
             with anyio.move_on_after(_CONNECT_SECONDS) as limit:
-                await self._feed.wait_connected()
+                await self._connected.wait()
             if limit.cancelled_caught:
                 raise TryAgain("the agent's server does not send its events")
             yield
@@ -114,11 +112,11 @@ class Watch:
             del self._followers[session_id]
 
     def wake(self) -> None:
-        """Ask the server now."""
+        """Poll now."""
         self._woken.notify()
 
     def poll_soon(self) -> None:
-        """Ask the server in about a second, even if nothing happens."""
+        """Poll in about a second, even if no event comes."""
         self._soon = True
 
     def go_down(self, why: str) -> None:
@@ -128,20 +126,20 @@ class Watch:
         for follower in self._followers.values():
             follower.on_down()
 
-    async def _note(self, event: StreamEvent) -> None:
+    async def _on_event(self, event: StreamEvent) -> None:
         if event.session_id is not None and (follower := self._followers.get(event.session_id)) is not None:
             await follower.on_event(event)
         if event.wakes_poll and self._followers:
             self.wake()
 
-    def _connect(self) -> None:
-        self._found()
+    def _on_connected(self) -> None:
+        self._on_answer()
         for follower in self._followers.values():
             follower.on_connected()
         self.wake()
 
-    def _broken(self, why: str) -> None:
-        """There is no stream, or a question was not answered. :raises TryAgain: nobody is served by waiting longer."""
+    def _on_failure(self, why: str) -> None:
+        """There is no stream, or a poll failed. :raises TryAgain: it makes no sense to wait any longer."""
         now = anyio.current_time()
         if self._lost_at is None:
             self._lost_at = now
@@ -156,35 +154,33 @@ class Watch:
             for follower in self._followers.values():
                 follower.on_unreachable(f"the agent's server has not answered for {silent:.0f} s")
 
-    def _found(self) -> None:
+    def _on_answer(self) -> None:
         self._lost_at = None
         self._given_up = False
 
     async def _poll(self) -> None:
         while True:
+            seconds = None
             if self._followers:
                 seconds = min(self._poll_seconds, _SOON_SECONDS) if self._soon else self._poll_seconds
-                with anyio.move_on_after(seconds):
-                    await self._woken.take()
-            else:
+            with anyio.move_on_after(seconds):
                 await self._woken.take()
             self._soon = False
             for directory in {follower.session.directory for follower in self._followers.values()}:
-                await self._ask(directory)
-            await anyio.sleep(_BREATH_SECONDS)
+                await self._poll_directory(directory)
+            await anyio.sleep(_PAUSE_SECONDS)
 
-    async def _ask(self, directory: str | None) -> None:
-        polled_at = anyio.current_time()
+    async def _poll_directory(self, directory: str | None) -> None:
         try:
-            snapshot = await self._dialect.poll(directory, polled_at)
+            snapshot = await self._dialect.poll(directory, anyio.current_time())
         except (TryAgain, AgentFailed) as error:
-            if not self._failing:
+            if not self._poll_fails:
                 self._log.warning("agent_server_not_responding", reason=error.reason)
-            self._failing = True
-            self._broken(error.reason)
+            self._poll_fails = True
+            self._on_failure(error.reason)
             return
-        self._failing = False
-        self._found()
+        self._poll_fails = False
+        self._on_answer()
         for follower in list(self._followers.values()):
             if follower.session.directory == directory:
                 follower.on_snapshot(snapshot)

@@ -1,4 +1,4 @@
-"""Reading what servers say: typed, bounded, and never trusted. Anything else than what is expected is ``Malformed``."""
+"""Decoding of the servers' JSON: typed, bounded, and never trusted. An answer of another shape is ``Malformed``."""
 
 import re
 from typing import Annotated, Final, TypeVar
@@ -10,37 +10,37 @@ from gatewayd.kit import json
 from gatewayd.model.errors import AgentFailed
 
 KNOWN_MAX: Final = 10_000
-"""Things of one run that are remembered because they were shown; more are not shown."""
+"""So many tool calls and texts of one run are shown, and remembered for that; more are not shown."""
 REASON_MAX = 300
-"""Characters of a reason that a server gave."""
+"""Characters of a server's reason."""
 TEXT_MAX: Final = 1_000_000
 """Characters of an answer, the hub's own limit."""
 OUTPUT_MAX = 20_000
-"""Characters of a tool's output that are passed on as an event."""
+"""Characters of a tool's output in an event."""
 
 VALUES_MAX: Final = 200_000
 """JSON values in one answer. Each becomes an object of 60 bytes and more, so that bytes alone bound nothing: ``[0,0,0,`` …"""
 
 Id = Annotated[str, Meta(max_length=200)]
-"""A server's name of anything. What is longer is none, and is not kept."""
+"""An id from a server. A longer one is malformed, and not kept."""
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-"""Also one without an end, so that it is looked for only once."""
+"""Also a string without an end, so that the search is linear."""
 
 T = TypeVar("T")
 
 
 class Malformed(AgentFailed):
-    """The server answered something that is not of its protocol: another program on this address, or a proxy's page."""
+    """The answer is not of the server's protocol: another program has this address, or it is a proxy's page."""
 
 
 class TooLarge(AgentFailed):
-    """The answer is larger than what is taken into memory at once."""
+    """The answer is larger than the bound in memory."""
 
 
 def check_values(data: bytes, *, what: str) -> None:
-    """Before it is decoded. :raises TooLarge: it has more than ``VALUES_MAX`` values."""
-    # The commas in strings do not count, but most answers are small enough to count them all, which is faster.
+    """To be called before the answer is decoded. :raises TooLarge: it has more than ``VALUES_MAX`` values."""
+    # Commas in strings do not count. Most answers are small enough even with them, and the count without strings is slow.
     if _values(data) > VALUES_MAX and _values(_STRING.sub(b"", data)) > VALUES_MAX:
         raise TooLarge(f"{what}: the answer has more than {VALUES_MAX:,} values")
 
