@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from gatewayd.cli.ctl.output.dead_letters_view import dead_letter_lines, dead_letters_table
+from gatewayd.model.operator_api import DeadLetterView
 from gatewayd.model.records.dead_letter import DeadLetter
 from tests.cli.conftest import Ctl
 from tests.cli.fake_gatewayd import NOW, Answer, Asked, FakeGatewayd, error, of
@@ -147,7 +148,7 @@ def test_foreign_text_neither_breaks_lines_nor_styles(text: str, name: str, widt
     for line in dead_letters_table([dead_letter, UNSURE], now=NOW, width=width):
         assert cell_len(line.plain) <= width
         assert line.plain.isprintable()
-    for line in dead_letter_lines(dead_letter, text, text, now=NOW, width=width):
+    for line in dead_letter_lines(DeadLetterView(dead_letter, text, False, text), NOW, width):
         assert INVISIBLE.isdisjoint(map(unicodedata.category, line.plain))
 
 

@@ -57,7 +57,7 @@ The message was answered, and the reply may or may not have been seen.
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    lines = [line.plain for line in trace_lines(msgspec.structs.replace(TRACE, more=True), width)]
+    lines = [line.plain for line in trace_lines(msgspec.structs.replace(TRACE, more=True), 0.0, width)]
     assert max(cell_len(line) for line in lines) <= width
     assert " ".join(" ".join(lines).split()).endswith("of its messages. " + TRACE.verdict)
 
@@ -65,7 +65,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 @given(st.text(), st.floats(allow_nan=False, allow_infinity=False), st.integers(20, 120))
 def test_foreign_text_neither_breaks_lines_nor_styles(text: str, at: float, width: int) -> None:
     entry = TraceEntry(at, "received", text, text, text)
-    for line in trace_lines(Trace(text, (text,) * 20, (*TRACE.entries, entry), text), width):
+    for line in trace_lines(Trace(text, (text,) * 20, (*TRACE.entries, entry), text), 0.0, width):
         assert cell_len(line.plain) <= width
         assert line.plain.isprintable()
 

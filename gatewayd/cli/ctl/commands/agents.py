@@ -1,11 +1,13 @@
 """``gatewayctl agents``: the cores that run agents."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.wording import clean, count, duration, pretty_json
+from gatewayd.cli.ctl.commands.answer import print_answer
+from gatewayd.cli.ctl.connection.options import Json, options_of
+from gatewayd.cli.ctl.wording import clean, count, duration
 from gatewayd.model.operator_api import AgentList, AgentReport, Request
 from gatewayd.model.status import AgentState, AgentStatus
 
@@ -33,56 +35,45 @@ def group(ctx: typer.Context) -> None:
 @agents.command("list")
 def list_agents(ctx: typer.Context, as_json: Json = False) -> None:
     """List the agents: each core's state, version, process, sessions and turns."""
-    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
-
-    with connect(ctx) as client:
-        body = client.fetch("GET", "/v1/agents", scope="read")
-        answer = client.decode(body, AgentList)
-        now = client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    target = console()
-    print_lines(_table(answer.agents, now=now, width=target.width), on=target)
+    print_answer(options_of(ctx), "/v1/agents", AgentList, _table, scope="read", as_json=as_json)
 
 
 @agents.command("show")
 def show_agent(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     """Show one agent in full, and the end of what its process has written."""
     from gatewayd.cli.ctl.connection.client import segment
-    from gatewayd.cli.ctl.output.screen import print_text
 
-    with connect(ctx) as client:
-        body = client.fetch("GET", f"/v1/agents/{segment(name)}", scope="admin")
-        report = client.decode(body, AgentReport)
-        now = client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    for label, value in _facts(report.agent, now):
-        print_text(f"{label:<12}{value}")
-    if report.output:
-        print_text("\nthe end of its output:")
-        for line in report.output:
-            print_text(f"  {clean(line, at_most=2000)}")
+    print_answer(options_of(ctx), f"/v1/agents/{segment(name)}", AgentReport, _report, scope="admin", as_json=as_json)
 
 
 @agents.command("restart")
 def restart(ctx: typer.Context, name: Name) -> None:
     """Close an agent's core and open it anew, also one that is parked. Turns that run on it are cut."""
     from gatewayd.cli.ctl.connection.client import segment
-    from gatewayd.cli.ctl.output.screen import print_text
 
-    with connect(ctx) as client:
-        agent = client.post(f"/v1/agents/{segment(name)}/restart", Request(), AgentStatus, scope="admin")
-    print_text(f"{clean(agent.agent)} is {agent.state}" + (f": {clean(agent.reason)}" if agent.reason else ""))
+    path = f"/v1/agents/{segment(name)}/restart"
+    print_answer(options_of(ctx), path, AgentStatus, _restarted, post=Request(), scope="admin")
 
 
-def _table(rows: "Sequence[AgentStatus]", *, now: float, width: int) -> "list[Text]":
+def _restarted(agent: AgentStatus, now: float, width: int) -> list[str]:
+    return [f"{clean(agent.agent)} is {agent.state}" + (f": {clean(agent.reason)}" if agent.reason else "")]
+
+
+def _report(report: AgentReport, now: float, width: int) -> Iterator[str]:
+    for label, value in _facts(report.agent, now):
+        yield f"{label:<12}{value}"
+    if report.output:
+        yield "\nthe end of its output:"
+    for line in report.output:
+        yield f"  {clean(line, at_most=2000)}"
+
+
+def _table(answer: AgentList, now: float, width: int) -> "list[Text]":
     from rich.text import Text
 
     from gatewayd.cli.ctl.output.screen import Column, table, wrapped
 
+    rows = answer.agents
     if not rows:
         return [Text("no agents are configured")]
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gatewayd.cli.ctl.commands.answer import print_answer
 from gatewayd.cli.ctl.commands.console import print_link
-from gatewayd.cli.ctl.connection.options import Json, Options, connect, options_of
+from gatewayd.cli.ctl.connection.options import Json, Options, options_of
 from gatewayd.cli.ctl.exit_codes import IncompatibleResponse, TemporaryError, Unreachable
-from gatewayd.cli.ctl.wording import clock_time, count, duration, one_line, pretty_json
+from gatewayd.cli.ctl.wording import clock_time, count, duration, one_line
 from gatewayd.model.operator_api import ApprovalList, DecideApproval
 from gatewayd.model.records.approval import Approval
 
@@ -32,32 +33,14 @@ _PENDING = {"state": "pending", "limit": "1000"}
 @approvals.command("list")
 def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
     """List the requests that wait, the oldest first."""
-    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
-
-    with connect(ctx) as client:
-        body = client.fetch("GET", "/v1/approvals", params=_PENDING, scope="approvals")
-        waiting = client.decode(body, ApprovalList).approvals
-        now = client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    if not waiting:
-        print_text("no approvals are waiting")
-        return
-    target = console()
-    print_lines(_table(waiting, now, target.width), on=target)
-    print_text("\nsee one in full: gatewayctl approvals show ID   answer it: gatewayctl approvals allow|deny ID")
+    options = options_of(ctx)
+    print_answer(options, "/v1/approvals", ApprovalList, _list, params=_PENDING, scope="approvals", as_json=as_json)
 
 
 @approvals.command("show")
 def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) -> None:
     """Show one request in full: exactly what would be run."""
-    from gatewayd.cli.ctl.output.screen import console, print_text
-
-    with connect(ctx) as client:
-        body = client.fetch("GET", _path(approval_id), scope="approvals")
-        approval = client.decode(body, Approval)
-        print_text(pretty_json(body) if as_json else "\n".join(_full(approval, client.now(), console().width)))
+    print_answer(options_of(ctx), _path(approval_id), Approval, _full, scope="approvals", as_json=as_json)
 
 
 @approvals.command()
@@ -129,11 +112,12 @@ def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
             known[approval.id] = approval
 
 
-def _decide(ctx: typer.Context, approval_id: str, answer: DecideApproval) -> None:
-    from gatewayd.cli.ctl.output.screen import print_text
+def _decide(ctx: typer.Context, approval_id: str, decision: DecideApproval) -> None:
+    print_answer(options_of(ctx), _path(approval_id), Approval, _decided, post=decision, scope="approvals")
 
-    with connect(ctx) as client:
-        print_text(_ending(client.post(_path(approval_id), answer, Approval, scope="approvals")))
+
+def _decided(approval: Approval, now: float, width: int) -> list[str]:
+    return [_ending(approval)]
 
 
 def _path(approval_id: str) -> str:
@@ -186,6 +170,13 @@ def _fields(approval: Approval, now: float) -> Iterator[tuple[str, str]]:
     yield "state", f"{approval.state}{session}{by}{at}" + (", used" if approval.consumed_at is not None else "")
     if approval.note:
         yield "note", approval.note
+
+
+def _list(answer: ApprovalList, now: float, width: int) -> "list[Text | str]":
+    if not answer.approvals:
+        return ["no approvals are waiting"]
+    help_line = "\nsee one in full: gatewayctl approvals show ID   answer it: gatewayctl approvals allow|deny ID"
+    return [*_table(answer.approvals, now, width), help_line]
 
 
 def _table(waiting: tuple[Approval, ...], now: float, width: int) -> list["Text"]:

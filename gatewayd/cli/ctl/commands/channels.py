@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.commands.answer import print_answer
+from gatewayd.cli.ctl.connection.options import Json, options_of
 from gatewayd.cli.ctl.exit_codes import UsageError
 from gatewayd.model.operator_api import AccountList, ChooseAccounts
 
 if TYPE_CHECKING:
-    from gatewayd.cli.ctl.connection.client import Client
+    from rich.text import Text
 
 channels = typer.Typer(help="List, start, stop and restart accounts.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -19,16 +20,7 @@ Name = Annotated[str, typer.Argument(metavar="CHANNEL[/ACCOUNT]", help="One acco
 @channels.command("list")
 def list_accounts(ctx: typer.Context, as_json: Json = False) -> None:
     """List all accounts and their states."""
-    from gatewayd.cli.ctl.output.screen import print_text
-    from gatewayd.cli.ctl.wording import pretty_json
-
-    with connect(ctx) as client:
-        body = client.fetch("GET", "/v1/channels", scope="read")
-        answer = client.decode(body, AccountList)
-        if as_json:
-            print_text(pretty_json(body))
-            return
-        _show(client, answer)
+    print_answer(options_of(ctx), "/v1/channels", AccountList, _table, scope="read", as_json=as_json)
 
 
 @channels.command()
@@ -55,14 +47,11 @@ def _order(ctx: typer.Context, name: str, verb: str) -> None:
     channel, _, account = name.partition("/")
     if not channel or (name.endswith("/") and not account):
         raise UsageError(f"{name!r} names no account. It looks like telegram/main, or telegram for all of the channel.")
-    with connect(ctx) as client:
-        body = ChooseAccounts(account or None)
-        _show(client, client.post(f"/v1/channels/{segment(channel)}/{verb}", body, AccountList, scope="admin"))
+    chosen = ChooseAccounts(account or None)
+    print_answer(options_of(ctx), f"/v1/channels/{segment(channel)}/{verb}", AccountList, _table, post=chosen, scope="admin")
 
 
-def _show(client: "Client", answer: AccountList) -> None:
+def _table(answer: AccountList, now: float, width: int) -> "list[Text]":
     from gatewayd.cli.ctl.output.accounts_view import accounts_table
-    from gatewayd.cli.ctl.output.screen import console, print_lines
 
-    target = console()
-    print_lines(accounts_table(answer.accounts, now=client.now(), width=target.width), on=target)
+    return accounts_table(answer.accounts, now=now, width=width)

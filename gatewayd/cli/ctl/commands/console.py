@@ -1,11 +1,14 @@
 """``gatewayctl console``: the way into the pages in the browser."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.wording import clean, duration, pretty_json
+from gatewayd.cli.ctl.commands.answer import print_answer
+from gatewayd.cli.ctl.connection.options import Json, options_of
+from gatewayd.cli.ctl.wording import clean, duration
+from gatewayd.model.config import Scope
 from gatewayd.model.operator_api import ConsolePage, LoginLink, MakeConsoleLink
 
 
@@ -20,15 +23,18 @@ def console(
 
 def print_link(ctx: typer.Context, page: ConsolePage, *, as_json: bool) -> None:
     """The link alone on stdout, how long it is good for on stderr."""
-    from gatewayd.cli.ctl.output.screen import print_note, print_text
 
-    with connect(ctx) as client:
-        scope: Literal["approvals", "read"] = "approvals" if page == "approvals" else "read"
-        body = client.fetch("POST", "/v1/console/links", body=MakeConsoleLink(page), scope=scope)
-        made = client.decode(body, LoginLink)
-        left = made.expires_at - client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    print_text(clean(made.url, at_most=2000))
-    print_note(f"works once, within {duration(left)}")
+    def lines(link: LoginLink, now: float, width: int) -> Iterator[str]:
+        return link_lines(link, now)
+
+    scope: Scope = "approvals" if page == "approvals" else "read"
+    wanted = MakeConsoleLink(page)
+    print_answer(options_of(ctx), "/v1/console/links", LoginLink, lines, post=wanted, scope=scope, as_json=as_json)
+
+
+def link_lines(link: LoginLink, now: float, *, prefix: str = "") -> Iterator[str]:
+    """The link; a note on stderr, which begins with ``prefix``, says how long it is good for."""
+    from gatewayd.cli.ctl.output.screen import print_note
+
+    yield clean(link.url, at_most=2000)
+    print_note(f"{prefix}works once, within {duration(link.expires_at - now)}")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.commands.answer import print_answer
+from gatewayd.cli.ctl.connection.options import Json, options_of
 from gatewayd.cli.ctl.exit_codes import FAILED, OK, CtlError, UsageError
-from gatewayd.cli.ctl.wording import clean, pretty_json
+from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.lifecycle import DeadLetterState
 from gatewayd.model.operator_api import DeadLetterList, DeadLetterView
 from gatewayd.model.records.dead_letter import DeadLetterFilter, Direction, NotADeadLetter, RepairAction, parse_ref
@@ -55,26 +56,12 @@ def list_dead_letters(
 ) -> None:
     """List what was given up, the newest first."""
     from gatewayd.cli.ctl.commands.bulk_repair import DEAD_LETTERS, params_of
-    from gatewayd.cli.ctl.output.dead_letters_view import dead_letters_table, summary
-    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
+    from gatewayd.cli.ctl.output.dead_letters_view import page_lines
 
     params = params_of(DeadLetterFilter(direction, state, channel, account, reason)) | {"limit": str(limit)}
-    with connect(ctx) as client:
-        body = client.fetch("GET", DEAD_LETTERS, params=params | ({"before": before} if before else {}), scope="read")
-        page = client.decode(body, DeadLetterList)
-        now = client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    if not page.dead_letters:
-        print_text("no dead letters" + (" there" if before else ""))
-        return
-    target = console()
-    print_lines(dead_letters_table(page.dead_letters, now=now, width=target.width), on=target)
-    print_text(f"\nwaiting in all: {summary(page.counts)}")
-    if page.next is not None:
-        print_text(f"more: the same with --before {clean(page.next)}")
-    print_text("see one: gatewayctl dead-letters show REF   then: gatewayctl dead-letters retry|drop REF…, or --all")
+    if before:
+        params["before"] = before
+    print_answer(options_of(ctx), DEAD_LETTERS, DeadLetterList, page_lines, params=params, scope="read", as_json=as_json)
 
 
 @dead_letters.command("show")
@@ -82,19 +69,10 @@ def show_dead_letter(ctx: typer.Context, ref: Ref, as_json: Json = False) -> Non
     """Show one dead letter in full, with its text and what can be done about it."""
     from gatewayd.cli.ctl.commands.bulk_repair import dead_letter_path
     from gatewayd.cli.ctl.output.dead_letters_view import dead_letter_lines
-    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
 
     _check_ref(ref)
-    with connect(ctx) as client:
-        body = client.fetch("GET", dead_letter_path(ref), scope="read")
-        shown = client.decode(body, DeadLetterView)
-        now = client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    target = console()
-    why_not = None if shown.can_retry else shown.why_not or "gatewayd gives no reason"
-    print_lines(dead_letter_lines(shown.dead_letter, shown.text, why_not, now=now, width=target.width), on=target)
+    path = dead_letter_path(ref)
+    print_answer(options_of(ctx), path, DeadLetterView, dead_letter_lines, scope="read", as_json=as_json)
 
 
 def _order(action: RepairAction) -> Callable[..., None]:
@@ -120,7 +98,7 @@ def _order(action: RepairAction) -> Callable[..., None]:
         _check(action, refs or [], every=every, filtered=chosen != DeadLetterFilter() or older_than is not None)
         age = None if older_than is None else _seconds(older_than)
         progress = Progress(action)
-        with _told(progress, as_json=as_json) as tell, connect(ctx) as client:
+        with _told(progress, as_json=as_json) as tell, options_of(ctx).connect() as client:
             if every:
                 repair_all(client, progress, chosen, older_than=age, note=note, yes=yes, tell=tell)
             else:

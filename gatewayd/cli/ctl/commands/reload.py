@@ -3,7 +3,10 @@
 import typer
 from msgspec.structs import replace
 
+from gatewayd.cli.ctl.commands.answer import print_answer
 from gatewayd.cli.ctl.connection.options import Json, options_of
+from gatewayd.cli.ctl.wording import clean, count
+from gatewayd.model.operator_api import Request
 from gatewayd.model.reload import Change, ReloadReport
 
 _LONGEST_SECONDS = 45.0
@@ -16,19 +19,12 @@ def reload(ctx: typer.Context, as_json: Json = False) -> None:
 
     A configuration with anything wrong in it changes nothing: then everything that is wrong is told, and the exit code is 1.
     """
-    from gatewayd.cli.ctl.output.screen import print_text
-    from gatewayd.cli.ctl.wording import pretty_json
-
     options = options_of(ctx)
-    with replace(options, timeout=max(options.timeout, _LONGEST_SECONDS)).connect() as client:
-        body = client.fetch("POST", "/v1/gateway/reload", scope="admin")
-        report = client.decode(body, ReloadReport)
-    print_text(pretty_json(body) if as_json else "\n".join(_lines(report)))
+    patient = replace(options, timeout=max(options.timeout, _LONGEST_SECONDS))
+    print_answer(patient, "/v1/gateway/reload", ReloadReport, _lines, post=Request(), scope="admin", as_json=as_json)
 
 
-def _lines(report: ReloadReport) -> list[str]:
-    from gatewayd.cli.ctl.wording import clean, count
-
+def _lines(report: ReloadReport, now: float, width: int) -> list[str]:
     lines = [f"{clean(report.source or 'no file, the embedded default')}: {'in force' if report.applied else 'nothing to apply'}"]
     lines += [_line(change) for change in report.applied]
     lines += [f"  {_line(change).strip()}: NEEDS A RESTART, what was in force still is" for change in report.needs_restart]
@@ -40,8 +36,6 @@ def _lines(report: ReloadReport) -> list[str]:
 
 
 def _line(change: Change) -> str:
-    from gatewayd.cli.ctl.wording import clean
-
     keys = f" {', '.join(change.keys)}" if change.keys else ""
     effect = f": {change.effect}" if change.effect else ""
     return f"  {_SIGNS[change.kind]} {clean(change.table + keys + effect)}"

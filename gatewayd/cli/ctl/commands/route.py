@@ -1,11 +1,13 @@
 """``gatewayctl route``: which agent and session a message would go to, and who may talk there, without sending one."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
-from gatewayd.cli.ctl.wording import clean, pretty_json
+from gatewayd.cli.ctl.commands.answer import print_answer
+from gatewayd.cli.ctl.connection.options import Json, options_of
+from gatewayd.cli.ctl.wording import clean
 from gatewayd.model.message.route import Explained
 
 
@@ -34,8 +36,6 @@ def route(
     as_json: Json = False,
 ) -> None:
     """Say which agent and session a message would go to, by which rule, and who may talk there. Nothing is sent."""
-    from gatewayd.cli.ctl.output.screen import print_text
-
     given = {
         "channel": channel,
         "account": account,
@@ -46,16 +46,17 @@ def route(
         "sender": sender,
     }
     params = {key: value for key, value in given.items() if value is not None}
-    with connect(ctx) as client:
-        body = client.fetch("GET", "/v1/gateway/route", params=params, scope="read")
-        found = client.decode(body, Explained)
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    lines = [f"agent        {clean(found.agent_id)}", f"session key  {clean(found.session_key)}", f"rule         {_rule(found)}"]
-    lines += [f"may talk     {clean(found.who)}"] if found.who else []
-    lines += [f"sender       {clean(sender)}: {_verdict(found)}"] if sender and found.verdict else []
-    print_text("\n".join(lines))
+
+    def lines(found: Explained, now: float, width: int) -> Iterator[str]:
+        yield f"agent        {clean(found.agent_id)}"
+        yield f"session key  {clean(found.session_key)}"
+        yield f"rule         {_rule(found)}"
+        if found.who:
+            yield f"may talk     {clean(found.who)}"
+        if sender and found.verdict:
+            yield f"sender       {clean(sender)}: {_verdict(found)}"
+
+    print_answer(options_of(ctx), "/v1/gateway/route", Explained, lines, params=params, scope="read", as_json=as_json)
 
 
 def _rule(found: Explained) -> str:

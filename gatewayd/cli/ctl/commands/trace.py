@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.commands.answer import print_answer
+from gatewayd.cli.ctl.connection.options import Json, options_of
 from gatewayd.cli.ctl.exit_codes import UsageError
-from gatewayd.cli.ctl.wording import pretty_json
 from gatewayd.model.records.trace import Trace
 
 
@@ -24,16 +24,9 @@ def trace(
 ) -> None:
     """Tell what happened to a message, when and why, from its receipt to what became of its reply."""
     from gatewayd.cli.ctl.connection.client import segments
-    from gatewayd.cli.ctl.output.screen import console, print_lines, print_text
     from gatewayd.cli.ctl.output.trace_view import trace_lines
 
     if not message_id:
         raise UsageError("Which message? gatewayctl trace in-12, or another ID: gatewayctl trace --help.")
-    with connect(ctx) as client:
-        body = client.fetch("GET", f"/v1/messages/{segments(message_id)}", scope="read")
-        found = client.decode(body, Trace)
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    target = console()
-    print_lines(trace_lines(found, target.width), on=target)
+    path = f"/v1/messages/{segments(message_id)}"
+    print_answer(options_of(ctx), path, Trace, trace_lines, scope="read", as_json=as_json)

@@ -1,17 +1,22 @@
 """``gatewayctl webchat``: letting somebody into the chat page, and out of it."""
 
 import re
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.commands.answer import print_answer
+from gatewayd.cli.ctl.commands.console import link_lines
+from gatewayd.cli.ctl.connection.options import Json, options_of
 from gatewayd.cli.ctl.exit_codes import UsageError
-from gatewayd.cli.ctl.wording import clean, count, duration, one_line, pretty_json
+from gatewayd.cli.ctl.wording import clean, count, duration, one_line
 from gatewayd.model.config import Name
-from gatewayd.model.operator_api import MakeWebchatLink, RevokeWebchat, WebchatLink, WebchatSession, WebchatSessions
+from gatewayd.model.operator_api import MakeWebchatLink, RevokeWebchat, WebchatLink, WebchatSessions
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _LOGIN = re.compile("[0-9a-f]{12}")
 
@@ -41,45 +46,33 @@ def link(
     as_json: Json = False,
 ) -> None:
     """Print a login link for the chat page. It works once: treat it as a password."""
-    from gatewayd.cli.ctl.output.screen import print_note, print_text
+    wanted = MakeWebchatLink(name or "owner")
 
-    with connect(ctx) as client:
-        body = client.fetch("POST", "/v1/webchat/links", body=MakeWebchatLink(name or "owner"), scope="admin")
-        made = client.decode(body, WebchatLink)
-        left = made.expires_at - client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    print_text(clean(made.url, at_most=2000))
-    print_note(f"for {clean(name or 'owner')}, works once, within {duration(left)}")
+    def lines(link: WebchatLink, now: float, width: int) -> Iterator[str]:
+        return link_lines(link, now, prefix=f"for {wanted.name}, ")
+
+    print_answer(options_of(ctx), "/v1/webchat/links", WebchatLink, lines, post=wanted, scope="admin", as_json=as_json)
 
 
 @webchat.command("sessions")
 def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
     """List who is logged in to the chat page."""
+    print_answer(options_of(ctx), "/v1/webchat/sessions", WebchatSessions, _logins, scope="admin", as_json=as_json)
+
+
+def _logins(answer: WebchatSessions, now: float, width: int) -> "Iterator[Text | str]":
     from rich.text import Text
 
-    from gatewayd.cli.ctl.output.screen import Column, console, print_lines, print_note, print_text, table
+    from gatewayd.cli.ctl.output.screen import Column, print_note, table
 
-    with connect(ctx) as client:
-        body = client.fetch("GET", "/v1/webchat/sessions", scope="admin")
-        answer = client.decode(body, WebchatSessions)
-        now = client.now()
-    if as_json:
-        print_text(pretty_json(body))
-        return
-    if answer.sessions:
-        columns = [
-            Column("ID", [Text(one_line(each.id)) for each in answer.sessions]),
-            Column("NAME", [Text(one_line(each.name)) for each in answer.sessions], least=10),
-            Column("SINCE", [Text(duration(now - each.created_at)) for each in answer.sessions], drop=1),
-            Column("ENDS", [Text(f"in {duration(each.expires_at - now)}") for each in answer.sessions], drop=2),
-            Column("PAGES", [Text(str(each.pages)) for each in answer.sessions], drop=3),
-        ]
-        target = console()
-        print_lines(table(columns, target.width), on=target)
-    else:
-        print_text("nobody is logged in")
+    columns = [
+        Column("ID", [Text(one_line(each.id)) for each in answer.sessions]),
+        Column("NAME", [Text(one_line(each.name)) for each in answer.sessions], least=10),
+        Column("SINCE", [Text(duration(now - each.created_at)) for each in answer.sessions], drop=1),
+        Column("ENDS", [Text(f"in {duration(each.expires_at - now)}") for each in answer.sessions], drop=2),
+        Column("PAGES", [Text(str(each.pages)) for each in answer.sessions], drop=3),
+    ]
+    yield from table(columns, width) if answer.sessions else ["nobody is logged in"]
     if answer.links:
         print_note(f"{count(answer.links, 'link')} not used yet")
 
@@ -94,16 +87,14 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """End a login, or all of a name, with the pages that are open."""
-    from gatewayd.cli.ctl.output.screen import print_text
-
     if (session is None) == (name is None):
         raise UsageError("Say whose: gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
-    with connect(ctx) as client:
-        body = client.fetch("POST", "/v1/webchat/revoke", body=RevokeWebchat(session, name), scope="admin")
-        ended = client.decode(body, WebchatSessions)
-    print_text(pretty_json(body) if as_json else _said(ended.sessions, ended.links))
+    wanted = RevokeWebchat(session, name)
+    print_answer(options_of(ctx), "/v1/webchat/revoke", WebchatSessions, _ended, post=wanted, scope="admin", as_json=as_json)
 
 
-def _said(ended: Sequence[WebchatSession], links: int) -> str:
-    lines = [f"ended: {one_line(each.id)} ({one_line(each.name)})" for each in ended]
-    return "\n".join([*lines, f"taken back: {count(links, 'link')}"] if links or not lines else lines)
+def _ended(ended: WebchatSessions, now: float, width: int) -> Iterator[str]:
+    for each in ended.sessions:
+        yield f"ended: {one_line(each.id)} ({one_line(each.name)})"
+    if ended.links or not ended.sessions:
+        yield f"taken back: {count(ended.links, 'link')}"

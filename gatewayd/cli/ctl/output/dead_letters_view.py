@@ -1,13 +1,14 @@
 """Dead letters as an operator reads them: in rows, or one in full with what can be done about it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from rich.text import Text
 
 from gatewayd.cli.ctl.output.screen import Column, field, table, wrapped
 from gatewayd.cli.ctl.wording import clean, clock_time, count, duration, one_line
+from gatewayd.model.operator_api import DeadLetterList, DeadLetterView
 from gatewayd.model.records.dead_letter import EXCERPT, DeadLetter, DeadLetterCounts
 
 STYLES: Mapping[str, str] = {"dead": "bold red", "unknown": "yellow", "parked": "cyan"}
@@ -39,8 +40,22 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], *, now: float, width:
     )
 
 
-def dead_letter_lines(dead_letter: DeadLetter, text: str, why_not: str | None, *, now: float, width: int) -> list[Text]:
+def page_lines(page: DeadLetterList, now: float, width: int) -> Iterator[Text | str]:
+    """A page of the list, with what waits in all and how to go on."""
+    if not page.dead_letters:
+        yield "no dead letters"
+        return
+    yield from dead_letters_table(page.dead_letters, now=now, width=width)
+    yield f"\nwaiting in all: {summary(page.counts)}"
+    if page.next is not None:
+        yield f"more: the same with --before {clean(page.next)}"
+    yield "see one: gatewayctl dead-letters show REF   then: gatewayctl dead-letters retry|drop REF…, or --all"
+
+
+def dead_letter_lines(view: DeadLetterView, now: float, width: int) -> list[Text]:
     """One dead letter in full. Nothing of its text is left out, nothing in it is invisible."""
+    dead_letter, text = view.dead_letter, view.text
+    why_not = None if view.can_retry else view.why_not or "gatewayd gives no reason"
     lines: list[Text] = []
     for label, value in _facts(dead_letter, now):
         lines += wrapped(Text(one_line(value, at_most=2000)), width, indent=10, first=Text(label, style="bold"))

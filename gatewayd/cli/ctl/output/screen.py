@@ -33,11 +33,14 @@ class _Console(Console):
         raise OutputClosed
 
 
-def print_lines(lines: Iterable[Text], *, on: Console | None = None) -> None:
-    """Print lines that fit already: nothing is wrapped again."""
+def print_lines(lines: Iterable[Text | str], *, on: Console | None = None) -> None:
+    """Print lines that fit already: nothing is wrapped again. A ``str`` is printed as it is."""
     target = on or console()
     for line in lines:
-        target.print(line, soft_wrap=True)
+        if isinstance(line, str):
+            print_text(line)
+        else:
+            target.print(line, soft_wrap=True)
 
 
 def print_text(text: str) -> None:

@@ -15,7 +15,7 @@ _LINES = 12
 _DETAIL = 1_000
 
 
-def trace_lines(trace: Trace, width: int) -> list[Text]:
+def trace_lines(trace: Trace, now: float, width: int) -> list[Text]:
     """The whole answer of ``gatewayctl trace``, no line wider than ``width`` cells. Times are local."""
     lines = wrapped(Text(_found(trace)), width, indent=0)
     day, before = "", None
