@@ -127,6 +127,37 @@ class MemoryStore:
     def statistics(self) -> port.StoreStatistics:
         return port.StoreStatistics(0, 0, 0, 0, 0.0, True, None, None, True)
 
+    # State and sessions.
+
+    async def claim_accounts(self, gateway: str, accounts: Collection[Account]) -> list[Account]:
+        self._accounts.update((account, gateway) for account in accounts)
+        return sorted(account for account, owner in self._accounts.items() if owner == gateway)
+
+    async def load_state(self, channel: str, account: str, key: str) -> str | None:
+        return self._state.get((channel, account, key))
+
+    async def save_state(self, channel: str, account: str, key: str, value: str) -> None:
+        self._state[channel, account, key] = value
+
+    async def forget_state(self, channel: str, account: str, key: str) -> None:
+        self._state.pop((channel, account, key), None)
+
+    async def get_session(self, session_key: str) -> port.SessionRow | None:
+        return self._sessions.get(session_key)
+
+    async def put_session(self, row: port.SessionRow) -> None:
+        self._sessions[row.session_key] = row
+
+    async def find_session(self, agent_id: str, session_id: str) -> tuple[port.SessionRow, str | None] | None:
+        for row in self._sessions.values():
+            if (row.agent_id, row.session_id) == (agent_id, session_id):
+                messages = (each for each in reversed(self._inbound.values()) if each.session_key == row.session_key)
+                return row, next((each.turn_id for each in messages if each.turn_id is not None), None)
+        return None
+
+    async def list_sessions(self, *, limit: int) -> list[port.SessionRow]:
+        return sorted(self._sessions.values(), key=lambda row: (-row.last_used_at, row.session_key))[:limit]
+
     # The inbox.
 
     async def add_inbound(
@@ -292,144 +323,43 @@ class MemoryStore:
         lines += [(row.created_at, 0, row.id, row) for row in edits if row.state not in life.NEVER_SEEN]
         return [port.TranscriptRow(row.id, at, row.state, _content(row)) for at, *_, row in sorted(lines, key=_order)]
 
-    # Dead letters.
+    # The logs.
 
-    def _dead_letters(self, wanted: DeadLetterFilter) -> list[DeadLetterRow]:
-        """In the order of their places."""
-        asked = {key: value for key, value in msgspec.structs.asdict(wanted).items() if value is not None}
-        before = asked.pop("ended_before", float("inf"))
-        rows: list[DeadLetterRow] = [*self._inbound.values(), *self._outbound.values()]
-        found = [
-            (dead_letter.cursor, row)
-            for row in rows
-            if _is_dead_letter(row) and _fits(dead_letter := port.dead_letter_of(row), asked, before)
-        ]
-        return [row for _, row in sorted(found, key=lambda each: each[0])]
+    def _add_audit(self, draft: AuditDraft | None) -> None:
+        if draft is not None:
+            newest = self._audit.get(self._numbers["audit"])
+            head = BEGINNING if newest is None else AuditHead(newest.seq, newest.hash)
+            self._audit[self._next("audit")] = chained(draft, head)
 
-    async def list_dead_letters(
-        self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
-    ) -> list[DeadLetter]:
-        dead_letters = [port.dead_letter_of(row) for row in reversed(self._dead_letters(wanted))]
-        return [dead_letter for dead_letter in dead_letters if before is None or dead_letter.cursor < before][:limit]
+    async def add_audit(self, draft: AuditDraft) -> AuditRow:
+        self._add_audit(draft)
+        return self._audit[self._numbers["audit"]]
 
-    async def oldest_dead_letters(
-        self, wanted: DeadLetterFilter, *, after: DeadLetterCursor | None, limit: int
-    ) -> list[DeadLetterCursor]:
-        cursors = [port.dead_letter_of(row).cursor for row in self._dead_letters(wanted)]
-        return [cursor for cursor in cursors if after is None or cursor > after][:limit]
+    async def audit_after(self, seq: int, *, limit: int) -> list[AuditRow]:
+        return [row for row in self._audit.values() if row.seq > seq][:limit]
 
-    async def count_dead_letters(self) -> DeadLetterCounts:
-        counts: dict[str, Any] = {}
-        for dead_letter in map(port.dead_letter_of, self._dead_letters(DeadLetterFilter())):
-            name = f"{dead_letter.direction}_{dead_letter.state}"
-            counts[name] = counts.get(name, 0) + 1
-            counts.setdefault(f"oldest_{dead_letter.state}_at", dead_letter.ended_at)
-        return DeadLetterCounts(**counts)
+    async def audit_head(self) -> AuditRow | None:
+        return self._audit.get(self._numbers["audit"])
 
-    def _row(self, ref: str) -> DeadLetterRow:
-        direction, number = parse_ref(ref)
-        row = self._inbound.get(number) if direction == "in" else self._outbound.get(number)
-        if row is None:
-            raise NotFound(f"there is no {ref} (any more)")
-        return row
+    async def audit_about(self, subjects: Collection[str], *, limit: int) -> list[AuditRow]:
+        return _newest([row for row in self._audit.values() if row.subject in subjects], limit)
 
-    def _facts(self, row: DeadLetterRow) -> port.DeadLetterFacts:
-        if isinstance(row, InboundRow):
-            of_turn = [each for each in self._inbound.values() if row.turn_id is not None and each.turn_id == row.turn_id]
-            return port.DeadLetterFacts(row, tuple(each for each in of_turn if _is_dead_letter(each)))
-        of = row.payload.of if isinstance(row.payload, EditText) else 0
-        newer = [each.id for each in self._edits(of) if each.id > row.id and each.state not in life.NEVER_SEEN]
-        asked = None if row.subject is None else request_of(row.subject)
-        requests = [each for each in self._requests() if each.id == asked]
-        return port.DeadLetterFacts(row, (), self._outbound.get(of), min(newer, default=None), next(iter(requests), None))
+    async def add_events(self, drafts: Sequence[port.EventDraft]) -> list[Event]:
+        events = [Event(self._next("event"), draft.at, draft.kind, msgspec.Raw(draft.data)) for draft in drafts]
+        self._events.update((event.seq, event) for event in events)
+        return events
 
-    def _requests(self) -> list[Approval | QuestionRow]:
-        return [*self._approvals.values(), *self._questions.values()]
+    async def events_after(self, seq: int, *, limit: int) -> list[Event]:
+        return [event for event in self._events.values() if event.seq > seq][:limit]
 
-    def _edits(self, of: int) -> list[OutboundRow]:
-        return [row for row in self._outbound.values() if isinstance(row.payload, EditText) and row.payload.of == of]
+    async def event_bounds(self) -> tuple[int, int]:
+        return next(iter(self._events), 0), next(reversed(self._events), 0)
 
-    async def get_dead_letter(self, ref: str) -> port.DeadLetterFacts:
-        return self._facts(self._row(ref))
-
-    async def retry_dead_letters(self, refs: Sequence[str], rule: port.RetryRule, *, now: float) -> port.Repairs:
-        def retry(row: DeadLetterRow) -> None:
-            anew = {"attempts": 0, "reason": None}
-            if isinstance(row, InboundRow):
-                forgotten = dict.fromkeys(("detail", "turn_id", "started_at", "ended_at"))
-                self._put(row, state="received", stops=0, retries=row.retries + 1, **anew, **forgotten)
-            else:
-                later = row.next_attempt_at if row.next_attempt_at is not None and row.next_attempt_at > now else None
-                self._put(row, state="ready", settled_at=None, queued_at=now, next_attempt_at=later, **anew)
-
-        return self._repair(refs, lambda row: rule(self._facts(row)), retry)
-
-    async def drop_dead_letters(self, refs: Sequence[str], rule: port.DropRule, *, now: float) -> port.Repairs:
-        return self._repair(refs, lambda row: [rule(row)], lambda row: self._put(row, closed_at=now))
-
-    def _repair(
-        self, refs: Sequence[str], rule: Callable[[DeadLetterRow], Sequence[port.Repair]], act: Callable[[DeadLetterRow], None]
-    ) -> port.Repairs:
-        repairs, done = port.Repairs([], []), set[str]()
-        with self._whole():
-            for ref in refs:
-                try:
-                    wanted = [] if ref in done else rule(self._row(ref))
-                except (NotADeadLetter, NotFound, Conflict) as error:
-                    repairs.skipped.append(Skipped(ref, error.reason))
-                    continue
-                for each in wanted:
-                    row = self._row(port.ref_of(each.row))
-                    if _is_dead_letter(row):
-                        act(row)
-                        self._add_audit(each.audit)
-                        repairs.done.append(
-                            port.Repaired(msgspec.convert(row.state, life.DeadLetterState), self._row(port.ref_of(row)))
-                        )
-                        done.add(port.ref_of(row))
-        return repairs
-
-    async def sweep(
-        self, kind: port.RetentionKind, keeps: port.KeepRule, *, before: float, after: Place | None, limit: int
-    ) -> port.RetentionResult:
-        name = kind.removesuffix("_dead_letter")
-        table: dict[int, Any] = getattr(self, f"_{name}" if name in ("inbound", "outbound") else f"_{name}s")
-        end = {"inbound": "ended_at", "outbound": "settled_at", "approval": "decided_at", "question": "ended_at"}[name]
-        rows = {number: row for number, row in table.items() if _is_over(row, dead_letters=kind != name)}
-        places = sorted((getattr(row, end), number) for number, row in rows.items() if getattr(row, end) is not None)
-        looked_at = [place for place in places if place[0] < before and place > (after or (float("-inf"), 0))][:limit]
-        deleted = Counter[str]()
-        with self._whole():
-            for _, number in looked_at:
-                received = self._received[number] if name == "inbound" else None
-                old = port.OldRow(received, getattr(table[number], "closed_at", None), frozenset(self._referrers(rows[number])))
-                if not keeps(old):
-                    deleted[table.pop(number).state] += 1
-        return port.RetentionResult(dict(deleted), looked_at[-1] if len(looked_at) == limit else None)
-
-    def _referrers(self, row: Any) -> Iterator[port.Referrer]:
-        """The kinds of rows that refer to this one and are not over."""
-        replies = [reply for reply in self._outbound.values() if _is_unsettled(reply)]
-        asked = [each for each in self._requests() if each.state in life.APPROVAL_OPEN]
-        ours: list[Approval | QuestionRow] = []
-        if isinstance(row, OutboundRow):
-            ours = [each for each in asked if row.subject and each.id == request_of(row.subject)]
-            if any(_is_unsettled(edit) for edit in self._edits(row.id)):
-                yield "edit"
-        elif isinstance(row, InboundRow):
-            ours = [each for each in asked if row.turn_id is not None and each.turn_id == row.turn_id]
-            if any(row.turn_id is not None and reply.turn_id == row.turn_id for reply in replies):
-                yield "reply"
-        else:
-            if any(each.turn_id == row.turn_id and each.state in life.INBOUND_OPEN for each in self._inbound.values()):
-                yield "message"
-            if any(reply.subject in (row.id, f"{row.id}/notice") for reply in replies):
-                yield "reply"
-        for each in ours:
-            yield "approval" if isinstance(each, Approval) else "question"
-
-    async def bytes_used(self) -> int:
-        return sum(len(msgspec.msgpack.encode(list(table.values()))) for table in vars(self).values() if isinstance(table, dict))
+    async def prune_events(self, *, keep: int) -> int:
+        old = list(self._events)[: len(self._events) - keep] if keep < len(self._events) else []
+        for seq in old:
+            del self._events[seq]
+        return len(old)
 
     # Requests and questions.
 
@@ -530,58 +460,148 @@ class MemoryStore:
                 return self._questions[seq]
         return None
 
-    # The logs.
+    # Dead letters.
 
-    def _add_audit(self, draft: AuditDraft | None) -> None:
-        if draft is not None:
-            newest = self._audit.get(self._numbers["audit"])
-            head = BEGINNING if newest is None else AuditHead(newest.seq, newest.hash)
-            self._audit[self._next("audit")] = chained(draft, head)
+    def _dead_letters(self, wanted: DeadLetterFilter) -> list[DeadLetterRow]:
+        """In the order of their places."""
+        asked = {key: value for key, value in msgspec.structs.asdict(wanted).items() if value is not None}
+        before = asked.pop("ended_before", float("inf"))
+        rows: list[DeadLetterRow] = [*self._inbound.values(), *self._outbound.values()]
+        found = [
+            (dead_letter.cursor, row)
+            for row in rows
+            if _is_dead_letter(row) and _fits(dead_letter := port.dead_letter_of(row), asked, before)
+        ]
+        return [row for _, row in sorted(found, key=lambda each: each[0])]
 
-    async def add_audit(self, draft: AuditDraft) -> AuditRow:
-        self._add_audit(draft)
-        return self._audit[self._numbers["audit"]]
+    async def list_dead_letters(
+        self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetter]:
+        dead_letters = [port.dead_letter_of(row) for row in reversed(self._dead_letters(wanted))]
+        return [dead_letter for dead_letter in dead_letters if before is None or dead_letter.cursor < before][:limit]
 
-    async def audit_after(self, seq: int, *, limit: int) -> list[AuditRow]:
-        return [row for row in self._audit.values() if row.seq > seq][:limit]
+    async def oldest_dead_letters(
+        self, wanted: DeadLetterFilter, *, after: DeadLetterCursor | None, limit: int
+    ) -> list[DeadLetterCursor]:
+        cursors = [port.dead_letter_of(row).cursor for row in self._dead_letters(wanted)]
+        return [cursor for cursor in cursors if after is None or cursor > after][:limit]
 
-    async def audit_head(self) -> AuditRow | None:
-        return self._audit.get(self._numbers["audit"])
+    async def count_dead_letters(self) -> DeadLetterCounts:
+        counts: dict[str, Any] = {}
+        for dead_letter in map(port.dead_letter_of, self._dead_letters(DeadLetterFilter())):
+            name = f"{dead_letter.direction}_{dead_letter.state}"
+            counts[name] = counts.get(name, 0) + 1
+            counts.setdefault(f"oldest_{dead_letter.state}_at", dead_letter.ended_at)
+        return DeadLetterCounts(**counts)
 
-    async def audit_about(self, subjects: Collection[str], *, limit: int) -> list[AuditRow]:
-        return _newest([row for row in self._audit.values() if row.subject in subjects], limit)
+    def _row(self, ref: str) -> DeadLetterRow:
+        direction, number = parse_ref(ref)
+        row = self._inbound.get(number) if direction == "in" else self._outbound.get(number)
+        if row is None:
+            raise NotFound(f"there is no {ref} (any more)")
+        return row
 
-    async def add_events(self, drafts: Sequence[port.EventDraft]) -> list[Event]:
-        events = [Event(self._next("event"), draft.at, draft.kind, msgspec.Raw(draft.data)) for draft in drafts]
-        self._events.update((event.seq, event) for event in events)
-        return events
+    def _facts(self, row: DeadLetterRow) -> port.DeadLetterFacts:
+        if isinstance(row, InboundRow):
+            of_turn = [each for each in self._inbound.values() if row.turn_id is not None and each.turn_id == row.turn_id]
+            return port.DeadLetterFacts(row, tuple(each for each in of_turn if _is_dead_letter(each)))
+        of = row.payload.of if isinstance(row.payload, EditText) else 0
+        newer = [each.id for each in self._edits(of) if each.id > row.id and each.state not in life.NEVER_SEEN]
+        asked = None if row.subject is None else request_of(row.subject)
+        requests = [each for each in self._requests() if each.id == asked]
+        return port.DeadLetterFacts(row, (), self._outbound.get(of), min(newer, default=None), next(iter(requests), None))
 
-    async def events_after(self, seq: int, *, limit: int) -> list[Event]:
-        return [event for event in self._events.values() if event.seq > seq][:limit]
+    def _requests(self) -> list[Approval | QuestionRow]:
+        return [*self._approvals.values(), *self._questions.values()]
 
-    async def event_bounds(self) -> tuple[int, int]:
-        return next(iter(self._events), 0), next(reversed(self._events), 0)
+    def _edits(self, of: int) -> list[OutboundRow]:
+        return [row for row in self._outbound.values() if isinstance(row.payload, EditText) and row.payload.of == of]
 
-    async def prune_events(self, *, keep: int) -> int:
-        old = list(self._events)[: len(self._events) - keep] if keep < len(self._events) else []
-        for seq in old:
-            del self._events[seq]
-        return len(old)
+    async def get_dead_letter(self, ref: str) -> port.DeadLetterFacts:
+        return self._facts(self._row(ref))
 
-    # Accounts, people and logins.
+    async def retry_dead_letters(self, refs: Sequence[str], rule: port.RetryRule, *, now: float) -> port.Repairs:
+        def retry(row: DeadLetterRow) -> None:
+            anew = {"attempts": 0, "reason": None}
+            if isinstance(row, InboundRow):
+                forgotten = dict.fromkeys(("detail", "turn_id", "started_at", "ended_at"))
+                self._put(row, state="received", stops=0, retries=row.retries + 1, **anew, **forgotten)
+            else:
+                later = row.next_attempt_at if row.next_attempt_at is not None and row.next_attempt_at > now else None
+                self._put(row, state="ready", settled_at=None, queued_at=now, next_attempt_at=later, **anew)
 
-    async def claim_accounts(self, gateway: str, accounts: Collection[Account]) -> list[Account]:
-        self._accounts.update((account, gateway) for account in accounts)
-        return sorted(account for account, owner in self._accounts.items() if owner == gateway)
+        return self._repair(refs, lambda row: rule(self._facts(row)), retry)
 
-    async def load_state(self, channel: str, account: str, key: str) -> str | None:
-        return self._state.get((channel, account, key))
+    async def drop_dead_letters(self, refs: Sequence[str], rule: port.DropRule, *, now: float) -> port.Repairs:
+        return self._repair(refs, lambda row: [rule(row)], lambda row: self._put(row, closed_at=now))
 
-    async def save_state(self, channel: str, account: str, key: str, value: str) -> None:
-        self._state[channel, account, key] = value
+    def _repair(
+        self, refs: Sequence[str], rule: Callable[[DeadLetterRow], Sequence[port.Repair]], act: Callable[[DeadLetterRow], None]
+    ) -> port.Repairs:
+        repairs, done = port.Repairs([], []), set[str]()
+        with self._whole():
+            for ref in refs:
+                try:
+                    wanted = [] if ref in done else rule(self._row(ref))
+                except (NotADeadLetter, NotFound, Conflict) as error:
+                    repairs.skipped.append(Skipped(ref, error.reason))
+                    continue
+                for each in wanted:
+                    row = self._row(port.ref_of(each.row))
+                    if _is_dead_letter(row):
+                        act(row)
+                        self._add_audit(each.audit)
+                        repairs.done.append(
+                            port.Repaired(msgspec.convert(row.state, life.DeadLetterState), self._row(port.ref_of(row)))
+                        )
+                        done.add(port.ref_of(row))
+        return repairs
 
-    async def forget_state(self, channel: str, account: str, key: str) -> None:
-        self._state.pop((channel, account, key), None)
+    # Retention.
+
+    async def sweep(
+        self, kind: port.RetentionKind, keeps: port.KeepRule, *, before: float, after: Place | None, limit: int
+    ) -> port.RetentionResult:
+        name = kind.removesuffix("_dead_letter")
+        table: dict[int, Any] = getattr(self, f"_{name}" if name in ("inbound", "outbound") else f"_{name}s")
+        end = {"inbound": "ended_at", "outbound": "settled_at", "approval": "decided_at", "question": "ended_at"}[name]
+        rows = {number: row for number, row in table.items() if _is_over(row, dead_letters=kind != name)}
+        places = sorted((getattr(row, end), number) for number, row in rows.items() if getattr(row, end) is not None)
+        looked_at = [place for place in places if place[0] < before and place > (after or (float("-inf"), 0))][:limit]
+        deleted = Counter[str]()
+        with self._whole():
+            for _, number in looked_at:
+                received = self._received[number] if name == "inbound" else None
+                old = port.OldRow(received, getattr(table[number], "closed_at", None), frozenset(self._referrers(rows[number])))
+                if not keeps(old):
+                    deleted[table.pop(number).state] += 1
+        return port.RetentionResult(dict(deleted), looked_at[-1] if len(looked_at) == limit else None)
+
+    def _referrers(self, row: Any) -> Iterator[port.Referrer]:
+        """The kinds of rows that refer to this one and are not over."""
+        replies = [reply for reply in self._outbound.values() if _is_unsettled(reply)]
+        asked = [each for each in self._requests() if each.state in life.APPROVAL_OPEN]
+        ours: list[Approval | QuestionRow] = []
+        if isinstance(row, OutboundRow):
+            ours = [each for each in asked if row.subject and each.id == request_of(row.subject)]
+            if any(_is_unsettled(edit) for edit in self._edits(row.id)):
+                yield "edit"
+        elif isinstance(row, InboundRow):
+            ours = [each for each in asked if row.turn_id is not None and each.turn_id == row.turn_id]
+            if any(row.turn_id is not None and reply.turn_id == row.turn_id for reply in replies):
+                yield "reply"
+        else:
+            if any(each.turn_id == row.turn_id and each.state in life.INBOUND_OPEN for each in self._inbound.values()):
+                yield "message"
+            if any(reply.subject in (row.id, f"{row.id}/notice") for reply in replies):
+                yield "reply"
+        for each in ours:
+            yield "approval" if isinstance(each, Approval) else "question"
+
+    async def bytes_used(self) -> int:
+        return sum(len(msgspec.msgpack.encode(list(table.values()))) for table in vars(self).values() if isinstance(table, dict))
+
+    # People and logins.
 
     async def add_pairing(self, row: PairingRow) -> PairingRow:
         pending = {n: each for n, each in self._pairings.items() if each.state in life.PAIRING_OPEN}
@@ -644,19 +664,3 @@ class MemoryStore:
     async def delete_expired_tokens(self, now: float) -> int:
         expired = [row.digest for row in self._tokens.values() if row.expires_at is not None and row.expires_at <= now]
         return len([self._tokens.pop(digest) for digest in expired])
-
-    async def get_session(self, session_key: str) -> port.SessionRow | None:
-        return self._sessions.get(session_key)
-
-    async def put_session(self, row: port.SessionRow) -> None:
-        self._sessions[row.session_key] = row
-
-    async def find_session(self, agent_id: str, session_id: str) -> tuple[port.SessionRow, str | None] | None:
-        for row in self._sessions.values():
-            if (row.agent_id, row.session_id) == (agent_id, session_id):
-                messages = (each for each in reversed(self._inbound.values()) if each.session_key == row.session_key)
-                return row, next((each.turn_id for each in messages if each.turn_id is not None), None)
-        return None
-
-    async def list_sessions(self, *, limit: int) -> list[port.SessionRow]:
-        return sorted(self._sessions.values(), key=lambda row: (-row.last_used_at, row.session_key))[:limit]
