@@ -1,8 +1,10 @@
-"""The contract that every store passes: every promise of ``gatewayd.ports.store``, races included. How to use it, with an example
-of a store: docs/how-to/store.md.
+"""The contract that every store passes: a test for every promise of ``gatewayd.ports.store``, races included.
 
     class TestMyStore(StoreContract):
         def opened(self, now: Callable[[], float]) -> AbstractAsyncContextManager[Store]: ...
+
+A store that is not complete yet inherits ``StoreFixtures`` and the parts for which it has the operations. The guide writes a store
+in this way: docs/how-to/writing-a-store.md.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -30,8 +32,48 @@ from gatewayd.testing.store_contract.people.votes import VotesContract
 from gatewayd.testing.store_contract.rows import Clock
 from gatewayd.testing.store_contract.state import StateContract
 
+__all__ = [
+    "ApprovalsContract",
+    "AuditContract",
+    "DeadLettersContract",
+    "EventsContract",
+    "InboxContract",
+    "OutboxContract",
+    "PairingsContract",
+    "QuestionsContract",
+    "RacesContract",
+    "RecoveryContract",
+    "RepairContract",
+    "RetentionContract",
+    "StateContract",
+    "StoreContract",
+    "StoreFixtures",
+    "TokensContract",
+    "TraceContract",
+    "TranscriptContract",
+    "VotesContract",
+]
+
+
+class StoreFixtures:
+    """What each part of the contract needs: a store that is empty, and its clock."""
+
+    def opened(self, now: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
+        """``now`` gives Unix seconds."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    async def store(self, clock: Clock) -> AsyncIterator[Store]:
+        async with self.opened(clock) as store:
+            yield store
+
 
 class StoreContract(
+    StoreFixtures,
     InboxContract,
     OutboxContract,
     TranscriptContract,
@@ -50,17 +92,4 @@ class StoreContract(
     RecoveryContract,
     RacesContract,
 ):
-    """Inherit, and open a store that is empty."""
-
-    def opened(self, now: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
-        """``now`` gives Unix seconds."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def clock(self) -> Clock:
-        return Clock()
-
-    @pytest.fixture
-    async def store(self, clock: Clock) -> AsyncIterator[Store]:
-        async with self.opened(clock) as store:
-            yield store
+    """All parts. Inherit, and open a store that is empty."""
