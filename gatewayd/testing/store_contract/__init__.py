@@ -3,7 +3,7 @@
     class TestMyStore(StoreContract):
         def opened(self, now: Callable[[], float]) -> AbstractAsyncContextManager[Store]: ...
 
-A store that is not complete yet inherits ``StoreFixtures`` and the parts for which it has the operations. The guide writes a store
+A store that is not complete yet inherits ``StoreFixtures`` and the parts for which it has the operations. The guide writes one
 in this way: docs/how-to/writing-a-store.md.
 """
 
