@@ -1,10 +1,10 @@
 """OpenAgentic's dialect (openagentic-sdk 0.1.4, openagentic_sdk/server/http_server.py).
 
-The session's log, GET /session/ID/events, is the truth: it is written before anything is streamed or asked, and only there
-events have numbers. The stream says that there is something new, and carries the pieces of text.
+The session's log, GET /session/ID/events, is the truth: an event is written there before it is streamed, and only there it has
+a number. The stream carries the pieces of text, and hints at new events.
 
-Requests are keyed by the model's id of the tool call, which a model may use again. The number of the call in the log makes
-them unique. One run at a time, else two sessions' calls with one id could be taken for each other.
+The server's id of a request is the model's id of the tool call, which a model may use twice. The number of the call in the log
+makes it unique. There is one run at a time: calls of two sessions with the same id could be mixed up.
 """
 
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ from gatewayd.model.records.approval import Decision
 from gatewayd.model.records.question import Option, Question
 
 VERSION = "openagentic-sdk"
-"""What /global/health says; there is no number."""
+"""The version in /global/health; there is no number."""
 
 _QUESTION_SECONDS = 270.0
-"""After 300 s without an answer the run's thread dies, with nothing said: it is dismissed before, and the run goes on."""
+"""After 300 s without an answer the run's thread dies in silence: the question is dismissed before that, and the run goes on."""
 _LOG_MAX = 8 * 1024 * 1024
 _LOG_READS = 8
 _LOG_AGAIN_SECONDS = 0.1
@@ -138,8 +138,8 @@ class OpenAgentic(Dialect):
         return found[:LOOKED_AT_MAX]
 
     async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
-        """It takes only yes and no: why not, it cannot be told. Whether the request is still the one that was shown is
-        looked up right before, as another call may have got the same id meanwhile."""
+        """The server takes no reason with a denial. The request is looked up again right before: another call may have the
+        same id by now."""
         listed = await self._listed("permission", None)
         before = int(request.ref.split(":")[1]) - 1
         if request not in await self.requests(session, str(before), PollSnapshot(0.0, {}, listed)):
@@ -151,7 +151,7 @@ class OpenAgentic(Dialect):
         return ", ".join(labels)
 
     async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
-        """It is looked at between steps only: what waits for an answer has to get one."""
+        """The server looks at it between two steps only, so a pending request has to be answered."""
         await super().abort(session, requests)
         for request in requests:
             if isinstance(request, PermissionRequest):
@@ -162,8 +162,8 @@ class OpenAgentic(Dialect):
     async def _log(self, session: Session, after: int) -> list[LogEvent]:
         """The events with a number higher than ``after``.
 
-        While one is being written the server cannot read its own log and closes the connection: it is asked again. A log
-        that was torn by a crash it can never read again.
+        While the server writes an event it cannot read its own log, and closes the connection: then it is asked again. It can
+        never read a log that a crash has damaged.
 
         :raises AgentFailed: the log is damaged. :raises TooLarge: it is too long; the server gives all of it or nothing.
         """
@@ -183,9 +183,9 @@ class OpenAgentic(Dialect):
 
 
 def _part_of(call: LogEvent, permission: PendingPermission) -> str | None:
-    """Which part of the call the permission is for: "" for all of it, None if it is another's.
+    """The part of the call that the permission is for: "" for all of it, None if it is another call's.
 
-    A SlashCommand asks for each shell command of its template under an id that begins with its own, as another tool
+    A SlashCommand asks for each shell command of its template: as another tool, with an id that begins with its own
     (runtime_core/slash_command.py).
     """
     if permission.id == call.tool_use_id:

@@ -1,4 +1,4 @@
-"""OpenAgentic's log of a session: what it says of a run, and what of it has been shown. Pure."""
+"""OpenAgentic's log of a session, and the progress of a run in it. Pure."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -26,9 +26,9 @@ TOO_MANY_STEPS: Final = "The agent stopped here: it may not take more steps in o
 
 
 class LogEvent(Struct):
-    """Any event of a session's log or stream; the fields of all kinds that matter. ``seq`` is only in the log.
+    """Any event of a session's log or stream, with the fields of all kinds that matter. ``seq`` is only in the log.
 
-    ``parent_tool_use_id`` is set on what a sub-agent says, which is in the log of its parent, too.
+    ``parent_tool_use_id`` is set on the events of a sub-agent, which are in the log of its parent, too.
     """
 
     type: str
@@ -50,7 +50,7 @@ class LogEvent(Struct):
 
 
 def read_log(events: Sequence[Raw], after: int) -> list[LogEvent]:
-    """The events that can be read; one of a newer release is left out."""
+    """The events with a number higher than ``after``. One that cannot be read, of a newer release, is skipped."""
     found: list[LogEvent] = []
     for raw in events:
         try:
@@ -71,7 +71,7 @@ class PendingPermission(Struct):
 
 
 def open_calls(log: Sequence[LogEvent]) -> dict[int, LogEvent]:
-    """The tool calls that have not ended, by their number. A result is that of the newest call with its id."""
+    """The open tool calls by their number. A result belongs to the newest call with its id."""
     calls: dict[int, LogEvent] = {}
     for event in log:
         if event.type == "tool.use" and event.seq is not None:
@@ -82,7 +82,7 @@ def open_calls(log: Sequence[LogEvent]) -> dict[int, LogEvent]:
 
 
 def fold(log: Sequence[LogEvent]) -> History:
-    """What the log says of the run that begins with it. What an operator does to the timeline is no run."""
+    """The history of the run that begins with this log. An operator's change of the timeline is no run."""
     log = [event for event in log if not event.type.startswith("session.")]
     if not log:
         return History()
@@ -107,7 +107,6 @@ def fold(log: Sequence[LogEvent]) -> History:
 
 
 def _last_text(log: Sequence[LogEvent]) -> str:
-    """See ``History``."""
     own = [event for event in log if event.parent_tool_use_id is None]
     behind_tools = takewhile(lambda event: not event.type.startswith("tool."), reversed(own))
     texts = [event.text for event in behind_tools if event.type == "assistant.message" and event.text]

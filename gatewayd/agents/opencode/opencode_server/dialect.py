@@ -1,7 +1,7 @@
 """OpenCode's dialect (opencode 1.18, its v1 endpoint: the paths without /api).
 
-Every run of a prompt writes a user message and then one assistant message per step; their ids sort in time. States and
-requests are kept per directory. Sub-agents run in sessions of their own, whose requests are their parent's.
+A run writes a user message, then one assistant message for each step; their ids sort in time. States and requests are kept per
+directory. Sub-agents run in sessions of their own; their requests belong to the parent session's run.
 """
 
 from collections import OrderedDict
@@ -32,7 +32,7 @@ from gatewayd.model.records.approval import Decision
 _PAGE = 50
 _SMALL_PAGES = (10, 1)
 _LARGE_PAGE = 1000
-"""How many of the newest messages are asked for: usually the first is enough."""
+"""Numbers of newest messages in one request: mostly the first is enough."""
 _REMEMBERED = 1000
 _DEPTH_MAX = 10
 
@@ -151,7 +151,7 @@ class OpenCode(Dialect):
     async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
         """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run.
 
-        A yes is for what was shown: right before it is said the request is listed again, and one that changed is refused.
+        What was shown is what is allowed: the request is read again right before, and refused if it has changed.
         """
         path, what = f"/permission/{request.id}/reply", "the answer to a request"
         if not decision.allowed:
@@ -167,7 +167,7 @@ class OpenCode(Dialect):
         return list(labels)
 
     async def tidy(self, session: Session) -> None:
-        """Requests of a run that was aborted stay listed for ever: answering them has no effect but to remove them."""
+        """The requests of an aborted run stay in the list for ever. An answer removes them, and has no other effect."""
         snapshot = await self.poll(session.directory, 0.0)
         for pending in snapshot.permissions:
             if await self._root(pending.session_id) == session.id:
@@ -178,9 +178,9 @@ class OpenCode(Dialect):
                 await self._respond(session, f"/question/{pending.id}/reject", "the dismissal of a question")
 
     async def _newest(self, session: Session, mark: str) -> list[Message]:
-        """The messages since the mark; of those that are too large to be read at once only the newest, which say how it ended.
+        """The messages since the mark. If they are too large for one answer, only the newest, which tell how the run ended.
 
-        :raises TooLarge: already one is too large.
+        :raises TooLarge: one message alone is too large.
         """
         try:
             messages = await self._messages(session, _PAGE)
@@ -212,7 +212,7 @@ class OpenCode(Dialect):
             raise NoSuchSession from None
 
     async def _session(self, session_id: str) -> SessionInfo:
-        """An id that does not begin with ``ses`` is answered 500."""
+        """To an id that does not begin with ``ses`` the server answers 500."""
         if not session_id.startswith("ses") or not session_id.isascii() or not session_id.replace("_", "").isalnum():
             raise NoSuchSession
         try:
@@ -221,15 +221,15 @@ class OpenCode(Dialect):
             raise NoSuchSession from None
 
     async def _is_live(self, pending: ListedRequest, session: Session, mark: str, snapshot: PollSnapshot) -> bool:
-        """Whether the request is one of this session or of its sub-agents, and of the run that goes on: those of a run that
-        was aborted stay listed."""
+        """Whether the request belongs to this session, or to one of its sub-agents, and to the run since the mark: requests of
+        an aborted run stay listed."""
         if snapshot.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:
             return False
         entry = decode(pending.body, Entry, what="request")
         return pending.session_id != session.id or entry.tool is None or entry.tool.messageID > mark
 
     async def _root(self, session_id: str | None) -> str | None:
-        """The session that a person talks to, of a sub-agent's session."""
+        """The topmost parent session of a sub-agent's session."""
         for _ in range(_DEPTH_MAX):
             if session_id is None:
                 return None
@@ -251,6 +251,6 @@ class OpenCode(Dialect):
 
 
 def _why_not(decision: Decision) -> str:
-    """For the model: the four ways of not being allowed stay four."""
+    """For the model: which of the four refusals it is."""
     words = _WHY_NOT[decision.outcome]
     return f"{words} They say: {decision.note}" if decision.note else words

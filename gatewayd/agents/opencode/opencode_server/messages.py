@@ -1,4 +1,4 @@
-"""OpenCode's messages: what they say of a run, and what of it has been shown. Pure."""
+"""OpenCode's messages, and the progress of a run in them. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -32,7 +32,7 @@ _WITHOUT_ANSWER: Final[Mapping[str | None, Outcome]] = {
     "error": Failed("the model's provider reports an error, and does not say which"),
     "content-filter": Failed("the model stopped at the provider's content filter", withheld=True),
 }
-"""What follows from how a message ended, where that is no answer."""
+"""The outcome for each ``finish`` that is no answer."""
 
 
 class ErrorData(Struct):
@@ -117,7 +117,7 @@ def newer(messages: Sequence[Message], mark: str) -> Sequence[Message]:
 
 
 def fold(messages: Sequence[Message]) -> History:
-    """What the messages say of the run that began with them."""
+    """The history of the run that begins with these messages."""
     if not messages:
         return History()
     answers = [message for message in messages if message.info.answers]
@@ -127,7 +127,7 @@ def fold(messages: Sequence[Message]) -> History:
 
 
 def to_step(part: Part) -> Step | None:
-    """The tool call of a part, as soon as its input is whole."""
+    """The tool call in a part, if its input is complete."""
     if part.type != "tool" or part.state is None or part.state.status not in ("running", "completed", "error"):
         return None
     state = part.state
@@ -144,7 +144,7 @@ def to_step(part: Part) -> Step | None:
 
 
 def _last_text(answers: Sequence[Message]) -> str:
-    """See ``History``: of the last message that says something or uses a tool."""
+    """See ``History``: the text of the last message that has a text or a tool call."""
     last = next(
         (message for message in reversed(answers) if any(part.is_answer or part.type == "tool" for part in message.parts)), None
     )
@@ -166,7 +166,7 @@ def _outcome(answers: Sequence[Message], steps: Sequence[Step]) -> Outcome:
         return Unfinished("the agent's server was restarted in the middle of the turn")
     match info.finish:
         case "tool-calls":
-            # A refused call fails; behind any other the server would go on, were it not restarted there.
+            # A refused call fails. After any other call the server would have gone on, had it not been restarted.
             refused = any(part.state is not None and part.state.status == "error" for part in answers[-1].parts)
             return Unfinished(refused=refused, text=text)
         case "length":
@@ -175,7 +175,7 @@ def _outcome(answers: Sequence[Message], steps: Sequence[Step]) -> Outcome:
 
 
 def _cut(finishes: Sequence[str | None]) -> int:
-    """How many in a row at the end were cut off; one that is still being written does not count."""
+    """The number of answers in a row, at the end, that were cut off. One that is still being written does not count."""
     ended = [finish for finish in finishes if finish is not None]
     return next((number for number, finish in enumerate(reversed(ended)) if finish != "unknown"), len(ended))
 
@@ -199,7 +199,7 @@ class _SessionError(Struct):
 
 
 class MessageProgress(Progress):
-    """Deltas of texts and of reasoning look alike: the part they belong to, which comes first, tells."""
+    """Deltas of texts and of reasoning look alike. Only their part, whose event comes first, has the kind."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""OpenCode's permissions: what each is about, read in one way for whoever is asked, and whether it is still what was shown."""
+"""OpenCode's permission requests: read in the same way for rules, chats and attached clients, and compared later."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -17,19 +17,19 @@ from gatewayd.agents.opencode.server.wire import Malformed, TooLarge, decode
 _KNOWN_MAX = 1000
 _CHARACTERS_MAX = 4 * 1024 * 1024
 _LOOK_AGAIN_SECONDS = 0.25
-"""A call may be stored a moment later than its request."""
+"""The tool call may be stored a moment later than its request."""
 
 
 class Called(Struct):
-    """The message with the tool call that asks."""
+    """The message with the tool call of a request."""
 
     parts: list[Part]
 
 
 async def read_permission(body: Raw, message_at: Callable[[str], Awaitable[Called | None]]) -> PermissionRequest:
-    """One entry of the server's list, as it is judged and shown: to the rules, in a chat, and for an attached client.
+    """One entry of the server's list as a request, for the rules, a chat, or an attached client.
 
-    ``message_at`` gets the message at a path of the server's; None: it cannot be had. Then only a part of the input is known.
+    ``message_at`` gets the message at a path; None: there is none. Then only a part of the input is known.
 
     :raises Malformed: it is no permission.
     """
@@ -46,7 +46,7 @@ async def read_permission(body: Raw, message_at: Callable[[str], Awaitable[Calle
 
 
 def _find_call(message: Called, call_id: str) -> tuple[str, dict[str, Raw]] | None:
-    """The call's tool and its input."""
+    """The tool and the input of the call."""
     for part in message.parts:
         if part.callID == call_id and part.state is not None:
             try:
@@ -58,7 +58,7 @@ def _find_call(message: Called, call_id: str) -> tuple[str, dict[str, Raw]] | No
 
 
 class Permissions:
-    """Every poll lists all requests again, so what was found out about one is kept for a while."""
+    """A cache of the requests that were read: every poll lists all of them again."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class Permissions:
         self._characters = 0
 
     async def show(self, pending: ListedRequest, session: Session) -> PermissionRequest:
-        """What a person is asked for."""
+        """The request as people see it."""
         if (known := self._known.get(pending.id)) is not None:
             return known
         request = await self._read(pending.body, session)
@@ -80,9 +80,9 @@ class Permissions:
         return request
 
     async def is_as_shown(self, request: PermissionRequest, session: Session) -> bool | None:
-        """Whether the server has the request now as it was shown, with nothing remembered; None: it does not wait any more.
+        """Whether the request is now the same as it was shown; the cache is not used. None: it is not pending any more.
 
-        What was shown without its call, which may be stored later than the request, is compared without it.
+        A request that was shown without its call, because that was stored later, is compared without it.
         """
         entries = await self._client.ask("/permission", list[Raw], what="permissions", directory=session.directory)
         for raw in entries:

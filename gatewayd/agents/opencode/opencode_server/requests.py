@@ -1,4 +1,4 @@
-"""OpenCode's requests, as it lists them: what is shown of them to people. Pure."""
+"""OpenCode's requests as it lists them, and what people see of them. Pure."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ class ToolRef(Struct):
 
 
 class Entry(Struct):
-    """What permissions and questions have in common."""
+    """The fields that permissions and questions have in common."""
 
     id: Id
     sessionID: Id
@@ -50,11 +50,11 @@ class QuestionEntry(Struct):
 
 
 def shown_input(entry: PermissionEntry, call: tuple[str, Mapping[str, Raw]] | None) -> str:
-    """What the tool really gets, as canonical JSON: the input of the call that waits, and what the tool says of it, which wins
-    where both speak of the same. A permission of another name than its tool's says also which tool and what for.
+    """The real input of the tool, as canonical JSON: the input of the pending call, with the values of the request's metadata
+    over it. If the permission has another name than the tool, the tool and the patterns are in it, too.
 
-    ``call`` is the tool's name and its input, None when they are not known. When the patterns are all that is known, it says so,
-    and has the call's id: a yes to one such call must never be a yes to another.
+    ``call`` is the tool's name and its input; None: they are not known. If only the patterns are known the result says so, and
+    has the call's id: a permission for one such call must never be one for another.
     """
     if call is None:
         return _json({**_unknown(entry), **entry.metadata, "patterns": _raw(entry.patterns)})
@@ -66,7 +66,7 @@ def shown_input(entry: PermissionEntry, call: tuple[str, Mapping[str, Raw]] | No
 
 
 def fingerprint(entry: PermissionEntry) -> str:
-    """What the server says of a permission, as canonical JSON."""
+    """All that the server says of a permission, as canonical JSON."""
     call = "" if entry.tool is None else f"{entry.tool.messageID}/{entry.tool.callID}"
     words = _raw([entry.permission, entry.patterns, call])
     return _json({"metadata": Raw(_json(entry.metadata).encode()), "words": words})

@@ -1,6 +1,6 @@
-"""OpenCode's protocol for operators' clients: what may be passed on to an agent's server, and what is answered here.
+"""OpenCode's protocol for operators' clients: which requests are forwarded to an agent's server, and which are answered here.
 
-Looking on and answering need no second way in, and no answer counts twice: a permission or question that a turn of ours waits
-for is answered at our desk, and the turn hands the answer to the server. Whatever else runs there belongs to the client; what is
-allowed there is recorded before it is passed on.
+No answer counts twice. A permission or question of a turn is answered in gatewayd, and the turn delivers the answer to the
+server. Other runs on the server belong to the client: what it allows there is recorded before it is forwarded. The HTTP routes
+themselves are in ``web/proxy``.
 """

@@ -1,8 +1,8 @@
-"""What an operator's client may reach of an agent's server through us, and what it may say there. Pure.
+"""The allow list of the proxy: the operations of an agent's server that an operator's client may use, and their bodies. Pure.
 
-Everything is refused that is not named here: a server has more than clients need (files, terminals, a second interface beside
-the first), and OpenCode answers any path it does not know by fetching it from the Internet. Which paths `opencode attach` and
-`opencode run --attach` ask for was recorded with release 1.18.33.
+Every other request is refused. A server has more than clients need (files, terminals, a second API beside the first), and
+OpenCode answers an unknown path by fetching it from the Internet. The paths are those that `opencode attach` and `opencode run
+--attach` of release 1.18.33 ask for, as recorded.
 """
 
 import re
@@ -18,7 +18,7 @@ from gatewayd.ports.proxy import AGENT_PARAMETER, ProxyError
 T = TypeVar("T")
 
 Kind = Literal["read", "stream", "write", "run", "change", "permission", "question"]
-"""``write`` is always possible; ``run`` (a prompt) and ``change`` not in a session in which a turn of ours runs."""
+"""``write`` is always possible; ``run`` (a prompt) and ``change`` are not, in a session in which a turn of gatewayd runs."""
 
 MOST_QUESTIONS: Final = 20
 """Of one request."""
@@ -51,7 +51,7 @@ _READ: Final = frozenset(
         "/vcs",
     ]
 )
-# Settings with the keys of model providers, or what leads to them.
+# Settings with the keys of model providers, or with paths to them.
 _SECRET: Final = frozenset(
     [
         "/api/integration",
@@ -76,15 +76,15 @@ ROUTES: Final[Mapping[str, Sequence[str]]] = {
     "/question/<path:rest>": ("POST",),
     "/project/<path:rest>": ("GET",),
 }
-"""The rules under which requests come here, with their methods; what they are for is decided by the path as it was sent."""
+"""The routes of the proxy, with their methods. The operation is found by the path as the client sent it."""
 _RUNS: Final = frozenset(("message", "prompt_async", "command", "shell", "init", "summarize"))
 _CHANGES: Final = frozenset(("revert", "unrevert"))
 _WRITES: Final = frozenset(("abort", "fork"))
 _HARMLESS: Final = frozenset(("abort", "fork", "message", "prompt_async", "summarize"))
-"""What is said in a session without anything happening unasked. All other verbs run something, write files, or publish."""
+"""Verbs that run nothing without asking. All others run something, write files, or publish."""
 _READ_BY_THE_MODEL: Final = "text"
-"""The one kind of part of a prompt that is only that. A file part makes OpenCode read whatever its URL names, wherever it is,
-an agent or subtask part runs one. Names of files in a text are turned into parts by clients, not by the server."""
+"""The only harmless kind of part in a prompt. A file part makes OpenCode read the file that its URL names, wherever that is; an
+agent or subtask part runs one. File names in a text are turned into parts by clients, not by the server."""
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_~:-][A-Za-z0-9_.~:-]{0,199}")
 _QUERY: Final = re.compile(rb"[A-Za-z0-9_.~:@!$&'()*+,;=/?%\[\]-]{0,8000}")
@@ -96,8 +96,8 @@ _DENYING: Final = frozenset(("reject", "deny", "no", "n"))
 
 
 class Operation(Struct, frozen=True):
-    """What is asked for. ``path`` is to be sent as it is; ``session`` and ``request`` are the ids in it; ``admin``: only for
-    who may see or do everything."""
+    """What a client asks for. ``path`` is sent as it is; ``session`` and ``request`` are the ids in it; ``admin``: it needs the
+    scope ``admin``."""
 
     kind: Kind
     path: str
@@ -112,14 +112,14 @@ class Operation(Struct, frozen=True):
 
 
 class Passed(Struct, frozen=True):
-    """A query without what is for us. ``directories`` are those that it names, for the server to work in."""
+    """A query without the parameter for gatewayd. ``directories`` are the working directories that it names."""
 
     query: bytes
     directories: tuple[str, ...] = ()
 
 
 class Reply(Struct, frozen=True):
-    """An answer to a permission request. ``word`` is what is passed on: never one that goes beyond this request."""
+    """An answer to a permission request. ``word`` is forwarded: never one that allows more than this request."""
 
     allows: bool
     word: str
@@ -149,20 +149,20 @@ class _AnswersBody(Struct, frozen=True):
 
 
 def find_operation(method: str, raw_path: bytes) -> Operation:
-    """The operation behind a request line.
+    """The operation of a request line.
 
-    :raises ProxyError: bad_request for a path that could be read in two ways, not_found for one that is not passed on.
+    :raises ProxyError: bad_request for a path that could be read in two ways, not_found for one that is not forwarded.
     """
     segments = _segments(raw_path)
     path = "/" + "/".join(segments)
     found = _find_read(path, segments) if method == "GET" else _find_write(method, path, segments)
     if found is None:
-        raise ProxyError("not_found", f"{method} on this path is not passed on to agents' servers")
+        raise ProxyError("not_found", f"{method} on this path is not forwarded to agents' servers")
     return found
 
 
 def pass_query(query: bytes) -> Passed:
-    """What is passed on of a query, byte for byte.
+    """The part of a query that is forwarded, byte for byte.
 
     :raises ProxyError: bad_request: it has credentials, or characters that have to be escaped.
     """
@@ -183,7 +183,7 @@ def pass_query(query: bytes) -> Passed:
 
 
 def with_directory(query: bytes, directory: str) -> bytes:
-    """``query`` with a directory for the server to work in."""
+    """``query`` with a working directory for the server."""
     return query + (b"&" if query else b"") + b"directory=" + quote(directory, safe="").encode("ascii")
 
 
@@ -193,10 +193,10 @@ def directory_of_header(value: str | None) -> tuple[str, ...]:
 
 
 def check_body(raw: bytes, *, admin: bool) -> bytes:
-    """The JSON object of a write, to be passed on; empty without a body.
+    """The JSON object of a write, as it is forwarded; empty without a body.
 
-    A session can be made with permissions of its own, and a prompt can bring some: those that allow are not passed on, as
-    tools would run then that nobody was asked about. A part of a prompt that is not text is only for an ``admin``.
+    A session or a prompt may bring permissions of its own. Those that allow tools are refused: the tools would run without
+    asking. A part of a prompt that is not text needs the scope ``admin``.
 
     :raises ProxyError: bad_request, or forbidden for a body that allows tools or has such parts.
     """
@@ -207,7 +207,7 @@ def check_body(raw: bytes, *, admin: bool) -> bytes:
         raise ProxyError("forbidden", "a session's own permissions may only ask and deny: what an agent may do is configured")
     if "tools" in fields and any(_decode(fields["tools"], dict[str, bool]).values()):
         raise ProxyError("forbidden", "a prompt may take tools away, not allow them: what an agent may do is configured")
-    # Written anew: of a key that is given twice, the server sees what was looked at here.
+    # Encoded again: if a key is given twice, the server gets the value that was checked here.
     return msgspec.json.encode(fields | _check_parts(fields, admin=admin))
 
 
@@ -221,7 +221,7 @@ def _check_parts(fields: Mapping[str, Raw], *, admin: bool) -> dict[str, Raw]:
 
 
 def read_reply(raw: bytes) -> Reply:
-    """An answer to a permission request, in either server's words. :raises ProxyError: bad_request."""
+    """An answer to a permission request, of either server's protocol. :raises ProxyError: bad_request."""
     body = _decode(raw, _ReplyBody)
     key: Literal["reply", "response"] = "reply" if body.reply is not None else "response"
     word = body.reply if body.reply is not None else body.response
@@ -242,9 +242,9 @@ def encode_reply(reply: Reply) -> bytes:
 
 
 def _segments(raw_path: bytes) -> list[str]:
-    """The parts of a path that reads the same for everybody: without escapes, dots and empty parts.
+    """The parts of a path that has only one reading: without escapes, dots and empty parts.
 
-    A colon may be escaped, and is passed on bare: OpenAgentic has it in ids, and does not unescape paths.
+    A colon may be escaped, and is forwarded unescaped: OpenAgentic has it in ids, and does not unescape paths.
     """
     try:
         text = _COLON.sub(":", raw_path.decode("ascii"))
@@ -258,7 +258,7 @@ def _segments(raw_path: bytes) -> list[str]:
 
 def _ambiguous() -> ProxyError:
     return ProxyError(
-        "bad_request", "this path is not passed on: its parts are ids and names, without escapes, dots and empty parts"
+        "bad_request", "this path is not forwarded: its parts must be ids and names, without escapes, dots and empty parts"
     )
 
 

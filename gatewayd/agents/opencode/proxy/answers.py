@@ -1,7 +1,7 @@
 """Answers of attached clients to permissions and questions: each counts once, here or at the agent's server.
 
-What a turn of ours waits for is answered at our desk; the turn hands it to the server. What the client's own sessions wait for
-is answered there, and what is allowed is recorded first.
+A request of a turn is answered in gatewayd, and the turn delivers the answer. A request of the client's own session is answered
+at the server, and what is allowed is recorded first.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ _TRUE = Reply(b"true")
 
 
 async def answer_permission(request: ClientRequest) -> Reply | bytes:
-    """What is answered here, or the body to pass on.
+    """The reply, or the body to forward.
 
-    :raises ProxyError: bad_request; forbidden by the agent's policy; conflict with a turn of ours.
+    :raises ProxyError: bad_request; forbidden by the agent's policy; conflict with a running turn.
     """
     desk, request_id = request.desk, request.operation.request
     assert request_id is not None
@@ -29,8 +29,8 @@ async def answer_permission(request: ClientRequest) -> Reply | bytes:
         listed = await request.upstream.find_permission(request_id)
         if listed is None:
             return _gone("Permission", request_id)
-        # OpenAgentic says of a request neither whose it is nor anything unique. If a turn of ours waits for exactly the same tool
-        # and input, that is what is answered: whoever's it is, the one who answers has seen the same.
+        # OpenAgentic names neither the session of a request nor a unique id. If a turn waits for exactly the same tool and input,
+        # the answer is for that turn: the person has seen the same.
         ours = await desk.find_same_permission(listed.request) if listed.session_id is None else None
         if ours is None:
             return await _answer_there(request, listed, reply)
@@ -51,7 +51,7 @@ async def _answer_there(request: ClientRequest, listed: ListedPermission, reply:
 
 
 def _name_of(listed: ListedPermission) -> str | None:
-    """Of exactly this request, for ever. None: the server gives an id again (OpenAgentic's ``call_0``)."""
+    """A name of exactly this request, for ever. None: the server uses an id twice (OpenAgentic's ``call_0``)."""
     if listed.session_id is None:
         return None
     facts = [listed.session_id, listed.request.ref, listed.request.tool, listed.request.input]
@@ -59,7 +59,7 @@ def _name_of(listed: ListedPermission) -> str | None:
 
 
 async def answer_question(request: ClientRequest) -> Reply | bytes:
-    """As ``answer_permission``. :raises ProxyError: bad_request; conflict with a turn of ours."""
+    """As ``answer_permission``. :raises ProxyError: bad_request; conflict with a running turn."""
     desk, request_id = request.desk, request.operation.request
     assert request_id is not None
     rejects = request.operation.name == "reject"
@@ -81,7 +81,7 @@ async def answer_question(request: ClientRequest) -> Reply | bytes:
 
 
 def _gone(kind: str, request_id: str) -> Reply:
-    """What OpenCode says of a request that does not wait (any more); OpenAgentic's clients look at the status."""
+    """OpenCode's answer for a request that is not pending; OpenAgentic's clients look at the status only."""
     message = f"{kind} request not found: {request_id}"
     body = {"_tag": f"{kind}NotFoundError", "requestID": request_id, "message": message}
     return Reply(msgspec.json.encode(body), status=404)

@@ -1,4 +1,4 @@
-"""One request of a client, with the server that it is for, and what it may not do there while a turn of ours runs."""
+"""One request of a client with its server, and the checks for a running turn."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ DIRECTORY_HEADER = "X-Opencode-Directory"
 
 
 class ClientRequest(Struct, frozen=True):
-    """Before it is decided what becomes of it. ``query`` is as it is passed on."""
+    """``query`` is as it is forwarded."""
 
     operation: Operation
     desk: ProxyDesk
@@ -26,7 +26,7 @@ class ClientRequest(Struct, frozen=True):
 
     @property
     def target(self) -> bytes:
-        """What the request line is to say."""
+        """The target of the request line."""
         path = self.operation.path.encode("ascii")
         return path + b"?" + self.query if self.query else path
 
@@ -35,7 +35,7 @@ class ClientRequest(Struct, frozen=True):
         return Upstream(self.desk.http, self.endpoint, self.query, self.headers)
 
     async def check_no_turn(self, session: str | None) -> None:
-        """:raises ProxyError: a turn of ours runs in that session, or above it; or somewhere, if the session is not known."""
+        """:raises ProxyError: a turn runs in that session, or in a parent of it; or in any, if the session is not known."""
         if self.desk.agent not in self.desk.busy():
             return
         for _ in range(DEEPEST):
@@ -48,7 +48,7 @@ class ClientRequest(Struct, frozen=True):
         raise turn_runs_error()
 
     def check_only_run(self) -> None:
-        """:raises ProxyError: a turn of ours runs on a server that would take the requests of another run for its own."""
+        """:raises ProxyError: a turn runs on the server, and the server would mix up the requests of two runs."""
         if not self.endpoint.one_run_at_a_time:
             return
         for agent, core in self.desk.busy().items():
@@ -62,7 +62,7 @@ class ClientRequest(Struct, frozen=True):
 
 
 async def read(operation: Operation, request: ProxyRequest, desk: ProxyDesk) -> ClientRequest:
-    """What is asked, of which server. :raises ProxyError: it cannot be passed on to that one."""
+    """The request with its server. :raises ProxyError: it cannot be forwarded to that server."""
     core: object = desk.core
     if not has_endpoint(core):
         raise ProxyError("conflict", f"agent {desk.agent} has no server of the OpenCode protocol")
@@ -74,7 +74,7 @@ async def read(operation: Operation, request: ProxyRequest, desk: ProxyDesk) -> 
         query = allowlist.with_directory(query, own)
     headers = dict(request.headers) | ({} if request.method == "GET" else {"Content-Type": "application/json"})
     client_request = ClientRequest(operation, desk, core, endpoint, query, headers, request.body)
-    # Elsewhere other settings may hold, and other files are read: that is for who may do everything.
+    # In another directory other settings may hold, and other files are read: this needs the scope 'admin'.
     if named and not desk.is_admin and not named <= {own, await client_request.upstream.directory()}:
         raise ProxyError("forbidden", "another directory than the agent's own needs the scope 'admin'")
     return client_request

@@ -1,4 +1,4 @@
-"""The proxy as the HTTP front mounts it: clients of OpenCode (and OpenAgentic) attach to the server of an agent through us."""
+"""The proxy as the HTTP front mounts it: clients of OpenCode (and OpenAgentic) attach to an agent's server through gatewayd."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -14,15 +14,15 @@ from gatewayd.model.records.approval import ToolRequest
 from gatewayd.ports.proxy import AgentProxy, Forward, ProxyDesk, ProxyError, ProxyRequest, Reply, Timeouts
 
 SHELL_TOOL: Final = "bash"
-"""What OpenCode calls the tool that runs the command a client gives it."""
+"""OpenCode's name of the tool that runs a client's command."""
 _SLASH_COMMANDS: Final = frozenset(("command", "init"))
-"""Verbs that fill in a template of the project's, and run the shell commands in it and in its arguments, unasked."""
+"""Verbs that fill in a template of the project, and run the shell commands in it and in its arguments without asking."""
 
 _ORDINARY: Final = Timeouts(head=30, whole=120, silence=30)
 _A_RUN: Final = Timeouts(head=3600, whole=3600, silence=3600)
-"""A prompt is answered when the agent has done what was asked, tools and permissions included."""
+"""A prompt is answered at the end of its run, with all tools and permissions."""
 _A_STREAM: Final = Timeouts(head=30, whole=float("inf"), silence=90)
-"""OpenCode says something every 10 s, OpenAgentic every 30."""
+"""OpenCode sends a heartbeat every 10 s, OpenAgentic every 30 s."""
 _TIMEOUTS: Final = {"run": _A_RUN, "stream": _A_STREAM}
 
 
@@ -32,7 +32,7 @@ class OpencodeProxy:
     protocol = "OpenCode"
     routes: Mapping[str, Sequence[str]] = allowlist.ROUTES
     request_headers = ("Accept", DIRECTORY_HEADER, "Last-Event-Id")
-    # Not Set-Cookie and not Access-Control-*: the server is not to speak for our origin. Not Link: it holds the server's address.
+    # Not Set-Cookie and not Access-Control-*: the server must not set them for our origin. Not Link: it has the server's address.
     reply_headers = ("content-type", "content-length", "content-encoding", "retry-after", "x-next-cursor")
 
     def find(self, method: str, raw_path: bytes) -> "_Found":
@@ -47,7 +47,7 @@ class OpencodeProxy:
             raise _bad_gateway("redirects, which is not followed")
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "text/html":
-            # OpenCode's page for whatever it does not know, with the status 200.
+            # OpenCode's page for an unknown path, with the status 200.
             raise ProxyError("not_found", "the agent's server has nothing at this path")
         if kind not in ("", "application/json", "text/event-stream"):
             raise _bad_gateway("answers with something that is not of its protocol")
@@ -84,7 +84,7 @@ class _Found(Struct, frozen=True):
 
 
 async def _check_write(client_request: ClientRequest, method: str) -> bytes:
-    """The body to pass on, after it was recorded. :raises ProxyError: it allows something, or a turn of ours runs there."""
+    """The body to forward, after it was recorded. :raises ProxyError: it allows tools, or a turn runs in the session."""
     operation, desk = client_request.operation, client_request.desk
     body = allowlist.check_body(client_request.body, admin=desk.is_admin)
     guarded = operation.kind in ("run", "change")
@@ -103,8 +103,8 @@ async def _check_write(client_request: ClientRequest, method: str) -> bytes:
 
 
 def _unasked(verb: str, body: bytes) -> ToolRequest:
-    """What a run of the client's own does without asking, as the tool that does it. What is in a slash command's template is
-    not known, so nothing in its body is taken for the tool's input."""
+    """The tool that a run of the client uses without asking. The template of a slash command is not known, so nothing in the
+    body is taken for the tool's input."""
     if verb not in _SLASH_COMMANDS:
         return ToolRequest(SHELL_TOOL, body.decode())
     shown = {"slash_command": {"command": verb} if verb == "init" else Raw(body or b"{}")}
