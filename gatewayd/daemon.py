@@ -55,8 +55,6 @@ _STATUS_SECONDS = 1.0
 _LAST_SECONDS = 1.0
 _STDOUT = 1
 _STDERR = 2
-_START_SECONDS = 1800.0
-_MORE_SECONDS = 60.0
 _LOAD_SECONDS = 30.0
 
 log = structlog.get_logger("gatewayd")
@@ -181,7 +179,8 @@ async def _serve(startup: _Startup, parent: TaskGroup) -> None:
                     await stop.wait()
                     if inherited:
                         server.stop_accepting()
-                    await _drain(gateway, notifier)
+                    notifier.stopping("finishing what runs")
+                    await drain(gateway)
                     server.stop()
                     await server.wait_stopped()
                     watched.cancel_scope.cancel()
@@ -295,8 +294,3 @@ def _status_line(gateway: Gateway) -> str:
     accounts = [account for account in gateway.manager.snapshot() if account.state not in ("disabled", "stopped")]
     connected = sum(account.state == "connected" for account in accounts)
     return f"{connected} of {len(accounts)} accounts connected"
-
-
-async def _drain(gateway: Gateway, notifier: Notifier) -> None:
-    notifier.stopping("finishing what runs")
-    await drain(gateway)

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, Literal, get_args, get_origin
 
 import msgspec
@@ -65,21 +66,15 @@ def our_tables() -> Iterator[TableOfKeys]:
 def agent_tables(registry: Registry) -> Iterator[TableOfKeys]:
     """The own keys of every installed kind of agent core that can be loaded."""
     for core in registry.agent_ids:
-        try:
-            agent = registry.agent(core)
-            yield _table(f'[agents.NAME] with core = "{core}"', registry.settings(agent), core)
-        except PluginError:
-            continue
+        with suppress(PluginError):
+            yield _table(f'[agents.NAME] with core = "{core}"', registry.settings(registry.agent(core)), core)
 
 
 def channel_tables(registry: Registry) -> Iterator[TableOfKeys]:
     """The own keys of the accounts of every installed channel that can be loaded."""
     for channel in registry.channel_ids:
-        try:
-            plugin = registry.channel(channel)
-            yield _table(f"[channels.{channel}.accounts.NAME]", registry.settings(plugin), channel)
-        except PluginError:
-            continue
+        with suppress(PluginError):
+            yield _table(f"[channels.{channel}.accounts.NAME]", registry.settings(registry.channel(channel)), channel)
 
 
 def _table(name: str, struct: type[Struct], plugin: str | None = None) -> TableOfKeys:

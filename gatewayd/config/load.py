@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gatewayd.config import checks
-from gatewayd.config.approvers import check_approvals
+from gatewayd.config.approvers import ApproverChecks
 from gatewayd.config.decode import INVALID, Decoder, known_keys, show_kind
 from gatewayd.config.problems import Problems, listed, nearest, show
 from gatewayd.config.secret_sources import SecretReader
@@ -77,15 +77,16 @@ class _Loader:
         self._table = source.table
         self._registry = registry
         self._problems = Problems(source)
+        self._sound_gateway: GatewaySection | None = None  # None, too, where anything in it is wrong
         folder = Path() if source.path is None else source.path.parent
         self._decoder = Decoder(self._problems, SecretReader(self._problems, env, folder.absolute()))
 
     def load(self) -> GatewayConfig:
         if self._source.writable_by is not None:
             self._problems.warn((), self._source.writable_by)
-        config, sound_gateway = self._frame()
-        agents = dict(self._agents(sound_gateway))
-        accounts = dict(self._accounts(sound_gateway))
+        config = self._frame()
+        agents = dict(self._agents())
+        accounts = dict(self._accounts())
         bindings = dict(self._bindings())
         self._cross_check(config, agents, accounts, bindings)
         check_unexpanded(self._problems, self._table)
@@ -99,17 +100,17 @@ class _Loader:
             broken=self._problems.broken,
         )
 
-    def _frame(self) -> tuple[GatewayConfig, GatewaySection | None]:
-        """The sections that are wholly ours; beside them [gateway] again, or None if anything in it is wrong."""
+    def _frame(self) -> GatewayConfig:
+        """The sections that are wholly ours."""
         problems = self._problems
         before = len(problems)
         gateway = self._section("gateway", GatewaySection)
         checks.check_gateway(problems, gateway)
-        sound_gateway = gateway if len(problems) == before else None
+        self._sound_gateway = gateway if len(problems) == before else None
         for key in self._table:
             if key not in KEYS:
                 problems.add((key,), "unknown key", allowed=listed(KEYS), nearest=nearest(key, KEYS))
-        config = GatewayConfig(
+        return GatewayConfig(
             gateway=msgspec.structs.replace(gateway, public_url=gateway.public_url and gateway.public_url.rstrip("/")),
             sessions=self._section("sessions", SessionsSection),
             outbox=self._section("outbox", OutboxSection),
@@ -119,7 +120,6 @@ class _Loader:
             auth=self._section("auth", AuthSection),
             source=None if self._source.path is None else str(self._source.path),
         )
-        return config, sound_gateway
 
     def _cross_check(
         self,
@@ -141,9 +141,8 @@ class _Loader:
         checks.check_credentials(self._problems, filter(None, accounts.values()))
         channels = [channel for channel, _ in accounts if channel in self._registry.channel_ids]
         manifests = {channel: self._registry.channel_or_placeholder(channel) for channel in channels}
-        check_approvals(
-            self._problems, config.approvals, filter(None, agents.values()), accounts, manifests, self._registry.channel_ids
-        )
+        approvers = ApproverChecks(self._problems, accounts, manifests, self._registry.channel_ids)
+        approvers.check(config.approvals, filter(None, agents.values()))
         if not accounts:
             self._problems.warn((), "no account is configured: nobody can write to an agent")
 
@@ -161,24 +160,24 @@ class _Loader:
             if binding := self._decoder.struct(table, BindingConfig, ("bindings", index)):
                 yield index, binding
 
-    def _agents(self, gateway: GatewaySection | None) -> Iterator[tuple[str, AgentSettings | None]]:
+    def _agents(self) -> Iterator[tuple[str, AgentSettings | None]]:
         found = self._table.get("agents", Source(EMBEDDED_AGENT).table["agents"])
         if found == {}:
             self._problems.add(
                 ("agents",), "has no agent", allowed="[agents.NAME], or no [agents] at all for an agent that echoes"
             )
         for name, table in self._tables(found, ("agents",)):
-            yield name, self._agent(name, table, ("agents", name), gateway)
+            yield name, self._agent(name, table, ("agents", name))
 
-    def _agent(self, name: str, table: Table, key: KeyPath, gateway: GatewaySection | None) -> AgentSettings | None:
+    def _agent(self, name: str, table: Table, key: KeyPath) -> AgentSettings | None:
         core = table.get("core", AgentFrame().core)
         plugin: AgentPlugin | BrokenPlugin | None = None
         if isinstance(core, str):  # else it is noted when the frame is decoded
             plugin = self._plugin("agent core", core, self._registry.agent_ids, self._registry.agent, (*key, "core"))
-        built = self._two_structs(table, AgentFrame, plugin, key, gateway)
+        built = self._two_structs(table, AgentFrame, plugin, key)
         return None if built is None else AgentSettings(name, *built)
 
-    def _accounts(self, gateway: GatewaySection | None) -> Iterator[tuple[tuple[str, str], AccountSettings | None]]:
+    def _accounts(self) -> Iterator[tuple[tuple[str, str], AccountSettings | None]]:
         for channel, table in self._tables(self._table.get("channels", {}), ("channels",)):
             key = ("channels", channel)
             for word in table.keys() - {"accounts"}:
@@ -191,35 +190,25 @@ class _Loader:
             if isinstance(plugin, ChannelPlugin) and plugin.one_account and isinstance(accounts, dict) and len(accounts) > 1:
                 self._problems.add((*key, "accounts"), f"{channel} can have one account only", found=str(len(accounts)))
             for account, own in self._tables(accounts, (*key, "accounts")):
-                yield (channel, account), self._account(plugin, channel, account, own, gateway)
+                yield (channel, account), self._account(plugin, channel, account, own)
 
     def _account(
-        self,
-        plugin: ChannelPlugin | BrokenPlugin | None,
-        channel: str,
-        account: str,
-        table: Table,
-        gateway: GatewaySection | None,
+        self, plugin: ChannelPlugin | BrokenPlugin | None, channel: str, account: str, table: Table
     ) -> AccountSettings | None:
         key = ("channels", channel, "accounts", account)
-        built = self._two_structs(table, AccountFrame, plugin, key, gateway)
+        built = self._two_structs(table, AccountFrame, plugin, key)
         if built is None:
             return None
         checks.check_account(self._problems, built[0], key, self._registry.channel_or_placeholder(channel))
         return AccountSettings(channel, account, *built)
 
     def _two_structs(
-        self,
-        table: Table,
-        frame: type[S],
-        plugin: ChannelPlugin | AgentPlugin | BrokenPlugin | None,
-        key: KeyPath,
-        gateway: GatewaySection | None,
+        self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin | BrokenPlugin | None, key: KeyPath
     ) -> tuple[S, Struct] | None:
         """Our frame and the plugin's settings out of one table. None: there are problems with them."""
         if isinstance(plugin, ChannelPlugin | AgentPlugin):
             try:
-                return self._decoded(table, frame, plugin, key, gateway)
+                return self._decoded(table, frame, plugin, key)
             except PluginError as error:
                 plugin = self._park(key, error)
         # The plugin's keys cannot be judged; ours still can.
@@ -227,7 +216,7 @@ class _Loader:
         return None if ours is None or plugin is None else (ours, plugin)
 
     def _decoded(
-        self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin, key: KeyPath, gateway: GatewaySection | None
+        self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin, key: KeyPath
     ) -> tuple[S, Struct] | None:
         """:raises PluginError: the plugin, or its own check, cannot be used."""
         settings = self._settings_struct(plugin, frame, key)
@@ -237,7 +226,7 @@ class _Loader:
         built = self._decoder.structs(table, (frame, settings), key)
         if built is None:
             return None
-        checks.check_settings(self._problems, built[1], key, gateway)
+        checks.check_settings(self._problems, built[1], key, self._sound_gateway)
         return cast(S, built[0]), built[1]
 
     def _ours(self, table: Table, frame: type[S], key: KeyPath) -> S | None:

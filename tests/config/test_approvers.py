@@ -82,4 +82,4 @@ def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path) -> None:
     assert "no request could be allowed" in quorum
     rules = 'rules = [{ action = "ask" }, { action = "allow", tool = "read" }]\n'
     [shadowed] = warnings(tmp_path, ACCOUNT + "[agents.assistant.approvals]\n" + rules)
-    assert "are never looked at" in shadowed
+    assert "are never used" in shadowed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatewayd.cli.ctl.connection.options import Json, connect
+from gatewayd.cli.ctl.connection.options import Json, options_of
 from gatewayd.cli.ctl.exit_codes import ApiError, UsageError
 from gatewayd.cli.ctl.wording import clean, clock_time, pretty_json
 from gatewayd.model.operator_api import AuditPage
@@ -36,7 +36,7 @@ def list_entries(
     """List what operators did, the newest last."""
     from gatewayd.cli.ctl.output.screen import print_note, print_text
 
-    with connect(ctx) as client:
+    with options_of(ctx).connect() as client:
         if after is None:
             head = client.decode(_fetch(client, 0, 1), AuditPage).head or BEGINNING
             after = max(0, head.seq - limit)
@@ -65,7 +65,7 @@ def verify_chain(
 
     wanted = None if expect is None else _parse_head(expect)
     head, found = BEGINNING, wanted == BEGINNING
-    with connect(ctx) as client:
+    with options_of(ctx).connect() as client:
         try:
             for entry in _everything(client):
                 head = verify((entry,), head)

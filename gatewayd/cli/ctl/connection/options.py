@@ -40,8 +40,3 @@ def options_of(ctx: typer.Context) -> Options:
     options = ctx.find_object(Options)
     assert options is not None
     return options
-
-
-def connect(ctx: typer.Context) -> "Client":
-    """A client for the daemon this run is about; the caller closes it."""
-    return options_of(ctx).connect()
