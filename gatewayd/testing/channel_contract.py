@@ -22,13 +22,14 @@ from gatewayd.actor.border import leaves
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText
 from gatewayd.ports.channel import Channel, ChannelOpener, ChannelPlugin, Deliver, ShowsSignals
-from gatewayd.testing.channel_harness import Button, ButtonsHarness, Harness, Journal, SendFailure, Services, Shown
+from gatewayd.testing.channel_harness import Button, ButtonsHarness, EditsHarness, Harness, Journal, SendFailure, Services, Shown
 from gatewayd.testing.manifest import PATIENCE, ManifestContract, count_sockets, resolve
 
 __all__ = [
     "Button",
     "ButtonsHarness",
     "ChannelContract",
+    "EditsHarness",
     "Harness",
     "Journal",
     "SendFailure",
@@ -109,11 +110,19 @@ class ChannelContract(ManifestContract):
         assert receipt.message_id is not None, "what has buttons can be named by who presses one"
         return receipt.message_id
 
-    def needs(self, flag: Literal["buttons", "edits"], harness: Harness) -> "ButtonsHarness":
+    def with_buttons(self, harness: Harness) -> ButtonsHarness:
+        self._needs("buttons")
+        assert isinstance(harness, ButtonsHarness), "the harness of a channel with buttons is a ButtonsHarness"
+        return harness
+
+    def with_edits(self, harness: Harness) -> EditsHarness:
+        self._needs("edits")
+        assert isinstance(harness, EditsHarness), "the harness of a channel with edits is an EditsHarness"
+        return harness
+
+    def _needs(self, flag: Literal["buttons", "edits"]) -> None:
         if not getattr(self.plugin, flag):
             pytest.skip(f"{self.plugin.id} has no {flag}")
-        assert isinstance(harness, ButtonsHarness), f"the harness of a channel with {flag} is a ButtonsHarness"
-        return harness
 
     # Opening and closing.
 
@@ -227,7 +236,7 @@ class ChannelContract(ManifestContract):
     async def test_buttons_are_shown_in_order_and_send_their_data(self) -> None:
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.opened(plain) as (channel, services):
-                harness, journal = self.needs("buttons", plain), Journal(services)
+                harness, journal = self.with_buttons(plain), Journal(services)
                 async with self.listening(channel, services, journal):
                     message_id = await self.ask(plain, channel)
                     [shown] = await harness.shown()
@@ -246,7 +255,7 @@ class ChannelContract(ManifestContract):
     async def test_every_press_is_an_event_of_its_own_and_is_answered(self) -> None:
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.opened(plain) as (channel, services):
-                harness, journal = self.needs("buttons", plain), Journal(services)
+                harness, journal = self.with_buttons(plain), Journal(services)
                 async with self.listening(channel, services, journal):
                     assert isinstance(channel, ShowsSignals)
                     message_id = await self.ask(plain, channel)
@@ -263,7 +272,7 @@ class ChannelContract(ManifestContract):
     async def test_a_message_without_buttons_has_none(self) -> None:
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
-                harness = self.needs("buttons", plain)
+                harness = self.with_buttons(plain)
                 await channel.send(self.text(plain, "just so", ((),)))
                 [shown] = await harness.shown()
                 assert shown.buttons == ()
@@ -271,7 +280,7 @@ class ChannelContract(ManifestContract):
     async def test_an_edit_replaces_the_text_and_the_buttons(self) -> None:
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
-                harness = self.needs("edits", plain)
+                harness = self.with_edits(plain)
                 message_id = (await channel.send(self.text(plain, "really?", CHOICES))).message_id
                 await channel.send(self.text(plain, "another"))
                 choices = CHOICES[:1] if self.plugin.buttons else ()
@@ -285,7 +294,7 @@ class ChannelContract(ManifestContract):
     async def test_an_edit_of_what_is_not_there_is_rejected(self) -> None:
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
-                harness = self.needs("edits", plain)
+                harness = self.with_edits(plain)
                 if harness.unknown_message is None:
                     pytest.skip(f"{self.plugin.id} shows what the journal has, and no other message")
                 await channel.send(self.text(plain, "here"))

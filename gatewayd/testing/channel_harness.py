@@ -63,8 +63,8 @@ class Shown(Struct, frozen=True):
 
 
 @runtime_checkable
-class ButtonsHarness(Harness, Protocol):
-    """What a harness of a channel with ``buttons`` or ``edits`` gives beside the rest."""
+class EditsHarness(Harness, Protocol):
+    """What a harness of a channel with ``edits`` gives beside the rest."""
 
     @property
     def unknown_message(self) -> str | None:
@@ -72,6 +72,11 @@ class ButtonsHarness(Harness, Protocol):
 
     async def shown(self) -> Sequence[Shown]:
         """What the platform shows to ``peer``, oldest first."""
+
+
+@runtime_checkable
+class ButtonsHarness(EditsHarness, Protocol):
+    """What a harness of a channel with ``buttons`` gives beside the rest."""
 
     async def press(self, message_id: str, data: str) -> None:
         """``peer`` presses the button with this data. Returns when it has happened on the platform."""

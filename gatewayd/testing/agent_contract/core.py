@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gatewayd.actor.border import leaves
-from gatewayd.model.errors import GatewayError
+from gatewayd.model.errors import GatewayError, TryAgain
 from gatewayd.ports.agent import AgentCore, AgentOpener, AgentPlugin, Final
 from gatewayd.testing.agent_contract.harness import Act, AgentHarness, HubTurn, Services
 from gatewayd.testing.manifest import ManifestContract, resolve
@@ -34,8 +34,12 @@ class RunningTurn:
         try:
             with self._scope:
                 self.outcome = await work(self.turn)
-        except GatewayError as error:
-            self.outcome = error
+        except (GatewayError, BaseExceptionGroup) as error:
+            found = [leaf for leaf in leaves(error) if isinstance(leaf, GatewayError)]
+            if len(found) < len(leaves(error)):
+                raise
+            # Errors may come in a group. The strictest counts, as for the hub.
+            self.outcome = min(found, key=lambda leaf: isinstance(leaf, TryAgain))
         finally:
             self.turn.over = True
             self.over.set()

@@ -1,0 +1,142 @@
+"""The driver: it listens at the socket, and each user has one connection."""
+
+import os
+import secrets
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import anyio
+import anyio.abc
+import msgspec
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelServices, Deliver
+
+from .settings import LineSettings
+from .wire import Got, Hello, Message, Say, decode, encode
+
+LONGEST_LINE = 1_000_000
+GOT_SECONDS = 10.0
+GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
+STRANGE = (anyio.DelimiterNotFound, msgspec.DecodeError)
+
+
+class Connection:
+    """The connection of one user. ``waiting`` are the messages that the client has not acknowledged."""
+
+    def __init__(self, stream: anyio.abc.ByteStream) -> None:
+        self.waiting: dict[str, anyio.Event] = {}
+        self._stream = stream
+        self._lock = anyio.Lock()
+
+    async def write(self, frame: Got | Hello | Message) -> None:
+        async with self._lock:
+            await self._stream.send(encode(frame))
+
+    def end(self) -> None:
+        """Nothing more will be acknowledged."""
+        for event in self.waiting.values():
+            event.set()
+
+
+class LineChannel:
+    def __init__(self, account: AccountConfig, settings: LineSettings, services: ChannelServices) -> None:
+        self._account = account
+        self._path = settings.path
+        self._services = services
+        self._connections: dict[str, Connection] = {}
+
+    async def listen(self, deliver: Deliver) -> None:
+        try:
+            listener = await anyio.create_unix_listener(self._path, mode=0o660)
+        except OSError as error:
+            raise NeedsOperator(f"cannot listen at {self._path}: {error.strerror}", look_again=True) from error
+        try:
+            async with listener:
+                self._services.connection.connected(self._path)
+                await listener.serve(partial(self._serve, deliver))
+        finally:
+            os.unlink(self._path)
+
+    async def _serve(self, deliver: Deliver, stream: anyio.abc.SocketStream) -> None:
+        """One connection, from its beginning to its end. It reads on while a message is journaled."""
+        user, connection = user_of(stream), Connection(stream)
+        self._connections[user] = connection
+        said, to_deliver = anyio.create_memory_object_stream[Say](100)
+        try:
+            async with stream, said, to_deliver, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._deliver, deliver, user, connection, to_deliver)
+                await connection.write(Hello(user))
+                await self._read(connection, BufferedByteReceiveStream(stream), said)
+        except* GONE:
+            pass
+        except* STRANGE as strange:
+            self._services.log.warning("linechat.strange_line", user=user, reason=str(strange.exceptions[0]))
+        finally:
+            connection.end()
+            if self._connections.get(user) is connection:
+                del self._connections[user]
+
+    async def _read(self, connection: Connection, lines: BufferedByteReceiveStream, said: ObjectSendStream[Say]) -> None:
+        while True:
+            frame = decode(await lines.receive_until(b"\n", LONGEST_LINE))
+            if isinstance(frame, Say):
+                await said.send(frame)
+            elif (event := connection.waiting.pop(frame.id, None)) is not None:
+                event.set()
+
+    async def _deliver(self, deliver: Deliver, user: str, connection: Connection, to_deliver: ObjectReceiveStream[Say]) -> None:
+        """Acknowledge each message after its commit, and not before."""
+        async for frame in to_deliver:
+            await deliver([self._envelope(user, frame)])
+            await connection.write(Got(frame.id))
+
+    def _envelope(self, user: str, frame: Say) -> InboundEnvelope:
+        return InboundEnvelope(
+            channel=self._account.channel,
+            account=self._account.account,
+            event_key=f"{user}:{frame.id}",
+            kind="message",
+            peer=Peer("dm", user),
+            sender=Sender(user),
+            text=frame.text,
+            message_id=frame.id,
+            addressed=True,
+            received_at=self._services.now(),
+        )
+
+    async def send(self, payload: OutboundPayload) -> Receipt:
+        message_id = payload.message_id if isinstance(payload, EditText) else secrets.token_hex(8)
+        if message_id is None:
+            raise SendRejected("the message that is to change has no id")
+        if (connection := self._connections.get(payload.peer.id)) is None:
+            raise TryAgain("the user is not connected", scope="conversation")
+        arrived = connection.waiting[message_id] = anyio.Event()
+        with suppress(*GONE), anyio.move_on_after(GOT_SECONDS):
+            await connection.write(Message(message_id, payload.body.text))
+            await arrived.wait()
+        if connection.waiting.pop(message_id, None) is None:
+            return Receipt(message_id)
+        if isinstance(payload, EditText):  # the same edit twice does no harm
+            raise TryAgain("the client did not acknowledge the edit", scope="conversation")
+        raise OutcomeUnknown("the client did not acknowledge the message")
+
+
+def user_of(stream: anyio.abc.SocketStream) -> str:
+    """The number of the user at the other end. The kernel says it: struct ucred of unix(7) is pid, uid and gid."""
+    raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+    _, uid, _ = struct.unpack("3i", raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return str(uid)
+
+
+@asynccontextmanager
+async def open_linechat(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
+    assert isinstance(account.settings, LineSettings)
+    yield LineChannel(account, account.settings, services)
