@@ -23,6 +23,7 @@ from gatewayd.hub.accounts.account import AccountActor
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import GatewayError, NotFound
 from gatewayd.ports.channel import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
+from gatewayd.web.http.bodies import require_ready
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError, error_of, error_of_status
 
 PREFIX: Final = "/v1/webhooks/"
@@ -74,11 +75,7 @@ class WebhookDesk:
 
         :raises HttpError: draining, not_found, unavailable, overloaded, or what the channel answers to these headers.
         """
-        if self._gateway.state != "ready":
-            raise HttpError("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
-        _, receiver = self._receiver(channel, account)
-        if why := self._gateway.backlog.why_full(channel, account):
-            raise HttpError("overloaded", why, retry_after=RETRY_SECONDS)
+        _, receiver = self._admit(channel, account)
         if isinstance(receiver, ChecksHeaders) and (refused := receiver.check_headers(headers)) is not None:
             raise _not_found() if refused.status == 404 else error_of_status(refused.status)
 
@@ -90,11 +87,7 @@ class WebhookDesk:
 
         :raises HttpError: not_found, draining, unavailable, overloaded, bad_request or internal; nothing was journaled.
         """
-        if self._gateway.state != "ready":
-            raise HttpError("draining", f"the daemon is {self._gateway.state}", retry_after=RETRY_SECONDS)
-        actor, receiver = self._receiver(channel, account)
-        if why := self._gateway.backlog.why_full(channel, account):
-            raise HttpError("overloaded", why, retry_after=RETRY_SECONDS)
+        actor, receiver = self._admit(channel, account)
         reply = self._receive(receiver, request, channel, account)
         if reply.status == 404:
             raise _not_found()
@@ -120,6 +113,13 @@ class WebhookDesk:
             self._skipping = True
         else:
             self._skipping = False
+
+    def _admit(self, channel: str, account: str) -> tuple[AccountActor, ReceivesWebhooks]:
+        require_ready(self._gateway)
+        found = self._receiver(channel, account)
+        if why := self._gateway.backlog.why_full(channel, account):
+            raise HttpError("overloaded", why, retry_after=RETRY_SECONDS)
+        return found
 
     def _receiver(self, channel: str, account: str) -> tuple[AccountActor, ReceivesWebhooks]:
         try:

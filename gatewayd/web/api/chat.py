@@ -84,14 +84,9 @@ class QuestionText(Struct, frozen=True):
     multiple: bool
 
 
-class Asked(Struct, frozen=True):
-    """202: not over yet. Its agent asks something: the next message that this connector brings for the peer answers it."""
+class Asked(Accepted, frozen=True):
+    """202: the message is in its turn, and the agent asks a question. The connector's next message for the peer is the answer."""
 
-    id: str
-    state: InboundState
-    duplicate: bool
-    session_key: str
-    session_id: str | None
     question: QuestionText
 
 
@@ -99,15 +94,10 @@ class ReplyText(Struct, frozen=True):
     text: str
 
 
-class Ended(Struct, frozen=True):
-    """200: over. ``payloads`` is what was written to the outbox for it, in order; ``reason`` says why it ended so."""
+class Ended(Accepted, frozen=True):
+    """200: the message has ended. ``payloads`` are the replies in the outbox, in order; ``reason`` says why it ended so."""
 
-    id: str
-    state: InboundState
     reason: str | None
-    duplicate: bool
-    session_key: str
-    session_id: str | None
     payloads: list[ReplyText]
 
 
@@ -138,7 +128,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         replies = [] if row.turn_id is None else await gateway.store.outbound_by("turn_id", row.turn_id)
         # Cards and questions are for people in the chat: what they show is no part of the answer.
         payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject in (None, SIGN)]
-        return json_response(Ended(_name(row), row.state, row.reason, duplicate, session_key, session_id, payloads))
+        return json_response(Ended(_name(row), row.state, duplicate, session_key, session_id, row.reason, payloads))
 
     return routes
 

@@ -6,9 +6,7 @@ going on. Without either, the stream begins with what happens next.
 """
 
 import re
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Annotated, Final
 
 import anyio
@@ -16,7 +14,6 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Meta, Struct
 from quart import Blueprint, Response, request
-from quart.wrappers.response import ResponseBody
 
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.gateway import Gateway
@@ -27,6 +24,7 @@ from gatewayd.web.access.auth import Auth, StreamAuthorization
 from gatewayd.web.access.redaction import may_see_people, redacted_event
 from gatewayd.web.http.bodies import read_query
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.streams import StreamedBody, event_stream
 from gatewayd.web.http.waits import Waits
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -69,12 +67,12 @@ class KindFilter:
         return self._all or kind in self._exact or kind.startswith(self._prefixes)
 
 
-class EventFeed(ResponseBody):
-    """The body of one event stream. Not a generator, because Quart abandons the body in the middle when a reader leaves.
+class EventFeed(StreamedBody):
+    """The body of one event stream.
 
-    A reader that is too slow for the live events reads the store until it has caught up; one that does not read at all is cut
-    off by the bound on writes. It ends when the token is taken away. ``readers`` holds the feeds that are open. ``redacted``: no
-    event says who wrote, and where.
+    A reader that is too slow for the live events reads the store until it has caught up. A reader that does not read at all is
+    cut off by the limit on writes. The stream ends when its token is revoked. ``readers`` holds the open feeds. ``redacted``: the
+    events name no people.
     """
 
     def __init__(
@@ -104,14 +102,9 @@ class EventFeed(ResponseBody):
         self._readers.add(self)
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
         self._readers.discard(self)
         await self._stack.aclose()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
 
     async def __anext__(self) -> bytes:
         if not self._greeted:
@@ -199,14 +192,11 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         after, authorization = query.after if resumed is None else resumed, auth.stream_authorization("read")
         kinds, redacted = KindFilter(query.kinds), not may_see_people(identity)
         feed = EventFeed(gateway.events, waits, kinds, after, readers, authorization, redacted=redacted)
-        headers = {"X-Accel-Buffering": "no"}  # nginx would hold events back
-        if request.method == "HEAD":
-            return Response(b"", headers=headers, content_type="text/event-stream")
-        if len(readers) >= MAX_READERS:
-            raise HttpError("overloaded", f"{MAX_READERS} readers are connected already", retry_after=RETRY_SECONDS)
-        response = Response(feed, headers=headers, content_type="text/event-stream")
-        response.timeout = None
-        return response
+        if request.method == "GET" and len(readers) >= MAX_READERS:
+            raise HttpError(
+                "overloaded", f"{MAX_READERS} readers of events are connected already: close one", retry_after=RETRY_SECONDS
+            )
+        return event_stream(feed)
 
     return routes
 

@@ -193,15 +193,14 @@ def _of_store(metrics: Metrics) -> Iterator[Metric]:
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
-    family = GaugeMetricFamily(f"gatewayd_{name}", text, labels=labels)
-    for values, number in samples:
-        if number is not None:
-            family.add_metric(values, number)
-    return family
+    return _filled(GaugeMetricFamily(f"gatewayd_{name}", text, labels=labels), samples)
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
-    family = CounterMetricFamily(f"gatewayd_{name}", text, labels=labels)
+    return _filled(CounterMetricFamily(f"gatewayd_{name}", text, labels=labels), samples)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> Metric:
     for values, number in samples:
         if number is not None:
             family.add_metric(values, number)

@@ -8,9 +8,9 @@ another page could make the browser send.
 import secrets
 from base64 import b32encode
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 from quart import Blueprint, Response, request
 
@@ -21,7 +21,7 @@ from gatewayd.ports.store import TokenRow
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.tokens import digest_of
 from gatewayd.web.http.assets import load_pages
-from gatewayd.web.http.bodies import LOGIN_BYTES, json_response, read_body
+from gatewayd.web.http.bodies import LOGIN_BYTES, LoginRequest, json_response, read_body
 from gatewayd.web.http.errors import HttpError
 
 CODE_SECONDS: Final = 15 * 60.0
@@ -36,10 +36,6 @@ _SCOPES: Final[Mapping[ConsolePage, tuple[Scope, ...]]] = {
     "trace": ("read",),
 }
 """What each page is for. Who asks for a link needs the first of them; of the others the page gets those that its maker has."""
-
-
-class LoginBody(Struct, frozen=True, forbid_unknown_fields=True):
-    code: Annotated[str, Meta(max_length=200)]
 
 
 class Session(Struct, frozen=True):
@@ -88,7 +84,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.post("/v1/console/login")
     async def log_in() -> Response:
-        body, now = await read_body(LoginBody, at_most_bytes=LOGIN_BYTES), gateway.now()
+        body, now = await read_body(LoginRequest, at_most_bytes=LOGIN_BYTES), gateway.now()
         used = await store.take_token(digest_of(_OF_CONSOLE + body.code.strip().lower()))
         if used is None or used.expires_at is None or used.expires_at <= now:
             gone = HttpError("unauthorized", "This link was used already, or it is too old. Ask for a new one.")

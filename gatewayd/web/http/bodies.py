@@ -1,9 +1,9 @@
 """What was asked, decoded strictly, and what is answered, as JSON."""
 
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from quart import Response, request
 
 from gatewayd.hub.gateway import Gateway
@@ -17,6 +17,13 @@ BODY_SECONDS: Final = 30.0
 BODY_TOO_LATE: Final = f"the body took longer than {BODY_SECONDS:g} s"
 LOGIN_BYTES: Final = 4096
 """Of the body of a login, which anybody may send."""
+
+
+class LoginRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The one-time code of a login link."""
+
+    code: Annotated[str, Meta(max_length=200)]
+
 
 _encode = msgspec.json.Encoder().encode
 

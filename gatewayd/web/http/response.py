@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Final
 
 from gatewayd.web.http.errors import HttpError
@@ -19,19 +18,32 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 }
 """On every answer, unless a page says otherwise for itself."""
 
-_SECURITY: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+_SECURITY: Final = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+
+
+def render_response(
+    status: int,
+    body: bytes,
+    request_id: str,
+    *,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] = {},
+    connection: str = "Connection: close\r\n",
+) -> bytes:
+    """The bytes of a response, as the framework would write them. ``connection`` is a whole header line, or empty."""
+    head = f"HTTP/1.1 {status} \r\n"
+    for name, value in headers.items():
+        head += f"{name.lower()}: {value}\r\n"
+    head += (
+        f"content-type: {one_line(content_type)}\r\ncontent-length: {len(body)}\r\n{_SECURITY}"
+        f"date: {date_now()}\r\n{HEADER}: {request_id}\r\n{connection}\r\n"
+    )
+    return head.encode("latin-1", "replace") + body
 
 
 def render_error(error: HttpError, request_id: str) -> bytes:
-    """The error answer as bytes. It announces that the connection ends after it."""
-    body = error.body
-    head = (
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nDate: {date_now()}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{_SECURITY}"
-    )
-    for name, value in (error.headers | {HEADER: request_id}).items():
-        head += f"{name}: {one_line(value)}\r\n"
-    return f"{head}Connection: close\r\n\r\n".encode("latin-1", "replace") + body
+    """The bytes of an error response. It announces the end of its connection."""
+    return render_response(error.status, error.body, request_id, headers=error.headers)
 
 
 def date_now() -> str:

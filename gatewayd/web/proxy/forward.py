@@ -4,27 +4,24 @@ Nothing is collected: while a client does not read, its connection to the server
 no header is passed on that its proxy does not name, and every wait has an end.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Final
 
 import anyio
 import httpx2
 from quart import Response
-from quart.wrappers.response import ResponseBody
 
 from gatewayd.kit.http import CONNECT_SECONDS, describe
 from gatewayd.ports.proxy import AgentProxy, Forward, ProxyError, Timeouts
 from gatewayd.web.access.auth import StreamAuthorization
 from gatewayd.web.http.errors import RETRY_SECONDS, AnswerCut, HttpError
+from gatewayd.web.http.streams import EVENT_STREAM, NO_BUFFERING, StreamedBody
 from gatewayd.web.http.waits import Waits
 
 MOST_OPEN: Final = 64
 """Requests under way, streams included."""
 _CLOSE_SECONDS: Final = 2.0
-
-_EVENTS: Final = "text/event-stream"
 
 _OnClose = Callable[[], None]
 
@@ -57,8 +54,8 @@ class Forwarder:
             await forwarded.aclose()
             raise
         kept = {name: upstream.headers[name] for name in proxy.reply_headers if name in upstream.headers}
-        if kept.get("content-type", "").startswith(_EVENTS):
-            kept["x-accel-buffering"] = "no"  # nginx would hold events back
+        if kept.get("content-type", "").startswith(EVENT_STREAM):
+            kept |= NO_BUFFERING
         response = Response(forwarded, status=upstream.status_code, headers=kept)
         response.timeout = None
         return response
@@ -87,11 +84,8 @@ class Forwarder:
         self._open -= 1
 
 
-class Forwarded(ResponseBody):
-    """The body of a server's answer. Not a generator, because Quart abandons the body in the middle when a client leaves.
-
-    Whoever made it closes it, sent or not (web/app.py does).
-    """
+class Forwarded(StreamedBody):
+    """The body of an agent server's response. web/app.py closes it, whether it was sent or not."""
 
     def __init__(
         self, upstream: httpx2.Response, waits: Waits, timeouts: Timeouts, authorization: StreamAuthorization, on_close: _OnClose
@@ -102,19 +96,8 @@ class Forwarded(ResponseBody):
         self._waits = waits
         self._silence = timeouts.silence
         self._deadline = anyio.current_time() + timeouts.whole
-        self._is_stream = upstream.headers.get("content-type", "").startswith(_EVENTS)
+        self._is_stream = upstream.headers.get("content-type", "").startswith(EVENT_STREAM)
         self._on_close: _OnClose | None = on_close
-
-    async def __aenter__(self) -> "Forwarded":
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
 
     async def __anext__(self) -> bytes:
         with self._waits.until(min(self._silence, self._deadline - anyio.current_time())), suppress(httpx2.RequestError):

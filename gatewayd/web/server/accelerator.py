@@ -15,14 +15,12 @@ from gatewayd.ports.channel import WebhookRequest
 from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
 from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.paths import is_one_spelling
-from gatewayd.web.http.request_id import HEADER
-from gatewayd.web.http.response import SECURITY_HEADERS, date_now, one_line
+from gatewayd.web.http.response import render_response
 from gatewayd.web.server.head import RequestHead
 from gatewayd.web.webhooks import PREFIX, Receipt, WebhookDesk, headers_of, parse_target
 
 # What the route matches, and nothing else.
 _TARGET: Final = re.compile(re.escape(PREFIX).encode() + rb"[^/?]+/[^/?]+(?:\?.*)?\Z")
-_SECURITY: Final = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 
 
 class Answer(Struct, frozen=True):
@@ -87,18 +85,10 @@ class Accelerator:
 
 def render(answer: Answer, request_id: str, *, keeps_alive: bool, ends: bool) -> bytes:
     """The bytes. ``keeps_alive``: the client may send another request; ``ends``: and we take none, which only we know."""
-    head = f"HTTP/1.1 {answer.status} \r\n"
-    for name, value in answer.headers.items():
-        head += f"{name.lower()}: {value}\r\n"
-    head += (
-        f"content-type: {one_line(answer.content_type)}\r\ncontent-length: {len(answer.body)}\r\n{_SECURITY}"
-        f"date: {date_now()}\r\n{HEADER}: {request_id}\r\n"
+    connection = ("connection: close\r\n" if ends else "") if keeps_alive else "Connection: close\r\n"
+    return render_response(
+        answer.status, answer.body, request_id, content_type=answer.content_type, headers=answer.headers, connection=connection
     )
-    if not keeps_alive:
-        head += "Connection: close\r\n"
-    elif ends:
-        head += "connection: close\r\n"
-    return head.encode("latin-1", "replace") + b"\r\n" + answer.body
 
 
 def _error_answer(error: HttpError, *, is_last: bool = False) -> Answer:

@@ -143,7 +143,7 @@ class Connection:
         head = self._feed(reader)
         while head is None and not (self._stopping and not self._closing):
             if reader.begun and self._if_late is None:
-                self._if_late = _late("head", HEAD_SECONDS)
+                self._if_late = HttpError("request_timeout", f"the request head took longer than {HEAD_SECONDS:g} s")
                 self._waits.deadline = min(self._waits.deadline, trio.current_time() + HEAD_SECONDS)
             self._unread = await self._stream.receive()
             if not self._unread:
@@ -203,7 +203,3 @@ class Connection:
             parts += data
         self._unread = bytes(parts[length:])
         return bytes(parts[:length])
-
-
-def _late(what: str, seconds: float) -> HttpError:
-    return HttpError("request_timeout", f"the request {what} took longer than {seconds:g} s")

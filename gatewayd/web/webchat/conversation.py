@@ -1,15 +1,13 @@
 """A conversation of the web chat as the page shows it: its lines from the journal, and the stream of what happens."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from types import TracebackType
 from typing import Final, Literal
 
 import anyio.to_thread
 import msgspec
 import trio
 from msgspec import Struct
-from quart.wrappers.response import ResponseBody
 
 from gatewayd.channels.webchat.channel import Page, PageUpdate, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import Login, find_login
@@ -19,6 +17,7 @@ from gatewayd.model.errors import Overloaded, StoreRefused
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Choice
 from gatewayd.ports.store import Store
+from gatewayd.web.http.streams import StreamedBody
 from gatewayd.web.http.waits import Waits
 
 HISTORY_LINES: Final = 200
@@ -132,12 +131,11 @@ class Conversation:
         return await anyio.to_thread.run_sync(_show, lines, self.name)
 
 
-class ConversationFeed(ResponseBody):
+class ConversationFeed(StreamedBody):
     """The body of one page's stream of server-sent events: hello, then message, edit, answer, draft and typing as they come,
     and ping.
 
     It ends when the login or the channel does, the server stops, or the store refuses: the page comes back and learns why.
-    Not a generator, because Quart abandons the body in the middle when a reader leaves.
     """
 
     def __init__(self, conversation: Conversation, channel: WebchatChannel, cursor: Cursor, waits: Waits) -> None:
@@ -158,13 +156,8 @@ class ConversationFeed(ResponseBody):
         self._beat_at = trio.current_time() + PING_SECONDS
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
         self._stack.close()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
 
     async def __anext__(self) -> bytes:
         if self._page is None:

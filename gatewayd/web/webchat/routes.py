@@ -24,8 +24,9 @@ from gatewayd.model.message.envelope import Peer
 from gatewayd.model.operator_api import MakeWebchatLink, Request
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.assets import load_pages
-from gatewayd.web.http.bodies import LOGIN_BYTES, json_response, read_body, read_query, require_ready
+from gatewayd.web.http.bodies import LOGIN_BYTES, LoginRequest, json_response, read_body, read_query, require_ready
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.streams import event_stream
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.webchat.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
 
@@ -37,10 +38,6 @@ _COOKIES: Final = 5
 
 
 ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
-
-
-class LoginRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    code: Annotated[str, Meta(max_length=200)]
 
 
 class MessageRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,14 +199,9 @@ class Webchat:
         query = read_query(StreamQuery)
         login = await self._require_login(query)
         channel = self._channel()
-        headers = {"X-Accel-Buffering": "no"}  # nginx would hold events back
-        if request.method == "HEAD":
-            return Response(b"", headers=headers, content_type="text/event-stream")
-        channel.check_room(login.name)
-        feed = ConversationFeed(self._conversation(login), channel, Cursor.parse(query.after), self._waits)
-        response = Response(feed, headers=headers, content_type="text/event-stream")
-        response.timeout = None
-        return response
+        if request.method == "GET":
+            channel.check_room(login.name)
+        return event_stream(ConversationFeed(self._conversation(login), channel, Cursor.parse(query.after), self._waits))
 
     async def _require_login(self, query: ShownQuery) -> Login:
         login = await self._find_login(query.name)
