@@ -2,13 +2,20 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Final, Literal
 
-import anyio
 import trio
 from msgspec import Struct
 
 from gatewayd.actor.life import Life
+from gatewayd.actor.wakeup import Wakeup
+
+BUGS: Final = 5
+BUG_WINDOW_SECONDS: Final = 60.0
+"""More than ``BUGS`` bugs in so many seconds of running park a child. The window counts the time that the child ran, not the
+back-off between its lives: a growing back-off would hide a loop of crashes."""
+_HEALTHY_SECONDS: Final = 60.0
+"""A child that was connected for so long begins its back-off anew."""
 
 ChildState = Literal["starting", "running", "waiting", "parked", "stopped"]
 
@@ -43,16 +50,6 @@ class ChildStatus(Struct, frozen=True):
     down_since: float | None = None
 
 
-class Policy(Struct, frozen=True):
-    """More than ``bugs`` bugs within ``bug_window_seconds`` of running park a child. The window counts the time the child
-    ran, not the back-off between: else a growing back-off would hide a loop of crashes. A child that was connected for
-    ``healthy_seconds`` begins its back-off anew."""
-
-    bugs: int = 5
-    bug_window_seconds: float = 60.0
-    healthy_seconds: float = 60.0
-
-
 class SupervisorStatistics(Struct, frozen=True):
     """Children by state. ``abandoned`` lives ignored their cancellation: only the end of the process can end them."""
 
@@ -70,9 +67,9 @@ class Child:
         self.spec = spec
         self.lock = trio.Lock()
         self.life: Life | None = None
-        self.stop_requested = trio.Event()
+        self.stop_requested = False
         self.supervised: trio.Event | None = None
-        self.woken = trio.Event()
+        self._interrupt = Wakeup()
         self._now = now
         self._on_change = on_change
         self._ran_seconds = 0.0
@@ -103,83 +100,11 @@ class Child:
     def state(self) -> ChildState:
         return self._state
 
-    def enter(self, state: ChildState, reason: str | None = None) -> None:
-        """Note the state and why. Only a change of the state is told and moves ``since``."""
-        self._enter(state, reason, None)
-
-    def wait_until_attempt(self, delay: float, reason: str) -> None:
-        """Note that the next attempt is ``delay`` seconds away."""
-        self._enter("waiting", reason, self._now() + delay)
-
-    def park(self, reason: str, look: Callable[[int], float] | None) -> float | None:
-        """Note that it waits for a person, and ``look`` (seconds by the number of the look) if it is also looked at again by
-        itself. Returns in how many seconds."""
-        if look is None:
-            self.enter("parked", reason)
-            return None
-        self._looks += 1
-        delay = look(self._looks)
-        self._enter("parked", reason, self._now() + delay)
-        return delay
-
-    def wake(self) -> None:
-        """An operator does not wait for the next look at what is parked."""
-        if self._state == "parked":
-            self.forgive()
-            self.enter("starting")
-            self.woken.set()
-
-    def begin(self, on_started: Callable[[], None]) -> Life:
-        """A new life. While an outage lasts, the attempts in it do not end the ``waiting``."""
-        self._lives += 1
-        self.woken = trio.Event()
-        self._next_attempt_at = None
-        self.life = Life(
-            connect_seconds=self.spec.connect_seconds,
-            close_seconds=self.spec.close_seconds,
-            on_started=on_started,
-            on_connected=lambda: self.enter("running"),
-        )
-        return self.life
-
-    def end(self, life: Life, policy: Policy, *, failed: bool = True) -> int:
-        """The life is over. Returns how many have failed in a row now; one that ended because it was asked to has not."""
-        ended_at = trio.current_time()
-        self._ran_seconds += ended_at - life.began_at
-        if life.connected_at is not None and ended_at - life.connected_at >= policy.healthy_seconds:
-            self._attempt = self._looks = 0
-        self._attempt += failed
-        self.life = None
-        return self._attempt
-
-    async def wait(self, seconds: float) -> None:
-        """Returns when that time is over, or somebody wants it to stop or to go on at once."""
-        with trio.move_on_after(seconds):
-            async with anyio.create_task_group() as tasks:
-                for event in (self.stop_requested, self.woken):
-                    tasks.start_soon(_end_with, event, tasks.cancel_scope)
-
-    def request_stop(self, within_seconds: float) -> None:
-        """End the life, or the back-off between two. Asked again, the shorter time counts."""
-        self.stop_requested.set()
-        if self.life is not None:
-            self.life.cut(None, within_seconds=within_seconds)
-
-    def forgive(self) -> None:
-        """An operator has started it: what it did before is no longer held against it."""
-        self._attempt = self._looks = 0
-        self._bugs.clear()
-
-    def over_budget(self, policy: Policy) -> bool:
-        """Note one more bug. True when that was one too many."""
-        self._bugs.append(self._ran_seconds)
-        while self._bugs[0] < self._ran_seconds - policy.bug_window_seconds:
-            self._bugs.popleft()
-        return len(self._bugs) > policy.bugs
-
-    def _enter(self, state: ChildState, reason: str | None, next_attempt_at: float | None) -> None:
+    def enter(self, state: ChildState, reason: str | None = None, *, delay: float | None = None) -> None:
+        """Note the state, its reason, and in how many seconds the next attempt begins. Only a change of the state is told to
+        ``on_change`` and moves ``since``."""
         self._reason = reason
-        self._next_attempt_at = next_attempt_at
+        self._next_attempt_at = None if delay is None else self._now() + delay
         if state != self._state:
             self._state = state
             self._since = self._now()
@@ -189,7 +114,64 @@ class Child:
                 self._down_since = self._since
             self._on_change(self.status)
 
+    def park(self, reason: str, look: Callable[[int], float] | None) -> float | None:
+        """Note that it waits for a person, and ``look`` (seconds by the number of the look) if it is also looked at again by
+        itself. Returns in how many seconds."""
+        self._looks += look is not None
+        delay = None if look is None else look(self._looks)
+        self.enter("parked", reason, delay=delay)
+        return delay
 
-async def _end_with(event: trio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
+    def wake(self) -> None:
+        """An operator does not wait for the next look at what is parked."""
+        if self._state == "parked":
+            self.forgive()
+            self.enter("starting")
+            self._interrupt.notify()
+
+    def begin(self, on_started: Callable[[], None]) -> Life:
+        """A new life. While an outage lasts, the attempts in it do not end the ``waiting``."""
+        self._lives += 1
+        self._interrupt = Wakeup()
+        self._next_attempt_at = None
+        self.life = Life(
+            connect_seconds=self.spec.connect_seconds,
+            close_seconds=self.spec.close_seconds,
+            on_started=on_started,
+            on_connected=lambda: self.enter("running"),
+        )
+        return self.life
+
+    def end(self, life: Life, *, failed: bool = True) -> int:
+        """The life is over. Returns how many have failed in a row now; one that ended because it was asked to has not."""
+        ended_at = trio.current_time()
+        self._ran_seconds += ended_at - life.began_at
+        if life.connected_at is not None and ended_at - life.connected_at >= _HEALTHY_SECONDS:
+            self._attempt = self._looks = 0
+        self._attempt += failed
+        self.life = None
+        return self._attempt
+
+    async def wait(self, seconds: float) -> None:
+        """Returns after that time, or at once when the child is to stop or to be started."""
+        with trio.move_on_after(seconds):
+            await self._interrupt.take()
+
+    def request_stop(self, within_seconds: float) -> None:
+        """End the life, or the back-off between two. Asked again, the shorter time counts."""
+        self.stop_requested = True
+        self._interrupt.notify()
+        if self.life is not None:
+            self.life.cut(None, within_seconds=within_seconds)
+
+    def forgive(self) -> None:
+        """An operator has started it: what it did before is no longer held against it."""
+        self._attempt = self._looks = 0
+        self._bugs.clear()
+
+    def over_budget(self) -> bool:
+        """Note one more bug. True when that was one too many."""
+        self._bugs.append(self._ran_seconds)
+        while self._bugs[0] < self._ran_seconds - BUG_WINDOW_SECONDS:
+            self._bugs.popleft()
+        return len(self._bugs) > BUGS

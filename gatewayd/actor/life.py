@@ -176,16 +176,13 @@ class Life:
     def overdue(self) -> Exception:
         """Why the deadline that has passed was there."""
         if self._close_by is not None:
-            return self._blame_close()
+            # An outage that also makes the closing hang is still an outage: the first error decides.
+            return self._cause or Overdue("was cut because it did not close in time")
         if min(self._tasks.values(), default=math.inf) <= trio.current_time():
             return Overdue("work that was cancelled did not end")
         if self.connected_at is None:
             return TryAgain(f"did not connect within {self._connect_seconds:g} s")
         return TryAgain(f"nothing heard for {self._silence:g} s")
-
-    def _blame_close(self) -> Exception:
-        # An outage that also makes the good-bye hang is still an outage, so the error it began with decides.
-        return self._cause or Overdue("was cut because it did not close in time")
 
     def _deadline(self) -> float:
         if self._close_by is not None:

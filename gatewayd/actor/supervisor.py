@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import describe, leaves, sole, third_party
-from gatewayd.actor.child import Child, ChildSpec, ChildStatus, Policy, SupervisorStatistics
+from gatewayd.actor.child import BUG_WINDOW_SECONDS, BUGS, Child, ChildSpec, ChildStatus, SupervisorStatistics
 from gatewayd.actor.life import Life, ReturnedQuietly
 from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, StoreRefused, TryAgain
 
@@ -84,13 +84,11 @@ class Supervisor:
         backoff: Backoff,
         *,
         now: Callable[[], float],
-        policy: Policy | None = None,
         on_change: Callable[[ChildStatus], None] = lambda status: None,
         on_failure: Callable[[str, Verdict, BaseException], None] = lambda name, verdict, error: None,
     ) -> None:
         self._backoff = backoff
         self._now = now
-        self._policy = policy or Policy()
         self._on_change = on_change
         self._on_failure = on_failure
         self._children: dict[str, Child] = {}
@@ -144,7 +142,7 @@ class Supervisor:
                 child.wake()
                 return
             child.forgive()
-            child.stop_requested = trio.Event()
+            child.stop_requested = False
             await self._supervisors.start(self._supervise, child, name=name)
 
     async def stop(self, name: str, *, within_seconds: float = math.inf) -> None:
@@ -226,7 +224,7 @@ class Supervisor:
                 if delay is None:
                     return
                 await child.wait(delay)
-                if child.stop_requested.is_set():
+                if child.stop_requested:
                     child.enter("stopped")
                     return
                 on_started = _nobody_waits
@@ -266,26 +264,25 @@ class Supervisor:
 
     def _abandon(self, child: Child, life: Life) -> None:
         self._abandoned.add(life)
-        child.end(life, self._policy)
+        child.end(life)
         after = "" if life.cut_for is None else f", after: {judge(life.cut_for, child.spec.redact).reason}"
         seconds = trio.current_time() - life.cut_at
         child.enter("parked", f"would not close within {seconds:.3g} s of its cancellation{after}")
 
     def _after(self, child: Child, life: Life) -> float | None:
         """What follows a life that is over: the seconds to the next attempt, or None when there is none."""
-        attempt = child.end(life, self._policy, failed=not child.stop_requested.is_set() or life.error is not None)
+        attempt = child.end(life, failed=not child.stop_requested or life.error is not None)
         error = _error_of(life)
         verdict = judge(error, child.spec.redact)
-        if not child.stop_requested.is_set() or life.error is not None:
+        if not child.stop_requested or life.error is not None:
             self._on_failure(child.spec.name, verdict, error)
-        if child.stop_requested.is_set():
+        if child.stop_requested:
             child.enter("stopped")
             return None
-        if verdict.cure == "restart" and child.over_budget(self._policy):
-            window = self._policy.bug_window_seconds
-            verdict = Verdict("park", f"{verdict.reason} (more than {self._policy.bugs} times in {window:g} s)")
+        if verdict.cure == "restart" and child.over_budget():
+            verdict = Verdict("park", f"{verdict.reason} (more than {BUGS} times in {BUG_WINDOW_SECONDS:g} s)")
         if verdict.cure == "park":
             return child.park(verdict.reason, self._backoff.look if verdict.look_again else None)
         delay = self._backoff.delay(attempt, at_least=verdict.after_seconds)
-        child.wait_until_attempt(delay, verdict.reason)
+        child.enter("waiting", verdict.reason, delay=delay)
         return delay
