@@ -18,7 +18,8 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import Bug, describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, ReturnedQuietly
-from gatewayd.hub.accounts.sender import Rows, Sender
+from gatewayd.hub.accounts.sender import Sender
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.queue import MailboxStatistics
 from gatewayd.hub.state import OwnState
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
@@ -57,17 +58,11 @@ class Waiting(Protocol):
     def full_since(self, channel: str, account: str) -> float | None: ...
 
 
-class Outgoing(Rows, Protocol):
-    """What is needed of the outbox."""
-
-    def forget(self, channel: str, account: str) -> None: ...
-
-
 @dataclass(frozen=True)
 class AccountContext:
     """What all accounts share. ``redact`` takes secrets out of texts."""
 
-    outbox: Outgoing
+    outbox: Outbox
     backlog: Waiting
     state: StateRows
     http: "httpx2.AsyncClient"
@@ -138,7 +133,7 @@ class AccountActor:
         self._sender.reconfigure(config.outbox)
 
     def hold(self, held: bool) -> None:
-        """Whether it is an operator who has stopped it."""
+        """Note whether an operator has stopped it."""
         self.held = held
 
     def note_removed(self, removed: bool) -> None:

@@ -17,9 +17,10 @@ from gatewayd.actor.child import ChildStatus, SupervisorStatistics
 from gatewayd.actor.life import Life
 from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor, Verdict
-from gatewayd.hub.accounts.account import AccountActor, AccountContext, AccountStatistics, Journal, Outgoing, Waiting
+from gatewayd.hub.accounts.account import AccountActor, AccountContext, AccountStatistics, Journal, Waiting
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.errors import Conflict, NotFound, TryAgain
 from gatewayd.model.ids import AccountId
@@ -55,7 +56,7 @@ class ChannelManager:
         configured: Configured,
         opener: Callable[[ChannelPlugin], ChannelOpener],
         *,
-        outbox: Outgoing,
+        outbox: Outbox,
         backlog: Waiting,
         http: "httpx2.AsyncClient",
     ) -> None:

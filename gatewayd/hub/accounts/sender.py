@@ -6,7 +6,6 @@ is cut is settled ``unknown``; what has not been called goes back. Stopping take
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import anyio
 import trio
@@ -19,38 +18,17 @@ from gatewayd.actor.border import describe, sole, third_party
 from gatewayd.actor.life import Life
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.accounts.pace import Held, Pace
-from gatewayd.hub.outbox.queue import OutboundQueue
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import SendOutcome
-from gatewayd.model.message.payload import OutboundPayload, Receipt
+from gatewayd.model.message.payload import Receipt
 from gatewayd.model.records.storable import why_unusable
 from gatewayd.ports.channel import Channel
 from gatewayd.ports.store import OutboundRow
 
 _SETTLE_SECONDS = 10.0
 """How long the store may take over one outcome, also while the account is being stopped."""
-
-
-class Rows(Protocol):
-    """What is needed of the outbox."""
-
-    def queue(self, channel: str, account: str) -> OutboundQueue: ...
-
-    async def mark_sending(self, row: OutboundRow) -> bool: ...
-
-    async def addressed(self, row: OutboundRow) -> OutboundPayload: ...
-
-    async def settle(
-        self,
-        row: OutboundRow,
-        state: SendOutcome,
-        *,
-        reason: str | None = None,
-        receipt: Receipt | None = None,
-        next_attempt_at: float | None = None,
-        attempt_counts: bool = True,
-    ) -> None: ...
 
 
 class Outcome(Struct, frozen=True):
@@ -72,7 +50,7 @@ class Sender:
         self,
         channel: str,
         account: str,
-        rows: Rows,
+        outbox: Outbox,
         backoff: Backoff,
         config: OutboxSection,
         *,
@@ -81,7 +59,7 @@ class Sender:
     ) -> None:
         self._channel = channel
         self._account = account
-        self._rows = rows
+        self._outbox = outbox
         self._backoff = backoff
         self._config = config
         self._now = now
@@ -123,7 +101,7 @@ class Sender:
         :raises Exception: the driver's bug. Its row is a dead letter, so it cannot happen again for ever.
         """
         await self.settle_left()
-        queue = self._rows.queue(self._channel, self._account)
+        queue = self._outbox.queue(self._channel, self._account)
         # A writer that was cancelled between its commit and its news has left a row that only the store knows of.
         await _reading(queue.load)
         async with anyio.create_task_group() as calls:
@@ -179,7 +157,7 @@ class Sender:
     async def _send_one(self, channel: Channel, life: Life, row: OutboundRow) -> None:
         if trio.current_effective_deadline() == -math.inf or not self._pace.is_over:
             # Stopped, or told to wait, between the taking and now.
-            self._rows.queue(self._channel, self._account).put_back(row, changed=False)
+            self._outbox.queue(self._channel, self._account).put_back(row, changed=False)
             return
         outcome = await self._call(channel, life, row)
         if outcome is not None:
@@ -195,9 +173,9 @@ class Sender:
         scope = self._calls[row.id] = trio.CancelScope(shield=True, deadline=began_at + seconds)
         try:
             with life.must_end_within(seconds + _SETTLE_SECONDS), scope:
-                if not await self._rows.mark_sending(row):
+                if not await self._outbox.mark_sending(row):
                     return None
-                payload = await self._rows.addressed(row)
+                payload = await self._outbox.addressed(row)
                 called = True
                 with third_party():
                     receipt = _receipt(await channel.send(payload))
@@ -251,7 +229,7 @@ class Sender:
         """
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _SETTLE_SECONDS) as scope:
             try:
-                await self._rows.settle(
+                await self._outbox.settle(
                     row,
                     outcome.state,
                     reason=outcome.reason,

@@ -1,7 +1,6 @@
 """The backlog: the messages that are journaled and have not ended, their limits, and the tasks that wait for the end of one."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import anyio
 
@@ -11,19 +10,13 @@ from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import NotFound
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.status import InboxStatus
-from gatewayd.ports.store import InboundRow
-
-
-class Messages(Protocol):
-    """What is needed of the store."""
-
-    async def get_inbound(self, inbound_id: int) -> InboundRow | None: ...
+from gatewayd.ports.store import InboundRow, Inbox
 
 
 class Backlog:
     """A message waits here until it is dequeued: a turn has taken it, or it has ended. ``now`` gives Unix seconds."""
 
-    def __init__(self, store: Messages, configured: Configured, *, now: Callable[[], float]) -> None:
+    def __init__(self, store: Inbox, configured: Configured, *, now: Callable[[], float]) -> None:
         limits = configured.config.limits
         self._store = store
         self._admission = AdmissionControl(limits.inbox_backlog, limits.account_backlog, now=now)
