@@ -20,9 +20,9 @@ from gatewayd.hub.accounts.manager import ChannelManager
 from gatewayd.hub.agents.late_texts import LateTexts
 from gatewayd.hub.agents.pool import AgentPool
 from gatewayd.hub.approvals.desk import ApprovalDesk
-from gatewayd.hub.approvals.prompts import ApprovalCards
+from gatewayd.hub.approvals.prompts import ApprovalPrompts
 from gatewayd.hub.approvals.questions import QuestionDesk
-from gatewayd.hub.approvals.responses import Presses
+from gatewayd.hub.approvals.responses import ApprovalResponses
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import MAIN, Context
 from gatewayd.hub.events import EventLog
@@ -90,13 +90,15 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
     manager = accounts(outbox, backlog)
     access = AccessControl(store, events, now=now)
     sessions = SessionMap(store, kind_of=agents.kind_of, now=now)
-    cards = ApprovalCards(store, outbox, configured, unreachable=manager.unreachable)
-    desk = ApprovalDesk(context, configured, cards, reports)
+    prompts = ApprovalPrompts(store, outbox, configured, unreachable=manager.unreachable)
+    desk = ApprovalDesk(context, configured, prompts, reports)
     questions = QuestionDesk(context, configured, outbox, reports)
-    presses = Presses(context, configured, desk, cards, outbox, backlog, signal=manager.signal, show_reply=unknown.show)
+    responses = ApprovalResponses(
+        context, configured, desk, prompts, outbox, backlog, signal=manager.signal, show_reply=unknown.show
+    )
     engine = ReplyEngine(context, configured, outbox, sessions, desk, questions, agents, manager)
     turns = TurnRunner(context, configured, engine, outbox, sessions, questions, backlog)
-    inbox = InboxDesk(context, configured, access, outbox, backlog, turns, presses)
+    inbox = InboxDesk(context, configured, access, outbox, backlog, turns, responses)
     return Gateway(
         context=context,
         configured=configured,
@@ -109,7 +111,7 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         access=access,
         approvals=desk,
         questions=questions,
-        presses=presses,
+        responses=responses,
         sessions=sessions,
         turns=turns,
         late=LateTexts(store, outbox, events, configured, wait_reply_committed=engine.wait_reply_committed),
@@ -136,7 +138,7 @@ async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]
         ):
             await turning.start(partial(gateway.turns.run, parent=parent))
             await turning.start(gateway.inbox.run)
-            await turning.start(gateway.presses.run)
+            await turning.start(gateway.responses.run)
             await _recover(gateway)
             turning.start_soon(gateway.retention.run)
             async with gateway.manager.run(journal=gateway.inbox, parent=parent):

@@ -14,7 +14,7 @@ from gatewayd.hub.agents.late_texts import LateTexts
 from gatewayd.hub.agents.pool import AgentPool
 from gatewayd.hub.approvals.desk import ApprovalDesk
 from gatewayd.hub.approvals.questions import QuestionDesk
-from gatewayd.hub.approvals.responses import Presses
+from gatewayd.hub.approvals.responses import ApprovalResponses
 from gatewayd.hub.audit import AuditLog
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
@@ -65,7 +65,7 @@ class Gateway:
     access: AccessControl
     approvals: ApprovalDesk
     questions: QuestionDesk
-    presses: Presses
+    responses: ApprovalResponses
     sessions: SessionMap
     turns: TurnRunner
     late: LateTexts

@@ -1,5 +1,5 @@
-"""What a row of the outbox is about. A card has the id of its request or question as its subject; what is named here has its own.
-Pure."""
+"""What a row of the outbox is about. A prompt has the id of its request or question as its subject. The other kinds of rows are
+named here. Pure."""
 
 from typing import Final
 

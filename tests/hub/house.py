@@ -259,7 +259,7 @@ class House:
         pool = cast(AgentPool, ScriptedPool(agents))
         gateway = self.gateway = wire(context, self.configured, agents=pool, accounts=accounts, stalls=NoStalls())
         self.outbox, self.backlog, self.inbox, self.turns = gateway.outbox, gateway.backlog, gateway.inbox, gateway.turns
-        self.desk, self.questions, self.presses = gateway.approvals, gateway.questions, gateway.presses
+        self.desk, self.questions, self.responses = gateway.approvals, gateway.questions, gateway.responses
         self.access, self.sessions, self.late = gateway.access, gateway.sessions, gateway.late
         self.handed, self.signals, self.files, self.down = (
             self.flaky.handed,
@@ -283,15 +283,15 @@ class House:
         return row
 
     async def press(
-        self, card: OutboundRow, data: str, *, by: str = "1", peer: Peer | None = None, message_id: str | None = None
+        self, prompt: OutboundRow, data: str, *, by: str = "1", peer: Peer | None = None, message_id: str | None = None
     ) -> InboundRow:
-        """Press the button with this data, or with data that ends so, under a card that was sent."""
-        under = message_id or f"m{card.id}"
-        datas = [choice.data for row in card.payload.choices for choice in row]
+        """Press the button with this data, or with data that ends so, under a prompt that was sent."""
+        under = message_id or f"m{prompt.id}"
+        datas = [choice.data for row in prompt.payload.choices for choice in row]
         whole = next((known for known in datas if known.endswith(f":{data}")), data)
-        where = peer or card.payload.peer
+        where = peer or prompt.payload.peer
         number = str(next(_numbers))
-        changes: dict[str, object] = {"channel": card.channel, "kind": "button", "message_id": under, "press": f"p{number}"}
+        changes: dict[str, object] = {"channel": prompt.channel, "kind": "button", "message_id": under, "press": f"p{number}"}
         return await self.say(whole, peer=where, sender=Sender(by), **changes)
 
     async def send_all(self) -> None:

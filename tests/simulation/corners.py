@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tests.simulation.life import Life
     from tests.simulation.world import World
 
-Name = Literal["cards behind reloads", "agents behind a yes", "crashes behind actions", "answers cut at their commit"]
+Name = Literal["prompts behind reloads", "agents behind a yes", "crashes behind actions", "answers cut at their commit"]
 CORNERS: Final[tuple[Name, ...]] = (
-    "cards behind reloads",
+    "prompts behind reloads",
     "agents behind a yes",
     "crashes behind actions",
     "answers cut at their commit",
@@ -69,7 +69,7 @@ class Corner:
             if self.name == "answers cut at their commit":
                 found.append((at, partial(write, "ask")))
                 continue
-            if self.name == "cards behind reloads":
+            if self.name == "prompts behind reloads":
                 found += [(max(0.0, at - 1), partial(self._offer, "input")), (at + 5, partial(self._offer, "tool"))]
                 found += [(at + seconds, self._allow("session")) for seconds in (5.5, 9.0)]
                 found += [(at + seconds, partial(write, "tool")) for seconds in (10.0, 12.0, 14.0)]
@@ -103,7 +103,7 @@ class Corner:
         return self._left >= 0
 
     def _offer(self, grant: SessionGrant) -> None:
-        """A reload: cards that are shown from now on say this of a yes for the session."""
+        """A reload: prompts that are shown from now on say this of a yes for the session."""
         world = self._world
         world.frames = {
             name: replace(frame, approvals=replace(frame.approvals, session_grant=grant, quorum=1))

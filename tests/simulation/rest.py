@@ -23,7 +23,7 @@ _MAY_GROW: Final = {
     # Conversations that wait, with nothing in them.
     "OutboundQueue._lines": 100,
     "OutboundQueue._timed": 100,
-    "Presses._refusals": 1000,
+    "ApprovalResponses._refusals": 1000,
     "EventLog.counts": 200,
     "AdmissionControl._shares": 100,
 }

@@ -63,21 +63,21 @@ async def test_a_permission_is_given_once_and_by_nobody_else(api: FakeBotApi, tm
         api.user_sends(OPS, "/paint it", user=MALLORY, thread=TOPIC)
         await api.wait_buttons(OPS["id"], "Blue")
         api.user_presses_button(OPS, "Blue", user=MALLORY)
-        card = await api.wait_buttons(OPS["id"], "Allow once")
+        prompt = await api.wait_buttons(OPS["id"], "Allow once")
         copy = await api.wait_buttons(1003, "Allow once")
-        allow = api.chat(OPS["id"]).messages[card]["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
+        allow = api.chat(OPS["id"]).messages[prompt]["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
 
-        assert "may not" in await said(api, api.user_presses(OPS, card, allow, user=MALLORY))
+        assert "may not" in await said(api, api.user_presses(OPS, prompt, allow, user=MALLORY))
         elsewhere = api.user_sends(MALLORY["id"], "hi")["message"]["message_id"]
         assert "may not" in await said(api, api.user_presses(MALLORY["id"], elsewhere, allow, user=CAROL))
         other = api.user_sends(OPS, "another", user=MALLORY, thread=TOPIC)["message"]["message_id"]
         assert "may not" in await said(api, api.user_presses(OPS, other, allow, user=CAROL))
 
-        first = api.user_presses(OPS, card, allow, user=CAROL)
-        second = api.user_presses(OPS, card, allow, user=CAROL)
+        first = api.user_presses(OPS, prompt, allow, user=CAROL)
+        second = api.user_presses(OPS, prompt, allow, user=CAROL)
         assert sorted([await said(api, first), await said(api, second)]) == ["Allowed.", "Too late: this was allowed already."]
         await api.wait_text(OPS["id"], "Blue: allowed")
-        for chat, number in ((OPS["id"], card), (1003, copy)):
+        for chat, number in ((OPS["id"], prompt), (1003, copy)):
             await api.wait_text(chat, "Allowed by telegram:1003")
             assert api.buttons(chat, number) == []
         assert [text for text in api.texts(OPS["id"]) if text == "Blue: allowed"] == ["Blue: allowed"]
@@ -88,16 +88,16 @@ async def test_a_permission_is_given_once_and_by_nobody_else(api: FakeBotApi, tm
         assert [entry["actor"] for entry in refused][:3] == ["telegram:1666", "telegram:1003", "telegram:1003"]
 
 
-async def test_a_card_outlives_the_daemon(api: FakeBotApi, tmp_path: Path) -> None:
+async def test_a_prompt_outlives_the_daemon(api: FakeBotApi, tmp_path: Path) -> None:
     text = configuration(api, tmp_path, agent=AGENT)
     async with daemon(tmp_path, text) as gateway:
         api.add_chat(1003)
         api.user_sends(ALICE, "paint it")
         await api.wait_buttons(ALICE, "Red")
         api.user_presses_button(ALICE, "Red")
-        card = await api.wait_buttons(1003, "Deny")
+        prompt = await api.wait_buttons(1003, "Deny")
         await api.wait_delivered()
-        # Later than the receipts are in the store: of a card without one nobody knows what to edit.
+        # Later than the receipts are in the store: of a prompt without one nobody knows what to edit.
         await gateway.wait_status(lambda snapshot: snapshot.outbox.ready == snapshot.outbox.sending == 0)
         gateway.kill()
         await gateway.wait()
@@ -106,5 +106,5 @@ async def test_a_card_outlives_the_daemon(api: FakeBotApi, tmp_path: Path) -> No
         assert await said(api, press) == "Denied."
         await api.wait_text(ALICE, "Red: denied")
         await api.wait_text(1003, "Denied by telegram:1003")
-        assert api.buttons(1003, card) == []
+        assert api.buttons(1003, prompt) == []
         assert len([text for text in api.texts(ALICE) if text == "Red: denied"]) == 1

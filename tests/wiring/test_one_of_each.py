@@ -136,7 +136,7 @@ async def test_a_tool_is_allowed_by_a_press(tmp_path: Path, autojump_clock: Mock
         assert hub.gateway.snapshot().approvals_pending == 0
 
 
-async def test_a_card_that_cannot_be_shown_refuses_the_tool(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_prompt_that_cannot_be_shown_refuses_the_tool(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_hub(tmp_path) as hub:
         hub.main.before_send.next(failing(SendRejected("the chat is gone")))
         await hub.main.say("use a tool")

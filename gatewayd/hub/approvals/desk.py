@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gatewayd.hub.approvals.escalation import Cards, Stages
+from gatewayd.hub.approvals.escalation import Prompts, Stages
 from gatewayd.hub.approvals.policy import Action, judge
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
@@ -44,15 +44,15 @@ _CODE_LENGTH = 6
 
 
 class ApprovalDesk:
-    """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once. ``cards`` show it to people;
+    """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once. ``prompts`` show it to people;
     ``reports`` say what became of those."""
 
-    def __init__(self, context: Context, configured: Configured, cards: Cards, reports: DeliveryReports) -> None:
+    def __init__(self, context: Context, configured: Configured, prompts: Prompts, reports: DeliveryReports) -> None:
         self._store: Approvals = context.store
         self._events = context.events
         self._now = context.now
         self._configured = configured
-        self._cards = cards
+        self._prompts = prompts
         self._reports = reports
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
@@ -82,7 +82,7 @@ class ApprovalDesk:
         # What was decided right before a crash may not have been shown any more.
         for row in await self._store.list_approvals(None, limit=_RECENT, accounts=accounts):
             if row.state != "pending" and row.decided_at is not None:
-                await self._rewrite_cards(row)
+                await self._rewrite_prompts(row)
 
     def policy_of(self, agent: str) -> AgentApprovals:
         found = self._configured.agents.get(agent)
@@ -173,7 +173,7 @@ class ApprovalDesk:
         return len(self._pending) >= room or (len(self._configured.agents) > 1 and own >= max(1, room // 2))
 
     def changed(self, approval_id: str) -> anyio.Event:
-        """Is set when the request is decided, or a card of it is lost."""
+        """Is set when the request is decided, or a prompt of it is lost."""
         return self._changed.setdefault(approval_id, anyio.Event())
 
     def notify(self, approval_id: str) -> None:
@@ -217,14 +217,14 @@ class ApprovalDesk:
             with self._reports.subscribe(row.id, sent=lambda message_id: None, lost=lambda: self.notify(row.id)):
                 await self._wait_pending(row, turn)
             row = await self.get(approval.id)
-        # It may have been decided while the row was on its way back to us, or a card on its way out.
+        # It may have been decided while the row was on its way back to us, or a prompt on its way out.
         self._forget(row.id)
-        await self._rewrite_cards(row)
+        await self._rewrite_prompts(row)
         return row
 
     async def _wait_pending(self, approval: Approval, turn: TurnRequest) -> None:
         seconds = self.policy_of(approval.agent).escalate_after_seconds
-        stages = Stages(self._cards, approval, turn, every_seconds=seconds, now=self._now())
+        stages = Stages(self._prompts, approval, turn, every_seconds=seconds, now=self._now())
         # A clock that was set back must not make a request wait for longer than any may.
         longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
         overdue = anyio.current_time() + max(0.0, min(approval.expires_at - self._now(), longest))
@@ -297,19 +297,19 @@ class ApprovalDesk:
             if row.id in self._pending:
                 self._pending[row.id] = row
             self._events.emit("approval.vote", id=row.id, by=by, votes=self.voters.count(row), quorum=row.quorum)
-            await self._rewrite_cards(row)
+            await self._rewrite_prompts(row)
             return
         self._forget(row.id)
         await self._tell(row, by)
 
     async def _tell(self, row: Approval, by: str) -> None:
         self._events.emit(f"approval.{row.state}", id=row.id, tool=row.tool[:_SHOWN_MAX], turn_id=row.turn_id, by=by)
-        await self._rewrite_cards(row)
+        await self._rewrite_prompts(row)
 
-    async def _rewrite_cards(self, row: Approval) -> None:
+    async def _rewrite_prompts(self, row: Approval) -> None:
         """What was decided holds, also when it cannot be shown now: the next start shows it, or the next press."""
         try:
-            await self._cards.update(row)
+            await self._prompts.update(row)
         except StoreRefused as error:
             _log.warning("approval_prompts_not_updated", approval=row.id, reason=error.reason)
 

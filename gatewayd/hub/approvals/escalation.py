@@ -9,7 +9,7 @@ from gatewayd.model.records.approval import Approval
 from gatewayd.ports.agent import TurnRequest
 
 
-class Cards(Protocol):
+class Prompts(Protocol):
     """Where requests are shown to people: hub/approvals/prompts.py."""
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
@@ -25,10 +25,10 @@ class Cards(Protocol):
 class Stages:
     """The groups of one request, in their order. A later run of the turn goes through them again: nothing is shown twice."""
 
-    def __init__(self, cards: Cards, approval: Approval, turn: TurnRequest, *, every_seconds: float, now: float) -> None:
+    def __init__(self, prompts: Prompts, approval: Approval, turn: TurnRequest, *, every_seconds: float, now: float) -> None:
         """``every_seconds``: how long each group has it alone. ``now`` is Unix seconds: how old the request is already. From here
         on it ages by the monotonic clock, so that a wall clock that is set back holds no group up."""
-        self._cards = cards
+        self._prompts = prompts
         self._approval = approval
         self._turn = turn
         self._seconds = every_seconds
@@ -40,9 +40,9 @@ class Stages:
         """Show it to whom it is time to show it. A group that cannot see it is passed over at once. Returns why nobody at all
         can see it, or None."""
         groups = self._approval.groups
-        why_not = await self._cards.still_shown(self._approval, groups[: self._passed]) if self._passed else "nobody was asked"
+        why_not = await self._prompts.still_shown(self._approval, groups[: self._passed]) if self._passed else "nobody was asked"
         while self._passed < len(groups) and (why_not is not None or anyio.current_time() >= self._due()):
-            refused = await self._cards.show(self._approval, groups[self._passed], self._turn)
+            refused = await self._prompts.show(self._approval, groups[self._passed], self._turn)
             self._passed += 1
             self._see_it += refused is None
             why_not = None if refused is None or why_not is None else refused

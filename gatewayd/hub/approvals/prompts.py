@@ -1,6 +1,6 @@
-"""Requests as people see them in chats: a card with buttons for those who may answer, a notice where the message came from.
+"""Requests as people see them in chats: a prompt with buttons for those who may answer, a notice where the message came from.
 
-A card is an outbox row whose subject is the approval's id, a notice one whose subject is ``<id>/notice``: so after a restart it
+A prompt is an outbox row whose subject is the approval's id, a notice one whose subject is ``<id>/notice``: so after a restart it
 is known what has been shown where, and what has become of the request is written over it, once.
 """
 
@@ -43,7 +43,7 @@ _OUTCOMES: Final[Mapping[Outcome, str]] = {
 }
 
 
-class ApprovalCards:
+class ApprovalPrompts:
     """Writes and rewrites them. ``unreachable`` says why an account cannot show anything now, or None."""
 
     def __init__(
@@ -62,23 +62,23 @@ class ApprovalCards:
         self._lock = anyio.Lock()
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
-        """See ``hub.escalation.Cards``."""
+        """See hub/approvals/escalation.py."""
         async with self._lock:
             return await self._show(approval, group, turn)
 
     async def _show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
-        cards = first_cards(await self._store.outbound_by("subject", approval.id))
-        shown = {card.conversation: card for card in cards}
+        prompts = first_prompts(await self._store.outbound_by("subject", approval.id))
+        shown = {prompt.conversation: prompt for prompt in prompts}
         chats = self._chats(group, turn)
         drafts: list[OutboundDraft] = []
         reasons: list[str] = []
         for chat in chats:
-            card = shown.get(str(chat))
-            why_not = self._why_not(chat.account) or (None if card is None else _why_lost(card))
+            prompt = shown.get(str(chat))
+            why_not = self._why_not(chat.account) or (None if prompt is None else _why_lost(prompt))
             if why_not is not None:
                 reasons.append(why_not)
-            elif card is None:
-                drafts += self._card(approval, chat)
+            elif prompt is None:
+                drafts += self._prompt(approval, chat)
         reachable = len(reasons) < len(chats)
         if group == OPERATORS:
             reachable = can_operators_answer(self._configured.config)
@@ -90,21 +90,21 @@ class ApprovalCards:
         return None if reachable else "; ".join(reasons) or f"there is no group {group!r} that is shown anything"
 
     async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
-        """See ``hub.escalation.Cards``."""
+        """See hub/approvals/escalation.py."""
         if OPERATORS in groups and can_operators_answer(self._configured.config):
             return None
-        cards = first_cards(await self._store.outbound_by("subject", approval.id))
-        lost = [why for card in cards if (why := _why_lost(card)) is not None]
-        return None if len(lost) < len(cards) else "; ".join(lost) or "there is no card of it"
+        prompts = first_prompts(await self._store.outbound_by("subject", approval.id))
+        lost = [why for prompt in prompts if (why := _why_lost(prompt)) is not None]
+        return None if len(lost) < len(prompts) else "; ".join(lost) or "there is no prompt of it"
 
     async def update(self, approval: Approval) -> None:
-        """See ``hub.escalation.Cards``."""
+        """See hub/approvals/escalation.py."""
         async with self._lock:
             # As it is now: the news of a first vote may come after those of the last.
             approval = await self._store.get_approval(approval.id) or approval
             for subject in (approval.id, notice_of(approval.id)):
                 rows = await self._store.outbound_by("subject", subject)
-                drafts = [draft for row in first_cards(rows) for draft in self._rewritten(approval, row, rows)]
+                drafts = [draft for row in first_prompts(rows) for draft in self._rewritten(approval, row, rows)]
                 if drafts:
                     await self._outbox.write(drafts)
 
@@ -130,7 +130,7 @@ class ApprovalCards:
             return f"{account} is not configured"
         return self._unreachable(account.channel, account.name)
 
-    def _card(self, approval: Approval, chat: ConversationId) -> list[OutboundDraft]:
+    def _prompt(self, approval: Approval, chat: ConversationId) -> list[OutboundDraft]:
         plugin = self._configured.plugins[chat.account.channel]
         choices = self._choices(approval) if plugin.buttons else ()
         body = _fitting(lambda size: self._text(approval, size, plugin), plugin)
@@ -138,7 +138,7 @@ class ApprovalCards:
         return [self._draft(chat, SendText(chat.peer, body, choices=choices, instead=instead), approval, approval.id)]
 
     async def _notice(self, approval: Approval, turn: TurnRequest, shown: set[str]) -> list[OutboundDraft]:
-        """In the chat that the message came from, unless the card itself is there: the user is not left in the dark."""
+        """In the chat that the message came from, unless the prompt itself is there: the user is not left in the dark."""
         chat = turn.conversation
         if str(chat) in shown or self._why_not(chat.account) is not None:
             return []
@@ -154,7 +154,7 @@ class ApprovalCards:
         return [self._draft(chat, SendText(turn.peer, body), approval, notice_of(approval.id))]
 
     def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
-        """The edit of one card, or a new text where nothing can be edited. None when that has been written already."""
+        """The edit of one prompt, or a new text where nothing can be edited. None when that has been written already."""
         plugin = self._configured.plugins.get(row.channel)
         if plugin is None or _why_lost(row) is not None:
             return []
@@ -236,8 +236,8 @@ def notice_of(approval_id: str) -> str:
     return f"{approval_id}/notice"
 
 
-def first_cards(rows: Sequence[OutboundRow]) -> list[OutboundRow]:
-    """The first row of each conversation: the card itself. What came after it are its edits."""
+def first_prompts(rows: Sequence[OutboundRow]) -> list[OutboundRow]:
+    """The first row of each conversation: the prompt itself. What came after it are its edits."""
     first: dict[str, OutboundRow] = {}
     for row in rows:
         first.setdefault(row.conversation, row)

@@ -113,9 +113,9 @@ class QuestionDesk:
             if row.turn_id not in live_turns:
                 await self._end(row, "withdrawn")
 
-    def begin(self, turn: TurnRequest, offer: Offer) -> "AskingUser":
+    def begin(self, turn: TurnRequest, offer: Offer) -> "UserQuestions":
         """The questions of one run of a turn."""
-        return AskingUser(self, self._store, turn, offer)
+        return UserQuestions(self, self._store, turn, offer)
 
     def waits_for(self, session_key: str, envelope: InboundEnvelope) -> bool:
         """Whether this is the answer to a question that is open in its conversation. See :meth:`take`."""
@@ -294,7 +294,7 @@ class QuestionDesk:
             _log.warning("question_not_updated", question=row.id, reason=error.reason)
 
 
-class AskingUser:
+class UserQuestions:
     """The questions of one run of a turn: one at a time."""
 
     def __init__(self, desk: QuestionDesk, store: Store, turn: TurnRequest, offer: Offer) -> None:

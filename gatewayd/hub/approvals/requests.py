@@ -28,7 +28,7 @@ _FOUND_AGAIN: Final[Mapping[ApprovalState, bool]] = {
 """Whether a turn that is run again takes up what an earlier run of it asked; or else it asks anew."""
 
 
-class Asking:
+class ApprovalRequests:
     """The requests of one run of a turn. What an earlier run of it asked is taken up again."""
 
     def __init__(self, desk: ApprovalDesk, store: Approvals, turn: TurnRequest) -> None:

@@ -1,4 +1,4 @@
-"""Answers to requests that come from chats: a press of a card's button, or ``/approve CODE``, ``/deny CODE``, ``/show CODE``. The
+"""Responses to requests, from chats: a button press under a prompt, or ``/approve CODE``, ``/deny CODE``, ``/show CODE``. The
 last also shows a reply again that may not have arrived (hub/outbox/unknown.py).
 
 They are journaled like every message, and come here instead of a lane. Who may answer is decided here alone: pairing and allow
@@ -13,7 +13,7 @@ import anyio
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.approvals.desk import ApprovalDesk
-from gatewayd.hub.approvals.prompts import ApprovalCards, first_cards, whole_text
+from gatewayd.hub.approvals.prompts import ApprovalPrompts, first_prompts, whole_text
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
@@ -52,7 +52,7 @@ class SignalSink(Protocol):
     async def __call__(self, channel: str, account: str, signal: Signal, /) -> None: ...
 
 
-class Presses:
+class ApprovalResponses:
     """Takes rows from the inbox; ``run`` answers them, one after the other."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Presses:
         context: Context,
         configured: Configured,
         desk: ApprovalDesk,
-        cards: ApprovalCards,
+        prompts: ApprovalPrompts,
         outbox: Outbox,
         backlog: Backlog,
         *,
@@ -72,7 +72,7 @@ class Presses:
         self._now = context.now
         self._configured = configured
         self._desk = desk
-        self._cards = cards
+        self._prompts = prompts
         self._outbox = outbox
         self._backlog = backlog
         self._signal = signal
@@ -87,7 +87,7 @@ class Presses:
         """Whether this row belongs here; then it is answered soon. ``admitted``: its sender may talk to the agent."""
         if not isinstance(intent, ApprovalResponse):
             return False
-        if not (admitted or row.envelope.kind == "button" or self._cards.is_approver(_identity(row.envelope))):
+        if not (admitted or row.envelope.kind == "button" or self._prompts.is_approver(_identity(row.envelope))):
             return False
         self._waiting.append((row, intent))
         self._wake.notify()
@@ -157,8 +157,8 @@ class Presses:
             )
         except Conflict as conflict:
             found = await self._desk.get(approval.id)
-            # The card may still look as if it could be pressed.
-            await self._cards.update(found)
+            # The prompt may still look as if it could be pressed.
+            await self._prompts.update(found)
             # A vote by this very row is there when it was counted right before a crash.
             if all(vote.inbound_id != row.id for vote in found.votes):
                 return await self._refuse_vote(row.envelope, response, found, by, conflict.reason)
@@ -179,15 +179,15 @@ class Presses:
         """Why this person may not answer this request from here, in a word; None if they may."""
         here = envelope.conversation
         names = {str(here), str(ConversationId(here.account, here.peer.whole))}
-        cards = first_cards(await self._store.outbound_by("subject", approval.id))
-        # The platform may not tell the thread of a message that it does not show any more; its number tells the card.
-        card = next((card for card in cards if card.conversation in names or _bears(card, envelope)), None)
-        if card is None:
+        prompts = first_prompts(await self._store.outbound_by("subject", approval.id))
+        # The platform may not tell the thread of a message that it does not show any more; its number tells the prompt.
+        prompt = next((prompt for prompt in prompts if prompt.conversation in names or _bears(prompt, envelope)), None)
+        if prompt is None:
             return "elsewhere"
-        known = None if card.receipt is None else card.receipt.message_id
+        known = None if prompt.receipt is None else prompt.receipt.message_id
         if envelope.kind == "button" and known not in (None, envelope.message_id):
             return "forged"
-        if _identity(envelope) not in self._cards.who_may(approval, card.conversation):
+        if _identity(envelope) not in self._prompts.who_may(approval, prompt.conversation):
             return "not_an_approver"
         return None
 
@@ -206,11 +206,11 @@ class Presses:
         return _REFUSED[why], text
 
 
-def _bears(card: OutboundRow, envelope: InboundEnvelope) -> bool:
+def _bears(prompt: OutboundRow, envelope: InboundEnvelope) -> bool:
     """Whether a press was under this very message."""
-    peer, own = envelope.peer, card.payload.peer
-    same_chat = (card.channel, card.account, own.kind, own.id) == (envelope.channel, envelope.account, peer.kind, peer.id)
-    known = None if card.receipt is None else card.receipt.message_id
+    peer, own = envelope.peer, prompt.payload.peer
+    same_chat = (prompt.channel, prompt.account, own.kind, own.id) == (envelope.channel, envelope.account, peer.kind, peer.id)
+    known = None if prompt.receipt is None else prompt.receipt.message_id
     return envelope.kind == "button" and same_chat and known is not None and known == envelope.message_id
 
 

@@ -50,7 +50,7 @@ class Lanes(Protocol):
         """End rows whose account is configured no more, and their turns, where those were begun."""
 
 
-class Presses(Protocol):
+class Responses(Protocol):
     """Where answers to requests go: hub/approvals/responses.py."""
 
     def take(self, row: InboundRow, intent: Intent, *, admitted: bool) -> bool: ...
@@ -77,7 +77,7 @@ class InboxDesk:
         outbox: Outbox,
         backlog: Backlog,
         lanes: Lanes,
-        presses: Presses,
+        responses: Responses,
     ) -> None:
         self._store: Store = context.store
         self._events = context.events
@@ -87,7 +87,7 @@ class InboxDesk:
         self._outbox = outbox
         self._backlog = backlog
         self._lanes = lanes
-        self._presses = presses
+        self._responses = responses
         self._rejected: deque[_Rejected] = deque()
         self._wake = Wakeup()
         self.received = 0
@@ -177,9 +177,9 @@ class InboxDesk:
             return
         intent = classify(envelope, self._lanes.role_of)
         verdict = self._access.judge(envelope, settings.frame, self._configured.plugins[envelope.channel])
-        if self._presses.take(row, intent, admitted=verdict.kind == "admit"):
+        if self._responses.take(row, intent, admitted=verdict.kind == "admit"):
             return
-        self._presses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
+        self._responses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
         if verdict.reason == "admitted" or row.state == "running":
             self._add_to_lane(row, resolve_route(envelope, self._configured.config), intent, is_new=is_new)
         else:

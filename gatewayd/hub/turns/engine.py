@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gatewayd.actor.border import describe, leaves, trace_of
 from gatewayd.hub.approvals.desk import ApprovalDesk
 from gatewayd.hub.approvals.questions import QuestionDesk
-from gatewayd.hub.approvals.requests import Asking
+from gatewayd.hub.approvals.requests import ApprovalRequests
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
@@ -227,7 +227,7 @@ class ReplyEngine:
                     self._events.emit("agent.turn", **about, session_id=request.session_id, attempt=request.attempt)
                     running = RunningTurn(
                         request,
-                        Asking(self._desk, self._store, request),
+                        ApprovalRequests(self._desk, self._store, request),
                         self._questions.begin(request, turn.offer),
                         scope,
                         turn,

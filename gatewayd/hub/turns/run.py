@@ -7,8 +7,8 @@ from io import StringIO
 
 import anyio
 
-from gatewayd.hub.approvals.questions import AskingUser
-from gatewayd.hub.approvals.requests import Asking
+from gatewayd.hub.approvals.questions import UserQuestions
+from gatewayd.hub.approvals.requests import ApprovalRequests
 from gatewayd.hub.turns.turn import LiveTurn
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import AgentFailed, NotFound, SendRejected
@@ -31,8 +31,8 @@ class RunningTurn:
     def __init__(
         self,
         request: TurnRequest,
-        asking: Asking,
-        questions: AskingUser,
+        approvals: ApprovalRequests,
+        questions: UserQuestions,
         scope: anyio.CancelScope,
         turn: LiveTurn,
         notify: Callable[[str], None],
@@ -43,7 +43,7 @@ class RunningTurn:
         the first tools."""
         self._request = request
         self._fetch = fetch
-        self._asking = asking
+        self._approvals = approvals
         self._questions = questions
         self._scope = scope
         self._turn = turn
@@ -98,7 +98,7 @@ class RunningTurn:
         if self._is_over:
             return Decision("withdrawn", note="the turn is over")
         async with self._waits_for_people():
-            return await self._asking.permission(request)
+            return await self._approvals.permission(request)
 
     async def question(self, question: Question) -> tuple[str, ...] | None:
         if self._is_over:
@@ -107,12 +107,12 @@ class RunningTurn:
             return await self._questions.question(question)
 
     async def withdraw(self, ref: str, *, why: str) -> None:
-        await self._asking.withdraw(ref, why=why)
+        await self._approvals.withdraw(ref, why=why)
         await self._questions.withdraw(ref)
 
     async def forget_refs(self) -> None:
         """The core has lost this turn: what it asked under ids of its own is void."""
-        await self._asking.forget_refs()
+        await self._approvals.forget_refs()
         await self._questions.forget_refs()
 
     @property

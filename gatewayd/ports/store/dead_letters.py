@@ -99,8 +99,8 @@ def ref_of(row: DeadLetterRow) -> str:
 
 
 def shown_text(row: DeadLetterRow) -> str:
-    """The text of a row for whoever may look at messages. A card of a request shows the exact input of a tool: that is for those
-    who may decide, elsewhere."""
+    """The text of a row, for those who may look at messages. The prompt of a request shows the exact input of a tool, which is
+    for approvers, elsewhere."""
     if isinstance(row, InboundRow):
         return row.envelope.text
     if row.subject is None or row.subject == SIGN or row.subject.startswith("qu_") or is_about_reply(row.subject):

@@ -38,7 +38,7 @@ class InboundRow(Struct, frozen=True):
 class OutboundDraft(Struct, frozen=True):
     """A payload to be written to the outbox. Rows of one ``conversation`` are sent in the order of their ids.
 
-    ``subject`` is what it is about: the id of the approval or question whose card it is.
+    ``subject`` is what it is about: the id of the approval or question whose prompt it is.
     """
 
     channel: str

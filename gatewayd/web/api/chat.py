@@ -126,7 +126,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         if not seconds or row.ended_at is None:
             return json_response(Accepted(_name(row), row.state, duplicate, session_key, session_id), 202)
         replies = [] if row.turn_id is None else await gateway.store.outbound_by("turn_id", row.turn_id)
-        # Cards and questions are for people in the chat: what they show is no part of the answer.
+        # Prompts and questions are for people in the chat: what they show is no part of the answer.
         payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject in (None, SIGN)]
         return json_response(Ended(_name(row), row.state, duplicate, session_key, session_id, row.reason, payloads))
 

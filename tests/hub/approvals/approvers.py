@@ -19,10 +19,10 @@ def asking(*groups: str, seconds: float = 900, **policy: object) -> GatewayConfi
     return configuration(approvals=section, policy=AgentApprovals(ask=groups or ("team",), **policy))  # type: ignore[arg-type]
 
 
-async def only_card(house: House, conversation: str = TEAM_CHAT) -> OutboundRow:
+async def only_prompt(house: House, conversation: str = TEAM_CHAT) -> OutboundRow:
     """The one message of a conversation, as it reads now."""
-    [card] = await house.screen(conversation)
-    return card
+    [prompt] = await house.screen(conversation)
+    return prompt
 
 
 def text(row: OutboundRow) -> str:

@@ -19,7 +19,7 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.secret import Secret
-from tests.hub.approvals.approvers import BOSS_CHAT, TEAM_CHAT, asking, buttons, only_card, text
+from tests.hub.approvals.approvers import BOSS_CHAT, TEAM_CHAT, asking, buttons, only_prompt, text
 from tests.hub.approvals.test_desk import RM, Tool, pending
 from tests.hub.house import House, configuration, open_house
 
@@ -80,16 +80,18 @@ async def test_a_group_without_a_chat_that_works_is_passed_over(tmp_path: Path, 
         assert tool.ran == [RM]
 
 
-async def test_a_card_that_the_platform_refuses_goes_to_the_next_group_at_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_prompt_that_the_platform_refuses_goes_to_the_next_group_at_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
     tool = Tool(RM)
     async with open_house(tmp_path, tool, config=asking("team", "boss")) as house:
         row = await house.say("go")
         await pending(house)
         began = anyio.current_time()
-        await house.lose(await only_card(house), "bot was kicked")
-        card = await only_card(house, BOSS_CHAT)
+        await house.lose(await only_prompt(house), "bot was kicked")
+        prompt = await only_prompt(house, BOSS_CHAT)
         assert anyio.current_time() == began
-        await house.lose(card, "chat not found")
+        await house.lose(prompt, "chat not found")
         await house.ended(row)
         [decision] = tool.decisions
         assert decision.outcome == "undeliverable"
@@ -104,14 +106,14 @@ async def test_one_of_two_chats_is_enough(tmp_path: Path, autojump_clock: MockCl
     async with open_house(tmp_path, tool, config=config) as house:
         row = await house.say("go")
         await pending(house)
-        await house.lose(await only_card(house, BOSS_CHAT))
+        await house.lose(await only_prompt(house, BOSS_CHAT))
         approval = await pending(house)
         await house.send_all()
-        await house.press(await only_card(house, TEAM_CHAT), "once")
+        await house.press(await only_prompt(house, TEAM_CHAT), "once")
         await house.ended(row)
         assert (await house.desk.get(approval.id)).state == "allowed"
         assert len(await house.screen(BOSS_CHAT)) == 1
-        assert "Allowed" not in text(await only_card(house, BOSS_CHAT)), "what was never shown is not rewritten"
+        assert "Allowed" not in text(await only_prompt(house, BOSS_CHAT)), "what was never shown is not rewritten"
 
 
 async def test_a_chat_whose_id_has_a_colon_is_named_as_it_is_and_is_no_thread(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -121,21 +123,21 @@ async def test_a_chat_whose_id_has_a_colon_is_named_as_it_is_and_is_no_thread(tm
         row = await house.say("go")
         approval = await pending(house)
         await house.send_all()
-        card = await only_card(house, "tg:main:group:-7%3A5")
-        await house.press(card, "once", by="1", peer=Peer("group", "-7", "5"))
+        prompt = await only_prompt(house, "tg:main:group:-7%3A5")
+        await house.press(prompt, "once", by="1", peer=Peer("group", "-7", "5"))
         await trio.testing.wait_all_tasks_blocked()
         assert (await house.desk.get(approval.id)).state == "pending"
-        await house.press(card, "once", by="1")
+        await house.press(prompt, "once", by="1")
         await house.ended(row)
         assert (await house.desk.get(approval.id)).state == "allowed"
 
 
-async def test_a_lost_card_matters_not_while_operators_can_answer(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_lost_prompt_matters_not_while_operators_can_answer(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, Tool(RM), config=asking("operators", "team", escalate_after_seconds=1)) as house:
         await house.say("go")
         await pending(house)
         await anyio.sleep(2)
-        await house.lose(await only_card(house))
+        await house.lose(await only_prompt(house))
         assert (await pending(house)).state == "pending"
 
 
@@ -167,12 +169,12 @@ async def test_the_next_group_is_asked_in_time(tmp_path: Path, autojump_clock: M
         assert await house.screen(BOSS_CHAT) == []
         await anyio.sleep(2)
         await house.send_all()
-        assert buttons(await only_card(house)), "the first can still answer"
-        await house.press(await only_card(house, BOSS_CHAT), "once", by="9")
+        assert buttons(await only_prompt(house)), "the first can still answer"
+        await house.press(await only_prompt(house, BOSS_CHAT), "once", by="9")
         await house.ended(row)
         assert tool.ran == [RM]
-        assert "**Allowed** by tg:9." in text(await only_card(house))
-        assert "**Allowed** by tg:9." in text(await only_card(house, BOSS_CHAT))
+        assert "**Allowed** by tg:9." in text(await only_prompt(house))
+        assert "**Allowed** by tg:9." in text(await only_prompt(house, BOSS_CHAT))
 
 
 async def test_escalation_counts_the_time_the_daemon_was_down(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -194,7 +196,7 @@ async def test_escalation_counts_the_time_the_daemon_was_down(tmp_path: Path, au
         assert len(await house.screen(TEAM_CHAT)) == 1
 
 
-async def test_a_card_that_is_answered_is_not_escalated(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_prompt_that_is_answered_is_not_escalated(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, Tool(RM), config=asking("team", "boss", escalate_after_seconds=10)) as house:
         await house.say("go")
         await house.desk.decide((await pending(house)).id, allow=False, by="operator:me")
@@ -202,8 +204,8 @@ async def test_a_card_that_is_answered_is_not_escalated(tmp_path: Path, autojump
         assert await house.screen(BOSS_CHAT) == []
 
 
-async def test_a_card_on_its_way_out_when_it_is_decided_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """The next group's card is being written at the very moment of the decision."""
+async def test_a_prompt_on_its_way_out_when_it_is_decided_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """The next group's prompt is being written at the very moment of the decision."""
     tool = Tool(RM)
     async with open_house(tmp_path, tool, config=asking("team", "boss", escalate_after_seconds=10)) as house:
         row = await house.say("go")
@@ -218,17 +220,17 @@ async def test_a_card_on_its_way_out_when_it_is_decided_says_so(tmp_path: Path, 
         await house.ended(row)
         assert tool.ran == [RM]
         for chat in (TEAM_CHAT, BOSS_CHAT):
-            assert [buttons(card) for card in await house.screen(chat)] == [[]]
+            assert [buttons(prompt) for prompt in await house.screen(chat)] == [[]]
 
 
-async def test_operators_who_cannot_answer_do_not_keep_a_lost_card_alive(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_operators_who_cannot_answer_do_not_keep_a_lost_prompt_alive(tmp_path: Path, autojump_clock: MockClock) -> None:
     token = TokenConfig(Secret("x" * 16), scopes=("read",))
     config = replace(asking("operators", "team"), auth=AuthSection({"one": token}))
     tool = Tool(RM)
     async with open_house(tmp_path, tool, config=config) as house:
         row = await house.say("go")
         await pending(house)
-        await house.lose(await only_card(house))
+        await house.lose(await only_prompt(house))
         with anyio.fail_after(1):
             await house.ended(row)
         assert [decision.outcome for decision in tool.decisions] == ["undeliverable"]

@@ -14,7 +14,7 @@ from gatewayd.hub.approvals.question_prompts import may_answer
 from gatewayd.hub.inbox.inbox import NOT_YOURS
 from gatewayd.model.config import GroupRules, SessionsSection
 from gatewayd.model.message.envelope import Peer, Sender, Writer
-from tests.hub.approvals.approvers import only_card
+from tests.hub.approvals.approvers import only_prompt
 from tests.hub.curious import WHERE, WHY, Curious, open_question, state_of
 from tests.hub.house import OPEN, configuration, message, open_house
 
@@ -57,12 +57,12 @@ async def test_a_press_by_somebody_else_is_answered_in_words_and_disturbs_nothin
         row = await house.say("go", peer=GROUP, sender=ANN, channel="tg")
         question = await open_question(house)
         await house.send_all()
-        card = await only_card(house, "tg:main:group:-5")
-        press = await house.press(card, "0", by="2")
+        prompt = await only_prompt(house, "tg:main:group:-5")
+        press = await house.press(prompt, "0", by="2")
         assert (await house.ended(press)).reason == "not_asked", "at once, and not behind the turn that waits"
         assert house.answers() == [NOT_YOURS]
         assert await state_of(house, question) == "pending"
-        await house.press(card, "1", by="1")
+        await house.press(prompt, "1", by="1")
         await house.ended(row)
         assert script.answers == [("South",)]
         assert house.answers() == [NOT_YOURS, ""]
@@ -141,7 +141,7 @@ async def test_an_operator_may_press_for_others(tmp_path: Path, autojump_clock: 
         await house.say("go", peer=GROUP, sender=ANN, channel="tg")
         question = await open_question(house)
         await house.send_all()
-        await house.press(await only_card(house, "tg:main:group:-5"), "1", by="9")
+        await house.press(await only_prompt(house, "tg:main:group:-5"), "1", by="9")
         await trio.testing.wait_all_tasks_blocked()
         assert (await house.questions.get(question)).answers == ("South",)
 

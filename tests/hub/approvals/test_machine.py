@@ -130,13 +130,13 @@ class Play:
         person = str(1 + how % 4) if how % 4 < 3 else "66"
         data = ("once", "session", "once", "deny")[how // 4 % 4]
         rows = await self.house.store.outbound_by("subject", approval.id)
-        card = next((row for row in rows if isinstance(row.payload, SendText)), None)
-        if card is None or card.receipt is None:
+        prompt = next((row for row in rows if isinstance(row.payload, SendText)), None)
+        if prompt is None or prompt.receipt is None:
             return
         if data != "deny" and person != "66":
             self.allowed_by.setdefault(approval.id, set()).add(f"tg:{person}")
-        press = message(f"ap:{approval.id}:{data}", peer=card.payload.peer, sender=Sender(person), channel="tg", kind="button")
-        under = {"message_id": card.receipt.message_id, "press": "p"}
+        press = message(f"ap:{approval.id}:{data}", peer=prompt.payload.peer, sender=Sender(person), channel="tg", kind="button")
+        under = {"message_id": prompt.receipt.message_id, "press": "p"}
         presses = [replace(press, event_key=f"{press.event_key}/{n}", **under) for n in range(times)]
         await self.house.inbox.deliver(presses)
 
@@ -246,19 +246,19 @@ class Play:
         )
         assert audited == votes, "each vote has its entry, and each entry its vote"
 
-    async def check_cards(self) -> None:
+    async def check_prompts(self) -> None:
         """After one more start: what could not be shown while the disk was full is shown at the latest then."""
         await self.check()
         for row in await self.house.store.list_approvals(None, limit=1000):
-            await self._check_cards(row)
+            await self._check_prompts(row)
 
-    async def _check_cards(self, row: Approval) -> None:
-        cards = await self.house.store.outbound_by("subject", row.id)
-        assert sum(isinstance(card.payload, SendText) for card in cards) <= 1, "nothing is shown twice"
-        bodies = [card.payload.body.text for card in cards]
+    async def _check_prompts(self, row: Approval) -> None:
+        prompts = await self.house.store.outbound_by("subject", row.id)
+        assert sum(isinstance(prompt.payload, SendText) for prompt in prompts) <= 1, "nothing is shown twice"
+        bodies = [prompt.payload.body.text for prompt in prompts]
         assert len(set(bodies)) == len(bodies), "nor rewritten twice"
-        if cards:
-            assert cards[-1].payload.choices == (), "what is over has no buttons"
+        if prompts:
+            assert prompts[-1].payload.choices == (), "what is over has no buttons"
 
 
 STEPS: dict[str, Callable[[Play, int, int], Awaitable[None]]] = {
@@ -294,7 +294,7 @@ async def play(world: World, steps: list[Step]) -> None:
                     await scene.check_end()
         async with AsyncExitStack() as stack:
             await scene.start(stack)
-            await scene.check_cards()
+            await scene.check_prompts()
         event(f"runs: {min(len(scene.core.ran), 3)}")
 
 

@@ -14,7 +14,7 @@ from gatewayd.model.message.payload import EditText
 from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import Turn
 from gatewayd.stores.sqlite import run_inline
-from tests.hub.approvals.approvers import buttons, only_card, text
+from tests.hub.approvals.approvers import buttons, only_prompt, text
 from tests.hub.curious import TG_USER, USER, WHERE, WHY, Curious, open_question, state_of
 from tests.hub.house import ScriptedAgents, configuration, now, open_house
 from tests.stores.opened_before import open_store
@@ -225,8 +225,8 @@ async def test_what_the_core_takes_back_is_not_waited_for(tmp_path: Path, autoju
         assert await house.store.pending_questions(limit=10) == []
         stored = [each for each in await house.store.questions_of(f"turn-{row.id}") if each.question.ref == "q1"]
         assert len(stored) == (1 if method else 0)
-        asked = [card for card in await house.screen(TG_USER) if "Why?" in text(card)]
-        assert all(buttons(card) == [] for card in asked)
+        asked = [prompt for prompt in await house.screen(TG_USER) if "Why?" in text(prompt)]
+        assert all(buttons(prompt) == [] for prompt in asked)
 
 
 # --- Restarts
@@ -253,18 +253,18 @@ async def test_shown_before_a_crash_is_not_shown_again(tmp_path: Path, autojump_
         row = await house.say("go", channel="tg")
         question = await open_question(house)
         await house.send_all()
-        card = await only_card(house, TG_USER)
+        prompt = await only_prompt(house, TG_USER)
     async with open_house(tmp_path, script) as house:
         assert (await open_question(house)).id == question.id
-        await only_card(house, TG_USER)
-        await house.press(card, "0", by="7")
+        await only_prompt(house, TG_USER)
+        await house.press(prompt, "0", by="7")
         await house.ended(row)
         assert script.answers == [("North",)]
 
 
 @pytest.mark.parametrize("known", ["lost", "running"])
 async def test_answered_before_a_crash_and_not_handed_over(tmp_path: Path, autojump_clock: MockClock, known: str) -> None:
-    """Asked again by the same turn, it is answered from the store, and its card is closed."""
+    """Asked again by the same turn, it is answered from the store, and its prompt is closed."""
     script = Curious(replace(WHERE, ref="q1") if known == "running" else WHERE)
     agents = ScriptedAgents(script)
     agents.known = known  # type: ignore[assignment]
@@ -272,9 +272,9 @@ async def test_answered_before_a_crash_and_not_handed_over(tmp_path: Path, autoj
         row = await house.say("go", channel="tg")
         question = await open_question(house)
         await house.send_all()
-        card = await only_card(house, TG_USER)
+        prompt = await only_prompt(house, TG_USER)
         house.flaky.refuses.add("end_question")
-        press = await house.press(card, "1", by="7")
+        press = await house.press(prompt, "1", by="7")
     async with open_store(tmp_path, now=now, run_blocking=run_inline) as store:  # the last that the process did
         assert await store.end_question(question.id, "answered", now=now(), answers=("South",), by="tg:7", inbound_ids=[press.id])
     for _ in range(2):
@@ -282,10 +282,10 @@ async def test_answered_before_a_crash_and_not_handed_over(tmp_path: Path, autoj
             await house.ended(row)
             assert script.answers == [("South",)]
             assert await house.reason_of(press) == ("done", "answer")
-            card = (await house.screen(TG_USER))[0]
-            assert "**Answer**: South" in text(card)
+            prompt = (await house.screen(TG_USER))[0]
+            assert "**Answer**: South" in text(prompt)
             edits = [
-                row for row in await house.store.outbound_by("subject", card.subject or "") if isinstance(row.payload, EditText)
+                row for row in await house.store.outbound_by("subject", prompt.subject or "") if isinstance(row.payload, EditText)
             ]
             assert len(edits) == 1
 
@@ -362,7 +362,7 @@ async def test_a_lost_turn_that_asks_under_another_id_asks_anew(tmp_path: Path, 
         new = await open_question(house)
         assert new.id != old.id
         assert await state_of(house, old) == "withdrawn"
-        assert [buttons(card) for card in await house.screen(TG_USER)] == [[], ["Skip"]]
+        assert [buttons(prompt) for prompt in await house.screen(TG_USER)] == [[], ["Skip"]]
 
 
 async def test_a_question_of_a_turn_that_is_over_is_withdrawn_at_the_start(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -13,7 +13,7 @@ from gatewayd.model.config import ApprovalsSection, QueueMode, SessionsSection
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.records.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import Turn
-from tests.hub.approvals.approvers import buttons, only_card, text
+from tests.hub.approvals.approvers import buttons, only_prompt, text
 from tests.hub.curious import TG_USER, WHERE, WHY, Curious, open_question, state_of
 from tests.hub.house import Gate, configuration, message, open_house
 
@@ -83,28 +83,28 @@ async def test_buttons_answer_and_disappear(tmp_path: Path, autojump_clock: Mock
         row = await house.say("go", channel="tg")
         await open_question(house)
         await house.send_all()
-        card = await only_card(house, TG_USER)
-        assert buttons(card) == ["North", "South", "Skip"]
-        press = await house.press(card, "1", by="7")
+        prompt = await only_prompt(house, TG_USER)
+        assert buttons(prompt) == ["North", "South", "Skip"]
+        press = await house.press(prompt, "1", by="7")
         await house.ended(row)
         assert script.answers == [("South",)]
         assert await house.reason_of(press) == ("done", "answer")
         assert house.answers() == [""]
-        card, _ = await house.screen(TG_USER)
-        assert text(card) == "Where to?\n\n**Answer**: South"
-        assert len(await house.store.outbound_by("subject", card.subject or "")) == 2, "rewritten once"
-        assert buttons(card) == []
+        prompt, _ = await house.screen(TG_USER)
+        assert text(prompt) == "Where to?\n\n**Answer**: South"
+        assert len(await house.store.outbound_by("subject", prompt.subject or "")) == 2, "rewritten once"
+        assert buttons(prompt) == []
 
 
 async def test_several_answers_have_no_buttons_but_skip(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, Curious(replace(WHERE, multiple=True))) as house:
         await house.say("go", channel="tg")
         await open_question(house)
-        card = await only_card(house, TG_USER)
-        assert buttons(card) == ["Skip"]
-        assert "with commas between them" in text(card)
+        prompt = await only_prompt(house, TG_USER)
+        assert buttons(prompt) == ["Skip"]
+        assert "with commas between them" in text(prompt)
         await house.send_all()
-        await house.press(card, "skip", by="7")
+        await house.press(prompt, "skip", by="7")
         await trio.testing.wait_all_tasks_blocked()
         assert "**Skipped.**" in text((await house.screen(TG_USER))[0])
 
@@ -114,7 +114,7 @@ async def test_a_button_always_has_a_text_that_can_be_read(tmp_path: Path, autoj
     async with open_house(tmp_path, Curious(odd)) as house:
         await house.say("go", channel="tg")
         await open_question(house)
-        assert buttons(await only_card(house, TG_USER)) == ["1", "\\u{202e}abc", "x" * 60, "4", "Skip"]
+        assert buttons(await only_prompt(house, TG_USER)) == ["1", "\\u{202e}abc", "x" * 60, "4", "Skip"]
 
 
 async def test_half_a_character_is_asked_all_the_same(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -241,7 +241,7 @@ async def test_a_late_press_is_dropped_with_a_reason_and_disturbs_nothing(
         row = await house.say("go", channel="tg")
         await open_question(house)
         await house.send_all()
-        old = await only_card(house, TG_USER)
+        old = await only_prompt(house, TG_USER)
         await house.press(old, "0", by="7")
         second = await open_question(house)
         late = await house.press(old, "1", by="7")

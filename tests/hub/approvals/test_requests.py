@@ -10,7 +10,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
-from gatewayd.hub.approvals.requests import Asking
+from gatewayd.hub.approvals.requests import ApprovalRequests
 from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, ApprovalRule
 from gatewayd.model.errors import Conflict, TryAgain
 from gatewayd.model.records.approval import Approval, Decision, ToolRequest
@@ -164,7 +164,7 @@ async def test_under_one_id_but_with_another_input_it_is_another_request(tmp_pat
 
 
 async def test_a_lost_turn_voids_what_waits_under_its_ids(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """Run again from the start, its agent will ask under other ids: a press on the old card would run nothing."""
+    """Run again from the start, its agent will ask under other ids: a press on the old prompt would run nothing."""
     async with open_house(tmp_path, Tool(A), config=asking()) as house:
         await house.say("go")
         old = await pending(house)
@@ -174,10 +174,10 @@ async def test_a_lost_turn_voids_what_waits_under_its_ids(tmp_path: Path, autoju
         new = await pending(house)
         assert new.id != old.id
         assert (await house.desk.get(old.id)).state == "withdrawn"
-        gone, card = await house.screen(TEAM_CHAT)
+        gone, prompt = await house.screen(TEAM_CHAT)
         assert "**Withdrawn**" in text(gone)
         assert buttons(gone) == []
-        assert card.subject == new.id
+        assert prompt.subject == new.id
 
 
 async def test_what_was_used_before_a_turn_was_lost_is_not_used_again_under_its_id(
@@ -288,7 +288,7 @@ async def test_what_the_core_takes_back_is_withdrawn(tmp_path: Path, autojump_cl
         assert house.desk.pending_count() == 0
         shown = await house.screen(TEAM_CHAT)
         assert len(shown) == (1 if when == "it waits" else 0)
-        assert all("**Withdrawn**" in text(card) for card in shown)
+        assert all("**Withdrawn**" in text(prompt) for prompt in shown)
 
 
 async def test_to_take_back_what_was_never_asked_is_no_error(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -386,7 +386,7 @@ async def test_the_longest_that_is_shown(tmp_path: Path, autojump_clock: MockClo
 
 
 async def test_a_core_that_goes_on_after_its_end_gets_nothing_more(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """It ignores its cancellation, and asks again when its turn is over: no row, no card, and no place that it keeps."""
+    """It ignores its cancellation, and asks again when its turn is over: no row, no prompt, and no place that it keeps."""
     gate, told = anyio.Event(), list[Decision | tuple[str, ...] | None]()
 
     async def script(turn: Turn) -> str:
@@ -432,13 +432,13 @@ async def test_two_runs_of_one_turn_at_once_share_a_row_and_use_it_once(tmp_path
     told: list[str] = []
 
     async def script(turn: Turn) -> str:
-        async def ask(asking: Asking) -> None:
-            told.append((await asking.permission(RM)).outcome)
+        async def ask(requests: ApprovalRequests) -> None:
+            told.append((await requests.permission(RM)).outcome)
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask, Asking(house.desk, house.store, turn.request))
+            tasks.start_soon(ask, ApprovalRequests(house.desk, house.store, turn.request))
             await anyio.sleep(1)
-            tasks.start_soon(ask, Asking(house.desk, house.store, turn.request))
+            tasks.start_soon(ask, ApprovalRequests(house.desk, house.store, turn.request))
         return "over"
 
     async with open_house(tmp_path, script) as house:

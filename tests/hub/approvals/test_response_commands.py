@@ -85,7 +85,7 @@ async def test_a_code_in_any_case_and_a_note(tmp_path: Path, autojump_clock: Moc
         assert "Denied." in house.texts
 
 
-async def test_a_command_in_a_thread_answers_the_card_of_its_group_and_of_no_other_thread(
+async def test_a_command_in_a_thread_answers_the_prompt_of_its_group_and_of_no_other_thread(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     tool = Tool(RM)

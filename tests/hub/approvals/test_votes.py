@@ -16,30 +16,30 @@ from gatewayd.model.config import (
 from gatewayd.model.errors import Conflict
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.records.approval import ToolRequest
-from tests.hub.approvals.approvers import TEAM_CHAT, asking, buttons, only_card, text
+from tests.hub.approvals.approvers import TEAM_CHAT, asking, buttons, only_prompt, text
 from tests.hub.approvals.test_desk import LS, RM, Tool, pending
 from tests.hub.house import House, open_house
 
 
-async def test_two_of_three_must_allow_and_the_card_says_how_many_have(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_two_of_three_must_allow_and_the_prompt_says_how_many_have(tmp_path: Path, autojump_clock: MockClock) -> None:
     tool = Tool(RM)
     async with open_house(tmp_path, tool, config=asking(quorum=2)) as house:
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        assert "0 of 2 have allowed it." in text(await only_card(house))
-        await house.press(await only_card(house), "once", by="1")
+        assert "0 of 2 have allowed it." in text(await only_prompt(house))
+        await house.press(await only_prompt(house), "once", by="1")
         approval = await pending(house)
-        card = await only_card(house)
-        assert "1 of 2 have allowed it." in text(card)
-        assert buttons(card)[:2] == ["Allow once", "Deny"]
-        await house.press(card, "once", by="1")
+        prompt = await only_prompt(house)
+        assert "1 of 2 have allowed it." in text(prompt)
+        assert buttons(prompt)[:2] == ["Allow once", "Deny"]
+        await house.press(prompt, "once", by="1")
         assert (await pending(house)).votes == approval.votes, "twice is once"
         assert tool.ran == []
-        await house.press(card, "once", by="3")
+        await house.press(prompt, "once", by="3")
         await house.ended(row)
         assert tool.ran == [RM]
-        assert "**Allowed** by tg:1 and tg:3." in text(await only_card(house))
+        assert "**Allowed** by tg:1 and tg:3." in text(await only_prompt(house))
         assert house.answers() == ["Noted: 1 of 2.", "You have answered this already.", "Allowed."]
 
 
@@ -49,14 +49,14 @@ async def test_a_vote_before_a_restart_counts_after_it(tmp_path: Path, autojump_
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        card = await only_card(house)
-        await house.press(card, "once", by="1")
+        prompt = await only_prompt(house)
+        await house.press(prompt, "once", by="1")
         await pending(house)
     async with open_house(tmp_path, tool, config=asking(quorum=2)) as house:
         assert len((await pending(house)).votes) == 1
-        await house.press(card, "once", by="1")
+        await house.press(prompt, "once", by="1")
         await pending(house)
-        await house.press(card, "once", by="2")
+        await house.press(prompt, "once", by="2")
         await house.ended(row)
         assert tool.ran == [RM]
 
@@ -67,9 +67,9 @@ async def test_one_no_denies_whatever_was_said_before(tmp_path: Path, autojump_c
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        card = await only_card(house)
+        prompt = await only_prompt(house)
         for by, data in (("1", "once"), ("2", "session"), ("3", "deny")):
-            await house.press(card, data, by=by)
+            await house.press(prompt, data, by=by)
         await house.ended(row)
         assert [(decision.outcome, decision.by) for decision in tool.decisions] == [("denied", "tg:3")]
 
@@ -81,9 +81,9 @@ async def test_two_identities_of_one_person_are_one_voice(tmp_path: Path, autoju
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        card = await only_card(house)
-        await house.press(card, "once", by="1")
-        second = await house.press(card, "once", by="2")
+        prompt = await only_prompt(house)
+        await house.press(prompt, "once", by="1")
+        second = await house.press(prompt, "once", by="2")
         approval = await pending(house)
         assert [vote.by for vote in approval.votes] == ["tg:1"]
         assert await house.reason_of(second) == ("done", "approval_refused_again")
@@ -92,7 +92,7 @@ async def test_two_identities_of_one_person_are_one_voice(tmp_path: Path, autoju
         assert tool.decisions[0].by == "tg:1 and operator:me", "an operator with a token is another"
 
 
-async def test_news_that_come_in_the_wrong_order_do_not_reopen_a_card(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_news_that_come_in_the_wrong_order_do_not_reopen_a_prompt(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path, Tool(RM), config=asking(quorum=2)) as house:
         row = await house.say("go")
         approval = await pending(house)
@@ -104,9 +104,9 @@ async def test_news_that_come_in_the_wrong_order_do_not_reopen_a_card(tmp_path: 
             await house.desk.decide(approval.id, allow=True, by="operator:2")
             gate.set()
         await house.ended(row)
-        card = await only_card(house)
-        assert "**Allowed** by operator:1 and operator:2." in text(card)
-        assert buttons(card) == []
+        prompt = await only_prompt(house)
+        assert "**Allowed** by operator:1 and operator:2." in text(prompt)
+        assert buttons(prompt) == []
         assert house.desk.pending_count() == 0
 
 
@@ -134,13 +134,13 @@ async def test_a_yes_for_the_session_covers_what_the_policy_says(
         row = await house.say("go")
         approval = await pending(house)
         await house.send_all()
-        card = await only_card(house)
-        assert len(buttons(card)) == (2 if grant == "off" else 3)
-        await house.press(card, f"ap:{approval.id}:session")
+        prompt = await only_prompt(house)
+        assert len(buttons(prompt)) == (2 if grant == "off" else 3)
+        await house.press(prompt, f"ap:{approval.id}:session")
         if grant == "off":
             await trio.testing.wait_all_tasks_blocked()
             assert "session_grant" in house.answers()[0]
-            await house.press(card, "once")
+            await house.press(prompt, "once")
         await house.ended(row)
         tool.requests = (RM, LS)
         tool.ran.clear()
@@ -159,7 +159,7 @@ async def test_new_ends_what_was_allowed_for_the_session(tmp_path: Path, autojum
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        await house.press(await only_card(house), "session")
+        await house.press(await only_prompt(house), "session")
         await house.ended(row)
         await run_again(house)
         assert tool.ran == [RM, RM]
@@ -174,7 +174,7 @@ async def test_another_conversation_has_another_session(tmp_path: Path, autojump
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        await house.press(await only_card(house), "session")
+        await house.press(await only_prompt(house), "session")
         await house.ended(row)
         await house.ended(await house.say("go", peer=Peer("dm", "8")))
         assert [decision.outcome for decision in tool.decisions] == ["allowed", "expired"]
@@ -186,7 +186,7 @@ async def test_a_rule_that_denies_wins_over_a_grant(tmp_path: Path, autojump_clo
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        await house.press(await only_card(house), "session")
+        await house.press(await only_prompt(house), "session")
         await house.ended(row)
     deny = ApprovalRule("deny", "shell", {"command": "rm *"})
     async with open_house(tmp_path, tool, config=asking(session_grant="tool", rules=(deny,))) as house:
@@ -205,11 +205,11 @@ async def test_a_quorum_grants_the_session_only_when_all_meant_it(tmp_path: Path
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        card = await only_card(house)
-        await house.press(card, "session", by="1")
-        await house.press(card, "once", by="2")
+        prompt = await only_prompt(house)
+        await house.press(prompt, "session", by="1")
+        await house.press(prompt, "once", by="2")
         await house.ended(row)
-        assert "for this session" not in text(await only_card(house))
+        assert "for this session" not in text(await only_prompt(house))
         await run_again(house)
         assert [decision.outcome for decision in tool.decisions] == ["allowed", "expired"]
 
@@ -237,7 +237,7 @@ async def test_a_person_with_a_token_and_a_chat_is_one_voter(tmp_path: Path, aut
         row = await house.say("go")
         approval = await pending(house)
         await house.send_all()
-        await house.press(await only_card(house), "once", by="1")
+        await house.press(await only_prompt(house), "once", by="1")
         assert [vote.by for vote in (await pending(house)).votes] == ["tg:1"]
         with pytest.raises(Conflict, match=r"operator:alice \(person:alice\) has answered"):
             await house.desk.decide(approval.id, allow=True, by="operator:alice")
@@ -256,7 +256,7 @@ async def test_a_person_with_a_token_and_a_chat_is_one_voter(tmp_path: Path, aut
         ("input", "off", "exactly this input", []),
     ],
 )
-async def test_an_old_card_grants_what_it_says_whatever_a_reload_has_changed(
+async def test_an_old_prompt_grants_what_it_says_whatever_a_reload_has_changed(
     tmp_path: Path, autojump_clock: MockClock, shown: str, reloaded: str, label: str, covers: list[ToolRequest]
 ) -> None:
     """And no more of it is used than the policy that is in force allows."""
@@ -265,12 +265,12 @@ async def test_an_old_card_grants_what_it_says_whatever_a_reload_has_changed(
         row = await house.say("go")
         await pending(house)
         await house.send_all()
-        card = await only_card(house)
+        prompt = await only_prompt(house)
         house.configured.replace(asking(session_grant=reloaded, seconds=5))
-        assert buttons(card)[2] == f"Allow for this session: {label}"
-        await house.press(card, "session")
+        assert buttons(prompt)[2] == f"Allow for this session: {label}"
+        await house.press(prompt, "session")
         await house.ended(row)
-        assert f"for this session ({label})" in text(await only_card(house))
+        assert f"for this session ({label})" in text(await only_prompt(house))
         tool.requests = (RM, LS)
         tool.ran.clear()
         await run_again(house)

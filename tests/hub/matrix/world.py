@@ -199,7 +199,7 @@ class World:
             registry = Registry.of([telegram.PLUGIN], [PLUGIN])
             config = _config(api, chats, str(state_dir))
             async with open_site(state_dir, config, registry=registry) as site, trio.open_nursery() as nursery:
-                await nursery.start(site.gateway.presses.run)
+                await nursery.start(site.gateway.responses.run)
                 yield cls(site, api, core, chats)
                 nursery.cancel_scope.cancel()
 

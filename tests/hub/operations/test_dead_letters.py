@@ -117,16 +117,16 @@ def test_an_edit_is_sent_again_only_where_it_is_the_newest_of_a_message_that_is_
     ],
 )
 def test_a_request_that_is_over_is_not_asked_again(subject: str, request_of_it: Approval | QuestionRow) -> None:
-    """Before its end a card asks; what is written after it tells what became of it, and may be sent late."""
-    card, outcome = reply(subject=subject, written_at=30.0), reply(subject=subject, written_at=31.0)
-    assert retried(DeadLetterFacts(card, request=request_of_it)) == [card]
+    """Before its end a prompt asks; what is written after it tells what became of it, and may be sent late."""
+    prompt, outcome = reply(subject=subject, written_at=30.0), reply(subject=subject, written_at=31.0)
+    assert retried(DeadLetterFacts(prompt, request=request_of_it)) == [prompt]
     over = (
         replace(request_of_it, state="denied", decided_at=30.0)
         if isinstance(request_of_it, Approval)
         else replace(request_of_it, state="expired", ended_at=30.0)
     )
     why = f"what it asks is over: {request_of_it.id} waits for no answer"
-    assert retried(DeadLetterFacts(card, request=over)) == why
+    assert retried(DeadLetterFacts(prompt, request=over)) == why
     assert retried(DeadLetterFacts(outcome, request=over)) == [outcome]
     assert retried(DeadLetterFacts(outcome, request=None)) == why, "it is not kept any more"
 

@@ -193,7 +193,7 @@ async def test_whom_it_concerns_hears_that_a_row_is_given_up(
         assert len(lost) == heard, "nobody hears of it any more"
 
 
-async def test_a_card_that_has_become_stale_is_given_up_and_heard_of(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_prompt_that_has_become_stale_is_given_up_and_heard_of(tmp_path: Path, autojump_clock: MockClock) -> None:
     config = configuration(outbox=OutboxSection(stale_after_seconds=60))
     async with open_house(tmp_path, config=config) as house:
         lost: list[str] = []

@@ -84,7 +84,7 @@ async def test_only_its_own_chat_is_shown_it_and_nobody_who_may_not_talk(tmp_pat
         assert "secret" in house.handed[-1].payload.body.text
 
 
-async def test_it_is_never_told_of_a_notice_a_repetition_an_edit_a_card_or_a_sign_of_life(
+async def test_it_is_never_told_of_a_notice_a_repetition_an_edit_a_prompt_or_a_sign_of_life(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async def notices(turn: Turn) -> str:
@@ -106,7 +106,7 @@ async def test_it_is_never_told_of_a_notice_a_repetition_an_edit_a_card_or_a_sig
         where = ("chat", "main", reply.conversation)
         others = [
             OutboundDraft(*where, EditText(ALICE, RichText("x"), of=reply.id), turn_id="turn-9"),
-            OutboundDraft(*where, SendText(ALICE, RichText("a card")), turn_id="turn-9", subject="ap_1"),
+            OutboundDraft(*where, SendText(ALICE, RichText("a prompt")), turn_id="turn-9", subject="ap_1"),
             OutboundDraft(*where, SendText(ALICE, RichText("Stopped."))),
         ]
         for row in await house.outbox.write(others):

@@ -310,13 +310,13 @@ async def test_who_may_answer_a_request_holds_at_once_also_for_one_that_waits(
         row = await house.say("go", channel="tg")
         await anyio.sleep(1)
         await house.send_all()
-        [card] = [row for row in house.handed if row.payload.choices]
+        [prompt] = [row for row in house.handed if row.payload.choices]
         house.configured.replace(configuration(approvals=team("tg:1" if kept else "tg:2"), policy=policy))
-        await house.press(card, "once", by="1")
+        await house.press(prompt, "once", by="1")
         await anyio.sleep(1)
         assert (house.texts[-1] == "allowed") is kept
         if not kept:
-            await house.press(card, "once", by="2")
+            await house.press(prompt, "once", by="2")
         assert (await house.ended(row)).reason == "answered"
         assert house.texts[-1] == "allowed"
 

@@ -59,7 +59,7 @@ async def test_waiting_gives_the_payloads_of_its_turn(tmp_path: Path, clock: tri
         assert "hello there" in payload["text"]
 
 
-async def test_a_program_sees_no_cards_and_decides_nothing(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+async def test_a_program_sees_no_prompts_and_decides_nothing(tmp_path: Path, clock: trio.testing.MockClock) -> None:
     answers: list[dict[str, Any]] = []
     async with open_site(tmp_path) as site, site.client("write") as client:
 

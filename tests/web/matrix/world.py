@@ -138,7 +138,7 @@ class World:
             registry = Registry.of(channels, [echo.PLUGIN, attached.PLUGIN, own.PLUGIN])
             site = await stack.enter_async_context(open_site(state_dir, config, registry=registry))
             nursery = await stack.enter_async_context(trio.open_nursery())
-            await nursery.start(site.gateway.presses.run)
+            await nursery.start(site.gateway.responses.run)
             world = cls(site, server)
             await world._prepare()
             yield world

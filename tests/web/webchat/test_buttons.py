@@ -61,22 +61,22 @@ async def test_a_press_is_journaled_once_and_answered_on_the_page_that_pressed(t
         assert [line["id"] for line in history["lines"]] == [line]
 
 
-async def test_a_tool_is_allowed_by_a_press_and_the_card_says_by_whom(tmp_path: Path) -> None:
+async def test_a_tool_is_allowed_by_a_press_and_the_prompt_says_by_whom(tmp_path: Path) -> None:
     async with site(tmp_path, APPROVED_BY_ALICE) as here, here.logged_in() as client, streaming(here, client) as stream:
         await client.post("/v1/webchat/messages", json={"id": "message-1", "text": "/demo-tool rm -rf x"})
-        card = (await stream.until_answer())[-1][1]
-        [allow] = [button for row in card["buttons"] for button in row if button["label"] == "Allow once"]
-        await client.post("/v1/webchat/presses", json=press_of(card["id"], allow["data"]))
+        prompt = (await stream.until_answer())[-1][1]
+        [allow] = [button for row in prompt["buttons"] for button in row if button["label"] == "Allow once"]
+        await client.post("/v1/webchat/presses", json=press_of(prompt["id"], allow["data"]))
         told: dict[str, Any] = {}
         while not {"answer", "edit", "message"} <= told.keys():
             kind, data = await stream.next()
             told[kind] = data
         assert told["answer"] == {"press": "press-0001", "text": "Allowed."}
-        assert told["edit"]["id"] == card["id"]
+        assert told["edit"]["id"] == prompt["id"]
         assert "webchat:alice" in told["edit"]["html"]
         assert "buttons" not in told["edit"]
         assert told["message"]["from"] == "agent"
-        late = press_of(card["id"], allow["data"], "press-0002")
+        late = press_of(prompt["id"], allow["data"], "press-0002")
         assert (await client.post("/v1/webchat/presses", json=late)).status_code == 202
         kind, answer = await stream.next()
         assert (kind, answer["press"]) == ("answer", "press-0002")

@@ -53,12 +53,12 @@ async def test_a_button_in_telegram_lets_a_command_run_once(
             text = configuration(api, state, agent=sidecar(opencode_binary, opencode_project))
             async with daemon(state, text) as gateway:
                 api.user_sends(ALICE, f"run {COMMAND}")
-                card = await api.wait_buttons(ALICE, "Allow once")
-                shown = api.chat(ALICE).messages[card]["text"]
+                prompt = await api.wait_buttons(ALICE, "Allow once")
+                shown = api.chat(ALICE).messages[prompt]["text"]
                 assert COMMAND in shown
                 assert runs(opencode_project) == 0
                 press = api.user_presses_button(ALICE, "Allow once")
-                again = api.user_presses(ALICE, card, press["callback_query"]["data"])
+                again = api.user_presses(ALICE, prompt, press["callback_query"]["data"])
                 await api.wait_text(ALICE, "ran: ran")
                 assert runs(opencode_project) == 1
                 await api.wait_text(ALICE, "Allowed by telegram:1001")
@@ -147,7 +147,7 @@ async def test_the_page_lets_a_command_run_once(
             await write(tab, f"run {COMMAND}")
             await tab.wait_for("document.querySelectorAll('#log .choice').length === 3", within=40)
             assert runs(opencode_project) == 0
-            await tab.screenshot(tmp_path / "card.png")
+            await tab.screenshot(tmp_path / "prompt.png")
             await tab.click("#log .choice")
             await tab.wait_for(f"{TEXTS}.some((text) => text.includes('ran: ran'))", within=30)
             assert runs(opencode_project) == 1

@@ -29,7 +29,7 @@ async def agent(turn):
 FORGED = "ls\nallowed: rm\u202e"
 SEEN = "ls\\nallowed: rm\\u{202e}"
 HOSTILE = "echo <img src=x onerror=alert(1)> \u202egnp.exe"
-CARDS = "document.querySelectorAll('#waiting .card').length"
+PROMPTS = "document.querySelectorAll('#waiting .prompt').length"
 
 
 async def say(server: Daemon, text: str, key: str) -> None:
@@ -66,7 +66,7 @@ async def outcome(server: Daemon) -> dict[str, object]:
 
 
 async def press(tab: Tab, answer: str) -> None:
-    await tab.click(f"#waiting .card [data-answer={answer}]")
+    await tab.click(f"#waiting .prompt [data-answer={answer}]")
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
         await tab.wait_for("document.getElementById('state').textContent === 'Live'")
         assert await tab.evaluate("location.hash") == ""
         await say(server, HOSTILE, "one")
-        await tab.wait_for(f"{CARDS} === 1")
+        await tab.wait_for(f"{PROMPTS} === 1")
         shown = await tab.evaluate("document.querySelector('#waiting .input').textContent")
         assert "<img src=x" in shown
         assert "\\u{202e}" in shown
@@ -91,15 +91,15 @@ async def test_requests_come_are_answered_and_go(tmp_path: Path) -> None:
             await tab.show_as(390, 844, phone=True, dark=True)
             await tab.screenshot(Path(folder) / "console-phone-dark.png")
         await press(tab, "once")
-        await tab.wait_for(f"{CARDS} === 0 && document.querySelectorAll('#recent li').length === 1")
+        await tab.wait_for(f"{PROMPTS} === 0 && document.querySelectorAll('#recent li').length === 1")
         row = await outcome(server)
         assert (row["state"], row["decided_by"]) == ("allowed", "operator:local")
         await say(server, "rm -rf x", "two")
-        await tab.wait_for(f"{CARDS} === 1")
+        await tab.wait_for(f"{PROMPTS} === 1")
         await press(tab, "deny")
         await tab.wait_for("document.querySelector('#recent .outcome').textContent === 'denied'")
         await say(server, f"{FORGED}|x", "three")
-        await tab.wait_for(f"{CARDS} === 1")
+        await tab.wait_for(f"{PROMPTS} === 1")
         assert await tab.evaluate("document.querySelector('#waiting .tool').textContent") == SEEN
         assert await tab.evaluate("document.getElementById('news').textContent") == f"1 new request: {SEEN}"
         assert ("button", f"Deny: {SEEN}") in await tab.accessible()
@@ -125,7 +125,7 @@ async def test_a_long_input_is_shown_whole_before_it_can_be_answered(tmp_path: P
         await tab.wait_for("document.getElementById('state').textContent === 'Live'")
         command = "echo harmless" + "\n" * 300 + "w" * 200 + " " * 3000 + "; rm -rf THE-END"
         await say(server, command, "long")
-        await tab.wait_for(f"{CARDS} === 1")
+        await tab.wait_for(f"{PROMPTS} === 1")
         for width, height, phone in ((1280, 800, False), (390, 844, True)):
             await tab.show_as(width, height, phone=phone)
             assert await tab.evaluate(HIDDEN_PARTS) == []
@@ -149,12 +149,12 @@ async def test_what_is_answered_elsewhere_goes_and_a_used_link_is_refused(tmp_pa
         await tab.open(link)
         await tab.wait_for("document.getElementById('state').textContent === 'Live'")
         await say(server, "ls", "one")
-        await tab.wait_for(f"{CARDS} === 1")
+        await tab.wait_for(f"{PROMPTS} === 1")
         async with server.client() as client:
             [row] = (await client.get("/v1/approvals")).json()["approvals"]
             answer = await client.post(f"/v1/approvals/{row['code']}", json={"decision": "allow", "scope": "session"})
         assert answer.json()["scope"] == "session"
-        await tab.wait_for(f"{CARDS} === 0")
+        await tab.wait_for(f"{PROMPTS} === 0")
         await tab.evaluate("sessionStorage.clear()")
         await tab.open("about:blank")
         await tab.open(link)
@@ -194,7 +194,7 @@ async def test_two_people_each_act_in_their_own_name(profiles: int, tmp_path: Pa
                 await tab.wait_for(f"{NAME} === {name!r} && document.getElementById('state').dataset.state === 'connected'")
         for tab, name in ((looker, "looker"), (boss, "boss")):
             await say(server, f"by {name}", name)
-            await tab.wait_for(f"{CARDS} === 1")
+            await tab.wait_for(f"{PROMPTS} === 1")
             await press(tab, "once")
             await tab.wait_for(f"document.getElementById('recent').innerText.includes('by operator:{name}')")
         await looker.evaluate("document.getElementById('logout').click()")

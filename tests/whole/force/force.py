@@ -146,7 +146,7 @@ class Bench:
         assert {reply.state for reply in replies} <= {"sent", "unknown"}
         unknown = [reply.text for reply in replies if reply.state == "unknown"]
         for chat, texts in said.items():
-            # A card of a request is no reply.
+            # A prompt of a request is no reply.
             seen = [text for text in await self.walk.texts(chat, gateway) if text.startswith("re: ")]
             wanted = [f"re: {text}" for text in texts]
             missing = [text for text in wanted if text not in seen]

@@ -141,7 +141,7 @@ class OutboxContract:
         assert await store.transcript("telegram", "another", peer, limit=9) == []
 
     async def test_replies_are_found_by_what_they_are_about(self, store: Store) -> None:
-        about = [replace(draft("card"), subject=subject) for subject in ("ap_1", "ap_2", None, "ap_1")]
+        about = [replace(draft("prompt"), subject=subject) for subject in ("ap_1", "ap_2", None, "ap_1")]
         rows = await store.add_outbound(about, now=1.0)
         assert await store.outbound_by("subject", "ap_1") == [rows[0], rows[3]]
         assert await store.outbound_by("subject", "ap_3") == []

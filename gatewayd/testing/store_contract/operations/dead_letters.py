@@ -49,13 +49,13 @@ class DeadLettersContract:
             ("out-1", "parked", "stale", None, 20.0, 60.0)
         )
 
-    async def test_the_text_of_a_card_is_for_who_may_decide(self, store: Store) -> None:
+    async def test_the_text_of_a_prompt_is_for_who_may_decide(self, store: Store) -> None:
         """It shows the exact input of a tool, and dead letters are for everybody who may look."""
         for subject in ("ap_1", "ap_1/notice", "qu_1"):
             await settled(store, "dead", subject=subject)
-        question, notice, card = await store.list_dead_letters(ALL, before=None, limit=10)
+        question, notice, prompt = await store.list_dead_letters(ALL, before=None, limit=10)
         hidden = "(about a request for permission: gatewayctl approvals show ap_1)"
-        assert [card.excerpt, notice.excerpt, question.excerpt] == [hidden, hidden, "hi"]
+        assert [prompt.excerpt, notice.excerpt, question.excerpt] == [hidden, hidden, "hi"]
 
     async def test_every_filter_holds(self, store: Store) -> None:
         await ended(store, at=10.0)

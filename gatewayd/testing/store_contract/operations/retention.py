@@ -129,15 +129,15 @@ class RetentionContract:
         await be_over(store, edit)
         assert await sweep_all(store, "outbound") == 2
 
-    async def test_the_cards_of_what_is_pending_stay(self, store: Store) -> None:
+    async def test_the_prompts_of_what_is_pending_stay(self, store: Store) -> None:
         await store.add_approval(replace(approval(1), id="ap_1"))
         await store.add_question(question(1, turn_id="turn-9"))
-        cards = [await settled(store, "sent", at=OLD, subject=subject) for subject in ("ap_1", "ap_1/notice", "qu_1")]
+        prompts = [await settled(store, "sent", at=OLD, subject=subject) for subject in ("ap_1", "ap_1/notice", "qu_1")]
         other = await settled(store, "sent", at=OLD, subject="ap_gone")
         assert [row.referrers for row in await told(store, "outbound")] == [{"approval"}, {"approval"}, {"question"}, NOTHING]
         assert await sweep_all(store, "outbound") == 1
-        assert await outbound(store) == cards
-        assert other not in cards
+        assert await outbound(store) == prompts
+        assert other not in prompts
         await store.decide_approval("ap_1", "denied", by="x", note=None, now=OLD)
         await store.end_question("qu_1", "expired", now=OLD)
         assert await sweep_all(store, "outbound") == 3
@@ -160,10 +160,10 @@ class RetentionContract:
             await store.add_question(question(number, turn_id=turn_id))
             await store.end_question(f"qu_{number}", "answered", now=OLD)
         await store.add_approval(replace(approval(3, turn_id="turn-6"), id="ap_3"))
-        card = await settled(store, "ready", subject="ap_2/notice")
+        prompt = await settled(store, "ready", subject="ap_2/notice")
         assert [row.referrers for row in await told(store, "approval")] == [{"message"}, {"reply"}]
         assert (await sweep_all(store, "approval"), await sweep_all(store, "question")) == (0, 1)
-        await be_over(store, card)
+        await be_over(store, prompt)
         assert await sweep_all(store, "approval") == 1
         assert [row.id for row in await store.list_approvals(None, limit=10)] == ["ap_3", "ap_1"]
         await store.end_inbound([running.id], state="done", reason="answered", now=YOUNG)

@@ -171,9 +171,9 @@ async def test_requests_of_before_are_answered_as_ever(first: Path) -> None:
         new = await store.add_approval(expected("ap_9", 9))
         assert await store.decide_approval("ap_9", "undeliverable", by="gatewayd", note=None, now=102.0)
         assert [row.id for row in await store.list_approvals(None, limit=1)] == [new.id]
-        [card] = await store.add_outbound([replace(draft("card"), subject="ap_9")], now=1.0)
-        assert [row.id for row in await store.outbound_by("subject", "ap_9")] == [card.id]
-        assert card.id > len(OUTBOUND)
+        [prompt] = await store.add_outbound([replace(draft("prompt"), subject="ap_9")], now=1.0)
+        assert [row.id for row in await store.outbound_by("subject", "ap_9")] == [prompt.id]
+        assert prompt.id > len(OUTBOUND)
     with closing(sqlite3.connect(first / "gatewayd.db")) as connection:
         assert connection.execute("SELECT seq FROM approval WHERE id = 'ap_9'").fetchone()[0] > 4
 
