@@ -101,7 +101,7 @@ def test_the_gauges_have_a_series_for_each_state() -> None:
 
 def test_the_console_has_words_for_each_kind_of_dead_letter() -> None:
     kinds = [f"in {state}" for state in INBOUND_DEAD_LETTERS] + [f"out {state}" for state in OUTBOUND_DEAD_LETTERS]
-    pages = ROOT / "gatewayd/web/pages"
+    pages = ROOT / "gatewayd/web/pages/console"
     what = (pages / "dead-letters.js").read_text().partition("const WHAT = {")[2].partition("}")[0]
     assert sorted(re.findall(r'"([a-z ]+)":', what)) == sorted(kinds)
     assert sorted(re.findall(r'<option value="([a-z]+ [a-z]+)">', (pages / "dead-letters.html").read_text())) == sorted(kinds)
