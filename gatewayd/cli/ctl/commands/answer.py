@@ -24,8 +24,8 @@ def print_answer(
     as_json: bool = False,
     params: Mapping[str, str] | None = None,
     post: Request | None = None,
-) -> None:
-    """GET, or POST of ``post``. Prints the body as JSON, or the ``lines`` of the decoded answer.
+) -> T:
+    """GET, or POST of ``post``. Prints the body as JSON, or the ``lines`` of the decoded answer, which it returns.
 
     ``lines`` gets the answer, the daemon's Unix time and the width of the screen in cells. Between its lines it may print notes.
     """
@@ -37,6 +37,7 @@ def print_answer(
         now = client.now()
     if as_json:
         print_text(pretty_json(body))
-        return
-    target = console()
-    print_lines(lines(answer, now, target.width), on=target)
+    else:
+        target = console()
+        print_lines(lines(answer, now, target.width), on=target)
+    return answer

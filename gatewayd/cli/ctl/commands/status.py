@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gatewayd.cli.ctl.commands.answer import print_answer
 from gatewayd.cli.ctl.connection.options import Json, Options, options_of
 from gatewayd.cli.ctl.exit_codes import FAILED, OK, CtlError, IncompatibleResponse, Unreachable, UsageError
+from gatewayd.model.status import Snapshot
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 _EVERY_SECONDS = 2.0
+_PATH = "/v1/gateway/status"
 
 
 def status(
@@ -35,42 +38,27 @@ def status(
     if watch:
         follow_status(options, seconds or _EVERY_SECONDS)
         return
-    raise typer.Exit(_print_json(options) if as_json else _print_once(options))
+    raise typer.Exit(_print(options, as_json=as_json))
 
 
-def _print_once(options: Options) -> int:
-    from gatewayd.cli.ctl.output.screen import console, print_lines, print_note
+def _print(options: Options, *, as_json: bool) -> int:
+    from gatewayd.cli.ctl.output.screen import print_note
+    from gatewayd.cli.ctl.output.status_view import is_healthy
 
-    target = console()
     try:
-        lines, code = _look(options, target.width)
+        snapshot = print_answer(options, _PATH, Snapshot, _lines, scope="read", as_json=as_json)
     except Unreachable as error:
+        if as_json:
+            raise
         print_note(f"unreachable: {error}")
         return error.code
-    print_lines(lines, on=target)
-    return code
-
-
-def _print_json(options: Options) -> int:
-    from gatewayd.cli.ctl.output.screen import print_text
-    from gatewayd.cli.ctl.output.status_view import is_healthy
-    from gatewayd.cli.ctl.wording import pretty_json
-    from gatewayd.model.status import Snapshot
-
-    with options.connect() as client:
-        body = client.fetch("GET", "/v1/gateway/status", scope="read")
-        snapshot = client.decode(body, Snapshot)
-    print_text(pretty_json(body))
     return OK if is_healthy(snapshot) else FAILED
 
 
-def _look(options: Options, width: int) -> tuple[list["Text"], int]:
-    from gatewayd.cli.ctl.output.status_view import is_healthy, status_lines
-    from gatewayd.model.status import Snapshot
+def _lines(snapshot: Snapshot, now: float, width: int) -> "list[Text]":
+    from gatewayd.cli.ctl.output.status_view import status_lines
 
-    with options.connect() as client:
-        snapshot = client.get("/v1/gateway/status", Snapshot, scope="read")
-    return status_lines(snapshot, width), OK if is_healthy(snapshot) else FAILED
+    return status_lines(snapshot, width)
 
 
 def follow_status(options: Options, seconds: float, *, pause: Callable[[float], None] = time.sleep) -> None:
@@ -82,12 +70,14 @@ def follow_status(options: Options, seconds: float, *, pause: Callable[[float], 
     from rich.text import Text
 
     from gatewayd.cli.ctl.output.screen import console, print_lines, wrapped
+    from gatewayd.cli.ctl.output.status_view import status_lines
 
     target = console()
 
     def frame() -> list[Text]:
         try:
-            return _look(options, target.width)[0]
+            with options.connect() as client:
+                return status_lines(client.get(_PATH, Snapshot, scope="read"), target.width)
         except IncompatibleResponse:
             raise
         except CtlError as error:
