@@ -155,9 +155,6 @@ class MemoryStore:
                 return row, next((each.turn_id for each in messages if each.turn_id is not None), None)
         return None
 
-    async def list_sessions(self, *, limit: int) -> list[port.SessionRow]:
-        return sorted(self._sessions.values(), key=lambda row: (-row.last_used_at, row.session_key))[:limit]
-
     # The inbox.
 
     async def add_inbound(
@@ -631,14 +628,10 @@ class MemoryStore:
             return self._pending_pairings(self._now())[:limit]
         return [row for row in self._pairings.values() if row.state == state][:limit]
 
-    async def is_paired(self, channel: str, account: str, sender_id: str) -> bool:
-        sender = (channel, account, sender_id)
-        return any(row.state in life.PAIRED and _sender(row) == sender for row in self._pairings.values())
-
     async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool:
-        was, sender = await self.is_paired(channel, account, sender_id), (channel, account, sender_id)
+        sender, before = (channel, account, sender_id), len(self._pairings)
         self._pairings = {n: row for n, row in self._pairings.items() if row.state not in life.PAIRED or _sender(row) != sender}
-        return was
+        return len(self._pairings) < before
 
     async def put_token(self, row: port.TokenRow) -> None:
         self._tokens[row.digest] = row

@@ -36,8 +36,6 @@ class Pairings(Protocol):
     async def list_pairings(self, state: PairingState, *, limit: int) -> list[PairingRow]:
         """In the order in which they were added; of the pending ones only those that are not expired."""
 
-    async def is_paired(self, channel: str, account: str, sender_id: str) -> bool: ...
-
     async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool:
         """Delete the sender's approved row. False: there is none."""
 

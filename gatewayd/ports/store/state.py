@@ -37,9 +37,6 @@ class Sessions(Protocol):
         """The row whose session is this one now, and the turn of the newest message under its key that has one and is still kept.
         None: it was replaced, or there never was one."""
 
-    async def list_sessions(self, *, limit: int) -> list[SessionRow]:
-        """The last used first; of the same time, by session key."""
-
 
 class Accounts(Protocol):
     async def claim_accounts(self, gateway: str, accounts: Collection[Account]) -> list[Account]:

@@ -43,13 +43,6 @@ class StateContract:
         renewed = replace(ROW, session_id="ses-2", generation=1, last_used_at=5.0)
         await store.put_session(renewed)
         assert await store.get_session(ROW.session_key) == renewed
-        assert await store.list_sessions(limit=10) == [renewed]
-
-    async def test_sessions_are_listed_by_last_use(self, store: Store) -> None:
-        rows = [replace(ROW, session_key=f"key-{number}", last_used_at=float(number % 3)) for number in range(3)]
-        for row in rows:
-            await store.put_session(row)
-        assert await store.list_sessions(limit=2) == [rows[2], rows[1]]
 
     async def test_a_session_is_found_with_its_newest_turn(self, store: Store) -> None:
         await store.put_session(ROW)

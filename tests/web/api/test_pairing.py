@@ -33,7 +33,7 @@ async def test_a_stranger_is_let_in_and_thrown_out(tmp_path: Path, clock: trio.t
         response = await client.post("/v1/pairing/revoke", json=who)
         assert (response.status_code, response.json()) == (200, {})
         assert (await client.post("/v1/pairing/revoke", json=who)).status_code == 404
-        assert not await site.store.is_paired("loopback", "strict", "alice")
+        assert await site.store.list_pairings("approved", limit=9) == []
 
 
 async def test_a_stranger_is_refused(tmp_path: Path, clock: trio.testing.MockClock) -> None:

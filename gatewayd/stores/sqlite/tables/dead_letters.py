@@ -4,7 +4,7 @@
 
 import math
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from heapq import merge
 from itertools import islice
 from typing import Any, Final
@@ -53,19 +53,26 @@ class DeadLetterTable(Tables):
     async def list_dead_letters(
         self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
     ) -> list[DeadLetter]:
+        def page(connection: sqlite3.Connection, table: _Table) -> list[DeadLetter]:
+            # One at a time: a text may be a million characters long, and only its beginning is kept.
+            records = _page(connection, table, table.columns, wanted, before, limit, newest=True)
+            return [dead_letter_of(table.read(record)) for record in records]
+
         def read(connection: sqlite3.Connection) -> list[DeadLetter]:
-            found = (_newest(connection, table, wanted, before, limit) for table in _tables(wanted))
-            newest = merge(*found, key=lambda dead_letter: dead_letter.cursor, reverse=True)
-            return list(islice(newest, limit))
+            pages = [page(connection, table) for table in _tables(wanted)]
+            return list(islice(merge(*pages, key=lambda dead_letter: dead_letter.cursor, reverse=True), limit))
 
         return await self._read(read)
 
     async def oldest_dead_letters(
         self, wanted: DeadLetterFilter, *, after: DeadLetterCursor | None, limit: int
     ) -> list[DeadLetterCursor]:
+        def page(connection: sqlite3.Connection, table: _Table) -> list[DeadLetterCursor]:
+            records = _page(connection, table, f"{table.end}, id", wanted, after, limit, newest=False)
+            return [DeadLetterCursor(at, table.direction, row_id) for at, row_id in records]
+
         def read(connection: sqlite3.Connection) -> list[DeadLetterCursor]:
-            found = (_oldest(connection, table, wanted, after, limit) for table in _tables(wanted))
-            return list(islice(merge(*found), limit))
+            return list(islice(merge(*[page(connection, table) for table in _tables(wanted)]), limit))
 
         return await self._read(read)
 
@@ -109,25 +116,23 @@ def _bound(table: _Table, cursor: DeadLetterCursor | None, default: tuple[float,
     return cursor.ended_at, _OLDEST[1] if table is _OUTBOUND else _NEWEST[1]
 
 
-def _newest(
-    connection: sqlite3.Connection, table: _Table, wanted: DeadLetterFilter, before: DeadLetterCursor | None, limit: int
-) -> list[DeadLetter]:
+def _page(
+    connection: sqlite3.Connection,
+    table: _Table,
+    columns: str,
+    wanted: DeadLetterFilter,
+    cursor: DeadLetterCursor | None,
+    limit: int,
+    *,
+    newest: bool,
+) -> sqlite3.Cursor:
+    beyond, order, default = ("<", "DESC", _NEWEST) if newest else (">", "ASC", _OLDEST)
     conditions, values = _conditions(table, wanted)
-    order = f"ORDER BY {table.end} DESC, id DESC"
-    sql = f"SELECT {table.columns} FROM {table.dead_letters} AND ({table.end}, id) < (?, ?) {conditions} {order} LIMIT ?"
-    # One at a time: a text may be a million characters long, and only its beginning is kept.
-    records = connection.execute(sql, (*_bound(table, before, _NEWEST), *values, limit))
-    return [dead_letter_of(table.read(record)) for record in records]
-
-
-def _oldest(
-    connection: sqlite3.Connection, table: _Table, wanted: DeadLetterFilter, after: DeadLetterCursor | None, limit: int
-) -> Iterator[DeadLetterCursor]:
-    conditions, values = _conditions(table, wanted)
-    order = f"ORDER BY {table.end}, id"
-    sql = f"SELECT {table.end}, id FROM {table.dead_letters} AND ({table.end}, id) > (?, ?) {conditions} {order} LIMIT ?"
-    for at, row_id in connection.execute(sql, (*_bound(table, after, _OLDEST), *values, limit)).fetchall():
-        yield DeadLetterCursor(at, table.direction, row_id)
+    sql = f"""
+        SELECT {columns} FROM {table.dead_letters} AND ({table.end}, id) {beyond} (?, ?) {conditions}
+        ORDER BY {table.end} {order}, id {order} LIMIT ?
+    """
+    return connection.execute(sql, (*_bound(table, cursor, default), *values, limit))
 
 
 def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> DeadLetterRow | None:

@@ -23,7 +23,6 @@ _WITH_CODE: Final = f"code = ? AND {among(PAIRING_OPEN)}"
 _LIST: Final = f"""
     SELECT {_COLUMNS} FROM pairing WHERE state = ? AND ({outside(PAIRING_OPEN)} OR expires_at > ?) ORDER BY id LIMIT ?
 """
-_IS_PAIRED: Final = f"SELECT 1 FROM pairing WHERE {_OF_SENDER} AND {among(PAIRED)}"
 _REVOKE: Final = f"DELETE FROM pairing WHERE {_OF_SENDER} AND {among(PAIRED)}"
 _PEER = msgspec.json.Decoder(Peer)
 
@@ -59,10 +58,6 @@ class PairingTable(Tables):
     async def list_pairings(self, state: PairingState, *, limit: int) -> list[PairingRow]:
         values = (state, self._now(), limit)
         return await self._read(lambda connection: [_row(record) for record in connection.execute(_LIST, values)])
-
-    async def is_paired(self, channel: str, account: str, sender_id: str) -> bool:
-        values = (channel, account, sender_id)
-        return await self._read(lambda connection: connection.execute(_IS_PAIRED, values).fetchone() is not None)
 
     async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool:
         values = (channel, account, sender_id)

@@ -55,11 +55,6 @@ class SessionTable(Tables):
 
         return await self._read(read)
 
-    async def list_sessions(self, *, limit: int) -> list[SessionRow]:
-        sql = f"SELECT {_COLUMNS} FROM session ORDER BY last_used_at DESC, session_key LIMIT ?"
-        records = await self._read(lambda connection: connection.execute(sql, (limit,)).fetchall())
-        return [_row(record) for record in records]
-
 
 def _row(record: tuple[Any, ...]) -> SessionRow:
     *fields, conversation = record

@@ -97,7 +97,7 @@ async def test_everything_is_there_after_the_upgrade(first: Path) -> None:
             assert session is not None
             assert (session.session_id, session.generation) == ("s1", 2)
             assert await store.load_state("telegram", "main", "offset") == "5"
-            assert await store.is_paired("telegram", "main", "42")
+            assert [row.sender_id for row in await store.list_pairings("approved", limit=9)] == ["42"]
             token = await store.get_token("digest")
             assert token is not None
             assert token.scopes == ("admin",)
