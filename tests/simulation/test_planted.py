@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio.lowlevel
 
 from tests.simulation.hunt import MARGIN
 from tests.simulation.planted import ROOT, Bug, Change, DoesNotApply, bugs, changed_source, plant, planted_tree
@@ -36,6 +37,19 @@ def test_each_planted_bug_still_applies(bug: Bug) -> None:
         for change in bug.change:
             if change.file:
                 assert change.new in (tree / change.file).read_text()
+
+
+SOURCES = "".join(file.read_text() for file in sorted((ROOT / "gatewayd").rglob("*.py")))
+WORDS = frozenset(re.findall(r"\w+", SOURCES)) | {*dir(trio.lowlevel), *dir(type)}
+
+
+@BUGS
+def test_each_planted_text_names_what_there_is(bug: Bug) -> None:
+    """A name that was changed since would break the daemon at once: something would be found, and not the bug."""
+    for change in bug.change:
+        known = frozenset(re.findall(r"\w+", source_of(change.module))) | set(dir(type)) if change.module else WORDS
+        for name in re.findall(r"\.([A-Za-z_]\w*)", change.new if change.module else ""):
+            assert name in (known if name.startswith("_") else WORDS), name
 
 
 @BUGS
