@@ -1,1 +1,4 @@
-"""Agent cores, one module each: whatever runs agents. Each exports its manifest as ``PLUGIN``."""
+"""Agent cores, one module or folder each. A core runs agents, and exports its manifest as ``PLUGIN``.
+
+What several cores share belongs into ``kit``; the hub's side of an agent is in ``hub/agents``.
+"""

@@ -1,7 +1,7 @@
 """JSON-RPC 2.0 over two byte streams, one object per line, requests in both directions (ids of the two are independent).
 
-All writing goes through a bounded queue and one writer. So nothing that is cancelled can leave half a line behind, the order is
-that of the calls, and the reader never waits for an agent that does not read.
+All lines go through a bounded queue and one writer. So a cancelled caller leaves no half line behind, lines are in the order of
+the calls, and the reader never waits for an agent that does not read.
 """
 
 import math
@@ -44,11 +44,11 @@ class RequestFailed(Exception):
 
 
 class ConnectionLost(Exception):
-    """The connection is over, and with it every request. The text says why, as what "the agent" did."""
+    """The connection is over, and with it every request. The text is the reason, as the end of a sentence: "the agent …"."""
 
 
 class Reply:
-    """The answer to a request of ours, to come. ``sent``: the agent has the whole request, or may have it."""
+    """The future answer to a request of ours. ``sent``: the agent has the whole request, or may have it."""
 
     def __init__(self, method: str, on_done: Callable[[], None]) -> None:
         self.method = method
@@ -67,7 +67,7 @@ class Reply:
         self._on_done()
 
     async def wait(self) -> Raw:
-        """Its result. Cancelling only ends the waiting. :raises RequestRefused: :raises ConnectionLost:"""
+        """Wait for the result. Cancelling ends only the waiting. :raises RequestRefused: :raises ConnectionLost:"""
         await self._done.wait()
         if isinstance(self._outcome, Exception):
             raise self._outcome
@@ -75,7 +75,7 @@ class Reply:
 
 
 class MessageHandler(Protocol):
-    """What is done with what the agent sends. Both are called by the reader, one after the other: they must not wait for long."""
+    """Handles the agent's messages. The reader calls both, one after the other: they must not wait for long."""
 
     async def on_request(self, request_id: RequestId, method: str, params: Raw) -> None: ...
 
@@ -83,7 +83,7 @@ class MessageHandler(Protocol):
 
 
 class Connection:
-    """One connection to one agent. ``note`` takes lines of its standard output that are no messages."""
+    """One connection to one agent. ``note`` gets the lines of its standard output that are no messages."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
@@ -116,7 +116,7 @@ class Connection:
         return self._lost
 
     async def wait_lost(self) -> str:
-        """Why the connection is over, when it is."""
+        """Wait for the end of the connection. Returns the reason."""
         await self._lost_event.wait()
         assert self._lost is not None
         return self._lost
@@ -135,13 +135,13 @@ class Connection:
 
     @property
     def mid_message_since(self) -> float:
-        """When the agent has written the newest bytes of a message that is not whole yet; -inf if there is no such message."""
+        """When the newest bytes of an incomplete message came; -inf if there is no such message."""
         return self._received_at if b"{" in self._lines.rest() else -math.inf
 
     async def is_drained(self) -> bool:
-        """Whether all that the agent had written when this was called has been read and handled, as far as that can be seen."""
+        """Whether all bytes that the agent had written when this was called are read and handled, as far as can be seen."""
         received = self._received
-        # What is readable wakes the reader in the next round of the event loop; then it needs one to read, and one to hand on.
+        # Readable bytes wake the reader in the next round of the event loop; it needs one more to read, and one to dispatch.
         for _ in range(_ROUNDS):
             await anyio.lowlevel.checkpoint()
         return self._lost is not None or (self._is_receiving and self._received == received)
@@ -189,7 +189,7 @@ class Connection:
                 self.lose("does not read its input")
                 return
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                # Its output says more about why: what it has written before it closed is still to be read.
+                # Its output says more about the reason, and is still to be read.
                 return
             self._unwritten_bytes -= len(line)
             if reply is not None:
@@ -224,7 +224,7 @@ class Connection:
             if isinstance(message, bytes):
                 self._note(f"stdout: {message[:_NOISE_MAX].decode(errors='replace')}")
             elif message.method in OURS and len(messages) > 1:
-                # Nothing of the agent's: it logs what it reads, and of that nothing is answered.
+                # The agent logs its own input: this is no message of the agent, and gets no answer.
                 self._note(f"stdout: its own input, {message.method}")
             else:
                 await self._handle(message, handler)
@@ -235,7 +235,7 @@ class Connection:
         elif message.id is UNSET:
             await handler.on_notification(message.method, message.params)
         elif isinstance(message.id, str) and len(message.id) > _ID_MAX:
-            # An answer would say it again, and null is what JSON-RPC has for an id that cannot be told (section 5).
+            # An answer would repeat the id. For an id that cannot be given, JSON-RPC has null (section 5).
             why = f"the id of a request is longer than {_ID_MAX} characters"
             self._note(f"stdout: {why}: {message.method[:_NOISE_MAX]}")
             self.answer_error(None, INVALID_REQUEST, why)
@@ -246,7 +246,7 @@ class Connection:
         number = message.answers
         reply = None if number is None else self._pending.pop(number, None)
         if reply is None:
-            self._note(f"stdout: an answer to request {str(message.id)[:_NOISE_MAX]}, which nobody has asked")
+            self._note(f"stdout: an answer to request {str(message.id)[:_NOISE_MAX]}, which was never sent")
         elif given(message.error):
             reply.settle(RequestFailed(reply.method, read_error(message.error)))
         else:

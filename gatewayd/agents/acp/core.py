@@ -27,7 +27,8 @@ _SESSIONS_MAX: Final = 10_000
 
 
 class Session:
-    """A session of ours. ``agent_session`` is the agent's, once this process has it; ``ended_at`` is when its last turn ended."""
+    """A session of gatewayd. ``agent_session`` is the agent's, once this process has it. ``ended_at``: the end of its last
+    turn."""
 
     def __init__(self, session_id: str, agent_session: str | None = None) -> None:
         self.id = session_id
@@ -37,14 +38,14 @@ class Session:
 
     @property
     def first_agent_session(self) -> str:
-        """The agent's session that it was made with, see ``AcpCore.new_session``."""
+        """The agent's session with which it was created, see ``AcpCore.new_session``."""
         return self.id.rpartition("#")[0] or self.id
 
 
 class AcpCore:
     """Lives as long as the agent's process. A session that this process does not have yet is loaded by its first turn.
 
-    ``late`` collects what is said in sessions without a turn, for ``say_late``.
+    ``late`` collects the text of sessions that have no turn, for ``say_late``.
     """
 
     def __init__(
@@ -74,8 +75,8 @@ class AcpCore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     async def new_session(self, session_key: str) -> str:
-        """The agent's id with a mark of ours: an agent that counts its sessions begins anew with each process, and must not
-        make two people share one."""
+        """The agent's id with a random suffix: an agent that numbers its sessions begins again in each process, and two people
+        must never share a session."""
         agent_session = await self._setup.create()
         if self._is_open(agent_session):
             raise AgentFailed("the agent gave a new session the id of one that is open")
@@ -96,7 +97,7 @@ class AcpCore:
         session_id = turn.request.session_id
         session = self._sessions.get(session_id) or Session(session_id)
         self._remember(session)
-        # A turn that was cancelled may still be stopping: the agent must never have two prompts in one session.
+        # A cancelled turn may still be stopping, and the agent must never have two prompts in one session.
         async with session.lock:
             if self._connection.lost is not None:
                 raise TryAgain(f"the agent {self._connection.lost}")
@@ -114,7 +115,7 @@ class AcpCore:
         )
 
     async def _open_session(self, session: Session, before: SessionState, turn: port.Turn) -> str:
-        """Load the session into this process, or begin a new one in its place."""
+        """Load the session into this process, or create a new one in its place."""
         wanted = before.agent_session or session.first_agent_session
         is_taken = self._is_open(wanted) or wanted in self._abandoned
         loaded = "refused" if is_taken else await self._setup.load(wanted)
@@ -160,7 +161,7 @@ class AcpCore:
         return final
 
     async def _failure(self, session: Session, before: SessionState, prompt: Prompt, error: Exception) -> GatewayError:
-        """What became of a prompt that did not end as it should. ``TryAgain``: the rules say that it is run again."""
+        """The error for a prompt that did not end properly. ``TryAgain``: the prompt may be run again."""
         match error:
             case RequestFailed():
                 if self._is_hermes and hermes.is_broken(str(error)):
@@ -178,8 +179,8 @@ class AcpCore:
                 return AgentFailed(str(error))
 
     def _abandon(self, session: Session, agent_session: str) -> None:
-        """The prompt has not ended, and the agent does not stop it. That one session is given up, for the conversations in the
-        others. A process in which that happens twice, or that has no others, is ended."""
+        """The prompt has not ended, and the agent does not stop it. Only this session is abandoned, for the sake of the others.
+        If it is the second one, or there are no others, the process is ended."""
         why = "did not end a turn, and did not stop it either"
         others = any(other.agent_session for other in self._sessions.values() if other is not session)
         if self._abandoned or not others:
@@ -190,7 +191,7 @@ class AcpCore:
         session.agent_session = None
 
     async def say_late(self, agent_session: str, text: str, began_at: float) -> None:
-        """The agent has said something in a session without a turn."""
+        """The agent has sent text in a session that has no turn."""
         session = self._abandoned.get(agent_session) or self._session_of(agent_session)
         if session is not None and began_at - session.ended_at < GRACE_SECONDS:
             self._grace.note_tail()

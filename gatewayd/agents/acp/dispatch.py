@@ -1,4 +1,4 @@
-"""Brings what the agent sends to the prompt it is for."""
+"""Dispatches the agent's messages to the prompt that they are for."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,15 +28,15 @@ _METHOD_MAX: Final = 200
 
 
 class Replay:
-    """Counts the updates by which an agent tells the history of a session that it loads."""
+    """Counts the updates with which an agent replays the history of a session that it loads."""
 
     def __init__(self) -> None:
         self.updates = 0
 
 
 class Dispatch:
-    """The connection's peer. What is for no open prompt is the history of a session that is being loaded, or goes to ``late``:
-    the agent's session, and the update."""
+    """Handles the messages of the connection. An update without an open prompt is the history of a session that is being loaded,
+    or goes to ``late``, with the agent's session."""
 
     def __init__(self, connection: Connection, late: Callable[[str, Raw], None], log: "FilteringBoundLogger") -> None:
         self._connection = connection
@@ -52,7 +52,7 @@ class Dispatch:
 
     @contextmanager
     def to(self, agent_session: str, prompt: Prompt) -> Iterator[None]:
-        """Inside, what concerns the session goes to this prompt."""
+        """Inside, the session's messages go to this prompt."""
         self._prompts[agent_session] = prompt
         try:
             yield
@@ -91,7 +91,7 @@ class Dispatch:
                 for prompt in tuple(self._prompts.values()):
                     await prompt.deliver(cancel)
         except Malformed:
-            # A notification has no answer; what cannot be read is like one that we do not know.
+            # A notification has no answer. A malformed one is ignored, as an unknown one is.
             return
 
     async def _on_update(self, update: SessionUpdate) -> None:

@@ -1,4 +1,4 @@
-"""Lines out of a stream of bytes, and messages out of lines. Pure."""
+"""Splits a stream of bytes into lines, and finds the messages in a line. Pure."""
 
 import json
 import re
@@ -11,18 +11,18 @@ LINE_MAX: Final = 8 * 1024 * 1024
 """Bytes of one message. The output of a tool and the history of a session come as single lines, so it is generous."""
 
 _OBJECTS_MAX: Final = 20
-"""Beginnings of objects that may lead to nothing, in a line which is no message as a whole."""
+"""So many beginnings of objects are tried in vain, in a line that is no message as a whole."""
 _BEGINNING: Final = re.compile(r'\{\s*"')
-# It only finds where an object ends; what that is, kit.json reads.
+# It only finds the end of an object; kit.json decodes it.
 _DECODER: Final = json.JSONDecoder(strict=False)
 
 
 class LineTooLong(Exception):
-    """A line is longer than ``LINE_MAX``: what follows it cannot be told from its rest."""
+    """A line is longer than ``LINE_MAX``: the next line cannot be told from its rest."""
 
 
 class Lines:
-    """Collects bytes, gives whole lines without their end. The time is linear in the bytes, in whatever pieces they come."""
+    """Collects bytes, and returns whole lines without their end. The time is linear in the bytes, for pieces of any size."""
 
     def __init__(self, longest: int = LINE_MAX) -> None:
         self._longest = longest
@@ -40,15 +40,15 @@ class Lines:
         return lines
 
     def rest(self) -> bytes:
-        """What came after the last line end."""
+        """The bytes after the last line end."""
         return bytes(self._rest)
 
 
 def messages_in(line: bytes) -> Iterator[Message | bytes]:
-    """What a line holds, in order: messages, and what is none, as bytes.
+    """The messages in a line, in order, and as bytes what is between them.
 
-    The protocol has one message per line and nothing else. But what an agent's libraries print may have no line end, and then
-    stands before a message: control sequences of a terminal, a prompt, a warning; or two messages stand in one line.
+    The protocol has one message per line and nothing else. But an agent's libraries may print something without a line end, which
+    then stands before a message: control sequences of a terminal, a prompt, a warning. Or two messages stand in one line.
     """
     if not line.strip():
         return

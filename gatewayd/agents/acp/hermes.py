@@ -1,7 +1,7 @@
-"""What Hermes 0.19 does otherwise, as measured.
+"""The known faults of Hermes 0.19, as measured.
 
-A session/cancel while it waits for a permission breaks the session: the prompt fails with an error of Python's, and from then on
-each prompt is answered at once with "Queued for the next turn". Only a new process and session/load help.
+A session/cancel while a permission is pending breaks the session: the prompt fails with a Python error, and from then on each
+prompt is answered at once with "Queued for the next turn". Only a new process and session/load help.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""What became of the last turn of each session, kept over restarts.
+"""The outcome of the last turn of each session, kept over restarts.
 
-An ACP agent cannot be asked: it has no request for that, and its run ends with us, because its input does.
+ACP has no request for it, and a run of the agent ends with gatewayd, because its input ends.
 """
 
 from typing import TYPE_CHECKING
@@ -44,11 +44,12 @@ class Journal:
         await self._save(session_id, SessionState(turn_id, agent_session=agent_session))
 
     async def never_begun(self, session_id: str, before: SessionState) -> None:
-        """The prompt surely did not reach the agent: as it was."""
+        """The prompt surely did not reach the agent: the state is as it was before."""
         await self._quietly(session_id, before)
 
     async def end(self, session_id: str, turn_id: str, final: Final, agent_session: str | None) -> None:
-        """The agent has answered. A store that refuses must not lose the answer: then only a crash now would."""
+        """The agent has answered. An error of the store is only logged: it must not cost the answer, which only a crash now
+        would."""
         await self._quietly(session_id, SessionState(turn_id, True, final.text, agent_session, final.cut))
 
     async def state(self, session_id: str, turn_id: str) -> CoreTurnState:
@@ -59,7 +60,7 @@ class Journal:
         return "ended" if saved.ended else "lost"
 
     async def final(self, session_id: str, turn_id: str) -> Final | None:
-        """What the turn ended with. :raises StoreRefused:"""
+        """The reply of the turn, if it has ended. :raises StoreRefused:"""
         saved = await self.load(session_id)
         return Final(saved.text, saved.cut) if saved.turn_id == turn_id and saved.ended else None
 

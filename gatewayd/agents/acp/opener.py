@@ -69,12 +69,12 @@ async def _initialize(setup: Setup) -> None:
     try:
         await setup.initialize()
     except TryAgain:
-        # The connection is lost then, and _watch is about to raise it with the exit summary.
+        # The connection is lost, and _watch is about to raise an error with the exit summary.
         await anyio.sleep_forever()
 
 
 async def _watch(connection: Connection, process: ChildProcess) -> None:
-    """:raises TryAgain: the process has ended, or there is no talking to it any more."""
+    """:raises TryAgain: the process has ended, or the connection is lost."""
     async with anyio.create_task_group() as group:
         group.start_soon(_lose_at_end, connection, process)
         why = await connection.wait_lost()
@@ -87,6 +87,6 @@ async def _watch(connection: Connection, process: ChildProcess) -> None:
 
 async def _lose_at_end(connection: Connection, process: ChildProcess) -> None:
     await process.wait()
-    # What it has started may hold its output open for ever; what it has written itself is read by then.
+    # A process that the agent has started may hold the output open for ever. The agent's own output is read by then.
     await anyio.sleep(_EXIT_SUMMARY_SECONDS)
     connection.lose("has ended")

@@ -1,4 +1,4 @@
-"""The acp core's own keys."""
+"""The acp core's keys in the configuration."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -47,5 +47,5 @@ class AcpSettings(Struct, frozen=True, forbid_unknown_fields=True):
         return warnings_of_command(self.command, self.directory, self.environment)
 
     def variables(self) -> dict[str, str]:
-        """What the process gets beside our harmless variables."""
+        """The variables of the process, beside the harmless ones of gatewayd's environment."""
         return {**self.environment, **{name: secret.reveal() for name, secret in self.secrets.items()}}

@@ -1,4 +1,4 @@
-"""How a connection and its sessions begin: initialize, session/new, session/load, session/resume."""
+"""The requests that begin a connection and its sessions: initialize, session/new, session/load, session/resume."""
 
 from pathlib import Path
 from typing import Final, Literal
@@ -16,11 +16,12 @@ from gatewayd.model.errors import AgentFailed, GatewayError, NeedsOperator, TryA
 _SESSION_ID_MAX: Final = 200
 
 Loaded = Literal["loaded", "empty", "refused"]
-"""``empty``: the agent said yes but told no history. Some say yes to every id (Hermes, OpenClaw), and begin a new session."""
+"""``empty``: the request succeeded, but without a history. Some agents accept every id (Hermes, OpenClaw), and begin a new
+session."""
 
 
 class Setup:
-    """The requests beside the prompts. Each ends in time: after ``timeout_seconds`` it is an outage."""
+    """All requests but the prompts. Each has a time limit: after ``timeout_seconds`` it is an outage."""
 
     def __init__(self, connection: Connection, dispatch: Dispatch, directory: Path, timeout_seconds: float) -> None:
         self._connection = connection
@@ -63,12 +64,12 @@ class Setup:
         """Take a session up in this process. :raises TryAgain: :raises NeedsOperator: it wants a login."""
         if not self.agent.loads and not self.agent.resumes:
             return "refused"
-        # Loading is preferred, though it tells the whole history: that shows whether the agent has any.
+        # session/load is preferred, although it replays the whole history: it shows whether the agent has one.
         method = "session/load" if self.agent.loads else "session/resume"
         with self._dispatch.replay(agent_session) as replay:
             try:
                 await self._request(method, {"sessionId": agent_session, **self._session_parameters()})
-                # The rest of the history must not be taken for something that the agent says now.
+                # The rest of the history must not be taken for new text.
                 with anyio.move_on_after(GRACE_SECONDS):
                     while not await self._connection.is_drained():
                         pass
@@ -80,7 +81,7 @@ class Setup:
         return "loaded" if replay.updates or not self.agent.loads else "empty"
 
     def failure(self, error: RequestFailed) -> GatewayError:
-        """What a refused request means."""
+        """The error that a failed request means."""
         if error.code != AUTH_REQUIRED:
             return AgentFailed(f"the agent failed: {error}")
         offered = [f"{way.name or way.id}: {way.description or ''}".rstrip(": ") for way in self.agent.auth_methods or ()]

@@ -1,6 +1,6 @@
-"""The messages of the Agent Client Protocol, version 1, that we read. Pure; everything here comes from the agent and is suspect.
+"""The messages of the Agent Client Protocol, version 1, that gatewayd reads. Pure. They come from the agent: none is trusted.
 
-Shapes: https://agentclientprotocol.com/protocol/v1/schema. Fields that we do not use are not named, unknown ones are ignored.
+Shapes: https://agentclientprotocol.com/protocol/v1/schema. Only the used fields are named; all others are ignored.
 """
 
 import re
@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from gatewayd.kit import json
 
 RequestId = int | float | str | None
-"""As the agent chose it; 0 and null are ids, too. Numbers are bounded by Python, which reads none of more than 4300 digits."""
+"""The agent's choice; 0 and null are ids, too. Numbers are bounded: Python reads none of more than 4300 digits."""
 
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
@@ -23,7 +23,7 @@ REQUEST_CANCELLED: Final = -32800
 
 PROTOCOL_VERSION: Final = 1
 OURS: Final = frozenset({"initialize", "session/new", "session/load", "session/resume", "session/prompt", "session/cancel"})
-"""The methods that we call and no agent does."""
+"""The methods that only the client calls."""
 
 UPDATE: Final = "session/update"
 _TEXT: Final = "agent_message_chunk"
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Malformed(ValueError):
-    """Not what the protocol has there. The text says where, and holds nothing of the message."""
+    """Not as the protocol says. The text names the place, and holds nothing of the message."""
 
 
 class Message(Struct, frozen=True):
@@ -49,12 +49,12 @@ class Message(Struct, frozen=True):
 
     @property
     def says_something(self) -> bool:
-        """Whether it is one at all: agents also log JSON."""
+        """Whether it is a message at all: agents also log JSON."""
         return self.id is not UNSET or self.method is not UNSET
 
     @property
     def answers(self) -> int | None:
-        """The request of ours that it answers. Some give the number back as another kind of it."""
+        """The number of our request that it answers. Some agents return the number as another JSON type."""
         known = isinstance(self.id, int | float | str) and _NUMBER.fullmatch(str(self.id))
         return int(known[1]) if known else None
 
@@ -129,7 +129,7 @@ class MessageChunk(Struct, frozen=True, rename="camel"):
 
 
 class ToolCallFields(Struct, frozen=True, rename="camel"):
-    """A tool call, or what changed of one: what is not given is as it was."""
+    """A tool call, or a change of one: a field that is not given is unchanged."""
 
     tool_call_id: str
     title: str | None = None
@@ -153,7 +153,7 @@ class PermissionRequest(Struct, frozen=True, rename="camel"):
 
 
 class CancelledRequest(Struct, frozen=True, rename="camel"):
-    """The notification $/cancel_request: the agent no longer wants the answer."""
+    """The notification $/cancel_request: the agent does not want the answer any more."""
 
     request_id: RequestId
 
@@ -165,14 +165,14 @@ class RpcError(Struct, frozen=True):
 
 
 def given(value: Raw) -> bool:
-    """Whether a field was there, and not null."""
+    """Whether a field is there, and not null."""
     return bytes(value) not in (b"", b"null")
 
 
 def read_message(line: bytes) -> Message | None:
     """The JSON-RPC object of a line, or None: agents also log to their standard output.
 
-    Of a piece of text halves of characters are kept: the other one is in the next line.
+    In a piece of text, half surrogate pairs are kept: the other half is in the next line.
     """
     try:
         message = json.decode(line, Message)
@@ -198,7 +198,7 @@ def read(data: Raw | bytes, kind: type[T], *, keep_halves: bool = False) -> T:
 
 
 def text_chunk(update: Raw) -> MessageChunk | None:
-    """The piece of text in an update, its halves of characters kept for ``said.ReplyText``; None for every other update.
+    """The piece of text in an update, with its half surrogate pairs, for ``ReplyText``; None for every other update.
 
     :raises Malformed:
     """
@@ -209,7 +209,7 @@ def text_chunk(update: Raw) -> MessageChunk | None:
 
 
 def read_error(data: Raw) -> RpcError:
-    """An error object, also an improper one: it still means that the request failed."""
+    """An error object, also a malformed one: it still means that the request failed."""
     try:
         return read(data, RpcError)
     except Malformed:
@@ -221,7 +221,7 @@ class _Details(Struct, frozen=True):
 
 
 def error_text(error: RpcError) -> str:
-    """What the agent says of a failure, in one bounded line. SDKs put the reason into data.details, or into data itself."""
+    """The agent's error text, in one bounded line. SDKs put the reason into data.details, or into data itself."""
     detail = _detail(error.data)
     parts = [error.message] if not detail or detail in error.message else [error.message, detail]
     return " ".join(": ".join(part for part in parts if part).split())[:_DETAIL_MAX] or f"error {error.code}"

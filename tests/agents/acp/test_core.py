@@ -280,7 +280,7 @@ async def test_stdout_that_is_no_protocol_is_noted_and_survived(services: Servic
             output = core.facts().output
     assert "stdout: npm warn something" in output
     assert "stdout: {not json" in output
-    assert "stdout: an answer to request 999, which nobody has asked" in output
+    assert "stdout: an answer to request 999, which was never sent" in output
 
 
 async def test_a_line_without_end_ends_the_process(services: Services) -> None:

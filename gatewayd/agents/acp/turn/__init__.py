@@ -1,4 +1,4 @@
 """One prompt of an ACP session: its updates, permissions, tool calls, and its end.
 
-The connection and the handshake are one folder up.
+The connection and its sessions are one folder up.
 """

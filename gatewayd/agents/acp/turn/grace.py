@@ -1,4 +1,4 @@
-"""When a reply is believed to be whole: docs/decisions/0008. Pure."""
+"""How long an agent is listened to after the end of its turn: docs/decisions/0008. Pure."""
 
 from typing import Final
 
@@ -9,19 +9,19 @@ _TURNS_AFTER_A_TAIL: Final = 20
 
 
 class GracePeriod:
-    """How far an agent's process is trusted to say nothing more once it has said that its turn is over."""
+    """The grace period of one agent process: after its response to a prompt, some more text may come (a tail)."""
 
     def __init__(self) -> None:
         self._turns_to_watch = _FIRST_TURNS
 
     def seconds_after(self, turn_seconds: float) -> float:
-        """How long to listen on after the end of a turn that took ``turn_seconds``. Every text begins it anew."""
+        """The grace period, in seconds, after a turn that took ``turn_seconds``. Every text begins it again."""
         return GRACE_SECONDS if self._turns_to_watch else min(GRACE_SECONDS, _SHARE * turn_seconds)
 
     def note_end(self, *, had_tail: bool) -> None:
-        """A turn is over. ``had_tail``: text came behind its end."""
+        """A turn is over. ``had_tail``: text came in its grace period."""
         self._turns_to_watch = _TURNS_AFTER_A_TAIL if had_tail else max(0, self._turns_to_watch - 1)
 
     def note_tail(self) -> None:
-        """Text came so shortly behind the end of a turn that more grace would have had it in the reply."""
+        """Text came soon after the grace period: a longer one would have had it in the reply."""
         self._turns_to_watch = _TURNS_AFTER_A_TAIL

@@ -1,4 +1,4 @@
-"""Text for which no prompt is open: of a job in the background, or behind an end that was believed. Collected to messages."""
+"""Text without an open prompt: of a job in the background, or after the grace period. It is collected to messages."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
@@ -30,7 +30,7 @@ class _Text:
 
 
 class LateTexts:
-    """A text is over when its session has said nothing for a second, or when its next prompt begins."""
+    """A text is complete after a second of silence in its session, or when the session's next prompt begins."""
 
     def __init__(self, log: "FilteringBoundLogger") -> None:
         self._log = log
@@ -39,7 +39,7 @@ class LateTexts:
         self._send: SendLateText = self._log_only
 
     def take(self, agent_session: str, update: Raw) -> None:
-        """What the agent tells of a session without an open prompt. Only its text counts."""
+        """An update for a session without an open prompt. Only text counts."""
         try:
             chunk = text_chunk(update)
         except Malformed as error:
@@ -57,7 +57,7 @@ class LateTexts:
         self._changed.notify()
 
     async def run(self, say: SendLateText) -> None:
-        """Give each text that is over to ``say``, until cancelled; then those that are not, in a few seconds."""
+        """Give each complete text to ``say``, until cancelled; then the incomplete ones, within a few seconds."""
         self._send = say
         try:
             while True:
@@ -72,7 +72,7 @@ class LateTexts:
                     await self.flush(agent_session)
 
     async def flush(self, agent_session: str) -> None:
-        """What the session has said so far is a whole text."""
+        """The text of the session is complete."""
         if (text := self._texts.pop(agent_session, None)) is not None and (words := text.said.finish()):
             await self._send(agent_session, words, text.began_at)
 

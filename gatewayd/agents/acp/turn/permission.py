@@ -1,4 +1,4 @@
-"""A permission request of an agent as one of ours, and our decision as its answer. Pure."""
+"""Translates a permission request of an agent into a ToolRequest, and a decision into the answer. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,15 +16,15 @@ _TOOL_MAX: Final = 100
 
 
 def tool_request(call: ToolCallFields) -> ToolRequest:
-    """What an operator is shown and rules look at.
+    """The request for operators and rules.
 
     The tool is the call's kind (read, edit, delete, move, search, execute, think, fetch, switch_mode, other), which the agent
-    chooses from a fixed list. Not its title, which often holds words of the model: it must not be able to look like a tool
-    for which there is a rule. The input is rawInput with the title in it; an agent that sends no rawInput shows instead what
-    it shows to people: the title, the content (a diff) and the places.
+    takes from a fixed list. It is not the title, which often has text of the model: the model must not be able to name a tool
+    for which there is a rule. The input is rawInput with the title in it. Without a rawInput it is what the agent shows to
+    people: the title, the content (a diff) and the locations.
 
-    It has no ref: no id of an agent is unique for ever, and its run never outlives us. So what a turn asks when it is run again
-    is found by what it asks.
+    It has no ref: no id of an agent is unique for ever, and a run never outlives gatewayd. So when a turn is run again, its
+    earlier request is found by tool and input.
 
     :raises Malformed: the input is not what JSON is.
     """
@@ -51,10 +51,10 @@ def _shown(call: ToolCallFields) -> tuple[tuple[str, Raw], ...]:
 
 
 def answer(decision: Decision, options: Sequence[PermissionOption]) -> dict[str, object]:
-    """The answer to a permission request. Options are chosen by their kind: their ids are the agent's own.
+    """The answer to a permission request. An option is chosen by its kind: the ids are the agent's own.
 
-    Never an "always": what the agent would remember, nobody here could see or take back. Without a fitting option the
-    request is cancelled, which runs nothing. Which refusal it was stands in ``_meta``, where an agent may look for it.
+    Never an "always": nobody here could see or revoke the agent's memory of it. Without a fitting option the request is
+    cancelled, which runs nothing. The kind of refusal is in ``_meta``, for agents that look there.
     """
     wanted = "allow_once" if decision.allowed else "reject_once"
     fitting = next((option.option_id for option in options if option.kind == wanted), None)

@@ -1,4 +1,4 @@
-"""One prompt, from session/prompt to its answer and what comes behind it: text, tools, permissions, and how it is stopped."""
+"""One prompt, from session/prompt to its response and the grace period: text, tools, permissions, and cancellation."""
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class IncomingPermission(Struct, frozen=True):
 
 
 class IncomingCancel(Struct, frozen=True):
-    """The agent no longer wants the answer to a request."""
+    """The agent does not want the answer to a request any more."""
 
     request_id: RequestId
 
@@ -66,7 +66,7 @@ class Limits(Struct, frozen=True):
 
 
 class PromptEnd(Struct, frozen=True):
-    """How the agent says that it ended. ``refused`` is the last permission that was not given."""
+    """The end of the prompt. ``refused`` is the last decision that did not allow a tool."""
 
     stop_reason: str
     text: str
@@ -74,9 +74,10 @@ class PromptEnd(Struct, frozen=True):
 
 
 class Prompt:
-    """One open prompt. The reader of the connection delivers to it what is for its session, in order.
+    """One open prompt. The reader of the connection delivers the session's messages to it, in order.
 
-    ``no_cancel_while_asking``: a cancel while a permission is open would break the agent (hermes.py); it gets the answers only.
+    ``no_cancel_while_asking``: a cancel while a permission is pending would break the agent (hermes.py); it gets the answers
+    only.
     """
 
     def __init__(
@@ -106,9 +107,9 @@ class Prompt:
         self._heard_at = 0.0
         self._reply: Reply | None = None
         self.acted = False
-        """Whether the agent has used a tool, or asked to."""
+        """Whether the agent has used a tool, or asked for permission."""
         self.still_runs = False
-        """Whether it was told to stop after a silence, and has neither stopped nor ended."""
+        """Whether it was cancelled after a silence, and has not ended."""
 
     @property
     def sent(self) -> bool:
@@ -117,13 +118,13 @@ class Prompt:
 
     @property
     def text_before_cut(self) -> str:
-        """The text, if the agent may have said all of it though it did not end properly: if it used no tool after it. What it
-        says before a tool is mostly what it is about to do."""
+        """The text of a prompt that did not end properly, if no tool call came after it: a text before a tool call mostly
+        announces that call."""
         is_runaway = self._reply_text.length > _TEXT_MAX or self._reply_text.is_looping
         return self._reply_text.finish() if self._reply_text.ends_in_text and not is_runaway else ""
 
     async def deliver(self, item: Item) -> bool:
-        """Called by the reader. False: the prompt is over."""
+        """Called by the connection's reader. False: the prompt is over."""
         for inbox in (self._inbox, self._inbox_behind):
             try:
                 await inbox.send(item)
@@ -133,11 +134,11 @@ class Prompt:
         return False
 
     async def run(self) -> PromptEnd:
-        """Send the turn's prompt and follow it to its end. Cancelled, or failing, it stops the agent. If that does not stop in
-        time ``still_runs`` is set after a silence, and the connection is ended after anything else.
+        """Send the turn's prompt and follow it to its end. A cancellation or an error cancels the prompt. If the agent does not
+        stop in time: after a silence ``still_runs`` is set, else the connection is ended.
 
         :raises AgentFailed: the agent was silent for too long, or talks without end.
-        :raises RequestRefused: the agent failed. :raises ConnectionLost: it is gone. :raises Malformed: its answer is none.
+        :raises RequestFailed: the agent failed. :raises ConnectionLost: it is gone. :raises Malformed: its response is malformed.
         """
         params = {"sessionId": self._session_id, "prompt": [{"type": "text", "text": self._turn.request.prompt}]}
         began_at = anyio.current_time()
@@ -162,7 +163,7 @@ class Prompt:
                 while (item := await self._next()) is not None:
                     self._heard_at = anyio.current_time()
                     await self._take(item, group)
-                # What the agent still asked for, it has gone on without.
+                # The agent has ended without the answers to its pending requests.
                 group.cancel_scope.cancel()
         except ExceptionGroup as error:
             raise sole(error) from error
@@ -185,7 +186,7 @@ class Prompt:
             return None
 
     async def _collect_tail(self, grace: float) -> None:
-        """The agent has ended. Some are still writing then: their text belongs to the reply."""
+        """The agent has responded. Some agents still send text then, which belongs to the reply."""
         had_tail, heard_at = False, anyio.current_time()
         while (item := await self._next_tail(heard_at, grace)) is not None:
             if isinstance(item, IncomingPermission):
@@ -195,7 +196,8 @@ class Prompt:
         self._grace.note_end(had_tail=had_tail)
 
     async def _next_tail(self, heard_at: float, grace: float) -> Item | None:
-        """None after so long a silence, when nothing is left in the pipe either, and no message is half read."""
+        """The next item of the grace period. None after ``grace`` seconds of silence, if the pipe is empty and no message is
+        incomplete."""
         until = heard_at + grace
         while self._connection.lost is None:
             with anyio.CancelScope(deadline=until):
@@ -210,8 +212,8 @@ class Prompt:
             return None
 
     async def _stop(self) -> None:
-        """The protocol's way: every open request is answered with cancelled, then the prompt ends with its answer. What is said
-        meanwhile belongs to a turn that nobody waits for any more."""
+        """Cancel as the protocol says: every open request is answered with cancelled, then the response to the prompt comes. The
+        text until then is only logged: nobody waits for the turn any more."""
         was_asking = self._cancel_pending()
         if not (was_asking and self._no_cancel_while_asking):
             self._connection.notify("session/cancel", {"sessionId": self._session_id})
@@ -253,7 +255,7 @@ class Prompt:
                 self._accept(item, group)
             case IncomingCancel(request_id):
                 if (scope := self._pending.pop(request_id, None)) is not None:
-                    # It is not withdrawn before the turn ends: that would need an id that is unique for ever.
+                    # The approval is withdrawn at the end of the turn only: earlier would need an id that is unique for ever.
                     scope.cancel()
                     self._connection.answer_error(request_id, REQUEST_CANCELLED, "Request cancelled")
             case _:
@@ -278,7 +280,7 @@ class Prompt:
         with scope:
             decision = await self._ask(wanted, asked.request.options)
             self._heard_at = anyio.current_time()
-            # Whoever takes the request out answers it. It may be gone meanwhile, and another one have its id.
+            # Only who removes the request answers it. It may be gone by now, and another one may have its id.
             if self._pending.get(asked.request_id) is scope:
                 del self._pending[asked.request_id]
                 self._refused = None if decision.allowed else decision
@@ -291,7 +293,7 @@ class Prompt:
         return Decision("undeliverable", note="the agent does not offer to run it once")
 
     async def _update(self, raw: Raw) -> bool:
-        """Whether it is text."""
+        """Show an update. Returns whether it is text."""
         try:
             if (chunk := text_chunk(raw)) is not None:
                 await self._add_text(chunk)

@@ -1,4 +1,4 @@
-"""What an agent says, put together from its chunks. Pure."""
+"""The text of a reply, joined from its chunks. Pure."""
 
 from typing import Final
 
@@ -7,13 +7,13 @@ from gatewayd.kit.json import Joiner
 
 PARAGRAPH: Final = "\n\n"
 _FEW: Final = 3
-"""So many messages in a row, without a tool between them, are believed to be messages if they may be."""
+"""Up to so many messages in a row, without a tool call between them, are taken for messages."""
 LOOP_MESSAGES_MAX: Final = 20
-"""OpenCode 1.18 calls its model again for ever where that breaks off, each time in a new message."""
+"""OpenCode 1.18 calls a model that breaks off again without end, each time in a new message."""
 
 
 class ReplyText:
-    """The text so far, in the parts that tools are used between: what is said before and after a tool are two paragraphs."""
+    """The text so far. Tool calls divide it into parts: the texts before and after a call are two paragraphs."""
 
     def __init__(self) -> None:
         self._parts: list[_Part] = []
@@ -22,7 +22,7 @@ class ReplyText:
         self.length = 0
 
     def add(self, chunk: MessageChunk) -> str:
-        """Take a chunk. What it adds to the text, as far as can be told by now; "" for nothing."""
+        """Add a chunk. Returns the new text, as far as it is known by now; "" for none."""
         text = self._joiner.take(chunk.content.text)
         if not text:
             return ""
@@ -35,30 +35,30 @@ class ReplyText:
         return added
 
     def use_tool(self) -> None:
-        """A tool is used here."""
+        """A tool call comes here."""
         self._begins_part = True
 
     @property
     def ends_in_text(self) -> bool:
-        """Whether something was said, and no tool was used after it."""
+        """Whether there is text, and no tool call after it."""
         return not self._begins_part
 
     @property
     def is_looping(self) -> bool:
-        """Whether it is message after message, each in several chunks, without a tool between them."""
+        """Whether there are too many messages, each of several chunks, without a tool call between them."""
         return bool(self._parts) and self._parts[-1].of_several_chunks > LOOP_MESSAGES_MAX
 
     def finish(self) -> str:
-        """All of it: nothing more comes."""
+        """The whole text: no chunk comes any more."""
         text = PARAGRAPH.join(part.text for part in self._parts)
         return (text + self._joiner.rest()).strip()
 
 
 class _Part:
-    """The messages between two tools, each in its chunks.
+    """The messages between two tool calls, each in its chunks.
 
-    Two messages are two paragraphs. But some agents give each chunk a message id of its own: where nearly no id comes twice, the
-    chunks are one text if they are many, or if white space at their ends says so.
+    Two messages are two paragraphs. But some agents give each chunk a message id of its own. So where almost no id comes twice,
+    the chunks are one text if they are many, or if they begin or end with white space.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _Part:
         self._is_spaced = False
 
     def add(self, message_id: str | None, text: str) -> str:
-        """The text with what is between it and the one before, as far as can be told by now."""
+        """The text with the separator before it, as far as that is known by now."""
         if self._messages and message_id == self._id:
             self._of_one_chunk -= len(self._messages[-1]) == 1
             self._messages[-1].append(text)
@@ -82,7 +82,7 @@ class _Part:
 
     @property
     def of_several_chunks(self) -> int:
-        """How many messages are certainly not a chunk with an id of its own."""
+        """The number of messages that are certainly no single chunk with an id of its own."""
         return len(self._messages) - self._of_one_chunk
 
     @property

@@ -1,4 +1,4 @@
-"""Tool calls of an agent as events of ours. Pure."""
+"""Translates an agent's tool calls into events of the turn. Pure."""
 
 from hashlib import sha256
 from typing import Final
@@ -17,15 +17,15 @@ _CALLS_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class OpenCalls:
-    """The tool calls of one prompt, each as all its updates together say. The oldest are forgotten when there are many, or when
-    they are large. A long title is kept in short, with a mark that says so."""
+    """The tool calls of one prompt, each with all its updates. The oldest are forgotten when they are many, or large. A long
+    title is cut, and says so."""
 
     def __init__(self) -> None:
         self._calls: dict[str, ToolCallFields] = {}
         self._bytes = 0
 
     def update(self, fields: ToolCallFields) -> tuple[ToolCallFields, bool]:
-        """The call as it is now, and whether it has just begun: while it is pending its input may not be known yet.
+        """The updated call, and whether it has just begun: while it is pending its input may be unknown.
 
         :raises Malformed: its id is too long.
         """
@@ -39,7 +39,7 @@ class OpenCalls:
         return call, _is_pending(known) and not _is_pending(call)
 
     def merged(self, fields: ToolCallFields) -> ToolCallFields:
-        """What is known of a call, with these fields over it. Remembers nothing. :raises Malformed: its id is too long."""
+        """The known call with these fields over it; it is not kept. :raises Malformed: its id is too long."""
         _check(fields)
         return merge(self._calls.get(fields.tool_call_id), fields)
 
@@ -49,7 +49,7 @@ def _is_pending(call: ToolCallFields | None) -> bool:
 
 
 def merge(old: ToolCallFields | None, new: ToolCallFields) -> ToolCallFields:
-    """A tool call with what an update says of it. An update names only what changed."""
+    """A tool call with an update over it. An update has only the changed fields."""
     if old is None:
         return new
     changed: dict[str, object] = {}
@@ -66,7 +66,7 @@ def _check(fields: ToolCallFields) -> None:
 
 
 def _kept(fields: ToolCallFields) -> ToolCallFields:
-    """What is remembered of an update. A Raw as it was read keeps the whole line in memory: its copy does not."""
+    """The fields of an update that are kept. A Raw keeps its whole line in memory, a copy of it does not."""
     return msgspec.structs.replace(
         fields,
         title=fields.title and _short_title(fields.title),
@@ -80,7 +80,7 @@ def _kept(fields: ToolCallFields) -> ToolCallFields:
 
 
 def _short_title(title: str) -> str:
-    """Two titles that differ stay two: what is allowed is bound to what is shown, and that may be the title."""
+    """Cut, with a hash: two different titles stay different, because an approval may be bound to the title."""
     more = len(title) - _TITLE_MAX
     if more <= 0:
         return title
@@ -88,7 +88,7 @@ def _short_title(title: str) -> str:
 
 
 def _size(call: ToolCallFields | None) -> int:
-    """Bytes, about: of all its fields."""
+    """The approximate size of all fields in bytes."""
     if call is None:
         return 0
     values = (getattr(call, name) for name in call.__struct_fields__)
@@ -103,7 +103,7 @@ class _Part(Struct, frozen=True):
 
 
 def call_event(call: ToolCallFields) -> ToolCall:
-    """For people who watch. The name is the one that rules and permissions have, where that says something."""
+    """For people who watch. The name is that of the rules and permissions (the kind), unless it is ``other``."""
     name = call.kind if call.kind not in (None, "other") else call.title
     shown = bytes(call.raw_input).decode(errors="replace") if given(call.raw_input) else "{}"
     return ToolCall(call.tool_call_id[:_NAME_MAX], (name or "other")[:_NAME_MAX], _short(shown))

@@ -1,4 +1,4 @@
-"""What the user reads of how a prompt ended. Pure."""
+"""The sentences with which a user reads how a prompt ended. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -23,7 +23,7 @@ _NOT_DONE: Final[Mapping[Outcome, str]] = {
 
 
 def final_text(end: PromptEnd) -> str:
-    """The reply. Empty when the agent said nothing: many say nothing more after a permission was refused."""
+    """The reply. Empty if the agent said nothing, as many do after a refused permission."""
     if why := _STOPPED.get(end.stop_reason):
         return f"{end.text}\n\n{why}".strip()
     if not end.text and end.refused is not None:
