@@ -1,9 +1,8 @@
-"""Logs: one line per event on stderr, JSON when nobody looks on, readable when somebody does.
+"""Log lines: one for each event on stderr, as text on a terminal, else as JSON.
 
-Everything goes one way, the standard library's loggers included: time, level and logger are put in front, exceptions become
-text, every text is bounded and cleaned of every known secret, and the line is written without ever waiting for its reader. The
-same warning over and over is written a few times a minute, with the count of those left out.
-Ids (account, session_key, turn, event) come with ``structlog.contextvars`` or ``bind``.
+All loggers share one chain, those of the standard library too. It puts time, level and logger first, renders exceptions as text,
+bounds every text, removes every known secret, and writes the line without waiting for a reader. It limits the rate of warnings of
+one kind, and counts the suppressed ones. Ids (account, session_key, turn, event) come with ``structlog.contextvars`` or ``bind``.
 """
 
 import logging
@@ -31,19 +30,19 @@ MAX_LOOKED_AT: Final = 65_536
 MAX_ENTRIES: Final = 50
 MAX_DEPTH: Final = 4
 MAX_EVENT: Final = 16_384
-"""Bytes of one event as JSON. One that is larger has each of its values cut to ``SHORT_TEXT``."""
+"""Bytes of one event as JSON. In a larger event each value is cut to ``SHORT_TEXT``."""
 SHORT_TEXT: Final = 200
 SHORT_TRACE: Final = 4000
 BURST: Final = 20
-"""Warnings of one kind, about one account or agent, that are written in ``BURST_SECONDS``."""
+"""The number of warnings of one kind, about one account or agent, that are written in ``BURST_SECONDS``."""
 BURST_SECONDS: Final = 60.0
 _KIND: Final = ("event", "channel", "account", "agent", "warning", "change")
-"""What makes a kind: what it is about, and what is said of the configuration, where each line is another thing to do."""
+"""Warnings are of one kind when they agree in these keys. Each line about the configuration asks for another action."""
 MAX_KINDS: Final = 1000
-"""Kinds of warnings that are counted at the same time."""
+"""The number of kinds whose rate is tracked at the same time."""
 PIPE_BUF: Final = 4096
 
-# Each request with its URL, which may hold a token, at INFO: what we do ourselves is logged by ourselves.
+# They log each request with its URL at INFO, and a URL may hold a token.
 _CHATTY: Final = ("httpx", "httpx2", "httpcore", "httpcore2", "markdown_it")
 
 
@@ -56,10 +55,10 @@ def configure(
     now: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> "LineWriter":
-    """Send every log line of this process to ``fd``. Call it once at start; calling it again replaces the first.
+    """Send every log line of this process to ``fd``. Call it once at the start; another call replaces the first.
 
-    ``redactor`` may learn further secrets later. ``readable`` None: readable lines when ``fd`` is a terminal, else JSON.
-    Returns the writer, for its :meth:`LineWriter.statistics`.
+    More secrets may be added to ``redactor`` later. ``readable`` None: text where ``fd`` is a terminal, else JSON. Returns the
+    writer, for its :meth:`LineWriter.statistics`.
     """
     writer = LineWriter(fd)
     if readable is None:
@@ -91,7 +90,7 @@ def _adopt_standard_library(level: int) -> None:
 
 
 class LogStatistics(msgspec.Struct, frozen=True):
-    """``dropped`` counts lines whose reader was gone or did not read, ``suppressed`` warnings that were too many of a kind."""
+    """``dropped`` counts lines that the reader did not take, ``suppressed`` warnings above the rate limit of their kind."""
 
     written: int
     dropped: int
@@ -99,10 +98,10 @@ class LogStatistics(msgspec.Struct, frozen=True):
 
 
 class LineWriter:
-    """Writes lines to a file descriptor; neither waits nor raises. A line that does not fit now is dropped and counted.
+    """Writes lines to a file descriptor. It neither waits nor raises; a line that does not fit now is dropped and counted.
 
-    The daemon must live on when the journal hangs or the terminal is gone. A descriptor that is shared with other processes
-    cannot simply be made non-blocking, so each piece is at most PIPE_BUF, which a pipe that polls writable takes whole (pipe(7)).
+    The daemon must go on when the journal hangs or the terminal is gone. Other processes may share the descriptor, so it must not
+    become non-blocking. Each write is at most PIPE_BUF, which a pipe that polls writable takes whole (pipe(7)).
     """
 
     def __init__(self, fd: int) -> None:
@@ -117,7 +116,7 @@ class LineWriter:
         return LogStatistics(self._written, self._dropped, self._suppressed)
 
     def count_suppressed(self) -> None:
-        """Count a line that is not written."""
+        """Count one suppressed line."""
         with self._lock:
             self._suppressed += 1
 
@@ -134,7 +133,7 @@ class LineWriter:
                 self._dropped += 1
 
     def _send(self, data: bytes) -> int:
-        """How many bytes went out."""
+        """Returns the number of bytes written."""
         sent = 0
         try:
             poll = select.poll()
@@ -147,7 +146,7 @@ class LineWriter:
 
 
 class _Output:
-    """What structlog calls a logger: takes the finished line. ``name`` is what was given to ``structlog.get_logger``."""
+    """A logger in the sense of structlog: it takes the finished line. ``name`` is the argument of ``structlog.get_logger``."""
 
     def __init__(self, writer: LineWriter, name: str = "gatewayd") -> None:
         self.name = name
@@ -165,15 +164,15 @@ class _StandardLibrary(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             event = record.getMessage()
-        except Exception:  # a wrong format string somewhere must not become our failure
+        except Exception:  # a wrong format string in third-party code
             event = repr(record.msg)
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         structlog.get_logger(record.name).log(level, event, exc_info=record.exc_info or None)
 
 
 class _RateLimit:
-    """Leaves out warnings and errors of which there are too many of a kind: what goes wrong a thousand times a second would push
-    everything else out of the journal. The next one that is written says how many were left out."""
+    """Suppresses warnings and errors above the rate limit of their kind: a thousand of them a second would push everything else
+    out of the journal. The next one that is written has the count of the suppressed ones."""
 
     def __init__(self, writer: LineWriter, monotonic: Callable[[], float]) -> None:
         self._writer = writer
@@ -195,7 +194,7 @@ class _RateLimit:
         return event
 
     def _count(self, key: tuple[object, ...], now: float) -> int | None:
-        """None: leave it out. Else how many were left out since the last that was written."""
+        """None: suppress this one. Else the number of suppressed ones since the last one that was written."""
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= MAX_KINDS:
@@ -212,7 +211,7 @@ class _RateLimit:
 
 
 class _Kind:
-    """Warnings of one kind: how many more may be written at ``at``."""
+    """One kind: ``credit`` is the number of warnings that could be written at the time ``at``."""
 
     __slots__ = ("at", "credit", "suppressed")
 
@@ -223,7 +222,7 @@ class _Kind:
 
 
 class _Prefix:
-    """Puts time (UTC, RFC 3339), level, logger and event in front."""
+    """Puts time (UTC, RFC 3339), level, logger and event first."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -247,7 +246,7 @@ def _render_exception(logger: object, method: str, event: Event) -> Event:
 
 
 class _Sanitizer:
-    """Bounds every value and takes every known secret out of it."""
+    """Bounds every value and removes every known secret."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -280,7 +279,7 @@ class _Sanitizer:
         return {self._text(str(key)): self._clean(item, depth) for _, (key, item) in some}
 
     def _text(self, text: str) -> str:
-        """The head of a text. What is looked at is cut first, and a secret cut in two there never comes to be shown."""
+        """The head of a text. The text is cut before the search for secrets; a part of a secret at that cut is not shown."""
         head = self._redactor(_encodable(text[:MAX_LOOKED_AT]))
         if len(text) > MAX_LOOKED_AT:
             head = head[: max(len(head) - self._redactor.longest, 0)]
@@ -289,7 +288,7 @@ class _Sanitizer:
         return f"{head[:MAX_TEXT]}… [{len(text)} characters]"
 
     def _trace(self, text: str) -> str:
-        """The tail of a traceback: the innermost frames and the error itself stand there."""
+        """The tail of a traceback, with the innermost frames and the error itself."""
         tail = self._redactor(_encodable(text[-MAX_LOOKED_AT:]))
         if len(text) > MAX_LOOKED_AT:
             tail = tail[self._redactor.longest :]
@@ -299,7 +298,7 @@ class _Sanitizer:
 
 
 def _shorten(logger: object, method: str, event: Event) -> Event:
-    """Many values that are each within their bound are too much together. What is cut here holds no secret any more."""
+    """Values within their own bounds can be too large together. Secrets are removed already."""
     if len(msgspec.json.encode(event)) <= MAX_EVENT:
         return event
     return {key: _shortened(key, value) for key, value in event.items()}
@@ -322,7 +321,7 @@ def _describe(value: object) -> str:
 
 
 def _encodable(text: str) -> str:
-    """Without halves of surrogate pairs, as in a broken file name."""
+    """Halves of surrogate pairs, as in a broken file name, become escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -331,7 +330,7 @@ def _to_json(logger: object, method: str, event: Event) -> str:
 
 
 def _to_text(logger: object, method: str, event: Event) -> str:
-    """``10:00:00 warning  gatewayd.web: event  key=value …``. Control characters are escaped: some texts come from strangers."""
+    """``10:00:00 warning  gatewayd.web: event  key=value …``. Control characters are escaped: texts may be of strangers."""
     trace = event.pop("exception", None)
     head = f"{str(event.pop('time'))[11:19]} {event.pop('level'):<8} {event.pop('logger')}: {event.pop('event')}"
     line = "  ".join([head, *(f"{key}={value}" for key, value in event.items())])

@@ -1,7 +1,7 @@
-"""What the process is told by signals: SIGTERM and SIGINT end it, SIGHUP has it read its configuration anew.
+"""Signals: SIGTERM and SIGINT stop the daemon, SIGHUP reloads its configuration.
 
-A SIGHUP also comes when the terminal is closed in which the daemon runs (signal(7)); then nobody wants anything reloaded, and it
-ends. nohup(1) has us ignore SIGHUP, and means it.
+A SIGHUP also comes when the terminal of the daemon is closed (signal(7)). Then it stops the daemon. Where SIGHUP was ignored at
+the start (nohup(1)), it stays ignored.
 """
 
 import os
@@ -17,8 +17,10 @@ log = structlog.get_logger("gatewayd")
 
 @contextmanager
 def defer_hangups() -> Iterator[Callable[[], bool]]:
-    """For the start, before ``watch_signals`` runs: the check of a large store takes minutes, and a SIGHUP would end us. Gives
-    what tells whether one has come: the configuration was read before it. In a terminal it ends us as ever."""
+    """For the start, before ``watch_signals`` runs. The check of a large store takes minutes, and a SIGHUP would end the process.
+
+    Yields a function that says whether a SIGHUP has come: the configuration was read before it. In a terminal a SIGHUP still ends
+    the process."""
     came: set[int] = set()
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL or has_terminal():
         yield lambda: False
@@ -31,7 +33,7 @@ def defer_hangups() -> Iterator[Callable[[], bool]]:
 
 
 async def watch_signals(stop: trio.Event, *, at_once: Callable[[], None], reload: Callable[[], None]) -> None:
-    """Until cancelled: the first signal that ends sets ``stop``, a second one calls ``at_once``. Each SIGHUP calls ``reload``."""
+    """Until cancelled: the first stop signal sets ``stop``, a second one calls ``at_once``. Each SIGHUP calls ``reload``."""
     began_in_terminal = has_terminal()
     wanted = {signal.SIGTERM, signal.SIGINT}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -48,7 +50,7 @@ async def watch_signals(stop: trio.Event, *, at_once: Callable[[], None], reload
 
 
 def has_terminal() -> bool:
-    """Whether the process has a controlling terminal that is still there: only then can /dev/tty be opened (tty(4))."""
+    """Whether the process has a controlling terminal that still exists: only then can /dev/tty be opened (tty(4))."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError:

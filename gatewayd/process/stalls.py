@@ -1,15 +1,15 @@
-"""Says which frame holds up the loop, from a thread beside it: a loop that is blocked cannot say it itself.
+"""Detects a blocked event loop, and names the frame that blocks it. A thread does it: a blocked loop cannot.
 
-Trio goes from one look at its sockets and timers to the next in a pass; a pass is as long as what the tasks in it do without
-giving way. The loop notes when each pass begins and ends (two clock readings, nothing at idle), and the thread sleeps until the
-present one would be too long: it wakes once in ``limit_seconds``, and finds a long pass at the very moment when it is.
+Between two polls of its sockets and timers Trio runs a pass: each ready task, until it gives way. The loop notes when a pass
+begins and ends (two clock readings, none at idle). The thread wakes once in ``limit_seconds``, and finds a long pass while it
+runs.
 
-Not every long pass is somebody's fault: a process that is stopped, frozen with its cgroup or starved of CPU stands still as a
-whole. Then the thread did not run either, and the process used no CPU: that is logged as a pause of the process. (While a whole
-machine sleeps CLOCK_MONOTONIC stands still, so that nothing is seen at all.) Code that computes in C and keeps the interpreter
-lock holds up the thread, too, but uses CPU: it is named as soon as it returns. What never returns is ended by the watchdog,
-and faulthandler names it then, without the lock. ``faulthandler.dump_traceback_later`` would name it earlier, but could not
-tell it from a process that was stopped, and writes past the log's bounds.
+A long pass need not be a fault. A process that is stopped, frozen with its cgroup or starved of CPU stands still as a whole: its
+thread does not run, and it uses no CPU. That is logged as a pause of the process. (While the machine sleeps, CLOCK_MONOTONIC
+stands still, and nothing is noticed.) C code that keeps the interpreter lock blocks the thread, too, but uses CPU: it is named
+when it returns. Code that never returns is ended by the watchdog, and faulthandler then names it without the lock.
+``faulthandler.dump_traceback_later`` would name it earlier, but could not tell it from a stopped process, and ignores the bounds
+of the log.
 """
 
 import sys
@@ -27,21 +27,22 @@ from msgspec.structs import replace
 from gatewayd.model.status import Stall, StallStatistics
 
 MAX_FRAMES: Final = 20
-"""How much of the stack is logged: the innermost frames."""
+"""The number of logged frames: the innermost ones."""
 UNKNOWN_FRAME: Final = "unknown: the code gave way before the detector looked"
 _TOLERANCE_SECONDS: Final = 0.5
-"""So late may the thread wake by itself, on a machine that has much to do."""
+"""The thread may wake so late on a busy machine."""
 _SHORTEST_SLEEP_SECONDS: Final = 0.01
 
 _LOOP_FUNCTION: Final = "unrolled_run"
-"""Trio's loop, which steps the tasks: what is outside of it is the same for all."""
+"""Trio's loop, which steps the tasks. The frames outside of it are the same for every task."""
 
 log = structlog.get_logger("gatewayd.stalls")
 
 
 class StallDetector(trio.abc.Instrument):
-    """Watches the Trio loop of the thread that made it for passes of at least ``limit_seconds``, while it is entered; give it
-    to ``trio.run`` as an instrument. ``now`` gives Unix seconds, ``monotonic`` and ``cpu`` (of the whole process) seconds."""
+    """Watches the Trio loop of the thread that created it, while it is entered, for passes of at least ``limit_seconds``.
+
+    Give it to ``trio.run`` as an instrument. ``now`` gives Unix seconds, ``monotonic`` and ``cpu`` (of the process) seconds."""
 
     def __init__(
         self,
@@ -58,11 +59,11 @@ class StallDetector(trio.abc.Instrument):
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, name="stall detector", daemon=True)
         self._over = threading.Event()
-        self._lock = threading.Lock()  # for what is rare: the thread's looks and the ends of long passes
-        self._began = inf  # of the present pass; inf while the loop waits
-        self._reported = inf  # the pass that was found too long
+        self._lock = threading.Lock()  # for rare events: the checks of the thread and the ends of long passes
+        self._began = inf  # of the running pass; inf while the loop waits
+        self._reported = inf  # the start of the pass that was logged
         self._where = UNKNOWN_FRAME
-        self._resumed = -inf  # when the whole process last went on after a pause
+        self._resumed = -inf  # the end of the last pause of the process
         self._look_due = inf
         self._cpu_before = 0.0
         self._statistics = StallStatistics()
@@ -78,7 +79,7 @@ class StallDetector(trio.abc.Instrument):
         self._thread.join()
 
     def last_stall(self) -> Stall | None:
-        """The newest stall that is over."""
+        """The newest stall that has ended."""
         return self._last
 
     def statistics(self) -> StallStatistics:
@@ -108,12 +109,12 @@ class StallDetector(trio.abc.Instrument):
         self._look_due = self._monotonic() + seconds
 
     def _look(self) -> float:
-        """Returns after how many seconds to look again."""
+        """One check. Returns the seconds until the next one."""
         now, began = self._monotonic(), self._began
         if pause := self._pause_until(now):
             log.warning("process_paused", seconds=round(pause, 3))
             self._statistics = replace(self._statistics, pauses=self._statistics.pauses + 1)
-            # What was under way counts anew: how much of it was the pause is not known to less than a look.
+            # The running pass is timed anew: the part of it that was the pause is known only to the precision of one check.
             self._resumed = now
         if began in (inf, self._reported):
             return self._limit
@@ -127,7 +128,7 @@ class StallDetector(trio.abc.Instrument):
 
     def _end_long_pass(self, now: float) -> None:
         seen = self._reported == self._began
-        # When the whole process stood still, this may run before the thread, which would have noted it.
+        # After a pause of the process this may run before the thread, which has not logged the pause yet.
         if not seen and self._pause_until(now):
             return
         seconds = now - (self._began if seen else max(self._began, self._resumed))
@@ -139,14 +140,14 @@ class StallDetector(trio.abc.Instrument):
         log.warning("loop_resumed", seconds=round(seconds, 3), frame=where)
 
     def _pause_until(self, now: float) -> float:
-        """How long the whole process has not run: the thread is overdue, and no CPU was used meanwhile. 0 if it has."""
+        """The seconds in which the process did not run: the thread is late, and no CPU was used meanwhile. 0: it ran."""
         late = now - self._look_due
         return late if late > _TOLERANCE_SECONDS and self._cpu() - self._cpu_before < late / 2 else 0.0
 
 
 def _stack_of(thread: int) -> list[str]:
-    """The innermost frames of a thread, this side of Trio's own loop: FILE:LINE in FUNCTION. Empty if the thread has come to
-    the end of its pass meanwhile, and waits for the lock here."""
+    """The innermost frames of a thread, up to Trio's loop, as "FILE:LINE in FUNCTION". Empty where the thread has meanwhile ended
+    its pass and waits for the lock here."""
     frame: FrameType | None = sys._current_frames().get(thread)
     if frame is None or frame.f_code.co_filename == __file__:
         return []

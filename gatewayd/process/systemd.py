@@ -1,5 +1,5 @@
-"""What is between us and the service manager: we tell it how we are (sd_notify(3), one datagram per message to $NOTIFY_SOCKET),
-and take over the sockets that it listens on (sd_listen_fds(3))."""
+"""The service manager: notifications (sd_notify(3), one datagram for each message to $NOTIFY_SOCKET), and the sockets that it
+hands over (sd_listen_fds(3))."""
 
 import os
 import socket
@@ -12,20 +12,21 @@ import trio
 from gatewayd.model.errors import NeedsOperator
 
 START_SECONDS: Final = 1800.0
-"""How long a start may take that says it is alive."""
+"""The longest start for which more time is requested."""
 MORE_SECONDS: Final = 60.0
-"""The time that is asked for, again and again."""
+"""The time of one request."""
 MAX_SOCKETS: Final = 16
 _LISTEN_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+_CURE: Final = "Start gatewayd from its .socket unit, or without this variable"
 MAX_STATUS: Final = 500
-"""Characters. Status is one line for ``systemctl status``; a datagram has a size limit of its own."""
+"""Characters of the status line that ``systemctl status`` shows. A datagram has a size limit, too."""
 
 
 class Notifier:
-    """The manager named by $NOTIFY_SOCKET. Without one, or with one that does not take a message, every call does nothing.
+    """Sends messages to the manager at $NOTIFY_SOCKET. Without that variable every method does nothing.
 
-    Each method returns whether the message was handed over, never waits, and never raises: how we run does not depend on
-    who watches. ``monotonic_ns`` is CLOCK_MONOTONIC, which the manager compares with its own.
+    A method returns whether the message was sent. It never waits and never raises: the daemon must not depend on its manager.
+    ``monotonic_ns`` is CLOCK_MONOTONIC, which the manager compares with its own.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address if address.startswith("/") else None
         self._monotonic_ns = monotonic_ns
         self.watchdog_seconds: float | None = _watchdog_seconds(env, os.getpid() if pid is None else pid)
-        """The manager ends us when :meth:`alive` is not called for so long; None: nobody waits for it."""
+        """The manager ends the process when :meth:`alive` is not called for so long. None: it has no watchdog."""
 
     def ready(self, status: str = "") -> bool:
         """READY=1: the start, or the reload, is complete."""
@@ -64,8 +65,8 @@ class Notifier:
         return self._send("WATCHDOG=1")
 
     def extend(self, seconds: float) -> bool:
-        """EXTEND_TIMEOUT_USEC=…: the start or the stop that is under way will take at least ``seconds`` more, from now. Of
-        no effect while the manager's own time-out is farther away."""
+        """EXTEND_TIMEOUT_USEC=…: the running start or stop takes up to ``seconds`` more, from now. It has no effect while the
+        manager's own time-out is later."""
         return self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def _send(self, message: str) -> bool:
@@ -81,31 +82,32 @@ class Notifier:
 
 
 def take_listen_fds(env: MutableMapping[str, str], *, pid: int | None = None, first: int = 3) -> dict[int, str]:
-    """The descriptors that were handed over to us, from ``first`` on, and their names (those of the .socket units, if nothing
-    else is said). Takes the variables out of ``env`` and has the descriptors closed in whatever we start: nobody else may
-    believe they are his.
+    """The descriptors that the manager handed over, from ``first`` on, by number, with their names (by default those of the
+    .socket units). Removes the variables from ``env``, and makes child processes not inherit the descriptors: both are for this
+    process only.
 
-    :raises NeedsOperator: the variables are meant for us and make no sense.
+    :raises NeedsOperator: the variables are for this process and cannot be used.
     """
     owner, count, names = [env.pop(name, "") for name in _LISTEN_VARIABLES][:3]
     if not count or not _is_number(owner) or int(owner) != (os.getpid() if pid is None else pid):
         return {}
     if not _is_number(count) or int(count) > MAX_SOCKETS:
-        raise NeedsOperator(f"$LISTEN_FDS is {count[:40]!r}, and not a number up to {MAX_SOCKETS}")
+        raise NeedsOperator(f"$LISTEN_FDS is {count[:40]!r}, not a number up to {MAX_SOCKETS}. {_CURE}")
     known = names[: MAX_SOCKETS * 256].split(":")
     taken: dict[int, str] = {}
-    for place in range(int(count)):
-        fd = first + place
+    for index in range(int(count)):
+        fd = first + index
         try:
             os.set_inheritable(fd, False)
         except OSError as error:
-            raise NeedsOperator(f"$LISTEN_FDS is {count}, but descriptor {fd} is not there: {error.strerror}") from None
-        taken[fd] = known[place] if place < len(known) else ""
+            what = f"$LISTEN_FDS is {count}, but descriptor {fd} is not open: {error.strerror}"
+            raise NeedsOperator(f"{what}. {_CURE}") from None
+        taken[fd] = known[index] if index < len(known) else ""
     return taken
 
 
 async def extend_start_timeout(notifier: Notifier, ready: trio.Event) -> None:
-    """A large store is checked and migrated for longer than TimeoutStartSec: ask for more until ``ready``, for half an hour."""
+    """Request more time until ``ready``, for half an hour: the check and migration of a large store exceed TimeoutStartSec."""
     with trio.move_on_after(START_SECONDS):
         while not ready.is_set():
             notifier.extend(MORE_SECONDS)
@@ -114,8 +116,8 @@ async def extend_start_timeout(notifier: Notifier, ready: trio.Event) -> None:
 
 
 async def feed_watchdog(notifier: Notifier) -> None:
-    """Say that the loop turns, until cancelled, at half of the interval (sd_watchdog_enabled(3)). Run it beside what must be
-    alive and never ends by itself: what fails cancels this, so that an end which hangs is not taken for life."""
+    """Feed the watchdog from the event loop, until cancelled, twice in each interval (sd_watchdog_enabled(3)). Run it in the task
+    group of the server: a failure there cancels it, so that a stop which hangs does not look alive."""
     if notifier.watchdog_seconds is not None:
         while True:
             notifier.alive()
@@ -123,13 +125,13 @@ async def feed_watchdog(notifier: Notifier) -> None:
 
 
 def _line(status: str) -> str:
-    """The assignments of one message are separated by newlines, so a text must not bring its own."""
+    """A message separates its assignments by newlines, so the text must hold none."""
     text = " ".join(status.split())[:MAX_STATUS]
     return f"\nSTATUS={text}" if text else ""
 
 
 def _watchdog_seconds(env: Mapping[str, str], pid: int) -> float | None:
-    """sd_watchdog_enabled(3): $WATCHDOG_USEC counts for the process $WATCHDOG_PID names, without that for whoever has it."""
+    """sd_watchdog_enabled(3): $WATCHDOG_USEC is for the process in $WATCHDOG_PID, or for any process where that is not set."""
     usec, owner = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", "")
     if not _is_number(usec) or int(usec) == 0 or (owner and not (_is_number(owner) and int(owner) == pid)):
         return None

@@ -168,12 +168,12 @@ def test_what_is_meant_for_another_process_is_left_to_it(env: dict[str, str]) ->
 
 @pytest.mark.parametrize("count", ["-1", "x", "1e3", "1000000", "9" * 5000, "²"])
 def test_a_count_that_makes_no_sense_is_refused_in_words(count: str) -> None:
-    with pytest.raises(NeedsOperator, match=r"\$LISTEN_FDS is '.*', and not a number up to 16"):
+    with pytest.raises(NeedsOperator, match=r"\$LISTEN_FDS is '.*', not a number up to 16"):
         take_listen_fds({"LISTEN_PID": "17", "LISTEN_FDS": count}, pid=17)
 
 
 def test_a_descriptor_that_is_not_there_is_said(first: int) -> None:
-    with pytest.raises(NeedsOperator, match=r"but descriptor \d+ is not there: Bad file descriptor"):
+    with pytest.raises(NeedsOperator, match=r"but descriptor \d+ is not open: Bad file descriptor"):
         take_listen_fds({"LISTEN_PID": "17", "LISTEN_FDS": "16"}, pid=17, first=first)
 
 
