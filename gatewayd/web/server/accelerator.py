@@ -1,8 +1,7 @@
-"""Webhooks answered without the framework, at a third of the cost: the part in front of the app's route, which is the reference.
+"""Answers webhooks without the framework, at a third of the cost. It stands in front of the app's route, which is the reference.
 
-What is answered here is answered byte for byte as the route does, but for the time in ``date``; whatever is out of the ordinary
-is left to it. ``gateway.webhook_accelerator = false`` leaves everything to it.
-"""
+Its responses equal those of the route byte for byte, except the time in ``date``. It leaves unusual requests to the route, and
+with ``gateway.webhook_accelerator = false`` all of them."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,12 +18,12 @@ from gatewayd.web.http.response import render_response
 from gatewayd.web.server.head import RequestHead
 from gatewayd.web.webhooks import PREFIX, Receipt, WebhookDesk, headers_of, parse_target
 
-# What the route matches, and nothing else.
+# Exactly the targets that the route matches.
 _TARGET: Final = re.compile(re.escape(PREFIX).encode() + rb"[^/?]+/[^/?]+(?:\?.*)?\Z")
 
 
 class Answer(Struct, frozen=True):
-    """``receipt`` is for afterwards. ``is_last``: it comes before the whole body, so the connection cannot go on."""
+    """A response. ``receipt`` is for the work after it. ``is_last``: it comes before the whole body, so the connection ends."""
 
     status: int
     body: bytes
@@ -35,7 +34,7 @@ class Answer(Struct, frozen=True):
 
 
 class Accelerator:
-    """Stands between connections and the desk. ``enabled`` or not: then it takes nothing."""
+    """Stands between connections and the webhook desk. When it is not ``enabled``, it takes nothing."""
 
     def __init__(self, desk: WebhookDesk, *, max_body_bytes: int, enabled: bool) -> None:
         self._desk = desk
@@ -43,7 +42,7 @@ class Accelerator:
         self._enabled = enabled
 
     def takes(self, head: RequestHead) -> bool:
-        """Whether this is a webhook as platforms send it."""
+        """Whether this is an ordinary webhook."""
         return (
             self._enabled
             and head.method == b"POST"
@@ -55,16 +54,16 @@ class Accelerator:
         )
 
     async def answer(self, head: RequestHead, body: bytes | None, read_body: Callable[[], Awaitable[bytes]]) -> Answer:
-        """As the route answers. ``body`` is None when it is not all there yet, and ``read_body`` reads it then.
+        """Answer as the route does. ``body`` is None until it has arrived as a whole; then ``read_body`` reads it.
 
-        :raises HttpError: of ``read_body``: the connection is over.
+        :raises HttpError: from ``read_body``: the connection is over.
         """
         target = parse_target(head.target.decode("ascii"))
-        assert target is not None, "only what it takes gets here"
+        assert target is not None, "takes() was not asked"
         channel, account, query = target
         headers = headers_of(head.headers)
         try:
-            # What nobody will take is not read.
+            # A body that will be refused is not read.
             self._desk.check(channel, account, headers)
         except HttpError as error:
             return _error_answer(error, is_last=body is None)
@@ -84,7 +83,7 @@ class Accelerator:
 
 
 def render(answer: Answer, request_id: str, *, keeps_alive: bool, ends: bool) -> bytes:
-    """The bytes. ``keeps_alive``: the client may send another request; ``ends``: and we take none, which only we know."""
+    """The bytes. ``keeps_alive``: the client expects to send another request; ``ends``: the server closes all the same."""
     connection = ("connection: close\r\n" if ends else "") if keeps_alive else "Connection: close\r\n"
     return render_response(
         answer.status, answer.body, request_id, content_type=answer.content_type, headers=answer.headers, connection=connection

@@ -1,8 +1,7 @@
-"""One client's connection: read the request head, then have the webhook answered here or hand the connection to hypercorn.
+"""One connection of a client: reads the request head, then answers the webhook here or hands the connection over to hypercorn.
 
-A webhook that the accelerator takes is answered at a fraction of the cost; the connection may go on with more of them. The first
-request that is anything else is handed over with all that follows on that connection: hypercorn's side answers webhooks, too,
-through the app's own route.
+The accelerator answers its webhooks at a fraction of the cost, any number of them on one connection. The first other request is
+handed over to hypercorn with all that follows on the connection. There the app's own route answers webhooks.
 """
 
 from contextlib import suppress
@@ -23,17 +22,18 @@ from gatewayd.web.server.stream import WRITE_SECONDS, ClientStream
 from gatewayd.web.webhooks import WebhookDesk
 
 HEAD_SECONDS: Final = 10.0
-"""From the accept (later: from the first byte) to the end of the request head."""
+"""The limit from the accept (for a later request: from its first byte) to the end of the request head."""
 FIRST_HEAD_SECONDS: Final = 1.0
-"""The same for who has just connected when the server is about to close."""
+"""The same for a new connection while the server closes."""
 LAST_HEAD_SECONDS: Final = 0.2
-"""And for who has been answered already: one that asks without a pause is told that it was the last, instead of being cut."""
+"""The same for a connection that was answered before: a client that sends without a pause still gets a response, which announces
+the close."""
 
 log = structlog.get_logger("gatewayd.web")
 
 
 class Connection:
-    """Serves one accepted stream until either side ends it."""
+    """Serves one accepted stream until either side closes it."""
 
     def __init__(self, stream: ClientStream, site: Http1Site, webhooks: WebhookDesk, accelerator: Accelerator) -> None:
         self._stream = stream
@@ -42,7 +42,7 @@ class Connection:
         self._accelerator = accelerator
         self._unread = b""
         self._http1: Http1Connection | None = None
-        # One scope for all waits on the client: its deadline moves from phase to phase, which costs less than a scope each.
+        # One scope for all waits on the client. Its deadline moves from phase to phase, which costs less than a scope for each.
         self._waits = trio.CancelScope()
         self._if_late: HttpError | None = None
         self._awaits_head = False
@@ -52,8 +52,8 @@ class Connection:
         self._stopping = False
 
     async def serve(self) -> None:
-        """Returns when the connection is over and closed. Never raises an Exception: what one connection does wrong is
-        logged and ends here."""
+        """Returns when the connection is closed. Never raises an Exception: an error of one connection is logged, and ends
+        nothing else."""
         try:
             await self._serve()
         except* Exception:
@@ -62,8 +62,9 @@ class Connection:
             self._stream.close()
 
     def close_soon(self) -> None:
-        """End it after one more request: the one under way, or one that comes within a moment, a longer one if it is the first
-        here. A client that speaks after that moment has to say it again, as ever (RFC 9112, section 9.3.1)."""
+        """Close it after one more request: the running one, or one that comes within ``LAST_HEAD_SECONDS``
+        (``FIRST_HEAD_SECONDS`` for the first request of the connection). A client that sends later has to repeat its request
+        (RFC 9112, section 9.3.1)."""
         self._closing = True
         if self._http1 is not None:
             self._http1.end_idle_within(LAST_HEAD_SECONDS)
@@ -72,7 +73,7 @@ class Connection:
             self._waits.deadline = min(self._waits.deadline, trio.current_time() + moment)
 
     def stop(self) -> None:
-        """End it now if no request is under way, else after the request. After :meth:`close_soon` there is nothing left to do."""
+        """Close it now, or after the running request. After :meth:`close_soon` this does nothing."""
         self._stopping = True
         if self._closing:
             return
@@ -83,7 +84,7 @@ class Connection:
             self._http1.stop()
 
     def abort(self) -> None:
-        """End it now."""
+        """Close it now, even in the middle of a request."""
         self._stream.abort()
 
     async def _serve(self) -> None:
@@ -109,12 +110,12 @@ class Connection:
         return None
 
     def _allow(self, seconds: float, if_late: HttpError | None = None) -> None:
-        """The client's next move may take ``seconds``; if it takes longer, that is the last answer (None: no answer)."""
+        """Limit the next wait on the client to ``seconds``. After that ``if_late`` is the last response (None: no response)."""
         self._waits.deadline = trio.current_time() + seconds
         self._if_late = if_late
 
     async def _answer_webhooks(self) -> RequestHead | None:
-        """Returns a head that is no webhook's, or None when the connection is over. :raises HttpError:"""
+        """Returns the first head that the accelerator does not take, or None when the connection is over. :raises HttpError:"""
         self._allow(FIRST_HEAD_SECONDS if self._closing else HEAD_SECONDS)
         while head := await self._next_head():
             if not self._accelerator.takes(head):
@@ -122,7 +123,7 @@ class Connection:
             try:
                 release = self._site.connection_slots.request(self._stream.client and self._stream.client[0], head.headers)
             except HttpError:
-                return head  # the app's side refuses it as well
+                return head  # the app refuses it, too
             self._served_one = True
             self._request_id = request_id_of(head.headers)
             try:
@@ -136,7 +137,7 @@ class Connection:
         return None
 
     async def _next_head(self) -> RequestHead | None:
-        """The next request's head; None when there will be none. :raises HttpError:"""
+        """The head of the next request; None: there is none. :raises HttpError:"""
         reader = HeadReader()
         self._request_id = ""
         self._awaits_head = True
@@ -148,11 +149,13 @@ class Connection:
             self._unread = await self._stream.receive()
             if not self._unread:
                 if reader.begun:
-                    raise HttpError("bad_request", "the connection was closed in the middle of a request head")
+                    raise HttpError(
+                        "bad_request", "the connection was closed in the middle of the request head: send the whole request"
+                    )
                 return None
             head = self._feed(reader)
         self._awaits_head = False
-        # Stopped at the very moment when it arrived: not answered, as if it had come after the close.
+        # Stopped at the moment when the head arrived: it is not answered, as if it had come after the close.
         return None if self._waits.cancel_called else head
 
     def _feed(self, reader: HeadReader) -> RequestHead | None:
@@ -162,7 +165,7 @@ class Connection:
         return head
 
     async def _hand_over(self, head: RequestHead) -> None:
-        # Given away, and not kept in a variable: it may be large, and the connection may go on for days.
+        # No variable keeps these bytes: they may be many, and the connection may live for days.
         self._http1 = Http1Connection(self._site, self._stream, head.raw + self._unread)
         self._unread = b""
         await self._http1.run()
@@ -170,9 +173,9 @@ class Connection:
             await self._stream.finish()
 
     async def _answer_webhook(self, head: RequestHead) -> bool:
-        """Answer one webhook. Returns whether the connection goes on. :raises HttpError: the connection must not go on."""
+        """Answer one webhook. Returns whether the connection stays open. :raises HttpError: the connection must be closed."""
         body = self._take(head.content_length)
-        self._allow(inf)  # what follows has time limits of its own
+        self._allow(inf)  # the accelerator has limits of its own
         answer = await self._accelerator.answer(head, body, partial(self._read_body, head.content_length))
         ends = answer.is_last or self._closing or self._stopping
         self._site.answered(answer.status)
@@ -187,14 +190,14 @@ class Connection:
         return head.keep_alive and not ends
 
     def _take(self, length: int) -> bytes | None:
-        """The body, if all of it is there; what follows it stays unread."""
+        """The body, if it has arrived as a whole. The bytes behind it stay unread."""
         if len(self._unread) < length:
             return None
         body, self._unread = self._unread[:length], self._unread[length:]
         return body
 
     async def _read_body(self, length: int) -> bytes:
-        """:raises HttpError: it will not be whole, or takes too much memory."""
+        """:raises HttpError: the body was cut, or takes too much memory."""
         parts = bytearray(self._unread)
         while len(parts) < length:
             data = await self._stream.receive()

@@ -1,8 +1,7 @@
-"""Request heads, read before anybody decides who answers. Pure: bytes in, :class:`RequestHead` out.
+"""Reads request heads: bytes in, :class:`RequestHead` out. Pure.
 
-Every first request of a connection is parsed here by llhttp in its strict mode, so what it refuses (bare LF, folded or
-malformed header lines, two framings at once) never reaches a second parser that might read it differently.
-"""
+llhttp parses the first request of every connection in its strict mode. What it refuses (bare LF, folded or malformed header
+lines, two framings at once) reaches no second parser, which might read it differently."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -13,7 +12,7 @@ from msgspec import Struct
 from gatewayd.web.http.errors import HttpError
 
 MAX_HEAD_BYTES: Final = 16 * 1024
-"""Request line and header lines together, with their line ends."""
+"""The limit on the request line and the header lines together, with their line ends."""
 
 _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = ("1.0", "1.1")
@@ -39,27 +38,27 @@ class RequestHead(Struct, frozen=True):
 
 
 def require_http11(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """HTTP/1.1 is all that is spoken here; TLS and HTTP/2 end at a reverse proxy.
+    """Refuse all but HTTP/1.1; TLS and HTTP/2 end at a reverse proxy.
 
-    An offer to upgrade is ignored (RFC 9110 section 7.8): clients that know HTTP/2 make it with their first request, and go on
-    with HTTP/1.1. But one that asks for WebSocket and goes on talking must not be mistaken for one that sends a second request.
-    The absolute form of a target would be a second answer to the question which host is meant, so it is refused as well.
+    An offer to upgrade is ignored (RFC 9110 section 7.8): clients that know HTTP/2 make it in their first request, and go on with
+    HTTP/1.1. WebSocket is refused, because its frames would be read as a second request. A target in absolute form is refused,
+    because it would name a host beside the Host header.
 
-    :raises HttpError: with a 4xx code.
+    :raises HttpError: bad_request or method_not_allowed.
     """
     if method == b"CONNECT":
-        raise HttpError("method_not_allowed", "CONNECT is not served here")
+        raise HttpError("method_not_allowed", "the method CONNECT is not served: this is no proxy")
     for name, value in headers:
         if name == b"upgrade" and b"websocket" in value.lower():
-            raise HttpError("bad_request", "WebSocket is not served here")
+            raise HttpError("bad_request", "Upgrade asks for WebSocket, which is not served: send plain HTTP/1.1")
     if not target.startswith(b"/") and not (target == b"*" and method == b"OPTIONS"):
-        raise HttpError("bad_request", "the request target must be a path")
+        raise HttpError("bad_request", "the request target is not a path: send it as /PATH?QUERY, without scheme and host")
     if not target.isascii():
-        raise HttpError("bad_request", "the request target must be percent-encoded ASCII")
+        raise HttpError("bad_request", "the request target is not ASCII: percent-encode it")
 
 
 class HeadReader:
-    """Collects one request head from bytes that arrive in any pieces; afterwards ``rest`` is what follows it."""
+    """Collects one request head from bytes in any pieces. Afterwards ``rest`` holds the bytes behind it."""
 
     def __init__(self) -> None:
         self.rest = b""
@@ -75,11 +74,11 @@ class HeadReader:
 
     @property
     def begun(self) -> bool:
-        """Some of a head has arrived."""
+        """Whether a part of the head has arrived."""
         return bool(self._seen)
 
     def feed(self, data: bytes) -> RequestHead | None:
-        """Take bytes; the head once it is complete, else None. Call no more after that.
+        """Take bytes. Returns the head when it is complete, else None. Do not call it again after that.
 
         :raises HttpError: bad_request, head_too_large, http_version_not_supported, method_not_allowed.
         """
@@ -93,7 +92,9 @@ class HeadReader:
         self._fed = min(end, MAX_HEAD_BYTES)
         if not self._seen.endswith(_END, 0, self._fed):
             if len(self._seen) >= MAX_HEAD_BYTES:
-                raise HttpError("head_too_large", f"the request head is larger than {MAX_HEAD_BYTES} bytes")
+                raise HttpError(
+                    "head_too_large", f"the request head is larger than {MAX_HEAD_BYTES} bytes: send fewer or shorter headers"
+                )
             return None
         self.rest = bytes(self._seen[self._fed :])
         return self._complete(bytes(self._seen[: self._fed]))
@@ -111,14 +112,14 @@ class HeadReader:
 
     def on_headers_complete(self) -> None:
         self._parsed = True
-        # Now: a request without a body is complete with its head, and then the parser has forgotten it.
+        # Read here: after a request without a body the parser has forgotten it.
         self._keep_alive = self._parser.should_keep_alive()
 
     def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            pass  # CONNECT, or an upgrade: the head is complete, and refused by name below
+            pass  # CONNECT or an upgrade: the head is complete, and require_http11 looks at it
         except HttpParserError:
             raise self._bad_head() from None
 
@@ -143,8 +144,8 @@ class HeadReader:
     def _bad_head(self) -> HttpError:
         if self._seen.startswith(b"PRI * "):
             return _bad_version()  # the connection preface of HTTP/2 (RFC 9113 section 3.4)
-        return HttpError("bad_request", "this is not a valid HTTP/1.1 request")
+        return HttpError("bad_request", "the request head is not valid HTTP/1.1: this port speaks plain HTTP")
 
 
 def _bad_version() -> HttpError:
-    return HttpError("http_version_not_supported", "only HTTP/1.1 is served here")
+    return HttpError("http_version_not_supported", "this HTTP version is not served: send HTTP/1.1")

@@ -1,10 +1,8 @@
-"""hypercorn on one connection: its HTTP/1.1 protocol between our bounded stream and the Quart app.
+"""hypercorn's HTTP/1.1 protocol on one connection, between our bounded stream and the Quart app.
 
-This stands where ``hypercorn.trio.TCPServer`` (0.18) stands in its own ``serve``. That class writes under a shield without a
-deadline, so that a client which never reads makes a stop impossible, and its protocol wrapper turns a connection into HTTP/2
-or WebSocket when the client says so; neither can be configured away. What is used here is its ``H11Protocol``, with the
-stream, the time-outs and the errors being ours.
-"""
+This module replaces ``hypercorn.trio.TCPServer`` (0.18). That class writes under a shield without a deadline, so a client that
+never reads makes a stop impossible, and it turns a connection into HTTP/2 or WebSocket when the client asks for it. Neither can
+be configured away. Only its ``H11Protocol`` is used here; the stream, the time-outs and the errors are ours."""
 
 from collections.abc import Callable
 from math import inf
@@ -31,24 +29,24 @@ from gatewayd.web.server.head import MAX_HEAD_BYTES, require_http11
 from gatewayd.web.server.stream import ClientStream
 
 KEEP_ALIVE_SECONDS: Final = 30.0
-"""How long a connection may be without a request."""
+"""How long a connection may be idle between requests."""
 GOODBYE_SECONDS: Final = 5.0
-"""How long a handler may go on when its client has gone."""
+"""How long a handler may run after its client has gone."""
 
 log = structlog.get_logger("gatewayd.web")
 
 
 class Http1Site:
-    """What all connections share: the app, hypercorn's configuration, and whether the server stops."""
+    """The parts that all connections share: the app, hypercorn's configuration, and whether the server stops."""
 
     def __init__(self, app: ASGIFramework, answered: Callable[[int], None], connection_slots: ConnectionSlots) -> None:
-        """``answered`` hears the status of what is answered without the app."""
+        """``answered`` is called with the status of each response that the app does not see."""
         self._app = app
         self.answered = answered
         self.connection_slots = connection_slots
         self.config = Config()
         self.config.accesslog = None
-        self.config.errorlog = None  # what fails is logged below, or by the barrier of the connection
+        self.config.errorlog = None  # errors are logged below, or by Connection.serve
         self.config.include_server_header = False
         self.config.h11_max_incomplete_size = MAX_HEAD_BYTES
         self.context = WorkerContext(None)
@@ -61,8 +59,8 @@ class Http1Site:
         sync_spawn: Callable[..., Any],
         call_soon: Callable[..., Any],
     ) -> None:
-        """hypercorn's ``AppWrapper``. What a handler raises is answered by the app; here ends what fails in the middle of a
-        response, and hypercorn closes the connection."""
+        """hypercorn's ``AppWrapper``. The app answers the errors of its handlers. An error in the middle of a response is logged
+        here, and hypercorn closes the connection."""
         with structlog.contextvars.bound_contextvars(**{FIELD: scope["state"][STATE]}):
             try:
                 await self._run_in_place(scope, receive, send)
@@ -75,7 +73,7 @@ class Http1Site:
         assert scope["type"] == "http", "see _Http11"
         client = scope["client"]
         try:
-            probes = scope["path"] in PROBE_PATHS  # of a load balancer, which are its own
+            probes = scope["path"] in PROBE_PATHS  # a load balancer's: it counts for no client
             release = None if probes else self.connection_slots.request(client[0] if client else None, scope["headers"])
         except HttpError as error:
             self.answered(error.status)
@@ -88,14 +86,14 @@ class Http1Site:
                 release()
 
     async def stop(self) -> None:
-        """From now on a connection ends with the request that is under way."""
+        """From now on each connection closes after its running request."""
         await self.context.terminated.set()
 
 
 class _Http11(H11Protocol):
-    """Refuses what would make the connection something else; an error leaves as an exception. An answer that is the last on its
-    connection, because it comes before the whole request or because the server closes, says so (RFC 9112, section 9.6): a client
-    would send its next one there. ``streams``: the answer under way has no length, it goes on until somebody ends it."""
+    """Refuses other protocols by an HttpError. The last response of a connection, which comes before the whole request or while
+    the server closes, announces the close (RFC 9112, section 9.6): otherwise a client would send its next request there.
+    ``streams``: the running response has no length."""
 
     streams = False
     request_id = ""
@@ -103,7 +101,7 @@ class _Http11(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         self.request_id = self.connection_state[STATE] = request_id_of(event.headers)
         if event.http_version not in (b"1.0", b"1.1"):
-            raise HttpError("http_version_not_supported", "only HTTP/1.1 is served here")
+            raise HttpError("http_version_not_supported", "this HTTP version is not served: send HTTP/1.1")
         require_http11(event.method, event.target, event.headers)
 
     async def _send_h11_event(self, event: h11.Data | h11.EndOfMessage | h11.InformationalResponse | h11.Response) -> None:
@@ -119,8 +117,8 @@ class _Http11(H11Protocol):
 
 
 class Http1Connection:
-    """Serves requests with the app until the client or the keep-alive time ends it. Does not close ``stream``. ``first`` is what
-    has been read already: at least one whole request head."""
+    """Serves requests with the app until the client closes or the keep-alive time is over. Does not close ``stream``. ``first``
+    holds the bytes that were read before: at least one whole request head."""
 
     def __init__(self, site: Http1Site, stream: ClientStream, first: bytes) -> None:
         self._site = site
@@ -137,11 +135,11 @@ class Http1Connection:
 
     @property
     def unread(self) -> bool:
-        """The client may still be sending a request that has been answered already."""
+        """Whether the client may still be sending a request that was answered."""
         return self._protocol.connection.their_state in (h11.SEND_BODY, h11.ERROR)
 
     async def run(self) -> None:
-        """:raises ExceptionGroup: anything, as hypercorn has no barrier of its own."""
+        """:raises ExceptionGroup: any error; hypercorn catches none."""
         with trio.CancelScope() as scope:
             async with TaskGroup() as tasks:
                 self._protocol = _Http11(
@@ -159,12 +157,12 @@ class Http1Connection:
                 scope.deadline = trio.current_time() + GOODBYE_SECONDS
 
     def stop(self) -> None:
-        """End now if no request is under way; otherwise hypercorn ends the connection after it."""
+        """End now, or after the running request (hypercorn does that)."""
         if self._idle_deadline < inf:
             self._end()
 
     def end_idle_within(self, seconds: float) -> None:
-        """End then if no request is under way, unless one comes before; hypercorn ends the connection after it."""
+        """End after ``seconds`` without a request, or after the running request (hypercorn does that)."""
         if self._idle_deadline < inf:
             self._idle_deadline = min(self._idle_deadline, trio.current_time() + seconds)
             self._receiving.deadline = self._idle_deadline
@@ -177,7 +175,7 @@ class Http1Connection:
                     await self._protocol.handle(RawData(data))
                     del data
                     data = await self._receive()
-                # If half a request is there, h11 says what is wrong with it.
+                # h11 reports a request that was cut.
                 await self._protocol.handle(RawData(b""))
                 self._heard_all = True
                 self._client_waits.end_all()
@@ -189,13 +187,13 @@ class Http1Connection:
                 self._site.answered(error.status)
                 await self._write(render_error(error, self._protocol.request_id or new_request_id()))
         self._ended = True
-        # Not from inside the scope above: a cancelled hand-over would leave the app without its disconnect.
+        # Outside the scope above: if this call were cancelled, the app would not hear of the disconnect.
         await self._protocol.handle(Closed())
 
     @property
     def _owes_an_answer(self) -> bool:
-        """A whole request has come. Who sent it may have closed its side, or be gone: it is carried out all the same, and its
-        answer is sent, unless that is a stream, which nobody hears."""
+        """Whether a whole request has come. It is carried out and answered even when the client has closed its side, unless the
+        response is a stream."""
         answering = self._protocol.connection.our_state in (h11.SEND_RESPONSE, h11.SEND_BODY)
         return answering and not self._protocol.streams
 
@@ -223,14 +221,14 @@ class Http1Connection:
     async def _write(self, data: bytes) -> None:
         async with self._sending:
             try:
-                # Shielded, because half a write cannot be taken back; bounded, because the stream is.
+                # Shielded, because half a write cannot be undone. The stream limits its time.
                 with trio.CancelScope(shield=True):
                     await self._stream.send(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._end()
 
     def _end(self) -> None:
-        """Nothing more is read or written. The reader tells the app."""
+        """Stop reading and writing. The reader tells the app."""
         self._ended = True
         self._reader.cancel()
 

@@ -1,11 +1,9 @@
-"""The HTTP server: one accept loop, one port, HTTP/1.1.
+"""The HTTP server: the accept loops and the stop. It speaks HTTP/1.1 only.
 
-No connection can end the process (each has a barrier), none can hold up a stop (every write is bounded, and in the end the
-sockets are closed by force), and there are never more than ``gateway.max_connections``: then accepting stops, and who comes
-next waits in the kernel's listen queue. Who has too many of them already is turned away at once
-(web/http/connection_slots.py). The operators' socket has slots of its own, so that a flood on the port
-does not lock the operators out.
-"""
+An error of one connection ends no other. No connection delays a stop: every write has a limit, and at the end sockets are closed
+by force. At ``gateway.max_connections`` the server stops accepting, and further clients wait in the kernel's listen queue. A
+client that holds its share of connections is refused (web/http/connection_slots.py). The operators' socket has slots of its own,
+so that a flood on the port does not lock the operators out."""
 
 import errno
 from collections.abc import Callable, Sequence
@@ -32,11 +30,11 @@ from gatewayd.web.server.request_memory import RequestMemory
 from gatewayd.web.server.stream import ClientStream
 
 GRACE_SECONDS: Final = 3.0
-"""How long requests under way may go on when the server stops."""
+"""How long running requests may go on when the server stops."""
 _ACCEPT_PAUSE_SECONDS: Final = 0.1
 _LOG_PAUSE_SECONDS: Final = 60.0
 # No descriptors or memory left: the same errors as in trio.serve_listeners.
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _TURNED_AWAY: Final = "see gateway.max_connections_per_address; a reverse proxy is named in gateway.trusted_proxies"
 
 log = structlog.get_logger("gatewayd.web")
@@ -52,8 +50,7 @@ class ServerStatistics(Struct, frozen=True):
 
 class GatewayServer:
     """Serves ``app`` until :meth:`stop`. One use only. ``accelerates``: webhooks are answered in front of the app.
-    ``no_room_since``: Unix seconds since when connections cannot be accepted for want of descriptors or memory; None while they
-    can."""
+    ``no_descriptors_since``: the Unix time since when accepting fails for lack of descriptors or memory; None: it works."""
 
     def __init__(
         self,
@@ -77,7 +74,7 @@ class GatewayServer:
         self._stopped = trio.Event()
         self._accepted = 0
         self._warned_at: dict[str, float] = {}
-        self.no_room_since: float | None = None
+        self.no_descriptors_since: float | None = None
         self.urls: tuple[str, ...] = ()
 
     async def serve(
@@ -87,9 +84,9 @@ class GatewayServer:
         operators: trio.SocketListener | None = None,
         task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Accept and serve; closes the listeners. Starts with the URLs of ``listeners``; the first is a TCP one's. Returns after
-        :meth:`stop`, when every connection is closed: within the grace time, and a moment for what is cut off then. Cancelling
-        cuts at once."""
+        """Accept and serve; closes the listeners. ``task_status`` gets the URLs of ``listeners``; the first is that of a TCP one.
+        Returns after :meth:`stop`, when every connection is closed: after the grace time at the latest. A cancellation closes
+        them at once."""
         self.urls = tuple(map(url_of, listeners))
         try:
             async with anyio.create_task_group() as background:
@@ -110,17 +107,17 @@ class GatewayServer:
             self._stopped.set()
 
     def stop_accepting(self) -> None:
-        """Close the listeners and idle connections; what is under way goes on, and is the last on its connection. For listeners
-        that live on elsewhere: who connects from now on is answered by the next process. :meth:`stop` must follow."""
+        """Close the listeners and idle connections; each running request is the last of its connection. For listeners that the
+        service manager keeps: the next process answers new connections. :meth:`stop` must follow."""
         self._closing.set()
 
     def stop(self) -> None:
-        """Close the listeners and idle connections, end streams and long waits, let requests under way finish."""
+        """Close the listeners and idle connections, end streams and long polls, and let running requests finish."""
         self._stopping.set()
         self._closing.set()
 
     async def wait_stopped(self) -> None:
-        """Returns when :meth:`serve` is over: every connection is closed."""
+        """Returns when :meth:`serve` has returned: every connection is closed."""
         await self._stopped.wait()
 
     def statistics(self) -> ServerStatistics:
@@ -137,8 +134,8 @@ class GatewayServer:
             connection.stop()
 
     async def _cut_off_in_time(self, connections: TaskGroup) -> None:
-        """Close by force what is left after the grace time, or at once when the server is cancelled: writes are shielded, so
-        a cancellation does not reach them, but a closed socket does."""
+        """Close the connections by force after the grace time, or at once when the server is cancelled. Writes are shielded, so
+        a cancellation does not end them, but closing the socket does."""
         try:
             await self._stopping.wait()
             await trio.sleep(self._grace)
@@ -193,7 +190,7 @@ class GatewayServer:
         return self._connection_slots.connect(client.client and client.client[0])
 
     def _admit_operator(self, client: ClientStream) -> Release:
-        """The file's mode has decided who may connect. The Host that is named there is that of the port."""
+        """The mode of the file has decided who may connect. Requests name the Host of the port."""
         port = urlsplit(self.urls[0])
         client.stands_for(port.hostname or "", port.port or 0)
         return nothing
@@ -214,26 +211,26 @@ class GatewayServer:
     async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream:
         while True:
             try:
-                with trio.move_on_after(inf if self.no_room_since is None else _ACCEPT_PAUSE_SECONDS):
+                with trio.move_on_after(inf if self.no_descriptors_since is None else _ACCEPT_PAUSE_SECONDS):
                     stream = await listener.accept()
-                    self._note_room(since=None)
+                    self._note_descriptors(since=None)
                     return stream
-                self._note_room(since=None)  # it waits for somebody, as it should
+                self._note_descriptors(since=None)  # accept() blocks again, as it should
             except OSError as error:
-                if error.errno not in _NO_ROOM:
+                if error.errno not in _NO_DESCRIPTORS:
                     raise
-                if self.no_room_since is None:
-                    self._note_room(since=self._app.gateway.now())
+                if self.no_descriptors_since is None:
+                    self._note_descriptors(since=self._app.gateway.now())
                 self._warn("accept_failed", reason=error.strerror)
                 await trio.sleep(_ACCEPT_PAUSE_SECONDS)
 
-    def _note_room(self, *, since: float | None) -> None:
-        if since != self.no_room_since:
-            self.no_room_since = since
+    def _note_descriptors(self, *, since: float | None) -> None:
+        if since != self.no_descriptors_since:
+            self.no_descriptors_since = since
             self._app.gateway.note_no_descriptors(since)
 
     def _warn(self, event: str, **fields: object) -> None:
-        """Log, but not the same again within a minute."""
+        """Log an event, but at most once a minute."""
         now = trio.current_time()
         if now - self._warned_at.get(event, -inf) >= _LOG_PAUSE_SECONDS:
             self._warned_at[event] = now

@@ -1,4 +1,4 @@
-"""A client's connection on which every wait has an end."""
+"""The byte stream of a connection. Every wait on its client has a limit."""
 
 import os
 import socket
@@ -11,9 +11,9 @@ import trio
 from gatewayd.web.server.request_memory import ConnectionMemory
 
 WRITE_SECONDS: Final = 10.0
-"""How long a client may take to accept the next piece of an answer."""
+"""How long a client may take to accept the next piece of a response."""
 LINGER_SECONDS: Final = 2.0
-"""How long to go on reading after the last answer, see :meth:`ClientStream.finish`."""
+"""How long to read after the last response, see :meth:`ClientStream.finish`."""
 
 _PIECE: Final = 64 * 1024
 _RECEIVE: Final = 16 * 1024  # with more, hundreds of connections at once each hold a large buffer for a moment
@@ -23,12 +23,12 @@ Address = tuple[str, int]
 
 
 class ClientStream:
-    """One accepted TCP (or Unix) connection. The owner calls :meth:`close` in the end; closing twice is no error.
+    """One accepted TCP (or Unix) connection. The owner calls :meth:`close` at the end; closing twice is no error.
 
-    ``client`` and ``server`` are the two ends, None on a Unix socket. ``memory`` counts what was received: whoever answers a
-    request clears it.
+    ``client`` and ``server`` are the addresses of the two ends, None on a Unix socket. ``memory`` counts the received bytes; it
+    is cleared after each response.
 
-    :raises OSError: from the constructor, when the client has gone already.
+    :raises OSError: from the constructor: the client has gone already.
     """
 
     def __init__(self, stream: trio.SocketStream, memory: ConnectionMemory) -> None:
@@ -38,13 +38,13 @@ class ClientStream:
         self.server = _address(stream.socket, stream.socket.getsockname())
 
     def stands_for(self, host: str, port: int) -> None:
-        """Its own end counts as this address from now on."""
+        """Use this as the address of the server's end."""
         self.server = (host, port)
 
     async def receive(self) -> bytes:
-        """The next bytes; empty when the client has finished sending, or is gone, or the stream is closed.
+        """The next bytes; empty when the client has finished sending or has gone, or the stream is closed.
 
-        :raises HttpError: overloaded: requests take too much memory. What was read is lost.
+        :raises HttpError: overloaded: requests take too much memory. These bytes are lost.
         """
         data = await self._receive()
         self.memory.add(len(data))
@@ -57,10 +57,10 @@ class ClientStream:
             return b""
 
     async def send(self, data: bytes) -> None:
-        """Send all of ``data``. A client that does not take the next 64 KiB within 10 s is cut off.
+        """Send all of ``data``. A client that does not take the next 64 KiB within ``WRITE_SECONDS`` is cut off.
 
-        :raises trio.BrokenResourceError: the client is gone, or was cut off.
-        :raises trio.ClosedResourceError: it was closed.
+        :raises trio.BrokenResourceError: the client has gone, or was cut off.
+        :raises trio.ClosedResourceError: the stream was closed.
         """
         for start in range(0, len(data), _PIECE):
             with trio.move_on_after(WRITE_SECONDS) as scope:
@@ -70,14 +70,14 @@ class ClientStream:
                 raise trio.BrokenResourceError("the client does not read")
 
     async def send_within(self, data: bytes) -> None:
-        """As :meth:`send`, for a caller that has set a deadline of its own."""
+        """As :meth:`send`, for a caller that sets the deadline itself."""
         await self._stream.send_all(data)
 
     async def finish(self) -> None:
-        """Close in a way that lets the client read the last answer.
+        """Close in a way that lets the client read the last response.
 
-        Closing a socket with unread input makes the kernel send a reset, which may destroy an answer that is still on its
-        way (RFC 9112 section 9.6); so what the client is still sending is read and thrown away, for two seconds at most.
+        If a socket is closed with unread input, the kernel sends a reset, which may destroy a response on its way (RFC 9112
+        section 9.6). So the rest of the input is read and dropped, for ``LINGER_SECONDS`` at most.
         """
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             await self._stream.send_eof()
@@ -87,8 +87,7 @@ class ClientStream:
         self.close()
 
     def turn_away(self, answer: bytes) -> None:
-        """Answer and close at once, as far as that takes no waiting. What was sent already is taken, or closing would undo the
-        answer."""
+        """Respond and close at once, without waiting. The input is read first, because of the reset (see :meth:`finish`)."""
         descriptor = self._stream.socket.fileno()
         with suppress(OSError):
             os.write(descriptor, answer)
@@ -97,13 +96,12 @@ class ClientStream:
         self.close()
 
     def close(self) -> None:
-        """Close, from any task: pending sends and receives end. The kernel goes on delivering what it has taken."""
+        """Close, from any task: pending sends and receives end. The kernel still delivers the bytes that it has accepted."""
         self.memory.clear()
         self._stream.socket.close()
 
     def abort(self) -> None:
-        """As :meth:`close`, but what is not delivered yet is dropped: a client that never reads leaves nothing behind in
-        the kernel."""
+        """As :meth:`close`, but the kernel drops the undelivered bytes: a client that never reads leaves nothing there."""
         with suppress(OSError):
             self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close()

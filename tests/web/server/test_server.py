@@ -51,12 +51,12 @@ async def test_a_process_without_free_descriptors_goes_on_accepting_later(
                 await sock.connect(address)
                 await trio.sleep(1)
                 assert (await known.ask(HEALTH)).status == 200
-                since = site.server.no_room_since
+                since = site.server.no_descriptors_since
                 assert since is not None
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             await trio.sleep(2)
-            assert site.server.no_room_since is None
+            assert site.server.no_descriptors_since is None
             assert (await RawClient(trio.SocketStream(sock)).ask(HEALTH)).status == 200
         assert [entry["reason"] for entry in logged if entry["event"] == "accept_failed"] == ["Too many open files"]
 
