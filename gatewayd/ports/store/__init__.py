@@ -1,20 +1,20 @@
-"""The socket for stores: a protocol per concern, and ``Store``, which is all of them in one object.
+"""The port of stores: a protocol for each concern, and ``Store``, which joins them in one object.
 
-What every operation of every store promises, beside what its own docstring says:
+Every operation of every store promises this, beside its own docstring:
 
-- A write is one transaction: all that its docstring names, or nothing. It returns after the commit, which is durable: a power
-  cut after the return loses nothing that the disk did not lie about.
-- Operations of several tasks have the effect of one after the other, in some order. Of two that compete for a row, the one that
-  comes second finds it as the first left it.
-- A read sees at least what was committed before it was called.
-- Rows change as ``gatewayd.model.lifecycle`` says and in no other way: in another state a row stays as it is.
-- A caller that is cancelled does not learn whether its write was done; it was done whole or not at all.
-- Every operation may raise StoreRefused (the disk is full, the file is damaged): then nothing was stored, and the caller must
-  not acknowledge.
-- Times are Unix seconds. Numbers of rows grow in the order in which they are added, and none is used again for another row.
+- A write is one transaction: all that its docstring names, or nothing. It returns after the commit. The commit is durable: a
+  power cut after it loses nothing, if the disk keeps what it has confirmed.
+- Operations are serializable: those of several tasks have the effect of one after the other, in some order. Of two operations
+  that compete for a row, the second one finds the row as the first one left it.
+- A read sees at least all commits that were done before its call.
+- The state of a row changes only as ``gatewayd.model.lifecycle`` allows. A row in another state stays as it is.
+- A caller that is cancelled does not learn whether its write was done. It was done completely or not at all.
+- Every operation may raise StoreRefused (the disk is full, the file is damaged). Then nothing was stored, and the caller must not
+  acknowledge.
+- Times are Unix seconds. The numbers of rows grow in the order in which rows are added, and no number is used twice.
 
-What a row is allowed to become is no matter of a store. Where that depends on the rows as they are at that moment, the operation
-takes the rule as a function: docs/decisions/0012-rules-are-arguments.md.
+A store has no rules. Where a change depends on the rows as they are at that moment, the operation takes the rule as a function:
+docs/decisions/0012-rules-are-arguments.md.
 """
 
 from collections.abc import Callable
@@ -125,11 +125,11 @@ class Store(
     Tokens,
     Protocol,
 ):
-    """All of it, one object. Any number of tasks may use it at once."""
+    """All operations in one object. Any number of tasks may use it at once."""
 
     def watch(self, call: Callable[[str | None], None]) -> None:
-        """Have ``call`` called, in the event loop, with the reason when the store begins to refuse, and with None when it writes
-        again. Each call of ``watch`` adds one."""
+        """Add a function that the store calls in the event loop: with the reason when it begins to refuse, and with None when it
+        writes again."""
 
     def statistics(self) -> StoreStatistics:
         """No I/O."""

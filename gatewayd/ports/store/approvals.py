@@ -1,4 +1,4 @@
-"""What waits for people in a turn: requests for permission, and questions."""
+"""Requests for permission and questions of a turn, which people answer."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
@@ -12,12 +12,11 @@ from gatewayd.model.records.question import QuestionRow
 from gatewayd.ports.store.messages import Account
 
 ANY_INPUT: Final = ""
-"""Stands for the hash of an input where any will do."""
+"""Stands for the hash of an input in a grant that allows any input."""
 
 
 class VoteResult(Struct, frozen=True):
-    """What a vote makes of a request: the ``row`` as it is then, and the hashes of the inputs for which its session is granted
-    its tool."""
+    """The result of a vote: the ``row`` after it, and the hashes of the inputs for which the session may use the tool."""
 
     row: Approval
     grants: tuple[str, ...] = ()
@@ -27,41 +26,41 @@ VoteRule = Callable[[Approval], VoteResult | None]
 
 
 class Approvals(Protocol):
-    """Every change takes the audit entry that is committed with it, in one transaction; what changes nothing adds no entry."""
+    """The audit entry of a change is committed in the same transaction. A call that changes nothing adds no entry."""
 
     async def add_approval(self, approval: Approval, *, audit: AuditDraft | None = None) -> Approval:
-        """Insert a row that is pending, or decided already. Idempotent by (turn_id, ordinal): if there is such a row, it is
-        returned as it is now, whatever else it says, and nothing is changed."""
+        """Insert a row that is pending or decided. Idempotent by (turn_id, ordinal): if there is such a row, it is returned as it
+        is now, and nothing is changed."""
 
     async def get_approval(self, approval_id: str) -> Approval | None:
-        """By id or, without regard to case, by code: of several rows with one code the newest."""
+        """Find a row by its id, or else the newest row by its code, which is compared without case."""
 
     async def approvals_of(self, turn_id: str) -> list[Approval]:
-        """All of a turn, by ordinal."""
+        """All rows of a turn, by ordinal."""
 
     async def list_approvals(
         self, state: ApprovalState | None, *, limit: int, accounts: Collection[Account] | None = None
     ) -> list[Approval]:
-        """In the order in which they were added: pending ones oldest first (they are a queue), all others, and None for every
-        state, newest first. ``accounts``: without those whose turn has a message of another account."""
+        """Pending rows oldest first, because they are a queue; rows of another state, or of every state (None), newest first.
+        ``accounts``: without the rows whose turn has a message of another account."""
 
     async def vote_approval(self, approval_id: str, rule: VoteRule, *, audit: AuditDraft) -> Approval | None:
-        """Put what ``rule`` makes of a pending row in its place: its votes, its scope, its state, and who decided it, when and
-        why. The grants are committed with it: each replaces the one before for the same session, tool and input, and what the
-        session key was granted in other sessions is over. Returns the row as it is then.
+        """Replace a pending row by the one that ``rule`` gives: votes, scope, state, and the decision with its author, time and
+        note. The grants are committed with it. A grant replaces the one for the same session, tool and input, and the grants of
+        the session key in other sessions are deleted. Returns the new row.
 
-        None, and nothing is changed: it is not pending (then ``rule`` is not called), or ``rule`` says None. Of two votes at once
-        the second sees the first.
+        None, and nothing is changed: the row is not pending (then ``rule`` is not called), or ``rule`` gives None. Of two votes
+        at once the second one sees the first.
         """
 
     async def decide_approval(
         self, approval_id: str, state: Outcome, *, by: str, note: str | None, now: float, audit: AuditDraft | None = None
     ) -> Approval | None:
-        """pending -> state. None, and nothing is changed: it is not pending (any more). Of two decisions at once one is made."""
+        """pending -> ``state``. None, and nothing is changed: the row is not pending. Of two decisions at once one is made."""
 
     async def consume_approval(self, approval_id: str, *, ref: str | None = None, now: float) -> bool:
-        """Use an allowed row for what the core knows as ``ref``, which the row has from then on. False, and nothing is changed:
-        it is not allowed, or was used. Of two calls at once one gets True."""
+        """Mark an allowed row as used, and store the core's id of the request (``ref``) in it. False, and nothing is changed: the
+        row is not allowed, or was used. Of two calls at once one gets True."""
 
     async def find_grant(self, session_key: str, session_id: str, tool: str, inputs: Collection[str]) -> str | None:
         """The id of an approval that granted the session this tool for one of these hashes."""
@@ -74,10 +73,10 @@ class Questions(Protocol):
     async def get_question(self, question_id: str) -> QuestionRow | None: ...
 
     async def questions_of(self, turn_id: str) -> list[QuestionRow]:
-        """All of a turn, by ordinal."""
+        """All rows of a turn, by ordinal."""
 
     async def pending_questions(self, *, limit: int, accounts: Collection[Account] | None = None) -> list[QuestionRow]:
-        """Those that were added first, first. ``accounts``: without those whose turn has a message of another account."""
+        """Oldest first. ``accounts``: without the rows whose turn has a message of another account."""
 
     async def end_question(
         self,
@@ -89,5 +88,5 @@ class Questions(Protocol):
         by: str | None = None,
         inbound_ids: Sequence[int] = (),
     ) -> QuestionRow | None:
-        """pending -> state; in the same transaction those of the inbound rows that have not ended are done, reason ``answer``.
-        None, and nothing is changed: the question is not pending. Of two ends at once one is made."""
+        """pending -> ``state``. In the same transaction the inbound rows that have not ended become ``done``, reason ``answer``.
+        None, and nothing is changed: the question is not pending. Of two calls at once one ends it."""

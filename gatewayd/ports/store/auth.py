@@ -1,4 +1,4 @@
-"""Who may talk: strangers who asked, tokens and logins."""
+"""Pairings, tokens and logins: the people and programs that may talk to gatewayd."""
 
 from typing import Literal, Protocol
 
@@ -22,19 +22,19 @@ class TokenRow(Struct, frozen=True):
 
 class Pairings(Protocol):
     async def add_pairing(self, row: PairingRow) -> PairingRow:
-        """Insert. Idempotent by the sender (channel, account, sender_id): who has asked already, and whose row is not expired at
-        ``row.created_at``, has that one returned. In the same transaction all pending rows that are expired then are deleted.
+        """Insert. Idempotent by the sender (channel, account, sender_id): a pending row of the sender that is not expired at
+        ``row.created_at`` is returned instead. In the same transaction all pending rows that are expired at that time are
+        deleted.
 
-        :raises Conflict: another sender holds this code, compared without case: draw another one. Nothing is changed.
+        :raises Conflict: another sender has this code, compared without case. Nothing is changed; the caller draws another code.
         """
 
     async def decide_pairing(self, code: str, state: PairingDecision, *, by: str, now: float) -> PairingRow | None:
-        """Put a row with the decision in the place of all rows of the sender who holds this code, compared without case. None,
-        and nothing is changed: no pending row has the code, or it expired at ``now`` or before. Of two decisions at once one is
-        made."""
+        """Replace all rows of the sender of this code, compared without case, by one row with the decision. None, and nothing is
+        changed: no pending row has the code, or the row expired at ``now`` or before. Of two decisions at once one is made."""
 
     async def list_pairings(self, state: PairingState, *, limit: int) -> list[PairingRow]:
-        """In the order in which they were added; of the pending ones only those that are not expired."""
+        """Oldest first; of pending rows only those that are not expired."""
 
     async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool:
         """Delete the sender's approved row. False: there is none."""
@@ -47,17 +47,17 @@ class Tokens(Protocol):
     async def get_token(self, digest: str) -> TokenRow | None: ...
 
     async def take_token(self, digest: str) -> TokenRow | None:
-        """Return and delete: a one-time code. Of two calls at once one gets the row. The caller looks at ``expires_at``."""
+        """Return and delete a one-time code. Of two calls at once one gets the row. The caller checks ``expires_at``."""
 
     async def exchange_token(self, digest: str, row: TokenRow) -> bool:
-        """Put ``row`` in the place of the row with this digest. False, and nothing is changed: that one is gone. Of two calls at
-        once one gets True."""
+        """Replace the row with this digest by ``row``. False, and nothing is changed: there is no row with this digest. Of two
+        calls at once one gets True."""
 
     async def list_tokens(self, kind: str) -> list[TokenRow]:
-        """By ``created_at``, then digest; expired ones, too."""
+        """By ``created_at``, then digest; expired rows, too."""
 
     async def delete_token(self, digest: str) -> None:
         """Idempotent: no error when there is none."""
 
     async def delete_expired_tokens(self, now: float) -> int:
-        """How many were deleted: those whose ``expires_at`` is ``now`` or before."""
+        """Delete the rows whose ``expires_at`` is ``now`` or before, and return their number."""

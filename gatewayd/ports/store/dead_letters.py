@@ -1,4 +1,4 @@
-"""Dead letters: what waits for a person, in both directions."""
+"""Dead letters of both directions: rows that wait until a person retries or drops them."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -24,10 +24,13 @@ DeadLetterRow = InboundRow | OutboundRow
 
 
 class DeadLetterFacts(Struct, frozen=True):
-    """A row and what stands around it. ``dead_of_turn``: the dead letters among the messages of a message's turn, by number,
-    itself among them. Of a reply that is an edit, ``edited`` is the reply that it changes, and ``newer_edit`` the number of the
-    first edit of that one behind it which somebody has seen or may see. ``request`` is what the subject of a reply names. None:
-    there is no such row (any more)."""
+    """A row and the rows that a decision about it depends on.
+
+    Of a message: ``dead_of_turn`` are the dead letters of its turn, by number, the message itself among them. Of a reply that is
+    an edit: ``edited`` is the reply that it changes, and ``newer_edit`` is the number of the first later edit of the same reply
+    that somebody has seen or may see. Of a reply: ``request`` is the row that its subject names. None: there is no such row
+    (any more).
+    """
 
     row: DeadLetterRow
     dead_of_turn: tuple[InboundRow, ...] = ()
@@ -37,7 +40,7 @@ class DeadLetterFacts(Struct, frozen=True):
 
 
 class Repair(Struct, frozen=True):
-    """A dead letter that is to be put back or closed, and the entry of the audit log about it."""
+    """A dead letter to retry or to drop, and the entry of the audit log about it."""
 
     row: DeadLetterRow
     audit: AuditDraft
@@ -48,50 +51,52 @@ DropRule = Callable[[DeadLetterRow], Repair]
 
 
 class Repaired(Struct, frozen=True):
-    """A dead letter that was retried or dropped: what it ``was``, and its ``row`` now."""
+    """A dead letter that was retried or dropped: its state before (``was``), and its ``row`` now."""
 
     was: DeadLetterState
     row: DeadLetterRow
 
 
 class Repairs(Struct, frozen=True):
-    """What one call has done, in one transaction."""
+    """The result of one call, which is one transaction."""
 
     done: list[Repaired]
     skipped: list[Skipped]
 
 
 class DeadLetters(Protocol):
-    """Messages that are dead, and replies that are dead, unknown or parked, which nobody has retried or dropped."""
+    """A dead letter is a message that is dead, or a reply that is dead, unknown or parked, until somebody retries or drops it."""
 
     async def list_dead_letters(
         self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
     ) -> list[DeadLetter]:
-        """At most ``limit``, the newest first, in the order of their cursors, as ``dead_letter_of`` shows them; ``before`` goes
-        on behind that one."""
+        """At most ``limit``, the newest first, by their cursors, as ``dead_letter_of`` shows them. ``before``: only older
+        ones."""
 
     async def oldest_dead_letters(
         self, wanted: DeadLetterFilter, *, after: DeadLetterCursor | None, limit: int
     ) -> list[DeadLetterCursor]:
-        """At most ``limit``, the oldest first, in the order of their cursors; ``after`` goes on behind that one."""
+        """At most ``limit``, the oldest first, by their cursors. ``after``: only newer ones."""
 
     async def count_dead_letters(self) -> DeadLetterCounts: ...
 
     async def get_dead_letter(self, ref: str) -> DeadLetterFacts:
-        """A row in whatever state. :raises NotADeadLetter: no ref. :raises NotFound: no such row (any more)."""
+        """A row in any state. :raises NotADeadLetter: ``ref`` is no ref. :raises NotFound: there is no such row (any more)."""
 
     async def retry_dead_letters(self, refs: Sequence[str], rule: RetryRule, *, now: float) -> Repairs:
-        """Put back what ``rule`` makes of each row, one ref after the other, each as the ones before have left it: a message as
-        one that was just received, with a retry more; a reply as one to be sent, under its own number, and not before the time
-        that its last refusal asked for. Each with its audit entry, all in one transaction.
+        """Retry what ``rule`` gives for each row, with its audit entry. All in one transaction, one ref after the other; the rule
+        sees what the refs before have changed.
 
-        Skipped, and the others are done: what is no ref, what is not there (any more), and what ``rule`` raises Conflict for. A
-        ref that was put back by this call already is passed over. What is no dead letter stays as it is, whatever ``rule`` says.
-        Of two calls at once the second sees what the first has done.
+        A message becomes ``received`` again, with one more in ``retries``. A reply becomes ``ready`` again, under its own number,
+        and not before the time that its last error asked for. A row that is no dead letter stays as it is.
+
+        Skipped, while the others are done: a ref that is no ref, that has no row (any more), or for which ``rule`` raises
+        Conflict. A ref that this call has retried already is passed over. Of two calls at once the second one sees the changes
+        of the first.
         """
 
     async def drop_dead_letters(self, refs: Sequence[str], rule: DropRule, *, now: float) -> Repairs:
-        """Close dead letters: they stay in their state, and wait for nobody. In all else as ``retry_dead_letters``."""
+        """Close dead letters: they keep their state and wait for nobody. In all else as ``retry_dead_letters``."""
 
 
 def ref_of(row: DeadLetterRow) -> str:
@@ -109,7 +114,7 @@ def shown_text(row: DeadLetterRow) -> str:
 
 
 def dead_letter_of(row: DeadLetterRow) -> DeadLetter:
-    """A row as lists show it."""
+    """The row as lists show it."""
     return _inbound_dead_letter(row) if isinstance(row, InboundRow) else _outbound_dead_letter(row)
 
 

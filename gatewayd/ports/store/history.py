@@ -1,4 +1,4 @@
-"""What is looked back at, and deleted when it is old: events, the audit log, the trace of a message, retention."""
+"""Events, the audit log, and the retention of old rows."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, Protocol
@@ -9,9 +9,9 @@ from gatewayd.model.records.audit import AuditDraft, AuditRow
 from gatewayd.model.records.event import Event
 
 RetentionKind = Literal["inbound", "outbound", "approval", "question", "inbound_dead_letter", "outbound_dead_letter"]
-"""What retention deletes: rows that are over, by their table, and dead letters that nobody has looked after."""
+"""What retention deletes: rows that are over, by their table, and dead letters that nobody has retried or dropped."""
 Referrer = Literal["message", "reply", "edit", "approval", "question"]
-"""A kind of row that refers to another."""
+"""A kind of row that refers to another row."""
 
 
 class EventDraft(Struct, frozen=True):
@@ -23,13 +23,12 @@ class EventDraft(Struct, frozen=True):
 
 
 class OldRow(Struct, frozen=True):
-    """A row that ended before the bound of a sweep. ``received_at`` is of a message, ``closed_at`` of a dead letter that a person
-    dropped.
+    """A row that ended before the bound of a sweep. ``received_at``: of a message. ``closed_at``: of a dropped dead letter.
 
-    ``referrers`` are the kinds of the rows that refer to it and are not over. To a message: replies of its turn that are open,
-    or dead letters that nobody has dropped, and pending requests and questions of its turn. To a reply: such edits of it, and the
-    pending request or question that it is about. To a request or question: messages of its turn that have not ended, and such
-    replies about it.
+    ``referrers`` are the kinds of rows that refer to it and still need it. To a message refer the pending requests and questions
+    of its turn, and the replies of its turn that are open or dead letters. To a reply refer its edits that are open or dead
+    letters, and the pending request or question that it is about. To a request or question refer the messages of its turn that
+    have not ended, and the replies about it that are open or dead letters.
     """
 
     received_at: float | None
@@ -41,8 +40,8 @@ KeepRule = Callable[[OldRow], bool]
 
 
 class RetentionResult(Struct, frozen=True):
-    """How many rows one transaction has ``deleted``, by the state they were in. ``after`` is where to go on: the end and the
-    number of the row looked at last; None: there is no more."""
+    """The result of one sweep. ``deleted`` counts the deleted rows by their state. ``after`` is the cursor for the next sweep:
+    the end and the number of the last row of this one. None: there are no more rows."""
 
     deleted: dict[str, int]
     after: tuple[float, int] | None
@@ -50,7 +49,7 @@ class RetentionResult(Struct, frozen=True):
 
 class EventRows(Protocol):
     async def add_events(self, drafts: Sequence[EventDraft]) -> list[Event]:
-        """Number and store, all at once. Numbers grow by one, in the order of the drafts, without a gap. Not idempotent."""
+        """Number and store all events. The numbers grow by one, in the order of the drafts, without a gap. Not idempotent."""
 
     async def events_after(self, seq: int, *, limit: int) -> list[Event]:
         """At most ``limit`` with a larger number, by number."""
@@ -59,13 +58,13 @@ class EventRows(Protocol):
         """The oldest number still stored and the newest; (0, 0): there are no events."""
 
     async def prune_events(self, *, keep: int) -> int:
-        """Delete all but the newest ``keep`` events; how many were deleted. In as many transactions as it takes, the oldest
-        events first, so that no write beside it waits long; one that is cut has deleted a part."""
+        """Delete all but the newest ``keep`` events, and return how many were deleted. The oldest go first, in several short
+        transactions, so that other writes do not wait long. A call that is cancelled has deleted a part."""
 
 
 class AuditRows(Protocol):
-    """Entries are added and never changed or deleted. Each has the hash over the one before
-    (``gatewayd.model.records.audit.chained``), whichever operation adds it."""
+    """Entries are never changed or deleted. Every entry has the hash over the one before
+    (``gatewayd.model.records.audit.chained``), also an entry that another operation adds."""
 
     async def add_audit(self, draft: AuditDraft) -> AuditRow:
         """Not idempotent."""
@@ -84,9 +83,9 @@ class RetentionRows(Protocol):
     async def sweep(
         self, kind: RetentionKind, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
     ) -> RetentionResult:
-        """Look at the ``limit`` oldest rows of a kind that ended before ``before`` and behind ``after``, one after the other by
-        their end and number, and delete those that ``keeps`` does not keep, as the ones before have left them. In one
-        transaction, which does not grow with the number of rows that are kept."""
+        """Delete old rows of a kind. Of the rows that ended before ``before``, by their end and number, take at most ``limit``
+        behind ``after``, ask ``keeps`` for one after the other, and delete a row for which it gives False. ``keeps`` sees what
+        was deleted before. All in one transaction, whose time does not depend on the number of rows that stay."""
 
     async def bytes_used(self) -> int:
-        """The size of what is stored: of the file without its free pages."""
+        """The bytes of the stored rows: for a file, its size without free pages."""

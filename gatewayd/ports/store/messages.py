@@ -15,10 +15,11 @@ Account = tuple[str, str]
 
 
 class InboundRow(Struct, frozen=True):
-    """One journaled envelope. ``reason`` is machine-readable, set on every end state; ``attempts`` counts turn starts, the newest
-    of them at ``started_at``. ``retries`` counts how often a person had a dead letter run again, each time as a new turn;
-    ``closed_at`` is when one dropped it. ``detail`` says in words what went wrong. ``stops`` counts the attempts
-    that an ordered stop has cut."""
+    """One journaled envelope. ``reason`` is machine-readable and set in every end state; ``detail`` is the error in words.
+    ``attempts`` counts the starts of its turn, the newest at ``started_at``. ``stops`` counts the attempts that an ordered stop
+    of the process has cut. ``retries`` counts the retries of a dead letter, each with a new turn; ``closed_at`` is when it was
+    dropped.
+    """
 
     id: int
     envelope: InboundEnvelope
@@ -36,9 +37,9 @@ class InboundRow(Struct, frozen=True):
 
 
 class OutboundDraft(Struct, frozen=True):
-    """A payload to be written to the outbox. Rows of one ``conversation`` are sent in the order of their ids.
+    """A payload for the outbox. Rows of one ``conversation`` are sent in the order of their ids.
 
-    ``subject`` is what it is about: the id of the approval or question whose prompt it is.
+    ``subject`` is the id of the approval or question that the payload shows; others are in ``gatewayd.model.subject``.
     """
 
     channel: str
@@ -50,8 +51,8 @@ class OutboundDraft(Struct, frozen=True):
 
 
 class OutboundRow(Struct, frozen=True):
-    """One payload. ``queued_at`` is when it was put in the queue, first (``created_at``) or again by a person: its age for being
-    stale. ``sending_at`` is the newest call to the platform; ``closed_at`` is when a person dropped it."""
+    """One payload. ``queued_at`` is when it entered the queue, first (``created_at``) or by a retry: it is stale a time after
+    that. ``sending_at`` is the time of the newest call to the platform; ``closed_at`` is when a person dropped the row."""
 
     id: int
     channel: str
@@ -76,13 +77,13 @@ InboundKey = Literal["turn_id", "session_key", "message_id", "given_key"]
 OutboundKey = Literal["turn_id", "subject", "message_id"]
 """``message_id`` is that of the receipt."""
 NoticeRule = Callable[[OutboundRow, Sequence[OutboundRow]], OutboundDraft | None]
-"""Called with a reply as it is now, and with all replies of its turn by number, itself among them (none where it has no turn).
-Gives what is written about it, or None."""
+"""Called with a reply as it is now, and with all replies of its turn by number, itself among them (none: it has no turn). Returns
+the notice about it, or None."""
 
 
 class TranscriptRow(Struct, frozen=True):
-    """A message or reply of a conversation. ``at`` is when it was received (by our clock, where its platform does not say) or
-    written."""
+    """A message or reply of a conversation. ``at`` is when a message was received (by gatewayd's clock, where the platform gives
+    no time), or a reply was written."""
 
     id: int
     at: float
@@ -97,8 +98,8 @@ class Inbox(Protocol):
         """Journal envelopes, and save a value of the state (channel, account, key, value) in the same transaction, also when
         nothing is new.
 
-        Idempotent by (channel, account, event_key), within one call, too: an envelope that is known is skipped. Returns the rows
-        that are new, numbered in the order of the envelopes.
+        Idempotent by (channel, account, event_key), also within one call: a known envelope is skipped. Returns the new rows,
+        numbered in the order of the envelopes.
         """
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None: ...
@@ -111,12 +112,12 @@ class Inbox(Protocol):
         """The newest ``limit`` rows with this value, by number; None: all. ``account``: only rows of this account."""
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
-        """Mark rows running, add one to their attempts, and note the time, the turn and the session key. All rows at once; one
-        that has ended stays ended. Not idempotent: each call is one attempt more."""
+        """Mark all rows as running, add one to their attempts, and store the time, the turn and the session key. A row that has
+        ended stays ended. Not idempotent: each call is one more attempt."""
 
     async def note_stop(self, inbound_ids: Sequence[int]) -> None:
-        """Add one to the ``stops`` of those of these rows that run: an ordered stop has cut their newest attempt, and it is held
-        against nobody. Not idempotent."""
+        """Add one to the ``stops`` of those of these rows that are running: an ordered stop of the process has cut their newest
+        attempt, which is not counted as a failure. Not idempotent."""
 
     async def end_inbound(
         self,
@@ -128,23 +129,22 @@ class Inbox(Protocol):
         detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:
-        """End rows, and write their replies in the same transaction. Of several rows those are ended that have not ended yet.
+        """End those of these rows that have not ended, and write their replies in the same transaction.
 
-        Idempotent by the rows: if all of them have ended already, nothing is written and the result is empty. Else it is the new
-        rows of the outbox, numbered in the order of the drafts.
+        Idempotent by the rows: if all have ended already, nothing is written and the result is empty. Otherwise the result is the
+        new rows of the outbox, numbered in the order of the drafts.
         """
 
     async def pending_inbound(self, accounts: Collection[Account], *, after_id: int, limit: int) -> list[InboundRow]:
-        """At most ``limit`` rows of these accounts that are received or running, with a larger number than ``after_id``, by
-        number."""
+        """At most ``limit`` rows of these accounts that are received or running, by number, from behind ``after_id``."""
 
 
 class OutboxRows(Protocol):
     async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]:
-        """Add rows that are ready, all at once, numbered in the order of the drafts. Not idempotent."""
+        """Add rows in the state ``ready``, numbered in the order of the drafts. Not idempotent."""
 
     async def mark_sending(self, outbound_id: int) -> bool:
-        """ready -> sending, before the call to the platform; adds one to attempts and notes the time. False, and nothing is
+        """ready -> sending, before the call to the platform. Adds one to the attempts and stores the time. False, and nothing is
         changed: the row is not ready. Of two calls at once one gets True."""
 
     async def settle_outbound(
@@ -159,20 +159,20 @@ class OutboxRows(Protocol):
         attempt_counts: bool = True,
         notice: NoticeRule | None = None,
     ) -> OutboundRow | None:
-        """Put a row into ``state``, with these and no other reason, receipt and next_attempt_at. A row whose life-cycle does not
-        lead there stays as it is: what was ``sent`` is not sent again, whatever comes later. ``attempt_counts``: or the attempt
-        that ``mark_sending`` has counted is taken back.
+        """Store the outcome of a send: the state, and reason, receipt and next_attempt_at as given, also where they are None. A
+        row whose life-cycle does not allow the move stays as it is: a row that was ``sent`` is never sent again.
+        ``attempt_counts`` False: the attempt that ``mark_sending`` has counted is taken back.
 
-        What ``notice`` gives for the row is added in the same transaction, and returned. It is not called for a row that stays as
-        it was. Of two calls at once the second one sees the notice of the first.
+        ``notice`` is called if the row has changed. What it returns is added in the same transaction, and is the result. Of two
+        calls at once the second one sees the notice of the first.
         """
 
     async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
-        """The numbers of at most ``limit`` rows of an account that are ready, those larger than ``after_id``, in order; also of
-        those with a next_attempt_at in the future."""
+        """The numbers of at most ``limit`` ready rows of an account, in order, from behind ``after_id``; also of rows with a
+        next_attempt_at in the future."""
 
     async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
-        """Those of these rows that are ready, by number."""
+        """The ready ones of these rows, by number."""
 
     async def recover_outbound(
         self,
@@ -183,11 +183,13 @@ class OutboxRows(Protocol):
         resend: Collection[str] = (),
         notice: NoticeRule | None = None,
     ) -> OutboxStatus:
-        """At start, for the rows of these accounts and no others: every ``sending`` row becomes ``unknown`` (reason interrupted),
-        or ``ready`` again if its channel is in ``resend``; every ``ready`` row queued before ``stale_before`` becomes ``parked``
-        (reason stale), unless its next attempt is to come: its conversation waits for that. For each that becomes unknown, by
-        number, what ``notice`` gives is added, as in ``settle_outbound``. All in one transaction.
-        Returns the counts by state, of all accounts, without what a person has dropped."""
+        """Recover the rows of these accounts after a start, in one transaction.
+
+        A ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` if its channel is in ``resend``. A ``ready`` row
+        that was queued before ``stale_before`` becomes ``parked`` (reason stale), unless its next attempt is in the future. For
+        each row that becomes unknown, by number, ``notice`` is called as in ``settle_outbound``. Returns the counts of the rows
+        of all accounts by state, without dropped ones.
+        """
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None: ...
 
@@ -197,6 +199,6 @@ class OutboxRows(Protocol):
         """As ``inbound_by``."""
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[TranscriptRow]:
-        """The newest ``limit`` messages and replies of one conversation, without presses of buttons and edits of replies, and of
-        such edits those that were written after the oldest reply among them and that somebody has seen or may see. By ``at``; of
-        the same instant, edits before messages before replies, each by number."""
+        """The newest ``limit`` messages and replies of a conversation, without button presses and edits of replies; and beside
+        them the edits that are newer than the oldest of these replies and that somebody has seen or may see. By ``at``; at the
+        same time, edits come before messages, and messages before replies, each by number."""

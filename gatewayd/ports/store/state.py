@@ -11,9 +11,10 @@ from gatewayd.ports.store.messages import Account
 
 
 class SessionRow(Struct, frozen=True):
-    """``session_id`` is the agent core's own id, ``core`` the kind of that core, None where an older release did not note it;
-    ``generation`` grows with every new session. ``left_over`` is a turn that has ended for us and may still run at its agent;
-    ``made_by`` the ``/new`` that began it, the number of its message; ``conversation`` is where its last turn answered."""
+    """The session of a session key. ``session_id`` is the id that the agent core gave; ``core`` is the kind of that core (None:
+    an older release stored the row). ``generation`` grows with every new session. ``left_over`` is a turn that has ended for
+    gatewayd and may still run at its agent. ``made_by`` is the number of the ``/new`` message that began the session.
+    ``conversation`` is where its last turn answered."""
 
     session_key: str
     agent_id: str
@@ -34,14 +35,14 @@ class Sessions(Protocol):
         """Insert, or replace the row with this session key. Idempotent."""
 
     async def find_session(self, agent_id: str, session_id: str) -> tuple[SessionRow, str | None] | None:
-        """The row whose session is this one now, and the turn of the newest message under its key that has one and is still kept.
-        None: it was replaced, or there never was one."""
+        """The row that has this session now, and the newest turn of its session key among the stored messages (None: there is no
+        turn). None instead of both: the session was replaced, or does not exist."""
 
 
 class Accounts(Protocol):
     async def claim_accounts(self, gateway: str, accounts: Collection[Account]) -> list[Account]:
-        """Note that these accounts are this gateway's from now on, whoever had them before. Idempotent. Returns all that are its
-        own: those that it has ever had and no other one has claimed since, by channel and name."""
+        """Assign these accounts to this gateway, also if another gateway has them. Idempotent. Returns all accounts of this
+        gateway, also those of earlier calls that no other gateway has claimed since, by channel and name."""
 
 
 class State(Protocol):
@@ -72,13 +73,14 @@ class StateRows(Protocol):
 
 
 class StoreStatistics(Struct, frozen=True):
-    """The store's writer since the start.
+    """Counts of the writer since the start of the process.
 
-    ``queue_depth`` counts writes not yet committed, ``operations`` the write calls that were committed, ``rows`` the rows
-    they changed. ``healthy`` is False from a commit that failed (disk full, I/O error) to the next one that succeeds;
-    ``last_error`` keeps the reason in words, ``last_error_at`` and ``failing_since`` (the first failure since the last commit
-    that succeeded) are Unix seconds. ``checked_whole``: the check at start read the whole file, not only its head.
-    ``commit_seconds`` are the durations of all commits; ``committing_since`` is when the one under way began, Unix seconds.
+    ``queue_depth`` is the number of writes that are not committed yet, ``operations`` the number of committed write calls, and
+    ``rows`` the number of rows that they changed. ``healthy`` is False from a commit that failed (disk full, I/O error) to the
+    next one that succeeds. ``last_error`` is the reason in words. ``last_error_at`` and ``failing_since`` (the first failure
+    since the last successful commit) are Unix seconds. ``checked_whole``: the check at start has read the whole file, not only
+    its head. ``commit_seconds`` are the durations of all commits; ``committing_since`` is the begin of the running commit, Unix
+    seconds.
     """
 
     queue_depth: int
