@@ -1,1 +1,1 @@
-"""Supervised actors: supervisor, mailbox, back-off. Knows nothing of chat."""
+"""Supervised actors: supervisor, pool, life, back-off, and the border around third-party code. Nothing here knows of chats."""

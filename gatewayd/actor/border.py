@@ -1,15 +1,16 @@
-"""The border to third-party code: agents, drivers, plug-ins. What is raised behind it arrives in front of it as an error of ours.
+"""The border: the guard around third-party code (agents, drivers, plug-ins). Whatever is raised behind it arrives as one of our
+errors.
 
-Anything may be raised there: ``asyncio.CancelledError``, ``GeneratorExit``, ``KeyboardInterrupt``, the panic of a Rust extension
-(a ``BaseException``), groups of all of these, errors whose ``__str__`` raises, a ``trio.Cancelled`` that leaked out of a scope of
-theirs. None of it may end more than the turn or the life that it came from. One rule holds for all of it:
+Third-party code may raise anything: ``asyncio.CancelledError``, ``GeneratorExit``, ``KeyboardInterrupt``, the panic of a Rust
+extension (a ``BaseException``), groups of these, errors whose ``__str__`` raises, a ``trio.Cancelled`` from one of its own
+scopes. None of these may end more than the turn or the life in which it was raised. One rule holds for all:
 
 - a ``trio.Cancelled`` passes while a scope of ours, around the border, is cancelled;
-- an error that names its cure (``gatewayd.model.errors``) arrives as a fresh one of its kind, with fields that can be relied on;
-- every other leaf becomes a :class:`Bug`: words, and nothing of the error itself that could fail once more.
+- an error that names its cure (``gatewayd.model.errors``) arrives as a new one of its kind, with fields of the right types;
+- every other leaf becomes a :class:`Bug`: its text only, and nothing of the error itself that could fail once more.
 
-So ``except Exception`` in front of the border is enough, and what is no ``Exception`` there is ours. A signal that ends the
-process never arrives as ``KeyboardInterrupt``: signals.py and cli/gatewayd.py see to that.
+So ``except Exception`` is enough in front of the border, and what is no ``Exception`` there is ours. A signal that ends the
+process never arrives as ``KeyboardInterrupt``: process/signals.py and cli/gatewayd.py prevent that.
 """
 
 import math
@@ -53,8 +54,8 @@ _CURES: Final[tuple[type[GatewayError], ...]] = (
 
 
 class Bug(Exception):
-    """What third-party code raised without naming a cure. ``reason`` is its type and text, ``trace`` its traceback; both may hold
-    secrets."""
+    """Third-party code raised an error that names no cure. ``reason`` is its type and text, ``trace`` its traceback; both may
+    hold secrets."""
 
     def __init__(self, reason: str, trace: str = "") -> None:
         super().__init__(reason)
@@ -63,7 +64,8 @@ class Bug(Exception):
 
 
 class third_party:
-    """``with third_party():`` around every call of, and every wait for, code that is not ours. It holds nothing, and nests.
+    """``with third_party():`` stands around every call of third-party code, and every wait for it. It has no state, and may be
+    nested.
 
     :raises GatewayError: the error named its cure. :raises Bug: it did not. :raises ExceptionGroup: of several of these.
     """
@@ -73,12 +75,12 @@ class third_party:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None and (ours := _arrived(error)) is not error:
-            # Not as its cause: whatever formats that would call the third party's code again.
+            # Not as the cause: formatting that would call third-party code again.
             raise ours from None
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """The errors that a group holds, however deep; a single error is its own leaf."""
+    """The errors in a group, at any depth; a single error is its own leaf."""
     return list(_leaves(error))
 
 
@@ -95,16 +97,16 @@ def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback of each leaf of an error, with its causes. For a log that takes secrets out.
+    """The traceback of each leaf of an error, with its causes. For a log that redacts secrets.
 
-    Those of the groups around the leaves are left out: the library shows ten levels of groups, and we have more. Then it shows
-    everything but what was raised.
+    The groups around the leaves are left out: the traceback module shows ten levels of groups, and more levels would hide the
+    error.
     """
     return "\n".join(leaf.trace if type(leaf) is Bug else _trace(leaf) for leaf in leaves(error))
 
 
 def _arrived(error: BaseException) -> BaseException:
-    """What ``error`` is on our side."""
+    """The error that arrives on our side."""
     if type(error) is Bug:
         return error
     import trio  # not before it is needed: the check of a configuration does without it
@@ -123,7 +125,7 @@ def _arrived(error: BaseException) -> BaseException:
 
 
 def _is_cancelled() -> bool:
-    """Whether a scope around the running task's border is cancelled. Outside of Trio, and in a thread, none can be."""
+    """Whether a scope around the border of the running task is cancelled. False outside of Trio, and in a thread."""
     import trio
 
     try:
@@ -136,7 +138,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
     waiting = [error]
     while waiting:
         one = waiting.pop()
-        # By the type, and past what a subclass makes of its attributes.
+        # By the type and the base class: a subclass may have overridden the attributes.
         if issubclass(type(one), BaseExceptionGroup):
             waiting += reversed(BaseExceptionGroup.exceptions.__get__(one))
         else:
@@ -160,7 +162,7 @@ def _bug(error: BaseException) -> Bug:
 
 
 def _fresh(kind: type[GatewayError], leaf: BaseException) -> GatewayError:
-    """The same cure, with fields of the types that they are to have."""
+    """A new error with the same cure, with fields of the right types."""
     reason = _plain(leaf.reason)  # type: ignore[attr-defined]
     if kind is TryAgain:
         wish, scope = leaf.after_seconds, leaf.scope  # type: ignore[attr-defined]
@@ -182,7 +184,7 @@ def _seconds(wish: object) -> float | None:
 
 
 def _plain(text: object) -> str:
-    """As a text that is only a text, and that can be stored."""
+    """As a plain ``str`` that can be stored."""
     return "".join((str(text),)).encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""A supervised child as data: how to run it, what it is doing, and what it has used up."""
+"""A supervised child as data: how to run it, its state, and its counts."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -21,10 +21,10 @@ ChildState = Literal["starting", "running", "waiting", "parked", "stopped"]
 
 
 class ChildSpec(Struct, frozen=True):
-    """How to run one child. ``run`` is called for each life and works until it fails or is cancelled.
+    """How to run one child. ``run`` is called for each life, and works until it fails or is cancelled.
 
-    It calls ``Life.started`` and then, within ``connect_seconds``, ``Life.connected``; cancelled, it has ``close_seconds``
-    to go. ``redact`` takes the secrets out of the text of errors that did not promise to hold none.
+    It calls ``Life.started`` and then, within ``connect_seconds``, ``Life.connected``. After its cancellation it has
+    ``close_seconds``. ``redact`` removes secrets from the text of errors that may hold some.
     """
 
     name: str
@@ -35,10 +35,10 @@ class ChildSpec(Struct, frozen=True):
 
 
 class ChildStatus(Struct, frozen=True):
-    """``since`` and ``next_attempt_at`` are Unix seconds. ``since`` is when ``state`` was entered: an outage is one state,
-    however many attempts are made in it. ``down_since`` is from when on it should run and does not, whatever states it went
-    through. ``attempt`` counts failures in a row, ``restarts`` all lives but the first. One that is ``parked`` with a
-    ``next_attempt_at`` is looked at again then; it stays parked in that, unless it works."""
+    """``since`` and ``next_attempt_at`` are Unix seconds. ``since`` is when ``state`` began: an outage is one state, however many
+    attempts it has. ``down_since`` is since when the child should run and does not, in whatever states. ``attempt`` counts
+    failures in a row, ``restarts`` all lives but the first. A ``parked`` child with a ``next_attempt_at`` is tried again then; it
+    stays parked unless that works."""
 
     name: str
     state: ChildState
@@ -51,7 +51,7 @@ class ChildStatus(Struct, frozen=True):
 
 
 class SupervisorStatistics(Struct, frozen=True):
-    """Children by state. ``abandoned`` lives ignored their cancellation: only the end of the process can end them."""
+    """Children by state. ``abandoned`` lives ignored their cancellation: only the end of the process ends them."""
 
     children: int
     running: int
@@ -61,7 +61,7 @@ class SupervisorStatistics(Struct, frozen=True):
 
 
 class Child:
-    """The supervisor's own notes about one child. They outlive its lives, its parking and its stops."""
+    """The supervisor's data about one child, for all its lives."""
 
     def __init__(self, spec: ChildSpec, *, now: Callable[[], float], on_change: Callable[[ChildStatus], None]) -> None:
         self.spec = spec
@@ -115,22 +115,22 @@ class Child:
             self._on_change(self.status)
 
     def park(self, reason: str, look: Callable[[int], float] | None) -> float | None:
-        """Note that it waits for a person, and ``look`` (seconds by the number of the look) if it is also looked at again by
-        itself. Returns in how many seconds."""
+        """Note that it waits for a person. ``look`` gives the seconds until the next try by its number; None: there is none.
+        Returns the seconds."""
         self._looks += look is not None
         delay = None if look is None else look(self._looks)
         self.enter("parked", reason, delay=delay)
         return delay
 
     def wake(self) -> None:
-        """An operator does not wait for the next look at what is parked."""
+        """Try a parked child again now, because an operator starts it."""
         if self._state == "parked":
             self.forgive()
             self.enter("starting")
             self._interrupt.notify()
 
     def begin(self, on_started: Callable[[], None]) -> Life:
-        """A new life. While an outage lasts, the attempts in it do not end the ``waiting``."""
+        """A new life. While an outage lasts, its attempts do not end the state ``waiting``."""
         self._lives += 1
         self._interrupt = Wakeup()
         self._next_attempt_at = None
@@ -143,7 +143,7 @@ class Child:
         return self.life
 
     def end(self, life: Life, *, failed: bool = True) -> int:
-        """The life is over. Returns how many have failed in a row now; one that ended because it was asked to has not."""
+        """The life is over. Returns how many lives in a row have failed; a life that ended on request has not."""
         ended_at = trio.current_time()
         self._ran_seconds += ended_at - life.began_at
         if life.connected_at is not None and ended_at - life.connected_at >= _HEALTHY_SECONDS:
@@ -158,19 +158,19 @@ class Child:
             await self._interrupt.take()
 
     def request_stop(self, within_seconds: float) -> None:
-        """End the life, or the back-off between two. Asked again, the shorter time counts."""
+        """End the life, or the back-off before the next one. Of several requests the shortest time counts."""
         self.stop_requested = True
         self._interrupt.notify()
         if self.life is not None:
             self.life.cut(None, within_seconds=within_seconds)
 
     def forgive(self) -> None:
-        """An operator has started it: what it did before is no longer held against it."""
+        """Forget earlier failures: an operator has started the child."""
         self._attempt = self._looks = 0
         self._bugs.clear()
 
     def over_budget(self) -> bool:
-        """Note one more bug. True when that was one too many."""
+        """Count one more bug. Returns whether that exceeds the budget."""
         self._bugs.append(self._ran_seconds)
         while self._bugs[0] < self._ran_seconds - BUG_WINDOW_SECONDS:
             self._bugs.popleft()

@@ -1,7 +1,7 @@
-"""One life of a supervised child, seen from both sides: what the child tells, and by when something must happen.
+"""One life of a supervised child: what the child reports, and the deadlines that follow.
 
-The child's code tells facts (connected, heard, closing). The deadlines that follow from them are watched by the
-supervisor's own task, so a child that hangs has to do nothing to be found.
+The child's code reports facts (connected, heard, closing). The supervisor's own task watches the deadlines, so a child that hangs
+is found without its help.
 """
 
 import math
@@ -13,21 +13,21 @@ import trio
 from gatewayd.model.errors import TryAgain
 
 STOOD_STILL_SECONDS = 1.0
-"""A deadline that is noticed so much too late was missed by this process, not by the child."""
+"""If a deadline is noticed so much too late, this process stood still, not the child."""
 
 
 class Overdue(Exception):
-    """The child, or a piece of its work, ignored for too long that it was over."""
+    """The child, or a part of its work, ignored its cancellation for too long."""
 
 
 class ReturnedQuietly(Exception):
-    """A child ended though nobody had asked it to."""
+    """A child ended without a request."""
 
 
 class Life:
-    """Handed to ``ChildSpec.run``. Every method is synchronous and cheap. Durations are seconds on Trio's clock.
+    """Given to ``ChildSpec.run``. Every method is synchronous and cheap. Durations are seconds of Trio's clock.
 
-    A life that is over ignores what an abandoned child still says.
+    After its end a life ignores the reports of an abandoned child.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Life:
         self._cause: Exception | None = None
         self._watch: trio.CancelScope | None = None
 
-    # What the child tells.
+    # For the child.
 
     def started(self) -> None:
-        """The child has begun: errors from now on are the supervisor's to judge, no longer its caller's."""
+        """The child has begun: later errors go to the supervisor, not to the caller of ``start``."""
         if not self.is_started:
             self.is_started = True
             self._on_started()
 
     def connected(self) -> None:
-        """The child works. From here on nothing has to happen by a certain time, unless it says so."""
+        """The child works. From now on only the deadlines that it asks for hold."""
         if self.over or self.connected_at is not None:
             return
         self.connected_at = self._heard_at = trio.current_time()
@@ -85,14 +85,14 @@ class Life:
         self._heard_at = trio.current_time()
 
     def expect_silence(self, at_most_seconds: float | None) -> None:
-        """From now on, hearing nothing for longer means hung. None: silence means nothing."""
+        """From now on, hearing nothing for longer means that it hangs. None: silence means nothing."""
         self._silence = at_most_seconds
         self.heard()
         self._rearm()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """We keep the child waiting inside this block: no silence and no slow connecting can be blamed on it."""
+        """Inside, the child waits for us: neither silence nor slow connecting counts against it."""
         self._held += 1
         self._rearm()
         try:
@@ -104,7 +104,7 @@ class Life:
 
     @contextmanager
     def must_end_within(self, seconds: float) -> Iterator[None]:
-        """A piece of work that ends by itself, or ignores its cancellation when it does not: then it is a bug."""
+        """Inside, work that must end within that time. If it does not, it has ignored its cancellation, which is a bug."""
         token = object()
         self._tasks[token] = trio.current_time() + seconds
         self._rearm()
@@ -115,7 +115,7 @@ class Life:
 
     @contextmanager
     def closes_after(self) -> Iterator[None]:
-        """Leaving this block, by whatever way, starts the close deadline; the error it is left by is the one judged."""
+        """Leaving this block in any way starts the close deadline. The error that leaves it is the one that is judged."""
         try:
             yield
         except Exception as error:
@@ -125,22 +125,21 @@ class Life:
             self.closing()
 
     def closing(self, *, after: float = 0.0) -> None:
-        """The child is on its way out: the close deadline begins, ``after`` what it still finishes. Said again, it counts
-        anew."""
+        """The child closes: the close deadline begins, ``after`` seconds of remaining work. A later call replaces it."""
         self._close_by = trio.current_time() + after + self._close_seconds
         self._rearm()
 
     @property
     def over(self) -> bool:
-        """Nothing that this life still does may count."""
+        """Whether nothing that this life still does may count."""
         return self.done.is_set() or self.scope.cancel_called
 
-    # What the supervisor asks.
+    # For the supervisor.
 
     def cut(self, error: Exception | None, *, within_seconds: float = math.inf) -> None:
-        """Cancel the child, for ``error`` (None: it was asked to stop), and give it the close deadline.
+        """Cancel the child because of ``error`` (None: it was asked to stop), and start the close deadline.
 
-        It may move that deadline on its way out, but never past ``within_seconds`` from now.
+        The child may move that deadline while it closes, but never past ``within_seconds`` from now.
         """
         self._gone_by = min(self._gone_by, trio.current_time() + within_seconds)
         if self.scope.cancel_called:
@@ -153,11 +152,11 @@ class Life:
             self.closing()
 
     async def wait_overdue(self) -> bool:
-        """True as soon as a deadline has passed, False when the life has ended before."""
+        """True when a deadline has passed, False when the life has ended before."""
         while not self.done.is_set():
             with trio.CancelScope(deadline=self._deadline()) as self._watch:
                 await self.done.wait()
-            # heard() moves the deadline without waking this task: look again.
+            # heard() moves the deadline without waking this task, so it is compared again.
             late = trio.current_time() - self._deadline()
             if late > STOOD_STILL_SECONDS:
                 self._forgive(late)
@@ -166,7 +165,7 @@ class Life:
         return False
 
     def _forgive(self, seconds: float) -> None:
-        """We were stopped ourselves (SIGSTOP, a frozen virtual machine): what the child did not do meanwhile, it could not."""
+        """This process stood still (SIGSTOP, a frozen virtual machine), so the child could not act: its deadlines move."""
         self._heard_at = self._connect_from = trio.current_time()
         self._tasks = {token: by + seconds for token, by in self._tasks.items()}
         self._gone_by += seconds
@@ -174,7 +173,7 @@ class Life:
             self._close_by += seconds
 
     def overdue(self) -> Exception:
-        """Why the deadline that has passed was there."""
+        """The error for the deadline that has passed."""
         if self._close_by is not None:
             # An outage that also makes the closing hang is still an outage: the first error decides.
             return self._cause or Overdue("was cut because it did not close in time")

@@ -1,4 +1,4 @@
-"""Where a task stands: for what was cancelled and still runs, which nobody but its author can mend."""
+"""The position of a task in its code: for a task that ignores its cancellation, which only its author can fix."""
 
 from itertools import islice
 from pathlib import Path
@@ -10,13 +10,12 @@ import trio
 _FRAMES_MAX: Final = 200
 _DEPTH_MAX: Final = 20
 _WAITING: Final = (f"{Path(trio.__file__).parent}/", "/anyio/")
-"""Where code waits. What is of interest is who waits there."""
+"""Where code waits. Of interest is the code that called it."""
 
 
 def position_of(task: trio.lowlevel.Task) -> str:
-    """FILE:LINE in FUNCTION: the innermost frame that is not one of Trio or AnyIO. A task that waits for tasks of its own stands
-    where the newest of them does. Empty when it has ended. For a task that does not run at this moment, so not for one's own.
-    """
+    """FILE:LINE in FUNCTION of the innermost frame outside of Trio and AnyIO. If the task waits for tasks of its own, the newest
+    of them counts. Empty when it has ended. The task must not be running at this moment, so it cannot be the caller's own."""
     for _ in range(_DEPTH_MAX):
         inner = next((task for nursery in reversed(task.child_nurseries) for task in nursery.child_tasks), None)
         if inner is None:

@@ -1,13 +1,14 @@
-"""One-for-one supervision of named children. Knows nothing of chat.
+"""One-for-one supervision of named children. Nothing here knows of chats.
 
-What ends a child decides what becomes of it (``gatewayd.model.errors``):
+The error that ends a life decides what follows (``gatewayd.model.errors``):
 
-- ``TryAgain``: an outage. Waited out for ever, with back-off; spends nothing.
-- ``NeedsOperator``: parked at once, with the reason; and with ``look_again`` tried again slowly (``Backoff.look``), which is no
-  restart loop. It stays parked until it works.
-- anything else, and returning without being asked to: a bug. Restarted with back-off until the budget is spent, then parked.
+- ``TryAgain``: an outage. Waited out without end, with back-off; the budget is not touched.
+- ``NeedsOperator``: parked at once, with the reason. With ``look_again`` it is tried again slowly (``Backoff.look``), and stays
+  parked until that works.
+- anything else, and an end without a request: a bug. Restarted with back-off until the budget is spent, then parked.
 
-Errors of a child never reach the supervisor's caller, except one before ``Life.started``: that belongs to who started it.
+Errors of a child never reach the caller of the supervisor, except one before ``Life.started``: it goes to the caller of
+``start``.
 """
 
 import math
@@ -39,15 +40,15 @@ class Verdict(Struct, frozen=True):
 
 
 def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
-    """What to do about the error a child ended with.
+    """What to do about the error that ended a life.
 
-    Where a group mixes kinds the strictest cure wins: parking, then the bounded restarts of a bug, then waiting without
-    end. So nothing is retried that one part says only a person can mend (a revoked token is often followed by a crash in
-    the cleaning up), and no bug hides for ever behind an outage that happened at the same time.
+    In a group of several kinds the strictest cure wins: parking, then the bounded restarts of a bug, then waiting. So nothing is
+    retried that needs a person (after a revoked token, the closing often crashes, too), and no bug hides behind an outage at the
+    same time.
     """
     found = leaves(error)
     if operator := [leaf for leaf in found if isinstance(leaf, NeedsOperator)]:
-        # Of several reasons one that nothing but a setting mends is enough to make looking pointless.
+        # If one of several reasons can only be fixed by a setting, trying again is useless.
         look_again = all(leaf.look_again for leaf in operator)
         return Verdict("park", _join(redact(leaf.reason) for leaf in operator), look_again=look_again)
     outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
@@ -62,7 +63,7 @@ def _error_of(life: Life) -> BaseException:
 
 
 def _nobody_waits() -> None:
-    """The caller of start has long gone on when the second life starts."""
+    """At the second life, the caller of ``start`` does not wait any more."""
 
 
 def _join(reasons: Iterable[str]) -> str:
@@ -75,8 +76,8 @@ _NOT_RUNNING = "nothing can be started: the supervisor is not running"
 class Supervisor:
     """Runs children, each in a cancel scope of its own, inside ``async with supervisor.run():``.
 
-    ``on_change`` is told every change of a child's state, ``on_failure`` every error a life ended with; both are called
-    synchronously and must not raise. ``now`` gives Unix seconds, for status only: all waiting is on Trio's clock.
+    ``on_change`` gets every change of a child's state, ``on_failure`` every error that ended a life. Both are called
+    synchronously and must not raise. ``now`` gives Unix seconds, for the status only: all waiting uses Trio's clock.
     """
 
     def __init__(
@@ -97,11 +98,11 @@ class Supervisor:
         self._supervisors: TaskGroup | None = None
 
     def add(self, spec: ChildSpec) -> None:
-        """Make a child known, stopped."""
+        """Add a child in the state ``stopped``."""
         self._children[spec.name] = Child(spec, now=self._now, on_change=self._on_change)
 
     def remove(self, name: str) -> None:
-        """Forget a child that was stopped. A life of it that was abandoned is still counted.
+        """Forget a stopped child. An abandoned life of it is still counted.
 
         :raises NotFound: no such child. :raises Conflict: it lives.
         """
@@ -126,12 +127,11 @@ class Supervisor:
                 supervisors.cancel_scope.cancel()
 
     async def start(self, name: str) -> None:
-        """Start a child that is stopped or parked, which does not wait for its next look; one that lives is left alone. Returns
-        once it has said ``started``.
+        """Start a stopped or parked child at once; a living one is not touched. Returns after its ``started``.
 
         :raises NotFound: no such child.
         :raises Conflict: outside ``run``.
-        :raises Exception: what its first life ended with before it had started; it is stopped then.
+        :raises Exception: the error of its first life before ``started``; the child is stopped then.
         """
         child = self._child(name)
         async with child.lock:
@@ -146,13 +146,13 @@ class Supervisor:
             await self._supervisors.start(self._supervise, child, name=name)
 
     async def stop(self, name: str, *, within_seconds: float = math.inf) -> None:
-        """Stop a child, whether it runs or waits out its back-off. Returns once it is gone, or abandoned: at the latest
-        after ``within_seconds``, or when the time is over that it gives itself to close.
+        """Stop a child, in a life or in back-off. Returns when it is gone or abandoned: after ``within_seconds`` or its close
+        deadline at the latest.
 
         :raises NotFound: no such child.
         """
         child = self._child(name)
-        # Before the lock, too: a stop that is under way already must not hold up one that has less time.
+        # Before the lock, too: an earlier stop with more time must not delay this one.
         child.request_stop(within_seconds)
         async with child.lock:
             self._refuse_if_removed(child)
@@ -163,7 +163,7 @@ class Supervisor:
                 await child.supervised.wait()
 
     async def restart(self, name: str) -> None:
-        """Stop and start. A child that would not close stays parked: a second one beside it would only fight it.
+        """Stop and start. A child that does not close stays parked: a second life beside it would be in conflict with it.
 
         :raises NotFound: no such child.
         :raises Exception: as ``start`` does.
@@ -177,12 +177,12 @@ class Supervisor:
         return self._child(name).status
 
     def is_down(self, name: str) -> bool:
-        """Whether it has ended, and nothing but a start or a look makes it live. :raises NotFound: no such child."""
+        """Whether it has ended, and only a start or a later try makes it live. :raises NotFound: no such child."""
         child = self._child(name)
         return child.state == "stopped" or (child.state == "parked" and child.life is None)
 
     def is_supervised(self, name: str) -> bool:
-        """Whether it lives, or will by itself. :raises NotFound: no such child."""
+        """Whether it lives, or will live without a start. :raises NotFound: no such child."""
         return self._child(name).supervised is not None
 
     def statistics(self) -> SupervisorStatistics:
@@ -202,12 +202,12 @@ class Supervisor:
             raise NotFound(f"there is no {name}") from None
 
     def _refuse_if_removed(self, child: Child) -> None:
-        """Who waited for a child's lock looks again: it may be known no more. :raises NotFound:"""
+        """Check again after waiting for the child's lock: it may have been removed. :raises NotFound:"""
         if self._children.get(child.spec.name) is not child:
             raise NotFound(f"there is no {child.spec.name}")
 
     async def _supervise(self, child: Child, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run life after life until the child is stopped or parked. :raises Conflict: the supervisor was left meanwhile."""
+        """Run life after life until the child is stopped or parked. :raises Conflict: ``run`` has been left meanwhile."""
         if self._lives is None:
             raise Conflict(_NOT_RUNNING)
         supervised = child.supervised = trio.Event()
@@ -233,7 +233,7 @@ class Supervisor:
             supervised.set()
 
     async def _live(self, child: Child, life: Life) -> bool:
-        """One life, watched from here. False when it would not go, and the child is parked."""
+        """Run one life and watch its deadlines. False: it was abandoned, and the child is parked."""
         assert self._lives is not None
         self._lives.start_soon(self._run_life, child.spec, life, name=f"{child.spec.name} (life)")
         try:
@@ -245,7 +245,7 @@ class Supervisor:
             return True
         finally:
             if not life.done.is_set() and life not in self._abandoned:
-                # The supervisor itself is being cancelled: the child gets its time to close all the same, and no more.
+                # The supervisor itself is being cancelled: the child gets its time to close, and no more.
                 life.cut(None)
                 with trio.CancelScope(shield=True):
                     if await life.wait_overdue():
@@ -253,7 +253,7 @@ class Supervisor:
 
     async def _run_life(self, spec: ChildSpec, life: Life) -> None:
         try:
-            # Around the scope, too: what a child leaves open of its own scopes is an error of leaving ours.
+            # The border is outside of the scope, too: if a child leaves one of its own scopes open, leaving our scope fails.
             with third_party(), life.scope:
                 await spec.run(life)
         except* Exception as group:
@@ -270,7 +270,7 @@ class Supervisor:
         child.enter("parked", f"would not close within {seconds:.3g} s of its cancellation{after}")
 
     def _after(self, child: Child, life: Life) -> float | None:
-        """What follows a life that is over: the seconds to the next attempt, or None when there is none."""
+        """What follows after a life: the seconds to the next attempt, or None when there is none."""
         attempt = child.end(life, failed=not child.stop_requested or life.error is not None)
         error = _error_of(life)
         verdict = judge(error, child.spec.redact)

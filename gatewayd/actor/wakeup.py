@@ -1,12 +1,12 @@
-"""An event that can be waited for again and again."""
+"""An event that can be used again and again."""
 
 import trio
 
 
 class Wakeup:
-    """Wakes tasks when something is new. Several may ``wait``; one alone may ``take``, which misses nothing.
+    """Wakes tasks when something is new. Several tasks may ``wait``; one task alone may ``take``, which misses nothing.
 
-    It costs next to nothing to notify when nobody waits.
+    Notifying costs almost nothing when no task waits.
     """
 
     __slots__ = ("_event", "_is_new")
@@ -23,17 +23,17 @@ class Wakeup:
             self._event = None
 
     def upcoming(self) -> trio.Event:
-        """What the next ``notify`` sets: for a task that looks at something with waits in between, and misses nothing since."""
+        """The event that the next ``notify`` sets: for a task that awaits other things between its check and its wait."""
         if self._event is None:
             self._event = trio.Event()
         return self._event
 
     async def wait(self) -> None:
-        """Returns at the next ``notify``. What was before is for the caller to look at, without a wait in between."""
+        """Returns at the next ``notify``. The caller checks what was before, with no await in between."""
         await self.upcoming().wait()
 
     async def take(self) -> None:
-        """Returns at once if there was a ``notify`` since the last ``take``, else at the next one."""
+        """Returns at once if ``notify`` was called since the last ``take``, else at the next call."""
         if self._is_new:
             await trio.lowlevel.checkpoint()
         else:

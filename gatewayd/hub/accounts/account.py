@@ -1,7 +1,8 @@
-"""One account: a task group around an open channel that listens, and a mailbox that is sent from. What ends either ends both.
+"""One account: a task group around an open channel, which listens, and a mailbox, from which messages are sent. The end of either
+ends both.
 
-The actor outlives its lives. What a driver sees of the hub belongs to one life: an abandoned driver can neither say
-that the account is connected nor journal anything.
+The actor outlives its lives. The objects that a driver gets belong to one life: an abandoned driver can neither report a
+connection nor journal a message.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +36,15 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 DELIVERIES = 64
-"""How many deliver calls of one account are at the journal at the same time; further ones wait."""
+"""How many deliver calls of one account run at once; further calls wait."""
 DELIVERIES_WAITING = 1024
-"""How many may wait. A driver that calls deliver over and over without waiting for it runs into this, before memory does."""
+"""How many deliver calls may wait. A driver that calls deliver in a loop meets this bound before it fills the memory."""
 _SIGNAL_SECONDS = 10.0
 _LONGEST_ROW_BACKOFF = 300.0
 
 
 class Journal(Protocol):
-    """Where messages are committed: the inbox desk."""
+    """Where messages are committed: the inbox."""
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
@@ -51,7 +52,7 @@ class Journal(Protocol):
 
 
 class Waiting(Protocol):
-    """What is needed of the backlog."""
+    """The backlog, as accounts need it."""
 
     def waiting_of(self, channel: str, account: str) -> int: ...
 
@@ -73,7 +74,7 @@ class AccountContext:
 
 
 class AccountStatistics(Struct, frozen=True):
-    """The account's bounds and how far each is used."""
+    """The account's bounds, and how much of each is used."""
 
     mailbox: MailboxStatistics
     deliveries: int
@@ -81,9 +82,9 @@ class AccountStatistics(Struct, frozen=True):
 
 
 class AccountActor:
-    """The account for the rest of the hub. ``run`` is one life of it, called by the supervisor.
+    """The account, as the rest of the hub sees it. ``run`` is one life of it, called by the supervisor.
 
-    ``held``: an operator has stopped it, so nobody else starts it. ``removed``: it is not in the configuration any more.
+    ``held``: an operator has stopped it, so only an operator starts it. ``removed``: it is not in the configuration any more.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class AccountActor:
         )
 
     def reconfigure(self, settings: AccountSettings, plugin: ChannelPlugin, config: GatewayConfig) -> None:
-        """What holds from now on. What the driver was opened with holds for it as long as it is open: see ``is_outdated``."""
+        """Use these settings from now on. An open driver keeps the settings that it was opened with: see ``is_outdated``."""
         if settings.frame.enabled and not self.settings.frame.enabled:
             self.held = False
         self.settings = settings
@@ -137,19 +138,19 @@ class AccountActor:
         self.held = held
 
     def note_removed(self, removed: bool) -> None:
-        """Whether it is configured no more. Then it receives nothing any more, and what is under way is finished."""
+        """Note whether it is not configured any more. Then it receives nothing, and finishes its sends."""
         self.removed = removed
         if removed:
             self.stop_listening()
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the newest life's driver was opened with other settings than hold now, or listens no more."""
+        """Whether the driver of the newest life was opened with other settings than now, or does not listen any more."""
         return self._draining or (self._opened is not None and self._opened != self._config())
 
     @property
     def status(self) -> AccountStatus:
-        """The truth about the account at this moment. No I/O."""
+        """The state of the account at this moment. No I/O."""
         child, held = self._child(), self._sender.held
         channel, account = self.settings.channel, self.settings.account
         queue = self._context.outbox.queue(channel, account)
@@ -179,7 +180,7 @@ class AccountActor:
         )
 
     def state_of(self, child: ChildStatus) -> AccountState:
-        """The supervisor's word for the state, in the operator's."""
+        """The supervisor's state of the child, as the state of an account."""
         if not self.settings.frame.enabled:
             return "disabled"
         return "connected" if child.state == "running" else child.state
@@ -192,10 +193,11 @@ class AccountActor:
         )
 
     async def deliver(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None:
-        """Journal what the platform told us. Returns after the commit; waits while the inbox is full.
+        """Journal what the platform delivered. Returns after the commit; waits while the inbox is full.
 
         :raises Overloaded: too many calls wait already; nothing was stored.
-        :raises StoreRefused: nothing was stored. :raises Bug: the driver made something else than envelopes; nothing was stored.
+        :raises StoreRefused: nothing was stored.
+        :raises Bug: the driver gave something else than envelopes; nothing was stored.
         """
         assert self._journal is not None, "only what a life has opened delivers"
         if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
@@ -209,7 +211,7 @@ class AccountActor:
             self._last_inbound_at = self._context.now()
 
     async def signal(self, signal: Signal) -> None:
-        """Show that a turn runs, where the channel can. Best effort: nothing comes of a failure, or of no connection."""
+        """Show a signal, for example typing, where the channel can. Best effort: errors, or a missing connection, are ignored."""
         channel = self.channel
         if channel is None or self._child().state != "running":
             return
@@ -221,7 +223,7 @@ class AccountActor:
             self._log.debug("signal_failed", reason=describe(sole(group), self._context.redact))
 
     async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
-        """An attachment's bytes, from the platform.
+        """The bytes of an attachment, from the platform.
 
         :raises TryAgain: not connected, or an outage. :raises SendRejected: no files here, too large, or gone.
         """
@@ -235,26 +237,26 @@ class AccountActor:
 
     @property
     def has_unsettled(self) -> bool:
-        """Whether there are outcomes of sends that the store did not take."""
+        """Whether the store has not taken the outcomes of some sends."""
         return self._sender.has_unsettled
 
     async def settle_left(self) -> None:
-        """Record them now. :raises TryAgain: the store still does not take them."""
+        """Record these outcomes now. :raises TryAgain: the store still refuses them."""
         await self._sender.settle_left()
 
     def stop_listening(self) -> None:
-        """Receive nothing any more, and go on sending. A life that begins after this waits to be stopped. For the drain, and for
-        an account that is being removed."""
+        """Receive nothing any more, and go on sending. A life that begins after this only waits. For the drain, and for an
+        account that is being removed."""
         self._draining = True
         if self._listening is not None:
             self._listening.cancel()
 
     def listen_again(self) -> None:
-        """Take back ``stop_listening``, for the lives that begin after this."""
+        """Undo ``stop_listening`` for later lives."""
         self._draining = False
 
     def cut_sends_after(self, seconds: float) -> None:
-        """Sends under way that have not ended by then are cut, and their outcome is unknown."""
+        """Cut the sends that are in progress after so many seconds; then their outcome is unknown."""
         self._sender.cut_after(seconds)
 
     def note_transport(self) -> None:
@@ -264,7 +266,8 @@ class AccountActor:
         self._identity = identity or self._identity
 
     async def run(self, life: Life, journal: Journal) -> None:
-        """Open, listen and send, until it fails or is cancelled; what it hears goes to ``journal``. See ``actor.supervisor``."""
+        """Open, listen and send, until it fails or is cancelled. Received messages go to ``journal``. See
+        ``actor.supervisor``."""
         self._journal = journal
         life.started()
         if self._draining:
@@ -290,7 +293,7 @@ class AccountActor:
         except NeedsOperator:
             raise
         except Exception as error:
-            # Whatever a third party's module does while it is imported, only its own accounts suffer from it.
+            # Whatever a third party's module does while it is imported, only its own accounts fail.
             raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._context.redact)}") from error
 
     def _config(self) -> AccountConfig:
@@ -310,18 +313,19 @@ class AccountActor:
                     await channel.listen(_Delivery(self, life))
             if not self._draining:
                 raise ReturnedQuietly("listen returned")
-        # Only after ``stop_listening``: nothing is heard any more, and what is left is sent.
+        # Only after ``stop_listening``: the account hears nothing, and sends the rest of its mailbox.
         life.expect_silence(None)
         await trio.sleep_forever()
 
     async def _send(self, channel: Channel, life: Life) -> None:
-        # Not before: in an outage each attempt of the account would be an attempt of every row, and kill it in the end.
+        # Not before the connection: in an outage each attempt of the account would be an attempt of every row, until the row is
+        # dead.
         await life.wait_connected()
         await self._sender.run(channel, life)
 
 
 def _sound(envelope: object) -> InboundEnvelope:
-    """One with fields of the types that they are to have: what is stored is read again, in another life, too."""
+    """The envelope, with the types of its fields checked: it is read again from the store, in another life, too."""
     try:
         with third_party():
             return msgspec.convert(msgspec.to_builtins(envelope), InboundEnvelope)
@@ -330,7 +334,7 @@ def _sound(envelope: object) -> InboundEnvelope:
 
 
 class _Delivery:
-    """``deliver`` as one life's driver has it."""
+    """``deliver`` of one life's driver."""
 
     def __init__(self, actor: AccountActor, life: Life) -> None:
         self._actor = actor
@@ -341,7 +345,7 @@ class _Delivery:
         if self._life.over:
             raise Conflict("this connection of the account is over")
         if self._actor.removed:
-            # Its life is about to be stopped. Nobody would take what it brings, and that is no fault of the driver's.
+            # Its life is about to be stopped. Nobody takes the delivery, and that is not the driver's fault.
             await trio.sleep_forever()
         try:
             with self._life.hold():

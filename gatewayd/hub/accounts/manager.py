@@ -1,4 +1,4 @@
-"""The accounts of all channels, each a child of one supervisor: started, stopped, looked at and drained from here."""
+"""The accounts of all channels, each a child of one supervisor: start, stop, status and drain."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -37,7 +37,7 @@ _STORE_RETRY_SECONDS = 1.0
 
 
 class ManagerStatistics(Struct, frozen=True):
-    """``supervisor`` counts accounts by state, and the abandoned ones; ``accounts`` are in the order of the configuration."""
+    """``supervisor`` counts accounts by state, and abandoned lives; ``accounts`` are in the order of the configuration."""
 
     supervisor: SupervisorStatistics
     accounts: tuple[AccountStatistics, ...]
@@ -46,8 +46,8 @@ class ManagerStatistics(Struct, frozen=True):
 class ChannelManager:
     """Runs the accounts of a configuration inside ``async with manager.run(...):``.
 
-    ``opener`` imports a driver; what it raises parks the accounts of that plugin and no other. Every change of an account's state
-    is the event ``channels.state``.
+    ``opener`` imports a driver; an error of it parks only the accounts of that plug-in. Every change of an account's state is the
+    event ``channels.state``.
     """
 
     def __init__(
@@ -80,20 +80,19 @@ class ChannelManager:
 
     @asynccontextmanager
     async def run(self, *, journal: Journal, parent: TaskGroup | None) -> AsyncIterator[None]:
-        """Every enabled account is started inside. Leaving stops what still runs, each within its close deadline.
+        """Every enabled account is started. Leaving stops the accounts, each within its close deadline.
 
-        ``journal`` takes what the accounts hear. ``parent`` is the task group of the drivers: see
-        ``Supervisor.run``.
+        ``journal`` takes received messages. ``parent`` is the task group of the drivers, see ``Supervisor.run``.
         """
         self._journal = journal
         async with self._pool.run(parent=parent, starts=lambda actor: actor.settings.frame.enabled):
             yield
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """Have the accounts of this configuration from now on. Never waits: what is new is started, what is gone is stopped after
-        its sends under way, what needs other settings is stopped and started, all in the background; see ``wait_reconciled``.
+        """Have the accounts of this configuration from now on. Never waits: new accounts are started, removed ones are stopped
+        after the sends in progress, those with other settings are restarted, all in the background; see ``wait_reconciled``.
 
-        An account that an operator has stopped stays stopped, and one whose driver would be opened just the same is not touched.
+        An account that an operator has stopped stays stopped. An account whose driver would get the same settings is not touched.
         """
         self._pool.set_desired(
             {_name_of(settings): settings for settings in config.accounts},
@@ -106,16 +105,16 @@ class ChannelManager:
                 self._pool.schedule(name)
 
     async def wait_reconciled(self) -> None:
-        """Returns when every account is what the newest configuration says: started, stopped or gone. Not yet connected."""
+        """Returns when every account is as the newest configuration says: started (not yet connected), stopped or gone."""
         await self._pool.wait_reconciled()
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """The accounts, CHANNEL/NAME, that are not yet what the newest configuration says."""
+        """The accounts, CHANNEL/NAME, that are being reconciled with the newest configuration."""
         return self._pool.pending
 
     def is_closing(self, channel: str, account: str) -> bool:
-        """Whether this account was removed from the configuration and still finishes what it does."""
+        """Whether this account was removed from the configuration and still finishes its sends."""
         actor = self._pool.all.get(str(AccountId(channel, account)))
         return actor is not None and actor.removed
 
@@ -132,7 +131,7 @@ class ChannelManager:
         return tuple(actor.status for actor in self._pool.desired.values())
 
     def unreachable(self, channel: str, account: str) -> str | None:
-        """Why nothing sent by this account will be seen before a person has done something about it; None if it may be."""
+        """Why messages of this account will not be seen before a person acts; None if they may be seen."""
         actor = self._pool.desired.get(str(AccountId(channel, account)))
         if actor is None:
             return f"{channel}/{account} is not configured"
@@ -148,11 +147,11 @@ class ChannelManager:
         )
 
     def channels_where_resend_is_safe(self) -> set[str]:
-        """Channels whose platform drops a repeated send by itself."""
+        """Channels whose platform drops a repeated send itself."""
         return {actor.settings.channel for actor in self._pool.desired.values() if actor.plugin.resend_is_safe}
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None:
-        """Best effort, also when there is no such account."""
+        """Best effort, also when the account does not exist."""
         actor = self._pool.desired.get(str(AccountId(channel, account)))
         if actor is not None:
             await actor.signal(signal)
@@ -162,7 +161,7 @@ class ChannelManager:
         return await self.account(channel, account).fetch(attachment, at_most_bytes)
 
     async def start(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
-        """Start what is stopped or parked; what lives is left alone. Returns at once, before it is connected.
+        """Start stopped or parked accounts; others are not touched. Returns at once, before they are connected.
 
         :raises NotFound: no such account, or no account of this channel.
         :raises Conflict: disabled in the configuration, or the daemon is stopping.
@@ -170,7 +169,7 @@ class ChannelManager:
         return await self._each(self._startable(channel, account), self._supervisor.start, held=False)
 
     async def stop(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
-        """Stop, after the sends under way. Returns when it is closed, or parked because it would not close.
+        """Stop, after the sends in progress. Returns when it is closed, or parked because it did not close.
 
         :raises NotFound: no such account, or no account of this channel.
         """
@@ -183,8 +182,8 @@ class ChannelManager:
     async def drain(self, until: Callable[[], Awaitable[None]], *, within_seconds: float) -> None:
         """Stop listening, go on sending while ``until`` runs, then close every account: all of it ``within_seconds``.
 
-        A quarter of the time is kept for the closing, whatever ``until`` takes. Sends that do not end in half of what is
-        left then are cut, and their outcome is unknown.
+        A quarter of the time is kept for the closing, whatever ``until`` takes. Sends that do not end in half of the time left
+        then are cut, and their outcome is unknown.
         """
         self._draining = True
         deadline = trio.current_time() + within_seconds
@@ -207,7 +206,7 @@ class ChannelManager:
         await actor.run(life, self._journal)
 
     async def _reconcile(self, name: str, actor: AccountActor) -> None:
-        """It may change its mind at every wait: what is to be is looked at anew after it."""
+        """What is desired may change at every await, so it is checked again after each."""
         if actor.removed and await self._remove(name, actor):
             return
         lives = not self._is_down(name)
@@ -221,7 +220,7 @@ class ChannelManager:
         await self._settle_left(name, actor)
 
     async def _remove(self, name: str, actor: AccountActor) -> bool:
-        """Stop it and forget it. False: it was configured again meanwhile, or what it has sent is not recorded."""
+        """Stop it and forget it. False: it was configured again meanwhile, or some outcomes of its sends are not recorded."""
         await self._supervisor.stop(name)
         await self._settle_left(name, actor)
         if not actor.removed or actor.has_unsettled:
@@ -231,7 +230,7 @@ class ChannelManager:
         return True
 
     async def _settle_left(self, name: str, actor: AccountActor) -> None:
-        """Record what became of sends and the store did not take, of an account whose next life may never come."""
+        """Record outcomes of sends that the store has not taken, for an account that may have no next life."""
         while actor.has_unsettled and self._is_down(name) and not self._pool.is_scheduled(name):
             try:
                 await actor.settle_left()
@@ -242,7 +241,7 @@ class ChannelManager:
         return self._supervisor.is_down(name)
 
     def _is_reconciled(self, name: str, actor: AccountActor) -> bool:
-        """Whether nothing has to be done, unless something is being done already."""
+        """Whether nothing has to be done now."""
         state = self._supervisor.status(name).state
         if self._is_to_run(actor):
             return state != "stopped" and not actor.is_outdated
@@ -273,15 +272,15 @@ class ChannelManager:
     ) -> tuple[AccountStatus, ...]:
         for actor in actors:
             actor.hold(held)
-        # Shielded: who asked may go away in the middle, and a restart must not become a stop by that. The stop in it is
-        # bounded by the account's own deadlines.
+        # Shielded: if the caller is cancelled, a restart must not become a stop. The deadlines of the account bound the stop in
+        # it.
         with trio.CancelScope(shield=True):
             try:
                 async with anyio.create_task_group() as tasks:
                     for actor in actors:
                         tasks.start_soon(self._act, act, _name(actor))
             except ExceptionGroup as group:
-                # One is enough to say, as to who asked for one account only: the daemon is being left.
+                # One error is enough, as for a single account: the daemon is ending.
                 raise leaves(group)[0] from group
         return tuple(actor.status for actor in actors)
 

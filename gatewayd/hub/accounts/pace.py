@@ -1,4 +1,4 @@
-"""An account that sends too fast, as its driver or its platform says: all its sends wait, and the connection stays."""
+"""An account that sends too fast, as its driver or its platform says: all its sends wait, and it stays connected."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from gatewayd.model.errors import TryAgain
 
 
 class Held(Struct, frozen=True):
-    """Sends wait: from when on, until when at least (Unix seconds), and why."""
+    """Sends wait: since when, until when at least (Unix seconds), and why."""
 
     since: float
     until: float
@@ -19,8 +19,8 @@ class Held(Struct, frozen=True):
 
 
 class Pace:
-    """After ``hold`` nothing is sent until ``wait`` returns. While it is ``held`` one send is tried at a time; the first that
-    goes through ends that."""
+    """After ``hold`` nothing is sent until ``wait`` returns. While it is ``held``, one send is tried at a time. The first success
+    ends that."""
 
     def __init__(self, backoff: Backoff, *, now: Callable[[], float]) -> None:
         self._backoff = backoff
@@ -30,7 +30,7 @@ class Pace:
         self.held: Held | None = None
 
     def hold(self, error: TryAgain, reason: str) -> float:
-        """Wait as long as the error says; one that does not say how long, longer each time. Returns for how many seconds."""
+        """Wait as long as the error says, else longer each time. Returns for how many seconds."""
         self._in_a_row += 1
         wish = error.after_seconds
         seconds = self._backoff.delay(self._in_a_row) if wish is None else wish
@@ -41,7 +41,7 @@ class Pace:
         return seconds
 
     def went_through(self) -> None:
-        """A send was not too fast."""
+        """A send has succeeded."""
         if trio.current_time() >= self._until:
             self._in_a_row = 0
             self.held = None

@@ -1,7 +1,7 @@
-"""One account's way out: rows from its mailbox to ``Channel.send``, and every outcome into the outbox, which posts the next.
+"""The sends of one account: rows from its mailbox to ``Channel.send``, and every outcome to the outbox, which posts the next row.
 
-A row is marked ``sending`` before the call and settled after it. What has been called may have had its effect, so a call that
-is cut is settled ``unknown``; what has not been called goes back. Stopping takes no new rows and lets calls under way end.
+A row is marked ``sending`` before the call and settled after it. A call may have had its effect, so a call that is cut is settled
+``unknown``; a row without a call is put back. Stopping takes no new rows and lets running calls end.
 """
 
 import math
@@ -28,12 +28,12 @@ from gatewayd.ports.channel import Channel
 from gatewayd.ports.store import OutboundRow
 
 _SETTLE_SECONDS = 10.0
-"""How long the store may take over one outcome, also while the account is being stopped."""
+"""How long the store may take for one outcome, also while the account is being stopped."""
 
 
 class Outcome(Struct, frozen=True):
-    """What became of one call: how the row is settled, and the error that the account fails with, if it does.
-    ``attempt_counts``: it is one of ``outbox.max_attempts``."""
+    """The outcome of one call: how the row is settled, and the error with which the account fails, if it does.
+    ``attempt_counts``: it counts for ``outbox.max_attempts``."""
 
     state: SendOutcome
     reason: str | None = None
@@ -44,7 +44,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Sender:
-    """Belongs to the account and survives its lives: what is under way, and what could not be settled yet."""
+    """Outlives the lives of its account: it keeps the running calls and the outcomes that the store has not taken."""
 
     def __init__(
         self,
@@ -72,37 +72,37 @@ class Sender:
         self.last_sent_at: float | None = None
 
     def reconfigure(self, config: OutboxSection) -> None:
-        """Send by these rules from now on. Calls under way keep the time-out they began with."""
+        """Send by these settings from now on. Running calls keep their time-out."""
         self._config = config
         self._note_change()
 
     @property
     def held(self) -> Held | None:
-        """Why nothing is sent for a while, though the account is connected."""
+        """Why the account sends nothing for a while, although it is connected."""
         return self._pace.held
 
     @property
     def seconds_left(self) -> float:
-        """How long the calls under way may still take, with the settling of their rows. 0 when there are none."""
+        """How long the running calls may still take, with the settling of their rows. 0 without running calls."""
         latest = max((scope.deadline for scope in self._calls.values()), default=-math.inf)
         return max(0.0, latest - trio.current_time() + _SETTLE_SECONDS) if self._calls else 0.0
 
     def cut_after(self, seconds: float) -> None:
-        """Calls under way end by then, or their outcome is unknown."""
+        """Cut the calls that still run after so many seconds; then their outcome is unknown."""
         by = trio.current_time() + seconds
         for scope in self._calls.values():
             scope.deadline = min(scope.deadline, by)
 
     async def run(self, channel: Channel, life: Life) -> None:
-        """Send until cancelled, which takes no more rows and returns when the calls under way have ended.
+        """Send until cancelled; then take no more rows, and return when the running calls have ended.
 
-        :raises TryAgain: a send failed that the whole account has to wait for, or the store refuses to write.
+        :raises TryAgain: the whole account has to wait because of a failed send, or the store refuses to write.
         :raises NeedsOperator: a send said so.
-        :raises Exception: the driver's bug. Its row is a dead letter, so it cannot happen again for ever.
+        :raises Exception: a bug of the driver. Its row is a dead letter, so it happens once.
         """
         await self.settle_left()
         queue = self._outbox.queue(self._channel, self._account)
-        # A writer that was cancelled between its commit and its news has left a row that only the store knows of.
+        # A writer that was cancelled right after its commit has left a row that only the store has.
         await _reading(queue.load)
         async with anyio.create_task_group() as calls:
             try:
@@ -114,11 +114,11 @@ class Sender:
 
     @property
     def has_unsettled(self) -> bool:
-        """Whether there are outcomes that are not recorded yet, of lives that are over."""
+        """Whether outcomes of earlier lives are not recorded yet."""
         return bool(self._unsettled)
 
     async def settle_left(self) -> None:
-        """Record the outcomes that an earlier life could not. :raises TryAgain: the store still refuses, or does not answer."""
+        """Record the outcomes of earlier lives. :raises TryAgain: the store still refuses, or does not answer."""
         while self._unsettled:
             row, outcome = self._unsettled.pop(next(iter(self._unsettled)))
             await self._settle(row, outcome)
@@ -126,7 +126,7 @@ class Sender:
     async def _dispatch(
         self, channel: Channel, life: Life, calls: TaskGroup, mailbox: MemoryObjectReceiveStream[OutboundRow]
     ) -> None:
-        # Of this life only: calls that an earlier one was cut in may never end.
+        # Of this life only: abandoned calls of an earlier life may never end.
         busy = self._busy = set()
         while True:
             await self._wait_for_slot()
@@ -135,7 +135,7 @@ class Sender:
             calls.start_soon(self._send, channel, life, row, busy)
 
     async def _wait_for_slot(self) -> None:
-        """While the account was too fast, one send is tried at a time."""
+        """While the account is too fast, one send is tried at a time."""
         while True:
             if len(self._busy) >= (self._config.concurrency if self._pace.held is None else 1):
                 await self._changed.wait()
@@ -156,7 +156,7 @@ class Sender:
 
     async def _send_one(self, channel: Channel, life: Life, row: OutboundRow) -> None:
         if trio.current_effective_deadline() == -math.inf or not self._pace.is_over:
-            # Stopped, or told to wait, between the taking and now.
+            # The account was stopped, or has to wait, since the row was taken.
             self._outbox.queue(self._channel, self._account).put_back(row, changed=False)
             return
         outcome = await self._call(channel, life, row)
@@ -166,7 +166,7 @@ class Sender:
                 raise outcome.failure
 
     async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> Outcome | None:
-        """The one call. None: the row is not ready any more. Shielded, because only its own deadline may end it."""
+        """The one call. None: the row is not ready any more. Shielded: only its own deadline may end it."""
         seconds = self._config.send_timeout_seconds
         began_at = trio.current_time()
         called, receipt, error = False, None, None
@@ -189,7 +189,7 @@ class Sender:
         if not called:
             return _not_called(error)
         if error is None or (scope.cancel_called and not isinstance(error, GatewayError)):
-            # What a driver raises in its cleaning up is no answer either.
+            # An error that a driver raises while it cleans up is no answer either.
             cut = f"cut after {trio.current_time() - began_at:.3g} s without an answer"
             return Outcome("unknown", cut, failure=error)
         return self._judge_error(row, error)
@@ -203,7 +203,7 @@ class Sender:
             case SendRejected():
                 return Outcome("dead", self._redact(error.reason))
             case OutcomeUnknown() | StoreRefused():
-                # The driver keeps something of its own with a send: before its call or after it.
+                # The driver stores something of its own with a send, before its call or after it.
                 return Outcome("unknown", self._redact(error.reason))
             case _:
                 return Outcome("dead", f"bug: {describe(error, self._redact)}", failure=error)
@@ -216,14 +216,14 @@ class Sender:
         attempts = row.attempts + 1
         failure = error if error.scope == "account" else None
         if attempts >= self._config.max_attempts:
-            # What comes after it in its conversation keeps what the platform has asked for.
+            # The next rows of the conversation wait as long as the platform has asked.
             pause = None if error.after_seconds is None else self._now() + error.after_seconds
             return Outcome("dead", f"given up after {attempts} attempts: {reason}", next_attempt_at=pause, failure=failure)
         delay = self._backoff.delay(attempts, at_least=error.after_seconds)
         return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
     async def _settle(self, row: OutboundRow, outcome: Outcome) -> None:
-        """Record the outcome. An outcome that cannot be recorded is kept for ``settle_left``.
+        """Record the outcome. If that fails, keep it for ``settle_left``.
 
         :raises TryAgain: the store refuses, or does not answer.
         """
@@ -256,7 +256,7 @@ async def _reading(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def _receipt(found: object) -> Receipt:
-    """:raises OutcomeUnknown: it is none, though ``send`` came back."""
+    """:raises OutcomeUnknown: it is no receipt, although ``send`` returned."""
     if type(found) is Receipt and isinstance(found.message_id, str | None):
         if found.message_id is not None and why_unusable(found.message_id) is not None:
             return Receipt()  # it was sent all the same; it cannot be edited, that is all
@@ -265,7 +265,7 @@ def _receipt(found: object) -> Receipt:
 
 
 def _not_called(error: BaseException | None) -> Outcome:
-    """The row could not be marked: it was surely not sent, whatever the store has of it now."""
+    """The row could not be marked, so it was not sent, whatever state the store has."""
     if isinstance(error, StoreRefused):
         refused = TryAgain(f"the store cannot record what is sent: {error.reason}")
         return Outcome("ready", failure=refused, attempt_counts=False)

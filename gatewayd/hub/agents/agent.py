@@ -1,4 +1,4 @@
-"""One agent: its core, while that is open, and what its turns came to."""
+"""One agent: its core, while that is open, and the counts of its turns."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ STATES: dict[str, AgentState] = {
     "parked": "parked",
     "stopped": "parked",
 }
-"""The supervisor's words for the states, in the operator's."""
+"""The supervisor's state of the child, as the state of an agent."""
 
 
 SayLater = Callable[[str, str, str], Awaitable[None]]
-"""The agent, its session, and the text that it says there without a turn."""
+"""Takes the agent, its session, and a text that the agent says there without a turn."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class AgentContext:
 
 
 class Agent:
-    """The agent for the rest of the hub. ``run`` is one life of its core, called by the supervisor.
+    """The agent, as the rest of the hub sees it. ``run`` is one life of its core, called by the supervisor.
 
-    ``settings`` are what the next life has, ``opened`` what the newest one was opened with. ``changed`` notifies
-    when there is something new: a state, the last turn's end, other settings.
+    ``settings`` are for the next life; the newest life was opened with ``opened``. ``changed`` notifies of a new state, of the
+    end of the last turn, and of other settings.
     """
 
     def __init__(self, settings: AgentSettings, context: AgentContext) -> None:
@@ -77,15 +77,15 @@ class Agent:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the newest core was opened with other settings than hold now."""
+        """Whether the newest core was opened with other settings than now."""
         return self.opened is not None and reopens(self.opened, self.settings)
 
     def reconfigure(self, settings: AgentSettings) -> None:
-        """The next life has these."""
+        """Use these settings for the next life."""
         self.settings = settings
 
     def note_ordered_restart(self) -> None:
-        """Its core is closed and opened anew because somebody wants that."""
+        """Count that its core is reopened on purpose."""
         self.ordered_restarts += 1
 
     def notify_change(self) -> None:
@@ -99,7 +99,7 @@ class Agent:
             self.notify_change()
 
     def note_end(self, seconds: float, *, error: str | None) -> None:
-        """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
+        """Count the end of an attempt of a turn: its duration, and its error, if it failed."""
         self.duration.observe(seconds)
         if error is None:
             self.forgive()
@@ -112,12 +112,12 @@ class Agent:
             self._failing_since = self._last_error_at
 
     def forgive(self) -> None:
-        """A turn ended well, or a person has had the core opened anew: what failed before is the past."""
+        """Forget earlier failures: a turn has ended well, or a person has reopened the core."""
         self._failed_in_a_row = 0
         self._failing_since = None
 
     def facts(self) -> CoreFacts:
-        """What the open core says of itself."""
+        """The facts that the open core reports about itself."""
         core: object = self.core
         try:
             with third_party():
@@ -129,7 +129,7 @@ class Agent:
 
     @property
     def output(self) -> tuple[str, ...]:
-        """The end of what the core's process has written; of a core that is not open, of its last one."""
+        """The last output of the core's process; if it is not open, of the last one."""
         return self._last_output if self.core is None else self.facts().output
 
     def status(self, child: ChildStatus) -> AgentStatus:
@@ -180,7 +180,7 @@ class Agent:
 
 
 class _Services:
-    """What a core gets from us (ports/agent.py AgentServices)."""
+    """The ``AgentServices`` of ports/agent.py."""
 
     def __init__(self, agent_id: str, context: AgentContext, state: State, directory: Path, say_later: SayLater) -> None:
         self.http = context.http

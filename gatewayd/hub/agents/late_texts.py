@@ -48,7 +48,7 @@ class LateTexts:
             why_not = f"it cannot be written: {type(error).__name__}"
         finally:
             if why_not is not None:
-                # The words are in the log and nowhere else.
+                # The text is only in the log.
                 words = excerpt_of(sanitise(str(text)))
                 self._log.warning("late_text_not_shown", agent=agent_id, session=session_id, reason=why_not, text=words)
                 self._events.emit("agent.late_text", agent=agent_id, shown=False, reason=why_not)

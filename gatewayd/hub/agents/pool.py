@@ -1,4 +1,4 @@
-"""The agent cores, each open under supervision: an outage of one is waited out, a wrong key parks it, the others go on."""
+"""The agent cores, each supervised: an outage is waited out, a wrong key parks one agent, and the others go on."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -27,14 +27,14 @@ from gatewayd.ports.agent import AgentCore, AgentOpener
 if TYPE_CHECKING:
     import httpx2
 
-# How long a turn waits for a core that is opening, before it counts as an attempt.
+# How long a turn waits for a core that is being opened, before the wait counts as an attempt.
 _OPENING_SECONDS = 10.0
-# How long turns may take to end once they were cut.
+# How long turns that were cut may take to end.
 _CUT_SECONDS = 10.0
 
 
 class AgentPool:
-    """Opens every configured agent in ``run`` and hands its core to turns. ``opener`` finds the opener of a kind of core."""
+    """Opens every configured agent in ``run`` and gives its core to turns. ``opener`` finds the opener of a kind of core."""
 
     def __init__(
         self,
@@ -59,35 +59,35 @@ class AgentPool:
 
     @asynccontextmanager
     async def run(self, *, cut: Callable[[str], None], say_later: SayLater, parent: TaskGroup | None) -> AsyncIterator[None]:
-        """Cores are open inside; a core that cannot be opened does not hold up the others.
+        """Cores are open inside; one that cannot be opened does not delay the others.
 
-        ``cut`` ends the turns of an agent that is configured no more, so that they go on elsewhere; ``say_later`` takes what an
-        agent says in a session without a turn. ``parent``: see Supervisor.run.
+        ``cut`` ends the turns of an agent that is not configured any more, so that they go on at another agent. ``say_later``
+        takes late texts. ``parent``: see ``Supervisor.run``.
         """
         self._callbacks = _Callbacks(cut, say_later)
         async with self._pool.run(parent=parent, starts=lambda agent: True):
             yield
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """Have the agents of this configuration from now on. Never waits: what is new is opened, in the background; see
+        """Have the agents of this configuration from now on. Never waits: new agents are opened in the background; see
         ``wait_reconciled``.
 
-        A core that was opened with other settings is opened anew, and one that is gone is closed, when the turns on it have
-        ended, or after ``gateway.drain_seconds``: then they meet an outage, or are cut. No turn begins on it meanwhile.
+        A core with other settings is reopened, and a removed one is closed, when its turns have ended, or after
+        ``gateway.drain_seconds``: then its turns meet an outage, or are cut. No turn begins on it meanwhile.
         """
         self._want(config.agents)
 
     async def wait_reconciled(self) -> None:
-        """Returns when every agent is what the newest configuration says: being opened, or gone."""
+        """Returns when every agent is as the newest configuration says: being opened, or gone."""
         await self._pool.wait_reconciled()
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """The agents that are not yet what the newest configuration says."""
+        """The agents that are being reconciled with the newest configuration."""
         return self._pool.pending
 
     def kind_of(self, agent_id: str) -> str | None:
-        """The kind of the core that is open, or was last; None before the first."""
+        """The kind of the core that is open, or was open last; None before the first."""
         agent = self._pool.all.get(agent_id)
         return None if agent is None or agent.opened is None else agent.opened.frame.core
 
@@ -114,12 +114,12 @@ class AgentPool:
         raise TryAgain(f"agent {agent_id} is {status.state}: {status.reason or 'it is being opened'}")
 
     async def wait_changed(self, agent_id: str) -> None:
-        """Returns at the next change of the agent's state; for ever waits who asks for an agent that is not there."""
+        """Returns at the next change of the agent's state. For an agent that does not exist, it never returns."""
         agent = self._pool.desired.get(agent_id)
         await (anyio.sleep_forever() if agent is None else agent.changed.wait())
 
     def ordered_restarts(self, agent_id: str) -> int:
-        """How often its core was closed and opened anew because somebody wanted that."""
+        """How often its core was reopened on purpose."""
         agent = self._pool.all.get(agent_id)
         return 0 if agent is None else agent.ordered_restarts
 
@@ -129,19 +129,19 @@ class AgentPool:
             agent.note_turn(delta)
 
     def note_end(self, agent_id: str, seconds: float, *, error: str | None) -> None:
-        """Count how an attempt of a turn ended: after how long, and why it failed, if it did."""
+        """Count the end of an attempt of a turn: its duration, and its error, if it failed."""
         if (agent := self._pool.all.get(agent_id)) is not None:
             agent.note_end(seconds, error=error)
         if error is not None:
             self._events.emit("agent.failed", agent=agent_id, reason=error)
 
     def durations(self) -> dict[str, Histogram]:
-        """How long attempts of turns took, by agent."""
+        """The durations of attempts, by agent."""
         return {agent_id: agent.duration.histogram for agent_id, agent in self._pool.desired.items()}
 
     @property
     def abandoned(self) -> int:
-        """Cores that ignored their cancellation: only the end of the process can end them."""
+        """Lives of cores that ignored their cancellation: only the end of the process ends them."""
         return self._supervisor.statistics().abandoned
 
     def snapshot(self) -> tuple[AgentStatus, ...]:
@@ -153,7 +153,7 @@ class AgentPool:
         return self._known(agent_id).status(self._supervisor.status(agent_id))
 
     def output(self, agent_id: str) -> tuple[str, ...]:
-        """The end of what the core's process has written, one line each; of a core that is not open, of its last one.
+        """The last output of the core's process, one line each; if it is not open, of the last one.
 
         :raises NotFound: there is no such agent.
         """
@@ -165,13 +165,13 @@ class AgentPool:
 
     @property
     def http(self) -> "httpx2.AsyncClient":
-        """The client with which cores call out."""
+        """The client for requests of cores."""
         return self._http
 
     async def restart(self, agent_id: str) -> AgentStatus:
-        """Close the core and open it anew, also one that is parked. Returns when the opening has begun.
+        """Close the core and open it again, also when it is parked. Returns when the opening has begun.
 
-        Turns that run on it meet an outage, and are taken up again when it is open.
+        Its turns meet an outage, and go on when it is open.
 
         :raises NotFound: there is no such agent.
         """
@@ -184,7 +184,7 @@ class AgentPool:
 
     @property
     def _drain_seconds(self) -> float:
-        """How long turns may go on when the core they run on is to be opened anew, or closed."""
+        """How long turns may run on before their core is reopened or closed."""
         return self._configured.config.gateway.drain_seconds
 
     def _known(self, agent_id: str) -> Agent:
@@ -210,7 +210,7 @@ class AgentPool:
         return self._callbacks
 
     async def _reconcile(self, agent_id: str, agent: Agent) -> None:
-        """That may change at every wait, and then it is looked at once more."""
+        """What is desired may change at every await, so it is checked again after each."""
         if self._is_gone(agent_id):
             await self._close(agent_id, agent)
             if agent_id not in self._pool.all:
@@ -226,7 +226,8 @@ class AgentPool:
             await self._supervisor.start(agent_id)
 
     async def _close(self, agent_id: str, agent: Agent) -> None:
-        """Let its turns end, cut those that do not, close the core and forget the agent: as long as nobody wants it back."""
+        """Wait for its turns, cut those that do not end, close the core and forget the agent, unless it is desired again
+        meanwhile."""
         await self._wait_idle(agent, self._drain_seconds, lambda: self._is_gone(agent_id))
         if agent.running and self._is_gone(agent_id):
             self._serving.cut(agent_id)
@@ -237,7 +238,7 @@ class AgentPool:
             self._pool.forget(agent_id)
 
     async def _wait_idle(self, agent: Agent, seconds: float, worth_it: Callable[[], bool]) -> None:
-        """Returns when no turn runs on the agent's core, or after that time, or when it is not worth it any more."""
+        """Returns when no turn runs on the agent's core, after that time, or when ``worth_it`` is false."""
         with anyio.move_on_after(seconds):
             while agent.running and worth_it():
                 await agent.changed.wait()
@@ -246,7 +247,7 @@ class AgentPool:
         return self._pool.is_gone(agent_id)
 
     def _is_opening(self, agent_id: str) -> bool:
-        """Whether the core will be open soon, if all goes well."""
+        """Whether the core is expected to be open soon."""
         agent = self._pool.desired.get(agent_id)
         if agent is None:
             return False
@@ -256,7 +257,7 @@ class AgentPool:
 
     def _on_change(self, status: ChildStatus) -> None:
         self._pool.all[status.name].notify_change()
-        # One that was closed (a restart, a reload, the end) is no case for an operator, which parked is.
+        # A core that was closed (by a restart, a reload or the end) needs no operator, unlike a parked one.
         state = "closed" if status.state == "stopped" else STATES[status.state]
         tell = self._log.warning if state in ("waiting", "parked") else self._log.info
         tell("agent_state", agent=status.name, state=state, reason=status.reason)
@@ -264,7 +265,7 @@ class AgentPool:
 
 
 class _Callbacks(Struct, frozen=True):
-    """Who has turns on the agents, for as long as they run."""
+    """The callbacks of the parts that use the agents, while ``run`` is active."""
 
     cut: Callable[[str], None]
     say_later: SayLater

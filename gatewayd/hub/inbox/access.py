@@ -1,4 +1,4 @@
-"""Who may talk: allow lists, group rules and pairing. An empty list means nobody."""
+"""Access control: allow lists, group rules and pairing decide who may talk. An empty list admits nobody."""
 
 import secrets
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from gatewayd.model.records.pairing import PairingRow
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import Pairings
 
-# No vowels and nothing that looks like something else: codes are read aloud and never spell a word.
+# No vowels and no characters that look alike: people read codes aloud, and a code must not spell a word.
 _ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"
 _CODE_LENGTH = 8
 CODE_SECONDS = 3600.0
@@ -27,8 +27,8 @@ _MAX_PEOPLE = 100_000
 
 
 class Verdict(Struct, frozen=True):
-    """``reason`` is machine-readable and is recorded with the row when it is not admitted; ``rule`` is the key of the account's
-    configuration that decided, or "pairing"."""
+    """``reason`` is machine-readable, and is recorded with a row that is not admitted. ``rule`` is the configuration key that
+    decided, or "pairing"."""
 
     kind: Literal["admit", "pair", "drop"]
     reason: DroppedReason | Literal["admitted"] = "admitted"
@@ -44,7 +44,7 @@ def _admit(rule: str) -> Verdict:
 
 
 class AccessControl:
-    """Decides on every inbound envelope before anything else. ``judge`` is synchronous: paired people are in memory."""
+    """Judges every inbound envelope first. ``judge`` is synchronous: paired people are in memory."""
 
     def __init__(self, store: Pairings, events: EventLog, *, now: Callable[[], float]) -> None:
         self._store = store
@@ -55,7 +55,7 @@ class AccessControl:
         self._announced: dict[tuple[str, str, str], float] = {}
 
     async def load(self) -> None:
-        """Read who is paired and who waits. Call once, before the first ``judge``."""
+        """Read the pairings, approved and pending. Call once, before the first ``judge``."""
         for row in await self._store.list_pairings("approved", limit=_MAX_PEOPLE):
             self._paired.add(_who(row))
         for row in await self._store.list_pairings("pending", limit=_MAX_PEOPLE):
@@ -94,8 +94,8 @@ class AccessControl:
         return Verdict("pair", "pairing_required", "pairing")
 
     async def request_pairing(self, envelope: InboundEnvelope) -> str | None:
-        """Note that a stranger asked. Returns the text to send them, or None when they were told a short while ago, or when
-        too many strangers wait already (the oldest codes expire after an hour)."""
+        """Record a pairing request of a stranger. Returns the text to send them; None if they were told a short while ago, or if
+        too many requests are pending (a code expires after an hour)."""
         now = self._now()
         self._forget_expired(now)
         who = (envelope.channel, envelope.account, envelope.sender.id)
@@ -115,7 +115,7 @@ class AccessControl:
         )
 
     async def pending(self) -> list[PairingRow]:
-        """Strangers who wait, oldest first."""
+        """Pending requests, the oldest first."""
         self._forget_expired(self._now())
         return sorted(self._pending.values(), key=lambda row: row.created_at)
 
@@ -128,7 +128,7 @@ class AccessControl:
         return await self._store.list_pairings("approved", limit=1000)
 
     async def approve(self, code: str, *, by: str) -> PairingRow:
-        """Let the sender of this code in.
+        """Admit the sender of this code.
 
         :raises NotFound: no such pending code, or it has expired.
         """
@@ -144,7 +144,7 @@ class AccessControl:
         return await self._decide(code, "denied", by=by)
 
     async def revoke(self, channel: str, account: str, sender_id: str, *, by: str) -> None:
-        """Take the permission back.
+        """Revoke a pairing.
 
         :raises NotFound: that sender is not paired with this account.
         """
@@ -175,7 +175,7 @@ class AccessControl:
     def _forget_expired(self, now: float) -> None:
         for row in [row for row in self._pending.values() if row.expires_at <= now]:
             del self._pending[row.code]
-        # A clock that was set back must not silence anybody for longer.
+        # A clock that was set back must not silence a stranger for longer.
         for who in [who for who, at in self._announced.items() if not 0 <= now - at < _REPEAT_SECONDS]:
             del self._announced[who]
 

@@ -32,7 +32,7 @@ class Backlog:
 
     @property
     def waiting(self) -> int:
-        """Rows that are journaled, or about to be, and not yet in a turn or ended."""
+        """Rows that are journaled, or about to be, and neither in a turn nor ended."""
         return self._admission.used
 
     def why_full(self, channel: str, account: str) -> str | None:
@@ -74,11 +74,11 @@ class Backlog:
         self.enter(row)
 
     def may_wait(self, row: InboundRow) -> bool:
-        """Whether its sender may have one more message waiting for a turn."""
+        """Whether its sender may have one more waiting message."""
         return self._senders.may_wait(_person_of(row))
 
     def should_notify(self, row: InboundRow) -> bool:
-        """Whether to tell its sender that it may not: once for a while."""
+        """Whether to tell its sender about the limit: once for a while."""
         return self._senders.should_notify(_person_of(row))
 
     def count_for_sender(self, row: InboundRow) -> None:
@@ -109,7 +109,7 @@ class Backlog:
                 event.set()
 
     async def wait_ended(self, inbound_id: int) -> InboundRow:
-        """The row, once it has ended. :raises NotFound:"""
+        """The row, after it has ended. :raises NotFound:"""
         event = anyio.Event()
         self._ended.setdefault(inbound_id, set()).add(event)
         try:

@@ -10,7 +10,7 @@ from gatewayd.model.message.envelope import InboundEnvelope
 
 
 class Talk(Struct, frozen=True):
-    """Whether somebody may talk in a group. ``reason`` is machine-readable; ``rule`` is the account's key that decides."""
+    """Whether a sender may talk in a group. ``reason`` is machine-readable; ``rule`` is the account's key that decides."""
 
     allowed: bool
     reason: DroppedReason | Literal["admitted"]
@@ -32,7 +32,7 @@ def judge_group(envelope: InboundEnvelope, frame: AccountFrame) -> Talk:
 
 
 def must_mention(frame: AccountFrame, group_id: str) -> bool:
-    """Whether only what is addressed to the bot is run in this group."""
+    """Whether the agent gets only messages that address the bot in this group."""
     own = frame.group_rules(group_id).require_mention
     return frame.require_mention if own is None else own
 
@@ -52,7 +52,8 @@ def who_in_group(group_id: str, frame: AccountFrame) -> str:
 
 
 def _judge_sender(envelope: InboundEnvelope, frame: AccountFrame) -> Talk:
-    """By the first rule that lets the sender in. What lets everybody in is looked at last, so that the answer says most."""
+    """The first rule that admits the sender. Rules that admit everybody come last, so that the answer is as specific as
+    possible."""
     name, rules = frame.group_name(envelope.peer.id), frame.group_rules(envelope.peer.id)
     table, sender = _table_of(name, frame), envelope.sender.id
     if envelope.via is None and sender in frame.operators:
@@ -66,7 +67,7 @@ def _judge_sender(envelope: InboundEnvelope, frame: AccountFrame) -> Talk:
 
 
 def _table_of(name: str | None, frame: AccountFrame) -> str:
-    """Where the rules of a group stand."""
+    """Where the rules of a group are configured."""
     if name is None:
         return "group_policy"
     return f'groups."{name}"' if isinstance(frame.groups, dict) else "groups"

@@ -33,25 +33,25 @@ NOT_YOURS = "This question is for somebody else."
 
 
 class Lanes(Protocol):
-    """Where admitted messages go: hub/turns/runner.py."""
+    """The lanes of admitted messages: hub/turns/runner.py."""
 
     def role_of(self, envelope: InboundEnvelope) -> Role:
-        """What its sender is in its chat now."""
+        """The role of the sender in this chat now."""
 
     def add(self, row: InboundRow, route: Route, intent: Intent) -> None: ...
 
     def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
-        """Whether the row would wait for a turn: not a command that is acted on at once, nor the answer to a question."""
+        """Whether the row would wait for a turn. Commands that are acted on at once and answers do not wait."""
 
     def refuses(self, envelope: InboundEnvelope) -> bool:
-        """Whether it is a press under a question that somebody else was asked."""
+        """Whether it is a button press under a question to somebody else."""
 
     def end_removed(self, rows: Sequence[InboundRow]) -> None:
-        """End rows whose account is configured no more, and their turns, where those were begun."""
+        """End rows whose account is not configured any more, and stop the turns that they began."""
 
 
 class Responses(Protocol):
-    """Where answers to requests go: hub/approvals/responses.py."""
+    """The approval responses: hub/approvals/responses.py."""
 
     def take(self, row: InboundRow, intent: Intent, *, admitted: bool) -> bool: ...
 
@@ -67,7 +67,7 @@ class _Rejected(Struct, frozen=True):
 
 
 class InboxDesk:
-    """Takes envelopes from accounts and connectors. ``run`` settles what is not admitted."""
+    """Takes envelopes from accounts and connectors. ``run`` drops the rejected ones."""
 
     def __init__(
         self,
@@ -93,19 +93,19 @@ class InboxDesk:
         self.received = 0
 
     def availability(self) -> dict[tuple[str, str], str | None]:
-        """The configured accounts, and why a delivery of one would have to wait now, if that is so."""
+        """The configured accounts, each with the reason why a delivery would have to wait now, or None."""
         return {account: self._backlog.why_full(*account) for account in self._configured.accounts}
 
     async def deliver(
         self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
     ) -> list[InboundRow]:
-        """Journal envelopes of one account and dispatch them. Returns after the commit, with the rows that are new. Waits while
-        the inbox, or that account's part of it, is full.
+        """Journal envelopes of one account and dispatch them. Returns the new rows after the commit. Waits while the inbox, or
+        the account's share of it, is full.
 
-        :raises StoreRefused: nothing was stored; the platform must not be told.
+        :raises StoreRefused: nothing was stored; do not confirm to the platform.
         :raises NotFound: an envelope names an account that is not configured.
-        :raises UnusableId: an id of one, or that of ``save_state``, cannot be kept. Nothing was stored of any.
-        :raises ValueError: they are of several accounts.
+        :raises UnusableId: an id of an envelope, or of ``save_state``, cannot be stored. Nothing was stored.
+        :raises ValueError: the envelopes are of several accounts.
         """
         for envelope in envelopes:
             if (envelope.channel, envelope.account) not in self._configured.accounts:
@@ -125,7 +125,7 @@ class InboxDesk:
         await self._backlog.reserve(account, len(stamped))
         rows: list[InboundRow] = []
         try:
-            # A caller that goes away during the commit must not leave rows that nobody runs before the next start.
+            # If the caller is cancelled during the commit, the rows must still be dispatched.
             with anyio.CancelScope(shield=True):
                 rows = await self._store.add_inbound(stamped, save_state=save_state)
         finally:
@@ -146,20 +146,20 @@ class InboxDesk:
         return rows
 
     async def pending(self, accounts: Sequence[Account]) -> list[InboundRow]:
-        """At start: what was journaled of these accounts and has not ended, in order. The bound of the inbox bounds this, too."""
+        """At start: the rows of these accounts that have not ended, in order. The limit of the inbox bounds their number."""
         rows: list[InboundRow] = []
         while page := await self._store.pending_inbound(accounts, after_id=rows[-1].id if rows else 0, limit=_RECOVERY_PAGE):
             rows += page
         return rows
 
     def resume(self, rows: Sequence[InboundRow]) -> None:
-        """Put back what :meth:`pending` found, before any account listens: nothing newer may overtake it."""
+        """Dispatch what :meth:`pending` found, before any account listens: newer messages must come after it."""
         for row in rows:
             self._backlog.enter_again(row)
             self._dispatch(row, is_new=False)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Record what was not admitted, and answer strangers, until cancelled."""
+        """Drop rejected rows, and answer strangers, until cancelled."""
         task_status.started()
         while True:
             await self._wake.take()
@@ -186,7 +186,7 @@ class InboxDesk:
             self._reject(_Rejected(row, verdict.reason, "pair" if verdict.kind == "pair" else "none"))
 
     def _add_to_lane(self, row: InboundRow, route: Route, intent: Intent, *, is_new: bool) -> None:
-        """Unless its sender has enough waiting there already. What was let in before a restart stays in."""
+        """Add it, unless its sender has too many waiting messages. Rows of an earlier life are always added."""
         if self._lanes.waits(row, route, intent):
             if is_new and not self._backlog.may_wait(row):
                 self._reject(_Rejected(row, "sender_limit", "notify" if self._backlog.should_notify(row) else "none"))
@@ -199,8 +199,8 @@ class InboxDesk:
         self._wake.notify()
 
     async def _drop_rejected(self) -> None:
-        """The oldest rejected row, and those right behind it that are dropped for the same reason, in one commit: in a busy
-        group most messages are not for the bot, and one at a time they would fill the inbox."""
+        """Drop the oldest rejected row, and those right behind it with the same reason, in one commit: in a busy group most
+        messages are not for the bot, and one commit for each would fill the inbox."""
         first = self._rejected.popleft()
         rows, reason = [first.row], first.reason
         while first.answer == "none" and len(rows) < _REJECTED_AT_ONCE and self._rejected:

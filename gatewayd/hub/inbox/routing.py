@@ -1,4 +1,4 @@
-"""Which agent, which session: pure and deterministic."""
+"""The route of a message: its agent and its session. Pure and deterministic."""
 
 from collections.abc import Collection
 
@@ -8,14 +8,14 @@ from gatewayd.model.config import GatewayConfig, MatchConfig
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.route import Route, Rule
 
-# The strongest first. A binding is as strong as the strongest key of its match.
+# The strongest first. The strongest key of its match decides how strong a binding is.
 _STRENGTH: tuple[Rule, ...] = ("peer", "parent_peer", "group", "guild", "team", "account", "channel", "default")
 _NO_BINDING = -1
 
 
 def resolve_route(envelope: InboundEnvelope, config: GatewayConfig) -> Route:
-    """The route of one message. Of what matches, the strongest rule wins, then the first binding in the file. A group's own agent
-    stands between the bindings of its peer and the wider ones."""
+    """The route of one message. The strongest matching rule wins, then the first binding in the file. A group's own agent ranks
+    below bindings of its peer and above the wider ones."""
     found: list[tuple[int, int, str]] = []
     for index, binding in enumerate(config.bindings):
         if _matches(binding.match, envelope):
@@ -28,8 +28,8 @@ def resolve_route(envelope: InboundEnvelope, config: GatewayConfig) -> Route:
 
 
 def known_as(envelope: InboundEnvelope, config: GatewayConfig) -> InboundEnvelope:
-    """The envelope with its peer's id by which the configuration knows it: a group that got another id on its platform keeps its
-    rules and its sessions, until the configuration has the new one in the place of the former."""
+    """The envelope with the id of its peer that the configuration uses. A group that got another id on its platform keeps its
+    rules and its sessions until the configuration has the new id."""
     former, now = envelope.formerly, envelope.peer.id
     if former is None:
         return envelope
@@ -40,7 +40,7 @@ def known_as(envelope: InboundEnvelope, config: GatewayConfig) -> InboundEnvelop
 
 
 def _bound(config: GatewayConfig) -> set[str]:
-    """The ids of groups that bindings name, and chats of approvals."""
+    """The ids of groups in bindings and in chats of approvals."""
     peers = [name for it in config.bindings for name in (it.match.peer, it.match.parent_peer) if name is not None]
     chats = [chat for group in config.approvals.groups.values() for chat in group.chats]
     return {name.split(":")[1] for name in peers if ":" in name} | {chat.split(":")[3] for chat in chats if chat.count(":") >= 3}
@@ -64,7 +64,7 @@ def _matches(match: MatchConfig, envelope: InboundEnvelope) -> bool:
 
 
 def _names(peer: Peer) -> tuple[str, str]:
-    """What a peer is called without its thread, and with it."""
+    """The name of a peer without its thread, and with it."""
     own = f"{peer.kind}:{peer.id}"
     return own, own if peer.thread is None else f"{own}:{peer.thread}"
 
@@ -73,7 +73,7 @@ def _rule(match: MatchConfig, peer: Peer) -> Rule:
     if match.peer == _names(peer)[1]:
         return "peer"
     if match.peer is not None or match.parent_peer is not None:
-        # A binding of the whole group holds in its threads, too, but weaker than one of the thread itself.
+        # A binding of the whole group also holds in its threads, but a binding of the thread is stronger.
         return "parent_peer"
     if match.guild is not None:
         return "guild"
@@ -89,8 +89,8 @@ def _rule(match: MatchConfig, peer: Peer) -> Rule:
 def session_key(agent_id: str, envelope: InboundEnvelope, config: GatewayConfig) -> str:
     """``agent:channel:account:peer_kind:peer_id[:thread:id]``, lower case and URL-safe; shorter for shared direct messages.
 
-    Distinct peers never get one key: what is not ``[a-z0-9_.-]`` is escaped reversibly, capitals included (some platforms'
-    ids differ only by case). ``dm_scope`` and ``identity_links`` are the only ways to share a session on purpose.
+    Different peers never get the same key: characters outside ``[a-z0-9_.-]`` are escaped reversibly, capitals included (on some
+    platforms ids differ only by case). Only ``dm_scope`` and ``identity_links`` make peers share a session.
     """
     peer = envelope.peer
     if peer.kind == "dm":
@@ -106,7 +106,7 @@ def _dm_key(agent_id: str, envelope: InboundEnvelope, config: GatewayConfig) -> 
     if scope == "main" or agent_id in config.agents_with_one_session:
         return f"{agent_id}:main"
     if scope == "per-peer":
-        # Without a link nobody can say that two ids on two channels are one person, so the channel stays in the key.
+        # Without a link, two ids on two channels may be two people, so the channel stays in the key.
         parts = [agent_id, "person", escape(person)] if person else [agent_id, "dm", envelope.channel, peer_id]
     elif scope == "per-channel-peer":
         parts = [agent_id, envelope.channel, *(["person", escape(person)] if person else ["dm", peer_id])]
@@ -128,7 +128,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
 def escape(text: str) -> str:
-    """``~x`` for the capital X, ``~0hh`` for any other byte that is not plain: reversible, so different texts stay different."""
+    """``~x`` for the capital X, ``~0hh`` for any other byte that is not plain. Reversible, so different texts stay different."""
     if _PLAIN.issuperset(text):
         return text or "~"
     return "".join(_escape_byte(byte) for byte in text.encode("utf-8", "surrogatepass"))

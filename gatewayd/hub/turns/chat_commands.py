@@ -1,4 +1,5 @@
-"""The chat commands that are acted on at once, and what is said to them. The table is gatewayd/model/message/commands.py."""
+"""The chat commands that are acted on at once, and their replies. The table of all commands is
+gatewayd/model/message/commands.py."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -47,7 +48,7 @@ _DOES: Final[Mapping[TurnState, str]] = {
     "ending": "",
     "ended": "",
 }
-"""What ``/status`` says of a turn beside how long it has been running."""
+"""What ``/status`` adds to the age of a running turn."""
 _QUOTED: Final = 3
 _QUOTE_LENGTH: Final = 40
 
@@ -55,7 +56,7 @@ Completion = Callable[[], Awaitable[CommandResult]]
 
 
 class CommandContext(Struct, frozen=True):
-    """A command where it was written. ``lanes`` are those of its chat that live."""
+    """A command with the chat where it was written. ``lanes`` are the live lanes of the chat."""
 
     row: InboundRow
     route: Route
@@ -68,7 +69,7 @@ class CommandContext(Struct, frozen=True):
         return self.row.envelope
 
     def may_drop(self, other: InboundEnvelope) -> bool:
-        """Whether this message that waits is the sender's own, or the sender may act for others."""
+        """Whether the sender wrote this waiting message, or may act for others."""
         return self.role in ("operator", "commander") or other.writer == self.envelope.writer
 
 
@@ -96,8 +97,8 @@ class ChatCommands:
         }
 
     def answer(self, row: InboundRow, route: Route, intent: Intent, lanes: Sequence[Lane]) -> Completion | None:
-        """What a command comes to that is acted on at once; None: the row is none such. What it stops is stopped when this
-        returns, before anything that came after it is added; its answer waits until that has ended."""
+        """The completion of a command that is acted on at once; None: the row is no such command. What it stops is stopped when
+        this returns, before a later row is added; the completion waits for the end of it."""
         match intent:
             case ImmediateCommand(command, role):
                 return self.handlers[command](CommandContext(row, route, role, self._is_approver(row.envelope), lanes))
@@ -126,7 +127,7 @@ class ChatCommands:
     async def _finish_stop(
         self, dropped: Sequence[InboundRow], stopped: Sequence[LiveTurn], *, ends: bool, goes_on: bool
     ) -> CommandResult:
-        """``ends``: something that has begun does. ``goes_on``: something runs that is not the sender's."""
+        """``ends``: a turn that has begun ends. ``goes_on``: a turn of somebody else goes on."""
         if dropped:
             await self._ends.drop(dropped, "stopped")
         for turn in stopped:
@@ -170,7 +171,7 @@ def _stopped(dropped: Sequence[InboundRow], *, stopped: bool, goes_on: bool) -> 
 
 
 def _quoted(envelope: InboundEnvelope) -> str:
-    """The first words of a message, in which no markup counts; of one without words, what it brings."""
+    """The first words of a message as code, so that no markup counts; without words, the kinds of its attachments."""
     words = " ".join(envelope.text.split()) or ", ".join(attachment.kind for attachment in envelope.attachments)
     cut = words if len(words) <= _QUOTE_LENGTH else words[: _QUOTE_LENGTH - 1].rstrip() + "…"
     return _code(cut)
@@ -181,7 +182,7 @@ def start_text(context: CommandContext) -> str:
 
 
 def help_text(context: CommandContext) -> str:
-    """The commands that the sender may use here, in words."""
+    """The commands that the sender may use here, as a list."""
     shown = [_help_of(command, context) for command in COMMANDS]
     lines = [f"- {line}" for line in shown if line is not None]
     return "\n".join([*lines, "", f"All else goes to the agent **{context.route.agent_id}**."])
@@ -196,7 +197,7 @@ def _help_of(command: Command, context: CommandContext) -> str | None:
 
 
 def whoami_text(context: CommandContext) -> str:
-    """What an operator needs to know to write it into the configuration."""
+    """What an operator needs for the configuration."""
     envelope, peer = context.envelope, context.envelope.peer
     thread = "" if peer.thread is None else f", thread {_code(peer.thread)}"
     return "\n".join(
@@ -210,5 +211,5 @@ def whoami_text(context: CommandContext) -> str:
 
 
 def _code(text: str) -> str:
-    """A word of somebody else's, in which no markup counts."""
+    """A text of somebody else as code, so that no markup counts."""
     return f"`{visible(text).replace('`', chr(39))}`"

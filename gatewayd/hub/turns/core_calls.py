@@ -16,14 +16,14 @@ from gatewayd.model.status import AbandonedTask
 
 _CLOSE_SECONDS = 5.0
 _POSITIONS_MAX = 3
-"""How many positions in the code are shown of the calls of one agent."""
+"""How many positions in the code are shown for one agent."""
 
 T = TypeVar("T")
 
 
 @dataclass(eq=False)
 class _Call:
-    """One call under way. ``since`` is when it was abandoned, in Unix seconds; ``task`` is None until it has begun."""
+    """One call in progress. ``since`` is when it was abandoned, in Unix seconds; ``task`` is None until it has begun."""
 
     agent_id: str
     scope: trio.CancelScope
@@ -54,14 +54,14 @@ class CoreCalls:
             yield
 
     def abandoned_tasks(self) -> tuple[AbandonedTask, ...]:
-        """The abandoned calls by agent, and where they stand now."""
+        """The abandoned calls by agent, with their positions in the code."""
         agents = dict.fromkeys(call.agent_id for call in self._left)
         return tuple(_summary(agent_id, [call for call in self._left if call.agent_id == agent_id]) for agent_id in agents)
 
     async def call(self, agent_id: str, work: Callable[[], Awaitable[T]]) -> T:
-        """What ``work``, of this agent, returns. Cancelled, this gives it a few seconds to end, and then returns without it.
+        """Return what ``work`` of this agent returns. On cancellation, wait a few seconds for its end, then return without it.
 
-        :raises Exception: what it raised, as it arrives from the border.
+        :raises Exception: what ``work`` raised, as it arrives from the border.
         """
         assert self._parent is not None, "calls are made inside open()"
         call = _Call(agent_id, trio.CancelScope(), trio.Event())
@@ -71,7 +71,7 @@ class CoreCalls:
         async def run() -> None:
             call.task = trio.lowlevel.current_task()
             try:
-                # Around the scope, too: what a core leaves open of its own scopes is an error of leaving ours.
+                # The border is outside of the scope, too: if a core leaves one of its own scopes open, leaving our scope fails.
                 with third_party(), call.scope:
                     results.append(await work())
             except* Exception as group:
@@ -89,7 +89,7 @@ class CoreCalls:
         if errors:
             raise errors[0]
         if not results:
-            # The parent itself is being cancelled, and we with it.
+            # The parent is being cancelled, and this task with it.
             await trio.sleep_forever()
         return results[0]
 
@@ -110,6 +110,6 @@ class CoreCalls:
 
 
 def _summary(agent_id: str, calls: list[_Call]) -> AbandonedTask:
-    """``calls`` are the oldest first."""
+    """``calls`` are in order, the oldest first."""
     positions = tuple(dict.fromkeys(where for call in calls[:_POSITIONS_MAX] if (where := call.where)))
     return AbandonedTask(agent_id, len(calls), calls[0].since, positions)

@@ -50,7 +50,7 @@ class RowEnds:
         its agent."""
         if turn_id is not None:
             await self._engine.withdraw(turn_id, why="its account is configured no more")
-            # By the session that it was begun in: the bindings may lead elsewhere now that its account is gone.
+            # The session in which the turn began: the bindings may name another one now.
             session_key = rows[0].session_key
             session = None if session_key is None else await until_stored(lambda: self._sessions.find(session_key))
             if session is not None:

@@ -1,4 +1,4 @@
-"""The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with what came of it."""
+"""The reply engine: runs one turn of an agent for one or more inbound rows, and ends the rows with its outcome."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -44,7 +44,7 @@ _REASON_MAX = 200
 
 
 class Accounts(Protocol):
-    """What turns need of the accounts: hub/accounts/manager.py."""
+    """The accounts, as turns need them: hub/accounts/manager.py."""
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None: ...
 
@@ -52,7 +52,7 @@ class Accounts(Protocol):
 
 
 class ReplyEngine:
-    """Envelopes in, rows of replies out. Everything an agent core may do wrong ends here, in one sentence to the user."""
+    """From messages to reply rows. Any failure of an agent core becomes one sentence for the user."""
 
     def __init__(
         self,
@@ -86,12 +86,12 @@ class ReplyEngine:
         return self._configured.config.sessions
 
     def _reports_lost(self, agent_id: str) -> bool:
-        """Whether a turn that its agent has lost is reported instead of run again."""
+        """Whether to report a turn that its agent has lost, instead of running it again."""
         agent = self._configured.agents.get(agent_id)
         return agent is not None and agent.frame.on_lost_turn == "report"
 
     def open(self, *, parent: TaskGroup | None) -> AbstractAsyncContextManager[None]:
-        """Cores can be called inside: see ``CoreCalls.open``."""
+        """Cores can be called inside, see ``CoreCalls.open``."""
         return self._calls.open(parent=parent)
 
     def abandoned_tasks(self) -> tuple[AbandonedTask, ...]:
@@ -99,13 +99,13 @@ class ReplyEngine:
         return self._calls.abandoned_tasks()
 
     async def run(self, turn: LiveTurn) -> Sequence[Waiting]:
-        """Run a turn to the end state of its rows. Returns when they have ended, or with the messages that another agent is to
-        take. Otherwise only cancellation leaves them open."""
+        """Run a turn until its rows have ended, or return the messages that another agent is to take. Only cancellation leaves
+        rows open otherwise."""
         key = turn.route.session_key
         with structlog.contextvars.bound_contextvars(**turn.names):
             begun_in = turn.rows[0].session_key
             if begun_in is not None and begun_in != key:
-                # With an agent that is configured no more: should it come back, the turn may still be at work there.
+                # The earlier agent is not configured any more. If it comes back, the turn may still run there.
                 await until_stored(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
             outcome, taken_up = await self._try(turn)
             if outcome.kind == "stopped" and await self._is_handed_over(turn):
@@ -123,7 +123,7 @@ class ReplyEngine:
         return ()
 
     async def _try(self, turn: LiveTurn) -> tuple[Outcome, bool]:
-        """All attempts of a turn. What came of them, and whether what an earlier life of the process has begun was taken up."""
+        """All attempts of a turn. Returns the outcome, and whether the work of an earlier life was taken up."""
         ids, began_at = turn.ids, anyio.current_time()
         most = self._config.max_turn_attempts + max(row.stops for row in turn.rows)
         outcome, taken_up = Outcome("again", detail="its earlier attempts ended with the process"), not turn.was_running
@@ -139,10 +139,10 @@ class ReplyEngine:
                 return Outcome("stopped"), taken_up
             ordered = self._agents.ordered_restarts(turn.route.agent_id)
             outcome = await self._begin_attempt(turn)
-            # Cut short, it may have been while its core was still being asked; stopping what has ended does nothing.
+            # An attempt that was cut may have ended before it asked the core. To stop a turn that has ended does no harm.
             taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
             if outcome.kind == "again" and self._agents.ordered_restarts(turn.route.agent_id) != ordered:
-                # As with a stop of the whole process: it was somebody's order that cut it.
+                # An operator's order has cut it, as a stop of the process does.
                 await until_stored(lambda: self._store.note_stop(ids))
                 most += 1
             if outcome.kind != "again" or turn.attempt >= most:
@@ -159,23 +159,23 @@ class ReplyEngine:
             return await self._attempt(turn)
 
     async def _is_handed_over(self, turn: LiveTurn) -> bool:
-        """Whether another agent takes the messages now. Not if somebody stops the turn at the last moment."""
+        """Whether another agent takes the messages now. Not if somebody has stopped the turn meanwhile."""
         if turn.state == "moving":
             await self.withdraw(turn.turn_id, why="the agent is configured no more, and another one takes the message")
         return turn.state == "moving"
 
     def leave(self) -> None:
-        """A stop was ordered: an attempt that it cuts is no attempt."""
+        """A stop was ordered: an attempt that it cuts does not count."""
         self._is_leaving = True
 
     async def wait_reply_committed(self, session_key: str) -> None:
-        """Returns when the reply of the key's turn is committed, if one is about to be."""
+        """Returns when the reply of the key's turn is committed, if the turn is ending."""
         if (over := self._ending.get(session_key)) is not None:
             await over.wait()
 
     @asynccontextmanager
     async def _note_ordered_stop(self, ids: Sequence[int]) -> AsyncIterator[None]:
-        """An attempt that an ordered stop cuts is no attempt that has failed."""
+        """Inside, an attempt that an ordered stop cuts does not count as failed."""
         try:
             yield
         except anyio.get_cancelled_exc_class():
@@ -185,8 +185,8 @@ class ReplyEngine:
             raise
 
     async def stop_left_over(self, turn_id: str, session_key: str, agent_id: str) -> None:
-        """End, at its core, a turn of an earlier life that this one has not taken up and never will: it may be at work there,
-        where the next turn of the session would run beside it. Where that cannot be done now, the next turn does it first."""
+        """Stop, at its core, a turn of an earlier life that this life does not take up: otherwise it would run beside the next
+        turn of the session. If that fails now, the next turn does it first."""
         outcome = Outcome("timed_out", detail=f"not within {_STOP_SECONDS:g} s")
         with anyio.move_on_after(_STOP_SECONDS):
             outcome = await self._ask(agent_id, lambda: self._stop_turn(turn_id, session_key, agent_id))
@@ -195,20 +195,20 @@ class ReplyEngine:
             await until_stored(lambda: self._sessions.note_left_over(session_key, turn_id))
 
     async def new_session(self, route: Route, *, made_by: int) -> str | None:
-        """Give the route's key a new session, because of the message ``made_by``. Returns why not, for the operator, or None when
-        it has one."""
+        """Give the route's key a new session, because of the message ``made_by``. Returns None, or why that failed, for the
+        operator."""
         outcome = Outcome("timed_out", detail=f"no new session within {_NEW_SESSION_SECONDS:g} s")
         with anyio.move_on_after(_NEW_SESSION_SECONDS):
             outcome = await self._ask(route.agent_id, lambda: self._make_session(route, made_by))
         return None if outcome.kind == "answered" else outcome.detail
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
-        """The turn is over: what it still asks for is void."""
+        """The turn is over: withdraw its open requests and questions."""
         await until_stored(lambda: self._desk.withdraw(turn_id, why=why))
         await until_stored(lambda: self._questions.withdraw_turn(turn_id))
 
     async def _attempt(self, turn: LiveTurn) -> Outcome:
-        """One attempt, with typing and drafts beside it. Its time limit holds for all that the core does."""
+        """One attempt, with typing and drafts beside it. The time limit includes everything that the core does."""
         agent_id, turn_id = turn.route.agent_id, turn.turn_id
         outcome: Outcome | None = None
         began_at = anyio.current_time()
@@ -251,7 +251,7 @@ class ReplyEngine:
         return outcome
 
     async def _ask(self, agent_id: str, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """What comes of a call of a core. Whatever it raises is an outcome, too."""
+        """The outcome of a call of a core, also when it raises."""
         try:
             return await self._calls.call(agent_id, work)
         except Exception as error:
@@ -296,7 +296,7 @@ class ReplyEngine:
         return Outcome("answered")
 
     def _classify(self, error: BaseException) -> Outcome:
-        """What an error of the core means for the turn. The strictest of a group counts, as for accounts."""
+        """The outcome that an error of the core means. In a group the strictest error counts, as for accounts."""
         found = leaves(error)
         if strict := [leaf for leaf in found if isinstance(leaf, AgentFailed | NeedsOperator)]:
             kind = strict[0].kind if isinstance(strict[0], AgentFailed) else "failed"
@@ -327,7 +327,7 @@ class ReplyEngine:
             self._events.emit(f"inbound.{state}", id=row.id, **about)
 
     async def _show_typing(self, request: TurnRequest, turn: LiveTurn) -> None:
-        # An answer that comes at once needs no sign of life, and each one costs a request.
+        # A fast answer needs no typing sign, and each one costs a request.
         await anyio.sleep(_TYPING_AFTER_SECONDS)
         while True:
             if turn.state == "at_core":
@@ -337,7 +337,7 @@ class ReplyEngine:
     async def _show_drafts(self, turn: RunningTurn) -> None:
         request = turn.request
         while True:
-            # With the pause: a reply that comes at once is shown as a reply, not as a draft and then again.
+            # The pause avoids a draft when the reply comes at once.
             await turn.wait_changed(then_seconds=_DRAFT_EVERY_SECONDS)
             await self._accounts.signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
 
@@ -354,7 +354,7 @@ class ReplyEngine:
 
 
 def _tool_of(event: ToolCall | ToolResult) -> dict[str, str]:
-    """What everybody may know who reads events: which tool, and how it stands. Not its input and output."""
+    """The public part of a tool event: which tool, and its state. Not its input and output."""
     if isinstance(event, ToolResult):
         return {"call_id": event.call_id[:_ID_MAX], "state": "failed" if event.is_error else "done"}
     return {"call_id": event.call_id[:_ID_MAX], "state": "begun", "tool": event.tool[:_ID_MAX]}

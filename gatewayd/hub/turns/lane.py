@@ -1,4 +1,4 @@
-"""One lane: the messages of one session key that wait, in their order, and the turn that runs."""
+"""One lane: the queue of one session key, in order, and its running turn."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _COLLECTED_MAX: Final = 100
 
 
 class Lane:
-    """The messages of one session key that wait, and the turn that runs."""
+    """The queue of one session key, and its running turn."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -32,12 +32,12 @@ class Lane:
 
     @property
     def conversation(self) -> ConversationId | None:
-        """The chat of the turn that runs."""
+        """The chat of the running turn."""
         return None if self.turn is None else conversation_of(self.turn.rows[-1])
 
     @property
     def stoppable(self) -> LiveTurn | None:
-        """The turn, if there is something to stop: of a ``/new`` only the turn of its text."""
+        """The turn, if there is something to stop: a ``/new`` without a text cannot be stopped."""
         match self.turn:
             case LiveTurn(intent=NewSession(text="")):
                 return None
@@ -45,7 +45,7 @@ class Lane:
                 return turn
 
     async def wait_for(self, slot: Slot) -> bool:
-        """Take a slot for the next turn. False: without one, for a turn that is only to be stopped."""
+        """Acquire a slot for the next turn. False: there is none, because that turn is only to be stopped."""
         self._asking = anyio.CancelScope()
         self._end_condemned()
         with self._asking:
@@ -54,7 +54,7 @@ class Lane:
 
     @contextmanager
     def runs(self, turn: LiveTurn) -> Iterator[None]:
-        """The lane works on this turn inside, which is ended behind it."""
+        """The turn is the lane's running turn inside, and has ended after it."""
         self.turn = turn
         try:
             yield
@@ -66,7 +66,7 @@ class Lane:
         heapq.heappush(self.waiting, waiting)
 
     def take_moved(self, belongs: Callable[[Waiting, str], bool]) -> list[Waiting]:
-        """The messages that belong to another lane now; they wait here no longer."""
+        """Remove and return the messages that belong to another lane now."""
         kept: list[Waiting] = []
         moved: list[Waiting] = []
         for waiting in self.waiting:
@@ -77,7 +77,8 @@ class Lane:
         return moved
 
     def take(self, mode: QueueMode) -> list[Waiting]:
-        """The next turn's rows. A turn that was under way before a restart gets the same rows again, whatever the mode."""
+        """Remove and return the rows of the next turn. A turn that an earlier life began gets the same rows again, in each
+        mode."""
         first = heapq.heappop(self.waiting)
         same: list[Waiting] = []
         if first.row.turn_id is not None:
@@ -93,11 +94,11 @@ class Lane:
         return [first, *same]
 
     def waits_for(self, edit: InboundRow) -> bool:
-        """Whether the message that ``edit`` changes is still waiting here."""
+        """Whether the message that ``edit`` changes is in the queue."""
         return any(is_waiting_edit_of(edit, waiting.row, waiting.intent) for waiting in self.waiting)
 
     def _edits_of(self, taken: list[Waiting]) -> list[Waiting]:
-        """The edits, so far, of messages that are taken: they go with them, and end with them."""
+        """The edits of these messages so far: an edit belongs to the turn of its message."""
         ids = {waiting.id for waiting in taken}
         edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
         return [edit for edit in edits if any(is_waiting_edit_of(edit.row, waiting.row, waiting.intent) for waiting in taken)]
@@ -109,11 +110,11 @@ class Lane:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a turn runs that does more than wait for people or for its agent."""
+        """Whether the running turn does more than wait for people or for its agent."""
         return self.turn is not None and self.turn.is_busy
 
     def take_answer(self, is_answer: Callable[[InboundEnvelope], bool], *, asked_at: float) -> list[Waiting]:
-        """The first message that came after ``asked_at`` and is an answer, with its edits; they wait no longer."""
+        """Remove and return the first message after ``asked_at`` that is an answer, with its edits."""
         for waiting in sorted(self.waiting):
             envelope = waiting.row.envelope
             came_after = envelope.received_at >= asked_at and waiting.row.turn_id is None
@@ -124,9 +125,9 @@ class Lane:
         return []
 
     def drop(self, may_drop: Callable[[InboundEnvelope], bool]) -> list[InboundRow]:
-        """The messages that wait and may be dropped, with their edits; they wait no longer. A ``/new`` keeps its place.
+        """Remove and return the messages that may be dropped, with their edits. A ``/new`` stays in the queue.
 
-        A turn of an earlier life may be at work at its agent, and keeps its place, too, until it is ended there.
+        A turn of an earlier life may be in progress at its agent. It stays in the queue, too, until it is stopped there.
         """
         chosen = [w for w in sorted(self.waiting) if w.row.envelope.kind != "edit" and may_drop(w.row.envelope)]
         dropped = [w for w in chosen if w.row.turn_id is None and not isinstance(w.intent, NewSession)]
@@ -137,18 +138,18 @@ class Lane:
         return [waiting.row for waiting in sorted(dropped)]
 
     def _end_condemned(self) -> None:
-        """What is only to be stopped does not wait for a slot."""
+        """A turn that is only to be stopped does not wait for a slot."""
         if self.waiting and self.waiting[0].row.turn_id in self.condemned:
             self._asking.cancel()
 
 
 def _stands_alone(waiting: Waiting) -> bool:
-    """A row that is no part of what several messages say together."""
+    """Whether the row is a turn of its own, never collected with other messages."""
     return not isinstance(waiting.intent, Message | Edit)
 
 
 def may_be_answer(intent: Intent) -> bool:
-    """Whether it may answer a question at all: no command does, but for the one that leaves it unanswered."""
+    """Whether the intent may answer a question: commands may not, except ``/skip``."""
     return isinstance(intent, Message | QuestionPress | Skip)
 
 
@@ -157,6 +158,6 @@ def conversation_of(row: InboundRow) -> ConversationId:
 
 
 def is_waiting_edit_of(edit: InboundRow, row: InboundRow, intent: Intent) -> bool:
-    """Whether ``edit`` changes the message of ``row``, which no turn has taken yet and which is no command."""
+    """Whether ``edit`` changes the message of ``row``, which waits for a turn and is no command."""
     waits = row.id < edit.id and row.turn_id is None and isinstance(intent, Message | Edit)
     return waits and is_edit_of(edit.envelope, row.envelope)

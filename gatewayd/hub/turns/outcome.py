@@ -1,4 +1,4 @@
-"""What became of a turn: of what its core returned, for the store, and in words for its user. Pure."""
+"""The outcome of a turn: from what its core returned to a state in the store and a text for its user. Pure."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -34,8 +34,8 @@ class Outcome(Struct, frozen=True):
 
 
 def answer_of(final: object, clean: Callable[[str], str]) -> Outcome:
-    """Whatever a core returns, in a third party's code too, becomes a text of a bounded length or the reason why not. ``clean``
-    makes a reason fit for the store."""
+    """Turn whatever a core returns into an outcome: a text of bounded length, or why there is none. ``clean`` makes a reason fit
+    for the store."""
     if not isinstance(final, port.Final) or not isinstance(final.text, str):
         return Outcome("failed", detail=f"bug in the agent core: it returned a {type(final).__name__}, not a Final with a text")
     if len(final.text) > _REPLY_MAX:
@@ -47,7 +47,7 @@ def answer_of(final: object, clean: Callable[[str], str]) -> Outcome:
 
 
 def verdict_on(outcome: Outcome, stopped: StopReason | None) -> tuple[EndState, InboundReason, str]:
-    """State, reason and the words for the user. ``stopped`` says why somebody ended the turn, if that is how it ended."""
+    """State, reason and the text for the user. ``stopped``: why somebody ended the turn, if somebody did."""
     match outcome.kind:
         case "answered":
             return "done", "answered" if outcome.text.strip() else "answered_nothing", outcome.text
@@ -66,8 +66,8 @@ def verdict_on(outcome: Outcome, stopped: StopReason | None) -> tuple[EndState, 
 
 
 def marked_as_cut(text: str) -> str:
-    """The text, and the sentence behind it: outside of a block of code in which the text may have been cut."""
-    # What closes such a block is no shorter than what has opened it: https://spec.commonmark.org/0.31.2/#fenced-code-blocks
+    """The text with a note that it may be incomplete. The note stands outside of a code block that was cut."""
+    # A closing fence is at least as long as the opening one: https://spec.commonmark.org/0.31.2/#fenced-code-blocks
     ends = ["", *("\n" + sign * max([3, *map(len, re.findall(f"{sign}+", text))]) for sign in "`~")]
     tried = [f"{text.rstrip()}{end}\n\n{MAY_BE_CUT}" for end in ends]
     return next((marked for marked in tried if not _ends_in_code(marked)), tried[0])

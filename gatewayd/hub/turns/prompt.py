@@ -1,8 +1,8 @@
-"""From messages to what an agent reads. Its text is a header (who, where, when), the text, attachments as references. Pure.
+"""From messages to the prompt of an agent: a header (who, where, when), the text, and references to attachments. Pure.
 
-Some cores take one string only, and those that take parts join them before a model sees them. So the frame holds in one
-string: each line of what a person wrote begins with ``> ``, each line of ours with ``[``, and what people choose, their names
-and files' names, stands in quotes that it cannot end. docs/reference/prompt.md shows the form.
+Some cores take one string only, and the others join the parts before a model sees them. So the frame must hold within one string:
+each line of a person begins with ``> ``, each line of gatewayd with ``[``, and names that people choose stand in quotes that they
+cannot close. docs/reference/prompt.md shows the form.
 """
 
 import json
@@ -18,13 +18,13 @@ from gatewayd.ports.agent import TurnRequest
 
 _NAME_MAX = 64
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-"""All that ``str.splitlines`` takes for one."""
+"""Everything that ``str.splitlines`` takes as a line end."""
 _WORD = re.compile(r"[A-Za-z0-9_.@:+/=-]+")
 _DONE: dict[InboundKind, str] = {"edit": "edited", "button": "pressed a button"}
 
 
 def request_of(messages: Sequence[InboundEnvelope], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
-    """What a turn of these messages asks of its core."""
+    """The request to the agent core for a turn of these messages."""
     envelopes = merge_edits(messages)
     last = envelopes[-1]
     return TurnRequest(
@@ -45,7 +45,7 @@ def request_of(messages: Sequence[InboundEnvelope], route: Route, turn_id: str, 
 
 
 def render_prompt(envelopes: Sequence[InboundEnvelope]) -> str:
-    """One block per message, apart by a blank line. No two lists that differ in what a prompt shows give the same one."""
+    """One block per message, with a blank line between. Two lists with different content never give the same prompt."""
     return "\n\n".join(_block(envelope) for envelope in envelopes)
 
 
@@ -84,7 +84,7 @@ def _where(envelope: InboundEnvelope) -> str:
 
 
 def _who(sender: Sender) -> str:
-    """The name for the reader, and the id that nobody can choose."""
+    """The name, for the reader, and the id, which nobody can choose."""
     who = [_in_quotes(sender.name)] if sender.name else []
     if sender.username:
         who.append(f"@{_word(sender.username)}")
@@ -121,11 +121,11 @@ def _reference(attachment: Attachment) -> str:
 
 
 def _in_quotes(name: str) -> str:
-    """A name, harmless: people choose their names, and a name must not look like a header."""
+    """A name in quotes, without brackets: people choose their names, and a name must not look like a header."""
     cleaned = "".join(" " if char in "[]" or not char.isprintable() else char for char in name)
     return json.dumps(" ".join(cleaned.split())[:_NAME_MAX], ensure_ascii=False)
 
 
 def _word(text: str) -> str:
-    """An id, as it is where that is one word, else as a JSON string without brackets: no two are written alike."""
+    """An id as it is if it is one word, else as a JSON string without brackets: two ids are never written alike."""
     return text if _WORD.fullmatch(text) else json.dumps(text).replace("[", r"\u005b").replace("]", r"\u005d")

@@ -1,4 +1,4 @@
-"""Messages that are being committed as answers to questions, and the edits that come meanwhile."""
+"""Messages that are being committed as answers to questions, with the edits that come meanwhile."""
 
 from msgspec import Struct
 
@@ -12,7 +12,7 @@ from gatewayd.ports.store import InboundRow
 
 
 class AnswerInCommit(Struct, eq=False):
-    """A message, with its edits so far behind it in ``rows``, and the question that it was taken for."""
+    """A message with its edits so far (``rows``), and the question that it answers."""
 
     rows: list[InboundRow]
     intent: Intent
@@ -27,18 +27,19 @@ class AnswerCommits:
         self._in_commit: list[AnswerInCommit] = []
 
     def begin(self, answer: AnswerInCommit) -> None:
-        """Its edits join it from now on; see ``commit``."""
+        """Let later edits of the message join it; see ``commit``."""
         self._in_commit.append(answer)
 
     def join(self, edit: InboundRow) -> bool:
-        """Whether this is an edit of a message that is being committed; then it goes where that goes."""
+        """Whether this is an edit of a message that is being committed; then it joins that message."""
         answer = next((each for each in self._in_commit if is_waiting_edit_of(edit, each.rows[0], each.intent)), None)
         if answer is not None:
             answer.rows.append(edit)
         return answer is not None
 
     async def commit(self, answer: AnswerInCommit) -> list[Waiting]:
-        """Commit an answer. Returns what has not ended with it: all, if the question was over; edits that came too late."""
+        """Commit an answer. Returns the rows that have not ended with it: all of them if the question was over, else edits that
+        came too late."""
         rows = answer.rows
         ended = await self._questions.answer(answer.question, rows, skips=isinstance(answer.intent, Skip))
         self._in_commit.remove(answer)

@@ -1,8 +1,8 @@
-"""When a turn may be attempted: not before its agent is open, and each time later than the time before.
+"""When a turn may be attempted: when its agent is open, and after a pause that grows with each attempt.
 
-What a message does to an agent, or to this process, it may do again each time. So the attempts are spaced from their starts,
-which are in the store: a restart is no way around the pause. That an agent is not open is nothing the message has done, so
-waiting for it spends no attempt, however long it takes.
+A message that breaks an agent, or this process, may do so each time. So the pauses count from the starts of the attempts, which
+are in the store: a restart does not shorten a pause. Waiting for an agent that is not open spends no attempt, however long it
+takes.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,14 +23,14 @@ TRIED_AGAIN = "I cannot answer at the moment. Your message is kept, and is tried
 _FIRST_SECONDS = 4.0
 _LONGEST_SECONDS = 120.0
 _LOOK_AGAIN_SECONDS = 10.0
-"""How long an agent may be away before the user hears of it, and how often it is looked for without news of a change."""
+"""How long an agent may be away before the user is told, and how often to check when no change is notified."""
 
 
 Notify = Callable[[str], Awaitable[None]]
 
 
 class Agents(Protocol):
-    """Where open agent cores come from: hub/agents/pool.py."""
+    """The open agent cores: hub/agents/pool.py."""
 
     async def core(self, agent_id: str) -> AgentCore:
         """:raises TryAgain: it is not open (yet). :raises NeedsOperator: it cannot be opened."""
@@ -39,7 +39,7 @@ class Agents(Protocol):
         """Returns at the next change of the agent's state."""
 
     def ordered_restarts(self, agent_id: str) -> int:
-        """How often somebody has had its core closed and opened anew, by order or by other settings."""
+        """How often its core was reopened by an operator or by other settings."""
 
     def note_turn(self, agent_id: str, delta: int) -> None: ...
 
@@ -47,7 +47,7 @@ class Agents(Protocol):
 
 
 class Retries:
-    """The pauses of turns. Whoever waits here has given its slot among the running turns to others."""
+    """The pauses of turns. A turn that waits here has released its slot."""
 
     def __init__(self, agents: Agents, *, now: Callable[[], float], rng: Random) -> None:
         self._agents = agents
@@ -56,22 +56,22 @@ class Retries:
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def wait_due(self, turn: LiveTurn) -> None:
-        """A turn that was cut twice or more waits, counted from its newest start; one that was cut once goes on at once."""
+        """Wait if the turn was cut twice or more, counted from its newest start. A turn that was cut once goes on at once."""
         attempts = max(row.attempts - row.stops for row in turn.rows)
         if attempts < 2:
             return
-        # Without jitter: drawn anew in each life of a process that ends every few seconds, it would be the shortest of all draws.
+        # Without jitter: a process that ends every few seconds would draw again and again, and the shortest draw would count.
         pause = self._backoff.ceiling(attempts)
         started_at = max(row.started_at or 0.0 for row in turn.rows)
-        # A wall clock that was set back must not hold the lane up for years.
+        # A wall clock that was set back must not block the lane for years.
         seconds = min(started_at + pause - self._now(), pause)
         if seconds > 0:
             self._log.warning("turn_paused", attempts=attempts, seconds=round(seconds, 1), reason="its earlier attempts were cut")
             await turn.pause(seconds)
 
     async def wait_after(self, turn: LiveTurn, *, at_least: float | None, since: float, notify: Notify) -> None:
-        """The pause after an attempt that met an outage. ``notify`` shows the user a sentence, when it is long ``since`` the turn
-        began."""
+        """Pause after an attempt that met an outage. ``notify`` shows the user a sentence when the turn began long ago
+        (``since``)."""
         pause = self._backoff.delay(turn.attempt, at_least=at_least)
         unsaid = min(pause, max(0.0, since + _LOOK_AGAIN_SECONDS - anyio.current_time()))
         await turn.pause(unsaid)
@@ -80,9 +80,9 @@ class Retries:
             await turn.pause(pause - unsaid)
 
     async def wait_open(self, turn: LiveTurn, *, notify: Notify) -> None:
-        """Returns when the agent can be asked, or never can (which the attempt itself will meet), or the turn is over.
+        """Returns when the agent is open, or cannot be opened (the attempt itself reports that), or the turn is over.
 
-        ``notify`` shows the user a sentence: called once, when it takes long.
+        ``notify`` shows the user a sentence, once, when it takes long.
         """
         agent_id, began_at, notified, logged = turn.route.agent_id, anyio.current_time(), False, False
         while not turn.is_over:

@@ -1,4 +1,4 @@
-"""One run of a turn as its agent core sees it."""
+"""One attempt of a turn, as the agent core sees it."""
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,11 +22,11 @@ _NOTICE_MAX = 500
 _TOOLS_MAX = 200
 
 MediaSource = Callable[[str, str, Attachment, int], Awaitable[bytes]]
-"""Channel, account, attachment and the most bytes to take, to the bytes."""
+"""From channel, account, attachment and the largest number of bytes to the bytes."""
 
 
 class RunningTurn:
-    """The turn as an agent core sees it (ports/agent.py Turn)."""
+    """The ``Turn`` of ports/agent.py."""
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class RunningTurn:
         fetch: MediaSource,
         watch: Callable[[ToolCall | ToolResult], None],
     ) -> None:
-        """``scope`` has the turn's deadline; ``notify`` shows a sentence in the chat and does not wait for it; ``watch`` hears of
-        the first tools."""
+        """``scope`` has the turn's deadline. ``notify`` shows a sentence in the chat and does not wait. ``watch`` gets the first
+        tool events."""
         self._request = request
         self._fetch = fetch
         self._approvals = approvals
@@ -65,11 +65,11 @@ class RunningTurn:
 
     @property
     def text_so_far(self) -> str:
-        """What was streamed, up to a length that is more than anybody reads while it grows."""
+        """The text that was streamed so far, up to a bound."""
         return sanitise(self._text.getvalue())
 
     async def wait_changed(self, *, then_seconds: float) -> None:
-        """Returns so long after something was streamed that :attr:`text_so_far` did not have the last time."""
+        """Returns ``then_seconds`` after the text has changed."""
         await self._changed.wait()
         await anyio.sleep(then_seconds)
         self._changed = anyio.Event()
@@ -83,7 +83,7 @@ class RunningTurn:
         if isinstance(event, ToolCall | ToolResult) and self._watched < _TOOLS_MAX:
             self._watched += 1
             self._watch(event)
-        # A core that emits without ever waiting must not starve the others.
+        # A core that emits without waiting must not starve other tasks.
         await anyio.lowlevel.checkpoint()
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
@@ -111,18 +111,18 @@ class RunningTurn:
         await self._questions.withdraw(ref)
 
     async def forget_refs(self) -> None:
-        """The core has lost this turn: what it asked under ids of its own is void."""
+        """The core has lost this turn: the ids of its requests are void."""
         await self._approvals.forget_refs()
         await self._questions.forget_refs()
 
     @property
     def _is_over(self) -> bool:
-        """Whether this run of the turn is over. A core may not know it yet, or not care."""
+        """Whether this attempt is over. The core may not know that yet."""
         return self._turn.phase != "core" or self._turn.attempt != self._request.attempt
 
     @asynccontextmanager
     async def _waits_for_people(self) -> AsyncIterator[None]:
-        """The turn's own time limit stands still meanwhile, and its slot is somebody else's: people take their time."""
+        """While people think, the turn's time limit does not run and its slot is free."""
         if not self._people:
             self._seconds_left = self._scope.deadline - anyio.current_time()
             self._scope.deadline = math.inf

@@ -1,4 +1,4 @@
-"""Lanes: one turn at a time per session key, lanes in parallel, nothing kept in memory for a lane without work."""
+"""Lanes: one turn at a time for each session key, lanes in parallel. A lane without work takes no memory."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -33,7 +33,7 @@ from gatewayd.ports.store import InboundRow
 
 
 class TurnRunner:
-    """Owns every live lane. ``run`` is its task."""
+    """Owns all lanes. ``run`` is the task in which they live."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class TurnRunner:
         self.slots = Slots(config.limits.turns, shared=len(config.accounts) > 1)
         configured.follow(self.reconfigure)
         self._lanes: dict[str, Lane] = {}
-        # By chat: lanes whose turn runs on while the chat's messages have another route by now.
+        # By chat: the lane whose turn still runs after the chat's messages got another route.
         self._leaving: dict[ConversationId, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
@@ -66,7 +66,7 @@ class TurnRunner:
         self._commands = 0
 
     async def run(self, *, parent: TaskGroup | None, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Run lanes until cancelled. A row whose turn is cancelled here stays open in the store and runs after the restart.
+        """Run lanes until cancelled. The rows of a turn that is cancelled stay open in the store, and run after the restart.
 
         ``parent`` is the task group of the calls of agent cores, also of one that cannot be ended.
         """
@@ -99,11 +99,11 @@ class TurnRunner:
         elif turn.route.agent_id not in self._configured.agents and turn.phase != "core":
             turn.hand_over()
         elif is_elsewhere and turn.phase == "resting" and turn.is_untouched:
-            # The agent that it waits for has seen nothing of it: who binds its chat to another one means this message, too.
+            # The agent has seen nothing of it: whoever routes the chat to another agent means this message, too.
             turn.hand_over()
 
     def hand_over_turns(self, agent_id: str) -> None:
-        """Cut the turns that run with this agent, which is gone. Their messages go where the bindings say now."""
+        """Move the turns of this agent, which is gone, to the agents that the bindings name now."""
         for lane in self._lanes.values():
             if lane.turn is not None and lane.turn.route.agent_id == agent_id:
                 lane.turn.hand_over()
@@ -113,11 +113,11 @@ class TurnRunner:
         return self._engine.abandoned_tasks()
 
     def slot_statistics(self) -> SlotStatistics:
-        """How many turns run, may run and want to."""
+        """How many slots are used, and how many turns wait for one."""
         return self.slots.statistics()
 
     def role_of(self, envelope: InboundEnvelope) -> Role:
-        """What its sender is in its chat now. See ``model.roles``."""
+        """The role of the sender in this chat now, see ``model.roles``."""
         lanes = self._lanes_for(envelope, resolve_route(envelope, self._configured.config))
         writers = frozenset(writer for lane in lanes if lane.turn is not None for writer in lane.turn.writers)
         account = self._configured.accounts.get((envelope.channel, envelope.account))
@@ -131,7 +131,7 @@ class TurnRunner:
             self._put_in_lane(Waiting(row.id, row, route, intent))
 
     def _take_at_once(self, row: InboundRow, route: Route, intent: Intent) -> bool:
-        """Whether the row waits for no turn: it is an answer, a command, or nothing any more. Then that is begun."""
+        """Whether the row does not wait for a turn: it is an answer, a command, or void. Then its task has begun."""
         assert self._tasks is not None, "rows are added while it runs"
         lane, lanes = self._lanes.get(route.session_key), self._lanes_for(row.envelope, route)
         is_edit = _is_new_edit(row, intent)
@@ -151,7 +151,7 @@ class TurnRunner:
         return True
 
     def _lanes_for(self, envelope: InboundEnvelope, route: Route) -> list[Lane]:
-        """The lane of the chat, and the one that it is leaving."""
+        """The lane of the chat, and the one that still runs a turn for it."""
         both = self._lanes.get(route.session_key), self._leaving.get(envelope.conversation)
         return [lane for lane in both if lane is not None]
 
@@ -172,17 +172,17 @@ class TurnRunner:
             lane.turn.stop("interrupted")
 
     def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
-        """Whether ``add`` would have the row wait for a turn: no command that is acted on at once, no answer to a question."""
+        """Whether ``add`` would make the row wait for a turn. Commands that are acted on at once and answers do not wait."""
         return isinstance(intent, NewSession) or (
             not isinstance(intent, ImmediateCommand | Skip) and self._asked_in(row, route, intent) is None
         )
 
     def refuses(self, envelope: InboundEnvelope) -> bool:
-        """Whether it is a press under a question that somebody else was asked."""
+        """Whether it is a button press under a question to somebody else."""
         return self._questions.is_not_for(envelope)
 
     def _asked_in(self, row: InboundRow, route: Route, intent: Intent) -> str | None:
-        """The session key under which a question waits for this answer."""
+        """The session key of the question that this message answers."""
         if row.retries or not may_be_answer(intent):
             return None  # what a person has put back now was written before the question
         leaving = self._leaving.get(conversation_of(row))
@@ -190,9 +190,9 @@ class TurnRunner:
         return next((key for key in keys if self._questions.waits_for(key, row.envelope)), None)
 
     async def drain(self) -> None:
-        """Start no further turn; returns when none runs but those that wait, for people or for an agent that is away.
+        """Start no further turn. Returns when no turn runs except those that wait for people or for an agent.
 
-        What waits stays in the store for the next start.
+        Waiting messages stay in the store for the next start.
         """
         self._draining = True
         self._engine.leave()
@@ -208,7 +208,7 @@ class TurnRunner:
         )
 
     def _belongs(self, waiting: Waiting, key: str) -> bool:
-        """Whether a message may go on waiting in the lane with this key. A turn that was begun stays with its agent if it can."""
+        """Whether a message may stay in the lane with this key. A turn that has begun stays with its agent if possible."""
         if not self._has_account(waiting.row):
             return False
         if waiting.row.turn_id is not None and waiting.route.agent_id in self._configured.agents:
@@ -222,7 +222,7 @@ class TurnRunner:
         return resolve_route(row.envelope, self._configured.config)
 
     def _distribute(self, waiting: Sequence[Waiting]) -> None:
-        """Put messages in the lanes of their present routes. Those of accounts that are gone end."""
+        """Put messages into the lanes of their present routes. Messages of removed accounts end."""
         gone: list[InboundRow] = []
         for each in waiting:
             if self._has_account(each.row):
@@ -232,7 +232,7 @@ class TurnRunner:
         self.end_removed(gone)
 
     def end_removed(self, rows: Sequence[InboundRow]) -> None:
-        """End rows whose account is configured no more. Never waits. During a stop they stay in the store."""
+        """End rows whose account is not configured any more. Never waits. During a stop they stay in the store."""
         if self._draining or self._tasks is None:
             return
         by_turn: dict[str | None, list[InboundRow]] = {}
@@ -251,7 +251,7 @@ class TurnRunner:
             envelope = lane.waiting[0].row.envelope
             leaving = self._leaving.get(conversation_of(lane.waiting[0].row), lane)
             if leaving is not lane and leaving.turn is not None:
-                # One answer after the other in a chat, also where another agent gives the next.
+                # A chat gets one answer after the other, also from different agents.
                 await leaving.turn.wait_ended()
                 continue
             slot = self.slots.of(f"{envelope.channel}/{envelope.account}")
@@ -261,7 +261,7 @@ class TurnRunner:
             elif has_slot:
                 slot.release()
             self._idle.notify()
-        # No await since the look at ``waiting``: nothing can have been added in between.
+        # No await since ``waiting`` was checked, so no row was added.
         del self._lanes[lane.key]
 
     async def _run_turn(self, lane: Lane, slot: Slot, *, has_slot: bool) -> None:
@@ -283,7 +283,8 @@ class TurnRunner:
             self._backlog.complete(rows)
 
     def _note_move(self, turn: LiveTurn) -> None:
-        """What only waits for its agent is in the backlog: an outage must not let in more messages than there is room for."""
+        """The rows of a turn that waits for its agent count in the backlog: an outage must not let in more messages than the
+        limit."""
         if turn.phase == "resting":
             self._backlog.requeue(turn.rows)
         else:
@@ -333,6 +334,6 @@ def _is_new_edit(row: InboundRow, intent: Intent) -> bool:
 
 
 def _says_something(waiting: Waiting) -> bool:
-    """Whether it is a new message of its sender's: no edit of one, no press, and none that a person has put back."""
+    """Whether it is a new message: no edit of a waiting one, no button press, and not retried by a person."""
     row, intent = waiting.row, waiting.intent
     return not _is_new_edit(row, intent) and not isinstance(intent, QuestionPress) and not row.retries

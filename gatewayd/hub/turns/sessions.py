@@ -1,4 +1,4 @@
-"""The session map: session key to the agent core's own session, kept across restarts."""
+"""The session map: from a session key to the session of the agent core, kept across restarts."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,15 +14,13 @@ from gatewayd.ports.agent import AgentCore
 from gatewayd.ports.store import SessionRow, Sessions
 
 _CACHED = 10_000
-# last_used_at is for people who look; writing it with every turn would cost a commit each.
+# last_used_at is only for people to read; a commit for each turn would be too much.
 _TOUCH_SECONDS = 60.0
 
 
 class SessionMap:
-    """One row per session key. Only ``reset`` gives a key a new session, and another agent, or another kind of core under the
-    same agent's name: that knows nothing of the old session. ``kind_of`` is the kind of an agent's core, None before it
-    was ever open.
-    """
+    """One row per session key. A key gets a new session by ``reset``, or when its agent changes, or the kind of that agent's
+    core: the new one does not know the old session. ``kind_of`` gives the kind of an agent's core, None before it was open."""
 
     def __init__(self, store: Sessions, *, kind_of: Callable[[str], str | None], now: Callable[[], float]) -> None:
         self._store = store
@@ -32,9 +30,9 @@ class SessionMap:
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def resolve(self, route: Route, core: AgentCore, conversation: ConversationId | None = None) -> SessionRow:
-        """The session of a route, for a turn that answers in ``conversation``; the first message makes it. Called by one lane at
-        a time per key."""
-        # Before anything is waited for: ``core`` is this moment's.
+        """The session of a route, for a turn that answers in ``conversation``; the first message creates it. For each key, one
+        lane at a time calls this."""
+        # Before the first await: ``core`` is the one of this moment.
         now, kind = self._now(), self._kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
         if row is None or row.agent_id != route.agent_id:
@@ -50,12 +48,12 @@ class SessionMap:
         return row
 
     async def is_made_by(self, route: Route, inbound_id: int) -> bool:
-        """Whether the key's session is the one that this ``/new`` began, before a crash perhaps."""
+        """Whether the key's session was created by this ``/new``, perhaps before a crash."""
         row = await self.find(route.session_key)
         return row is not None and (row.agent_id, row.made_by) == (route.agent_id, inbound_id)
 
     async def reset(self, route: Route, core: AgentCore, *, made_by: int | None = None) -> SessionRow:
-        """Give the key a new, empty session, because of the ``/new`` with this number."""
+        """Give the key a new, empty session, because of the ``/new`` with this id."""
         kind = self._kind_of(route.agent_id)
         row = self._cache.get(route.session_key) or await self._store.get_session(route.session_key)
         return await self._make(route, core, kind, row, None, made_by)
@@ -65,8 +63,8 @@ class SessionMap:
         return self._cache.get(session_key) or await self._store.get_session(session_key)
 
     async def note_left_over(self, session_key: str, turn_id: str | None) -> None:
-        """Remember a turn that may still run at its agent though it has ended for us; None: it is over. Nothing happens to a key
-        without a session."""
+        """Remember a turn that may still run at its agent although it has ended here; None: it does not run any more. A key
+        without a session is not changed."""
         row = await self.find(session_key)
         if row is not None and row.left_over != turn_id:
             row = replace(row, left_over=turn_id)

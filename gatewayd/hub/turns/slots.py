@@ -1,8 +1,8 @@
-"""The slots of running turns, fair between accounts: a slot that becomes free goes to the account that has waited longest for
-its turn to be asked, however many chats of another one wait. Within an account, first come, first served.
+"""Slots for running turns, fair between accounts. A free slot goes to the account that has waited longest, even if many chats of
+another account wait. Within an account the order is first come, first served.
 
-Where there are several accounts, some slots are kept for those that have no turn running: one account's thousand chats, each
-with a turn of many minutes, do not make another wait for one of them to end.
+Where there are several accounts, some slots are kept for accounts that have no running turn: a thousand chats of one account,
+each with a turn of many minutes, do not block another account.
 """
 
 from collections import OrderedDict
@@ -12,11 +12,11 @@ import trio
 from msgspec import Struct
 
 KEPT: Final = 8
-"""One slot in so many is kept."""
+"""One slot in so many is kept for such accounts."""
 
 
 class Slot(Protocol):
-    """One account's way to slots: what a turn takes before it runs, and gives back while it only waits."""
+    """The slots for one account. A turn acquires a slot before it runs, and releases it while it only waits."""
 
     async def acquire(self) -> None: ...
 
@@ -24,7 +24,7 @@ class Slot(Protocol):
 
 
 class SlotStatistics(Struct, frozen=True):
-    """``waiting`` turns wait for one of ``limit`` slots, of which ``used`` are taken."""
+    """``used`` of ``limit`` slots are taken; ``waiting`` turns wait for one."""
 
     used: int
     limit: int
@@ -32,17 +32,17 @@ class SlotStatistics(Struct, frozen=True):
 
 
 class Slots:
-    """``limit`` slots for the turns of all accounts; ``shared``: there are several of them."""
+    """``limit`` slots for the turns of all accounts. ``shared``: there are several accounts."""
 
     def __init__(self, limit: int, *, shared: bool) -> None:
         self._limit = self._free = limit
         self._kept = limit // KEPT if shared else 0
         self._held: dict[str, int] = {}
-        # In the order in which they are asked next. An account without anybody waiting is in neither.
+        # The account at the front gets the next slot. Only accounts with waiting turns are in it.
         self._queues: OrderedDict[str, trio.lowlevel.ParkingLot] = OrderedDict()
 
     def resize(self, limit: int, *, shared: bool) -> None:
-        """So many from now on. Turns that have a slot keep it, also when there are fewer slots than turns then."""
+        """Other limits from now on. Turns that have a slot keep it, even if there are now more turns than slots."""
         self._free += limit - self._limit
         self._limit = limit
         self._kept = limit // KEPT if shared else 0
@@ -66,7 +66,7 @@ class Slots:
                 del self._queues[account]
 
     def release(self, account: str) -> None:
-        """Give a slot back that this account has taken."""
+        """Release a slot of this account."""
         self._free += 1
         self._held[account] -= 1
         if not self._held[account]:
@@ -78,7 +78,8 @@ class Slots:
         return SlotStatistics(used=self._limit - self._free, limit=self._limit, waiting=waiting)
 
     def _has_waiting(self, account: str) -> bool:
-        """Whether somebody waits. A queue may be empty: who was cancelled has left it, and has not run since to take it away."""
+        """Whether a turn of the account waits. Its queue may be empty: a cancelled task has left it, and has not run since to
+        delete it."""
         return len(self._queues.get(account, ())) > 0
 
     def _may_take(self, account: str) -> bool:

@@ -1,4 +1,4 @@
-"""One turn that is under way: its messages, its agent, and its state. The table of the states is gatewayd/model/turn.py."""
+"""One turn in progress: its messages, its agent and its state. The table of the states is gatewayd/model/turn.py."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -21,9 +21,9 @@ _NOTICES_MAX: Final = 5
 
 
 class Waiting(Struct, frozen=True):
-    """A row in a lane, and what it is. What was begun before a restart comes first: it may be at work at its agent, while an
-    older message that a person has run again is not. Then by the id: that is the order of the commits, while two deliveries may
-    resume in either."""
+    """A row in a lane, with its intent. A row that was begun before a restart comes first: it may be in progress at its agent,
+    while an older message that a person has retried is not. Other rows come by id, the order of the commits: two deliveries may
+    resume in either order."""
 
     id: int
     row: InboundRow
@@ -35,13 +35,13 @@ class Waiting(Struct, frozen=True):
 
     @property
     def said(self) -> InboundEnvelope:
-        """What the agent hears of it: of ``/new TEXT`` it is TEXT."""
+        """The message as its agent gets it: of ``/new TEXT`` only TEXT."""
         envelope = self.row.envelope
         return replace(envelope, text=self.intent.text) if isinstance(self.intent, NewSession) else envelope
 
 
 class LiveTurn:
-    """What a lane and the reply engine share of a turn. It begins when its messages leave the lane's queue."""
+    """The state of a turn that the lane and the reply engine share. It begins when its messages leave the lane's queue."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class LiveTurn:
         offer: Offer,
         now: float,
     ) -> None:
-        """``has_slot``: it was taken already. ``on_move`` hears of each new state, ``offer`` of each question that the turn has
-        shown. ``now``: Unix seconds."""
+        """``has_slot``: the slot was acquired already. ``on_move`` is called with each new state, ``offer`` with each question
+        that the turn has shown. ``now``: Unix seconds."""
         self.batch = batch
         self.rows = rows = [waiting.row for waiting in batch]
         self.route = batch[-1].route
@@ -83,12 +83,12 @@ class LiveTurn:
 
     @property
     def is_over(self) -> bool:
-        """Whether it asks its core no more."""
+        """Whether it does not ask its core any more."""
         return self.phase == "over"
 
     @property
     def was_running(self) -> bool:
-        """Whether it was begun in an earlier life of the process."""
+        """Whether an earlier life of the process began it."""
         return any(row.state == "running" for row in self.rows)
 
     @property
@@ -98,7 +98,7 @@ class LiveTurn:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether its agent has seen nothing of it, in an earlier life of the process either."""
+        """Whether its agent has not seen any of it, in an earlier life of the process either."""
         return not self._was_at_core and not self.rows[-1].attempts
 
     @property
@@ -107,7 +107,7 @@ class LiveTurn:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """What its lines in the log are found by."""
+        """The fields of its log lines."""
         envelope = self.rows[-1].envelope
         return {
             "channel": envelope.channel,
@@ -120,7 +120,7 @@ class LiveTurn:
 
     @property
     def messages(self) -> list[InboundEnvelope]:
-        """What its agent hears."""
+        """The messages as its agent gets them."""
         return [waiting.said for waiting in self.batch]
 
     @property
@@ -128,11 +128,11 @@ class LiveTurn:
         return frozenset(row.envelope.writer for row in self.rows)
 
     def may(self, to: TurnState) -> bool:
-        """Whether the table has this move."""
+        """Whether the table allows this move."""
         return to in TURN[self._state].becomes
 
     def move(self, to: TurnState) -> None:
-        """:raises IllegalMove: the table has no such move."""
+        """:raises IllegalMove: the table does not allow this move."""
         if not self.may(to):
             raise IllegalMove(self._state, to)
         self._state = to
@@ -144,7 +144,7 @@ class LiveTurn:
         self._on_move(self)
 
     def advance(self, to: TurnState) -> bool:
-        """Move, unless somebody has ended the turn meanwhile. Whether it did."""
+        """Move, unless the turn is over. Returns whether it moved."""
         may = not self.is_over
         if may:
             self.move(to)
@@ -158,30 +158,30 @@ class LiveTurn:
             self._scope.cancel()
 
     def hand_over(self) -> None:
-        """End it here, for another agent to take its messages: its rows stay open."""
+        """End it here, so that another agent takes its messages: its rows stay open."""
         if self.may("moving"):
             self.move("moving")
             self._scope.cancel()
 
     def begin_attempt(self) -> int:
-        """The number of the attempt that begins now."""
+        """Count an attempt that begins now."""
         self.attempt += 1
         return self.attempt
 
     def leave_core(self) -> None:
-        """The call of the core has returned, however."""
+        """The call of the core has returned or failed."""
         if self.phase == "core":
             self.move("preparing")
 
     def bind(self, scope: anyio.CancelScope) -> None:
-        """What is under way from now on: ``stop`` and ``hand_over`` cancel it."""
+        """``stop`` and ``hand_over`` cancel this scope from now on."""
         self._scope = scope
         if self.is_over:
             scope.cancel()
 
     async def rest(self, wait: Callable[[], Awaitable[object]]) -> None:
-        """Wait for ``wait``, or until the turn is over. Others have the slot meanwhile: the outage of one agent must not hold up
-        another."""
+        """Wait for ``wait``, or until the turn is over. The slot is free meanwhile: the outage of one agent must not block other
+        turns."""
         with anyio.CancelScope() as scope:
             self.bind(scope)
             if self.advance("waiting_for_agent"):
@@ -191,24 +191,24 @@ class LiveTurn:
                 self.advance("preparing")
 
     async def pause(self, seconds: float) -> None:
-        """Rest for so long."""
+        """Rest for so many seconds."""
         await self.rest(partial(anyio.sleep, seconds))
 
     def wait_for_people(self) -> None:
-        """People take their time: the slot is somebody else's meanwhile."""
+        """Release the slot while people think about their answer."""
         if self._state == "at_core":
             self.move("waiting_for_people")
         elif self._state == "waiting_for_people":
             self._release_slot()
 
     async def take_slot(self) -> None:
-        """Returns when it has a slot among those that run."""
+        """Returns when it has a slot."""
         if self._has_slot:
             return
         await self._slot.acquire()
         if self._has_slot or TURN[self._state].slot == "none":
-            # Somebody of the turn's has taken one meanwhile; or nobody wants it any more, e.g. when a core that ignores its
-            # cancellation gets it after the end.
+            # Another task of this turn has acquired one meanwhile; or the turn needs none any more, for example because a core
+            # that ignores its cancellation asks after the end.
             self._slot.release()
         else:
             self._has_slot = True
@@ -219,14 +219,14 @@ class LiveTurn:
             self._slot.release()
 
     def is_new_notice(self, notice: str) -> bool:
-        """Whether a sentence of the agent's is to be shown: the same one once, and at most a few."""
+        """Whether to show this sentence of the agent: each sentence once, and only a few in all."""
         is_new = notice not in self._notices and len(self._notices) < _NOTICES_MAX
         if is_new:
             self._notices.add(notice)
         return is_new
 
     def open_messages(self) -> list[Waiting]:
-        """Its messages for another turn to take, with their rows as the store has them after its attempts."""
+        """Its messages for another turn, with their rows as the store has them after its attempts."""
         if self.attempt == max(row.attempts for row in self.rows):
             return list(self.batch)
         begun: dict[str, Any] = {"state": "running", "turn_id": self.turn_id, "session_key": self.route.session_key}
@@ -237,6 +237,6 @@ class LiveTurn:
 
 
 def new_turn_id(row: InboundRow) -> str:
-    """The id of the turn that begins with this row. A dead letter that a person has run again is another turn: what was asked and
-    allowed in the first is no answer in the second."""
+    """The id of the turn that begins with this row. A retried dead letter begins another turn: the answers and permissions of the
+    first turn do not count for it."""
     return f"turn-{row.id}" if not row.retries else f"turn-{row.id}-{row.retries}"

@@ -13,7 +13,7 @@ from gatewayd.model.message.intents import NewSession, QuestionPress
 
 
 class TurnWork:
-    """Runs a turn to its end, or until another agent is to take its messages."""
+    """Runs a turn to its end, or until another agent takes its messages."""
 
     def __init__(self, engine: ReplyEngine, sessions: SessionMap, ends: RowEnds) -> None:
         self._engine = engine
@@ -22,7 +22,7 @@ class TurnWork:
         self._log = structlog.get_logger("gatewayd.turns")
 
     async def run(self, turn: LiveTurn) -> Sequence[Waiting]:
-        """Returns the messages that another agent is to take, which stay open; most often none."""
+        """Returns the open messages that another agent is to take; usually none."""
         match turn.intent:
             case NewSession(text):
                 return await self._begin_session(turn, text)

@@ -1,4 +1,4 @@
-"""What a message is: decided here alone, once, when it has been journaled, and carried along with it. Pure."""
+"""The intent of a message: decided once, here alone, after the message is journaled, and passed on with it. Pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, assert_never
@@ -16,37 +16,37 @@ _ACTIONS: Final[Mapping[str, Literal["allow", "deny", "show"]]] = {"/approve": "
 
 
 class Message(Struct, frozen=True):
-    """For the agent, letter by letter, or the answer to a question. So is a press of a button that is none of ours."""
+    """For the agent, unchanged, or the answer to a question. So is a press of a button that is none of ours."""
 
 
 class Edit(Struct, frozen=True):
-    """Another text for a message that waits, whatever it says."""
+    """Another text for a waiting message, whatever it says."""
 
 
 class ImmediateCommand(Struct, frozen=True):
-    """A command that is acted on at once, also while a turn runs, by its name. ``role`` is what its sender is in the chat."""
+    """A command that is acted on at once, also while a turn runs. ``role`` is the sender's role in the chat."""
 
     command: str
     role: Role
 
 
 class NewSession(Struct, frozen=True):
-    """A new session, after what came before it; ``text`` becomes its first message, if there is one."""
+    """A new session, after the earlier messages; ``text`` becomes its first message, if there is one."""
 
     text: str
     role: Role
 
 
 class Skip(Struct, frozen=True):
-    """Leaves the question that is open unanswered."""
+    """Leaves the open question unanswered."""
 
 
 class QuestionPress(Struct, frozen=True):
-    """A press of a button under a question. One of ours that means nothing any more counts as one of a question that is over."""
+    """A button press under a question. A press of ours without a meaning any more counts as one under a closed question."""
 
 
 class ApprovalResponse(Struct, frozen=True):
-    """What somebody wants of a request, by its id (a press) or its code (a command; without a code it is about none)."""
+    """A response to an approval request, by its id (a press) or its code (a command; without a code it is about none)."""
 
     approval: str
     action: Literal["allow", "deny", "show"]
@@ -55,17 +55,17 @@ class ApprovalResponse(Struct, frozen=True):
 
 
 class ServiceEvent(Struct, frozen=True):
-    """Who came, a title that changed: for nobody."""
+    """Somebody joined, or a title changed: for nobody."""
 
 
 Intent = Message | Edit | ImmediateCommand | NewSession | Skip | QuestionPress | ApprovalResponse | ServiceEvent
 
 
 def classify(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Role]) -> Intent:
-    """What an envelope is. ``role_of`` is asked where it matters what the sender is in the chat now.
+    """The intent of an envelope. ``role_of`` is called where the sender's role in the chat matters.
 
-    A command is the first word of a message that is its sender's own word; drivers take the bot's own name off it (``/stop@us``),
-    so what is addressed by name here is another bot's, or the agent's. What a program brings decides no request.
+    A command is the first word of a message in the sender's own words. Drivers remove the bot's own name (``/stop@us``), so a
+    command with a name here is for another bot, or for the agent. A message of a connector decides no request.
     """
     match envelope.kind:
         case "message":
