@@ -1,8 +1,8 @@
-"""The daemon: the parts, opened in one order and closed in the reverse one.
+"""The daemon: it opens its parts in one order and closes them in the reverse one.
 
-Opening: store, sockets, event log, agents, turns, inbox, what the last process left, accounts, HTTP. Stopping: no new
-messages, accounts stop listening, running turns finish or meet the deadline, the outbox is flushed, accounts close, HTTP
-closes, the store closes. Whatever does not finish in time is in the store and goes on at the next start.
+Start: store, sockets, event log, agents, turns, inbox, recovery of the last process, accounts, HTTP. Stop: no new messages,
+accounts stop listening, running turns end by themselves or at the deadline, the outbox is flushed, accounts close, HTTP closes,
+the store closes. Work that does not end in time is in the store, and goes on at the next start.
 """
 
 import faulthandler
@@ -43,12 +43,12 @@ from gatewayd.web.access.tokens import ensure_token
 from gatewayd.web.app import create_app
 from gatewayd.web.server.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket
 from gatewayd.web.server.server import GatewayServer
-from gatewayd.wiring import drain, join, run_hub
+from gatewayd.wiring import build_gateway, drain, run_hub
 
 EXIT_OK = 0
 EXIT_CRASHED = 1
 EXIT_REFUSED = 78
-"""EX_CONFIG of sysexits.h: a person has to do something first, so systemd need not try again."""
+"""EX_CONFIG of sysexits.h: a person has to act first, so systemd need not start the daemon again."""
 
 _OWNER = "owner"
 _STATUS_SECONDS = 1.0
@@ -62,8 +62,8 @@ log = structlog.get_logger("gatewayd")
 
 @dataclass(frozen=True)
 class _Startup:
-    """What the process was started with. ``load`` reads the configuration anew; ``ready`` is set when everything is up;
-    ``hangup_received`` tells whether a reload was asked for before."""
+    """The parameters of the process. ``load`` reads the configuration again; ``ready`` is set when every part runs;
+    ``hangup_received`` says whether a reload was requested before."""
 
     config: GatewayConfig
     load: Callable[[], GatewayConfig]
@@ -76,8 +76,8 @@ class _Startup:
 
 
 def run(config: GatewayConfig, *, registry: Registry, state_dir: Path, load: Callable[[], GatewayConfig]) -> int:
-    """Run until a signal asks for the end. Returns the exit code. ``load`` reads the configuration anew, for a reload."""
-    # SIGABRT is how the service manager ends a process that is blocked: then the log shows where, in every thread.
+    """Run until a signal stops the daemon. Returns the exit code. ``load`` reads the configuration again, for a reload."""
+    # The service manager ends a blocked process by SIGABRT. The log then has the stack of every thread.
     faulthandler.enable(file=_STDERR)
     redactor = Redactor(secrets_of(config))
     logs.configure(config.gateway.log_level, redactor=redactor)
@@ -101,7 +101,7 @@ def _log_broken_plugins(config: GatewayConfig) -> None:
 
 
 def _allow_many_files() -> None:
-    """Every polling account holds a connection: take as many descriptors as we may have."""
+    """Raise the soft limit of descriptors to the hard one: every account that polls holds a connection."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -112,9 +112,9 @@ def _exit_code(error: BaseException, *, was_ready: bool) -> int:
     if not was_ready and all(isinstance(leaf, GatewayError) for leaf in found):
         for leaf in found:
             log.error("start_refused", reason=str(leaf))
-        # A disk that is full may have room when it is started again; a wrong address is still wrong then.
+        # At the next start a full disk may have space again; a wrong address is still wrong.
         return EXIT_CRASHED if any(isinstance(leaf, StoreRefused) and leaf.may_pass for leaf in found) else EXIT_REFUSED
-    log.critical("crashed", note="what was committed is safe, and the next start goes on from there", exc_info=error)
+    log.critical("crashed", note="committed messages are safe, and the next start goes on with them", exc_info=error)
     return EXIT_CRASHED
 
 
@@ -136,8 +136,7 @@ async def _run(startup: _Startup) -> None:
 
 
 async def _exit_process(code: Callable[[], int]) -> None:
-    """Trio cannot end a task that ignores its cancellation, and leaving its group would wait for it for ever. The store is closed
-    by now, so the process may simply go."""
+    """End the process despite tasks that ignore their cancellation: their task group would wait for ever. The store is closed."""
     await trio.sleep(_LAST_SECONDS)
     outer = trio.lowlevel.current_task().parent_nursery
     assert outer is not None, "it is the task of a group"
@@ -150,7 +149,7 @@ async def _serve(startup: _Startup, parent: TaskGroup) -> None:
     inherited = take_listen_fds(os.environ)
     parent.start_soon(extend_start_timeout, notifier, startup.ready)
     stop = trio.Event()
-    # A second SIGHUP during a reload asks for one more; a third would ask for nothing else.
+    # A second SIGHUP during a reload requests one more. A third adds nothing.
     ask_reload, reload_asked = trio.open_memory_channel[None](1)
     async with open_store(state_dir, now=time.time) as store, create_client() as http, anyio.create_task_group() as own:
         own.start_soon(partial(watch_signals, stop, at_once=own.cancel_scope.cancel, reload=partial(_request, ask_reload)))
@@ -160,13 +159,14 @@ async def _serve(startup: _Startup, parent: TaskGroup) -> None:
         if inherited:
             log.info("sockets_inherited", sockets=list(inherited.values()), note="gateway.bind is not used")
         await _prepare_token(store, config, startup)
-        # Also of agents that are not configured any more, whose own start would end them.
+        # Here, not when an agent starts: some of their agents are no longer configured.
         if ended := await end_all_orphans(str(state_dir / "agents")):
             log.warning("orphan_processes_ended", count=ended)
-        gateway = join(config, startup.registry, store, http, state_dir=state_dir, stalls=startup.stalls, redact=startup.redactor)
+        registry, stalls, redact = startup.registry, startup.stalls, startup.redactor
+        gateway = build_gateway(config, registry, store, http, state_dir=state_dir, stalls=stalls, redact=redact)
         reloader = _reloader(gateway, store, startup, notifier)
         async with run_hub(gateway, parent=parent):
-            server = _server(gateway, reloader, startup.registry)
+            server = _server(gateway, reloader, registry)
             async with _open_front(own, server, listeners, state_dir) as url:
                 await _announce(gateway, url, notifier)
                 startup.ready.set()
@@ -192,7 +192,7 @@ async def _serve(startup: _Startup, parent: TaskGroup) -> None:
 async def _open_front(
     own: TaskGroup, server: GatewayServer, listeners: list[trio.SocketListener], state_dir: Path
 ) -> AsyncIterator[str]:
-    """The HTTP server, and the files by which gatewayctl finds it. Its URL."""
+    """Run the HTTP server, and write the files by which gatewayctl finds it. Yields its URL."""
     with operators_socket(state_dir) as operators:
         urls = await own.start(partial(server.serve, operators=operators), listeners)
         with endpoint_file(state_dir, urls[0], has_socket=operators is not None):
@@ -207,17 +207,16 @@ async def _prepare_token(store: Store, config: GatewayConfig, startup: _Startup)
 
 def _reloader(gateway: Gateway, store: Store, startup: _Startup, notifier: Notifier) -> Reloader:
     async def load() -> GatewayConfig:
-        # In a thread: it imports, and the files may be on a network that hangs.
+        # In a thread: it imports modules, and the files may be on a network that hangs.
         with trio.move_on_after(_LOAD_SECONDS):
             return await trio.to_thread.run_sync(startup.load, abandon_on_cancel=True)
-        raise TryAgain(f"the configuration could not be read within {_LOAD_SECONDS:g} s")
+        raise TryAgain(f"the configuration could not be read within {_LOAD_SECONDS:g} s: is its disk or network slow?")
 
     async def prepare(config: GatewayConfig) -> None:
         for secret in secrets_of(config):
             startup.redactor.add(secret)
         _log_broken_plugins(config)
-        plugins = {account.channel: startup.registry.channel_or_placeholder(account.channel) for account in config.accounts}
-        gateway.configured.add_plugins(plugins)
+        gateway.configured.add_plugins(startup.registry.manifests(account.channel for account in config.accounts))
         await _prepare_token(store, config, startup)
 
     def tell_ready() -> None:
@@ -234,7 +233,7 @@ def _request(channel: trio.MemorySendChannel[None]) -> None:
 
 async def _reload_when_asked(reloader: Reloader, asked: trio.MemoryReceiveChannel[None]) -> None:
     async for _ in asked:
-        with suppress(GatewayError):  # it is logged, and shown in the status
+        with suppress(GatewayError):  # the log and the status have it
             await reloader.reload("signal:SIGHUP")
 
 
@@ -255,23 +254,22 @@ def _server(gateway: Gateway, reloader: Reloader, registry: Registry) -> Gateway
 
 
 async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
-    """Say that everything is up: only now, when it is."""
-    # What start-up made stays for good: the collector, off until now, need never look at it.
+    """Report that every part runs."""
+    # The objects of the start live as long as the process: the collector, off until now, need not examine them.
     gc.freeze()
     gc.enable()
     gateway.enter("ready")
     gateway.events.emit("gateway.ready", version=__version__)
     notifier.ready(_status_line(gateway))
     log.info("ready", url=url, version=__version__, accounts=len(gateway.config.accounts))
-    webchat = any(account.channel == "webchat" and account.frame.enabled for account in gateway.config.accounts)
-    if webchat:
-        said = await _login_hint(gateway, url)
-        with suppress(OSError):  # nobody reads it
-            os.write(_STDOUT, said.encode())
+    if any(account.channel == "webchat" and account.frame.enabled for account in gateway.config.accounts):
+        hint = await _login_hint(gateway, url)
+        with suppress(OSError):  # stdout has no reader
+            os.write(_STDOUT, hint.encode())
 
 
 async def _login_hint(gateway: Gateway, url: str) -> str:
-    """A login link, to a terminal only: what goes into a file or the journal is read later, and by others."""
+    """A login link where stdout is a terminal. In a file or the journal other people could read the link."""
     if not os.isatty(_STDOUT):
         return "\nTalk to your agent: gatewayctl webchat link prints a link to its page.\n\n"
     link = await new_login_link(gateway.store, gateway.config.gateway.public_url or url, _OWNER, gateway.now())
@@ -279,8 +277,8 @@ async def _login_hint(gateway: Gateway, url: str) -> str:
 
 
 async def _report_status(gateway: Gateway, notifier: Notifier) -> None:
-    """Keep the service manager's status line true, to a second: when a thousand accounts change together, a line for each,
-    which looks at all of them, would be most of the daemon's work."""
+    """Update the service manager's status line at most once a second: each line counts all accounts, and a thousand accounts may
+    change together."""
     while True:
         notifier.status(_status_line(gateway))
         async with gateway.events.subscribe() as events:

@@ -1,8 +1,7 @@
-"""The registry of plugins: what the installed distributions offer under ``gatewayd.channels`` and ``gatewayd.agents``.
+"""The registry of plug-ins: the entry points ``gatewayd.channels`` and ``gatewayd.agents`` of the installed distributions.
 
-Built-ins come the same way as third parties. Nothing is imported before it is asked for: an entry point's module when its
-manifest is wanted, the driver when its settings or its opener are. A plugin that is broken is an error for whoever uses it,
-and for nobody else.
+Built-in plug-ins have entry points, too. The module of an entry point is imported for its manifest, the driver for its settings
+or its opener, and neither before. A broken plug-in is an error only for the accounts or agents that use it.
 
 Entry points file format: https://packaging.python.org/en/latest/specifications/entry-points/
 """
@@ -29,7 +28,7 @@ Manifest = TypeVar("Manifest", bound=ChannelPlugin | AgentPlugin)
 
 
 class Offer(Struct, frozen=True):
-    """One entry point: the id it gives, the distribution it comes from, and the manifest, or where that is."""
+    """One entry point: its id, its distribution, and the manifest or the way to it."""
 
     id: str
     distribution: str
@@ -37,18 +36,18 @@ class Offer(Struct, frozen=True):
 
 
 def placeholder(plugin_id: str) -> ChannelPlugin:
-    """The manifest that a channel has for the others while its own cannot be loaded."""
+    """The manifest of a channel whose own cannot be loaded."""
     return ChannelPlugin(id=plugin_id, label=plugin_id, settings="-", open="-")
 
 
 class Registry:
-    """Which kinds of channels and agent cores there are. Make it with :meth:`installed`, or :meth:`of` in a test."""
+    """The kinds of channels and agent cores. Make it by :meth:`installed`, or by :meth:`of` in a test."""
 
     def __init__(self, channels: Iterable[Offer], agents: Iterable[Offer], problems: Iterable[str] = ()) -> None:
         self._channels = _PluginSet("channel", ChannelPlugin, channels)
         self._agents = _PluginSet("agent core", AgentPlugin, agents)
         self.problems = tuple(problems)
-        """Distributions whose entry points could not be read, one sentence each."""
+        """One sentence for each distribution whose entry points could not be read."""
 
     @classmethod
     def installed(cls) -> "Registry":
@@ -87,11 +86,15 @@ class Registry:
         return self._channels.get(channel)
 
     def channel_or_placeholder(self, channel: str) -> ChannelPlugin:
-        """As ``channel``, and a stand-in for one that cannot be used: its accounts are parked, and theirs are the only ones."""
+        """As ``channel``. A channel that cannot be used has a placeholder: only its accounts are parked."""
         try:
             return self.channel(channel)
         except PluginError:
             return placeholder(channel)
+
+    def manifests(self, channels: Iterable[str]) -> dict[str, ChannelPlugin]:
+        """The manifests of these channels by id, with placeholders."""
+        return {channel: self.channel_or_placeholder(channel) for channel in channels}
 
     def agent(self, core: str) -> AgentPlugin:
         """:raises PluginError: unknown, broken, or offered by two distributions."""
@@ -114,16 +117,16 @@ class Registry:
         return found
 
     def channel_opener(self, plugin: ChannelPlugin) -> ChannelOpener:
-        """Imports the driver. :raises PluginError: it cannot be imported, or cannot be called."""
+        """Imports the driver. :raises PluginError: it cannot be imported, or is not callable."""
         return cast(ChannelOpener, self._callable(plugin))
 
     def agent_opener(self, plugin: AgentPlugin) -> AgentOpener:
-        """Imports the driver. :raises PluginError: it cannot be imported, or cannot be called."""
+        """Imports the driver. :raises PluginError: it cannot be imported, or is not callable."""
         return cast(AgentOpener, self._callable(plugin))
 
     def agent_proxies(self, on_broken: Callable[[PluginError], None]) -> dict[str, AgentProxy]:
-        """The proxies of the kinds of cores that offer one, by kind. Imports every manifest; one that is broken is an error for
-        who uses the plugin. ``on_broken`` is called for each proxy that cannot be used."""
+        """The proxies of agent cores, by kind. Imports every manifest; a broken one is skipped here. ``on_broken`` gets the error
+        of each proxy that cannot be used."""
         found: dict[str, AgentProxy] = {}
         for kind in self.agent_ids:
             with suppress(PluginError):
@@ -166,7 +169,7 @@ class Registry:
 
 
 class _PluginSet(Generic[Manifest]):
-    """The offers of one kind. Manifests are loaded on first use and kept."""
+    """The plug-ins of one kind. Manifests are loaded at the first use and kept."""
 
     def __init__(self, kind: str, manifest: type[Manifest], offers: Iterable[Offer]) -> None:
         self._kind = kind
@@ -214,9 +217,9 @@ class _PluginSet(Generic[Manifest]):
 
 
 def _read(distribution: Distribution, offers: Mapping[str, list[Offer]], seen: set[str]) -> None:
-    """Add a distribution's offers. Of two copies of one distribution the first on ``sys.path`` counts, as in an import."""
+    """Add the entry points of a distribution. Of two copies the first on ``sys.path`` counts, as in an import."""
     text = distribution.read_text("entry_points.txt")
-    # Most distributions offer nothing of ours; parsing all of them is most of the cost of importlib.metadata.entry_points().
+    # Most distributions have none for gatewayd, and the parsing is most of the cost of importlib.metadata.entry_points().
     if not text or not any(group in text for group in offers):
         return
     name = _name(distribution)
@@ -235,5 +238,5 @@ def _name(distribution: Distribution) -> str:
                 return f"{distribution.name} {distribution.version}"
     except Exception:
         return str(getattr(distribution, "_path", "a distribution without readable metadata"))
-    # Without METADATA the folder still tells a person which one it is.
+    # Without METADATA the folder still names it.
     return str(getattr(distribution, "_path", "a distribution without metadata"))

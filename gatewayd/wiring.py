@@ -1,6 +1,6 @@
-"""The only place where the parts of the hub are wired, started and stopped.
+"""The only module that makes, starts and stops the parts of the hub.
 
-Every part gets its partners when it is made; what exists only while the hub runs comes with ``run``. Nothing is bound afterwards.
+A part gets its partners in its constructor, and what exists only at run time by ``run``. Nothing is bound later.
 """
 
 import time
@@ -51,7 +51,7 @@ log = structlog.get_logger("gatewayd")
 MakesAccounts = Callable[[Outbox, Backlog], ChannelManager]
 
 
-def join(
+def build_gateway(
     config: GatewayConfig,
     registry: Registry,
     store: Store,
@@ -64,10 +64,9 @@ def join(
     now: Callable[[], float] = time.time,
     rng: Random | None = None,
 ) -> Gateway:
-    """The hub of a configuration, with its real accounts and agents. Nothing runs yet. ``rng`` draws the jitter;
-    ``name`` is this gateway's among those that share the store."""
-    plugins = {account.channel: registry.channel_or_placeholder(account.channel) for account in config.accounts}
-    configured = Configured(config, plugins)
+    """The hub of a configuration, with its real accounts and agents. Nothing runs yet. ``rng`` draws the jitter; ``name`` is the
+    name of this gateway among those that share the store."""
+    configured = Configured(config, registry.manifests(account.channel for account in config.accounts))
     events = EventLog(store, now=now, keep=lambda: configured.config.limits.event_rows)
     context = Context(store, events, now, rng or Random(), redact, name)
 
@@ -81,7 +80,7 @@ def join(
 
 
 def wire(context: Context, configured: Configured, *, agents: AgentPool, accounts: MakesAccounts, stalls: Stalls) -> Gateway:
-    """Every part of the hub, each made once. ``accounts`` makes the manager of the accounts over the outbox and the backlog."""
+    """Make each part of the hub once. ``accounts`` makes the manager of the accounts from the outbox and the backlog."""
     store, events, now = context.store, context.events, context.now
     reports = DeliveryReports()
     backlog = Backlog(store, configured, now=now)
@@ -125,34 +124,34 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
 
 @asynccontextmanager
 async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]:
-    """The hub's own tasks, opened in their order, with what the last process left taken up before any account listens.
+    """Run the tasks of the hub. Recovery of the last process ends before any account listens.
 
-    ``parent`` is the task group of drivers and of calls of cores, also of those that cannot be ended. To stop, ``drain`` first.
+    ``parent`` is the task group of drivers and core calls, also of abandoned ones. To stop, ``drain`` first.
     """
-    async with anyio.create_task_group() as telling:
-        await telling.start(gateway.events.run)
-        await telling.start(gateway.dead_letter_counter.run)
+    async with anyio.create_task_group() as event_tasks:
+        await event_tasks.start(gateway.events.run)
+        await event_tasks.start(gateway.dead_letter_counter.run)
         async with (
             gateway.agents.run(cut=gateway.turns.hand_over_turns, say_later=gateway.late.say, parent=parent),
-            anyio.create_task_group() as turning,
+            anyio.create_task_group() as turn_tasks,
         ):
-            await turning.start(partial(gateway.turns.run, parent=parent))
-            await turning.start(gateway.inbox.run)
-            await turning.start(gateway.responses.run)
+            await turn_tasks.start(partial(gateway.turns.run, parent=parent))
+            await turn_tasks.start(gateway.inbox.run)
+            await turn_tasks.start(gateway.responses.run)
             await _recover(gateway)
-            turning.start_soon(gateway.retention.run)
+            turn_tasks.start_soon(gateway.retention.run)
             async with gateway.manager.run(journal=gateway.inbox, parent=parent):
                 yield
-            # Turns that met the deadline: before their agents close, or they would fail by that and be dead letters.
-            turning.cancel_scope.cancel()
+            # Turns that are still running end before their agents close: else they would fail and become dead letters.
+            turn_tasks.cancel_scope.cancel()
         gateway.events.emit("gateway.stopped")
         with trio.move_on_after(_FLUSH_SECONDS):
             await gateway.events.wait_flushed()
-        telling.cancel_scope.cancel()
+        event_tasks.cancel_scope.cancel()
 
 
 async def drain(gateway: Gateway) -> None:
-    """Take no new messages, let running turns finish and the outbox be flushed, close the accounts: in ``drain_seconds``."""
+    """Take no new messages, let running turns end, flush the outbox and close the accounts, within ``drain_seconds``."""
     gateway.enter("draining")
     gateway.events.emit("gateway.draining")
     log.info("stopping", within_seconds=gateway.config.gateway.drain_seconds)
@@ -160,11 +159,11 @@ async def drain(gateway: Gateway) -> None:
 
 
 async def _recover(gateway: Gateway) -> None:
-    """Take up what the last process left: outcomes nobody knows, requests that wait, messages that were not answered."""
+    """Recovery of the last process: replies with an unknown outcome, pending requests, unanswered messages."""
     await gateway.access.load()
     accounts = await gateway.claim(gateway.configured.accounts)
     await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
-    # What was being sent when the last process ended is a dead letter now, and nobody was told by an event.
+    # Replies that the last process was sending are dead letters now, and no event has said so.
     gateway.dead_letter_counter.look_again()
     pending = await gateway.inbox.pending(accounts)
     live_turns = {row.turn_id for row in pending if (row.envelope.channel, row.envelope.account) in gateway.configured.accounts}

@@ -139,8 +139,7 @@ class _Loader:
             checks.check_binding(self._problems, binding, ("bindings", index), known)
         checks.check_matches(self._problems, bindings)
         checks.check_credentials(self._problems, filter(None, accounts.values()))
-        channels = [channel for channel, _ in accounts if channel in self._registry.channel_ids]
-        manifests = {channel: self._registry.channel_or_placeholder(channel) for channel in channels}
+        manifests = self._registry.manifests(channel for channel, _ in accounts if channel in self._registry.channel_ids)
         approvers = ApproverChecks(self._problems, accounts, manifests, self._registry.channel_ids)
         approvers.check(config.approvals, filter(None, agents.values()))
         if not accounts:

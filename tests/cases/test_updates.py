@@ -28,7 +28,7 @@ from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import run_inline
-from gatewayd.wiring import join, run_hub
+from gatewayd.wiring import build_gateway, run_hub
 from tests.cases import cases
 from tests.fakes.bot_api import FakeBotApi
 from tests.hub.house import NoStalls
@@ -67,7 +67,7 @@ async def open_gateway(case: Json, api: FakeBotApi, state_dir: Path) -> AsyncIte
         anyio.create_task_group() as parent,
     ):
         config = settings_of(case, api)
-        gateway = join(config, registry, store, http, state_dir=state_dir, now=now, rng=Random(1), stalls=NoStalls())
+        gateway = build_gateway(config, registry, store, http, state_dir=state_dir, now=now, rng=Random(1), stalls=NoStalls())
         gateway.enter("ready")
         async with run_hub(gateway, parent=parent):
             yield gateway

@@ -21,7 +21,7 @@ from gatewayd.stores.sqlite import SqliteStore, open_store
 from gatewayd.web.api.chat import deliver_message
 from gatewayd.web.http.errors import STATUS, HttpError
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
-from gatewayd.wiring import drain, join, run_hub
+from gatewayd.wiring import build_gateway, drain, run_hub
 from tests.hub.house import NoStalls
 from tests.simulation.crash import CrashPlan, Point
 from tests.simulation.disk import LifeDisk
@@ -221,7 +221,7 @@ class Life:
 
     def _join(self, store: SqliteStore) -> Gateway:
         world = self.world
-        return join(
+        return build_gateway(
             world.configuration(self),
             world.registry,
             store,

@@ -30,7 +30,7 @@ from gatewayd.ports.store import InboundRow, SessionRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web.http.errors import HttpError
 from gatewayd.web.webhooks import WebhookDesk
-from gatewayd.wiring import join, run_hub
+from gatewayd.wiring import build_gateway, run_hub
 from tests.hub.house import NoStalls
 from tests.stores.opened_before import open_store
 from tests.third_party import traps
@@ -99,7 +99,7 @@ def _word(state: str, reason: str | None, restarts: int) -> str:
 async def open_hub(state_dir: Path, config: GatewayConfig) -> AsyncIterator[Hub]:
     async with open_store(state_dir, now=_now, run_blocking=run_inline) as store, anyio.create_task_group() as parent:
         http = cast(httpx2.AsyncClient, None)
-        gateway = join(config, REGISTRY, store, http, state_dir=state_dir, now=_now, rng=Random(1), stalls=NoStalls())
+        gateway = build_gateway(config, REGISTRY, store, http, state_dir=state_dir, now=_now, rng=Random(1), stalls=NoStalls())
         if _left_running is not None:
             await _left_running(store, config)
         gateway.enter("ready")

@@ -37,7 +37,7 @@ from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web.app import create_app
 from gatewayd.web.server.listen import open_listeners
 from gatewayd.web.server.server import GatewayServer
-from gatewayd.wiring import join, run_hub
+from gatewayd.wiring import build_gateway, run_hub
 from tests.hub.house import NoStalls
 from tests.stores.opened_before import open_store
 from tests.web import attached, hook
@@ -166,7 +166,7 @@ async def open_site(
         httpx2.AsyncClient(verify=NO_TLS) as http,
         anyio.create_task_group() as nursery,
     ):
-        gateway = join(
+        gateway = build_gateway(
             config,
             registry or Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN, own.PLUGIN]),
             store,

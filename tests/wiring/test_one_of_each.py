@@ -35,7 +35,7 @@ from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import OutboundDraft, TokenRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
-from gatewayd.wiring import drain, join, run_hub
+from gatewayd.wiring import build_gateway, drain, run_hub
 from tests.hub.house import EPOCH, NoStalls
 from tests.wiring import core
 
@@ -92,7 +92,7 @@ async def hub_over(store: SqliteStore, *, ago: float = 0.0) -> AsyncIterator[Hub
     """Leaving it is an end without a drain."""
     with trio.fail_after(3600):
         async with anyio.create_task_group() as parent:
-            gateway = join(
+            gateway = build_gateway(
                 configuration(),
                 REGISTRY,
                 store,

@@ -24,7 +24,7 @@ from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.stores.sqlite import SqliteStore
 from gatewayd.testing.store_contract.rows import approval
-from gatewayd.wiring import join, run_hub
+from gatewayd.wiring import build_gateway, run_hub
 from tests.hub.house import NoStalls
 from tests.wiring.test_one_of_each import DAY, OPEN, REGISTRY, configuration, now, store_of
 
@@ -40,7 +40,7 @@ async def running(store: SqliteStore, name: str, *accounts: str) -> AsyncIterato
     """Leaving it is an end without a drain."""
     http = cast(httpx2.AsyncClient, None)
     async with anyio.create_task_group() as parent:
-        gateway = join(
+        gateway = build_gateway(
             configured(*accounts),
             REGISTRY,
             store,

@@ -33,7 +33,7 @@ from gatewayd.web.app import create_app
 from gatewayd.web.server.listen import open_listeners
 from gatewayd.web.server.server import GatewayServer
 from gatewayd.web.webchat.routes import COOKIE
-from gatewayd.wiring import join, run_hub
+from gatewayd.wiring import build_gateway, run_hub
 from tests.hub.house import NoStalls
 from tests.stores.opened_before import open_store
 from tests.web.client import RawClient, dial, request
@@ -92,7 +92,9 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
             httpx2.AsyncClient() as http,
             anyio.create_task_group() as nursery,
         ):
-            gateway = join(config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, stalls=NoStalls())
+            gateway = build_gateway(
+                config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, stalls=NoStalls()
+            )
             server = GatewayServer(
                 create_app(gateway, no_reload, {}, max_connections=100), max_body_bytes=1_048_576, grace_seconds=0.2
             )
