@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from tests.simulation import hunt
-from tests.simulation.planted import bugs, plant
+from tests.simulation.bugs import hunt
+from tests.simulation.bugs.planted import bugs, plant
 
 
 def main() -> int:

@@ -24,8 +24,8 @@ from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from gatewayd.wiring import build_gateway, drain, run_hub
 from tests.hub.house import NoStalls
 from tests.simulation.crash import CrashPlan, Point
-from tests.simulation.disk import LifeDisk
-from tests.simulation.platforms import Panic
+from tests.simulation.outside.disk import LifeDisk
+from tests.simulation.outside.platforms import Panic
 from tests.simulation.telegram.streams import open_client
 from tests.simulation.trace import Violation
 

@@ -20,7 +20,7 @@ from gatewayd.model.config import (
     OutboxSection,
     SessionsSection,
 )
-from tests.simulation.cores import Memory
+from tests.simulation.outside.cores import Memory
 
 Sections = tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection]
 Mood = Literal["rough", "isolated"]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.simulation.corners import CORNERS, corner_of
+from tests.simulation.outside.corners import CORNERS, corner_of
 
 
 def test_of_any_sixteen_seeds_in_a_row_each_corner_has_one() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trio.lowlevel
 
-from tests.simulation.hunt import MARGIN
-from tests.simulation.planted import ROOT, Bug, Change, DoesNotApply, bugs, changed_source, plant, planted_tree
+from tests.simulation.bugs.hunt import MARGIN
+from tests.simulation.bugs.planted import ROOT, Bug, Change, DoesNotApply, bugs, changed_source, plant, planted_tree
 
 SIMULATE = ROOT / "contrib/simulate"
 QUICK = ("recover-resends-sending", "press-of-a-stranger", "core-not-asked", "acp-late-text-dropped")
@@ -110,8 +110,8 @@ def test_quick_ones_are_found() -> None:
 
 JUDGED = """
 import sys
-from tests.simulation.hunt import look_by_test
-from tests.simulation.planted import Bug
+from tests.simulation.bugs.hunt import look_by_test
+from tests.simulation.bugs.planted import Bug
 for test, assertion in CASES:
     found = look_by_test(Bug("b", "w", (), test=test, assertion=assertion))
     print("judged:", found.found, found.what)

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from gatewayd.model.errors import GatewayError
 from gatewayd.model.message.envelope import Peer, Sender
 from tests.simulation.life import Life
-from tests.simulation.platforms import Account, Update, Weather
+from tests.simulation.outside.platforms import Account, Update, Weather
 from tests.simulation.trace import Trace
 
 

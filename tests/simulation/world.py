@@ -21,22 +21,22 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
-from tests.simulation.connectors import Connector
-from tests.simulation.cores import CORE, Core, CoreWire
-from tests.simulation.corners import Corner
+from tests.simulation.checks.invariants import check, check_gone
+from tests.simulation.checks.ledger import Ledger
+from tests.simulation.checks.rest import check_at_rest
 from tests.simulation.crash import CrashPlan, Steps, draw_plan
-from tests.simulation.disk import Disk
-from tests.simulation.drivers import POLLED, PUSHED, Wire
-from tests.simulation.invariants import check, check_gone
-from tests.simulation.ledger import Ledger
 from tests.simulation.life import Life
-from tests.simulation.people import People, decide_requests, repair, revive
-from tests.simulation.platforms import PUSH_FAULTS, Account, Update, Weather
-from tests.simulation.rest import check_at_rest
+from tests.simulation.outside.connectors import Connector
+from tests.simulation.outside.cores import CORE, Core, CoreWire
+from tests.simulation.outside.corners import Corner
+from tests.simulation.outside.disk import Disk
+from tests.simulation.outside.drivers import POLLED, PUSHED, Wire
+from tests.simulation.outside.people import People, decide_requests, repair, revive
+from tests.simulation.outside.platforms import PUSH_FAULTS, Account, Update, Weather
+from tests.simulation.outside.troubles import Troubles
 from tests.simulation.scenario import Scenario, draw_scenario
 from tests.simulation.telegram.server import BOT_ID, TOKEN, BotServer
 from tests.simulation.trace import Trace, Violation
-from tests.simulation.troubles import Troubles
 
 EPOCH = 1_800_000_000.0
 _SETTLE_SECONDS = 3 * 3600.0

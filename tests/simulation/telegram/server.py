@@ -18,7 +18,7 @@ from msgspec import Struct
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Choice, EditText, RichText, SendText
-from tests.simulation.platforms import NOT_MODIFIED, OPEN_FAULTS, Account, Update
+from tests.simulation.outside.platforms import NOT_MODIFIED, OPEN_FAULTS, Account, Update
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life

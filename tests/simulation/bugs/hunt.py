@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from tests.simulation.planted import ROOT, Bug, DoesNotApply, bugs, planted_tree
+from tests.simulation.bugs.planted import ROOT, Bug, DoesNotApply, bugs, planted_tree
 
 MARGIN = 5
 """Seeds that are a bug's only proof find it this much sooner than they must."""

@@ -9,12 +9,12 @@ from gatewayd.model.lifecycle import OUTBOUND_OPEN, REASONS
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, SendText
 from gatewayd.model.subject import is_about_reply, is_repetition
-from tests.simulation.decisions import check_decisions
-from tests.simulation.ledger import AskedRow, Ledger, OutRow
-from tests.simulation.platforms import Account, Shown, place_of
+from tests.simulation.checks.decisions import check_decisions
+from tests.simulation.checks.ledger import AskedRow, Ledger, OutRow
+from tests.simulation.outside.platforms import Account, Shown, place_of
+from tests.simulation.outside.troubles import ACCOUNTS_AWAY, AGENTS_AWAY
 from tests.simulation.scenario import APPROVERS, CHANNELS
 from tests.simulation.trace import Violation
-from tests.simulation.troubles import ACCOUNTS_AWAY, AGENTS_AWAY
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

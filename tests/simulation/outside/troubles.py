@@ -5,9 +5,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatewayd.model.message.envelope import Peer
-from tests.simulation.cores import Core
-from tests.simulation.people import meddle
-from tests.simulation.platforms import Account
+from tests.simulation.outside.cores import Core
+from tests.simulation.outside.people import meddle
+from tests.simulation.outside.platforms import Account
 from tests.simulation.scenario import change, change_grants
 
 if TYPE_CHECKING:

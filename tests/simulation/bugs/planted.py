@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 FILE = Path(__file__).with_name("planted.toml")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Change(Struct, frozen=True, forbid_unknown_fields=True):

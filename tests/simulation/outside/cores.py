@@ -29,7 +29,7 @@ from gatewayd.ports.agent import (
     Turn,
     TurnRequest,
 )
-from tests.simulation.platforms import WRECKS, place_of
+from tests.simulation.outside.platforms import WRECKS, place_of
 from tests.simulation.trace import Trace, Violation
 from tests.third_party.kinds import any_bug
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 CORE = AgentPlugin(
     id="simulated",
     label="Simulated",
-    settings="tests.simulation.cores:CoreWire",
-    open="tests.simulation.cores:open_core",
+    settings="tests.simulation.outside.cores:CoreWire",
+    open="tests.simulation.outside.cores:open_core",
 )
 Memory = Literal["server", "journal", "none"]
 

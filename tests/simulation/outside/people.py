@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.message.envelope import Origin, Peer, Sender
 from gatewayd.model.records.dead_letter import DeadLetterFilter
-from tests.simulation.platforms import Account, Mark, Shown, Update, place_of
+from tests.simulation.outside.platforms import Account, Mark, Shown, Update, place_of
 from tests.simulation.scenario import APPROVERS, Scenario
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import Conflict
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.records.approval import Scope, SessionGrant
-from tests.simulation.cores import Core
-from tests.simulation.platforms import Account, Update
-from tests.simulation.troubles import Plan, Troubles
+from tests.simulation.outside.cores import Core
+from tests.simulation.outside.platforms import Account, Update
+from tests.simulation.outside.troubles import Plan, Troubles
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life

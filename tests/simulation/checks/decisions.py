@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.ledger import InRow, Ledger, QuestionedRow
+from tests.simulation.checks.ledger import InRow, Ledger, QuestionedRow
 from tests.simulation.scenario import OPERATORS
 from tests.simulation.trace import Violation
 

@@ -8,11 +8,11 @@ import trio
 from gatewayd.model.errors import Conflict
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender, connector_key
 from gatewayd.ports.store import InboundRow
-from tests.simulation.platforms import Account, place_of
+from tests.simulation.outside.platforms import Account, place_of
 from tests.simulation.trace import Violation
 
 if TYPE_CHECKING:
-    from tests.simulation.troubles import Plan
+    from tests.simulation.outside.troubles import Plan
     from tests.simulation.world import World
 
 _WORDS: Final = ("say", "say", "long", "slow", "tool", "ask")

@@ -21,14 +21,14 @@ from gatewayd.ports.channel import (
     WebhookReply,
     WebhookRequest,
 )
-from tests.simulation.platforms import OPEN_FAULTS, POLL_SECONDS, Account, Update
+from tests.simulation.outside.platforms import OPEN_FAULTS, POLL_SECONDS, Account, Update
 from tests.simulation.trace import Violation
 from tests.third_party.kinds import any_bug
 
 if TYPE_CHECKING:
     from tests.simulation.life import Life
 
-_DRIVERS = "tests.simulation.drivers"
+_DRIVERS = "tests.simulation.outside.drivers"
 POLLED = ChannelPlugin(
     id="polled",
     label="Polled",

@@ -11,7 +11,7 @@ from msgspec import Struct
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.model.records.approval import Vote
-from tests.simulation.platforms import place_of
+from tests.simulation.outside.platforms import place_of
 
 
 class InRow(Struct, frozen=True):
