@@ -11,7 +11,7 @@ from gatewayd.stores import sqlite
 from gatewayd.stores.sqlite import RunBlocking, SqliteStore
 from gatewayd.stores.sqlite.engine.directory import LOCK_NAME
 from gatewayd.stores.sqlite.engine.files import open_files
-from gatewayd.stores.sqlite.tables.outbox import select_outbound
+from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_ROWS
 
 
 def open_store(
@@ -28,7 +28,7 @@ def open_store(
 
 async def every_outbound(store: SqliteStore) -> list[OutboundRow]:
     """All replies, by number. No operation of a store gives them: nothing but a test wants that many."""
-    return await store._read(lambda connection: select_outbound(connection, "1 ORDER BY id", ()))
+    return await store._read(lambda connection: OUTBOUND_ROWS.select(connection, "1 ORDER BY id"))
 
 
 @cache

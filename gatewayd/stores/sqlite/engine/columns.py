@@ -35,7 +35,7 @@ def newest_by(key: str, value: str, account: Account | None, limit: int | None) 
     return f"{key} = ? {of_account} ORDER BY id DESC LIMIT ?", (value, *(account or ()), -1 if limit is None else limit)
 
 
-def decode_column(decoder: Decoder[T], data: bytes, where: str) -> T:
+def decode_column(decoder: Decoder[T], data: bytes | str, where: str) -> T:
     """:raises StoreRefused: not what we wrote: the row is damaged in a way that SQLite's own check cannot see."""
     try:
         return decoder.decode(data)

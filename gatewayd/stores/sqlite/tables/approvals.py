@@ -4,23 +4,27 @@
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from gatewayd.model.lifecycle import APPROVAL, APPROVAL_OPEN, APPROVAL_USABLE, DECIDE, VOTE, ApprovalState, Outcome
 from gatewayd.model.records.approval import Approval, Vote
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.ports.store import Account, VoteRule
-from gatewayd.stores.sqlite.engine.columns import OF_NO_OTHERS, accounts_value, decode_column
+from gatewayd.stores.sqlite.engine.columns import OF_NO_OTHERS, accounts_value
+from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.audit import append_audit
 
-# The order of the struct's fields; "groups" is a word of SQL.
-_COLUMNS = ", ".join("asked_groups" if name == "groups" else name for name in Approval.__struct_fields__)
-_PLACES = ", ".join("?" for _ in Approval.__struct_fields__)
+# "groups" is a keyword of SQL.
+APPROVALS: Final = Rows(
+    "approval",
+    Approval,
+    texts={"groups": msgspec.json.Decoder(tuple[str, ...]), "votes": msgspec.json.Decoder(tuple[Vote, ...])},
+    renamed={"groups": "asked_groups"},
+)
 _CAN_VOTE: Final = f"id = ? AND {among(VOTE.sources)}"
 _DECIDE: Final = f"""
     UPDATE approval SET state = ?, decided_by = ?, note = ?, decided_at = ? WHERE id = ? AND {among(DECIDE.sources)}
@@ -29,8 +33,6 @@ _VOTE: Final = "UPDATE approval SET state = ?, decided_by = ?, note = ?, decided
 _CONSUME: Final = (
     f"UPDATE approval SET consumed_at = ?, ref = ? WHERE id = ? AND {among(APPROVAL_USABLE)} AND consumed_at IS NULL"
 )
-_GROUPS = msgspec.json.Decoder(tuple[str, ...])
-_VOTES = msgspec.json.Decoder(tuple[Vote, ...])
 
 
 class ApprovalTable(Tables):
@@ -38,11 +40,9 @@ class ApprovalTable(Tables):
         assert approval.state in APPROVAL.made["add_approval"], f"no request begins as {approval.state}"
 
         def add(connection: sqlite3.Connection) -> Approval:
-            if _insert(connection, approval):
+            if APPROVALS.insert(connection, approval, conflict="ON CONFLICT (turn_id, ordinal) DO NOTHING"):
                 _audit(connection, audit)
-                return approval
-            row = _select(connection, "turn_id = ? AND ordinal = ?", (approval.turn_id, approval.ordinal))
-            assert row is not None
+            [row] = APPROVALS.select(connection, "turn_id = ? AND ordinal = ?", (approval.turn_id, approval.ordinal))
             return row
 
         return await self._write(add)
@@ -50,31 +50,35 @@ class ApprovalTable(Tables):
     async def get_approval(self, approval_id: str) -> Approval | None:
         by_code = "seq = (SELECT max(seq) FROM approval WHERE code = ?)"
         return await self._read(
-            lambda connection: _select(connection, "id = ?", (approval_id,)) or _select(connection, by_code, (approval_id,))
+            lambda connection: (
+                APPROVALS.find(connection, "id = ?", (approval_id,)) or APPROVALS.find(connection, by_code, (approval_id,))
+            )
         )
 
     async def approvals_of(self, turn_id: str) -> list[Approval]:
-        return await self._read(lambda connection: select_approvals(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
+        return await self._read(lambda connection: APPROVALS.select(connection, "turn_id = ? ORDER BY ordinal", (turn_id,)))
 
     async def list_approvals(
         self, state: ApprovalState | None, *, limit: int, accounts: Collection[Account] | None = None
     ) -> list[Approval]:
-        conditions = [*(["state = :state"] if state is not None else []), *([OF_NO_OTHERS] if accounts is not None else [])]
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        conditions = ["state = :state"] * (state is not None) + [OF_NO_OTHERS] * (accounts is not None)
         order = "ASC" if state in APPROVAL_OPEN else "DESC"
-        sql = f"SELECT {_COLUMNS} FROM approval row {where} ORDER BY seq {order} LIMIT :limit"
+        condition = f"{' AND '.join(conditions) or 1} ORDER BY seq {order} LIMIT :limit"
         values = {"state": state, "accounts": accounts_value(accounts or ()), "limit": limit}
-        return [_row(record) for record in await self._read(lambda connection: connection.execute(sql, values).fetchall())]
+        return await self._read(lambda connection: APPROVALS.select(connection, condition, values))
 
     async def vote_approval(self, approval_id: str, rule: VoteRule, *, audit: AuditDraft) -> Approval | None:
         def vote(connection: sqlite3.Connection) -> Approval | None:
-            found = _select(connection, _CAN_VOTE, (approval_id,))
+            found = APPROVALS.find(connection, _CAN_VOTE, (approval_id,))
             voted = None if found is None else rule(found)
             if voted is None:
                 return None
             row = voted.row
             assert row.state in VOTE.targets, f"no vote makes a request {row.state}"
-            connection.execute(_VOTE, (row.state, row.decided_by, row.note, row.decided_at, _json(row.votes), row.scope, row.id))
+            connection.execute(
+                _VOTE,
+                (row.state, row.decided_by, row.note, row.decided_at, msgspec.json.encode(row.votes).decode(), row.scope, row.id),
+            )
             if voted.grants:
                 _grant(connection, row, voted.grants)
             _audit(connection, audit)
@@ -89,7 +93,7 @@ class ApprovalTable(Tables):
             if connection.execute(_DECIDE, (state, by, note, now, approval_id)).rowcount == 0:
                 return None
             _audit(connection, audit)
-            return _select(connection, "id = ?", (approval_id,))
+            return APPROVALS.find(connection, "id = ?", (approval_id,))
 
         return await self._write(decide)
 
@@ -106,13 +110,6 @@ class ApprovalTable(Tables):
         return None if record is None else str(record[0])
 
 
-def _insert(connection: sqlite3.Connection, approval: Approval) -> bool:
-    insert = f"INSERT INTO approval ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT (turn_id, ordinal) DO NOTHING"
-    values = {name: getattr(approval, name) for name in Approval.__struct_fields__}
-    values |= {"groups": _json(approval.groups), "votes": _json(approval.votes)}
-    return connection.execute(insert, tuple(values.values())).rowcount == 1
-
-
 def _grant(connection: sqlite3.Connection, row: Approval, inputs: Sequence[str]) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO approval_grant VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -125,24 +122,3 @@ def _grant(connection: sqlite3.Connection, row: Approval, inputs: Sequence[str])
 def _audit(connection: sqlite3.Connection, audit: AuditDraft | None) -> None:
     if audit is not None:
         append_audit(connection, audit)
-
-
-def select_approvals(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> list[Approval]:
-    """``condition`` is of our own making; it may go on with an order and a limit."""
-    return [_row(record) for record in connection.execute(f"SELECT {_COLUMNS} FROM approval WHERE {condition}", values)]
-
-
-def _select(connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...]) -> Approval | None:
-    return next(iter(select_approvals(connection, condition, values)), None)
-
-
-def _row(record: tuple[Any, ...]) -> Approval:
-    row = Approval(*record)
-    where = f"approval {row.id}"
-    groups = decode_column(_GROUPS, record[Approval.__struct_fields__.index("groups")].encode(), where)
-    votes = decode_column(_VOTES, record[Approval.__struct_fields__.index("votes")].encode(), where)
-    return replace(row, groups=groups, votes=votes)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

@@ -4,20 +4,20 @@
 
 import math
 import sqlite3
-from collections.abc import Callable
 from heapq import merge
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
 from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterCounts, DeadLetterCursor, DeadLetterFilter, Direction
-from gatewayd.ports.store import DeadLetterRow, dead_letter_of
+from gatewayd.ports.store import DeadLetterRow, InboundRow, OutboundRow, dead_letter_of
+from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among
 from gatewayd.stores.sqlite.engine.table import Tables
-from gatewayd.stores.sqlite.tables.inbox import INBOUND_COLUMNS, inbound_row, select_inbound
-from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_COLUMNS, outbound_row, select_outbound
+from gatewayd.stores.sqlite.tables.inbox import INBOUND_ROWS
+from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_ROWS
 
 _NEWEST: Final = (math.inf, 2**63 - 1)
 _OLDEST: Final = (-math.inf, 0)
@@ -41,12 +41,11 @@ class _Table(Struct, frozen=True):
     direction: Direction
     dead_letters: str
     end: str
-    columns: str
-    read: Callable[[tuple[Any, ...]], DeadLetterRow]
+    rows: Rows[InboundRow] | Rows[OutboundRow]
 
 
-_INBOUND = _Table("in", INBOUND_DEAD_LETTER_ROWS, "ended_at", INBOUND_COLUMNS, inbound_row)
-_OUTBOUND = _Table("out", OUTBOUND_DEAD_LETTER_ROWS, "settled_at", OUTBOUND_COLUMNS, outbound_row)
+_INBOUND = _Table("in", INBOUND_DEAD_LETTER_ROWS, "ended_at", INBOUND_ROWS)
+_OUTBOUND = _Table("out", OUTBOUND_DEAD_LETTER_ROWS, "settled_at", OUTBOUND_ROWS)
 
 
 class DeadLetterTable(Tables):
@@ -55,8 +54,8 @@ class DeadLetterTable(Tables):
     ) -> list[DeadLetter]:
         def page(connection: sqlite3.Connection, table: _Table) -> list[DeadLetter]:
             # One at a time: a text may be a million characters long, and only its beginning is kept.
-            records = _page(connection, table, table.columns, wanted, before, limit, newest=True)
-            return [dead_letter_of(table.read(record)) for record in records]
+            records = _page(connection, table, table.rows.columns, wanted, before, limit, newest=True)
+            return [dead_letter_of(table.rows.read(record)) for record in records]
 
         def read(connection: sqlite3.Connection) -> list[DeadLetter]:
             pages = [page(connection, table) for table in _tables(wanted)]
@@ -136,6 +135,5 @@ def _page(
 
 
 def get_row(connection: sqlite3.Connection, direction: Direction, row_id: int) -> DeadLetterRow | None:
-    if direction == "in":
-        return next(iter(select_inbound(connection, "id = ?", (row_id,))), None)
-    return next(iter(select_outbound(connection, "id = ?", (row_id,))), None)
+    rows = INBOUND_ROWS if direction == "in" else OUTBOUND_ROWS
+    return rows.find(connection, "id = ?", (row_id,))

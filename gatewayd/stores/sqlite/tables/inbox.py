@@ -4,22 +4,21 @@
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column, newest_by
+from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, newest_by
+from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.outbox import insert_outbound
 from gatewayd.stores.sqlite.tables.state import put_state
 
-INBOUND_COLUMNS = (
-    "id, envelope, state, attempts, reason, turn_id, session_key, ended_at, started_at, retries, closed_at, detail, stops"
-)
+INBOUND_ROWS: Final = Rows("inbound", InboundRow, blobs={"envelope": msgspec.json.Decoder(InboundEnvelope)})
 [_NEW] = INBOUND.made["add_inbound"]
 _INSERT: Final = f"""
     INSERT INTO inbound (channel, account, event_key, given_key, peer, state, received_at, message_id, envelope)
@@ -35,11 +34,8 @@ _END: Final = f"""
     UPDATE inbound SET state = ?, reason = ?, detail = ?, ended_at = ? WHERE id = ? AND {among(END_INBOUND.sources)}
 """
 _BY_EVENT: Final = "channel = ? AND account = ? AND event_key = ?"
-_PENDING: Final = f"""
-    SELECT {INBOUND_COLUMNS} FROM inbound WHERE {among(INBOUND_OPEN)} AND id > :after AND {OF_ACCOUNTS} ORDER BY id LIMIT :limit
-"""
+_PENDING: Final = f"{among(INBOUND_OPEN)} AND id > :after AND {OF_ACCOUNTS} ORDER BY id LIMIT :limit"
 _encode = msgspec.json.Encoder().encode
-_DECODER = msgspec.json.Decoder(InboundEnvelope)
 
 
 class InboxTable(Tables):
@@ -58,15 +54,15 @@ class InboxTable(Tables):
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:
         values = (channel, account, event_key)
-        return await self._read(lambda connection: next(iter(select_inbound(connection, _BY_EVENT, values)), None))
+        return await self._read(lambda connection: INBOUND_ROWS.find(connection, _BY_EVENT, values))
 
     async def get_inbound(self, inbound_id: int) -> InboundRow | None:
-        return await self._read(lambda connection: next(iter(select_inbound(connection, "id = ?", (inbound_id,))), None))
+        return await self._read(lambda connection: INBOUND_ROWS.find(connection, "id = ?", (inbound_id,)))
 
     async def inbound_by(
         self, key: InboundKey, value: str, *, account: Account | None = None, limit: int | None = None
     ) -> list[InboundRow]:
-        return await self._read(lambda connection: select_inbound(connection, *newest_by(key, value, account, limit))[::-1])
+        return await self._read(lambda connection: INBOUND_ROWS.select(connection, *newest_by(key, value, account, limit))[::-1])
 
     async def start_turn(self, inbound_ids: Sequence[int], *, turn_id: str, session_key: str) -> None:
         now = self._now()
@@ -104,7 +100,7 @@ class InboxTable(Tables):
 
     async def pending_inbound(self, accounts: Collection[Account], *, after_id: int, limit: int) -> list[InboundRow]:
         values = {"accounts": accounts_value(accounts), "after": after_id, "limit": limit}
-        return await self._read(lambda connection: [inbound_row(record) for record in connection.execute(_PENDING, values)])
+        return await self._read(lambda connection: INBOUND_ROWS.select(connection, _PENDING, values))
 
 
 def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: float) -> InboundRow | None:
@@ -124,15 +120,3 @@ def _insert(connection: sqlite3.Connection, envelope: InboundEnvelope, now: floa
     if cursor.rowcount == 0 or cursor.lastrowid is None:
         return None
     return InboundRow(id=cursor.lastrowid, envelope=envelope, state=_NEW, attempts=0)
-
-
-def select_inbound(connection: sqlite3.Connection, condition: str, values: Sequence[str | int | None]) -> list[InboundRow]:
-    """``condition`` is a constant of these modules; an order and a limit may follow it."""
-    records = connection.execute(f"SELECT {INBOUND_COLUMNS} FROM inbound WHERE {condition}", values)
-    return [inbound_row(record) for record in records]
-
-
-def inbound_row(record: tuple[Any, ...]) -> InboundRow:
-    """A record of ``INBOUND_COLUMNS``."""
-    inbound_id, envelope, *rest = record
-    return InboundRow(inbound_id, decode_column(_DECODER, envelope, f"inbound row {inbound_id}"), *rest)

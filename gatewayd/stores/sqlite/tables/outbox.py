@@ -4,7 +4,7 @@
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import msgspec
 
@@ -21,13 +21,15 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundKey, OutboundRow
-from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, decode_column, newest_by
+from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, newest_by
+from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 
-OUTBOUND_COLUMNS = (
-    "id, channel, account, conversation, payload, state, attempts, created_at, "
-    "next_attempt_at, turn_id, reason, receipt, settled_at, subject, queued_at, sending_at, closed_at"
+OUTBOUND_ROWS: Final = Rows(
+    "outbound",
+    OutboundRow,
+    blobs={"payload": msgspec.json.Decoder(OutboundPayload), "receipt": msgspec.json.Decoder(Receipt)},
 )
 [_NEW] = OUTBOUND.made["add_outbound"]
 _INSERT: Final = f"""
@@ -49,10 +51,7 @@ _SETTLE: Final[Mapping[SendOutcome, str]] = {
 _READY_NUMBERS: Final = f"""
     SELECT id FROM outbound WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
 """
-_READY_AMONG: Final = f"""
-    SELECT {OUTBOUND_COLUMNS} FROM outbound
-    WHERE id IN (SELECT value FROM json_each(?)) AND +{among(SEND.sources)} ORDER BY id
-"""
+_READY_AMONG: Final = f"id IN (SELECT value FROM json_each(?)) AND +{among(SEND.sources)} ORDER BY id"
 _RESEND: Final = f"""
     UPDATE outbound SET state = {quoted(RESEND.target)}
     WHERE {among(RESEND.sources)} AND {OF_ACCOUNTS} AND channel IN (SELECT value FROM json_each(:resend))
@@ -74,8 +73,6 @@ _COUNT: Final = f"""
         WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL GROUP BY state
 """
 _encode = msgspec.json.Encoder().encode
-_PAYLOAD = msgspec.json.Decoder(OutboundPayload)
-_RECEIPT = msgspec.json.Decoder(Receipt)
 
 
 class OutboxTable(Tables):
@@ -115,7 +112,7 @@ class OutboxTable(Tables):
 
     async def ready_among(self, outbound_ids: Sequence[int]) -> list[OutboundRow]:
         values = (_encode(list(outbound_ids)).decode(),)
-        return await self._read(lambda connection: outbound_rows(connection.execute(_READY_AMONG, values)))
+        return await self._read(lambda connection: OUTBOUND_ROWS.select(connection, _READY_AMONG, values))
 
     async def recover_outbound(
         self,
@@ -140,19 +137,19 @@ class OutboxTable(Tables):
         return await self._write(recover)
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
-        return await self._read(lambda connection: next(iter(select_outbound(connection, "id = ?", (outbound_id,))), None))
+        return await self._read(lambda connection: OUTBOUND_ROWS.find(connection, "id = ?", (outbound_id,)))
 
     async def outbound_by(
         self, key: OutboundKey, value: str, *, account: Account | None = None, limit: int | None = None
     ) -> list[OutboundRow]:
-        return await self._read(lambda connection: select_outbound(connection, *newest_by(key, value, account, limit))[::-1])
+        return await self._read(lambda connection: OUTBOUND_ROWS.select(connection, *newest_by(key, value, account, limit))[::-1])
 
 
 def _add_notice(connection: sqlite3.Connection, rule: NoticeRule | None, outbound_id: int, now: float) -> OutboundRow | None:
     if rule is None:
         return None
-    [row] = select_outbound(connection, "id = ?", (outbound_id,))
-    draft = rule(row, select_outbound(connection, "turn_id = ? ORDER BY id", (row.turn_id,)))
+    [row] = OUTBOUND_ROWS.select(connection, "id = ?", (outbound_id,))
+    draft = rule(row, OUTBOUND_ROWS.select(connection, "turn_id = ? ORDER BY id", (row.turn_id,)))
     return None if draft is None else insert_outbound(connection, draft, now)
 
 
@@ -187,20 +184,3 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
         subject=draft.subject,
         queued_at=now,
     )
-
-
-def select_outbound(connection: sqlite3.Connection, condition: str, values: tuple[str | int | None, ...]) -> list[OutboundRow]:
-    """``condition`` is a constant of these modules; an order and a limit may follow it."""
-    return outbound_rows(connection.execute(f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE {condition}", values))
-
-
-def outbound_rows(cursor: sqlite3.Cursor) -> list[OutboundRow]:
-    """Records of ``OUTBOUND_COLUMNS``."""
-    return [outbound_row(record) for record in cursor]
-
-
-def outbound_row(record: tuple[Any, ...]) -> OutboundRow:
-    where = f"outbound row {record[0]}"
-    row = OutboundRow(*record)
-    receipt = None if record[11] is None else decode_column(_RECEIPT, record[11], where)
-    return msgspec.structs.replace(row, payload=decode_column(_PAYLOAD, record[4], where), receipt=receipt)

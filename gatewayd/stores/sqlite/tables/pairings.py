@@ -3,7 +3,7 @@
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
 import sqlite3
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -11,20 +11,17 @@ from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import PAIRED, PAIRING, PAIRING_OPEN, PairingDecision, PairingState
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.records.pairing import PairingRow
-from gatewayd.stores.sqlite.engine.columns import decode_column
+from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among, outside
 from gatewayd.stores.sqlite.engine.table import Tables
 
-_COLUMNS = "code, channel, account, sender_id, sender_name, peer, state, created_at, expires_at, decided_at, decided_by"
+_PAIRINGS: Final = Rows("pairing", PairingRow, name="sender_id", blobs={"peer": msgspec.json.Decoder(Peer)})
 _OF_SENDER: Final = "channel = ? AND account = ? AND sender_id = ?"
 _FORGET_EXPIRED: Final = f"DELETE FROM pairing WHERE {among(PAIRING.deleted['add_pairing'])} AND expires_at <= ?"
 _ASKED_BY: Final = f"{_OF_SENDER} AND {among(PAIRING_OPEN)}"
 _WITH_CODE: Final = f"code = ? AND {among(PAIRING_OPEN)}"
-_LIST: Final = f"""
-    SELECT {_COLUMNS} FROM pairing WHERE state = ? AND ({outside(PAIRING_OPEN)} OR expires_at > ?) ORDER BY id LIMIT ?
-"""
+_LIST: Final = f"state = ? AND ({outside(PAIRING_OPEN)} OR expires_at > ?) ORDER BY id LIMIT ?"
 _REVOKE: Final = f"DELETE FROM pairing WHERE {_OF_SENDER} AND {among(PAIRED)}"
-_PEER = msgspec.json.Decoder(Peer)
 
 
 class PairingTable(Tables):
@@ -32,49 +29,33 @@ class PairingTable(Tables):
         def add(connection: sqlite3.Connection) -> PairingRow:
             connection.execute(_FORGET_EXPIRED, (row.created_at,))
             sender = (row.channel, row.account, row.sender_id)
-            asked = _select(connection, _ASKED_BY, sender)
+            asked = _PAIRINGS.find(connection, _ASKED_BY, sender)
             if asked is not None:
                 return asked
-            if _select(connection, _WITH_CODE, (row.code,)) is not None:
+            if _PAIRINGS.find(connection, _WITH_CODE, (row.code,)) is not None:
                 raise Conflict("another sender holds this pairing code")
-            _insert(connection, row)
+            _PAIRINGS.insert(connection, row)
             return row
 
         return await self._write(add)
 
     async def decide_pairing(self, code: str, state: PairingDecision, *, by: str, now: float) -> PairingRow | None:
         def decide(connection: sqlite3.Connection) -> PairingRow | None:
-            asked = _select(connection, f"{_WITH_CODE} AND expires_at > ?", (code, now))
+            asked = _PAIRINGS.find(connection, f"{_WITH_CODE} AND expires_at > ?", (code, now))
             if asked is None:
                 return None
             sender = (asked.channel, asked.account, asked.sender_id)
             connection.execute(f"DELETE FROM pairing WHERE {_OF_SENDER}", sender)
             decided = msgspec.structs.replace(asked, state=state, decided_at=now, decided_by=by)
-            _insert(connection, decided)
+            _PAIRINGS.insert(connection, decided)
             return decided
 
         return await self._write(decide)
 
     async def list_pairings(self, state: PairingState, *, limit: int) -> list[PairingRow]:
         values = (state, self._now(), limit)
-        return await self._read(lambda connection: [_row(record) for record in connection.execute(_LIST, values)])
+        return await self._read(lambda connection: _PAIRINGS.select(connection, _LIST, values))
 
     async def revoke_pairing(self, channel: str, account: str, sender_id: str) -> bool:
         values = (channel, account, sender_id)
         return await self._write(lambda connection: connection.execute(_REVOKE, values).rowcount > 0)
-
-
-def _insert(connection: sqlite3.Connection, row: PairingRow) -> None:
-    values = msgspec.structs.asdict(row) | {"peer": msgspec.json.encode(row.peer)}
-    places = ", ".join(f":{column}" for column in _COLUMNS.split(", "))
-    connection.execute(f"INSERT INTO pairing ({_COLUMNS}) VALUES ({places})", values)
-
-
-def _select(connection: sqlite3.Connection, condition: str, values: tuple[str | float, ...]) -> PairingRow | None:
-    record = connection.execute(f"SELECT {_COLUMNS} FROM pairing WHERE {condition}", values).fetchone()
-    return None if record is None else _row(record)
-
-
-def _row(record: tuple[Any, ...]) -> PairingRow:
-    row = PairingRow(*record)
-    return msgspec.structs.replace(row, peer=decode_column(_PEER, record[5], f"pairing of {row.sender_id}"))

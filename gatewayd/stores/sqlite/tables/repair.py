@@ -38,11 +38,11 @@ from gatewayd.ports.store import (
 )
 from gatewayd.stores.sqlite.engine.states import among, outside, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
-from gatewayd.stores.sqlite.tables.approvals import select_approvals
+from gatewayd.stores.sqlite.tables.approvals import APPROVALS
 from gatewayd.stores.sqlite.tables.audit import append_audit
 from gatewayd.stores.sqlite.tables.dead_letters import get_row
-from gatewayd.stores.sqlite.tables.inbox import select_inbound
-from gatewayd.stores.sqlite.tables.questions import select_questions
+from gatewayd.stores.sqlite.tables.inbox import INBOUND_ROWS
+from gatewayd.stores.sqlite.tables.questions import QUESTIONS
 
 _NEWER_EDIT: Final = f"SELECT id FROM outbound WHERE edits = ? AND id > ? AND {outside(NEVER_SEEN)} ORDER BY id LIMIT 1"
 _DEAD_OF_TURN: Final = f"turn_id = ? AND {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL ORDER BY id"
@@ -119,7 +119,7 @@ def _row(connection: sqlite3.Connection, ref: str) -> DeadLetterRow:
 
 def _facts(connection: sqlite3.Connection, row: DeadLetterRow) -> DeadLetterFacts:
     if isinstance(row, InboundRow):
-        return DeadLetterFacts(row, dead_of_turn=tuple(select_inbound(connection, _DEAD_OF_TURN, (row.turn_id,))))
+        return DeadLetterFacts(row, dead_of_turn=tuple(INBOUND_ROWS.select(connection, _DEAD_OF_TURN, (row.turn_id,))))
     edited = newer = None
     if isinstance(row.payload, EditText):
         edited = get_row(connection, "out", row.payload.of)
@@ -136,5 +136,4 @@ def _request(connection: sqlite3.Connection, row: OutboundRow) -> Approval | Que
     asked = None if row.subject is None else request_of(row.subject)
     if asked is None:
         return None
-    approval = next(iter(select_approvals(connection, "id = ?", (asked,))), None)
-    return approval or next(iter(select_questions(connection, "id = ?", (asked,))), None)
+    return APPROVALS.find(connection, "id = ?", (asked,)) or QUESTIONS.find(connection, "id = ?", (asked,))

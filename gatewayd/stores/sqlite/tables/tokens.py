@@ -1,32 +1,27 @@
 """Bearer tokens, login codes and web sessions, by digest."""
 
-# ruff: noqa: S608 -- only constants of this module are put into the SQL
-
 import sqlite3
-from typing import Any
+from typing import Final
 
 import msgspec
 
 from gatewayd.ports.store import TokenRow
-from gatewayd.stores.sqlite.engine.columns import decode_column
+from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.table import Tables
 
-_COLUMNS = "digest, kind, name, role, scopes, created_at, expires_at"
-_PUT = f"INSERT OR REPLACE INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_SELECT = f"SELECT {_COLUMNS} FROM token WHERE digest = ?"
-_SCOPES = msgspec.json.Decoder(tuple[str, ...])
+_TOKENS: Final = Rows("token", TokenRow, name="name", texts={"scopes": msgspec.json.Decoder(tuple[str, ...])})
 
 
 class TokenTable(Tables):
     async def put_token(self, row: TokenRow) -> None:
-        await self._write(lambda connection: _put(connection, row))
+        await self._write(lambda connection: _TOKENS.insert(connection, row, verb="INSERT OR REPLACE"))
 
     async def get_token(self, digest: str) -> TokenRow | None:
-        return await self._read(lambda connection: _row_or_none(connection, digest))
+        return await self._read(lambda connection: _TOKENS.find(connection, "digest = ?", (digest,)))
 
     async def take_token(self, digest: str) -> TokenRow | None:
         def take(connection: sqlite3.Connection) -> TokenRow | None:
-            row = _row_or_none(connection, digest)
+            row = _TOKENS.find(connection, "digest = ?", (digest,))
             connection.execute("DELETE FROM token WHERE digest = ?", (digest,))
             return row
 
@@ -36,14 +31,13 @@ class TokenTable(Tables):
         def exchange(connection: sqlite3.Connection) -> bool:
             there = connection.execute("DELETE FROM token WHERE digest = ?", (digest,)).rowcount > 0
             if there:
-                _put(connection, row)
+                _TOKENS.insert(connection, row, verb="INSERT OR REPLACE")
             return there
 
         return await self._write(exchange)
 
     async def list_tokens(self, kind: str) -> list[TokenRow]:
-        sql = f"SELECT {_COLUMNS} FROM token WHERE kind = ? ORDER BY created_at, digest"
-        return await self._read(lambda connection: [_row(record) for record in connection.execute(sql, (kind,))])
+        return await self._read(lambda connection: _TOKENS.select(connection, "kind = ? ORDER BY created_at, digest", (kind,)))
 
     async def delete_token(self, digest: str) -> None:
         await self._write(lambda connection: connection.execute("DELETE FROM token WHERE digest = ?", (digest,)).rowcount)
@@ -51,18 +45,3 @@ class TokenTable(Tables):
     async def delete_expired_tokens(self, now: float) -> int:
         sql = "DELETE FROM token WHERE expires_at <= ?"
         return await self._write(lambda connection: connection.execute(sql, (now,)).rowcount)
-
-
-def _put(connection: sqlite3.Connection, row: TokenRow) -> int:
-    values = (row.digest, row.kind, row.name, row.role, msgspec.json.encode(row.scopes).decode(), row.created_at, row.expires_at)
-    return connection.execute(_PUT, values).rowcount
-
-
-def _row_or_none(connection: sqlite3.Connection, digest: str) -> TokenRow | None:
-    record = connection.execute(_SELECT, (digest,)).fetchone()
-    return None if record is None else _row(record)
-
-
-def _row(record: tuple[Any, ...]) -> TokenRow:
-    row = TokenRow(*record)
-    return msgspec.structs.replace(row, scopes=decode_column(_SCOPES, record[4].encode(), f"token {row.name}"))
