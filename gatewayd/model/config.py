@@ -1,8 +1,7 @@
-"""The configuration as frozen structs: the frame, which belongs to us.
+"""The configuration as frozen structs: the keys that gatewayd itself defines.
 
-Each account's own keys belong to its channel plugin, each agent's to its core plugin: they are decoded in a second step
-(``gatewayd.config``). The docstring under a field is its entry in docs/reference/configuration.md.
-"""
+The other keys of an account belong to its channel, those of an agent to its core. A second step decodes them
+(``gatewayd.config``). The text under a field is its entry in docs/reference/configuration.md. """
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal, Protocol, get_args, runtime_checkable
@@ -23,7 +22,7 @@ SCOPES_OF_ROLE: Final[Mapping[Role, frozenset[Scope]]] = {
     "connector": frozenset(("read", "write")),
     "node": frozenset(("read",)),
 }
-"""What a token of each role can be given at most. A program that carries messages never decides what an agent may do."""
+"""The scopes that a token of each role can have. A program that brings messages never decides what an agent may do."""
 
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -40,119 +39,119 @@ class GatewaySection(Struct, frozen=True, forbid_unknown_fields=True):
     """[gateway]: the daemon itself."""
 
     state_dir: str | None = None
-    """Where the store and the token live. Default: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/gatewayd. One in which
-    others can write is refused."""
+    """The directory of the store and the token. Default: $STATE_DIRECTORY (systemd), else $XDG_STATE_HOME/gatewayd. A directory
+    in which other users can write is refused."""
     bind: str = "127.0.0.1:18790"
-    """host:port of the HTTP server; port 0 takes a free one. IPv6 as [::1]:18790. Where systemd hands over a socket
-    (gatewayd.socket), that one is used and not this."""
+    """HOST:PORT of the HTTP server, for IPv6 [::1]:18790. Port 0 is a free port. A socket that systemd hands over
+    (gatewayd.socket) is used instead."""
     public_url: str | None = None
-    """The https URL under which the platforms reach this daemon, for webhooks. Without a path."""
+    """The https URL at which the platforms reach this daemon, for webhooks. It has no path."""
     allowed_hosts: tuple[str, ...] = ()
-    """Further Host names a browser may use, beside the bind address, localhost and public_url's host."""
+    """More host names that a browser may use, besides the bind address, localhost and the host of public_url."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses and networks of reverse proxies in front, e.g. ["127.0.0.1", "10.1.0.0/24"], and "unix" for those that come over
-    a Unix socket. Only they are believed who a request comes from (X-Forwarded-For, Forwarded). Never a network that clients are
-    in."""
+    """Addresses and networks of your reverse proxies, e.g. ["127.0.0.1", "10.1.0.0/24"], and "unix" for a proxy on a Unix socket.
+    Only their X-Forwarded-For and Forwarded headers are trusted. Never name a network that clients are in."""
     drain_seconds: Seconds = 20.0
-    """How long a stop waits for running turns and unsent replies."""
+    """The time that a stop gives running turns and unsent replies."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """What is logged."""
+    """The lowest level that is logged."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=67_108_864)] = 1_048_576
-    """The largest HTTP request body; more is answered 413."""
+    """The size of the largest HTTP request body. A larger one gets 413."""
     webhook_accelerator: bool = True
-    """Answer webhooks without the HTTP framework, at a third of the cost. Without it the answers are the same."""
+    """true: webhooks bypass the HTTP framework, at a third of the cost. The responses are the same either way."""
     max_connections: Count = 1000
-    """How many HTTP connections at once; more wait in the listen queue."""
+    """The number of open HTTP connections. More wait in the listen queue."""
     max_connections_per_address: Count = 250
-    """The same for each client address (IPv6: each /64); more are answered 429. Connections of trusted_proxies are not counted,
-    but the requests that they pass on are, by the address that they say."""
+    """The same for each client address (IPv6: each /64). More get 429. Connections of trusted_proxies are not counted; the
+    requests that they forward are, by the client address in their headers."""
     stall_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0
-    """Whatever holds up everything else for so long is named in the log and in the status: most often the code of an agent that
-    waits without giving way."""
+    """Code that blocks the event loop for so long is named in the log and in the status. Most often it is an agent that waits in
+    blocking code."""
 
 
 @runtime_checkable
 class ChecksItself(Protocol):
-    """A plugin's settings struct that checks more than types can, e.g. that webhook mode has a ``public_url``."""
+    """A settings struct of a plug-in that checks more than types can, e.g. that webhook mode has a ``public_url``."""
 
     def problems(self, gateway: GatewaySection, /) -> Iterable[str]:
-        """One sentence per problem, without secrets. Called after the struct and [gateway] were decoded without any."""
+        """One sentence for each problem, without secrets. Called when the struct and [gateway] have no problem of their own."""
 
 
 @runtime_checkable
 class ChecksMachine(Protocol):
-    """A plugin's settings struct that can find out what will not work on this machine, e.g. that a module is missing."""
+    """A settings struct of a plug-in that checks this machine, e.g. whether a module is missing."""
 
     def warnings(self) -> Iterable[str]:
-        """One sentence per finding, without secrets. Only ``gatewayd check-config`` calls it, never the daemon: so it may take
-        its time, and import the user's code."""
+        """One sentence for each finding, without secrets. Only ``gatewayd check-config`` calls it, never the daemon. So it may be
+        slow, and may import the user's code."""
 
 
 class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[sessions]: how messages map to sessions, and how turns run."""
 
     dm_scope: DmScope = "per-account-channel-peer"
-    """Who shares a session in direct messages: main (everybody), per-peer (a person over all channels, by
-    identity_links), per-channel-peer, per-account-channel-peer."""
+    """Who shares a session in direct messages: main (everybody), per-peer (one person on all channels, by identity_links),
+    per-channel-peer (one person on one channel), per-account-channel-peer (one person with one account)."""
     identity_links: dict[str, tuple[str, ...]] = {}
-    """One person's identities: alice = ["telegram:1234", "slack:U99", "operator:alice"]. Used by the scopes per-peer and
-    per-channel-peer, and where a quorum counts people; "operator:NAME" is who uses the token of that name."""
+    """The identities of one person: alice = ["telegram:1234", "slack:U99", "operator:alice"]. The scopes per-peer and
+    per-channel-peer use them, and a quorum counts people by them. "operator:NAME" is the user of the token of that name."""
     queue_mode: QueueMode = "queue"
-    """What happens to messages that arrive while a turn runs: queue (each its own turn), collect (one turn for all that
-    waited), interrupt (abort and start anew)."""
+    """What happens to messages that arrive while a turn runs: queue (each gets a turn), collect (all of them get one turn),
+    interrupt (the running turn is stopped, and a new one starts)."""
     turn_timeout_seconds: Seconds = 900.0
-    """A turn that takes longer is aborted, and its lane goes on. Waiting for an approval does not count."""
+    """A turn that takes longer is stopped, and its lane goes on. The wait for an approval does not count."""
     max_turn_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
-    """How often one message may start a turn before it is dead-lettered, also over restarts: each attempt waits longer than the
-    one before. Waiting for an agent that is not open is no attempt, nor is one that an ordered stop of the daemon cut."""
+    """The number of turns that one message may start before it is a dead letter, also over restarts. Each attempt waits longer
+    than the one before. The wait for an agent that is not open is no attempt, and neither is a turn that a stop of the daemon
+    ended."""
 
 
 class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[outbox]: replies on their way out."""
+    """[outbox]: replies that are not sent yet."""
 
     stale_after_seconds: Seconds = 86_400.0
-    """Replies that have waited longer than this are parked for the operator instead of being sent late."""
+    """A reply that waits longer is parked for the operator, not sent late."""
     max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
-    """Attempts before a reply is a dead letter. Rate limits count as attempts, too."""
+    """The number of attempts before a reply is a dead letter. An attempt that meets a rate limit counts, too."""
     send_timeout_seconds: Seconds = 60.0
-    """A send that takes longer is cut; its outcome is unknown."""
+    """A send that takes longer is cancelled, and its outcome is unknown."""
     concurrency: Annotated[int, Meta(ge=1, le=256)] = 16
-    """How many conversations of one account are sent to at the same time."""
+    """The number of conversations of one account to which replies are sent at the same time."""
 
 
 class LimitsSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[limits]: the bounds of what can fill."""
+    """[limits]: the bounds of queues."""
 
     inbox_backlog: Count = 10_000
-    """Messages journaled and not yet in a turn, in all accounts. When full, polls stop and webhooks answer 503."""
+    """The number of messages that wait for a turn, in all accounts. When it is reached, polls stop and webhooks get 503."""
     account_backlog: Count = 4_000
-    """The same for each account: one that is full waits, the others go on."""
+    """The same for each account. An account that reaches it takes no more messages; the others go on."""
     sender_backlog: Count = 100
-    """The same for each sender of an account. A further message is journaled and dropped (sender_limit), and its sender is told,
+    """The same for each sender of an account. More messages are journaled and dropped (sender_limit), and the sender is told so
     once."""
     turns: Count = 256
-    """Turns that run at the same time, over all agents; further lanes wait."""
+    """The number of turns that run at the same time, in all agents. Other lanes wait."""
     mailbox: Count = 256
-    """Replies in memory per account; more stay in the store."""
+    """The number of replies in memory for each account. More stay in the store."""
     event_rows: Count = 100_000
-    """Events kept for resuming readers."""
+    """The number of stored events, for readers that resume."""
 
 
 OPERATORS: Final = "operators"
-"""The group that is always there: whoever has a token with the scope approvals."""
+"""The group that always exists: the people with a token of the scope approvals."""
 
 
 class RetentionSection(Struct, frozen=True, forbid_unknown_fields=True):
-    """[retention]: how long ended messages, replies, requests and questions are kept. What waits is always kept, and so is the
-    audit log."""
+    """[retention]: how long messages, replies, requests and questions that have ended are kept. Those that wait are always
+    kept, and so is the audit log."""
 
     keep_seconds: Annotated[float, Meta(ge=172_800, le=315_360_000)] = 2_592_000.0
-    """Ended rows older than this are deleted, a few at a time. At least two days: they are how a message that a platform delivers
-    again is known (Telegram keeps an update for 24 hours)."""
+    """Rows that ended longer ago are deleted, a few at a time. At least two days: a platform may deliver a message again, and
+    the row shows that it is known (Telegram keeps an update for 24 hours)."""
     dead_letter_seconds: Annotated[float, Meta(ge=172_800, le=315_360_000)] = 7_776_000.0
-    """The same for dead letters, and for replies that are unknown or parked, which nobody has retried or dropped."""
+    """The same for dead letters that nobody has retried or dropped."""
     max_megabytes: Annotated[int, Meta(ge=16, le=1_048_576)] = 4096
-    """When the store holds more, the oldest ended rows go before their time, but none younger than two days."""
+    """When the store is larger, the oldest rows that have ended are deleted earlier, but none younger than two days."""
 
 
 class ApproverGroup(Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,64 +160,64 @@ class ApproverGroup(Struct, frozen=True, forbid_unknown_fields=True):
     people: tuple[str, ...]
     """Who may answer: CHANNEL:ID, e.g. "telegram:1234"."""
     chats: tuple[str, ...] = ("origin",)
-    """Where the request is shown and may be answered: "origin" (the chat that the message came from) or
-    CHANNEL:ACCOUNT:KIND:ID, e.g. "telegram:main:group:-100123"."""
+    """The chats that show the request: "origin" (the chat of the message) or CHANNEL:ACCOUNT:KIND:ID, e.g.
+    "telegram:main:group:-100123"."""
 
 
 class ApprovalRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """rules = [{ … }]: the first rule that matches decides; without one, an operator is asked."""
+    """rules = [{ … }]: the first rule that matches decides. If none matches, an operator is asked."""
 
     action: Literal["allow", "ask", "deny"]
     """allow, ask or deny."""
     tool: str = "*"
     """The tool's name; * stands for any characters."""
     input: dict[str, str] = {}
-    """Keys of the tool's input and what they must be, e.g. { command = "git status" }; * stands for any characters, but in an
-    allow rule for none that can go on to another command: ; & | < > ( ) $ ` \\ and line ends."""
+    """Keys of the tool's input and their values, e.g. { command = "git status" }; * stands for any characters. In an allow rule
+    it stands for none that can begin another command: ; & | < > ( ) $ ` \\ and line ends."""
 
 
 class AgentApprovals(Struct, frozen=True, forbid_unknown_fields=True):
     """[agents.NAME.approvals]: what this agent may do, and who is asked."""
 
     rules: tuple[ApprovalRule, ...] = ()
-    """Which requests need nobody: the first that matches decides."""
+    """The first rule that matches decides a request."""
     ask: tuple[str, ...] = (OPERATORS,)
-    """Groups that are asked, one after the other; operators are those with a token, over HTTP, console and gatewayctl."""
+    """The groups that are asked, one after the other. "operators" are the people with a token: HTTP, console and gatewayctl."""
     escalate_after_seconds: Seconds = 300.0
-    """A request nobody has answered is shown to the next group after this time."""
+    """The next group sees a request that has no answer after this time."""
     quorum: Annotated[int, Meta(ge=1, le=20)] = 1
-    """How many different people must allow a request. One denial denies it."""
+    """The number of different people who must allow a request. One denial denies it."""
     timeout_seconds: Seconds | None = None
-    """Overrides approvals.timeout_seconds: a request nobody answered by then is expired, and not run."""
+    """Overrides approvals.timeout_seconds for this agent."""
     session_grant: Literal["off", "input", "tool"] = "input"
-    """What "allow for this session" covers: nothing (not offered), the same tool with exactly the same input, or the tool with
-    any input. Deny rules hold all the same."""
+    """What "allow for this session" covers: off (it is not offered), input (the same tool with exactly the same input), tool (the
+    tool with any input). Deny rules still hold."""
 
 
 class ApprovalsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """[approvals]: tool requests that wait for an operator."""
 
     timeout_seconds: Seconds = 900.0
-    """A request nobody answered by then is expired; the agent is told so."""
+    """A request without an answer expires after this time. The tool is not run, and the agent is told so."""
     max_pending: Count = 1000
-    """More pending requests than this are refused, and more open questions of agents to their users are not asked."""
+    """The number of pending requests, and of open questions of agents to their users. More are refused."""
     question_timeout_seconds: Seconds = 3600.0
-    """How long a question of an agent to its user stays open."""
+    """A question of an agent to its user expires after this time."""
     groups: dict[Name, ApproverGroup] = {}
-    """People who may answer in chats, by the group's name."""
+    """People who may answer in chats, by the name of their group."""
 
 
 class TokenConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """[auth.tokens.NAME]: one bearer token. Without any, an operator token is made at first start."""
+    """[auth.tokens.NAME]: one bearer token. Where there is none, the first start makes an operator token."""
 
     token: Secret
     """The token: { file = "…" }, { env = "…" } or { credential = "…" }; at least 16 characters."""
     role: Role = "operator"
-    """operator (a person), connector (a program that brings messages) or node (one that only looks)."""
+    """operator (a person), connector (a program that brings messages) or node (a program that only reads)."""
     scopes: tuple[Scope, ...] = ("read",)
     """read, write, approvals, pairing, admin (admin includes the others). A connector can have read and write, a node read."""
     accounts: tuple[str, ...] | None = None
-    """The accounts that it may bring messages for: CHANNEL/NAME, e.g. "telegram/main". Without this, all of them."""
+    """The accounts for which a connector may bring messages: CHANNEL/NAME, e.g. "telegram/main". Not set: all of them."""
 
 
 class AuthSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,7 +228,7 @@ class AuthSection(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """match = { … }: every key that is given must hold."""
+    """match = { … }: every key that is set must match."""
 
     channel: str | None = None
     """A channel, e.g. "telegram"."""
@@ -246,65 +245,66 @@ class MatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BindingConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """[[bindings]]: which agent answers where. The strongest match wins, then the first in the file."""
+    """[[bindings]]: which agent answers where. The strongest match wins; of equal ones, the first in the file."""
 
     match: MatchConfig
-    """What the message must match."""
+    """The messages that this binding is for."""
     agent: str
-    """The agent's name in [agents]."""
+    """The name of the agent in [agents]."""
 
 
 class GroupRules(Struct, frozen=True, forbid_unknown_fields=True):
-    """[channels.CHANNEL.accounts.NAME.groups."ID"]: what holds in one group or channel; "*" is any without a table of its own."""
+    """[channels.CHANNEL.accounts.NAME.groups."ID"]: the rules of one group or channel. "*" is every other one."""
 
     allow_from: tuple[str, ...] | None = None
-    """Sender ids that may talk here, "*" is whoever is in the group. Not set: whoever is in it. An empty list means nobody."""
+    """Sender ids that may talk here. "*", or not set: everybody in the group. An empty list means nobody."""
     require_mention: bool | None = None
     """Overrides require_mention of the account."""
     agent: str | None = None
-    """The agent that answers here: stronger than bindings by channel, account, guild or team, weaker than those by peer."""
+    """The agent that answers here. It is stronger than a binding by channel, account, guild or team, and weaker than one by
+    peer."""
     commands: tuple[str, ...] = ()
-    """Sender ids that may talk here, stop turns of others, begin new sessions with /new and answer questions that others were
-    asked; "*" is whoever may talk."""
+    """Sender ids that may talk here, stop turns of others, begin new sessions by /new, and answer questions to others. "*" is
+    everybody who may talk."""
 
 
 class AccountFrame(Struct, frozen=True, forbid_unknown_fields=True):
-    """[channels.CHANNEL.accounts.NAME]: the keys every account has, beside its channel's own."""
+    """[channels.CHANNEL.accounts.NAME]: the keys of every account, besides those of its channel."""
 
     enabled: bool = True
     """false: the account is known but not started."""
     dm_policy: DmPolicy | None = None
-    """Who may write directly: pairing (the default: strangers get a code), allowlist, open, disabled."""
+    """Who may write direct messages: pairing (the default: a stranger gets a code), allowlist, open, disabled."""
     allow_from: tuple[str, ...] = ()
-    """Sender ids that may write directly, "*" is anybody. An empty list means nobody."""
+    """Sender ids that may write direct messages. "*" is everybody. An empty list means nobody."""
     operators: tuple[str, ...] = ()
-    """Sender ids of those who run this account: they may talk wherever it answers, and stop, renew and answer for others there.
-    Who may answer approvals stands in approvals.groups."""
+    """Sender ids of the operators of this account. They may talk in all its chats, and there they may stop turns, begin new
+    sessions and answer questions for others. The people who answer approvals are in approvals.groups."""
     group_policy: GroupPolicy = "allowlist"
     """Which groups may talk: allowlist (the ids in groups), open, disabled."""
     groups: tuple[str, ...] | dict[str, GroupRules] = ()
-    """Group and channel ids in which the account answers, "*" is any: a list, or a table for each with rules of its own. In a
-    group of the list whoever is in it may talk."""
+    """Ids of groups and channels in which the account answers. "*" is all. Either a list, or a table of rules for each group.
+    In a group of a list everybody may talk."""
     require_mention: bool = True
-    """In groups, only messages that mention or answer the bot are run."""
+    """true: in groups, only messages that mention the bot or reply to it start a turn."""
     queue_mode: QueueMode | None = None
     """Overrides sessions.queue_mode for this account."""
     on_unknown: Literal["tell", "silent"] = "tell"
-    """When nobody knows whether a reply has arrived (the connection or the daemon ended while it was sent): tell its chat, once,
-    and how to see it again, or say nothing."""
+    """What happens when a reply has an unknown outcome (the connection or the daemon ended during the send): tell (the chat
+    gets one message that says so, and how to see the reply again), silent."""
 
     def group_name(self, group_id: str) -> str | None:
-        """The name under which a group stands in ``groups``, its id or "*"; None if it is not listed."""
+        """The key of a group in ``groups``, its id or "*". None: it is not listed."""
         return next((name for name in (group_id, "*") if name in self.groups), None)
 
     def group_rules(self, group_id: str) -> GroupRules:
-        """What holds in a group, listed or not."""
+        """The rules of a group, listed or not."""
         name = self.group_name(group_id)
         return self.groups[name] if name is not None and isinstance(self.groups, dict) else GroupRules()
 
     @property
     def open_groups(self) -> tuple[str, ...]:
-        """The groups in which whoever is there may talk, "*" for any."""
+        """The groups in which everybody may talk. "*" is all."""
         if self.group_policy == "disabled":
             return ()
         listed = tuple(name for name in self.groups if may_all_talk(self.group_rules(name)))
@@ -312,34 +312,36 @@ class AccountFrame(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def may_all_talk(rules: GroupRules) -> bool:
-    """Whether nobody in the group is left out."""
+    """Whether everybody in the group may talk."""
     return rules.allow_from is None or "*" in rules.allow_from
 
 
 class AgentFrame(Struct, frozen=True, forbid_unknown_fields=True):
-    """[agents.NAME]: the keys every agent has, beside its core's own."""
+    """[agents.NAME]: the keys of every agent, besides those of its core."""
 
     core: str = "echo"
     """The kind of agent core: echo, callable, opencode, acp, chat_completions."""
     default: bool = False
-    """This agent answers where no binding matches. Without one, the first in the file does."""
+    """true: this agent answers where no binding matches. By default, the first agent of the file does."""
     on_lost_turn: Literal["rerun", "report"] = "rerun"
-    """When a turn was cut by a crash and its core has lost it: run it again from the start, or tell the user that it was
-    interrupted and run nothing."""
+    """What happens to a turn that a crash interrupted, and that its core has lost: rerun (it runs again from the start), report
+    (the user is told that it was interrupted)."""
     approvals: AgentApprovals = field(default_factory=AgentApprovals)
     """What the agent may do, and who is asked."""
     main_session: bool = False
-    """All direct messages to this agent share one session, as with sessions.dm_scope = "main": for an agent of one person."""
+    """true: all direct messages to this agent share one session, as with sessions.dm_scope = "main". For an agent of one
+    person."""
 
 
 class BrokenPlugin(Struct, frozen=True):
-    """Stands where a plugin's settings would: it cannot be used, and ``reason`` says why. What it is for is parked."""
+    """The place-holder for the settings of a plug-in that cannot be used, because of ``reason``. Its account or agent is
+    parked."""
 
     reason: str
 
 
 class AccountSettings(Struct, frozen=True):
-    """One account, decoded: our frame and the plugin's settings."""
+    """One account: the keys of every account, and the settings of its channel."""
 
     channel: str
     account: str
@@ -348,7 +350,7 @@ class AccountSettings(Struct, frozen=True):
 
 
 class AgentSettings(Struct, frozen=True):
-    """One agent, decoded: our frame and the core's settings."""
+    """One agent: the keys of every agent, and the settings of its core."""
 
     agent_id: str
     frame: AgentFrame
@@ -358,10 +360,8 @@ class AgentSettings(Struct, frozen=True):
 class GatewayConfig(Struct, frozen=True):
     """The whole configuration after both steps.
 
-    ``source`` is the file it came from, None for the embedded default. ``warnings`` are sentences for the log: what is
-    allowed but probably not meant. ``broken`` are sentences about plugins that cannot be used; their settings are
-    ``BrokenPlugin``.
-    """
+    ``source`` is its file, None for the embedded default. ``warnings`` are sentences for the log about what is valid but
+    probably a mistake. ``broken`` are sentences about plug-ins that cannot be used; their settings are ``BrokenPlugin``. """
 
     gateway: GatewaySection = field(default_factory=GatewaySection)
     sessions: SessionsSection = field(default_factory=SessionsSection)
