@@ -8,15 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-import msgspec
 import structlog
 
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import GatewayError, StoreRefused
-from gatewayd.model.records.audit import AuditDraft, AuditHead, AuditRow
+from gatewayd.model.records.audit import AuditDraft, AuditHead, AuditRow, DetailValue, detail_of
 from gatewayd.ports.store import AuditRows
-
-AuditValue = str | int | float | bool | None
 
 LONGEST_TEXT: Final = 500
 """Characters of one text of an entry; the rest is cut."""
@@ -33,17 +30,16 @@ class AuditLog:
         self._store = store
         self._now = now
 
-    async def record(self, actor: str, action: str, subject: str, **detail: AuditValue) -> AuditRow:
+    async def record(self, actor: str, action: str, subject: str, **detail: DetailValue) -> AuditRow:
         """Add an entry. ``detail`` holds names, ids and sizes: never a secret, never a message's text.
 
         :raises StoreRefused: it could not be written; what it tells of must not be done then.
         """
-        said = {key: _cut(value) if isinstance(value, str) else value for key, value in detail.items() if value is not None}
-        text = msgspec.json.encode(said, order="sorted").decode()
+        text = detail_of(**{key: _cut(value) if isinstance(value, str) else value for key, value in detail.items()})
         return await self._store.add_audit(AuditDraft(self._now(), _cut(actor), action, _cut(subject), text))
 
     @asynccontextmanager
-    async def doing(self, actor: str, action: str, subject: str, **detail: AuditValue) -> AsyncIterator[None]:
+    async def doing(self, actor: str, action: str, subject: str, **detail: DetailValue) -> AsyncIterator[None]:
         """Around what an operator has asked for: it is recorded before, and once more if it was refused.
 
         :raises StoreRefused: it could not be recorded; the body was not run.

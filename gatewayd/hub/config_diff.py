@@ -1,6 +1,6 @@
 """What changes from one configuration to the next, and what of it can be put in force while everything runs. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from msgspec import Struct
@@ -21,7 +21,8 @@ _EFFECTS: Final[Mapping[str, str]] = {
     "[gateway].public_url": "accounts of channels with webhooks are reconnected",
     "[gateway].bind": "the daemon goes on listening where it does",
 }
-K = TypeVar("K")
+K = TypeVar("K", str, tuple[str, str])
+V = TypeVar("V", bound=Struct)
 
 _REROUTED: Final = "also for messages that wait"
 
@@ -102,44 +103,48 @@ def _needs_restart(change: Change) -> bool:
 
 def _tables(table: str, old: Mapping[str, Struct], new: Mapping[str, Struct]) -> Iterator[Change]:
     """Tables by name, as approvals.groups and auth.tokens."""
-    for name in sorted(old.keys() - new.keys()):
-        yield Change("removed", f"[{table}.{name}]")
-    for name, after in new.items():
-        before = old.get(name)
-        if before is None:
-            yield Change("added", f"[{table}.{name}]")
-        elif before != after:
-            yield Change("changed", f"[{table}.{name}]", _changed_keys(before, after))
+    return _changes(old, new, lambda name: f"[{table}.{name}]", lambda before, after: (_changed_keys(before, after), ""))
 
 
 def _agents(old: GatewayConfig, new: GatewayConfig) -> Iterator[Change]:
-    before, after = _agents_by_name(old), _agents_by_name(new)
-    for name in sorted(before.keys() - after.keys()):
-        yield Change("removed", f"[agents.{name}]", effect="closed when its turns have ended; what waits for it is routed anew")
-    for name, agent in after.items():
-        known = before.get(name)
-        if known is None:
-            yield Change("added", f"[agents.{name}]")
-        elif known != agent:
-            keys = (*_changed_keys(known.frame, agent.frame), *_changed_settings(known.settings, agent.settings))
-            yield Change(
-                "changed", f"[agents.{name}]", keys, "reopened when its turns have ended" if reopens(known, agent) else ""
-            )
-    if before and after and old.default_agent != new.default_agent:
+    def change(before: AgentSettings, after: AgentSettings) -> tuple[tuple[str, ...], str]:
+        return _changed_settings(before, after), "reopened when its turns have ended" if reopens(before, after) else ""
+
+    gone = "closed when its turns have ended; what waits for it is routed anew"
+    yield from _changes(_agents_by_name(old), _agents_by_name(new), lambda name: f"[agents.{name}]", change, gone=gone)
+    if old.agents and new.agents and old.default_agent != new.default_agent:
         yield Change("changed", "[agents]", effect=f"{new.default_agent} answers where no binding matches")
 
 
 def _accounts(old: GatewayConfig, new: GatewayConfig) -> Iterator[Change]:
-    before, after = _accounts_by_name(old), _accounts_by_name(new)
-    for name in sorted(before.keys() - after.keys()):
-        yield Change("removed", _table_of(*name), effect="stopped; what waits in its outbox stays in the store")
-    for name, account in after.items():
-        known = before.get(name)
-        if known is None:
-            yield Change("added", _table_of(*name))
-        elif known != account:
-            keys = (*_changed_keys(known.frame, account.frame), *_changed_settings(known.settings, account.settings))
-            yield Change("changed", _table_of(*name), keys, _effect_on(known, account))
+    def change(before: AccountSettings, after: AccountSettings) -> tuple[tuple[str, ...], str]:
+        return _changed_settings(before, after), _effect_on(before, after)
+
+    def table(name: tuple[str, str]) -> str:
+        return "[channels.{}.accounts.{}]".format(*name)
+
+    gone = "stopped; what waits in its outbox stays in the store"
+    return _changes(_accounts_by_name(old), _accounts_by_name(new), table, change, gone=gone)
+
+
+def _changes(
+    old: Mapping[K, V],
+    new: Mapping[K, V],
+    table: Callable[[K], str],
+    change: Callable[[V, V], tuple[tuple[str, ...], str]],
+    *,
+    gone: str = "",
+) -> Iterator[Change]:
+    """What came, went or is another one. ``change`` says which keys of a table changed, and with what effect; ``gone`` is the
+    effect where a table went."""
+    for name in sorted(old.keys() - new.keys()):
+        yield Change("removed", table(name), effect=gone)
+    for name, after in new.items():
+        before = old.get(name)
+        if before is None:
+            yield Change("added", table(name))
+        elif before != after:
+            yield Change("changed", table(name), *change(before, after))
 
 
 def _effect_on(old: AccountSettings, new: AccountSettings) -> str:
@@ -154,9 +159,10 @@ def _changed_keys(old: Struct, new: Struct) -> tuple[str, ...]:
     return tuple(key for key in new.__struct_fields__ if getattr(old, key) != getattr(new, key))
 
 
-def _changed_settings(old: Struct, new: Struct) -> tuple[str, ...]:
-    """Of a plugin's own keys. Another plugin's settings have other keys, and then ``core`` is named already."""
-    return _changed_keys(old, new) if type(old) is type(new) else ()
+def _changed_settings(old: AccountSettings | AgentSettings, new: AccountSettings | AgentSettings) -> tuple[str, ...]:
+    """The keys of an account or agent. Another plugin's settings have other keys, and then ``core`` is named already."""
+    own = _changed_keys(old.settings, new.settings) if type(old.settings) is type(new.settings) else ()
+    return (*_changed_keys(old.frame, new.frame), *own)
 
 
 def _count_same(old: Mapping[K, Struct], new: Mapping[K, Struct]) -> int:
@@ -173,7 +179,3 @@ def _agents_by_name(config: GatewayConfig) -> dict[str, AgentSettings]:
 
 def _accounts_by_name(config: GatewayConfig) -> dict[tuple[str, str], AccountSettings]:
     return {(account.channel, account.account): account for account in config.accounts}
-
-
-def _table_of(channel: str, account: str) -> str:
-    return f"[channels.{channel}.accounts.{account}]"

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.approvals.escalation import Prompts, Stages
 from gatewayd.hub.approvals.policy import Action, judge
+from gatewayd.hub.codes import new_code
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.deliveries import DeliveryReports
@@ -26,7 +27,7 @@ from gatewayd.model.config import AgentApprovals, ApprovalsSection
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.model.lifecycle import ApprovalState, Outcome
 from gatewayd.model.records.approval import Approval, Scope, ToolRequest, Vote
-from gatewayd.model.records.audit import AuditDraft
+from gatewayd.model.records.audit import AuditDraft, detail_of
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.store import Account, Approvals
 
@@ -38,8 +39,6 @@ _INPUT_MAX = 100_000
 _TOOL_MAX = 200
 _RECENT = 100
 _GATEWAYD = "gatewayd"
-# No vowels and nothing that looks like something else: codes are read aloud and never spell a word.
-_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"
 _CODE_LENGTH = 6
 
 
@@ -241,16 +240,16 @@ class ApprovalDesk:
             with anyio.move_on_at(min(overdue, anyio.current_time() + stages.seconds_to_next())):
                 await changed.wait()
 
-    async def settle(self, approval_id: str, state: Outcome, *, by: str = _GATEWAYD, note: str | None = None) -> Approval | None:
+    async def settle(self, approval_id: str, state: Outcome, *, note: str | None = None) -> Approval | None:
         """pending -> state, by the gateway itself. None if it was not pending."""
         known = self._pending.get(approval_id)
         # Shielded: who waits must hear of it.
         with anyio.CancelScope(shield=True):
-            audit = None if known is None else self._audit(known, by, f"approval.{state}", note=note)
-            row = await self._store.decide_approval(approval_id, state, by=by, note=note, now=self._now(), audit=audit)
+            audit = None if known is None else self._audit(known, _GATEWAYD, f"approval.{state}", note=note)
+            row = await self._store.decide_approval(approval_id, state, by=_GATEWAYD, note=note, now=self._now(), audit=audit)
             self._forget(approval_id)
             if row is not None:
-                await self._tell(row, by)
+                await self._tell(row, _GATEWAYD)
         return row
 
     def fresh(self, turn: TurnRequest, request: ToolRequest, ordinal: int) -> Approval:
@@ -270,7 +269,7 @@ class ApprovalDesk:
             created_at=now,
             expires_at=now + (policy.timeout_seconds or self._config.timeout_seconds),
             origin=str(turn.conversation),
-            code="".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)),
+            code=new_code(_CODE_LENGTH),
             session_id=turn.session_id,
             asked_by=f"{turn.channel}:{turn.sender.id}",
             ref=request.ref,
@@ -331,9 +330,8 @@ class ApprovalDesk:
         self.notify(approval_id)
 
     def _audit(self, row: Approval, actor: str, action: str, **detail: str | None) -> AuditDraft:
-        said = {key: value for key, value in detail.items() if value is not None}
-        said |= {"agent": row.agent, "tool": row.tool[:_SHOWN_MAX], "input_hash": row.input_hash, "turn_id": row.turn_id}
-        text = msgspec.json.encode(said, order="sorted").decode()
+        tool = row.tool[:_SHOWN_MAX]
+        text = detail_of(**detail, agent=row.agent, tool=tool, input_hash=row.input_hash, turn_id=row.turn_id)
         return AuditDraft(at=self._now(), actor=actor, action=action, subject=row.id, detail=text)
 
 

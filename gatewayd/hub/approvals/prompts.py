@@ -274,7 +274,7 @@ def _shown_input(approval: Approval, size: int) -> str:
     """The input in a block of its own; when it is too long, how much of it is shown, and where the rest is."""
     text = _pretty(approval.input)
     cut = visible(text[:size])
-    fence = "`" * max(3, _longest_run(cut) + 1)
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", cut))])
     block = f"{fence}\n{cut}\n{fence}"
     if len(text) <= size:
         return block
@@ -297,14 +297,6 @@ def _pretty(text: str) -> str:
     except (msgspec.DecodeError, RecursionError):
         return text
     return formatted if len(formatted) <= _FORMATTED_MAX * len(text) else text
-
-
-def _longest_run(text: str) -> int:
-    longest = run = 0
-    for character in text:
-        run = run + 1 if character == "`" else 0
-        longest = max(longest, run)
-    return longest
 
 
 def _inline(text: str, *, at_most: int = 80) -> str:

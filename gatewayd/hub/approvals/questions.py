@@ -138,7 +138,7 @@ class QuestionDesk:
     def take(self, session_key: str) -> "OpenQuestion":
         """Take the question that is open for one answer: nobody else's message is one any more."""
         found = self._open[session_key]
-        found.taken = True
+        found.take()
         return found
 
     async def answer(self, found: "OpenQuestion", rows: Sequence[InboundRow], *, skips: bool) -> Sequence[InboundRow]:
@@ -168,7 +168,7 @@ class QuestionDesk:
                 if not mine.done.is_set():
                     mine.taken = False
                     offer(mine)
-                    self._tell_asked()
+                    self._asked.notify()
                 with anyio.move_on_after(max(0.0, min(row.expires_at - self._now(), self._seconds))):
                     await mine.done.wait()
                 await self._end(row, "expired")  # unless it has ended
@@ -200,9 +200,6 @@ class QuestionDesk:
                     return found.row
             await asked.wait()
 
-    def _tell_asked(self) -> None:
-        self._asked.notify()
-
     def find_pending(self, *, agent: str, ref: str) -> QuestionRow | None:
         """The open question that an agent's core knows by this id."""
         rows = (found.row for key, found in self._open.items() if key.startswith(f"{agent}:"))
@@ -213,7 +210,7 @@ class QuestionDesk:
         found = next((found for found in self._open.values() if found.row.id == question_id and not found.taken), None)
         if found is None:
             return False
-        found.taken = True
+        found.take()
         state: QuestionEnd = "dismissed" if answers is None else "answered"
         return await self._end(found.row, state, answers=answers or (), by=by) is not None
 

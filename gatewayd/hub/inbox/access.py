@@ -1,11 +1,11 @@
 """Access control: allow lists, group rules and pairing decide who may talk. An empty list admits nobody."""
 
-import secrets
 from collections.abc import Callable
 from typing import Literal
 
 from msgspec import Struct
 
+from gatewayd.hub.codes import new_code
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.inbox.group_access import judge_group, who_in_group
 from gatewayd.model.config import AccountFrame, DmPolicy
@@ -17,8 +17,6 @@ from gatewayd.model.records.pairing import PairingRow
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import Pairings
 
-# No vowels and no characters that look alike: people read codes aloud, and a code must not spell a word.
-_ALPHABET = "BCDFGHJKLMNPQRSTVWXZ23456789"
 _CODE_LENGTH = 8
 CODE_SECONDS = 3600.0
 _REPEAT_SECONDS = 600.0
@@ -181,7 +179,7 @@ class AccessControl:
 
     def _new_row(self, envelope: InboundEnvelope, now: float) -> PairingRow:
         return PairingRow(
-            code="".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)),
+            code=new_code(_CODE_LENGTH),
             channel=envelope.channel,
             account=envelope.account,
             sender_id=envelope.sender.id,

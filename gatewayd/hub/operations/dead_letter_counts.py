@@ -1,6 +1,6 @@
 """How many dead letters there are and since when, in memory: counted in the store again whenever one may have come or gone."""
 
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
@@ -8,6 +8,7 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.events import EventLog
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.records.dead_letter import DeadLetterCounts
+from gatewayd.ports.store import DeadLetters
 
 CHANGES: Final = frozenset(
     (
@@ -25,16 +26,10 @@ _PAUSE_SECONDS = 1.0
 """Between two counts: many dead letters that come together are counted together."""
 
 
-class Counts(Protocol):
-    """What is needed of the store."""
-
-    async def count_dead_letters(self) -> DeadLetterCounts: ...
-
-
 class DeadLetterCounter:
     """``counts`` is true but for a moment, while ``run`` runs."""
 
-    def __init__(self, store: Counts, events: EventLog) -> None:
+    def __init__(self, store: DeadLetters, events: EventLog) -> None:
         self._store = store
         self._changed = Wakeup()
         self.counts = DeadLetterCounts()

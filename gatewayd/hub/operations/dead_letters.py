@@ -4,12 +4,10 @@ these with the rows as they are in its transaction."""
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-import msgspec
-
 from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
 from gatewayd.model.message.payload import EditText
-from gatewayd.model.records.audit import AuditDraft
+from gatewayd.model.records.audit import AuditDraft, detail_of
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.subject import request_of
 from gatewayd.ports.store import Account, DeadLetterFacts, DeadLetterRow, InboundRow, OutboundRow, Repair, ref_of
@@ -103,6 +101,5 @@ def _entry(
     """The entry of the audit log: it says what the row was."""
     reason = None if row.reason is None else row.reason[:_REASON_MAX]
     detail = row.detail if isinstance(row, InboundRow) else None
-    was = {"state": row.state, "reason": reason, "detail": detail, "attempts": row.attempts, "turn_id": row.turn_id, "note": note}
-    said = {key: value for key, value in was.items() if value is not None}
-    return AuditDraft(now, by, action, ref_of(row), msgspec.json.encode(said, order="sorted").decode())
+    was = detail_of(state=row.state, reason=reason, detail=detail, attempts=row.attempts, turn_id=row.turn_id, note=note)
+    return AuditDraft(now, by, action, ref_of(row), was)

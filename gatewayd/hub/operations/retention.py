@@ -8,7 +8,7 @@ Never what is younger than two days: platforms deliver a message again for so lo
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol, get_args
+from typing import Final, get_args
 
 import anyio
 import structlog
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.operations.dead_letter_queue import Outgoing
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import DeadLetterState
@@ -35,12 +36,6 @@ _ENDED: Final[tuple[RetentionKind, ...]] = ("inbound", "outbound", "approval", "
 _DEAD_LETTERS: Final[tuple[RetentionKind, ...]] = ("inbound_dead_letter", "outbound_dead_letter")
 
 log = structlog.get_logger("gatewayd.retention")
-
-
-class Outgoing(Protocol):
-    """Who counts the dead letters among the replies: hub/outbox/outbox.py."""
-
-    def note_dropped(self, was: DeadLetterState) -> None: ...
 
 
 class RetentionStatistics(Struct, frozen=True):

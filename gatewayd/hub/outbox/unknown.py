@@ -1,12 +1,12 @@
 """Replies of unknown fate: their chat is told, once, and whoever asks there is shown the text again."""
 
 import re
-import secrets
 from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
+from gatewayd.hub.codes import ALPHABET, new_code
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import draft_texts
 from gatewayd.kit.text import compose
@@ -18,8 +18,8 @@ from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
 _TOLD: Final = "The reply before this may not have arrived: it was cut off while it was sent. `/show {code}` shows it again."
 _AGAIN: Final = "Once more, as asked for. You may have seen this before:"
 _GONE: Final = "That reply is not kept any more."
-_ALPHABET: Final = "BCDFGHJKLMNPQRSTVWXZ23456789"
-_CODE: Final = re.compile(f"R[{_ALPHABET}]{{7}}")
+_LENGTH: Final = 7
+_CODE: Final = re.compile(f"R[{ALPHABET}]{{{_LENGTH}}}")
 """Longer than the code of a request (hub/approvals/desk.py). It opens nothing but what its own chat was to see anyway."""
 
 
@@ -41,7 +41,7 @@ class UnknownReplies:
         account = self._configured.accounts.get((row.channel, row.account))
         if not is_reply or account is None or account.frame.on_unknown != "tell":
             return None
-        code = "R" + "".join(secrets.choice(_ALPHABET) for _ in range(7))
+        code = "R" + new_code(_LENGTH)
         plugin = self._configured.plugins[row.channel]
         body = compose(_TOLD.format(code=code), text_format=plugin.text_format, text_limit=plugin.text_limit)[0]
         return OutboundDraft(

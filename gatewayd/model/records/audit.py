@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from gatewayd.model.errors import GatewayError
+
+DetailValue = str | int | float | bool | None
 
 
 class AuditDraft(Struct, frozen=True):
@@ -48,6 +51,12 @@ class AuditHead(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.seq}:{self.hash}"
+
+
+def detail_of(**values: DetailValue) -> str:
+    """The ``detail`` of an entry: a JSON object of those values that are not None, its keys sorted."""
+    said = {key: value for key, value in values.items() if value is not None}
+    return msgspec.json.encode(said, order="sorted").decode()
 
 
 BEGINNING: Final = AuditHead(0, "0" * 64)
