@@ -1,4 +1,4 @@
-"""The Quart app: every route but the fast path of webhooks, and what holds for all of them.
+"""The Quart app: all routes, and the checks and error responses that they share.
 
 Checks come in this order: Host (421), Origin (403), route (404, 405), token (401, 403, 429), body (408, 413, 415, 400).
 """
@@ -56,17 +56,17 @@ from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
 _RENAMED: Final = {"/letters": "/dead-letters"}
 _MESSAGES: Final = {
     404: "there is nothing at this path",
-    405: "this path does not take this method",
+    405: "this path does not take this method: see Allow",
     408: BODY_TOO_LATE,
-    413: "the body is larger than gateway.max_body_bytes",
+    413: "the body is larger than gateway.max_body_bytes: send less",
 }
 
 log = structlog.get_logger("gatewayd.web")
 
 
 class _Connection(TrioASGIHTTPConnection):
-    """One request. A body that holds a connection of its own is closed, also when the client has left before its first byte:
-    then Quart does not even enter it."""
+    """One request. It closes a forwarded body even when the client has left before the first byte: then Quart does not enter the
+    body."""
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
         try:
@@ -77,19 +77,18 @@ class _Connection(TrioASGIHTTPConnection):
 
 
 class _Route(QuartRule):
-    """Matched and never built: nothing here asks for the address of a route. What werkzeug compiles for that takes 40 ms of every
-    start."""
+    """A route whose URL is never built. The code that werkzeug would compile to build URLs takes 40 ms of every start."""
 
     def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
         return _build_nothing
 
 
 def _build_nothing(route: QuartRule, **values: object) -> tuple[str, str]:
-    raise NotImplementedError("the address of a route is built nowhere")
+    raise NotImplementedError("no URL of a route is built")
 
 
 class GatewayApp(QuartTrio):
-    """The app and what the server has to run, end and call beside it."""
+    """The app, and the parts of it that the server runs, ends and calls."""
 
     asgi_http_class = _Connection
     url_rule_class = _Route  # type: ignore[assignment]  # as Quart's own
@@ -109,7 +108,7 @@ class GatewayApp(QuartTrio):
         gateway.configured.follow(self.reconfigure)
 
     def reconfigure(self, config: GatewayConfig) -> None:
-        """Let in by this configuration from the next request on."""
+        """Use this configuration from the next request on."""
         self.auth.reconfigure(config.auth)
         self.auth.trust(TrustedProxies(config.gateway.trusted_proxies))
         self.hosts = _hosts(config)
@@ -123,11 +122,11 @@ def create_app(
     max_connections: int,
     max_per_address: int | None = None,
 ) -> GatewayApp:
-    """The app over a hub, for so many connections at once, in all and from one address. ``proxies``: by the kind of core."""
+    """The app over a hub. The limits are on open connections, in all and of one address. ``proxies`` are by the kind of core."""
     app = GatewayApp(gateway, max_connections=max_connections, max_per_address=max_per_address)
     app.config["MAX_CONTENT_LENGTH"] = gateway.config.gateway.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
-    app.config["RESPONSE_TIMEOUT"] = None  # each write has its own bound, see web/server/stream.py
+    app.config["RESPONSE_TIMEOUT"] = None  # each write has its own limit, see web/server/stream.py
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     _check_every_request(app)
     _answer_errors(app)
@@ -168,16 +167,19 @@ def _check_every_request(app: GatewayApp) -> None:
         if not is_one_spelling(request.scope["raw_path"]):
             raise HttpError("not_found", _MESSAGES[404])
         if request.path.startswith(PREFIX):
-            return  # a platform or its proxy, not a browser: the signature decides, see web/webhooks.py
+            return  # a platform sends it, not a browser: its signature decides, see web/webhooks.py
         if request.path in PROBE_PATHS:
-            return  # load balancers ask by address, or name no host at all; whoever asks learns nothing
+            return  # load balancers send an address or no Host at all; the response is public
         host = request.headers.get("Host")
         server = request.scope.get("server")
         if not app.hosts.allows_host(host, reached=server[0] if server else None):
-            raise HttpError("misdirected", "this Host is not served here; see gateway.allowed_hosts")
+            raise HttpError("misdirected", "this Host is not allowed: use another URL, or add it to gateway.allowed_hosts")
         origin = request.headers.get("Origin")
         if origin is not None and not app.hosts.allows_origin(origin, host):
-            raise HttpError("bad_origin", "requests from this Origin are not served; see gateway.allowed_hosts")
+            raise HttpError(
+                "bad_origin",
+                "a page of another site sent this request: add its Origin to gateway.allowed_hosts if that is intended",
+            )
 
 
 def _answer_errors(app: GatewayApp) -> None:
@@ -218,7 +220,7 @@ def _finish(traffic: Traffic) -> Callable[[Response], Awaitable[Response]]:
 
 def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:
     async def webhook(channel: str, account: str) -> Response:
-        """The reference. In front of it web/server/accelerator.py answers what is ordinary, and as this does."""
+        """The reference: web/server/accelerator.py in front of it gives the same responses."""
         headers = headers_of(request.scope["headers"])
         app.webhooks.check(channel, account, headers)
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)

@@ -1,9 +1,9 @@
 """``POST /v1/webhooks/{channel}/{account_id}``: journal first, then answer.
 
-The route exists only for accounts whose plugin has ``webhook=True`` and whose open channel implements ReceivesWebhooks.
-An account that does not exist, one that takes no webhooks and one whose channel answers 404 (no secret is set up) look the
-same from outside. The ``Host`` header is not looked at here, because a reverse proxy may rewrite it, and ``Origin`` neither:
-the channel's own check of signature or secret decides, and without it nothing is journaled.
+An account has the route when its plugin has ``webhook=True`` and its open channel implements ReceivesWebhooks. An account that
+does not exist, one without webhooks and one whose channel answers 404 (no secret is set up) look the same from outside. ``Host``
+and ``Origin`` are not checked, because a reverse proxy may rewrite them. The channel checks a signature or secret; without it
+nothing is journaled.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,18 +28,18 @@ from gatewayd.web.http.errors import RETRY_SECONDS, HttpError, error_of, error_o
 
 PREFIX: Final = "/v1/webhooks/"
 DELIVER_SECONDS: Final = 10.0
-"""How long to wait for a place in the inbox and for the commit. Platforms give up after 5 to 60 s and try again."""
+"""How long to wait for room in the inbox and for the commit. Platforms give up after 5 to 60 s and try again."""
 AFTERWARDS_SECONDS: Final = 30.0
-"""How long a channel may take for what it does after an answer."""
+"""How long a channel may work after a response (``received``)."""
 WORKERS: Final = 16
-"""How many channels may do so at the same time."""
+"""How many channels may do that at the same time."""
 _AFTERWARDS_WAITING: Final = 256
 
 log = structlog.get_logger("gatewayd.web.webhooks")
 
 
 class Receipt(Struct, frozen=True):
-    """What to answer, and what to run when it has been answered."""
+    """The response, and what ``received`` of the channel needs after it."""
 
     reply: WebhookReply
     request: WebhookRequest
@@ -47,7 +47,7 @@ class Receipt(Struct, frozen=True):
 
 
 def parse_target(target: str) -> tuple[str, str, str] | None:
-    """Channel, account and query of a request target, None when it is no webhook's."""
+    """Channel, account and query of a request target; None: not a webhook."""
     path, _, query = target.partition("?")
     if not path.startswith(PREFIX):
         return None
@@ -56,7 +56,7 @@ def parse_target(target: str) -> tuple[str, str, str] | None:
 
 
 class WebhookDesk:
-    """Answers webhooks. :meth:`run` must be running, or nothing is done after the answers."""
+    """Answers webhooks. :meth:`run` must be running for the work after the responses."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -64,26 +64,26 @@ class WebhookDesk:
         self._to_do, self._done = trio.open_memory_channel[Receipt](_AFTERWARDS_WAITING)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Does what is to be done after the answers, until cancelled."""
+        """Do the work after the responses, until cancelled."""
         async with anyio.create_task_group() as tasks:
             for _ in range(WORKERS):
                 tasks.start_soon(self._work)
             task_status.started()
 
     def check(self, channel: str, account: str, headers: Mapping[str, str]) -> None:
-        """Whether it is worth while to read the body. :meth:`answer` looks again.
+        """Refuse a webhook before its body is read. :meth:`answer` checks again.
 
-        :raises HttpError: draining, not_found, unavailable, overloaded, or what the channel answers to these headers.
+        :raises HttpError: draining, not_found, unavailable, overloaded, or the channel refuses these headers.
         """
         _, receiver = self._admit(channel, account)
         if isinstance(receiver, ChecksHeaders) and (refused := receiver.check_headers(headers)) is not None:
             raise _not_found() if refused.status == 404 else error_of_status(refused.status)
 
     async def answer(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
-        """Check, parse, journal. Returns after the commit; hand the receipt to :meth:`afterwards` when it is answered.
+        """Check, parse, journal. Returns after the commit; pass the receipt to :meth:`afterwards` when the response is sent.
 
-        Waits for a place in the inbox without an end of its own. After a time-out
-        events may have been journaled; the platform's next attempt then finds them known.
+        This waits for room in the inbox without a limit. After a time-out of the caller the events may be journaled; then the
+        platform's next attempt is a duplicate.
 
         :raises HttpError: not_found, draining, unavailable, overloaded, bad_request or internal; nothing was journaled.
         """
@@ -96,13 +96,15 @@ class WebhookDesk:
         return Receipt(reply=reply, request=request, receiver=receiver)
 
     async def answer_in_time(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
-        """As :meth:`answer`, within ``DELIVER_SECONDS``. :raises HttpError: overloaded, too: it took longer."""
+        """As :meth:`answer`, within ``DELIVER_SECONDS``. :raises HttpError: also overloaded: it took longer."""
         with trio.move_on_after(DELIVER_SECONDS):
             return await self.answer(channel, account, request)
-        raise HttpError("overloaded", "the message was not journaled in time", retry_after=RETRY_SECONDS)
+        raise HttpError(
+            "overloaded", f"the message was not journaled within {DELIVER_SECONDS:g} s: send it again", retry_after=RETRY_SECONDS
+        )
 
     def afterwards(self, receipt: Receipt) -> None:
-        """Let the channel do what it does after an answer (best effort: skipped when too much of it waits already)."""
+        """Let the channel work after the response. Best effort: skipped when too much of that work waits already."""
         if receipt.reply.status >= 400:
             return
         try:
@@ -129,9 +131,13 @@ class WebhookDesk:
         if not actor.plugin.webhook:
             raise _not_found()
         driver = actor.channel
-        # It goes on sending for a while when it has to be opened anew: the secret that it checks was replaced, perhaps.
+        # An outdated driver goes on sending for a while, but the secret that it checks may be replaced.
         if driver is None or actor.is_outdated or not actor.settings.frame.enabled:
-            raise HttpError("unavailable", "this account is not running", retry_after=RETRY_SECONDS)
+            raise HttpError(
+                "unavailable",
+                "this account is not connected: try again later; gatewayctl status says why",
+                retry_after=RETRY_SECONDS,
+            )
         if not _receives_webhooks(type(driver)):
             raise _not_found()
         return actor, cast(ReceivesWebhooks, driver)
@@ -144,7 +150,7 @@ class WebhookDesk:
             log.error("webhook_driver_failed", channel=channel, account=account, exception=trace_of(error))
             raise error_of_status(500) from None
         if reply is None:
-            raise HttpError("bad_request", "the body cannot be read")
+            raise HttpError("bad_request", "the body is not what this channel's platform sends")
         return reply
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
@@ -160,7 +166,7 @@ class WebhookDesk:
 
     async def _work(self) -> None:
         while True:
-            # One scope for many receipts; only a time-out ends it.
+            # One scope for many receipts, which is cheaper; only a time-out ends it.
             with trio.CancelScope() as scope:
                 while True:
                     receipt = self._next_nowait()
@@ -172,7 +178,7 @@ class WebhookDesk:
             log.warning("webhook_followup_timed_out", seconds=AFTERWARDS_SECONDS)
 
     def _next_nowait(self) -> Receipt | None:
-        """Without a turn of the event loop for each: many connections may answer in one turn."""
+        """Without a checkpoint for each: many connections may respond within one run of the event loop."""
         try:
             return self._done.receive_nowait()
         except trio.WouldBlock:
@@ -188,7 +194,7 @@ async def _do_afterwards(receipt: Receipt) -> None:
 
 
 def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookReply | None:
-    """None: the body cannot be read."""
+    """None: the channel cannot parse the body."""
     try:
         reply: object = receiver.receive(request)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -200,7 +206,7 @@ def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookRep
 
 @cache
 def _receives_webhooks(driver: type) -> bool:
-    # Cached: the look through a runtime protocol costs as much as the rest of a webhook's routing.
+    # Cached: the check of a runtime protocol costs as much as the rest of a webhook's routing.
     return issubclass(driver, ReceivesWebhooks)
 
 
@@ -214,4 +220,4 @@ def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _not_found() -> HttpError:
-    return HttpError("not_found", "there is no such webhook")
+    return HttpError("not_found", "there is no webhook at this path: check the channel and the account in it")

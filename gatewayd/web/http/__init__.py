@@ -1,4 +1,4 @@
-"""Tools that every route and the server share: errors, bodies, paths, addresses, slots, waits, headers.
+"""Tools that all routes and the server share: errors, bodies, paths, addresses, connection slots, waits, headers.
 
-No route belongs here, and nothing that knows the hub.
+No route belongs here.
 """

@@ -1,8 +1,8 @@
-"""Whose request it is: the address of the connection, or the one that a trusted proxy says. Pure.
+"""The client address of a request: that of the connection, or the one that a trusted proxy reports. Pure.
 
-A proxy adds the address of whoever connected to it at the right end of ``X-Forwarded-For``, or of ``Forwarded`` (RFC 7239). What
-stands to the left was there before, so that a client can write it. So the values are read from the right, and only as long as who
-reported them is trusted: nobody outside can choose the address that is counted for him.
+A proxy adds the address of its client at the right end of ``X-Forwarded-For`` or ``Forwarded`` (RFC 7239). The values to the left
+may come from the client. So the values are read from the right, as long as the reporter of each is trusted: no client can choose
+the address that it counts for.
 """
 
 import re
@@ -13,18 +13,19 @@ from itertools import islice
 from typing import Final
 
 UNIX: Final = "unix"
-"""Among the trusted proxies: whoever connects over a Unix socket."""
+"""The name of all Unix sockets among the trusted proxies."""
 LOCAL: Final = "local"
-"""The address of whoever does."""
+"""The address of a client that connects over a Unix socket."""
 MOST_HOPS: Final = 16
-"""Proxies behind one another whose words are followed."""
+"""How many proxies behind one another are followed."""
 
 _REMEMBERED: Final = 1024
 
 _PAIR: Final = re.compile(
     rb'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[!#$%&\'*+.^_`|~0-9A-Za-z:\[\]-]*)\s*(;|,|\Z)', re.DOTALL
 )
-"""A forwarded-pair (RFC 7239, section 4) and what ends it. Colons and brackets without quotes are taken: many send them so."""
+"""A forwarded-pair (RFC 7239, section 4) and its end. Colons and brackets are accepted without quotes, as many proxies send
+them."""
 _NODE: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)")
 """IPv6 in brackets or IPv4, with a port or without, or a bare IPv6."""
 
@@ -33,14 +34,14 @@ Network = IPv4Network | IPv6Network
 
 
 def canonical(address: str) -> str:
-    """One spelling of an address; IPv4 that came over an IPv6 socket is IPv4. What is no address stays as it is."""
+    """The one spelling of an address; IPv4 over an IPv6 socket becomes IPv4. Any other text is returned as it is."""
     found = _parse(address)
     return address if found is None else str(found)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def network_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one, which is what one customer has at least."""
+    """The unit that counts as one client: an IPv4 address, or an IPv6 /64, which is the least that a customer gets."""
     address = canonical(address)
     return str(IPv6Network((address, 64), strict=False)) if ":" in address else address
 
@@ -71,9 +72,9 @@ class TrustedProxies:
         return address is not None and any(address in network for network in self._networks)
 
     def client_of(self, peer: str | None, headers: Headers) -> str:
-        """The address that a request counts for. Header names are lower case.
+        """The client address of a request. Header names are lower case.
 
-        What is malformed, hidden (RFC 7239, section 6.3) or differs between the two headers counts for the proxy that said it.
+        A value that is malformed, hidden (RFC 7239, section 6.3) or different in the two headers counts for the proxy itself.
         """
         own = LOCAL if peer is None else canonical(peer)
         if not self.trusts(peer):
@@ -87,7 +88,7 @@ class TrustedProxies:
         return found.pop() if len(found) == 1 else own
 
     def _follow(self, reporter: str, hops: Iterator[str | None]) -> str:
-        """``hops`` from the right; None: it cannot be read."""
+        """The first address that is not trusted. ``hops`` come from the right; None: unreadable."""
         for hop in islice(hops, MOST_HOPS):
             if hop is None:
                 return reporter
@@ -98,15 +99,15 @@ class TrustedProxies:
 
 
 def _hops_of_list(lines: Iterable[bytes]) -> Iterator[str | None]:
-    """Of X-Forwarded-For: addresses with commas between them."""
+    """The addresses of X-Forwarded-For, from the right."""
     for line in lines:
         for node in reversed(line.split(b",")):
             yield _address_of(node.strip(b" \t"))
 
 
 def _hops_of_elements(lines: Iterable[bytes]) -> Iterator[str | None]:
-    """Of Forwarded. A line that is not well formed is a hop that cannot be read: a quote left open by a client must not swallow
-    what the proxy has added."""
+    """The addresses of Forwarded, from the right. A malformed line counts as one unreadable hop: an open quote of a client must
+    not swallow what the proxy has added."""
     for line in lines:
         elements = _elements(line)
         if elements is None:
@@ -142,7 +143,7 @@ def _address_of(node: bytes) -> str | None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """The address alone, without what its notation may say beside it; None for what is none."""
+    """The address without its zone (``%eth0``); None: not an address."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

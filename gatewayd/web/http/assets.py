@@ -20,7 +20,7 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # Asked anew each time and answered 304: after an upgrade nobody runs an old script against the new daemon.
+    # The browser asks each time and gets 304: after an upgrade no page runs an old script against the new daemon.
     "Cache-Control": "no-cache",
 }
 _TYPES: Final = {
@@ -39,7 +39,7 @@ class Asset(Struct, frozen=True):
     etag: str
 
     def respond(self) -> Response:
-        """The answer to the present request: the file, or 304 when the browser has it."""
+        """The response to the present request: the file, or 304 when the browser has it."""
         response = Response(self.body, content_type=self.content_type, headers=_HEADERS)
         response.set_etag(self.etag)
         if request.if_none_match.contains(self.etag):

@@ -45,7 +45,11 @@ class ConnectionSlots:
         inside = not proxied and (peer is None or is_loopback(peer))
         if not inside and self._outside >= self._open_to_all:
             self.refused["reserve"] += 1
-            raise HttpError("overloaded", "too many connections at once", retry_after=RETRY_SECONDS)
+            raise HttpError(
+                "overloaded",
+                "the connections for clients from outside are in use: try again later (gateway.max_connections)",
+                retry_after=RETRY_SECONDS,
+            )
         release = nothing if proxied or peer is None else self._hold(peer)
         self.taken += 1
         self._outside += not inside
@@ -68,7 +72,11 @@ class ConnectionSlots:
         network = network_of(address)
         if self._held.get(network, 0) >= self._of_one:
             self.refused["address"] += 1
-            raise HttpError("too_many_requests", "too many connections from this address", retry_after=RETRY_SECONDS)
+            raise HttpError(
+                "too_many_requests",
+                "this address has too many connections: close some (gateway.max_connections_per_address)",
+                retry_after=RETRY_SECONDS,
+            )
         self._held[network] = self._held.get(network, 0) + 1
         return partial(self._release, network)
 

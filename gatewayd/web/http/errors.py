@@ -1,6 +1,7 @@
-"""Requests that are answered with an error: one exception, one body, one table of stable codes.
+"""HTTP errors: one exception, one body, and one table of stable codes.
 
-The body is ``{"error": {"code": "…", "message": "…"}}``. Clients may rely on the codes; messages are for people.
+The body is ``{"error": {"code": "…", "message": "…"}}``. Clients may rely on the codes; messages are for people, and say what
+happened, where, and what to do.
 """
 
 from collections.abc import Mapping
@@ -64,16 +65,16 @@ STATUS: Final[Mapping[Code, int]] = {
 }
 
 RETRY_SECONDS: Final = 5
-"""What ``Retry-After`` says when nothing better is known."""
+"""The default of ``Retry-After``."""
 
-# The first code of each status: what a status that comes from a library is called.
+# The first code of each status, for a status that comes from a library.
 _CODE_OF: Final[dict[int, Code]] = {status: code for code, status in reversed(tuple(STATUS.items()))}
 
 
 class HttpError(Exception):
-    """Raised anywhere while a request is handled: answered with its status and JSON body, and not logged as a bug.
+    """The error response of a request. Any handler may raise it; it is not logged as a bug.
 
-    ``headers`` are added to the answer; ``retry_after`` is in whole seconds. ``message`` is shown to the client.
+    ``headers`` are added to the response; ``retry_after`` is in whole seconds. ``message`` is shown to the client.
     """
 
     def __init__(
@@ -104,13 +105,13 @@ class AnswerCut(Exception):
 
 
 def error_of_status(status: int, message: str | None = None, *, headers: Mapping[str, str] | None = None) -> HttpError:
-    """The HttpError for a status that a library chose. An unknown 4xx is a bad request, an unknown 5xx internal."""
+    """The error for a status of a library. An unknown 4xx is a bad_request, an unknown 5xx internal."""
     code = _CODE_OF.get(status) or ("bad_request" if status < 500 else "internal")
     return HttpError(code, message or HTTPStatus(status).phrase, status=status, headers=headers)
 
 
 def error_of(error: GatewayError) -> HttpError:
-    """What a client is told of an error that was raised on purpose."""
+    """The response to an error of the core."""
     if isinstance(error, NotFound):
         return HttpError("not_found", error.reason)
     if isinstance(error, Conflict):
@@ -120,5 +121,9 @@ def error_of(error: GatewayError) -> HttpError:
     if isinstance(error, Overloaded):
         return HttpError("overloaded", error.reason, retry_after=RETRY_SECONDS)
     if isinstance(error, StoreRefused):
-        return HttpError("unavailable", "the store cannot be written now; nothing was stored", retry_after=RETRY_SECONDS)
+        return HttpError(
+            "unavailable",
+            "the store does not work now, and nothing was stored: try again later; the log of gatewayd says why",
+            retry_after=RETRY_SECONDS,
+        )
     return HttpError("unavailable", error.reason, retry_after=RETRY_SECONDS)

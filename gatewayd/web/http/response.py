@@ -1,4 +1,4 @@
-"""HTTP/1.1 responses as bytes, for what is answered without the framework, and the headers that every answer carries."""
+"""HTTP/1.1 responses as bytes, for requests that the framework does not see, and the headers of every response."""
 
 import time
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-"""On every answer, unless a page says otherwise for itself."""
+"""The headers of every response, unless a page sets its own."""
 
 _SECURITY: Final = "".join(f"{name.lower()}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 
@@ -47,7 +47,7 @@ def render_error(error: HttpError, request_id: str) -> bytes:
 
 
 def date_now() -> str:
-    """The time, as a Date header has it."""
+    """The value of a Date header."""
     return _date(int(time.time()))
 
 
@@ -57,5 +57,5 @@ def _date(second: int) -> str:
 
 
 def one_line(value: str) -> str:
-    """Whatever a driver passes on from outside, it cannot add a header."""
+    """A value without line ends: a text from outside must not add a header."""
     return " ".join(value.split())

@@ -1,4 +1,4 @@
-"""Long waits of HTTP requests (``?wait=``, event streams) that must not hold up a stop."""
+"""Long waits of HTTP requests (``?wait=``, event streams), which must not delay a stop."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ import trio
 from quart import request
 
 CLIENT: Final = "gatewayd.client"
-"""Where the state of a request's connection holds its ``Waits``: they end when the client has closed its side."""
+"""The key of a connection's ``Waits`` in its state: they end when the client closes its side."""
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 async def first_of(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> T | U:
-    """What the first of two to end returns; the other is cancelled. :raises Exception: what the first one raised."""
+    """The result of the call that ends first; the other is cancelled. :raises Exception: the first call raised it."""
     results: list[T | U] = []
     errors: list[Exception] = []
     async with anyio.create_task_group() as tasks:
@@ -37,7 +37,8 @@ async def first_of(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitabl
 
 
 class Waits:
-    """Cancel scopes that end early when the server stops (or, one for each connection, when its client has closed its side)."""
+    """Cancel scopes that end early: those of the app when the server stops, those of a connection when its client closes its
+    side."""
 
     def __init__(self) -> None:
         self._scopes: set[trio.CancelScope] = set()
@@ -45,7 +46,7 @@ class Waits:
 
     @contextmanager
     def until(self, seconds: float = inf) -> Iterator[trio.CancelScope]:
-        """A scope that is left after ``seconds``, or when :meth:`end_all` is called, whichever is first."""
+        """A scope that ends after ``seconds``, or when :meth:`end_all` is called."""
         with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
             if self.over:
                 scope.cancel()
@@ -57,8 +58,8 @@ class Waits:
 
     @contextmanager
     def of_request(self, seconds: float) -> Iterator[None]:
-        """As :meth:`until`; left, too, when the client of the present request has closed its side. It may be gone, or wait for
-        what there is now: which of the two, nobody can tell before the answer is written."""
+        """As :meth:`until`; it ends, too, when the client of the present request closes its side. The client has gone, or waits
+        for a response without delay: only the attempt to write it tells."""
         client: Waits = request.scope["state"][CLIENT]
         with self.until(seconds), client.until():
             yield

@@ -1,4 +1,4 @@
-"""The hub, as a client of an agent's server may use it: see ``ports.proxy.ProxyDesk``."""
+"""What a client of an agent's server may do at the hub: the implementation of ``ports.proxy.ProxyDesk``."""
 
 import secrets
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import httpx2
 
 _MOST_ANSWERS: Final = 20
-"""To one request: the first one that reaches the server counts, the others are tries."""
+"""The limit on answers to one request. The server takes the first one that reaches it."""
 _LISTED_MAX: Final = 1000
 
 
 class Desk:
-    """For one request of a client."""
+    """The desk of one request of a client."""
 
     def __init__(self, gateway: Gateway, identity: Identity, agent: str, core: AgentCore) -> None:
         self.agent = agent
@@ -71,7 +71,7 @@ class Desk:
                 return True
             if allow and kept.state == "denied":
                 return False
-        raise ProxyError("conflict", f"this request was answered {_MOST_ANSWERS} times already")
+        raise ProxyError("conflict", f"this request was answered {_MOST_ANSWERS} times already, which is the limit")
 
     def find_question(self, ref: str) -> str | None:
         row = self._gateway.questions.find_pending(agent=self.agent, ref=ref)
@@ -97,7 +97,7 @@ class Desk:
             raise ProxyError("forbidden", f"the policy of agent {self.agent} does not let one person allow this")
 
     def _row(self, request: ToolRequest, turn_id: str, ordinal: int, *, allow: bool, note: str | None, session: str) -> Approval:
-        """Decided, and used up."""
+        """An approval that is decided and used up."""
         now = self._gateway.now()
         return Approval(
             id="ap_" + secrets.token_hex(5),

@@ -1,7 +1,7 @@
-"""Passing a request on to an agent's server, and its answer back as it comes.
+"""Forwards a request to an agent's server, and the response to the client, block by block.
 
-Nothing is collected: while a client does not read, its connection to the server is not read either. No redirect is followed,
-no header is passed on that its proxy does not name, and every wait has an end.
+Nothing is buffered: while a client does not read, the server's connection is not read either. Redirects are not followed, only
+headers that the proxy names are forwarded, and every wait has a limit.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from gatewayd.web.http.streams import EVENT_STREAM, NO_BUFFERING, StreamedBody
 from gatewayd.web.http.waits import Waits
 
 MOST_OPEN: Final = 64
-"""Requests under way, streams included."""
+"""The limit on running requests, streams included."""
 _CLOSE_SECONDS: Final = 2.0
 
 _OnClose = Callable[[], None]
 
 
 class Forwarder:
-    """Sends to agents' servers. At most ``MOST_OPEN`` at once, then clients are refused."""
+    """Sends to the servers of agents, at most ``MOST_OPEN`` requests at a time."""
 
     def __init__(self, http: httpx2.AsyncClient, waits: Waits) -> None:
         self._http = http
@@ -35,12 +35,14 @@ class Forwarder:
         self._open = 0
 
     async def forward(self, proxy: AgentProxy, method: str, forward: Forward, *, authorization: StreamAuthorization) -> Response:
-        """Send, and answer with what comes back, a stream for as long as ``authorization`` holds.
+        """Send the request and return the server's response; a stream ends when ``authorization`` has ended.
 
-        :raises HttpError: bad_gateway, gateway_timeout, overloaded. :raises ProxyError: what comes back is not of the protocol.
+        :raises HttpError: bad_gateway, gateway_timeout, overloaded. :raises ProxyError: the response is not of the protocol.
         """
         if self._open >= MOST_OPEN:
-            raise HttpError("overloaded", f"{MOST_OPEN} requests to agents' servers are under way", retry_after=RETRY_SECONDS)
+            raise HttpError(
+                "overloaded", f"{MOST_OPEN} requests to agent servers are running: try again later", retry_after=RETRY_SECONDS
+            )
         self._open += 1
         try:
             upstream = await self._send(method, forward)
@@ -74,10 +76,10 @@ class Forwarder:
             )
             with self._waits.of_request(forward.timeouts.head):
                 return await self._http.send(request, stream=True)
-            raise HttpError("gateway_timeout", f"{what} has not answered within {forward.timeouts.head:g} s")
+            raise HttpError("gateway_timeout", f"{what} did not answer within {forward.timeouts.head:g} s: is it overloaded?")
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             failure = error
-        # Out here, without the context: the library's errors carry the request, and that our credentials.
+        # Raised here, without the context: the library's error holds the request, and that holds our credentials.
         raise HttpError("bad_gateway", describe(failure, what, written=False, repeatable=True).reason)
 
     def _closed(self) -> None:
@@ -105,17 +107,17 @@ class Forwarded(StreamedBody):
             if not (self._is_stream and await self._authorization.has_ended()):
                 return chunk
         if self._is_stream:
-            raise StopAsyncIteration  # whoever reads events comes back by itself
+            raise StopAsyncIteration  # a reader of events reconnects by itself
         raise AnswerCut("the agent's server did not finish its answer")
 
     async def aclose(self) -> None:
-        """Close the connection to the server, unless the body was read to its end. Closing twice is no error."""
+        """Close the connection to the server. Closing twice is no error."""
         on_close, self._on_close = self._on_close, None
         if on_close is None:
             return
         on_close()
-        # The library's generators are nested, and closing the outer one abandons the inner ones: cancelling ends all of them
-        # where they stand, from the inside out.
+        # The library's generators are nested, and closing the outer one abandons the inner ones. A cancellation ends all of them,
+        # from the inside out.
         with anyio.CancelScope() as scope, suppress(StopAsyncIteration, httpx2.RequestError):
             scope.cancel()
             while True:

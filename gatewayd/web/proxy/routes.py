@@ -1,7 +1,7 @@
-"""The operator's proxy: clients attach to the server of an agent through us.
+"""The operator's proxy: clients attach to the server of an agent through gatewayd.
 
-Which paths there are and what may be passed on says the proxy that the agent's kind of core offers (ports/proxy.py). Here it is
-looked at who asks and of which agent, and what is passed on is sent.
+The proxy of the agent's kind of core (ports/proxy.py) names the paths and decides what is forwarded. These routes authenticate
+the client, choose the agent and forward the request.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.ports.agent import AgentCore
 from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyError, ProxyRequest, Reply
 from gatewayd.web.access.auth import Auth, Identity
-from gatewayd.web.http.bodies import require_ready
+from gatewayd.web.http.bodies import read_json_bytes, require_ready
 from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.proxy.desk import Desk
@@ -22,9 +22,9 @@ AGENT_HEADER = "X-Gatewayd-Agent"
 
 
 def blueprint(gateway: Gateway, auth: Auth, waits: Waits, proxies: Mapping[str, AgentProxy]) -> Blueprint:
-    """The routes of agents' servers; everything needs the scopes approvals and write, by Bearer or Basic.
+    """The routes of agent servers; all need the scopes approvals and write, by Bearer or Basic.
 
-    ``proxies`` are by the kind of core that offers them. Where two know one path, the first one has it.
+    ``proxies`` are by the kind of core that offers them. Of two with the same path, the first one gets its requests.
     """
     routes, forwarder = Blueprint("proxy", __name__), Forwarder(gateway.agents.http, waits)
     for number, proxy in enumerate(dict.fromkeys(proxies.values())):
@@ -73,13 +73,10 @@ class _Mounted:
         if request.method == "GET":
             return b""
         require_ready(self._gateway)
-        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-        if body and request.mimetype != "application/json":
-            raise HttpError("unsupported_media_type", "the body must be JSON, with Content-Type: application/json")
-        return body
+        return await read_json_bytes()
 
     def _choose(self, user: str | None) -> str:
-        """The agent that is named (header, query, or user name of Basic), else the only one that has a server.
+        """The named agent (header, query, or user name of Basic), else the only one that has a server.
 
         :raises HttpError: not_found, conflict when there are several.
         """
@@ -88,15 +85,15 @@ class _Mounted:
         if named is None:
             return self._only([agent for agent, kind in kinds.items() if kind in self._kinds])
         if named not in kinds:
-            raise HttpError("not_found", f"there is no agent {named[:100]!r}; there are: {', '.join(kinds)}")
+            raise HttpError("not_found", f"there is no agent {named[:100]!r}: name one of {', '.join(kinds)}")
         if kinds[named] not in self._kinds:
-            raise HttpError("conflict", f"agent {named} has no server of the {self._proxy.protocol} protocol")
+            raise HttpError("conflict", f"agent {named} has no server of the {self._proxy.protocol} protocol: name another agent")
         return named
 
     def _only(self, possible: list[str]) -> str:
-        """One that is not open counts: or a client would be handed to another agent, while its own restarts."""
+        """An agent that is not open counts: a client must not get another agent while its own restarts."""
         if not possible:
-            raise HttpError("not_found", f"no agent here has a server of the {self._proxy.protocol} protocol")
+            raise HttpError("not_found", f"no agent has a server of the {self._proxy.protocol} protocol: see gatewayctl agents")
         if len(possible) > 1:
             several = ", ".join(possible)
             raise HttpError(
@@ -109,5 +106,5 @@ class _Mounted:
         if core is None:
             reason = self._gateway.agents.status(agent).reason
             why = f": {reason}" if reason else ""
-            raise HttpError("unavailable", f"agent {agent} is not open{why}", retry_after=RETRY_SECONDS)
+            raise HttpError("unavailable", f"agent {agent} is not open{why}: try again later", retry_after=RETRY_SECONDS)
         return core

@@ -45,7 +45,9 @@ class ConnectionMemory:
         if more > 0:
             if self._memory.used + more > self._memory.limit:
                 self.clear()
-                raise HttpError("overloaded", "too many large requests at once", retry_after=RETRY_SECONDS)
+                raise HttpError(
+                    "overloaded", "large requests use all memory for requests: try again later", retry_after=RETRY_SECONDS
+                )
             self._memory.used += more
             self._pooled += more
 
