@@ -40,8 +40,7 @@ match act:
         post(type="text", text="used what I may")
     case "ask":
         post(type="ask", ref="1", text=argument, options=["red", "blue"])
-        answers = read()["answers"]
-        post(type="text", text=str(answers) if answers else "no answer")
+        post(type="text", text=str(read()["answers"]))
     case "fail":
         post(type="done", error="the model refused")
     case "die":

@@ -11,12 +11,12 @@ A core may lack an ability. Its harness does not list the act then, and the test
 """
 
 from gatewayd.testing.agent_contract.endings import EndingsContract
-from gatewayd.testing.agent_contract.harness import COLOURS, NO_ANSWER, Act, AgentFailure, AgentHarness, HubTurn, Services
+from gatewayd.testing.agent_contract.harness import COLOURS, Act, AgentFailure, AgentHarness, HubTurn, Services
 from gatewayd.testing.agent_contract.opening import OpeningContract
 from gatewayd.testing.agent_contract.people import PeopleContract
 from gatewayd.testing.agent_contract.turns import TurnsContract
 
-__all__ = ["COLOURS", "NO_ANSWER", "Act", "AgentContract", "AgentFailure", "AgentHarness", "HubTurn", "Services"]
+__all__ = ["COLOURS", "Act", "AgentContract", "AgentFailure", "AgentHarness", "HubTurn", "Services"]
 
 
 class AgentContract(OpeningContract, TurnsContract, PeopleContract, EndingsContract):

@@ -19,7 +19,6 @@ AgentFailure = Literal["outage", "credentials"]
 
 COLOURS = ("red", "blue")
 """The options that an agent offers when it asks a question."""
-NO_ANSWER = "no answer"
 
 
 class AgentHarness(Protocol):
@@ -33,7 +32,7 @@ class AgentHarness(Protocol):
     - ``tool``: it asks for permission to use a tool whose input holds the argument, uses it when it may, and replies.
     - ``two tools``: as ``tool``, with two tools at the same time; the argument is two words with `` | `` between them.
     - ``tool, then die``: as ``tool``, and then its process or its connection ends before the reply.
-    - ``ask``: it asks the user the argument, with the options ``COLOURS``; it replies with the answer, or with ``NO_ANSWER``.
+    - ``ask``: it asks the user the argument, with the options ``COLOURS``, and replies with the answer.
     - ``fail``: it ends the turn with an error of its own, such as a model that refuses.
     - ``die``: its process or its connection ends in the middle of the turn.
     - ``hang``: it begins, and then does nothing until it is stopped, or until ``release`` lets it reply with the argument.

@@ -38,7 +38,7 @@ class TurnsContract(CoreContract):
 
     async def test_turns_of_several_sessions_run_at_once(self, tmp_path: Path) -> None:
         """All chats share the core. One that waits holds up nobody else, and no reply goes to another chat."""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(3 * PATIENCE):
             async with self.ready(tmp_path) as (harness, services), self.opened(harness, services) as core:
                 sessions = [await core.core.new_session(f"key {number}") for number in range(4)]
                 hanging = core.start(HubTurn(sessions[0], self.text_for(harness, "hang"), turn_id="turn-0"))

@@ -10,7 +10,6 @@ from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Question
 from gatewayd.ports.agent import CoreFacts, CoreTurnState, Final, TextDelta, ToolResult, Turn
-from gatewayd.testing.agent_contract import NO_ANSWER
 from tests.agents.contract.reference import Core, Job
 
 
@@ -228,7 +227,7 @@ class ShowsAResultWithoutItsCall(Core):
 class OffersNoOptions(Core):
     async def _act(self, act: str, argument: str, before: Sequence[str], turn: Turn) -> str:
         if act == "ask":
-            return ", ".join(await turn.question(Question(argument)) or [NO_ANSWER])
+            return ", ".join(await turn.question(Question(argument)) or ())
         return await super()._act(act, argument, before, turn)
 
 

@@ -22,7 +22,7 @@ from gatewayd.ports.agent import (
     ToolResult,
     Turn,
 )
-from gatewayd.testing.agent_contract import COLOURS, NO_ANSWER, Act, AgentFailure
+from gatewayd.testing.agent_contract import COLOURS, Act, AgentFailure
 
 ACTS: Sequence[Act] = ("say", "recall", "tool", "two tools", "tool, then die", "ask", "fail", "die", "hang", "late")
 
@@ -126,7 +126,7 @@ class Core:
                 raise self._death(used=True)
             case "ask":
                 answer = await turn.question(Question(argument, tuple(map(Option, COLOURS))))
-                return NO_ANSWER if answer is None else ", ".join(answer)
+                return ", ".join(answer or ())
             case "fail":
                 raise AgentFailed("the model refused")
             case "die":

@@ -10,7 +10,7 @@ import trio
 from gatewayd.agents.callable import PLUGIN, CallableSettings, CallableTurn
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.ports.agent import AgentConfig
-from gatewayd.testing.agent_contract import COLOURS, NO_ANSWER, Act, AgentContract, AgentFailure
+from gatewayd.testing.agent_contract import COLOURS, Act, AgentContract, AgentFailure
 
 ACTS: Sequence[Act] = ("say", "tool", "two tools", "tool, then die", "ask", "fail", "die", "hang")
 
@@ -71,8 +71,7 @@ async def agent(turn: CallableTurn) -> AsyncGenerator[str, None]:
                 raise AgentFailed("it broke")
             yield "Used what I may."
         case "ask":
-            answers = await turn.question(argument, COLOURS)
-            yield NO_ANSWER if answers is None else ", ".join(answers)
+            yield ", ".join(await turn.question(argument, COLOURS) or ())
         case "fail":
             raise AgentFailed("the model refused")
         case "die":
