@@ -125,7 +125,7 @@ class Child:
     def wake(self) -> None:
         """Try a parked child again now, because an operator starts it."""
         if self._state == "parked":
-            self.forgive()
+            self.reset_failures()
             self.enter("starting")
             self._interrupt.notify()
 
@@ -164,7 +164,7 @@ class Child:
         if self.life is not None:
             self.life.cut(None, within_seconds=within_seconds)
 
-    def forgive(self) -> None:
+    def reset_failures(self) -> None:
         """Forget earlier failures: an operator has started the child."""
         self._attempt = self._looks = 0
         self._bugs.clear()

@@ -159,12 +159,12 @@ class Life:
             # heard() moves the deadline without waking this task, so it is compared again.
             late = trio.current_time() - self._deadline()
             if late > STOOD_STILL_SECONDS:
-                self._forgive(late)
+                self._move_deadlines(late)
             elif late >= 0 and not self.done.is_set():
                 return True
         return False
 
-    def _forgive(self, seconds: float) -> None:
+    def _move_deadlines(self, seconds: float) -> None:
         """This process stood still (SIGSTOP, a frozen virtual machine), so the child could not act: its deadlines move."""
         self._heard_at = self._connect_from = trio.current_time()
         self._tasks = {token: by + seconds for token, by in self._tasks.items()}

@@ -62,7 +62,7 @@ def _error_of(life: Life) -> BaseException:
     return life.cut_for or life.error or ReturnedQuietly("it returned though nobody had asked it to")
 
 
-def _nobody_waits() -> None:
+def _ignore_started() -> None:
     """At the second life, the caller of ``start`` does not wait any more."""
 
 
@@ -141,7 +141,7 @@ class Supervisor:
             if child.supervised is not None:
                 child.wake()
                 return
-            child.forgive()
+            child.reset_failures()
             child.stop_requested = False
             await self._supervisors.start(self._supervise, child, name=name)
 
@@ -217,7 +217,7 @@ class Supervisor:
             while True:
                 life = child.begin(on_started)
                 gone = await self._live(child, life)
-                if on_started is not _nobody_waits and not life.is_started:
+                if on_started is not _ignore_started and not life.is_started:
                     child.enter("stopped", child.status.reason)
                     raise sole(_error_of(life))
                 delay = self._after(child, life) if gone else None
@@ -227,7 +227,7 @@ class Supervisor:
                 if child.stop_requested:
                     child.enter("stopped")
                     return
-                on_started = _nobody_waits
+                on_started = _ignore_started
         finally:
             child.supervised = None
             supervised.set()

@@ -203,10 +203,10 @@ class AccountActor:
         if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
             raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
         self.note_transport()
-        sound = [_sound(envelope) for envelope in envelopes]
+        checked = [_checked(envelope) for envelope in envelopes]
         async with self._deliveries:
             key = None if save_state is None else (self.settings.channel, self.settings.account, *save_state)
-            await self._journal.deliver(sound, save_state=key)
+            await self._journal.deliver(checked, save_state=key)
         if envelopes:
             self._last_inbound_at = self._context.now()
 
@@ -240,9 +240,9 @@ class AccountActor:
         """Whether the store has not taken the outcomes of some sends."""
         return self._sender.has_unsettled
 
-    async def settle_left(self) -> None:
+    async def settle_outcomes(self) -> None:
         """Record these outcomes now. :raises TryAgain: the store still refuses them."""
-        await self._sender.settle_left()
+        await self._sender.settle_outcomes()
 
     def stop_listening(self) -> None:
         """Receive nothing any more, and go on sending. A life that begins after this only waits. For the drain, and for an
@@ -324,7 +324,7 @@ class AccountActor:
         await self._sender.run(channel, life)
 
 
-def _sound(envelope: object) -> InboundEnvelope:
+def _checked(envelope: object) -> InboundEnvelope:
     """The envelope, with the types of its fields checked: it is read again from the store, in another life, too."""
     try:
         with third_party():

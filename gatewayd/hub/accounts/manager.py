@@ -217,23 +217,23 @@ class ChannelManager:
             actor.listen_again()
         if self._is_to_run(actor) and (state == "stopped" or (not lives and actor.is_outdated)):
             await self._supervisor.start(name)
-        await self._settle_left(name, actor)
+        await self._settle_outcomes(name, actor)
 
     async def _remove(self, name: str, actor: AccountActor) -> bool:
         """Stop it and forget it. False: it was configured again meanwhile, or some outcomes of its sends are not recorded."""
         await self._supervisor.stop(name)
-        await self._settle_left(name, actor)
+        await self._settle_outcomes(name, actor)
         if not actor.removed or actor.has_unsettled:
             return False
         self._pool.forget(name)
         self._outbox.forget(actor.settings.channel, actor.settings.account)
         return True
 
-    async def _settle_left(self, name: str, actor: AccountActor) -> None:
+    async def _settle_outcomes(self, name: str, actor: AccountActor) -> None:
         """Record outcomes of sends that the store has not taken, for an account that may have no next life."""
         while actor.has_unsettled and self._is_down(name) and not self._pool.is_scheduled(name):
             try:
-                await actor.settle_left()
+                await actor.settle_outcomes()
             except TryAgain:
                 await trio.sleep(_STORE_RETRY_SECONDS)
 

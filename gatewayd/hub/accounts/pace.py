@@ -40,7 +40,7 @@ class Pace:
         self.held = Held(since, now + self._until - trio.current_time(), reason)
         return seconds
 
-    def went_through(self) -> None:
+    def note_success(self) -> None:
         """A send has succeeded."""
         if trio.current_time() >= self._until:
             self._in_a_row = 0

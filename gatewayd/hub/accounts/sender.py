@@ -100,7 +100,7 @@ class Sender:
         :raises NeedsOperator: a send said so.
         :raises Exception: a bug of the driver. Its row is a dead letter, so it happens once.
         """
-        await self.settle_left()
+        await self.settle_outcomes()
         queue = self._outbox.queue(self._channel, self._account)
         # A writer that was cancelled right after its commit has left a row that only the store has.
         await _reading(queue.load)
@@ -117,7 +117,7 @@ class Sender:
         """Whether outcomes of earlier lives are not recorded yet."""
         return bool(self._unsettled)
 
-    async def settle_left(self) -> None:
+    async def settle_outcomes(self) -> None:
         """Record the outcomes of earlier lives. :raises TryAgain: the store still refuses, or does not answer."""
         while self._unsettled:
             row, outcome = self._unsettled.pop(next(iter(self._unsettled)))
@@ -184,7 +184,7 @@ class Sender:
         finally:
             del self._calls[row.id]
         if receipt is not None:
-            self._pace.went_through()
+            self._pace.note_success()
             return Outcome("sent", receipt=receipt)
         if not called:
             return _not_called(error)
@@ -223,7 +223,7 @@ class Sender:
         return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
     async def _settle(self, row: OutboundRow, outcome: Outcome) -> None:
-        """Record the outcome. If that fails, keep it for ``settle_left``.
+        """Record the outcome. If that fails, keep it for ``settle_outcomes``.
 
         :raises TryAgain: the store refuses, or does not answer.
         """

@@ -102,7 +102,7 @@ class Agent:
         """Count the end of an attempt of a turn: its duration, and its error, if it failed."""
         self.duration.observe(seconds)
         if error is None:
-            self.forgive()
+            self.reset_failures()
             return
         self._failures += 1
         self._failed_in_a_row += 1
@@ -111,7 +111,7 @@ class Agent:
         if self._failing_since is None:
             self._failing_since = self._last_error_at
 
-    def forgive(self) -> None:
+    def reset_failures(self) -> None:
         """Forget earlier failures: a turn has ended well, or a person has reopened the core."""
         self._failed_in_a_row = 0
         self._failing_since = None

@@ -176,7 +176,7 @@ class AgentPool:
         :raises NotFound: there is no such agent.
         """
         agent = self._known(agent_id)
-        agent.forgive()
+        agent.reset_failures()
         agent.note_ordered_restart()
         self._events.emit("agent.restarted", agent=agent_id)
         await self._supervisor.restart(agent_id)

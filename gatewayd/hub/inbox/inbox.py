@@ -43,7 +43,7 @@ class Lanes(Protocol):
     def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether the row would wait for a turn. Commands that are acted on at once and answers do not wait."""
 
-    def refuses(self, envelope: InboundEnvelope) -> bool:
+    def is_for_somebody_else(self, envelope: InboundEnvelope) -> bool:
         """Whether it is a button press under a question to somebody else."""
 
     def end_removed(self, rows: Sequence[InboundRow]) -> None:
@@ -179,7 +179,7 @@ class InboxDesk:
         verdict = self._access.judge(envelope, settings.frame, self._configured.plugins[envelope.channel])
         if self._responses.take(row, intent, admitted=verdict.kind == "admit"):
             return
-        self._responses.acknowledge(envelope, NOT_YOURS if self._lanes.refuses(envelope) else "")
+        self._responses.acknowledge(envelope, NOT_YOURS if self._lanes.is_for_somebody_else(envelope) else "")
         if verdict.reason == "admitted" or row.state == "running":
             self._add_to_lane(row, resolve_route(envelope, self._configured.config), intent, is_new=is_new)
         else:

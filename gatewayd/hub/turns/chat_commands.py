@@ -89,11 +89,11 @@ class ChatCommands:
         self._ends = ends
         self._now = now
         self.handlers: dict[str, Callable[[CommandContext], Completion]] = {
-            "/help": _saying(help_text),
-            "/start": _saying(start_text),
+            "/help": _replying(help_text),
+            "/start": _replying(start_text),
             "/status": lambda context: partial(self._describe, context),
             "/stop": self._stop,
-            "/whoami": _saying(whoami_text),
+            "/whoami": _replying(whoami_text),
         }
 
     def answer(self, row: InboundRow, route: Route, intent: Intent, lanes: Sequence[Lane]) -> Completion | None:
@@ -103,9 +103,9 @@ class ChatCommands:
             case ImmediateCommand(command, role):
                 return self.handlers[command](CommandContext(row, route, role, self._is_approver(row.envelope), lanes))
             case NewSession(role="member"):
-                return _said("command_refused", NOT_YOURS_TO_RENEW)
+                return _reply("command_refused", NOT_YOURS_TO_RENEW)
             case Skip():
-                return _said("command", NOTHING_ASKED)
+                return _reply("command", NOTHING_ASKED)
             case _:
                 return None
 
@@ -121,7 +121,7 @@ class ChatCommands:
         stopped = running if context.role != "member" else []
         for turn in stopped:
             turn.stop("stopped")
-        ends = bool(stopped) or any(lane.condemned for lane in context.lanes)
+        ends = bool(stopped) or any(lane.to_stop for lane in context.lanes)
         return partial(self._finish_stop, dropped, stopped, ends=ends, goes_on=len(running) > len(stopped))
 
     async def _finish_stop(
@@ -133,7 +133,7 @@ class ChatCommands:
         for turn in stopped:
             await turn.wait_ended()
         refused = goes_on and not (ends or dropped)
-        return "command_refused" if refused else "command", " ".join(_stopped(dropped, stopped=ends, goes_on=goes_on))
+        return "command_refused" if refused else "command", " ".join(_stop_report(dropped, stopped=ends, goes_on=goes_on))
 
     async def _describe(self, context: CommandContext) -> CommandResult:
         session = await until_stored(lambda: self._sessions.find(context.route.session_key))
@@ -149,18 +149,18 @@ class ChatCommands:
         return "command", " ".join(lines)
 
 
-def _saying(words: Callable[[CommandContext], str]) -> Callable[[CommandContext], Completion]:
-    return lambda context: _said("command", words(context))
+def _replying(words: Callable[[CommandContext], str]) -> Callable[[CommandContext], Completion]:
+    return lambda context: _reply("command", words(context))
 
 
-def _said(reason: DoneReason, words: str) -> Completion:
+def _reply(reason: DoneReason, words: str) -> Completion:
     async def answer() -> CommandResult:
         return reason, words
 
     return answer
 
 
-def _stopped(dropped: Sequence[InboundRow], *, stopped: bool, goes_on: bool) -> list[str]:
+def _stop_report(dropped: Sequence[InboundRow], *, stopped: bool, goes_on: bool) -> list[str]:
     said = ["Stopped."] if stopped or (dropped and not goes_on) else []
     messages = [row.envelope for row in dropped if row.envelope.kind == "message"]
     if messages:

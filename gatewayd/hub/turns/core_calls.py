@@ -43,7 +43,7 @@ class CoreCalls:
     def __init__(self, *, now: Callable[[], float]) -> None:
         self._parent: TaskGroup | None = None
         self._now = now
-        self._left: list[_Call] = []
+        self._abandoned: list[_Call] = []
         self._log = structlog.get_logger("gatewayd.turns")
 
     @asynccontextmanager
@@ -55,8 +55,8 @@ class CoreCalls:
 
     def abandoned_tasks(self) -> tuple[AbandonedTask, ...]:
         """The abandoned calls by agent, with their positions in the code."""
-        agents = dict.fromkeys(call.agent_id for call in self._left)
-        return tuple(_summary(agent_id, [call for call in self._left if call.agent_id == agent_id]) for agent_id in agents)
+        agents = dict.fromkeys(call.agent_id for call in self._abandoned)
+        return tuple(_summary(agent_id, [call for call in self._abandoned if call.agent_id == agent_id]) for agent_id in agents)
 
     async def call(self, agent_id: str, work: Callable[[], Awaitable[T]]) -> T:
         """Return what ``work`` of this agent returns. On cancellation, wait a few seconds for its end, then return without it.
@@ -99,13 +99,13 @@ class CoreCalls:
         if not call.done.is_set():
             assert self._parent is not None
             call.since = self._now()
-            self._left.append(call)
+            self._abandoned.append(call)
             self._log.error("agent_task_abandoned", agent=call.agent_id, where=call.where)
             self._parent.start_soon(self._note_gone, call)
 
     async def _note_gone(self, call: _Call) -> None:
         await call.done.wait()
-        self._left.remove(call)
+        self._abandoned.remove(call)
         self._log.info("abandoned_task_ended", agent=call.agent_id, seconds=round(self._now() - call.since, 3))
 
 

@@ -77,7 +77,7 @@ class ReplyEngine:
         self._accounts = accounts
         self._retries = Retries(agents, now=context.now, rng=context.rng)
         self._calls = CoreCalls(now=context.now)
-        self._is_leaving = False
+        self._is_draining = False
         self._ending: dict[str, anyio.Event] = {}
         self._log = structlog.get_logger("gatewayd.turns")
 
@@ -164,9 +164,9 @@ class ReplyEngine:
             await self.withdraw(turn.turn_id, why="the agent is configured no more, and another one takes the message")
         return turn.state == "moving"
 
-    def leave(self) -> None:
+    def begin_drain(self) -> None:
         """A stop was ordered: an attempt that it cuts does not count."""
-        self._is_leaving = True
+        self._is_draining = True
 
     async def wait_reply_committed(self, session_key: str) -> None:
         """Returns when the reply of the key's turn is committed, if the turn is ending."""
@@ -179,7 +179,7 @@ class ReplyEngine:
         try:
             yield
         except anyio.get_cancelled_exc_class():
-            if self._is_leaving:
+            if self._is_draining:
                 with anyio.move_on_after(_NOTE_SECONDS, shield=True), suppress(StoreRefused):
                     await self._store.note_stop(ids)
             raise

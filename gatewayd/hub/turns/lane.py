@@ -27,7 +27,7 @@ class Lane:
         self.key = key
         self.waiting: list[Waiting] = []
         self.turn: LiveTurn | None = None
-        self.condemned: set[str | None] = set()
+        self.to_stop: set[str | None] = set()
         self._asking = anyio.CancelScope()
 
     @property
@@ -47,7 +47,7 @@ class Lane:
     async def wait_for(self, slot: Slot) -> bool:
         """Acquire a slot for the next turn. False: there is none, because that turn is only to be stopped."""
         self._asking = anyio.CancelScope()
-        self._end_condemned()
+        self._skip_slot_wait()
         with self._asking:
             await slot.acquire()
         return not self._asking.cancelled_caught
@@ -133,13 +133,13 @@ class Lane:
         dropped = [w for w in chosen if w.row.turn_id is None and not isinstance(w.intent, NewSession)]
         dropped += self._edits_of(dropped)
         self._leave(dropped)
-        self.condemned |= {waiting.row.turn_id for waiting in chosen if waiting.row.turn_id is not None}
-        self._end_condemned()
+        self.to_stop |= {waiting.row.turn_id for waiting in chosen if waiting.row.turn_id is not None}
+        self._skip_slot_wait()
         return [waiting.row for waiting in sorted(dropped)]
 
-    def _end_condemned(self) -> None:
+    def _skip_slot_wait(self) -> None:
         """A turn that is only to be stopped does not wait for a slot."""
-        if self.waiting and self.waiting[0].row.turn_id in self.condemned:
+        if self.waiting and self.waiting[0].row.turn_id in self.to_stop:
             self._asking.cancel()
 
 

@@ -59,7 +59,7 @@ class TurnRunner:
         configured.follow(self.reconfigure)
         self._lanes: dict[str, Lane] = {}
         # By chat: the lane whose turn still runs after the chat's messages got another route.
-        self._leaving: dict[ConversationId, Lane] = {}
+        self._former_lanes: dict[ConversationId, Lane] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
         self._idle = Wakeup()
@@ -82,7 +82,7 @@ class TurnRunner:
         """Route waiting messages by this configuration; those of a removed account end. A turn that waits for its agent goes to
         another agent when its own one is gone, or has seen nothing of it. For a turn that runs see ``hand_over_turns``."""
         self.slots.resize(config.limits.turns, shared=len(config.accounts) > 1)
-        self._leaving = {}
+        self._former_lanes = {}
         for lane in self._lanes.values():
             if lane.turn is not None:
                 self._reconsider(lane, lane.turn)
@@ -93,7 +93,7 @@ class TurnRunner:
         row = turn.rows[-1]
         is_elsewhere = self._route_of(row).session_key != lane.key
         if is_elsewhere:
-            self._leaving[conversation_of(row)] = lane
+            self._former_lanes[conversation_of(row)] = lane
         if turn.phase == "resting" and not self._has_account(row):
             turn.stop("account_removed")
         elif turn.route.agent_id not in self._configured.agents and turn.phase != "core":
@@ -127,16 +127,16 @@ class TurnRunner:
         """Put an admitted row in its lane. Never waits. During a stop it stays in the store, for the next start."""
         if self._draining or self._tasks is None:
             return
-        if not self._take_at_once(row, route, intent):
+        if not self._handle_at_once(row, route, intent):
             self._put_in_lane(Waiting(row.id, row, route, intent))
 
-    def _take_at_once(self, row: InboundRow, route: Route, intent: Intent) -> bool:
+    def _handle_at_once(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether the row does not wait for a turn: it is an answer, a command, or void. Then its task has begun."""
         assert self._tasks is not None, "rows are added while it runs"
         lane, lanes = self._lanes.get(route.session_key), self._lanes_for(row.envelope, route)
         is_edit = _is_new_edit(row, intent)
-        if (asked_in := self._asked_in(row, route, intent)) is not None:
-            self._take_as_answer(AnswerInCommit([row], intent, route, self._questions.take(asked_in)))
+        if (question_key := self._question_key(row, route, intent)) is not None:
+            self._take_as_answer(AnswerInCommit([row], intent, route, self._questions.take(question_key)))
         elif (answer := self._chat.answer(row, route, intent, lanes)) is not None:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
@@ -152,7 +152,7 @@ class TurnRunner:
 
     def _lanes_for(self, envelope: InboundEnvelope, route: Route) -> list[Lane]:
         """The lane of the chat, and the one that still runs a turn for it."""
-        both = self._lanes.get(route.session_key), self._leaving.get(envelope.conversation)
+        both = self._lanes.get(route.session_key), self._former_lanes.get(envelope.conversation)
         return [lane for lane in both if lane is not None]
 
     def _put_in_lane(self, waiting: Waiting) -> None:
@@ -167,26 +167,26 @@ class TurnRunner:
             lane.turn is not None
             and lane.conversation == conversation_of(row)
             and self._mode_of(row) == "interrupt"
-            and _says_something(waiting)
+            and _is_new_message(waiting)
         ):
             lane.turn.stop("interrupted")
 
     def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether ``add`` would make the row wait for a turn. Commands that are acted on at once and answers do not wait."""
         return isinstance(intent, NewSession) or (
-            not isinstance(intent, ImmediateCommand | Skip) and self._asked_in(row, route, intent) is None
+            not isinstance(intent, ImmediateCommand | Skip) and self._question_key(row, route, intent) is None
         )
 
-    def refuses(self, envelope: InboundEnvelope) -> bool:
+    def is_for_somebody_else(self, envelope: InboundEnvelope) -> bool:
         """Whether it is a button press under a question to somebody else."""
         return self._questions.is_not_for(envelope)
 
-    def _asked_in(self, row: InboundRow, route: Route, intent: Intent) -> str | None:
+    def _question_key(self, row: InboundRow, route: Route, intent: Intent) -> str | None:
         """The session key of the question that this message answers."""
         if row.retries or not may_be_answer(intent):
             return None  # what a person has put back now was written before the question
-        leaving = self._leaving.get(conversation_of(row))
-        keys = (route.session_key, *([] if leaving is None else [leaving.key]))
+        former = self._former_lanes.get(conversation_of(row))
+        keys = (route.session_key, *([] if former is None else [former.key]))
         return next((key for key in keys if self._questions.waits_for(key, row.envelope)), None)
 
     async def drain(self) -> None:
@@ -195,7 +195,7 @@ class TurnRunner:
         Waiting messages stay in the store for the next start.
         """
         self._draining = True
-        self._engine.leave()
+        self._engine.begin_drain()
         while self._commands or any(lane.is_busy for lane in self._lanes.values()):
             await self._idle.wait()
 
@@ -249,10 +249,10 @@ class TurnRunner:
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
             envelope = lane.waiting[0].row.envelope
-            leaving = self._leaving.get(conversation_of(lane.waiting[0].row), lane)
-            if leaving is not lane and leaving.turn is not None:
+            former = self._former_lanes.get(conversation_of(lane.waiting[0].row), lane)
+            if former is not lane and former.turn is not None:
                 # A chat gets one answer after the other, also from different agents.
-                await leaving.turn.wait_ended()
+                await former.turn.wait_ended()
                 continue
             slot = self.slots.of(f"{envelope.channel}/{envelope.account}")
             has_slot = await lane.wait_for(slot)
@@ -266,16 +266,16 @@ class TurnRunner:
 
     async def _run_turn(self, lane: Lane, slot: Slot, *, has_slot: bool) -> None:
         batch = lane.take(self._mode_of(lane.waiting[0].row))
-        offer, now = self._offer_what_waits, self._now()
+        offer, now = self._answer_from_queue, self._now()
         turn = LiveTurn(batch, slot, has_slot=has_slot, on_move=self._note_move, offer=offer, now=now)
         rows = turn.rows
         self._backlog.dequeue(rows)
         with lane.runs(turn):
-            if rows[0].turn_id in lane.condemned:
+            if rows[0].turn_id in lane.to_stop:
                 turn.stop("stopped")
             open_messages = await self._work.run(turn)
-        if self._leaving.get(conversation_of(rows[-1])) is lane:
-            del self._leaving[conversation_of(rows[-1])]
+        if self._former_lanes.get(conversation_of(rows[-1])) is lane:
+            del self._former_lanes[conversation_of(rows[-1])]
         if open_messages:
             self._backlog.requeue(rows)
             self._distribute(open_messages)
@@ -291,7 +291,7 @@ class TurnRunner:
             self._backlog.dequeue(turn.rows)
         self._idle.notify()
 
-    def _offer_what_waits(self, question: OpenQuestion) -> None:
+    def _answer_from_queue(self, question: OpenQuestion) -> None:
         """A message that came while the question was being shown is its answer, too."""
         lane = self._lanes.get(question.row.session_key)
         waiting = (
@@ -333,7 +333,7 @@ def _is_new_edit(row: InboundRow, intent: Intent) -> bool:
     return isinstance(intent, Edit) and row.turn_id is None
 
 
-def _says_something(waiting: Waiting) -> bool:
+def _is_new_message(waiting: Waiting) -> bool:
     """Whether it is a new message: no edit of a waiting one, no button press, and not retried by a person."""
     row, intent = waiting.row, waiting.intent
     return not _is_new_edit(row, intent) and not isinstance(intent, QuestionPress) and not row.retries

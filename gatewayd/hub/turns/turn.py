@@ -34,7 +34,7 @@ class Waiting(Struct, frozen=True):
         return (self.row.turn_id is None, self.id) < (other.row.turn_id is None, other.id)
 
     @property
-    def said(self) -> InboundEnvelope:
+    def message(self) -> InboundEnvelope:
         """The message as its agent gets it: of ``/new TEXT`` only TEXT."""
         envelope = self.row.envelope
         return replace(envelope, text=self.intent.text) if isinstance(self.intent, NewSession) else envelope
@@ -121,7 +121,7 @@ class LiveTurn:
     @property
     def messages(self) -> list[InboundEnvelope]:
         """The messages as its agent gets them."""
-        return [waiting.said for waiting in self.batch]
+        return [waiting.message for waiting in self.batch]
 
     @property
     def writers(self) -> frozenset[Writer]:

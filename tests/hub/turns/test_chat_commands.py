@@ -99,7 +99,7 @@ def test_all_else_is_the_agent_s_letter_by_letter(text: str, kind: str) -> None:
     first = (text.split() or [""])[0].lower()
     assert (intent != Message()) is (first in NAMES)
     if first != "/new":
-        assert Waiting(1, InboundRow(1, envelope, "received", 0), ROUTE, intent).said is envelope
+        assert Waiting(1, InboundRow(1, envelope, "received", 0), ROUTE, intent).message is envelope
     if is_for_another_bot(envelope):
         assert (kind, intent) == ("group", Message())
 
