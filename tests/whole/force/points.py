@@ -22,48 +22,48 @@ class Point(Struct, frozen=True):
 
 WALK = (
     Point("received", "The message is parsed; nothing of it is committed.", f"{STORE}.add_inbound", "before"),
-    Point("journaled", "It is committed; its platform has not been told.", f"{STORE}.add_inbound", "after"),
-    Point("acknowledged", "Its platform has been told; no turn has begun.", f"{STORE}.start_turn", "before"),
-    Point("turn_started", "The turn is committed as begun; the agent knows nothing of it.", f"{STORE}.start_turn", "after"),
-    Point("acted", "The agent has had its effect and has not answered.", "tests.whole.scripted.recorder:Recorder.act", "after"),
+    Point("journaled", "The message is committed; it is not acknowledged to its platform.", f"{STORE}.add_inbound", "after"),
+    Point("acknowledged", "The message is acknowledged; no turn has begun.", f"{STORE}.start_turn", "before"),
+    Point("turn_started", "The turn is committed as begun; the agent has not been called.", f"{STORE}.start_turn", "after"),
+    Point("acted", "The agent has done its action; it has not answered.", "tests.whole.scripted.recorder:Recorder.act", "after"),
     Point("agent_ran", "The agent has answered; the end is not committed.", f"{STORE}.end_inbound", "before"),
-    Point("ended", "The end and the reply are committed; nobody has been handed the reply.", f"{STORE}.end_inbound", "after"),
+    Point("ended", "The end and the reply are committed; the reply is not in the mailbox.", f"{STORE}.end_inbound", "after"),
     Point("taken", "The account has taken the reply from its mailbox.", f"{STORE}.mark_sending", "before"),
-    Point("sending", "The reply is committed as being sent; its platform knows nothing of it.", f"{STORE}.mark_sending", "after"),
+    Point("sending", "The reply is committed as `sending`; its platform has not been called.", f"{STORE}.mark_sending", "after"),
     Point("called", "The platform has shown it; the receipt is not committed.", f"{STORE}.settle_outbound", "before"),
     Point("settled", "The receipt is committed.", f"{STORE}.settle_outbound", "after"),
 )
 """One message from the wire to its receipt."""
 
 ASK = (
-    Point("asked", "A request is committed; nobody was shown it.", f"{STORE}.add_approval", "after"),
-    Point("answering", "Somebody has answered it; that is not committed.", f"{STORE}.vote_approval", "before"),
-    Point("answered", "The answer is committed; the turn that waits has not heard of it.", f"{STORE}.vote_approval", "after"),
+    Point("asked", "The request is committed; nobody has seen it.", f"{STORE}.add_approval", "after"),
+    Point("answering", "Somebody has answered the request; the answer is not committed.", f"{STORE}.vote_approval", "before"),
+    Point("answered", "The answer is committed; the waiting turn does not have it.", f"{STORE}.vote_approval", "after"),
     Point("using", "The turn is about to use the permission up.", f"{STORE}.consume_approval", "before"),
-    Point("used", "The permission is used up; the agent has not heard of it.", f"{STORE}.consume_approval", "after"),
+    Point("used", "The permission is used up; the agent does not have the answer.", f"{STORE}.consume_approval", "after"),
 )
 """One request for permission, from the turn that asks to its answer."""
 
 COMMITS = (
-    Point("in_transaction", "Statements are run in a transaction that is not committed.", f"{WRITER}:_Job.run", "after"),
-    Point("committed", "A transaction is committed; nobody who waits for it knows.", f"{WRITER}:Writer._note", "before"),
+    Point("in_transaction", "Statements have run in a transaction; it is not committed.", f"{WRITER}:_Job.run", "after"),
+    Point("committed", "A transaction is committed; its callers do not know it.", f"{WRITER}:Writer._note", "before"),
 )
 """Any write, whosever it is."""
 
 START = (
-    Point("store_open", "The store is open; nothing of the last process was looked at.", f"{STORE}.recover_outbound", "before"),
     Point(
-        "sorted", "Replies nobody knows the end of are marked; messages are not taken up.", f"{STORE}.recover_outbound", "after"
+        "store_open", "The store is open; the rows of the last process are not recovered.", f"{STORE}.recover_outbound", "before"
     ),
+    Point("sorted", "Replies with an unknown outcome are marked; messages are not loaded.", f"{STORE}.recover_outbound", "after"),
     Point(
         "resumed",
-        "What waited has its lanes again; no account is open.",
+        "The waiting messages are in their lanes; no account is open.",
         "gatewayd.hub.accounts.manager:ChannelManager.run",
         "before",
     ),
     Point(
         "serving",
-        "Accounts are open; the HTTP server is about to be.",
+        "The accounts are open; the HTTP server is not.",
         "gatewayd.web.server.server:GatewayServer.serve",
         "before",
     ),
@@ -71,10 +71,15 @@ START = (
 """The beginning of a process."""
 
 STOP = (
-    Point("draining", "It was asked to stop; nothing has.", "gatewayd.hub.accounts.manager:ChannelManager.drain", "before"),
+    Point(
+        "draining",
+        "The daemon was told to stop; nothing has stopped.",
+        "gatewayd.hub.accounts.manager:ChannelManager.drain",
+        "before",
+    ),
     Point(
         "drained",
-        "Accounts are closed; the server and the agents are not.",
+        "The accounts are closed; the HTTP server and the agents are not.",
         "gatewayd.hub.accounts.manager:ChannelManager.drain",
         "after",
     ),
