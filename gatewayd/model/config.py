@@ -1,7 +1,7 @@
 """The configuration as frozen structs: the keys that gatewayd itself defines.
 
 The other keys of an account belong to its channel, those of an agent to its core. A second step decodes them
-(``gatewayd.config``). The text under a field is its entry in docs/reference/configuration.md. """
+(``gatewayd.config``). The text under a field is its entry in docs/reference/configuration.md."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal, Protocol, get_args, runtime_checkable
@@ -361,7 +361,7 @@ class GatewayConfig(Struct, frozen=True):
     """The whole configuration after both steps.
 
     ``source`` is its file, None for the embedded default. ``warnings`` are sentences for the log about what is valid but
-    probably a mistake. ``broken`` are sentences about plug-ins that cannot be used; their settings are ``BrokenPlugin``. """
+    probably a mistake. ``broken`` are sentences about plug-ins that cannot be used; their settings are ``BrokenPlugin``."""
 
     gateway: GatewaySection = field(default_factory=GatewaySection)
     sessions: SessionsSection = field(default_factory=SessionsSection)

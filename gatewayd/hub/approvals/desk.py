@@ -1,8 +1,8 @@
-"""The approval desk: the only door between an agent and anything dangerous.
+"""The approval desk decides whether an agent may use a dangerous tool. Nothing else decides that.
 
-A request is a durable row bound to what is shown. When a turn is run again after a crash, what it asks again is found again,
-so a press before, during or after the restart counts, and counts once. Rules of the policy leave rows, too: nothing gated
-runs without a row that allowed it and was used up for it.
+A request is a durable row. The row is bound to the input that people see. When a turn runs again after a crash, it finds the
+rows of its first run, so a button press before, during or after the restart counts once. Decisions of the policy are rows, too:
+a gated tool runs only with a row that allowed it, and each such row is used once.
 """
 
 import hashlib
@@ -43,8 +43,8 @@ _CODE_LENGTH = 6
 
 
 class ApprovalDesk:
-    """Holds what is pending, wakes who waits, and lets each ``allowed`` be used once. ``prompts`` show it to people;
-    ``reports`` say what became of those."""
+    """Keeps the pending requests and wakes the turns that wait for them. ``prompts`` shows requests to people, and ``reports``
+    says whether those prompts were sent."""
 
     def __init__(self, context: Context, configured: Configured, prompts: Prompts, reports: DeliveryReports) -> None:
         self._store: Approvals = context.store
@@ -59,18 +59,18 @@ class ApprovalDesk:
 
     @property
     def _config(self) -> ApprovalsSection:
-        """Requests are judged and counted by it. What waits keeps the groups, the quorum and the time it was asked with; who is
-        in those groups is looked up when somebody answers."""
+        """The settings for new requests. A pending request keeps the groups, the quorum and the time-out of its start. Members of
+        a group are looked up when somebody answers."""
         return self._configured.config.approvals
 
     @property
     def voters(self) -> Voters:
-        """Who is one person."""
+        """The links between the identities of one person."""
         return self._configured.voters
 
     async def load(self, live_turns: Collection[str | None], accounts: Collection[Account]) -> None:
-        """At start: requests whose turn will run again stay pending, the others are withdrawn, the overdue expire. Those of other
-        accounts than these are left alone."""
+        """At the start, for the requests of these accounts: a request whose turn will run again stays pending, an overdue one
+        expires, and the others are withdrawn."""
         now = self._now()
         for row in await self._store.list_approvals("pending", limit=_EVERYTHING, accounts=accounts):
             self._pending[row.id] = row
@@ -78,7 +78,7 @@ class ApprovalDesk:
                 await self.settle(row.id, "expired")
             elif row.turn_id not in live_turns:
                 await self.settle(row.id, "withdrawn", note="the turn that asked is gone")
-        # What was decided right before a crash may not have been shown any more.
+        # A decision right before a crash may not be in the chats yet.
         for row in await self._store.list_approvals(None, limit=_RECENT, accounts=accounts):
             if row.state != "pending" and row.decided_at is not None:
                 await self._rewrite_prompts(row)
@@ -88,16 +88,16 @@ class ApprovalDesk:
         return AgentApprovals() if found is None else found.frame.approvals
 
     def judge(self, agent: str, request: ToolRequest) -> tuple[Action, str]:
-        """What the agent's rules say of a request, whoever is to be asked, and which rule it is."""
+        """The answer of the agent's rules, and the rule that gave it."""
         return judge(self.policy_of(agent).rules, request)
 
     async def withdraw(self, turn_id: str, *, why: str) -> None:
-        """The turn ended without waiting for its answer (stopped, timed out)."""
+        """The turn ended before its answer came, because it was stopped or timed out."""
         for row in [row for row in self._pending.values() if row.turn_id == turn_id]:
             await self.settle(row.id, "withdrawn", note=why)
 
     async def list(self, state: ApprovalState | None = "pending", *, limit: int = 100) -> list[Approval]:
-        """Rows in one state, oldest first when they wait, else newest first; None: all."""
+        """Rows in one state; None: all. Pending rows come oldest first, others newest first."""
         return await self._store.list_approvals(state, limit=min(limit, _LIST_MAX))
 
     async def get(self, approval_id: str) -> Approval:
@@ -108,13 +108,13 @@ class ApprovalDesk:
         return row
 
     def note_refused(self, turn: TurnRequest, request: ToolRequest, why: str) -> None:
-        """A request that became no row, because nobody could have been shown it."""
+        """Report a request that became no row, because it cannot be shown to anybody."""
         tool = sanitise(request.tool)[:_SHOWN_MAX]
         _log.warning("approval_undeliverable", agent=turn.agent_id, tool=tool, size=len(request.input), reason=why)
         self._events.emit("approval.undeliverable", turn_id=turn.turn_id, agent=turn.agent_id, tool=tool, reason=why)
 
     def find_pending(self, *, agent: str, ref: str) -> Approval | None:
-        """The pending request that an agent's core knows by this id."""
+        """The pending request to which the agent's core gave this id."""
         return next((row for row in self._pending.values() if (row.agent, row.ref) == (agent, ref)), None)
 
     async def decide(
@@ -127,12 +127,12 @@ class ApprovalDesk:
         scope: Scope = "once",
         inbound_id: int | None = None,
     ) -> Approval:
-        """Answer a pending request, by id or code. The row that is returned may be pending still: one yes of a quorum.
+        """Answer a pending request, by id or code. The returned row is still pending if the quorum wants more votes.
 
-        ``inbound_id`` is the journaled press or message by which it is answered.
+        ``inbound_id`` is the journaled button press or message that answers.
 
         :raises NotFound: no such request.
-        :raises Conflict: it is not pending (any more), or this person has answered it; the message says which.
+        :raises Conflict: it is not pending, or this person has answered already; the message says which.
         """
         known = await self.get(approval_id)
         if known.state == "pending" and self._is_overdue(known):
@@ -140,7 +140,7 @@ class ApprovalDesk:
         if scope == "session" and known.session_grant == "off":
             raise Conflict(f'agent {known.agent} had session_grant = "off" when it asked: allow it once, or deny it')
         vote = Vote(by, allow, self._now(), scope if allow else "once", note, inbound_id)
-        # Shielded: who pressed may go away meanwhile, but who waits for the press must hear of it.
+        # Shielded: the caller may go away meanwhile, and the waiting turn must be notified all the same.
         with anyio.CancelScope(shield=True):
             audit = self._audit(known, by, f"approval.{'allow' if allow else 'deny'}", scope=vote.scope, note=note)
             row = await self._store.vote_approval(known.id, partial(self.voters.cast, vote=vote), audit=audit)
@@ -151,12 +151,12 @@ class ApprovalDesk:
         return row
 
     async def record(self, approval: Approval) -> Approval:
-        """Keep a request that was decided elsewhere already: by a rule, or by an operator at the core itself."""
+        """Store a request that has its decision already, from a rule or from an operator at the core itself."""
         audit = self._audit(approval, approval.decided_by or _GATEWAYD, f"approval.{approval.state}", note=approval.note)
         return await self._store.add_approval(approval, audit=audit)
 
     async def wait_decided(self, approval_id: str) -> Approval:
-        """Returns when the request is not pending any more. :raises NotFound:"""
+        """Return when the request is decided. :raises NotFound:"""
         found = await self.get(approval_id)
         while found.id in self._pending:
             await self.changed(found.id).wait()
@@ -166,17 +166,17 @@ class ApprovalDesk:
         return len(self._pending)
 
     def full(self, agent: str) -> bool:
-        """Whether no further request of this agent can wait. One of several agents may take up half of the room at most."""
+        """Whether this agent has reached the limit of pending requests: ``max_pending``, or half of that beside other agents."""
         room = self._config.max_pending
         own = sum(row.agent == agent for row in self._pending.values())
         return len(self._pending) >= room or (len(self._configured.agents) > 1 and own >= max(1, room // 2))
 
     def changed(self, approval_id: str) -> anyio.Event:
-        """Is set when the request is decided, or a prompt of it is lost."""
+        """An event that is set when the request is decided, or when one of its prompts is lost."""
         return self._changed.setdefault(approval_id, anyio.Event())
 
     def notify(self, approval_id: str) -> None:
-        """Something about a request has changed: wake who waits for it."""
+        """Wake the tasks that wait for a change of this request."""
         event = self._changed.pop(approval_id, None)
         if event is not None:
             event.set()
@@ -188,11 +188,11 @@ class ApprovalDesk:
         return approval_id in self._pending
 
     async def enter(self, fresh: Approval, decided: tuple[Outcome, str] | None) -> Approval:
-        """Commit a new request, ``decided`` already or pending. Returns another row when that has this number of the turn."""
+        """Commit a new request, pending or with its decision. If another row has this ordinal in the turn, return that row."""
         if decided is not None:
             state, by = decided
             return await self.record(replace(fresh, state=state, decided_by=by, decided_at=fresh.created_at))
-        # Shielded: a row that is committed is known here, so that a turn that is stopped meanwhile withdraws it.
+        # Shielded: a committed row must be in memory, so that a turn that is stopped meanwhile withdraws it.
         with anyio.CancelScope(shield=True):
             row = await self._store.add_approval(fresh)
             if row.id != fresh.id:
@@ -210,13 +210,13 @@ class ApprovalDesk:
         return row
 
     async def wait(self, approval: Approval, turn: TurnRequest) -> Approval:
-        """Show a pending request to one group after the other, until it is decided or its time is over."""
+        """Show a pending request to one group after the other, until it is decided or expires."""
         row = await self.get(approval.id)
         if row.state == "pending":
             with self._reports.subscribe(row.id, sent=lambda message_id: None, lost=lambda: self.notify(row.id)):
                 await self._wait_pending(row, turn)
             row = await self.get(approval.id)
-        # It may have been decided while the row was on its way back to us, or a prompt on its way out.
+        # The decision may have come while the row was read, or while a prompt was written.
         self._forget(row.id)
         await self._rewrite_prompts(row)
         return row
@@ -224,7 +224,7 @@ class ApprovalDesk:
     async def _wait_pending(self, approval: Approval, turn: TurnRequest) -> None:
         seconds = self.policy_of(approval.agent).escalate_after_seconds
         stages = Stages(self._prompts, approval, turn, every_seconds=seconds, now=self._now())
-        # A clock that was set back must not make a request wait for longer than any may.
+        # If the clock is set back, a request must still not wait for longer than the limit.
         longest = self.policy_of(approval.agent).timeout_seconds or self._config.timeout_seconds
         overdue = anyio.current_time() + max(0.0, min(approval.expires_at - self._now(), longest))
         self._overdue[approval.id] = overdue
@@ -241,9 +241,9 @@ class ApprovalDesk:
                 await changed.wait()
 
     async def settle(self, approval_id: str, state: Outcome, *, note: str | None = None) -> Approval | None:
-        """pending -> state, by the gateway itself. None if it was not pending."""
+        """Move a pending request to ``state``, in the name of the gateway. None if it was not pending."""
         known = self._pending.get(approval_id)
-        # Shielded: who waits must hear of it.
+        # Shielded: the waiting turn must be notified.
         with anyio.CancelScope(shield=True):
             audit = None if known is None else self._audit(known, _GATEWAYD, f"approval.{state}", note=note)
             row = await self._store.decide_approval(approval_id, state, by=_GATEWAYD, note=note, now=self._now(), audit=audit)
@@ -279,7 +279,7 @@ class ApprovalDesk:
         )
 
     async def decided_by_policy(self, turn: TurnRequest, request: ToolRequest) -> tuple[Outcome, str] | None:
-        """What a rule, or an earlier "for this session", says of a request, and which. None: somebody has to be asked."""
+        """The decision of a rule or of an earlier "for this session", and its name. None: a person must decide."""
         action, rule = self.judge(turn.agent_id, request)
         if action != "ask":
             return ("allowed" if action == "allow" else "denied"), f"policy:{rule}"
@@ -292,7 +292,7 @@ class ApprovalDesk:
 
     async def _note_vote(self, row: Approval, by: str) -> None:
         if row.state == "pending":
-            # Unless it has expired or was withdrawn since the commit.
+            # It may have expired or been withdrawn since the commit.
             if row.id in self._pending:
                 self._pending[row.id] = row
             self._events.emit("approval.vote", id=row.id, by=by, votes=self.voters.count(row), quorum=row.quorum)
@@ -306,7 +306,7 @@ class ApprovalDesk:
         await self._rewrite_prompts(row)
 
     async def _rewrite_prompts(self, row: Approval) -> None:
-        """What was decided holds, also when it cannot be shown now: the next start shows it, or the next press."""
+        """Show the state of a request in its prompts. If the store refuses, the next start or the next press does it."""
         try:
             await self._prompts.update(row)
         except StoreRefused as error:
@@ -320,7 +320,7 @@ class ApprovalDesk:
         return f"{who} has answered approval {row.id} already; it waits for {row.quorum - self.voters.count(row)} more"
 
     def _is_overdue(self, approval: Approval) -> bool:
-        """By the timer of the turn that waits, if one does: a wall clock that was set forwards ends nothing before its time."""
+        """By the timer of the waiting turn, if there is one, so that a wall clock that is set forward expires nothing early."""
         overdue = self._overdue.get(approval.id)
         return approval.expires_at <= self._now() if overdue is None else anyio.current_time() >= overdue
 
@@ -336,12 +336,12 @@ class ApprovalDesk:
 
 
 def hash_of(request: ToolRequest) -> str:
-    """SHA-256 hex over the tool's name and its exact input: what was shown is what is allowed."""
+    """SHA-256, as hex, of the tool's name and its exact input. A decision holds for this input only."""
     return hashlib.sha256(msgspec.json.encode([request.tool, request.input])).hexdigest()
 
 
 def cannot_be_shown(request: ToolRequest) -> str | None:
-    """Why a request is refused before anybody is asked. What cannot be shown whole cannot be bound to what was shown."""
+    """Why a request cannot be shown to people, and is refused without asking; None: it can be shown."""
     if len(request.tool) > _TOOL_MAX or len(request.input) > _INPUT_MAX or len(request.ref or "") > _INPUT_MAX:
         return "the request is too long to be shown to an operator"
     try:

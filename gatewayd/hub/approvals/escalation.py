@@ -1,4 +1,4 @@
-"""To whom a request has been shown so far, and who is next."""
+"""Escalation: a request is shown to one group of approvers after the other."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,21 +13,21 @@ class Prompts(Protocol):
     """Where requests are shown to people: hub/approvals/prompts.py."""
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
-        """Show a request to a group, once. Returns why nobody there can see it, or None."""
+        """Show a request to a group, once. Return why nobody in the group can see it, or None."""
 
     async def still_shown(self, approval: Approval, groups: Sequence[str]) -> str | None:
-        """Whether at least one of these groups sees it still. Returns why not, or None."""
+        """Check that at least one of these groups still sees it. Return why not, or None."""
 
     async def update(self, approval: Approval) -> None:
-        """Show what has become of it, wherever it was shown. Nothing is done twice."""
+        """Show the present state of the request in all its prompts. Nothing is written twice."""
 
 
 class Stages:
-    """The groups of one request, in their order. A later run of the turn goes through them again: nothing is shown twice."""
+    """The groups of one request, in order. A later run of the turn goes through them again, and shows nothing twice."""
 
     def __init__(self, prompts: Prompts, approval: Approval, turn: TurnRequest, *, every_seconds: float, now: float) -> None:
-        """``every_seconds``: how long each group has it alone. ``now`` is Unix seconds: how old the request is already. From here
-        on it ages by the monotonic clock, so that a wall clock that is set back holds no group up."""
+        """``every_seconds`` is the time before the next group is asked. ``now``, in Unix seconds, gives the age of the request at
+        this moment. After that the monotonic clock counts, so that a wall clock that is set back delays no group."""
         self._prompts = prompts
         self._approval = approval
         self._turn = turn
@@ -37,8 +37,8 @@ class Stages:
         self._see_it = 0
 
     async def show(self) -> str | None:
-        """Show it to whom it is time to show it. A group that cannot see it is passed over at once. Returns why nobody at all
-        can see it, or None."""
+        """Show the request to each group whose time has come. A group that cannot see it is passed over at once. Return why
+        nobody can see the request, or None."""
         groups = self._approval.groups
         why_not = await self._prompts.still_shown(self._approval, groups[: self._passed]) if self._passed else "nobody was asked"
         while self._passed < len(groups) and (why_not is not None or anyio.current_time() >= self._due()):

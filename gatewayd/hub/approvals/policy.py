@@ -1,4 +1,4 @@
-"""What an agent may do without asking anybody: its rules, and whether a request fits one. Pure."""
+"""The policy of an agent: rules that allow or deny a tool request without a person. Pure."""
 
 import json
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ to 2.6). In an allow rule ``*`` stands for none of them: "git status*" is not to
 
 
 def judge(rules: Sequence[ApprovalRule], request: ToolRequest) -> tuple[Action, str]:
-    """What the first rule that fits says, and which it is ("rule 2"). Without one: ask.
+    """The action of the first rule that fits, and its name ("rule 2"). If none fits: ask.
 
-    Of a request that shows only a part of its input, the worst that the rules may say of the whole: deny, then ask.
+    If a request shows only a part of its input, the strictest possible answer counts: deny before ask, ask before allow.
     """
     values, doubt = _values(request.input), ""
     for number, rule in enumerate(rules, 1):
@@ -32,11 +32,11 @@ def judge(rules: Sequence[ApprovalRule], request: ToolRequest) -> tuple[Action, 
 
 
 def _fits(rule: ApprovalRule, request: ToolRequest, values: dict[str, str] | None) -> bool | None:
-    """None: that depends on what the request does not show."""
+    """None: that depends on input that the request does not show."""
     if not matches(rule.tool, request.tool):
         return False
     if values is None:
-        # Nobody knows what it would do: it is whatever is forbidden, and nothing that is allowed.
+        # Input that cannot be read fits every deny rule and no other.
         return rule.action == "deny"
     barred = GOES_ON if rule.action == "allow" else frozenset[str]()
     if not all(matches(pattern, values[key], barred) for key, pattern in rule.input.items() if key in values):

@@ -1,7 +1,7 @@
-"""Requests as people see them in chats: a prompt with buttons for those who may answer, a notice where the message came from.
+"""Approval prompts: requests as chats show them. Approvers get a prompt with buttons, the chat of the message gets a notice.
 
-A prompt is an outbox row whose subject is the approval's id, a notice one whose subject is ``<id>/notice``: so after a restart it
-is known what has been shown where, and what has become of the request is written over it, once.
+A prompt is an outbox row whose subject is the id of the approval. The subject of a notice is ``<id>/notice``. By these subjects
+the gateway knows after a restart what is shown where, and writes the outcome of a request over its prompts once.
 """
 
 import re
@@ -44,7 +44,7 @@ _OUTCOMES: Final[Mapping[Outcome, str]] = {
 
 
 class ApprovalPrompts:
-    """Writes and rewrites them. ``unreachable`` says why an account cannot show anything now, or None."""
+    """Writes prompts and edits them. ``unreachable`` says why an account cannot send now, or None."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ApprovalPrompts:
         self._outbox = outbox
         self._configured = configured
         self._unreachable = unreachable
-        # Who looks at what is shown and then writes is alone: two at once would both write it.
+        # Between the look at the shown rows and the write. Two tasks at once would both write.
         self._lock = anyio.Lock()
 
     async def show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
@@ -100,7 +100,7 @@ class ApprovalPrompts:
     async def update(self, approval: Approval) -> None:
         """See hub/approvals/escalation.py."""
         async with self._lock:
-            # As it is now: the news of a first vote may come after those of the last.
+            # Read anew: the update for a first vote may come after the one for the last vote.
             approval = await self._store.get_approval(approval.id) or approval
             for subject in (approval.id, notice_of(approval.id)):
                 rows = await self._store.outbound_by("subject", subject)
@@ -138,7 +138,7 @@ class ApprovalPrompts:
         return [self._draft(chat, SendText(chat.peer, body, choices=choices, instead=instead), approval, approval.id)]
 
     async def _notice(self, approval: Approval, turn: TurnRequest, shown: set[str]) -> list[OutboundDraft]:
-        """In the chat that the message came from, unless the prompt itself is there: the user is not left in the dark."""
+        """The notice for the chat of the message, unless that chat has the prompt itself."""
         chat = turn.conversation
         if str(chat) in shown or self._why_not(chat.account) is not None:
             return []
@@ -154,12 +154,12 @@ class ApprovalPrompts:
         return [self._draft(chat, SendText(turn.peer, body), approval, notice_of(approval.id))]
 
     def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
-        """The edit of one prompt, or a new text where nothing can be edited. None when that has been written already."""
+        """The edit of one prompt, or a new text on a channel without edits. Nothing if it was written already."""
         plugin = self._configured.plugins.get(row.channel)
         if plugin is None or _why_lost(row) is not None:
             return []
         is_notice = row.subject != approval.id
-        # What was perhaps sent has no id that an edit could name.
+        # A row of unknown outcome has no message id for an edit.
         edits = plugin.edits and row.state != "unknown"
         if not edits and (is_notice or approval.state == "pending"):
             return []
@@ -194,7 +194,7 @@ class ApprovalPrompts:
     def _text(self, approval: Approval, size: int, plugin: ChannelPlugin) -> str:
         answer = "" if plugin.buttons else _in_words(approval, mark="`")
         if size == 0:
-            # Where nothing fits, what matters most: how to see it, and how to answer.
+            # If nothing else fits: how to see the request, and how to answer.
             return f"`{_inline(approval.tool)[:30]}`? See `/show {approval.code}`. {answer}"
         lines = [f"**{_plain(approval.agent)}** wants to use **{_plain(approval.tool)}** and waits for permission."]
         lines += [
@@ -226,7 +226,7 @@ def _in_words(approval: Approval, mark: str = "") -> str:
 
 
 def can_operators_answer(config: GatewayConfig) -> bool:
-    """Whether there is a token that can: without any in the configuration one is made, which can do everything."""
+    """Whether a token has the right to answer. Without tokens in the configuration the daemon makes one with all rights."""
     tokens = config.auth.tokens.values()
     return not tokens or any(not {"approvals", "admin"}.isdisjoint(token.scopes) for token in tokens)
 
@@ -237,7 +237,7 @@ def notice_of(approval_id: str) -> str:
 
 
 def first_prompts(rows: Sequence[OutboundRow]) -> list[OutboundRow]:
-    """The first row of each conversation: the prompt itself. What came after it are its edits."""
+    """The first row of each conversation, which is the prompt. The later rows are its edits."""
     first: dict[str, OutboundRow] = {}
     for row in rows:
         first.setdefault(row.conversation, row)
@@ -256,7 +256,7 @@ def _conversations(group: ApproverGroup, approval: Approval) -> list[str]:
 
 
 def _fitting(render: Callable[[int], str], plugin: ChannelPlugin) -> RichText:
-    """The longest version that one message holds."""
+    """The longest version that fits into one message."""
     bodies = []
     for size in _SHOWN_CHARACTERS:
         bodies = compose(render(size), text_format=plugin.text_format, text_limit=plugin.text_limit)
@@ -266,12 +266,12 @@ def _fitting(render: Callable[[int], str], plugin: ChannelPlugin) -> RichText:
 
 
 def whole_text(approval: Approval) -> str:
-    """The input as a reply, for who asks for it."""
+    """The input as a reply to ``/show``."""
     return f"**{_plain(approval.tool)}** of approval {approval.id}:\n\n{_shown_input(approval, _WHOLE_CHARACTERS)}"
 
 
 def _shown_input(approval: Approval, size: int) -> str:
-    """The input in a block of its own; when it is too long, how much of it is shown, and where the rest is."""
+    """The input as a code block. If it is too long: how much is shown, and where the rest is."""
     text = _pretty(approval.input)
     cut = visible(text[:size])
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", cut))])
@@ -286,12 +286,12 @@ def _shown_input(approval: Approval, size: int) -> str:
 
 
 def _why_lost(row: OutboundRow) -> str | None:
-    """Why nobody will see a message, if that is so."""
+    """Why nobody will see this row; None: somebody may."""
     return f"it could not be shown: {row.reason or row.state}" if row.state in NEVER_SEEN else None
 
 
 def _pretty(text: str) -> str:
-    """JSON with one value to a line; as it stands where that would blow it up: deep nesting indents without end."""
+    """JSON with one value on each line; unchanged if that makes it much longer, as deep nesting does."""
     try:
         formatted = msgspec.json.format(text, indent=2)
     except (msgspec.DecodeError, RecursionError):
@@ -300,13 +300,13 @@ def _pretty(text: str) -> str:
 
 
 def _inline(text: str, *, at_most: int = 80) -> str:
-    """Inside backticks."""
+    """A text for inside backticks."""
     seen = visible(" ".join(text.split())).replace("`", "'")
     return seen if len(seen) <= at_most else seen[: at_most - 1] + "…"
 
 
 def _plain(text: str) -> str:
-    """A word or a sentence of somebody else's, in which no markup counts."""
+    """A foreign text, with its markup escaped."""
     seen = visible(" ".join(text.split()))
     shown = seen if len(seen) <= _NAME_MAX else seen[: _NAME_MAX - 1] + "…"
     if "\\" in shown or shown.count("$") > 1 or any("://" in word and _MARKER.search(word) for word in shown.split(" ")):

@@ -1,4 +1,4 @@
-"""A question as people see it in a chat, and what of theirs answers it. Pure."""
+"""Questions as chats show them, and the answers in messages and button presses. Pure."""
 
 from collections.abc import Collection, Sequence
 from typing import assert_never
@@ -28,15 +28,15 @@ def fits(row: QuestionRow, envelope: InboundEnvelope) -> bool:
 
 
 def as_it_reads(rows: Sequence[InboundRow]) -> InboundEnvelope:
-    """A message as it reads with its edits, which come after it."""
+    """A message with its edits applied. The edits come after it."""
     return merge_edits([row.envelope for row in rows])[0]
 
 
 def may_answer(envelope: InboundEnvelope, frame: AccountFrame, writers: Collection[Writer], shown_as: Collection[str]) -> bool:
-    """Whether it is for this person to answer, with this, what was asked of ``writers`` in the messages ``shown_as``.
+    """Whether this person may answer, with this message, a question to ``writers`` that the messages ``shown_as`` show.
 
-    In a group it is for the writers, and for those who may act for others there: these answer by a press or a reply, and whatever
-    else they write is no answer. What a connector brings is none where no connector of that name brought what is asked about.
+    In a group the writers may answer, and the members who may act for others. Of those only a button press or a reply to the
+    question is an answer. A message from a connector is no answer if the question is about messages from elsewhere.
     """
     if envelope.via is not None and all(writer.via != envelope.via for writer in writers):
         return False
@@ -45,8 +45,8 @@ def may_answer(envelope: InboundEnvelope, frame: AccountFrame, writers: Collecti
 
 
 def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] | None:
-    """What a message or press says: labels that are offered, or the text itself. None: it dismisses the question, as a message
-    of commas does."""
+    """The answers in a message or button press: offered labels, or the text itself. None: it dismisses the question, as a
+    message of commas does."""
     options = row.question.options
     if envelope.kind == "button":
         index = envelope.text.rpartition(":")[2]
@@ -57,7 +57,7 @@ def answers_of(row: QuestionRow, envelope: InboundEnvelope) -> tuple[str, ...] |
 
 
 def _label(word: str, options: tuple[Option, ...]) -> str:
-    """A number of the list, or a label without regard to case, is that option; anything else is free text."""
+    """The option with this number or label, ignoring case; else the word itself, as free text."""
     if word.isdecimal() and len(word) < 4 and 1 <= int(word) <= len(options):
         return options[int(word) - 1].label
     return next((option.label for option in options if option.label.casefold() == word.casefold()), word)
@@ -71,7 +71,7 @@ def with_choices(payload: OutboundPayload, row: QuestionRow) -> OutboundPayload:
 
 
 def _button(option: Option, number: int) -> str:
-    """A button without a text is refused by platforms."""
+    """The text of a button. Platforms refuse a button without one."""
     label = visible(" ".join(option.label.split()))
     return label[:_LABEL_MAX] or str(number + 1)
 

@@ -1,7 +1,7 @@
-"""Questions of agents to their users: shown in the chat, answered by the next message there, or by a press.
+"""Questions of agents to their users. The chat shows a question, and the next message there or a button press answers it.
 
-A question is a durable row, found again by its turn when that is run again after a crash. An answer is committed together with
-the end of the message that gave it: a message is an answer or begins a turn, never both.
+A question is a durable row. When its turn runs again after a crash, the turn finds the row. An answer and the end of its message
+are one transaction, so a message is an answer or begins a turn, never both.
 """
 
 import secrets
@@ -41,12 +41,12 @@ _FOUND_AGAIN: Final[Mapping[QuestionState, bool]] = {
     "expired": False,
     "withdrawn": False,
 }
-"""Whether a turn that is run again takes up what an earlier run of it asked; or else it asks anew."""
+"""Whether a later run of the turn reuses a question of an earlier run. If not, it asks anew."""
 
 
 class OpenQuestion(Struct):
-    """A question that waits in this process. ``writers`` are those who were asked, ``shown_as`` the ids of the messages that show
-    it. ``taken``: no answer is taken, not yet or not any more."""
+    """A question that waits in this process. ``writers`` are the people who were asked, ``shown_as`` the ids of the messages that
+    show it. ``taken``: it takes no answer, not yet or not any more."""
 
     row: QuestionRow
     conversation: ConversationId
@@ -56,29 +56,29 @@ class OpenQuestion(Struct):
     taken: bool = True
 
     def note_shown(self, message_id: str) -> None:
-        """This message on its platform shows it."""
+        """A message with this id shows the question."""
         self.shown_as.add(message_id)
 
     def note_lost(self) -> None:
-        """It will not be shown: a question that nobody sees is not waited for."""
+        """The question cannot be shown, so nobody waits for its answer."""
         self.taken = True
         self.done.set()
 
     def take(self) -> None:
-        """For one answer: nobody else's message is one any more."""
+        """Take it for one answer: later messages are no answers."""
         self.taken = True
 
     def fits(self, envelope: InboundEnvelope) -> bool:
-        """Whether this can be its answer, if it is for its sender to answer."""
+        """Whether this can be the answer, if the sender may answer."""
         return self.conversation == envelope.conversation and fits(self.row, envelope)
 
 
 Offer = Callable[[OpenQuestion], None]
-"""Hears of a question that was shown just now, and may have its answer already."""
+"""Called with a question that was shown just now. Its answer may be there already."""
 
 
 class QuestionDesk:
-    """Asks, waits, and recognises answers."""
+    """Shows questions, waits for their answers, and recognises these."""
 
     def __init__(self, context: Context, configured: Configured, outbox: Outbox, reports: DeliveryReports) -> None:
         self._store: Store = context.store
@@ -93,13 +93,13 @@ class QuestionDesk:
 
     @property
     def _seconds(self) -> float:
-        """How long a question waits."""
+        """How long a question waits, in seconds."""
         return self._configured.config.approvals.question_timeout_seconds
 
     @contextmanager
-    def place(self, *, known: bool) -> Iterator[bool]:
-        """A place among those that may be open at once, each of which holds a turn in memory; False: there is none. A question
-        that is ``known`` from before a restart has one in any case."""
+    def slot(self, *, known: bool) -> Iterator[bool]:
+        """One of the bounded number of open questions, each of which keeps a turn in memory; False: the limit is reached. A
+        question that is ``known`` from before a restart is not limited."""
         may = known or self._asking < self._configured.config.approvals.max_pending
         self._asking += may
         try:
@@ -108,7 +108,7 @@ class QuestionDesk:
             self._asking -= may
 
     async def load(self, live_turns: Collection[str | None], accounts: Collection[Account]) -> None:
-        """At start: questions of turns that are gone are withdrawn. Those of other accounts than these are left alone."""
+        """At the start, withdraw the questions of these accounts whose turn is gone."""
         for row in await self._store.pending_questions(limit=10_000_000, accounts=accounts):
             if row.turn_id not in live_turns:
                 await self._end(row, "withdrawn")
@@ -118,16 +118,16 @@ class QuestionDesk:
         return UserQuestions(self, self._store, turn, offer)
 
     def waits_for(self, session_key: str, envelope: InboundEnvelope) -> bool:
-        """Whether this is the answer to a question that is open in its conversation. See :meth:`take`."""
+        """Whether this answers the open question of its conversation. See :meth:`take`."""
         found = self._open.get(session_key)
         return found is not None and not found.taken and self.is_answered_by(found, envelope)
 
     def is_answered_by(self, found: "OpenQuestion", envelope: InboundEnvelope) -> bool:
-        """Whether this is its answer, from somebody who may give it."""
+        """Whether this is an answer, from a sender who may answer."""
         return found.fits(envelope) and self._may_answer(found, envelope)
 
     def is_not_for(self, envelope: InboundEnvelope) -> bool:
-        """Whether this is a press by somebody under whose question it is not."""
+        """Whether this is a button press under a question by a sender who may not answer it."""
         under = (found for found in self._open.values() if envelope.kind == "button" and found.fits(envelope))
         return any(not self._may_answer(found, envelope) for found in under)
 
@@ -136,14 +136,14 @@ class QuestionDesk:
         return account is not None and may_answer(envelope, account.frame, found.writers, found.shown_as)
 
     def take(self, session_key: str) -> "OpenQuestion":
-        """Take the question that is open for one answer: nobody else's message is one any more."""
+        """Take the open question for one answer: later messages are no answers."""
         found = self._open[session_key]
         found.take()
         return found
 
     async def answer(self, found: "OpenQuestion", rows: Sequence[InboundRow], *, skips: bool) -> Sequence[InboundRow]:
-        """Commit an answer, a message with the edits that ``rows`` has when it is written, with their end; ``skips``: it leaves
-        the question unanswered. Returns the rows that have ended; none: the question was over."""
+        """Commit an answer and the end of its rows: a message, with the edits that ``rows`` has at that moment. ``skips``: it
+        dismisses the question. Returns the rows that ended; none: the question was over."""
 
         async def give() -> Sequence[InboundRow]:
             given = tuple(rows)
@@ -158,7 +158,7 @@ class QuestionDesk:
         return await until_stored(give)
 
     async def wait(self, row: QuestionRow, turn: TurnRequest, offer: Offer) -> QuestionRow:
-        """Show a pending question and wait for what becomes of it."""
+        """Show a pending question and wait until it ends."""
         writers = frozenset(message.writer for message in turn.messages)
         mine = OpenQuestion(row, turn.conversation, writers, anyio.Event(), set())
         self._open[turn.session_key] = mine
@@ -181,17 +181,17 @@ class QuestionDesk:
         return next(found for found in await self._store.questions_of(row.turn_id) if found.id == row.id)
 
     async def withdraw(self, row: QuestionRow) -> None:
-        """The core was answered elsewhere, or the turn is over."""
+        """The core has its answer from elsewhere, or the turn is over."""
         await self._end(row, "withdrawn")
 
     async def withdraw_turn(self, turn_id: str) -> None:
-        """The turn is over: what it still asks is void."""
+        """The turn is over: withdraw its pending questions."""
         for row in await self._store.questions_of(turn_id):
             if row.state == "pending":
                 await self.withdraw(row)
 
     async def wait_asked(self, inbound_id: int) -> QuestionRow:
-        """Returns when the turn of this message waits for an answer, with the question."""
+        """Wait until the turn of this message waits for an answer, and return the question."""
         while True:
             asked = self._asked.upcoming()
             row = await self._store.get_inbound(inbound_id)
@@ -201,7 +201,7 @@ class QuestionDesk:
             await asked.wait()
 
     def find_pending(self, *, agent: str, ref: str) -> QuestionRow | None:
-        """The open question that an agent's core knows by this id."""
+        """The open question to which the agent's core gave this id."""
         rows = (found.row for key, found in self._open.items() if key.startswith(f"{agent}:"))
         return next((row for row in rows if row.question.ref == ref), None)
 
@@ -236,7 +236,7 @@ class QuestionDesk:
     async def _end(
         self, row: QuestionRow, state: QuestionEnd, *, answers: tuple[str, ...] = (), by: str | None = None
     ) -> QuestionRow | None:
-        """pending -> state. None if it was not pending."""
+        """Move a pending question to ``state``. None if it was not pending."""
         return await until_stored(partial(self._end_once, row, state, answers=answers, by=by))
 
     async def _end_once(
@@ -248,7 +248,7 @@ class QuestionDesk:
         by: str | None,
         inbound_ids: Sequence[int] = (),
     ) -> QuestionRow | None:
-        # Shielded: what is committed is shown and told.
+        # Shielded: the end of a question must be shown and reported.
         with anyio.CancelScope(shield=True):
             now = self._now()
             ended = await self._store.end_question(row.id, state, now=now, answers=answers, by=by, inbound_ids=inbound_ids)
@@ -281,7 +281,7 @@ class QuestionDesk:
         self._events.emit("question.pending", id=row.id, turn_id=row.turn_id, session_key=row.session_key)
 
     async def rewrite(self, row: QuestionRow) -> None:
-        """Take the buttons away, and say what was answered, once. It is no harm when that cannot be stored now."""
+        """Replace the buttons by the outcome, once. If the store refuses, that does no harm."""
         try:
             shown = await self._store.outbound_by("subject", row.id)
             plugin = self._configured.plugins.get(shown[0].channel) if len(shown) == 1 else None
@@ -312,7 +312,7 @@ class UserQuestions:
             if question.ref in self._void:
                 return None
             found = await self._find(question)
-            with self._desk.place(known=found is not None) as may:
+            with self._desk.slot(known=found is not None) as may:
                 if not may:
                     _log.warning("question_not_asked", reason="too many questions are open")
                     return None
@@ -326,7 +326,7 @@ class UserQuestions:
             return None
         if row.state == "pending":
             row = await self._desk.wait(row, self._turn, self._offer)
-        # It may have ended right before a crash, or while it was being shown.
+        # It may have ended right before a crash, or while it was shown.
         await self._desk.rewrite(row)
         return row.answers if row.state == "answered" else None
 
@@ -338,15 +338,14 @@ class UserQuestions:
             self._void.add(ref)
 
     async def forget_refs(self) -> None:
-        """The core has lost the turn, and its ids with it: what it asked under them can be answered no more."""
+        """The core has lost the turn and its ids: questions with such an id cannot be answered any more."""
         await self._load()
         for row in self._left:
             if row.question.ref is not None and row.state == "pending":
                 await self._desk.withdraw(row)
 
     async def _find(self, question: Question) -> QuestionRow | None:
-        """The row of an earlier run of this turn: pending still, or answered when the core has an id of its own for it, or
-        when the turn is run from its start and asks the very same. Of this run only by the core's own id."""
+        """The row of an earlier run of this turn, pending or answered; or of this run, by the id that the core gave."""
         await self._load()
         bounded = self._desk.fresh(self._turn, question, 0).question
         asked = None if question.ref is None else self._asked.get(question.ref)
@@ -366,12 +365,12 @@ class UserQuestions:
             self._count += 1
             if row.id == fresh.id:
                 return row
-            # This number of the turn was another question's.
+            # Another question has this ordinal.
 
     async def _load(self) -> None:
         if not self._loaded:
             rows = await until_stored(partial(self._store.questions_of, self._turn.turn_id))
-            # A session key names its agent: after a restart the message may be another one's, who is not asked for.
+            # A session key names its agent. After a restart the message may belong to another agent.
             own = [row for row in rows if row.session_key == self._turn.session_key]
             for row in rows:
                 if row not in own and row.state == "pending":

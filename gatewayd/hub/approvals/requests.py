@@ -1,6 +1,6 @@
-"""What one run of a turn asks of the approval desk, and how it finds again what an earlier run asked.
+"""The approval requests of one run of a turn, with the requests of its earlier runs.
 
-The store is waited for while it refuses: a turn that was begun again because of it would do again what it has done.
+While the store refuses, the turn waits. If it ended instead, its next attempt would repeat what it has done.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ _FOUND_AGAIN: Final[Mapping[ApprovalState, bool]] = {
     "withdrawn": False,
     "undeliverable": False,
 }
-"""Whether a turn that is run again takes up what an earlier run of it asked; or else it asks anew."""
+"""Whether a later run of the turn reuses a request of an earlier run. If not, it asks anew."""
 
 
 class ApprovalRequests:
-    """The requests of one run of a turn. What an earlier run of it asked is taken up again."""
+    """The requests of one run of a turn. Requests of earlier runs are reused."""
 
     def __init__(self, desk: ApprovalDesk, store: Approvals, turn: TurnRequest) -> None:
         self._desk = desk
@@ -44,7 +44,7 @@ class ApprovalRequests:
         self._any_ref: set[str] = set()
 
     async def permission(self, request: ToolRequest) -> Decision:
-        """Ask an operator and wait, also for a store that refuses. A wait that is cancelled withdraws nothing."""
+        """Ask an operator and wait for the answer. A cancelled wait does not withdraw the request."""
         why_not = cannot_be_shown(request)
         if why_not is not None:
             self._desk.note_refused(self._turn, request, why_not)
@@ -69,26 +69,26 @@ class ApprovalRequests:
             self._void[ref] = why
 
     async def forget_refs(self) -> None:
-        """The core has lost the turn, and its ids with it: what it asked under them can be answered no more."""
+        """The core has lost the turn and its ids: requests with such an id cannot be answered any more."""
         await self._load()
         for row in self._left:
             if row.ref is not None and row.state == "pending":
                 await until_stored(partial(self._desk.settle, row.id, "withdrawn", note="the agent has lost the turn that asked"))
-        # One that was used stays used: the same id may come again, for something that would run a second time. One that was
-        # not used yet holds for the very same, under whatever id it is asked now.
+        # A used permission stays used: the same id may come again, for something that would run a second time. A permission that
+        # was not used yet holds for the same input, with any id.
         self._left = [row for row in self._left if row.ref is None or (row.state == "allowed" and row.consumed_at is None)]
         self._any_ref = {row.id for row in self._left}
 
     async def _wait(self, row: Approval) -> Approval:
         why = None if row.ref is None else self._void.get(row.ref)
         if why is not None:
-            # Withdrawn while it was on its way into the store.
+            # Withdrawn while the row was being stored.
             await until_stored(partial(self._desk.settle, row.id, "withdrawn", note=why))
         return await until_stored(partial(self._desk.wait, row, self._turn))
 
     async def _find(self, request: ToolRequest) -> Approval | None:
-        """The row of this very request: of this run, when the core has an id of its own for it, or of an earlier run of this
-        turn, if its answer can still be used."""
+        """The row of this same request: from this run, if the core gave it an id; or from an earlier run of this turn, if its
+        answer can still be used."""
         await self._load()
         wanted = hash_of(request)
         asked = None if request.ref is None else self._asked.get(request.ref)
@@ -96,7 +96,7 @@ class ApprovalRequests:
             return row
         for row in self._left:
             if row.input_hash == wanted and (row.ref == request.ref or row.id in self._any_ref) and _can_be_used(row):
-                # As it is now: it may have been decided since it was read.
+                # Read anew: it may have been decided meanwhile.
                 found = await until_stored(partial(self._desk.get, row.id))
                 self._left.remove(row)
                 return found
@@ -110,13 +110,13 @@ class ApprovalRequests:
                     await until_stored(
                         partial(self._desk.settle, row.id, "withdrawn", note="another agent has taken the message")
                     )
-            # What one agent was allowed, another one was not.
+            # A permission of one agent is none of another.
             self._left = [row for row in rows if row.agent == self._turn.agent_id]
             self._count = 1 + max((row.ordinal for row in rows), default=-1)
             self._loaded = True
 
     async def _add(self, request: ToolRequest) -> Approval | None:
-        """A new row: pending, or decided by the policy. None when too many are pending."""
+        """Add a row, pending or decided by the policy. None: too many requests are pending."""
         await self._give_up_left()
         decided = await until_stored(partial(self._desk.decided_by_policy, self._turn, request))
         if decided is None and self._desk.full(self._turn.agent_id):
@@ -127,11 +127,11 @@ class ApprovalRequests:
             self._count += 1
             if row.id == fresh.id:
                 return row
-            # This number of the turn was another request's.
+            # Another request has this ordinal.
 
     async def _give_up_left(self) -> None:
-        """The turn asks for something else than the last time: what was asked then is void. What the core knows by its own id
-        may still be asked, in any order."""
+        """This run asks for something else than the last one: withdraw the pending requests of that run. Requests with an id of
+        the core stay, because the core may ask them again in any order."""
         why = "the turn was run again and asks for something else"
         for row in self._left:
             if row.ref is None and row.state == "pending":
@@ -139,11 +139,11 @@ class ApprovalRequests:
         self._left = [row for row in self._left if row.ref is not None]
 
     async def _use(self, row: Approval, ref: str | None) -> Decision:
-        """``ref``: under which id it is asked now. The row has it from then on: the next life finds what it is used for."""
+        """Use a decision. ``ref`` is the id of the present request: the row gets it, so that a later run finds the row by it."""
         if row.state == "pending":
             raise AssertionError("a request that is pending is not used")
         used_before = row.state == "allowed" and not await self._store.consume_approval(row.id, ref=ref, now=self._desk.now())
-        # A core that gave its own id runs it once, however often it is told: the answer may not have reached it.
+        # A core with an id of its own runs the tool once, however often it gets the answer. The first answer may be lost.
         if used_before and ref is None:
             return Decision("withdrawn", note="this permission was used already")
         return Decision(row.state, by=row.decided_by, note=row.note)

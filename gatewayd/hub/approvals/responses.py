@@ -1,8 +1,8 @@
 """Responses to requests, from chats: a button press under a prompt, or ``/approve CODE``, ``/deny CODE``, ``/show CODE``. The
 last also shows a reply again that may not have arrived (hub/outbox/unknown.py).
 
-They are journaled like every message, and come here instead of a lane. Who may answer is decided here alone: pairing and allow
-lists let a person talk to an agent, not speak for its operator.
+Responses are journaled like every message, and come here instead of a lane. Only this module decides who may answer: pairing and
+allow lists let a person talk to an agent, but not decide for its operator.
 """
 
 from collections import deque
@@ -45,7 +45,7 @@ _TOLD_MAX = 200
 
 
 ShowsReplies = Callable[[InboundEnvelope, str], Awaitable[list[OutboundDraft] | None]]
-"""A reply again, by its code, for the chat that the envelope is from; None: there is none such there."""
+"""Shows a reply again, by its code, in the chat of the envelope. None: that chat has no such reply."""
 
 
 class SignalSink(Protocol):
@@ -53,7 +53,7 @@ class SignalSink(Protocol):
 
 
 class ApprovalResponses:
-    """Takes rows from the inbox; ``run`` answers them, one after the other."""
+    """Takes responses from the inbox. ``run`` handles them, one after the other."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ApprovalResponses:
         self._signals = 0
 
     def take(self, row: InboundRow, intent: Intent, *, admitted: bool) -> bool:
-        """Whether this row belongs here; then it is answered soon. ``admitted``: its sender may talk to the agent."""
+        """Queue a row if it is a response; return whether it is. ``admitted``: its sender may talk to the agent."""
         if not isinstance(intent, ApprovalResponse):
             return False
         if not (admitted or row.envelope.kind == "button" or self._prompts.is_approver(_identity(row.envelope))):
@@ -94,14 +94,14 @@ class ApprovalResponses:
         return True
 
     def acknowledge(self, envelope: InboundEnvelope, text: str = "") -> None:
-        """Tell who pressed a button that the press has arrived. Lost without harm, and never waited for."""
+        """Acknowledge a button press on its platform, without waiting. A lost acknowledgement does no harm."""
         if envelope.press is None or self._tasks is None or self._signals >= _SIGNALS_MAX:
             return
         self._signals += 1
         self._tasks.start_soon(self._send_signal, envelope, PressAnswer(envelope.peer, envelope.press, text[:_TOLD_MAX]))
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Answer until cancelled. A row that is not answered then is answered after the restart."""
+        """Handle responses until cancelled. Rows that are left are handled after the restart."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             task_status.started()
@@ -132,7 +132,7 @@ class ApprovalResponses:
         self._backlog.complete([row])
 
     async def _carry_out(self, row: InboundRow, response: ApprovalResponse) -> tuple[DoneReason, str | list[OutboundDraft]]:
-        """The row's reason, and the words for who pressed; a reply that is shown again is rows of its own."""
+        """The reason for the row, and the text for its sender, or the rows of a reply that is shown again."""
         envelope = row.envelope
         if response.action == "show" and (shown := await self._show_reply(envelope, response.approval)) is not None:
             return "reply_shown_again", shown
@@ -157,9 +157,9 @@ class ApprovalResponses:
             )
         except Conflict as conflict:
             found = await self._desk.get(approval.id)
-            # The prompt may still look as if it could be pressed.
+            # The prompt may still show its buttons.
             await self._prompts.update(found)
-            # A vote by this very row is there when it was counted right before a crash.
+            # If the vote was counted right before a crash, this row is among the votes.
             if all(vote.inbound_id != row.id for vote in found.votes):
                 return await self._refuse_vote(row.envelope, response, found, by, conflict.reason)
         if found.state == "pending":
@@ -176,11 +176,11 @@ class ApprovalResponses:
         return await self._refuse(envelope, response, "not_offered", reason)
 
     async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> Refusal | None:
-        """Why this person may not answer this request from here, in a word; None if they may."""
+        """Why this person may not answer this request in this chat; None: they may."""
         here = envelope.conversation
         names = {str(here), str(ConversationId(here.account, here.peer.whole))}
         prompts = first_prompts(await self._store.outbound_by("subject", approval.id))
-        # The platform may not tell the thread of a message that it does not show any more; its number tells the prompt.
+        # A platform may not name the thread of a message that is not visible any more. Its id identifies the prompt then.
         prompt = next((prompt for prompt in prompts if prompt.conversation in names or _bears(prompt, envelope)), None)
         if prompt is None:
             return "elsewhere"
@@ -192,7 +192,7 @@ class ApprovalResponses:
         return None
 
     async def _refuse(self, envelope: InboundEnvelope, response: ApprovalResponse, why: Refusal, text: str) -> CommandResult:
-        """Refused, answered and audited; somebody who presses without end fills no log."""
+        """Refuse a response and record that. The number of entries for one person is limited."""
         who = _identity(envelope)
         now = self._now()
         recent = [at for at in self._refusals.get(who, ()) if 0 <= now - at < 60]
@@ -207,7 +207,7 @@ class ApprovalResponses:
 
 
 def _bears(prompt: OutboundRow, envelope: InboundEnvelope) -> bool:
-    """Whether a press was under this very message."""
+    """Whether a button press belongs to this prompt."""
     peer, own = envelope.peer, prompt.payload.peer
     same_chat = (prompt.channel, prompt.account, own.kind, own.id) == (envelope.channel, envelope.account, peer.kind, peer.id)
     known = None if prompt.receipt is None else prompt.receipt.message_id
