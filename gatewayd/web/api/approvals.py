@@ -1,5 +1,5 @@
-"""``/v1/approvals``: the queue of tool requests that wait for an operator. Everything here needs the scope ``approvals``,
-reading too: a request shows the exact input of the tool."""
+"""``/v1/approvals``: the tool requests that wait for an operator. All of it needs the scope ``approvals``, reading too: a request
+shows the exact input of the tool."""
 
 from typing import Annotated, Literal
 
@@ -20,7 +20,7 @@ class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """``wait``: seconds to wait until it is decided."""
+    """``wait``: how many seconds to wait for the decision."""
 
     wait: Annotated[float, Meta(ge=0, le=120)] = 0
 

@@ -1,7 +1,7 @@
-"""``GET /v1/audit``: the log of what operators did, with the hashes that chain it.
+"""``GET /v1/audit``: the audit log with its hash chain.
 
-The scope is ``approvals``: who may decide what agents do may see who decided what. The chain is for the reader to check
-(gatewayd/model/records/audit.py): a server that was broken into could claim anything.
+It needs the scope ``approvals``: the people who decide what agents do may see the decisions of the others. The reader checks the
+chain (gatewayd/model/records/audit.py), because a compromised server could claim anything.
 """
 
 from typing import Annotated, Final
@@ -29,7 +29,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
     async def read() -> Response:
         await auth.require("approvals")
         query = read_query(AuditQuery)
-        # The head first: entries that come between the two reads are then after it, and never missing before it.
+        # The head is read first: an entry that is added between the two reads then comes after it, and none is missing before it.
         head = await gateway.audit.head()
         return json_response(AuditPage(tuple(await gateway.audit.after(query.after, limit=query.limit)), head))
 

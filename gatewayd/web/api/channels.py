@@ -53,5 +53,5 @@ async def _chosen_account() -> str | None:
     body = await read_optional_body(ChooseAccounts)
     in_body = None if body is None else body.account_id
     if in_query is not None and in_body is not None and in_query != in_body:
-        raise HttpError("bad_request", "account_id in the query and in the body differ")
+        raise HttpError("bad_request", "account_id differs in the query and in the body: send it once")
     return in_body if in_query is None else in_query

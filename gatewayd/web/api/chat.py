@@ -1,8 +1,8 @@
-"""``POST /v1/chat/inbound``: a message from a connector, for an agent.
+"""``POST /v1/chat/inbound``: a connector delivers a message for an agent.
 
-Idempotent by ``event_key``: a repeat gets the id of the first, and the same payloads with ``?wait=``. Keys given here belong to
-the name of the connector's token, and never meet the platform's own: nobody can make another's event look known, nor read what
-it was answered.
+It is idempotent by ``event_key``: a repeat gets the id of the first message, and with ``?wait=`` the same payloads. Keys belong
+to the name of the connector's token and differ from the platform's own keys: no connector can make the event of another one look
+known, or read its answer.
 """
 
 import secrets
@@ -45,7 +45,7 @@ class SenderBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChatBody(Struct, frozen=True, forbid_unknown_fields=True):
-    """``addressed``: the agent is spoken to; direct messages always are."""
+    """``addressed``: the message is for the agent, as every direct message is."""
 
     channel: _Id
     account: _Id
@@ -59,14 +59,14 @@ class ChatBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """``wait``: seconds to wait for the payloads of the turn."""
+    """``wait``: how many seconds to wait for the payloads of the turn."""
 
     wait: Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)] = 0
 
 
 class Accepted(Struct, frozen=True):
-    """202: journaled, and not over yet. ``session_key`` is the conversation that it belongs to; ``session_id`` the agent's own id
-    of that, None as long as it has none."""
+    """202: the message is journaled and has not ended. ``session_key`` names its session; ``session_id`` is the agent's own id of
+    that session, None before there is one."""
 
     id: str
     state: InboundState
@@ -76,7 +76,7 @@ class Accepted(Struct, frozen=True):
 
 
 class QuestionText(Struct, frozen=True):
-    """What the agent asks. ``options`` may be empty; a text of one's own is always an answer."""
+    """The question of the agent. ``options`` may be empty; any text is an answer, too."""
 
     id: str
     text: str
@@ -110,7 +110,9 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         seconds = read_query(WaitQuery).wait
         body = await read_body(ChatBody)
         if not identity.may_deliver_for(body.channel, body.account):
-            raise HttpError("forbidden", f"this token brings nothing for {body.channel}/{body.account}: see its accounts")
+            raise HttpError(
+                "forbidden", f"this token may not deliver for {body.channel}/{body.account}: see its accounts in [auth.tokens]"
+            )
         row, duplicate = await deliver_message(gateway, _envelope_of(body, identity))
         found: InboundRow | QuestionRow = row
         if seconds and row.ended_at is None:
@@ -138,16 +140,18 @@ def _question_of(row: QuestionRow) -> QuestionText:
 
 
 async def deliver_message(gateway: Gateway, envelope: InboundEnvelope) -> tuple[InboundRow, bool]:
-    """The row of what a connector brings, and whether it was there before.
+    """Journal the message of a connector. Returns its row, and whether that was there before.
 
-    :raises NotFound: there is no such account. :raises Conflict: its key is that of another message.
-    :raises HttpError: there is no room, the account is disabled, or the daemon is not ready.
+    :raises NotFound: there is no such account. :raises Conflict: another message has its key.
+    :raises HttpError: the inbox is full, the account is disabled, or the daemon is not ready.
     :raises StoreRefused: nothing was stored.
     """
     require_ready(gateway)
     actor = gateway.manager.account(envelope.channel, envelope.account)
     if not actor.settings.frame.enabled:
-        raise HttpError("conflict", f"the account {envelope.channel}/{envelope.account} is disabled in the configuration")
+        raise HttpError(
+            "conflict", f"the account {envelope.channel}/{envelope.account} is disabled: set enabled = true in its configuration"
+        )
     known = await gateway.store.find_inbound(envelope.channel, envelope.account, envelope.event_key)
     if known is not None:
         return _same(known, envelope), True
@@ -162,7 +166,7 @@ async def deliver_message(gateway: Gateway, envelope: InboundEnvelope) -> tuple[
 
 
 def _same(known: InboundRow, envelope: InboundEnvelope) -> InboundRow:
-    """The row of a true repeat. Names of people may change meanwhile."""
+    """The row, if ``envelope`` repeats it. The names of people may change meanwhile. :raises Conflict: it does not."""
     first = known.envelope
     pairs = {
         "peer": (first.peer, envelope.peer),
@@ -171,8 +175,8 @@ def _same(known: InboundRow, envelope: InboundEnvelope) -> InboundRow:
     }
     other = [field for field, (was, given) in pairs.items() if was != given]
     if other:
-        what = f"event_key {envelope.given_key!r} is that of {_name(known)}, which has another {' and '.join(other)}"
-        raise Conflict(f"{what}; nothing was stored")
+        what = f"event_key {envelope.given_key!r} belongs to {_name(known)}, which has another {' and '.join(other)}"
+        raise Conflict(f"{what}; nothing was stored: use a new key")
     return known
 
 

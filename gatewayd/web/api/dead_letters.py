@@ -1,5 +1,5 @@
-"""``/v1/dead-letters``: messages and replies that want a person's look. Looking needs the scope ``read``, acting ``admin``,
-and both the role operator.
+"""``/v1/dead-letters``: messages and replies that wait for a person. Reading needs the scope ``read``, retrying and dropping
+``admin``, and both the role operator.
 """
 
 from typing import Annotated, Final
@@ -73,7 +73,10 @@ async def _act_on_many(queue: DeadLetterQueue, body: RepairMany, by: str) -> Bul
     if body.refs is not None and body.filter is None and body.after is None:
         return await queue.act_on(body.refs, body.action, by=by, note=body.note)
     if body.filter is None or body.refs is not None:
-        raise HttpError("bad_request", "in the body: either refs, or a filter (an empty one is all dead letters), with its after")
+        raise HttpError(
+            "bad_request",
+            "the body needs either refs or a filter (an empty one means all dead letters); after goes with a filter",
+        )
     after = None if body.after is None else BulkCursor.parse(body.after)
     return await queue.act_on_all(body.filter, body.action, after=after, by=by, note=body.note)
 

@@ -1,8 +1,8 @@
 """``GET /v1/events``: the event log as a stream of server-sent events (WHATWG HTML, section "Server-sent events").
 
-Each event is sent with its number as ``id``, so a reader that lost its connection resumes with ``Last-Event-ID`` (or
-``?after=``) and misses nothing that is still stored. What is not stored any more is told as ``event: gateway.gap`` before
-going on. Without either, the stream begins with what happens next.
+Each event has its number as ``id``. A reader that lost its connection resumes with ``Last-Event-ID`` (or ``?after=``) and misses
+no event that is still stored; deleted events are reported as ``event: gateway.gap``. Without either, the stream begins with the
+next event.
 """
 
 import re
@@ -32,21 +32,21 @@ MAX_READERS: Final = 64
 _PAGE: Final = 500
 _MAX_PATTERNS: Final = 32
 _MAX_SEQ: Final = 2**63 - 1
-# Reconnect after 2 s; the line is also what tells the reader that the stream is open.
+# Reconnect after 2 s. The line also tells the reader that the stream is open.
 _HELLO: Final = b"retry: 2000\n\n"
 _HEARTBEAT: Final = b": heartbeat\n\n"
 _PATTERN: Final = re.compile(r"\*|[a-z_]+(\.[a-z_]+)*(\.\*)?")
 
 
 class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """``kinds``: comma-separated, each a kind or a prefix with ``.*``."""
+    """``kinds``: separated by commas, each a kind or a prefix with ``.*``."""
 
     after: Annotated[int, Meta(ge=0, le=_MAX_SEQ)] | None = None
     kinds: Annotated[str, Meta(max_length=2000)] = "*"
 
 
 class KindFilter:
-    """Which kinds a reader wants. :raises HttpError: bad_request for a pattern that can never match."""
+    """The kinds that a reader wants. :raises HttpError: bad_request for a pattern that can never match."""
 
     def __init__(self, kinds: str) -> None:
         patterns = [pattern.strip() for pattern in kinds.split(",")]
@@ -57,7 +57,7 @@ class KindFilter:
         if wrong or len(patterns) > _MAX_PATTERNS:
             found = repr(wrong[0]) if wrong else f"{len(patterns)} of them"
             raise HttpError(
-                "bad_request", f"kinds are names like gateway.state or gateway.*, at most {_MAX_PATTERNS}; found {found}"
+                "bad_request", f"kinds has {found}: send at most {_MAX_PATTERNS} names like gateway.state or gateway.*"
             )
         self._all = "*" in patterns
         self._exact = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
@@ -135,19 +135,19 @@ class EventFeed(StreamedBody):
         if scope.cancelled_caught and not self._waits.over:
             return _HEARTBEAT
         if events and events[0].seq > self._seq + 1:
-            self._replaying = True  # something was missed on the way here, not in the store
+            self._replaying = True  # events were missed here, but they are in the store
             return b""
         return self._render(events)
 
     async def _replay(self) -> bytes:
-        """From the store, until it has nothing newer. Subscribed before the last look, so nothing is missed in between."""
+        """Read from the store until it has nothing newer. The subscription comes before the last read, so no event is missed."""
         if self._live is None or self._live.statistics().open_send_streams == 0:
             await self._stack.aclose()
             self._live = await self._stack.enter_async_context(self._log.subscribe())
         try:
             events = await self._log.after(self._seq, limit=_PAGE)
         except StoreRefused:
-            # The stream ends, the reader comes back: nothing is skipped.
+            # The stream ends and the reader reconnects: no event is skipped.
             raise StopAsyncIteration from None
         self._replaying = bool(events)
         return self._render(events)
@@ -156,7 +156,7 @@ class EventFeed(StreamedBody):
         before = self._seq
         parts = [self._render_one(event) for event in events if event.seq > self._seq]
         if self._seq > before and not parts[-1]:
-            # The last was filtered out: an id without data moves the reader's position and shows nothing.
+            # The last event was filtered out: an id without data moves the reader's position and shows nothing.
             parts.append(b"id: %d\n\n" % self._seq)
         return b"".join(parts)
 
@@ -171,7 +171,7 @@ class EventFeed(StreamedBody):
         return gap + b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.kind.encode(), msgspec.json.encode(event))
 
     def _ahead_of_log(self) -> bytes:
-        """A reader that has seen more than there is has seen another store: said so, and begun anew at the end."""
+        """A reader that is ahead of the log has read another store: report a gap, and go on at the end of the log."""
         last = self._log.last_seq
         if self._seq <= last:
             return b""
@@ -202,12 +202,14 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
 
 
 def _last_event_id() -> int | None:
-    """What an EventSource sends when it reconnects; it is newer than the ``after`` in its URL."""
+    """The header that an EventSource sends when it reconnects; it is newer than the ``after`` in its URL."""
     given = request.headers.get("Last-Event-ID")
     if given is None:
         return None
     if not (given.isascii() and given.isdecimal()) or int(given[:20]) > _MAX_SEQ or len(given) > 20:
-        raise HttpError("bad_request", "Last-Event-ID is the number of an event")
+        raise HttpError(
+            "bad_request", "the header Last-Event-ID is not the number of an event: leave it out to begin with the next event"
+        )
     return int(given)
 
 

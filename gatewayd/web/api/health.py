@@ -1,9 +1,9 @@
-"""``GET /health`` (also ``/healthz``) and ``GET /readyz``: for load balancers, systemd and people in a hurry.
+"""``GET /health`` (also ``/healthz``) and ``GET /readyz``: the probes of load balancers and systemd.
 
-``/health`` says that the process answers; it never touches the store. ``/readyz`` is 200 exactly when ``ready`` of the status
-is true: the daemon is neither starting nor draining, the store writes, and every enabled account is connected or was stopped
-by an operator (one that is starting, waiting or parked makes it 503). Both are public and name nothing; the reasons are for
-a token with the scope ``read``. Load balancers ask by HEAD or OPTIONS, too, and with any ``Host`` or none.
+``/health`` tells that the process answers; it never touches the store. ``/readyz`` is 200 when ``ready`` of the status is true:
+the daemon is neither starting nor draining, the store writes, and every enabled account is connected or was stopped by an
+operator (one that is starting, waiting or parked makes it 503). Both are public and name nothing; the reasons need a token with
+the scope ``read``. Load balancers also use HEAD or OPTIONS, with any ``Host`` or none.
 """
 
 from msgspec import Struct

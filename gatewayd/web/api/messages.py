@@ -16,7 +16,7 @@ LONGEST_ID: Final = 1000
 
 
 class NoQuery(Struct, frozen=True):
-    """There is nothing to choose."""
+    """No parameters."""
 
 
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
@@ -27,7 +27,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         await auth.require_operator("read")
         read_query(NoQuery)
         if len(message_id) > LONGEST_ID:
-            raise HttpError("bad_request", f"no id is longer than {LONGEST_ID} characters")
+            raise HttpError("bad_request", f"this id is longer than {LONGEST_ID} characters, which no id is")
         return json_response(await gateway.tracer.trace(message_id))
 
     return routes

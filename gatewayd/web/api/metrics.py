@@ -1,7 +1,7 @@
-"""``GET /metrics``: what is measured, in the text format of Prometheus.
+"""``GET /metrics``: the metrics in the text format of Prometheus.
 
-Labels are names out of the configuration, states, kinds and codes: never a peer, a sender or a text, so that strangers cannot
-make a series. Nothing is kept here: each answer is made from the hub's own numbers, and so agrees with status and readiness.
+Labels are names of the configuration, states, kinds and codes, never a peer, a sender or a text, so strangers cannot create
+series. Nothing is counted here: each response is made from the hub's own numbers, and so agrees with status and readiness.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ Samples = Iterable[tuple[tuple[str, ...], float | None]]
 
 
 class Traffic:
-    """HTTP requests that were answered, by the hundred of their status, and the connection slots."""
+    """The number of HTTP responses by class of status (2xx, …), and the connection slots."""
 
     def __init__(self, connection_slots: ConnectionSlots) -> None:
         self.counts = dict.fromkeys(("1xx", "2xx", "3xx", "4xx", "5xx"), 0)
@@ -49,7 +49,7 @@ class Traffic:
 
 
 class HubCollector(Collector):
-    """All of a gateway's series, made anew each time they are asked for."""
+    """All series of a gateway, made anew for each request."""
 
     def __init__(self, gateway: Gateway, traffic: Traffic) -> None:
         self._gateway = gateway
@@ -73,7 +73,7 @@ class HubCollector(Collector):
 
 def blueprint(gateway: Gateway, auth: Auth, traffic: Traffic) -> Blueprint:
     routes = Blueprint("metrics", __name__)
-    # One for each gateway, not the library's global one: two gateways in one process are two.
+    # A registry for each gateway instead of the library's global one: a process may have two gateways.
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(HubCollector(gateway, traffic))
@@ -216,5 +216,5 @@ def _histogram(name: str, text: str, labels: tuple[str, ...], samples: Iterable[
 
 
 def _age(metrics: Metrics, at: float | None) -> float:
-    """0 when there is nothing."""
+    """Seconds since ``at``; 0 for None."""
     return 0.0 if at is None else max(0.0, metrics.now - at)

@@ -1,4 +1,4 @@
-"""``/v1/pairing``: strangers who ask to be let in. Everything here needs the scope ``pairing``."""
+"""``/v1/pairing``: strangers who ask for access. All of it needs the scope ``pairing``."""
 
 from typing import Annotated
 
@@ -41,7 +41,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         return json_response(Request())
 
     async def _who_has(code: str) -> str:
-        """The person whom a code was given to, or the code, when nobody has it."""
+        """The person who got this code; the code itself, when nobody has it."""
         found = (row for row in await access.pending() if row.code == code.upper())
         return next((f"{row.channel}/{row.account}/{row.sender_id}" for row in found), code)
 

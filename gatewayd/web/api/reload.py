@@ -1,4 +1,4 @@
-"""``POST /v1/gateway/reload``: read the configuration anew and put in force what differs."""
+"""``POST /v1/gateway/reload``: read the configuration again and apply the changes."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ from gatewayd.web.http.bodies import json_response, read_optional_body
 from gatewayd.web.http.errors import STATUS, Code
 
 Reload = Callable[[str], Awaitable[ReloadReport]]
-"""Reads the configuration anew and puts it in force, because of this actor. Raises as ``hub.reload.Reloader.reload`` does."""
+"""Reads the configuration and applies it in the name of this operator. Raises as ``hub.reload.Reloader.reload`` does."""
 
 _CODE: Code = "invalid_config"
 
@@ -27,7 +27,7 @@ def blueprint(auth: Auth, reload_configuration: Reload) -> Blueprint:
         try:
             return json_response(await reload_configuration(identity.label))
         except ConfigError as error:
-            message = "the new configuration is refused, and the one before it is still in force"
+            message = "the new configuration has errors, and the old one is still in force: correct it and reload again"
             return json_response(ConfigErrorBody(ErrorDetail(_CODE, message), error.problems), STATUS[_CODE])
 
     return routes

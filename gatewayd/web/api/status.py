@@ -1,4 +1,4 @@
-"""``GET /v1/gateway/status`` and ``GET /v1/gateway/route``: what is, and what would be."""
+"""``GET /v1/gateway/status``: the state of the daemon. ``GET /v1/gateway/route``: where a message would go."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ _KINDS: dict[str, PeerKind] = {"dm": "dm", "group": "group", "channel": "channel
 
 
 class RouteQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """``peer`` is KIND:ID; ``sender`` somebody there of whom is asked whether they may talk."""
+    """``peer`` is KIND:ID; ``sender`` is a person there, to explain whether they may talk."""
 
     channel: _Text
     account: _Text
@@ -65,7 +65,7 @@ def _explained(query: RouteQuery, gateway: Gateway, frame: AccountFrame) -> Expl
 def _envelope_of(query: RouteQuery) -> InboundEnvelope:
     kind, _, peer_id = query.peer.partition(":")
     if kind not in _KINDS or not peer_id:
-        raise HttpError("bad_request", f"peer is KIND:ID with KIND one of {', '.join(_KINDS)}; found {query.peer!r}")
+        raise HttpError("bad_request", f"peer is {query.peer!r}: send KIND:ID with KIND one of {', '.join(_KINDS)}")
     return InboundEnvelope(
         channel=query.channel,
         account=query.account,

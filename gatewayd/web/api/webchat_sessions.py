@@ -1,4 +1,4 @@
-"""``/v1/webchat/sessions``: who is logged in to the web chat, and the end of a login. All needs the scope ``admin``."""
+"""``/v1/webchat/sessions`` and ``/v1/webchat/revoke``: the logins of the web chat. Both need the scope ``admin``."""
 
 from msgspec.structs import replace
 from quart import Blueprint, Response
@@ -29,7 +29,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         identity = await auth.require("admin")
         body = await read_body(RevokeWebchat)
         if (body.id is None) == (body.name is None):
-            raise HttpError("bad_request", "either the id of a login or a name is needed")
+            raise HttpError("bad_request", "the body needs either the id of a login or a name")
         async with gateway.audit.doing(identity.label, "webchat.revoke", body.name or f"login {body.id}"):
             ended = await end(body)
             if not ended.sessions and not ended.links:

@@ -1,8 +1,8 @@
-"""The console: the pages on which an operator answers requests and repairs what went wrong, and the way into them.
+"""The console: the pages on which operators answer approvals, retry dead letters and read traces, and the login to them.
 
-A one-time code in a link is exchanged for a token that can do what the page is for and no more than the one who asked for the
-link, for twelve hours. The page keeps it for as long as its tab is open and sends it as a bearer token: there is no cookie that
-another page could make the browser send.
+The page exchanges the one-time code of a link for a token that is valid for twelve hours. The token has the scopes that the page
+needs, as far as the maker of the link has them. The page keeps it while its tab is open and sends it as a bearer token: there is
+no cookie that another page could make the browser send.
 """
 
 import secrets
@@ -28,18 +28,18 @@ CODE_SECONDS: Final = 15 * 60.0
 SESSION_SECONDS: Final = 12 * 3600.0
 _CODE_BYTES: Final = 15
 _OF_CONSOLE: Final = "console:"
-"""Before a code's digest is made: a code of the web chat opens no console, and the other way round."""
+"""Prefix of a code before its digest is made: a code of the web chat is no code of the console, and the other way round."""
 _Kind = Literal["login_code", "token"]
 _SCOPES: Final[Mapping[ConsolePage, tuple[Scope, ...]]] = {
     "approvals": ("approvals", "read"),
     "dead-letters": ("read", "admin"),
     "trace": ("read",),
 }
-"""What each page is for. Who asks for a link needs the first of them; of the others the page gets those that its maker has."""
+"""The scopes of each page. The maker of a link needs the first one; the page gets those of the others that the maker has."""
 
 
 class Session(Struct, frozen=True):
-    """What the page needs: its token, who it speaks for, what it may do, and until when."""
+    """The login of a page: its token, the name and scopes of it, and its end (Unix seconds)."""
 
     token: str
     name: str
@@ -68,18 +68,20 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         page = (await read_body(MakeConsoleLink)).page
         needed = _SCOPES[page]
         if identity.role != "operator":
-            raise HttpError("forbidden", "the console is for people: this token is a program's")
+            raise HttpError(
+                "forbidden", "the console is for people, and this token is a program's: use one with the role operator"
+            )
         identity.require(needed[0])
         row = await store.get_token(_digest_of_request())
         if row is not None and row.expires_at is not None:
-            raise HttpError("forbidden", "a login of the page makes no further links: it would never end")
+            raise HttpError("forbidden", "a login of the console makes no links, or it would never end: use gatewayctl console")
         code, now = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower(), gateway.now()
         scopes = tuple(scope for scope in needed if identity.may(scope))
         row = _row("login_code", _OF_CONSOLE + code, identity.name, identity.role, scopes, now, CODE_SECONDS)
         await store.put_token(row)
         await gateway.audit.record(identity.label, "console.link", identity.name, page=page)
         base = (gateway.config.gateway.public_url or request.host_url).rstrip("/")
-        # In the fragment, which browsers send to nobody: it is in no access log and no Referer.
+        # The code is in the fragment, which browsers do not send: no access log and no Referer holds it.
         return json_response(LoginLink(url=f"{base}/{page}#code={code}", expires_at=now + CODE_SECONDS))
 
     @routes.post("/v1/console/login")
@@ -87,11 +89,11 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         body, now = await read_body(LoginRequest, at_most_bytes=LOGIN_BYTES), gateway.now()
         used = await store.take_token(digest_of(_OF_CONSOLE + body.code.strip().lower()))
         if used is None or used.expires_at is None or used.expires_at <= now:
-            gone = HttpError("unauthorized", "This link was used already, or it is too old. Ask for a new one.")
+            gone = HttpError("unauthorized", "This link was used already or is too old. Ask for a new one: gatewayctl console")
             raise await auth.count_failure("console code", gone)
         token = secrets.token_urlsafe(32)
         row = _row("token", token, used.name, used.role, used.scopes, now, SESSION_SECONDS)
-        # As old as its code: what was asked for with a token ends with that token.
+        # It counts as old as its code, so that it ends with the token that made the link.
         await store.put_token(replace(row, created_at=used.created_at))
         await gateway.audit.record(f"{used.role}:{used.name}", "console.login", used.name, address=auth.client_address())
         return json_response(Session(token, used.name, used.scopes, now + SESSION_SECONDS))
@@ -102,7 +104,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         await read_body(Request)
         digest = _digest_of_request()
         row = await store.get_token(digest)
-        if row is not None and row.expires_at is not None:  # one that lasts is not a page's
+        if row is not None and row.expires_at is not None:  # a token without an end is not a page's
             await store.delete_token(digest)
             await gateway.audit.record(identity.label, "console.logout", identity.name)
         return json_response(Request())
@@ -111,7 +113,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
 
 def _digest_of_request() -> str:
-    """The digest of the token that the present request was let in with."""
+    """The digest of the present request's token."""
     return digest_of(request.headers["Authorization"].strip().partition(" ")[2].strip())
 
 

@@ -1,4 +1,4 @@
-"""A conversation of the web chat as the page shows it: its lines from the journal, and the stream of what happens."""
+"""A conversation of the web chat as the page shows it: its lines from the store, and the stream of its events."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -26,8 +26,8 @@ _DRAFT_CHARS_PER_SECOND: Final = 200_000  # a draft is sent whole each time: the
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
-    """One line: what the person wrote as ``text``, what the agent wrote as safe ``html`` with rows of ``buttons``, as it reads
-    now. ``at`` is Unix seconds; ``client`` the id that a page gave its message."""
+    """One line: ``text`` of the person, or safe ``html`` of the agent with rows of ``buttons``, after the last edit. ``at`` is
+    Unix seconds; ``client`` is the id that a page gave its message."""
 
     id: str
     sender: Literal["you", "agent"] = msgspec.field(name="from")
@@ -40,7 +40,7 @@ class Line(Struct, frozen=True, omit_defaults=True):
 
 
 class History(Struct, frozen=True):
-    """The newest lines, oldest first. ``cursor`` is where the stream goes on; ``more``: there are older lines."""
+    """The newest lines, oldest first. The stream goes on at ``cursor``. ``more``: there are older lines."""
 
     name: str
     lines: list[Line]
@@ -56,14 +56,14 @@ class DraftShown(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """The answer to a press of a button, for the page that made ``press``."""
+    """The response to a button press, for the page that sent ``press``."""
 
     press: str
     text: str
 
 
 class Cursor(Struct, frozen=True):
-    """How far a page has read: the newest row of the inbox and of the outbox. As text: ``12.7``."""
+    """The position of a page: the newest row of the inbox and of the outbox that it has. As text: ``12.7``."""
 
     inbound: int = 0
     outbound: int = 0
@@ -78,11 +78,11 @@ class Cursor(Struct, frozen=True):
         return f"{self.inbound}.{self.outbound}"
 
     def is_before(self, line: ChatLine) -> bool:
-        """The page has not got this line, or not its newest edit."""
+        """Whether the page lacks this line or its newest edit."""
         return max(line.id, line.edit) > (self.inbound if line.direction == "in" else self.outbound)
 
     def is_edit(self, line: ChatLine) -> bool:
-        """The page has got this line, as it was before."""
+        """Whether the page has an older version of this line."""
         return line.direction == "out" and line.id <= self.outbound
 
     def past(self, lines: list[ChatLine]) -> "Cursor":
@@ -93,7 +93,7 @@ class Cursor(Struct, frozen=True):
 
 
 class Conversation:
-    """What one login sees of the web chat's account ``account``. Holds nothing open."""
+    """The web chat of one login on the account ``account``. Holds no resources."""
 
     def __init__(self, store: Store, login: Login, account: str, *, now: Callable[[], float]) -> None:
         self.name = login.name
@@ -110,8 +110,8 @@ class Conversation:
         return History(self.name, await self._shown(lines), str(Cursor().past(lines)), more=len(newest) > limit)
 
     async def lines_after(self, cursor: Cursor) -> tuple[list[Line], list[Line], Cursor]:
-        """The lines that are newer, those that were edited since, and how far that reaches. An edit of a line that is not among
-        the newest any more is not told.
+        """The newer lines, the lines edited since, and the cursor after them. Edits of lines that are not among the newest ones
+        are left out.
 
         :raises StoreRefused: it cannot be read.
         """
@@ -121,7 +121,7 @@ class Conversation:
         return await self._shown(new), await self._shown(edited), cursor.past(lines)
 
     async def is_open(self) -> bool:
-        """The login has not ended. :raises StoreRefused: it cannot be read."""
+        """Whether the login has not ended. :raises StoreRefused: it cannot be read."""
         return await find_login(self._store, self._login.token, self._now()) is not None
 
     async def _transcript(self, limit: int) -> list[ChatLine]:
@@ -132,10 +132,9 @@ class Conversation:
 
 
 class ConversationFeed(StreamedBody):
-    """The body of one page's stream of server-sent events: hello, then message, edit, answer, draft and typing as they come,
-    and ping.
+    """The body of a page's stream of server-sent events: hello, then message, edit, answer, draft, typing and ping.
 
-    It ends when the login or the channel does, the server stops, or the store refuses: the page comes back and learns why.
+    It ends when the login or the channel ends, the server stops, or the store fails: the page reconnects and learns why.
     """
 
     def __init__(self, conversation: Conversation, channel: WebchatChannel, cursor: Cursor, waits: Waits) -> None:
@@ -146,12 +145,12 @@ class ConversationFeed(StreamedBody):
         self._page: Page | None = None
         self._stack = ExitStack()
         self._greeted = False
-        self._known = PageUpdate(lines=True)  # what came between the history and this stream
+        self._known = PageUpdate(lines=True)  # lines may have come between the history and this stream
         self._pause_seconds = 0.0
         self._beat_at = 0.0
 
     async def __aenter__(self) -> "ConversationFeed":
-        with suppress(Overloaded):  # somebody was quicker than we: the stream ends at once
+        with suppress(Overloaded):  # another page took the last slot: the stream ends at once
             self._page = self._stack.enter_context(self._channel.subscribe(self._conversation.name, self._conversation.session))
         self._beat_at = trio.current_time() + PING_SECONDS
         return self
@@ -173,9 +172,9 @@ class ConversationFeed(StreamedBody):
         raise StopAsyncIteration
 
     async def _greet(self) -> bytes:
-        """Who has ended the login before the page was subscribed could not end its stream.
+        """The login may have ended before the page was subscribed.
 
-        :raises StopAsyncIteration: it was ended.
+        :raises StopAsyncIteration: it has.
         """
         self._greeted = True
         if not await self._conversation.is_open():

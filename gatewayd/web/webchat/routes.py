@@ -1,7 +1,7 @@
-"""The web chat over HTTP: the page, login by a one-time code, history, posting, pressing, and the stream of what happens.
+"""The web chat over HTTP: the page, the login by a one-time code, the history, messages, button presses, and the stream.
 
-The session is a cookie that other sites cannot make a browser send (SameSite=Strict, RFC 6265bis section 5.6.7), scripts
-cannot read (HttpOnly), and JSON is demanded of every POST, which a foreign page cannot send without asking first.
+The session is a cookie. Other sites cannot make a browser send it (SameSite=Strict, RFC 6265bis section 5.6.7), and scripts
+cannot read it (HttpOnly). Every POST must be JSON, which a page of another site cannot send without a preflight.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ from gatewayd.web.webchat.conversation import HISTORY_LINES, Conversation, Conve
 
 COOKIE: Final = "gatewayd_webchat"
 LONGEST_TEXT: Final = 32_000
-"""Characters of one message."""
+"""The limit on the characters of one message."""
 _COMMIT_SECONDS: Final = 10.0
 _COOKIES: Final = 5
 
@@ -41,14 +41,14 @@ ClientId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
 
 
 class MessageRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """``id`` is random and made by the page: the same message posted twice is one message."""
+    """``id`` is random and made by the page. The same message posted twice is one message."""
 
     id: ClientId
     text: str
 
 
 class PressRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """``id`` as in a message: the same press posted twice is one. ``line`` bears the button, ``data`` is the button's."""
+    """``id`` as in a message: the same press posted twice is one. ``line`` has the button, whose data is ``data``."""
 
     id: ClientId
     line: Annotated[str, Meta(pattern=r"^out-[0-9]{1,18}$")]
@@ -56,7 +56,7 @@ class PressRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ShownQuery(Struct, frozen=True):
-    """``name`` is whom the page shows: the cookie of a browser may be somebody else's by now."""
+    """``name`` is the person whom the page shows: meanwhile another person may have logged in with this browser."""
 
     name: Name | None = None
 
@@ -78,7 +78,7 @@ class Accepted(Struct, frozen=True):
 
 
 def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
-    """The routes of the web chat; without an account of it in the configuration they answer 404."""
+    """The routes of the web chat; without a configured account they answer 404."""
     routes, chat, pages = Blueprint("webchat", __name__), Webchat(gateway, auth, waits), load_pages()
 
     @routes.get("/")
@@ -88,7 +88,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
     @routes.get("/static/<name>")
     async def static_file(name: str) -> Response:
         if name not in pages:
-            raise HttpError("not_found", "there is no such file")
+            raise HttpError("not_found", "there is no file of this name")
         return pages[name].respond()
 
     routes.post("/v1/webchat/links")(chat.make_link)
@@ -102,8 +102,8 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
 
 
 class Webchat:
-    """The handlers. Every one but ``make_link`` and ``log_in`` needs a session cookie, of the name that the request says its
-    page shows; a page that shows nobody yet may ask for the history."""
+    """The handlers. All but ``make_link`` and ``log_in`` need a session cookie of the person whom the page shows; a page that
+    shows nobody yet may read the history."""
 
     def __init__(self, gateway: Gateway, auth: Auth, waits: Waits) -> None:
         self._gateway = gateway
@@ -125,7 +125,9 @@ class Webchat:
         now = self._gateway.now()
         login = await log_in(self._gateway.store, body.code, now, session_days=self._settings().session_days)
         if login is None:
-            used = HttpError("unauthorized", "This login link was used already, or it is too old. Ask for a new one.")
+            used = HttpError(
+                "unauthorized", "This login link was used already or is too old. Ask for a new one: gatewayctl webchat link"
+            )
             raise await self._auth.count_failure("webchat login code", used)
         for previous in _cookies():
             await log_out(self._gateway.store, previous)
@@ -156,13 +158,13 @@ class Webchat:
         login = await self._require_login(read_query(ShownQuery))
         body = await read_body(MessageRequest)
         if not body.text.strip():
-            raise HttpError("bad_request", "the message is empty")
+            raise HttpError("bad_request", "the message is empty: write something")
         if len(body.text) > LONGEST_TEXT:
-            raise HttpError("body_too_large", f"the message has {len(body.text)} characters; {LONGEST_TEXT} is the limit")
+            raise HttpError("body_too_large", f"the message has {len(body.text)} characters: shorten it to {LONGEST_TEXT}")
         return await self._journal(lambda channel: channel.receive(login.name, body.text, body.id))
 
     async def take_press(self) -> Response:
-        """As ``take_message``, for a button. What has become of it is told by the stream."""
+        """As ``take_message``, for a button press. The stream tells its outcome."""
         login = await self._require_login(read_query(ShownQuery))
         body = await read_body(PressRequest)
         message_id = await self._message_id(login, int(body.line.removeprefix("out-")))
@@ -172,12 +174,12 @@ class Webchat:
         require_ready(self._gateway)
         account = self._account()
         if self._gateway.backlog.why_full(account.channel, account.account):
-            raise Overloaded("too many messages wait for an answer; try again in a moment")
+            raise Overloaded("too many messages wait for an answer: try again in a moment")
         key = None
         with anyio.move_on_after(_COMMIT_SECONDS):
             key = await deliver(self._channel())
         if key is None:
-            raise HttpError("overloaded", "it could not be stored in time; try again", retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", "the message was not stored in time: try again", retry_after=RETRY_SECONDS)
         row = await self._gateway.store.find_inbound(account.channel, account.account, key)
         assert row is not None, "deliver has returned, so the row is there"
         return json_response(Accepted(f"in-{row.id}"), 202)
@@ -191,7 +193,7 @@ class Webchat:
         if row.receipt is not None and row.receipt.message_id is not None:
             return row.receipt.message_id
         if row.state in OUTBOUND_OPEN:
-            raise Overloaded("this line is just being sent; try again in a moment")
+            raise Overloaded("this line is being sent: try again in a moment")
         raise Conflict(f"this line was not sent: {row.reason or row.state}")
 
     async def stream(self) -> Response:
@@ -206,16 +208,16 @@ class Webchat:
     async def _require_login(self, query: ShownQuery) -> Login:
         login = await self._find_login(query.name)
         if query.name is None:
-            raise HttpError("bad_request", "the query must say whom the page shows: ?name=NAME")
+            raise HttpError("bad_request", "the query does not name the person whom the page shows: send ?name=NAME")
         return login
 
     async def _find_login(self, shown: str | None) -> Login:
-        """The login of the request's cookies, of whom the page shows: in one browser all pages have one cookie, and what is
-        written on a page must not go into another person's conversation."""
+        """The login that the cookies and the shown name agree on. All pages of a browser have one cookie, and a text that is
+        written on a page must not go into the conversation of another person."""
         found = [await find_login(self._gateway.store, token, self._gateway.now()) for token in _cookies()]
         logins = [login for login in found if login is not None]
         if not logins:
-            raise HttpError("unauthorized", "you are not logged in; ask for a link with: gatewayctl webchat link")
+            raise HttpError("unauthorized", "you are not logged in: ask for a link with gatewayctl webchat link")
         login = next((login for login in logins if shown in (None, login.name)), None)
         if login is None:
             raise HttpError("other_login", f"this browser is logged in as {logins[0].name} now, and the page shows {shown}")
@@ -228,7 +230,7 @@ class Webchat:
         for account in self._gateway.config.accounts:
             if account.channel == PLUGIN.id:
                 return account
-        raise NotFound("the web chat is not configured")
+        raise NotFound("the web chat is not configured: add [channels.webchat.accounts.main] to the configuration")
 
     def _settings(self) -> WebchatSettings:
         settings = self._account().settings
@@ -239,7 +241,11 @@ class Webchat:
         account = self._account()
         channel = self._gateway.manager.account(account.channel, account.account).channel
         if not isinstance(channel, WebchatChannel):
-            raise HttpError("unavailable", "the web chat is stopped just now", retry_after=RETRY_SECONDS)
+            raise HttpError(
+                "unavailable",
+                "the web chat is stopped: an operator can start it with gatewayctl channels start webchat",
+                retry_after=RETRY_SECONDS,
+            )
         return channel
 
     def _set_cookie(self, response: Response, login: Login) -> None:
@@ -248,12 +254,12 @@ class Webchat:
         response.set_cookie(COOKIE, login.token, max_age=int(max_age), path="/", secure=secure, httponly=True, samesite="Strict")
 
     def _came_by_https(self) -> bool:
-        """Behind a TLS proxy every request looks like plain http; the name that was asked for tells."""
+        """Behind a TLS proxy every request looks like plain HTTP; its Host tells."""
         public = urlsplit(self._gateway.config.gateway.public_url or "")
         return public.scheme == "https" and request.host.lower() == public.netloc.lower()
 
 
 def _cookies() -> list[str]:
-    """Every session cookie of the present request: another program on this host can set one of the same name for a longer path,
-    and a browser sends that one first (RFC 6265bis, section 5.8.3)."""
+    """All session cookies of the present request: another program on this host can set one of the same name for a longer path,
+    which a browser sends first (RFC 6265bis, section 5.8.3)."""
     return request.cookies.getlist(COOKIE)[:_COOKIES]
