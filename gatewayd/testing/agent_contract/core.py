@@ -85,11 +85,15 @@ class OpenCore:
 
 
 class CoreContract(ManifestContract):
-    """``repeatable``: running a turn twice does no harm, so the core may call a turn new that has run before."""
+    """``repeatable``: running a turn twice does no harm, so the core may call a turn new that has run before.
+
+    ``one_at_a_time``: what runs the agent cannot keep two turns apart, so the core lets others wait, and tells their users.
+    """
 
     group = "gatewayd.agents"
     plugin: ClassVar[AgentPlugin]
     repeatable: ClassVar[bool] = False
+    one_at_a_time: ClassVar[bool] = False
 
     def harness(self, directory: Path) -> AbstractAsyncContextManager[AgentHarness]:
         """The agent, ready for a core that wants to use it. ``directory`` is empty, and for the harness alone. Leaving ends what

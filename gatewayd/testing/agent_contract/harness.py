@@ -11,7 +11,7 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.message.envelope import Attachment, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Question
-from gatewayd.ports.agent import AgentConfig, TextDelta, TurnEvent, TurnRequest
+from gatewayd.ports.agent import AgentConfig, Notice, TextDelta, TurnEvent, TurnRequest
 from gatewayd.testing.services import ServicesInMemory
 
 Act = Literal["say", "recall", "tool", "two tools", "tool, then die", "ask", "fail", "die", "hang", "late"]
@@ -136,6 +136,7 @@ class HubTurn:
     async def emit(self, event: TurnEvent) -> None:
         await trio.lowlevel.checkpoint()
         (self.behind if self.over else self.events).append(event)
+        self._changed.notify()
 
     async def permission(self, request: ToolRequest) -> Decision:
         self.requests.append(request)
@@ -152,6 +153,11 @@ class HubTurn:
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
         raise AssertionError("this turn has no attachments")
+
+    async def wait_notice(self) -> None:
+        """Returns once the user was told something meanwhile."""
+        while not any(isinstance(event, Notice) for event in self.events):
+            await self._changed.wait()
 
     async def wait_requests(self, count: int = 1) -> list[ToolRequest]:
         """Returns once so many permissions are asked for."""

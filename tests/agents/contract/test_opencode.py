@@ -91,6 +91,7 @@ class Contract(AgentContract):
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
+        self.one_at_a_time = kind is FakeOpenAgentic  # type: ignore[misc]
 
     @asynccontextmanager
     async def harness(self, directory: Path) -> AsyncIterator[Model]:
