@@ -175,7 +175,7 @@ def _machine_warnings(config: GatewayConfig) -> Iterator[str]:
             with third_party():
                 found = [str(sentence) for sentence in settings.warnings()] if isinstance(settings, ChecksMachine) else []
         except Exception as error:
-            found = [f"the plugin's own check failed: {describe(error)}"]
+            found = [f"the check of the plug-in failed: {describe(error)}"]
         yield from (f"{config.source}: {table}: {sentence}" for sentence in found)
 
 

@@ -1,4 +1,4 @@
-"""Every table and key there is, from the structs: what the starter file and docs/reference/configuration.md are made of."""
+"""Every table and key of the configuration, from the structs: for the starter file and docs/reference/configuration.md."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ _OWN_NAME: Final = re.compile(r'(\[+\S+\]+|core = "\w+"|match = \{.*?\}|rules = 
 
 
 class Key(Struct, frozen=True):
-    """One key. ``default`` is TOML, "" when it is unset by default, None when the key must be given; ``example`` is TOML."""
+    """One key. ``default`` and ``example`` are TOML. The default "" means that the key is not set, None that it is required."""
 
     name: str
     text: str
@@ -40,7 +40,7 @@ class Key(Struct, frozen=True):
 
 
 class TableOfKeys(Struct, frozen=True):
-    """One table. ``plugin`` is the kind of channel or agent core whose keys these are, None for our own."""
+    """One table. ``plugin`` is the channel or agent core that has these keys, None for gatewayd itself."""
 
     name: str
     intro: str
@@ -49,7 +49,7 @@ class TableOfKeys(Struct, frozen=True):
 
 
 def our_tables() -> Iterator[TableOfKeys]:
-    """The tables of the frame, in the order of the file. Accounts' and agents' common keys come without their plugins' own."""
+    """The tables of gatewayd itself, in the order of the file. Those of accounts and agents are without the keys of plug-ins."""
     for name, section in SECTIONS.items():
         yield _table(f"[{name}]", section)
     yield _table("[approvals.groups.NAME]", ApproverGroup)
@@ -64,14 +64,14 @@ def our_tables() -> Iterator[TableOfKeys]:
 
 
 def agent_tables(registry: Registry) -> Iterator[TableOfKeys]:
-    """The own keys of every installed kind of agent core that can be loaded."""
+    """The keys of every installed agent core that can be loaded."""
     for core in registry.agent_ids:
         with suppress(PluginError):
             yield _table(f'[agents.NAME] with core = "{core}"', registry.settings(registry.agent(core)), core)
 
 
 def channel_tables(registry: Registry) -> Iterator[TableOfKeys]:
-    """The own keys of the accounts of every installed channel that can be loaded."""
+    """The keys of the accounts of every installed channel that can be loaded."""
     for channel in registry.channel_ids:
         with suppress(PluginError):
             yield _table(f"[channels.{channel}.accounts.NAME]", registry.settings(registry.channel(channel)), channel)
@@ -107,7 +107,7 @@ def _example(annotation: object, name: str) -> str:
 
 
 def _intro(struct: type[Struct]) -> str:
-    """The first paragraph of the struct's own docstring, as one line, without the table's name if that stands before it."""
+    """The first paragraph of the struct's docstring as one line, without the name of the table in front."""
     text = "" if struct.__doc__ == Struct.__doc__ else inspect.cleandoc(struct.__doc__ or "")
     line = " ".join(text.partition("\n\n")[0].split())
     line = _OWN_NAME.sub("", line, count=1) if _OWN_NAME.match(line) else line

@@ -1,4 +1,4 @@
-"""What must hold between keys, and what a type cannot say. Every function notes problems; none raises."""
+"""Checks between keys, and checks that a type cannot express. Each function adds problems and raises nothing."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ SHORTEST_TOKEN: Final = 16
 
 
 class Known(Struct, frozen=True):
-    """The names that other keys may refer to. ``accounts`` are (channel, account); ``channels`` are all that are installed."""
+    """The names that other keys may use. ``accounts`` are (channel, account); ``channels`` are the installed ones."""
 
     agents: tuple[str, ...]
     accounts: tuple[tuple[str, str], ...]
@@ -58,7 +58,9 @@ def check_gateway(problems: Problems, gateway: GatewaySection) -> None:
                 ("gateway", "allowed_hosts", index), "is not a host name", found=show(host), allowed="HOST, without a port"
             )
     if gateway.max_connections_per_address >= gateway.max_connections > 1:
-        problems.warn(("gateway", "max_connections_per_address"), "is not below max_connections: one client can have all places")
+        problems.warn(
+            ("gateway", "max_connections_per_address"), "is not below max_connections: one client can have all connections"
+        )
     for index, proxy in enumerate(gateway.trusted_proxies):
         _check_proxy(problems, proxy, ("gateway", "trusted_proxies", index))
 
@@ -68,11 +70,11 @@ def _check_proxy(problems: Problems, proxy: str, key: KeyPath) -> None:
         everybody = proxy != "unix" and ip_network(proxy).prefixlen == 0
     except ValueError as error:
         allowed = 'an address, a network as 10.1.0.0/24, or "unix"'
-        what = "has bits behind its length" if "host bits" in str(error) else "is not an address or a network"
+        what = "has host bits set" if "host bits" in str(error) else "is not an address or a network"
         problems.add(key, what, found=show(proxy), allowed=allowed)
         return
     if everybody:
-        problems.add(key, "trusts everybody: then each client chooses the address that is counted for it", found=show(proxy))
+        problems.add(key, "trusts everybody: then each client chooses the address that counts for it", found=show(proxy))
 
 
 def check_identities(problems: Problems, sessions: SessionsSection, known: Known) -> None:
@@ -138,19 +140,19 @@ def check_account(problems: Problems, frame: AccountFrame, key: KeyPath, plugin:
 
 
 def _warn_of_groups(problems: Problems, frame: AccountFrame, key: KeyPath) -> None:
-    """Who may talk in groups, where nothing says it."""
+    """Warn where everybody, or nobody, in a group may talk and the file does not say that this is meant."""
     if frame.group_policy == "disabled" and frame.groups:
         problems.warn((*key, "groups"), "has no effect while group_policy is disabled")
     if frame.group_policy != "allowlist" or not frame.groups:
         return
     if not isinstance(frame.groups, dict):
         table = f'[{".".join(map(str, key))}.groups."{frame.groups[0]}"]'
-        what = f"whoever is in a group of this list may talk to the agent; {table} with allow_from says who may"
+        what = f"everybody in a group of this list may talk to the agent; {table} with allow_from says who may"
         problems.warn((*key, "groups"), what)
         return
     for name, rules in frame.groups.items():
         if rules.allow_from is None:
-            what = 'has no allow_from: whoever is in the group may talk to the agent; allow_from = ["*"] says that this is meant'
+            what = 'has no allow_from: everybody in the group may talk to the agent; allow_from = ["*"] says that this is meant'
             problems.warn((*key, "groups", name), what)
         elif not (rules.allow_from or rules.commands or frame.operators):
             problems.warn((*key, "groups", name, "allow_from"), "is empty: nobody in the group can talk to the agent")
@@ -185,7 +187,7 @@ def _check_agent(problems: Problems, agent: str, key: KeyPath, known: Known) -> 
 
 
 def check_credentials(problems: Problems, accounts: Iterable[AccountSettings]) -> None:
-    """Two accounts of a channel with the same credentials are one identity twice: they would take each other's messages."""
+    """Two accounts of a channel must not share their credentials: they would take each other's messages."""
     owners: dict[tuple[str, tuple[Secret, ...]], str] = {}
     for account in accounts:
         names = [name for name in account.settings.__struct_fields__ if isinstance(getattr(account.settings, name), Secret)]
@@ -199,7 +201,7 @@ def check_credentials(problems: Problems, accounts: Iterable[AccountSettings]) -
 
 
 def check_settings(problems: Problems, settings: Struct, key: KeyPath, gateway: GatewaySection | None) -> None:
-    """What the plugin itself says. ``gateway`` is None when that section has problems of its own: then nothing is asked.
+    """The checks of the plug-in. ``gateway`` is None where that section has problems: then the plug-in is not asked.
 
     :raises PluginError: the check failed.
     """
@@ -209,7 +211,7 @@ def check_settings(problems: Problems, settings: Struct, key: KeyPath, gateway: 
         with third_party():
             found = [str(what) for what in settings.problems(gateway)] if isinstance(settings, ChecksItself) else []
     except Exception as error:
-        raise PluginError(f"the plugin's own check failed: {describe(error)}") from error
+        raise PluginError(f"the check of the plug-in failed: {describe(error)}") from error
     for what in found:
         problems.add(key, what)
 
@@ -224,23 +226,23 @@ def check_binding(problems: Problems, binding: BindingConfig, key: KeyPath, know
     for field, peer in (("peer", match.peer), ("parent_peer", match.parent_peer)):
         if peer is not None:
             _check_peer(problems, peer, (*key, "match", field))
-    _check_place(problems, match.channel, match.account, (*key, "match"), known)
+    _check_account_name(problems, match.channel, match.account, (*key, "match"), known)
 
 
 def check_matches(problems: Problems, bindings: Mapping[int, BindingConfig]) -> None:
-    """Of two bindings that match the same, the second is never used."""
+    """Of two bindings with the same match the second is never used."""
     first: dict[MatchConfig, int] = {}
     for index, binding in bindings.items():
         match = replace(binding.match, account=None) if binding.match.account == "*" else binding.match
         if (earlier := first.setdefault(match, index)) != index:
-            problems.add(("bindings", index, "match"), f"is the same as that of bindings[{earlier}], which wins always")
+            problems.add(("bindings", index, "match"), f"is the same as that of bindings[{earlier}], which always wins")
 
 
 def _is_id(text: str, plugin: ChannelPlugin) -> bool:
     return plugin.id_pattern is None or re.fullmatch(plugin.id_pattern, text) is not None
 
 
-def _check_place(problems: Problems, channel: str | None, account: str | None, key: KeyPath, known: Known) -> None:
+def _check_account_name(problems: Problems, channel: str | None, account: str | None, key: KeyPath, known: Known) -> None:
     configured = {name for name, _ in known.accounts}
     if channel is not None and channel not in configured:
         if channel not in known.channels:
@@ -266,7 +268,7 @@ def _check_peer(problems: Problems, peer: str, key: KeyPath) -> None:
 
 
 def _wrong_url(text: str) -> str | None:
-    """What is wrong with a public URL. Platforms send to it, so it is https; http only reaches ourselves."""
+    """What is wrong with a public URL, or None. It must be https, because platforms send to it; http is for this machine only."""
     try:
         url = urlsplit(text)
         host, _ = url.hostname, url.port
@@ -275,9 +277,9 @@ def _wrong_url(text: str) -> str | None:
     if url.scheme not in ("https", "http") or not host or not _is_host(host):
         return "is not an https URL"
     if url.username is not None or url.password is not None:
-        return "must not hold a user name or password"
+        return "must not have a user name or password"
     if url.path not in ("", "/") or url.query or url.fragment or text.endswith(("?", "#")):
-        return "must be without a path, query and fragment"
+        return "must have no path, query or fragment"
     if url.scheme == "http" and not _is_loopback(url):
         return "must be https (http only for this machine itself)"
     return None

@@ -1,7 +1,7 @@
-"""Strict decoding that does not stop at the first problem.
+"""Strict decoding that reports every problem.
 
-msgspec decodes single values (and so decides what is valid); this module walks tables and arrays down to them, because
-``msgspec.convert`` on the whole would report one problem, and a person wants all of them.
+msgspec decodes single values, and decides what is valid. This module walks the tables and arrays: ``msgspec.convert`` of the
+whole would report the first problem only.
 """
 
 import math
@@ -25,13 +25,13 @@ from gatewayd.model.secret import MaybeSecret, Secret
 S = TypeVar("S", bound=Struct)
 
 INVALID: Final = object()
-"""Stands for a value for which a problem was noted."""
+"""The result for a value that has a problem."""
 
 
 class Decoder:
-    """Decodes tables into structs, noting every problem. Nothing here raises for what stands in the file.
+    """Decodes tables into structs, and adds every problem to ``problems``. No content of the file raises.
 
-    :raises PluginError: from ``struct`` and ``structs``, when a plugin's own ``__post_init__`` fails.
+    :raises PluginError: from ``struct`` and ``structs``, when ``__post_init__`` of a plug-in fails.
     """
 
     def __init__(self, problems: Problems, secrets: SecretReader) -> None:
@@ -39,22 +39,22 @@ class Decoder:
         self._secrets = secrets
 
     def struct(self, table: object, struct: type[S], key: KeyPath) -> S | None:
-        """One struct from a table. None when anything in it is wrong."""
+        """One struct from a table. None: the table has a problem."""
         built = self.structs(table, (struct,), key)
         return None if built is None else cast(S, built[0])
 
     def structs(self, table: object, kinds: tuple[type[Struct], ...], key: KeyPath) -> tuple[Struct, ...] | None:
-        """Several structs from one table, in which the keys of all of them may stand. None when anything is wrong."""
+        """Several structs from one table, which may have the keys of all of them. None: the table has a problem."""
         values = self.values(table, kinds, key)
         if values is None or INVALID in values.values():
             return None
         return self._build(values, kinds, key)
 
     def values(self, table: object, kinds: tuple[type[Struct], ...], key: KeyPath) -> dict[str, object] | None:
-        """The decoded values of a table by key; INVALID where one is wrong, missing or unknown. None: it is no table."""
+        """The decoded values of a table by key; INVALID where a key is wrong, missing or unknown. None: it is not a table."""
         fields = _fields(kinds)
         if not isinstance(table, dict):
-            # Only the type of what was found: where a table is wanted, a pasted secret is a likely mistake.
+            # Only the type of the value: a secret is likely to be pasted where a table is needed.
             self._problems.add(key, "must be a table", found=show_kind(table), allowed=f"the keys {listed(tuple(fields))}")
             return None
         values: dict[str, object] = {}
@@ -95,8 +95,8 @@ class Decoder:
                 return self._single(value, annotation, key)
 
     def fits_name(self, word: str, annotation: object, key: KeyPath) -> bool:
-        """Whether a key that the user chooses is of the annotation."""
-        return self._single(word, annotation, key, what="is not a name that can stand here") is not INVALID
+        """Whether a name that the user chooses fits the annotation."""
+        return self._single(word, annotation, key, what="is not a name that is allowed here") is not INVALID
 
     def _unknown_key(self, key: KeyPath, name: str, known: tuple[str, ...]) -> None:
         if (new := RENAMED.get(name)) in known:
@@ -164,24 +164,24 @@ class Decoder:
 
 
 def show_kind(value: object) -> str:
-    """What was found, without its content."""
+    """The kind of a value, without its content."""
     return "a text" if isinstance(value, str) else "a single value" if not isinstance(value, list) else "an array"
 
 
 def known_keys(*kinds: type[Struct]) -> tuple[str, ...]:
-    """The keys that may stand in the table of these structs."""
+    """The keys of a table of these structs."""
     return tuple(_fields(kinds))
 
 
 def _part_for(value: object, parts: tuple[object, ...]) -> object | None:
-    """Of a union such as an array or a table, the one that the value's shape calls for."""
+    """The part of a union, such as an array or a table, that fits the shape of the value."""
     kinds: tuple[object, ...] = (list, tuple, set, frozenset) if isinstance(value, list) else (dict, Mapping)
     found = [part for part in parts if get_origin(part) in kinds]
     return found[0] if found and isinstance(value, list | dict) else None
 
 
 def _make(kind: type[Struct], own: dict[str, object]) -> Struct | str:
-    """The struct, or what is wrong with its values: that is what a ``ValueError`` of its ``__post_init__`` says, by custom."""
+    """The struct, or the text of the ``ValueError`` by which ``__post_init__`` rejects its values."""
     try:
         return kind(**own)
     except ValueError as error:
@@ -194,5 +194,5 @@ def _or_invalid(value: object | None) -> object:
 
 @lru_cache(maxsize=256)
 def _fields(kinds: tuple[type[Struct], ...]) -> dict[str, msgspec.structs.FieldInfo]:
-    """The fields of all the structs by the key that stands in the file."""
+    """The fields of all the structs by their keys in the file."""
     return {field.encode_name: field for kind in kinds for field in msgspec.structs.fields(kind)}

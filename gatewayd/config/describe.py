@@ -1,4 +1,4 @@
-"""What a setting is, in words, from the structs: the same sentences in errors, in the starter file and in the reference."""
+"""Texts about a setting, from the structs: the same ones in errors, in the starter file and in the reference."""
 
 import ast
 import inspect
@@ -18,7 +18,7 @@ SOURCES_OF_SECRETS: Final = '{ file = "…" }, { env = "…" } or { credential =
 
 
 def allowed(annotation: object) -> str:
-    """What a value of this annotation may be, e.g. ``"poll" or "webhook"``, ``a whole number from 1 to 100``."""
+    """The allowed values of an annotation, e.g. ``"poll" or "webhook"``, ``a whole number from 1 to 100``."""
     kind = bare(annotation)
     match get_origin(kind), get_args(kind):
         case origin, values if origin is Literal:  # here, because msgspec would sort them
@@ -34,7 +34,7 @@ def allowed(annotation: object) -> str:
 
 
 def bare(annotation: object) -> object:
-    """Without Annotated and without ``| None``: TOML has no null, so an optional key is simply left out."""
+    """The annotation without Annotated and without ``| None``. TOML has no null: an optional key is absent."""
     if get_origin(annotation) is Annotated:
         return bare(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
@@ -44,7 +44,7 @@ def bare(annotation: object) -> object:
 
 
 def field_texts(struct: type[Struct]) -> dict[str, str]:
-    """The text under each field (a string literal after it), as one line. Empty when there is no source to read."""
+    """The text under each field (the string literal after it), as one line. Empty where the source cannot be read."""
     texts: dict[str, str] = {}
     for base in reversed(struct.__mro__):
         if issubclass(base, Struct) and base is not Struct:
@@ -53,7 +53,7 @@ def field_texts(struct: type[Struct]) -> dict[str, str]:
 
 
 def default_text(field: msgspec.structs.FieldInfo) -> str | None:
-    """A field's default as TOML; ``""`` when it is unset by default; None when the field must be given."""
+    """The default of a field as TOML; ``""``: not set; None: the field is required."""
     default = field.default
     if default is NODEFAULT and field.default_factory is NODEFAULT:
         return None

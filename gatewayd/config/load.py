@@ -1,4 +1,5 @@
-"""From a file to a GatewayConfig, in two steps: the frame by us, then each account's and agent's table by its plugin."""
+"""Loads a file into a GatewayConfig, in two steps: the keys of gatewayd, then the tables of accounts and agents by their
+plug-ins."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -50,9 +51,9 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "approvals": ApprovalsSection,
     "auth": AuthSection,
 }
-"""The tables that are wholly ours. Every key in them has a default."""
+"""The tables without keys of plug-ins. Every key in them has a default."""
 KEYS: Final = (*SECTIONS, "agents", "channels", "bindings")
-"""What may stand at the top of the file."""
+"""The top-level tables of the file."""
 
 S = TypeVar("S", bound=Struct)
 P = TypeVar("P", ChannelPlugin, AgentPlugin)
@@ -61,9 +62,9 @@ P = TypeVar("P", ChannelPlugin, AgentPlugin)
 def load_config(path: Path | None, registry: Registry, env: Mapping[str, str]) -> GatewayConfig:
     """Read and check the configuration; ``path`` None is the embedded default (see ``find_config``).
 
-    Reads the files of secrets, and imports the settings struct of every plugin that is used.
+    Reads the files of secrets, and imports the settings struct of each plug-in in use.
 
-    :raises ConfigError: with every problem that was found.
+    :raises ConfigError: it has every problem of the file.
     """
     source = Source(EMBEDDED) if path is None else Source.read(path)
     return _Loader(source, registry, env).load()
@@ -77,7 +78,7 @@ class _Loader:
         self._table = source.table
         self._registry = registry
         self._problems = Problems(source)
-        self._sound_gateway: GatewaySection | None = None  # None, too, where anything in it is wrong
+        self._sound_gateway: GatewaySection | None = None  # None, too, where it has a problem
         folder = Path() if source.path is None else source.path.parent
         self._decoder = Decoder(self._problems, SecretReader(self._problems, env, folder.absolute()))
 
@@ -101,7 +102,7 @@ class _Loader:
         )
 
     def _frame(self) -> GatewayConfig:
-        """The sections that are wholly ours."""
+        """The sections without keys of plug-ins."""
         problems = self._problems
         before = len(problems)
         gateway = self._section("gateway", GatewaySection)
@@ -128,7 +129,7 @@ class _Loader:
         accounts: Mapping[tuple[str, str], AccountSettings | None],
         bindings: Mapping[int, BindingConfig],
     ) -> None:
-        """What must hold between tables. A broken agent or account (None) is known by its name all the same."""
+        """The checks between tables. The name of a broken agent or account (None) is known, too."""
         known = checks.Known(tuple(agents), tuple(accounts), self._registry.channel_ids)
         checks.check_identities(self._problems, config.sessions, known)
         checks.check_tokens(self._problems, config.auth, known)
@@ -146,7 +147,7 @@ class _Loader:
             self._problems.warn((), "no account is configured: nobody can write to an agent")
 
     def _section(self, name: str, kind: type[S]) -> S:
-        """The section with what is right in it; problems are noted for the rest."""
+        """The section with its valid keys. The other keys are problems."""
         values = self._decoder.values(self._table.get(name, {}), (kind,), (name,)) or {}
         return kind(**{key: value for key, value in values.items() if value is not INVALID})
 
@@ -171,7 +172,7 @@ class _Loader:
     def _agent(self, name: str, table: Table, key: KeyPath) -> AgentSettings | None:
         core = table.get("core", AgentFrame().core)
         plugin: AgentPlugin | BrokenPlugin | None = None
-        if isinstance(core, str):  # else it is noted when the frame is decoded
+        if isinstance(core, str):  # else the decoding of the frame reports it
             plugin = self._plugin("agent core", core, self._registry.agent_ids, self._registry.agent, (*key, "core"))
         built = self._two_structs(table, AgentFrame, plugin, key)
         return None if built is None else AgentSettings(name, *built)
@@ -204,20 +205,20 @@ class _Loader:
     def _two_structs(
         self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin | BrokenPlugin | None, key: KeyPath
     ) -> tuple[S, Struct] | None:
-        """Our frame and the plugin's settings out of one table. None: there are problems with them."""
+        """The keys of gatewayd and the settings of the plug-in from one table. None: they have problems."""
         if isinstance(plugin, ChannelPlugin | AgentPlugin):
             try:
                 return self._decoded(table, frame, plugin, key)
             except PluginError as error:
                 plugin = self._park(key, error)
-        # The plugin's keys cannot be judged; ours still can.
+        # Only the keys of gatewayd can be checked.
         ours = self._ours(table, frame, key)
         return None if ours is None or plugin is None else (ours, plugin)
 
     def _decoded(
         self, table: Table, frame: type[S], plugin: ChannelPlugin | AgentPlugin, key: KeyPath
     ) -> tuple[S, Struct] | None:
-        """:raises PluginError: the plugin, or its own check, cannot be used."""
+        """:raises PluginError: the plug-in cannot be used, or its check failed."""
         settings = self._settings_struct(plugin, frame, key)
         if settings is None:
             self._ours(table, frame, key)
@@ -236,17 +237,17 @@ class _Loader:
         return BrokenPlugin(error.reason)
 
     def _settings_struct(self, plugin: ChannelPlugin | AgentPlugin, frame: type[Struct], key: KeyPath) -> type[Struct] | None:
-        """:raises PluginError: there is none that can be used."""
+        """:raises PluginError: the plug-in has no usable settings."""
         settings = self._registry.settings(plugin)
         if clash := sorted(set(known_keys(settings)) & set(known_keys(frame))):
-            self._problems.add(key, f"the settings {plugin.settings!r} of this plugin use keys that are ours: {listed(clash)}")
+            self._problems.add(key, f"the settings {plugin.settings!r} of this plug-in use keys of gatewayd: {listed(clash)}")
             return None
         return settings
 
     def _plugin(
         self, what: str, name: str, ids: tuple[str, ...], get: Callable[[str], P], key: KeyPath
     ) -> P | BrokenPlugin | None:
-        """The plugin ``name`` out of ``ids``, or why it cannot be used; a problem is noted when there is none."""
+        """The plug-in ``name`` of ``ids``, or the reason why it cannot be used. None: it is not installed, which is a problem."""
         if name not in ids:
             found, close = show(name), nearest(name, ids)
             self._problems.add(key, f"no {what} of this kind is installed", found=found, allowed=listed(ids), nearest=close)
@@ -257,7 +258,7 @@ class _Loader:
             return self._park(key, error)
 
     def _tables(self, found: object, key: KeyPath) -> Iterator[tuple[str, Table]]:
-        """Tables by name, those with a name that can stand; problems are noted for the others."""
+        """The tables with a valid name, by name. Any other entry is a problem."""
         if not isinstance(found, dict):
             self._problems.add(key, "must be a table", found=show_kind(found))
             return

@@ -1,4 +1,4 @@
-"""Where the configuration file and the state directory are. The environment is an argument everywhere.
+"""The paths of the configuration file and of the state directory. Each function gets the environment as an argument.
 
 XDG base directories: https://specifications.freedesktop.org/basedir-spec/latest/ (a relative path in such a variable is
 ignored). $STATE_DIRECTORY and $CREDENTIALS_DIRECTORY: systemd.exec(5).
@@ -15,8 +15,8 @@ SYSTEM_STATE: Final = Path("/var/lib/gatewayd")
 def find_config(chosen: str | Path | None, env: Mapping[str, str], *, system: Path = SYSTEM_CONFIG) -> Path | None:
     """The configuration file: ``chosen``, else $GATEWAYD_CONFIG, else the system's, else the user's that exists.
 
-    A file that was named is returned even when it does not exist, so that reading it fails in words. None: there is no
-    file anywhere, and the embedded default applies.
+    A named file is returned even when it does not exist: the attempt to read it gives the error. None: there is no file, and the
+    embedded default applies.
     """
     if chosen is not None:
         return Path(chosen)
@@ -29,16 +29,16 @@ def find_config(chosen: str | Path | None, env: Mapping[str, str], *, system: Pa
 
 
 def user_config(env: Mapping[str, str]) -> Path | None:
-    """The user's own file, $XDG_CONFIG_HOME/gatewayd/gatewayd.toml, whether or not it exists. None without a home."""
+    """The file of the user, $XDG_CONFIG_HOME/gatewayd/gatewayd.toml, whether or not it exists. None: the user has no home."""
     base = _xdg(env, "XDG_CONFIG_HOME", ".config")
     return None if base is None else base / "gatewayd" / "gatewayd.toml"
 
 
 def state_dirs(chosen: str | Path | None, env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where the state may be, the likeliest first: for those who look for a running daemon.
+    """The possible state directories of a running daemon, the most likely first.
 
-    ``chosen`` is the command line's or the configuration's, else $GATEWAYD_STATE_DIR, else $STATE_DIRECTORY (systemd; the
-    first of a colon list): each of them stands alone. Else $XDG_STATE_HOME/gatewayd, then the system's.
+    Only one where ``chosen`` (command line or configuration), else $GATEWAYD_STATE_DIR, else $STATE_DIRECTORY (systemd; the
+    first of a colon list) is set. Otherwise $XDG_STATE_HOME/gatewayd, then that of the system.
     """
     named = chosen or env.get("GATEWAYD_STATE_DIR") or env.get("STATE_DIRECTORY", "").partition(":")[0]
     if named:
@@ -48,7 +48,7 @@ def state_dirs(chosen: str | Path | None, env: Mapping[str, str]) -> tuple[Path,
 
 
 def state_dir(chosen: str | Path | None, env: Mapping[str, str]) -> Path:
-    """Where the daemon keeps its state: the first of :func:`state_dirs`. Not created here."""
+    """The state directory of the daemon: the first of :func:`state_dirs`. It need not exist."""
     return state_dirs(chosen, env)[0]
 
 
@@ -66,6 +66,6 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        # There, but not for us: reading it will say so, which is better than to start with another configuration.
+        # It exists and is not readable. The attempt to read it says so; to start with another configuration would be worse.
         return True
     return True

@@ -1,4 +1,4 @@
-"""Collects everything that is wrong, so that a person sees it all at once."""
+"""Collects the problems of a configuration, so that a person sees all of them at once."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 
 class Problems:
-    """Problems and warnings of one source. No text that leaves here contains a secret that ``redactor`` knows."""
+    """The problems and warnings of one source. Its texts contain no secret that ``redactor`` knows."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -40,10 +40,10 @@ class Problems:
         nearest: str | None = None,
         plain: bool = False,
     ) -> None:
-        """Note a problem. ``found`` must not come from a key that holds a secret. Past ``MAX_PROBLEMS`` it is only counted.
+        """Add a problem. ``found`` must not be the value of a secret's key. Above ``MAX_PROBLEMS`` it is only counted.
 
-        ``plain``: no word of ``what`` comes from the file, so nothing is taken out of it. A secret that is a word of it would
-        be told by the gap.
+        ``plain``: no word of ``what`` is from the file, so it is not redacted. Otherwise a secret that is a word of it would
+        show by the gap.
         """
         if plain:
             self._plain.add(len(self._problems))
@@ -51,11 +51,11 @@ class Problems:
         self._problems.append(ConfigProblem(self._name(key), what, self._file, line, found, allowed, nearest))
 
     def warn(self, key: KeyPath, what: str) -> None:
-        """Note what is allowed but probably not meant."""
+        """Add a warning: the value is valid, and probably a mistake."""
         self._warnings.append(str(ConfigProblem(self._name(key), what, self._file, self._source.line(key))))
 
     def hint(self, key: KeyPath, what: str) -> None:
-        """Note what is probably why this key, or its table, has a problem; where there is none, it is a warning."""
+        """Add the probable cause of a problem of this key or its table. Without such a problem it is a warning."""
         names = (self._name(key), self._name(key[:-1]))
         if any(problem.key in names for problem in self._problems):
             self.add(key, what)
@@ -63,7 +63,7 @@ class Problems:
             self.warn(key, what)
 
     def park(self, key: KeyPath, reason: str) -> None:
-        """Note a plugin that cannot be used: what it is for is parked, and all else goes on."""
+        """Add a plug-in that cannot be used. Its account or agent is parked; everything else runs."""
         self._broken.append(str(ConfigProblem(self._name(key), reason, self._file, self._source.line(key))))
 
     @property
@@ -75,7 +75,7 @@ class Problems:
         return tuple(self.redactor(warning) for warning in self._warnings)
 
     def raise_any(self) -> None:
-        """:raises ConfigError: when there is any problem: all of them, in the order of the file."""
+        """:raises ConfigError: there is a problem. It has all of them, in the order of the file."""
         if not self._problems:
             return
         shown = [self._clean(problem, plain=index in self._plain) for index, problem in enumerate(self._problems[:MAX_PROBLEMS])]
@@ -108,8 +108,8 @@ class Problems:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is this one but for one slip of the fingers for every three letters, or the one that it begins."""
-    # Quadratic time, and nobody means a known key by a text of a hundred letters.
+    """The known word that differs by at most one typing error for each three letters, or that begins with ``word`` and ``_``."""
+    # The time is quadratic, and a text of a hundred letters is no mistyped key.
     if len(word) > _WORD_MAX:
         return None
     known = sorted(known)
@@ -120,7 +120,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def distance(one: str, other: str) -> int:
-    """How many letters are to be put in, left out, changed, or swapped with their neighbour (optimal string alignment)."""
+    """The number of letters to insert, delete, change, or swap with a neighbour (optimal string alignment)."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
@@ -134,7 +134,7 @@ def distance(one: str, other: str) -> int:
 
 
 def show(value: object) -> str:
-    """What was found, for a person; long texts are cut, containers only named."""
+    """A value for a message. Long texts are cut, containers are only named."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -152,7 +152,7 @@ def show(value: object) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Known words for ``allowed``."""
+    """Words as one text, for ``allowed``."""
     return ", ".join(words) or "none"
 
 

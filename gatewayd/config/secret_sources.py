@@ -1,7 +1,8 @@
-"""Where secrets come from: a file, an environment variable, or a systemd credential. Never the configuration itself.
+"""The sources of secrets: a file, an environment variable, or a systemd credential. A secret is never in the configuration
+itself.
 
-What stands under a secret's key may be the secret, pasted into the wrong place: it is not repeated in any message, except
-where it is plainly a name. Credentials: systemd.exec(5), LoadCredential= and $CREDENTIALS_DIRECTORY.
+The value of a secret's key may be the secret, pasted into the wrong place. So no message repeats it, except where it is clearly a
+name. Credentials: systemd.exec(5), LoadCredential= and $CREDENTIALS_DIRECTORY.
 """
 
 import codecs
@@ -27,9 +28,9 @@ _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}\Z")
 
 
 class SecretReader:
-    """Reads the secrets of one configuration. Every value read is made known to ``problems.redactor`` at once.
+    """Reads the secrets of one configuration, and adds each value to ``problems.redactor`` at once.
 
-    ``folder`` is what a relative path in ``{ file = … }`` is relative to: where the configuration file is.
+    A relative path in ``{ file = … }`` begins at ``folder``, the folder of the configuration file.
     """
 
     def __init__(self, problems: Problems, env: Mapping[str, str], folder: Path) -> None:
@@ -38,7 +39,7 @@ class SecretReader:
         self._folder = folder
 
     def read(self, value: object, key: KeyPath) -> Secret | None:
-        """The secret that ``value`` names. None: a problem was noted."""
+        """The secret that ``value`` names. None: there is a problem."""
         match value:
             case {"file": str(name), **rest} if not rest:
                 text = self._from_file(name, key)
@@ -47,13 +48,13 @@ class SecretReader:
             case {"credential": str(name), **rest} if not rest:
                 text = self._from_credential(name, key)
             case str(text):
-                # It may stand elsewhere, too, where texts are shown.
+                # The same text may be in another key, whose value is shown.
                 self._problems.redactor.add(Secret(text))
-                cure = "a secret does not stand in this file: put it into a file that only gatewayd can read, and name that"
+                cure = "a secret must not be in this file: put it into a file that only gatewayd can read, and name that file"
                 self._problems.add(key, cure, found="a text (not shown)", allowed=SOURCES_OF_SECRETS)
                 return None
             case _:
-                self._problems.add(key, "is not a secret's source", allowed=SOURCES_OF_SECRETS)
+                self._problems.add(key, "is not a source of a secret", allowed=SOURCES_OF_SECRETS)
                 return None
         return None if text is None else self._take(text, key)
 
@@ -83,18 +84,18 @@ class SecretReader:
             self._problems.add(key, "file is not a path")
             return None
         path = self._folder / name
-        # A pasted token looks like a relative path; only what begins like a path is repeated.
+        # A pasted token looks like a relative path, so only an absolute path is repeated.
         shown = str(path) if name.startswith("/") else f"(named relative to {self._folder})"
         return self._load(path, f"the secret's file {shown}", key)
 
     def _from_credential(self, name: str, key: KeyPath) -> str | None:
         folder = self._env.get("CREDENTIALS_DIRECTORY")
         if not folder:
-            self._problems.add(key, "there is no $CREDENTIALS_DIRECTORY: credentials are given by systemd (LoadCredential=)")
+            self._problems.add(key, "$CREDENTIALS_DIRECTORY is not set: systemd gives credentials (LoadCredential= in the unit)")
             return None
         given = _names_in(Path(folder))
         if name not in given or not _CREDENTIAL.match(name):
-            self._problems.add(key, "systemd gave no credential of that name", allowed=listed(given))
+            self._problems.add(key, "systemd gave no credential of this name", allowed=listed(given))
             return None
         return self._load(Path(folder) / name, f'the credential "{name}"', key)
 
@@ -114,7 +115,7 @@ class SecretReader:
             self._problems.add(key, f"{what} is larger than {MAX_BYTES} bytes")
             return None
         if mode & stat.S_IROTH:
-            self._problems.warn(key, f"{what} can be read by every user of this machine; chmod 600 cures that")
+            self._problems.warn(key, f"{what} can be read by every user of this machine: chmod 600")
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -124,7 +125,7 @@ class SecretReader:
 
 
 def secrets_of(config: GatewayConfig) -> Iterator[Secret]:
-    """Every secret in the configuration, for the redaction of logs."""
+    """Every secret of the configuration, for the redaction of logs."""
     waiting: list[object] = [config]
     while waiting:
         match waiting.pop():

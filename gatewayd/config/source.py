@@ -1,4 +1,4 @@
-"""The file: read with bounds, decoded from TOML, and the lines of its keys."""
+"""The configuration file: its bounded reading, its TOML, and the lines of its keys."""
 
 import codecs
 import os
@@ -24,7 +24,7 @@ _CURE_GROUPS: Final = (
     "and not both: give every group a table, and take the array out"
 )
 
-# tomllib needs quadratic time for a dotted key of many parts (minutes within MAX_BYTES), so these are refused before it.
+# tomllib needs quadratic time for a dotted key of many parts (minutes within MAX_BYTES), so such keys are refused before.
 _KEY_PART: Final = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY: Final = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY_PART}(?:[ \t]*+\.[ \t]*+{_KEY_PART}){{{MAX_DEPTH},}}")
 
@@ -50,21 +50,21 @@ class Source:
         return cls(_read(path), path)
 
     def line(self, key: KeyPath) -> int | None:
-        """The line, from 1, where the key stands, or else the nearest table around it."""
+        """The line of the key, from 1, else that of the nearest table around it."""
         lines = self._index()
         while key and key not in lines:
             key = key[:-1]
         return lines.get(key)
 
     def header(self, key: KeyPath) -> KeyPath:
-        """The longest beginning of the key that is a table with a header of its own, ``[a.b]``; perhaps empty."""
+        """The longest beginning of the key that has a header, ``[a.b]``. It may be empty."""
         self._index()
         while key and key not in self._headers:
             key = key[:-1]
         return key
 
     def _index(self) -> dict[KeyPath, int]:
-        # Only needed once something is wrong.
+        # Only a problem needs it.
         if self._lines is None:
             self._lines = {}
             for path, line, is_header in _statements(self._text):
@@ -80,7 +80,7 @@ def _refuse(path: Path | None, what: str, line: int | None = None) -> ConfigErro
 
 def _read(path: Path) -> bytes:
     try:
-        # A FIFO or a device could keep us waiting, or never end.
+        # A FIFO or a device could block, or never end.
         if not stat.S_ISREG(path.stat().st_mode):
             raise _refuse(path, "is not a regular file")
         with path.open("rb") as file:
@@ -91,17 +91,17 @@ def _read(path: Path) -> bytes:
 
 
 def _who_can_write(path: Path) -> str | None:
-    """Who writes the configuration decides what runs here, and as which user."""
-    for place, what in ((path, "the file"), (path.absolute().parent, "its directory")):
+    """Which other users can write the file, or None: the configuration decides which programs run."""
+    for each, what in ((path, "the file"), (path.absolute().parent, "its directory")):
         try:
-            found = place.stat()
+            found = each.stat()
         except OSError:
             continue
         if found.st_uid not in (os.geteuid(), _ROOT):
-            return f"{what} belongs to user {found.st_uid}, who can write another one; chown cures that"
-        kept = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX  # only who owns a file there can replace it
+            return f"{what} belongs to user {found.st_uid}, who can replace it: chown it to the user of gatewayd"
+        kept = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX  # only the owner of a file can replace it
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not kept:
-            return f"others can write {what} (mode {stat.S_IMODE(found.st_mode):04o}); chmod go-w cures that"
+            return f"others can write {what} (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w"
     return None
 
 
@@ -128,7 +128,7 @@ def _parse(text: str, path: Path | None) -> Table:
     except RecursionError:
         raise _refuse(path, "is nested too deeply") from None
     except ValueError:
-        # Python makes no number of more than 4300 digits (sys.set_int_max_str_digits).
+        # Python converts no number of more than 4300 digits (sys.set_int_max_str_digits).
         raise _refuse(path, "is not TOML: a number in it has too many digits") from None
     if _deeper_than(table, MAX_DEPTH):
         raise _refuse(path, f"is nested more than {MAX_DEPTH} levels deep")
@@ -166,11 +166,10 @@ def _deeper_than(table: Table, depth: int) -> bool:
 
 
 def _statements(text: str) -> Iterator[tuple[KeyPath, int, bool]]:
-    """Each key path, its line, and whether a header says it.
+    """Each key path, its line, and whether it is a header.
 
-    The file is cut into the shortest pieces of lines that are TOML by themselves. Such a piece is one statement, since an
-    open quote or bracket is never TOML. The real parser does the work, so a quoted key or a text that looks like a table
-    cannot mislead us.
+    The file is split into the shortest runs of lines that are valid TOML. Such a run is one statement: an open quote or bracket
+    is never valid. The real parser decides, so a quoted key or a text that looks like a table cannot mislead.
     """
     header: KeyPath = ()
     counts: dict[KeyPath, int] = {}
@@ -180,7 +179,7 @@ def _statements(text: str) -> Iterator[tuple[KeyPath, int, bool]]:
         if not piece and line.lstrip()[:1] in ("", "#"):
             continue
         piece.append(line)
-        # What goes over several lines ends with one of these: most lines of a long array need no look.
+        # A statement of several lines ends with one of these. Most lines of a long array need no attempt.
         if len(piece) > 1 and not any(end in line for end in ("]", "}", '"""', "'''")):
             continue
         attempts += 1
@@ -200,7 +199,7 @@ def _statements(text: str) -> Iterator[tuple[KeyPath, int, bool]]:
 
 
 def _header(table: Table, counts: dict[KeyPath, int]) -> KeyPath:
-    """The path a header opens. ``counts`` are the arrays of tables so far: a path through one means its last element."""
+    """The path of a header. ``counts`` has the arrays of tables so far: a path through one means its last element."""
     path: KeyPath = ()
     value: object = table
     while isinstance(value, dict) and value:

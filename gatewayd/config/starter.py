@@ -1,4 +1,4 @@
-"""The file that ``gatewayd init`` writes: what runs without it, and every other key as a comment."""
+"""The file of ``gatewayd init``: the default configuration, and every other key as a comment."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
@@ -11,15 +11,15 @@ from gatewayd.plugins import Registry
 WIDTH: Final = 110
 SELF_EVIDENT: Final = ("a text", "true or false", SOURCES_OF_SECRETS)
 HEAD: Final = """\
-# The configuration of gatewayd, with every key there is. A key behind a # shows what holds without it, or an example.
-# Check your changes with: gatewayd check-config
-# A secret never stands in this file: { file = "NAME" } is relative to this file's directory, { env = "VARIABLE" },
-# { credential = "NAME" } comes from systemd.
+# The configuration of gatewayd, with every key. A key behind a # has its default, or an example.
+# Check your changes: gatewayd check-config
+# A secret is never in this file. Its source is { file = "NAME" }, relative to the directory of this file,
+# { env = "VARIABLE" }, or { credential = "NAME" } from systemd.
 """
 
 
 def starter_text(registry: Registry) -> str:
-    """A whole configuration file that is valid as it is, made from the structs of the frame and of every installed plugin."""
+    """A whole and valid configuration file, made from the structs of gatewayd and of every installed plug-in."""
     ours = {table.name: table for table in our_tables()}
     account, agent = ours.pop("[channels.CHANNEL.accounts.NAME]"), ours.pop("[agents.NAME]")
     rules = ours.pop('[channels.CHANNEL.accounts.NAME.groups."ID"]')
@@ -37,7 +37,7 @@ def starter_text(registry: Registry) -> str:
 
 
 def _agents(common: TableOfKeys, cores: Sequence[TableOfKeys]) -> Iterator[str]:
-    """The echo agent runs; the other kinds are commented out."""
+    """The echo agent runs; the other agents are comments."""
     for table in cores:
         runs = table.plugin == "echo"
         header = "[agents.assistant]" if runs else f"[agents.{table.plugin}]"
@@ -46,7 +46,7 @@ def _agents(common: TableOfKeys, cores: Sequence[TableOfKeys]) -> Iterator[str]:
 
 
 def _channels(common: TableOfKeys, channels: Sequence[TableOfKeys]) -> Iterator[str]:
-    """The webchat account runs and shows the keys that every account has; the other channels are commented out."""
+    """The webchat account runs, and has the keys of every account. The other channels are comments."""
     for table in sorted(channels, key=lambda table: table.plugin != "webchat"):
         runs = table.plugin == "webchat"
         header = f"[channels.{table.plugin}.accounts.main]"
@@ -71,7 +71,7 @@ def _bindings(binding: TableOfKeys, match: TableOfKeys) -> str:
 
 
 def _block(header: str, intro: str, keys: Sequence[Key], *, off: bool = False, given: Sequence[str] = ()) -> str:
-    """One table. ``off``: commented out as a whole; ``given``: lines that stand in it uncommented (unless it is off)."""
+    """One table. ``off``: the whole table is a comment. ``given``: lines that are no comments (unless it is off)."""
     mark = "#" if off else ""
     head = [f"{mark}{line}" for line in (header, *given)]
     return "\n".join([*_comment(intro), *head, *_keys(keys)])

@@ -1,5 +1,4 @@
-"""Variables that somebody has written into the configuration as for a shell. Nothing fills them in, and what was meant as an
-address or a path is then used as it stands."""
+"""Finds shell variables in the configuration. gatewayd does not expand them: an address or a path would be used as it is."""
 
 import os
 import re
@@ -11,19 +10,19 @@ from gatewayd.config.source import KeyPath
 
 _VARIABLE: Final = re.compile(r"\$(?:\{[^{}]*\}|[A-Za-z_][A-Za-z0-9_]*)")
 _LITERAL: Final = frozenset({"system_prompt", "input", "tool"})
-"""Keys whose texts are for a model, or are compared with what a tool is given: a $ in them is one."""
+"""Keys whose texts are for a model, or are compared with the input of a tool: a $ in them is meant."""
 _SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh", "busybox", "cmd", "cmd.exe", "pwsh", "powershell"})
 _CURE: Final = (
-    "has a variable in it ($NAME or ${NAME}), and nothing is filled in here: write the value itself; a secret comes from "
+    "has a variable ($NAME or ${NAME}), and variables are not expanded here: write the value itself; a secret comes from "
     '{ env = "NAME" }'
 )
 
 
 def check_unexpanded(problems: Problems, table: object) -> None:
-    """Note every text that looks as if it should be filled in. The text is not shown: it may hold more than a name."""
+    """Add a hint for every text with a variable. The text is not shown: it may be more than a name."""
     for key, text in _texts(table, ()):
         if _VARIABLE.search(text):
-            problems.hint(key[:-1] if key[-1] == "file" else key, _CURE)  # of a secret: there the problem is the secret's
+            problems.hint(key[:-1] if key[-1] == "file" else key, _CURE)  # the problem is at the key of the secret
 
 
 def _texts(value: object, key: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -40,5 +39,5 @@ def _texts(value: object, key: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _is_shell_command(words: list[object]) -> bool:
-    """A command that goes through a shell, itself or in a container."""
+    """A command that a shell runs, directly or in a container."""
     return any(isinstance(word, str) and os.path.basename(word) in _SHELLS for word in words)

@@ -110,7 +110,7 @@ def test_a_binding_that_is_never_used(file: Path, again: str) -> None:
         for match in ('channel = "telegram"', 'channel = "telegram", peer = "dm:1"', again)
     )
     found = problem(file, ACCOUNT + "[agents.assistant]\n" + bindings)
-    assert (found.key, found.what) == ("bindings[2].match", "is the same as that of bindings[0], which wins always")
+    assert (found.key, found.what) == ("bindings[2].match", "is the same as that of bindings[0], which always wins")
 
 
 @pytest.mark.parametrize("field", ["allow_from", "groups"])
@@ -131,9 +131,9 @@ def test_a_channel_that_says_nothing_of_its_ids_takes_any(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "open_groups", "warning"),
     [
-        (ACCOUNT + 'groups = ["-100123"]', ("-100123",), "whoever is in a group of this list may talk to the agent"),
-        (ACCOUNT + 'groups = ["-100123", "*"]', ("-100123", "*"), "whoever is in a group of this list may talk to the agent"),
-        (GROUP + 'commands = ["1"]', ("-100123",), "has no allow_from: whoever is in the group may talk"),
+        (ACCOUNT + 'groups = ["-100123"]', ("-100123",), "everybody in a group of this list may talk to the agent"),
+        (ACCOUNT + 'groups = ["-100123", "*"]', ("-100123", "*"), "everybody in a group of this list may talk to the agent"),
+        (GROUP + 'commands = ["1"]', ("-100123",), "has no allow_from: everybody in the group may talk"),
         (GROUP + 'allow_from = ["*"]', ("-100123",), None),
         (GROUP + 'allow_from = ["1"]\ncommands = ["1"]\nrequire_mention = false\nagent = "assistant"', (), None),
         (GROUP + "allow_from = []", (), "is empty: nobody in the group can talk"),

@@ -68,7 +68,7 @@ def test_a_whole_file(file: Path) -> None:
     assert config.bindings[0].match.peer == "group:-100123"
     assert config.source == str(file)
     assert [warning.partition(": ")[2][:50] for warning in config.warnings] == [
-        "[channels.telegram.accounts.main].groups: whoever i"[:50]
+        "[channels.telegram.accounts.main].groups: everybody in"[:50]
     ]
     assert set(secrets_of(config)) == {Secret(TOKEN), Secret(ENV["OPS_TOKEN"])}
     assert TOKEN not in repr(config)
@@ -162,8 +162,8 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         ("[channels.telegram.accounts]\nmain = 3", "[channels.telegram.accounts].main", "must be a table"),
         ("bindings = 3", "bindings", "must be an array of tables"),
         ("bindings = [3]", "bindings[0]", "must be a table"),
-        ("[agents.Main]", "[agents.Main]", "is not a name that can stand here"),
-        ('[agents."a\\n"]', "[agents.'a\\n']", "is not a name that can stand here"),
+        ("[agents.Main]", "[agents.Main]", "is not a name that is allowed here"),
+        ('[agents."a\\n"]', "[agents.'a\\n']", "is not a name that is allowed here"),
         ("[agents.a]\ncore = 3", "[agents.a].core", "wrong value"),
         ("[gateway]\ndrain_seconds = nan", "[gateway].drain_seconds", "wrong value"),
         ("[gateway]\ndrain_seconds = 2026-01-01", "[gateway].drain_seconds", "wrong value"),
@@ -172,7 +172,7 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         ('[gateway]\nallowed_hosts = "x"', "[gateway].allowed_hosts", "wrong value"),
         ('[gateway]\nallowed_hosts = ["x", "http://y"]', "[gateway].allowed_hosts[1]", "is not a host name"),
         ('[gateway]\ntrusted_proxies = ["unix", "proxy"]', "[gateway].trusted_proxies[1]", "is not an address or a network"),
-        ('[gateway]\ntrusted_proxies = ["10.0.0.1/8"]', "[gateway].trusted_proxies[0]", "has bits behind its length"),
+        ('[gateway]\ntrusted_proxies = ["10.0.0.1/8"]', "[gateway].trusted_proxies[0]", "has host bits set"),
         ('[gateway]\ntrusted_proxies = ["::/0"]', "[gateway].trusted_proxies[0]", "trusts everybody"),
         ('[gateway]\nstate_dir = "state"', "[gateway].state_dir", "must be an absolute path"),
         ('[sessions]\nidentity_links = { a = ["1234"] }', "[sessions].identity_links.a[0]", "is not CHANNEL:ID"),
@@ -192,7 +192,7 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         (GROUP + 'agent = "x"', "[channels.telegram.accounts.main.groups.-100123].agent", "no such agent"),
         (GROUP + 'allowfrom = ["1"]', "[channels.telegram.accounts.main.groups.-100123].allowfrom", "unknown key"),
         (ACCOUNT + 'mode = "webhook"', "[channels.telegram.accounts.main]", 'mode "webhook" needs gateway.public_url'),
-        ("[channels.greedy.accounts.a]", "[channels.greedy.accounts.a]", "use keys that are ours: enabled"),
+        ("[channels.greedy.accounts.a]", "[channels.greedy.accounts.a]", "use keys of gatewayd: enabled"),
         ("[channels.fussy.accounts.a]\nnumber = 13", "[channels.fussy.accounts.a]", "thirteen is refused here"),
         ('[[bindings]]\nagent = "assistant"\nmatch = {}', "bindings[0].match", "matches everything"),
         ('[[bindings]]\nagent = "assistant"\nmatch = { account = "*" }', "bindings[0].match", "matches everything"),

@@ -92,7 +92,7 @@ def test_a_secret_in_the_configuration_itself_is_refused_with_the_cure(tmp_path:
 )
 def test_what_is_no_source_is_told_without_its_content(tmp_path: Path, value: object) -> None:
     problem = Reading(value, {}, tmp_path).problem
-    assert (problem.what, problem.allowed) == ("is not a secret's source", SOURCES_OF_SECRETS)
+    assert (problem.what, problem.allowed) == ("is not a source of a secret", SOURCES_OF_SECRETS)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_what_is_no_path(tmp_path: Path, name: str) -> None:
 
 
 def test_credentials_need_systemd(tmp_path: Path) -> None:
-    assert "systemd (LoadCredential=)" in Reading({"credential": PASTED}, {}, tmp_path).problem.what
+    assert "(LoadCredential= in the unit)" in Reading({"credential": PASTED}, {}, tmp_path).problem.what
 
 
 @pytest.mark.parametrize("name", [PASTED, "telegram", "../outside", "", "."])
@@ -156,7 +156,7 @@ def test_a_credential_that_was_not_given(tmp_path: Path, name: str) -> None:
     write(folder / "telegram.token", b"s3cret-of-ours")
     write(tmp_path / "outside", b"s3cret-of-ours")
     problem = Reading({"credential": name}, {"CREDENTIALS_DIRECTORY": str(folder)}, tmp_path).problem
-    assert (problem.what, problem.allowed) == ("systemd gave no credential of that name", "telegram.token")
+    assert (problem.what, problem.allowed) == ("systemd gave no credential of this name", "telegram.token")
 
 
 def test_a_credentials_directory_that_is_not_there(tmp_path: Path) -> None:

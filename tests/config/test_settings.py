@@ -61,8 +61,8 @@ def test_every_shape_of_settings_is_strict(file: Path, text: str, key: str, allo
         ("[channels.missing.accounts.a]", "'tests.config.plugins:NotThere' cannot be imported"),
         ("[channels.twice.accounts.a]", "is offered more than once; uninstall all but one"),
         ("[channels.fussy.accounts.a]\nnumber = 14", "Fussy cannot be made: KeyError: 'a bug'"),
-        ("[channels.fussy.accounts.a]\nnumber = 15", "the plugin's own check failed: RuntimeError: another bug"),
-        ('[agents.b]\ncore = "fussy"\nnumber = 15', "the plugin's own check failed: RuntimeError: another bug"),
+        ("[channels.fussy.accounts.a]\nnumber = 15", "the check of the plug-in failed: RuntimeError: another bug"),
+        ('[agents.b]\ncore = "fussy"\nnumber = 15', "the check of the plug-in failed: RuntimeError: another bug"),
     ],
 )
 def test_a_plugin_that_cannot_be_used_is_parked_and_all_else_is_there(file: Path, table: str, what: str) -> None:

@@ -255,7 +255,7 @@ def test_a_file_that_only_we_can_write(tmp_path: Path, file_mode: int, folder_mo
 def test_a_file_that_others_can_write_is_told_of(tmp_path: Path, file_mode: int, folder_mode: int, what: str) -> None:
     told = _written(tmp_path, file_mode, folder_mode)
     assert told is not None
-    assert told.startswith(f"others can write {what}; chmod go-w cures that")
+    assert told.startswith(f"others can write {what}: chmod go-w")
 
 
 def test_whose_file_it_is_counts_too(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def test_what_is_raised_ends_as_the_page_says(tmp_path: Path, kind: str, place: 
         return
     if place == "warnings":
         [warning] = _machine_warnings(config)
-        assert "the plugin's own check failed" in warning
+        assert "the check of the plug-in failed" in warning
         assert outcome == "told"
         return
     global _left_running
