@@ -1,7 +1,7 @@
-"""A store in memory: the whole port, in the simplest way that keeps its promises. Nothing survives the process.
+"""A store in memory: all operations of the port, in the simplest way that keeps its promises. Nothing survives the process.
 
-No operation waits for anything, so each is whole, and those of several tasks come one after the other. Only where a rule of the
-caller's may fail halfway, ``_whole`` puts everything back.
+No operation waits for anything: so each is complete, and the operations of several tasks come one after the other. Where a rule
+of the caller may raise after a change, ``_whole`` restores all tables.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ T = TypeVar("T")
 Key = tuple[str, ...]
 Place = tuple[float, int]
 _Line = tuple[float, int, int, DeadLetterRow]
-"""When; an edit (0), a message (1) or a reply (2); its number; the row."""
+"""The time; 0 for an edit, 1 for a message, 2 for a reply; the number; the row."""
 
 
 def _is_dead_letter(row: DeadLetterRow) -> bool:
@@ -81,7 +81,7 @@ def _newest(rows: list[T], limit: int | None) -> list[T]:
 
 
 def _is_over(row: Any, *, dead_letters: bool) -> bool:
-    """Whether retention may look at it: at those that are over, or at dead letters."""
+    """Whether retention may look at the row: it is over, or it is a dead letter, as asked for."""
     if isinstance(row, Approval | QuestionRow):
         return row.state not in life.APPROVAL_OPEN
     over = life.INBOUND_OVER if isinstance(row, InboundRow) else life.OUTBOUND_OVER
@@ -122,7 +122,7 @@ class MemoryStore:
         return self._numbers[table]
 
     def watch(self, call: Callable[[str | None], None]) -> None:
-        """It never refuses: there is nothing to call for."""
+        """This store never refuses, so it never calls."""
 
     def statistics(self) -> port.StoreStatistics:
         return port.StoreStatistics(0, 0, 0, 0, 0.0, True, None, None, True)
@@ -460,7 +460,7 @@ class MemoryStore:
     # Dead letters.
 
     def _dead_letters(self, wanted: DeadLetterFilter) -> list[DeadLetterRow]:
-        """In the order of their places."""
+        """In the order of their cursors."""
         asked = {key: value for key, value in msgspec.structs.asdict(wanted).items() if value is not None}
         before = asked.pop("ended_before", float("inf"))
         rows: list[DeadLetterRow] = [*self._inbound.values(), *self._outbound.values()]

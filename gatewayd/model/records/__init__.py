@@ -1,4 +1,4 @@
-"""Kinds of rows that the store keeps beside messages, and what may be stored at all.
+"""The kinds of rows that a store keeps beside messages and replies, and the check of what can be stored.
 
-The states of rows are in gatewayd/model/lifecycle.py, the operations in gatewayd/ports/store.
+The states of rows do not belong here (gatewayd/model/lifecycle.py), nor do the operations on them (gatewayd/ports/store).
 """

@@ -1,4 +1,4 @@
-"""One tool request that waits for an operator, and what became of it."""
+"""Approvals: requests of agents to use a tool, with the votes and the decision."""
 
 from typing import Literal
 
@@ -11,13 +11,12 @@ SessionGrant = Literal["off", "input", "tool"]
 
 
 class ToolRequest(Struct, frozen=True):
-    """What an agent wants to do. ``input`` is the exact input as canonical JSON text: what is shown is what is bound.
+    """A tool that an agent wants to use. ``input`` is the exact input as canonical JSON text: people allow exactly what they see.
 
-    ``ref`` is the core's own id of the request. A core gives it only when it is unique for ever and answering it twice runs
-    the tool once (OpenCode's ``per_…``): then an answer that was used but perhaps not handed over before a crash is given
-    again under the same ref.
+    ``ref`` is the core's own id of the request. A core gives it only if it is unique for ever, and if two answers to it run the
+    tool once (OpenCode's ``per_…``). Then an answer that was used, and perhaps not delivered before a crash, is given again.
 
-    ``whole``: the tool gets nothing that ``input`` does not show. Of what is not shown, the rules take the worst.
+    ``whole``: the tool gets nothing that ``input`` does not show. For hidden input, the rules assume the worst.
     """
 
     tool: str
@@ -27,7 +26,7 @@ class ToolRequest(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
-    """The answer the agent gets. Time-out, denial, withdrawal and undeliverable stay different things."""
+    """The answer to the agent. Time-out, denial, withdrawal and an undeliverable request have different outcomes."""
 
     outcome: Outcome
     by: str | None = None
@@ -39,9 +38,9 @@ class Decision(Struct, frozen=True, omit_defaults=True):
 
 
 class Vote(Struct, frozen=True, omit_defaults=True):
-    """One person's yes or no. ``by`` is the identity that gave it: "operator:NAME" (a token) or "CHANNEL:ID" (somebody in a
-    chat). Whose that is, is looked up when votes are counted. ``inbound_id`` is the press or message that gave it, so that one
-    that is handled again after a crash is known."""
+    """The yes or no of one person. ``by`` is the identity that voted: "operator:NAME" (a token) or "CHANNEL:ID" (a sender in a
+    chat). The person behind an identity is looked up when votes are counted. ``inbound_id`` is the message or button press of the
+    vote: so the same one is not counted again after a crash."""
 
     by: str
     allow: bool
@@ -52,12 +51,12 @@ class Vote(Struct, frozen=True, omit_defaults=True):
 
 
 class Approval(Struct, frozen=True, omit_defaults=True):
-    """A row of the approval desk. Times are Unix seconds; ``consumed_at`` is set once, by the turn that asked.
+    """A row of the approval desk. Times are Unix seconds. ``consumed_at`` is set once, by the turn that asked.
 
-    ``code`` is what people write in a chat. ``origin`` is where the message came from (CHANNEL:ACCOUNT:KIND:ID) and
-    ``asked_by`` who wrote it (CHANNEL:ID). It is allowed when ``quorum`` different people have said yes, denied by one no.
-    ``groups`` are those whom it is shown to, in the order of escalation. ``scope`` session: the yes holds for the session.
-    ``session_grant`` is what that covers, as it was offered when it was asked: exactly this input, or the tool with any.
+    ``code`` is what people write in a chat. ``origin`` is the conversation of the message (CHANNEL:ACCOUNT:KIND:ID), ``asked_by``
+    its sender (CHANNEL:ID). The request is allowed when ``quorum`` different people have said yes, and denied by one no.
+    ``groups`` are the groups of approvers that see it, in the order of escalation. ``scope`` session: the yes is valid for the
+    session. ``session_grant`` is what such a yes covers: exactly this input, or the tool with any input.
     """
 
     id: str
@@ -87,5 +86,5 @@ class Approval(Struct, frozen=True, omit_defaults=True):
     session_grant: SessionGrant = "off"
 
     def for_session(self, tool: str) -> str:
-        """What a yes for the session covers, in words. ``tool`` is the tool's name as it can be shown where they stand."""
+        """The cover of a yes for the session, in words. ``tool`` is the name of the tool in the markup of the text around it."""
         return f"every use of {tool}" if self.session_grant == "tool" else "exactly this input"

@@ -1,4 +1,4 @@
-"""The audit log's entries, and the rule that chains them: whoever knows a later hash can tell whether an entry was changed.
+"""The entries of the audit log, and their chain of hashes: a later hash shows whether an earlier entry was changed.
 
 The rule, so that it can be checked with any tool: ``hash`` is the SHA-256, in lower-case hex, of the UTF-8 bytes of
 ``previous`` followed by the JSON object of the keys action, actor, at, detail, seq and subject in the form of RFC 8785 (keys
@@ -20,8 +20,8 @@ DetailValue = str | int | float | bool | None
 
 
 class AuditDraft(Struct, frozen=True):
-    """Something that was done. ``at`` is Unix seconds; ``actor`` who did it (ROLE:NAME of a token, CHANNEL:ID of a person);
-    ``action`` what, in words with dots; ``subject`` to what; ``detail`` is the text of a JSON object without secrets."""
+    """An action. ``at`` is Unix seconds. ``actor`` is who did it (ROLE:NAME of a token, CHANNEL:ID of a person), ``action`` its
+    name with dots, ``subject`` what it was done to, and ``detail`` the text of a JSON object without secrets."""
 
     at: float
     actor: str
@@ -44,7 +44,7 @@ class AuditRow(Struct, frozen=True):
 
 
 class AuditHead(Struct, frozen=True):
-    """The end of a log. Kept elsewhere, it tells later whether the entries up to ``seq`` are still the same."""
+    """The end of a log. A copy elsewhere shows later whether the entries up to ``seq`` are still the same."""
 
     seq: int
     hash: str
@@ -64,7 +64,7 @@ BEGINNING: Final = AuditHead(0, "0" * 64)
 
 
 class ChainBroken(GatewayError):
-    """An entry does not follow from those before it: it, or one before it, was changed, added or taken away."""
+    """An entry does not follow the ones before it: one of them was changed, added or removed."""
 
     def __init__(self, seq: int, reason: str) -> None:
         super().__init__(f"entry {seq}: {reason}")
@@ -88,14 +88,14 @@ def chained(draft: AuditDraft, head: AuditHead) -> AuditRow:
 
 
 def hash_of(previous: str, entry: AuditRow) -> str:
-    """What ``entry.hash`` has to be after an entry with the hash ``previous``."""
+    """The right hash of an entry that follows the hash ``previous``."""
     return _digest(previous, entry.seq, entry.at, entry.actor, entry.action, entry.subject, entry.detail)
 
 
 def verify(entries: Iterable[AuditRow], head: AuditHead = BEGINNING) -> AuditHead:
-    """Check that ``entries`` follow ``head`` and each other. Returns the new head: a log is checked in pieces with it.
+    """Check that ``entries`` follow ``head`` and each other. Returns the new head, with which the next entries can be checked.
 
-    :raises ChainBroken: at the first that does not.
+    :raises ChainBroken: at the first entry that does not follow.
     """
     for entry in entries:
         if entry.seq != head.seq + 1:
@@ -117,6 +117,6 @@ def _digest(previous: str, seq: int, at: float, actor: str, action: str, subject
         "seq": seq,
         "subject": subject,
     }
-    # Of whole numbers and texts, json writes what RFC 8785 (section 3.2.2) asks for.
+    # For whole numbers and texts, json writes the form of RFC 8785 (section 3.2.2).
     text = previous + json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,7 +1,7 @@
-"""Dead letters: messages and replies whose end a person has to look at. What they look like, and how they are asked for.
+"""Dead letters: messages and replies that wait until a person retries or drops them. How lists show, filter and count them.
 
-An inbound message is one when it is ``dead``; a reply when it is ``dead`` (refused for good), ``parked`` (too old to be sent by
-itself) or ``unknown`` (it may or may not have been seen). It is one until somebody retries or drops it.
+An inbound message is one if it is ``dead``. A reply is one if it is ``dead`` (refused for good), ``parked`` (too old to be sent
+without a person) or ``unknown`` (somebody may have seen it or not).
 """
 
 import math
@@ -25,13 +25,13 @@ _NOT_A_CURSOR = "is not a cursor of this list"
 
 
 class NotADeadLetter(GatewayError):
-    """What was given is no ref or cursor: it was not made here."""
+    """The text is no ref or cursor of a dead letter."""
 
 
 class DeadLetter(Struct, frozen=True):
-    """One row as lists show it; times are Unix seconds. ``ref`` is "in-12" or "out-7", ``peer`` "dm:7" with a thread behind it
-    if there is one, ``at`` when it came or was written. After a retry or a drop it is a dead letter no more: ``state`` and
-    ``closed_at`` say what it is then. ``detail`` says in words what went wrong."""
+    """One row as lists show it. Times are Unix seconds. ``ref`` is "in-12" or "out-7", ``peer`` is "dm:7", with a thread behind
+    it if there is one. ``at`` is when a message was received or a reply was written. ``detail`` is the error in words. After a
+    retry or a drop the row is no dead letter any more: see ``state`` and ``closed_at``."""
 
     ref: str
     direction: Direction
@@ -53,13 +53,13 @@ class DeadLetter(Struct, frozen=True):
 
     @property
     def cursor(self) -> "DeadLetterCursor":
-        """Where it stands in the list. Only of what is a dead letter still."""
+        """Its position in the list. The row must be a dead letter still."""
         assert self.ended_at is not None, "a dead letter has ended"
         return DeadLetterCursor(self.ended_at, *parse_ref(self.ref))
 
 
 class DeadLetterFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Every key that is given must hold. ``ended_before`` is Unix seconds."""
+    """A dead letter must fit every given key. ``ended_before`` is Unix seconds."""
 
     direction: Direction | None = None
     state: DeadLetterState | None = None
@@ -70,7 +70,7 @@ class DeadLetterFilter(Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 class DeadLetterCounts(Struct, frozen=True):
-    """How many there are, and since when: ``oldest_dead_at`` of both directions. None: there is none."""
+    """The numbers of dead letters, and the times of the oldest; ``oldest_dead_at`` is of both directions. None: there is none."""
 
     in_dead: int = 0
     out_dead: int = 0
@@ -82,14 +82,14 @@ class DeadLetterCounts(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """A dead letter that nothing was done with, and why not, in words."""
+    """A dead letter that was not changed, and the reason in words."""
 
     ref: str
     why: str
 
 
 class DeadLetterCursor(Struct, frozen=True, order=True):
-    """Where a dead letter stands in the list: by its end, then inbound before outbound, then by its id."""
+    """The position of a dead letter in the list: by its end, then inbound before outbound, then by its id."""
 
     ended_at: float
     direction: Direction
@@ -104,7 +104,7 @@ class DeadLetterCursor(Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> "DeadLetterCursor":
-        """What ``str`` has made. :raises NotADeadLetter:"""
+        """The cursor of a text that ``str`` has made. :raises NotADeadLetter:"""
         at, _, ref = text.partition("_")
         try:
             ended_at = float(at)

@@ -1,4 +1,4 @@
-"""What an agent asks its user, and what became of it."""
+"""Questions of an agent to its user, and the answers."""
 
 from msgspec import Struct
 
@@ -6,17 +6,17 @@ from gatewayd.model.lifecycle import QuestionState
 
 
 class Option(Struct, frozen=True, omit_defaults=True):
-    """One answer that is offered. ``label`` is what the agent gets back."""
+    """One answer to choose. The agent gets its ``label``."""
 
     label: str
     description: str = ""
 
 
 class Question(Struct, frozen=True, omit_defaults=True):
-    """``options`` may be empty; free text is always an answer. ``multiple``: more than one label may be chosen.
+    """``options`` may be empty: free text is always an answer. ``multiple``: more than one label may be chosen.
 
-    ``ref`` is the core's own id of it, when that is unique for ever: asked again under it after a restart, a question that
-    was answered is not shown again.
+    ``ref`` is the core's own id of the question, if it is unique for ever. An answered question with this id is not shown again
+    when the core asks again after a restart.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Question(Struct, frozen=True, omit_defaults=True):
 
 
 class QuestionRow(Struct, frozen=True, omit_defaults=True):
-    """A question that was asked in a chat. Found again by (turn_id, ordinal). ``answers`` and ``answered_by`` are set once."""
+    """A question in a chat. (turn_id, ordinal) identifies it after a restart. ``answers`` and ``answered_by`` are set once."""
 
     id: str
     turn_id: str

@@ -1,4 +1,4 @@
-"""What may be an id, wherever it comes from: every store keeps it as it is, and whoever compares two of them is right. Pure."""
+"""Checks that ids and texts can be stored: every store keeps them unchanged, so two equal ids stay equal."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,12 +9,12 @@ from gatewayd.model.errors import UnusableId
 from gatewayd.model.message.envelope import InboundEnvelope
 
 MAX_ID_BYTES: Final = 2048
-"""In UTF-8. The longest that a platform gives is a tenth of it; a connector's own key has its name in front."""
+"""In UTF-8. The longest id of a platform has a tenth of it. The key of a connector has the name of the connector in front."""
 _encode: Final = Encoder().encode
 
 
 def is_text(text: str) -> bool:
-    """Whether it is Unicode: JSON can carry half of a surrogate pair, which is not, and has no bytes."""
+    """Whether the text is Unicode. JSON can contain half a surrogate pair, which is not Unicode and has no bytes."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
@@ -22,7 +22,7 @@ def is_text(text: str) -> bool:
 
 
 def why_unusable(text: str) -> str | None:
-    """Why it cannot be an id, in words behind its name."""
+    """Why the text cannot be an id: words to follow the name of the id. None: it can."""
     if text.isascii() and len(text) <= MAX_ID_BYTES and "\0" not in text:
         return None
     if not is_text(text):
@@ -45,7 +45,7 @@ def refuse_unusable(envelope: InboundEnvelope) -> None:
 
 
 def _is_short_and_plain(envelope: InboundEnvelope) -> bool:
-    """Whether nothing in it need be looked at, as in most: a microsecond, and each message comes through here."""
+    """Whether no further check is needed, as for most messages. It takes a microsecond, and every message is checked."""
     try:
         whole = _encode(envelope)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The trace of one message: what happened to it, in the order of time, and in one sentence how it stands."""
+"""The trace of one message: what happened to it, in the order of time, and its state in one sentence."""
 
 from typing import Literal
 
@@ -27,7 +27,7 @@ TraceEvent = Literal[
 
 class TraceEntry(Struct, frozen=True):
     """Something that happened at ``at`` (Unix seconds) to ``ref``: "in-12", "out-7", or the id of an approval or question.
-    ``text`` goes on behind ``what``; ``detail`` is what else is known: a reason in its machine's words, or how a text begins."""
+    ``text`` continues the sentence of ``what``. ``detail`` has more: the machine-readable reason, or the beginning of a text."""
 
     at: float
     what: TraceEvent
@@ -37,8 +37,8 @@ class TraceEntry(Struct, frozen=True):
 
 
 class Trace(Struct, frozen=True):
-    """``found`` are the messages, replies, approvals and questions that it tells of; ``verdict`` is one sentence.
-    ``more``: there is more of it than fits."""
+    """``found`` are the messages, replies, approvals and questions of the trace; ``verdict`` is one sentence. ``more``: the
+    trace has more rows than it shows."""
 
     id: str
     found: tuple[str, ...]

@@ -61,16 +61,17 @@ class SqliteStore(
 async def open_store(
     state_dir: Path, *, now: Callable[[], float], run_blocking: RunBlocking | None = None
 ) -> AsyncIterator[SqliteStore]:
-    """Open ``gatewayd.db`` in ``state_dir``, or make both; hold the directory until the end.
+    """Open ``gatewayd.db`` in ``state_dir``; make both if they are missing. The directory is locked until the end.
 
-    ``now`` gives Unix seconds. ``run_blocking`` None takes worker threads; tests under a fake clock give ``run_inline``.
-    On leaving, what was submitted is committed, and the file is closed whole, also when the body is cancelled. As with any
-    task group, an error of the body arrives in an ExceptionGroup.
+    ``now`` gives Unix seconds. ``run_blocking`` None takes worker threads; tests with a fake clock give ``run_inline``. At the
+    end the submitted writes are committed and the file is closed, also when the body is cancelled. As with any task group, an
+    error of the body arrives in an ExceptionGroup.
 
-    :raises StoreRefused: held by another process, damaged, of a newer release, or not writable (not in a group).
+    :raises StoreRefused: another process uses the directory, or the file is damaged, of a newer release, or not writable. It is
+        raised without a group.
     """
     run = run_blocking or threads()
-    with anyio.CancelScope(shield=True):  # what is opened must not be lost to a cancellation
+    with anyio.CancelScope(shield=True):  # a cancellation must not lose the open files
         files = await run(partial(open_files, state_dir))
     try:
         writer = Writer(files.writer, files.path, run, now)

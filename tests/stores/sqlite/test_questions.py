@@ -25,7 +25,7 @@ async def test_a_damaged_row_is_refused_in_words_and_harms_no_other(
     store: SqliteStore, damaged: sqlite3.Connection, column: str, value: bytes
 ) -> None:
     damaged.execute(f"UPDATE question SET {column} = ? WHERE id = 'qu_1'", (value,))  # noqa: S608
-    with pytest.raises(StoreRefused, match="question qu_1 of the store cannot be read"):
+    with pytest.raises(StoreRefused, match="question row qu_1 of the store cannot be read"):
         await store.questions_of("turn-1")
     assert await store.questions_of("turn-2") == [question(2, turn_id="turn-2")]
 

@@ -60,7 +60,7 @@ async def test_a_damaged_row_is_refused_in_words_and_decides_nothing(
     await store.add_approval(asked())
     await store.add_approval(replace(asked(number=2), code="XXXXXX"))
     other_hand.execute(f"UPDATE approval SET {column} = ? WHERE id = 'approval-1'", (value,))  # noqa: S608
-    words = "approval approval-1 of the store cannot be read"
+    words = "approval row approval-1 of the store cannot be read"
     with pytest.raises(StoreRefused, match=words):
         await store.get_approval("approval-1")
     with pytest.raises(StoreRefused, match=words):

@@ -1,4 +1,4 @@
 """The database file and its two connections: opening, inspection, upgrade, the writer with its transactions, the reader.
 
-No statement about a table belongs here (gatewayd/stores/sqlite/tables).
+Statements about a table do not belong here, but in gatewayd/stores/sqlite/tables.
 """

@@ -1,4 +1,4 @@
-"""Who runs the blocking calls: a worker thread in production, the caller itself in tests with a fake clock."""
+"""How blocking calls are run: in a worker thread in production, in the event loop in tests with a fake clock."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -9,18 +9,17 @@ T = TypeVar("T")
 
 
 class RunBlocking(Protocol):
-    """Run ``work`` and return what it returns or raise what it raises.
+    """Run ``work``, and return its result or raise its error.
 
-    Must never return (or be cancelled away) while ``work`` still runs: the store hands its connections from one call to
-    the next on the strength of that.
+    It must not return, and must not be cancelled, while ``work`` still runs: the next call uses the same connection.
     """
 
     async def __call__(self, work: Callable[[], T], /) -> T: ...
 
 
 def threads() -> RunBlocking:
-    """Worker threads of the store's own: at most one for its writer and one for its reader, so that it never waits behind
-    others' file or name look-ups."""
+    """Worker threads for the store alone, one for its writer and one for its reader. So it never waits for the file or name
+    look-ups of other parts."""
     limiter = CapacityLimiter(2)
 
     async def run(work: Callable[[], T], /) -> T:
@@ -30,6 +29,6 @@ def threads() -> RunBlocking:
 
 
 async def run_inline(work: Callable[[], T], /) -> T:
-    """Run in the event loop's own thread: for tests, whose fake clock would jump while a thread works."""
+    """Run ``work`` in the thread of the event loop. For tests: their fake clock would jump while a worker thread is busy."""
     await lowlevel.checkpoint()
     return work()

@@ -1,4 +1,4 @@
-"""The state directory: private to one user, and to one process at a time."""
+"""The state directory. One user owns it, and one process at a time uses it."""
 
 import fcntl
 import os
@@ -13,11 +13,11 @@ _STORE_MADE = "gatewayd.db was made here; without it gatewayd does not start ove
 
 
 class StateDirectory:
-    """A state directory that this process holds. Made by ``hold_directory``; ``release`` lets it go.
+    """A state directory that this process has locked with ``hold_directory``, until ``release``.
 
-    The lock is flock(2) on ``gatewayd.lock``: the kernel drops it when the process ends, however it ends, and the file may
-    stay. Its first line is the holder's pid; its second, once there is one, says that a store was made here, so that a lost
-    file is told from a first start.
+    The lock is flock(2) on ``gatewayd.lock``. The kernel releases it when the process ends in any way; the file may stay. Its
+    first line is the process id. Its second line says that a store was made here: so a lost file is not taken for a first
+    start.
     """
 
     def __init__(self, path: Path, lock_file: int, *, store_was_made: bool) -> None:
@@ -26,7 +26,7 @@ class StateDirectory:
         self._lock_file = lock_file
 
     def note_store(self) -> None:
-        """Write down that the store was made. Durable on return."""
+        """Note in the lock file that the store was made. Durable on return."""
         if not self.store_was_made:
             self.store_was_made = True
             self.write_note()
@@ -42,9 +42,10 @@ class StateDirectory:
 
 
 def hold_directory(path: Path) -> StateDirectory:
-    """Make the directory (mode 0700) if need be, and lock it. An existing one keeps its mode: it may hold other things.
+    """Make the directory (mode 0700) if it is missing, and lock it. An existing directory keeps its mode: it may have other
+    files.
 
-    :raises StoreRefused: it cannot be made or written, others can write there, or another process holds it.
+    :raises StoreRefused: it cannot be made or written, others can write there, or another process has locked it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,8 +63,8 @@ def hold_directory(path: Path) -> StateDirectory:
 
 
 def who_can_read(path: Path) -> str | None:
-    """A sentence where others can see what lies in the state directory. What gatewayd writes there is its owner's only; what
-    agents write may be not."""
+    """A warning if other users can read the state directory; None: they cannot. gatewayd's own files are private, but files of
+    agents may not be."""
     mode = path.stat().st_mode
     if not mode & (stat.S_IRWXG | stat.S_IRWXO):
         return None
@@ -71,9 +72,9 @@ def who_can_read(path: Path) -> str | None:
 
 
 def _refuse_others(path: Path, found: os.stat_result) -> None:
-    """Whoever can write in the directory can put another store, or a link to somebody's file, in the place of ours.
+    """Another user who can write in the directory could replace the store, or put a link to another file there.
 
-    :raises StoreRefused: others can.
+    :raises StoreRefused: another user owns the directory or can write there.
     """
     own = f"or name one that gatewayd makes itself, such as --state-dir {path}/gatewayd"
     us = os.geteuid()

@@ -1,4 +1,4 @@
-"""SQLite's errors in words, for the operator."""
+"""Turns SQLite's errors into StoreRefused with a sentence for the operator."""
 
 import sqlite3
 from pathlib import Path
@@ -35,13 +35,13 @@ _MAY_PASS = frozenset(
 
 
 def is_about_the_file(error: BaseException) -> bool:
-    """True if the file or the machine is at fault, and so every statement of the transaction; False for one statement's own
-    fault (a constraint, a wrong parameter)."""
+    """True: the file or the machine has failed, and with it the whole transaction. False: one statement was wrong (a
+    constraint, a parameter)."""
     return _primary_code(error) in _WORDS
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is not what was written: no statement that works tells that it is whole."""
+    """Whether the file is damaged. A later statement that succeeds is no proof that it is whole."""
     return _primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 

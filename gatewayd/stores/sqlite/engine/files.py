@@ -1,4 +1,4 @@
-"""From a state directory to two open connections."""
+"""Opens the store of a state directory: lock, check, upgrade, two connections."""
 
 import os
 import sqlite3
@@ -20,10 +20,8 @@ LOG_BYTES_KEPT = 64 * 2**20
 
 @dataclass(frozen=True)
 class OpenFiles:
-    """The open store: ``writer`` is the only connection that writes or checkpoints, ``reader`` cannot.
-
-    (SQLite before 3.51.3 may corrupt a file when two connections checkpoint and write at the same moment,
-    sqlite.org/wal.html, "the WAL-reset bug".) ``close`` gives up the lock last.
+    """The open store. Only ``writer`` writes and checkpoints: SQLite before 3.51.3 may corrupt a file when two connections
+    checkpoint and write at the same time (sqlite.org/wal.html, "the WAL-reset bug"). ``close`` releases the lock last.
     """
 
     path: Path
@@ -37,9 +35,9 @@ class OpenFiles:
 
 
 def open_files(state_dir: Path) -> OpenFiles:
-    """Lock the directory, check what is there, make what is missing, migrate. Blocks.
+    """Lock the directory, check its files, make what is missing, and upgrade. Blocks.
 
-    :raises StoreRefused: in words for the operator; whatever was found is as it was.
+    :raises StoreRefused: with a sentence for the operator. The files that were found are not changed.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(str(number) for number in OLDEST_SQLITE)
@@ -75,9 +73,9 @@ def _find_or_make(directory: StateDirectory, path: Path) -> bool:
 
 
 def _make(path: Path) -> None:
-    """Make the database beside its place and rename it: it is there whole or not at all, whenever this is interrupted.
+    """Make the database under another name and rename it: an interruption leaves a complete file or none.
 
-    So an empty or headless file is always damage, never a first start that was cut short.
+    So an empty file, or one without a header, is always damage and never an interrupted first start.
     """
     unborn = path.with_name(path.name + ".new")
     for leftover in unborn.parent.glob(unborn.name + "*"):

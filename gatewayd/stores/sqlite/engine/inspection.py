@@ -1,7 +1,7 @@
-"""The check at start. It reads only: a file that is refused is left as it was found.
+"""The check of an existing file at start. It only reads: a refused file is not changed.
 
-What it cannot see: that the last commit of a write-ahead log was damaged, which is what a power cut leaves, too; and bytes
-of a text that became others.
+It cannot see two kinds of damage: a damaged last commit of the write-ahead log, because a power cut leaves the same; and changed
+bytes within a text.
 """
 
 import sqlite3
@@ -15,16 +15,16 @@ from gatewayd.stores.sqlite.engine.wal import damage_of
 from gatewayd.stores.sqlite.migrations import APPLICATION_ID, newest_version, schema_version
 
 WHOLE_CHECK_BYTES = 256 * 2**20
-"""Up to this size the whole file is checked (about 0.3 s for 400 MB in the page cache). Of a larger one the head, the log
-and the schema are: damage elsewhere is then refused by the call that meets it."""
+"""Up to this size the whole file is checked (about 0.3 s for 400 MB in the page cache). Of a larger file the header, the log
+and the schema are checked; damage elsewhere is reported by the operation that finds it."""
 
 _MAGIC = b"SQLite format 3\x00"
 
 
 def inspect(path: Path, log: Path) -> bool:
-    """Check an existing store. True if all of it was read, False if it is too large for that.
+    """Check an existing store. True: all of it was read; False: it is too large for that.
 
-    :raises StoreRefused: it is not ours, not whole, or of a newer release.
+    :raises StoreRefused: it is no store of gatewayd, is damaged, or is of a newer release.
     """
     try:
         _check_head(path, log)
@@ -43,7 +43,7 @@ def inspect(path: Path, log: Path) -> bool:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """It never writes the database nor checkpoints. The caller closes it. Raises sqlite3.Error."""
+    """A connection that neither writes nor checkpoints. The caller closes it. Raises sqlite3.Error."""
     # absolute: as_uri wants it; it quotes what a URI would take for itself, such as "?"
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
@@ -52,9 +52,9 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def check_missing(path: Path, log: Path, *, store_was_made: bool) -> None:
-    """There is no database file: is that a first start?
+    """Check that a missing database file means a first start.
 
-    :raises StoreRefused: no: a log without its database, or a directory that had a store.
+    :raises StoreRefused: there is a log without its database, or the directory had a store.
     """
     if log.exists() and log.stat().st_size > 0:
         raise StoreRefused(f"{path} is missing, but its log {log.name} is there and may hold messages. {_cure(path)}")
@@ -71,15 +71,14 @@ def _check_head(path: Path, log: Path) -> None:
         raise _damaged(path, "it is not an SQLite file")
     if len(head) < 100:
         raise _damaged(path, "the file is cut off")
-    # SQLite would read zeros behind the end. A crash in a checkpoint may leave half a page, too, but then the log has it whole.
+    # SQLite would read zeros behind the end. A crash in a checkpoint may leave half a page, but then the log has the whole page.
     page_bytes = int.from_bytes(head[16:18], "big")
     if path.stat().st_size % max(page_bytes, 512) and not (log.exists() and log.stat().st_size):
         raise _damaged(path, "the file is cut off in the middle of a page")
 
 
 def _check_log(path: Path, log: Path) -> None:
-    """SQLite takes a log that is damaged for an empty one, or for a shorter one, and what was committed to it would be gone
-    without a word."""
+    """SQLite reads a damaged log as an empty or a shorter one, and reports no error: commits would be lost."""
     if log.exists() and (found := damage_of(log)) is not None:
         raise _damaged(path, found)
 

@@ -1,4 +1,4 @@
-"""Reads, beside the writer: a connection of their own that never waits for a commit under way."""
+"""The reader: queries on a connection of their own, which do not wait for a running commit."""
 
 import sqlite3
 from collections.abc import Callable
@@ -16,15 +16,15 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Owns the reading connection; one query at a time, under a lock, in whatever thread ``run_blocking`` takes.
+    """Owns the reading connection and runs one query at a time, in a thread of ``run_blocking``.
 
-    Every query is one SELECT and so sees one state of the file: at least all that was committed before the call.
+    A SELECT sees one state of the file: at least all commits that were done before the call.
     """
 
     def __init__(
         self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking, damaged: Callable[[StoreRefused], None]
     ) -> None:
-        """``damaged`` hears, in the event loop, that the file is damaged."""
+        """``damaged`` is called in the event loop when a query finds the file damaged."""
         self._connection = connection
         self._path = path
         self._run_blocking = run_blocking
@@ -45,7 +45,7 @@ class Reader:
                 raise
 
     async def close(self) -> None:
-        """Wait for the query under way; refuse those that come later."""
+        """Wait for the running query, and refuse later ones."""
         async with self._lock:
             self._closed = True
 

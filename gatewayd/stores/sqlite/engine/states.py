@@ -1,4 +1,4 @@
-"""The states of gatewayd.model.lifecycle in SQL. Statements are built of these once, at import."""
+"""Conditions on states, from gatewayd.model.lifecycle, for statements that are built at import."""
 
 from collections.abc import Sequence
 

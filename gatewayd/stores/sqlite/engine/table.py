@@ -1,4 +1,4 @@
-"""What the tables share: the writer, the reader and the clock."""
+"""The base of all tables: the writer, the reader and the clock."""
 
 import sqlite3
 from collections.abc import Callable
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Tables:
-    """Base of the class for each concern. Those are joined by inheritance: the port wants one object."""
+    """Base of the class of each concern. ``SqliteStore`` inherits all of them, because the port is one object."""
 
     def __init__(self, writer: Writer, reader: Reader, now: Callable[[], float]) -> None:
         self._writer = writer
@@ -23,5 +23,5 @@ class Tables:
         return await self._writer.submit(operation)
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """``query`` runs one SELECT, in a worker thread."""
+        """``query`` runs in a worker thread and reads only."""
         return await self._reader.fetch(query)

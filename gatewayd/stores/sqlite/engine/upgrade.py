@@ -1,4 +1,4 @@
-"""From the schema of an older release to the newest one: a copy first, then the migrations."""
+"""The upgrade of a store of an older release: a copy of the file first, then the migrations."""
 
 import os
 import sqlite3
@@ -10,17 +10,17 @@ from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite.migrations import migrate, newest_version, schema_version
 
 ROOM_FACTOR: Final = 3
-"""What an upgrade needs on the disk, in sizes of the file: the copy, the log, and the new tables beside the old ones."""
+"""An upgrade needs this many times the size of the file on the disk: for the copy, the log, and the new tables beside the old."""
 _WHILE_IT_LASTS: Final = ("PRAGMA temp_store = FILE", "PRAGMA cache_size = -32768")
-"""Indexes are sorted in files: in memory those of a large store would be more than the service may have."""
+"""Sort indexes in files. In memory, those of a large store would exceed the limit of the service."""
 _AFTERWARDS: Final = ("PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -2000")
 
 
 def upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the open file at ``path`` to the newest version. Blocks: some 25 s for each million rows. Whoever ends it leaves
-    the version before, whole, and the next start begins anew.
+    """Bring the open file at ``path`` to the newest version. Blocks for some 25 s for each million rows. When the process is
+    killed meanwhile, the file has the old version completely, and the next start begins the upgrade again.
 
-    :raises StoreRefused: there is no room for it on the disk. May raise sqlite3.Error and OSError; then nothing has changed.
+    :raises StoreRefused: the disk has too little space. May raise sqlite3.Error and OSError; then nothing has changed.
     """
     version = schema_version(connection)
     if version >= newest_version():
@@ -35,7 +35,7 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def copy_of(path: Path, version: int) -> Path:
-    """Where a store of this version is kept when it is upgraded. There is one such copy: the next upgrade replaces it."""
+    """The path of the copy of a store of this version. There is one copy: the next upgrade replaces it."""
     return path.with_name(f"{path.name}.version-{version}")
 
 
@@ -52,7 +52,7 @@ def _refuse_without_room(path: Path) -> None:
 
 
 def _copy(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """The copy has its name when it is whole and on the disk."""
+    """The copy gets its name when it is complete and synced."""
     copy = copy_of(path, version)
     unborn = copy.with_name(copy.name + ".new")
     unborn.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""What SQLite itself does not say of a write-ahead log: that commits are lost which were there.
+"""Finds damage in a write-ahead log that SQLite does not report: commits that would be lost.
 
-SQLite takes a log as ended at its first bad frame, as it must after a power cut (SQLite file format, section 4.3). But under
-synchronous=FULL each commit is synced before the next one begins, so only the last can be torn. Where a bad frame is followed by
-a commit and by a frame that was written after it, the log is damaged, and what SQLite would drop was acknowledged.
+SQLite ends a log at its first bad frame, as it must after a power cut (SQLite file format, section 4.3). With synchronous=FULL
+each commit is synced before the next one begins, so only the last commit can be incomplete. If a commit and a later frame
+follow a bad frame, the log is damaged, and SQLite would drop commits that were acknowledged.
 """
 
 import struct
@@ -22,8 +22,8 @@ Checksum = tuple[int, int]
 
 
 class _Frame(Struct, frozen=True):
-    """One page as it was committed. ``commits``: the last of its transaction. ``summed`` is the beginning of its header and the
-    page: what the checksum is over, beside that of the frame before."""
+    """One committed page. ``commits``: it is the last frame of its transaction. ``summed`` is the data of the checksum: the
+    beginning of its header, and the page; the checksum of the frame before goes in, too."""
 
     commits: bool
     salts: tuple[int, int]
@@ -32,9 +32,9 @@ class _Frame(Struct, frozen=True):
 
 
 def damage_of(log: Path) -> str | None:
-    """What is wrong with a log file, in words; None for one that is whole, or that a crash has cut short. Raises OSError.
+    """The damage of a log file in words; None: the log is whole, or a crash has cut off its end. Raises OSError.
 
-    Takes some 70 us for each frame that is good: a tenth of a second for what a killed process usually leaves behind.
+    Takes some 70 us for each good frame: a tenth of a second for the usual log of a killed process.
     """
     with log.open("rb") as file:
         header = file.read(_HEADER.size)
@@ -62,7 +62,7 @@ def _damage_behind(frames: Iterator[_Frame], salts: tuple[int, int], checksum: C
 
 
 def _frames(file: BinaryIO, page_bytes: int) -> Iterator[_Frame]:
-    """Every whole frame, also what an earlier use of the file has left behind the end."""
+    """All complete frames, also those of an earlier use of the file behind the end of the log."""
     while len(data := file.read(_FRAME.size + page_bytes)) == _FRAME.size + page_bytes:
         _, pages_then, salt1, salt2, first, second = _FRAME.unpack_from(data)
         yield _Frame(pages_then > 0, (salt1, salt2), (first, second), data[:8] + data[_FRAME.size :])

@@ -1,4 +1,4 @@
-"""Group commit: one task that runs all waiting writes in one transaction, with one thread hop and one fsync."""
+"""The writer with group commit: one task runs all waiting writes in one transaction, with one thread hop and one fsync."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +21,13 @@ from gatewayd.stores.sqlite.engine.file_identity import FileIdentity
 T = TypeVar("T")
 
 QUEUE_LENGTH = 1024
-"""Writes that wait in memory; further callers wait outside."""
+"""The number of writes in the queue. Further callers wait until there is space."""
 BATCH_LENGTH = 512
-"""Writes in one transaction: bounds how long the first of them waits for the last."""
+"""The most writes in one transaction. It limits how long the first one waits for the last."""
 
 
 class _Job(Generic[T]):
-    """One write: what to run, and what became of it. ``abandoned``: nobody waits for it any more."""
+    """One write: its operation and its result. ``abandoned``: its caller was cancelled."""
 
     __slots__ = ("abandoned", "done", "error", "operation", "value")
     value: T
@@ -39,9 +39,9 @@ class _Job(Generic[T]):
         self.abandoned = False
 
     def run(self, connection: sqlite3.Connection) -> None:
-        """Run inside the batch's transaction; undone alone if it fails by its own fault.
+        """Run within the transaction of the batch. An error of the operation itself undoes this write only.
 
-        :raises sqlite3.Error: the file is at fault: the whole batch is lost.
+        :raises sqlite3.Error: the file has failed, and with it the whole batch.
         """
         connection.execute("SAVEPOINT job")
         try:
@@ -61,7 +61,7 @@ class _Job(Generic[T]):
 
 
 class _Commit(Struct, frozen=True):
-    """What one transaction came to. ``error`` in words: nothing of it was stored."""
+    """The result of one transaction. ``error`` in words: nothing was stored."""
 
     seconds: float
     rows: int
@@ -71,8 +71,7 @@ class _Commit(Struct, frozen=True):
 class Writer:
     """Owns the writing connection. ``run`` must be running while ``submit`` is called.
 
-    The connection is used in whatever thread ``run_blocking`` takes, but only from within ``run``, one call at a time, each
-    after the end of the one before: that is what sqlite3 asks for when ``check_same_thread`` is off.
+    The threads of ``run_blocking`` use the connection one after the other, as sqlite3 requires it without ``check_same_thread``.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, run_blocking: RunBlocking, now: Callable[[], float]) -> None:
@@ -97,15 +96,15 @@ class Writer:
         self._stopwatch = Stopwatch()
 
     def watch(self, call: Callable[[str | None], None]) -> None:
-        """Have it called, in the event loop, with why a commit failed, and with None when one is good again."""
+        """As ``gatewayd.ports.store.Store.watch``."""
         self._watchers.append(call)
 
     async def submit(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``operation`` in a transaction; returns its result after the commit, or raises what it raised.
 
-        Waits while the queue is full. A caller that is cancelled does not learn whether its operation was run: it was
-        either run whole or not at all. ``operation`` runs in a worker thread: it touches nothing but the connection, and
-        neither begins nor ends a transaction.
+        Waits while the queue is full. A caller that is cancelled does not learn whether its operation was run; it was run
+        completely or not at all. ``operation`` runs in a worker thread: it uses the connection only, and neither begins nor
+        ends a transaction.
 
         :raises StoreRefused: the commit failed, or the store is closed. Nothing was stored.
         """
@@ -122,14 +121,14 @@ class Writer:
 
     async def _enqueue(self, job: _Job[Any]) -> None:
         try:
-            self._send.send_nowait(job)  # without a turn of the event loop: the caller waits for the commit anyway
+            self._send.send_nowait(job)  # without a checkpoint: the caller waits for the commit anyway
         except anyio.WouldBlock:
             await self._send.send(job)
 
     async def run(self) -> None:
-        """Serve until ``close``, then what was submitted before it.
+        """Run writes until ``close``, and those that were submitted before it.
 
-        Cancellation does not end it: those who settle their last rows while the daemon is cancelled still need it.
+        Cancellation does not end it: other tasks store their last rows while the daemon is cancelled.
         """
         batch: list[_Job[Any]] = []
         with anyio.CancelScope(shield=True):
@@ -138,19 +137,19 @@ class Writer:
                     batch = [first, *islice(self._waiting(), BATCH_LENGTH - 1)]
                     await self._commit([job for job in batch if not job.abandoned])
             finally:
-                # There is work left only after a bug or when no thread can be started: even then nobody waits for ever.
+                # Jobs are left only after a bug, or when no thread can be started. Their callers must not wait for ever.
                 for job in chain(batch, self._waiting()):
                     job.done.set()
                 self._receive.close()
 
     def note_damage(self, damage: StoreRefused) -> None:
-        """The file is damaged, as somebody else has found."""
+        """The reader has found the file damaged."""
         self._damage = self._damage or damage.reason
         self._note_error(damage.reason)
         self._note_health()
 
     def close(self) -> None:
-        """Take no further operations; ``run`` ends after those that wait."""
+        """Accept no more writes; ``run`` ends after those in the queue."""
         self._send.close()
 
     def statistics(self, *, checked_whole: bool) -> StoreStatistics:
@@ -188,7 +187,7 @@ class Writer:
             job.done.set()
 
     def _transact(self, batch: Sequence[_Job[Any]]) -> _Commit:
-        """In the worker thread."""
+        """Runs in the worker thread."""
         started = perf_counter()
         rows_before = self._connection.total_changes
         if (lost := self._identity.find_lost()) is not None:
@@ -220,7 +219,7 @@ class Writer:
             self._commits += 1
             self._operations += operations
             self._rows += commit.rows
-            # What is not damaged is still of use. But no commit that works tells that the rest is whole: the next start looks.
+            # The undamaged part is still used. But a successful commit does not prove that the file is whole.
             if self._damage is None:
                 self._failing_since = None
         self._note_health()

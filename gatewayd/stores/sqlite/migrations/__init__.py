@@ -1,7 +1,7 @@
 """Forward-only migrations: ``NNNN_name.sql`` brings the schema from version NNNN - 1 to NNNN.
 
-``PRAGMA user_version`` holds the number of the last one. Those that are missing run in one transaction together with the new
-number, so a crash leaves either version whole. A released file is never edited; there is no way back but a backup.
+``PRAGMA user_version`` is the number of the last one. The missing ones run in one transaction together with the new number, so a
+crash leaves the old or the new version completely. A released file is never edited. There is no way back but a backup.
 """
 
 import re
@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Final
 
 APPLICATION_ID = 0x67747764
-"""In the header of every file of ours (SQLite file format, section 1.3.9): "gtwd"."""
+"""In the header of every store of gatewayd (SQLite file format, section 1.3.9): "gtwd"."""
 HAS_STRICT: Final = sqlite3.sqlite_version_info >= (3, 37)
 _STRICT_TABLE: Final = re.compile(r"(CREATE TABLE .*)\n\)( WITHOUT ROWID)?(?:,? STRICT);\s*", re.DOTALL)
 _COLUMN: Final = re.compile(r"^    (\w+) (INTEGER|REAL|TEXT|BLOB)\b(?! PRIMARY KEY AUTOINCREMENT)", re.MULTILINE)
@@ -39,8 +39,8 @@ def schema_version(connection: sqlite3.Connection) -> int:
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str] | None = None) -> None:
     """Bring an open file (autocommit mode) to the newest version. Raises sqlite3.Error; then the version is as before.
 
-    Any number of processes may do so at once: the version is read again under the write lock. All that are missing are one
-    transaction, so that what is cut is still the version that it was, and the release of that goes on with it.
+    Any number of processes may do so at once: the version is read again under the write lock. All missing migrations are one
+    transaction, so an interrupted upgrade leaves a file that the older release can still use.
     """
     migrations = scripts() if migrations is None else migrations
     if schema_version(connection) >= len(migrations):
@@ -69,7 +69,8 @@ def statements(script: str) -> Iterator[str]:
 
 
 def with_checks(statement: str) -> str:
-    """A STRICT table for an SQLite that has none: each column checks its type itself. Any other statement as it is."""
+    """The statement for an SQLite without STRICT tables: a CHECK for the type of each column. Other statements stay as they
+    are."""
     found = _STRICT_TABLE.fullmatch(statement.lstrip())
     if found is None:
         return statement

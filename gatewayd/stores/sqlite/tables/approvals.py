@@ -1,4 +1,4 @@
-"""Tool requests, what people said of them, and what they allowed for a whole session."""
+"""Approvals: requests for permission with their votes, and the grants for sessions."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -115,7 +115,7 @@ def _grant(connection: sqlite3.Connection, row: Approval, inputs: Sequence[str])
         "INSERT OR REPLACE INTO approval_grant VALUES (?, ?, ?, ?, ?, ?, ?)",
         [(row.session_key, row.session_id, row.tool, each, row.id, row.decided_by, row.decided_at) for each in inputs],
     )
-    # /new gives the key another session: what was allowed in the one before is over.
+    # /new gives the key another session: the grants of the session before are over.
     connection.execute("DELETE FROM approval_grant WHERE session_key = ? AND session_id <> ?", (row.session_key, row.session_id))
 
 

@@ -1,4 +1,4 @@
-"""The audit log: rows are added, each with the hash of the one before it, and triggers refuse every other change."""
+"""The audit log. Entries are added, each with the hash over the one before; triggers refuse every other change."""
 
 import sqlite3
 from collections.abc import Collection
@@ -30,7 +30,7 @@ class AuditTable(Tables):
 
 
 def append_audit(connection: sqlite3.Connection, draft: AuditDraft) -> AuditRow:
-    """Add an entry inside the transaction of the caller, which writes what the entry tells of: both are stored, or neither."""
+    """Add an entry in the transaction of the change that it describes: both are stored, or neither."""
     newest = _newest(connection)
     head = BEGINNING if newest is None else AuditHead(newest.seq, newest.hash)
     row = chained(draft, head)

@@ -1,4 +1,4 @@
-"""Dead letters looked at: what waits for a person, over both tables."""
+"""Lists and counts of dead letters, over both tables. What is done to them is in repair.py."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -27,7 +27,7 @@ INBOUND_DEAD_LETTER_ROWS: Final = (
 OUTBOUND_DEAD_LETTER_ROWS: Final = (
     f"outbound INDEXED BY outbound_dead_letter WHERE {among(OUTBOUND_DEAD_LETTERS)} AND closed_at IS NULL"
 )
-# The index of the inbound ones does not hold their state: there is one only.
+# The index of the inbound dead letters does not have their state, because there is only one.
 [_INBOUND_STATE] = INBOUND_DEAD_LETTERS
 _COUNT: Final = f"""
     SELECT 'in_{_INBOUND_STATE}', count(*), min(ended_at) FROM {INBOUND_DEAD_LETTER_ROWS} UNION ALL
@@ -36,7 +36,7 @@ _COUNT: Final = f"""
 
 
 class _Table(Struct, frozen=True):
-    """One of the two tables: its dead letters are found by its partial index, whatever else is asked."""
+    """One of the two tables. Its dead letters are always found by its partial index."""
 
     direction: Direction
     dead_letters: str
@@ -53,7 +53,7 @@ class DeadLetterTable(Tables):
         self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int
     ) -> list[DeadLetter]:
         def page(connection: sqlite3.Connection, table: _Table) -> list[DeadLetter]:
-            # One at a time: a text may be a million characters long, and only its beginning is kept.
+            # One at a time: a text may have a million characters, and the list keeps its beginning only.
             records = _page(connection, table, table.rows.columns, wanted, before, limit, newest=True)
             return [dead_letter_of(table.rows.read(record)) for record in records]
 
@@ -107,7 +107,7 @@ def _conditions(table: _Table, wanted: DeadLetterFilter) -> tuple[str, list[str 
 
 
 def _bound(table: _Table, cursor: DeadLetterCursor | None, default: tuple[float, int]) -> tuple[float, int]:
-    """The cursor in one table's order; of the same instant, all inbound dead letters stand before the outbound ones."""
+    """The cursor in the order of one table. At the same time, inbound dead letters come before outbound ones."""
     if cursor is None:
         return default
     if cursor.direction == table.direction:

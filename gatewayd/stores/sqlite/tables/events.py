@@ -1,4 +1,4 @@
-"""The event log. Numbers grow by one without gaps: AUTOINCREMENT never reuses one, and a rolled back insert spends none."""
+"""The event log. Its numbers have no gaps: AUTOINCREMENT never reuses one, and an insert that is rolled back uses none."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from gatewayd.ports.store import EventDraft
 from gatewayd.stores.sqlite.engine.table import Tables
 
 PRUNED_AT_ONCE = 5_000
-"""Events deleted in one transaction, so that a large prune never holds up the writes beside it for long."""
+"""The most events that one transaction deletes, so that other writes do not wait long for a large prune."""
 
 
 class EventTable(Tables):
@@ -23,7 +23,7 @@ class EventTable(Tables):
         return [Event(seq=seq, at=at, kind=kind, data=Raw(data)) for seq, at, kind, data in records]
 
     async def event_bounds(self) -> tuple[int, int]:
-        # Two subqueries: SQLite answers one min or max from the end of the b-tree, both in one SELECT by a scan.
+        # Two subqueries: SQLite finds one min or max at the end of the b-tree, but scans the table for both in one SELECT.
         sql = "SELECT ifnull((SELECT min(seq) FROM event), 0), ifnull((SELECT max(seq) FROM event), 0)"
         oldest, newest = await self._read(lambda connection: connection.execute(sql).fetchone())
         return oldest, newest

@@ -1,4 +1,4 @@
-"""The inbox: every envelope once, from its receipt to its end."""
+"""The inbox: each envelope once, from its receipt to its end."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 

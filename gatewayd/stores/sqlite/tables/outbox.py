@@ -1,4 +1,4 @@
-"""The outbox: every payload from its draft to its receipt, or to the reason why there is none."""
+"""The outbox: each payload from its draft to its receipt or its error."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -66,7 +66,7 @@ _PARK: Final = f"""
     WHERE {among(PARK_AT_START.sources)} AND {OF_ACCOUNTS} AND queued_at < :before
         AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
 """
-# What a person has dropped is not counted any more. Each half has an index that holds all that is asked of it.
+# Dropped rows are not counted. Each half is read from an index that covers it.
 _COUNT: Final = f"""
     SELECT state, count(*) FROM outbound WHERE {among(OUTBOUND_OPEN)} GROUP BY state UNION ALL
     SELECT state, count(*) FROM outbound INDEXED BY outbound_dead_letter
@@ -154,7 +154,7 @@ def _add_notice(connection: sqlite3.Connection, rule: NoticeRule | None, outboun
 
 
 def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:
-    """Inside somebody's transaction."""
+    """Runs within the transaction of the caller."""
     cursor = connection.execute(
         _INSERT,
         (

@@ -1,4 +1,4 @@
-"""Strangers who asked to talk, and whom an operator let in."""
+"""Pairings: strangers who asked to talk, and the decisions about them."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 

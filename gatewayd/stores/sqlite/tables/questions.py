@@ -1,4 +1,4 @@
-"""What agents asked their users, and what was answered."""
+"""Questions of agents to their users, and the answers."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 

@@ -1,4 +1,4 @@
-"""Dead letters repaired: put back, or closed, each with its entry in the audit log, in one transaction."""
+"""The retry and the drop of dead letters, each with its entry in the audit log, in one transaction."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -89,12 +89,12 @@ def _each(
     now: float,
     connection: sqlite3.Connection,
 ) -> Repairs:
-    """Do it with one after the other. What one row refuses holds for that row alone."""
+    """Repair one after the other. An error of one ref skips that ref only."""
     repairs = Repairs([], [])
     done: set[str] = set()
     for ref in refs:
         if ref in done:
-            continue  # named twice, or an edit that went with its message
+            continue  # it is named twice, or is an edit that was retried with its message
         try:
             wanted = repairs_of(connection, ref)
         except (NotADeadLetter, NotFound, Conflict) as error:

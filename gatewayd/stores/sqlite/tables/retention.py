@@ -1,7 +1,6 @@
-"""What is old goes, a few rows at a time and the oldest first.
+"""Retention: deletes old rows, a few at a time, the oldest first.
 
-A call looks at a bounded number of rows, whatever it deletes of them: rows that stay never make the next call slower, because it
-goes on behind them.
+A call looks at a bounded number of rows. Rows that stay do not make the next call slower, because it starts behind them.
 """
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
@@ -29,8 +28,8 @@ from gatewayd.stores.sqlite.tables.dead_letters import INBOUND_DEAD_LETTER_ROWS,
 
 
 class _Kind(Struct, frozen=True):
-    """``over`` are the rows, with the index that lists them by their ``end``; ``times`` when one was received and dropped;
-    ``referrers`` are the conditions that a row of a kind refers to one."""
+    """``over`` selects the rows, with the index that has them by their ``end``. ``times`` are the times of receipt and of the
+    drop. ``referrers`` are the conditions that a row of each kind refers to the row."""
 
     table: str
     over: str
@@ -49,7 +48,7 @@ _DEAD_LETTER: Final = f"({among(OUTBOUND_DEAD_LETTERS, 'o.state')} AND o.closed_
 _UNSETTLED: Final = f"({among(OUTBOUND_OPEN, 'o.state')} OR {_DEAD_LETTER})"
 _ASKED: Final = among(APPROVAL_OPEN, "a.state")
 _QUESTIONED: Final = among(QUESTION_OPEN, "q.state")
-# The subject of a notice is that of its request, and a word behind a slash.
+# The subject of a notice is the subject of its request with "/notice" behind it.
 _SUBJECT: Final = (
     "CASE instr(row.subject, '/') WHEN 0 THEN row.subject ELSE substr(row.subject, 1, instr(row.subject, '/') - 1) END"
 )
@@ -63,7 +62,7 @@ _REPLIES: Final[Mapping[Referrer, str]] = {
     "approval": f"EXISTS (SELECT 1 FROM approval a WHERE a.id = {_SUBJECT} AND {_ASKED})",
     "question": f"EXISTS (SELECT 1 FROM question q WHERE q.id = {_SUBJECT} AND {_QUESTIONED})",
 }
-# A turn that is run again finds what it had asked.
+# A turn that is run again finds its requests again.
 _REQUESTS: Final[Mapping[Referrer, str]] = {
     "message": f"EXISTS (SELECT 1 FROM inbound i WHERE i.turn_id = row.turn_id AND {among(INBOUND_OPEN, 'i.state')})",
     "reply": f"EXISTS (SELECT 1 FROM outbound o WHERE o.subject IN (row.id, row.id || '/notice') AND {_UNSETTLED})",

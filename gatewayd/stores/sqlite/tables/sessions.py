@@ -1,4 +1,4 @@
-"""The session map: which of the agent core's sessions belongs to a session key."""
+"""The session map: the session of the agent core for each session key."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -25,7 +25,7 @@ _NEWEST_TURN: Final = (
 
 
 class _Conversation(Struct, frozen=True):
-    """As it is in the column."""
+    """A conversation as the column has it."""
 
     channel: str
     account: str

@@ -33,7 +33,7 @@ class StateTable(Tables):
 
 
 def put_state(connection: sqlite3.Connection, channel: str, account: str, key: str, value: str) -> None:
-    """Inside somebody's transaction."""
+    """Runs within the transaction of the caller."""
     connection.execute(
         "INSERT OR REPLACE INTO state (channel, account, key, value) VALUES (?, ?, ?, ?)", (channel, account, key, value)
     )

@@ -1,4 +1,4 @@
-"""The newest of one conversation, over both tables."""
+"""The newest messages and replies of one conversation, over both tables."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
@@ -15,7 +15,7 @@ from gatewayd.stores.sqlite.engine.columns import decode_column
 from gatewayd.stores.sqlite.engine.states import outside
 from gatewayd.stores.sqlite.engine.table import Tables
 
-# "in" sorts before "out": of the same instant, the question comes before its answer.
+# "in" sorts before "out": at the same time, the message comes before its reply.
 _TRANSCRIPT: Final = f"""
     WITH line AS (
         SELECT * FROM (
@@ -34,7 +34,7 @@ _TRANSCRIPT: Final = f"""
         AND id > (SELECT min(id) FROM line WHERE direction = 'out') AND {outside(NEVER_SEEN)}
     ORDER BY at, direction, id
 """
-# The encoder writes no white space and the tag first, and inside a text every quotation mark has a backslash before it.
+# The encoder writes the tag first and no white space. Within a text every quotation mark has a backslash before it.
 _PRESS_MARK = b'"kind":"button"'
 _EDIT_MARK = b'{"type":"edit_text"'
 _ENVELOPE: Final = Decoder(InboundEnvelope)
