@@ -1,4 +1,4 @@
-"""How many dead letters there are and since when, in memory: counted in the store again whenever one may have come or gone."""
+"""The counts of dead letters, in memory. They are read from the store again after each event that may change them."""
 
 from typing import Final
 
@@ -21,13 +21,13 @@ CHANGES: Final = frozenset(
         "dead_letter.expired",
     )
 )
-"""Kinds of events after which there are more or fewer."""
+"""Kinds of events that change the counts."""
 _PAUSE_SECONDS = 1.0
-"""Between two counts: many dead letters that come together are counted together."""
+"""The pause between two counts, so that many dead letters at once cost one count."""
 
 
 class DeadLetterCounter:
-    """``counts`` is true but for a moment, while ``run`` runs."""
+    """Keeps ``counts`` up to date, with a delay of a moment, while ``run`` runs."""
 
     def __init__(self, store: DeadLetters, events: EventLog) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class DeadLetterCounter:
         self._changed.notify()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Count until cancelled. Begins with the first count. :raises StoreRefused: that one failed."""
+        """Count until cancelled. It is started after the first count. :raises StoreRefused: the first count failed."""
         self.counts = await self._store.count_dead_letters()
         task_status.started()
         while True:

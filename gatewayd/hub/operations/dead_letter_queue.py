@@ -1,4 +1,4 @@
-"""Dead letters and what operators do with them: looked at, put back, dropped, one by one or every one that fits a filter.
+"""The dead-letter queue: operators list, show, retry and drop dead letters, one by one or all that fit a filter.
 
 A dead letter that is put back runs at once. A message goes through the inbox again and is judged anew, because its sender may
 have lost the right to write. A reply goes to its account again, under the number it had, because edits refer to that number.
@@ -32,7 +32,7 @@ from gatewayd.model.records.dead_letter import (
 from gatewayd.ports.store import DeadLetters, InboundRow, OutboundRow, Repairs, dead_letter_of, ref_of, shown_text
 
 _TOGETHER: Final = 50
-"""Dead letters of one transaction: no write beside it waits for more."""
+"""Dead letters in one transaction. Other writes wait for no more than these."""
 _LOOKED_AT: Final = 2000
 _NOTE_MAX: Final = 500
 
@@ -56,7 +56,7 @@ class Outgoing(Protocol):
 
 
 class FoundDeadLetter(Struct, frozen=True):
-    """One dead letter with its whole ``text``. ``why_not``: it cannot be retried, in words."""
+    """One dead letter with its whole ``text``. ``why_not`` says why it cannot be retried; None: it can."""
 
     dead_letter: DeadLetter
     text: str
@@ -64,7 +64,7 @@ class FoundDeadLetter(Struct, frozen=True):
 
 
 class DeadLetterPage(Struct, frozen=True):
-    """``next`` goes on behind the last of ``dead_letters``; None: there is no more."""
+    """``next`` is the cursor of the next page; None: this is the last one."""
 
     dead_letters: list[DeadLetter]
     next: DeadLetterCursor | None
@@ -72,8 +72,8 @@ class DeadLetterPage(Struct, frozen=True):
 
 
 class BulkCursor(Struct, frozen=True):
-    """Where a bulk goes on: behind ``cursor``, and with nothing that ended at ``until`` or later. What is put back and ends again
-    at once is not put back by the same bulk, however many calls it takes."""
+    """Where a bulk operation goes on: behind ``cursor``, with dead letters from before ``until``. So the operation does not retry
+    a row twice, however many calls it takes."""
 
     until: float
     cursor: DeadLetterCursor
@@ -83,7 +83,7 @@ class BulkCursor(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "BulkCursor":
-        """What ``str`` has made. :raises NotADeadLetter:"""
+        """Read the text that ``str`` gives. :raises NotADeadLetter:"""
         until, _, cursor = text.partition("~")
         try:
             at = float(until)
@@ -95,7 +95,7 @@ class BulkCursor(Struct, frozen=True):
 
 
 class Bulk(Struct, frozen=True):
-    """``done`` dead letters; ``more`` may be done by another call, which goes on at ``next``."""
+    """The result of one call: ``done`` counts dead letters. If there is ``more``, another call goes on at ``next``."""
 
     done: int
     skipped: list[Skipped]
@@ -104,7 +104,7 @@ class Bulk(Struct, frozen=True):
 
 
 class DeadLetterQueue:
-    """``now`` is in Unix seconds."""
+    """The orders of operators. ``now`` gives Unix seconds."""
 
     def __init__(self, store: DeadLetters, inbox: Inbox, outbox: Outgoing, events: EventLog, *, now: Callable[[], float]) -> None:
         self._store = store
@@ -114,7 +114,7 @@ class DeadLetterQueue:
         self._now = now
 
     async def list(self, wanted: DeadLetterFilter, *, before: DeadLetterCursor | None, limit: int) -> DeadLetterPage:
-        """The newest dead letters first."""
+        """One page of the list, the newest first."""
         dead_letters = await self._store.list_dead_letters(wanted, before=before, limit=limit + 1)
         more = len(dead_letters) > limit
         return DeadLetterPage(
@@ -128,7 +128,7 @@ class DeadLetterQueue:
         return FoundDeadLetter(dead_letter_of(facts.row), shown_text(facts.row), why_not(facts, self._inbox.availability()))
 
     async def act(self, ref: str, action: RepairAction, *, by: str, note: str | None = None) -> DeadLetter:
-        """Retry or drop one dead letter. Returns it as it is then.
+        """Retry or drop one dead letter. Return its row as it is after that.
 
         :raises NotADeadLetter: no ref.
         :raises NotFound: no such row.
@@ -163,7 +163,7 @@ class DeadLetterQueue:
     async def act_on_all(
         self, wanted: DeadLetterFilter, action: RepairAction, *, after: BulkCursor | None = None, by: str, note: str | None = None
     ) -> Bulk:
-        """Retry or drop what fits, the oldest first, up to a bound. :raises StoreRefused: nothing was done."""
+        """Retry or drop all that fit, the oldest first, up to a limit. :raises StoreRefused: nothing was done."""
         until = self._now() if wanted.ended_before is None else wanted.ended_before
         until = until if after is None else min(until, after.until)
         wanted = replace(wanted, ended_before=until)
@@ -185,7 +185,7 @@ class DeadLetterQueue:
     async def _next(
         self, cursors: Sequence[DeadLetterCursor], action: RepairAction, by: str, note: str | None, *, done_before: int
     ) -> Repairs | None:
-        """None: there are no more, or the store refuses. :raises StoreRefused: and nothing was done before."""
+        """Repair the next ones. None: no more, or the store refuses. :raises StoreRefused: and nothing was done before."""
         try:
             return await self._together([each.ref for each in cursors], action, by, note) if cursors else None
         except StoreRefused:
@@ -194,16 +194,16 @@ class DeadLetterQueue:
             return None
 
     async def _together(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
-        """In one transaction, with what follows from it in memory."""
+        """Repair these in one transaction, and update the parts that keep them in memory."""
         settled = [ref for ref in refs if not self._is_unsettled(ref)]
         skipped = [await self._why_unsettled(ref) for ref in refs if ref not in settled]
         if not settled:
             return Repairs([], skipped)
         note = None if note is None else sanitise(note)[:_NOTE_MAX]
-        # Shielded: what is committed and not handed on would lie there until the next start.
+        # Shielded: a row that is committed and not dispatched would lie there until the next start.
         with anyio.CancelScope(shield=True):
             repairs = await self._repair(settled, action, by, note)
-            self._hand_on(repairs, action, by)
+            self._dispatch(repairs, action, by)
         return replace(repairs, skipped=[*repairs.skipped, *skipped])
 
     async def _repair(self, refs: Sequence[str], action: RepairAction, by: str, note: str | None) -> Repairs:
@@ -228,7 +228,7 @@ class DeadLetterQueue:
             return Skipped(ref, error.reason)
         return Skipped(ref, "what became of it is being recorded: ask again")
 
-    def _hand_on(self, repairs: Repairs, action: RepairAction, by: str) -> None:
+    def _dispatch(self, repairs: Repairs, action: RepairAction, by: str) -> None:
         said = "dead_letter.retried" if action == "retry" else "dead_letter.dropped"
         for each in repairs.done:
             self._events.emit(said, ref=ref_of(each.row), by=by)

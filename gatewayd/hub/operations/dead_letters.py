@@ -1,4 +1,4 @@
-"""What a dead letter is, why one cannot be retried, and what is written down when somebody repairs one. Pure: the store calls
+"""The rules of dead letters: which rows are some, why one cannot be retried, and what the audit log says. Pure: the store calls
 these with the rows as they are in its transaction."""
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def check_dead_letter(row: DeadLetterRow) -> None:
 
 
 def put_back(facts: DeadLetterFacts, *, accounts: Takers, by: str, note: str | None, now: float) -> list[Repair]:
-    """A dead letter that is retried, with the edits that ended in its turn: without them it would run as it was first written.
+    """Retry a dead letter, together with the edits that ended in its turn. Without them it would run unedited.
 
     :raises Conflict: it is no dead letter (any more), or it would be wrong to retry it.
     """
@@ -45,7 +45,7 @@ def drop(row: DeadLetterRow, *, by: str, note: str | None, now: float) -> Repair
 
 
 def why_not(facts: DeadLetterFacts, accounts: Takers) -> str | None:
-    """Why a dead letter cannot be retried, in words; None: it can."""
+    """Why a dead letter cannot be retried; None: it can."""
     row = facts.row
     if isinstance(row, OutboundRow):
         here = (row.channel, row.account) in accounts
@@ -60,7 +60,7 @@ def why_not(facts: DeadLetterFacts, accounts: Takers) -> str | None:
 
 
 def _why_not_again(facts: DeadLetterFacts, row: OutboundRow) -> str | None:
-    """Why it would be wrong to send this now."""
+    """Why this reply must not be sent now; None: it may."""
     if isinstance(row.payload, EditText):
         edited = facts.edited
         if edited is None or edited.receipt is None or edited.receipt.message_id is None:
@@ -74,7 +74,7 @@ def _why_not_again(facts: DeadLetterFacts, row: OutboundRow) -> str | None:
 
 
 def _is_over(facts: DeadLetterFacts, written_at: float) -> bool:
-    """What was written about a request while it was pending asks for an answer; what came after says what became of it."""
+    """Whether the request is over and the row was written before. Rows from after its end tell its outcome."""
     if facts.request is None:
         return True
     ended_at = facts.request.ended_at if isinstance(facts.request, QuestionRow) else facts.request.decided_at
@@ -98,7 +98,7 @@ def _changes(edit: InboundRow, message: InboundRow) -> bool:
 def _entry(
     row: DeadLetterRow, action: Literal["dead_letter.retried", "dead_letter.dropped"], by: str, note: str | None, now: float
 ) -> AuditDraft:
-    """The entry of the audit log: it says what the row was."""
+    """The entry of the audit log, with the state of the row before."""
     reason = None if row.reason is None else row.reason[:_REASON_MAX]
     detail = row.detail if isinstance(row, InboundRow) else None
     was = detail_of(state=row.state, reason=reason, detail=detail, attempts=row.attempts, turn_id=row.turn_id, note=note)

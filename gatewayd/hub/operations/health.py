@@ -1,8 +1,7 @@
-"""What is wrong now, from facts: pure, so that readiness, status and metrics cannot disagree.
+"""Health checks: the present problems, computed from facts. Pure, so that readiness, status and metrics cannot disagree.
 
-A problem is ``failing`` when messages are not taken, not answered or not sent somewhere because of it, and the daemon is not
-ready then. It is a ``warning`` when somebody should look while messages go through. ``since`` is when it began, however often
-somebody has looked meanwhile.
+A problem is ``failing`` if it stops messages somewhere: they are not taken, not answered or not sent. The daemon is not ready
+then. A problem is a ``warning`` if messages go through, and an operator should look. ``since`` is when it began.
 """
 
 from collections.abc import Iterator
@@ -23,24 +22,24 @@ from gatewayd.model.status import (
 from gatewayd.ports.store import StoreStatistics
 
 FAILED_IN_A_ROW: Final = 3
-"""An agent that is open and fails this many turns in a row is a problem."""
+"""If an open agent fails so many turns in a row, that is a problem."""
 HUNG_SECONDS: Final = 10.0
-"""A commit that takes longer is a disk that does not answer."""
+"""A commit that takes longer means that the disk does not answer."""
 OLD_SECONDS: Final = 300.0
-"""A reply that a connected account has not sent for so long is a problem."""
+"""If a connected account has not sent a reply for so long, that is a problem."""
 STALL_TOLD_SECONDS: Final = 600.0
-"""How long a stall of the event loop is shown after its end."""
+"""How long a stall of the event loop stays a problem after its end."""
 
 
 class Refused(Struct, frozen=True):
-    """A new configuration was not taken: when, and why not. The one before it is in force."""
+    """A new configuration was refused ``at`` this time. The one before it is in force."""
 
     at: float
     reason: str
 
 
 class Facts(Struct, frozen=True):
-    """All that can be wrong, at ``now``."""
+    """The facts at ``now`` from which problems are found."""
 
     now: float
     state: DaemonState
@@ -57,13 +56,13 @@ class Facts(Struct, frozen=True):
 
 
 def problems_of(facts: Facts) -> tuple[Problem, ...]:
-    """Every problem, the failing ones of the whole daemon first."""
+    """All problems, the failing ones first."""
     found = [*_of_daemon(facts), *_of_accounts(facts), *_of_agents(facts), *_to_look_at(facts)]
     return tuple(sorted(found, key=lambda problem: problem.level != "failing"))
 
 
 def is_down(account: AccountStatus) -> bool:
-    """True for an account that should be connected and is not."""
+    """Whether an account should be connected and is not."""
     return account.state in ("starting", "waiting", "parked")
 
 

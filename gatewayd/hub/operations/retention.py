@@ -1,8 +1,8 @@
-"""Retention: what is over and old is deleted, a few rows at a time, so that no message waits for it.
+"""Retention deletes old rows, a few at a time, so that no message waits for it.
 
-By time: ended rows after ``keep_seconds``, dead letters that nobody has looked after after ``dead_letter_seconds``. By size:
-while the store holds more than ``max_megabytes``, the oldest ended rows go before their time, then the oldest dead letters.
-Never what is younger than two days: platforms deliver a message again for so long, and it must be known then.
+By age: ended rows after ``keep_seconds``, dead letters after ``dead_letter_seconds``. By size: while the store holds more than
+``max_megabytes``, the oldest ended rows go before their time, then the oldest dead letters. Rows younger than two days stay:
+platforms deliver a message again for so long, and the store must know it then.
 """
 
 import math
@@ -24,12 +24,12 @@ from gatewayd.model.lifecycle import DeadLetterState
 from gatewayd.ports.store import OldRow, RetentionKind, RetentionRows
 
 ROWS_TOGETHER: Final = 200
-"""Rows that one transaction looks at: no write beside it waits for more."""
+"""Rows in one transaction. Other writes wait for no more than these."""
 PAUSE_SECONDS: Final = 0.05
-"""Between two transactions."""
+"""The pause between two transactions."""
 EVERY_SECONDS: Final = 300.0
 YOUNGEST_SECONDS: Final = 172_800.0
-"""Nothing younger is deleted, however full the store is."""
+"""Younger rows are not deleted, however full the store is."""
 _FIRST_AFTER_SECONDS: Final = 60.0
 _MEGABYTE: Final = 1_048_576
 _ENDED: Final[tuple[RetentionKind, ...]] = ("inbound", "outbound", "approval", "question")
@@ -39,8 +39,8 @@ log = structlog.get_logger("gatewayd.retention")
 
 
 class RetentionStatistics(Struct, frozen=True):
-    """Since the start. ``last_run_at`` is Unix seconds, of the newest run that came to its end; ``bytes_used`` what it left.
-    ``over_size``: it could not come below ``max_megabytes``, because what is left is needed or too young."""
+    """Counts since the start. ``last_run_at`` is the end of the newest complete run, in Unix seconds; ``bytes_used`` is the size
+    of the store after it. ``over_size``: that is more than ``max_megabytes``, because the rows left are needed or too young."""
 
     runs: int = 0
     rows_deleted: int = 0
@@ -51,7 +51,7 @@ class RetentionStatistics(Struct, frozen=True):
 
 
 class Retention:
-    """The task that deletes. ``now`` is in Unix seconds."""
+    """The task that deletes. ``now`` gives Unix seconds."""
 
     def __init__(
         self, store: RetentionRows, outbox: Outgoing, events: EventLog, configured: Configured, *, now: Callable[[], float]
@@ -72,7 +72,7 @@ class Retention:
         return self._statistics
 
     async def run(self) -> None:
-        """Delete every few minutes until cancelled. A store that refuses is left alone until the next time."""
+        """Delete every few minutes until cancelled. If the store refuses, the next run goes on."""
         self._began = self._now(), anyio.current_time()
         await anyio.sleep(_FIRST_AFTER_SECONDS)
         while True:
@@ -84,7 +84,7 @@ class Retention:
             await anyio.sleep(EVERY_SECONDS)
 
     async def run_once(self) -> None:
-        """Delete what is too old, then what is too much. :raises StoreRefused: the rest is left for another time."""
+        """Delete by age, then by size. :raises StoreRefused: the rest is left for the next run."""
         before = self._statistics.rows_deleted
         for kind in _ENDED:
             await self._delete_old(kind, lambda: self._config.keep_seconds)
@@ -114,8 +114,8 @@ class Retention:
                 return
 
     async def _shrink(self, kinds: Sequence[RetentionKind]) -> int:
-        """Delete of these kinds, whichever has the oldest next, until little enough is left or none of them has more. Returns how
-        many bytes are used."""
+        """Delete rows of these kinds, the oldest first, until the store is small enough or has no more of them. Return how many
+        bytes are used."""
         cursors: dict[RetentionKind, tuple[float, int] | None] = dict.fromkeys(kinds)
         while (used := await self._store.bytes_used()) > self._most_bytes() and cursors:
             kind = min(cursors, key=lambda each: cursors[each] or (-math.inf, 0))
@@ -127,8 +127,8 @@ class Retention:
         return used
 
     async def _sweep(self, kind: RetentionKind, keep_seconds: float, after: tuple[float, int] | None) -> tuple[float, int] | None:
-        """One transaction and the pause behind it. Returns where to go on."""
-        # Shielded: what is deleted is counted.
+        """One transaction and the pause after it. Return the cursor for the next one."""
+        # Shielded: deleted rows must be counted.
         with anyio.CancelScope(shield=True):
             before = self._clock() - keep_seconds
             rule = partial(is_kept, since=before)
@@ -141,7 +141,7 @@ class Retention:
         return swept.after
 
     def _tell_expired(self, kind: RetentionKind, deleted: Mapping[str, int]) -> None:
-        """Dead letters that nobody has looked after are counted no more."""
+        """Take deleted dead letters out of the counts, and emit an event."""
         for state in get_args(DeadLetterState) if kind == "outbound_dead_letter" else ():
             for _ in range(deleted.get(state, 0)):
                 self._outbox.note_dropped(state)
@@ -149,8 +149,8 @@ class Retention:
         self._events.emit("dead_letter.expired", direction=direction, count=sum(deleted.values()))
 
     def _clock(self) -> float:
-        """The wall clock, but no more than has really passed since the start: one that is set forward by mistake must not make
-        everything old at once."""
+        """The wall clock, limited by the time since the start. If somebody sets it forward by mistake, rows must not become old
+        at once."""
         if self._began is None:
             return self._now()
         at, on_timer = self._began
@@ -161,6 +161,6 @@ class Retention:
 
 
 def is_kept(row: OldRow, *, since: float) -> bool:
-    """What something refers to that is not over. What was received lately: its platform may bring it again. A dead letter that
-    was dropped lately: somebody may ask what became of it."""
+    """Whether retention keeps a row: open rows refer to it, it was received lately, so that its platform may deliver it again,
+    or an operator has dropped it lately."""
     return bool(row.referrers) or any(at is not None and at >= since for at in (row.received_at, row.closed_at))

@@ -82,7 +82,7 @@ _WHY_OF_REPLY: Final[Mapping[OutboundReason, str]] = {
     "interrupted": "gatewayd ended while it was being sent",
     "stale": "it had waited too long",
 }
-"""What is said of a reply by gatewayd itself; all else is the platform's own answer."""
+"""The reasons from gatewayd itself. All others are answers of the platform."""
 _REPLY: Final[Mapping[OutboundState, str]] = {
     "ready": "waits to be sent",
     "sending": "is being sent",
@@ -109,7 +109,7 @@ _QUESTION: Final[Mapping[QuestionState, str]] = {
 
 
 class Tracer:
-    """Looks a trace up. ``accounts`` are the configured ones."""
+    """Finds traces. ``accounts`` gives the configured accounts."""
 
     def __init__(self, store: Store, *, accounts: Callable[[], Takers]) -> None:
         self._store = store
@@ -166,7 +166,7 @@ def _from(envelope: InboundEnvelope) -> str:
 
 
 def _of_approval(row: Approval) -> Iterator[TraceEntry]:
-    """Not the tool's input: who may look at messages may not look at that."""
+    """Without the input of the tool: readers of messages may not see that."""
     by_rule = row.decided_by is not None and row.decided_by.startswith(("policy:", "session:"))
     if not by_rule:
         yield TraceEntry(row.created_at, "approval_asked", row.id, f"{row.agent} asked to use {row.tool}", row.code or None)
@@ -238,7 +238,7 @@ def _of_operator(act: AuditRow) -> TraceEntry:
 
 
 class _Detail(Struct, frozen=True):
-    """What is read of an entry's detail."""
+    """The part of an entry's detail that a trace shows."""
 
     state: str | None = None
     reason: str | None = None
@@ -294,7 +294,7 @@ def _waits_for(rows: TraceRows) -> str:
 
 
 def _replies(rows: Sequence[OutboundRow]) -> str:
-    """What was sent for it: of one row its state, of several how many are in each."""
+    """The state of one reply, or the number of replies in each state."""
     if len(rows) > 1:
         return f"{len(rows)} replies and edits: {_counted(_state(row) for row in rows)}"
     [row] = rows
@@ -316,5 +316,5 @@ def _in_words(row: InboundRow) -> str:
 
 
 def _why(reason: str | None) -> str:
-    words = dict[str, str](_WHY.items())  # a row of another release may have a reason that is not among them
+    words = dict[str, str](_WHY.items())  # a row of another release may have an unknown reason
     return words.get(reason or "", reason or "no reason is known")

@@ -1,4 +1,4 @@
-"""A conversation as it reads now. Pure."""
+"""Transcripts: the lines of a conversation, with all edits applied. Pure."""
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
@@ -29,8 +29,8 @@ class ChatLine(Struct, frozen=True):
 
 
 def lines_of(rows: Sequence[TranscriptRow]) -> list[ChatLine]:
-    """The lines of a transcript, in its order. An edit is no line: of those of one reply the newest counts, and one of a reply
-    that is not among the rows is passed over."""
+    """The lines of a transcript, in its order. An edit is no line of its own: the newest edit of a reply is applied to it, and
+    edits of replies that are not among the rows are left out."""
     edits = sorted(((row.id, row.content) for row in rows if isinstance(row.content, EditText)), key=itemgetter(0))
     newest = {edit.of: (number, edit) for number, edit in edits}
     return [_line(row, row.content, newest) for row in rows if not isinstance(row.content, EditText)]

@@ -1,4 +1,4 @@
-"""Delivery reports: what became of a reply that shows a request or a question, for whoever waits to have it seen."""
+"""Delivery reports say whether a reply that shows a request or a question was sent."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,16 +12,16 @@ class _Subscriber(Struct, frozen=True, eq=False):
 
 
 class DeliveryReports:
-    """From the outbox to the desks, by the subject of the row. Nothing is kept: what was reported before somebody subscribed is
-    in the store, and a report that nobody has subscribed to is dropped."""
+    """Reports from the outbox to the desks, by the subject of the row. Reports without a subscriber are dropped: the store has
+    the same facts."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, list[_Subscriber]] = {}
 
     @contextmanager
     def subscribe(self, subject: str, *, sent: Callable[[str], None], lost: Callable[[], None]) -> Iterator[None]:
-        """``sent`` hears of each row that was sent, with the platform's id of the message, and ``lost`` of each that was given
-        up, while the body runs. Both are called inside the outbox, and do not wait."""
+        """While the body runs, ``sent`` is called for each row that was sent, with the platform's id of the message, and ``lost``
+        for each row that was given up. Both are called inside the outbox, and must not wait."""
         mine = _Subscriber(sent, lost)
         self._subscribers.setdefault(subject, []).append(mine)
         try:

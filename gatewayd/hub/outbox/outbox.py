@@ -1,4 +1,4 @@
-"""The outbox: replies are rows before they are sent, and every row ends in one state with a reason."""
+"""The outbox: each reply is a row of the store before it is sent, and each row ends in one state with a reason."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
@@ -41,9 +41,9 @@ T = TypeVar("T")
 def draft_replies(
     envelope: InboundEnvelope, text: str, plugin: ChannelPlugin, *, turn_id: str | None = None
 ) -> list[OutboundDraft]:
-    """``text`` (markdown) as rows to the peer of ``envelope``, in its channel's format and split to its limit.
+    """``text`` (markdown) as rows to the peer of ``envelope``, in the format of its channel and split to its limit.
 
-    In groups the first row answers the message it belongs to; blank text gives no row.
+    In groups the first row is a reply to the message. Blank text gives no row.
     """
     reply_to = envelope.message_id if envelope.peer.kind != "dm" else None
     return draft_texts(envelope.channel, envelope.account, envelope.peer, text, plugin, reply_to=reply_to, turn_id=turn_id)
@@ -84,12 +84,11 @@ async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Outbox:
-    """Writes rows, queues them for the accounts, settles them, and counts. ``reports`` hears of a row with a subject that was
-    sent or given up; ``notice`` says what the chat of a row is told when that becomes unknown.
+    """Writes rows, queues them for the accounts, settles and counts them. ``reports`` gets the outcome of rows with a subject.
+    ``notice`` makes the notice for the chat of a row that becomes unknown.
 
-    Of each unsettled row of an account that was adopted the number and the time are in memory, some 200 bytes, and the text of
-    ``limits.mailbox`` of them. Of each conversation that waits there is the time until which it does. What bounds them is the
-    store: there are no more than turns were run for messages that were let in.
+    In memory are the number and time of each unsettled row, some 200 bytes, the text of ``limits.mailbox`` of them, and the end
+    of the pause of each conversation that has one. The number of rows is bounded by the turns that admitted messages start.
     """
 
     def __init__(
@@ -114,10 +113,10 @@ class Outbox:
         self._settled = Wakeup()
 
     async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str]) -> None:
-        """At start, before any account: sort out what the last process left. Rows are loaded by the accounts themselves.
+        """At the start, before any account: settle or requeue the rows that the last process was sending.
 
-        ``accounts`` are all of this gateway, also those that it had: what waits is counted of those that are configured.
-        ``resend_is_safe`` names the channels where a send that was cut may be repeated.
+        ``accounts`` are all accounts of this gateway, also removed ones. Waiting rows are counted of configured ones only.
+        ``resend_is_safe`` names the channels on which a send that was cut may be repeated.
         """
         now = self._now()
         status = await self._store.recover_outbound(
@@ -131,15 +130,15 @@ class Outbox:
         await self.adopt(list(self._configured.accounts))
 
     async def adopt(self, accounts: Sequence[tuple[str, str]]) -> None:
-        """Count what waits for these accounts in the store. Before any of them sends.
+        """Load the waiting rows of these accounts, before any of them sends.
 
-        :raises StoreRefused: it cannot be read.
+        :raises StoreRefused: the store cannot be read.
         """
         for channel, account in accounts:
             await self.queue(channel, account).load()
 
     def queue(self, channel: str, account: str) -> OutboundQueue:
-        """What waits for this account."""
+        """The queue of this account."""
         queue = self._queues.get((channel, account))
         if queue is None:
 
@@ -152,15 +151,15 @@ class Outbox:
         return queue
 
     def forget(self, channel: str, account: str) -> None:
-        """The account is configured no more: what waits for it stays in the store, and nobody here counts it."""
+        """Drop the queue of a removed account. Its rows stay in the store and are not counted."""
         self._queues.pop((channel, account), None)
 
     async def write(self, drafts: Sequence[OutboundDraft]) -> list[OutboundRow]:
-        """Commit rows that answer no inbound row (notices), then hand them over."""
-        # Shielded, here and below: a row that is committed and not handed over would lie there until the next start.
+        """Commit rows that answer no inbound row, such as notices, and queue them."""
+        # Shielded, here and below: a committed row that is not queued would lie there until the next start.
         with anyio.CancelScope(shield=True):
             rows = await self._store.add_outbound(drafts, now=self._now())
-        self._hand_over(rows)
+        self._enqueue(rows)
         return rows
 
     async def end_inbound(
@@ -172,18 +171,18 @@ class Outbox:
         detail: str | None = None,
         replies: Sequence[OutboundDraft] = (),
     ) -> list[OutboundRow]:
-        """End inbound rows and commit their replies in one transaction, then hand the replies over."""
+        """End inbound rows and commit their replies in one transaction, then queue the replies."""
         with anyio.CancelScope(shield=True):
             written = await self._store.end_inbound(
                 [row.id for row in rows], state=state, reason=reason, now=self._now(), detail=detail, replies=replies
             )
-        self._hand_over(written, asked_at=min(row.envelope.received_at for row in rows))
+        self._enqueue(written, asked_at=min(row.envelope.received_at for row in rows))
         return written
 
     async def mark_sending(self, row: OutboundRow) -> bool:
-        """Commit ``sending`` before the call to the platform. False: do not send (settled elsewhere, or parked as stale)."""
+        """Commit ``sending`` before the call of the platform. False: do not send; it was settled elsewhere or is too old."""
         queue = self._queue_of(row)
-        # By the timer, not by a wall clock that may have been set since: its age at the start, and the time from then on.
+        # By the timer: its age at the start of the process and the time since. The wall clock may have been set meanwhile.
         if queue is not None and anyio.current_time() - queue.since(row.id) > self._configured.config.outbox.stale_after_seconds:
             await self.settle(row, "parked", reason="stale")
             return False
@@ -193,7 +192,7 @@ class Outbox:
         return marked
 
     async def addressed(self, row: OutboundRow) -> OutboundPayload:
-        """What to send for a row: an edit gets the platform's id of the message it edits.
+        """The payload to send for a row. An edit gets the platform's id of its message.
 
         :raises SendRejected: that message was never sent, or the platform gave it no id.
         """
@@ -215,7 +214,7 @@ class Outbox:
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
     ) -> None:
-        """Record the outcome of a send. What its chat is told of an unknown one is committed with it, and handed over."""
+        """Record the outcome of a send. The notice about an unknown outcome is committed with it, and queued."""
         notice = await self._store.settle_outbound(
             row.id,
             state,
@@ -249,14 +248,14 @@ class Outbox:
         )
         self._report(row, state, receipt)
         if notice is not None:
-            self._hand_over([notice])
+            self._enqueue([notice])
         self._settled.notify()
 
     def _requeue(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
-        """Let a settled row leave its queue, or wait in it once more."""
+        """Take a settled row out of its queue, or put it back for another attempt."""
         queue, again = self._queue_of(row), replace(row, next_attempt_at=next_attempt_at, sending_at=None)
         if queue is not None and state in OUTBOUND_OPEN:
-            queue.add(again)  # unless it is known: its account may have gone and come again while it was being sent
+            queue.add(again)  # if unknown: its account may have been removed and added again during the send
         if queue is not None and next_attempt_at is not None and row.id in queue:
             queue.hold(again)
         if state in OUTBOUND_OPEN:
@@ -277,20 +276,20 @@ class Outbox:
             self._reports.report_sent(row.subject, receipt.message_id)
 
     def is_unsettled(self, outbound_id: int) -> bool:
-        """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere yet."""
+        """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere."""
         return any(outbound_id in queue for queue in self._queues.values())
 
     def take_back(self, row: OutboundRow, was: DeadLetterState) -> None:
-        """A person has put a row back that was settled as ``was``. The caller has committed that, and does not wait after it."""
+        """Queue a row that an operator has retried and that was settled as ``was``. The caller has just committed that."""
         self._counts[was] = self._counts.get(was, 0) - 1
-        self._hand_over([row])
+        self._enqueue([row])
 
     def note_dropped(self, was: DeadLetterState) -> None:
-        """A person has dropped a row that was settled as ``was``: it is not counted any more."""
+        """An operator has dropped a row that was settled as ``was``: take it out of the counts."""
         self._counts[was] = self._counts.get(was, 0) - 1
 
     async def wait_settled(self) -> None:
-        """Returns when the next outcome is recorded."""
+        """Wait until the next outcome is recorded."""
         await self._settled.wait()
 
     def status(self) -> OutboxStatus:
@@ -308,26 +307,26 @@ class Outbox:
         return self._counts.get("sent", 0)
 
     def delivery_times(self) -> Histogram:
-        """From the receipt of a message to that of its whole answer by the platform, since the start."""
+        """Durations since the start, from the receipt of a message to the delivery of its whole answer."""
         return self._delivery.histogram
 
     def due(self, channel: str, account: str) -> int:
-        """Rows of one account that can be sent now: not those of conversations that wait."""
+        """How many rows of an account can be sent now, without conversations in a pause."""
         queue = self._queues.get((channel, account))
         return 0 if queue is None else queue.due
 
     def depth(self, channel: str, account: str) -> int:
-        """Unsettled rows of one account."""
+        """How many rows of an account are unsettled."""
         return len(self._queues.get((channel, account), ()))
 
-    def _hand_over(self, rows: Sequence[OutboundRow], *, asked_at: float | None = None) -> None:
+    def _enqueue(self, rows: Sequence[OutboundRow], *, asked_at: float | None = None) -> None:
         for row in rows:
-            # Before its account may have it: it is told of in the order in which things happen to it.
+            # Before the account gets the row, so that its events are in the right order.
             self._events.emit("outbound.ready", id=row.id, channel=row.channel, account=row.account, turn_id=row.turn_id)
             queue = self._queue_of(row)
-            # None: of an account that is not configured, nobody sends it.
+            # None: its account is not configured, so nobody sends it.
             if queue is not None:
-                # The whole answer is there when its last part is.
+                # The answer is complete with its last part.
                 queue.add(row, asked_at=asked_at if row is rows[-1] else None)
 
     def _queue_of(self, row: OutboundRow) -> OutboundQueue | None:

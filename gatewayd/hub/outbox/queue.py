@@ -1,8 +1,8 @@
-"""What waits to be sent by one account: the order of its conversations, their pauses, and the mailbox that rows are posted to.
+"""The queue of one account: the order of its conversations, their pauses, and the mailbox to which rows are posted.
 
 The mailbox is a memory object stream, open while the account can send, and the queue is its only producer. A row needs a permit
-to be in memory, and keeps it until it is settled: so what is posted always finds its place, and what is marked ``sending`` has
-one. Nothing here is the truth. A row without a permit is a number, and its text is read from the store when its turn comes.
+to be in memory, and keeps it until it is settled. So a posted row and a row that is marked ``sending`` always have a permit. The
+store is the truth: a row without a permit is a number here, and its text is read from the store when its turn comes.
 """
 
 import heapq
@@ -24,16 +24,16 @@ from gatewayd.ports.store import OutboundRow
 
 _NUMBERS = 10_000
 _TEXTS = 1000
-"""Rows of which one read gets as much."""
+"""How many rows one read of texts gets."""
 
 Numbers = Callable[[int, int], Awaitable[list[int]]]
-"""``numbers(after, limit)``: those of the account's first ``limit`` rows that are ready and come after this number."""
+"""``numbers(after, limit)``: the numbers of at most ``limit`` ready rows of the account after this number."""
 Read = Callable[[Sequence[int]], Awaitable[list[OutboundRow]]]
 """``read(numbers)``: those of these rows that are ready."""
 
 
 class MailboxStatistics(Struct, frozen=True):
-    """``used`` of ``size`` permits are taken, ``posted`` of them by rows that are in the mailbox or being sent."""
+    """``used`` of ``size`` permits are taken, ``posted`` of them by rows in the mailbox or in a send."""
 
     size: int
     used: int
@@ -42,8 +42,8 @@ class MailboxStatistics(Struct, frozen=True):
 
 
 class Waiting(Struct):
-    """A row that is not settled. ``row`` is here while it has a permit. ``queued_at`` is in Unix seconds, ``since`` is the same
-    on the timer, and ``asked_at`` is when the message came whose whole answer is there with this row."""
+    """An unsettled row. ``row`` is set while it has a permit. ``queued_at`` is in Unix seconds, ``since`` is the same on the
+    timer. ``asked_at`` is the time of the message whose answer is complete with this row."""
 
     conversation: str
     queued_at: float
@@ -53,7 +53,7 @@ class Waiting(Struct):
 
 
 class _Line:
-    """One conversation: the numbers that wait, which of its rows is out, and until when nothing of it may be sent."""
+    """One conversation: its waiting numbers, the row of it that is out, and the end of its pause."""
 
     def __init__(self, conversation: str) -> None:
         self.conversation = conversation
@@ -64,21 +64,21 @@ class _Line:
 
 
 class OutboundQueue:
-    """Of each conversation one row at a time is out, in the order of their numbers, which never change. One that has a row out,
-    or waits for a time, holds up no other. ``now`` gives Unix seconds, all other times are Trio's."""
+    """Posts the rows of each conversation in the order of their numbers, one at a time. Conversations do not delay each other.
+    ``now`` gives Unix seconds; all other times are Trio's."""
 
     def __init__(self, numbers: Numbers, read: Read, configured: Configured, *, now: Callable[[], float]) -> None:
         self._numbers = numbers
         self._read = read
         self._configured = configured
         self._now = now
-        # By age. Which of them are given to the platform now.
+        # All unsettled rows, by age; and those that are being sent.
         self._rows: dict[int, Waiting] = {}
         self._sending: set[int] = set()
         self._lines: dict[str, _Line] = {}
-        # The conversations whose row is out, by its number, in the order of the posting.
+        # The conversation of each row that is out, in the order of posting.
         self._out: dict[int, _Line] = {}
-        # The rows with a permit whose turn has not come, the newest last.
+        # The rows that have a permit and are not posted, the newest last.
         self._ahead: dict[int, None] = {}
         self._turns: deque[_Line] = deque()
         self._timed: list[tuple[float, int, _Line]] = []
@@ -90,10 +90,10 @@ class OutboundQueue:
     def _size(self) -> int:
         return self._configured.config.limits.mailbox
 
-    # What the outbox tells.
+    # Called by the outbox.
 
     def add(self, row: OutboundRow, *, asked_at: float | None = None) -> None:
-        """A row waits: it was written, put back by a person, or found in the store. One that is known is not added twice."""
+        """Add a row that was written, retried by an operator, or found in the store. A known row is not added twice."""
         if row.id in self._rows:
             return
         line = self._lines.get(row.conversation)
@@ -101,7 +101,7 @@ class OutboundQueue:
             line = self._lines[row.conversation] = _Line(row.conversation)
         since = trio.current_time() - max(0.0, self._now() - row.queued_at)
         self._rows[row.id] = Waiting(line.conversation, row.queued_at, since, asked_at)
-        # Two writers may hand over in another order than they committed in.
+        # Two writers may enqueue in another order than they committed in.
         insort(line.numbers, row.id)
         if row.next_attempt_at is not None:
             self.hold(row)
@@ -109,11 +109,10 @@ class OutboundQueue:
         self._take_turn(line)
 
     def hold(self, row: OutboundRow) -> None:
-        """Nothing is sent where this row goes before its ``next_attempt_at``: neither what a person puts back before it, nor what
-        comes after it when it is given up.
+        """Pause the conversation of this row until ``next_attempt_at``. The pause holds for all rows of the conversation.
 
-        A wall clock that was set back meanwhile (to 1970, on a board without a battery) must not hold a reply up for years, nor
-        for longer than it was to wait when it was tried last.
+        If the wall clock was set back meanwhile (to 1970, on a board without a battery), the pause must not take years, nor
+        longer than the last attempt wanted.
         """
         assert row.next_attempt_at is not None
         line, at_most = self._lines[row.conversation], self._configured.config.outbox.stale_after_seconds
@@ -121,26 +120,26 @@ class OutboundQueue:
             at_most = min(at_most, row.next_attempt_at - row.sending_at)
         until = trio.current_time() + min(row.next_attempt_at - self._now(), at_most)
         line.until = max(line.until, until)
-        # A conversation that waits needs no memory.
+        # A conversation in a pause needs no texts in memory.
         for number in line.numbers:
             self._drop_text(number)
 
     def note_marked(self, number: int, marked: bool) -> None:
-        """A row is given to the platform now; or not, because somebody else has dealt with it."""
+        """A row is being sent now; or it is not, because it was settled elsewhere."""
         if not marked:
             self.end(number)
         elif number in self._rows:
             self._sending.add(number)
 
     def end(self, number: int) -> Waiting | None:
-        """A row is settled for good: the next of its conversation may go."""
+        """Remove a row that has ended: the next one of its conversation may go."""
         waiting = self._rows.pop(number, None)
         if waiting is not None:
             self._take_turn(self._free(number, waiting))
         return waiting
 
     def put_back(self, row: OutboundRow, *, changed: bool = True) -> None:
-        """A row that was out waits again, before what comes after it. One that was ``changed`` in the store is read anew."""
+        """Let a row that was out wait again, in its old position. If it was ``changed`` in the store, it is read anew."""
         waiting = self._rows.get(row.id)
         if waiting is None:
             return
@@ -152,7 +151,7 @@ class OutboundQueue:
         self._take_turn(line)
 
     def since(self, number: int) -> float:
-        """Since when a row waits, on the timer."""
+        """The time on the timer since which a row waits."""
         waiting = self._rows.get(number)
         return math.inf if waiting is None else waiting.since
 
@@ -164,18 +163,18 @@ class OutboundQueue:
 
     @property
     def sending(self) -> int:
-        """How many are given to the platform."""
+        """How many rows are being sent."""
         return len(self._sending)
 
     @property
     def due(self) -> int:
-        """How many can be sent now: not those of conversations that wait."""
+        """How many rows can be sent now, without conversations in a pause."""
         now = trio.current_time()
         return sum(len(line.numbers) + (line.out is not None) for line in self._lines.values() if line.until <= now)
 
     @property
     def oldest_at(self) -> float | None:
-        """When the oldest one was put in the queue, in Unix seconds."""
+        """When the oldest row was queued, in Unix seconds."""
         return next((waiting.queued_at for waiting in self._rows.values()), None)
 
     def statistics(self) -> MailboxStatistics:
@@ -183,7 +182,7 @@ class OutboundQueue:
         return MailboxStatistics(size=self._size, used=used, posted=len(self._out), conversations=len(self._lines))
 
     async def load(self) -> None:
-        """Find what is ready in the store and not known here. :raises StoreRefused: it cannot be read."""
+        """Add the ready rows of the store that are not known here. :raises StoreRefused: it cannot be read."""
         after, added = 0, False
         while numbers := await self._numbers(after, _NUMBERS):
             unknown = [number for number in numbers if number not in self._rows]
@@ -193,15 +192,15 @@ class OutboundQueue:
                     added = True
             after = numbers[-1]
         if added:
-            # By age: what a person has put back is younger than its number says.
+            # By age: a retried row is younger than its number.
             self._rows = dict(sorted(self._rows.items(), key=lambda known: known[1].queued_at))
 
-    # What the account needs.
+    # Called by the account.
 
     @contextmanager
     def open(self) -> Iterator[MemoryObjectReceiveStream[OutboundRow]]:
-        """The account's mailbox. What was not taken out of it at the end waits again."""
-        # Without a bound of its own: its bound is that of the permits, which a reload may change.
+        """Open the mailbox of the account. Rows that are left in it at the end wait again."""
+        # Without a bound of its own: the permits bound it, and a reload may change their number.
         self._mailbox, mailbox = anyio.create_memory_object_stream[OutboundRow](math.inf)
         with self._mailbox, mailbox:
             try:
@@ -212,10 +211,10 @@ class OutboundQueue:
                     self.put_back(mailbox.receive_nowait(), changed=False)
 
     async def feed(self) -> None:
-        """Post what waits and what becomes due, until cancelled. :raises StoreRefused: the store cannot be read.
+        """Post waiting rows when they become due, until cancelled. :raises StoreRefused: the store cannot be read.
 
-        Only here, in a task of its own: those whose rows are in one commit hand them over one after the other in one turn of the
-        event loop, and what is posted is not overtaken any more.
+        Rows are posted only here, in a task of its own. The writers of one commit enqueue their rows in one step of the event
+        loop, and a posted row cannot be overtaken any more.
         """
         while True:
             while self._post():
@@ -224,8 +223,8 @@ class OutboundQueue:
                 await self._wake.wait()
 
     def _post(self) -> bool:
-        """Post the first row of each conversation whose turn has come, as far as there are permits. Returns whether the next
-        one's text is to be read now."""
+        """Post the first row of each conversation whose turn has come, as far as there are permits. Return whether to read the
+        next texts now."""
         self._release_due()
         while self._mailbox is not None and self._turns and len(self._out) < self._size:
             line = self._turns[0]
@@ -234,7 +233,7 @@ class OutboundQueue:
                 continue
             row = self._rows[line.numbers[0]].row
             if row is None:
-                # What is posted is enough for a while: the more room there is, the fewer reads.
+                # While many rows are posted, wait: with more free permits one read gets more texts.
                 return len(self._out) <= self._size * 3 // 4
             self._turns.popleft()
             line.has_turn = False
@@ -245,7 +244,7 @@ class OutboundQueue:
         return False
 
     async def _fetch(self) -> None:
-        """Read the texts of the rows whose turn comes next, as many as there is room for."""
+        """Read the texts of the next rows, as many as there are permits."""
         self._make_room()
         numbers = self._next_numbers(max(1, self._size - len(self._out) - len(self._ahead)))
         rows = {row.id: row for row in await self._read(numbers)}
@@ -254,21 +253,21 @@ class OutboundQueue:
             if number in rows:
                 self._keep(rows[number])
             else:
-                self.end(number)  # somebody else has dealt with it
+                self.end(number)  # it was settled elsewhere
 
     def _next_numbers(self, most: int) -> list[int]:
-        """Rows without their text: the first of each conversation, beginning with that whose turn it is, then the second ones."""
+        """Rows without texts: the first row of each conversation in the order of their turns, then the second ones."""
         lines = islice(chain(self._turns, self._out.values()), most)
         numbers = chain.from_iterable(zip_longest(*(line.numbers for line in lines)))
         return list(islice((number for number in numbers if number is not None and self._rows[number].row is None), most))
 
     def _make_room(self) -> None:
-        """Take permits from those whose turn comes last: a quarter of all at once, so that not each row is a read."""
+        """Take permits from the rows whose turn comes last: a quarter at once, so that not each row costs a read."""
         while self._ahead and len(self._out) + len(self._ahead) > self._size * 3 // 4:
             self._drop_text(next(reversed(self._ahead)))
 
     def _keep(self, row: OutboundRow) -> None:
-        """Give a row that waits a permit, if there is one."""
+        """Give a waiting row a permit, if one is free."""
         waiting = self._rows.get(row.id)
         if waiting is None or waiting.row is not None or len(self._out) + len(self._ahead) >= self._size:
             return
@@ -282,7 +281,7 @@ class OutboundQueue:
         self._rows[number].row = None
 
     def _free(self, number: int, waiting: Waiting) -> _Line:
-        """Take a row out of its conversation, whether it is out or waits."""
+        """Take a row out of its conversation."""
         line = self._lines[waiting.conversation]
         self._sending.discard(number)
         if line.out == number:
@@ -295,7 +294,7 @@ class OutboundQueue:
         return line
 
     def _take_turn(self, line: _Line) -> None:
-        """Let a conversation whose row is not out have its turn, now or when its pause is over."""
+        """Schedule the next turn of a conversation, now or after its pause, unless it has a row out."""
         if line.has_turn or line.out is not None:
             return
         if line.until > trio.current_time():

@@ -1,4 +1,4 @@
-"""Replies of unknown fate: their chat is told, once, and whoever asks there is shown the text again."""
+"""Replies of unknown outcome: their chat gets one notice, and shows the text again on request."""
 
 import re
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ _AGAIN: Final = "Once more, as asked for. You may have seen this before:"
 _GONE: Final = "That reply is not kept any more."
 _LENGTH: Final = 7
 _CODE: Final = re.compile(f"R[{ALPHABET}]{{{_LENGTH}}}")
-"""Longer than the code of a request (hub/approvals/desk.py). It opens nothing but what its own chat was to see anyway."""
+"""Longer than the code of a request (hub/approvals/desk.py). It shows only text that its own chat was to see anyway."""
 
 
 class UnknownReplies:
-    """Made for the outbox (``notice``) and for the commands in chats (``show``)."""
+    """``notice`` is a rule for the outbox, ``show`` is for the command ``/show``."""
 
     def __init__(self, store: Store, configured: Configured) -> None:
         self._store = store
@@ -54,7 +54,7 @@ class UnknownReplies:
         )
 
     async def show(self, envelope: InboundEnvelope, code: str) -> list[OutboundDraft] | None:
-        """The reply with this code once more, for the chat that it was for. None: there is none such here."""
+        """The rows that show a reply again, in its own chat. None: this chat has no reply with this code."""
         if _CODE.fullmatch(code.upper()) is None:
             return None
         code = code.upper()
@@ -71,6 +71,6 @@ class UnknownReplies:
 
 
 def _alone(row: OutboundRow) -> SendText:
-    """The text as it was, under no message and without buttons: what these answered is over."""
+    """The text as it was, without a reply reference and without buttons, because these are out of date."""
     assert isinstance(row.payload, SendText)
     return replace(row.payload, reply_to=None, choices=())
