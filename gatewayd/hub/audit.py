@@ -1,7 +1,7 @@
-"""The audit log: what operators did, and who tried to be one.
+"""The audit log: the orders of operators, and failed authentications.
 
-An entry is committed before what it tells of is done, so nothing is done that is not in the log; what could not be done after
-that gets a second entry. Decisions about approvals write theirs in their own transaction (stores/sqlite/tables/approvals.py).
+An entry is committed before its order is carried out, so the log has every order. If the order then fails, a second entry says
+so. The entry of an approval's decision is in the transaction of the decision (stores/sqlite/tables/approvals.py).
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -33,14 +33,14 @@ class AuditLog:
     async def record(self, actor: str, action: str, subject: str, **detail: DetailValue) -> AuditRow:
         """Add an entry. ``detail`` holds names, ids and sizes: never a secret, never a message's text.
 
-        :raises StoreRefused: it could not be written; what it tells of must not be done then.
+        :raises StoreRefused: it could not be written. The caller must not carry out the order then.
         """
         text = detail_of(**{key: _cut(value) if isinstance(value, str) else value for key, value in detail.items()})
         return await self._store.add_audit(AuditDraft(self._now(), _cut(actor), action, _cut(subject), text))
 
     @asynccontextmanager
     async def doing(self, actor: str, action: str, subject: str, **detail: DetailValue) -> AsyncIterator[None]:
-        """Around what an operator has asked for: it is recorded before, and once more if it was refused.
+        """Around an order of an operator: record it before the body, and once more if the body refuses it.
 
         :raises StoreRefused: it could not be recorded; the body was not run.
         """
@@ -52,8 +52,8 @@ class AuditLog:
             raise
 
     async def record_failure(self, source: str, what: str, *, last: bool) -> None:
-        """Note a failed authentication from a network address; the caller bounds how many. ``last``: more of this minute are
-        not recorded. It never raises: who failed is answered so whatever the disk says."""
+        """Record a failed authentication from a network address. The caller limits their number; ``last``: further ones of this
+        minute are not recorded. It never raises, because the response does not depend on the disk."""
         try:
             await self.record(NOBODY, "auth.failed", source, what=what, more_are_not_recorded=True if last else None)
         except StoreRefused as error:

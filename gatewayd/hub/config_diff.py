@@ -1,4 +1,4 @@
-"""What changes from one configuration to the next, and what of it can be put in force while everything runs. Pure."""
+"""The difference between two configurations, and which changes need a restart. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeVar
@@ -15,7 +15,7 @@ NEEDS_RESTART: Final[Mapping[str, frozenset[str]]] = {
         {"state_dir", "bind", "max_body_bytes", "max_connections", "max_connections_per_address", "log_level", "stall_seconds"}
     ),
 }
-"""The keys that are read once, when the daemon starts, by the name of their section."""
+"""The keys that the daemon reads only at its start, by section."""
 
 _EFFECTS: Final[Mapping[str, str]] = {
     "[gateway].public_url": "accounts of channels with webhooks are reconnected",
@@ -28,8 +28,8 @@ _REROUTED: Final = "also for messages that wait"
 
 
 class Difference(Struct, frozen=True):
-    """``applied`` can be put in force at once, ``needs_restart`` cannot. ``same_accounts`` and ``same_agents`` count those that
-    nothing touches."""
+    """``applied`` are changes that can be put in force at once, ``needs_restart`` the others. ``same_accounts`` and
+    ``same_agents`` count the accounts and agents without a change."""
 
     applied: tuple[Change, ...]
     needs_restart: tuple[Change, ...]
@@ -38,7 +38,7 @@ class Difference(Struct, frozen=True):
 
 
 def difference(old: GatewayConfig, new: GatewayConfig) -> Difference:
-    """What is not the same in the new one."""
+    """The changes from ``old`` to ``new``."""
     sections = [change for name in _sections_of(new) for change in _section(name, getattr(old, name), getattr(new, name))]
     restart = [change for change in sections if _needs_restart(change)]
     return Difference(
@@ -55,7 +55,7 @@ def difference(old: GatewayConfig, new: GatewayConfig) -> Difference:
 
 
 def in_force(old: GatewayConfig, new: GatewayConfig) -> GatewayConfig:
-    """``new`` as far as it can be put in force in a daemon that runs with ``old``: what needs a restart stays."""
+    """``new``, with the values of ``old`` for the keys that need a restart."""
     kept = {
         section: replace(getattr(new, section), **{key: getattr(getattr(old, section), key) for key in keys})
         for section, keys in NEEDS_RESTART.items()
@@ -64,17 +64,17 @@ def in_force(old: GatewayConfig, new: GatewayConfig) -> GatewayConfig:
 
 
 def reopens(old: AgentSettings, new: AgentSettings) -> bool:
-    """Whether the agent's core has to be opened anew. What only the hub looks at (approvals, say) does not."""
+    """Whether the core of the agent must be opened anew. Settings that only the hub reads, such as approvals, need that not."""
     return old.frame.core != new.frame.core or not _same(old.settings, new.settings)
 
 
 def reconnects(old: AccountSettings, new: AccountSettings) -> bool:
-    """Whether the account's driver has to be opened anew. Who may write, and how, only the hub looks at."""
+    """Whether the driver of the account must be opened anew. Settings that only the hub reads need that not."""
     return not _same(old.settings, new.settings)
 
 
 def _same(old: Struct, new: Struct) -> bool:
-    """A plugin's struct may compare itself as it likes."""
+    """Compare settings of a plug-in, whose struct may define its own comparison."""
     try:
         with third_party():
             return bool(old == new)
@@ -83,7 +83,7 @@ def _same(old: Struct, new: Struct) -> bool:
 
 
 def _sections_of(config: GatewayConfig) -> list[str]:
-    """The names of the tables that are wholly ours."""
+    """The sections of which plug-ins have no part."""
     return [name for name in config.__struct_fields__ if isinstance(getattr(config, name), Struct)]
 
 
@@ -102,7 +102,7 @@ def _needs_restart(change: Change) -> bool:
 
 
 def _tables(table: str, old: Mapping[str, Struct], new: Mapping[str, Struct]) -> Iterator[Change]:
-    """Tables by name, as approvals.groups and auth.tokens."""
+    """Named tables, such as approvals.groups and auth.tokens."""
     return _changes(old, new, lambda name: f"[{table}.{name}]", lambda before, after: (_changed_keys(before, after), ""))
 
 
@@ -135,8 +135,8 @@ def _changes(
     *,
     gone: str = "",
 ) -> Iterator[Change]:
-    """What came, went or is another one. ``change`` says which keys of a table changed, and with what effect; ``gone`` is the
-    effect where a table went."""
+    """Named tables that were added, removed or changed. ``change`` gives the changed keys of a table and their effect, ``gone``
+    is the effect of a removal."""
     for name in sorted(old.keys() - new.keys()):
         yield Change("removed", table(name), effect=gone)
     for name, after in new.items():

@@ -1,4 +1,4 @@
-"""The configuration in force, where every part reads it."""
+"""The configuration in force, in one place for all parts."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,11 +8,10 @@ from gatewayd.ports.channel import ChannelPlugin
 
 
 class Configured:
-    """One for all parts: whoever reads it has the same configuration as everybody else. Parts that have something to do when it
-    changes follow it.
+    """All parts read the configuration here, so they all have the same one. A part that must act on a change follows it.
 
-    ``plugins`` are those of the configured channels: the mapping only grows. ``accounts`` are by channel and name, ``agents`` by
-    their id; ``voters`` are who is one person.
+    ``plugins`` are the plug-ins of the configured channels; the mapping only grows. The keys of ``accounts`` are channel and
+    name, those of ``agents`` are ids. ``voters`` links the identities of one person.
     """
 
     config: GatewayConfig
@@ -27,17 +26,17 @@ class Configured:
         self._take(config)
 
     def follow(self, reconfigure: Callable[[GatewayConfig], None]) -> None:
-        """Have this called with every configuration from the next one on, when it is in force: one step that neither waits nor
-        fails. For parts, when they are made."""
+        """Call ``reconfigure`` with each later configuration when it is in force. It must not wait or fail. Parts call this when
+        they are made."""
         self._followers.append(reconfigure)
 
     def add_plugins(self, plugins: Mapping[str, ChannelPlugin]) -> None:
-        """What a configuration needs is here before it is put in force."""
+        """Add the plug-ins of a configuration, before it is put in force."""
         self._plugins.update(plugins)
 
     def replace(self, config: GatewayConfig) -> None:
-        """Put a configuration in force that was checked: every part has it when this returns. A part that fails is a bug; then
-        every part has the one before it."""
+        """Put a checked configuration in force: every part has it when this returns. If a part fails, which is a bug, every part
+        gets the earlier configuration again."""
         before = self.config
         try:
             self._put_in_force(config)

@@ -1,4 +1,4 @@
-"""What nearly every part of the hub needs."""
+"""The context of the hub: the store, the event log, the clock and other things that most parts need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ MAIN: Final = "main"
 
 @dataclass(frozen=True)
 class Context:
-    """``now`` gives Unix seconds, ``rng`` draws the jitter, ``redact`` takes secrets out of what is shown. ``name`` is that
-    of the gateway, among those that share the store."""
+    """``now`` gives Unix seconds, ``rng`` draws the jitter, ``redact`` takes secrets out of texts. ``name`` is the name of this
+    gateway among those that share the store."""
 
     store: Store
     events: EventLog

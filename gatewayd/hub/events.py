@@ -1,7 +1,7 @@
 """The event log: numbered, durable, resumable.
 
-``emit`` never waits: what happens is told by the rows themselves, an event only says that it happened. Events are numbered
-by the store when they are committed and shown to readers after that, so nobody has ever seen a number that a crash took back.
+``emit`` never waits. Rows are the truth, and an event only reports their changes. The store numbers events when it commits them,
+and readers get them after that, so no reader has seen a number that a crash takes back.
 """
 
 from collections import deque
@@ -28,8 +28,8 @@ _RETRY_SECONDS = 1.0
 
 
 class EventLog:
-    """Events of the daemon. ``run`` writes and publishes; without it running, emitted events wait in a bounded buffer. ``counts``
-    is how many were emitted since the start, by kind; ``keep`` how many are to be stored."""
+    """The events of the daemon. ``run`` writes and publishes them; until it runs, they wait in a bounded buffer. ``counts`` has
+    the number of events since the start, by kind. ``keep`` gives the number of events to keep in the store."""
 
     def __init__(self, store: EventRows, *, now: Callable[[], float], keep: Callable[[], int]) -> None:
         self._store = store
@@ -49,10 +49,10 @@ class EventLog:
         self.last_seq = 0
 
     def emit(self, kind: str, **data: EventValue) -> None:
-        """Tell that something happened. ``data`` holds ids, states and reasons: never a secret, never a message's text.
+        """Report an event. ``data`` holds ids, states and reasons, but no secret and no text of a message.
 
-        When the store refuses to write for so long that the buffer is full, the oldest unwritten event gives way and
-        ``dropped`` counts it.
+        If the store refuses for so long that the buffer is full, the oldest unwritten event is dropped, and ``dropped`` counts
+        it.
         """
         self.counts[kind] = self.counts.get(kind, 0) + 1
         for kinds, call in self._watchers:
@@ -77,7 +77,7 @@ class EventLog:
             self._flushed.set()
 
     def watch(self, kinds: frozenset[str], call: Callable[[], None]) -> None:
-        """Have ``call`` called, for good, at each event of these kinds when it is emitted: before it is stored."""
+        """Call ``call`` from now on for each event of these kinds, when it is emitted and not yet stored."""
         self._watchers.append((kinds, call))
 
     @property
@@ -86,7 +86,7 @@ class EventLog:
         return len(self._readers)
 
     async def wait_flushed(self) -> None:
-        """Returns when everything emitted so far is committed and published."""
+        """Wait until all events so far are committed and published."""
         await self._flushed.wait()
 
     async def after(self, seq: int, *, limit: int) -> list[Event]:
@@ -95,7 +95,7 @@ class EventLog:
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[MemoryObjectReceiveStream[Event]]:
-        """Events from now on. A reader that lags by more than a few hundred is closed and has to resume with ``after``."""
+        """Events from now on. A reader that lags by more than a few hundred events is closed, and must resume with ``after``."""
         send, receive = anyio.create_memory_object_stream[Event](_READER_BUFFER)
         self._readers.add(send)
         try:
@@ -109,7 +109,7 @@ class EventLog:
         try:
             return self._encode(data)
         except UnicodeEncodeError:
-            # Names and reasons come from elsewhere and may hold half a character.
+            # Foreign names and reasons may hold half a surrogate pair.
             return self._encode({key: sanitise(value) if isinstance(value, str) else value for key, value in data.items()})
 
     async def _write_batch(self) -> None:
@@ -120,7 +120,7 @@ class EventLog:
         except StoreRefused:
             await anyio.sleep(_RETRY_SECONDS)
             return
-        # What overflowed during the write was taken from the left, so from this batch.
+        # Events that were dropped during the write were the oldest, so they are of this batch.
         for _ in range(len(batch) - (self.dropped - dropped)):
             self._buffer.popleft()
         self.first_seq = self.first_seq or events[0].seq

@@ -1,4 +1,4 @@
-"""The joined hub: what the HTTP front and the daemon see of it, and the truth about all of it in one snapshot."""
+"""The gateway joins all parts of the hub, for the HTTP front and the daemon, and shows their state in one snapshot."""
 
 import os
 from collections.abc import Collection
@@ -41,18 +41,17 @@ _WELCOME = "You are let in. Please write your message again."
 
 
 class Stalls(Protocol):
-    """Who watches the event loop: gatewayd/process/stalls.py."""
+    """The watchdog of the event loop: gatewayd/process/stalls.py."""
 
     def last_stall(self) -> Stall | None:
-        """The newest stall that is over."""
+        """The newest stall that has ended."""
 
     def statistics(self) -> StallStatistics: ...
 
 
 @dataclass(kw_only=True)
 class Gateway:
-    """Every part of the hub, by its name; and what concerns all of them: the daemon's state, the snapshot, a new configuration.
-    Made by wiring.py."""
+    """Every part of the hub, by its name, with the state of the daemon, the snapshot and the configuration. Made by wiring.py."""
 
     context: Context
     configured: Configured
@@ -97,30 +96,30 @@ class Gateway:
         return self._state
 
     def enter(self, state: DaemonState) -> None:
-        """The daemon is in this state from now on."""
+        """Set the state of the daemon."""
         self._state = state
         self._state_since = self.now()
 
     def note_refused(self, refused: Refused | None) -> None:
-        """Why the newest configuration is not in force; None: it is."""
+        """Record why the newest configuration is not in force; None: it is."""
         self._refused = refused
 
     def note_no_descriptors(self, since: float | None) -> None:
-        """Since when connections cannot be accepted for want of descriptors or memory; None: they can."""
+        """Record since when connections cannot be accepted, because descriptors or memory are used up; None: they can."""
         self._no_descriptors_since = since
 
     @property
     def uptime_s(self) -> float:
-        """By the monotonic clock: a wall clock that is set makes nothing older or younger."""
+        """Seconds since the start, by the monotonic clock."""
         return anyio.current_time() - self._began
 
     async def claim(self, accounts: Collection[Account]) -> list[Account]:
-        """Note in the store that these accounts are this gateway's. Returns all that are, also those it had before: what is left
-        of them is for it to end. :raises StoreRefused:"""
+        """Store that these accounts belong to this gateway. Return all accounts that do, also removed ones, whose open rows this
+        gateway must end. :raises StoreRefused:"""
         return await self.store.claim_accounts(self.context.name, accounts)
 
     async def let_in(self, code: str, *, by: str) -> PairingRow:
-        """Approve a pairing, and tell the person.
+        """Approve a pairing, and notify the person.
 
         :raises NotFound: no such pending code, or it has expired.
         """
@@ -130,15 +129,15 @@ class Gateway:
         return row
 
     async def flush(self) -> None:
-        """Returns when no turn runs and every connected account has sent what it can send now. No new turn is started."""
+        """Start no new turn, and wait until no turn runs and every connected account has sent what it can send now."""
         await self.turns.drain()
         while any(self.outbox.due(a.channel, a.account) for a in self.manager.snapshot() if a.state == "connected"):
-            # An account that leaves ``connected`` settles nothing any more, so look again after a moment in any case.
+            # An account that is not connected any more settles nothing, so check again after a moment.
             with anyio.move_on_after(_LOOK_AGAIN_SECONDS):
                 await self.outbox.wait_settled()
 
     def snapshot(self) -> Snapshot:
-        """Everything at this moment, from memory: no I/O, the same order every time."""
+        """The state of all parts, from memory, without I/O and always in the same order."""
         accounts, agents = self.manager.snapshot(), self.agents.snapshot()
         inbox, outbox = self.backlog.status(), self.outbox.status()
         abandoned_tasks = self.turns.abandoned_tasks()
@@ -178,7 +177,7 @@ class Gateway:
         )
 
     def _tell_of_store(self, refusal: str | None) -> None:
-        """The event is the probe, too: the event log tries until it is written, whoever else writes or does not."""
+        """Report whether the store writes. The event log retries this event, so it also probes the store."""
         if refusal is None:
             _log.info("store_writable")
         else:

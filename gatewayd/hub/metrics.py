@@ -1,5 +1,4 @@
-"""What is measured, at one moment, from memory: the snapshot, and beside it what only metrics show. web/api/metrics.py
-renders it."""
+"""The metrics at one moment, from memory: the snapshot, and values that only metrics show. web/api/metrics.py renders them."""
 
 from collections.abc import Mapping
 
@@ -14,8 +13,8 @@ from gatewayd.ports.store import StoreStatistics
 
 
 class Metrics(Struct, frozen=True):
-    """``now`` is Unix seconds. ``events`` counts what was emitted since the start, by kind. ``delivery`` is from the receipt of a
-    message to that of its answer by the platform, ``turns`` are attempts by agent, with the waiting for people in them."""
+    """``now`` is Unix seconds. ``events`` counts the events since the start, by kind. ``delivery`` measures from the receipt of a
+    message to the delivery of its answer. ``turns`` measures attempts, by agent, including the waits for people."""
 
     now: float
     snapshot: Snapshot

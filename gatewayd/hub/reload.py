@@ -1,8 +1,7 @@
-"""Puts another configuration in force while everything runs: whole, or not at all.
+"""Reload: another configuration is put in force while the daemon runs, as a whole or not at all.
 
-All that can fail comes first (reading it, checking it, what it needs, the entry in the audit log). Then every part takes it, in
-one step of the event loop, so that nobody ever sees half of it. Only what takes time by its nature goes on after that:
-accounts that connect, turns that end.
+The steps that can fail come first: reading, checking, loading plug-ins, and the entry in the audit log. Then every part takes the
+configuration in one step of the event loop, so that nobody sees half of it. Accounts connect and turns end after that.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,15 +19,15 @@ from gatewayd.model.errors import ConfigError, Conflict, GatewayError, NeedsOper
 from gatewayd.model.reload import ReloadReport
 
 SETTLE_SECONDS: Final = 2.0
-"""How long a reload waits for what goes on after it, before it tells what that is."""
+"""How long a reload waits for accounts and agents, before it reports them as pending."""
 _ACTION: Final = "gateway.reload"
 
 log = structlog.get_logger("gatewayd.reload")
 
 
 class Reloader:
-    """Reloads one after the other. ``load`` reads and checks the configuration anew, secrets too; ``prepare`` does whatever else
-    can fail. Neither changes what runs. ``began`` and ``ended`` are called around each reload."""
+    """Runs one reload after the other. ``load`` reads and checks the configuration and its secrets, ``prepare`` does the other
+    steps that can fail; neither changes the running daemon. ``began`` and ``ended`` are called around each reload."""
 
     def __init__(
         self,
@@ -47,18 +46,19 @@ class Reloader:
         self._one_at_a_time = anyio.Lock()
 
     async def reload(self, actor: str) -> ReloadReport:
-        """Read the configuration, and put in force what is different in it. Returns when it is, and says what still goes on.
+        """Read the configuration and put the differences in force. Report them, and the accounts and agents that are pending.
 
         When this raises, nothing has changed; the problem ``config_refused`` shows why, until a reload succeeds.
 
         :raises ConfigError: with everything that is wrong in it.
         :raises Conflict: the daemon is not ready.
-        :raises TryAgain: it could not be read in time. :raises NeedsOperator: the token file is of no use, or a plugin broke.
-        :raises StoreRefused: what was asked for could not be written into the audit log.
+        :raises TryAgain: it could not be read in time.
+        :raises NeedsOperator: the token file cannot be used, or a plug-in failed.
+        :raises StoreRefused: the order could not be written into the audit log.
         """
-        self._refuse_unless_ready()
+        self._require_ready()
         async with self._one_at_a_time:
-            self._refuse_unless_ready()
+            self._require_ready()
             self._began()
             try:
                 report = await self._reload(actor)
@@ -74,8 +74,8 @@ class Reloader:
         new = await self._read()
         found = difference(gateway.config, new)
         counts = {"applied": len(found.applied), "needs_restart": len(found.needs_restart)}
-        async with gateway.audit.doing(actor, _ACTION, new.source or "default", **counts), self._coming(new):
-            self._refuse_unless_ready()
+        async with gateway.audit.doing(actor, _ACTION, new.source or "default", **counts), self._adding(new):
+            self._require_ready()
             gateway.configured.replace(in_force(gateway.config, new))
         gateway.note_refused(None)
         self._tell(found, new)
@@ -93,8 +93,8 @@ class Reloader:
         )
 
     async def _read(self) -> GatewayConfig:
-        """The configuration, with all that it needs prepared. Code of plugins runs in it: what breaks there refuses the
-        configuration, and does not end a daemon that runs well with the one before."""
+        """The configuration, prepared. Code of plug-ins runs here: an error in it refuses the configuration and does not end the
+        daemon."""
         try:
             new = await self._load()
             await self._prepare(new)
@@ -107,30 +107,30 @@ class Reloader:
         return new
 
     @asynccontextmanager
-    async def _coming(self, new: GatewayConfig) -> AsyncIterator[None]:
-        """The outbox counts what an account that comes has in the store from before, if it does come. One that has not gone yet
-        still counts its own."""
+    async def _adding(self, new: GatewayConfig) -> AsyncIterator[None]:
+        """Load the waiting rows of accounts that are added, and forget these if the reload fails. An account that is still
+        closing has its rows."""
         outbox, manager = self._gateway.outbox, self._gateway.manager
         known = {(account.channel, account.account) for account in self._gateway.config.accounts}
         names = [(account.channel, account.account) for account in new.accounts]
-        coming: list[tuple[str, str]] = []
+        added: list[tuple[str, str]] = []
 
-        def more() -> list[tuple[str, str]]:
-            return [name for name in names if name not in known and name not in coming and not manager.is_closing(*name)]
+        def found_now() -> list[tuple[str, str]]:
+            return [name for name in names if name not in known and name not in added and not manager.is_closing(*name)]
 
         try:
-            # Again: one that was closing may have gone while others were adopted.
-            while found := more():
-                coming += found
+            # Again: a closing account may have closed while others were adopted.
+            while found := found_now():
+                added += found
                 await outbox.adopt(found)
                 await self._gateway.claim(found)
             yield
         except BaseException:
-            for name in coming:
+            for name in added:
                 outbox.forget(*name)
             raise
 
-    def _refuse_unless_ready(self) -> None:
+    def _require_ready(self) -> None:
         if self._gateway.state != "ready":
             raise Conflict(f"the daemon is {self._gateway.state}: its configuration is not changed now")
 
@@ -146,7 +146,7 @@ class Reloader:
 
     async def _note_refused(self, actor: str, error: GatewayError) -> None:
         if isinstance(error, Conflict):
-            return  # it is nothing that is wrong with the configuration
+            return  # the configuration is not the cause
         reason = _in_one_line(error)
         log.error("reload_refused", reason=error.reason)
         self._gateway.note_refused(Refused(self._gateway.now(), reason))

@@ -1,14 +1,14 @@
-"""The state of one owner: an account, or an agent."""
+"""The stored state of one account or agent: small values by key."""
 
 from gatewayd.model.records.storable import refuse_unusable_state
 from gatewayd.ports.store import StateRows
 
 OF_AGENTS = "@agents"
-"""Stands where a channel's name stands for an account's state; no channel can be called that."""
+"""In the place of a channel's name for the state of agents. No channel can have this name."""
 
 
 class OwnState:
-    """``gatewayd.ports.store.State`` over the store's rows."""
+    """``gatewayd.ports.store.State``, over the rows of the store."""
 
     def __init__(self, rows: StateRows, channel: str, account: str) -> None:
         self._rows = rows

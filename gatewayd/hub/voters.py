@@ -1,5 +1,4 @@
-"""Who votes as whom, and what a vote decides: several identities of one person are one voter, by the links that hold when votes
-are counted. Pure."""
+"""Votes on approvals. Several identities of one person are one voter, by the links in force when votes are counted. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +15,7 @@ class Voters:
         self._person_of = {identity: f"person:{person}" for person, identities in people.items() for identity in identities}
 
     def person_of(self, identity: str) -> str:
-        """The person an identity belongs to, or the identity itself where nobody is known."""
+        """The person of an identity, or the identity itself if it is linked to nobody."""
         return self._person_of.get(identity, identity)
 
     def count(self, row: Approval) -> int:
@@ -24,12 +23,12 @@ class Voters:
         return len({self.person_of(vote.by) for vote in row.votes})
 
     def has_voted(self, row: Approval, identity: str) -> bool:
-        """Whether this person has, under whatever identity."""
+        """Whether this person has voted, with any identity."""
         return any(self.person_of(vote.by) == self.person_of(identity) for vote in row.votes)
 
     def cast(self, row: Approval, vote: Vote) -> VoteResult | None:
-        """A pending row with one more vote. One no denies it; the yes of as many people as its quorum allow it, for the session
-        if each of them meant that. None: this person has voted."""
+        """Add a vote to a pending row. One no denies it. As many yes as the quorum wants allow it, for the session if all of them
+        are for the session. None: this person has voted already."""
         if self.has_voted(row, vote.by):
             return None
         voted = replace(row, votes=(*row.votes, vote))
@@ -44,7 +43,7 @@ class Voters:
 
 
 def inputs_covered(grant: SessionGrant, input_hash: str) -> tuple[str, ...]:
-    """For which inputs of its tool a yes for the session holds, and by which yes an input is covered. What covers any input
-    covers this one, too, also when a reload allows no more than that."""
+    """The inputs that a yes for the session covers, and so the grants that cover an input. A grant for any input also covers this
+    one, even if a reload has limited grants since."""
     covered: Mapping[SessionGrant, tuple[str, ...]] = {"off": (), "input": (input_hash,), "tool": (input_hash, ANY_INPUT)}
     return covered[grant]

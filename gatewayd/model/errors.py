@@ -1,8 +1,7 @@
-"""Errors that name their cure.
+"""The errors of gatewayd. Each class says how to handle it.
 
-A driver (channel, agent core, store) raises one of these; anything else that leaves a driver is a bug in it and spends
-its restart budget. What each error does is decided in one place: ``actor/supervisor.py`` for an account's life,
-``hub/accounts/account.py`` for one send.
+A driver (channel, agent core, store) raises one of these. Any other exception of a driver is a bug, and uses up its restart
+budget. One place handles them: ``actor/supervisor.py`` for the life of an account, ``hub/accounts/account.py`` for one send.
 """
 
 import errno
@@ -25,11 +24,11 @@ class GatewayError(Exception):
 
 
 class TryAgain(GatewayError):
-    """An outage: network, 5xx, rate limit. Waited out for ever with full-jitter back-off; spends no budget.
+    """An outage: network, 5xx, rate limit. It is retried for ever with full-jitter back-off, and uses up no budget.
 
-    Raised from ``send`` it promises that nothing was sent. ``after_seconds`` is the platform's own wish (``Retry-After``,
-    ``retry_after``) and is honoured as a minimum. ``scope`` says what has to wait: one conversation; all that the account sends,
-    because it is too fast (the connection stays, and no attempt is used up); or the account, which is connected anew.
+    If ``send`` raises it, nothing was sent. ``after_seconds`` is the minimum pause that the platform wants (``Retry-After``,
+    ``retry_after``). ``scope`` says what waits: one conversation; all sends of the account, because it is too fast (the
+    connection stays, and no attempt is counted); or the account, which connects anew.
     """
 
     def __init__(self, reason: str, *, after_seconds: float | None = None, scope: Scope = "account") -> None:
@@ -39,10 +38,10 @@ class TryAgain(GatewayError):
 
 
 class NeedsOperator(GatewayError):
-    """Only a person can mend it (revoked token, bad setting): the account is parked at once, with the reason.
+    """Only an operator can repair the cause (revoked token, wrong setting): the account is parked at once, with the reason.
 
-    ``look_again``: it may be mended elsewhere than in our configuration (a platform that says for ten minutes that it knows no
-    token, a command that is installed). So it is also looked at again slowly, by itself: parked, but not for good.
+    ``look_again``: the cause may end without a new configuration (a platform that denies all tokens for ten minutes, a command
+    that gets installed). The account is parked and tried again slowly.
     """
 
     def __init__(self, reason: str, *, look_again: bool = False) -> None:
@@ -51,20 +50,20 @@ class NeedsOperator(GatewayError):
 
 
 class SendRejected(GatewayError):
-    """The platform refused this one payload for good (blocked by the user, chat gone): the row is dead, the account is fine."""
+    """The platform refused this payload for good (blocked by the user, chat gone): its row is dead, the account goes on."""
 
 
 class OutcomeUnknown(GatewayError):
-    """The request may or may not have taken effect (cut after it was written): never resent blindly."""
+    """The request was cut after it was written, and may or may not have had its effect: it is not repeated by itself."""
 
 
 FailureKind = Literal["failed", "empty", "too_long"]
 
 
 class AgentFailed(GatewayError):
-    """A turn failed for good. ``reason`` is for the operator; the user gets one short sentence without it, by the ``kind``:
-    ``empty`` is an answer without a word where the agent cannot mean that, ``too_long`` a conversation that the agent cannot take
-    in, so that it is to be begun anew."""
+    """A turn failed for good. ``reason`` is for the operator. The user gets a short sentence that depends on ``kind``: ``empty``
+    is an answer without text, ``too_long`` a conversation that is too long for the agent, so that the user must begin a new
+    one."""
 
     def __init__(self, reason: str, *, kind: FailureKind = "failed") -> None:
         super().__init__(reason)
@@ -74,7 +73,7 @@ class AgentFailed(GatewayError):
 class StoreRefused(GatewayError):
     """The state directory cannot be used: held by another process, damaged, or written by a newer release.
 
-    ``may_pass``: it may end without anybody's doing (a full disk, an I/O error), so trying again later makes sense.
+    ``may_pass``: the cause may end by itself (a full disk, an I/O error), so a later attempt makes sense.
     """
 
     def __init__(self, reason: str, *, may_pass: bool = False) -> None:
@@ -83,32 +82,32 @@ class StoreRefused(GatewayError):
 
     @classmethod
     def of_os(cls, error: OSError, what: str) -> Self:
-        """An error of the file system; ``what`` begins its sentence."""
+        """An error of the file system. ``what`` is the beginning of the sentence."""
         return cls(f"{what}: {error.strerror}", may_pass=error.errno in _ERRNO_MAY_PASS)
 
 
 class NotFound(GatewayError):
-    """What was named (account, approval, pairing code) does not exist."""
+    """The named account, approval or pairing code does not exist."""
 
 
 class UnusableId(GatewayError):
-    """An id that somebody gives is too long, holds a NUL, or is no text. Nothing was stored under it."""
+    """A given id is too long, holds a NUL, or is no text. Nothing was stored."""
 
 
 class Conflict(GatewayError):
-    """What was asked does not fit the present state (already decided, already stopped)."""
+    """The order does not fit the present state (already decided, already stopped)."""
 
 
 class Overloaded(GatewayError):
-    """A bound is reached; the caller has to wait or come back. Nothing was stored."""
+    """A limit is reached: the caller must wait or come back. Nothing was stored."""
 
 
 class PluginError(NeedsOperator):
-    """A plugin cannot be used: it is missing, broken, or offered twice. ``reason`` names its distribution."""
+    """A plug-in cannot be used: it is missing, broken, or offered twice. ``reason`` names its distribution."""
 
 
 class ConfigProblem(Struct, frozen=True):
-    """One thing that is wrong in the configuration. No field holds a secret's value.
+    """One error in the configuration. No field holds the value of a secret.
 
     ``key`` is the key path as the file writes it, ``[channels.telegram.accounts.main].token``; ``line`` counts from 1;
     ``nearest`` is the known word that looks most like what was found.
@@ -135,7 +134,7 @@ class ConfigProblem(Struct, frozen=True):
 
 
 class ConfigError(GatewayError):
-    """The configuration cannot be used. ``problems`` are all that were found, in the order of the file."""
+    """The configuration cannot be used. ``problems`` are all its errors, in the order of the file."""
 
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))

@@ -1,4 +1,4 @@
-"""How often something took how long: counts in fixed buckets, which cost the same after a year as after a minute."""
+"""Histograms of durations: counts in fixed buckets, of constant size."""
 
 from bisect import bisect_left
 from typing import Final
@@ -6,14 +6,14 @@ from typing import Final
 from msgspec import Struct
 
 SHORT: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds in seconds for what should be over at once."""
+"""Upper bounds in seconds, for durations that should be short."""
 LONG: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
-"""Upper bounds in seconds for what an agent, or a platform that is away, has a part in."""
+"""Upper bounds in seconds, for durations that depend on an agent or a platform."""
 
 
 class Histogram(Struct, frozen=True):
-    """``counts[i]`` durations were at most ``bounds[i]`` seconds and more than the bound before; the last count is of those that
-    took longer than every bound. ``total_seconds`` is their sum."""
+    """``counts[i]`` durations were at most ``bounds[i]`` seconds and longer than the bound before. The last count is of durations
+    above all bounds. ``total_seconds`` is the sum of all."""
 
     bounds: tuple[float, ...] = SHORT
     counts: tuple[int, ...] = (0,) * (len(SHORT) + 1)
@@ -25,7 +25,7 @@ class Histogram(Struct, frozen=True):
 
 
 class Stopwatch:
-    """Counts durations one by one; ``histogram`` is what has been counted so far."""
+    """Counts durations; ``histogram`` has the counts so far."""
 
     def __init__(self, bounds: tuple[float, ...] = SHORT) -> None:
         self._bounds = bounds
@@ -33,7 +33,7 @@ class Stopwatch:
         self._total = 0.0
 
     def observe(self, seconds: float) -> None:
-        """A clock that was set back gives a negative duration: it counts as none."""
+        """Count one duration. A negative one, from a clock that was set back, counts as 0."""
         seconds = max(0.0, seconds)
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._total += seconds

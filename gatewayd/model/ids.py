@@ -1,7 +1,7 @@
-"""The names of accounts, peers and conversations: value types, each with one spelling. ``parse`` reads what ``str`` writes.
+"""Names of accounts, peers and conversations: value types with one spelling each. ``parse`` reads the text that ``str`` gives.
 
-Parts stand between separators, and a separator in a part is escaped as in URLs (RFC 3986, section 2.1), so that different values
-are spelled differently. The spellings are in rows of stores: they are not to be changed without a migration.
+Separators stand between the parts. A separator in a part is escaped as in URLs (RFC 3986, section 2.1), so that different values
+have different spellings. Rows of stores hold these spellings, so a change needs a migration.
 """
 
 from typing import Final, Literal, cast, get_args
@@ -12,7 +12,7 @@ PeerKind = Literal["dm", "group", "channel"]
 
 _KINDS: Final = frozenset(get_args(PeerKind))
 _ESCAPED: Final = {"/": "%2F", ":": "%3A"}
-"""Each separator, and how it is written in a part. The percent sign is %25."""
+"""The escape of each separator. The percent sign is %25."""
 
 
 class AccountId(Struct, frozen=True, order=True):
@@ -32,8 +32,8 @@ class AccountId(Struct, frozen=True, order=True):
 
 
 class Peer(Struct, frozen=True, omit_defaults=True):
-    """Who or where on the other side: ``KIND:ID``, or ``KIND:ID:THREAD``. ``id`` and ``thread`` are the platform's own ids, as
-    text, unchanged."""
+    """The other side of a chat: ``KIND:ID``, or ``KIND:ID:THREAD``. ``id`` and ``thread`` are ids of the platform, as text and
+    unchanged."""
 
     kind: PeerKind
     id: str
@@ -55,8 +55,8 @@ class Peer(Struct, frozen=True, omit_defaults=True):
 
 
 class ConversationId(Struct, frozen=True):
-    """A chat, or one thread of it, as an account sees it: ``CHANNEL:ACCOUNT:KIND:ID``, and ``:THREAD``. What is sent to it keeps
-    its order."""
+    """A chat, or one thread of it, of one account: ``CHANNEL:ACCOUNT:KIND:ID``, and ``:THREAD``. Replies to it keep their
+    order."""
 
     account: AccountId
     peer: Peer

@@ -1,7 +1,7 @@
-"""The life-cycles of rows as data: the states of each kind of row, which operation of the store changes them, and the reasons.
+"""The life-cycles of rows as data: the states of each kind of row, the operations of the store that change them, and the reasons.
 
-Nothing else says what a row may become. The store takes the conditions of its statements from here, and whatever else depends on
-a state has a table with an entry for each. docs/decisions/0009-life-cycles-are-data.md says how to add a state.
+Only these tables define the legal moves. The store takes the conditions of its statements from here. Other code that depends on a
+state has a table with an entry for each state. docs/decisions/0009-life-cycles-are-data.md says how to add a state.
 """
 
 from collections.abc import Mapping
@@ -64,19 +64,19 @@ DroppedReason = Literal[
 DeadReason = Literal["agent_failed", "attempts_exhausted", "turn_lost", "turn_timed_out"]
 InboundReason = DoneReason | DroppedReason | DeadReason
 StopReason = Literal["account_removed", "interrupted", "stopped"]
-"""Why somebody ends a turn: the reason of its rows."""
+"""The reasons of the rows of a turn that is stopped."""
 OutboundReason = Literal["interrupted", "stale"]
-"""Those of the gateway itself. Every other reason of a reply is what its platform answered, in words."""
+"""The reasons from the gateway itself. Every other reason of a reply is the answer of its platform."""
 
 Stage = Literal["open", "dead_letter", "over"]
-"""``open``: the gateway goes on with the row by itself, also after a restart. ``dead_letter``: it waits for a person. ``over``:
-nothing happens to it any more. Retention deletes what is not open."""
+"""``open``: the gateway goes on with the row by itself, also after a restart. ``dead_letter``: it waits for an operator.
+``over``: it does not change any more. Retention deletes rows that are not open."""
 S = TypeVar("S", bound=str)
 
 
 class Move(Struct, Generic[S], frozen=True):
-    """A change of state that the store's operation ``by`` makes, legal from each of ``sources`` to each of ``targets``.
-    ``reason`` is what the row says then, where no caller gives it."""
+    """A change of state by the operation ``by`` of the store. It is legal from each of ``sources`` to each of ``targets``.
+    ``reason`` is the new reason of the row, if no caller gives one."""
 
     by: str
     sources: tuple[S, ...]
@@ -85,15 +85,15 @@ class Move(Struct, Generic[S], frozen=True):
 
     @property
     def target(self) -> S:
-        """The only one. :raises ValueError: there are several."""
+        """The only target. :raises ValueError: there are several."""
         [target] = self.targets
         return target
 
 
 class LifeCycle(Struct, Generic[S], frozen=True):
-    """One kind of row. ``table`` is its name, ``stages`` has its states in the order of the documentation. The others are by
-    operation of the store: in which states it inserts rows (``made``), in which it writes something else into a row and leaves
-    the state (``marked``), and in which it deletes rows (``deleted``)."""
+    """One kind of row. ``table`` is its name, ``stages`` has its states in the order of the documentation. The other fields are
+    by operation of the store: the states in which it inserts rows (``made``), writes into a row without a change of state
+    (``marked``), and deletes rows (``deleted``)."""
 
     table: str
     stages: Mapping[S, Stage]
@@ -107,12 +107,12 @@ class LifeCycle(Struct, Generic[S], frozen=True):
         return tuple(state for state, own in self.stages.items() if own == stage)
 
     def sources(self, by: str, target: S) -> tuple[S, ...]:
-        """From which states an operation may move a row to ``target``."""
+        """The states from which an operation may move a row to ``target``."""
         able = {state for move in self.moves if move.by == by and target in move.targets for state in move.sources}
         return tuple(state for state in self.stages if state in able)
 
     def targets(self, source: S) -> tuple[S, ...]:
-        """What a row in this state may become."""
+        """The states to which a row in this state may move."""
         able = {state for move in self.moves if source in move.sources for state in move.targets}
         return tuple(state for state in self.stages if state in able)
 
@@ -139,7 +139,7 @@ REASONS: Final[Mapping[EndState, tuple[InboundReason, ...]]] = {
     "dead": get_args(DeadReason),
 }
 
-# An outbound row. A send whose call was not made leaves it ready; one that may have been seen is never ready again by itself.
+# An outbound row. If the call was not made, it stays ready. If it may have been seen, it does not become ready by itself.
 SEND: Final = Move[OutboundState]("mark_sending", ("ready",), ("sending",))
 SETTLE: Final = Move[OutboundState]("settle_outbound", ("sending",), ("sent", "unknown", "dead"))
 PUT_BACK: Final = Move[OutboundState]("settle_outbound", ("ready", "sending"), ("ready",))
@@ -174,10 +174,10 @@ SEEN: Final[Mapping[OutboundState, Literal["not yet", "perhaps", "yes", "never"]
     "parked": "never",
     "dead": "never",
 }
-"""Whether somebody has seen a reply in this state. ``never``: nor will anybody, unless a person has it sent again."""
+"""Whether the user has seen a reply in this state. ``never``: and will not, unless an operator retries it."""
 NEVER_SEEN: Final = tuple(state for state, seen in SEEN.items() if seen == "never")
 
-# A request for permission. What a rule or an operator at the core has decided is a row at once.
+# An approval. A decision of a rule, or of an operator at the core, is inserted as a decided row.
 VOTE: Final = Move[ApprovalState]("vote_approval", ("pending",), ("pending", "allowed", "denied"))
 DECIDE: Final = Move[ApprovalState]("decide_approval", ("pending",), get_args(Outcome))
 APPROVAL: Final = LifeCycle[ApprovalState](
@@ -197,7 +197,7 @@ APPROVAL: Final = LifeCycle[ApprovalState](
 )
 APPROVAL_OPEN: Final = APPROVAL.at("open")
 APPROVAL_USABLE: Final = APPROVAL.marked["consume_approval"]
-"""Those that let a tool run, once."""
+"""The states that let a tool run, once."""
 
 END_QUESTION: Final = Move[QuestionState]("end_question", ("pending",), get_args(QuestionEnd))
 QUESTION: Final = LifeCycle[QuestionState](
@@ -210,7 +210,7 @@ QUESTION: Final = LifeCycle[QuestionState](
 )
 QUESTION_OPEN: Final = QUESTION.at("open")
 
-# A decision about a stranger is a row of its own, in the place of the sender's earlier ones.
+# A decision about a pairing is a new row that replaces the earlier rows of the sender.
 PAIRING: Final = LifeCycle[PairingState](
     "pairing",
     {"pending": "open", "approved": "over", "denied": "over"},
@@ -221,6 +221,6 @@ PAIRING: Final = LifeCycle[PairingState](
 )
 PAIRING_OPEN: Final = PAIRING.at("open")
 PAIRED: Final = PAIRING.deleted["revoke_pairing"]
-"""Those who may talk."""
+"""The states of people who may talk."""
 
 LIFE_CYCLES: Final[tuple[LifeCycle[Any], ...]] = (INBOUND, OUTBOUND, APPROVAL, QUESTION, PAIRING)

@@ -1,4 +1,4 @@
-"""What a reload of the configuration did, for people and for programs. No field holds a value of the configuration."""
+"""The report of a reload of the configuration. No field holds a value of the configuration."""
 
 from typing import Literal
 
@@ -6,8 +6,8 @@ from msgspec import Struct
 
 
 class Change(Struct, frozen=True, omit_defaults=True):
-    """One thing that is not as it was. ``table`` is written as in the file, ``[channels.telegram.accounts.main]``; ``keys`` are
-    those of it that changed, none when the whole table came or went. ``effect`` says what becomes of it, in words."""
+    """One change. ``table`` is written as in the file, ``[channels.telegram.accounts.main]``. ``keys`` are its changed keys, none
+    if the whole table was added or removed. ``effect`` is a phrase for people."""
 
     kind: Literal["added", "removed", "changed"]
     table: str
@@ -20,8 +20,8 @@ class Change(Struct, frozen=True, omit_defaults=True):
 
 
 class ReloadReport(Struct, frozen=True):
-    """``applied`` is in force. ``needs_restart`` is not: there what was in force still is. ``pending`` names accounts
-    (CHANNEL/NAME) and agents that still finish what they do before they follow. ``warnings`` are those of the configuration."""
+    """Changes in ``applied`` are in force, changes in ``needs_restart`` are not. ``pending`` names accounts (CHANNEL/NAME) and
+    agents that finish their work before they follow. ``warnings`` are the warnings about the configuration."""
 
     source: str | None
     applied: tuple[Change, ...]

@@ -1,4 +1,4 @@
-"""A secret that cannot be printed by accident, and what takes secrets out of texts."""
+"""Secrets that cannot be printed by accident, and the redaction of secrets in texts."""
 
 import json
 from base64 import b64encode
@@ -8,9 +8,9 @@ from typing import Final, NoReturn
 from urllib.parse import quote
 
 SHORTEST_SECRET: Final = 8
-"""Characters. A shorter one could not be kept out of texts: ordinary words would look like it, and the gap would tell it."""
+"""In characters. A shorter secret cannot be redacted: it may be an ordinary word, and the gap would reveal it."""
 SHORTEST_PIECE: Final = 12
-"""Characters. A secret's beginning of this length is replaced as well: somebody has cut the text in the middle of it."""
+"""In characters. The beginning of a secret with this length is redacted, too, because a text may be cut inside of it."""
 REDACTED: Final = "***"
 
 
@@ -44,8 +44,8 @@ class Secret:
 
 
 class MaybeSecret:
-    """A text of the configuration that holds a secret in some cases only, such as a proxy's URL: written there, or named as a
-    secret is. ``value`` is a Secret then."""
+    """A text of the configuration that holds a secret in some cases only, such as the URL of a proxy. It is written there, or
+    named as a secret is; then ``value`` is a Secret."""
 
     __slots__ = ("value",)
 
@@ -69,8 +69,8 @@ class Redactor:
     """Replaces every known secret in a text by ``***``, also where it is written as in a URL, in JSON, by ``repr`` or in base64
     (HTTP Basic), and where only its beginning is left.
 
-    The cost is that of one look at each position of the text, however many secrets there are: a thousand accounts have
-    a thousand tokens, and each log line is checked for all of them.
+    The cost is one lookup for each position of the text, however many secrets there are: a thousand accounts have a thousand
+    tokens, and each log line is checked for all of them.
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
@@ -81,11 +81,11 @@ class Redactor:
 
     @property
     def longest(self) -> int:
-        """Characters of the longest written form of any secret."""
+        """The length of the longest written form of all secrets, in characters."""
         return self._longest
 
     def add(self, secret: Secret) -> None:
-        """Know this secret from now on. One shorter than ``SHORTEST_SECRET`` is not taken."""
+        """Redact this secret from now on, unless it is shorter than ``SHORTEST_SECRET``."""
         value = secret.reveal()
         if len(value) < SHORTEST_SECRET:
             return
@@ -107,8 +107,8 @@ class Redactor:
 
 
 def _written_forms(value: str) -> set[str]:
-    """As it is, and as others write it. In base64 it looks in three ways, after what stands before it; its ends are left out,
-    because they depend on what stands around it."""
+    """The secret as it is, and as it is written in other notations. In base64 it has three forms, by its offset. Their ends are
+    left out, because they depend on the text around."""
     forms = {value, quote(value), quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1]}
     data = value.encode("utf-8", "surrogatepass")
     for before in range(3):
@@ -120,7 +120,7 @@ def _written_forms(value: str) -> set[str]:
 
 
 def _without_beginnings(text: str, form: str) -> str:
-    """``text`` without what is a beginning of ``form`` that is long enough to tell something."""
+    """``text`` with each beginning of ``form`` redacted that has ``SHORTEST_PIECE`` characters or more."""
     at = text.find(form[:SHORTEST_PIECE]) if len(form) >= SHORTEST_PIECE else -1
     while at >= 0:
         same = takewhile(lambda pair: pair[0] == pair[1], zip(text[at : at + len(form)], form, strict=False))

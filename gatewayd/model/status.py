@@ -1,4 +1,4 @@
-"""Truth about the running daemon, as structs: the same numbers feed status, readiness and gatewayctl.
+"""The state of the running daemon, as structs. Status, readiness, metrics and gatewayctl show the same numbers.
 
 Every ``*_at`` and ``since`` is Unix seconds, every ``*_s`` a duration in seconds.
 """
@@ -35,11 +35,11 @@ ProblemCode = Literal[
 class AccountStatus(Struct, frozen=True):
     """One account. ``connected`` is said by the transport, never assumed; ``last_transport_at`` counts inbound bytes only.
 
-    ``next_attempt_at``: it is tried again then, also when it is parked, if it may be mended elsewhere than in the configuration.
-    ``since`` is when ``state`` was entered, ``down_since`` from when on it should be connected and is not. ``inbox_waiting`` of
-    its messages wait for a turn; ``inbox_full_since`` is from when on that is all it may have (``limits.account_backlog``).
-    ``open_groups`` are the groups in which whoever is there may talk, "*" for any. ``sends_held_*``: it was too fast for its
-    platform, and all its sends wait, at least until then.
+    ``next_attempt_at`` is the time of the next attempt; a parked account has one if the cause may end without a new
+    configuration. ``since`` is the start of ``state``; since ``down_since`` it should be connected and is not. ``inbox_waiting``
+    messages wait for a turn, and since ``inbox_full_since`` that is the limit (``limits.account_backlog``). ``open_groups`` are
+    groups in which every member may talk, "*" for all groups. ``sends_held_*``: it was too fast for its platform, and all its
+    sends wait.
     """
 
     channel: str
@@ -67,8 +67,8 @@ class AccountStatus(Struct, frozen=True):
 
 
 class InboxStatus(Struct, frozen=True):
-    """Messages that are journaled and in no turn yet: ``waiting`` of at most ``limit``, in all accounts. ``full_since`` is from
-    when on that is reached; ``limited_senders`` have as much waiting as one sender may (``limits.sender_backlog``)."""
+    """The backlog: ``waiting`` of at most ``limit`` messages of all accounts are in no turn yet. ``full_since`` is when the limit
+    was reached. ``limited_senders`` is the number of senders at their own limit (``limits.sender_backlog``)."""
 
     waiting: int = 0
     limit: int = 0
@@ -78,7 +78,7 @@ class InboxStatus(Struct, frozen=True):
 
 
 class LaneStatus(Struct, frozen=True):
-    """``live`` lanes exist in memory, ``running`` have a turn under way; ``waiting`` counts messages not yet in a turn."""
+    """``live`` lanes are in memory, ``running`` of them have a running turn; ``waiting`` messages are in no turn yet."""
 
     live: int = 0
     running: int = 0
@@ -86,7 +86,7 @@ class LaneStatus(Struct, frozen=True):
 
 
 class OutboxStatus(Struct, frozen=True):
-    """Rows by state. ``unknown`` may or may not have been seen by the user and wait for a person."""
+    """The number of rows in each state. The user may or may not have seen ``unknown`` ones; they wait for an operator."""
 
     ready: int = 0
     sending: int = 0
@@ -96,9 +96,9 @@ class OutboxStatus(Struct, frozen=True):
 
 
 class AgentStatus(Struct, frozen=True):
-    """One agent. ``state`` is that of its core; ``reason`` says why it is not open, ``next_attempt_at`` when it is tried again.
-    ``down_since`` is from when on it is not open, ``failed_in_a_row`` how many of its newest turns failed in a
-    row, the first of them at ``failing_since``. ``away_since``: its core is open, and what it talks to has not answered since."""
+    """One agent. ``state`` is the state of its core. If that is not open, ``reason`` says why, ``down_since`` since when, and
+    ``next_attempt_at`` when it is opened again. Its newest ``failed_in_a_row`` turns failed, the first at ``failing_since``.
+    Since ``away_since`` the core is open, and its server does not answer."""
 
     agent: str
     core: str
@@ -124,8 +124,8 @@ class AgentStatus(Struct, frozen=True):
 
 
 class AbandonedTask(Struct, frozen=True):
-    """``count`` calls of an agent were cancelled and still run, the oldest since ``since``. ``where``: the positions in the
-    code at which the oldest of them stand now, FILE:LINE in FUNCTION, each once."""
+    """``count`` calls of an agent were cancelled and still run, the oldest since ``since``. ``where`` are the present positions
+    of the oldest calls in the code, FILE:LINE in FUNCTION, each once."""
 
     agent: str
     count: int
@@ -134,7 +134,7 @@ class AbandonedTask(Struct, frozen=True):
 
 
 class Stall(Struct, frozen=True):
-    """The event loop did nothing else for ``seconds``; ``where`` is the frame that blocked it."""
+    """The event loop was blocked for ``seconds``; ``where`` is the frame that blocked it."""
 
     began_at: float
     seconds: float
@@ -142,7 +142,7 @@ class Stall(Struct, frozen=True):
 
 
 class StallStatistics(Struct, frozen=True):
-    """Since the start: ``stalls`` that are over, the ``longest`` of them in seconds, and ``pauses`` of the whole process."""
+    """Counts since the start: ``stalls`` that ended, the ``longest`` of them in seconds, and ``pauses`` of the whole process."""
 
     stalls: int = 0
     longest: float = 0.0
@@ -150,10 +150,10 @@ class StallStatistics(Struct, frozen=True):
 
 
 class Problem(Struct, frozen=True):
-    """Something that is wrong now: what (``code``, machine-readable), where (``subject``: an account as CHANNEL/NAME, an agent,
-    or empty for the whole daemon), since when, and one sentence for a person.
+    """A health check that fails now. ``code`` names the check. ``subject`` is an account as CHANNEL/NAME, an agent, or empty for
+    the whole daemon. ``text`` is one sentence for a person.
 
-    ``failing`` makes the daemon not ready; a ``warning`` wants somebody to look, while messages go through.
+    A ``failing`` problem makes the daemon not ready. With a ``warning`` messages go through, and an operator should look.
     """
 
     code: ProblemCode
@@ -164,7 +164,7 @@ class Problem(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """The whole daemon. ``ready`` is that none of ``problems`` is failing."""
+    """The whole daemon. It is ``ready`` if none of ``problems`` is failing."""
 
     version: str
     pid: int

@@ -1,7 +1,7 @@
-"""The life-cycle of a turn as data: its states, which may follow which, and what holds in each. Pure.
+"""The life-cycle of a turn as data: its states, their properties, and the legal moves. Pure.
 
-A turn is no row: it lives as long as its lane works on it. What its messages are in the store is in gatewayd/model/lifecycle.py.
-docs/decisions/0011-a-turn-has-one-state.md says how to add a state.
+A turn is no row: it exists while its lane works on it. The states of its messages in the store are in
+gatewayd/model/lifecycle.py. docs/decisions/0011-a-turn-has-one-state.md says how to add a state.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ TurnState = Literal[
     "ended",
 ]
 Phase = Literal["preparing", "resting", "core", "over"]
-"""``preparing``: something is committed or opened before the core is asked. ``resting``: the turn only waits, and its messages
-count as waiting ones. ``core``: a call of the core is under way. ``over``: the core is asked no more."""
+"""``preparing``: something is committed or opened before the call of the core. ``resting``: the turn only waits, and its messages
+count as waiting. ``core``: a call of the core runs. ``over``: the core is not called any more."""
 Slot = Literal["keeps", "seeks", "none"]
-"""What a turn does about its slot among ``limits.turns``. One that ``keeps`` it works, and holds up a stop of the daemon;
-one that ``seeks`` or wants ``none`` has given it to another."""
+"""The slot of a turn among ``limits.turns``. A turn that ``keeps`` its slot works, and delays a stop of the daemon. A turn that
+``seeks`` a slot, or needs ``none``, has released it."""
 
 
 class TurnStage(Struct, frozen=True):
-    """What holds in a state, and which states may follow it."""
+    """The properties of a state, and the states that may follow."""
 
     phase: Phase
     slot: Slot
@@ -49,7 +49,7 @@ TURN: Final[Mapping[TurnState, TurnStage]] = {
 
 
 class IllegalMove(Exception):
-    """A turn was to go where its table does not let it: a bug of the hub."""
+    """A move that the table does not allow: a bug of the hub."""
 
     def __init__(self, source: TurnState, target: TurnState) -> None:
         super().__init__(f"a turn that is {source} cannot become {target}")

@@ -1,4 +1,4 @@
-"""Everything that belongs to one message, from any id that somebody has of it."""
+"""The rows of a trace: all rows that belong to one message, found by any of its ids."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -15,11 +15,11 @@ from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundKey, O
 _TURN: Final = re.compile(r"turn-([1-9][0-9]{0,17})(-[0-9]+)?", re.ASCII)
 _TURNS_OF_RETRIES: Final = 20
 _OTHERS: Final = 10
-"""Of every other kind this many times as many rows as of messages."""
+"""For each message so many rows of each other kind."""
 
 
 class TraceRows(Struct, frozen=True):
-    """All rows that a trace is made from, each list by its number. ``more``: there are more than were asked for."""
+    """The rows of a trace, each list in order. ``more``: there are more rows than the limit."""
 
     inbound: list[InboundRow]
     outbound: list[OutboundRow]
