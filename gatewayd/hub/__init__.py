@@ -1,1 +1,4 @@
-"""The hub: one of each. Accounts under supervision, inbox, access, routing, lanes of turns, approvals, outbox, events."""
+"""The hub decides and runs everything: accounts, inbox, turns, approvals, outbox. It has one instance of each part.
+
+Drivers, the store and HTTP do not belong here (gatewayd/channels, gatewayd/agents, gatewayd/stores, gatewayd/web).
+"""

@@ -19,12 +19,12 @@ NEEDS_RESTART: Final[Mapping[str, frozenset[str]]] = {
 
 _EFFECTS: Final[Mapping[str, str]] = {
     "[gateway].public_url": "accounts of channels with webhooks are reconnected",
-    "[gateway].bind": "the daemon goes on listening where it does",
+    "[gateway].bind": "the daemon listens on the old address",
 }
 K = TypeVar("K", str, tuple[str, str])
 V = TypeVar("V", bound=Struct)
 
-_REROUTED: Final = "also for messages that wait"
+_REROUTED: Final = "also for waiting messages"
 
 
 class Difference(Struct, frozen=True):
@@ -110,7 +110,7 @@ def _agents(old: GatewayConfig, new: GatewayConfig) -> Iterator[Change]:
     def change(before: AgentSettings, after: AgentSettings) -> tuple[tuple[str, ...], str]:
         return _changed_settings(before, after), "reopened when its turns have ended" if reopens(before, after) else ""
 
-    gone = "closed when its turns have ended; what waits for it is routed anew"
+    gone = "closed when its turns have ended; its waiting messages are routed anew"
     yield from _changes(_agents_by_name(old), _agents_by_name(new), lambda name: f"[agents.{name}]", change, gone=gone)
     if old.agents and new.agents and old.default_agent != new.default_agent:
         yield Change("changed", "[agents]", effect=f"{new.default_agent} answers where no binding matches")
@@ -123,7 +123,7 @@ def _accounts(old: GatewayConfig, new: GatewayConfig) -> Iterator[Change]:
     def table(name: tuple[str, str]) -> str:
         return "[channels.{}.accounts.{}]".format(*name)
 
-    gone = "stopped; what waits in its outbox stays in the store"
+    gone = "stopped; its waiting replies stay in the store"
     return _changes(_accounts_by_name(old), _accounts_by_name(new), table, change, gone=gone)
 
 
@@ -152,7 +152,7 @@ def _effect_on(old: AccountSettings, new: AccountSettings) -> str:
         return "stopped" if old.frame.enabled else ""
     if not old.frame.enabled:
         return "started"
-    return "reconnected; what waits for it is kept" if reconnects(old, new) else ""
+    return "reconnected; its waiting replies are kept" if reconnects(old, new) else ""
 
 
 def _changed_keys(old: Struct, new: Struct) -> tuple[str, ...]:

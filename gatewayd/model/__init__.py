@@ -1,1 +1,4 @@
-"""The words of the project as frozen structs. No I/O, no concurrency, no imports from the rest of the package."""
+"""The data types of the project: frozen structs, life-cycles, configuration, errors.
+
+I/O and concurrency do not belong here, and nothing is imported from the rest of the package.
+"""

@@ -77,7 +77,7 @@ TurnEvent = TextDelta | ToolCall | ToolResult | Notice
 
 
 class Final(Struct, frozen=True):
-    """The reply, as markdown. Only this leaves to a chat. Empty text: the agent chose to say nothing.
+    """The reply, as markdown. Only this leaves to a chat. Empty text: the agent chose not to answer.
 
     ``cut`` says, for the operator, why the end of the reply may be missing; its user is told in a sentence that it may be.
     """

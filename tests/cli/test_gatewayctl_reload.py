@@ -10,11 +10,11 @@ from tests.cli.fake_gatewayd import FakeGatewayd, error, of
 REPORT = ReloadReport(
     "/etc/gatewayd/gatewayd.toml",
     (
-        Change("changed", "[channels.telegram.accounts.main]", ("token",), "reconnected; what waits for it is kept"),
+        Change("changed", "[channels.telegram.accounts.main]", ("token",), "reconnected; its waiting replies are kept"),
         Change("added", "[agents.new]"),
         Change("removed", "[auth.tokens.\x1b[31mci]"),
     ),
-    (Change("changed", "[gateway]", ("bind",), "the daemon goes on listening where it does"),),
+    (Change("changed", "[gateway]", ("bind",), "the daemon listens on the old address"),),
     unchanged_accounts=1,
     unchanged_agents=2,
     pending=("telegram/main", "coder"),
@@ -27,10 +27,10 @@ def test_what_it_did_is_shown(daemon: FakeGatewayd, ctl: Ctl) -> None:
     assert ctl("reload") == (
         0,
         "/etc/gatewayd/gatewayd.toml: in force\n"
-        "  ~ [channels.telegram.accounts.main] token: reconnected; what waits for it is kept\n"
+        "  ~ [channels.telegram.accounts.main] token: reconnected; its waiting replies are kept\n"
         "  + [agents.new]\n"
         "  - [auth.tokens.ci]\n"
-        "  ~ [gateway] bind: the daemon goes on listening where it does: NEEDS A RESTART, what was in force still is\n"
+        "  ~ [gateway] bind: the daemon listens on the old address: NEEDS A RESTART, what was in force still is\n"
         "  not touched: 1 account and 2 agents\n"
         "  still finishing what they do: telegram/main, coder\n"
         "  warning: the file can be read by every user\n",

@@ -152,7 +152,7 @@ def said(new: GatewayConfig) -> list[str]:
 def test_an_account_with_another_token_is_reconnected() -> None:
     changed = AccountSettings("telegram", "main", AccountFrame(allow_from=("7",)), Own(token=Secret("the-second-secret")))
     assert said(replace(ONE, accounts=(changed,))) == [
-        "[channels.telegram.accounts.main]: allow_from, token changed: reconnected; what waits for it is kept"
+        "[channels.telegram.accounts.main]: allow_from, token changed: reconnected; its waiting replies are kept"
     ]
 
 
@@ -179,8 +179,8 @@ def test_another_order_of_agents_may_be_another_default() -> None:
 def test_what_comes_and_what_goes() -> None:
     new = replace(ONE, agents=ONE.agents[:1], accounts=(AccountSettings("loopback", "x", AccountFrame(), LoopbackSettings()),))
     assert said(new) == [
-        "[agents.talker] removed: closed when its turns have ended; what waits for it is routed anew",
-        "[channels.telegram.accounts.main] removed: stopped; what waits in its outbox stays in the store",
+        "[agents.talker] removed: closed when its turns have ended; its waiting messages are routed anew",
+        "[channels.telegram.accounts.main] removed: stopped; its waiting replies stay in the store",
         "[channels.loopback.accounts.x] added",
     ]
 

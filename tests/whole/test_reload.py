@@ -127,7 +127,7 @@ async def test_everything_changes_around_an_account_that_does_not(tmp_path: Path
         assert [str(change) for change in report.applied] == [
             "[approvals.groups.team] added",
             "[agents.assistant]: approvals changed",
-            "[channels.telegram.accounts.second]: token changed: reconnected; what waits for it is kept",
+            "[channels.telegram.accounts.second]: token changed: reconnected; its waiting replies are kept",
             "[channels.telegram.accounts.third] added",
         ]
         assert (report.unchanged_accounts, report.needs_restart) == (1, ())

@@ -1,4 +1,4 @@
-"""What people decide: tool requests, their prompts and responses in chats, policy, escalation, and the questions of agents.
+"""Decisions of people: tool requests, their prompts and responses in chats, policy, escalation, and the questions of agents.
 
-Nothing here runs a tool or a turn: a decision is a row, and the turn that waits for it reads it.
+Code that runs a tool or a turn does not belong here. A decision is a row, and the waiting turn reads it.
 """

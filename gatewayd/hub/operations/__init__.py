@@ -1,4 +1,4 @@
-"""What operators look at and repair: dead letters, traces, health checks, transcripts, and retention.
+"""Tools for operators: dead letters, traces, health checks, transcripts, and retention.
 
-Nothing on the way of a message belongs here.
+Code on the way of a message does not belong here.
 """

@@ -90,7 +90,7 @@ class BulkCursor(Struct, frozen=True):
         except ValueError:
             at = math.nan
         if math.isnan(at):
-            raise NotADeadLetter(f"{text[:60]!r} is not where a bulk goes on")
+            raise NotADeadLetter(f"{text[:60]!r} is not a cursor of a bulk operation")
         return cls(at, DeadLetterCursor.parse(cursor))
 
 

@@ -38,15 +38,15 @@ _WHY: Final[Mapping[InboundReason, str]] = {
     "answer": "it was the answer to a question of the agent",
     "answered": "the agent answered",
     "answered_cut": "the agent answered, and the end of its answer may be missing",
-    "answered_nothing": "the agent chose to say nothing",
-    "approval_refused_again": "it was a second answer to a request for permission",
-    "approval_refused_elsewhere": "it was an answer to a request for permission that is not shown there",
-    "approval_refused_forged": "it was a press that is not under the request for permission",
-    "approval_refused_late": "it was an answer to a request for permission that was over",
-    "approval_refused_not_an_approver": "its sender may not answer the request for permission",
-    "approval_refused_not_offered": "it was an answer to a request for permission that was not offered",
-    "approval_refused_unknown": "it was an answer to a request for permission that there is not",
-    "approval_vote": "it was the answer to a request for permission",
+    "answered_nothing": "the agent chose not to answer",
+    "approval_refused_again": "it was a second answer to an approval request",
+    "approval_refused_elsewhere": "it answered an approval request that is not shown in its chat",
+    "approval_refused_forged": "it was a button press that is not under the approval prompt",
+    "approval_refused_late": "it answered an approval request that was over",
+    "approval_refused_not_an_approver": "its sender may not answer the approval request",
+    "approval_refused_not_offered": "it was an answer that the approval request does not offer",
+    "approval_refused_unknown": "it answered an approval request that does not exist",
+    "approval_vote": "it was the answer to an approval request",
     "attempts_exhausted": "its turn was tried too often",
     "command": "it was a command to gatewayd",
     "command_refused": "it was a command to gatewayd that its sender may not use there",
@@ -57,26 +57,26 @@ _WHY: Final[Mapping[InboundReason, str]] = {
     "group_not_on_allow_list": "its group is not listed",
     "groups_disabled": "groups are disabled for this account",
     "interrupted": "a newer message interrupted its turn",
-    "late_press": "the button that was pressed had no use any more",
-    "membership": "it only told who came or went",
-    "not_addressed": "the bot was not spoken to",
-    "not_asked": "the question under which the button is was put to somebody else",
+    "late_press": "its button was out of date",
+    "membership": "it only reports a change of members",
+    "not_addressed": "the bot was not addressed",
+    "not_asked": "its question was for somebody else",
     "not_on_allow_list": "its sender is not on the allow list",
     "not_on_group_allow_list": "its sender may not talk in this group",
     "pairing_required": "its sender is not paired",
     "reply_shown_again": "it asked for a reply to be shown again",
     "sender_limit": "its sender had too many messages waiting",
-    "service_message": "it was news of the platform, and nothing to answer",
+    "service_message": "it was a service message of the platform",
     "stopped": "its turn was stopped",
-    "turn_lost": "its turn was cut by a restart, and what it did is not known",
+    "turn_lost": "its turn was cut by a restart, with an unknown outcome",
     "turn_timed_out": "its turn took too long",
 }
 _KINDS: Final[dict[InboundKind, str]] = {
     "message": "message",
     "edit": "edit",
     "button": "press of a button",
-    "membership": "news of who came or went",
-    "service": "news of the platform",
+    "membership": "change of members",
+    "service": "service message of the platform",
 }
 _WHY_OF_REPLY: Final[Mapping[OutboundReason, str]] = {
     "interrupted": "gatewayd ended while it was being sent",
@@ -119,7 +119,7 @@ class Tracer:
         """The trace that an id leads to; see ``gather``. :raises NotFound: it leads to nothing that is kept."""
         rows = await gather(self._store, wanted, accounts=self._accounts().keys(), limit=MOST_MESSAGES)
         if not (rows.inbound or rows.outbound or rows.approvals or rows.questions):
-            raise NotFound(f"nothing is known of {wanted[:200]!r} (any more)")
+            raise NotFound(f"{wanted[:200]!r} is not known, or its rows were deleted")
         return trace_of(wanted, rows)
 
 
@@ -176,7 +176,7 @@ def _of_approval(row: Approval) -> Iterator[TraceEntry]:
         text = f"{row.tool} {_APPROVAL[row.state]} by {row.decided_by or 'nobody'}"
         yield TraceEntry(row.decided_at, "approval_decided", row.id, text)
     if row.consumed_at is not None:
-        yield TraceEntry(row.consumed_at, "approval_used", row.id, f"{row.tool} was let run")
+        yield TraceEntry(row.consumed_at, "approval_used", row.id, f"{row.tool} was run")
 
 
 def _of_question(row: QuestionRow) -> Iterator[TraceEntry]:
@@ -204,9 +204,9 @@ def _of_reply(row: OutboundRow) -> Iterator[TraceEntry]:
     text = f"{what}{about} to {row.channel}/{row.account} {payload.peer}"
     yield TraceEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
     if row.sending_at is not None:
-        yield TraceEntry(row.sending_at, "sending", ref, f"given to the platform, attempt {max(1, row.attempts)}")
+        yield TraceEntry(row.sending_at, "sending", ref, f"sent to the platform, attempt {max(1, row.attempts)}")
     if row.state == "ready" and row.next_attempt_at is not None:
-        yield TraceEntry(row.next_attempt_at, "waits", ref, "waits until then for its next attempt", row.reason)
+        yield TraceEntry(row.next_attempt_at, "waits", ref, "waits for its next attempt at this time", row.reason)
     if row.settled_at is not None:
         yield from _end_of_reply(row, row.settled_at)
 
@@ -219,7 +219,7 @@ def _end_of_reply(row: OutboundRow, at: float) -> Iterator[TraceEntry]:
             yield TraceEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
         case "unknown":
             yield TraceEntry(
-                at, "unknown", ref, "its user may or may not have seen it: it is not sent again by itself", row.reason
+                at, "unknown", ref, "its user may or may not have seen it, so it is not sent again by itself", row.reason
             )
         case "parked":
             yield TraceEntry(at, "parked", ref, "not sent: it was too old to be sent by itself", row.reason)
