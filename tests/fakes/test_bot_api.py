@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.fakes.bot_api import FakeBotApi, Json, RemoteBotApi, make_supergroup
-from tests.fakes.bot_api.entities import parse_html, utf16_length
 from tests.fakes.bot_api.errors import ApiError
 from tests.fakes.bot_api.http_server import Request, Response, listen, port_of, serve_http
-from tests.fakes.bot_api.parameters import METHODS
+from tests.fakes.bot_api.methods.entities import parse_html, utf16_length
+from tests.fakes.bot_api.methods.parameters import METHODS
 
 ALICE = 4711
 FORUM = make_supergroup(-1001234567890, forum=True)

@@ -9,16 +9,24 @@ import httpx2
 from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.api import BotApi
-from gatewayd.channels.telegram.drafts import Drafts
 from gatewayd.channels.telegram.errors import ApiError, Limits, fallback_of, gateway_error
-from gatewayd.channels.telegram.fallback import FallbackWriter, Make
-from gatewayd.channels.telegram.inbound import Bot, Receiver, migration_of, to_inbound, with_references
 from gatewayd.channels.telegram.menu import show_menu
-from gatewayd.channels.telegram.outbound import answer_from, chat_id_of, from_edit, from_outbound, halves_of, number_in, typing_in
-from gatewayd.channels.telegram.poll import Poller
+from gatewayd.channels.telegram.receiving.inbound import Bot, Receiver, migration_of, to_inbound, with_references
+from gatewayd.channels.telegram.receiving.poll import Poller
+from gatewayd.channels.telegram.receiving.webhook import WebhookReceiver
+from gatewayd.channels.telegram.sending.drafts import Drafts
+from gatewayd.channels.telegram.sending.fallback import FallbackWriter, Make
+from gatewayd.channels.telegram.sending.outbound import (
+    answer_from,
+    chat_id_of,
+    from_edit,
+    from_outbound,
+    halves_of,
+    number_in,
+    typing_in,
+)
 from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.state import BotState
-from gatewayd.channels.telegram.webhook import WebhookReceiver
 from gatewayd.channels.telegram.wire import File, GetFile, SentMessage, Update, User
 from gatewayd.kit.http import client_through
 from gatewayd.kit.json import Malformed, decode

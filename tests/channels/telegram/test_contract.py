@@ -7,7 +7,7 @@ from gatewayd.ports.channel import AccountConfig
 from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, SendFailure, Shown
 from tests.channels.telegram.rig import account_of
 from tests.fakes.bot_api import FakeBotApi, Json
-from tests.fakes.bot_api.keyboards import buttons_of
+from tests.fakes.bot_api.methods.keyboards import buttons_of
 
 ALICE = 4711
 

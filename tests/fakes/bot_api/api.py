@@ -13,7 +13,7 @@ from tests.fakes.bot_api.chats import Chat
 from tests.fakes.bot_api.errors import ApiError, Json
 from tests.fakes.bot_api.faults import Fault, When
 from tests.fakes.bot_api.http_server import Handler, listen, port_of, serve_http
-from tests.fakes.bot_api.pressing import Buttons, person_in
+from tests.fakes.bot_api.methods.pressing import Buttons, person_in
 from tests.fakes.bot_api.server import Server
 
 TOKEN = "424242:AAfake_token_for_tests_0123456789abcdef"

@@ -10,8 +10,8 @@ from tests.fakes.bot_api.bot import Bot, Call
 from tests.fakes.bot_api.errors import ApiError, Json
 from tests.fakes.bot_api.faults import Fault
 from tests.fakes.bot_api.http_server import Handler, Request, Response
-from tests.fakes.bot_api.methods import HANDLERS
-from tests.fakes.bot_api.parameters import CANONICAL_NAMES, check_arguments
+from tests.fakes.bot_api.methods.parameters import CANONICAL_NAMES, check_arguments
+from tests.fakes.bot_api.methods.table import HANDLERS
 from tests.fakes.bot_api.webhook_sender import WebhookSender
 
 

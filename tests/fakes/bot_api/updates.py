@@ -1,7 +1,7 @@
 """Update objects in the platform's shape (core.telegram.org/bots/api#update and the types below it). Pure."""
 
-from tests.fakes.bot_api.entities import find_entities
 from tests.fakes.bot_api.errors import Json
+from tests.fakes.bot_api.methods.entities import find_entities
 
 
 def make_user(user_id: int = 4711, first_name: str = "Alice", username: str | None = "alice") -> Json:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gatewayd.channels.telegram.rich_message import text_of
-from tests.channels.telegram.test_wire import json_values
+from gatewayd.channels.telegram.receiving.rich_message import text_of
+from tests.channels.telegram.receiving.test_wire import json_values
 
 
 def read(blocks: object) -> str:

@@ -4,7 +4,7 @@ from tests.fakes.bot_api import updates as shapes
 from tests.fakes.bot_api.bot import Bot
 from tests.fakes.bot_api.chats import Chat
 from tests.fakes.bot_api.errors import Json
-from tests.fakes.bot_api.keyboards import buttons_of, data_behind
+from tests.fakes.bot_api.methods.keyboards import buttons_of, data_behind
 
 
 class Buttons:

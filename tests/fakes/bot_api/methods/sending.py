@@ -8,7 +8,8 @@ from tests.fakes.bot_api import updates as shapes
 from tests.fakes.bot_api.body import Upload
 from tests.fakes.bot_api.bot import Bot
 from tests.fakes.bot_api.chats import Chat
-from tests.fakes.bot_api.entities import (
+from tests.fakes.bot_api.errors import Json, bad_request
+from tests.fakes.bot_api.methods.entities import (
     CAPTION_LIMIT_UTF16,
     RAW_LIMIT_BYTES,
     TEXT_LIMIT_UTF16,
@@ -16,8 +17,7 @@ from tests.fakes.bot_api.entities import (
     parse_html,
     utf16_length,
 )
-from tests.fakes.bot_api.errors import Json, bad_request
-from tests.fakes.bot_api.keyboards import checked_markup
+from tests.fakes.bot_api.methods.keyboards import checked_markup
 from tests.fakes.bot_api.result import Result
 
 CHAT_ACTIONS = frozenset(

@@ -11,17 +11,17 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gatewayd.channels.telegram.api import BotApi
-from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
+from gatewayd.channels.telegram.receiving.inbound import Bot, Receiver, to_inbound
+from gatewayd.channels.telegram.receiving.webhook import CHECK_SECONDS, WebhookReceiver
 from gatewayd.channels.telegram.state import Migrations
-from gatewayd.channels.telegram.webhook import CHECK_SECONDS, WebhookReceiver
 from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import WebhookRequest
 from gatewayd.testing.channel_contract import Services
+from tests.channels.telegram.receiving.test_wire import updates
 from tests.channels.telegram.rig import WEBHOOK_URL, Rig, rig_for
-from tests.channels.telegram.test_wire import updates
 from tests.fakes.bot_api import FakeBotApi
 
 MESSAGE = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from gatewayd.channels.telegram.rich_message import text_of
+from gatewayd.channels.telegram.receiving.rich_message import text_of
 from gatewayd.channels.telegram.wire import Media, Message
 from gatewayd.kit.text import sanitise
 from gatewayd.model.message.envelope import Attachment, AttachmentKind

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gatewayd.channels.telegram.content import ABOUT, LINES, SERVICE
+from gatewayd.channels.telegram.receiving.content import ABOUT, LINES, SERVICE
 from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Message
 from gatewayd.model.message.envelope import InboundEnvelope
-from tests.channels.telegram.test_inbound import message, read
+from tests.channels.telegram.receiving.test_inbound import message, read
 from tests.fakes import bot_api
 
 pytestmark = pytest.mark.slow  # the client library takes seconds to import

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gatewayd.channels.telegram.outbound import number_in
+from gatewayd.channels.telegram.sending.outbound import number_in
 from gatewayd.channels.telegram.state import MOST_GROUPS, Migrations
 from gatewayd.model.errors import SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Peer

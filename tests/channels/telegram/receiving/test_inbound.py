@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
+from gatewayd.channels.telegram.receiving.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.wire import Update
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
 

@@ -2,13 +2,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.channels.telegram.webhook import CHECK_SECONDS
+from gatewayd.channels.telegram.receiving.webhook import CHECK_SECONDS
 from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.message.envelope import Peer
 from tests.channels.telegram.rig import Rig, rig_for
 from tests.fakes.bot_api import FakeBotApi, make_supergroup, make_user
-from tests.fakes.bot_api.receiving import OTHER_POLL
+from tests.fakes.bot_api.methods.receiving import OTHER_POLL
 
 ALICE = 4711
 TEAM = make_supergroup(-1001234567890, forum=True)

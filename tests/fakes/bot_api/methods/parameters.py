@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tests.fakes.bot_api.body import Arguments
 from tests.fakes.bot_api.errors import Json
-from tests.fakes.bot_api.keyboards import violations_in
+from tests.fakes.bot_api.methods.keyboards import violations_in
 
 ParameterType = Literal[
     "Integer", "String", "Boolean", "Array", "Object", "Integer or String", "InputFile", "InputFile or String"

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewayd.channels.telegram.errors import Fallback
-from gatewayd.channels.telegram.html import written_out
-from gatewayd.channels.telegram.outbound import (
+from gatewayd.channels.telegram.sending.html import written_out
+from gatewayd.channels.telegram.sending.outbound import (
     MAX_TEXT_BYTES,
     MOST_BUTTONS,
     SPLIT_FROM,
@@ -30,7 +30,7 @@ from gatewayd.channels.telegram.wire import (
 from gatewayd.model.errors import SendRejected
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText, Span
-from tests.fakes.bot_api.keyboards import violations_in
+from tests.fakes.bot_api.methods.keyboards import violations_in
 from tests.kit.text.texts import rich_texts
 
 BOLD = RichText("a & b", (Span("bold", 0, 5),))

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from gatewayd.channels.telegram.errors import Fallback
-from gatewayd.channels.telegram.html import to_html, written_out
+from gatewayd.channels.telegram.sending.html import to_html, written_out
 from gatewayd.channels.telegram.wire import (
     AnswerCallbackQuery,
     EditMessageText,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.channels.telegram.inbound import Bot, Receiver, to_inbound
+from gatewayd.channels.telegram.receiving.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.wire import ALLOWED_UPDATES, Batch, Update, decode_batch
 from gatewayd.kit.json import Malformed, decode
 

@@ -3,12 +3,12 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 
-from gatewayd.channels.telegram.html import to_html
+from gatewayd.channels.telegram.sending.html import to_html
 from gatewayd.kit.text import compose
 from gatewayd.kit.text.split import size_of
 from gatewayd.model.message.payload import RichText, Span
 from gatewayd.ports.channel import TextLimit
-from tests.fakes.bot_api.entities import parse_html
+from tests.fakes.bot_api.methods.entities import parse_html
 from tests.kit.text.texts import rich_texts, wild_texts
 
 LIMIT = TextLimit(4096, "utf16")

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.channels.telegram.errors import ApiError, Fallback, fallback_of
-from gatewayd.channels.telegram.outbound import NOTHING
+from gatewayd.channels.telegram.sending.outbound import NOTHING
 from gatewayd.model.message.payload import EditText, SendText
 
 LostTopic = Literal["general", "dead"]

@@ -6,7 +6,7 @@ Update and Message types: core.telegram.org/bots/api#update, #message, #messagee
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from gatewayd.channels.telegram.content import Summary, attachments_of, rich_text_of, summarise
+from gatewayd.channels.telegram.receiving.content import Summary, attachments_of, rich_text_of, summarise
 from gatewayd.channels.telegram.state import Migrations
 from gatewayd.channels.telegram.wire import (
     CallbackQuery,

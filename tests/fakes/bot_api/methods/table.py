@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from tests.fakes.bot_api import menus, receiving, sending
 from tests.fakes.bot_api.bot import Bot
 from tests.fakes.bot_api.errors import Json, bad_request
+from tests.fakes.bot_api.methods import menus, receiving, sending
 from tests.fakes.bot_api.result import Result
 
 FILE_LIMIT_BYTES = 20 * 1024 * 1024

@@ -6,7 +6,7 @@ import anyio
 
 from gatewayd.channels.telegram.api import BotApi
 from gatewayd.channels.telegram.errors import ApiError
-from gatewayd.channels.telegram.outbound import chat_id_of, draft_in
+from gatewayd.channels.telegram.sending.outbound import chat_id_of, draft_in
 from gatewayd.model.errors import GatewayError, TryAgain
 from gatewayd.model.message.payload import Draft
 from gatewayd.ports.channel import ChannelServices
