@@ -7,9 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.fakes.bot_api import FakeBotApi, Json, make_user
-from tests.fakes.test_bot_api import ALICE, FORUM, Client, api, bot
-
-__all__ = ["api", "bot"]
+from tests.fakes.bot_client import ALICE, FORUM, Client
 
 YES = {"text": "yes", "callback_data": "y"}
 TOO_OLD = (400, "Bad Request: query is too old and response timeout expired or query ID is invalid")

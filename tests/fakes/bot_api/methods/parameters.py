@@ -1,7 +1,7 @@
 """The Bot API's own parameter list of every method the fake knows, and the check of each request against it.
 
 Source: core.telegram.org/bots/api, Bot API 10.3 (August 2026), one entry per method, the types in that page's words.
-``tests/fakes/test_bot_api.py`` compares this table with the one in a real client library.
+``tests/fakes/test_bot_api_processes.py`` compares this table with the one in a real client library.
 """
 
 from typing import Any, Literal
