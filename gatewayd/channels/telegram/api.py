@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.errors import ApiError, Purpose, gateway_error
+from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.wire import Answer, ResponseParameters
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.kit.json import Malformed, decode
@@ -29,18 +30,22 @@ _JSON = {"content-type": "application/json"}
 class BotApi:
     """Holds nothing open; the client belongs to the hub."""
 
-    def __init__(self, http: httpx2.AsyncClient, *, base: str, token: Secret) -> None:
+    def __init__(self, http: httpx2.AsyncClient, settings: TelegramSettings) -> None:
         self._http = http
-        self._base = base.rstrip("/")
-        self._token = token
-        self._redact = Redactor([token])
+        self._base = settings.api_base.rstrip("/")
+        self._token = settings.token
+        self._timeout_seconds = settings.request_timeout_seconds
+        self._redact = Redactor([settings.token])
 
     def hide(self, secret: Secret) -> None:
         """Keep a further secret out of the texts of errors: the server may repeat what it was sent."""
         self._redact.add(secret)
 
-    async def call(self, method: str, params: Struct | None = None, *, timeout_seconds: float, repeatable: bool = True) -> Raw:
-        """The result of ``method``, undecoded. ``repeatable``: calling twice is as good as once.
+    async def call(
+        self, method: str, params: Struct | None = None, *, timeout_seconds: float | None = None, repeatable: bool = True
+    ) -> Raw:
+        """The result of ``method``, undecoded. Without ``timeout_seconds`` the time limit of the settings holds. ``repeatable``:
+        calling twice is as good as once.
 
         :raises ApiError: the server, or something before it, did not do it.
         :raises TryAgain: surely not sent, or an outage of something repeatable.
@@ -53,7 +58,7 @@ class BotApi:
                 "POST",
                 f"{self._base}/bot{self._token.reveal()}/{method}",
                 what=what,
-                timeout_seconds=timeout_seconds,
+                timeout_seconds=timeout_seconds or self._timeout_seconds,
                 at_most_bytes=MAX_ANSWER_BYTES,
                 repeatable=repeatable,
                 content=b"{}" if params is None else msgspec.json.encode(params),
@@ -66,7 +71,9 @@ class BotApi:
             return answer.result
         raise self._error(method, reply, answer)
 
-    async def ask(self, method: str, params: Struct | None, kind: type[T], *, purpose: Purpose, timeout_seconds: float) -> T:
+    async def ask(
+        self, method: str, params: Struct | None, kind: type[T], *, purpose: Purpose, timeout_seconds: float | None = None
+    ) -> T:
         """The result of a ``method`` that changes nothing, or nothing the second time, as ``kind``.
 
         :raises TryAgain: an outage. :raises NeedsOperator: the account cannot go on. :raises SendRejected: not to be had;
@@ -84,7 +91,7 @@ class BotApi:
 
         return await repeat(once)
 
-    async def download(self, file_path: str, *, at_most_bytes: int, timeout_seconds: float) -> bytes:
+    async def download(self, file_path: str, *, at_most_bytes: int) -> bytes:
         """A file that getFile has named.
 
         :raises ApiError: it is not there (any more).
@@ -97,7 +104,7 @@ class BotApi:
                 "GET",
                 f"{self._base}/file/bot{self._token.reveal()}/{quote(file_path)}",
                 what="Telegram file download",
-                timeout_seconds=timeout_seconds,
+                timeout_seconds=self._timeout_seconds,
                 at_most_bytes=at_most_bytes,
                 repeatable=True,
             )

@@ -64,7 +64,7 @@ class TelegramChannel:
         self._state = state
         self._migrations = state.migrations
         self._limits = Limits()
-        self._api = BotApi(http, base=settings.api_base, token=settings.token)
+        self._api = BotApi(http, settings)
         self._drafts = Drafts(self._api, services)
         self._writer = FallbackWriter(self._attempt, services.log, on_lost_topic=settings.on_lost_topic)
         self._bot_id = int(settings.token.reveal().partition(":")[0])  # the token's first part is the bot's user id
@@ -76,7 +76,6 @@ class TelegramChannel:
             services,
             state,
             timeout_seconds=settings.poll_timeout_seconds,
-            request_timeout_seconds=settings.request_timeout_seconds,
             read=self._read,
         )
         self._api.hide(Secret(secret))
@@ -87,14 +86,13 @@ class TelegramChannel:
             url=account.webhook_url or "",
             secret=secret,
             max_connections=settings.webhook_max_connections,
-            timeout_seconds=settings.request_timeout_seconds,
             read=self._read,
         )
 
     async def listen(self, deliver: Deliver) -> None:
         """See ``ports.channel.Channel``. Connected means that Telegram lets us receive: a getUpdates, or by webhook the
         setWebhook, has been answered."""
-        username = await self._learn_name(self._settings.request_timeout_seconds)
+        username = await self._learn_name()
         self._look_again_at = anyio.current_time() + NAME_SECONDS
         await self._show_menu()
         if self._settings.mode == "poll":
@@ -185,9 +183,8 @@ class TelegramChannel:
         return error
 
     async def _attempt(self, method: str, params: Struct) -> Raw | ApiError:
-        timeout = self._settings.request_timeout_seconds
         try:
-            return await self._api.call(method, params, timeout_seconds=timeout, repeatable=False)
+            return await self._api.call(method, params, repeatable=False)
         except ApiError as refused:
             return refused
 
@@ -227,15 +224,14 @@ class TelegramChannel:
         limit = min(at_most_bytes, self._settings.max_attachment_bytes)
         if attachment.size_bytes is not None and attachment.size_bytes > limit:
             raise SendRejected(f"too large: {attachment.size_bytes} bytes, at most {limit}")
-        timeout = self._settings.request_timeout_seconds
-        file = await self._api.ask("getFile", GetFile(attachment.ref), File, purpose="fetch", timeout_seconds=timeout)
+        file = await self._api.ask("getFile", GetFile(attachment.ref), File, purpose="fetch")
         if file.file_size is not None and file.file_size > limit:
             raise SendRejected(f"too large: {file.file_size} bytes, at most {limit}")
         if not file.file_path or file.file_path.startswith("/"):
             # A server with --local names a path on its own disk instead of giving the file out.
             raise SendRejected("gone: the Bot API server gives no file out (does it run with --local?)")
         try:
-            download = partial(self._api.download, file.file_path, at_most_bytes=limit, timeout_seconds=timeout)
+            download = partial(self._api.download, file.file_path, at_most_bytes=limit)
             return await repeat(download)
         except ApiError as refused:
             error = refused
@@ -253,7 +249,7 @@ class TelegramChannel:
                 self._services.log.info("telegram_bot_renamed", name=name)
                 self._services.connection.connected(name)
 
-    async def _learn_name(self, timeout_seconds: float) -> str:
+    async def _learn_name(self, timeout_seconds: float | None = None) -> str:
         """getMe: whether the token is good, and the name by which groups mention us."""
         me = await self._api.ask("getMe", None, User, purpose="own", timeout_seconds=timeout_seconds)
         if me.username is None:

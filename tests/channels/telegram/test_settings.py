@@ -89,7 +89,7 @@ def test_a_proxy_is_written_there_or_named_as_a_secret_is(tmp_path: Path) -> Non
         (f'"{PROXY}"', "proxy holds a password: put the URL into a file"),
         ('"127.0.0.1:3128"', 'proxy must be "environment" or a URL that begins with http://'),
         ('{ file = "nowhere" }', "cannot be read"),
-        ("3128", "is not a secret's source"),
+        ("3128", "is not a source of a secret"),
     ],
 )
 def test_what_is_wrong_with_a_proxy_is_said(tmp_path: Path, proxy: str, words: str) -> None:

@@ -29,14 +29,12 @@ class Poller:
         state: BotState,
         *,
         timeout_seconds: int,
-        request_timeout_seconds: float,
         read: Callable[[Update], InboundEnvelope | None],
     ) -> None:
         self._api = api
         self._services = services
         self._state = state
         self._timeout_seconds = timeout_seconds
-        self._request_timeout_seconds = request_timeout_seconds
         self._read = read
         self._may_delete_webhook = True
 
@@ -99,9 +97,8 @@ class Poller:
 
     async def _delete_webhook(self) -> None:
         """deleteWebhook, without drop_pending_updates: what waits there comes by the next poll."""
-        timeout = self._request_timeout_seconds
-        info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=timeout)
-        await self._api.ask("deleteWebhook", None, bool, purpose="own", timeout_seconds=timeout)
+        info = await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own")
+        await self._api.ask("deleteWebhook", None, bool, purpose="own")
         self._services.log.warning(
             "telegram_webhook_deleted", host=urlsplit(info.url).hostname, waiting=info.pending_update_count
         )

@@ -19,12 +19,14 @@ from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.ports.channel import ChannelServices, WebhookReply, WebhookRequest
 
 CHECK_SECONDS = 300.0
-"""How often the registration is looked at, give or take a tenth."""
+"""The time between two checks of the registration, plus or minus a tenth."""
 
 _HEADER = "x-telegram-bot-api-secret-token"
 
 
 class WebhookReceiver:
+    """Registers the webhook, and translates its requests."""
+
     def __init__(
         self,
         api: BotApi,
@@ -34,7 +36,6 @@ class WebhookReceiver:
         url: str,
         secret: str,
         max_connections: int,
-        timeout_seconds: float,
         read: Callable[[Update], InboundEnvelope | None],
     ) -> None:
         self._api = api
@@ -43,15 +44,12 @@ class WebhookReceiver:
         self._url = url
         self._secret = secret
         self._max_connections = max_connections
-        self._timeout_seconds = timeout_seconds
         self._read = read
         self._seen_error_at: int | None = None
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
-        """401 without the secret, 400 for what is no Update. Whoever knows the secret is Telegram: an update that cannot be
-        read further is taken and skipped, because refusing it would bring it back for a day."""
-        if refused := self.check_headers(request.headers):
-            return refused
+        """400 for what is no Update. The caller has checked the headers, so Telegram is the sender: an update that cannot be read
+        further is taken and skipped, because after an error Telegram would send it again for a day."""
         try:
             update = decode(request.body, Update, lenient=True)
         except Malformed as malformed:
@@ -74,7 +72,7 @@ class WebhookReceiver:
         return WebhookReply()
 
     def received(self, reply: WebhookReply) -> None:
-        """After the answer: the transport is alive, and what was to be remembered is."""
+        """After the answer: the transport is alive, and the migrations are stored."""
         self._services.connection.heard()
         if reply.save_state is not None:
             self._migrations.note_saved(reply.save_state)
@@ -89,10 +87,10 @@ class WebhookReceiver:
         if info.url not in ("", self._url):
             self._services.log.warning("telegram_webhook_replaced", found_host=urlsplit(info.url).hostname)
         params = SetWebhook(self._url, self._secret, self._max_connections)
-        await self._api.ask("setWebhook", params, bool, purpose="own", timeout_seconds=self._timeout_seconds)
+        await self._api.ask("setWebhook", params, bool, purpose="own")
 
     async def watch(self, look_too: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Look at the registration now and then: say what Telegram could not deliver, take it back if it is gone."""
+        """Check the registration from time to time: log what Telegram could not deliver, and register a lost webhook again."""
         while True:
             await anyio.sleep(CHECK_SECONDS * self._services.rng.uniform(0.9, 1.1))
             info = await self._info()
@@ -107,4 +105,4 @@ class WebhookReceiver:
             await look_too()
 
     async def _info(self) -> WebhookInfo:
-        return await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own", timeout_seconds=self._timeout_seconds)
+        return await self._api.ask("getWebhookInfo", None, WebhookInfo, purpose="own")

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from gatewayd.channels.telegram.api import BotApi
 from gatewayd.channels.telegram.receiving.inbound import Bot, Receiver, to_inbound
 from gatewayd.channels.telegram.receiving.webhook import CHECK_SECONDS, WebhookReceiver
+from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.channels.telegram.state import Migrations
 from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.model.errors import NeedsOperator, TryAgain
@@ -131,7 +132,7 @@ async def test_what_cannot_be_used_is_taken_and_skipped(api: FakeBotApi, update:
 @pytest.fixture(scope="module")
 def receiver() -> WebhookReceiver:
     services = Services(httpx2.AsyncClient())
-    api = BotApi(services.http, base="http://127.0.0.1:9", token=Secret("424242:x"))
+    api = BotApi(services.http, TelegramSettings(Secret("424242:x"), api_base="http://127.0.0.1:9"))
     return WebhookReceiver(
         api,
         services,
@@ -139,7 +140,6 @@ def receiver() -> WebhookReceiver:
         url=WEBHOOK_URL,
         secret="s",
         max_connections=1,
-        timeout_seconds=1,
         read=lambda update: to_inbound(update, Receiver("telegram", "main", Bot(424242)), received_at=0.0),
     )
 
