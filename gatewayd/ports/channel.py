@@ -1,7 +1,8 @@
-"""The socket for channels: an import-free manifest, ``open``, and a Channel with two methods.
+"""What a channel is: a manifest that imports no driver, an opener, and an open account with two methods.
 
-A driver is one folder: ``__init__.py`` (the manifest ``PLUGIN``), ``wire.py`` (pure: platform bytes to our structs and
-back) and ``channel.py`` (I/O). What a driver raises names the cure, see ``gatewayd.model.errors``.
+A driver is one folder: ``__init__.py`` (the manifest ``PLUGIN``), ``wire.py`` (pure: the platform's bytes to structs and back)
+and ``channel.py`` (I/O). The kind of error that it raises says what to do next, see ``gatewayd.model.errors``. How to write
+one: docs/how-to/writing-a-channel.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,18 +34,19 @@ class TextLimit(Struct, frozen=True):
 class ChannelPlugin(Struct, frozen=True):
     """The manifest. Loading it imports no driver code: ``settings`` and ``open`` are named as ``module:attribute``.
 
-    A command that is addressed to the bot by name (``/stop@us``) is delivered without the name: one with a name is another bot's.
+    The driver takes our own name out of a command that is addressed by name (``/stop@us``). A command with another name is for
+    another bot.
 
     ``settings`` names a frozen msgspec Struct (``forbid_unknown_fields``) for the account's own keys; ``open`` names a
     ``ChannelOpener``. ``text_format`` says what ``RichText.text`` of a SendText is; ``text_limit`` None means no limit.
-    ``webhook``: the channel may implement ReceivesWebhooks. ``authenticates_peers``: whoever reaches the agent here has
-    already been admitted (webchat's login), so ``dm_policy`` defaults to open. ``resend_is_safe``: the platform drops a
+    ``webhook``: the channel may implement ReceivesWebhooks. ``authenticates_peers``: the channel itself
+    admits people (as the login of the web chat does), so ``dm_policy`` defaults to open. ``resend_is_safe``: the platform drops a
     repeated send by itself, so rows in ``sending`` may be sent again after a crash. ``buttons``: SendText.choices are shown,
     and a press arrives as an envelope of the kind button (``text`` the choice's data, ``message_id`` the message it was
     under, ``press`` the platform's id of the press); without it a text says what to write instead. ``edits``: EditText is
     carried out; without it the hub sends a new text. ``id_pattern`` is a regular expression
-    that every id matches as a whole, and ``id_form`` says the same in words: anything else in ``allow_from`` and ``groups``
-    is an error of the configuration, where it would otherwise match nobody in silence.
+    that every id matches as a whole, and ``id_form`` says the same in words. Any other value in ``allow_from`` and ``groups`` is
+    an error of the configuration, because it would match nobody.
     """
 
     id: str
@@ -64,7 +66,7 @@ class ChannelPlugin(Struct, frozen=True):
 
 
 class AccountConfig(Struct, frozen=True):
-    """What a driver learns of its account: its name, its decoded settings, and its public webhook URL if there is one."""
+    """What a driver knows about its account: name, decoded settings, and the public webhook URL if there is one."""
 
     channel: str
     account: str
@@ -73,7 +75,7 @@ class AccountConfig(Struct, frozen=True):
 
 
 class Deliver(Protocol):
-    """Journal envelopes. Returns after the commit: only now may the platform be told. Waits while the inbox is full.
+    """Journal envelopes. Returns after the commit: only then may the driver acknowledge them. Waits while the inbox is full.
 
     ``save_state`` (key, value) is stored in the account's state in the same transaction, e.g. a poll offset. Envelopes seen
     before are skipped. Of envelopes with an id that has a NUL character or more than 2,048 bytes, or with a text that is no
@@ -84,16 +86,16 @@ class Deliver(Protocol):
 
 
 class ConnectionReporter(Protocol):
-    """What a driver tells of its transport. All three are synchronous and cheap."""
+    """What a driver reports about its transport. All three methods are synchronous and cheap."""
 
     def connected(self, identity: str | None = None) -> None:
-        """The platform has answered us as this identity: the account is ``connected``."""
+        """The platform has accepted us under this identity: the account is ``connected``."""
 
     def heard(self) -> None:
-        """Inbound transport was alive just now (a poll returned, a frame arrived), even if it carried nothing."""
+        """The inbound transport works (a poll returned, a frame arrived), even if it carried no message."""
 
     def expect_silence(self, at_most_seconds: float | None) -> None:
-        """From now on, hearing nothing for longer than this means hung. None (the default): silence means nothing."""
+        """From now on, a longer silence means that the transport hangs. None (the default): silence is normal."""
 
 
 class ChannelServices(Protocol):
@@ -125,15 +127,15 @@ class Channel(Protocol):
 
     async def listen(self, deliver: Deliver) -> None:
         """Receive until cancelled. Raises TryAgain, NeedsOperator; returning is a bug. A webhook-mode driver waits here
-        (and may check its registration from time to time)."""
+        and may check its registration from time to time."""
 
     async def send(self, payload: OutboundPayload) -> Receipt:
         """Send one payload. Called one at a time per conversation, concurrently across conversations.
 
-        :raises TryAgain: surely not sent; ``scope`` says who waits: this conversation, everything that the account ``"sends"``
-            (it is too fast: its platform says so, or the driver paces itself), or the account, which is connected anew.
-        :raises SendRejected: refused for good.
-        :raises OutcomeUnknown: perhaps sent.
+        :raises TryAgain: it was surely not sent. ``scope`` says what has to wait: this conversation, everything that the account
+            ``"sends"`` (it is too fast, as the platform or the driver says), or the account, which is connected anew.
+        :raises SendRejected: the platform refuses this payload for good.
+        :raises OutcomeUnknown: it was perhaps sent.
         :raises NeedsOperator: the account cannot go on.
         """
 
@@ -146,8 +148,8 @@ class ChannelOpener(Protocol):
 
 @runtime_checkable
 class ShowsSignals(Protocol):
-    """A channel that can show typing, a draft, or an answer to a press. Best effort: raises nothing that matters, is cancelled
-    freely; a kind of signal that it cannot show is ignored."""
+    """A channel that can show typing, a draft, or the answer to a button press. Best effort: its errors are ignored, it may be
+    cancelled at any time, and it ignores a kind of signal that it cannot show."""
 
     async def signal(self, signal: Signal) -> None: ...
 
@@ -184,10 +186,10 @@ class ReceivesWebhooks(Protocol):
 
 @runtime_checkable
 class ChecksHeaders(Protocol):
-    """A channel with a webhook whose secret is in a header: who does not know it is refused before the body is read."""
+    """A channel with a webhook whose secret is in a header. A wrong secret is refused before the body is read."""
 
     def check_headers(self, headers: Mapping[str, str]) -> WebhookReply | None:
-        """Pure and quick, as ``receive``, which has to check again. None: read the body."""
+        """Pure and quick, as ``receive``, which has to check the headers, too. None: they are good, read the body."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""The contract that every channel passes. How to use it in a plugin: docs/channels/loopback.md.
+"""The contract that every channel passes. How to use it: docs/how-to/writing-a-channel.md.
 
 A channel's test module subclasses ``ChannelContract`` with a name that begins with ``Test`` and gives it a harness: the
 driver's other side, speaking the platform's own bytes. The suite opens the driver by its manifest, as the hub does.
@@ -127,6 +127,7 @@ class ChannelContract(ManifestContract):
     # Opening and closing.
 
     async def test_opening_and_closing_leaves_nothing_behind(self) -> None:
+        """A channel is opened again after each outage and each reload. What one life leaves would pile up for weeks."""
         with trio.fail_after(PATIENCE):
             async with self.harness():
                 # The first use may load what stays for good (resolvers, caches).
@@ -140,6 +141,7 @@ class ChannelContract(ManifestContract):
             assert (trio.lowlevel.current_statistics().tasks_living, count_sockets()) == before
 
     async def test_closing_is_quick_in_the_middle_of_everything(self) -> None:
+        """A restart closes all accounts within seconds, also while one waits for a commit."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness, self.opened(harness) as (channel, services):
                 journal = Journal(services)
@@ -153,6 +155,7 @@ class ChannelContract(ManifestContract):
     # Receiving.
 
     async def test_messages_are_delivered_in_order(self) -> None:
+        """The agent reads a conversation in the order of ``deliver``; equal event keys would be stored as one message."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness, self.opened(harness) as (channel, services):
                 journal = Journal(services)
@@ -167,6 +170,7 @@ class ChannelContract(ManifestContract):
                 assert len({envelope.event_key for envelope in journal.envelopes}) == len(journal.envelopes)
 
     async def test_the_platform_is_told_after_the_commit_and_not_before(self) -> None:
+        """A message that is acknowledged before its commit is lost in a crash. Sending goes on meanwhile."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness, self.opened(harness) as (channel, services):
                 journal = Journal(services)
@@ -181,6 +185,7 @@ class ChannelContract(ManifestContract):
                 assert journal.texts == ["hello"]
 
     async def test_what_could_not_be_journaled_is_not_acknowledged_and_comes_again(self) -> None:
+        """A full disk must cost no message: the platform keeps it until it is stored."""
         refused = RuntimeError("the disk is full")
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness:
@@ -198,6 +203,7 @@ class ChannelContract(ManifestContract):
     # Sending.
 
     async def test_a_send_gives_a_receipt_and_arrives(self) -> None:
+        """A send that returns counts as done and is never repeated."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness, self.talking(harness) as channel:
                 for text in ("one", "two"):
@@ -205,6 +211,7 @@ class ChannelContract(ManifestContract):
                 assert list(await harness.received()) == ["one", "two"]
 
     async def test_the_longest_text_arrives_whole(self) -> None:
+        """The hub splits replies by ``text_limit``. A limit that is too large would cut a reply short."""
         limit = self.plugin.text_limit
         if limit is None:
             longest = "😀" * 20_000
@@ -234,6 +241,7 @@ class ChannelContract(ManifestContract):
     # Buttons and edits.
 
     async def test_buttons_are_shown_in_order_and_send_their_data(self) -> None:
+        """The data of a press says what was answered, the message id says which question."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.opened(plain) as (channel, services):
                 harness, journal = self.with_buttons(plain), Journal(services)
@@ -253,6 +261,7 @@ class ChannelContract(ManifestContract):
             assert press.press is not None
 
     async def test_every_press_is_an_event_of_its_own_and_is_answered(self) -> None:
+        """Two presses of one button are two answers, and whoever presses sees that it has arrived."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.opened(plain) as (channel, services):
                 harness, journal = self.with_buttons(plain), Journal(services)
@@ -270,6 +279,7 @@ class ChannelContract(ManifestContract):
         assert len({press.press for press in journal.presses}) == 2
 
     async def test_a_message_without_buttons_has_none(self) -> None:
+        """An empty row is no button."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
                 harness = self.with_buttons(plain)
@@ -278,6 +288,7 @@ class ChannelContract(ManifestContract):
                 assert shown.buttons == ()
 
     async def test_an_edit_replaces_the_text_and_the_buttons(self) -> None:
+        """Answered requests lose their buttons by an edit, which may have to be repeated."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
                 harness = self.with_edits(plain)
@@ -292,6 +303,7 @@ class ChannelContract(ManifestContract):
                     assert [button.data for button in edited.buttons] == [choice.data for row in kept for choice in row]
 
     async def test_an_edit_of_what_is_not_there_is_rejected(self) -> None:
+        """The hub then sends a new message instead of waiting."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
                 harness = self.with_edits(plain)
@@ -304,7 +316,8 @@ class ChannelContract(ManifestContract):
                     assert caught.value.reason
                 assert list(await harness.received()) == ["here"]
 
-    async def test_failures_have_the_name_of_their_cure(self) -> None:
+    async def test_a_failure_is_named_by_what_to_do(self) -> None:
+        """The kind of error decides whether a reply is sent again, waits, or becomes a dead letter."""
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness:
                 known = list(harness.failures)

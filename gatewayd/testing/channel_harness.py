@@ -1,4 +1,4 @@
-"""What the contract needs of a channel's tests (its harness), and the hub's side that it plays for the driver."""
+"""The harness: what the contract needs of the tests of a channel. And the hub, as the driver sees it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
@@ -17,7 +17,7 @@ SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cu
 
 
 class Harness(Protocol):
-    """One account and its platform, for one test. ``peer`` is somebody whom ``produce`` lets write and to whom we can send.
+    """One account and its platform, for one test. ``peer`` is a user: ``produce`` lets this user write, and we can send to them.
 
     ``failures`` are the ways in which the platform can make the next send fail, and how to arrange for each: an outage or a
     rate limit before anything was sent (``pace``: one of the whole account, which waits with its sends and stays connected), a
@@ -38,7 +38,7 @@ class Harness(Protocol):
         """``peer`` writes ``text``. Returns when it has happened on the platform, without waiting for the driver."""
 
     async def acknowledged(self) -> int:
-        """How many of the produced messages the platform takes for received and will not offer again."""
+        """How many of the produced messages the driver has acknowledged: the platform will not send them again."""
 
     async def wait_acknowledged(self, count: int) -> None:
         """Returns once that many are."""
@@ -82,7 +82,7 @@ class ButtonsHarness(EditsHarness, Protocol):
         """``peer`` presses the button with this data. Returns when it has happened on the platform."""
 
     async def wait_answers(self, count: int) -> Sequence[str]:
-        """What ``peer`` was told of the presses, in order, once that many are answered."""
+        """The answers to the presses that ``peer`` was shown, in order. Returns once there are that many."""
 
 
 class Services(ServicesInMemory):
@@ -113,7 +113,7 @@ class Services(ServicesInMemory):
 
 
 class Journal:
-    """A ``deliver`` that keeps what it got. ``gate`` holds it back, ``error`` makes it fail."""
+    """A ``deliver`` that keeps the envelopes. It waits for ``gate``; with an ``error`` it fails."""
 
     def __init__(self, services: Services, error: Exception | None = None) -> None:
         self.envelopes: list[InboundEnvelope] = []
@@ -140,13 +140,13 @@ class Journal:
             await self._changed.wait()
 
     async def wait_presses(self, count: int) -> list[InboundEnvelope]:
-        """Returns once so many presses of buttons have come."""
+        """Returns once there are so many button presses."""
         while len(self.presses) < count:
             await self._changed.wait()
         return self.presses
 
     async def wait_texts(self, *texts: str) -> None:
-        """Returns once these texts, and no other, have come in this order."""
+        """Returns once exactly these texts have come, in this order."""
         while len(self.texts) < len(texts):
             await self._changed.wait()
         assert self.texts == list(texts)
