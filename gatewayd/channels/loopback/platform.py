@@ -1,4 +1,4 @@
-"""The other side of the loopback: what a real platform's servers are to a real driver, with faults on demand."""
+"""The platform of the loopback: it does what the servers of a network do for a real driver, with faults on demand."""
 
 import secrets
 from collections import OrderedDict, deque
@@ -23,11 +23,11 @@ _MOST_KEPT = 10_000
 
 
 class EndQuietly(Exception):
-    """An act of a script: ``listen`` returns as if all were well."""
+    """An act of a script: ``listen`` returns without an error, which is a bug of a driver."""
 
 
 class Script:
-    """What goes wrong at one place, call by call. Without an act, nothing does."""
+    """What goes wrong in one operation, call by call. Without an act nothing goes wrong."""
 
     def __init__(self) -> None:
         self._next: deque[Act] = deque()
@@ -38,7 +38,7 @@ class Script:
         self._next.extend(acts)
 
     def always(self, act: Act | None) -> None:
-        """Every call from now on; None: all is well again."""
+        """Every call from now on; None: nothing goes wrong any more."""
         self._always = act
 
     async def play(self) -> None:
@@ -77,7 +77,7 @@ def taking(seconds: float) -> Act:
 
 
 def lingering(seconds: float) -> Act:
-    """Be slow, also when cancelled: an orderly good-bye."""
+    """Be slow, also when cancelled, as a driver that logs out."""
 
     async def act() -> None:
         with trio.CancelScope(shield=True):
@@ -87,7 +87,7 @@ def lingering(seconds: float) -> Act:
 
 
 def ignoring_cancellation(release: trio.Event) -> Act:
-    """Hang, and not even be cancelled, until ``release``."""
+    """Hang until ``release``, also when cancelled."""
 
     async def act() -> None:
         with trio.CancelScope(shield=True):
@@ -107,7 +107,7 @@ async def ending_quietly() -> None:
 
 
 class Shown(Struct, frozen=True):
-    """A message as it reads now, with its rows of buttons."""
+    """A message as it is shown now, with its rows of buttons."""
 
     id: str
     peer: Peer
@@ -120,11 +120,11 @@ class Shown(Struct, frozen=True):
 
 
 class LoopbackPlatform:
-    """One account's other side. It lives as long as the test, through any number of ``open``.
+    """The platform of one account. It lives as long as the test, while the account may be opened any number of times.
 
     ``pace_seconds``: the least time between two sends; an earlier one is refused with the time that it has to wait.
-    ``sent`` are the payloads that reached it, ``shown`` the messages as they read now, ``acknowledged`` the event keys it was
-    told are safe with us. A message that was not acknowledged is delivered again by the next ``listen``, as platforms do.
+    ``sent`` are the payloads that reached it, ``shown`` the messages as they are shown now, ``acknowledged`` the event
+    keys that the driver has acknowledged. The next ``listen`` delivers a message that was not acknowledged again.
     """
 
     def __init__(self) -> None:
@@ -238,16 +238,16 @@ class LoopbackPlatform:
         raise KeyError(label)
 
     def answers_to(self, press: InboundEnvelope) -> list[str]:
-        """What whoever pressed was told."""
+        """The answers to this press."""
         return [signal.text for signal in self.signals if isinstance(signal, PressAnswer) and signal.press == press.press]
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Returns as soon as ``condition`` holds; it is looked at when something was sent or signalled."""
+        """Returns as soon as ``condition`` holds. It is checked after each send and signal."""
         while not condition():
             await self._changed.wait()
 
     async def deliver_waiting(self, deliver: Deliver) -> None:
-        """The driver's ``listen``: deliver in order, acknowledge after each commit, for ever."""
+        """The driver's ``listen``: deliver in order, and acknowledge after each commit. Never returns."""
         while True:
             while self._waiting:
                 envelope, acknowledged = self._waiting[0]

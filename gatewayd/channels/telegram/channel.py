@@ -39,11 +39,11 @@ from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
 SIGNAL_SECONDS = 3.0
-"""For sendChatAction and answerCallbackQuery, on which nothing depends."""
+"""The time limit of sendChatAction and answerCallbackQuery, on which nothing depends."""
 
 
 NAME_SECONDS = 120.0
-"""How often the bot's name is looked at, at most: between two polls, or with the webhook's registration."""
+"""The least time between two checks of the bot's name: between two polls, or with the webhook's registration."""
 
 
 class TelegramChannel:
@@ -104,7 +104,7 @@ class TelegramChannel:
         await self._webhook.watch(self._look_at_name)
 
     async def send(self, payload: OutboundPayload) -> Receipt:
-        """See ``ports.channel.Channel``. What the server does not take beside the words is given up, see ``fallback``."""
+        """See ``ports.channel.Channel``. A part of the message that the server rejects is left out, see ``fallback``."""
         if not isinstance(payload, EditText):
             return await self._send(payload)
         try:
@@ -116,7 +116,7 @@ class TelegramChannel:
         raise again
 
     async def _send(self, payload: SendText) -> Receipt:
-        """sendMessage. A group's new id is taken once."""
+        """sendMessage. When the group has a new id, the message is sent there, once."""
 
         def params_in(chat_id: int | str) -> Make:
             previews = self._settings.link_previews
@@ -202,7 +202,7 @@ class TelegramChannel:
                     await self._drafts.show(signal)
 
     async def _tell(self, method: str, params: Struct) -> None:
-        """Best effort: Telegram takes the answer to a press for some seconds only, say, and that is all right."""
+        """Best effort: Telegram takes the answer to a press for some seconds only, for example."""
         with suppress(GatewayError, ApiError):
             await self._api.call(method, params, timeout_seconds=SIGNAL_SECONDS)
 
@@ -238,7 +238,7 @@ class TelegramChannel:
         raise gateway_error(error, "fetch")
 
     async def _look_at_name(self) -> None:
-        """Its owner can rename a bot at any time, and nobody tells it. What goes wrong here, receiving will find, too."""
+        """The owner can rename a bot at any time, and no update says so. An error here is ignored: receiving finds it, too."""
         if anyio.current_time() < self._look_again_at:
             return
         self._look_again_at = anyio.current_time() + NAME_SECONDS
@@ -263,7 +263,7 @@ class TelegramChannel:
             self._services.log.warning("telegram_menu_not_set", reason=why)
 
     def _read(self, update: Update) -> InboundEnvelope | None:
-        """None for what cannot become a row: nobody can say where it came from. The log has it then."""
+        """None for an update that cannot become a row, because it does not say where it came from. It is logged."""
         reason = "it is of no kind that was asked for"
         try:
             if (move := migration_of(update)) is not None:

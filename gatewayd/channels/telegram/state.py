@@ -40,7 +40,7 @@ class BotState:
         return int(saved) if saved is not None else None
 
     async def had_rival(self) -> bool:
-        """Whether another program received for this bot when we tried last."""
+        """Whether another program received for this bot at the last attempt."""
         return await self._state.load(f"rival.{self._fingerprint}") == "yes"
 
     async def note_rival(self, seen: bool) -> None:
@@ -56,8 +56,8 @@ class BotState:
             await self._state.save(f"username.{self._fingerprint}", username)
 
     async def webhook_secret(self) -> str:
-        """A random secret_token (setWebhook: 1-256 characters of A-Z, a-z, 0-9, _ and -), made at first use. Of its own for
-        each token: a webhook that the bot of an earlier token still has must not pass for this one's."""
+        """A random secret_token (setWebhook: 1-256 characters of A-Z, a-z, 0-9, _ and -), made at first use. Each token
+        has its own: a webhook that the bot of an earlier token still has must not be taken for this one."""
         key = f"webhook_secret.{self._fingerprint}"
         secret = await self._state.load(key)
         if secret is None:

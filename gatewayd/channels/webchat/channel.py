@@ -1,8 +1,7 @@
 """The web chat's driver. Its transport is our own HTTP server: ``web/webchat/routes.py`` calls ``receive`` and ``subscribe``.
 
 What a page shows is the journal: the inbox rows and the outbox rows of its conversation, an edit being a row that changes
-another. So ``send`` only tells the open pages that there is something new, and a page that was closed meanwhile finds it there
-when it comes back.
+another. So ``send`` only notifies the open pages, and a page that was closed meanwhile reads the journal when it comes back.
 """
 
 import secrets
@@ -23,12 +22,12 @@ from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
 
 PAGES_PER_NAME = 20
 ANSWERS_KEPT = 20
-"""Answers to presses that one page has not looked at. Older ones are lost, without harm."""
+"""How many answers to button presses wait for one page. Older ones are dropped, which does no harm."""
 
 
 class PageUpdate(Struct, frozen=True):
-    """What happened since a page last looked, to be shown in this order: new and changed lines, the answers to presses, then
-    what the agent is at."""
+    """The changes since the last update of a page. The page shows them in this order: new and changed lines, the answers to
+    presses, then what the agent does."""
 
     lines: bool = False
     answers: tuple[PressAnswer, ...] = ()
@@ -37,7 +36,7 @@ class PageUpdate(Struct, frozen=True):
 
 
 class Page:
-    """One open page. Holds at most one of each kind of update, so a page that reads slowly costs no memory and is never behind.
+    """One open page. Holds one update, into which later changes are merged: a page that reads slowly costs no memory.
     ``session`` is the id of the login that it was opened with."""
 
     def __init__(self, session: str = "") -> None:
@@ -47,7 +46,7 @@ class Page:
         self._something = Wakeup()
 
     async def wait_update(self) -> PageUpdate | None:
-        """What happened since the last call; waits for the first of it. None: the channel is closed, come back later."""
+        """The changes since the last call. Waits for the first. None: the channel is closed; the page comes back later."""
         if not self._closed:
             await self._something.take()
         if self._closed:
@@ -56,7 +55,7 @@ class Page:
         return update
 
     def tell_line(self, *, ends_draft: bool) -> None:
-        """The conversation has a new line, or a changed one. A line from the agent stands for the draft that led to it."""
+        """The conversation has a new line, or a changed one. A line from the agent replaces its draft."""
         if ends_draft:
             self._tell(replace(self._update, lines=True, typing=False, draft=None))
         else:
@@ -101,7 +100,7 @@ class WebchatChannel:
             self._deliver = None
 
     async def send(self, payload: OutboundPayload) -> Receipt:
-        """Tell the open pages; the outbox row is the message itself. It gets a number, so that a press can name it."""
+        """Notify the open pages. The outbox row is the message itself; it gets an id, so that a button press can name it."""
         self._tell_line(payload.peer.id, ends_draft=not isinstance(payload, EditText))
         await anyio.lowlevel.checkpoint()
         return Receipt(payload.message_id if isinstance(payload, EditText) else secrets.token_hex(8))
@@ -126,7 +125,7 @@ class WebchatChannel:
     async def press(self, name: str, message_id: str, data: str, press: str) -> str:
         """Journal one press of a button by ``name`` and return its event key. Otherwise as ``receive``.
 
-        ``message_id`` is that of the receipt; ``press`` is random and made by the page, and what the answer is addressed to.
+        ``message_id`` is that of the receipt. ``press`` is random and made by the page; the answer is addressed to it.
         """
         envelope = self._envelope(name, f"{name}:press:{press}", data)
         await self._journal(replace(envelope, kind="button", message_id=message_id, press=press))
@@ -138,7 +137,7 @@ class WebchatChannel:
 
         :raises Overloaded: too many pages are open, or the account is stopping.
         """
-        self.check_room(name)
+        self.check_limits(name)
         page = Page(session)
         mine = self._pages.setdefault(name, [])
         mine.append(page)
@@ -149,7 +148,7 @@ class WebchatChannel:
             if not mine:
                 self._pages.pop(name, None)
 
-    def check_room(self, name: str) -> None:
+    def check_limits(self, name: str) -> None:
         """:raises Overloaded: ``subscribe`` would refuse."""
         if self._closed:
             raise Overloaded("the web chat is stopping")

@@ -202,7 +202,7 @@ class Webchat:
         login = await self._require_login(query)
         channel = self._channel()
         if request.method == "GET":
-            channel.check_room(login.name)
+            channel.check_limits(login.name)
         return event_stream(ConversationFeed(self._conversation(login), channel, Cursor.parse(query.after), self._waits))
 
     async def _require_login(self, query: ShownQuery) -> Login:

@@ -22,7 +22,7 @@ Make = Callable[[frozenset[Fallback]], Struct]
 
 
 class FallbackWriter:
-    """Knows which topics were gone when the first part of a reply was sent: the other parts do not ask again."""
+    """Sends, and falls back. It remembers the topics that were gone for the first part of a reply, for the other parts."""
 
     def __init__(self, attempt: Attempt, log: FilteringBoundLogger, *, on_lost_topic: LostTopic) -> None:
         self._attempt = attempt
@@ -31,7 +31,7 @@ class FallbackWriter:
         self._lost_topics: set[tuple[str, str]] = set()
 
     async def write(self, method: str, payload: SendText | EditText, make: Make) -> Raw | ApiError:
-        """The answer to ``method`` with the parameters of ``make(without)``; or the error that no fallback avoids."""
+        """The answer to ``method`` with the parameters of ``make(without)``, or the error that no fallback avoids."""
         without = self._without(payload)
         while True:
             params = make(without)
