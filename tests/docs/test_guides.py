@@ -20,7 +20,7 @@ import trio
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 class Guide:
