@@ -36,12 +36,17 @@ class Program:
         used = self._directory / "used.txt"
         return used.read_text().splitlines() if used.exists() else ()
 
+    def _process(self) -> str:
+        """The number of the process that hangs; empty before it does."""
+        hanging = self._directory / "hanging"
+        return hanging.read_text() if hanging.exists() else ""
+
     async def wait_hanging(self) -> None:
-        while not (self._directory / "hanging").exists():
+        while not self._process():
             await trio.sleep(0.01)
 
     async def wait_stopped(self) -> None:
-        while Path("/proc", (self._directory / "hanging").read_text()).exists():
+        while Path("/proc", self._process()).exists():
             await trio.sleep(0.01)
 
     async def release(self) -> None:
