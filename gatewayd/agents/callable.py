@@ -1,11 +1,11 @@
-"""The callable core: an async generator in the user's own package is the agent.
+"""The callable core: an async generator of the user is the agent.
 
     async def agent(turn):                       # turn.text, turn.prompt, turn.session_id, turn.sender, turn.peer …
         yield "Let me look. "                    # a str is a piece of the reply
         if (await turn.ask("shell", {"command": "ls"})).allowed:
             yield "Done."
 
-The pieces together are the reply. The generator is always run to its end or closed in the task that started it.
+All pieces together are the reply. The task that starts the generator runs it to its end, or closes it.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
@@ -36,11 +36,11 @@ JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "Jso
 
 
 class CallableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """core = "callable": an async generator of yours is the agent."""
+    """core = "callable": your async generator is the agent."""
 
     object: str
-    """module:attribute of an async generator function that takes one argument, the turn. The module is looked for where Python
-    looks, and beside the configuration file."""
+    """module:attribute of an async generator function that takes one argument, the turn. The module is searched in Python's path,
+    then beside the configuration file."""
 
     def problems(self, gateway: GatewaySection) -> Iterator[str]:
         """See ``model.config.ChecksItself``."""
@@ -58,7 +58,7 @@ class CallableSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CallableTurn:
-    """What the user's function gets."""
+    """The argument of the user's function."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
@@ -77,27 +77,28 @@ class CallableTurn:
         self.messages: tuple[InboundEnvelope, ...] = request.messages
 
     async def ask(self, tool: str, input: JsonValue = None) -> Decision:
-        """Ask the operator for permission, and wait. ``input`` is shown to them exactly; the answer counts once."""
+        """Ask the operator for permission, and wait. The operator sees ``input`` exactly; the answer counts once."""
         text = msgspec.json.encode(input, order="sorted").decode()
         return await self._turn.permission(ToolRequest(tool=tool, input=text))
 
     async def question(
         self, text: str, options: Sequence[str | Option] = (), *, multiple: bool = False
     ) -> tuple[str, ...] | None:
-        """Ask the user in the chat, and wait: for a press of one of ``options``, or the next message, which is free text.
+        """Ask the user in the chat, and wait for a button press (one of ``options``), or the next message as free text.
 
-        ``multiple`` allows more than one of the options. None: dismissed, or not answered within
+        ``multiple`` allows more than one of the options. None: the user dismissed the question, or did not answer within
         ``approvals.question_timeout_seconds``.
         """
         offered = tuple(Option(option) if isinstance(option, str) else option for option in options)
         return await self._turn.question(Question(text, offered, multiple))
 
     async def notice(self, text: str) -> None:
-        """Tell the user something while the turn runs on, in a message of its own. A few per turn are shown, the same once."""
+        """Send the user a message of its own while the turn goes on. A few per turn are shown, the same text once."""
         await self._turn.emit(Notice(text))
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int = 10_000_000) -> bytes:
-        """The bytes of one of ``attachments``. Larger, gone or unreachable ends the turn, unless you catch the error."""
+        """The bytes of one of ``attachments``. An attachment that is larger, gone or unreachable ends the turn, unless you catch
+        the error."""
         return await self._turn.fetch(attachment, at_most_bytes=at_most_bytes)
 
 

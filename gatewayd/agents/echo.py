@@ -1,6 +1,6 @@
-"""The echo core: says back what it is told, word by word. It needs nothing, so a newcomer has an agent at once.
+"""The echo core: it replies with the user's own text, word by word. It needs nothing, so a newcomer has an agent at once.
 
-``/demo-tool TEXT`` asks for permission to use a tool, and really waits for the operator.
+``/demo-tool TEXT`` asks for permission to use a tool, and waits for the operator.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -43,14 +43,14 @@ _WHY_NOT: Mapping[Outcome, str] = {
 
 
 class EchoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """core = "echo": says back what it is told."""
+    """core = "echo": replies with the user's own text."""
 
     word_delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
     """A pause before each word, to see streaming work."""
 
 
 class EchoCore:
-    """Keeps nothing: a turn lost in a crash is simply run again."""
+    """Keeps nothing: a turn that a crash has cut is run again."""
 
     def __init__(self, settings: EchoSettings) -> None:
         self._delay = settings.word_delay_seconds

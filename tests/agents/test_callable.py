@@ -157,7 +157,7 @@ def test_one_that_will_not_be_cancelled_is_named_with_its_line_once_and_others_a
             assert where.endswith(" in spins")
             await house.backlog.wait_ended((await house.say("next")).id)
             assert house.texts[-1] == "quick"
-            assert [one["event"] for one in logged if "agent" in one and "stop" in one["event"]] == ["agent_task_abandoned"]
+            assert [one["event"] for one in logged if "agent" in one and "abandoned" in one["event"]] == ["agent_task_abandoned"]
             spinning.clear()
             await _until(lambda: not house.turns.abandoned_tasks())
             assert house.turns.abandoned_tasks() == ()

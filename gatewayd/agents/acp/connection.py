@@ -67,7 +67,7 @@ class Reply:
         self._on_done()
 
     async def wait(self) -> Raw:
-        """Wait for the result. Cancelling ends only the waiting. :raises RequestRefused: :raises ConnectionLost:"""
+        """Wait for the result. Cancelling ends only the waiting. :raises RequestFailed: :raises ConnectionLost:"""
         await self._done.wait()
         if isinstance(self._outcome, Exception):
             raise self._outcome

@@ -1,4 +1,7 @@
-"""Any OpenAI-compatible endpoint as an agent: a model that talks, without tools. Ollama, vLLM, llama.cpp, OpenRouter, OpenAI …"""
+"""Any OpenAI-compatible endpoint as an agent: a model without tools. Ollama, vLLM, llama.cpp, OpenRouter, OpenAI …
+
+A model with tools needs a core that runs them: ``acp``, ``opencode`` or ``callable``.
+"""
 
 from gatewayd.ports.agent import AgentPlugin
 

@@ -1,7 +1,7 @@
-"""An answer as far as it has come, out of the bytes of its response. Pure.
+"""Parses an answer, whole or in part, from the bytes of its response. Pure.
 
-Beyond the reference: some servers end without [DONE], some without finish_reason, some write a finish_reason into every chunk,
-some end the stream without the last blank line; some do not stream although they were asked to, and many send a stream under
+Servers differ from the reference. Some end without [DONE], some without finish_reason, some send a finish_reason in every chunk,
+some end the stream without the last blank line. Some do not stream although they were asked to, and many send a stream with
 another content type. Hermes mixes in events of its own.
 """
 
@@ -34,7 +34,7 @@ _NO_REPLY = {
     "abort": "was aborted by its server",
 }
 _TEXT_IS_NO_ANSWER = frozenset(_NO_REPLY) - {"abort"}
-"""What was said before these led to a tool, is withheld, or is the error."""
+"""With these, the text before is an announcement of a tool call, is withheld, or is the error."""
 # A byte order mark and white space may stand before either.
 _LEAD = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n])*")
 _STREAM_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -42,12 +42,13 @@ _LONGEST_LINE_NAME = max(map(len, _STREAM_LINES))
 
 
 class Answer:
-    """Feed it the body, then ``close`` it, or ``text`` it where the end is believed without one.
+    """Call ``feed`` with the body, ``close`` at its end, and ``text``; or ``text`` alone, if the answer counts as ended before.
 
-    ``begun``: the model has said or thought something. ``steps`` counts the events, ``said`` those that say or think something.
-    ``ended``: [DONE] was there, or the whole of an answer that is not streamed: nothing that comes then counts.
+    ``begun``: there is text or reasoning. ``steps`` counts the events, ``said`` those with text or reasoning. ``ended``: [DONE]
+    has come, or the whole of an answer that is not streamed: everything after it is ignored.
 
-    Feeding and closing raise AgentFailed: it is an error, no answer at all, or too long; and what ``error_in_answer`` gives.
+    ``feed`` and ``close`` raise AgentFailed: it is an error, no answer at all, or too long; and the errors of
+    ``error_in_answer``.
     """
 
     def __init__(self, content_type: str = "text/event-stream", *, repeatable: bool = True) -> None:
@@ -68,27 +69,28 @@ class Answer:
 
     @property
     def finished(self) -> bool:
-        """Some finish_reason came behind some text, so that the answer is whole if nothing else comes."""
+        """A finish_reason has come, and some text: the answer is whole if nothing else comes."""
         return self._finish is not None and self._size > 0
 
     @property
     def pending(self) -> bool:
-        """Whether an event is on its way."""
+        """Whether an event is incomplete."""
         return self._events is not None and self._events.pending
 
     @property
     def complete(self) -> bool:
-        """It is whole even if its connection broke: a finish_reason came, and is none of those that stand in every chunk."""
+        """The answer is whole even if its connection broke: a finish_reason has come, and is not one that stands in every
+        chunk."""
         return self.ended or (self._finish is not None and not self._meaningless)
 
     @property
     def text_before_cut(self) -> str:
-        """What was said, of an answer whose end is missing. Nothing, where that is no answer."""
+        """The text of an answer whose end is missing. Empty, where that text is no answer."""
         text = "".join(self._pieces)
         return text if text.strip() and self._size <= REPLY_MAX and self._finish not in _TEXT_IS_NO_ANSWER else ""
 
     def feed(self, data: bytes) -> str:
-        """The next bytes of the body; returns the new piece of the reply, perhaps ""."""
+        """Take the next bytes of the body. Returns the new piece of the reply, perhaps ""."""
         try:
             if self._whole is not None:
                 self._collect(data)
@@ -101,7 +103,7 @@ class Answer:
         return ""
 
     def close(self) -> str:
-        """The body has ended, properly. Returns the last piece."""
+        """The body has ended properly. Returns the last piece."""
         if self._whole is not None:
             return self._take_whole(bytes(self._whole))
         if self._events is None:
@@ -113,7 +115,7 @@ class Answer:
         return piece + self._add(self._joiner.rest())
 
     def text(self) -> str:
-        """The whole reply. :raises AgentFailed: it is none, or not whole."""
+        """The whole reply. :raises AgentFailed: there is none, or it is not whole."""
         if not self.ended and self._finish is None:
             raise AgentFailed(f"{WHAT} ended its answer in the middle")
         self._add(self._joiner.rest())
@@ -128,7 +130,7 @@ class Answer:
         return text
 
     def _begin(self, data: bytes) -> str:
-        """What kind of body it is, its first bytes decide: headers are wrong too often."""
+        """The first bytes decide the kind of body: headers are wrong too often."""
         self._lead = data[match.end() :] if (match := _LEAD.match(data)) else data
         if self._lead[:1] in (b"{", b"["):
             self._whole = bytearray()
@@ -136,7 +138,7 @@ class Answer:
             return ""
         start = self._lead[:_LONGEST_LINE_NAME]
         if any(name.startswith(start) for name in (*_STREAM_LINES, BOM_UTF8) if len(start) < len(name)):
-            return ""  # not enough to tell
+            return ""  # too few bytes to decide
         self._open_stream(start)
         return self.feed(self._lead)
 
@@ -160,7 +162,7 @@ class Answer:
             raise AgentFailed(f"{WHAT} sends what is no answer: {one_line(body[:1000].decode('utf-8', 'replace'))}") from None
         error_value = chunk.error_value(surely=True)
         if chunk.choices is None and error_value is None and words_in(body):
-            error_value = decode(body, object)  # in words of its own
+            error_value = decode(body, object)  # an error of another shape
         if chunk.choices is None and error_value is None:
             raise AgentFailed(f"{WHAT} sends {self._kind[:100] or 'something'} without an answer in it: is url its API's base?")
         piece = self._take_chunk(chunk, error_value, body.decode("utf-8", "replace"))
@@ -216,12 +218,12 @@ class Answer:
 
 
 def _is_whole(data: str) -> bool:
-    """Whether what a stream ends with, without a blank line, is all of an event."""
+    """Whether the rest of a stream that ended without a blank line is a whole event."""
     return data.strip() == _DONE or _plain(data) is not data
 
 
 def _plain(data: str) -> object:
-    """What the JSON says, or the text itself where it is none."""
+    """The decoded JSON, or the text itself if it is none."""
     try:
         return decode(data, object)
     except Malformed:

@@ -1,7 +1,7 @@
-"""The core: one request per turn, its answer streamed. Cancelling closes the connection, at which servers stop generating.
+"""The core: one request per turn, with a streamed answer. Cancelling closes the connection, and the server stops generating.
 
-Nothing but the model's time is lost when a turn is run twice; except with ``session_header``, where the server keeps the
-conversation and may have tools of its own.
+To run a turn twice costs only the model's time; except with ``session_header``, where the server keeps the conversation and may
+have tools of its own.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,13 +19,13 @@ from gatewayd.agents.chat_completions.wire import ChatRequest, Message
 from gatewayd.ports.agent import AgentConfig, AgentCore, AgentServices, CoreFacts, CoreTurnState, Final, TextDelta, Turn
 
 LISTENED_TO = 64
-"""Answers that are listened to behind their end at once, each on a connection of its own; one more ends the oldest."""
+"""So many answers are read on after their end at once, each on a connection of its own; one more ends the oldest."""
 _SHORTER = 4
-"""How often a conversation that is too long is halved. Then none of it is sent."""
+"""So often a conversation that is too long is halved. Then none of it is sent."""
 
 
 class ChatCompletionsCore:
-    """``tasks`` is where answers are read, and outlives the turns."""
+    """Answers are read in ``tasks``, which outlive the turns."""
 
     def __init__(self, settings: ChatCompletionsSettings, services: AgentServices, tasks: anyio.abc.TaskGroup) -> None:
         self._settings = settings
@@ -56,7 +56,8 @@ class ChatCompletionsCore:
         return CoreFacts(url=self._settings.url)
 
     async def _complete(self, turn: Turn, exchanges: Sequence[Exchange]) -> Final:
-        """Ask, with less of the conversation each time the model says that it is too long. What was left out once stays out.
+        """Send the request; with less of the conversation each time the model says that it is too long. What was left out is
+        forgotten.
 
         :raises ContextFull: it is too long without any of it. Else as ``AnswerReader.wait``.
         """
@@ -95,7 +96,7 @@ class ChatCompletionsCore:
             reply = await reader.wait()
             last = Exchange(request.turn_id, request.prompt, reply.text, reply.cut)
             await self._histories.add(request.session_id, last, left_out=left_out)
-        except BaseException:  # cancelled, too: whoever has no answer wants nothing behind it
+        except BaseException:  # also a cancellation: without a reply no late text is wanted
             reader.give_up()
             raise
         self._listen_on(reader)
@@ -110,7 +111,7 @@ class ChatCompletionsCore:
     def _listen_on(self, reader: AnswerReader) -> None:
         if reader.stream_is_open:
             self._listened_to[reader] = None
-            self._tasks.start_soon(reader.listen_on, name="what comes behind an answer")
+            self._tasks.start_soon(reader.listen_on, name="late text of an answer")
         if len(self._listened_to) > LISTENED_TO:
             next(iter(self._listened_to)).stop_listening()
 
@@ -142,13 +143,13 @@ class ChatCompletionsCore:
 
 
 def _lengths(length: int) -> tuple[int, ...]:
-    """How much of a conversation is sent, one after the other: all, each time half as much, none."""
+    """The numbers of exchanges to try, one after the other: all, half as many each time, none."""
     return tuple(dict.fromkeys((*(length >> half for half in range(_SHORTER)), 0)))
 
 
 @asynccontextmanager
 async def open_chat_completions(agent: AgentConfig, services: AgentServices) -> AsyncIterator[AgentCore]:
-    """Connects to nothing yet: whether the server is there is found out by the first turn, and by each one anew."""
+    """Connects to nothing: each turn finds out by itself whether the server is there."""
     assert isinstance(agent.settings, ChatCompletionsSettings)
     async with anyio.create_task_group() as tasks:
         yield ChatCompletionsCore(agent.settings, services, tasks)

@@ -1,7 +1,7 @@
-"""What the errors of model servers mean: whether waiting mends them, a shorter conversation, or only a person. Pure.
+"""The meaning of model servers' errors: a retry helps, or a shorter conversation, or only a person. Pure.
 
-The signs are those of llama.cpp, vLLM, TGI, TensorRT-LLM, llama-cpp-python, LM Studio, Ollama, OpenAI, Anthropic, Mistral, xAI,
-Groq, Gemini, Moonshot, DashScope and OpenRouter, as their sources, documents and users' reports have them.
+The patterns are those of llama.cpp, vLLM, TGI, TensorRT-LLM, llama-cpp-python, LM Studio, Ollama, OpenAI, Anthropic, Mistral,
+xAI, Groq, Gemini, Moonshot, DashScope and OpenRouter, from their sources, documents and users' reports.
 """
 
 import re
@@ -32,22 +32,22 @@ _NOT_OF_THE_LENGTH: Final = (401, 402, 403, 404)
 
 
 class ContextFull(AgentFailed):
-    """The conversation is longer than what the model reads at once."""
+    """The conversation is longer than the model's context."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, kind="too_long")
 
 
 def error_of_status(status: int, body: bytes, *, after_seconds: float | None, repeatable: bool) -> Exception:
-    """What a status other than 200 means. ``repeatable``: doing the request twice is as good as once."""
+    """The error that a status other than 200 means. ``repeatable``: to send the request twice does no harm."""
     words = words_in(body)
     why = f"{WHAT} answers {status} {_phrase(status)}{': ' if words else ''}{words}"
     return _cure(status, why, body.decode("utf-8", "replace"), after_seconds=after_seconds, repeatable=repeatable)
 
 
 def error_in_answer(error_value: object, text: str, *, repeatable: bool) -> Exception:
-    """What an error means that comes instead of an answer, after the status 200. ``text`` is all that was said of it. Many
-    servers give the status that they mean as the error's code."""
+    """The error that comes instead of an answer, after the status 200. ``text`` is all that the server says of it. Many servers
+    have the real status in the error's code."""
     status = _meant(error_value) if isinstance(error_value, dict) else 200
     meant = f" {status} {_phrase(status)}".rstrip() if status != 200 else ""
     why = f"{WHAT} answers with an error{meant}: {words_of(error_value) or 'it does not say which'}"

@@ -22,13 +22,13 @@ from gatewayd.ports import agent as port
 from gatewayd.ports.store import State
 
 _BYTES_PER_TOKEN: Final = 3
-"""English text has about four bytes per token, Chinese about three: taking three errs on the side of what fits."""
+"""English text has about four bytes per token, Chinese about three: with three, the estimate is rather too high."""
 _TOKENS_PER_MESSAGE: Final = 4
-"""For the role and the marks around it."""
+"""For the role, and the separators around the message."""
 
 
 class Exchange(Struct, frozen=True):
-    """One message of the user's and the reply to it. ``cut``: why the end of the reply is missing."""
+    """One message of the user, and the reply to it. ``cut``: why the end of the reply is missing."""
 
     turn_id: str
     user: str
@@ -37,7 +37,7 @@ class Exchange(Struct, frozen=True):
 
     @property
     def tokens(self) -> int:
-        """An estimate: tokenizers differ, and ours would be another one."""
+        """An estimate: each model has a tokenizer of its own."""
         return sum(math.ceil(len(text.encode()) / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE for text in (self.user, self.assistant))
 
 
@@ -48,7 +48,7 @@ class Conversation(Struct, frozen=True):
     exchanges: tuple[Exchange, ...] = ()
 
     def reply_of(self, turn_id: str) -> port.Final | None:
-        """The reply that this turn ended with, if it is (still) here."""
+        """The reply of this turn, if it is (still) here."""
         return next((port.Final(each.assistant, each.cut) for each in self.exchanges if each.turn_id == turn_id), None)
 
 
@@ -86,15 +86,15 @@ class Histories:
         return conversation if conversation.session_id == session_id else Conversation(session_id)
 
     async def add(self, session_id: str, last: Exchange, *, left_out: int = 0) -> None:
-        """Add an exchange, and forget the oldest that were left out. It is kept whatever its length: it is how the turn is known
-        to have ended."""
+        """Add an exchange, and forget the oldest ones that were left out. The new one is kept whatever its length: it shows that
+        the turn has ended."""
         async with self._lock(session_id):
             exchanges = (await self.load(session_id)).exchanges[left_out:]
             kept = newest(exchanges, at_most_tokens=self._at_most_tokens - last.tokens)
             await self._save(Conversation(session_id, (*kept, last)))
 
     async def extend(self, session_id: str, turn_id: str, more: str) -> None:
-        """Add to the reply of a turn what the model said behind it. Nothing, where the session was replaced."""
+        """Add late text to the reply of a turn. Does nothing if the session was replaced."""
         async with self._lock(session_id):
             conversation = await self.load(session_id)
             if conversation.reply_of(turn_id) is None:
@@ -109,7 +109,7 @@ class Histories:
         await self._state.save(_key_of(conversation.session_id), msgspec.json.encode(conversation).decode())
 
     def _lock(self, session_id: str) -> anyio.Lock:
-        """What is read is written again before anybody else does so. Lives as long as somebody holds it or waits for it."""
+        """For a read and a write without another write between them. Lives as long as a task holds it or waits for it."""
         return self._locks.setdefault(_key_of(session_id), anyio.Lock())
 
 

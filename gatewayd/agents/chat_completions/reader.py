@@ -1,8 +1,8 @@
-"""One request and its answer, read in a task of its own: an answer whose end is believed may go on even so.
+"""One request and its answer, read in a task of its own: an answer that counts as ended may still go on.
 
-An end is believed at once where the protocol says it: [DONE], or the end of the body. A finish_reason alone is believed after
-``SILENCE_SECONDS`` without another word, since some servers write one into every chunk; what then comes even so is a message of
-its own.
+[DONE] and the end of the body end an answer at once, as the protocol says. A finish_reason alone ends it after
+``SILENCE_SECONDS`` without more text, because some servers send one in every chunk. Text that still comes then is late text: a
+message of its own.
 """
 
 import math
@@ -24,13 +24,13 @@ from gatewayd.ports import agent as port
 
 SILENCE_SECONDS: Final = 1.0
 _AFTER_DONE_SECONDS: Final = 2.0
-"""How long the stream may take to end behind [DONE], so that its connection can be used again."""
+"""So long the stream may take to end after [DONE], so that its connection can be used again."""
 _LATE_SECONDS: Final = 60.0
-"""How long a server that has not ended its stream is listened to behind its last word, at most."""
+"""So long, at most, a stream that has not ended is read on after its last text."""
 _LATE_SILENCE_SECONDS: Final = 5.0
-"""Behind the answer, so much silence ends a message: more than the pauses of a slow model, whose every word would be one."""
+"""So much silence ends a late message. It is more than the pauses of a slow model: else every word would be a message."""
 _BEHIND_REPLY_SECONDS: Final = 0.5
-"""The reply is to be committed before what comes behind it."""
+"""The reply has to be committed before the late text."""
 _SAY_SECONDS: Final = 5.0
 _REFUSAL_BYTES: Final = 65_536
 
@@ -38,7 +38,7 @@ BROKEN_OFF: Final = "*(The answer breaks off here.)*"
 
 
 class CompletionRequest(Struct, frozen=True):
-    """A request. ``repeatable``: doing it twice is as good as once."""
+    """A request. ``repeatable``: to send it twice does no harm."""
 
     url: str
     headers: Mapping[str, str]
@@ -49,7 +49,7 @@ class CompletionRequest(Struct, frozen=True):
 
 
 class AnswerReader:
-    """``run`` is a task of its own; ``wait`` is its turn's. ``show`` gets the pieces of the reply up to its end."""
+    """``run`` is a task of its own; the turn calls ``wait``. ``show`` gets the pieces of the reply up to its end."""
 
     def __init__(
         self, request: CompletionRequest, *, show: Callable[[str], Awaitable[None]], say_late: Callable[[str], Awaitable[None]]
@@ -68,10 +68,10 @@ class AnswerReader:
         self._closed = anyio.Event()
 
     async def wait(self) -> port.Final:
-        """The reply, when its end is believed; cut, when something was said and its end does not come.
+        """The reply, as soon as the answer counts as ended. It is cut, if there is text and the end does not come.
 
-        :raises TryAgain: the server is out of reach or breaks off, and asking again does no harm: nothing was shown.
-        :raises AgentFailed, NeedsOperator: it refuses, or the answer is none.
+        :raises TryAgain: the server cannot be reached or breaks off, and a retry does no harm: nothing was shown.
+        :raises AgentFailed, NeedsOperator: the server refuses, or sends no answer.
         """
         with self._silence:
             await self._over.wait()
@@ -87,11 +87,11 @@ class AnswerReader:
 
     @property
     def stream_is_open(self) -> bool:
-        """Whether something may still come."""
+        """Whether late text may still come."""
         return not self._closed.is_set() and not self._answer.ended
 
     async def listen_on(self) -> None:
-        """Behind ``wait``, a task of its own: what still comes is said, and what came up to the end is said by ``run``."""
+        """After ``wait``, a task of its own: sends late text at each silence. ``run`` sends the rest at the end."""
         while self.stream_is_open:
             silent_at = anyio.current_time() + _LATE_SILENCE_SECONDS if self._late else math.inf
             with anyio.CancelScope(deadline=silent_at) as self._silence:
@@ -100,13 +100,13 @@ class AnswerReader:
                 await self._tell_late(is_whole=True)
 
     def give_up(self) -> None:
-        """Nobody wants the answer, or what comes behind it: the connection is closed, at which servers stop generating."""
+        """Neither the answer nor late text is wanted: close the connection, and the server stops generating."""
         self._late.clear()
         self._believed = False
         self._scope.cancel()
 
     def stop_listening(self) -> None:
-        """What has come behind the answer is all."""
+        """End the late text here."""
         self._scope.cancel()
 
     async def run(self, http: httpx2.AsyncClient) -> None:
@@ -177,7 +177,7 @@ class AnswerReader:
             await self._show(piece)
 
     def _heard(self, patience: anyio.CancelScope) -> None:
-        """Something came: behind a finish_reason another word, before it whatever it is."""
+        """New text came, or before a finish_reason any event: the time limits begin again."""
         now, patient = anyio.current_time(), self._request.between_tokens_seconds
         if self._answer.finished:
             patient = min(patient, _LATE_SECONDS)

@@ -1,4 +1,4 @@
-"""An agent's own keys in the configuration."""
+"""The chat_completions core's keys in the configuration."""
 
 import re
 from collections.abc import Iterator

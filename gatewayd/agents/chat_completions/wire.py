@@ -1,4 +1,4 @@
-"""The bytes of ``POST /chat/completions`` (OpenAI API reference, "Chat") as many servers speak them. Pure."""
+"""The JSON of ``POST /chat/completions`` (OpenAI API reference, "Chat"), as many servers have it. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -58,13 +58,13 @@ class Choice(Struct):
 
     @property
     def finish(self) -> str | None:
-        """Some write "null" where null is meant."""
+        """Some servers write "null" for null."""
         return self.finish_reason if self.finish_reason not in (None, "", "null", "none") else None
 
 
 class Chunk(Struct):
-    """An event of a stream, or a whole answer. Errors come inside of what began with 200, as an object (OpenClaw, OpenRouter), a
-    plain text (Ollama), or the whole event (vLLM); ``detail`` is FastAPI's, which vLLM and others are built on."""
+    """An event of a stream, or a whole answer. After a status 200 an error comes as an object (OpenClaw, OpenRouter), as plain
+    text (Ollama), or as the whole event (vLLM). ``detail`` is from FastAPI, which vLLM and others use."""
 
     choices: list[Choice] | None = None
     error: Any = None
@@ -75,8 +75,8 @@ class Chunk(Struct):
     code: Any = None
 
     def error_value(self, *, surely: bool) -> Any:
-        """What the server says that went wrong, in its own shape, or None. ``surely``: it is no event among others, so that words
-        that stand there instead of an answer are what went wrong."""
+        """The server's error in its own shape, or None. ``surely``: it is not one event among others, so that a text instead of
+        an answer is an error."""
         if self.error or isinstance(self.error, dict):
             return self.error
         if self.choices is None and (surely or "error" in (self.object, self.type)) and (words := self.message or self.detail):
@@ -85,12 +85,12 @@ class Chunk(Struct):
 
 
 def read_chunk(data: str | bytes) -> Chunk:
-    """:raises kit.json.Malformed: it is none."""
+    """:raises kit.json.Malformed: it is no chunk."""
     return json.decode(data, Chunk, lenient=True, keep_halves=True)
 
 
 def text_of(content: object) -> str:
-    """What a content shows: a text, or the texts of its parts. What a model thinks is not shown.
+    """The visible text of a content: a text, or the texts of its parts. Reasoning is not shown.
 
     :raises kit.json.Malformed: it is neither.
     """
@@ -117,13 +117,13 @@ def _part(part: object) -> str:
 
 
 def words_of(error_value: object) -> str:
-    """What an error says, in the provider's own words: one bounded line."""
+    """The provider's own error text, in one bounded line."""
     found = list(dict.fromkeys(_words(error_value, _WORDS_DEPTH)))
     return one_line(": ".join(found[:2]))
 
 
 def _words(error_value: object, depth: int) -> Iterator[str]:
-    """The first words, and what a router passes on of the provider behind it (OpenRouter's metadata.raw)."""
+    """The first text, and the text of the provider behind a router (OpenRouter's metadata.raw)."""
     match error_value:
         case str():
             yield from filter(None, (one_line(error_value),))
@@ -136,7 +136,7 @@ def _words(error_value: object, depth: int) -> Iterator[str]:
 
 
 def words_in(body: bytes) -> str:
-    """What the body of an error says; nothing for a page of some proxy's."""
+    """The error text in a body; empty for a proxy's page."""
     try:
         return words_of(json.decode(body, object))
     except json.Malformed:
