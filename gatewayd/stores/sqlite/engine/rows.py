@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 from msgspec.json import Decoder, encode
 
-from gatewayd.stores.sqlite.engine.columns import decode_column
+from gatewayd.stores.sqlite.engine.conditions import decode_column
 
 S = TypeVar("S", bound=Struct)
 Values = Sequence[Any] | Mapping[str, Any]

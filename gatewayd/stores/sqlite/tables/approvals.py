@@ -12,7 +12,7 @@ from gatewayd.model.lifecycle import APPROVAL, APPROVAL_OPEN, APPROVAL_USABLE, D
 from gatewayd.model.records.approval import Approval, Vote
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.ports.store import Account, VoteRule
-from gatewayd.stores.sqlite.engine.columns import OF_NO_OTHERS, accounts_value
+from gatewayd.stores.sqlite.engine.conditions import OF_NO_OTHERS, accounts_value
 from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among
 from gatewayd.stores.sqlite.engine.table import Tables

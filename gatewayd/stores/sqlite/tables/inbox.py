@@ -11,7 +11,7 @@ import msgspec
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.engine.columns import OF_ACCOUNTS, accounts_value, newest_by
+from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, newest_by
 from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables

@@ -11,7 +11,7 @@ import msgspec
 from gatewayd.model.lifecycle import END_QUESTION, QUESTION, QUESTION_OPEN, TAKE_AS_ANSWER, QuestionEnd
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import Account
-from gatewayd.stores.sqlite.engine.columns import OF_NO_OTHERS, accounts_value
+from gatewayd.stores.sqlite.engine.conditions import OF_NO_OTHERS, accounts_value
 from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables

@@ -11,7 +11,7 @@ from gatewayd.model.lifecycle import NEVER_SEEN
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload
 from gatewayd.ports.store import TranscriptRow
-from gatewayd.stores.sqlite.engine.columns import decode_column
+from gatewayd.stores.sqlite.engine.conditions import decode_column
 from gatewayd.stores.sqlite.engine.states import outside
 from gatewayd.stores.sqlite.engine.table import Tables
 
