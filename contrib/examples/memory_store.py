@@ -360,7 +360,7 @@ class MemoryStore:
 
     # Requests and questions.
 
-    def _of_no_others(self, turn_id: str, accounts: Collection[Account] | None) -> bool:
+    def _is_turn_of(self, turn_id: str, accounts: Collection[Account] | None) -> bool:
         of_turn = (row for row in self._inbound.values() if row.turn_id == turn_id)
         return accounts is None or all(_account(row) in accounts for row in of_turn)
 
@@ -387,7 +387,7 @@ class MemoryStore:
         self, state: life.ApprovalState | None, *, limit: int, accounts: Collection[Account] | None = None
     ) -> list[Approval]:
         rows = [row for row in self._approvals.values() if state in (None, row.state)]
-        found = [row for row in rows if self._of_no_others(row.turn_id, accounts)]
+        found = [row for row in rows if self._is_turn_of(row.turn_id, accounts)]
         return (found if state in life.APPROVAL_OPEN else found[::-1])[:limit]
 
     async def vote_approval(self, approval_id: str, rule: port.VoteRule, *, audit: AuditDraft) -> Approval | None:
@@ -437,7 +437,7 @@ class MemoryStore:
 
     async def pending_questions(self, *, limit: int, accounts: Collection[Account] | None = None) -> list[QuestionRow]:
         rows = (row for row in self._questions.values() if row.state in life.QUESTION_OPEN)
-        return [row for row in rows if self._of_no_others(row.turn_id, accounts)][:limit]
+        return [row for row in rows if self._is_turn_of(row.turn_id, accounts)][:limit]
 
     async def end_question(
         self,

@@ -39,7 +39,7 @@ from gatewayd.model.lifecycle import (
     SendOutcome,
 )
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
-from gatewayd.stores.sqlite.engine.states import among, outside
+from gatewayd.stores.sqlite.engine.conditions import among, outside
 from gatewayd.testing.store_contract.rows import approval, pairing
 from tests.examples import examples
 from tests.stores.sqlite.walked import LEGAL, Walk

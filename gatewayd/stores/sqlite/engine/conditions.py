@@ -1,24 +1,20 @@
-"""Parts of statements that several tables use: JSON columns, accounts, the newest rows of a key."""
+"""Conditions that the statements of several tables have in common: on accounts, on the newest rows of a key, and on states.
+Statements are built of them once, at import."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
-from collections.abc import Collection
-from typing import Final, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Final
 
-from msgspec import DecodeError
-from msgspec.json import Decoder, encode
+from msgspec.json import encode
 
-from gatewayd.model.errors import StoreRefused
 from gatewayd.ports.store import Account
-
-T = TypeVar("T")
-
 
 _ACCOUNTS: Final = "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:accounts))"
 OF_ACCOUNTS: Final = f"(+channel, +account) IN {_ACCOUNTS}"
 """The condition that a message or reply belongs to one of ``:accounts``. Another condition has to select the index: most rows
 of an account are over."""
-OF_NO_OTHERS: Final = f"""
+TURN_OF_ACCOUNTS: Final = f"""
     NOT EXISTS (SELECT 1 FROM inbound i WHERE i.turn_id = row.turn_id AND (i.channel, i.account) NOT IN {_ACCOUNTS})
 """
 """The condition that all messages of the turn of ``row`` belong to ``:accounts``."""
@@ -36,9 +32,15 @@ def newest_by(key: str, value: str, account: Account | None, limit: int | None) 
     return f"{key} = ? {of_account} ORDER BY id DESC LIMIT ?", (value, *(account or ()), -1 if limit is None else limit)
 
 
-def decode_column(decoder: Decoder[T], data: bytes | str, where: str) -> T:
-    """:raises StoreRefused: the column does not have what was written. SQLite's own check cannot see such damage."""
-    try:
-        return decoder.decode(data)
-    except DecodeError as error:
-        raise StoreRefused(f"{where} of the store cannot be read: {error}") from error
+def among(states: Sequence[str], column: str = "state") -> str:
+    """The condition that a row is in one of these states, spelled as the partial indexes spell it."""
+    return f"{column} = {quoted(*states)}" if len(states) == 1 else f"{column} IN ({quoted(*states)})"
+
+
+def outside(states: Sequence[str], column: str = "state") -> str:
+    """The condition that a row is in none of these states, spelled as the partial indexes spell it."""
+    return f"{column} <> {quoted(*states)}" if len(states) == 1 else f"{column} NOT IN ({quoted(*states)})"
+
+
+def quoted(*words: str) -> str:
+    return ", ".join(f"'{word}'" for word in words)

@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, encode
 
-from gatewayd.stores.sqlite.engine.conditions import decode_column
+from gatewayd.model.errors import StoreRefused
 
 S = TypeVar("S", bound=Struct)
+T = TypeVar("T")
 Values = Sequence[Any] | Mapping[str, Any]
 
 
@@ -61,3 +62,11 @@ class Rows(Generic[S]):
             if values[index] is not None:
                 values[index] = decode_column(decoder, values[index], f"{self._table} row {record[self._name]}")
         return self._kind(*values)
+
+
+def decode_column(decoder: Decoder[T], data: bytes | str, where: str) -> T:
+    """:raises StoreRefused: the column does not have what was written. SQLite's own check cannot see such damage."""
+    try:
+        return decoder.decode(data)
+    except DecodeError as error:
+        raise StoreRefused(f"{where} of the store cannot be read: {error}") from error

@@ -12,9 +12,8 @@ from gatewayd.model.lifecycle import APPROVAL, APPROVAL_OPEN, APPROVAL_USABLE, D
 from gatewayd.model.records.approval import Approval, Vote
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.ports.store import Account, VoteRule
-from gatewayd.stores.sqlite.engine.conditions import OF_NO_OTHERS, accounts_value
+from gatewayd.stores.sqlite.engine.conditions import TURN_OF_ACCOUNTS, accounts_value, among
 from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.states import among
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.audit import append_audit
 
@@ -61,7 +60,7 @@ class ApprovalTable(Tables):
     async def list_approvals(
         self, state: ApprovalState | None, *, limit: int, accounts: Collection[Account] | None = None
     ) -> list[Approval]:
-        conditions = ["state = :state"] * (state is not None) + [OF_NO_OTHERS] * (accounts is not None)
+        conditions = ["state = :state"] * (state is not None) + [TURN_OF_ACCOUNTS] * (accounts is not None)
         order = "ASC" if state in APPROVAL_OPEN else "DESC"
         condition = f"{' AND '.join(conditions) or 1} ORDER BY seq {order} LIMIT :limit"
         values = {"state": state, "accounts": accounts_value(accounts or ()), "limit": limit}

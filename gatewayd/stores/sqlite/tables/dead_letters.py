@@ -13,8 +13,8 @@ from msgspec import Struct
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
 from gatewayd.model.records.dead_letter import DeadLetter, DeadLetterCounts, DeadLetterCursor, DeadLetterFilter, Direction
 from gatewayd.ports.store import DeadLetterRow, InboundRow, OutboundRow, dead_letter_of
+from gatewayd.stores.sqlite.engine.conditions import among
 from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.states import among
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.inbox import INBOUND_ROWS
 from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_ROWS

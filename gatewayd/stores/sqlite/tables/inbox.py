@@ -11,9 +11,8 @@ import msgspec
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundDraft, OutboundRow
-from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, newest_by
+from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, among, newest_by, quoted
 from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.outbox import insert_outbound
 from gatewayd.stores.sqlite.tables.state import put_state

@@ -21,9 +21,8 @@ from gatewayd.model.lifecycle import (
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundKey, OutboundRow
-from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, newest_by
+from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, among, newest_by, quoted
 from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 
 OUTBOUND_ROWS: Final = Rows(

@@ -11,8 +11,8 @@ from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import PAIRED, PAIRING, PAIRING_OPEN, PairingDecision, PairingState
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.records.pairing import PairingRow
+from gatewayd.stores.sqlite.engine.conditions import among, outside
 from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.states import among, outside
 from gatewayd.stores.sqlite.engine.table import Tables
 
 _PAIRINGS: Final = Rows("pairing", PairingRow, name="sender_id", blobs={"peer": msgspec.json.Decoder(Peer)})

@@ -11,9 +11,8 @@ import msgspec
 from gatewayd.model.lifecycle import END_QUESTION, QUESTION, QUESTION_OPEN, TAKE_AS_ANSWER, QuestionEnd
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import Account
-from gatewayd.stores.sqlite.engine.conditions import OF_NO_OTHERS, accounts_value
+from gatewayd.stores.sqlite.engine.conditions import TURN_OF_ACCOUNTS, accounts_value, among, quoted
 from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.states import among, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 
 QUESTIONS: Final = Rows(
@@ -22,7 +21,7 @@ QUESTIONS: Final = Rows(
     blobs={"question": msgspec.json.Decoder(Question), "answers": msgspec.json.Decoder(tuple[str, ...])},
 )
 _PENDING: Final = f"{among(QUESTION_OPEN)} ORDER BY seq LIMIT :limit"
-_PENDING_OF: Final = f"{among(QUESTION_OPEN)} AND {OF_NO_OTHERS} ORDER BY seq LIMIT :limit"
+_PENDING_OF: Final = f"{among(QUESTION_OPEN)} AND {TURN_OF_ACCOUNTS} ORDER BY seq LIMIT :limit"
 _END: Final = f"""
     UPDATE question SET state = ?, answers = ?, answered_by = ?, ended_at = ? WHERE id = ? AND {among(END_QUESTION.sources)}
 """

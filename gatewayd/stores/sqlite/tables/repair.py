@@ -36,7 +36,7 @@ from gatewayd.ports.store import (
     RetryRule,
     ref_of,
 )
-from gatewayd.stores.sqlite.engine.states import among, outside, quoted
+from gatewayd.stores.sqlite.engine.conditions import among, outside, quoted
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.approvals import APPROVALS
 from gatewayd.stores.sqlite.tables.audit import append_audit

@@ -22,7 +22,7 @@ from gatewayd.model.lifecycle import (
     QUESTION_OPEN,
 )
 from gatewayd.ports.store import KeepRule, OldRow, Referrer, RetentionKind, RetentionResult
-from gatewayd.stores.sqlite.engine.states import among, outside
+from gatewayd.stores.sqlite.engine.conditions import among, outside
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.dead_letters import INBOUND_DEAD_LETTER_ROWS, OUTBOUND_DEAD_LETTER_ROWS
 

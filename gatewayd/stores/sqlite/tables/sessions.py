@@ -12,7 +12,7 @@ from msgspec.structs import astuple, replace
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.envelope import Peer
 from gatewayd.ports.store import SessionRow
-from gatewayd.stores.sqlite.engine.conditions import decode_column
+from gatewayd.stores.sqlite.engine.rows import decode_column
 from gatewayd.stores.sqlite.engine.table import Tables
 
 _COLUMNS: Final = (

@@ -11,8 +11,8 @@ from gatewayd.model.lifecycle import NEVER_SEEN
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload
 from gatewayd.ports.store import TranscriptRow
-from gatewayd.stores.sqlite.engine.conditions import decode_column
-from gatewayd.stores.sqlite.engine.states import outside
+from gatewayd.stores.sqlite.engine.conditions import outside
+from gatewayd.stores.sqlite.engine.rows import decode_column
 from gatewayd.stores.sqlite.engine.table import Tables
 
 # "in" sorts before "out": at the same time, the message comes before its reply.
