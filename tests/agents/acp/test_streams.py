@@ -28,12 +28,12 @@ Wanted = tuple[Sequence[Step], list[str], tuple[str, str], bool]
 ANSWERED, AS_CUT, FAILED = ("done", "answered"), ("done", "answered_cut"), ("dead", "agent_failed")
 TABLE: dict[str, list[Wanted]] = {
     "the response, with a stop reason": [([said("all"), ended()], ["all"], ANSWERED, False)],
-    "the response, and text less than that behind it": [
+    "the response, and text within that time after it": [
         ([said("one "), ended(), 0.2, said("two")], ["one two"], ANSWERED, False),
         ([said("one "), ended() + said("two")], ["one two"], ANSWERED, False),
     ],
     "the response, and no text": [([ended()], [SORRY_EMPTY], FAILED, True)],
-    "the response, and no text behind a tool": [([used_tool(), ended()], [], ("done", "answered_nothing"), False)],
+    "the response, and no text after a tool": [([used_tool(), ended()], [], ("done", "answered_nothing"), False)],
     "`max_tokens`, `max_turn_requests`, `refusal`, `cancelled`": [
         ([said("half"), ended(reason=reason)], [f"half\n\n{words}"], ANSWERED, False) for reason, words in _STOPPED.items()
     ],
@@ -41,7 +41,7 @@ TABLE: dict[str, list[Wanted]] = {
     "an error, after text": [([said("half"), REFUSED], [CUT], AS_CUT, True)],
     "the process ends, after text": [([said("half"), 1.0, None], [CUT], AS_CUT, True)],
     "silence for `prompt_timeout_seconds`, after text": [([said("half")], [CUT], AS_CUT, True)],
-    "each of these, without text or behind a tool": [
+    "each of these, without text or after a tool": [
         ([*before, *end], [SORRY_FAILED], FAILED, True)
         for before in ([], [said("half"), used_tool()])
         for end in ([NO_REASON], [REFUSED], [1.0, None], [])
@@ -50,13 +50,13 @@ TABLE: dict[str, list[Wanted]] = {
     "more than 20 messages, each in several chunks, without a tool": [
         ([said("cut ", messageId=f"m{number // 2}") for number in range(42)], [SORRY_FAILED], FAILED, True)
     ],
-    "text between turns, or later behind the response": [
+    "text between turns, or later after the response": [
         ([said("one"), ended(), 0.3, said("two")], ["one", "two"], ANSWERED, False),
         ([said("one"), ended(), 90.0, said("two"), 0.9, said(" three")], ["one", "two three"], ANSWERED, False),
     ],
 }
 OF_THEIR_OWN = {
-    "silence, and no cancel is honoured",
+    "silence, and the agent ignores the cancel",
     "the process ends before it has the prompt",
     "`/stop`, or the turn's time is over; text after that",
     'the same with `late_text = "log"`, of no session of ours, after `/new`, or too much',

@@ -95,8 +95,8 @@ HALF, REST = chunk("Half of "), chunk("it.")
 CUT = [f"Half of\n\n{MAY_BE_CUT}"]
 ENDINGS = [
     Ending("`[DONE]`", streaming(HALF, REST, DONE, 600.0), ["Half of it."]),
-    Ending("the end of the body, behind a finish_reason", streaming(HALF, REST, STOP, END), ["Half of it."]),
-    Ending("a finish_reason, and nothing behind it", streaming(HALF, REST, STOP, 600.0), ["Half of it."], within=1.1),
+    Ending("the end of the body, after a finish_reason", streaming(HALF, REST, STOP, END), ["Half of it."]),
+    Ending("a finish_reason, and nothing after it", streaming(HALF, REST, STOP, 600.0), ["Half of it."], within=1.1),
     Ending(
         "a finish_reason in each chunk",
         streaming(chunk("a ", "stop"), 0.9, chunk("b ", "stop"), 0.9, chunk("c", "stop"), END),
@@ -104,13 +104,13 @@ ENDINGS = [
         within=1.9,
     ),
     Ending(
-        "a finish_reason beside thoughts",
+        "a finish_reason together with thoughts",
         streaming(chunk(None, "stop", reasoning="hm"), 5.0, chunk("yes", "stop"), DONE),
         ["yes"],
         within=5.1,
     ),
     Ending(
-        "text behind the second of silence",
+        "text after the second of silence",
         streaming(HALF, STOP, 3.0, REST, 2.0, chunk(" All."), DONE, END),
         ["Half of ", "it. All."],
         within=1.1,
@@ -119,7 +119,7 @@ ENDINGS = [
         "the same, and the connection breaks", streaming(HALF, STOP, 3.0, REST), ["Half of ", f"it.\n\n{BROKEN_OFF}"], within=1.1
     ),
     Ending("a last event without a blank line", streaming(HALF, STOP.rstrip(), END), ["Half of "]),
-    Ending("a connection that breaks behind a finish_reason", streaming(HALF, REST, STOP), ["Half of it."]),
+    Ending("a connection that breaks after a finish_reason", streaming(HALF, REST, STOP), ["Half of it."]),
     Ending(
         "a stream under another content type",
         streaming(b"\n: hello\n", HALF, DONE, content_type="application/json"),
@@ -149,7 +149,7 @@ ENDINGS = [
     ),
     Ending("finish_reason `abort`", streaming(HALF, chunk(None, "abort"), END), CUT, AS_CUT, "was aborted by its server"),
     Ending(
-        "no text, or nothing but thoughts",
+        "no text, or thoughts only",
         streaming(chunk(None, reasoning="hm"), STOP, END),
         [SORRY_EMPTY],
         DEAD,
@@ -179,7 +179,7 @@ ENDINGS = [
         within=60.1,
     ),
     Ending(
-        "the connection breaks, or silence for `first_token_seconds`, before anything was said or thought",
+        "the connection breaks, or silence for `first_token_seconds`, before any text or thought",
         streaming(),
         [TRIED_AGAIN, SORRY_GONE],
         GONE,
@@ -201,11 +201,15 @@ ENDINGS = [
         "broke off: on fire",
     ),
     Ending(
-        "what is no event of an answer, in the middle", streaming(HALF, b"data: <html>\n\n"), CUT, AS_CUT, "no chunk of an answer"
+        "something that is no event of an answer, in the middle",
+        streaming(HALF, b"data: <html>\n\n"),
+        CUT,
+        AS_CUT,
+        "no chunk of an answer",
     ),
     *(
         Ending(
-            "a cut answer that is nothing but thoughts",
+            "a cut answer with thoughts only",
             streaming(chunk(None, reasoning="hm"), *steps),
             [SORRY_FAILED],
             DEAD,
@@ -221,7 +225,7 @@ ENDINGS = [
         )
     ),
     Ending(
-        "what is no answer: a page, another program",
+        "no answer: a page, another program",
         whole(b"<html>", content_type="text/html"),
         [SORRY_FAILED],
         DEAD,

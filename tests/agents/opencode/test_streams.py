@@ -153,8 +153,8 @@ STOPPED = "another client stops the run, after text"
 GONE = "the server ends or is restarted, after text"
 TABLE: dict[str, list[Wanted]] = {
     "the last message is completed, and the session is idle": [(BOTH, acts("Hello ", "all"), ["Hello all"], ANSWERED, None)],
-    "no text, or nothing but thoughts": [(BOTH, acts(""), [SORRY_EMPTY], FAILED, "without a word")],
-    "no text behind a tool": [(BOTH, acts(use_tool, ""), [], ("done", "answered_nothing"), None)],
+    "no text, or thoughts only": [(BOTH, acts(""), [SORRY_EMPTY], FAILED, "without a word")],
+    "no text after a tool": [(BOTH, acts(use_tool, ""), [], ("done", "answered_nothing"), None)],
     "`length`; `max_steps`": [
         ((OC,), acts("half", finish("length")), [f"half\n\n{TOO_LONG}"], ANSWERED, None),
         ((OA,), acts("half", too_many_steps), [f"half\n\n{TOO_MANY_STEPS}"], ANSWERED, None),
@@ -164,7 +164,7 @@ TABLE: dict[str, list[Wanted]] = {
         ((OC,), acts("I may not.", refuse), ["I may not."], ANSWERED, None),
         ((OC,), acts(refuse), [_REFUSED], ANSWERED, None),
     ],
-    "the provider is tried again": [((OC,), acts(retry, "all"), [_PROVIDER_TROUBLE, "all"], ANSWERED, None)],
+    "the server tries the provider again": [((OC,), acts(retry, "all"), [_PROVIDER_TROUBLE, "all"], ANSWERED, None)],
     FAILING: [(kinds, acts("half", end), [CUT], AS_CUT, why) for kinds, end, why in ENDS[:2]],
     "`finish` is `error`, after text": [((OC,), acts("half", finish("error")), [CUT], AS_CUT, "reports an error")],
     "an error event, and the session is idle, after text": [
@@ -172,7 +172,7 @@ TABLE: dict[str, list[Wanted]] = {
     ],
     STOPPED: [(kinds, acts("half", end), [CUT], AS_CUT, why) for kinds, end, why in ENDS[3:4]],
     GONE: [(kinds, acts("half", end), [CUT], AS_CUT, why) for kinds, end, why in ENDS[4:]],
-    "each of these, without text or behind a tool": [
+    "each of these, without text or after a tool": [
         (kinds, acts(*before, end), [SORRY_FAILED], FAILED, why)
         for before in ((), ("half", use_tool))
         for kinds, end, why in ENDS
@@ -195,7 +195,7 @@ OF_THEIR_OWN = {
     "the prompt did not reach the server",
     "the server took the prompt, and never begins",
     "the server has forgotten the conversation",
-    "what another client asks in the session",
+    "a request of another client in the session",
 }
 
 

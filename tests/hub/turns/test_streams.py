@@ -101,7 +101,7 @@ async def _taken_up(directory: Path) -> tuple[House, InboundRow]:
     return await after_a_kill(directory, "running", on_lost_turn="report")
 
 
-@way('gatewayd is killed, and the turn is lost: `on_lost_turn = "rerun"`, or it was surely never begun', "re: go")
+@way('gatewayd is killed, and the turn is lost: `on_lost_turn = "rerun"`, or it never began', "re: go")
 async def _run_again(directory: Path) -> tuple[House, InboundRow]:
     return await after_a_kill(directory, "lost")
 
