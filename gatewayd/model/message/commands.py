@@ -36,16 +36,18 @@ class Command(Struct, frozen=True):
 
 COMMANDS: Final = (
     Command("/help", "at_once", "everybody", "Show the commands that you may use here"),
-    Command("/new", "in_place", "role", "Begin a new session, after what waits; a text becomes its first message", "[TEXT]"),
+    Command(
+        "/new", "in_place", "role", "Begin a new session after the waiting messages; a text becomes its first message", "[TEXT]"
+    ),
     Command(
         "/stop",
         "at_once",
         "own",
-        "Stop what runs, and drop the messages that wait",
-        help_own="Stop your own turn, and drop your messages that wait",
+        "Stop the running turn, and drop the waiting messages",
+        help_own="Stop your own turn, and drop your waiting messages",
     ),
-    Command("/status", "at_once", "everybody", "Show what runs and what waits"),
-    Command("/whoami", "at_once", "everybody", "Show your id, this chat's, and which agent answers"),
+    Command("/status", "at_once", "everybody", "Show the running turn and the waiting messages"),
+    Command("/whoami", "at_once", "everybody", "Show your id, the id of this chat, and which agent answers"),
     Command("/start", "at_once", "everybody", "Show who answers here", menu=False),
     Command("/skip", "answer", "asked", "Leave a question of the agent unanswered", menu=False),
     Command("/approve", "approval", "approver", "Allow a request once", "CODE [NOTE]", connectors=False, menu=False),
