@@ -96,10 +96,10 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "SendRejected": lambda: SendRejected("the chat is gone"),
     "OutcomeUnknown": lambda: OutcomeUnknown("cut"),
     "StoreRefused": lambda: StoreRefused("the disk is full", may_pass=True),
-    "a cure that cannot be read": lambda: BrokenCure("x"),
+    "an error whose fields cannot be read": lambda: BrokenCure("x"),
 }
 
-OUTAGES = ("TryAgain", "TryAgain with wrong fields", "StoreRefused", "a cure that cannot be read")
+OUTAGES = ("TryAgain", "TryAgain with wrong fields", "StoreRefused", "an error whose fields cannot be read")
 """After these it is tried again, by and by."""
 
 _CURES = (
@@ -111,7 +111,7 @@ _CURES = (
     "OutcomeUnknown",
     "StoreRefused",
 )
-_BUGS = [make for kind, make in KINDS.items() if kind not in (*_CURES, "a cure that cannot be read")]
+_BUGS = [make for kind, make in KINDS.items() if kind not in (*_CURES, "an error whose fields cannot be read")]
 
 
 def any_bug(rng: Random) -> BaseException:

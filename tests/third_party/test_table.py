@@ -145,7 +145,7 @@ async def _left_turn(hub: Hub) -> str:
 def _turn_word(row: InboundRow) -> str:
     begun_before = row.envelope.text == "left"
     if row.reason == "answered":
-        return "again" if row.attempts > 1 + begun_before else "goes on"
+        return "again" if row.attempts > 1 + begun_before else "logged"
     return "failed" if row.reason == "agent_failed" else str(row.reason)
 
 
@@ -173,7 +173,7 @@ async def _agent_close(hub: Hub) -> str:
     await trio.sleep(1)
     await hub.gateway.agents.restart("trap")
     await trio.sleep(1)
-    return "goes on" if hub.agent_state() == "open" and not traps.armed else "wrong"
+    return "logged" if hub.agent_state() == "open" and not traps.armed else "wrong"
 
 
 async def _life(hub: Hub) -> str:
@@ -185,7 +185,7 @@ async def _close(hub: Hub) -> str:
     await trio.sleep(1)
     await hub.gateway.manager.restart("trap", "main")
     await trio.sleep(1)
-    return "goes on" if hub.state() == "connected" and not traps.armed else "wrong"
+    return "logged" if hub.state() == "connected" and not traps.armed else "wrong"
 
 
 async def _send(hub: Hub) -> str:
@@ -202,7 +202,7 @@ async def _webhook(hub: Hub) -> str:
         await WebhookDesk(hub.gateway).answer("trap", "main", WebhookRequest("POST", {}, "", b""))
     except HttpError as error:
         return str(error.status)
-    return "goes on"
+    return "logged"
 
 
 async def _after_webhook(hub: Hub) -> str:
@@ -213,7 +213,7 @@ async def _after_webhook(hub: Hub) -> str:
         desk.afterwards(await desk.answer("trap", "main", WebhookRequest("POST", {}, "", b"")))
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    return "wrong" if traps.armed else "goes on"
+    return "wrong" if traps.armed else "logged"
 
 
 SCENARIOS: dict[str, Callable[[Hub], Awaitable[str]]] = {
