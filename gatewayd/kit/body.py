@@ -1,4 +1,4 @@
-"""The body of a response, piece by piece, unpacked where the other side packed it although ``identity`` was asked for."""
+"""The body of a response, piece by piece. It is unpacked if the server has packed it although ``identity`` was asked for."""
 
 import zlib
 from collections.abc import Iterator
@@ -10,13 +10,14 @@ import anyio.lowlevel
 import httpx2
 
 UNPACKED_MAX: Final = 64 * 1024 * 1024
-"""Bytes that a packed body may become, in pieces of ``_PIECE``: a few bytes on the wire can be made to mean any number."""
+"""The bound of an unpacked body in bytes: a few packed bytes can become any number. It is unpacked in pieces of ``_PIECE``."""
 _PIECE: Final = 65_536
 _GZIP_MAGIC: Final = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 
 
 class CannotUnpack(httpx2.DecodingError):
-    """Not what content-encoding says, of a kind that is not unpacked here, or more than ``UNPACKED_MAX``. The text says which."""
+    """The body is not packed as content-encoding says, or in an unknown way, or is larger than ``UNPACKED_MAX``. The text says
+    which."""
 
 
 class Body:
@@ -47,8 +48,8 @@ class Body:
 
     async def aclose(self) -> None:
         """Stop reading. The connection is not kept when the body was not read to its end."""
-        # The library's generators are nested, and closing the outer one abandons the inner ones: cancelling ends all of them
-        # where they stand, from the inside out.
+        # The library's generators are nested, and closing the outer one abandons the inner ones. A cancellation ends all of them,
+        # from the inside out.
         with anyio.CancelScope() as scope, suppress(StopAsyncIteration, httpx2.RequestError):
             scope.cancel()
             while True:
@@ -56,7 +57,7 @@ class Body:
 
 
 class _Deflated:
-    """gzip (RFC 1952), and deflate, which is zlib's format (RFC 9110, section 8.4.1.2) or, from some servers, the bare one."""
+    """gzip (RFC 1952), and deflate: zlib's format (RFC 9110, section 8.4.1.2) or, from some servers, the raw one."""
 
     def __init__(self, coding: str) -> None:
         self._coding = coding
@@ -66,7 +67,7 @@ class _Deflated:
         self._size = 0
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
-        """:raises CannotUnpack: it is not what it is said to be, or too much."""
+        """:raises CannotUnpack: the data is not of this format, or too large."""
         if self._stream is None and not self._plain:
             self._first += data
             if len(self._first) < len(_GZIP_MAGIC):

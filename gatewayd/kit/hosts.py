@@ -1,7 +1,7 @@
-"""Where a link leads to, as browsers read its address, and the hosts that its text shows. Pure.
+"""The host of a link's target, as browsers read it, and the hosts that the link's text shows. Pure.
 
-Addresses are read as the URL Standard (WHATWG, section 4.4) has browsers do: a backslash is a slash, more slashes count for
-nothing, what stands before an @ is no host. Names are compared in ASCII (UTS 46): letters that look the same are not the same.
+Addresses are read as by browsers (WHATWG URL Standard, section 4.4): a backslash is a slash, further slashes are ignored, and the
+part before an @ is no host. Names are compared in ASCII (UTS 46): letters that look the same are not the same.
 """
 
 import re
@@ -23,9 +23,9 @@ _QUOTES: Final = "“”‘’„«»‹›…·•–—.-"
 
 
 def unshown_host(url: str, shown: str) -> str | None:
-    """The host (of a mailto, the address) that ``url`` leads to, when somebody who reads ``shown`` may take it for another.
+    """The host of ``url`` (of a mailto, the address), if a reader of ``shown`` may take it for another one.
 
-    None: ``shown`` names no host, or just this one. A name that is not ASCII is told where ``shown`` has one that looks like it.
+    None: ``shown`` names no host, or only this one. A host that is not ASCII is returned if ``shown`` has one that looks like it.
     """
     if url.lower().startswith("mailto:"):
         return _unshown_address(url, shown)
@@ -40,7 +40,7 @@ def unshown_host(url: str, shown: str) -> str | None:
 
 
 def hosts_in(text: str) -> Iterator[str]:
-    """What looks like a host in ``text``, in ASCII: behind ``//``, or with a dot before what may be a top-level domain."""
+    """The words in ``text`` that look like hosts, in ASCII: after ``//``, or with a dot and a possible top-level domain."""
     plain = _plain(text)
     for authority in _SHOWN_AUTHORITY.findall(plain):
         yield from (ascii_host(part) for part in authority.split("@") if part)
@@ -51,7 +51,7 @@ def hosts_in(text: str) -> Iterator[str]:
 
 
 def ascii_host(authority: str) -> str:
-    """``host[:port]`` as a browser looks it up, without the port."""
+    """The host of ``host[:port]`` as a browser resolves it."""
     name = _plain(unquote(_PORT.sub("", authority))).strip(".")
     return ".".join(map(_ascii_label, name.split(".")))
 
@@ -69,7 +69,7 @@ def _authority(url: str) -> str:
 
 
 def _beyond_first_address(shown: str, real: str) -> str:
-    """``shown`` without the address it begins with, if that is of ``real``: what its path says is no host."""
+    """``shown`` without its first address, if that is of ``real``: names in its path are no hosts."""
     found = _FIRST_ADDRESS.match(shown)
     return shown[found.end() :] if found and _same(ascii_host(found[1]), real) else shown
 

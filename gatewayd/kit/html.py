@@ -1,9 +1,8 @@
-"""Markdown to HTML that a page may insert without looking: agent text is untrusted.
+"""Converts untrusted markdown of agents into HTML that is safe to insert into a page.
 
-Raw HTML in the markdown stays text. Links lead only to http, https and mailto, and tell the other side nothing
-(``noopener noreferrer``); where a link's text shows another host than it leads to, the real one is written behind it. Images are
-not loaded but linked, so that reading a message calls nobody. Nothing needs an inline style, so the page's
-Content-Security-Policy can forbid them.
+Raw HTML in the markdown stays text. Links lead only to http, https and mailto, and send no referrer (``noopener noreferrer``). If
+a link's text shows another host than its target's, the real host is written after it. Images become links, so that reading a
+message loads nothing. Inline styles are not used: the page's Content-Security-Policy can forbid them.
 """
 
 import re
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 LONGEST_MARKDOWN: Final = 64_000
-"""Characters. A longer text is shown as it is, and so is one that is nested deeper than the parser goes."""
+"""Characters. A longer text is shown as it is, and so is one that is nested too deeply for the parser."""
 
 _SAFE_LINK: Final = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 _HEADING_SHIFT: Final = 2  # the page owns h1 and h2
@@ -66,7 +65,7 @@ def _tame_blocks(tokens: "Iterable[Token]") -> "Iterator[Token]":
 
 
 def _tame_inline(tokens: "Iterable[Token]") -> "Iterator[Token]":
-    """A link that leads nowhere safe is its text and its target; one whose text shows another place has its own behind it."""
+    """An unsafe link becomes its text and its target. A link whose text shows another host gets its real host after it."""
     unsafe: str | None = None
     in_link = False
     target, shown = "", ""
@@ -110,7 +109,7 @@ def _linked_image(image: "Token", in_link: bool) -> "Iterator[Token]":
 
 
 def _words(token: "Token") -> str:
-    """What a reader sees of it, now or with the pointer on it."""
+    """The visible text of a token, with its title."""
     return (
         "\n"
         if token.type == "softbreak"
@@ -119,7 +118,7 @@ def _words(token: "Token") -> str:
 
 
 def _real_host(target: str, shown: str) -> "Iterator[Token]":
-    """Isolated, so that nothing before it turns it round."""
+    """In a bdi element, so that no text before it changes its direction."""
     from markdown_it.token import Token
 
     host = unshown_host(target, shown)

@@ -1,7 +1,6 @@
-"""The shared HTTP client, and the one way to use it: every failure names its cure, and no URL is ever told.
+"""The shared HTTP client, and the requests over it: every failure becomes an error that says what helps, without the URL.
 
-URLs can hold secrets (the Bot API's hold the token), so no text that leaves this module contains one, or anything that the
-other side sent: errors are described in our own words.
+URLs can hold secrets (the Bot API's hold the token). So no text of this module contains a URL, or anything that the server sent.
 """
 
 import logging
@@ -28,13 +27,13 @@ CONNECT_SECONDS = 10.0
 """For a connection from the pool, and again for connecting (TCP and TLS)."""
 
 POOLS = 64
-"""A pool looks at all of its connections at every request: with 1,000 long polls in one, each call took 5 ms."""
+"""A pool scans all of its connections at each request: with 1,000 long polls in one pool, each call took 5 ms."""
 CONNECTIONS_PER_POOL = 256
 """A long poll holds one connection for its whole life, a send holds one for a moment."""
 
 _STATUS = re.compile(r"[1-5][0-9]{2}\b")
 _IDLE_PER_POOL = 32
-_IDLE_SECONDS = 30.0  # shorter than the usual server's keep-alive: it should be us who close
+_IDLE_SECONDS = 30.0  # shorter than the usual server's keep-alive: the client should close first
 
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "no answer in time"),
@@ -58,7 +57,7 @@ class HttpReply(Struct, frozen=True):
 
 
 class AnswerTooLarge(GatewayError):
-    """The response is longer than the caller takes. The request itself was carried out."""
+    """The response is longer than the caller's bound. The request itself was carried out."""
 
 
 class SharedClient(httpx2.AsyncClient):
@@ -78,10 +77,10 @@ class SharedClient(httpx2.AsyncClient):
 def create_client() -> SharedClient:
     """The client that all drivers share; the caller closes it (``async with``).
 
-    One SSL context for all (it takes megabytes), made from the system's store or $SSL_CERT_FILE. Otherwise the environment is
-    not read: a proxy variable in somebody's shell must not decide where tokens go, nor break calls to loopback. No
-    redirects, because a token must not follow one. No cookies, because accounts would share them. HTTP/1.1 only: over one
-    shared HTTP/2 connection a stall of one account would be a stall of all.
+    There is one SSL context for all (it takes megabytes), from the system's store or $SSL_CERT_FILE. No other variable is read: a
+    proxy variable of some shell must not redirect tokens, nor break calls to loopback. No redirects are followed, because a token
+    must not follow one. There are no cookies, because accounts would share them. HTTP/1.1 only: in one shared HTTP/2 connection a
+    stall of one account would be a stall of all.
     """
     _keep_quiet()
     tls = httpx2.create_ssl_context()
@@ -103,8 +102,8 @@ def _pool(tls: ssl.SSLContext, proxy: httpx2.Proxy | None = None) -> httpx2.Asyn
 
 
 class _Pools(httpx2.AsyncBaseTransport):
-    """Connection pools side by side. The URL's host and first path segment choose one, so that what belongs together (a
-    bot's calls) shares connections, and an account that takes all connections of its pool takes few others' with them."""
+    """Connection pools side by side. The URL's host and first path segment choose one. So the calls of one bot share connections,
+    and an account that takes all connections of its pool blocks few others."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._pools = [_pool(context) for _ in range(POOLS)]
@@ -132,9 +131,9 @@ async def exchange(
 ) -> HttpReply:
     """One request and its whole response, whatever its status.
 
-    ``what`` stands for the URL in errors, e.g. "Telegram sendMessage". ``timeout_seconds`` bounds everything together,
-    also a server that answers drop by drop. ``repeatable``: doing it twice is as good as once, and it is done again when the
-    time has passed while this process stood still.
+    ``what`` stands for the URL in errors, e.g. "Telegram sendMessage". ``timeout_seconds`` bounds the whole, also for a server
+    that answers byte by byte. ``repeatable``: to send it twice does no harm. It is sent again if the time-out has passed while
+    this process stood still.
 
     :raises TryAgain: surely not sent (not one byte was written), or ``repeatable``.
     :raises OutcomeUnknown: it failed after the first byte was written.
@@ -155,7 +154,7 @@ async def exchange(
             break
         if is_last or anyio.current_time() - patience.deadline < STOOD_STILL_SECONDS:
             break
-    # Raised out here, so that the error has no context: the library's exceptions carry the request, and that the URL.
+    # Raised outside of the except block, so that the error has no context: the library's exceptions hold the URL.
     raise describe(failure, what, written=progress.written, repeatable=repeatable)
 
 
@@ -170,9 +169,9 @@ async def open_stream(
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[httpx2.Response]:
-    """One request whose response is read piece by piece inside the block, e.g. with ``kit.sse.EventStream``; leaving closes it.
+    """One request, whose response is read piece by piece inside the block, e.g. with ``kit.sse.EventStream``; leaving closes it.
 
-    Connecting has a time limit (``CONNECT_SECONDS``), silence has none: the caller knows how long that is normal.
+    Connecting has a time limit (``CONNECT_SECONDS``). Silence has none: the caller knows how much of it is normal.
 
     :raises TryAgain, OutcomeUnknown, NeedsOperator: as ``exchange``, also for what breaks while the block reads.
     """
@@ -203,7 +202,7 @@ def _build(
         method,
         url,
         content=content,
-        # What comes packed even so is unpacked within bounds, see Body.
+        # A server that packs the body anyway is unpacked within bounds, see Body.
         headers={"accept-encoding": "identity", **(headers or {})},
         timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
         extensions={"trace": progress},
@@ -211,7 +210,7 @@ def _build(
 
 
 def describe(failure: Exception, what: str, *, written: bool, repeatable: bool) -> GatewayError:
-    """The error that names the cure for ``failure``, in words without a secret."""
+    """The error for ``failure``: its class says what helps, its text has no secret."""
     if isinstance(failure, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return NeedsOperator(f"{what}: the address in the configuration is not a usable http or https URL")
     if isinstance(failure, CannotUnpack):
@@ -228,7 +227,7 @@ def describe(failure: Exception, what: str, *, written: bool, repeatable: bool) 
 
 
 def _why_not_connected(failure: BaseException | None) -> str | None:
-    """What the system said, found in the causes. In words of the system, the resolver or OpenSSL: no URL is in them."""
+    """The system error among the causes, in the words of the system, the resolver or OpenSSL: they hold no URL."""
     found: OSError | None = None
     for _ in range(10):
         if isinstance(failure, BaseExceptionGroup):
@@ -260,7 +259,7 @@ async def _read(client: httpx2.AsyncClient, request: httpx2.Request, what: str, 
 
 
 async def read_body(response: httpx2.Response, *, what: str, at_most_bytes: int) -> bytes:
-    """The whole body of a response that was opened as a stream. The caller closes it. :raises AnswerTooLarge: it is longer."""
+    """The whole body of a streamed response, which the caller closes. :raises AnswerTooLarge: it is longer."""
     body = bytearray()
     async with aclosing(Body(response)) as pieces:
         async for piece in pieces:
@@ -277,19 +276,19 @@ def retry_after_seconds(response: httpx2.Response) -> float | None:
 
 
 class _Progress:
-    """Notes that the request began to be written: before that it was surely not sent."""
+    """Notes when the request begins to be written: before that it was surely not sent."""
 
     def __init__(self) -> None:
         self.written = False
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        # What opens a tunnel is for the proxy: the request itself goes through it afterwards.
+        # A CONNECT is for the proxy: the request itself follows through the tunnel.
         if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
             self.written = True
 
 
 def _keep_quiet() -> None:
-    """httpx2 logs every URL at level INFO: drop that at the source, whatever level somebody sets. Warnings hold none."""
+    """httpx2 logs every URL at level INFO: such records are dropped here, whatever the log level is. Warnings hold no URL."""
     logging.getLogger("httpx2").addFilter(_is_warning)
     logging.getLogger("httpcore2").setLevel(logging.WARNING)
 

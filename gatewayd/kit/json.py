@@ -1,7 +1,7 @@
-"""JSON that others wrote, read as typed structs: the one reader of all drivers. Pure.
+"""Decodes JSON from other programs into typed structs, for all drivers. Pure.
 
-msgspec reads first, which is all that happens to proper JSON (RFC 8259). What it refuses is mended and read once more: a faulty
-place that nobody needs must not cost an answer or a batch of messages. Nothing in here raises anything but ``Malformed``.
+msgspec decodes first, which is all for proper JSON (RFC 8259). JSON that it refuses is repaired and decoded again: a faulty place
+that nobody needs must not cost an answer or a batch of messages. The only error is ``Malformed``.
 """
 
 import json
@@ -13,16 +13,16 @@ from msgspec import Raw, Struct
 
 T = TypeVar("T")
 
-# What has to be looked at in a string. After \u, D800 to DBFF is the first half of a surrogate pair and DC00 to DFFF the second
-# (RFC 8259, section 7). A backslash takes the next byte with it, so that what follows an escaped one is text.
+# The escapes and control characters in a string. After \u, D800 to DBFF is the first half of a surrogate pair, DC00 to DFFF the
+# second one (RFC 8259, section 7). A backslash takes the next byte with it, so that the text after an escaped backslash is text.
 _PAIR: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _IN_STRING: Final = re.compile(rb"(" + _PAIR + rb")|\\u([dD][89a-fA-F][0-9a-fA-F]{2})|\\.|([\x00-\x1f])", re.DOTALL)
 _STRING_OR_WORD: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+"?)|-?\b(?:NaN|Infinity)\b', re.DOTALL)
 
 _MARK: Final = "\ufdd0"
 _CARRIER: Final = 0x100000
-"""No UTF-8 can hold a half. One that is kept is a noncharacter, which is for a program's own use (Unicode, section 23.7), and
-behind it the private character that is so far above it."""
+"""UTF-8 cannot hold half a surrogate pair. A kept half is written as a noncharacter, which is for a program's own use (Unicode,
+section 23.7), and the private character that is so far above the half."""
 _FIRST, _SECOND = f"{_MARK}([\U0010d800-\U0010dbff])", f"{_MARK}([\U0010dc00-\U0010dfff])"
 _CARRIED: Final = re.compile(f"{_FIRST}{_SECOND}|{_FIRST}|{_SECOND}")
 _CARRIED_FIRST: Final = re.compile(_FIRST)
@@ -30,7 +30,8 @@ _CARRIED_LENGTH: Final = 2
 
 
 class Malformed(ValueError):
-    """No JSON, or JSON of another shape. The text says where, as msgspec does. ``is_json``: only the shape is wrong."""
+    """It is no JSON, or JSON of another shape. The text names the place, as msgspec does. ``is_json``: only the shape is
+    wrong."""
 
     def __init__(self, where: str, *, is_json: bool = True) -> None:
         super().__init__(where)
@@ -38,16 +39,16 @@ class Malformed(ValueError):
 
 
 def decode(data: bytes | str | Raw, kind: type[T], *, lenient: bool = False, keep_halves: bool = False) -> T:
-    """The JSON text as ``kind``. Keys that ``kind`` does not know are ignored.
+    """The JSON text as ``kind``. Unknown keys are ignored.
 
-    A byte order mark is skipped; NaN and Infinity, which Python and JavaScript libraries write, are null; half a surrogate pair,
-    as a text has that was cut in the middle of an emoji, is U+FFFD, and so is what is no UTF-8.
+    A byte order mark is skipped. NaN and Infinity, which Python and JavaScript libraries write, become null. Half a surrogate
+    pair, from a text that was cut in an emoji, becomes U+FFFD, and so do bytes that are no UTF-8.
 
-    ``lenient``: a field that has a default and holds something of another type counts as not given. Not for what decides who
-    said something or what is allowed.
-    ``keep_halves``: a half is kept for ``Joiner``, which finds its other half in the next piece.
+    ``lenient``: an optional field with a value of another type counts as not given. Not for fields that decide who wrote
+    something, or what is allowed.
+    ``keep_halves``: half a surrogate pair is kept for ``Joiner``, which finds its other half in the next piece.
 
-    :raises Malformed: whatever the text is.
+    :raises Malformed: the only error, for any text.
     """
     try:
         return msgspec.json.decode(data, type=kind)
@@ -77,8 +78,8 @@ def _decode_mended(data: bytes, kind: type[T], *, lenient: bool) -> T:
 
 
 def mended(data: bytes, *, keep_halves: bool = False) -> bytes:
-    """The same JSON text with its faulty places mended (see ``decode``), all else letter by letter. In time linear in the bytes,
-    for any bytes; a second time changes nothing."""
+    """The same JSON text with its faulty places repaired (see ``decode``), and nothing else changed. Idempotent, and linear in
+    the number of bytes, for any bytes."""
 
     def in_string(match: re.Match[bytes]) -> bytes:
         if match[2]:
@@ -90,7 +91,7 @@ def mended(data: bytes, *, keep_halves: bool = False) -> bytes:
 
 
 def _without_odd_fields(data: bytes | Raw, kind: object) -> bytes:
-    """JSON text of ``kind`` without those of its optional fields that hold something of another type, at any depth.
+    """JSON text of ``kind`` without optional fields whose value is of another type, at any depth.
 
     :raises msgspec.ValidationError: it is not of that kind even so.
     """
@@ -123,7 +124,7 @@ def _object_without(data: bytes, kind: type[Struct]) -> bytes:
 
 
 def _parts(kind: object) -> tuple[object, ...]:
-    """What a value of the kind may be: of ``A | B`` both, of ``Annotated[A, …]`` A."""
+    """The possible types of a value: of ``A | B`` both, of ``Annotated[A, …]`` A."""
     if get_origin(kind) is Annotated:
         return _parts(get_args(kind)[0])
     if get_origin(kind) in (list, tuple):
@@ -132,26 +133,26 @@ def _parts(kind: object) -> tuple[object, ...]:
 
 
 class Joiner:
-    """Pieces of one text, whose ends may cut an emoji in two. Gives the same text in whole characters: a half that finds no other
-    is U+FFFD."""
+    """Joins the pieces of one text, which may cut an emoji in two, so that all characters are whole. A half without its other
+    half becomes U+FFFD."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def take(self, piece: str) -> str:
-        """What is whole with this piece, perhaps "". The piece comes from ``decode`` with ``keep_halves``."""
+        """Add a piece from ``decode`` with ``keep_halves``. Returns the whole characters, perhaps ""."""
         text = self._held + piece
         self._held = text[-_CARRIED_LENGTH:] if _CARRIED_FIRST.fullmatch(text[-_CARRIED_LENGTH:]) else ""
         return whole(text.removesuffix(self._held))
 
     def rest(self) -> str:
-        """Nothing more comes: the half that still waits."""
+        """The text has ended: returns the half that is left, if any."""
         held, self._held = self._held, ""
         return whole(held)
 
 
 def whole(text: str) -> str:
-    """The text with the halves that ``decode`` kept: two that belong together as one character, any other as U+FFFD."""
+    """The text with its kept halves joined: two that belong together become one character, any other becomes U+FFFD."""
     return _CARRIED.sub(_joined, text)
 
 

@@ -1,7 +1,7 @@
-"""Finds and ends processes by a mark in their environment, which everything they start inherits.
+"""Finds and ends orphan processes by a marker in their environment, which their own children inherit.
 
-A gatewayd that was ended by SIGKILL could not end its children; at its next start it finds them. PR_SET_PDEATHSIG would not do
-in its place: it fires when the *thread* that forked ends (prctl(2)), and Trio forks in a worker thread.
+A gatewayd that SIGKILL ended could not end its children; its next start finds them. PR_SET_PDEATHSIG does not help: it fires when
+the *thread* that forked ends (prctl(2)), and Trio forks in a worker thread.
 """
 
 import errno
@@ -20,13 +20,13 @@ POLL_SECONDS: Final = 0.05
 
 
 async def end_orphans(marker: str) -> int:
-    """Kill what still runs with this marker, and wait until it is gone (at most some seconds). Returns how many it found.
+    """Kill all processes with this marker, and wait until they have ended (at most some seconds). Returns their number.
 
-    Only on Linux, elsewhere it does nothing; and not those that overwrote their environment (setproctitle does).
+    On Linux only. A process that has overwritten its environment (setproctitle does) is not found.
     """
     found: set[int] = set()
     with anyio.move_on_after(KILLED_WITHIN_SECONDS, shield=True):
-        # Again and again: one that was about to start another may have done so.
+        # Again and again: a process may have started another one meanwhile.
         while pids := await anyio.to_thread.run_sync(signal_marked, marker, signal.SIGKILL):
             found.update(pids)
             await anyio.sleep(POLL_SECONDS)
@@ -54,7 +54,7 @@ def _markers_below(directory: str) -> set[str]:
 
 
 def marked(marker: str) -> list[int]:
-    """Our processes that have the marker and have not ended. A zombie's environment is empty."""
+    """This user's processes that have the marker and have not ended. A zombie's environment is empty."""
     try:
         entries = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
@@ -69,11 +69,11 @@ def _is_marked(pid: int, marker: str) -> bool:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"{MARKER_VARIABLE}={marker}".encode() in file.read().split(b"\0")
     except OSError:
-        return False  # it has ended meanwhile, or is not ours to look at
+        return False  # it has ended meanwhile, or is another user's
 
 
 def signal_marked(marker: str, number: signal.Signals, except_group: int | None = None) -> list[int]:
-    """Signal every process that has the marker, except those of one process group. Returns those that it found."""
+    """Signal every process with the marker, except those of one process group. Returns their numbers."""
     pids = [pid for pid in marked(marker) if except_group is None or _group_of(pid) != except_group]
     for pid in pids:
         with suppress(OSError):
@@ -96,7 +96,7 @@ def _signal_if_marked(pid: int, marker: str, number: signal.Signals) -> None:
             os.kill(pid, number)
         return
     try:
-        # Asked again under the descriptor: the number may have gone to another process in between.
+        # Checked again with the descriptor open: another process may have got the number in between.
         if _is_marked(pid, marker):
             signal.pidfd_send_signal(descriptor, number)
     finally:

@@ -1,4 +1,4 @@
-"""Code of the user's own, named as ``module:attribute``: found, imported, and imported anew when it has changed."""
+"""The user's own code, named as ``module:attribute``: it is imported, and imported again at each load."""
 
 import importlib
 import os
@@ -22,12 +22,12 @@ _there_before: dict[str, frozenset[str]] = {}
 
 
 def load(name: str) -> object:
-    """The object, out of code that is imported anew if it was loaded before.
+    """The object, from code that is imported again if it was loaded before.
 
-    Anew are its module and what that has imported of the user's: its package, and what lies beside it; nothing that is installed
-    or Python's own. Functions that run on keep the code that they had.
+    Its module is imported again with the user's other modules that it uses: its package, and modules in the same folder.
+    Installed modules and Python's own are not. A running function keeps its old code.
 
-    :raises NeedsOperator: with where it was looked for, or what the import came to.
+    :raises NeedsOperator: it is not found, with the searched folders; or the import has failed.
     """
     module_name, _, attribute = name.partition(":")
     try:
@@ -41,7 +41,7 @@ def load(name: str) -> object:
 
 
 def _look(module_name: str, attribute: str) -> tuple[object, str]:
-    """The object, or why it is not there."""
+    """The object, or the reason why it is not there."""
     try:
         module = _import_anew(module_name)
     except ModuleNotFoundError as error:
@@ -65,12 +65,12 @@ def _import_anew(module_name: str) -> ModuleType:
 
 
 def _forget(top: str) -> None:
-    """Have the next import read the user's files again."""
+    """Make the next import read the user's files again."""
     beside = _folder_of(sys.modules.get(top))
     ours = [name for name in sys.modules if name not in _there_before[top] and _is_own(name, top, beside)]
     for name in ours:
         file = getattr(sys.modules.pop(name), "__file__", None)
-        # Two files of one size, of one second, are one to Python's cache of compiled code.
+        # Python's cache of compiled code cannot tell apart two versions of the same size, of the same second.
         with suppress(NotImplementedError, OSError):
             os.unlink(cache_from_source(str(file)))
 

@@ -1,4 +1,4 @@
-"""Files that are their owner's only, written whole or not at all."""
+"""Files that only their owner can read, written whole or not at all."""
 
 import os
 from contextlib import suppress
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write ``path`` with mode 0600. Durable on return: after a power cut there is the whole new file, or what was there before.
+    """Write ``path`` with mode 0600. Durable on return: after a power cut there is the whole new file, or the old one.
 
-    What lies under the name of the part, or of the file, is never written to or followed: it may be a link to another file.
+    An existing file or link at ``path``, or at the name of the temporary file, is replaced. It is never written to or followed.
 
     :raises OSError:
     """
@@ -23,7 +23,7 @@ def write_private(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(fd)
         part.replace(path)
-    except BaseException:  # whatever ends it, no half file stays
+    except BaseException:  # also a cancellation leaves no half file
         with suppress(OSError):
             part.unlink()
         raise

@@ -1,8 +1,8 @@
-"""Child processes that are really ended: with their group, with what left it, and also after a gatewayd that was killed.
+"""Child processes that end with all of their own children: also those that left the group, also after a killed gatewayd.
 
-Every process has ``GATEWAYD_PROCESS=<marker>`` in its environment, and so has whatever it starts: see ``services.orphans``.
+Every process has ``GATEWAYD_PROCESS=<marker>`` in its environment, which its own children inherit: see ``kit.orphans``.
 
-The leader of the group is reaped last. While it is a zombie its number, which is the group's, is not given to another process.
+The leader of the group is reaped last: while it is a zombie, no other process gets its number, which is the group's, too.
 """
 
 import errno
@@ -24,7 +24,7 @@ from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from gatewayd.model.secret import Redactor, Secret
 
 OOM_SCORE_ADJUSTMENT = 500
-"""Of -1000 to 1000: half of all memory is added to what the process takes when the kernel looks for one to end."""
+"""From -1000 to 1000: half of all memory is added to the process's when the kernel looks for one to end."""
 OUTPUT_LINES = 100
 """Lines of a process's output that are kept."""
 EXIT_SUMMARY_LINES = 6
@@ -44,14 +44,14 @@ _FOR_OPERATOR = frozenset(
 
 
 class ChildProcess:
-    """A process that runs. ``output`` is the end of what it said, for the operator only."""
+    """A running process. ``output`` is the end of its output, for the operator only."""
 
     def __init__(self, process: anyio.abc.Process, secrets: Iterable[Secret]) -> None:
         self._process = process
         self._redact = Redactor(secrets)
         self.pid = process.pid
         self.returncode: int | None = None
-        """Set when it has ended; -N: by signal N."""
+        """Set when the process has ended; -N: by signal N."""
         self._ended = anyio.Event()
         self._drains = 0
         self._drained = anyio.Event()
@@ -77,16 +77,16 @@ class ChildProcess:
         return tuple(self._output)
 
     async def wait(self) -> int:
-        """The exit code, when the process has ended; -N: by signal N. What it has started may still run. ``output`` has its
-        last words by then, unless it is told so much that they are still on their way."""
+        """Wait for the end of the process. Returns its exit code; -N: by signal N. Its own children may still run. ``output`` is
+        complete by then, unless there is so much that the rest is still in the pipe."""
         await self._ended.wait()
         assert self.returncode is not None
         return self.returncode
 
     async def wait_line(self, predicate: Callable[[str], bool]) -> str:
-        """The first line of the output for which ``predicate`` holds, said already or yet to come. Waits without a limit.
+        """Wait for the first line of the output, old or new, for which ``predicate`` holds. There is no time limit.
 
-        :raises TryAgain: the process ended without saying it.
+        :raises TryAgain: the process ended without such a line.
         """
         for line in self._output:
             if predicate(line):
@@ -159,12 +159,12 @@ async def open_process(
 ) -> AsyncIterator[ChildProcess]:
     """Run a command in a process group of its own, in the directory ``cwd``, which must exist.
 
-    It gets ``env`` over what is harmless of our environment (PATH, HOME, LANG, XDG_*, …), and never our own secrets.
-    ``marker`` names the one place that starts this process, in this state directory: what still runs with it is ended first.
-    ``stdout``: for the caller to read (a protocol), or kept as ``output`` beside stderr. ``secrets`` are kept out of that.
+    Its environment is the harmless part of gatewayd's (PATH, HOME, LANG, XDG_*, …) with ``env`` over it, and never has gatewayd's
+    secrets. ``marker`` is unique for this use in this state directory: processes that still run with it are ended first.
+    ``stdout``: for the caller to read (a protocol), or kept as ``output`` with stderr. ``secrets`` are redacted in ``output``.
 
-    Leaving closes its stdin and asks the group to end (SIGTERM); what is still there after ``grace_seconds`` is killed, also
-    what has left the group. An error of the body arrives in an ExceptionGroup.
+    Leaving closes stdin and sends SIGTERM to the group. After ``grace_seconds`` all processes that are left are killed, also
+    those outside of the group. An error of the body arrives in an ExceptionGroup.
 
     :raises NeedsOperator: there is no such command or directory, or it may not be run. :raises TryAgain: it cannot be started.
     """
@@ -175,7 +175,7 @@ async def open_process(
     assert process.stdout is not None
     try:
         async with anyio.create_task_group() as group:
-            attending = anyio.CancelScope(shield=True)  # also while it is being ended for a caller who was cancelled
+            attending = anyio.CancelScope(shield=True)  # also while a cancelled caller ends the process
             group.start_soon(_attend, child, process, stdout == "output", attending)
             try:
                 yield child
@@ -209,8 +209,8 @@ async def _start(command: Sequence[str], cwd: Path, env: Mapping[str, str], *, s
 
 
 def _offer_to_the_oom_killer(pid: int) -> None:
-    """Where memory runs out, the kernel is to end this process and what it starts, and not us (oom_score_adj of proc(5), which
-    anybody may raise and children inherit). No system without /proc does without its agents for that."""
+    """If memory runs out, the kernel should end this process and its children, not gatewayd (oom_score_adj of proc(5): anybody
+    may raise it, and children inherit it). Without /proc nothing happens."""
     with suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text(f"{OOM_SCORE_ADJUSTMENT}\n")
 
@@ -227,7 +227,7 @@ def _refusal(error: OSError, name: str, cwd: Path, path: str) -> GatewayError:
 
 
 async def _attend(child: ChildProcess, process: anyio.abc.Process, keeps_stdout: bool, scope: anyio.CancelScope) -> None:
-    """Wait for the end, and keep what it says until then."""
+    """Wait for the end, and keep the output until then."""
     assert process.stdout is not None
     assert process.stderr is not None
     with scope:
@@ -239,7 +239,7 @@ async def _attend(child: ChildProcess, process: anyio.abc.Process, keeps_stdout:
 
 
 async def _discard(stream: anyio.abc.ByteReceiveStream) -> None:
-    """A process that is ending may still write: nobody reading would hang it."""
+    """A process that is ending may still write, and would hang if nobody read."""
     with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
         while True:
             await stream.receive(_CHUNK)
@@ -248,7 +248,7 @@ async def _discard(stream: anyio.abc.ByteReceiveStream) -> None:
 async def _end(child: ChildProcess, process: anyio.abc.Process, marker: str, grace_seconds: float) -> None:
     if process.stdin is not None:
         await process.stdin.aclose()
-    # Each is asked once: a second SIGTERM often means to end at once.
+    # Each process gets one SIGTERM: a second one often means to end at once.
     _signal_group(child, signal.SIGTERM)
     await anyio.to_thread.run_sync(signal_marked, marker, signal.SIGTERM, child.pid)
     with anyio.move_on_after(grace_seconds):
@@ -267,7 +267,7 @@ def _signal_group(child: ChildProcess, number: signal.Signals) -> None:
 
 
 async def _end_of(process: anyio.abc.Process) -> int:
-    """Wait for the end, and where the system can do it (Linux 5.3) without reaping. Returns the exit code."""
+    """Wait for the end; without reaping where the system can do that (Linux 5.3). Returns the exit code."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except (AttributeError, OSError):

@@ -1,4 +1,4 @@
-"""HTTP proxies, by their URLs. A URL may hold a password: nothing in here repeats one."""
+"""HTTP proxies by URL. A URL may hold a password: no text of this module repeats one."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -10,12 +10,12 @@ from gatewayd.model.errors import NeedsOperator
 from gatewayd.model.secret import MaybeSecret, Secret
 
 ENVIRONMENT: Final = "environment"
-"""Stands for what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say, in capitals or not."""
+"""Stands for the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case."""
 SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 
 
 def problem_of(proxy: MaybeSecret) -> str | None:
-    """What is wrong with a proxy in the configuration, as the end of a sentence about it; None: nothing can be seen."""
+    """The problem of a proxy in the configuration, as the end of a sentence about it; None: no problem is visible."""
     text = proxy.reveal()
     if text == ENVIRONMENT:
         return None
@@ -27,9 +27,9 @@ def problem_of(proxy: MaybeSecret) -> str | None:
 
 
 def proxy_for(url: str, proxy: MaybeSecret | None) -> str | None:
-    """The proxy's URL for requests to ``url``, as the configuration has it; None: straight.
+    """The configured proxy's URL for requests to ``url``; None: no proxy.
 
-    :raises NeedsOperator: it is to be that of the environment, and that one is not usable.
+    :raises NeedsOperator: the proxy of the environment is configured, and cannot be used.
     """
     if proxy is None or proxy.reveal() != ENVIRONMENT:
         return None if proxy is None else proxy.reveal()

@@ -1,5 +1,5 @@
-"""Calls that change nothing, made again when they meet an outage of a moment. Never around a send, a turn or a decision: these
-wait as rows, where they can be seen."""
+"""Repeats calls that change nothing after a short outage. Never for a send, a turn or a decision: these wait as rows, where
+people can see them."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -13,15 +13,15 @@ ATTEMPTS = 3
 FIRST_SECONDS = 0.5
 """Before the second attempt; twice as long before the third."""
 WITHIN_SECONDS = 5.0
-"""Nothing is tried again after this time. A longer outage is for the caller to show, and to wait for."""
+"""After this time no call is repeated. The caller shows a longer outage, and waits for its end."""
 
 T = TypeVar("T")
 
 
 async def repeat(call: Callable[[], Awaitable[T]]) -> T:
-    """What ``call`` returns, at its first attempt that meets no outage. Who is asked to wait for a time is not asked before.
+    """The result of ``call`` at its first attempt without an outage. A TryAgain with a time to wait is not repeated.
 
-    :raises TryAgain: the last attempt met one, too. :raises Exception: what else ``call`` raises, at once.
+    :raises TryAgain: the last attempt failed, too. :raises Exception: any other error of ``call``, at once.
     """
     began = anyio.current_time()
 

@@ -1,7 +1,7 @@
 """Server-sent events (WHATWG HTML, section 9.2), as agent servers and models stream them: a pure parser, and a reader.
 
-httpx2 has an event source of its own. It unpacks compressed bodies without a bound, and leaving its loop early abandons
-generators that Trio then complains of; so the parser is ours.
+The event source of httpx2 is not used: it unpacks bodies without a bound, and leaving its loop early abandons generators, which
+Trio reports.
 """
 
 import re
@@ -14,14 +14,14 @@ from gatewayd.kit.body import Body
 from gatewayd.model.errors import GatewayError
 
 EVENT_BYTES = 8 * 1024 * 1024
-"""The largest event that is taken unless the caller says otherwise: an agent's event can hold the whole output of a tool."""
+"""The default bound of one event: an agent's event can hold the whole output of a tool."""
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventTooLarge(GatewayError):
-    """One event, or one line, is longer than the reader takes. The stream cannot be read on."""
+    """One event, or one line, is longer than the bound. The stream cannot be read on."""
 
 
 class ServerSentEvent(Struct, frozen=True, omit_defaults=True):
@@ -33,7 +33,7 @@ class ServerSentEvent(Struct, frozen=True, omit_defaults=True):
 
 
 class EventParser:
-    """Bytes in, events out; however the bytes are cut into chunks, the events are the same."""
+    """Parses bytes into events. The events do not depend on the chunks in which the bytes come."""
 
     def __init__(self, *, at_most_bytes: int = EVENT_BYTES) -> None:
         self._at_most = at_most_bytes
@@ -69,8 +69,8 @@ class EventParser:
         return bool(self._line or self._data)
 
     def end(self) -> ServerSentEvent | None:
-        """What the stream ended with, without a blank line or even a line end: no event for the standard (section 9.2.6), the
-        last one of many a server."""
+        """The event at the end of a stream without a blank line or a line end: none by the standard (section 9.2.6), but the last
+        event of many servers."""
         whole = bytes(self._line)
         self._line.clear()
         return (self._take(whole) if whole else None) or self._complete()
@@ -120,8 +120,8 @@ class EventStream:
             async with aclosing(EventStream(response)) as events:
                 async for event in events: ...
 
-    Iterating raises httpx2.RequestError as the library does (``kit.http.describe`` names the cure), and EventTooLarge. No time
-    limit is in here: the caller knows how long silence is normal.
+    Iterating raises httpx2.RequestError as the library does (see ``kit.http.describe``), and EventTooLarge. There is no time
+    limit: the caller knows how much silence is normal.
     """
 
     def __init__(self, response: httpx2.Response, *, at_most_bytes: int = EVENT_BYTES) -> None:

@@ -1,7 +1,7 @@
-"""The socket for agent cores: whatever runs agents.
+"""The port for agent cores, which run agents.
 
-A core pushes events into the turn instead of being an async generator: a generator that is suspended inside its own task
-group cannot be cancelled cleanly, and a turn is cancelled often (time-out, /stop, drain).
+A core pushes events into the turn. It is no async generator: a generator that is suspended inside its own task group cannot be
+cancelled cleanly, and a turn is cancelled often (time-out, /stop, drain).
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class TurnRequest(Struct, frozen=True):
     """One run of an agent. ``turn_id`` is the same when the turn is run again after a crash; ``attempt`` counts from 1.
 
-    ``prompt`` is the messages as one text, each with its header (docs/reference/prompt.md); ``text`` is what the user wrote,
-    alone; ``messages`` are the same as data, in order and with their edits made; ``sender`` wrote the last of them.
+    ``prompt`` has all messages as one text, each with its header (docs/reference/prompt.md). ``text`` is the user's text alone.
+    ``messages`` are the same as data, in order, with their edits. ``sender`` is that of the last message.
     """
 
     turn_id: str
@@ -67,8 +67,8 @@ class ToolResult(Struct, frozen=True, tag="tool_result"):
 
 
 class Notice(Struct, frozen=True, tag="notice"):
-    """One sentence for the user while the turn runs on, e.g. that the model's provider is retrying. Shown at most a few times
-    per turn; the same text once."""
+    """One sentence for the user while the turn goes on, e.g. that the model's provider is tried again. A few per turn are shown,
+    the same text once."""
 
     text: str
 
@@ -79,7 +79,7 @@ TurnEvent = TextDelta | ToolCall | ToolResult | Notice
 class Final(Struct, frozen=True):
     """The reply, as markdown. Only this leaves to a chat. Empty text: the agent chose not to answer.
 
-    ``cut`` says, for the operator, why the end of the reply may be missing; its user is told in a sentence that it may be.
+    ``cut`` is the reason, for the operator, why the end of the reply may be missing. A sentence under the reply tells the user.
     """
 
     text: str
@@ -87,34 +87,34 @@ class Final(Struct, frozen=True):
 
 
 class Turn(Protocol):
-    """The turn as the core sees it."""
+    """The turn, as a core uses it."""
 
     @property
     def request(self) -> TurnRequest: ...
 
     @property
     def goes_on(self) -> bool:
-        """Asked by a core that is being cancelled: True when the daemon is leaving. Then what can run without us is left
-        running, to be taken up by ``resume``; else (stopped, timed out) it is aborted."""
+        """For a core that is being cancelled. True: the daemon stops, so a run that can go on without it goes on, and is resumed
+        at the next start. False: the turn was stopped or timed out, so its run is aborted."""
 
     async def emit(self, event: TurnEvent) -> None:
-        """Show progress. Never blocks for long, never raises."""
+        """Show progress. It never blocks for long, and never raises."""
 
     async def permission(self, request: ToolRequest) -> Decision:
-        """The only door to the approval desk. Waits for the operator; the answer can be used once.
+        """Ask for approval, and wait for the operator. The decision counts once.
 
-        Several may be asked at once; the operator sees all of them. Cancelling it withdraws nothing: see ``withdraw``.
+        Several requests may be open at once; the operator sees all of them. Cancelling withdraws nothing: see ``withdraw``.
         """
 
     async def question(self, question: Question) -> tuple[str, ...] | None:
-        """Ask the user in the chat, and wait: the next message or press is the answer, one label or free text each.
+        """Ask the user in the chat, and wait. The next message or button press is the answer: labels, or free text.
 
         None: the user dismissed it, or nobody answered in time. One question at a time per turn; others wait.
         """
 
     async def withdraw(self, ref: str, *, why: str) -> None:
-        """The request with this ``ref`` is void (the core was answered elsewhere, or gave it up): a ``permission`` that waits
-        under it returns ``withdrawn``, a ``question`` None."""
+        """The request with this ``ref`` is void: it was answered elsewhere, or the core gave it up. A ``permission`` that waits
+        for it returns ``withdrawn``, a ``question`` None."""
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
         """The bytes of an attachment of this turn, from its platform.
@@ -124,7 +124,8 @@ class Turn(Protocol):
 
 
 CoreTurnState = Literal["new", "running", "ended", "lost"]
-"""``new``: surely never begun. ``lost``: begun, or perhaps begun, and gone: the agent's ``on_lost_turn`` decides."""
+"""The state of a turn at its core. ``new``: surely never begun. ``lost``: it has, perhaps, begun, and is gone; the agent's
+``on_lost_turn`` decides."""
 
 
 class AgentCore(Protocol):
@@ -142,19 +143,19 @@ class AgentCore(Protocol):
         """
 
     async def turn_state(self, session_id: str, turn_id: str) -> CoreTurnState:
-        """After a restart: what has become of that turn? :raises TryAgain: not to be known now."""
+        """The state of a turn after a restart. :raises TryAgain: it cannot be known now."""
 
     async def resume(self, turn: Turn) -> Final:
-        """Take up a turn for which ``turn_state`` said running or ended, with the permissions and questions that wait.
-        Raises as ``run`` does."""
+        """Follow a turn whose ``turn_state`` is running or ended, with its pending permissions and questions. Raises as ``run``
+        does."""
 
 
 @runtime_checkable
 class StopsTurns(Protocol):
-    """A core whose turns may go on without us, over a restart of the daemon."""
+    """A core whose turns may go on without the daemon, over its restart."""
 
     async def stop_turn(self, session_id: str, turn_id: str) -> None:
-        """End a turn that nobody runs or resumes in this life; nothing happens if it has ended, or was never begun.
+        """End a turn that this process neither runs nor resumes. Nothing happens if it has ended, or has never begun.
 
         :raises TryAgain: the core cannot be reached.
         """

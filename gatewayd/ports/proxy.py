@@ -1,7 +1,8 @@
-"""The socket for proxies: HTTP routes by which an operator's client reaches the server behind an agent core.
+"""The port for proxies: HTTP routes with which an operator's client reaches the server behind an agent core.
 
-A kind of core offers one in its manifest (``AgentPlugin.proxy``). The HTTP front mounts the routes, looks who asks, chooses the
-agent and passes requests on; the proxy knows the server's protocol: what may be passed on, and what is answered here.
+A kind of core offers a proxy in its manifest (``AgentPlugin.proxy``). The HTTP front mounts the routes, authorizes the client,
+chooses the agent and forwards requests. The proxy knows the server's protocol: which requests may be forwarded, and which are
+answered here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ class ProxyError(Exception):
 
 
 class ProxyRequest(Struct, frozen=True):
-    """What a client sent. ``headers`` are those that the proxy wants to see; ``body`` is JSON, or empty."""
+    """A client's request. ``headers`` has those of ``AgentProxy.request_headers``; ``body`` is JSON, or empty."""
 
     method: str
     query: bytes
@@ -38,7 +39,7 @@ class ProxyRequest(Struct, frozen=True):
 
 
 class Timeouts(Struct, frozen=True):
-    """Seconds: until the head of an answer is there, until all of it is, and between two pieces of it."""
+    """Time limits in seconds: for the head of a response, for the whole of it, and between two pieces of it."""
 
     head: float
     whole: float
@@ -46,7 +47,7 @@ class Timeouts(Struct, frozen=True):
 
 
 class Forward(Struct, frozen=True):
-    """What is sent to the server at ``url``. ``target`` is path and query, sent byte for byte; ``headers`` hold credentials."""
+    """A request to the server at ``url``. ``target`` is path and query, sent byte for byte; ``headers`` hold credentials."""
 
     url: str
     target: bytes
@@ -56,14 +57,14 @@ class Forward(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """What is answered here. ``body`` is JSON."""
+    """A response of the proxy itself. ``body`` is JSON."""
 
     body: bytes
     status: int = 200
 
 
 class ProxyDesk(Protocol):
-    """The hub, as one client may use it for one agent. What the client decides is signed with its name."""
+    """The hub, as one client may use it for one agent. The client's name stands in all of its decisions."""
 
     @property
     def agent(self) -> str: ...
@@ -80,7 +81,7 @@ class ProxyDesk(Protocol):
     def http(self) -> "httpx2.AsyncClient": ...
 
     def busy(self) -> Mapping[str, AgentCore]:
-        """The open cores of all agents that run turns now, by the agents' names."""
+        """The open cores of all agents that run turns now, by agent name."""
 
     def find_permission(self, ref: str) -> str | None:
         """The id of the pending approval that the agent's core knows by ``ref``."""
@@ -94,9 +95,10 @@ class ProxyDesk(Protocol):
     async def record(
         self, request: ToolRequest, *, allow: bool, session: str, note: str | None = None, name: str | None = None
     ) -> bool:
-        """Keep what the client decides at the server itself, before it is passed on. False: the very same was denied before.
+        """Record the client's decision on a request of the server, before it is forwarded. False: the same request was denied
+        before.
 
-        ``session`` is the core's. ``name`` is a name that no other request ever has: only by it an earlier answer is known.
+        ``session`` is the core's. ``name`` is a name that no other request ever has: only with it an earlier answer is found.
 
         :raises ProxyError: the agent's policy denies it, or wants more people than one; or it was answered too often.
         """
@@ -108,23 +110,23 @@ class ProxyDesk(Protocol):
         """Answer an open question; None: dismiss it. False: it is not open any more."""
 
     async def note_write(self, method: str, path: str, *, size: int | None = None) -> None:
-        """Audit what is passed on. ``size`` is that of the body, in bytes."""
+        """Write a forwarded request to the audit log. ``size`` is that of the body, in bytes."""
 
 
 class Operation(Protocol):
-    """A request whose path the proxy knows."""
+    """A request with a path that the proxy knows."""
 
     @property
     def admin(self) -> bool:
-        """Only for a client that may do everything."""
+        """Whether it needs the scope ``admin``."""
 
     async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | Reply:
-        """What becomes of the request. :raises ProxyError: neither is possible."""
+        """Forward the request, or reply to it. :raises ProxyError: neither is possible."""
 
 
 @runtime_checkable
 class AgentProxy(Protocol):
-    """What a kind of core offers. One object, for all agents of the kind."""
+    """The proxy of a kind of core: one object for all of its agents."""
 
     @property
     def protocol(self) -> str:
@@ -136,14 +138,14 @@ class AgentProxy(Protocol):
 
     @property
     def request_headers(self) -> Sequence[str]:
-        """What ``ProxyRequest.headers`` is to hold."""
+        """The headers for ``ProxyRequest.headers``."""
 
     @property
     def reply_headers(self) -> Sequence[str]:
         """The server's headers that the client gets, in lower case."""
 
     def find(self, method: str, raw_path: bytes) -> Operation:
-        """:raises ProxyError: nothing is passed on at this path, or it can be read in two ways."""
+        """:raises ProxyError: no request is forwarded at this path, or it can be read in two ways."""
 
     def check_reply(self, status: int, content_type: str) -> None:
-        """:raises ProxyError: what the server answered with is not of its protocol."""
+        """:raises ProxyError: the server's response is not of its protocol."""
