@@ -1,0 +1,1 @@
+"""Tests of the tools that channels and agent cores share, a module each; those of the texts are in text."""

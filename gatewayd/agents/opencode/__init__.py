@@ -1,5 +1,8 @@
-"""Agents behind an HTTP server: OpenCode's (opencode.ai, ``opencode serve``) and the OpenAgentic SDK's (``oa serve``), which
-has the same paths. They are told apart by /global/health."""
+"""The opencode core: agents behind the HTTP server of OpenCode (``opencode serve``) or of the OpenAgentic SDK (``oa serve``).
+
+Both have the same paths; /global/health tells them apart. Here are the core and the runs of its turns, the server and its two
+dialects are in folders, and so is the proxy for operators' clients.
+"""
 
 from gatewayd.ports.agent import AgentPlugin
 

@@ -1,4 +1,7 @@
-"""Texts on their way out: from an agent's markdown to pieces that one message of a platform can hold."""
+"""Outgoing texts: from an agent's markdown to pieces that fit into one message of a platform.
+
+The HTML for the project's own pages is in ``kit/html.py``; a platform's own formats are in its channel.
+"""
 
 from gatewayd.kit.text.markdown import render
 from gatewayd.kit.text.sanitise import is_blank, sanitise

@@ -1,4 +1,5 @@
-"""The block rules of our markdown (docs/reference/markdown.md): markdown-it's own, but not for lines that only look like them."""
+"""The block rules of our markdown (docs/reference/markdown.md): markdown-it's own rules, with stricter patterns for their
+lines."""
 
 import re
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def _if_line(pattern: re.Pattern[str], rule: Rule) -> Rule:
 
 
 def _undone(state: StateBlock, rule: Rule, start: int, end: int, is_good: Callable[[], bool]) -> bool:
-    """``rule``, unless what it made is not good: then nothing."""
+    """Apply ``rule``, and undo it if its result is not good."""
     tokens, level, parent = len(state.tokens), state.level, state.parentType
     if not rule(state, start, end, False):
         return False
@@ -66,7 +67,7 @@ def _lheading(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _fenced(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Code, or a formula over several lines, by the sign that the line begins with."""
+    """Code, or a formula over several lines: the first sign of the line decides."""
     begin = state.bMarks[start] + state.tShift[start]
     match state.src[begin : begin + 1]:
         case "`":
@@ -90,7 +91,7 @@ def _is_waves(line: str) -> bool:
 
 
 def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A row with more cells than the head has them all: a ``|`` in code divides none, and the last cell takes what is left."""
+    """Keeps all cells of a row that has more than the head: a ``|`` in code is no divider, and the last cell takes the rest."""
     begin = len(state.tokens)
     if not table(state, start, end, silent):
         return False
@@ -157,7 +158,7 @@ def _formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """With the indentation of its first line."""
+    """A paragraph keeps the indentation of its first line."""
     indent = state.sCount[start] - state.blkIndent
     paragraph(state, start, end, silent)
     if 0 < indent < 4:

@@ -1,8 +1,8 @@
-"""Which ``*``, ``_`` and ``~~`` are emphasis, and which pairs they make (docs/reference/markdown.md).
+"""Decides which ``*``, ``_`` and ``~~`` are emphasis, and pairs them (docs/reference/markdown.md).
 
-It differs from CommonMark's rule in two ways. What formulas, patterns and names are made of is no emphasis: ``a*b*c``, ``x**2``,
-``*.py``, ``(*fn)(int*)``. And a marker may stand without a space beside any character that is neither ASCII nor a Latin, Greek or
-Cyrillic letter: what github.com/commonmark/commonmark-spec/issues/650 asks for Chinese, Japanese and Korean, for all scripts.
+The rule differs from CommonMark's in two ways. Signs in formulas, patterns and names are no emphasis: ``a*b*c``, ``x**2``,
+``*.py``, ``(*fn)(int*)``. And a marker needs no space beside any character that is neither ASCII nor a Latin, Greek or Cyrillic
+letter: github.com/commonmark/commonmark-spec/issues/650 asks this for Chinese, Japanese and Korean, here it is for all scripts.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The inline rules of our markdown (docs/reference/markdown.md), for markdown-it, whose own take plain text for markup."""
+"""The inline rules of our markdown (docs/reference/markdown.md). markdown-it's own rules take some plain text for markup."""
 
 import re
 
@@ -38,7 +38,7 @@ def install(parser: MarkdownIt) -> None:
 
 
 def _text(state: StateInline, silent: bool) -> bool:
-    """Up to the next sign that may be markup; a stretch without markup as a whole."""
+    """The text up to the next sign that may be markup, or a whole stretch without markup."""
     start, kept = state.pos, stretches(state.src)
     following = state.posMax
     if kept.starts and (index := kept.next_from(start)) < len(kept.starts):
@@ -80,7 +80,7 @@ def _newline(state: StateInline, silent: bool) -> bool:
 
 
 def _escape(state: StateInline, silent: bool) -> bool:
-    """A backslash is taken where the sign behind it would be markup without it; words that keep theirs are stretches."""
+    """A backslash is removed where the sign after it would be markup. Words that keep their backslashes are stretches."""
     source, at = state.src, state.pos
     if source[at] != "\\":
         return False
@@ -121,7 +121,7 @@ def _is_code(before: str, inner: str, after: str) -> bool:
 
 
 def _link(state: StateInline, silent: bool) -> bool:
-    """``[text](target)``. Behind a word only with a scheme: ``handlers[name](event)`` is a call."""
+    """``[text](target)``. After a word only with a scheme: ``handlers[name](event)`` is a call."""
     source, at = state.src, state.pos
     if source[at] != "[":
         return False

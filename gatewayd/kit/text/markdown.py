@@ -1,7 +1,7 @@
-"""Agent markdown (docs/reference/markdown.md) to formatted text, for platforms that take text and spans.
+"""Converts agents' markdown (docs/reference/markdown.md) into text with spans, for platforms that take these.
 
-What has no span of its own becomes text: bullets and numbers for lists, aligned columns in a pre for tables, a line for thematic
-breaks. A line break in the source stays one: in a chat it was meant.
+Elements without a span become text: bullets and numbers for lists, aligned columns in a pre for tables, a line for thematic
+breaks. A line break is kept: in a chat it is on purpose.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_MARKDOWN = 32_768
 takes about half a second."""
 
 LINK_SCHEMES = frozenset({"http", "https", "tg"})
-"""Links that become spans. Any other target is written out behind its text: nothing is hidden, and nothing is live."""
+"""Links that become spans. Any other target is written after its text: it is visible, and no link."""
 
 _LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 _SPAN_OF: dict[str, SpanKind] = {"strong_open": "bold", "em_open": "italic", "s_open": "strike"}

@@ -21,19 +21,19 @@ _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 
 def parse(markdown: str) -> list[Token] | None:
-    """The tokens of ``markdown``; None when it is nested deeper than the parser goes, which drops what is below in silence."""
+    """The tokens of ``markdown``; None if it is nested too deeply: the parser would drop the deeper part in silence."""
     tokens = parser().parse(markdown)
     return None if any(token.level >= _DEEPEST - 2 for token in tokens) else tokens
 
 
 @lru_cache(maxsize=1)
 def parser() -> MarkdownIt:
-    """With line breaks as ``<br>``, should somebody let it render."""
+    """The configured parser. Its own renderer writes line breaks as ``<br>``."""
     made = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": _DEEPEST}).enable("table")
     made.core.ruler.enableOnly(["normalize", "block", "inline"])
     blocks.install(made)
     inline.install(made)
-    # Which targets are live is decided by who renders them, and each is as it was written.
+    # The renderers decide which targets become links, and each target is as it was written.
     made.validateLink = lambda url: True  # type: ignore[method-assign]
     made.normalizeLink = lambda url: url  # type: ignore[method-assign]
     made.helpers = SimpleNamespace(  # type: ignore[assignment]
@@ -43,7 +43,7 @@ def parser() -> MarkdownIt:
 
 
 def _destination(text: str, start: int, end: int) -> "_Result":
-    """As it was written: no entity is decoded, and a backslash escapes only in an address."""
+    """The target as it was written: no entity is decoded, and a backslash escapes only in an address."""
     found = helpers.parseLinkDestination(text, start, end)
     if found.ok:
         written = text[start : found.pos].removeprefix("<").removesuffix(">") if text[start] == "<" else text[start : found.pos]

@@ -1,4 +1,4 @@
-"""What every text goes through at the edge, in and out: afterwards it can be encoded, stored and sent anywhere."""
+"""Makes every incoming and outgoing text safe: afterwards it can be encoded, stored and sent anywhere."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Split formatted text into pieces that fit one message, in the platform's own unit.
+"""Splits formatted text into pieces that fit into one message, in the platform's own unit.
 
 The rules, strongest first:
 
@@ -121,7 +121,8 @@ class _Splitter:
         return begin, self._resume(begin, whole.end())
 
     def _best_break(self, low: int, high: int) -> int | None:
-        """Where the last white space of the strongest kind begins that cuts no kept span, behind ``low``, at most at ``high``."""
+        """The start of the last white space of the strongest kind that cuts no kept span, after ``low`` and at most at
+        ``high``."""
         best: int | None = None
         best_rank = len(_RANKS)
         # Two further characters of look-ahead: a break at ``high`` is recognised by what follows it.
@@ -132,7 +133,7 @@ class _Splitter:
         return best
 
     def _resume(self, begin: int, end: int) -> int:
-        """Where the text goes on behind a run of white space: an indented line keeps its indentation."""
+        """The start of the text after a run of white space: an indented line keeps its indentation."""
         newline = self._text.rfind("\n", begin, end)
         return end if newline < 0 else newline + 1
 
@@ -205,7 +206,7 @@ class _Splitter:
         return index >= 0 and after < self._kept_ends[index]
 
     def _leading(self, at: int) -> int:
-        """Behind blank lines; to the end, if only white space is left."""
+        """The index after blank lines; the end, if only white space is left."""
         run = _patterns().run.match(self._text, at)
         if run is None:
             return at
@@ -219,7 +220,7 @@ class _Splitter:
         return end if end - at >= self._limit else at
 
     def _trailing(self, start: int, end: int) -> int:
-        """Before the white space at the end of a piece; what is one grapheme with the character before it stays."""
+        """The index before the white space at the end of a piece. White space in one grapheme with the character before stays."""
         stripped = start + len(self._text[start:end].rstrip(_SPACE))
         if stripped < end and _patterns().run.match(self._text, stripped) is None:
             return stripped + 1

@@ -1,4 +1,5 @@
-"""Stretches of a line in which nothing is markup: addresses, paths, formulas, names, HTML tags (docs/reference/markdown.md)."""
+"""Finds the stretches of a line that hold no markup: addresses, paths, formulas, names, HTML tags
+(docs/reference/markdown.md)."""
 
 import re
 from bisect import bisect_left
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 
 class Stretch(NamedTuple):
-    """``text[start:end]``, which stays as it is."""
+    """``text[start:end]``, which is kept as it is."""
 
     start: int
     end: int
@@ -39,14 +40,14 @@ _LONGEST_EMPHASIS = 1000  # before an address, for the question whether a marker
 
 
 class Stretches(NamedTuple):
-    """All of a text, apart from each other, ascending."""
+    """All stretches of a text, ascending, without overlap."""
 
     starts: list[int]
     ends: list[int]
     urls: frozenset[int]
 
     def next_from(self, at: int) -> int:
-        """The index of the first that does not begin before ``at``."""
+        """The index of the first stretch that begins at or after ``at``."""
         return bisect_left(self.starts, at)
 
 
@@ -92,7 +93,7 @@ def _address(text: str, start: int, body: int) -> Stretch | None:
 
 
 def _without_end_of_sentence(text: str, start: int, end: int) -> int:
-    """What ends a sentence or a bracket around the address is not of it, nor what closes an emphasis around it."""
+    """Signs that end a sentence, a bracket or an emphasis around the address are no part of it."""
     unopened = {close: text.count(close, start, end) - text.count(open_, start, end) for open_, close in ("()", "{}")}
     while end > start:
         last = text[end - 1]
@@ -122,7 +123,7 @@ def _backslash(text: str, at: int, done: int) -> Stretch | None:
 
 
 def is_escape(text: str, at: int) -> bool:
-    """Whether the backslash at ``at`` escapes the sign behind it, wherever in a line it stands."""
+    """Whether the backslash at ``at`` escapes the sign after it, at any place of a line."""
     return _ESCAPE.match(text, at) is not None or _escapes_link(text, at)
 
 
@@ -144,7 +145,7 @@ def _escapes_link(text: str, at: int) -> bool:
 
 
 def _escapes_only(text: str, start: int, end: int) -> bool:
-    """Whether each backslash escapes something: else the word is a formula, a path or a pattern, and keeps all of them."""
+    """Whether each backslash escapes a sign. Else the word is a formula, a path or a pattern, and keeps its backslashes."""
     at = text.find("\\", start, end)
     while at >= 0:
         if not is_escape(text, at) and not _ESCAPED_BLOCK.match(text, at):

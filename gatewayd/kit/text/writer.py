@@ -4,13 +4,13 @@ from gatewayd.model.message.payload import RichText, Span, SpanKind
 
 
 class SpanWriter:
-    """Collects text and spans. Spans nest as they are opened and closed; one inside another of its kind is left out, and so
-    is an empty one. Gaps between blocks are written when text follows, outside the spans that begin behind them."""
+    """Collects text and spans. Spans nest as they are opened and closed. An empty span is left out, and so is one inside another
+    of its kind. A gap between blocks is written when text follows, before the spans that begin there."""
 
     def __init__(self, *, with_spans: bool) -> None:
         self.with_spans = with_spans
         self.indent = ""
-        """What each further line starts with, except in a pre."""
+        """The start of each further line, except in a pre."""
         self._parts: list[str] = []
         self._length = 0
         self._gap = ""
@@ -36,12 +36,12 @@ class SpanWriter:
         self._append(text)
 
     def gap(self, newlines: int) -> None:
-        """At least so many line ends before the next text, unless held."""
+        """Write at least so many line ends before the next text, unless gaps are held."""
         if not self._holding:
             self._gap = "\n" * max(newlines, self._gap.count("\n")) + self.indent
 
     def hold(self, holding: bool = True) -> None:
-        """Ignore gaps until the next text: a marker or an opened quote belongs to what follows."""
+        """Ignore gaps until the next text: a marker or an opened quote belongs to the text after it."""
         self._holding = holding
 
     def open(self, kind: SpanKind, arg: str | None = None) -> None:

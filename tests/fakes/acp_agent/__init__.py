@@ -1,6 +1,6 @@
-"""An agent that speaks ACP over stdio, as a program of its own: it says what the prompt tells it to say.
+"""An agent that speaks ACP over stdio, as a program of its own: the prompt decides its reply.
 
-Run it as a path (``python tests/fakes/acp_agent``): it needs nothing but Python. ``__main__`` lists what it can be told.
+Run it as a path (``python tests/fakes/acp_agent``): it needs nothing but Python. ``__main__`` lists the commands in a prompt.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A scripted model: real HTTP on Trio with the bytes of OpenAI's chat/completions and responses.
 
-What it answers follows from the last user text (see ``script``). In process: ``async with ModelServer.serve() as model``. As a
+The last text of the user decides its answer (see ``script``). In process: ``async with ModelServer.serve() as model``. As a
 process of its own: ``python -m tests.fakes.model_server``, whose first line is its URL, driven by :class:`RemoteModelServer`.
 """
 

@@ -1,6 +1,6 @@
-"""OpenCode's and OpenAgentic's HTTP servers, faked: the bytes, the states and the bugs of the real ones over real sockets.
+"""Fakes of OpenCode's and OpenAgentic's HTTP servers: the bytes, the states and the bugs of the real ones over real sockets.
 
-What the model does is a script of the test's, a function that gets a ``ModelRun``. See ``opencode`` and ``openagentic``.
+The model is a script of the test, a function that gets a ``ModelRun``. See ``opencode`` and ``openagentic``.
 """
 
 from tests.fakes.opencode_server.http import Fault
