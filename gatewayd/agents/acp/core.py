@@ -90,7 +90,7 @@ class AcpCore:
     async def resume(self, turn: port.Turn) -> port.Final:
         final = await self._journal.final(turn.request.session_id, turn.request.turn_id)
         if final is None:
-            raise AgentFailed("the turn cannot be taken up: it ended with the agent's process")
+            raise AgentFailed("the turn cannot be resumed: it ended with the agent's process")
         return final
 
     async def run(self, turn: port.Turn) -> port.Final:

@@ -177,7 +177,7 @@ async def test_a_turn_is_new_then_ended_and_its_text_is_kept(services: Services)
             assert await core.turn_state(session, "turn-1") == "ended"
             assert await core.turn_state(session, "turn-2") == "new"
             assert await core.resume(turn) == Final("kept words")
-            with pytest.raises(AgentFailed, match="cannot be taken up"):
+            with pytest.raises(AgentFailed, match="cannot be resumed"):
                 await core.resume(FakeTurn(session, "say kept words", turn_id="turn-2"))
     assert [message.get("method") for message in received(services.work)].count("session/prompt") == 1
 
