@@ -20,7 +20,7 @@ from gatewayd.model.operator_api import ConsolePage, LoginLink, MakeConsoleLink,
 from gatewayd.ports.store import TokenRow
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.tokens import digest_of
-from gatewayd.web.http.assets import load_pages
+from gatewayd.web.http.assets import Asset, compose, load_pages
 from gatewayd.web.http.bodies import LOGIN_BYTES, LoginRequest, json_response, read_body
 from gatewayd.web.http.errors import HttpError
 
@@ -30,12 +30,22 @@ _CODE_BYTES: Final = 15
 _OF_CONSOLE: Final = "console:"
 """Prefix of a code before its digest is made: a code of the web chat is no code of the console, and the other way round."""
 _Kind = Literal["login_code", "token"]
-_SCOPES: Final[Mapping[ConsolePage, tuple[Scope, ...]]] = {
-    "approvals": ("approvals", "read"),
-    "dead-letters": ("read", "admin"),
-    "trace": ("read",),
+
+
+class _Page(Struct, frozen=True):
+    """``purpose`` completes "Log in to …". ``scopes``: the maker of a link needs the first one; the page gets those of the others
+    that the maker has."""
+
+    title: str
+    purpose: str
+    scopes: tuple[Scope, ...]
+
+
+_PAGES: Final[Mapping[ConsolePage, _Page]] = {
+    "approvals": _Page("Approvals", "answer requests", ("approvals", "read")),
+    "dead-letters": _Page("Dead letters", "repair what went wrong", ("read", "admin")),
+    "trace": _Page("Trace", "see what happened", ("read",)),
 }
-"""The scopes of each page. The maker of a link needs the first one; the page gets those of the others that the maker has."""
 
 
 class Session(Struct, frozen=True):
@@ -48,25 +58,25 @@ class Session(Struct, frozen=True):
 
 
 def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
-    routes, pages, store = Blueprint("console", __name__), load_pages(), gateway.store
+    routes, shown, store = Blueprint("console", __name__), _compose_pages(), gateway.store
 
     @routes.get("/approvals")
     async def show_approvals() -> Response:
-        return pages["approvals.html"].respond()
+        return shown["approvals"].respond()
 
     @routes.get("/dead-letters")
     async def show_dead_letters() -> Response:
-        return pages["dead-letters.html"].respond()
+        return shown["dead-letters"].respond()
 
     @routes.get("/trace")
     async def show_trace() -> Response:
-        return pages["trace.html"].respond()
+        return shown["trace"].respond()
 
     @routes.post("/v1/console/links")
     async def make_link() -> Response:
         identity = await auth.identify_sender()
         page = (await read_body(MakeConsoleLink)).page
-        needed = _SCOPES[page]
+        needed = _PAGES[page].scopes
         if identity.role != "operator":
             raise HttpError(
                 "forbidden", "the console is for people, and this token is a program's: use one with the role operator"
@@ -110,6 +120,16 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         return json_response(Request())
 
     return routes
+
+
+def _compose_pages() -> Mapping[ConsolePage, Asset]:
+    files = load_pages()
+    return {
+        name: compose(
+            files["shell.html"], name=name, title=page.title, purpose=page.purpose, main=files[f"{name}.html"].body.decode()
+        )
+        for name, page in _PAGES.items()
+    }
 
 
 def _digest_of_request() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from string import Template
 from typing import Final
 
 from msgspec import Struct
@@ -56,6 +57,11 @@ def load_pages() -> Mapping[str, Asset]:
     pages = {file.name: _asset(file.name, file.read_bytes()) for file in found}
     assert len(pages) == len(found), "two files of the pages have one name"
     return pages
+
+
+def compose(shell: Asset, **texts: str) -> Asset:
+    """An HTML page: ``shell`` with these texts at its ``$name``s."""
+    return _asset(".html", Template(shell.body.decode()).substitute(texts).encode())
 
 
 def _asset(name: str, body: bytes) -> Asset:

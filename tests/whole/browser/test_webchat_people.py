@@ -68,7 +68,7 @@ async def test_two_people_in_one_browser_keep_their_words_apart(tmp_path: Path) 
             assert await guest.evaluate(UNSENT) == 0
             await frida.evaluate(MEND)
             await frida.call("Page.bringToFront")
-            await frida.wait_for(f"{NAME} === 'guest' && {TROUBLE}.includes('Somebody else has logged in')")
+            await frida.wait_for(f"{NAME} === 'guest' && {TROUBLE}.includes('Another person has logged in')")
             assert await frida.evaluate(OWN) == ["of guest"]
             assert await frida.evaluate(TEXT) == ""
             assert await frida.evaluate(UNSENT) == 0

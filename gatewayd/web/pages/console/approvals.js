@@ -3,7 +3,7 @@
 import { at, call, clock, count, looker, oneLine, open, visible } from "./console.js";
 
 const RECENT = 20, EXCERPT = 300;
-let shown = new Map(); // id -> its card
+let shown = new Map(); // id -> its prompt
 
 function pretty(text) {
   // Keys and numbers as they stand: JSON.parse and back would change big numbers, so only a plain object of texts is laid out.
@@ -25,12 +25,12 @@ function fact(list, name, text) {
 // What a yes for the session covers, as it was offered when the agent asked.
 const covered = (approval) => approval.session_grant === "tool" ? `every use of ${oneLine(approval.tool)}` : "exactly this input";
 
-function fill(card, approval) {
-  card.querySelector(".agent").textContent = oneLine(approval.agent);
-  card.querySelector(".tool").textContent = oneLine(approval.tool);
-  card.querySelector(".input").textContent = visible(pretty(approval.input));
-  card.querySelector(".input").setAttribute("aria-label", `Input of ${oneLine(approval.tool)}`);
-  const facts = card.querySelector(".facts");
+function fill(prompt, approval) {
+  prompt.querySelector(".agent").textContent = oneLine(approval.agent);
+  prompt.querySelector(".tool").textContent = oneLine(approval.tool);
+  prompt.querySelector(".input").textContent = visible(pretty(approval.input));
+  prompt.querySelector(".input").setAttribute("aria-label", `Input of ${oneLine(approval.tool)}`);
+  const facts = prompt.querySelector(".facts");
   facts.replaceChildren();
   fact(facts, "Asked", `${clock(approval.created_at)}, in ${oneLine(approval.origin)}${approval.asked_by ? `, for ${oneLine(approval.asked_by)}` : ""}`);
   fact(facts, "Expires", clock(approval.expires_at));
@@ -40,29 +40,29 @@ function fill(card, approval) {
 }
 
 function make(approval) {
-  const card = at("card").content.firstElementChild.cloneNode(true);
-  card.id = `approval-${approval.id}`;
-  const session = card.querySelector("[data-answer=session]");
+  const prompt = at("prompt").content.firstElementChild.cloneNode(true);
+  prompt.id = `approval-${approval.id}`;
+  const session = prompt.querySelector("[data-answer=session]");
   if ((approval.session_grant ?? "off") === "off") session.remove();
   else session.textContent += `: ${covered(approval)}`;
-  for (const button of card.querySelectorAll("button")) {
+  for (const button of prompt.querySelectorAll("button")) {
     const wanted = button.dataset.answer;
     button.setAttribute("aria-label", `${button.textContent}: ${oneLine(approval.tool)}`);
-    button.addEventListener("click", () => decide(card, approval, wanted));
+    button.addEventListener("click", () => decide(prompt, approval, wanted));
   }
-  return card;
+  return prompt;
 }
 
-async function decide(card, approval, answer) {
-  for (const button of card.querySelectorAll("button")) button.disabled = true;
+async function decide(prompt, approval, answer) {
+  for (const button of prompt.querySelectorAll("button")) button.disabled = true;
   const body = { decision: answer === "deny" ? "deny" : "allow", scope: answer === "session" ? "session" : "once" };
   try {
     const row = await call("POST", `/v1/approvals/${encodeURIComponent(approval.id)}`, body);
-    card.querySelector(".said").textContent = row.state === "pending" ? "Noted. It waits for more." : "";
+    prompt.querySelector(".said").textContent = row.state === "pending" ? "Noted. It waits for more." : "";
     at("news").textContent = `${row.state}: ${oneLine(approval.tool)}`;
   } catch (error) {
-    card.querySelector(".said").textContent = error.message;
-    for (const button of card.querySelectorAll("button")) button.disabled = error.status === 409 && !/allow it once/.test(error.message);
+    prompt.querySelector(".said").textContent = error.message;
+    for (const button of prompt.querySelectorAll("button")) button.disabled = error.status === 409 && !/allow it once/.test(error.message);
   }
   refresh();
 }
@@ -70,15 +70,15 @@ async function decide(card, approval, answer) {
 function showWaiting(rows) {
   const next = new Map();
   for (const row of rows) {
-    const card = shown.get(row.id) ?? make(row);
-    fill(card, row);
-    next.set(row.id, card);
+    const prompt = shown.get(row.id) ?? make(row);
+    fill(prompt, row);
+    next.set(row.id, prompt);
   }
   const fresh = rows.filter((row) => !shown.has(row.id));
   // What comes from an agent stands last: it can say nothing of what comes after it.
   if (fresh.length) at("news").textContent = `${count(fresh.length, "new request")}: ${fresh.map((row) => oneLine(row.tool)).join(", ")}`;
-  for (const [id, card] of shown) if (!next.has(id)) card.remove();
-  for (const card of next.values()) if (!card.isConnected) at("waiting").append(card);
+  for (const [id, prompt] of shown) if (!next.has(id)) prompt.remove();
+  for (const prompt of next.values()) if (!prompt.isConnected) at("waiting").append(prompt);
   shown = next;
   at("none").hidden = rows.length > 0;
   document.title = rows.length ? `(${rows.length}) Approvals – gatewayd` : "Approvals – gatewayd";

@@ -1,54 +1,46 @@
-// What the pages of the console share: the login, requests with its token, the stream of events, and foreign texts made harmless.
+// The parts that all pages of the console share: the login, requests with its token, the stream of events, and safe texts.
 
-import { Turn } from "./turn.js";
+import { HttpError, send } from "./http.js";
+import { StreamSlot } from "./stream-slot.js";
 
 const AGAIN_MS = 2_000;
 const POLL_MS = 4_000, POLL_HIDDEN_MS = 30_000; // without a stream
 const SILENCE_MS = 40_000; // gatewayd sends a comment every 15 s
 const LOOK_MS = 300; // at most one look in so long, however many events come
 const KEY = "gatewayd-console";
-const ENDED = "The login has ended. Ask for a new link.";
+const ENDED = "The login has ended. Ask for a new link: gatewayctl console";
 
 export const at = (id) => document.getElementById(id);
 let session = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
 let reading = null;
-let giving = false; // the stream is let go, for another page of this browser
-const turn = new Turn(() => {
+let giving = false; // the stream is closed in favour of another page of this browser
+const slot = new StreamSlot(() => {
   giving = true;
   reading?.abort();
 });
 let ending = 0;
 
-export class Refused extends Error {
-  constructor(status, message) { super(message); this.status = status; } // 0: nobody answered
-}
-
 export const may = (scope) => session !== null && (session.scopes.includes(scope) || session.scopes.includes("admin"));
 
-// A login that has ended is said by the page, and then thrown like every error.
+// An ended login shows the login page, and the error is thrown, too.
 export async function call(method, path, body) {
   const headers = session ? { Authorization: `Bearer ${session.token}` } : {};
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let response;
   try {
-    response = await fetch(path, {
-      method, headers, cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(20_000),
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch { throw new Refused(0, "gatewayd does not answer"); }
-  const answer = await response.json().catch(() => null);
-  if (response.ok && answer !== null) return answer;
-  if (response.status === 401 && session) loggedOut(ENDED);
-  throw new Refused(response.status, answer?.error?.message ?? `gatewayd answered ${response.status}`);
+    return await send(method, path, { body, headers, credentials: "omit" });
+  } catch (error) {
+    if (error.status === 401 && session) loggedOut(ENDED);
+    throw error;
+  }
 }
 
-// What cannot be seen is written as its number: nothing may hide in what is decided about, or turn it round.
+// Invisible characters become their numbers: nothing may hide in a text that a person decides about, or reverse it.
 export const visible = (text) => text.replace(/[^\P{C}\n]|[\u2028\u2029\u00ad\u115f\u1160\u3164\uffa0\ufe00-\ufe0f]/gu, escaped);
 
 // A name or an input on one line: a line end in it begins no line.
 export const oneLine = (text) => visible(text).replaceAll("\n", "\\n");
 
-// For what is only read: joined emojis and letters stay joined, what turns a line round or controls a terminal does not work.
+// For texts that are only read: joined emojis and letters stay joined; characters that reverse a line or control a terminal do not
+// work.
 export const readable = (text) => text.replace(/(?![\n\t\u200c\u200d])[\p{C}\u2028\u2029]/gu, escaped);
 
 function escaped(char) { return `\\u{${char.codePointAt(0).toString(16)}}`; }
@@ -63,7 +55,7 @@ export function make(tag, text = "", attributes = {}) {
   return element;
 }
 
-// One look at a time, and not too often; what changes meanwhile is looked at once more. `look` throws what it is refused.
+// Runs `look` once at a time and not too often; a call in the meantime makes it run once more. `look` throws its errors.
 export function looker(look) {
   let busy = false, wanted = false;
   return async function refresh() {
@@ -84,8 +76,8 @@ export function looker(look) {
   };
 }
 
-// Begin: with the code of a link, or with the login that this tab has. `start` is called at each login, `refresh` when events of
-// these kinds come and when the page is seen again.
+// Starts the page with the code of a link, or with the login of this tab. `start` is called at each login, `refresh` when events of
+// these kinds come and when the page is shown again.
 export function open({ kinds, start = () => {}, refresh }) {
   const enter = async () => {
     const code = new URLSearchParams(location.hash.slice(1)).get("code");
@@ -103,12 +95,13 @@ export function open({ kinds, start = () => {}, refresh }) {
     at("login").hidden = true;
     at("console").hidden = false;
     at("name").textContent = session.name;
+    document.querySelector(`.pages a[href="${location.pathname}"]`)?.setAttribute("aria-current", "page");
     start();
     follow(kinds, refresh);
   };
-  at("logout").addEventListener("click", async () => {
-    await call("POST", "/v1/console/logout", {}).catch(() => null);
-    loggedOut("You are logged out.");
+  at("logout").addEventListener("click", () => {
+    call("POST", "/v1/console/logout", {}).catch(() => null);
+    loggedOut("You are logged out."); // before the response: no refresh may start with the token that ends
   });
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && session && refresh());
   addEventListener("hashchange", enter);
@@ -126,13 +119,13 @@ function loggedOut(reason) {
   at("login-reason").textContent = reason;
 }
 
-// The events as a stream that fetch reads, because an EventSource cannot send a token.
+// Reads the events by fetch, because an EventSource cannot send a token.
 async function follow(kinds, refresh) {
   const mine = session;
   reading?.abort();
   while (session === mine) {
-    if (!turn.take()) {
-      say("connected", "Looking every few seconds");
+    if (!slot.take()) {
+      say("connected", "Updated every few seconds");
       refresh();
       await untilSeen(document.hidden ? POLL_HIDDEN_MS : POLL_MS);
       continue;
@@ -148,12 +141,12 @@ async function follow(kinds, refresh) {
       });
       if (response.status === 401) return loggedOut(ENDED);
       if (response.status === 403) {
-        say("connected", "Looking every few seconds");
+        say("connected", "Updated every few seconds");
         refresh();
         await pause(AGAIN_MS);
         continue;
       }
-      if (!response.ok) throw new Refused(response.status, "");
+      if (!response.ok) throw new HttpError(response.status, "");
       say("connected", "Live");
       refresh();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -161,9 +154,9 @@ async function follow(kinds, refresh) {
         alive();
         if (part.value.includes("data:")) refresh();
       }
-    } catch { /* said below */ } finally {
+    } catch { /* reported below */ } finally {
       clearTimeout(silence);
-      turn.end();
+      slot.end();
     }
     if (session !== mine) return;
     if (giving) continue;
@@ -178,7 +171,7 @@ function say(state, text) {
   at("state").textContent = text;
 }
 
-// A pause that ends when somebody looks at the page.
+// A pause that ends early when the page is shown.
 async function untilSeen(milliseconds) {
   const over = new AbortController(), { signal } = over;
   await new Promise((done) => {

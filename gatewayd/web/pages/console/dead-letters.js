@@ -33,7 +33,7 @@ const refresh = looker(async () => {
   more = page.next !== null;
   showCounts(page.counts);
   showDeadLetters(page.dead_letters);
-  fillPlaces(page.dead_letters);
+  fillAccounts(page.dead_letters);
 });
 
 function showCounts(counts) {
@@ -121,17 +121,17 @@ async function toggle(item, button, ref) {
 }
 
 // Which channels and accounts there are to choose from: those of the configuration, and those that dead letters are of.
-const places = new Map(); // channel -> its accounts
-function fillPlaces(rows) {
+const accounts = new Map(); // channel -> its accounts
+function fillAccounts(rows) {
   for (const row of rows) note(row.channel, row.account);
   const channel = at("channel").value;
-  options(at("channel"), [...places.keys()]);
-  options(at("account"), channel ? [...(places.get(channel) ?? [])] : [...new Set([...places.values()].flatMap((names) => [...names]))]);
+  options(at("channel"), [...accounts.keys()]);
+  options(at("account"), channel ? [...(accounts.get(channel) ?? [])] : [...new Set([...accounts.values()].flatMap((names) => [...names]))]);
 }
 
 function note(channel, account) {
-  if (!places.has(channel)) places.set(channel, new Set());
-  places.get(channel).add(account);
+  if (!accounts.has(channel)) accounts.set(channel, new Set());
+  accounts.get(channel).add(account);
 }
 
 function options(select, values) {
@@ -225,7 +225,7 @@ async function start() {
   try {
     const { accounts } = await call("GET", "/v1/channels");
     for (const one of accounts) note(one.channel, one.account);
-    fillPlaces([]);
+    fillAccounts([]);
   } catch { /* those of the dead letters are there all the same */ }
 }
 
@@ -234,7 +234,7 @@ for (const id of ["kind", "channel", "account"]) {
     if (id === "channel") at("account").value = "";
     chosen.clear();
     limit = PAGE;
-    fillPlaces([]);
+    fillAccounts([]);
     refresh();
   });
 }

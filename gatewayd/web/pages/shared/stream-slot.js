@@ -1,25 +1,25 @@
-// Which pages of this browser have a stream. Over plain http a browser opens six connections to one place and every stream holds
-// one, so that a seventh page would wait for ever: the pages agree on who has a stream, and the others look from time to time.
+// The slots for event streams of this browser. Over plain HTTP a browser opens six connections to one server, and each stream holds
+// one, so a seventh page would wait for ever. The pages agree on which of them have a stream; the others poll.
 
-const MOST = 4; // of all pages of this browser; two connections are left for requests
-const HIDDEN_MS = 15_000; // a page that nobody sees lets its stream go after this
+const MOST = 4; // streams of all pages of this browser; two connections remain for requests
+const HIDDEN_MS = 15_000; // a hidden page gives its slot back after this time
 
-export class Turn {
+export class StreamSlot {
   #id = Math.random();
   #lost;
   #mine = false;
-  #wanted = true; // not after it was lost, until somebody looks at this page again
+  #wanted = true; // false from the loss of the slot until the page is shown again
   #newer = new Set(); // the pages that took a stream after this one did
   #timer = 0;
   #others = globalThis.BroadcastChannel ? new BroadcastChannel("gatewayd.streams") : null;
 
-  // `lost()` is called when the stream is to be closed.
+  // `lost()` is called when the page must close its stream.
   constructor(lost) {
     this.#lost = lost;
     this.#others?.addEventListener("message", ({ data }) => this.#hear(data));
     addEventListener("focus", () => this.#seen());
     addEventListener("pagehide", () => this.end());
-    document.addEventListener("freeze", () => this.#lose()); // a frozen page hears nobody
+    document.addEventListener("freeze", () => this.#lose()); // a frozen page gets no messages
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) return this.#seen();
       clearTimeout(this.#timer);
@@ -27,7 +27,7 @@ export class Turn {
     });
   }
 
-  // Whether this page may open a stream now. It calls `end` when it has closed it.
+  // Whether this page may open a stream now. It calls `end` after closing it.
   take() {
     if (document.hidden || !this.#wanted) return false;
     if (!this.#mine) {

@@ -1,14 +1,14 @@
-// Presses of buttons on their way. A press has an id that is made here, so that posting it twice is one press, and so that its
-// answer, which comes by the stream, is shown on this page and on no other of the same person.
+// Button presses until their response. The page makes the id of a press, so that posting it twice is one press, and so that the
+// response, which comes by the stream, is shown on this page only.
 
 import { newId, request } from "./connection.js";
 
 const TRIES = 4;
-const ANSWER_MS = 10_000; // an answer can get lost: then the buttons can be pressed again
+const ANSWER_MS = 10_000; // a response can get lost: then the buttons work again
 
-// Calls back: tell(words), fail(words), shown(), the name whom the page shows, and refused(error) when nobody or somebody else is
-// logged in.
-export class Presses {
+// Callbacks: tell(words), fail(words), shown() (the name of the person whom the page shows), and loggedOut(error) when nobody or
+// another person is logged in.
+export class Buttons {
   #on;
   #waiting = new Map(); // press id -> { button, timer }
 
@@ -25,11 +25,11 @@ export class Presses {
     this.#on.fail("");
     try {
       await post({ id, line, data }, this.#on.shown());
-      const held = this.#waiting.get(id); // not any more when the answer was quicker
+      const held = this.#waiting.get(id); // gone when the response was quicker
       if (held) held.timer = setTimeout(() => this.#release(id), ANSWER_MS);
     } catch (error) {
       this.#release(id);
-      if (error.status === 401 || error.code === "other_login") this.#on.refused(error);
+      if (error.status === 401 || error.code === "other_login") this.#on.loggedOut(error);
       else this.#on.fail(`The button did not work: ${error.message}.`);
     }
   }
@@ -40,7 +40,7 @@ export class Presses {
     this.#on.tell(text);
   }
 
-  // The buttons keep the focus, and say that they do nothing for now.
+  // The buttons keep the focus, and are marked as disabled.
   #hold(id, button) {
     this.#waiting.set(id, { button, timer: 0 });
     dress(button, true);

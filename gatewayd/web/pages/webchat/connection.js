@@ -1,45 +1,19 @@
-// The wire to gatewayd: JSON requests that say whom this page shows, and the stream of events with an honest idea of whether it
-// is alive. Without a stream the page looks every few seconds.
+// The connection to gatewayd: JSON requests that name the person whom the page shows, and the stream of events with a watchdog.
+// Without a stream the page polls every few seconds.
 
-import { Turn } from "./turn.js";
+import { send } from "./http.js";
+import { StreamSlot } from "./stream-slot.js";
 
 const SILENCE_MS = 40_000; // gatewayd sends a ping every 15 s
 const HELLO_MS = 6_000;
 const LOOK_MS = 4_000;
 const LOOK_HIDDEN_MS = 30_000;
 const LONGEST_WAIT_MS = 30_000;
-const REQUEST_MS = 20_000;
 const ASKING_MS = 3_000;
 
-export class Refused extends Error {
-  constructor(status, message, code = "", retryAfterSeconds = 0) {
-    super(message);
-    this.status = status; // 0: nobody answered
-    this.code = code;
-    this.retryAfterSeconds = retryAfterSeconds;
-  }
-}
-
-// `name` is whom the page shows: gatewayd refuses with the code other_login when the browser's cookie is somebody else's by now.
-// null: whoever it is.
-export async function request(method, what, body, name = null, more = {}) {
-  let response;
-  try {
-    response = await fetch(address(what, name, more), {
-      method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
-      cache: "no-store",
-      signal: AbortSignal.timeout(REQUEST_MS),
-    });
-  } catch {
-    throw new Refused(0, "gatewayd does not answer");
-  }
-  const answer = await response.json().catch(() => null);
-  if (response.ok && answer !== null) return answer;
-  const { message = `gatewayd answered ${response.status}`, code } = answer?.error ?? {};
-  throw new Refused(response.status, message, code, Number(response.headers.get("Retry-After")) || 0);
-}
+// `name` is the person whom the page shows: gatewayd answers other_login when the browser's cookie belongs to somebody else. null:
+// any person.
+export const request = (method, what, body, name = null, more = {}) => send(method, address(what, name, more), { body });
 
 function address(what, name, more) {
   const query = new URLSearchParams(name === null ? more : { name, ...more });
@@ -51,21 +25,21 @@ export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// Calls back: history(answer), message(line), edit(line), answer(answer), draft(draft), typing(), state(name, why), and
-// refused(error) when nobody or somebody else is logged in: then it has stopped. States: "connecting", "connected",
-// "reconnecting", "offline" (the device says that it has no network).
+// Callbacks: history(answer), message(line), edit(line), answer(answer), draft(draft), typing(), state(name, why), and
+// loggedOut(error) when nobody or another person is logged in: then it has stopped. States: "connecting", "connected",
+// "reconnecting", "offline" (the device reports no network).
 export class Connection {
   #on;
   #name = null;
   #source = null;
-  #turn = new Turn(() => this.#rest());
+  #slot = new StreamSlot(() => this.#rest());
   #attempt = 0;
   #timer = 0;
   #watchdog = 0;
   #asking = false;
   #askedAt = 0;
   #stopped = true;
-  #run = 0; // grows with every start and stop: what an older run still awaits is ignored
+  #run = 0; // grows with every start and stop; the results of older runs are ignored
 
   constructor(on) {
     this.#on = on;
@@ -76,7 +50,7 @@ export class Connection {
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
   }
 
-  // `name`: whom the page shows. null: nobody yet, so that it takes whoever is logged in.
+  // `name` is the person whom the page shows; null: nobody yet, then the person who is logged in.
   start(name = null) {
     this.stop();
     this.#name = name;
@@ -91,7 +65,7 @@ export class Connection {
     this.#close();
   }
 
-  // Look now, unless the stream is there or an answer is to be expected.
+  // Connect now, unless the stream is open or a response is due.
   hurry() {
     if (this.#stopped || this.#source?.readyState === EventSource.OPEN) return;
     if (this.#asking && Date.now() - this.#askedAt < ASKING_MS) return;
@@ -99,7 +73,7 @@ export class Connection {
     this.#connect();
   }
 
-  // Look now, even so.
+  // Connect now in any case.
   check() {
     if (!this.#stopped) this.#connect();
   }
@@ -117,14 +91,14 @@ export class Connection {
       this.#asking = false;
       if (error.status !== 401 && error.code !== "other_login") return this.#lost(error.message, error.retryAfterSeconds * 1000);
       this.stop();
-      return this.#on.refused(error);
+      return this.#on.loggedOut(error);
     }
     if (run !== this.#run) return;
     this.#asking = false;
     this.#name = history.name;
     this.#on.history(history);
     if (run !== this.#run) return;
-    if (this.#turn.take()) this.#open(history.cursor);
+    if (this.#slot.take()) this.#open(history.cursor);
     else this.#rest();
   }
 
@@ -137,7 +111,7 @@ export class Connection {
         this.#expect(SILENCE_MS, () => this.#lost());
         handle(event.data ? JSON.parse(event.data) : null);
       });
-    source.onerror = () => source === this.#source && this.#rest(); // before its hello: refused, or there is no room
+    source.onerror = () => source === this.#source && this.#rest(); // before its hello: refused, or too many streams are open
     listen("hello", () => {
       source.onerror = () => source === this.#source && this.#lost();
       this.#is("connected");
@@ -151,7 +125,7 @@ export class Connection {
     this.#expect(HELLO_MS, () => this.#rest());
   }
 
-  // Without a stream: gatewayd has just answered, and is asked again soon.
+  // Without a stream: gatewayd has just answered; poll again soon.
   #rest() {
     if (this.#stopped) return;
     this.#close();
@@ -169,7 +143,7 @@ export class Connection {
     this.#watchdog = setTimeout(otherwise, milliseconds);
   }
 
-  #lost(why = "the connection is gone", atLeastMs = 0) {
+  #lost(why = "the connection is lost", atLeastMs = 0) {
     this.#close();
     this.#on.state(navigator.onLine === false ? "offline" : "reconnecting", why);
     const most = Math.min(LONGEST_WAIT_MS, 1000 * 2 ** Math.min(this.#attempt++, 5));
@@ -182,6 +156,6 @@ export class Connection {
     clearTimeout(this.#watchdog);
     this.#source?.close();
     this.#source = null;
-    this.#turn.end();
+    this.#slot.end();
   }
 }

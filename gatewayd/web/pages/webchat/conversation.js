@@ -1,14 +1,14 @@
-// The conversation as it is on the page. A line's id ("in-12", "out-7") is its number in gatewayd's journal; it is shown once.
+// The conversation on the page. The id of a line ("in-12", "out-7") is the number of its row in the store; each line is shown once.
 
 import { patch, selectIn, selectedIn } from "./patch.js";
 
 const MOST_LINES = 500;
-const TYPING_MS = 12_000; // longer than gatewayd's pause between two signs of life
+const TYPING_MS = 12_000; // longer than gatewayd's pause between two typing events
 const NEAR_END_PX = 80;
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
-const NOTES = { dropped: "This was not passed on to the agent." }; // what failed otherwise has an answer that says so
+const NOTES = { dropped: "The agent did not get this message." }; // for other failures there is a reply
 
 export function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -26,12 +26,12 @@ export class Conversation {
   #newer = document.getElementById("newer");
   #empty = document.getElementById("empty");
   #lines = new Map(); // id -> its element
-  #looks = new WeakMap(); // element -> what was put into it, as text
+  #looks = new WeakMap(); // element -> its content, as JSON
   #press;
   #lastDay = "";
   #quietTimer = 0;
-  #following = true; // the reader is at the end, and stays there
-  #size = ""; // of the conversation and its window, when it was scrolled last
+  #following = true; // the page scrolls with new lines
+  #size = ""; // of the conversation and its window at the last scroll
 
   // ``press(line id, data, button element)`` is called when a button under a line is pressed.
   constructor(press) {
@@ -40,7 +40,7 @@ export class Conversation {
       const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
       const size = `${scrollHeight} ${clientHeight}`;
       const atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
-      // When the size changed, too (a turned phone, a line that got shorter), it was not the reader who scrolled away.
+      // When the size changed, too (a turned phone, a shorter line), the person did not scroll away.
       if (atEnd || size === this.#size) this.#following = atEnd;
       this.#size = size;
       if (atEnd) this.#newer.hidden = true;
@@ -50,9 +50,9 @@ export class Conversation {
     new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#scroller);
   }
 
-  // All lines at once, not announced; afterwards new lines are. Returns how many lines of the agent are new here.
+  // Shows all lines without announcing them to screen readers. Returns the number of new lines of the agent.
   showHistory({ lines, more }) {
-    this.quiet(); // what was being written may be finished among these lines; if not, gatewayd tells again
+    this.quiet(); // the draft may be finished among these lines; if not, gatewayd sends it again
     this.#log.setAttribute("aria-busy", "true");
     const fresh = lines.filter(({ id, from }) => from === "agent" && !this.#lines.has(id)).length;
     lines.forEach((line) => this.#show(line));
@@ -73,7 +73,7 @@ export class Conversation {
     this.#settle();
   }
 
-  // A line that is here already reads differently now. One that is not here (any more) is not missed.
+  // Shows an edited line; a line that is not on the page is ignored.
   showEdit(line) {
     const element = this.#lines.get(line.id);
     if (element) this.#fill(element, line);
@@ -91,7 +91,7 @@ export class Conversation {
     this.#settle();
   }
 
-  // The agent is not at work (any more).
+  // The agent is not writing.
   quiet() {
     clearTimeout(this.#quietTimer);
     this.#draft.hidden = true;
@@ -99,7 +99,7 @@ export class Conversation {
     this.#activity.textContent = "";
   }
 
-  // A message on its way; it stands below the journaled lines until gatewayd has it.
+  // Shows an outgoing message below the lines until gatewayd has stored it.
   addOutgoing(text) {
     const bubble = lineElement("you", text);
     this.#waiting.append(bubble);
@@ -146,7 +146,7 @@ export class Conversation {
     this.#bound();
   }
 
-  // What the agent says in a line, and its buttons. Whoever was at one of the buttons that go is taken to what stands there now.
+  // Fills a line of the agent and its buttons. If a removed button had the focus, the line gets it.
   #fill(element, { id, html, buttons = [] }) {
     const looks = JSON.stringify([html, buttons]);
     if (this.#looks.get(element) === looks) return;
@@ -215,14 +215,14 @@ export function note(element, text, ...more) {
   return words;
 }
 
-// What an agent wrote. The HTML is made by gatewayd's kit/html.py: safe tags only, and the CSP forbids scripts besides.
+// The text of an agent. kit/html.py makes the HTML with safe tags only, and the CSP forbids scripts, too.
 function rendered(html) {
   const body = make("div", { innerHTML: html });
   dressCode(body);
   return body;
 }
 
-// Code blocks get their language and a copy button, and can be scrolled by keyboard.
+// Code blocks get their language and a copy button, and scroll by keyboard.
 function dressCode(body) {
   for (const pre of body.querySelectorAll("pre")) {
     const language = /language-(\S+)/.exec(pre.firstElementChild?.className ?? "")?.[1] ?? "code";
@@ -239,7 +239,7 @@ function dressCode(body) {
 async function copy(pre, button) {
   let copied = true;
   try {
-    await navigator.clipboard.writeText(pre.textContent); // not there without https, except on localhost
+    await navigator.clipboard.writeText(pre.textContent); // needs https, except on localhost
   } catch {
     getSelection().selectAllChildren(pre);
     copied = document.execCommand("copy");

@@ -1,20 +1,20 @@
-// Messages on their way. Each has an id that is made here, under which gatewayd takes it once: so it may be posted until an answer
-// comes, after a reload too. One goes after the other, so that they keep their order.
+// Messages that are not stored yet. The page makes the id of each, and gatewayd stores an id once: so a message is posted again until
+// there is a response, also after a reload. They are posted one after the other, to keep their order.
 
 import { newId, request } from "./connection.js";
 import { make, note } from "./conversation.js";
 
-const MOST = 50; // that wait
+const MOST = 50; // waiting messages
 const AGAIN_MS = 5_000;
-const KNOWN_MS = 86_400_000; // gatewayd knows an id again for two days at least
-const NEVER = [400, 413, 415]; // what these answer is refused for good; anything else may pass
+const KNOWN_MS = 86_400_000; // gatewayd remembers an id for two days at least
+const NEVER = [400, 413, 415]; // these statuses are final; after any other the message is posted again
 
-// Calls back: taken() when gatewayd has taken one, and refused(error) when nobody or somebody else is logged in.
+// Callbacks: taken() when gatewayd has stored one, and loggedOut(error) when nobody or another person is logged in.
 export class Outgoing {
   #conversation;
   #on;
   #name = null;
-  #messages = new Map(); // id -> { id, text, at, why, sent, bubble }; `why` it does not go by itself any more
+  #messages = new Map(); // id -> { id, text, at, why, sent, bubble }; `why` it is not posted by itself any more
   #busy = false;
   #timer = 0;
 
@@ -22,12 +22,12 @@ export class Outgoing {
     this.#conversation = conversation;
     this.#on = on;
     addEventListener("storage", ({ key, newValue }) => {
-      // another page has sent or discarded it
+      // another page has posted or discarded it
       if (newValue === null && key?.startsWith(this.#key(""))) this.#forget(key.slice(this.#key("").length));
     });
   }
 
-  // From now on these are the messages of `name`; those that a page left behind are here again.
+  // Work for `name` from now on, with the messages that an earlier page left in the storage.
   open(name) {
     if (name === this.#name) return;
     this.close();
@@ -38,7 +38,7 @@ export class Outgoing {
     }
   }
 
-  // Nobody's any more; they stay stored for whose they are.
+  // Show no messages; they stay in the storage for their person.
   close() {
     clearTimeout(this.#timer);
     for (const { bubble } of this.#messages.values()) bubble.remove();
@@ -62,16 +62,16 @@ export class Outgoing {
     return true;
   }
 
-  // gatewayd has the line of the page that has these.
+  // gatewayd has stored the line of one of these messages.
   arrived({ client }) {
     if (this.#messages.has(client)) this.#done(client);
   }
 
-  // gatewayd has all that it has taken, shown or too old to be shown.
+  // The history is complete: the messages that gatewayd has stored are in it, or too old for it.
   caughtUp() {
     for (const message of [...this.#messages.values()]) {
       if (message.seen) this.#forget(message.id);
-      message.seen = message.sent; // what was taken just now may be newer than what was looked at
+      message.seen = message.sent; // a message stored just now may be newer than the history
     }
   }
 
@@ -90,7 +90,7 @@ export class Outgoing {
     return [...this.#messages.values()].find(({ sent, why }) => !sent && !why);
   }
 
-  // Whether the next one may go.
+  // Whether to post the next message.
   async #post(message, name) {
     const { id, text } = message;
     try {
@@ -99,7 +99,7 @@ export class Outgoing {
       if (name !== this.#name || this.#messages.get(id) !== message || message.sent) return true;
       if (NEVER.includes(error.status)) return this.#stop(message, `Not sent: ${error.message}.`);
       this.#wait(error);
-      if (error.status === 401 || error.code === "other_login") this.#on.refused(error);
+      if (error.status === 401 || error.code === "other_login") this.#on.loggedOut(error);
       return false;
     }
     localStorage.removeItem(keyOf(name, id));
@@ -115,7 +115,7 @@ export class Outgoing {
     this.#timer = setTimeout(() => this.hurry(), Math.max(AGAIN_MS, error.retryAfterSeconds * 1000));
   }
 
-  // It goes when the person says so.
+  // The message waits for the person: Retry or Discard.
   #stop(message, why) {
     message.why = why;
     this.#save(message);
@@ -161,7 +161,7 @@ export class Outgoing {
     try {
       localStorage.setItem(this.#key(id), JSON.stringify({ id, text, at, why }));
     } catch {
-      // storage is full or forbidden: the page works without
+      // the storage is full or forbidden: the page works without it
     }
   }
 
@@ -172,7 +172,7 @@ export class Outgoing {
 
 const keyOf = (name, id) => `gatewayd.unsent.${name}.${id}`; // a name has no dot in it
 
-// Those under this beginning of a key, in the order in which they were written.
+// The stored messages under this prefix, in the order in which they were written.
 function stored(prefix) {
   const found = [];
   for (const key of Object.keys(localStorage).filter((key) => key.startsWith(prefix))) {

@@ -1,4 +1,4 @@
-// What is shown becomes what is wanted by the least change: what stays the same keeps its selection, its focus and its listeners.
+// Changes the shown elements into the wanted ones by the least change: unchanged ones keep selection, focus and listeners.
 
 export function patch(shown, wanted) {
   const fresh = [...wanted.childNodes];
@@ -8,7 +8,7 @@ export function patch(shown, wanted) {
     if (old.nodeType !== node.nodeType || old.nodeName !== node.nodeName) return old.replaceWith(node);
     if (old.nodeType === Node.TEXT_NODE) return rewrite(old, node.data);
     dress(old, node);
-    if (old.nodeName !== "BUTTON") patch(old, node); // a button says for itself what it has done
+    if (old.nodeName !== "BUTTON") patch(old, node); // a button keeps its own label (Copied)
   });
   while (shown.childNodes.length > fresh.length) shown.lastChild.remove();
 }
@@ -24,7 +24,7 @@ function rewrite(old, text) {
   if (same < Math.max(text.length, old.length)) old.replaceData(same, old.length - same, text.slice(same));
 }
 
-// The words that are selected within `root`, as places in its text; null when none are.
+// The selected text within `root` and its offset; null without a selection.
 export function selectedIn(root) {
   const selection = getSelection();
   if (selection.isCollapsed || !root.contains(selection.anchorNode) || !root.contains(selection.focusNode)) return null;
@@ -34,7 +34,7 @@ export function selectedIn(root) {
   return { from: before.toString().length, words: range.toString() };
 }
 
-// Selects them in `root`, where they stand at the same place.
+// Selects that text in `root`, if it is at the same offset.
 export function selectIn(root, { from, words }) {
   if (root.textContent.substr(from, words.length) !== words) return;
   const range = document.createRange();

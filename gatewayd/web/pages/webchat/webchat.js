@@ -1,10 +1,10 @@
-// Joins the page: login, the composer, what is on its way, and the connection. Whom the page shows is said in every request, and
-// what was typed is kept under that name: it is sent and shown as nobody else's.
+// The page of the web chat: login, composer, outgoing messages and connection. Every request names the person whom the page shows,
+// and typed texts are stored under that name: they are never sent or shown as another person's.
 
+import { Buttons } from "./buttons.js";
 import { Connection, request } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Outgoing } from "./outgoing.js";
-import { Presses } from "./presses.js";
 
 const LONGEST_TEXT = 32_000; // characters, as gatewayd counts them
 const STATES = {
@@ -15,18 +15,18 @@ const STATES = {
 };
 const TOLD_MS = 8_000;
 const GROWS_BY_ITSELF = CSS.supports("field-sizing", "content");
-const LOGIN_KEY = "gatewayd.login"; // written at each login and logout, so that the other pages of this browser look
+const LOGIN_KEY = "gatewayd.login"; // written at each login and logout, to notify the other pages of this browser
 const DRAFT_KEY = "gatewayd.draft."; // of this tab, by name
-const LOGGED_OUT = "You are logged out. What you have not sent yet is kept on this page.";
+const LOGGED_OUT = "You are logged out. Your unsent messages are kept in this browser: log in to send them.";
 
 const [waiting, login, chat, reason, stateLine, composer, text, send, trouble, told] = [
   "waiting", "login", "chat", "login-reason", "state", "composer", "text", "send", "trouble", "told",
 ].map((id) => document.getElementById(id));
 const touch = matchMedia("(pointer: coarse)");
-const presses = new Presses({ tell, fail: complain, shown: () => shown, refused });
-const conversation = new Conversation((line, data, button) => presses.press(line, data, button));
-const outgoing = new Outgoing(conversation, { taken: () => connection.hurry(), refused });
-let shown = null; // the name of whom the page shows
+const buttons = new Buttons({ tell, fail: complain, shown: () => shown, loggedOut });
+const conversation = new Conversation((line, data, button) => buttons.press(line, data, button));
+const outgoing = new Outgoing(conversation, { taken: () => connection.hurry(), loggedOut });
+let shown = null; // the name of the person whom the page shows
 let missed = 0;
 let toldTimer = 0;
 
@@ -54,10 +54,10 @@ const connection = new Connection({
     miss(line.from === "agent" ? 1 : 0);
   },
   edit: (line) => conversation.showEdit(line),
-  answer: (answer) => presses.answer(answer),
+  answer: (answer) => buttons.answer(answer),
   draft: (draft) => conversation.showDraft(draft),
   typing: () => conversation.showTyping(),
-  refused,
+  loggedOut,
 });
 
 function miss(count) {
@@ -78,7 +78,7 @@ async function logIn(code) {
   connection.start();
 }
 
-// A used link may be a reloaded bookmark of somebody who is logged in: then it does no harm.
+// A used link may be a reloaded bookmark of a person who is logged in: then it is no error.
 async function connectOr(explanation) {
   try {
     await request("GET", "history", undefined, null, { limit: 1 });
@@ -99,7 +99,7 @@ function enter(name) {
   waiting.hidden = true;
   login.hidden = true;
   chat.hidden = false;
-  fit(); // what is hidden has no height
+  fit(); // a hidden element has no height
   if (first && !touch.matches) text.focus(); // on a phone this would raise the keyboard over the conversation
   return first;
 }
@@ -114,14 +114,14 @@ function leave(explanation) {
   document.getElementById("code").focus();
 }
 
-// Nobody is logged in, or somebody else is: then the page begins anew, and shows whom it can speak for.
-function refused(error) {
+// Nobody or another person is logged in: the page starts again with that person.
+function loggedOut(error) {
   if (error.code !== "other_login") return leave(shown === null ? "" : LOGGED_OUT);
   const before = shown;
   showNothing();
   chat.hidden = true;
   waiting.hidden = false;
-  complain(`Somebody else has logged in in this browser. What ${before} has not sent is kept until ${before} logs in again.`);
+  complain(`Another person has logged in with this browser. The unsent messages of ${before} are kept until ${before} logs in again.`);
   connection.start();
 }
 
@@ -139,7 +139,7 @@ function tellOthers() {
 
 function codeFromAddress() {
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
-  if (code) history.replaceState(null, "", location.pathname); // keep it out of the history and the screen
+  if (code) history.replaceState(null, "", location.pathname); // keep the code out of the history and off the screen
   return code;
 }
 
@@ -155,7 +155,7 @@ document.getElementById("logout").addEventListener("click", async () => {
   try {
     await request("POST", "logout", {}, shown);
   } catch (error) {
-    if (error.code === "other_login") return refused(error);
+    if (error.code === "other_login") return loggedOut(error);
     if (error.status !== 401) return complain(`You are still logged in: ${error.message}.`);
   }
   sessionStorage.removeItem(DRAFT_KEY + shown);
@@ -181,14 +181,14 @@ function submit() {
   if ([...value].length > LONGEST_TEXT) {
     return complain(`This is too long: ${[...value].length.toLocaleString()} of at most ${LONGEST_TEXT.toLocaleString()} characters.`);
   }
-  if (!outgoing.add(value)) return complain("Too many messages wait to be sent already.");
+  if (!outgoing.add(value)) return complain("Too many messages wait to be sent: wait until some are sent.");
   complain("");
   write("");
 }
 
 // The composer
 
-// What is written but not sent outlives a reload.
+// An unsent text survives a reload.
 function write(value = text.value) {
   if (text.value !== value) text.value = value;
   fit();
@@ -210,7 +210,7 @@ function complain(words) {
   trouble.textContent = words;
 }
 
-// What has become of a press, for a while.
+// Show the outcome of a button press for a while.
 function tell(words) {
   clearTimeout(toldTimer);
   told.textContent = words;
