@@ -1,5 +1,5 @@
-"""``GET /v1/messages/ID``: the trace of one message, from any id that somebody has of it. Needs the scope
-``read`` and the role operator.
+"""``GET /v1/messages/ID``: the trace of one message, by any of its ids. It needs the scope ``read`` and the role
+operator.
 """
 
 from typing import Final

@@ -63,7 +63,7 @@ class HubCollector(Collector):
         yield from _of_agents(metrics)
         yield from _of_store(metrics)
         classes = [((name,), count) for name, count in self._traffic.counts.items()]
-        yield _counter("http_requests", "HTTP requests answered, by the hundred of their status.", ("status",), classes)
+        yield _counter("http_requests", "HTTP responses, by class of status.", ("status",), classes)
         slots = self._traffic.connection_slots
         states = [(("open",), slots.taken), (("limit",), slots.limit)]
         yield _gauge("http_connections", "HTTP connections (gateway.max_connections).", ("state",), states)
@@ -88,21 +88,23 @@ def blueprint(gateway: Gateway, auth: Auth, traffic: Traffic) -> Blueprint:
 
 def _of_daemon(metrics: Metrics) -> Iterator[Metric]:
     snapshot = metrics.snapshot
-    yield _gauge("build_info", "The release that runs.", ("version",), [((__version__,), 1)])
+    yield _gauge("build_info", "The running release.", ("version",), [((__version__,), 1)])
     yield _gauge("ready", "1 when no problem is failing, as /readyz says.", (), [((), snapshot.ready)])
     problems = [((problem.code, problem.level, problem.subject), problem.since) for problem in snapshot.problems]
     labels = ("code", "level", "subject")
-    yield _gauge("problem_since_timestamp_seconds", "What is wrong now, and since when (Unix time).", labels, problems)
-    yield _gauge("pairings_pending", "Strangers who wait to be let in.", (), [((), snapshot.pairings_pending)])
+    yield _gauge(
+        "problem_since_timestamp_seconds", "The present problems, and the time when each began (Unix time).", labels, problems
+    )
+    yield _gauge("pairings_pending", "Strangers who wait for pairing.", (), [((), snapshot.pairings_pending)])
     yield _counter("events", "Events emitted since the start.", (), [((), sum(metrics.events.values()))])
     dropped = snapshot.counters["events_dropped"]
     yield _counter("events_dropped", "Events lost because the store refused them for too long.", (), [((), dropped)])
     yield _gauge("event_readers", "Open subscriptions to the events.", (), [((), metrics.event_readers)])
-    yield _gauge("tasks", "Trio tasks that live.", (), [((), trio.lowlevel.current_statistics().tasks_living)])
+    yield _gauge("tasks", "Living Trio tasks.", (), [((), trio.lowlevel.current_statistics().tasks_living)])
     stalls = metrics.stalls
-    yield _counter("loop_stalls", "Times that something held up everything else.", (), [((), stalls.stalls)])
-    yield _gauge("loop_longest_stall_seconds", "The longest of them.", (), [((), stalls.longest)])
-    yield _counter("process_pauses", "Times that the whole process did not run.", (), [((), stalls.pauses)])
+    yield _counter("loop_stalls", "Stalls of the event loop.", (), [((), stalls.stalls)])
+    yield _gauge("loop_longest_stall_seconds", "The longest stall of the event loop.", (), [((), stalls.longest)])
+    yield _counter("process_pauses", "Pauses of the whole process.", (), [((), stalls.pauses)])
 
 
 def _of_accounts(metrics: Metrics) -> Iterator[Metric]:
@@ -116,9 +118,9 @@ def _of_accounts(metrics: Metrics) -> Iterator[Metric]:
 
     yield _gauge("account_up", "1 when connected.", labels, each(account.state == "connected" for account in accounts))
     restarts = each(account.restarts for account in accounts)
-    yield _counter("account_restarts", "Lives of the account but the first.", labels, restarts)
+    yield _counter("account_restarts", "Restarts of the account.", labels, restarts)
     waiting = each(account.inbox_waiting for account in accounts)
-    yield _gauge("account_inbox_waiting", "Messages journaled and in no turn yet.", labels, waiting)
+    yield _gauge("account_inbox_waiting", "Journaled messages without a turn.", labels, waiting)
     depth = each(account.outbox_depth for account in accounts)
     yield _gauge("account_outbox_depth", "Replies not sent yet.", labels, depth)
     oldest = each(_age(metrics, account.oldest_pending_at) for account in accounts)
@@ -130,23 +132,25 @@ def _of_accounts(metrics: Metrics) -> Iterator[Metric]:
 def _of_messages(metrics: Metrics) -> Iterator[Metric]:
     snapshot, inbox, outbox = metrics.snapshot, metrics.snapshot.inbox, metrics.snapshot.outbox
     ends = [((outcome,), metrics.events.get(f"inbound.{outcome}", 0)) for outcome in MESSAGES]
-    yield _counter("inbound", "Messages received, and how they ended.", ("outcome",), ends)
-    yield _gauge("inbox_waiting", "Messages journaled and in no turn yet.", (), [((), inbox.waiting)])
-    yield _gauge("inbox_limit", "How many there may be (limits.inbox_backlog).", (), [((), inbox.limit)])
-    yield _gauge("inbox_oldest_age_seconds", "Age of the oldest of them.", (), [((), _age(metrics, inbox.oldest_at))])
-    yield _gauge("inbox_limited_senders", "Senders who were told that they sent too much.", (), [((), inbox.limited_senders)])
+    yield _counter("inbound", "Received messages, and their outcomes.", ("outcome",), ends)
+    yield _gauge("inbox_waiting", "Journaled messages without a turn.", (), [((), inbox.waiting)])
+    yield _gauge("inbox_limit", "The limit on these messages (limits.inbox_backlog).", (), [((), inbox.limit)])
+    yield _gauge("inbox_oldest_age_seconds", "Age of the oldest of these messages.", (), [((), _age(metrics, inbox.oldest_at))])
+    yield _gauge("inbox_limited_senders", "Senders who have reached their limit.", (), [((), inbox.limited_senders)])
     sends = [((outcome,), metrics.events.get(f"outbound.{outcome}", 0)) for outcome in REPLIES]
-    yield _counter("outbound", "Replies, by how they ended.", ("outcome",), sends)
+    yield _counter("outbound", "Replies, by outcome.", ("outcome",), sends)
     rows = [((state,), getattr(outbox, state)) for state in (*OUTBOUND_OPEN, *OUTBOUND_DEAD_LETTERS)]
     dead_letters = metrics.snapshot.dead_letters
     kinds = [("in", state) for state in INBOUND_DEAD_LETTERS] + [("out", state) for state in OUTBOUND_DEAD_LETTERS]
     kept = [(kind, getattr(dead_letters, "_".join(kind))) for kind in kinds]
-    yield _gauge("dead_letters", "Messages and replies that wait for a person.", ("direction", "state"), kept)
-    yield _gauge("outbox", "Replies in the store that are not done with, by state.", ("state",), rows)
+    yield _gauge("dead_letters", "Dead letters: messages and replies that wait for a person.", ("direction", "state"), kept)
+    yield _gauge("outbox", "Replies in the store that have not ended, by state.", ("state",), rows)
     oldest = min((at for account in snapshot.accounts if (at := account.oldest_pending_at) is not None), default=None)
     yield _gauge("outbox_oldest_age_seconds", "Age of the oldest reply not sent yet.", (), [((), _age(metrics, oldest))])
     delivery = [((), metrics.delivery)]
-    yield _histogram("delivery_seconds", "From a message's receipt to the platform's receipt for its answer.", (), delivery)
+    yield _histogram(
+        "delivery_seconds", "Time from the receipt of a message to the platform's receipt for its reply.", (), delivery
+    )
 
 
 def _of_agents(metrics: Metrics) -> Iterator[Metric]:
@@ -157,9 +161,9 @@ def _of_agents(metrics: Metrics) -> Iterator[Metric]:
 
     labels = ("agent",)
     yield _gauge("agent_up", "1 when its core is open.", labels, each(agent.state == "open" for agent in agents))
-    yield _counter("agent_turns", "Attempts of turns begun.", labels, each(agent.turns for agent in agents))
-    yield _counter("agent_failures", "Attempts of turns that failed.", labels, each(agent.failures for agent in agents))
-    yield _counter("agent_restarts", "Times its core was opened but the first.", labels, each(agent.restarts for agent in agents))
+    yield _counter("agent_turns", "Attempts of turns.", labels, each(agent.turns for agent in agents))
+    yield _counter("agent_failures", "Failed attempts of turns.", labels, each(agent.failures for agent in agents))
+    yield _counter("agent_restarts", "Restarts of the core.", labels, each(agent.restarts for agent in agents))
     abandoned = dict.fromkeys((agent.agent for agent in agents), 0)
     abandoned |= {task.agent: task.count for task in metrics.snapshot.abandoned_tasks}
     yield _gauge(
@@ -169,27 +173,29 @@ def _of_agents(metrics: Metrics) -> Iterator[Metric]:
         [((agent,), count) for agent, count in abandoned.items()],
     )
     durations = [((name,), histogram) for name, histogram in metrics.turns.items()]
-    yield _histogram("turn_seconds", "Attempts of turns, with the waiting for people in them.", labels, durations)
+    yield _histogram("turn_seconds", "Duration of attempts of turns, including the time that people take.", labels, durations)
     states = [(("live",), lanes.live), (("running",), lanes.running)]
-    yield _gauge("lanes", "Conversations in memory, and those with a turn under way.", ("state",), states)
+    yield _gauge("lanes", "Lanes in memory, and those with a running turn.", ("state",), states)
     taken = [(("used",), slots.used), (("limit",), slots.limit), (("waiting",), slots.waiting)]
     yield _gauge("turn_slots", "Slots of running turns (limits.turns), and turns that wait for one.", ("state",), taken)
-    yield _gauge("approvals_pending", "Requests that wait for somebody.", (), [((), metrics.snapshot.approvals_pending)])
+    yield _gauge("approvals_pending", "Pending approvals.", (), [((), metrics.snapshot.approvals_pending)])
     ends = [((outcome,), metrics.events.get(f"approval.{outcome}", 0)) for outcome in DECIDE.targets]
-    yield _counter("approvals", "Requests, by how they ended.", ("outcome",), ends)
+    yield _counter("approvals", "Approvals, by outcome.", ("outcome",), ends)
 
 
 def _of_store(metrics: Metrics) -> Iterator[Metric]:
     store = metrics.store
-    yield _gauge("store_healthy", "0 from a commit that failed to the next that does not.", (), [((), store.healthy)])
-    yield _gauge("store_queue", "Writes that wait for their commit.", (), [((), store.queue_depth)])
+    yield _gauge("store_healthy", "0 from a failed commit until the next successful one.", (), [((), store.healthy)])
+    yield _gauge("store_queue", "Writes that wait for a commit.", (), [((), store.queue_depth)])
     yield _counter("store_rows", "Rows written.", (), [((), store.rows)])
-    yield _histogram("store_commit_seconds", "Commits, the disk's sync included.", (), [((), store.commit_seconds)])
+    yield _histogram(
+        "store_commit_seconds", "Duration of commits, including the sync of the disk.", (), [((), store.commit_seconds)]
+    )
     retention = metrics.retention
     last_run = [((), retention.last_run_at or 0)]
-    yield _gauge("store_used_bytes", "What is stored, when old rows were last deleted.", (), [((), retention.bytes_used)])
-    yield _counter("retention_rows", "Rows deleted because they were old, or too many.", (), [((), retention.rows_deleted)])
-    yield _gauge("retention_run_timestamp_seconds", "When old rows were last deleted (Unix time); 0: not yet.", (), last_run)
+    yield _gauge("store_used_bytes", "Size of the stored data at the last retention run.", (), [((), retention.bytes_used)])
+    yield _counter("retention_rows", "Rows that retention has deleted.", (), [((), retention.rows_deleted)])
+    yield _gauge("retention_run_timestamp_seconds", "The last retention run (Unix time); 0: none yet.", (), last_run)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:

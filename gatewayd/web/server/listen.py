@@ -1,4 +1,4 @@
-"""Where the server listens: a socket of its own, or those that the service manager holds; and the file that says so."""
+"""The listening sockets: own ones, or those that the service manager holds; and the file that names them."""
 
 import json
 import os
@@ -42,9 +42,8 @@ async def open_listeners(bind: str) -> list[trio.SocketListener]:
 
 
 def adopt_listeners(fds: Mapping[int, str]) -> list[trio.SocketListener]:
-    """Listen on sockets (descriptor: name) that somebody else has opened and keeps: closing them here ends nothing, and what
-    connects meanwhile waits in their queues. The caller closes them, or hands them to :meth:`GatewayServer.serve`, which does.
-    Those over TCP come first.
+    """Listen on sockets (descriptor: name) that the service manager keeps open: after a close here, new connections wait in their
+    queues. The caller closes them, or passes them to :meth:`GatewayServer.serve`, which does. Those over TCP come first.
 
     :raises NeedsOperator: one of them does not listen for streams over TCP or as a Unix socket, or none is over TCP, as which
         gatewayctl needs one. All are closed then.
@@ -95,10 +94,9 @@ def url_of(listener: trio.SocketListener) -> str:
 
 @contextmanager
 def operators_socket(state_dir: Path) -> Iterator[trio.SocketListener | None]:
-    """Listen on ``gatewayd.sock`` in the state directory, for whoever runs as our user (and root). It is the operators' way in
-    while the port is flooded, and nothing else needs it: where it cannot be made (a path of more than 107 bytes, a file system
-    without sockets, something else in its place), the log says so, and there is None. Its file is removed at the end;
-    whoever accepts from it closes it.
+    """Listen on ``gatewayd.sock`` in the state directory, for our own user and root. Operators use it while the port is flooded.
+    If it cannot be made (a path of more than 107 bytes, a file system without sockets, another file in its place), the log says
+    so, and the result is None. Its file is removed at the end. The caller that accepts from it closes it.
     """
     path = state_dir / SOCKET_NAME
     try:
@@ -117,8 +115,8 @@ def operators_socket(state_dir: Path) -> Iterator[trio.SocketListener | None]:
 
 
 def _bind_private(path: Path) -> socket.socket:
-    """A listening Unix socket with mode 0600 from its first moment. Whoever holds the state directory's lock is alone there: a
-    socket that is found is a killed daemon's, and a link is nobody's. Neither binding nor unlinking follows one (unix(7))."""
+    """A listening Unix socket with mode 0600 from its first moment. The holder of the state directory's lock is alone there, so
+    an existing socket is left from a killed daemon, and is replaced, as a link is. bind and unlink follow no link (unix(7))."""
     with suppress(FileNotFoundError):
         if stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFSOCK, stat.S_IFLNK):
             path.unlink()
@@ -135,7 +133,7 @@ def _bind_private(path: Path) -> socket.socket:
 
 @contextmanager
 def endpoint_file(state_dir: Path, url: str, *, has_socket: bool = False) -> Iterator[None]:
-    """``endpoint.json`` tells gatewayctl where we are, for as long as we are there.
+    """Write ``endpoint.json`` with the URL for gatewayctl, and remove it at the end.
 
     :raises StoreRefused: it cannot be written.
     """

@@ -1,0 +1,1 @@
+"""Tests of the tools that routes and the server share. No route belongs here."""

@@ -1,0 +1,1 @@
+"""Tests of connections and bytes: hostile input, slow clients, limits, the stop. No resource belongs here."""
