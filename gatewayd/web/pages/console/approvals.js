@@ -1,4 +1,4 @@
-// Requests that wait for an operator. What they hold comes from agents: it is only ever set as text.
+// Approvals that wait for an operator. Their texts come from agents: they are only set as text.
 
 import { at, call, clock, count, looker, oneLine, open, visible } from "./console.js";
 
@@ -6,7 +6,7 @@ const RECENT = 20, EXCERPT = 300;
 let shown = new Map(); // id -> its prompt
 
 function pretty(text) {
-  // Keys and numbers as they stand: JSON.parse and back would change big numbers, so only a plain object of texts is laid out.
+  // Keys and numbers stay as they are: JSON.parse would change big numbers, so only a flat object of texts is indented.
   try {
     const value = JSON.parse(text);
     const flat = value !== null && typeof value === "object" && !Array.isArray(value) && Object.values(value).every((v) => typeof v === "string");
@@ -22,7 +22,7 @@ function fact(list, name, text) {
   list.append(term, value);
 }
 
-// What a yes for the session covers, as it was offered when the agent asked.
+// What "for this session" covers, as it was offered when the agent asked.
 const covered = (approval) => approval.session_grant === "tool" ? `every use of ${oneLine(approval.tool)}` : "exactly this input";
 
 function fill(prompt, approval) {
@@ -58,7 +58,7 @@ async function decide(prompt, approval, answer) {
   const body = { decision: answer === "deny" ? "deny" : "allow", scope: answer === "session" ? "session" : "once" };
   try {
     const row = await call("POST", `/v1/approvals/${encodeURIComponent(approval.id)}`, body);
-    prompt.querySelector(".said").textContent = row.state === "pending" ? "Noted. It waits for more." : "";
+    prompt.querySelector(".said").textContent = row.state === "pending" ? "Recorded. More people must allow it." : "";
     at("news").textContent = `${row.state}: ${oneLine(approval.tool)}`;
   } catch (error) {
     prompt.querySelector(".said").textContent = error.message;
@@ -75,7 +75,7 @@ function showWaiting(rows) {
     next.set(row.id, prompt);
   }
   const fresh = rows.filter((row) => !shown.has(row.id));
-  // What comes from an agent stands last: it can say nothing of what comes after it.
+  // The agent's text comes last, so that it cannot continue into our own words.
   if (fresh.length) at("news").textContent = `${count(fresh.length, "new request")}: ${fresh.map((row) => oneLine(row.tool)).join(", ")}`;
   for (const [id, prompt] of shown) if (!next.has(id)) prompt.remove();
   for (const prompt of next.values()) if (!prompt.isConnected) at("waiting").append(prompt);

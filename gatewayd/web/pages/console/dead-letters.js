@@ -1,4 +1,4 @@
-// Dead letters: messages and replies that are not settled by themselves any more. What they hold is foreign: it is only set as text.
+// Dead letters: messages and replies that wait for a person. Their texts come from outside: they are only set as text.
 
 import { at, call, count, looker, make, may, open, readable } from "./console.js";
 
@@ -67,7 +67,7 @@ function showDeadLetters(rows) {
   showChosen();
 }
 
-// The keyboard's place is not lost with what goes: it moves on to the next dead letter.
+// If the removed item has the focus, the next dead letter gets it.
 function remove(ref, item) {
   if (item.contains(document.activeElement)) (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("input").focus();
   item.remove();
@@ -112,7 +112,7 @@ async function toggle(item, button, ref) {
   whole.replaceChildren(make("p", "Loading…", { class: "small" }));
   try {
     const answer = await call("GET", `/v1/dead-letters/${encodeURIComponent(ref)}`);
-    // Chromium takes seconds for each layout of a long text whose lines each have a direction of their own.
+    // Chromium takes seconds to lay out a long text whose lines each have their own direction.
     const dir = answer.text.length > LONG ? "ltr" : "auto";
     const text = make("pre", readable(answer.text) || "(no text)", { tabindex: "0", dir, "aria-label": `Text of ${ref}` });
     whole.replaceChildren(text);
@@ -120,18 +120,18 @@ async function toggle(item, button, ref) {
   } catch (error) { whole.replaceChildren(make("p", error.message, { class: "small" })); }
 }
 
-// Which channels and accounts there are to choose from: those of the configuration, and those that dead letters are of.
-const accounts = new Map(); // channel -> its accounts
+// The channels and accounts of the filters: those of the configuration, and those of the dead letters.
+const accountsOf = new Map(); // channel -> its accounts
 function fillAccounts(rows) {
   for (const row of rows) note(row.channel, row.account);
   const channel = at("channel").value;
-  options(at("channel"), [...accounts.keys()]);
-  options(at("account"), channel ? [...(accounts.get(channel) ?? [])] : [...new Set([...accounts.values()].flatMap((names) => [...names]))]);
+  options(at("channel"), [...accountsOf.keys()]);
+  options(at("account"), channel ? [...(accountsOf.get(channel) ?? [])] : [...new Set([...accountsOf.values()].flatMap((names) => [...names]))]);
 }
 
 function note(channel, account) {
-  if (!accounts.has(channel)) accounts.set(channel, new Set());
-  accounts.get(channel).add(account);
+  if (!accountsOf.has(channel)) accountsOf.set(channel, new Set());
+  accountsOf.get(channel).add(account);
 }
 
 function options(select, values) {
@@ -150,7 +150,7 @@ function showChosen() {
   at("all").disabled = deadLetters.size === 0;
   at("beyond").hidden = !more || !at("all").checked || !admin;
   if (at("beyond").hidden) at("every").checked = false;
-  at("chosen").textContent = at("every").checked && every ? "Every one that fits is chosen" : chosen.size ? `${chosen.size} chosen` : "";
+  at("chosen").textContent = at("every").checked && every ? "All that match are chosen" : chosen.size ? `${chosen.size} chosen` : "";
   at("orders").hidden = !admin;
   at("only-look").hidden = admin;
   for (const id of ["retry", "drop"]) at(id).disabled = chosen.size === 0 || working;
@@ -158,7 +158,7 @@ function showChosen() {
 
 function ask(action) {
   const every = at("every").checked, picked = [...chosen].map((ref) => deadLetters.get(ref));
-  const name = every ? "every dead letter that fits" : count(picked.length, "dead letter");
+  const name = every ? "all dead letters that match" : count(picked.length, "dead letter");
   const verb = action === "retry" ? "Retry" : "Drop";
   const kinds = new Map();
   for (const deadLetter of picked) kinds.set(kindOf(deadLetter), (kinds.get(kindOf(deadLetter)) ?? 0) + 1);
@@ -186,7 +186,7 @@ function risk(every, unknown, all) {
   return `${which} perhaps delivered already: what is sent again may be seen twice. Look into the chats first.`;
 }
 
-// All of it, a bounded part with each call; what has been done is said also when it ends in the middle.
+// Repairs all chosen ones, a limited number with each call. The result is reported even when a call fails.
 async function repair(action, refs, why) {
   const body = { action, ...(why ? { note: why } : {}), ...(refs ? { refs } : { filter: filter() }) };
   const done = action === "retry" ? "retried" : "dropped", skipped = new Map();
@@ -203,7 +203,7 @@ async function repair(action, refs, why) {
     } while (after !== null);
     chosen.clear();
   } catch (error) {
-    report(`It was cut off: ${count(number, "dead letter")} ${done} so far. ${error.message}`, skipped);
+    report(`It stopped after an error: ${count(number, "dead letter")} ${done}. ${error.message}`, skipped);
   } finally {
     working = false;
     showChosen();
@@ -216,7 +216,7 @@ function report(text, skipped) {
   for (const [ref, why] of skipped) reasons.set(why, [...(reasons.get(why) ?? []), ref]);
   at("result").replaceChildren(make("p", text), ...[...reasons].map(([why, refs]) => {
     const others = refs.length > REFS_NAMED ? ` and ${refs.length - REFS_NAMED} more` : "";
-    return make("p", `Left as they are: ${refs.slice(0, REFS_NAMED).join(", ")}${others}: ${readable(why)}`);
+    return make("p", `Skipped: ${refs.slice(0, REFS_NAMED).join(", ")}${others}: ${readable(why)}`);
   }));
 }
 
@@ -226,7 +226,7 @@ async function start() {
     const { accounts } = await call("GET", "/v1/channels");
     for (const one of accounts) note(one.channel, one.account);
     fillAccounts([]);
-  } catch { /* those of the dead letters are there all the same */ }
+  } catch { /* the filters still have the accounts of the dead letters */ }
 }
 
 for (const id of ["kind", "channel", "account"]) {

@@ -1,4 +1,4 @@
-// The trace of one message. What its texts hold is foreign: it is only set as text.
+// The trace of one message. Its texts come from outside: they are only set as text.
 
 import { at, call, looker, make, open, readable } from "./console.js";
 
@@ -79,7 +79,7 @@ at("ask").addEventListener("submit", (event) => {
   if (id !== asked()) history.pushState(null, "", `/trace?id=${encodeURIComponent(id)}`);
   look(id);
 });
-// A link within the trace stays on the page, so that the login and the stream do.
+// A link within the trace does not reload the page, so that the login and the stream stay.
 document.addEventListener("click", (event) => {
   const target = event.target.closest?.("a[href^='/trace?id=']");
   if (!target || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
