@@ -24,7 +24,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.errors import GatewayError, NotFound
 from gatewayd.ports.channel import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
 from gatewayd.web.http.bodies import require_ready
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError, error_of, error_of_status
+from gatewayd.web.http.errors import HttpError, error_of, error_of_status
 
 PREFIX: Final = "/v1/webhooks/"
 DELIVER_SECONDS: Final = 10.0
@@ -99,9 +99,7 @@ class WebhookDesk:
         """As :meth:`answer`, within ``DELIVER_SECONDS``. :raises HttpError: also overloaded: it took longer."""
         with trio.move_on_after(DELIVER_SECONDS):
             return await self.answer(channel, account, request)
-        raise HttpError(
-            "overloaded", f"the message was not journaled within {DELIVER_SECONDS:g} s: send it again", retry_after=RETRY_SECONDS
-        )
+        raise HttpError("overloaded", f"the message was not journaled within {DELIVER_SECONDS:g} s: send it again")
 
     def afterwards(self, receipt: Receipt) -> None:
         """Let the channel work after the response. Best effort: skipped when too much of that work waits already."""
@@ -120,7 +118,7 @@ class WebhookDesk:
         require_ready(self._gateway)
         found = self._receiver(channel, account)
         if why := self._gateway.backlog.why_full(channel, account):
-            raise HttpError("overloaded", why, retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", why)
         return found
 
     def _receiver(self, channel: str, account: str) -> tuple[AccountActor, ReceivesWebhooks]:
@@ -133,11 +131,7 @@ class WebhookDesk:
         driver = actor.channel
         # An outdated driver goes on sending for a while, but the secret that it checks may be replaced.
         if driver is None or actor.is_outdated or not actor.settings.frame.enabled:
-            raise HttpError(
-                "unavailable",
-                "this account is not connected: try again later; gatewayctl status says why",
-                retry_after=RETRY_SECONDS,
-            )
+            raise HttpError("unavailable", "this account is not connected: try again later; gatewayctl status says why")
         if not _receives_webhooks(type(driver)):
             raise _not_found()
         return actor, cast(ReceivesWebhooks, driver)

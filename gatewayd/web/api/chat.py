@@ -22,7 +22,7 @@ from gatewayd.model.subject import SIGN
 from gatewayd.ports.store import InboundRow
 from gatewayd.web.access.auth import Auth, Identity
 from gatewayd.web.http.bodies import json_response, read_body, read_query, require_ready
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.waits import Waits, first_of
 
 MAX_TEXT_CHARS = 65_536
@@ -156,7 +156,7 @@ async def deliver_message(gateway: Gateway, envelope: InboundEnvelope) -> tuple[
     if known is not None:
         return _same(known, envelope), True
     if why := gateway.backlog.why_full(envelope.channel, envelope.account):
-        raise HttpError("overloaded", why, status=429, retry_after=RETRY_SECONDS)
+        raise HttpError("overloaded", why, status=429)
     new = await gateway.inbox.deliver([envelope])
     if new:
         return new[0], False

@@ -23,7 +23,7 @@ from gatewayd.model.records.event import Event
 from gatewayd.web.access.auth import Auth, StreamAuthorization
 from gatewayd.web.access.redaction import may_see_people, redacted_event
 from gatewayd.web.http.bodies import read_query
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.streams import StreamedBody, event_stream
 from gatewayd.web.http.waits import Waits
 
@@ -193,9 +193,7 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
         kinds, redacted = KindFilter(query.kinds), not may_see_people(identity)
         feed = EventFeed(gateway.events, waits, kinds, after, readers, authorization, redacted=redacted)
         if request.method == "GET" and len(readers) >= MAX_READERS:
-            raise HttpError(
-                "overloaded", f"{MAX_READERS} readers of events are connected already: close one", retry_after=RETRY_SECONDS
-            )
+            raise HttpError("overloaded", f"{MAX_READERS} readers of events are connected already: close one")
         return event_stream(feed)
 
     return routes

@@ -8,7 +8,7 @@ from quart import Response, request
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.kit import json
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.errors import HttpError
 
 T = TypeVar("T", bound=Struct)
 
@@ -92,4 +92,4 @@ async def read_json_bytes() -> bytes:
 def require_ready(gateway: Gateway) -> None:
     """:raises HttpError: draining: the daemon is not ready for new work."""
     if gateway.state != "ready":
-        raise HttpError("draining", f"the daemon is {gateway.state}: try again when it is ready", retry_after=RETRY_SECONDS)
+        raise HttpError("draining", f"the daemon is {gateway.state}: try again when it is ready")

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from gatewayd.web.http.addresses import Headers, TrustedProxies, is_loopback, network_of
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.errors import HttpError
 
 RESERVED: Final = 32
 """Slots reserved for connections from this machine, but at most a tenth of all."""
@@ -46,9 +46,7 @@ class ConnectionSlots:
         if not inside and self._outside >= self._open_to_all:
             self.refused["reserve"] += 1
             raise HttpError(
-                "overloaded",
-                "the connections for clients from outside are in use: try again later (gateway.max_connections)",
-                retry_after=RETRY_SECONDS,
+                "overloaded", "the connections for clients from outside are in use: try again later (gateway.max_connections)"
             )
         release = nothing if proxied or peer is None else self._hold(peer)
         self.taken += 1
@@ -73,9 +71,7 @@ class ConnectionSlots:
         if self._held.get(network, 0) >= self._of_one:
             self.refused["address"] += 1
             raise HttpError(
-                "too_many_requests",
-                "this address has too many connections: close some (gateway.max_connections_per_address)",
-                retry_after=RETRY_SECONDS,
+                "too_many_requests", "this address has too many connections: close some (gateway.max_connections_per_address)"
             )
         self._held[network] = self._held.get(network, 0) + 1
         return partial(self._release, network)

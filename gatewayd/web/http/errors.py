@@ -65,7 +65,8 @@ STATUS: Final[Mapping[Code, int]] = {
 }
 
 RETRY_SECONDS: Final = 5
-"""The default of ``Retry-After``."""
+"""``Retry-After`` of an error that may pass by itself, if its raiser gives no other."""
+_MAY_PASS: Final = ("overloaded", "draining", "unavailable", "too_many_requests")
 
 # The first code of each status, for a status that comes from a library.
 _CODE_OF: Final[dict[int, Code]] = {status: code for code, status in reversed(tuple(STATUS.items()))}
@@ -91,6 +92,8 @@ class HttpError(Exception):
         self.message = message
         self.status = STATUS[code] if status is None else status
         self.headers = dict(headers or {})
+        if retry_after is None and code in _MAY_PASS:
+            retry_after = RETRY_SECONDS
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
 
@@ -119,11 +122,9 @@ def error_of(error: GatewayError) -> HttpError:
     if isinstance(error, NotADeadLetter | UnusableId):
         return HttpError("bad_request", error.reason)
     if isinstance(error, Overloaded):
-        return HttpError("overloaded", error.reason, retry_after=RETRY_SECONDS)
+        return HttpError("overloaded", error.reason)
     if isinstance(error, StoreRefused):
         return HttpError(
-            "unavailable",
-            "the store does not work now, and nothing was stored: try again later; the log of gatewayd says why",
-            retry_after=RETRY_SECONDS,
+            "unavailable", "the store does not work now, and nothing was stored: try again later; the log of gatewayd says why"
         )
-    return HttpError("unavailable", error.reason, retry_after=RETRY_SECONDS)
+    return HttpError("unavailable", error.reason)

@@ -15,7 +15,7 @@ from quart import Response
 from gatewayd.kit.http import CONNECT_SECONDS, describe
 from gatewayd.ports.proxy import AgentProxy, Forward, ProxyError, Timeouts
 from gatewayd.web.access.auth import StreamAuthorization
-from gatewayd.web.http.errors import RETRY_SECONDS, AnswerCut, HttpError
+from gatewayd.web.http.errors import AnswerCut, HttpError
 from gatewayd.web.http.streams import EVENT_STREAM, NO_BUFFERING, StreamedBody
 from gatewayd.web.http.waits import Waits
 
@@ -40,9 +40,7 @@ class Forwarder:
         :raises HttpError: bad_gateway, gateway_timeout, overloaded. :raises ProxyError: the response is not of the protocol.
         """
         if self._open >= MOST_OPEN:
-            raise HttpError(
-                "overloaded", f"{MOST_OPEN} requests to agent servers are running: try again later", retry_after=RETRY_SECONDS
-            )
+            raise HttpError("overloaded", f"{MOST_OPEN} requests to agent servers are running: try again later")
         self._open += 1
         try:
             upstream = await self._send(method, forward)

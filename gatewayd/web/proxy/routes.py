@@ -13,7 +13,7 @@ from gatewayd.ports.agent import AgentCore
 from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyError, ProxyRequest, Reply
 from gatewayd.web.access.auth import Auth, Identity
 from gatewayd.web.http.bodies import read_json_bytes, require_ready
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.proxy.desk import Desk
 from gatewayd.web.proxy.forward import Forwarder
@@ -106,5 +106,5 @@ class _Mounted:
         if core is None:
             reason = self._gateway.agents.status(agent).reason
             why = f": {reason}" if reason else ""
-            raise HttpError("unavailable", f"agent {agent} is not open{why}: try again later", retry_after=RETRY_SECONDS)
+            raise HttpError("unavailable", f"agent {agent} is not open{why}: try again later")
         return core

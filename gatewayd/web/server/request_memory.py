@@ -7,7 +7,7 @@ answered 503.
 
 from typing import Final
 
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.errors import HttpError
 
 OWN_BYTES: Final = 20 * 1024
 """The allowance of each connection, beside the pool: a head of the largest size and a body of the usual size."""
@@ -45,9 +45,7 @@ class ConnectionMemory:
         if more > 0:
             if self._memory.used + more > self._memory.limit:
                 self.clear()
-                raise HttpError(
-                    "overloaded", "large requests use all memory for requests: try again later", retry_after=RETRY_SECONDS
-                )
+                raise HttpError("overloaded", "large requests use all memory for requests: try again later")
             self._memory.used += more
             self._pooled += more
 

@@ -25,7 +25,7 @@ from gatewayd.model.operator_api import MakeWebchatLink, Request
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.http.assets import load_pages
 from gatewayd.web.http.bodies import LOGIN_BYTES, LoginRequest, json_response, read_body, read_query, require_ready
-from gatewayd.web.http.errors import RETRY_SECONDS, HttpError
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.http.streams import event_stream
 from gatewayd.web.http.waits import Waits
 from gatewayd.web.webchat.conversation import HISTORY_LINES, Conversation, ConversationFeed, Cursor
@@ -179,7 +179,7 @@ class Webchat:
         with anyio.move_on_after(_COMMIT_SECONDS):
             key = await deliver(self._channel())
         if key is None:
-            raise HttpError("overloaded", "the message was not stored in time: try again", retry_after=RETRY_SECONDS)
+            raise HttpError("overloaded", "the message was not stored in time: try again")
         row = await self._gateway.store.find_inbound(account.channel, account.account, key)
         assert row is not None, "deliver has returned, so the row is there"
         return json_response(Accepted(f"in-{row.id}"), 202)
@@ -242,9 +242,7 @@ class Webchat:
         channel = self._gateway.manager.account(account.channel, account.account).channel
         if not isinstance(channel, WebchatChannel):
             raise HttpError(
-                "unavailable",
-                "the web chat is stopped: an operator can start it with gatewayctl channels start webchat",
-                retry_after=RETRY_SECONDS,
+                "unavailable", "the web chat is stopped: an operator can start it with gatewayctl channels start webchat"
             )
         return channel
 
