@@ -1,4 +1,4 @@
-"""The operator's command. The commands themselves are in ``gatewayd.cli.ctl``, one module each."""
+"""The operator's command, `gatewayctl`. Its subcommands are in ``gatewayd.cli.ctl.commands``."""
 
 import sys
 from collections.abc import Sequence
@@ -57,16 +57,18 @@ def gatewayctl(
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the local daemon keeps its state. [default: $GATEWAYD_STATE_DIR, else searched]"),
+        typer.Option(
+            metavar="DIR", help="The state directory of the local daemon. [default: $GATEWAYD_STATE_DIR, else searched]"
+        ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="How long the daemon may be silent before it is given up.")
+        float, typer.Option(metavar="SECONDS", min=0.1, help="The longest silence of the daemon before the command fails.")
     ] = 10.0,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """See and steer a running gatewayd. These options stand before the command: gatewayctl --url URL status."""
+    """See and control a running gatewayd. Write these options before the command: gatewayctl --url URL status."""
     ctx.obj = Options(url=url, token_file=token_file, state_dir=state_dir, timeout=timeout)
 
 
@@ -84,11 +86,11 @@ app.add_typer(webchat, name="webchat")
 app.command()(console)
 app.add_typer(audit, name="audit")
 _commands = cache(get_command)
-"""Built once for all calls in a process: typer looks at every signature."""
+"""Built once in a process: typer inspects every signature."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; the result is the exit code (docs/reference/gatewayctl.md). Errors are sentences on stderr."""
+    """Run one command and return its exit code (docs/reference/gatewayctl.md). Errors are sentences on stderr."""
     return run_with_streams("gatewayctl", lambda: _run(args), needs_stdout=True)
 
 
@@ -108,7 +110,7 @@ def _run(args: Sequence[str] | None) -> int:
     except (OutputClosed, BrokenPipeError):
         return _output_closed()
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # so typer ends when it is in the middle of a page of help
+        if isinstance(end.__context__, BrokenPipeError):  # typer exits so when a page of help cannot be written
             return _output_closed()
         raise
     return code if isinstance(code, int) else OK
@@ -122,14 +124,14 @@ def _output_closed() -> int:
 def _usage_error(error: typer.TyperException) -> int:
     message = error.format_message().replace("Value error, ", "", 1)
     if message.startswith("Usage:"):
-        # A group without a command: the message is its whole help page.
+        # A group without a subcommand: the message is its help page.
         print_error(message)
         return USAGE
     for old, new in _RENAMED.items():
         if message.startswith(f"No such command '{old}'"):
             return _fail(f"the command {old} is {new} now: gatewayctl {new}.", USAGE)
     if getattr(error, "option_name", None) in _GLOBAL:
-        return _fail(f"{message}. It stands before the command: gatewayctl {getattr(error, 'option_name', '')} … COMMAND.", USAGE)
+        return _fail(f"{message}. Write it before the command: gatewayctl {getattr(error, 'option_name', '')} … COMMAND.", USAGE)
     command = getattr(getattr(error, "ctx", None), "command_path", "gatewayctl")
     return _fail(f"{message if message.endswith('?') else message.rstrip('.') + '.'} See: {command} --help", USAGE)
 

@@ -1,6 +1,6 @@
-"""The daemon's command: run it, check its configuration, write a first one.
+"""The command of the daemon, `gatewayd`: run it, check its configuration, write a first one.
 
-argparse and not the operator command's typer: a daemon should not hold a terminal library in memory for its whole life.
+It uses argparse, not typer as gatewayctl does: a daemon should not keep a terminal library in memory.
 """
 
 import gc
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OK: Final = 0
 FAILED: Final = 1
 MISCONFIGURED: Final = 78
-"""EX_CONFIG of sysexits(3): starting again cures nothing, so the unit file tells systemd not to try."""
+"""EX_CONFIG of sysexits(3). Another start would fail, too, so the unit tells systemd not to restart."""
 
 DESCRIPTION: Final = "A resident gateway between chat channels and AI agents. Without a command it runs the daemon."
 EPILOG: Final = """\
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     0; 1: check-config found problems, or init could not write; 2: wrong usage; 74: the output could not be written; 78: the
-    daemon cannot run with this configuration; else what the daemon returns.
+    daemon cannot run with this configuration; otherwise the exit code of the daemon.
     """
     return run_with_streams("gatewayd", lambda: _main(arguments), needs_stdout=False)
 
@@ -64,8 +64,8 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 @contextmanager
 def _ended_by_interrupts() -> Iterator[None]:
-    """SIGINT ends the process at once, until the daemon takes signals itself: a ``KeyboardInterrupt`` in the code of a plugin is
-    then always the plugin's own, and taken for an error of it (actor/border.py)."""
+    """SIGINT ends the process at once, until the daemon handles signals. So a ``KeyboardInterrupt`` in the code of a plug-in is
+    always one that the plug-in raised: an error of it (actor/border.py)."""
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
@@ -75,7 +75,7 @@ def _ended_by_interrupts() -> Iterator[None]:
 
 class _Parser(ArgumentParser):
     def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
-        """argparse says nothing when a page of help cannot be written."""
+        """Raises when a page of help cannot be written; argparse would not."""
         (file or sys.stderr).write(message)
 
 
@@ -83,13 +83,13 @@ def _parser() -> ArgumentParser:
     parser = _Parser("gatewayd", description=DESCRIPTION, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"gatewayd {__version__}")
     parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration file")
-    parser.add_argument("--state-dir", metavar="DIR", type=Path, help="where the store and the token live")
+    parser.add_argument("--state-dir", metavar="DIR", type=Path, help="the directory of the store and the token")
     parser.add_argument("--bind", metavar="HOST:PORT", type=_bind, help="the address of the HTTP server")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    check = commands.add_parser("check-config", help="tell everything that is wrong in a configuration file")
-    check.add_argument("file", metavar="FILE", nargs="?", type=Path, help="default: the file that gatewayd would run with")
+    check = commands.add_parser("check-config", help="list every problem of a configuration file")
+    check.add_argument("file", metavar="FILE", nargs="?", type=Path, help="default: the file that gatewayd would use")
     init = commands.add_parser("init", help="write a commented configuration file to start from")
-    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="default: where gatewayd looks for it")
+    init.add_argument("file", metavar="FILE", nargs="?", type=Path, help="default: the first path that gatewayd searches")
     return parser
 
 
@@ -107,7 +107,7 @@ def _run(options: Namespace, env: Mapping[str, str]) -> int:
     path = find_config(options.config, env)
 
     def load() -> GatewayConfig:
-        # A file that was there and is gone is an error, not the embedded default.
+        # A file that existed at the start and is gone is an error, not the embedded default.
         file = path or find_config(None, env)
         _add_plugin_folder(file)
         config = load_config(file, registry, env)
@@ -120,25 +120,25 @@ def _run(options: Namespace, env: Mapping[str, str]) -> int:
     except ConfigError as error:
         print_error(str(error))
         return MISCONFIGURED
-    # What is made until the daemon is ready stays; it turns the collector on again then (daemon.py).
+    # The objects of the start live as long as the process. The daemon enables the collector when it is ready (daemon.py).
     gc.disable()
     _import_structlog_without_rich()
-    from gatewayd import daemon  # only here: it imports the whole gateway, which the other commands do without
+    from gatewayd import daemon  # here, because it imports the whole gateway, which the other commands do not need
 
     where = state_dir(options.state_dir or config.gateway.state_dir, env)
     return daemon.run(config, registry=registry, state_dir=where, load=load)
 
 
 def _add_plugin_folder(file: Path | None) -> None:
-    """Agents of the user's own may lie beside the configuration file. What is installed comes first."""
+    """The modules of a user's agents may be beside the configuration file. Installed modules come first."""
     if file is not None and (folder := str(file.parent.absolute())) not in sys.path:
         sys.path.append(folder)
 
 
 def _import_structlog_without_rich() -> None:
-    """structlog imports rich wherever it is installed, for a traceback that we do not draw: 50 ms and 3 MiB.
+    """structlog imports rich where it is installed, for tracebacks that the daemon does not use: 50 ms and 3 MiB.
 
-    A None in ``sys.modules`` makes an import fail as if the package were missing (Python reference, 5.3.1, the module cache).
+    With None in ``sys.modules`` an import fails as if the package were missing (Python reference, 5.3.1, the module cache).
     """
     if "structlog" not in sys.modules and "rich" not in sys.modules:
         sys.modules["rich"] = None  # type: ignore[assignment]
@@ -167,7 +167,7 @@ def _check(file: Path | None, env: Mapping[str, str]) -> int:
 
 
 def _machine_warnings(config: GatewayConfig) -> Iterator[str]:
-    """What the plugins find out about this machine. It is their code, and perhaps the user's, that runs here."""
+    """The warnings of the plug-ins about this machine. Their code runs here, and perhaps the user's."""
     plugins = [(f"[agents.{agent.agent_id}]", agent.settings) for agent in config.agents]
     plugins += [(f"[channels.{one.channel}.accounts.{one.account}]", one.settings) for one in config.accounts]
     for table, settings in plugins:
@@ -206,7 +206,7 @@ def _init(file: Path | None, env: Mapping[str, str]) -> int:
         return FAILED
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # "x" refuses to overwrite, also when the file appears between a look and the write.
+        # "x" never overwrites, not even a file that appears meanwhile.
         with path.open("x", encoding="utf-8") as target:
             target.write(starter_text(Registry.installed()))
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The three standard streams, when one of them is closed, full, or has nobody behind it.
+"""Standard streams that are closed, full, or without a reader.
 
-A descriptor that is closed at the start is given to whatever is opened first: what is printed, or logged, would be written into
-the store. So each of the three is opened before anything else is.
+The first file that a process opens gets the lowest free descriptor. With a closed stdout or stderr that would be the store, and
+output would be written into it. So the three standard descriptors are opened before any other file.
 """
 
 import errno
@@ -18,8 +18,8 @@ _OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EI
 
 
 def run_with_streams(program: str, run: Callable[[], int], *, needs_stdout: bool) -> int:
-    """What ``run`` returns, or ``IO_ERROR`` after a sentence on stderr. ``needs_stdout``: where it is closed, nothing is begun. A
-    reader that has enough (head, less) is no fault."""
+    """The result of ``run``, or ``IO_ERROR`` after a sentence on stderr. ``needs_stdout``: ``run`` is not called where stdout
+    is closed. A reader that closes the pipe (head, less) is no error."""
     if "stdout" in open_closed_streams() and needs_stdout:
         print_error(f"{program}: stdout is closed, so nothing was done. Where no output is wanted: > /dev/null")
         return IO_ERROR
@@ -40,14 +40,14 @@ def run_with_streams(program: str, run: Callable[[], int], *, needs_stdout: bool
 
 
 def open_closed_streams() -> frozenset[str]:
-    """Open /dev/null in the place of each standard stream that is closed. Returns which were. Such a stdout is for reading only:
-    what is printed fails, as it should."""
+    """Open /dev/null for each standard stream that is closed. Returns the names of these streams. Such a stdout is read-only:
+    output to it fails, as it should."""
     closed = set()
     for fd, (name, flags) in enumerate(_STREAMS.items()):
         try:
             os.fstat(fd)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, flags), True)  # the lowest number that is free is this one
+            os.set_inheritable(os.open(os.devnull, flags), True)  # it gets this number, the lowest free one
             closed.add(name)
             setattr(sys, name, open(fd, "r" if fd == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     return frozenset(closed)
@@ -62,7 +62,7 @@ def discard_output(stream: TextIO) -> None:
 
 
 def print_error(text: str) -> None:
-    """A line on stderr; where that cannot be written, either, the exit code has to say it."""
+    """A line on stderr. Where stderr cannot be written, either, only the exit code remains."""
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

@@ -131,7 +131,7 @@ def test_version(ctl: Ctl) -> None:
         (["status", "--nonsense"], "gatewayctl: No such option: --nonsense."),
         (
             ["status", "--url", "x"],
-            "gatewayctl: No such option: --url. It stands before the command: gatewayctl --url … COMMAND.",
+            "gatewayctl: No such option: --url. Write it before the command: gatewayctl --url … COMMAND.",
         ),
         (
             ["--timeout", "0", "status"],

@@ -34,7 +34,7 @@ def test_list(daemon: FakeGatewayd, ctl: Ctl, args: tuple[str, ...]) -> None:
         "coder  opencode  open    1.18.33  4711  3         1        12     2\n"
         "  last error (2 min ago): the model refused\n"
         "other  acp       parked  -        -     -         0        0      0\n"
-        "  command not found; to go on: gatewayctl agents restart other\n",
+        "  command not found; to continue: gatewayctl agents restart other\n",
         "",
     )
     assert json.loads(ctl("agents", "list", "--json").out)["of_a_newer_release"] == 1
@@ -58,7 +58,7 @@ def test_show_with_the_output_of_the_process(daemon: FakeGatewayd, ctl: Ctl) -> 
         "turns       12, 1 running, 2 failures\n"
         "last error  the model refused (2 min ago)\n"
         "\n"
-        "the end of its output:\n"
+        "last lines of its output:\n"
         "  listening\n"
         "  bad \\u202e end\n"
     )
@@ -71,7 +71,7 @@ def test_show_of_one_that_is_down(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "agent       other\n"
         "core        acp\n"
         "state       parked: command not found\n"
-        "to go on    gatewayctl agents restart other\n"
+        "continue    gatewayctl agents restart other\n"
         "turns       0, 0 running, 0 failures\n"
     )
 

@@ -263,7 +263,7 @@ def test_webchat_sessions(daemon: FakeGatewayd, ctl: Ctl) -> None:
 def test_webchat_revoke(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("POST", "/v1/webchat/revoke", of({"sessions": [SESSION], "links": 0}), of({"sessions": [SESSION], "links": 2}))
     assert ctl("webchat", "revoke", "0123456789ab") == (0, "ended: 0123456789ab (alice)\n", "")
-    assert ctl("webchat", "revoke", "--name", "alice") == (0, "ended: 0123456789ab (alice)\ntaken back: 2 links\n", "")
+    assert ctl("webchat", "revoke", "--name", "alice") == (0, "ended: 0123456789ab (alice)\nrevoked: 2 links\n", "")
     assert [asked.json() for asked in daemon.asked] == [{"id": "0123456789ab"}, {"name": "alice"}]
 
 
@@ -271,7 +271,7 @@ def test_webchat_revoke(daemon: FakeGatewayd, ctl: Ctl) -> None:
 def test_webchat_revoke_wants_to_know_whose(daemon: FakeGatewayd, ctl: Ctl, args: list[str]) -> None:
     code, out, err = ctl("webchat", "revoke", *args)
     assert (code, out) == (64, "")
-    assert err.startswith("gatewayctl: Say whose:")
+    assert err.startswith("gatewayctl: Which login?")
     assert daemon.asked == []
 
 

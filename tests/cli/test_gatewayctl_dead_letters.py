@@ -174,7 +174,7 @@ def test_what_may_be_seen_twice_is_asked_about(daemon: FakeGatewayd, ctl: Ctl, t
     daemon.on("POST", f"{PATH}/in-12", of({"dead_letter": RUNS_AGAIN}))
     code, out, err = ctl("dead-letters", "retry", "out-7")
     assert (code, out) == (64, "")
-    assert "may be seen twice. Look into the chat first: out-7. Without a terminal to ask on, --yes has to say so." in err
+    assert "may be seen twice. Look into the chat first: out-7. There is no terminal for the answer: confirm with --yes." in err
     types("n")
     assert ctl("dead-letters", "retry", "out-7", "in-12")[::2] == (
         1,
@@ -223,7 +223,7 @@ def test_a_bulk_without_a_terminal_wants_yes(daemon: FakeGatewayd, ctl: Ctl) -> 
     daemon.on("GET", PATH, page(POISON))
     daemon.on("POST", PATH, bulk(1))
     code, _, err = ctl("dead-letters", "drop", "--all")
-    assert (code, err) == (64, "gatewayctl: Drop 1 dead letter? Without a terminal to ask on, --yes has to say so.\n")
+    assert (code, err) == (64, "gatewayctl: Drop 1 dead letter? There is no terminal for the answer: confirm with --yes.\n")
     assert orders(daemon) == []
     code, out, err = ctl("dead-letters", "drop", "--all", "--yes", "--json")
     assert (code, json.loads(out), err) == (0, {"done": 1, "skipped": []}, "")
@@ -264,7 +264,7 @@ def test_what_is_cut_says_how_far_it_got(daemon: FakeGatewayd, ctl: Ctl, cut: st
     assert code == (130 if cut == "interrupted" else 1)
     assert out.endswith("  1 of 2 dead letters dropped …\n")
     assert (
-        "stopped: 1 of 2 dead letters dropped so far. What was under way may have been done: gatewayctl dead-letters list\n"
+        "stopped: 1 of 2 dead letters dropped so far. The running request may have succeeded. See: gatewayctl dead-letters list\n"
         in err
     )
 

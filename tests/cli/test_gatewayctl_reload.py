@@ -30,9 +30,9 @@ def test_what_it_did_is_shown(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "  ~ [channels.telegram.accounts.main] token: reconnected; its waiting replies are kept\n"
         "  + [agents.new]\n"
         "  - [auth.tokens.ci]\n"
-        "  ~ [gateway] bind: the daemon listens on the old address: NEEDS A RESTART, what was in force still is\n"
+        "  ~ [gateway] bind: the daemon listens on the old address: NEEDS A RESTART, the old value is still in force\n"
         "  not touched: 1 account and 2 agents\n"
-        "  still finishing what they do: telegram/main, coder\n"
+        "  still ending: telegram/main, coder\n"
         "  warning: the file can be read by every user\n",
         "",
     )

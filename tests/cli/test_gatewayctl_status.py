@@ -120,7 +120,7 @@ matrix/old            disabled   1 h     -        -         0           0
 
 lanes         3 live, 1 running, 2 messages waiting
 inbox         12 of 1000 waiting, the oldest for 5 min
-              1 sender with as much waiting as one may (limits.sender_backlog)
+              1 sender at the limit of waiting messages (limits.sender_backlog)
 outbox        3 ready, 0 sending
               2 unknown: cut off while sending, perhaps delivered. Look into the
               chat first
@@ -318,6 +318,6 @@ def test_it_is_said_where_whoever_is_in_a_group_may_talk() -> None:
     open_one = AccountStatus("telegram", "main", "connected", NOW, open_groups=("*",))
     many = AccountStatus("telegram", "other", "connected", NOW, open_groups=OPEN_GROUPS)
     lines = [line.plain for line in status_lines(msgspec.structs.replace(HEALTHY, accounts=(open_one, many)), 200)]
-    [first, second] = [line.partition("telegram/")[2] for line in lines if "whoever" in line]
-    assert first == "main: whoever is in any group may talk"
-    assert second == "other: whoever is in -1000, -1001, -1002, -1003, -1004 and 2 more may talk"
+    [first, second] = [line.partition("telegram/")[2] for line in lines if "everybody" in line]
+    assert first == "main: everybody in any group may talk"
+    assert second == "other: everybody in -1000, -1001, -1002, -1003, -1004 and 2 more may talk"

@@ -1,4 +1,4 @@
-"""The parts of gatewayctl: one module per command, and what they share.
+"""The parts of gatewayctl: its commands, the connection to the daemon, and the output.
 
-Nothing here is imported by the daemon. Modules that cost time to load (httpx2, rich) are imported by the commands when they run.
+The daemon imports none of it. A command imports slow modules (httpx2, rich) only when it runs.
 """

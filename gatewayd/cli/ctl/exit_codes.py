@@ -1,7 +1,7 @@
-"""How a command ends: the exit codes, and the errors that carry one.
+"""The exit codes of gatewayctl, and the exceptions that end a command with one.
 
-64 for a wrong command line (EX_USAGE of sysexits.h) and not click's 2, so that a monitoring script with a misspelt option does
-not report a daemon that is down.
+A wrong command line has 64 (EX_USAGE of sysexits.h), not 2 as in click: a monitoring script with a misspelt option must not
+report that the daemon is down.
 """
 
 OK = 0

@@ -1,7 +1,7 @@
-"""Words and numbers as a person reads them, and foreign text made safe to print.
+"""Words and numbers for a person, and foreign text made safe to print.
 
-Names, reasons and error messages may carry what somebody typed into a chat. A terminal obeys control characters (C0 and C1,
-ECMA-48), and bidirectional ones reorder what is read (Unicode TR 36), so neither reaches it.
+Names, reasons and error messages may hold text from a chat. A terminal obeys control characters (C0 and C1, ECMA-48), and
+bidirectional characters change the order of the text (Unicode TR 36), so neither is printed.
 """
 
 import itertools
@@ -19,30 +19,30 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def clean(text: str, *, at_most: int = 500) -> str:
-    """One line of words, at most so many characters long: blanks are one blank, colours are left out, and what else cannot be
-    seen is written as an escape."""
+    """One line of at most ``at_most`` characters. White space becomes one blank, control sequences are removed, and each other
+    invisible character becomes an escape."""
     line = "".join(char if char.isspace() or is_visible(char) else _escape(char) for char in _CONTROL_SEQUENCE.sub("", text))
     line = " ".join(line.split())
     return line if len(line) <= at_most else line[: at_most - 1] + "…"
 
 
 def one_line(text: str, *, at_most: int = 500) -> str:
-    """A name or an input on one line: nothing is left out of it, and a line end is written as one, so that it begins no line."""
+    """A name or an input on one line. Nothing is removed; a line end becomes ``\\n``."""
     return clean(visible(text).replace("\n", "\\n"), at_most=at_most)
 
 
 def visible(text: str) -> str:
-    """The whole text, with each invisible character but the line feed written as an escape: nothing is hidden or lost."""
+    """The whole text. Each invisible character except the line feed becomes an escape, so nothing is hidden or lost."""
     return "".join(char if char == "\n" or is_visible(char) else _escape(char) for char in text)
 
 
 def safe_json(text: str) -> str:
-    """JSON text with the same meaning, without characters that a terminal obeys. They can only stand inside strings."""
+    """The same JSON, without characters that a terminal obeys. Such characters can only be in strings."""
     return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def pretty_json(body: bytes) -> str:
-    """A JSON document that could be decoded, indented, made safe. The value is unchanged."""
+    """A valid JSON document, indented and safe to print. Its value is the same."""
     return safe_json(msgspec.json.format(body, indent=2).decode("utf-8", "replace"))
 
 
@@ -65,12 +65,12 @@ def uptime(seconds: float) -> str:
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 account``, ``2 accounts``; with a ``plural`` of its own: ``2 replies``."""
+    """``1 account``, ``2 accounts``; with ``plural``: ``2 replies``."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def clock_time(at: float) -> str:
-    """Unix seconds as local date and time, to the second. A time that no calendar has is shown as the number."""
+    """Unix seconds as local date and time, to the second. A time outside the calendar is shown as a number."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
     except (OverflowError, ValueError, OSError):

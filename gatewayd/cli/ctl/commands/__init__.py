@@ -1,4 +1,4 @@
 """The commands of `gatewayctl`, one module for each group.
 
-No layout of a table belongs here (gatewayd/cli/ctl/output).
+A view that several commands share belongs to gatewayd/cli/ctl/output, a request to gatewayd/cli/ctl/connection.
 """

@@ -1,4 +1,4 @@
-"""``gatewayctl agents``: the cores that run agents."""
+"""``gatewayctl agents``: the agents and their cores."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-agents = typer.Typer(
-    help="See and restart what runs agents.", invoke_without_command=True, no_args_is_help=False, rich_markup_mode=None
-)
+agents = typer.Typer(help="See and restart agents.", invoke_without_command=True, no_args_is_help=False, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The agent's name in the configuration.")]
 
@@ -27,7 +25,7 @@ _STYLES: dict[AgentState, str] = {"open": "green", "opening": "cyan", "waiting":
 
 @agents.callback()
 def group(ctx: typer.Context) -> None:
-    """See and restart what runs agents. Without a command: list."""
+    """See and restart agents. Without a command: list."""
     if ctx.invoked_subcommand is None:
         list_agents(ctx)
 
@@ -40,7 +38,7 @@ def list_agents(ctx: typer.Context, as_json: Json = False) -> None:
 
 @agents.command("show")
 def show_agent(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
-    """Show one agent in full, and the end of what its process has written."""
+    """Show one agent in full, with the last lines of output of its process."""
     from gatewayd.cli.ctl.connection.client import segment
 
     print_answer(options_of(ctx), f"/v1/agents/{segment(name)}", AgentReport, _report, scope="admin", as_json=as_json)
@@ -48,7 +46,7 @@ def show_agent(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
 
 @agents.command("restart")
 def restart(ctx: typer.Context, name: Name) -> None:
-    """Close an agent's core and open it anew, also one that is parked. Turns that run on it are cut."""
+    """Close an agent's core and open it again, also a parked one. Turns that run on it are interrupted."""
     from gatewayd.cli.ctl.connection.client import segment
 
     path = f"/v1/agents/{segment(name)}/restart"
@@ -63,7 +61,7 @@ def _report(report: AgentReport, now: float, width: int) -> Iterator[str]:
     for label, value in _facts(report.agent, now):
         yield f"{label:<12}{value}"
     if report.output:
-        yield "\nthe end of its output:"
+        yield "\nlast lines of its output:"
     for line in report.output:
         yield f"  {clean(line, at_most=2000)}"
 
@@ -95,9 +93,9 @@ def _table(answer: AgentList, now: float, width: int) -> "list[Text]":
     for row in rows:
         parts = [clean(row.reason)] if row.reason else []
         if row.state == "parked":
-            parts.append(f"to go on: gatewayctl agents restart {clean(row.agent)}")
+            parts.append(f"to continue: gatewayctl agents restart {clean(row.agent)}")
             if row.next_attempt_at is not None:
-                parts.append(f"looked at again in {duration(row.next_attempt_at - now)}")
+                parts.append(f"next attempt in {duration(row.next_attempt_at - now)}")
         if row.last_error is not None:
             parts.append(f"last error{_ago(row, now)}: {clean(row.last_error)}")
         details.append(wrapped(Text("; ".join(parts), style="dim"), width, indent=2) if parts else [])
@@ -110,8 +108,8 @@ def _facts(agent: AgentStatus, now: float) -> list[tuple[str, str]]:
         ("agent", agent.agent),
         ("core", agent.core),
         ("state", agent.state + (f": {agent.reason}" if agent.reason else "")),
-        ("to go on", f"gatewayctl agents restart {agent.agent}" if agent.state == "parked" else None),
-        ("next look", None if agent.next_attempt_at is None else f"in {duration(agent.next_attempt_at - now)}"),
+        ("continue", f"gatewayctl agents restart {agent.agent}" if agent.state == "parked" else None),
+        ("next try", None if agent.next_attempt_at is None else f"in {duration(agent.next_attempt_at - now)}"),
         ("version", agent.version),
         ("process", None if agent.pid is None else str(agent.pid)),
         ("url", agent.url),

@@ -1,4 +1,4 @@
-"""``gatewayctl approvals``: tool requests that wait for a yes or no."""
+"""``gatewayctl approvals``: tool requests that wait for an operator."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ approvals = typer.Typer(
 )
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The approval's id or code, as `approvals list` shows it.")]
-Note = Annotated[str | None, typer.Option("--note", help="A word to the agent, kept with the decision.")]
+Note = Annotated[str | None, typer.Option("--note", help="A text for the agent, stored with the decision.")]
 
 _EVERY_SECONDS = 1.0
 _PENDING = {"state": "pending", "limit": "1000"}
@@ -39,7 +39,7 @@ def list_approvals(ctx: typer.Context, as_json: Json = False) -> None:
 
 @approvals.command("show")
 def show_approval(ctx: typer.Context, approval_id: Id, as_json: Json = False) -> None:
-    """Show one request in full: exactly what would be run."""
+    """Show one request in full: exactly what would run."""
     print_answer(options_of(ctx), _path(approval_id), Approval, _full, scope="approvals", as_json=as_json)
 
 
@@ -48,7 +48,7 @@ def allow(
     ctx: typer.Context,
     approval_id: Id,
     note: Note = None,
-    session: Annotated[bool, typer.Option("--session", help="Not only once: for this session, as session_grant says.")] = False,
+    session: Annotated[bool, typer.Option("--session", help="For this session, as session_grant says.")] = False,
 ) -> None:
     """Let the agent run the tool with the input that is shown, once."""
     _decide(ctx, approval_id, DecideApproval("allow", note, "session" if session else "once"))
@@ -56,26 +56,26 @@ def allow(
 
 @approvals.command()
 def deny(ctx: typer.Context, approval_id: Id, note: Note = None) -> None:
-    """Refuse the request; the agent is told so."""
+    """Deny the request. The agent is told so."""
     _decide(ctx, approval_id, DecideApproval("deny", note))
 
 
 @approvals.command()
 def page(ctx: typer.Context, as_json: Json = False) -> None:
-    """Print a link to the page on which requests are answered. It works once: treat it as a password."""
+    """Print a link to the page of requests. It works once: treat it as a password."""
     print_link(ctx, "approvals", as_json=as_json)
 
 
 @approvals.command()
 def watch(ctx: typer.Context) -> None:
-    """Print each request as it comes and how it ended, until Ctrl-C."""
+    """Print each new request and how it ended, until Ctrl-C."""
     follow_approvals(options_of(ctx))
 
 
 def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Look every second and print what is new. A restart of the daemon is said, and waited out.
+    """Ask every second and print what is new. During a restart of the daemon it waits, and says so.
 
-    :raises CtlError: the first look fails, the daemon refuses the token, or its answer is not understood.
+    :raises CtlError: the first request fails, the daemon rejects the token, or its response cannot be decoded.
     """
     from gatewayd.cli.ctl.output.screen import print_note
 
@@ -99,7 +99,7 @@ def follow_approvals(options: Options, *, pause: Callable[[float], None] = time.
 
 
 def _print_changes(client: "Client", known: dict[str, Approval]) -> None:
-    """Print what is not ``known`` and what has ended, and bring ``known`` up to date with each line."""
+    """Print the requests that are not ``known`` and those that have ended. Each printed line updates ``known``."""
     from gatewayd.cli.ctl.output.screen import console, print_text
 
     waiting = client.get("/v1/approvals", ApprovalList, params=_PENDING, scope="approvals").approvals
@@ -136,8 +136,8 @@ def _ending(approval: Approval) -> str:
 
 
 def _full(approval: Approval, now: float, width: int) -> list[str]:
-    """What is shown is what is bound: the input is never shortened, nothing in it is invisible, and no text looks like another
-    field."""
+    """The decision is for exactly this text: the input is never shortened, nothing in it is invisible, and no text looks like
+    another field."""
     from gatewayd.cli.ctl.output.screen import field
 
     return [line for label, text in _fields(approval, now) for line in field(label, text, width=width)]

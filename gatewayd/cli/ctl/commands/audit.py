@@ -1,7 +1,7 @@
-"""``gatewayctl audit``: what operators did, and whether the log of it is whole.
+"""``gatewayctl audit``: the actions of operators, and a check that the audit log is whole.
 
-The chain of hashes is computed here, from what the daemon answers: a daemon that lies about its log has to lie consistently
-from the first entry on, and then its head is not the one that was kept elsewhere.
+The command computes the chain of hashes itself. A daemon that returns a false log must falsify every entry from the first one on,
+and then its head differs from a head that was kept elsewhere.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from gatewayd.model.records.audit import BEGINNING, AuditHead, AuditRow, ChainBr
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.connection.client import Client
 
-audit = typer.Typer(help="See what operators did, and check the log of it.", no_args_is_help=True, rich_markup_mode=None)
+audit = typer.Typer(help="See the actions of operators, and check the audit log.", no_args_is_help=True, rich_markup_mode=None)
 
 _PAGE = 1000
 _HASH_LENGTH = 64
@@ -33,7 +33,7 @@ def list_entries(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what operators did, the newest last."""
+    """List the actions of operators, the newest last."""
     from gatewayd.cli.ctl.output.screen import print_note, print_text
 
     with options_of(ctx).connect() as client:
@@ -57,10 +57,10 @@ def list_entries(
 def verify_chain(
     ctx: typer.Context,
     expect: Annotated[
-        str | None, typer.Option(metavar="SEQ:HASH", help="A head that was printed before: it must still be in the log.")
+        str | None, typer.Option(metavar="SEQ:HASH", help="A head that was printed before. It must still be in the log.")
     ] = None,
 ) -> None:
-    """Check every entry against the one before it, and print the head: keep it where the daemon cannot write."""
+    """Check every entry against the one before, and print the head. Keep the head where the daemon cannot write."""
     from gatewayd.cli.ctl.output.screen import print_text
 
     wanted = None if expect is None else _parse_head(expect)
@@ -82,7 +82,7 @@ def verify_chain(
 
 
 def _everything(client: "Client") -> Iterator[AuditRow]:
-    """Every entry there was when the first page was asked for."""
+    """Every entry that existed at the request of the first page."""
     seen, last = 0, None
     while last is None or seen < last:
         page = client.decode(_fetch(client, seen, _PAGE), AuditPage)
@@ -115,6 +115,6 @@ def _why_not_found(wanted: AuditHead, head: AuditHead) -> str:
             "If the store was put back from a backup, that is why; otherwise ask who could write to it."
         )
     return (
-        f"The audit log was written anew: its entry {wanted.seq} has not the hash {wanted.hash[:12]}… any more. "
+        f"The audit log was written anew: its entry {wanted.seq} does not have the hash {wanted.hash[:12]}… any more. "
         "Compare it with a backup, and ask who could write to the store."
     )

@@ -1,4 +1,4 @@
-"""Retrying and dropping dead letters, one by one or every one that fits a filter, with an account of how far it got."""
+"""Retries and drops dead letters, one by one or by a filter, and reports the progress."""
 
 import math
 import sys
@@ -18,22 +18,22 @@ from gatewayd.model.records.dead_letter import DeadLetterCounts, DeadLetterFilte
 if TYPE_CHECKING:
     from gatewayd.cli.ctl.connection.client import Client
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 DEAD_LETTERS = "/v1/dead-letters"
 _PAGE = "500"
 _PAGES_COUNTED = 40
-"""Before a bulk is asked about: its dead letters are counted up to 20,000."""
+"""Before the confirmation of a bulk order its dead letters are counted, up to 20,000."""
 _REFS_NAMED = 5
 
 
-class _Report(Struct, frozen=True):
+class _Result(Struct, frozen=True):
     done: int
     skipped: list[Skipped]
 
 
 class Progress:
-    """How far an order got: ``done`` of ``total`` dead letters (None: it has not begun). ``skipped`` maps refs to reasons."""
+    """The progress of an order: ``done`` of ``total`` dead letters (None: it has not begun). ``skipped`` maps refs to reasons."""
 
     def __init__(self, action: RepairAction) -> None:
         self.action: RepairAction = action
@@ -42,18 +42,18 @@ class Progress:
         self.skipped: dict[str, str] = {}
 
     def so_far(self) -> str:
-        """For when it is cut: the call under way may have been done, too."""
+        """The line for an interrupted order. The running request may have succeeded."""
         if self.total is None:
             return "stopped before anything was done"
-        return f"stopped: {self.counted()} so far. What was under way may have been done: gatewayctl dead-letters list"
+        return f"stopped: {self.counted()} so far. The running request may have succeeded. See: gatewayctl dead-letters list"
 
     def counted(self) -> str:
-        """How many of how many."""
+        """The counts in words."""
         said = f"{self.done} of {count(self.total or 0, 'dead letter')} {_PAST[self.action]}"
         return said + (f", {len(self.skipped)} skipped" if self.skipped else "")
 
     def reasons(self) -> list[str]:
-        """A line for each reason of skipping, with the first dead letters that it is about."""
+        """A line for each reason, with the first dead letters that were skipped for it."""
         by_reason: dict[str, list[str]] = {}
         for ref, why in self.skipped.items():
             by_reason.setdefault(clean(why), []).append(clean(ref))
@@ -65,15 +65,15 @@ class Progress:
 
     def as_json(self) -> str:
         """``{"done", "skipped": [{"ref", "why"}]}``."""
-        report = _Report(self.done, [Skipped(ref, why) for ref, why in self.skipped.items()])
-        return safe_json(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        result = _Result(self.done, [Skipped(ref, why) for ref, why in self.skipped.items()])
+        return safe_json(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
 
 
 _PAST: dict[RepairAction, str] = {"retry": "retried", "drop": "dropped"}
 
 
 def params_of(chosen: DeadLetterFilter) -> dict[str, str]:
-    """As a query."""
+    """The filter as a query."""
     return {key: str(value) for key, value in msgspec.structs.asdict(chosen).items() if value is not None}
 
 
@@ -84,12 +84,14 @@ def dead_letter_path(ref: str) -> str:
     return f"{DEAD_LETTERS}/{segment(ref)}"
 
 
-def repair_each(client: "Client", progress: Progress, refs: Sequence[str], *, note: str | None, yes: bool, tell: Tell) -> None:
-    """Retry or drop these. What is no dead letter any more is skipped; what may be seen twice is asked about first.
+def repair_each(
+    client: "Client", progress: Progress, refs: Sequence[str], *, note: str | None, yes: bool, report: Report
+) -> None:
+    """Retry or drop these. One that is no dead letter any more is skipped. A retry of unknown replies needs a confirmation.
 
-    :raises CtlError: gatewayd cannot be asked, or refuses the token.
+    :raises CtlError: gatewayd cannot be reached, or rejects the token.
     """
-    unsure = [] if yes or progress.action == "drop" else _unsure(client, progress, refs)
+    unsure = [] if yes or progress.action == "drop" else _perhaps_delivered(client, progress, refs)
     if unsure:
         _confirm(f"Retry {count(len(refs), 'dead letter')}?", warning=f"{SEEN_TWICE}: {', '.join(unsure)}.")
     progress.total = len(refs)
@@ -103,7 +105,7 @@ def repair_each(client: "Client", progress: Progress, refs: Sequence[str], *, no
             progress.skipped[ref] = str(error)
             continue
         progress.done += 1
-        tell(f"{clean(dead_letter.ref)} {_PAST[progress.action]}: {clean(dead_letter.state)}")
+        report(f"{clean(dead_letter.ref)} {_PAST[progress.action]}: {clean(dead_letter.state)}")
 
 
 def repair_all(
@@ -114,34 +116,33 @@ def repair_all(
     older_than: float | None,
     note: str | None,
     yes: bool,
-    tell: Tell,
+    report: Report,
 ) -> None:
-    """Retry or drop every dead letter that fits, is there now and was given up ``older_than`` seconds ago. One that is given up
-    anew meanwhile is left for another time.
+    """Retry or drop every dead letter that matches now and is at least ``older_than`` seconds old. A later one is not touched.
 
-    :raises CtlError: as :func:`repair_each`; nobody can be asked, or says no.
+    :raises CtlError: as :func:`repair_each`; or there is no confirmation.
     """
-    counts, total, newest = _look(client, chosen, older_than)
+    counts, total, newest = _count_matching(client, chosen, older_than)
     if not total:
         progress.total = 0
         return
     at_least = "" if total < int(_PAGE) * _PAGES_COUNTED else "at least "
-    tell(f"{at_least}{count(total, 'dead letter')}: {summary(counts)}")
+    report(f"{at_least}{count(total, 'dead letter')}: {summary(counts)}")
     warning = f"{SEEN_TWICE}." if progress.action == "retry" and counts.out_unknown else ""
     if not yes:
         _confirm(f"{progress.action.capitalize()} {at_least}{count(total, 'dead letter')}?", warning=warning)
     progress.total = total
     wanted = msgspec.structs.replace(chosen, ended_before=math.nextafter(newest, math.inf))
-    for answer in _calls(client, RepairMany(progress.action, note, filter=wanted)):
+    for answer in _requests(client, RepairMany(progress.action, note, filter=wanted)):
         progress.done += answer.done
         progress.skipped |= {skipped.ref: skipped.why for skipped in answer.skipped}
         progress.total = max(total, progress.done)
         if answer.more:
-            tell(f"  {progress.counted()} …")
+            report(f"  {progress.counted()} …")
 
 
-def _calls(client: "Client", order: RepairMany) -> Iterator[RepairedMany]:
-    """The daemon does a bounded part of it with each call, and says where the next one goes on."""
+def _requests(client: "Client", order: RepairMany) -> Iterator[RepairedMany]:
+    """Each request does a bounded part of the order. Its response has the cursor of the next one."""
     while True:
         answer = client.post(DEAD_LETTERS, order, RepairedMany, scope="admin")
         yield answer
@@ -150,8 +151,8 @@ def _calls(client: "Client", order: RepairMany) -> Iterator[RepairedMany]:
         order = msgspec.structs.replace(order, after=answer.next)
 
 
-def _unsure(client: "Client", progress: Progress, refs: Sequence[str]) -> list[str]:
-    """Those that were perhaps delivered. What is no dead letter is noted as skipped."""
+def _perhaps_delivered(client: "Client", progress: Progress, refs: Sequence[str]) -> list[str]:
+    """The refs of unknown replies: these were perhaps delivered. One that is no dead letter is skipped."""
     found = []
     for ref in refs:
         try:
@@ -164,8 +165,8 @@ def _unsure(client: "Client", progress: Progress, refs: Sequence[str]) -> list[s
     return found
 
 
-def _look(client: "Client", chosen: DeadLetterFilter, older_than: float | None) -> tuple[DeadLetterCounts, int, float]:
-    """How many dead letters fit, by kind and in all, and when the newest of them ended."""
+def _count_matching(client: "Client", chosen: DeadLetterFilter, older_than: float | None) -> tuple[DeadLetterCounts, int, float]:
+    """The counts of matching dead letters by kind and in all, and when the newest of them ended."""
     counts, total, newest = DeadLetterCounts(), 0, -math.inf
     params = params_of(chosen) | {"limit": _PAGE}
     for _ in range(_PAGES_COUNTED):
@@ -182,8 +183,8 @@ def _look(client: "Client", chosen: DeadLetterFilter, older_than: float | None) 
 
 
 def _confirm(question: str, *, warning: str) -> None:
-    """:raises CtlError: there is nobody to ask, or the answer is no."""
+    """:raises CtlError: stdin is not a terminal, or the answer is no."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} {warning + ' ' if warning else ''}Without a terminal to ask on, --yes has to say so.")
+        raise UsageError(f"{question} {warning + ' ' if warning else ''}There is no terminal for the answer: confirm with --yes.")
     if not confirm(f"{warning}\n{question}" if warning else question):
         raise CtlError("Nothing was done.")

@@ -1,4 +1,4 @@
-"""``gatewayctl channels``: the life of accounts."""
+"""``gatewayctl channels``: the accounts."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +31,7 @@ def start(ctx: typer.Context, name: Name) -> None:
 
 @channels.command()
 def stop(ctx: typer.Context, name: Name) -> None:
-    """Stop an account. What waits in its outbox is kept."""
+    """Stop an account. The replies in its outbox are kept."""
     _order(ctx, name, "stop")
 
 

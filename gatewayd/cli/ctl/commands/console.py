@@ -1,4 +1,4 @@
-"""``gatewayctl console``: the way into the pages in the browser."""
+"""``gatewayctl console``: links to the pages of the console."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -22,7 +22,7 @@ def console(
 
 
 def print_link(ctx: typer.Context, page: ConsolePage, *, as_json: bool) -> None:
-    """The link alone on stdout, how long it is good for on stderr."""
+    """The link alone on stdout, and its lifetime on stderr."""
 
     def lines(link: LoginLink, now: float, width: int) -> Iterator[str]:
         return link_lines(link, now)
@@ -33,7 +33,7 @@ def print_link(ctx: typer.Context, page: ConsolePage, *, as_json: bool) -> None:
 
 
 def link_lines(link: LoginLink, now: float, *, prefix: str = "") -> Iterator[str]:
-    """The link; a note on stderr, which begins with ``prefix``, says how long it is good for."""
+    """The link, and a note on stderr with its lifetime. The note begins with ``prefix``."""
     from gatewayd.cli.ctl.output.screen import print_note
 
     yield clean(link.url, at_most=2000)

@@ -98,11 +98,11 @@ def _order(action: RepairAction) -> Callable[..., None]:
         _check(action, refs or [], every=every, filtered=chosen != DeadLetterFilter() or older_than is not None)
         age = None if older_than is None else _seconds(older_than)
         progress = Progress(action)
-        with _told(progress, as_json=as_json) as tell, options_of(ctx).connect() as client:
+        with _reporting(progress, as_json=as_json) as report, options_of(ctx).connect() as client:
             if every:
-                repair_all(client, progress, chosen, older_than=age, note=note, yes=yes, tell=tell)
+                repair_all(client, progress, chosen, older_than=age, note=note, yes=yes, report=report)
             else:
-                repair_each(client, progress, list(dict.fromkeys(refs or [])), note=note, yes=yes, tell=tell)
+                repair_each(client, progress, list(dict.fromkeys(refs or [])), note=note, yes=yes, report=report)
         raise typer.Exit(FAILED if progress.skipped else OK)
 
     return run
@@ -140,8 +140,8 @@ def _note(text: str | None) -> str | None:
 
 
 @contextmanager
-def _told(progress: "Progress", *, as_json: bool) -> Iterator[Callable[[str], None]]:
-    """What is said while it goes on, and how far it got, whatever ends it."""
+def _reporting(progress: "Progress", *, as_json: bool) -> Iterator[Callable[[str], None]]:
+    """Yields the function that prints the steps. At the end, also after an error, it prints the progress."""
     from gatewayd.cli.ctl.output.screen import print_note, print_text
 
     try:

@@ -1,4 +1,4 @@
-"""``gatewayctl events``: what happened, and what happens."""
+"""``gatewayctl events``: the event log, stored and live."""
 
 import random
 import time
@@ -30,12 +30,12 @@ _PAST_ALL = str(2**63 - 1)
 
 def events(
     ctx: typer.Context,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C, across restarts.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events until Ctrl-C, also after restarts.")] = False,
     after: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only events with a greater number than N.")] = None,
     kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind, e.g. 'inbound.*'. May be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """Print what is stored of the event log, or with --follow what happens from now on (after N: from there on)."""
+    """Print the stored events, or with --follow the new ones (with --after N: those after N)."""
     params = {"kinds": ",".join(kinds)} if kinds else {}
     write = _write_json if as_json else _write_line
     try:
@@ -55,9 +55,9 @@ def follow_events(
     after: int | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Write events for ever. After a cut or a restart the stream is resumed after the last one seen, so none is missed.
+    """Write events for ever. After a broken connection or a restart the stream resumes after the last one, so none is missed.
 
-    :raises CtlError: the first connection fails, the daemon refuses the token, or an event is not understood.
+    :raises CtlError: the first connection fails, the daemon rejects the token, or an event cannot be decoded.
     """
     from gatewayd.cli.ctl.output.screen import print_note
 
@@ -66,7 +66,7 @@ def follow_events(
     while True:
         try:
             with options.connect() as client:
-                # Known before the first event, so that what happens during a restart is not missed.
+                # Known before the first event, so that no event of a restart is missed.
                 seen = _newest(client) if seen is None else seen
                 with client.events(params, last_id=str(seen)) as stream:
                     for sent in stream:
@@ -85,7 +85,7 @@ def follow_events(
 
 
 def _print_stored(options: Options, params: Mapping[str, str], write: Callable[[Event], None], *, after: int) -> None:
-    """The stream has no end of its own, so the number of the newest event is asked for first."""
+    """The stream does not end by itself, so the number of the newest event comes first."""
     with options.connect() as client:
         newest = _newest(client)
         seen = after
@@ -104,7 +104,7 @@ def _print_stored(options: Options, params: Mapping[str, str], write: Callable[[
 
 
 def _newest(client: "Client") -> int:
-    """A reader that claims to have seen more than there is, is told at once where the log ends."""
+    """The number of the newest event: a reader that claims a later one gets the end of the log at once."""
     with client.events({"kinds": _GAP}, last_id=_PAST_ALL) as stream:
         for sent in stream:
             if sent.event == _GAP:
@@ -113,14 +113,14 @@ def _newest(client: "Client") -> int:
 
 
 def _number(sent: "httpx2.ServerSentEvent", before: int) -> int:
-    """The reader's position after ``sent``."""
+    """The position of the reader after ``sent``."""
     if sent.id and not (sent.id.isascii() and sent.id.isdecimal()):
         raise Unreachable("What sends these events is not gatewayd: they are not numbered. Check the URL.")
     return int(sent.id) if sent.id else before
 
 
 def _write_sent(sent: "httpx2.ServerSentEvent", write: Callable[[Event], None]) -> None:
-    """``sent`` without data only moves the reader's position, over events of other kinds."""
+    """``sent`` without data only moves the position of the reader, past events of other kinds."""
     from gatewayd.cli.ctl.output.screen import print_note
 
     if not sent.data:

@@ -1,4 +1,4 @@
-"""``gatewayctl pairing``: strangers who ask to talk to the agent, and those who may."""
+"""``gatewayctl pairing``: strangers who ask to talk with an agent, and people who may."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,14 +14,14 @@ from gatewayd.model.records.pairing import PairingRow
 if TYPE_CHECKING:
     from rich.text import Text
 
-pairing = typer.Typer(help="Admit, refuse and remove people who write to the agent.", no_args_is_help=True, rich_markup_mode=None)
+pairing = typer.Typer(help="Admit, deny and remove people who write to an agent.", no_args_is_help=True, rich_markup_mode=None)
 
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The code that the stranger was given.")]
 
 
 @pairing.command("list")
 def list_pairings(ctx: typer.Context, as_json: Json = False) -> None:
-    """List who asks to be admitted, and who is."""
+    """List the strangers who ask, and the people who are admitted."""
     print_answer(options_of(ctx), "/v1/pairing", PairingList, _lists, scope="pairing", as_json=as_json)
 
 
@@ -59,7 +59,7 @@ def approve(ctx: typer.Context, code: Code) -> None:
 
 @pairing.command()
 def deny(ctx: typer.Context, code: Code) -> None:
-    """Refuse the person who was given this code."""
+    """Deny the person who was given this code."""
     _decide(ctx, code, "deny", "refused")
 
 
@@ -70,7 +70,7 @@ def revoke(
     account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's name.")],
     sender: Annotated[str, typer.Argument(metavar="SENDER", help="The sender's id, as `pairing list` shows it.")],
 ) -> None:
-    """Take back an admission."""
+    """Revoke an admission."""
 
     def lines(answer: Request, now: float, width: int) -> list[str]:
         return [f"{one_line(sender)} may not talk to {one_line(channel)}/{one_line(account)} any more"]

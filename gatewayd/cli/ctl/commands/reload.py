@@ -1,4 +1,4 @@
-"""``gatewayctl reload``: have the daemon read its configuration anew, and say what it did."""
+"""``gatewayctl reload``: make the daemon reload its configuration, and report the changes."""
 
 import typer
 from msgspec.structs import replace
@@ -10,14 +10,14 @@ from gatewayd.model.operator_api import Request
 from gatewayd.model.reload import Change, ReloadReport
 
 _LONGEST_SECONDS = 45.0
-"""The daemon gives up reading after 30 s, and may have a reload under way already."""
+"""The daemon reads for at most 30 s, and another reload may be running."""
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 
 def reload(ctx: typer.Context, as_json: Json = False) -> None:
-    """Put in force what has changed in the configuration file. What has not changed is not touched.
+    """Apply the changes of the configuration file. Nothing else is touched.
 
-    A configuration with anything wrong in it changes nothing: then everything that is wrong is told, and the exit code is 1.
+    A configuration with a problem changes nothing: then every problem is printed, and the exit code is 1.
     """
     options = options_of(ctx)
     patient = replace(options, timeout=max(options.timeout, _LONGEST_SECONDS))
@@ -27,11 +27,11 @@ def reload(ctx: typer.Context, as_json: Json = False) -> None:
 def _lines(report: ReloadReport, now: float, width: int) -> list[str]:
     lines = [f"{clean(report.source or 'no file, the embedded default')}: {'in force' if report.applied else 'nothing to apply'}"]
     lines += [_line(change) for change in report.applied]
-    lines += [f"  {_line(change).strip()}: NEEDS A RESTART, what was in force still is" for change in report.needs_restart]
+    lines += [f"  {_line(change).strip()}: NEEDS A RESTART, the old value is still in force" for change in report.needs_restart]
     untouched = [count(report.unchanged_accounts, "account"), count(report.unchanged_agents, "agent")]
     lines.append(f"  not touched: {' and '.join(untouched)}")
     if report.pending:
-        lines.append(f"  still finishing what they do: {clean(', '.join(report.pending))}")
+        lines.append(f"  still ending: {clean(', '.join(report.pending))}")
     return lines + [f"  warning: {clean(warning)}" for warning in report.warnings]
 
 

@@ -1,4 +1,4 @@
-"""``gatewayctl route``: which agent and session a message would go to, and who may talk there, without sending one."""
+"""``gatewayctl route``: the agent and session of a message that is not sent, and who may talk there."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -35,7 +35,7 @@ def route(
     sender: Annotated[str | None, typer.Option(callback=_given, help="Whether this sender may talk there, by id.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say which agent and session a message would go to, by which rule, and who may talk there. Nothing is sent."""
+    """Show the agent, session and rule for a message, and who may talk there. Nothing is sent."""
     given = {
         "channel": channel,
         "account": account,

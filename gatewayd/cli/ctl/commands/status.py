@@ -1,4 +1,4 @@
-"""``gatewayctl status``: once, or drawn again and again."""
+"""``gatewayctl status``: once, or repeatedly."""
 
 import time
 from collections.abc import Callable
@@ -26,15 +26,15 @@ def status(
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Draw again every 2 (or SECONDS) seconds, until Ctrl-C.")] = False,
 ) -> None:
-    """Say whether gatewayd is healthy, and how each account is.
+    """Show whether gatewayd is healthy, and the state of each account.
 
-    The exit code is 0 when it is healthy, 1 when it is degraded and 2 when it cannot be reached.
+    The exit code is 0 for healthy, 1 for degraded, and 2 for a daemon that cannot be reached.
     """
     options = options_of(ctx)
     if seconds is not None and not watch:
         raise UsageError("SECONDS goes with --watch: gatewayctl status --watch 5.")
     if watch and as_json:
-        raise UsageError("--watch draws for a person; for JSON, call status --json again, or use events --follow --json.")
+        raise UsageError("--watch is for people. For JSON: gatewayctl status --json again, or gatewayctl events --follow --json.")
     if watch:
         follow_status(options, seconds or _EVERY_SECONDS)
         return
@@ -62,7 +62,7 @@ def _lines(snapshot: Snapshot, now: float, width: int) -> "list[Text]":
 
 
 def follow_status(options: Options, seconds: float, *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Draw until Ctrl-C. The daemon and its token are found anew each time, so its restart is only an interval.
+    """Draw until Ctrl-C. Each time the daemon and its token are found again, so a restart is only a pause.
 
     :raises IncompatibleResponse: the daemon is of another release.
     """

@@ -22,7 +22,7 @@ def trace(
     ],
     as_json: Json = False,
 ) -> None:
-    """Tell what happened to a message, when and why, from its receipt to what became of its reply."""
+    """Show what happened to a message, when and why, from its receipt to the end of its reply."""
     from gatewayd.cli.ctl.connection.client import segments
     from gatewayd.cli.ctl.output.trace_view import trace_lines
 

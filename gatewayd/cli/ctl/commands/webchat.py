@@ -1,4 +1,4 @@
-"""``gatewayctl webchat``: letting somebody into the chat page, and out of it."""
+"""``gatewayctl webchat``: logins of the chat page."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def _login(text: str | None) -> str | None:
     return text
 
 
-webchat = typer.Typer(help="Let somebody into the chat page, and out of it.", no_args_is_help=True, rich_markup_mode=None)
+webchat = typer.Typer(help="Make, list and end logins of the chat page.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @webchat.command()
@@ -56,7 +56,7 @@ def link(
 
 @webchat.command("sessions")
 def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
-    """List who is logged in to the chat page."""
+    """List the logins of the chat page."""
     print_answer(options_of(ctx), "/v1/webchat/sessions", WebchatSessions, _logins, scope="admin", as_json=as_json)
 
 
@@ -86,9 +86,9 @@ def revoke(
     name: Annotated[str | None, typer.Option(callback=_name, help="All logins of this name, and the links made for it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """End a login, or all of a name, with the pages that are open."""
+    """End a login, or all logins of a name. Open pages end, too."""
     if (session is None) == (name is None):
-        raise UsageError("Say whose: gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
+        raise UsageError("Which login? gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
     wanted = RevokeWebchat(session, name)
     print_answer(options_of(ctx), "/v1/webchat/revoke", WebchatSessions, _ended, post=wanted, scope="admin", as_json=as_json)
 
@@ -97,4 +97,4 @@ def _ended(ended: WebchatSessions, now: float, width: int) -> Iterator[str]:
     for each in ended.sessions:
         yield f"ended: {one_line(each.id)} ({one_line(each.name)})"
     if ended.links or not ended.sessions:
-        yield f"taken back: {count(ended.links, 'link')}"
+        yield f"revoked: {count(ended.links, 'link')}"

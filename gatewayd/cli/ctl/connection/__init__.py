@@ -1,4 +1,4 @@
-"""The way from `gatewayctl` to the daemon: options, where it listens, requests, and errors.
+"""The connection of `gatewayctl` to the daemon: options, its address and token, requests, and errors.
 
-No command belongs here.
+No command belongs here, and nothing that prints.
 """

@@ -1,6 +1,6 @@
-"""One connection to one gatewayd, in the words of its HTTP interface.
+"""An HTTP client of one gatewayd.
 
-Redirects are never followed: the token goes to the URL it belongs to. On this machine the environment's proxies are not used.
+It never follows a redirect: the token is only for its own URL. For a daemon on this machine it uses no proxy of the environment.
 """
 
 import time
@@ -26,11 +26,11 @@ from gatewayd.model.config import Scope
 T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""A larger answer is refused: something else listens there. The snapshot of 10,000 accounts has about 4 MiB."""
+"""A larger response is not from gatewayd. The status of 10,000 accounts has about 4 MiB."""
 PATIENCE = 6
-"""An answer that comes in drops is given up after so many times the silence that is allowed."""
+"""A slow response fails after so many times the allowed silence."""
 SILENCE_SECONDS = 45.0
-"""The event stream has a heartbeat every 15 s; after three missed ones it is dead."""
+"""The event stream has a heartbeat every 15 s. After three missed ones it is dead."""
 
 
 def segment(text: str) -> str:
@@ -39,7 +39,7 @@ def segment(text: str) -> str:
 
 
 def segments(text: str) -> str:
-    """``text`` as several segments of a path, cut at its slashes: an escaped one makes another path (web/http/paths.py)."""
+    """``text`` as several segments of a path, split at its slashes. An escaped slash makes another path (web/http/paths.py)."""
     return quote(text, safe="/")
 
 
@@ -48,7 +48,8 @@ def _over(path: Path) -> httpx2.HTTPTransport:
 
 
 class Client:
-    """Asks one daemon. Every method raises CtlError with a sentence for the operator. Closed by its ``with`` block."""
+    """Sends requests to one daemon. Every method raises CtlError with a sentence for the operator. Use it as a context
+    manager."""
 
     def __init__(self, target: Target, *, timeout: float) -> None:
         url = urlsplit(target.url)
@@ -63,11 +64,11 @@ class Client:
                 timeout=timeout,
                 trust_env=not local,
                 transport=None if target.socket is None else _over(target.socket),
-                # Loading the system's certificates takes longer than a whole request: only where TLS is spoken.
+                # To load the certificates of the system takes longer than a request, so only for https.
                 verify=httpx2.create_ssl_context() if url.scheme == "https" else SSLContext(PROTOCOL_TLS_CLIENT),
             )
         except (OSError, ValueError, ImportError) as error:
-            # $SSL_CERT_FILE names no file of certificates, or $HTTPS_PROXY no proxy that httpx2 can use.
+            # $SSL_CERT_FILE is no file of certificates, or $HTTPS_PROXY no proxy that httpx2 can use.
             raise Unreachable(f"The environment's proxy or certificate settings cannot be used: {error}.") from None
 
     def __enter__(self) -> Self:
@@ -77,11 +78,11 @@ class Client:
         self._http.close()
 
     def now(self) -> float:
-        """The daemon's Unix time as of its last answer (to the second), so that a wrong clock here spoils no age."""
+        """The daemon's Unix time by its last response, to the second. Ages do not depend on the clock of this machine."""
         return time.time() + self._clock_ahead
 
     def get(self, path: str, answer: type[T], *, scope: Scope, params: Mapping[str, str] | None = None) -> T:
-        """GET, decoded. Keys that only a newer daemon knows are ignored."""
+        """GET, decoded. Unknown keys of a newer daemon are ignored."""
         return self.decode(self.fetch("GET", path, scope=scope, params=params), answer)
 
     def post(self, path: str, body: object, answer: type[T], *, scope: Scope) -> T:
@@ -91,7 +92,7 @@ class Client:
     def fetch(
         self, method: str, path: str, *, scope: Scope, params: Mapping[str, str] | None = None, body: object = None
     ) -> bytes:
-        """The body of a 2xx answer. ``scope`` is what the token needs, for the message when it lacks it."""
+        """The body of a 2xx response. ``scope`` is the scope that the token needs; an error names it."""
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if content is not None else {})
         try:
@@ -106,7 +107,10 @@ class Client:
 
     @contextmanager
     def events(self, params: Mapping[str, str], *, last_id: str | None = None) -> Iterator[Iterator[httpx2.ServerSentEvent]]:
-        """The stream of events. It ends when the daemon ends it; being cut or silent for too long raises Unreachable."""
+        """The stream of events. It ends when the daemon ends it.
+
+        :raises Unreachable: the connection broke, or was silent for too long.
+        """
         headers = {"Last-Event-ID": last_id} if last_id else {}
         timeout = httpx2.Timeout(self._timeout, read=SILENCE_SECONDS)
         try:
@@ -124,7 +128,7 @@ class Client:
             raise transport_error(self.target, error, SILENCE_SECONDS) from None
 
     def decode(self, body: bytes, answer: type[T]) -> T:
-        """:raises Unreachable: another release speaks there, or not gatewayd at all."""
+        """:raises Unreachable: the response is of another release, or not of gatewayd."""
         try:
             return decode(body, answer)
         except Malformed as error:

@@ -1,4 +1,4 @@
-"""What went wrong on the wire, as a sentence that says what to do next."""
+"""Errors of the connection and of responses, as sentences that say what to do next."""
 
 import ssl
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _OTHER_RELEASE = f"Use the gatewayctl of the daemon's release (this one is {__ve
 
 
 NO_SUCH_PATH = "there is nothing at this path"
-"""What gatewayd says where it is the path that it does not know, and not what the path names."""
+"""The message of gatewayd for an unknown path, unlike that for an unknown item."""
 
 
 _LISTS: Mapping[str, str] = {
@@ -38,12 +38,14 @@ class _Versioned(Struct, frozen=True):
 
 
 def transport_error(target: Target, error: httpx2.RequestError | httpx2.InvalidURL, seconds: float) -> Unreachable:
-    """No answer: not connected, cut, too slow, or not HTTP."""
+    """No response: no connection, a broken or slow one, or no HTTP."""
     match error:
         case httpx2.TimeoutException():
-            return Unreachable(f"{target.url} did not answer within {seconds:g} s. Is it overloaded, or a firewall between?")
+            return Unreachable(
+                f"{target.url} did not answer within {seconds:g} s. Is it overloaded, or is there a firewall between?"
+            )
         case httpx2.ProxyError():
-            return Unreachable(f"The proxy between here and {target.url} refuses ({clean(str(error))}). See $HTTPS_PROXY.")
+            return Unreachable(f"The proxy between here and {target.url} refuses ({clean(str(error))}). Check $HTTPS_PROXY.")
         case httpx2.ConnectError() if tls := _tls_error(error):
             return Unreachable(_tls_sentence(target, tls))
         case httpx2.ConnectError():
@@ -56,7 +58,7 @@ def transport_error(target: Target, error: httpx2.RequestError | httpx2.InvalidU
 
 
 def response_error(target: Target, status: int, body: bytes, *, scope: Scope, path: str, headers: Mapping[str, str]) -> CtlError:
-    """An answer that is not 2xx."""
+    """A response that is not 2xx."""
     try:
         problem = decode(body, ErrorBody).error
     except Malformed:
@@ -66,7 +68,7 @@ def response_error(target: Target, status: int, body: bytes, *, scope: Scope, pa
         case 401, _:
             return ApiError(
                 f"gatewayd refused the token from {target.token_from} (401: {said}). "
-                "If it was replaced, name the present one with --token-file or $GATEWAYD_TOKEN."
+                "If it was replaced, name the new one with --token-file or $GATEWAYD_TOKEN."
             )
         case 403, "forbidden":
             return ApiError(
@@ -108,7 +110,7 @@ def _config_problems(body: bytes) -> list[str]:
 
 
 def decode_error(target: Target, error: Malformed, body: bytes) -> Unreachable:
-    """A 2xx answer that is not ours to understand."""
+    """A 2xx response that cannot be decoded."""
     if not error.is_json:
         return content_type_error(target)
     try:
@@ -119,7 +121,7 @@ def decode_error(target: Target, error: Malformed, body: bytes) -> Unreachable:
 
 
 def content_type_error(target: Target) -> Unreachable:
-    """A 2xx answer in another format altogether."""
+    """A 2xx response in another format."""
     return Unreachable(f"What listens at {target.url} is not gatewayd: its answer is of another kind. Check the URL.")
 
 

@@ -1,7 +1,7 @@
-"""Finding the daemon to ask, and the token that belongs to it.
+"""Finds the daemon and its token.
 
-A running daemon writes ``endpoint.json`` (its URL and pid) into its state directory, beside the operator's ``token``. Both are
-0600, so whoever may read them is the operator. That token goes to that URL and nowhere else: for any other URL it must be named.
+A running daemon writes ``endpoint.json`` (its URL and pid) into its state directory, beside the ``token``. Both have mode 0600,
+so a reader of them is the operator. The token is sent to that URL only. For any other URL the user must name a token.
 """
 
 import ipaddress
@@ -28,8 +28,8 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Target(Struct, frozen=True):
-    """Whom to ask and as whom. ``url`` ends in no slash; ``token_from`` says in words where the token was found. ``socket`` is
-    another way there, which is free while the port is crowded."""
+    """The daemon and the token. ``url`` does not end in a slash. ``token_from`` names the source of the token. ``socket`` is a
+    Unix socket of the same daemon, for when its port has no free connection."""
 
     url: str
     token: Secret
@@ -39,7 +39,7 @@ class Target(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True):
-    """What ``endpoint.json`` says, and where it was found. ``socket`` is the name of a Unix socket beside it."""
+    """The content of ``endpoint.json``, and its ``directory``. ``socket`` is the name of a Unix socket beside it."""
 
     url: str
     pid: int
@@ -54,11 +54,11 @@ def locate(
     token_file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Target:
-    """The daemon by ``url`` or ``$GATEWAYD_URL``, else by the endpoint.json of the first state directory that has a live one.
-    ``directories`` are those that may be (``config.state_dirs``), the likeliest first.
+    """The daemon of ``url`` or ``$GATEWAYD_URL``, else of the first endpoint.json with a live process. ``directories`` are the
+    possible state directories (``config.state_dirs``), the most likely first.
 
-    :raises Unreachable: nothing runs there, a file may not be read, or the URL has no token.
-    :raises UsageError: the URL is none.
+    :raises Unreachable: no daemon runs there, a file is not readable, or the URL has no token.
+    :raises UsageError: it is not a URL.
     """
     named_url = url or environ.get("GATEWAYD_URL") or None
     named_token = _named_token(url, token_file, environ)
@@ -102,12 +102,13 @@ def _find_endpoint(directories: Sequence[Path]) -> Endpoint:
         )
     if denied is not None:
         raise Unreachable(_no_permission(denied, "$GATEWAYD_URL and $GATEWAYD_TOKEN"))
-    places = ", ".join(str(directory) for directory in directories)
-    raise Unreachable(f"No running gatewayd found (no endpoint.json in {places}). {_START}, or name another with --url.")
+    searched = ", ".join(str(directory) for directory in directories)
+    raise Unreachable(f"No running gatewayd found (no endpoint.json in {searched}). {_START}, or name another with --url.")
 
 
 def _endpoint_of(base: SplitResult, directories: Sequence[Path]) -> Endpoint:
-    """The local daemon that ``base`` means. Its own spelling of the URL is used: `localhost` could be somebody else's [::1]."""
+    """The local daemon with the URL ``base``. Its own spelling of the URL is used: `localhost` could be another program on
+    [::1]."""
     for directory in directories:
         try:
             endpoint = _read_endpoint(directory)
@@ -122,7 +123,7 @@ def _endpoint_of(base: SplitResult, directories: Sequence[Path]) -> Endpoint:
 
 
 def _socket_of(endpoint: Endpoint) -> Path | None:
-    """The operators' socket, if somebody listens there now: at a stop it goes before the port that the service manager holds."""
+    """The operators' socket, if the daemon listens on it. At a stop it closes earlier than a port of the service manager."""
     if endpoint.socket is None or "/" in endpoint.socket:
         return None
     path = endpoint.directory / endpoint.socket
@@ -144,7 +145,7 @@ def _with_token(endpoint: Endpoint, named: tuple[Secret, str] | None) -> Target:
 
 
 def _read_endpoint(directory: Path) -> Endpoint | None:
-    """:raises PermissionError: not for us. :raises Unreachable: there is one, and it is damaged."""
+    """None: there is no file. :raises PermissionError: it is not readable. :raises Unreachable: it is damaged."""
     path = directory / "endpoint.json"
     try:
         found = decode(path.read_bytes(), Endpoint)
@@ -158,7 +159,7 @@ def _read_endpoint(directory: Path) -> Endpoint | None:
 
 
 def _own_url(url: str) -> str:
-    """A daemon that is bound to every address is reached over loopback here."""
+    """A daemon that is bound to all addresses has a URL on loopback."""
     return url.replace("://0.0.0.0", "://127.0.0.1", 1).replace("://[::]", "://[::1]", 1)
 
 
@@ -203,7 +204,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _parse_url(text: str) -> SplitResult:
-    """:raises UsageError: not an http(s) URL of a server; a password, query or fragment has no place in it."""
+    """:raises UsageError: it is not an http(s) URL, or has a user, query or fragment."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -224,7 +225,7 @@ def _origin(url: SplitResult) -> tuple[str, str, int, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to ``host`` stays on this machine."""
+    """Whether ``host`` is this machine."""
     if host == "localhost":
         return True
     try:

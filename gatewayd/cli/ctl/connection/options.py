@@ -1,4 +1,4 @@
-"""The options that every command shares, and the way from them to a connection."""
+"""The options of every command, and the connection that they describe."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the answer of gatewayd
 
 
 class Options(Struct, frozen=True):
-    """The global options; ``timeout`` is the longest silence of the daemon in seconds that is waited out."""
+    """The global options. ``timeout`` is the longest silence of the daemon, in seconds."""
 
     url: str | None = None
     token_file: Path | None = None
@@ -24,9 +24,9 @@ class Options(Struct, frozen=True):
     timeout: float = 10.0
 
     def connect(self) -> "Client":
-        """Find the daemon and its token anew (they change with a restart). The caller closes the client: ``with``.
+        """Find the daemon and its token again (a restart changes them). The caller closes the client: ``with``.
 
-        :raises CtlError: there is nothing to connect to.
+        :raises CtlError: no daemon was found.
         """
         from gatewayd.cli.ctl.connection.client import Client
         from gatewayd.config.paths import state_dirs
@@ -36,7 +36,7 @@ class Options(Struct, frozen=True):
 
 
 def options_of(ctx: typer.Context) -> Options:
-    """What the global options of this run said."""
+    """The global options of this run."""
     options = ctx.find_object(Options)
     assert options is not None
     return options

@@ -1,8 +1,8 @@
-"""httpx2 for a command that ends at once: loaded without the event loops that its async client would use.
+"""httpx2 for a short command: loaded without the event loops of its async client.
 
-httpcore2 imports trio and anyio where they are installed, also for a synchronous client (``httpcore2/_synchronization.py``), and
-does without them where they are not. They are more than half of what ``gatewayctl status`` would cost. A process that has them
-already keeps them.
+httpcore2 imports trio and anyio where they are installed, also for a synchronous client (``httpcore2/_synchronization.py``),
+and works without them. They would be more than half of the cost of ``gatewayctl status``. A process that has imported them
+keeps them.
 """
 
 import importlib

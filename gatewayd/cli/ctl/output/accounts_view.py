@@ -1,4 +1,4 @@
-"""Accounts as a table: what each one is, since when, why, and what waits in it."""
+"""The table of accounts: the state of each one, since when and why, and its unsent replies."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,11 @@ STYLES: dict[AccountState, str] = {
     "disabled": "dim",
 }
 DOWN: frozenset[AccountState] = frozenset({"starting", "waiting", "parked"})
-"""States of an account that should be connected and is not."""
+"""The states of an account that should be connected and is not."""
 
 
 def accounts_table(accounts: Sequence[AccountStatus], *, now: float, width: int) -> list[Text]:
-    """One row per account in the order of the daemon, its reason beneath. ``now`` is the daemon's Unix time."""
+    """One row for each account, in the order of the daemon, with its reason below. ``now`` is the daemon's Unix time."""
     if not accounts:
         return [Text("no accounts are configured")]
 
@@ -46,7 +46,7 @@ def account_name(account: AccountStatus) -> str:
 
 
 def _pending(account: AccountStatus, now: float) -> Text:
-    """Replies not yet sent, and how long the oldest has waited."""
+    """The number of unsent replies, and the age of the oldest."""
     text = Text(str(account.outbox_depth))
     if account.oldest_pending_at is not None:
         age = now - account.oldest_pending_at
@@ -59,7 +59,7 @@ def _details(account: AccountStatus, now: float, width: int) -> list[Text]:
     if account.next_attempt_at is not None and account.state == "waiting":
         parts.append(f"next attempt in {duration(account.next_attempt_at - now)}, after {count(account.attempt, 'failure')}")
     if account.next_attempt_at is not None and account.state == "parked":
-        parts.append(f"looked at again in {duration(account.next_attempt_at - now)}")
+        parts.append(f"next attempt in {duration(account.next_attempt_at - now)}")
     if account.sends_held_since is not None:
         parts.append(
             f"sends have waited for {duration(now - account.sends_held_since)}: {clean(account.sends_held_reason or '')}"

@@ -1,4 +1,4 @@
-"""Dead letters as an operator reads them: in rows, or one in full with what can be done about it."""
+"""The views of dead letters: the list, and one in full with the commands for it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ SEEN_TWICE = "An unknown reply was perhaps delivered: sent again, it may be seen
 
 
 def summary(counts: DeadLetterCounts) -> str:
-    """What waits in all, in one phrase: messages that no turn could end, and replies by state."""
+    """The counts as one phrase: messages, and replies by state."""
     parts = [f"{count(counts.in_dead, 'message')} given up"] if counts.in_dead else []
     replies = (("dead", counts.out_dead), ("unknown", counts.out_unknown), ("parked", counts.out_parked))
     parts += [count(number, f"{state} reply", f"{state} replies") for state, number in replies if number]
@@ -41,7 +41,7 @@ def dead_letters_table(dead_letters: Sequence[DeadLetter], *, now: float, width:
 
 
 def page_lines(page: DeadLetterList, now: float, width: int) -> Iterator[Text | str]:
-    """A page of the list, with what waits in all and how to go on."""
+    """A page of the list, the counts of all dead letters, and the next commands."""
     if not page.dead_letters:
         yield "no dead letters"
         return

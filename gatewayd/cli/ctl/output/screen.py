@@ -1,6 +1,6 @@
-"""Printing: plain lines for pipes and NO_COLOR, colours for a terminal, columns that fit its width.
+"""Printing: plain lines for pipes and NO_COLOR, colours for a terminal, tables that fit its width.
 
-Texts are put into rich's Text objects and never read as markup, so ``[red]`` in somebody's name stays ``[red]``.
+Foreign text is put into rich's Text objects and never parsed as markup: ``[red]`` in a name stays ``[red]``.
 """
 
 import os
@@ -20,7 +20,7 @@ _GAP = 2
 
 
 def console() -> Console:
-    """For stdout. Without colours unless it is a terminal and $NO_COLOR is unset; a pipe has no width but $COLUMNS."""
+    """The console of stdout. It has colours on a terminal without $NO_COLOR. A pipe has no width, except $COLUMNS."""
     found = _Console(markup=False, emoji=False, highlight=False)
     if found.is_terminal and not os.environ.get("NO_COLOR") and not found.is_dumb_terminal:
         return found
@@ -34,7 +34,7 @@ class _Console(Console):
 
 
 def print_lines(lines: Iterable[Text | str], *, on: Console | None = None) -> None:
-    """Print lines that fit already: nothing is wrapped again. A ``str`` is printed as it is."""
+    """Print lines that have the right width. A ``str`` is printed as it is."""
     target = on or console()
     for line in lines:
         if isinstance(line, str):
@@ -44,7 +44,7 @@ def print_lines(lines: Iterable[Text | str], *, on: Console | None = None) -> No
 
 
 def print_text(text: str) -> None:
-    """Plain text on stdout, at once, also into a pipe."""
+    """Plain text on stdout, flushed at once, also into a pipe."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -53,14 +53,14 @@ def print_text(text: str) -> None:
 
 
 def print_note(text: str) -> None:
-    """One line on stderr, beside the result."""
+    """One line on stderr: a note that is no part of the result."""
     sys.stdout.flush()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def confirm(question: str) -> bool:
-    """A question on stderr, answered on the terminal: True for y or yes only."""
+    """A question on stderr, answered on stdin. True: the answer is y or yes."""
     sys.stdout.flush()
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
@@ -68,8 +68,8 @@ def confirm(question: str) -> bool:
 
 
 class Column(Struct, frozen=True):
-    """``drop``: in a narrow terminal the column with the highest number goes first; 0 stays. ``least``: it may be cut to that
-    many cells (0: never cut)."""
+    """A narrow terminal drops the column with the highest ``drop`` first, and never one with 0. ``least`` is the width in cells
+    to which the column may be cut (0: it is never cut)."""
 
     title: str
     cells: Sequence[Text]
@@ -78,7 +78,7 @@ class Column(Struct, frozen=True):
 
 
 def table(columns: Sequence[Column], width: int, *, details: Sequence[Sequence[Text]] = ()) -> list[Text]:
-    """Rows of cells under their titles, no line wider than ``width``; ``details[i]`` are lines that belong to row i."""
+    """Rows of cells below their titles. No line is wider than ``width``. ``details[i]`` are the lines below row i."""
     fitted = _fit(list(columns), width)
     lines = [_join([Text(column.title, style="bold") for column, _ in fitted], fitted, width)]
     for index in range(len(columns[0].cells)):
@@ -89,7 +89,7 @@ def table(columns: Sequence[Column], width: int, *, details: Sequence[Sequence[T
 
 
 def wrapped(text: Text, width: int, *, indent: int, first: Text | None = None, at_most: int = 4) -> list[Text]:
-    """``text`` in at most so many lines, indented; ``first`` stands in the indentation of the first one."""
+    """``text`` in at most ``at_most`` indented lines. ``first`` is in the indentation of the first line."""
     pieces = text.wrap(Console(width=width, file=sys.stderr), max(8, width - indent))
     lines = []
     for index, piece in enumerate(pieces[:at_most]):
@@ -104,10 +104,10 @@ def wrapped(text: Text, width: int, *, indent: int, first: Text | None = None, a
 
 
 def field(label: str, text: str, *, width: int, indent: int = 9) -> list[str]:
-    """A label, and the whole of a foreign text beside it: whatever is in the text, each further line of it is indented, those
-    included that a terminal of this width would make itself. A label begins a line, and no text does."""
-    room = max(8, width - indent)
-    pieces = [piece for line in visible(text).split("\n") for piece in (chop_cells(line, room) or [""])]
+    """A label, and the whole of a foreign text beside it. Every other line of the text is indented, also the lines that a
+    terminal of this width would break itself. So only a label can begin a line."""
+    cells = max(8, width - indent)
+    pieces = [piece for line in visible(text).split("\n") for piece in (chop_cells(line, cells) or [""])]
     return [f"{label if index == 0 else '':<{indent}}{piece}" for index, piece in enumerate(pieces)]
 
 
@@ -116,7 +116,7 @@ def _widths(columns: Sequence[Column]) -> list[int]:
 
 
 def _fit(columns: list[Column], width: int) -> list[tuple[Column, int]]:
-    """Cut what may be cut, then drop what may be dropped, until the row fits."""
+    """Cut columns, then drop columns, until the row fits."""
     while True:
         widths = _widths(columns)
         excess = sum(widths) + _GAP * (len(columns) - 1) - width

@@ -1,4 +1,4 @@
-"""The snapshot as a person reads it at a glance: the verdict first, what to do beside what is wrong."""
+"""The view of the status: the verdict first, and beside each problem what to do."""
 
 from typing import Literal
 
@@ -16,12 +16,12 @@ _GROUPS_SHOWN = 5
 
 
 def is_healthy(snapshot: Snapshot) -> bool:
-    """What the exit code says. Warnings want somebody to look, and are no ill health."""
+    """Whether the exit code is 0. A warning needs attention, but is not unhealthy."""
     return snapshot.ready and not _of_level(snapshot, "failing")
 
 
 def verdict(snapshot: Snapshot) -> str:
-    """The first line: healthy, or degraded and why in one phrase."""
+    """The first line: healthy, or degraded with the reason."""
     wanted = [one for one in snapshot.accounts if one.state not in ("disabled", "stopped")]
     down = sum(one.state in DOWN for one in wanted)
     if is_healthy(snapshot):
@@ -45,7 +45,7 @@ def _healthy(snapshot: Snapshot, wanted: int, down: int) -> str:
 
 
 def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
-    """The whole answer of ``gatewayctl status``, no line wider than ``width`` cells."""
+    """The output of ``gatewayctl status``. No line is wider than ``width`` cells."""
     now = _now(snapshot)
     style = "bold green" if is_healthy(snapshot) else "bold red"
     lines = wrapped(Text(verdict(snapshot), style=style), width, indent=0)
@@ -69,7 +69,7 @@ def status_lines(snapshot: Snapshot, width: int) -> list[Text]:
 
 
 def _now(snapshot: Snapshot) -> float:
-    """The daemon's own clock, so that a wrong one here spoils no age."""
+    """The time of the daemon. Ages do not depend on the clock of this machine."""
     return snapshot.started_at + snapshot.uptime_s
 
 
@@ -78,12 +78,12 @@ def _of_level(snapshot: Snapshot, level: Literal["failing", "warning"]) -> list[
 
 
 def _told(problem: Problem, now: float) -> str:
-    """A problem in the daemon's words, and for how long it has been one."""
+    """A problem in the words of the daemon, and its age."""
     return f"{clean(problem.text)} (for {duration(now - problem.since)})"
 
 
 def _problem_lines(snapshot: Snapshot, width: int) -> list[Text]:
-    """What fails, then in yellow what somebody should look at; without the one that the verdict has said."""
+    """The failing problems, then the warnings in yellow, without the problem that the verdict names."""
     now, said = _now(snapshot), verdict(snapshot)
     failing = [_told(one, now) for one in _of_level(snapshot, "failing") if one.code != snapshot.state]
     if failing and said.startswith(f"degraded: {failing[0]}"):
@@ -107,11 +107,11 @@ def _labelled(label: str, entries: list[str], width: int, *, style: str = "") ->
 
 
 def _groups(account: AccountStatus) -> str:
-    """Where whoever is in a group may talk: somebody should have meant it."""
+    """The groups in which everybody may talk. An operator should know of them."""
     ids = account.open_groups
     shown = ", ".join("any group" if one == "*" else clean(one, at_most=64) for one in ids[:_GROUPS_SHOWN])
     more = f" and {len(ids) - _GROUPS_SHOWN} more" if len(ids) > _GROUPS_SHOWN else ""
-    return f"{clean(account.channel)}/{clean(account.account)}: whoever is in {shown}{more} may talk"
+    return f"{clean(account.channel)}/{clean(account.account)}: everybody in {shown}{more} may talk"
 
 
 def _lanes(snapshot: Snapshot) -> str:
@@ -131,13 +131,13 @@ def _outbox(outbox: OutboxStatus) -> list[str]:
 
 
 def _inbox(inbox: InboxStatus, now: float) -> list[str]:
-    """What waits for a turn, and how long. Nothing is said of an empty one."""
+    """The messages that wait for a turn, and the age of the oldest. Empty for an empty inbox."""
     entries = []
     if inbox.waiting:
         oldest = "" if inbox.oldest_at is None else f", the oldest for {duration(now - inbox.oldest_at)}"
         entries.append(f"{inbox.waiting} of {inbox.limit} waiting{oldest}")
     if inbox.limited_senders:
-        entries.append(f"{count(inbox.limited_senders, 'sender')} with as much waiting as one may (limits.sender_backlog)")
+        entries.append(f"{count(inbox.limited_senders, 'sender')} at the limit of waiting messages (limits.sender_backlog)")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""A trace as a person reads it: when, how long after what came before, what and why; the verdict last."""
+"""The view of a trace: the time of each entry, the time since the entry before, what happened and why; the verdict last."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ _DETAIL = 1_000
 
 
 def trace_lines(trace: Trace, now: float, width: int) -> list[Text]:
-    """The whole answer of ``gatewayctl trace``, no line wider than ``width`` cells. Times are local."""
+    """The output of ``gatewayctl trace``. No line is wider than ``width`` cells. Times are local."""
     lines = wrapped(Text(_found(trace)), width, indent=0)
     day, before = "", None
     for entry in trace.entries:
@@ -27,7 +27,7 @@ def trace_lines(trace: Trace, now: float, width: int) -> list[Text]:
         lines += _entry_lines(entry, clock or date, _gap(before, entry.at), width)
         before = entry.at
     if trace.more:
-        lines += wrapped(Text("There is more of it than is told here: ask for one of its messages."), width, indent=0)
+        lines += wrapped(Text("The trace is longer than what is shown here. Ask for one of its messages."), width, indent=0)
     return [*lines, Text(), *wrapped(Text(clean(trace.verdict, at_most=2_000), style="bold"), width, indent=0, at_most=_LINES)]
 
 
@@ -38,14 +38,14 @@ def _found(trace: Trace) -> str:
 
 
 def _entry_lines(entry: TraceEntry, clock: str, gap: str, width: int) -> list[Text]:
-    """Beside its time, or beneath it where the terminal is narrow."""
+    """An entry beside its time, or below it on a narrow terminal."""
     said = Text(f"{clean(entry.what).replace('_', ' ')}: ", style=_STYLES.get(entry.what, "bold"))
     said.append(clean(entry.text, at_most=_DETAIL), style="none")
     said.append(f" ({clean(entry.ref, at_most=80)})", style="dim")
     head = Text(f"{clock}  ").append(gap, style="dim")
     indent = _INDENT
     lines: list[Text] = []
-    if width < _WIDE or len(head) >= indent:  # a time that no calendar has is a long number
+    if width < _WIDE or len(head) >= indent:  # a time outside the calendar is a long number
         head.rstrip()
         head.truncate(width)
         lines, head, indent = [head], Text(), 2
@@ -57,7 +57,7 @@ def _entry_lines(entry: TraceEntry, clock: str, gap: str, width: int) -> list[Te
 
 
 def _gap(before: float | None, at: float) -> str:
-    """How long after the entry before; clocks that were set back show as they are."""
+    """The time since the entry before. It is negative where the clock was set back."""
     if before is None:
         return ""
     seconds = at - before
