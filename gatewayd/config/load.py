@@ -181,7 +181,7 @@ class _Loader:
         for channel, table in self._tables(self._table.get("channels", {}), ("channels",)):
             key = ("channels", channel)
             for word in table.keys() - {"accounts"}:
-                here = f"accounts (an account's own keys stand in [channels.{channel}.accounts.NAME])"
+                here = f"accounts (the keys of an account are in [channels.{channel}.accounts.NAME])"
                 self._problems.add((*key, word), "unknown key", allowed=here)
             plugin = self._plugin("channel", channel, self._registry.channel_ids, self._registry.channel, key)
             accounts = table.get("accounts", {})

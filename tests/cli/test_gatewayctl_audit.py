@@ -116,7 +116,7 @@ def test_a_cut_log_and_one_written_anew_are_found_by_a_head_kept_elsewhere(daemo
     tell(daemon, log(5, actor="operator:eve"))
     code, out, err = ctl("audit", "verify", "--expect", f"3:{kept.hash}")
     assert (code, out) == (1, "")
-    assert f"written anew: its entry 3 does not have the hash {kept.hash[:12]}…" in err
+    assert f"rewritten: its entry 3 does not have the hash {kept.hash[:12]}…" in err
 
 
 @pytest.mark.parametrize("wrong", ["3", "3:abc", ":" + "0" * 64, "x:" + "0" * 64, "-1:" + "0" * 64, "1:" + "g" * 64])

@@ -172,7 +172,7 @@ def test_pairing_list(daemon: FakeGatewayd, ctl: Ctl) -> None:
         "CODE  ACCOUNT        SENDER  NAME              EXPIRES\n"
         "K7QX  telegram/main  4711    [bold]Eve\\x1b[2J  in 10 min\n"
         "\n"
-        "admit one whose code you were told by that person: gatewayctl pairing approve CODE\n"
+        "admit a person who gave you this code: gatewayctl pairing approve CODE\n"
         "\n"
         "admitted:\n"
         "ACCOUNT        SENDER  NAME  SINCE  BY\n"

@@ -115,6 +115,6 @@ def _why_not_found(wanted: AuditHead, head: AuditHead) -> str:
             "If the store was put back from a backup, that is why; otherwise ask who could write to it."
         )
     return (
-        f"The audit log was written anew: its entry {wanted.seq} does not have the hash {wanted.hash[:12]}… any more. "
+        f"The audit log was rewritten: its entry {wanted.seq} does not have the hash {wanted.hash[:12]}… any more. "
         "Compare it with a backup, and ask who could write to the store."
     )

@@ -41,7 +41,7 @@ def _lists(answer: PairingList, now: float, width: int) -> "Iterator[Text | str]
         codes = Column("CODE", [Text(one_line(row.code), style="yellow") for row in pending])
         expires = Column("EXPIRES", [Text(f"in {duration(row.expires_at - now)}") for row in pending], drop=1)
         yield from table([codes, *common(pending), expires], width)
-        yield "\nadmit one whose code you were told by that person: gatewayctl pairing approve CODE"
+        yield "\nadmit a person who gave you this code: gatewayctl pairing approve CODE"
     else:
         yield "nobody is waiting"
     if paired := answer.paired:

@@ -154,7 +154,7 @@ def _read_endpoint(directory: Path) -> Endpoint | None:
     except OSError:
         return None
     except Malformed as error:
-        raise Unreachable(f"{path} is damaged ({error}). Restart gatewayd: it writes the file anew.") from None
+        raise Unreachable(f"{path} is damaged ({error}). Restart gatewayd: it writes the file again.") from None
     return Endpoint(_own_url(found.url), found.pid, found.socket, directory)
 
 

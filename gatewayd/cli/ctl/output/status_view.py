@@ -31,7 +31,7 @@ def verdict(snapshot: Snapshot) -> str:
     if down:
         return f"degraded: {down} of {count(len(wanted), 'account')} {'is' if down == 1 else 'are'} not connected"
     now = _now(snapshot)
-    first, *others = [_told(one, now) for one in _of_level(snapshot, "failing")] or ["gatewayd is not ready"]
+    first, *others = [_problem_text(one, now) for one in _of_level(snapshot, "failing")] or ["gatewayd is not ready"]
     return f"degraded: {first}" + (f", and {len(others)} more" if others else "")
 
 
@@ -77,7 +77,7 @@ def _of_level(snapshot: Snapshot, level: Literal["failing", "warning"]) -> list[
     return [problem for problem in snapshot.problems if problem.level == level]
 
 
-def _told(problem: Problem, now: float) -> str:
+def _problem_text(problem: Problem, now: float) -> str:
     """A problem in the words of the daemon, and its age."""
     return f"{clean(problem.text)} (for {duration(now - problem.since)})"
 
@@ -85,16 +85,16 @@ def _told(problem: Problem, now: float) -> str:
 def _problem_lines(snapshot: Snapshot, width: int) -> list[Text]:
     """The failing problems, then the warnings in yellow, without the problem that the verdict names."""
     now, said = _now(snapshot), verdict(snapshot)
-    failing = [_told(one, now) for one in _of_level(snapshot, "failing") if one.code != snapshot.state]
+    failing = [_problem_text(one, now) for one in _of_level(snapshot, "failing") if one.code != snapshot.state]
     if failing and said.startswith(f"degraded: {failing[0]}"):
         del failing[0]
-    told = [(text, "") for text in failing]
-    told += [(_told(one, now), "yellow") for one in _of_level(snapshot, "warning")]
+    shown = [(text, "") for text in failing]
+    shown += [(_problem_text(one, now), "yellow") for one in _of_level(snapshot, "warning")]
     lines = []
-    for text, style in told[:_PROBLEMS_SHOWN]:
+    for text, style in shown[:_PROBLEMS_SHOWN]:
         lines += wrapped(Text(text, style=style), width, indent=4, first=Text("  -"))
-    if len(told) > _PROBLEMS_SHOWN:
-        lines.append(Text(f"  - and {len(told) - _PROBLEMS_SHOWN} more (--json has all)"))
+    if len(shown) > _PROBLEMS_SHOWN:
+        lines.append(Text(f"  - and {len(shown) - _PROBLEMS_SHOWN} more (--json has all)"))
     return lines
 
 

@@ -32,9 +32,9 @@ def trace_lines(trace: Trace, now: float, width: int) -> list[Text]:
 
 
 def _found(trace: Trace) -> str:
-    told, others = trace.found[:10], len(trace.found) - 10
+    shown, others = trace.found[:10], len(trace.found) - 10
     more = f" and {others} more" if others > 0 else ""
-    return f"{clean(trace.id, at_most=200)}: {', '.join(clean(ref, at_most=80) for ref in told) or 'nothing'}{more}"
+    return f"{clean(trace.id, at_most=200)}: {', '.join(clean(ref, at_most=80) for ref in shown) or 'nothing'}{more}"
 
 
 def _entry_lines(entry: TraceEntry, clock: str, gap: str, width: int) -> list[Text]:
