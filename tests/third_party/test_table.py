@@ -191,7 +191,7 @@ async def _close(hub: Hub) -> str:
 async def _send(hub: Hub) -> str:
     await hub.tell("hello")
     await trio.testing.wait_all_tasks_blocked()
-    row, *_ = await hub.store.outbound_by("turn_id", "turn-1")  # of unknown fate, it has a notice behind it
+    row, *_ = await hub.store.outbound_by("turn_id", "turn-1")  # of unknown outcome, it has a notice behind it
     state = hub.state()
     return row.state if state == "connected" else f"{row.state}, {state}"
 

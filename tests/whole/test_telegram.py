@@ -173,7 +173,9 @@ async def test_kill_at_any_moment_of_a_busy_conversation(tmp_path: Path, moment:
             unknown = snapshot.outbox.unknown
             missing = 0
             for chat in chats:
-                texts = [text for text in api.texts(chat) if text.startswith("m")]  # not the notices of replies of unknown fate
+                texts = [
+                    text for text in api.texts(chat) if text.startswith("m")
+                ]  # not the notices of replies of unknown outcome
                 assert texts == sorted(set(texts)), "a reply was doubled or out of order"
                 missing += 5 - len(texts)
             assert missing <= unknown

@@ -66,7 +66,7 @@ class Walk:
         return True
 
     async def texts(self, chat: int, gateway: Daemon) -> list[str]:
-        """What the user sees of the bot, without the notices of replies of unknown fate."""
+        """What the user sees of the bot, without the notices of replies of unknown outcome."""
         with suppress(KeyError):
             return without_notices(self.api.texts(chat))
         return []

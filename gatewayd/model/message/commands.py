@@ -1,6 +1,6 @@
 """The chat commands, in one table. What is one is decided in gatewayd/model/message/intents.py. Pure.
 
-Every other text is the agent's, letter by letter, also one that begins with a slash.
+Every other text goes to the agent unchanged, also one that begins with a slash.
 """
 
 import re

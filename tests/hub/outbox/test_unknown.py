@@ -1,4 +1,4 @@
-"""Replies of unknown fate: the chat is told once, and shown the text again if it asks."""
+"""Replies of unknown outcome: the chat is told once, and shown the text again if it asks."""
 
 import re
 from collections.abc import Sequence

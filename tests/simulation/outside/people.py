@@ -112,7 +112,7 @@ class People:
             elif rng.random() < (0.5 if datas else 0.7):
                 self._answer(account, shown.peer)
         if (code := _AGAIN.search(text)) and rng.random() < 0.5:
-            self._world.count("replies of unknown fate shown again")
+            self._world.count("replies of unknown outcome shown again")
             self._write_text(account, shown.peer, Sender(self._somebody(shown.peer)), f"/show {code[1]}")
         if code := _PAIRING.search(text):
             self._world.operate("pairing", lambda gateway: gateway.let_in(code[1], by="alice"))
