@@ -133,8 +133,8 @@ def _visible_once(world: "World", ledger: Ledger) -> None:
 
 
 def _told_once(world: "World", ledger: Ledger) -> None:
-    """Of each reply that has a part of unknown outcome its chat is told once, and of no other. An account that was away when its row
-    was found to be unknown is excused."""
+    """Of each reply that has a part of unknown outcome its chat is told once, and of no other. An account that was away when its
+    row was found to be unknown is excused."""
     about = [row for row in ledger.outbound if row.subject is not None and is_about_reply(row.subject)]
     notices = Counter(row.turn_id for row in about if not is_repetition(row.subject or ""))
     parts = [row for row in ledger.outbound if row.turn_id and row.subject is None and isinstance(row.payload, SendText)]
