@@ -156,7 +156,8 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_somebody_talks_to_the_channel(channel: Guide) -> None:
     with trio.fail_after(SECONDS):
         async with running(channel):
-            await until((channel.folder / "chat.sock").exists)
+            # The socket is there a moment before anybody listens.
+            await until(lambda: '"state":"connected"' in (channel.folder / "log").read_text())
             client = await trio.lowlevel.open_process(
                 f"exec {channel.next_command('python', '-m', 'linechat.client')}",
                 shell=True,
@@ -167,15 +168,15 @@ async def test_somebody_talks_to_the_channel(channel: Guide) -> None:
             )
             assert client.stdin is not None
             assert client.stdout is not None
-            await client.stdin.send_all(b"hello\n")
-            shown = b""
-            while not shown.endswith(b"\n"):  # the client writes the text and its line end one after the other
-                piece = await client.stdout.receive_some()
-                assert piece
-                shown += piece
-            assert shown == b"hello\n"
-            await client.stdin.aclose()
+            async with client.stdin, client.stdout:
+                await client.stdin.send_all(b"hello\n")
+                shown = b""
+                while not shown.endswith(b"\n"):  # the client writes the text and its line end one after the other
+                    piece = await client.stdout.receive_some()
+                    assert piece
+                    shown += piece
             await client.wait()
+    assert shown == b"hello\n"
     assert channel.commands == []
 
 
