@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,8 @@ MODULES = sorted(ROOT.glob("gatewayd/**/*.py"))
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NO_HOMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "lib"}
 MAX_LINES = 400
+MAX_FILES = 16
+"""In one folder, besides what says what the folder is for."""
 
 
 @cache
@@ -47,6 +50,11 @@ def test_no_module_is_a_home_for_anything() -> None:
 def test_modules_are_short() -> None:
     long = {name(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > MAX_LINES}
     assert long == {}
+
+
+def test_folders_are_small() -> None:
+    counted = Counter(path.parent for path in MODULES if path.name != "__init__.py")
+    assert {name(folder): count for folder, count in counted.items() if count > MAX_FILES} == {}
 
 
 def test_every_folder_of_the_package_says_what_it_is_for() -> None:
