@@ -59,7 +59,7 @@ def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
 
 
 def _error_of(life: Life) -> BaseException:
-    return life.cut_for or life.error or ReturnedQuietly("it returned though nobody had asked it to")
+    return life.cut_for or life.error or ReturnedQuietly("it ended without a request to stop")
 
 
 def _ignore_started() -> None:
@@ -107,7 +107,7 @@ class Supervisor:
         :raises NotFound: no such child. :raises Conflict: it lives.
         """
         if self._child(name).supervised is not None:
-            raise Conflict(f"{name} lives: it is stopped first")
+            raise Conflict(f"{name} lives: stop it first")
         del self._children[name]
 
     @asynccontextmanager
@@ -267,7 +267,7 @@ class Supervisor:
         child.end(life)
         after = "" if life.cut_for is None else f", after: {judge(life.cut_for, child.spec.redact).reason}"
         seconds = trio.current_time() - life.cut_at
-        child.enter("parked", f"would not close within {seconds:.3g} s of its cancellation{after}")
+        child.enter("parked", f"did not close within {seconds:.3g} s of its cancellation{after}")
 
     def _after(self, child: Child, life: Life) -> float | None:
         """What follows after a life: the seconds to the next attempt, or None when there is none."""

@@ -211,7 +211,7 @@ class AgentServices(Protocol):
         which the session's last turn answered, as a message of its own behind the reply. Returns when that is committed.
 
         Never raises. What nobody can be shown is in the log, with its first words: the session was replaced (``/new``) or has
-        had no turn, its account is configured no more, or there is too much.
+        had no turn, its account is not configured any more, or there is too much.
         """
 
 

@@ -31,7 +31,7 @@ async def test_a_life_that_cannot_be_cancelled_is_abandoned_and_reported(autojum
         await trio.sleep(30 + 10.1)
         status = supervisor.status("a")
         assert status.state == "parked"
-        assert status.reason == "would not close within 10 s of its cancellation, after: nothing heard for 30 s"
+        assert status.reason == "did not close within 10 s of its cancellation, after: nothing heard for 30 s"
         assert supervisor.statistics().abandoned == 1
         assert supervisor.status("well").restarts == 0
         release.set()

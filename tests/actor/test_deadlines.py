@@ -219,7 +219,7 @@ async def test_a_child_may_ask_for_more_time_to_close_within_what_the_stop_allow
         assert (trio.current_time(), supervisor.status("a").state) == (50, "stopped")
         await supervisor.stop("b", within_seconds=20)
         assert (trio.current_time(), supervisor.status("b").state) == (70, "parked")
-        assert supervisor.status("b").reason == "would not close within 20 s of its cancellation"
+        assert supervisor.status("b").reason == "did not close within 20 s of its cancellation"
 
 
 async def test_a_second_stop_with_less_time_is_not_held_up_by_the_first(autojump_clock: trio.testing.MockClock) -> None:

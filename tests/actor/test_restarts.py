@@ -94,7 +94,7 @@ async def test_a_bug_spends_the_budget_and_is_parked(how: str, autojump_clock: t
         status = supervisor.status("a")
         assert status.state == "parked"
         assert status.reason is not None
-        expected = {"return": "bug: ReturnedQuietly: it returned", "exit": "bug: SystemExit: no such option"}
+        expected = {"return": "bug: ReturnedQuietly: it ended without a request", "exit": "bug: SystemExit: no such option"}
         assert status.reason.startswith(expected.get(how.partition(" ")[0], "bug: KeyError: 'chat'"))
         assert len(lives) == 6
         assert status.restarts == 5

@@ -211,8 +211,8 @@ def test_route(daemon: FakeGatewayd, ctl: Ctl) -> None:
     ("found", "lines"),
     [
         (
-            Explained("coder", "k", "group", who="whoever is in the group (groups)"),
-            ["rule         group: its own agent", "may talk     whoever is in the group (groups)"],
+            Explained("coder", "k", "group", who="everybody in the group (groups)"),
+            ["rule         group: its own agent", "may talk     everybody in the group (groups)"],
         ),
         (
             Explained("coder", "k", "default", who="x", verdict="admit", decided_by="operators", reason="admitted"),

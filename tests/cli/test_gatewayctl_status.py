@@ -314,7 +314,7 @@ def test_on_a_terminal_watch_draws_in_colour_until_ctrl_c(daemon: FakeGatewayd, 
     assert b"Traceback" not in seen
 
 
-def test_it_is_said_where_whoever_is_in_a_group_may_talk() -> None:
+def test_the_status_names_groups_where_everybody_may_talk() -> None:
     open_one = AccountStatus("telegram", "main", "connected", NOW, open_groups=("*",))
     many = AccountStatus("telegram", "other", "connected", NOW, open_groups=OPEN_GROUPS)
     lines = [line.plain for line in status_lines(msgspec.structs.replace(HEALTHY, accounts=(open_one, many)), 200)]

@@ -142,7 +142,7 @@ def test_a_channel_that_says_nothing_of_its_ids_takes_any(file: Path) -> None:
         (ACCOUNT + 'group_policy = "open"', ("*",), None),
     ],
 )
-def test_it_is_said_where_whoever_is_in_a_group_may_talk(
+def test_groups_where_everybody_may_talk_are_a_warning(
     file: Path, text: str, open_groups: tuple[str, ...], warning: str | None
 ) -> None:
     config = load(file, text)

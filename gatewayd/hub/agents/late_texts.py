@@ -61,12 +61,12 @@ class LateTexts:
         session, turn_id = found
         where = session.conversation
         if where is None:
-            return "the session has answered nowhere yet"
+            return "the session has not answered in any chat yet"
         channel, account = where.account.channel, where.account.name
         if (channel, account) not in self._configured.accounts:
-            return "the account of its conversation is configured no more"
+            return "the account of its conversation is not configured any more"
         if not self._admits((agent_id, session_id)):
-            return f"the agent has said {_PER_MINUTE} things in this session in a minute"
+            return f"the agent has sent {_PER_MINUTE} late texts in this session within a minute"
         await self._wait_reply_committed(session.session_key)
         plugin = self._configured.plugins[channel]
         drafts = draft_texts(channel, account, where.peer, _bounded(text), plugin, turn_id=turn_id)

@@ -105,7 +105,7 @@ class AgentPool:
         if agent_id not in self._pool.desired:
             raise NeedsOperator(f"there is no agent {agent_id!r} any more")
         if agent_id in self._pool.pending and agent.is_outdated:
-            raise TryAgain(f"agent {agent_id} is opened anew, with other settings, when its turns have ended")
+            raise TryAgain(f"agent {agent_id} is reopened with other settings when its turns have ended")
         if agent.core is not None:
             return agent.core
         status = self._supervisor.status(agent_id)

@@ -47,7 +47,7 @@ def who_in_group(group_id: str, frame: AccountFrame) -> str:
         return "nobody (the group is not in groups)"
     more = [word for word, ids in (("commands", rules.commands), ("operators", frame.operators)) if ids]
     listed = " or ".join([f"{table}.allow_from", *more])
-    who = f"whoever is in the group ({table})" if may_all_talk(rules) else f"who is on {listed}"
+    who = f"everybody in the group ({table})" if may_all_talk(rules) else f"who is on {listed}"
     return f"{who}, when the bot is addressed" if must_mention(frame, group_id) else who
 
 

@@ -27,7 +27,7 @@ from gatewayd.ports.store import Account, InboundRow, Store
 _RECOVERY_PAGE = 1000
 _REJECTED_AT_ONCE = 256
 SORRY_MANY = (
-    "Sorry, that was more than I can keep waiting for you at once. What you write now is not read until I have caught up."
+    "Sorry, too many of your messages are waiting. I do not read new messages from you until I have answered some of them."
 )
 NOT_YOURS = "This question is for somebody else."
 

@@ -24,16 +24,16 @@ from gatewayd.model.turn import TurnState
 from gatewayd.ports.store import InboundRow
 
 NOTHING_RUNS: Final = "Nothing is running."
-NOTHING_ASKED: Final = "You are not asked anything now."
+NOTHING_ASKED: Final = "There is no question for you now."
 NOT_YOURS_TO_STOP: Final = (
-    "What runs is somebody else's: only they, the operators of this bot and those listed for this group can stop it."
+    "The running turn is somebody else's. Only its writer, the operators of this bot and those listed for this group can stop it."
 )
 NOT_YOURS_TO_RENEW: Final = (
-    "Here only the operators of this bot, those listed for this group and whose turn runs can begin a new session."
+    "Only the operators of this bot, those listed for this group and the writer of the running turn can begin a new session here."
 )
 _ROLES: Final[dict[Role, str]] = {
     "own_chat": "you are in your own chat",
-    "writer": "you wrote what runs now",
+    "writer": "you wrote the message of the running turn",
     "operator": "you are an operator of this account",
     "commander": "you may act for others",
     "member": "you are a member",
@@ -178,14 +178,14 @@ def _quoted(envelope: InboundEnvelope) -> str:
 
 
 def start_text(context: CommandContext) -> str:
-    return f"Hello. The agent **{context.route.agent_id}** answers here. `/help` shows the commands; all else goes to the agent."
+    return f"Hello. The agent **{context.route.agent_id}** answers here. `/help` shows the commands. Other texts go to it."
 
 
 def help_text(context: CommandContext) -> str:
     """The commands that the sender may use here, as a list."""
     shown = [_help_of(command, context) for command in COMMANDS]
     lines = [f"- {line}" for line in shown if line is not None]
-    return "\n".join([*lines, "", f"All else goes to the agent **{context.route.agent_id}**."])
+    return "\n".join([*lines, "", f"Everything else goes to the agent **{context.route.agent_id}**."])
 
 
 def _help_of(command: Command, context: CommandContext) -> str | None:

@@ -49,7 +49,7 @@ class RowEnds:
         """Drop rows of an account that is not configured any more. If a turn has begun with them in an earlier life, stop it at
         its agent."""
         if turn_id is not None:
-            await self._engine.withdraw(turn_id, why="its account is configured no more")
+            await self._engine.withdraw(turn_id, why="its account is not configured any more")
             # The session in which the turn began: the bindings may name another one now.
             session_key = rows[0].session_key
             session = None if session_key is None else await until_stored(lambda: self._sessions.find(session_key))

@@ -126,7 +126,10 @@ class ReplyEngine:
         """All attempts of a turn. Returns the outcome, and whether the work of an earlier life was taken up."""
         ids, began_at = turn.ids, anyio.current_time()
         most = self._config.max_turn_attempts + max(row.stops for row in turn.rows)
-        outcome, taken_up = Outcome("again", detail="its earlier attempts ended with the process"), not turn.was_running
+        outcome, taken_up = (
+            Outcome("again", detail="its earlier attempts were cut by the end of the process"),
+            not turn.was_running,
+        )
 
         async def notify(text: str) -> None:
             await self._say_once(turn.rows[-1], turn.turn_id, text)
@@ -161,7 +164,7 @@ class ReplyEngine:
     async def _is_handed_over(self, turn: LiveTurn) -> bool:
         """Whether another agent takes the messages now. Not if somebody has stopped the turn meanwhile."""
         if turn.state == "moving":
-            await self.withdraw(turn.turn_id, why="the agent is configured no more, and another one takes the message")
+            await self.withdraw(turn.turn_id, why="the agent is not configured any more, and another one takes the message")
         return turn.state == "moving"
 
     def begin_drain(self) -> None:
@@ -243,7 +246,7 @@ class ReplyEngine:
                 outcome = await self._ask(agent_id, lambda: self._call(turn, begin))
             beside.cancel_scope.cancel()
         if outcome is None:
-            outcome = Outcome("stopped") if turn.is_over else Outcome("timed_out", detail="the turn's time is over")
+            outcome = Outcome("stopped") if turn.is_over else Outcome("timed_out", detail="the time limit of the turn is over")
         turn.leave_core()
         if outcome.kind != "stopped":
             error = None if outcome.kind == "answered" else outcome.detail

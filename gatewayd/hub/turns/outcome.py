@@ -15,7 +15,7 @@ SORRY_FAILED = "Sorry, I could not answer that: the agent failed. The operator c
 SORRY_EMPTY = "Sorry, the agent gave no answer to that. Please ask again, perhaps in other words."
 SORRY_TOO_LONG = "Sorry, this is more than the agent can take in at once. Write /new to begin a new conversation, or write less."
 SORRY_SLOW = "Sorry, that took too long and was stopped."
-SORRY_LOST = "Sorry, I was interrupted while I worked on that, and what I did is not known. Please look, and ask again."
+SORRY_LOST = "Sorry, I was interrupted while I worked on that. It is not known how much was done. Please check, and ask again."
 SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
 MAY_BE_CUT: Final = "(This answer may be incomplete: its end did not arrive.)"
 

@@ -58,7 +58,7 @@ TABLE: dict[str, list[Wanted]] = {
 OF_THEIR_OWN = {
     "silence, and the agent ignores the cancel",
     "the process ends before it has the prompt",
-    "`/stop`, or the turn's time is over; text after that",
+    "`/stop`, or the time limit of the turn is over; text after that",
     'the same with `late_text = "log"`, of no session of ours, after `/new`, or too much',
 }
 

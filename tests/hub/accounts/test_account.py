@@ -234,7 +234,7 @@ async def test_a_driver_that_does_not_close_is_abandoned_parked_and_counted(tmp_
         await street.manager.restart("loopback", "stuck")
         assert trio.current_time() == 11
         status = street.status("stuck")
-        assert (status.state, status.reason) == ("parked", "would not close within 10 s of its cancellation")
+        assert (status.state, status.reason) == ("parked", "did not close within 10 s of its cancellation")
         assert street.manager.statistics().supervisor.abandoned == 1
         await street.platform("good").say("still here?")
         assert street.status("good").restarts == 0

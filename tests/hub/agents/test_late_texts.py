@@ -104,8 +104,8 @@ async def test_what_was_not_stored_when_the_agent_closes_is_in_the_log(tmp_path:
     [
         ("new", SESSION, "the session was replaced, or is unknown"),
         ("turn", "session-9", "the session was replaced, or is unknown"),
-        ("made", SESSION, "the session has answered nowhere yet"),
-        ("removed", SESSION, "the account of its conversation is configured no more"),
+        ("made", SESSION, "the session has not answered in any chat yet"),
+        ("removed", SESSION, "the account of its conversation is not configured any more"),
     ],
 )
 async def test_what_nobody_can_be_shown_is_in_the_log(

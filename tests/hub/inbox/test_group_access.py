@@ -129,11 +129,11 @@ def test_who_is_listed_for_more_may_talk_where_the_group_is_listed(frame: Accoun
     [
         (AccountFrame(), (), "nobody (the group is not in groups)"),
         (AccountFrame(group_policy="disabled", groups=("-100",)), (), "nobody (group_policy is disabled)"),
-        (AccountFrame(groups=("-100",)), ("-100",), "whoever is in the group (groups), when the bot is addressed"),
-        (AccountFrame(group_policy="open", groups=("-100",)), ("-100", "*"), "whoever is in the group (groups), when"),
-        (rules(require_mention=False, any=GroupRules()), ("*",), 'whoever is in the group (groups."*")'),
+        (AccountFrame(groups=("-100",)), ("-100",), "everybody in the group (groups), when the bot is addressed"),
+        (AccountFrame(group_policy="open", groups=("-100",)), ("-100", "*"), "everybody in the group (groups), when"),
+        (rules(require_mention=False, any=GroupRules()), ("*",), 'everybody in the group (groups."*")'),
         (rules(_100=GroupRules(allow_from=("1",))), (), 'who is on groups."-100".allow_from, when the bot is addressed'),
-        (FRAME, ("-100",), 'whoever is in the group (groups."-100"), when'),
+        (FRAME, ("-100",), 'everybody in the group (groups."-100"), when'),
         (
             rules(operators=("9",), _100=GroupRules(allow_from=("1",), commands=("5",))),
             (),

@@ -43,7 +43,7 @@ _BEGIN, _NOTE = "begin", "a note"
 _ASKED: Final = ("re: ", "shell: ", "assistant wants", "Why?", "Waiting for permission")
 """How the agent's replies begin, and what is asked in the chat, whatever became of it."""
 _SAID: Final[dict[str, str | tuple[str, ...]]] = {
-    "help": "All else goes to the agent",
+    "help": "Everything else goes to the agent",
     "start": "Hello. The agent",
     "whoami": "You: ",
     "status": "Agent assistant.",

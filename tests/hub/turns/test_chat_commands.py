@@ -214,7 +214,7 @@ async def test_help_lists_what_its_reader_may_use(tmp_path: Path, autojump_clock
         for who, changes in (("1", {}), ("2", {}), ("5", {}), ("9", {}), ("2", {"via": "connector:x"})):
             await house.ended(await say(house, "/help", Sender(who), **changes))
             listed[who, *changes] = house.texts[-1]
-        assert all("All else goes to the agent **assistant**." in text for text in listed.values())
+        assert all("Everything else goes to the agent **assistant**." in text for text in listed.values())
         assert {who for who, text in listed.items() if "/new" in text} == {("5",), ("9",)}
         assert {who for who, text in listed.items() if "/approve" in text} == {("2",)}
         assert {who for who, text in listed.items() if "your own turn" in text} == {("1",), ("2",), ("2", "via")}

@@ -69,7 +69,7 @@ async def after_a_kill(directory: Path, known: CoreTurnState, **changes: object)
         return house, found
 
 
-@way("the turn's time is over: `sessions.turn_timeout_seconds`", SORRY_SLOW)
+@way("the time limit of the turn is over: `sessions.turn_timeout_seconds`", SORRY_SLOW)
 async def _time_out(directory: Path) -> tuple[House, InboundRow]:
     return await ended(directory, ScriptedAgents(half), sessions=SessionsSection(turn_timeout_seconds=30))
 
