@@ -1,1 +1,4 @@
-"""Supervised actors: supervisor, pool, life, back-off, and the border around third-party code. Nothing here knows of chats."""
+"""Supervised actors: supervisor, pool, life, back-off, and the border around third-party code.
+
+Nothing here knows of chats, agents or the store.
+"""

@@ -11,7 +11,7 @@ import trio
 from anyio.abc import TaskGroup
 
 from gatewayd.actor.border import third_party
-from gatewayd.actor.standing import position_of
+from gatewayd.actor.position import position_of
 from gatewayd.model.status import AbandonedTask
 
 _CLOSE_SECONDS = 5.0

@@ -7,7 +7,7 @@ import anyio
 import pytest
 import trio
 
-from gatewayd.actor.standing import position_of
+from gatewayd.actor.position import position_of
 
 
 async def _sleeps() -> None:
