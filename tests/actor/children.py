@@ -1,4 +1,4 @@
-"""Children of a supervisor that do as the tests say, and what the supervisor told."""
+"""Children of a supervisor that act as the tests say, and a record of what the supervisor reported."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ def wall() -> float:
 
 
 class Watched:
-    """A supervisor and what it told."""
+    """A supervisor with a record of its reports."""
 
     def __init__(self) -> None:
         self.changes: list[ChildStatus] = []
@@ -74,7 +74,7 @@ def scripted(*lives: Run) -> Run:
 
 
 def shielded(release: trio.Event) -> Run:
-    """Cannot be cancelled; ``release`` lets the test end."""
+    """A child that ignores its cancellation; ``release`` lets the test end."""
 
     async def run(life: Life) -> None:
         life.started()

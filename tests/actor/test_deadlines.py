@@ -1,4 +1,4 @@
-"""Children that hang: each deadline of a life, and what is blamed for it."""
+"""Children that hang: each deadline of a life, and the error for it."""
 
 import trio
 import trio.testing
@@ -146,7 +146,7 @@ async def test_silence_that_is_our_own_fault_is_not_held_against_it(autojump_clo
 
 
 async def test_a_process_that_stood_still_blames_no_child(autojump_clock: trio.testing.MockClock) -> None:
-    """After a SIGSTOP the watch may come first, and only then the child that reads what had arrived meanwhile."""
+    """After a SIGSTOP, the deadline may be noticed before the child reads what has arrived meanwhile."""
 
     async def run(life: Life) -> None:
         life.started()

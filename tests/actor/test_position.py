@@ -1,4 +1,4 @@
-"""Where a task stands that does not end: the line of whoever waits, not of what it waits with."""
+"""The position of a task that does not end: the line of the code that waits, not a line of Trio or AnyIO."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -34,7 +34,7 @@ async def test_an_outage_is_waited_out_for_a_day(autojump_clock: trio.testing.Mo
         await trio.sleep(6_400 + 60)
         status = supervisor.status("a")
         assert (status.state, status.reason, status.attempt, status.next_attempt_at) == ("running", None, 0, None)
-    # On average half of 45 s apart: about 3,800 in a day, and 1,024 is passed on the way.
+    # The average pause is half of 45 s: about 3,800 attempts in a day, so 1,024 is passed on the way.
     assert 1024 < len(attempts) < 5000
     assert watched.states("a")[:3] == ["starting", "waiting", "running"]
 

@@ -1,4 +1,4 @@
-"""The event that is waited for again and again."""
+"""The event that can be used again and again."""
 
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked

@@ -12,7 +12,7 @@ USER, TG_USER = "chat:main:dm:7", "tg:main:dm:7"
 
 
 class Curious:
-    """Asks its questions in order, and answers with what it was told."""
+    """Asks its questions in order, and replies with the answers."""
 
     def __init__(self, *questions: Question) -> None:
         self.questions = questions

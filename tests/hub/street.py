@@ -1,4 +1,4 @@
-"""Accounts in a row, for the tests of actors: the real manager, outbox and store, loopback platforms, and a plain journal."""
+"""Accounts for the tests of actors: the real manager, outbox and store, loopback platforms, and a plain journal."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -43,7 +43,7 @@ def now() -> float:
 
 
 class StoreJournal:
-    """The inbox desk's first half: the commit. ``gate`` keeps it full, ``refusal`` is what the disk says."""
+    """The first half of the inbox: the commit. ``gate`` keeps it full, ``refusal`` is the error of the disk."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -77,7 +77,7 @@ class StoreJournal:
 
 
 class Street:
-    """Everything that an account touches, and the other side of each account."""
+    """The accounts with the parts that they use, and the platform of each account."""
 
     def __init__(
         self,

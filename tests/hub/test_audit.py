@@ -1,4 +1,4 @@
-"""The audit log: written before the deed, bounded, and never in the way of a refusal."""
+"""The audit log: an action is recorded before it is done, entries are bounded, and a refusal needs no entry to be given."""
 
 import json
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""The difference of two configurations: pure, complete, and honest about what needs a restart."""
+"""The difference of two configurations: pure, complete, and exact about what needs a restart."""
 
 from collections.abc import Iterator
 
@@ -113,7 +113,7 @@ def test_what_is_in_force_then_is_the_new_one_but_for_what_needs_a_restart(old: 
 
 @given(CONFIGS, CONFIGS)
 def test_what_is_not_named_is_the_same(old: GatewayConfig, new: GatewayConfig) -> None:
-    """Undo what is named, and nothing differs but the order of the tables."""
+    """Undo the named changes: then only the order of the tables differs."""
     found = difference(old, new)
     named = {change.table for change in (*found.applied, *found.needs_restart)}
     for name in ("sessions", "outbox", "limits", "retention"):

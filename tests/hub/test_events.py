@@ -1,4 +1,4 @@
-"""The event log: numbers without a gap, nothing shown before it is committed, laggards are closed and can resume."""
+"""The event log: numbers without gaps, nothing shown before its commit; slow readers are closed and can resume."""
 
 from pathlib import Path
 

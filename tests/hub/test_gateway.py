@@ -1,4 +1,4 @@
-"""The joined hub: the snapshot names every problem, and the flush waits for what can go out and for nothing else."""
+"""The whole hub: the snapshot names every problem, and the flush waits only for what can be sent."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Reloads on a real hub: whole or not at all, one after the other, and refused in words when they cannot be."""
+"""Reloads on a real hub: all or nothing, one after the other, and a refusal gives its reason."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -42,7 +42,7 @@ PROBLEMS = [
 
 
 class Bench:
-    """A site, a reloader, and the configuration that it will find."""
+    """A site, a reloader, and the configuration that it will read."""
 
     def __init__(self, site: Site, config: GatewayConfig) -> None:
         self.site = site
@@ -298,7 +298,7 @@ async def test_rows_that_wait_for_an_account_are_counted_and_sent_when_it_comes(
 
 @pytest.mark.parametrize("steps", range(0, 12, 3))
 async def test_rows_are_counted_of_an_account_that_goes_while_it_comes_again(tmp_path: Path, steps: int) -> None:
-    """It has gone at any step of the reload that brings it back, together with another one."""
+    """The account has gone at any step of the reload that adds it again, together with another one."""
     both, one = configuration(accounts=(*ACCOUNTS[:1], MORE)), configuration(accounts=ACCOUNTS[:1])
     third = replace(MORE, account="third", settings=LoopbackSettings(identity="@third"))
     drafts = [

@@ -1,4 +1,4 @@
-"""One account: what its driver may do to it, and what that looks like from outside."""
+"""One account: what its driver may do, and what its status shows."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ Listen = Callable[[ChannelServices, Deliver], Awaitable[None]]
 
 
 class Custom:
-    """A channel whose ``listen`` is a function of the test's, beside loopback's ``send``."""
+    """A channel whose ``listen`` is a function of the test, with the ``send`` of loopback."""
 
     def __init__(self, account: str, services: ChannelServices, listen: Listen) -> None:
         self._account = account
@@ -131,7 +131,7 @@ async def test_a_signal_that_goes_wrong_is_nobodys_problem(how: str, tmp_path: P
         assert street.status().restarts == 0
 
 
-# Drivers that go wrong, found from outside.
+# Drivers that fail.
 
 
 @pytest.mark.parametrize("place", ["on_open", "on_listen"])
@@ -303,7 +303,7 @@ async def test_webhooks_beyond_the_bound_are_refused_in_words(tmp_path: Path, au
         assert len(street.journal.texts) == DELIVERIES + DELIVERIES_WAITING
 
 
-# Liveness: inbound transport, and nothing else.
+# Liveness: inbound transport only.
 
 
 def polling(*, seconds: float, hangs_after: float) -> Listen:

@@ -1,4 +1,4 @@
-"""All accounts: commands, what the snapshot and the events say, the drain, and that one account's trouble is its own."""
+"""All accounts: commands, snapshot, events and the drain. A failing account disturbs no other one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -127,7 +127,7 @@ async def test_stopping_ends_the_back_off(tmp_path: Path, autojump_clock: MockCl
         assert (street.status().state, street.status().next_attempt_at) == ("stopped", None)
 
 
-# A plugin that is broken.
+# A broken plug-in.
 
 
 async def test_a_driver_that_cannot_be_imported_parks_its_accounts_only(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -228,7 +228,8 @@ async def test_an_account_that_comes_back_during_a_drain_does_not_listen(tmp_pat
 
 @pytest.mark.slow
 async def test_one_crashes_for_ever_one_is_out_for_a_day_and_one_is_well(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """Promise 6: thirty crashes (the operator tries again whenever it is parked), a day's outage, and nobody else minds."""
+    """Promise 6: one account crashes thirty times (the operator starts it whenever it is parked), another is out for a day, and
+    the others go on."""
     async with open_street(tmp_path, configuration("crashing", "outage", "well"), started=False) as street:
         platform_of("crashing").on_connected.always(failing(KeyError("chat")))
         platform_of("outage").on_listen.always(failing(TryAgain("no route to host")))

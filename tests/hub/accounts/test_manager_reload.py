@@ -1,4 +1,4 @@
-"""Accounts under a changing configuration: what is new starts, what is gone stops, and nothing else is touched."""
+"""Accounts under a changing configuration: new ones start, removed ones stop, and no other one is touched."""
 
 from pathlib import Path
 from random import Random
@@ -190,7 +190,7 @@ async def test_replies_to_a_removed_account_stay_in_the_store_and_go_when_it_is_
 
 
 class Refusing:
-    """An outbox whose disk takes no outcome, until it is mended."""
+    """An outbox whose disk is full until it is repaired."""
 
     def __init__(self, street: Street) -> None:
         self._settle = street.outbox.settle

@@ -66,7 +66,7 @@ async def test_more_replies_than_the_mailbox_holds_stay_in_the_store_and_keep_th
 
 
 class MemoryRows:
-    """The store's outbound rows, in memory, with its guards."""
+    """The outbound rows of the store, in memory, with the store's guards."""
 
     def __init__(self) -> None:
         self.rows: dict[int, OutboundRow] = {}
@@ -125,7 +125,7 @@ class MemoryRows:
 
 
 class Fickle:
-    """A platform whose answers were drawn beforehand. It notes what it saw, and when it gave a receipt."""
+    """A platform with answers drawn before the run. It records what it saw, and its receipts."""
 
     def __init__(self, answers: list[str]) -> None:
         self._answers = iter(answers)
@@ -140,7 +140,7 @@ class Fickle:
 
     async def send(self, payload: OutboundPayload) -> Receipt:
         number, conversation = int(payload.body.text), payload.peer.id
-        # Noted, because an error in here is a driver's, and ends nothing but its row.
+        # Recorded: an error in here counts as the driver's, and ends only its row.
         if conversation in self.busy:
             self.wrong.append(f"two sends of {conversation} at once")
         if number in self.receipts:

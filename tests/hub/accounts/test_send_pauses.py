@@ -61,7 +61,7 @@ async def test_a_wait_outlives_a_restart_of_the_daemon(tmp_path: Path, autojump_
 
 
 async def retry(street: Street, row: OutboundRow) -> None:
-    """A person has a reply sent again, as the repair desk does it."""
+    """Retry a reply as the dead-letter queue does."""
     was = await street.row_now(row)
     rule = partial(put_back, accounts={("loopback", "main"): None}, by="operator:alice", note=None, now=now())
     repairs = await street.store.retry_dead_letters([f"out-{row.id}"], rule, now=now())
@@ -142,7 +142,7 @@ async def test_a_reply_that_becomes_old_in_its_pause_keeps_it_over_a_restart(tmp
 
 
 async def test_a_time_that_is_years_off_is_not_waited_for(tmp_path: Path, autojump_clock: MockClock) -> None:
-    """As it is found by a machine that starts with its clock at 1970."""
+    """A machine that starts with its clock at 1970 finds it like this."""
     async with open_street(tmp_path) as street:
         year = 365 * 86_400.0
         street.platform().before_send.next(failing(TryAgain("429", after_seconds=year, scope="conversation")))

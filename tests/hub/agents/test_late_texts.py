@@ -1,4 +1,4 @@
-"""What an agent says in a session without a turn: shown behind the reply, or in the log."""
+"""Late texts: shown after the reply, or written to the log."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

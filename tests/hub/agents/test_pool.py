@@ -1,4 +1,4 @@
-"""The agent pool: cores open under supervision, and a turn is told the truth about the one it wants."""
+"""The agent pool: supervised cores, and what a turn is told about a core that is not open."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ from tests.hub.house import CANARY, ScriptedAgents, echo, now, redact
 
 
 class Told:
-    """What the event log would be told."""
+    """The events that would be logged."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, object]] = []
@@ -51,11 +51,11 @@ async def open_pool(before_open: Callable[[], None], told: Told | None = None, *
 
 
 async def say_nowhere(agent_id: str, session_id: str, text: str) -> None:
-    """Nobody says anything in these tests."""
+    """No late texts in these tests."""
 
 
 def fine() -> None:
-    """Nothing is in the way of opening."""
+    """Every opening succeeds."""
 
 
 async def test_a_turn_waits_for_a_core_that_is_opening(autojump_clock: MockClock) -> None:

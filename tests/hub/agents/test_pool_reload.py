@@ -1,4 +1,4 @@
-"""Agents under a changing configuration: a core is opened anew only for other settings, and not under a turn that runs."""
+"""Agents under a changing configuration: a core is reopened only for other settings, and not while a turn runs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ class Own(Struct, frozen=True):
 
 
 class Core(ScriptedAgents):
-    """One open core: it knows what it was opened as."""
+    """One open core, with the settings that it was opened with."""
 
     def __init__(self, config: AgentConfig, kind: str) -> None:
         super().__init__(echo)
@@ -70,7 +70,7 @@ class Cores:
 
 class Silent:
     def emit(self, kind: str, **data: object) -> None:
-        """Nobody listens."""
+        """Ignores late texts."""
 
 
 def agent(name: str, model: str = "m1", *, core: str = "x", quorum: int = 1) -> AgentSettings:

@@ -1,4 +1,4 @@
-"""Who may talk, and what becomes of those who may not: every row ends with a reason."""
+"""Access control: who may talk, and the reason with which every other row ends."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ async def test_pairing_is_per_account_and_per_sender(tmp_path: Path, autojump_cl
         await house.ended(await house.say("me", sender=Sender("7")))
         [waiting] = await house.access.pending()
         await house.access.approve(waiting.code, by="operator:me")
-        # The chat is the same, the person is not: it is the sender that is paired.
+        # The chat is the same, but the person is another one: a pairing is for a sender.
         assert (await house.ended(await house.say("not me", sender=Sender("8")))).reason == "pairing_required"
 
 

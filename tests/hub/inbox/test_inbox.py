@@ -200,7 +200,7 @@ async def test_rows_dropped_for_one_reason_share_commits(tmp_path: Path, autojum
         for row in rows:
             await house.backlog.wait_ended(row.id)
         assert {await house.reason_of(row) for row in rows} == {("dropped", "dm_disabled")}
-        # Not 300: one for the delivery, two for the ends, and events in between.
+        # Not 300: one for the delivery, two for the ends, and some for events.
         assert house.store.statistics().operations - before < 20
         assert house.backlog.waiting == 0
 
@@ -310,7 +310,7 @@ async def test_a_second_chat_waits_for_one_turn_at_most_while_another_floods(tmp
         asked_at = now()
         row = await house.say("hello", peer=Peer("dm", "8"))
         await house.ended(row)
-        # What is left of the turn that runs, then its own.
+        # The rest of the running turn, then its own turn.
         assert now() - asked_at <= 20
 
 
@@ -341,7 +341,7 @@ async def test_turns_that_wait_for_their_agent_count_in_the_backlog(tmp_path: Pa
             for number in range(20):
                 tasks.start_soon(deliver, number)
             await trio.sleep(120)
-            # Those that had a place and came back are more than the limit; nobody comes in meanwhile.
+            # The turns that had a slot and wait again are more than the limit; nobody comes in meanwhile.
             assert 5 <= house.backlog.waiting <= 5 + 2
             assert house.backlog.why_full("chat", "main") == "the inbox is full"
             assert house.turns.status().live <= 5 + 2

@@ -12,7 +12,7 @@ C: Account = ("chat", "c")
 
 
 class Door:
-    """Deliveries that come one after the other, and when each got in."""
+    """Deliveries one after the other, with the order in which they came in."""
 
     def __init__(self, admission: AdmissionControl, nursery: trio.Nursery) -> None:
         self.admission = admission

@@ -1,4 +1,4 @@
-"""Routing is pure: which rule matched, and that no two peers ever get one session key by accident."""
+"""Routing is pure: the rule that matches, and different session keys for different peers."""
 
 import re
 
